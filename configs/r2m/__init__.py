@@ -1,0 +1,1 @@
+"""Experiments with the Recurrent Relational Memory network."""

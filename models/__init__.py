@@ -1,0 +1,1 @@
+"""Keras models, layers and decoding: tensors in, tensors out."""

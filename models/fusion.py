@@ -1,0 +1,102 @@
+"""Fusion of the last word with the encoded concepts (R2M's fusion memory and its ablation)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from models import ops
+
+FusionContext = tuple[tf.Tensor, ...]
+
+
+@keras.saving.register_keras_serializable("r2m")
+class AttentionFusion(keras.layers.Layer):
+    """Multi-head self-attention over the two rows [word; concepts], flattened.
+
+    It has no recurrence, and the concepts' row is the same at every word: its queries, keys and
+    values are computed once a sentence (`context`).
+
+    Shapes: words float[B, ..., D], context of vectors float[B, D], output float[B, ..., 2 * D].
+    Source: Song et al. 2020, section 3.1 (fusion memory).
+    """
+
+    def __init__(self, *, units: int, heads: int = 2, **kwargs: Any) -> None:
+        """Args: `units` D of both rows, divisible by `heads`."""
+        super().__init__(**kwargs)
+        if units % heads:
+            raise ValueError(f"units ({units}) must be divisible by heads ({heads})")
+        self.units = units
+        self.heads = heads
+
+    def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
+        """Creates the joint query-key-value map and its layer norm."""
+        self.qkv_map = ops.linear(3 * self.units, self.units, "qkv_map")
+        self.qkv_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="qkv_norm")
+        self.qkv_map.build((None, self.units))
+        self.qkv_norm.build((None, 3 * self.units))
+
+    def context(self, concepts: tf.Tensor) -> FusionContext:
+        """Query, key and value of the concepts' row: float[B, D] -> 3 x float[B, heads, D/heads]."""
+        return ops.split_heads(self.qkv_norm(self.qkv_map(concepts)), self.heads)
+
+    def call(self, words: tf.Tensor, context: FusionContext) -> tf.Tensor:
+        """Fuses each word with its sentence's concepts.
+
+        Args:
+            words: float[B, D] or float[B, T, D].
+            context: what `context` gave, batch first.
+
+        Returns:
+            float[B, 2 * D] or float[B, T, 2 * D].
+        """
+        word_query, *word_row = ops.split_heads(self.qkv_norm(self.qkv_map(words)), self.heads)
+        if len(words.shape) == 3:
+            context = tuple(x[:, None] for x in context)
+        concept_query, *concept_row = context
+        rows = [
+            ops.attend_two(query, tuple(word_row), tuple(concept_row))
+            for query in (word_query, concept_query)
+        ]
+        shape = tf.concat([tf.shape(words)[:-1], [self.units]], axis=0)
+        fused = tf.concat([tf.reshape(row, shape) for row in rows], axis=-1)
+        fused.set_shape([*words.shape[:-1], 2 * self.units])
+        return fused
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "units": self.units, "heads": self.heads}
+
+
+@keras.saving.register_keras_serializable("r2m")
+class ConcatFusion(keras.layers.Layer):
+    """The ablation: word and concepts side by side, without attention.
+
+    Shapes: words float[B, ..., D], context of vectors float[B, D], output float[B, ..., 2 * D].
+    Source: Song et al. 2020, section 4.3.
+    """
+
+    def __init__(self, *, units: int, **kwargs: Any) -> None:
+        """Args: `units` D of both rows."""
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
+        """Nothing to create."""
+
+    def context(self, concepts: tf.Tensor) -> FusionContext:
+        """The concepts' vector itself, float[B, D]."""
+        return (concepts,)
+
+    def call(self, words: tf.Tensor, context: FusionContext) -> tf.Tensor:
+        """float[B, D] or float[B, T, D] -> the same with 2 * D features."""
+        (concepts,) = context
+        if len(words.shape) == 3:
+            concepts = tf.broadcast_to(concepts[:, None], tf.shape(words))
+        return tf.concat([words, concepts], axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "units": self.units}

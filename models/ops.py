@@ -1,0 +1,106 @@
+"""Small tensor functions shared by the layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def unit_norm(x: tf.Tensor, axis: int = -1) -> tf.Tensor:
+    """L2-normalises `x`; a zero vector stays zero and gets a zero gradient.
+
+    The usual clamp (`tf.math.l2_normalize`) sends gradients of 1e6 into zero vectors, which do
+    occur: an image without detections has no concepts and so encodes to zero.
+
+    Args:
+        x: float[..., D].
+        axis: the axis to normalise.
+
+    Returns:
+        float[..., D], of norm 1 or 0 along `axis`.
+    """
+    square = tf.reduce_sum(tf.square(x), axis=axis, keepdims=True)
+    usable = square > 1e-24
+    return tf.where(usable, x * tf.math.rsqrt(tf.where(usable, square, 1.0)), tf.zeros_like(x))
+
+
+def last_real(sequence: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """Picks the output at the last real step of each row.
+
+    Args:
+        sequence: float[B, T, H].
+        lengths: int32[B], 1..T.
+
+    Returns:
+        float[B, H]: `sequence[b, lengths[b] - 1]`.
+    """
+    return tf.gather(sequence, tf.maximum(lengths - 1, 0), batch_dims=1)
+
+
+def linear(units: int, fan_in: int, name: str, use_bias: bool = True) -> keras.layers.Dense:
+    """A dense layer initialised as in Sonnet: truncated normal of stddev 1/sqrt(fan-in), bias 0."""
+    return keras.layers.Dense(
+        units,
+        use_bias=use_bias,
+        kernel_initializer=keras.initializers.TruncatedNormal(stddev=1.0 / math.sqrt(fan_in)),
+        name=name,
+    )
+
+
+def split_heads(qkv: tf.Tensor, heads: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Splits a joint map into queries, keys and values of each head (head-major layout).
+
+    Args:
+        qkv: float[..., heads * 3 * D].
+        heads: number of heads.
+
+    Returns:
+        Three float[..., heads, D]; the queries are already scaled by 1/sqrt(D).
+    """
+    size = qkv.shape[-1] // (3 * heads)
+    shape = tf.concat([tf.shape(qkv)[:-1], [heads, 3 * size]], axis=0)
+    query, key, value = tf.split(tf.reshape(qkv, shape), 3, axis=-1)
+    return query * (size**-0.5), key, value
+
+
+def attend_two(
+    query: tf.Tensor,
+    first: tuple[tf.Tensor, tf.Tensor],
+    second: tuple[tf.Tensor, tf.Tensor],
+) -> tf.Tensor:
+    """Attention over exactly two rows, where the softmax is a sigmoid of the score difference.
+
+    Args:
+        query: float[..., heads, D], scaled.
+        first: (key, value) of the first row, broadcastable to `query`.
+        second: (key, value) of the second row.
+
+    Returns:
+        float[..., heads, D].
+    """
+    # Scores in float32: a half-precision difference of two large scores loses the small one.
+    difference = tf.reduce_sum(tf.cast(query * (second[0] - first[0]), tf.float32), -1, True)
+    weight = tf.cast(tf.sigmoid(difference), first[1].dtype)
+    return first[1] + weight * (second[1] - first[1])
+
+
+def any_batch(loop_variables: Any) -> Any:
+    """Shape invariants of a `tf.while_loop` whose batch size may be known outside only.
+
+    Args:
+        loop_variables: nested tensors (batch first, or scalars) and TensorArrays.
+
+    Returns:
+        The same structure of `tf.TensorShape`s, with the batch left open.
+    """
+
+    def invariant(x: Any) -> tf.TensorShape:
+        if isinstance(x, tf.TensorArray):
+            return tf.TensorShape(None)
+        shape = tf.convert_to_tensor(x).shape
+        return tf.TensorShape([None, *shape[1:]] if shape.rank else [])
+
+    return tf.nest.map_structure(invariant, loop_variables)

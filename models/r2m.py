@@ -1,0 +1,201 @@
+"""The Recurrent Relational Memory network: concepts in, sentence out, concepts back."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from models import ops
+from models.fusion import AttentionFusion, ConcatFusion
+from models.recurrence import LongShortTermMemory
+from models.relational_memory import RelationalMemory
+
+Memory = dict[str, Any]
+RECURRENCES = ("relational", "lstm")
+FUSIONS = ("attention", "concat")
+IMAGE_PROJECTIONS = ("trained", "frozen")
+
+
+@keras.saving.register_keras_serializable("r2m")
+class R2M(keras.Model):
+    """Concept encoder, fusion and recurrent memory, reconstructor and image projection.
+
+    Shapes (B batch, T words, K concepts, H = `units`, F = `image_features`, V vocabulary):
+
+    * `encode`: concepts int32[B, K] -> v float[B, H], of norm 1 (0 for no concepts).
+    * `teacher_forced`: tokens int32[B, T] -> hidden float[B, T, H].
+    * `logits`: hidden float[N, H] -> float32[N, V].
+    * `reconstruct`: hidden float[B, T, H] -> r float[B, H].
+    * `project_images`: features float[B, F] -> u float[B, H], of norm 1.
+
+    Source: Song et al. 2020 (IJCAI, arXiv 2006.13611), section 3.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        units: int = 512,
+        heads: int = 2,
+        decoder: Literal["relational", "lstm"] = "relational",
+        fusion: Literal["attention", "concat"] = "attention",
+        reconstructor: Literal["relational", "lstm"] = "relational",
+        dropout: float = 0.2,
+        tie_embeddings: bool = False,
+        image_features: int | None = None,
+        image_projection: Literal["trained", "frozen"] = "trained",
+        **kwargs: Any,
+    ) -> None:
+        """Builds every weight, so that all stages share one set of variables.
+
+        Args:
+            vocabulary_size: V, markers included.
+            units: H, size of embeddings, memories and the joint space.
+            heads: attention heads of both memories.
+            decoder: the recurrent memory, or an LSTM (the paper's ablation).
+            fusion: attention over (word, concepts), or their concatenation (ablation).
+            reconstructor: as `decoder`, for the way back.
+            dropout: rate on the encoder's input and output while training.
+            tie_embeddings: use the input embedding as softmax weights too.
+            image_features: F, size of the CNN features; None leaves the image projection out, which
+                the stages that only read sentences do not need.
+            image_projection: `frozen` leaves the image map at its random start, as upstream does.
+            **kwargs: of `keras.Model` (name, dtype).
+
+        Raises:
+            ValueError: for an unknown decoder, fusion, reconstructor or image projection.
+        """
+        super().__init__(**kwargs)
+        _check("decoder", decoder, RECURRENCES)
+        _check("fusion", fusion, FUSIONS)
+        _check("reconstructor", reconstructor, RECURRENCES)
+        _check("image_projection", image_projection, IMAGE_PROJECTIONS)
+        self._settings = {
+            "vocabulary_size": vocabulary_size,
+            "units": units,
+            "heads": heads,
+            "decoder": decoder,
+            "fusion": fusion,
+            "reconstructor": reconstructor,
+            "dropout": dropout,
+            "tie_embeddings": tie_embeddings,
+            "image_features": image_features,
+            "image_projection": image_projection,
+        }
+        self.vocabulary_size = vocabulary_size
+        self.units = units
+        uniform = keras.initializers.RandomUniform(-0.08, 0.08)
+        self.embedding = keras.layers.Embedding(
+            vocabulary_size, units, embeddings_initializer=uniform, name="embedding"
+        )
+        self.encoder = keras.layers.LSTM(units, name="encoder")
+        self.input_dropout = keras.layers.Dropout(dropout, name="input_dropout")
+        self.output_dropout = keras.layers.Dropout(dropout, name="output_dropout")
+        self.fusion = (
+            AttentionFusion(units=units, heads=heads, name="fusion")
+            if fusion == "attention"
+            else ConcatFusion(units=units, name="fusion")
+        )
+        self.decoder = _recurrence(decoder, units, heads, "decoder")
+        self.reconstructor = _recurrence(reconstructor, units, heads, "reconstructor")
+        self.embedding.build((None,))
+        self.encoder.build((None, None, units))
+        self.fusion.build((None, units))
+        self.decoder.build((None, None, 2 * units))
+        self.reconstructor.build((None, None, units))
+        if image_features is not None:
+            self.image_map = keras.layers.Dense(
+                units, name="image_map", trainable=image_projection == "trained"
+            )
+            self.image_map.build((None, image_features))
+        self.softmax_weights = (
+            self.embedding.embeddings
+            if tie_embeddings
+            else self.add_weight(
+                name="softmax_weights",
+                shape=(vocabulary_size, units),
+                initializer=uniform.clone(),
+            )
+        )
+        self.softmax_bias = self.add_weight(
+            name="softmax_bias", shape=(vocabulary_size,), initializer="zeros"
+        )
+        self.built = True
+
+    def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
+        """Encodes the concepts of each image or sentence.
+
+        Args:
+            inputs: `concepts` int32[B, K] (0-padded on the right), most important last, and
+                `concept_lengths` int32[B].
+            training: whether dropout is on.
+
+        Returns:
+            `vector` v float[B, H], `fusion` (what the fusion needs of v, batch first).
+        """
+        mask = tf.sequence_mask(inputs["concept_lengths"], tf.shape(inputs["concepts"])[1])
+        words = self.input_dropout(self.embedding(inputs["concepts"]), training=training)
+        state = self.encoder(words, mask=mask)
+        vector = ops.unit_norm(self.output_dropout(state, training=training))
+        return {"vector": vector, "fusion": self.fusion.context(vector)}
+
+    def teacher_forced(
+        self, memory: Memory, tokens: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """Hidden states for given words, with all that does not recur done for all T at once.
+
+        Args:
+            memory: what `encode` gave.
+            tokens: int32[B, T], the words fed in (start marker first).
+            training: unused by this decoder, part of the captioner's interface.
+
+        Returns:
+            float[B, T, H].
+        """
+        del training
+        return self.decoder(self.fusion(self.embedding(tokens), memory["fusion"]))
+
+    def initial_state(self, memory: Memory) -> Any:
+        """The recurrent memory before the first word, nested and batch first."""
+        return self.decoder.initial_state(tf.shape(memory["vector"])[0])
+
+    def step(self, tokens: tf.Tensor, state: Any, memory: Memory) -> tuple[tf.Tensor, Any]:
+        """One word on: tokens int32[B], state, memory -> hidden float[B, H], state."""
+        fused = self.fusion(self.embedding(tokens), memory["fusion"])
+        return self.decoder.step(self.decoder.precompute(fused), state)
+
+    def logits(self, hidden: tf.Tensor) -> tf.Tensor:
+        """float[N, H] -> float32[N, V] unnormalised log probabilities of the next word."""
+        weights, bias = self.output_layer
+        weights = tf.cast(weights, hidden.dtype)
+        return tf.cast(tf.matmul(hidden, weights, transpose_b=True), tf.float32) + bias
+
+    @property
+    def output_layer(self) -> tuple[tf.Variable, tf.Variable]:
+        """The softmax weights float[V, H] and bias float[V]."""
+        return tf.convert_to_tensor(self.softmax_weights), tf.convert_to_tensor(self.softmax_bias)
+
+    def reconstruct(self, hidden: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """Reads the sentence back: hidden float[B, T, H], lengths int32[B] -> r float[B, H]."""
+        return ops.last_real(self.reconstructor(hidden), lengths)
+
+    def project_images(self, features: tf.Tensor) -> tf.Tensor:
+        """CNN features float[B, F] -> u float[B, H] of norm 1."""
+        return ops.unit_norm(self.image_map(features))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return dict(self._settings)
+
+
+def _check(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
+
+
+def _recurrence(kind: str, units: int, heads: int, name: str) -> keras.layers.Layer:
+    if kind == "relational":
+        return RelationalMemory(units=units, heads=heads, name=name)
+    return LongShortTermMemory(units=units, name=name)

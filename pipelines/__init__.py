@@ -1,0 +1,1 @@
+"""tf.data pipelines: records on disk to padded batches."""

@@ -1,0 +1,110 @@
+"""Batches of sentences with their concepts, from `corpora` records."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import tensorflow as tf
+
+from pipelines import batching, concepts
+from tfrecords.records import Records, open_records
+
+_LENGTH_MULTIPLE = 4
+
+_FEATURES = {
+    "sentence": tf.io.RaggedFeature(tf.int64),
+    "concepts": tf.io.RaggedFeature(tf.int64),
+    "concept_counts": tf.io.RaggedFeature(tf.int64),
+}
+
+
+def training_batches(
+    records: Records,
+    *,
+    batch_size: int,
+    max_length: int,
+    seed: int,
+    first_step: int = 0,
+    concept_options: concepts.ConceptOptions,
+) -> tf.data.Dataset:
+    """Endless training batches from batch number `first_step` on.
+
+    Args:
+        records: of kind `corpora`.
+        batch_size: sentences a batch (the last of an epoch has fewer).
+        max_length: words kept of a sentence, the end marker included; longer ones are cut.
+        seed: of the run.
+        first_step: number of the first batch.
+        concept_options: how concepts are drawn and ordered.
+
+    Returns:
+        Batches of `concepts` int32[B, K], `concept_lengths` int32[B], `tokens` int32[B, T + 1] (from
+        start to end marker, 0-padded on the right), `lengths` int32[B] (words to predict, 1..T),
+        where sentences of like length share a batch and T is a multiple of four.
+    """
+    shards = records.shards("train")
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        rows = batching.shuffled_batches(
+            shards,
+            _parse,
+            batch_size=batch_size,
+            seed=seed,
+            epoch=number,
+            length_of=lambda rows: rows["sentence"].row_lengths(),
+        )
+        return rows.map(
+            lambda batch: _assemble(batch, max_length, concept_options, "shuffled"),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+
+    return batching.endless(
+        epoch,
+        batches_per_epoch=batching.batches_per_epoch(records.count("train"), batch_size),
+        first_step=first_step,
+    ).prefetch(tf.data.AUTOTUNE)
+
+
+def validation_batches(
+    records: Records,
+    *,
+    batch_size: int,
+    max_length: int,
+    concept_options: concepts.ConceptOptions,
+    split: str = "val",
+) -> tf.data.Dataset:
+    """All sentences of a split once, as `training_batches`, concepts in the order of mention."""
+    rows = batching.ordered_batches(records.shards(split), _parse, batch_size=batch_size)
+    return rows.map(
+        lambda batch: _assemble(batch, max_length, concept_options, "kept"),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    ).prefetch(tf.data.AUTOTUNE)
+
+
+def open_corpora(folder: str) -> Records:
+    """Opens `corpora` records; raises `InputError` for anything else."""
+    return open_records(folder, kind="corpora")
+
+
+def _parse(serialized: tf.Tensor) -> batching.Rows:
+    return tf.io.parse_example(serialized, _FEATURES)
+
+
+def _assemble(
+    batch: batching.Rows,
+    max_length: int,
+    options: concepts.ConceptOptions,
+    order: Literal["shuffled", "kept"],
+) -> dict[str, tf.Tensor]:
+    sentence = tf.cast(batch["sentence"], tf.int32)[:, : max_length + 1]
+    lengths = tf.cast(sentence.row_lengths(), tf.int32) - 1
+    longest = batching.round_up(tf.reduce_max(lengths), _LENGTH_MULTIPLE, max_length)
+    words, counts = concepts.assemble(
+        batch["concepts"], batch["concept_counts"], options, key=batch.get("key"), order=order
+    )
+    return {
+        "concepts": words,
+        "concept_lengths": counts,
+        "tokens": sentence.to_tensor(shape=[None, longest + 1]),
+        "lengths": lengths,
+    }

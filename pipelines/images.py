@@ -1,0 +1,219 @@
+"""Batches of images with their concepts, from `images` records."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines import batching, concepts
+from tfrecords.errors import InputError
+from tfrecords.records import Records, open_records
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """What the image side of the alignment stages is fed with.
+
+    Attributes:
+        source: `features` reads the stored CNN vectors; `pixels` decodes and crops the images for a
+            CNN in the model.
+        resize: side the image is squashed to before cropping, pixels (upstream: 346).
+        crop: side of the random crop in training and of the centre crop in validation
+            (upstream: 299).
+    """
+
+    source: Literal["features", "pixels"] = "features"
+    resize: int = 346
+    crop: int = 299
+
+    def __post_init__(self) -> None:
+        """Refuses unknown sources and crops larger than the image."""
+        if self.source not in ("features", "pixels"):
+            raise ValueError(f"unknown image source {self.source!r}; known: features, pixels")
+        if self.crop > self.resize:
+            raise ValueError(f"crop ({self.crop}) is larger than resize ({self.resize})")
+
+
+def open_images(folder: str) -> Records:
+    """Opens `images` records; raises `InputError` for anything else."""
+    return open_records(folder, kind="images")
+
+
+def feature_size(records: Records) -> int | None:
+    """Length D of the stored global feature vectors, None where none are stored."""
+    return records.manifest["options"].get("feature_size")
+
+
+def training_batches(
+    records: Records,
+    *,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    concept_options: concepts.ConceptOptions,
+    image_options: ImageOptions,
+) -> tf.data.Dataset:
+    """Endless training batches of images from batch number `first_step` on.
+
+    Args:
+        records: of kind `images`.
+        batch_size: images a batch (the last of an epoch has fewer).
+        seed: of the run.
+        first_step: number of the first batch.
+        concept_options: how concepts are selected; their order is drawn anew each time.
+        image_options: features or pixels.
+
+    Returns:
+        Batches of `concepts` int32[B, K], `concept_lengths` int32[B] and either `features`
+        float32[B, D] or `pixels` float32[B, crop, crop, 3] in [-1, 1].
+    """
+    check_source(records, image_options)
+    shards = records.shards("train")
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        rows = batching.shuffled_batches(
+            shards, _parser(image_options), batch_size=batch_size, seed=seed, epoch=number
+        )
+        return rows.map(
+            lambda batch: _assemble(batch, concept_options, image_options, "shuffled"),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+
+    return batching.endless(
+        epoch,
+        batches_per_epoch=batching.batches_per_epoch(records.count("train"), batch_size),
+        first_step=first_step,
+    ).prefetch(tf.data.AUTOTUNE)
+
+
+def validation_batches(
+    records: Records,
+    split: str,
+    *,
+    batch_size: int,
+    concept_options: concepts.ConceptOptions,
+    image_options: ImageOptions,
+) -> tf.data.Dataset:
+    """All images of a split once, in order, as `training_batches` (centre crops of pixels)."""
+    check_source(records, image_options)
+    rows = batching.ordered_batches(
+        records.shards(split), _parser(image_options), batch_size=batch_size
+    )
+    return rows.map(
+        lambda batch: _assemble(batch, concept_options, image_options, "kept")
+    ).prefetch(tf.data.AUTOTUNE)
+
+
+def concept_batches(
+    records: Records, split: str, *, batch_size: int, concept_options: concepts.ConceptOptions
+) -> tf.data.Dataset:
+    """All images of a split once, in order, with what captioning needs.
+
+    Returns:
+        Batches of `image_id` string[B], `concepts` int32[B, K] (most confident last) and
+        `concept_lengths` int32[B].
+    """
+    rows = batching.ordered_batches(
+        records.shards(split), _parser(None, extra=_IDENTITY), batch_size=batch_size
+    )
+
+    def assemble(batch: batching.Rows) -> dict[str, tf.Tensor]:
+        words, lengths = concepts.assemble(
+            batch["concepts"], batch["concept_counts"], concept_options, key=None, order="kept"
+        )
+        return {"image_id": batch["image_id"], "concepts": words, "concept_lengths": lengths}
+
+    return rows.map(assemble).prefetch(tf.data.AUTOTUNE)
+
+
+def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
+    """The images of a split one by one, for galleries and scoring.
+
+    Yields:
+        `image_id` str, `image` bytes, `concepts` and `concept_scores` arrays [K], `texts` list of
+        the reference captions.
+    """
+    features = {
+        **_IDENTITY,
+        "image": tf.io.FixedLenFeature([], tf.string, default_value=b""),
+        "concepts": tf.io.RaggedFeature(tf.int64),
+        "concept_scores": tf.io.RaggedFeature(tf.float32),
+        "texts": tf.io.RaggedFeature(tf.string),
+    }
+    for serialized in tf.data.TFRecordDataset(records.shards(split)).as_numpy_iterator():
+        row = tf.io.parse_single_example(serialized, features)
+        yield {
+            "image_id": row["image_id"].numpy().decode(),
+            "image": row["image"].numpy(),
+            "concepts": np.asarray(row["concepts"]),
+            "concept_scores": np.asarray(row["concept_scores"]),
+            "texts": [text.decode() for text in row["texts"].numpy()],
+        }
+
+
+def check_source(records: Records, options: ImageOptions) -> None:
+    """Raises `InputError` when the records do not hold what `options.source` needs."""
+    if options.source == "features" and feature_size(records) is None:
+        raise InputError(
+            f"{records.folder}: these image records hold no CNN features, which the alignment "
+            "stages read; build them with --backbone, or train with image.source=pixels"
+        )
+    if options.source == "pixels" and not records.manifest["options"].get("store_pixels"):
+        raise InputError(
+            f"{records.folder}: these image records hold no pixels; build them with "
+            "--store_pixels, or train with image.source=features"
+        )
+
+
+_IDENTITY = {"image_id": tf.io.FixedLenFeature([], tf.string)}
+
+
+def _parser(options: ImageOptions | None, extra: dict[str, Any] | None = None) -> Any:
+    features = {
+        "concepts": tf.io.RaggedFeature(tf.int64),
+        "concept_counts": tf.io.RaggedFeature(tf.int64),
+        **(extra or {}),
+    }
+    if options is not None:
+        name = "global_feature" if options.source == "features" else "image"
+        features[name] = tf.io.FixedLenFeature([], tf.string)
+    return lambda serialized: tf.io.parse_example(serialized, features)
+
+
+def _assemble(
+    batch: batching.Rows,
+    concept_options: concepts.ConceptOptions,
+    image_options: ImageOptions,
+    order: Literal["shuffled", "kept"],
+) -> dict[str, tf.Tensor]:
+    key = batch.get("key")
+    words, lengths = concepts.assemble(
+        batch["concepts"], batch["concept_counts"], concept_options, key=key, order=order
+    )
+    inputs = {"concepts": words, "concept_lengths": lengths}
+    if image_options.source == "features":
+        feature = tf.io.decode_raw(batch["global_feature"], tf.float16)
+        return {**inputs, "features": tf.cast(feature, tf.float32)}
+    return {**inputs, "pixels": _crops(batch["image"], image_options, key)}
+
+
+def _crops(encoded: tf.Tensor, options: ImageOptions, key: tf.Tensor | None) -> tf.Tensor:
+    """Upstream's input: squash to `resize`, crop (at random with a key), scale to [-1, 1]."""
+
+    def one(arguments: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        data, number = arguments
+        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        image = tf.image.resize(image, [options.resize] * 2)
+        if key is None:
+            image = tf.image.resize_with_crop_or_pad(image, options.crop, options.crop)
+        else:
+            seed = tf.random.experimental.stateless_fold_in(key, number)
+            image = tf.image.stateless_random_crop(image, [options.crop, options.crop, 3], seed)
+        return image / 127.5 - 1.0
+
+    numbers = tf.range(tf.size(encoded))
+    return tf.map_fn(one, (encoded, numbers), fn_output_signature=tf.float32)

@@ -1,0 +1,124 @@
+"""Turns text files into records of sentences: the corpus that stages xe and xe_rec learn from.
+
+For example, captions of COCO as the corpus for a detector of the 80 COCO classes:
+
+    r2m-build-corpora --name=coco --source=captions_val2017.json \\
+        --label_map=mscoco_label_map.pbtxt --workers=4
+
+A killed build goes on where it was when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from r2m.cli.common import run
+from tfrecords.concepts import DEFAULT_TABLES
+from tfrecords.corpora import CorporaOptions, build_corpora
+from tfrecords.readers.text import READERS, parse_source
+
+_NAME = flags.DEFINE_string("name", None, "Short name of the corpus: a-z, 0-9, _.", required=True)
+_SOURCE = flags.DEFINE_multi_string(
+    "source",
+    None,
+    "A file with sentences, as PATH or READER:PATH; repeat the flag for more files. Readers: "
+    f"{', '.join(READERS)}. auto (the default) looks at the first line: plain text with a sentence "
+    "a line, COCO or Karpathy captions JSON, Flickr8k/30k token file, Conceptual Captions TSV, or "
+    "crawled Shutterstock JSON.",
+    required=True,
+)
+_LABEL_MAP = flags.DEFINE_multi_string(
+    "label_map",
+    None,
+    "The classes of the detector that will look at the images: a TensorFlow label map (.pbtxt), a "
+    "name a line, CSV id,name, or JSON with COCO categories. They decide which words are concepts. "
+    "Repeat the flag for several detectors.",
+    required=True,
+)
+_SYNONYMS = flags.DEFINE_multi_string(
+    "synonyms",
+    "default",
+    "Tables that say which caption words name a class (puppy -> dog): default, none, or PATH; "
+    "repeat the flag to combine, later tables win.",
+)
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "Folder of the records. Default: records/corpora/NAME under $R2M_HOME, or under ./workspace.",
+)
+_MIN_COUNT = flags.DEFINE_integer(
+    "min_count",
+    15,
+    "Words seen less often become <unk>. 15 suits millions of sentences; for less than 100,000 "
+    "take 3 to 5.",
+)
+_MIN_WORDS = flags.DEFINE_integer("min_words", 8, "Shorter sentences are left out.")
+_MAX_UNKNOWN = flags.DEFINE_float(
+    "max_unknown_fraction", 0.15, "Sentences with a larger part of unknown words are left out."
+)
+_REQUIRE_CONCEPT = flags.DEFINE_bool(
+    "require_concept", True, "Leave out sentences that mention no concept."
+)
+_GLOVE = flags.DEFINE_string(
+    "glove", None, "Optional word list or GloVe file: other words (but concepts) become <unk>."
+)
+_VALIDATION = flags.DEFINE_float(
+    "validation_fraction", 0.01, "Part of the sentences kept aside as split val; 0 for none."
+)
+_DEDUPLICATE = flags.DEFINE_bool("deduplicate", True, "Keep one of several equal sentences.")
+_PUNCTUATION = flags.DEFINE_bool("keep_punctuation", False, "Keep commas and stops as words.")
+_FOLD = flags.DEFINE_bool(
+    "fold_plurals", False, "Replace plurals of concepts in the sentence by the singular."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Decides the order and the validation sentences.")
+_SHARDS = flags.DEFINE_integer("shards", 8, "Number of files of split train.", lower_bound=1)
+_WORKERS = flags.DEFINE_integer(
+    "workers", os.cpu_count() or 1, "Processes to use; the records do not depend on it."
+)
+_OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "Replace a finished folder that was built from other options or sources."
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Builds the records that the flags describe and says where they are."""
+    del argv
+    home = Path(os.environ.get("R2M_HOME", "workspace"))
+    tables = {"default": DEFAULT_TABLES, "none": ()}
+    folder = Path(_OUTPUT.value) if _OUTPUT.value else home / "records/corpora" / _NAME.value
+    options = CorporaOptions(
+        folder=folder,
+        name=_NAME.value,
+        sources=[parse_source(source) for source in _SOURCE.value],
+        label_maps=[Path(path) for path in _LABEL_MAP.value],
+        synonyms=[p for value in _SYNONYMS.value for p in tables.get(value, (Path(value),))],
+        min_count=_MIN_COUNT.value,
+        min_words=_MIN_WORDS.value,
+        max_unknown_fraction=_MAX_UNKNOWN.value,
+        require_concept=_REQUIRE_CONCEPT.value,
+        glove=Path(_GLOVE.value) if _GLOVE.value else None,
+        validation_fraction=_VALIDATION.value,
+        seed=_SEED.value,
+        shards=_SHARDS.value,
+        workers=_WORKERS.value,
+        deduplicate=_DEDUPLICATE.value,
+        keep_punctuation=_PUNCTUATION.value,
+        fold_plurals=_FOLD.value,
+        overwrite=_OVERWRITE.value,
+    )
+    records = build_corpora(options)
+    counts = ", ".join(f"{records.count(split)} {split}" for split in records.splits)
+    print(f"{records.folder}: {counts} sentences, {len(records.vocabulary())} words")
+
+
+def console() -> None:
+    """Entry of the console script."""
+    run(main)
+
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,106 @@
+"""Builds `images` records: pictures with the concepts a detector saw in them.
+
+    r2m-build-images --images=raw/flickr8k/images --corpora=records/corpora/coco \\
+        --detections=raw/flickr8k/detections.json --detections=raw/flickr8k/tags.json,0.2 \\
+        --splits=train=train.txt --splits=val=val.txt --references=captions.token.txt \\
+        --output=records/images/flickr8k
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from r2m.cli.common import run
+
+_IMAGES = flags.DEFINE_string("images", None, "Folder with the image files.", required=True)
+_CORPORA = flags.DEFINE_string(
+    "corpora",
+    None,
+    "Folder written by r2m-build-corpora; its vocabulary and concepts are used.",
+    required=True,
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of records to write.", required=True)
+_DETECTIONS = flags.DEFINE_multi_string(
+    "detections",
+    None,
+    "FILE[,MIN_SCORE[,WEIGHT]]: what a detector saw, as COCO results JSON (images, annotations, "
+    "categories). Less certain than MIN_SCORE (0.3) is left out; scores are multiplied by WEIGHT "
+    "(1). Give it several times to merge detectors; whole-image labels of a classifier are "
+    "recognised by themselves.",
+    required=True,
+)
+_SPLITS = flags.DEFINE_multi_string(
+    "splits",
+    [],
+    "SPLIT=FILE, for instance train=train.txt: a file with an image name a line. Give it once a "
+    "split. Without it all images go into one split `all`.",
+)
+flags.DEFINE_integer("max_concepts", 5, "Concepts an image has at most.")
+flags.DEFINE_enum(
+    "concept_order", "score", ["score", "class_id"], "class_id chooses as the R2M authors' code."
+)
+flags.DEFINE_integer("min_concept_count", 1, "Leave out concepts fewer sentences mention.")
+_REFERENCES = flags.DEFINE_string(
+    "references", None, "Captions people wrote (Flickr8k, COCO or Karpathy format), to score with."
+)
+_REFERENCE_SPLITS = flags.DEFINE_list(
+    "reference_splits",
+    ["val", "test"],
+    "Splits that get them. Training never needs them: naming `train` gives up being unpaired.",
+)
+flags.DEFINE_bool("keep_images_without_concepts", True, "Keep them in the splits other than train.")
+_BACKBONE = flags.DEFINE_string(
+    "backbone", None, "keras.applications network whose features to store, e.g. MobileNet."
+)
+_WEIGHTS = flags.DEFINE_string(
+    "weights", "imagenet", "Its weights: a file, `imagenet` (downloaded) or `none` (random)."
+)
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Images are resized to this for it.")
+_ALPHA = flags.DEFINE_float("alpha", None, "Width multiplier of a MobileNet.")
+flags.DEFINE_bool("store_grid", False, "Store the feature map beside its mean.")
+flags.DEFINE_bool("store_pixels", True, "Store the bytes of the image files.")
+flags.DEFINE_integer("shards", 8, "Files a split.")
+flags.DEFINE_integer("workers", 1, "Processes that write at the same time.")
+flags.DEFINE_integer("seed", 0, "Of the order of the training images.")
+flags.DEFINE_bool("overwrite", False, "Replace records built with other options.")
+
+
+_SAME_NAME = """max_concepts concept_order min_concept_count keep_images_without_concepts
+    store_grid store_pixels shards workers seed overwrite""".split()
+
+
+def main(argv: Sequence[str]) -> int | None:
+    """Reads the flags and builds the records."""
+    from tfrecords.features import BackboneOptions
+    from tfrecords.images import ImagesOptions, build_images, parse_splits
+    from tfrecords.readers.detections import DetectionSource
+
+    shape: dict[str, Any] = {"image_size": _IMAGE_SIZE.value, "alpha": _ALPHA.value}
+    name = _BACKBONE.value
+    same: dict[str, Any] = {n: flags.FLAGS[n].value for n in _SAME_NAME}
+    records = build_images(
+        ImagesOptions(
+            images=Path(_IMAGES.value),
+            corpora=Path(_CORPORA.value),
+            folder=Path(_OUTPUT.value),
+            detections=tuple(DetectionSource.parse(text) for text in _DETECTIONS.value),
+            splits=parse_splits(_SPLITS.value),
+            references=Path(_REFERENCES.value) if _REFERENCES.value else None,
+            reference_splits=tuple(_REFERENCE_SPLITS.value),
+            backbone=BackboneOptions(name=name, weights=_WEIGHTS.value, **shape) if name else None,
+            **same,
+        )
+    )
+    print(f"{records.folder}: " + ", ".join(f"{records.count(s)} {s}" for s in records.splits))
+    return 0
+
+
+console = partial(run, main)
+
+if __name__ == "__main__":
+    console()

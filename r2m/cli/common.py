@@ -1,0 +1,55 @@
+"""What every command line script shares: start, stop and how errors are shown."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+# TensorFlow's C++ start-up notes (CPU features, missing GPU) bury the messages of the scripts. It
+# reads this when it is imported, so scripts import this module before any other of ours.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> None:
+    """Runs `main` under absl; bad input ends in one readable message and exit code 1.
+
+    Args:
+        main: takes the arguments that are not flags and returns an exit code (None is 0).
+    """
+    logging.set_verbosity(logging.INFO)
+
+    def guarded(argv: Sequence[str]) -> int | None:
+        from r2m.engine.errors import TrainingError
+        from tfrecords.errors import InputError
+
+        if len(argv) > 1:
+            raise app.UsageError(f"unexpected arguments {argv[1:]}: every option is a --flag")
+        try:
+            return main(argv)
+        except (InputError, TrainingError) as error:
+            print(f"\nerror: {error}", file=sys.stderr)
+            return 1
+
+    app.run(guarded)
+
+
+def define_decoding_flags() -> None:
+    """Flags that override how a trained run searches its captions."""
+    flags.DEFINE_integer("beam_size", None, "Hypotheses kept alive; default: as trained.", 1)
+    flags.DEFINE_integer("max_length", None, "Most words of a caption; default: as trained.", 1)
+    flags.DEFINE_float(
+        "length_normalization",
+        None,
+        "alpha in log p / length**alpha, 0 favours short captions; default: as trained.",
+        0.0,
+    )
+
+
+def decoding_overrides() -> dict[str, int | float]:
+    """The decoding settings given on the command line."""
+    names = ("beam_size", "max_length", "length_normalization")
+    values = {name: flags.FLAGS[name].value for name in names}
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,75 @@
+"""Captions a split of image records with a trained run and scores the captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from r2m.cli.common import decoding_overrides, define_decoding_flags, run
+from r2m.evaluation.captions import METRICS
+from r2m.evaluation.report import report_markdown
+from r2m.stages.captioning import evaluate_run
+
+_RUN = flags.DEFINE_string(
+    "run",
+    None,
+    "Run folder of the stage to evaluate, for example workspace/runs/shapes/tri_rec. Its best "
+    "checkpoint is used.",
+    required=True,
+)
+_IMAGES = flags.DEFINE_string(
+    "images",
+    None,
+    "Folder of image records made by r2m-build-images with --references.",
+    required=True,
+)
+_SPLIT = flags.DEFINE_string("split", "val", "Which split of the records.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder to write to. Default: `predictions` in the run folder."
+)
+_METRICS = flags.DEFINE_multi_enum(
+    "metric",
+    list(METRICS),
+    METRICS,
+    "Which metrics; give it several times. METEOR and SPICE need Java, and are reported as "
+    "unavailable without it.",
+)
+_TOKENIZER = flags.DEFINE_enum(
+    "tokenizer",
+    "auto",
+    ("auto", "ptb", "ptb_python"),
+    "ptb is the one all papers use and needs Java; ptb_python is our own, nearly always equal.",
+)
+_GALLERY = flags.DEFINE_integer("gallery", 24, "How many images the gallery shows.", 1)
+_SEED = flags.DEFINE_integer("gallery_seed", 0, "Draws the images of the gallery.")
+define_decoding_flags()
+
+
+def main(argv: Sequence[str]) -> None:
+    """Evaluates, prints the report and says where the files are."""
+    del argv
+    output = Path(_OUTPUT.value or Path(_RUN.value, "predictions"))
+    report = evaluate_run(
+        _RUN.value,
+        _IMAGES.value,
+        _SPLIT.value,
+        output,
+        overrides=decoding_overrides(),
+        metrics=tuple(_METRICS.value),
+        tokenizer=_TOKENIZER.value,
+        gallery=_GALLERY.value,
+        gallery_seed=_SEED.value,
+    )
+    print(report_markdown(report))
+    print(f"predictions and report: {output}\ngallery: {output / _SPLIT.value / 'index.html'}")
+
+
+def console() -> None:
+    """Entry of the console script."""
+    run(main)
+
+
+if __name__ == "__main__":
+    console()

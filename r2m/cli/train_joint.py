@@ -1,0 +1,10 @@
+"""Joint training: the losses of stages 2 and 4 at once, from scratch."""
+
+from __future__ import annotations
+
+from r2m.cli.training import stage_main
+
+console = stage_main("joint")
+
+if __name__ == "__main__":
+    console()

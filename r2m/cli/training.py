@@ -1,0 +1,93 @@
+"""Flags and entry point shared by the training scripts, one a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from r2m.cli.common import run
+from r2m.engine.train import TrainingSummary
+from r2m.stages import experiment
+from r2m.stages.curriculum import stage_spec
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Settings of the experiment, a file such as configs/r2m/flickr8k.py. Override any of them with "
+    "--config.FIELD=VALUE, for example --config.stages.xe.steps=200.",
+    lock_config=True,
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Folder of the experiment, for example workspace/runs/flickr8k. Each stage gets a folder in it "
+    "with its checkpoints, metrics.jsonl and TensorBoard events (tensorboard --logdir=WORKDIR). "
+    "Start the same command again to resume.",
+    required=True,
+)
+_INIT_FROM = flags.DEFINE_string(
+    "init_from",
+    None,
+    "Run folder of the stage whose best weights to start from. Default: the stage before this one "
+    "in the same workdir. Ignored when the stage itself has a checkpoint to resume.",
+)
+_CORPORA = flags.DEFINE_string(
+    "corpora", None, "Folder of sentence records made by r2m-build-corpora."
+)
+_IMAGES = flags.DEFINE_string(
+    "images",
+    None,
+    "Folder of image records made by r2m-build-images. Stages xe and xe_rec use only its "
+    "validation split, to caption and score while they train, and can do without.",
+)
+
+
+def experiment_config() -> Any:
+    """The configuration with the data paths given on the command line."""
+    config = _CONFIG.value
+    if _CORPORA.value:
+        config.data.corpora = _CORPORA.value
+    if _IMAGES.value:
+        config.data.images = _IMAGES.value
+    return config
+
+
+def stage_main(name: str) -> Callable[[], None]:
+    """The console entry of the script that trains stage `name`."""
+
+    def main(argv: Sequence[str]) -> None:
+        del argv
+        summary = experiment.run_stage(
+            name, experiment_config(), _WORKDIR.value, init_from=_INIT_FROM.value
+        )
+        print_summaries({name: summary})
+
+    def console() -> None:
+        flags.mark_flag_as_required("config")
+        run(main)
+
+    console.__doc__ = f"Trains {stage_spec(name).summary}."
+    return console
+
+
+def curriculum_main(argv: Sequence[str]) -> None:
+    """Trains the four stages in order."""
+    del argv
+    print_summaries(experiment.run_curriculum(experiment_config(), _WORKDIR.value))
+
+
+def print_summaries(summaries: dict[str, TrainingSummary]) -> None:
+    """One row a stage: steps, and the metrics of its best checkpoint (1.0 = 100)."""
+    print(
+        f"{'stage':<10}{'steps':>8}{'best at':>9}{'loss':>9}{'BLEU-4':>9}{'ROUGE-L':>9}{'CIDEr':>9}"
+    )
+    for name, summary in summaries.items():
+        metrics = summary.best_metrics or summary.last_metrics
+        values = "".join(
+            f"{metrics[key]:>9.4f}" if key in metrics else f"{'-':>9}"
+            for key in ("loss", "bleu_4", "rouge_l", "cider")
+        )
+        print(f"{name:<10}{summary.step:>8}{summary.best_step or 0:>9}{values}")

@@ -1,0 +1,317 @@
+"""Checkpoints: whole or absent, and never restored into something else.
+
+A checkpoint is a folder `step-00001200` with a TensorFlow tensor bundle `variables.*` and
+`checkpoint.json`. It is written under another name, synced to disk and renamed, so a folder with
+that name is whole. Tensors are stored by name: `model/<variable>` and `optimizer/<position>`.
+The JSON file holds what has to agree before anything is restored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from r2m.engine.errors import TrainingError
+from r2m.engine.files import UNFINISHED, digest, sync, writing
+from r2m.engine.names import is_seed_state, variable_names
+
+FORMAT = 1
+LATEST, BEST = "checkpoints", "best"
+_SIDECAR = "checkpoint.json"
+_BUNDLE = "variables"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A whole checkpoint on disk.
+
+    Attributes:
+        folder: where it is.
+        step: the step it was saved after.
+        sidecar: the contents of checkpoint.json.
+    """
+
+    folder: Path
+    step: int
+    sidecar: Mapping[str, Any]
+
+
+# Writing ------------------------------------------------------------------------------------------
+
+
+def save(
+    parent: Path,
+    step: int,
+    *,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    sidecar: Mapping[str, Any],
+    keep: int,
+) -> Checkpoint:
+    """Writes a checkpoint to `parent/step-<step>` and removes all but the last `keep`.
+
+    Args:
+        parent: folder of the checkpoints; made if missing.
+        step: the step after which it is saved.
+        model: all its variables are saved, also the seeds of its random layers.
+        optimizer: all its variables are saved.
+        sidecar: JSON contents besides what this function adds.
+        keep: how many checkpoints to keep: this one and the ones of the steps before.
+
+    Raises:
+        TrainingError: it could not be written; earlier checkpoints are untouched.
+    """
+    tensors = {
+        f"model/{name}": variable
+        for name, variable in zip(variable_names(model), model.variables, strict=True)
+    }
+    tensors.update(_optimizer_variables(optimizer))
+    folder = parent / f"step-{step:08d}"
+    unfinished = parent / f"{UNFINISHED}{folder.name}"
+    with contextlib.ExitStack() as on_failure:
+        on_failure.enter_context(
+            writing(folder, "the earlier checkpoints there are whole; make room or give access")
+        )
+        on_failure.callback(shutil.rmtree, unfinished, ignore_errors=True)
+        parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        tf.raw_ops.SaveV2(
+            prefix=str(unfinished / _BUNDLE),
+            tensor_names=list(tensors),
+            shape_and_slices=[""] * len(tensors),
+            tensors=[variable.numpy() for variable in tensors.values()],
+        )
+        files = {path.name: digest(path) for path in sorted(unfinished.iterdir())}
+        contents = {"format": FORMAT, "step": step, **sidecar, "files": files}
+        text = json.dumps(contents, indent=1, sort_keys=True)
+        (unfinished / _SIDECAR).write_text(text, encoding="utf-8")
+        for path in (*unfinished.iterdir(), unfinished):
+            sync(path)
+        if folder.exists():
+            _remove(folder)
+        unfinished.rename(folder)
+        sync(parent)
+        # Later ones are left from before a resume from an earlier step, or damaged.
+        folders = _folders(parent)
+        kept = [path for path in folders if path.name <= folder.name][-keep:]
+        for path in folders:
+            if path not in kept:
+                _remove(path)
+    return Checkpoint(folder=folder, step=step, sidecar=contents)
+
+
+def clean(parent: Path) -> None:
+    """Removes what a killed run was writing or removing."""
+    for path in parent.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    # Renamed first: a half-removed checkpoint must not bear the name of a whole one.
+    trash = folder.with_name(f"{UNFINISHED}old-{folder.name}")
+    shutil.rmtree(trash, ignore_errors=True)
+    folder.rename(trash)
+    shutil.rmtree(trash)
+
+
+def _optimizer_variables(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    return {f"optimizer/{i:05d}": variable for i, variable in enumerate(optimizer.variables)}
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+def _folders(parent: Path) -> list[Path]:
+    found = parent.glob("step-*") if parent.is_dir() else ()
+    return sorted(path for path in found if re.fullmatch(r"step-\d{8,}", path.name))
+
+
+def newest(parent: Path) -> Checkpoint | None:
+    """The newest checkpoint of `parent` whose files are as they were written, or None.
+
+    Damaged checkpoints are passed over with a warning.
+
+    Raises:
+        TrainingError: there are checkpoints but all are damaged.
+    """
+    problems = []
+    for folder in reversed(_folders(parent)):
+        problem, sidecar = _inspect(folder)
+        if problem is None:
+            return Checkpoint(folder=folder, step=sidecar["step"], sidecar=sidecar)
+        problems.append(f"{folder}: {problem}")
+        logging.warning("passing over a damaged checkpoint: %s", problems[-1])
+    if problems:
+        raise TrainingError(
+            f"all checkpoints in {parent} are damaged; remove it to start afresh:\n"
+            + "\n".join(problems)
+        )
+    return None
+
+
+def _inspect(folder: Path) -> tuple[str | None, dict[str, Any]]:
+    path = folder / _SIDECAR
+    try:
+        sidecar = json.loads(path.read_text(encoding="utf-8"))
+        if sidecar.get("format") != FORMAT:
+            return f"{path.name} has format {sidecar.get('format')}, expected {FORMAT}", {}
+        for name, expected in sidecar["files"].items():
+            if digest(folder / name) != expected:
+                return f"{name} is not as it was written ({expected['bytes']} bytes)", {}
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing", {}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        return f"{path.name} cannot be read: {error}", {}
+    return None, sidecar
+
+
+def restore(
+    checkpoint: Checkpoint,
+    *,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    expected: Mapping[str, Any],
+) -> None:
+    """Sets all variables of model and optimiser, to go on with the run that saved them.
+
+    Args:
+        checkpoint: where from.
+        model: the model of the same stage.
+        optimizer: built for the same variables in the same order.
+        expected: sidecar entries that must be equal: what `names.describe` says and what else the
+            run depends on.
+
+    Raises:
+        TrainingError: the checkpoint is of another run; says what differs, on both sides.
+    """
+    for key, value in expected.items():
+        _require_equal(checkpoint, key, checkpoint.sidecar.get(key), value)
+    variables = _optimizer_variables(optimizer)
+    names = variable_names(model)
+    variables.update({f"model/{n}": v for n, v in zip(names, model.variables, strict=True)})
+    _assign(checkpoint, variables)
+
+
+def restore_model(
+    model: keras.Model,
+    run_folder: Path | str,
+    fingerprint: Mapping[str, str],
+    which: str = "best",
+    *,
+    part: str = "",
+    allow_unused: bool = False,
+) -> Checkpoint:
+    """Sets the weights of `model` to those of a run, which may be of another stage.
+
+    Every variable of the model must be there, with its shape. Seeds of random layers are left
+    alone, as is everything else that belongs to the run and not to the model.
+
+    Args:
+        model: a built model, or a part of one.
+        run_folder: the working folder of the run.
+        fingerprint: compared with the run's by name; a name that only one side knows is passed.
+        which: 'best' or 'latest'.
+        part: where `model` was inside the run's model, such as 'captioner'; '' if it was all of it.
+        allow_unused: whether the run may have variables (below `part`) that `model` has not.
+
+    Returns:
+        The checkpoint that the weights come from.
+
+    Raises:
+        TrainingError: no such checkpoint, another fingerprint, missing variables (named), other
+            shapes, or unused variables.
+    """
+    folders = {"best": BEST, "latest": LATEST}
+    if which not in folders:
+        raise TrainingError(f"unknown checkpoint {which!r}; the known ones: best, latest")
+    parent = Path(run_folder) / folders[which]
+    checkpoint = newest(parent)
+    if checkpoint is None:
+        other = "latest" if which == "best" else "best"
+        has_other = bool(_folders(Path(run_folder) / folders[other]))
+        hint = f"there is one of which={other!r}" if has_other else "run that stage first"
+        raise TrainingError(f"no checkpoint in {parent}: {hint}")
+    saved_fingerprint = checkpoint.sidecar["fingerprint"]
+    for key in sorted(set(fingerprint) & set(saved_fingerprint)):
+        _require_equal(
+            checkpoint, f"fingerprint of {key}", saved_fingerprint[key], fingerprint[key]
+        )
+
+    prefix = f"{part}/" if part else ""
+    saved = {
+        name.removeprefix(prefix): tuple(shape)
+        for name, shape, _ in checkpoint.sidecar["variables"]
+        if name.startswith(prefix) and not is_seed_state(name)
+    }
+    wanted = {
+        name: variable
+        for name, variable in zip(variable_names(model), model.variables, strict=True)
+        if not is_seed_state(name)
+    }
+    problems = [f"missing: {name}" for name in wanted if name not in saved]
+    problems += [
+        f"shape of {name}: {saved[name]} in the checkpoint, {tuple(variable.shape)} in the model"
+        for name, variable in wanted.items()
+        if name in saved and saved[name] != tuple(variable.shape)
+    ]
+    if not allow_unused:
+        problems += [f"not in the model: {name}" for name in saved if name not in wanted]
+    if problems:
+        raise TrainingError(
+            f"{checkpoint.folder} does not fit model {model.name!r}:\n  "
+            + _first(problems, separator="\n  ")
+        )
+    _assign(checkpoint, {f"model/{prefix}{name}": v for name, v in wanted.items()})
+    return checkpoint
+
+
+def _assign(checkpoint: Checkpoint, variables: Mapping[str, Any]) -> None:
+    try:
+        reader = tf.train.load_checkpoint(str(checkpoint.folder / _BUNDLE))
+        # All is read before anything is changed.
+        values: dict[str, np.ndarray] = {name: reader.get_tensor(name) for name in variables}
+    except (tf.errors.OpError, ValueError) as error:
+        raise TrainingError(f"{checkpoint.folder} cannot be read: {error}") from error
+    for name, variable in variables.items():
+        variable.assign(values[name])
+
+
+def _require_equal(checkpoint: Checkpoint, what: str, saved: Any, current: Any) -> None:
+    if isinstance(current, list) and isinstance(saved, list):
+        pairs = [
+            f"[{i}] {a} in the checkpoint, {b} now"
+            for i, (a, b) in enumerate(zip(saved, current, strict=False))
+            if a != b
+        ]
+        if len(saved) != len(current):
+            pairs.append(f"{len(saved)} in the checkpoint, {len(current)} now")
+    elif isinstance(current, Mapping) and isinstance(saved, Mapping):
+        pairs = [
+            f"{key}: {saved.get(key)!r} in the checkpoint, {current.get(key)!r} now"
+            for key in sorted({*saved, *current})
+            if saved.get(key) != current.get(key)
+        ]
+    else:
+        pairs = [f"{saved!r} in the checkpoint, {current!r} now"] if saved != current else []
+    if pairs:
+        raise TrainingError(
+            f"{checkpoint.folder} belongs to something else; {what} differ: {_first(pairs)}. "
+            "Use what it was made with, or another working folder"
+        )
+
+
+def _first(problems: Sequence[str], *, separator: str = "; ", limit: int = 10) -> str:
+    more = [f"and {len(problems) - limit} more"] if len(problems) > limit else []
+    return separator.join([*problems[:limit], *more])

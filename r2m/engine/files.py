@@ -1,0 +1,80 @@
+"""Files that are whole or absent, and errors that say which file could not be written."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from r2m.engine.errors import TrainingError
+
+UNFINISHED = ".unfinished-"
+
+
+@contextlib.contextmanager
+def writing(path: Path, hint: str = "make room or give access") -> Iterator[None]:
+    """Turns a failure to write to `path` (full or read-only disk, say) into a TrainingError."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise TrainingError(
+            f"cannot write {path}: {error}; {hint}, then start the same command again"
+        ) from error
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes `folder` and holds it: two runs in one folder would spoil each other's files.
+
+    The lock ends with the process, however it ends.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainingError(f"another process is training in {folder}") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, contents: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    write_bytes(path, (json.dumps(contents, indent=2) + "\n").encode())
+
+
+def write_bytes(path: Path, contents: bytes) -> None:
+    """Writes a file whole or not at all."""
+    unfinished = path.with_name(f"{UNFINISHED}{path.name}")
+    unfinished.write_bytes(contents)
+    sync(unfinished)
+    unfinished.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Returns once a file or a folder's list of names has reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def digest(path: Path) -> dict[str, Any]:
+    """Size and sha256 of a file."""
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha256.update(block)
+    return {"bytes": path.stat().st_size, "sha256": sha256.hexdigest()}

@@ -1,0 +1,180 @@
+"""What a run shows and leaves behind: metrics.jsonl, TensorBoard events, progress.
+
+Nothing in metrics.jsonl or the events' values depends on the clock, so that a resumed run leaves
+the same as one that was never stopped. Speed goes to the progress display only.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import tensorflow as tf
+from absl import logging
+from tqdm import tqdm
+
+from r2m.engine.files import sync, write_bytes, writing
+from r2m.engine.stage import Evaluation
+
+METRICS = "metrics.jsonl"
+
+
+class RunLog:
+    """Writes the metrics of a run, from a given step on.
+
+    Use it as a context manager. Lines and events of later steps, left by a run that was killed
+    after its last checkpoint, are removed first.
+    """
+
+    def __init__(self, workdir: Path, first_step: int) -> None:
+        """Opens the log of `workdir` to go on after `first_step` steps."""
+        self._path = workdir / METRICS
+        _cut_metrics(self._path, first_step)
+        for path in sorted(workdir.glob("events.out.tfevents.*")):
+            _cut_events(path, first_step)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._events = tf.summary.create_file_writer(str(workdir))
+
+    def __enter__(self) -> RunLog:
+        """Returns self."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes the files."""
+        self._events.close()
+        os.close(self._file)
+
+    def train(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Adds the metrics of the steps up to `step`."""
+        self._write("train", step, metrics)
+
+    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+        """Adds the metrics, texts and images of an evaluation."""
+        self._write("evaluation", step, evaluation.metrics)
+        with self._events.as_default(step):
+            for tag, text in evaluation.texts.items():
+                tf.summary.text(f"evaluation/{tag}", text)
+            for tag, images in evaluation.images.items():
+                tf.summary.image(f"evaluation/{tag}", images, max_outputs=len(images))
+
+    def flush(self) -> None:
+        """Returns once all is on disk: a checkpoint must never be newer than the log."""
+        with writing(self._path):
+            self._events.flush()
+            os.fsync(self._file)
+
+    def _write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
+        # JSON has no NaN.
+        values = {name: float(v) if math.isfinite(v) else None for name, v in metrics.items()}
+        line = json.dumps({"step": step, "kind": kind, **values}) + "\n"
+        # One write call: a kill leaves a whole line or a torn last one, which is cut on resume.
+        with writing(self._path):
+            os.write(self._file, line.encode())
+        with self._events.as_default(step):
+            for name, value in metrics.items():
+                tf.summary.scalar(f"{kind}/{name}", value)
+
+
+def read_metrics(workdir: Path) -> list[dict[str, float]]:
+    """The lines of a run's metrics.jsonl; a torn last line is left out."""
+    path = workdir / METRICS
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _cut_metrics(path: Path, last_step: int) -> None:
+    if path.is_file():
+        kept = [line for line in read_metrics(path.parent) if line["step"] <= last_step]
+        write_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+def _cut_events(path: Path, last_step: int) -> None:
+    kept = []
+    try:
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            if tf.compat.v1.Event.FromString(record).step <= last_step:
+                kept.append(record)
+    except tf.errors.DataLossError:
+        # The kill tore the last record; what is before it is whole.
+        pass
+    if len(kept) < 2:  # the first record only says which format the file has
+        path.unlink()
+        return
+    # TensorBoard takes every name with "tfevents" in it for an event file.
+    unfinished = path.with_name(".unfinished-events")
+    with tf.io.TFRecordWriter(str(unfinished)) as writer:
+        for record in kept:
+            writer.write(record)
+    sync(unfinished)
+    unfinished.replace(path)
+
+
+class Progress:
+    """Shows how far the training is: a bar on a terminal, a log line per interval elsewhere."""
+
+    def __init__(self, name: str, first_step: int, steps: int, *, show: bool) -> None:
+        """Starts at `first_step` of `steps`."""
+        self._name, self._step, self._steps, self._show = name, first_step, steps, show
+        self._seconds, self._counted = 0.0, 0
+        self._compiled = False
+        self._bar = tqdm(
+            total=steps,
+            initial=first_step,
+            desc=name,
+            unit="step",
+            disable=not show or not sys.stderr.isatty(),
+        )
+
+    def advance(self, steps: int, seconds: float) -> None:
+        """Counts steps that took `seconds`; the first ones, which compile, not for the speed."""
+        self._step += steps
+        self._bar.update(steps)
+        if self._compiled:
+            self._seconds += seconds
+            self._counted += steps
+            return
+        self._compiled = True
+        if self._show:
+            logging.info("%s: first %d steps with compilation: %.1f s", self._name, steps, seconds)
+
+    def report(self, metrics: Mapping[str, float]) -> None:
+        """Shows metrics of the training, and the speed of the steps since the last report."""
+        speed = self._counted / self._seconds if self._seconds else None
+        self._seconds, self._counted = 0.0, 0
+        if not self._bar.disable:
+            self._bar.set_postfix_str(_text(metrics))
+        elif self._show:
+            pace = ""
+            if speed is not None:
+                left = datetime.timedelta(seconds=round((self._steps - self._step) / speed))
+                pace = f"  {speed:.2f} steps/s  {left} left"
+            logging.info(
+                "%s: step %d/%d  %s%s", self._name, self._step, self._steps, _text(metrics), pace
+            )
+
+    def report_evaluation(self, metrics: Mapping[str, float]) -> None:
+        """Shows metrics of an evaluation."""
+        if self._show:
+            with tqdm.external_write_mode(sys.stderr):  # not into the bar
+                logging.info("%s: evaluation at %d: %s", self._name, self._step, _text(metrics))
+
+    def close(self) -> None:
+        """Ends the display."""
+        self._bar.close()
+
+
+def _text(metrics: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())

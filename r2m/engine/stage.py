@@ -1,0 +1,104 @@
+"""What a training stage hands to the engine.
+
+How a loss is reduced. A stage reports every term of its loss as two sums over *this replica's*
+rows: `total` and `normaliser`. The engine minimises
+
+    objective = sum_i weight_i * (global sum of total_i) / (global sum of normaliser_i)
+
+so that N replicas follow one replica at the same global batch, whatever padding, row count or even
+emptiness each replica has. For a stage this means:
+
+- Never take a mean: give the sum over the rows (or words) and their count.
+- A replica may hold fewer rows than the others or none; its sums are then 0. Empty batches reach
+  the model with a leading dimension of 0.
+- `tf.distribute.get_replica_context().all_gather(x, axis=0)` may be called inside `loss`, for
+  example to compare with the whole global batch. Its gradient is summed over the replicas and cut
+  back to each replica's rows, so the engine's sum over replicas is the gradient of the sum of all
+  replicas' totals: each pair of rows must be counted by exactly one replica (own rows against all
+  gathered rows, normaliser = own rows). A loss that every replica computes whole is right too, as
+  long as its normaliser is counted whole as well: both are then counted once per replica.
+  Gathered rows come in the order of the replicas, which is the order of the global batch.
+- Do not `all_reduce` a total: the engine does, and the gradient of an all-reduce is one as well.
+- Randomness: Keras layers in `model` (their seeds are checkpointed, and differ by replica), or
+  `tf.random.stateless_*` with a seed that comes with the batch. Unseeded `keras.random` and
+  `tf.random` functions break exact resume.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class LossTerm(NamedTuple):
+    """One term of the objective, summed over one replica's rows.
+
+    Attributes:
+        total: float scalar, the sum over this replica's rows.
+        normaliser: scalar, what `total` is divided by once both are summed over all replicas.
+            Where the global normaliser is 0 the term is 0.
+        weight: the factor of the term; a term of weight 0 is reported but not optimised.
+    """
+
+    total: tf.Tensor
+    normaliser: tf.Tensor
+    weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What one evaluation found; the texts and images are shown in TensorBoard.
+
+    Attributes:
+        metrics: name -> value.
+        texts: tag -> Markdown.
+        images: tag -> uint8 [N,H,W,3].
+    """
+
+    metrics: Mapping[str, float]
+    texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    images: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+class Stage(Protocol):
+    """What is trained, on which batches, for which objective.
+
+    Model and stage are built inside `strategy.scope()`.
+    """
+
+    @property
+    def name(self) -> str:
+        """For messages and config.json."""
+
+    @property
+    def model(self) -> keras.Model:
+        """A built model; holds every variable that the stage trains."""
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """What the weights mean nothing without, such as the sha256 of the vocabulary.
+
+        Compared by name whenever weights are restored.
+        """
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """The variables of `model` to be trained, in a fixed order."""
+
+    def train_dataset(self, first_step: int) -> tf.data.Dataset:
+        """Endless global batches from step `first_step` (0 at the start) on.
+
+        Batch i is a pure function of (seed, i): this is what makes resume exact. Tensors have the
+        batch as their first dimension; scalars go to every replica as they are.
+        """
+
+    def loss(self, batch: Any, training: bool) -> Mapping[str, LossTerm]:
+        """The terms of the objective on one replica's share of a global batch, by name."""
+
+    def evaluate(self, step: int) -> Evaluation:
+        """Evaluates the model on the host, after `step` steps; must not change the model."""

@@ -1,0 +1,102 @@
+"""What a run knows besides its variables."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+from absl import logging
+
+from r2m.engine.errors import TrainingError
+from r2m.engine.options import TrainingOptions
+from r2m.engine.stage import Evaluation
+from r2m.engine.step import StepResults
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingSummary:
+    """How far a run came.
+
+    Attributes:
+        step: steps done.
+        last_metrics: of the last evaluation.
+        best_metrics: of the evaluation that the best checkpoint belongs to; empty without one.
+        best_step: its step; None without one.
+    """
+
+    step: int
+    last_metrics: Mapping[str, float]
+    best_metrics: Mapping[str, float]
+    best_step: int | None
+
+
+@dataclasses.dataclass(kw_only=True)
+class RunState:
+    """What a run knows besides its variables; saved in every checkpoint."""
+
+    step: int = 0
+    last_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    best_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    best_step: int | None = None
+    # Since the last line of the log: sums over steps, by name.
+    steps: int = 0
+    objective: float = 0.0
+    gradient_norm: float = 0.0
+    totals: dict[str, float] = dataclasses.field(default_factory=dict)
+    normalisers: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def add(self, results: StepResults) -> None:
+        """Adds what some steps found to the sums."""
+        # Step by step: the sums must not depend on how the steps were grouped into graph calls.
+        for i, objective in enumerate(results.objective):
+            self.steps += 1
+            self.objective += float(objective)
+            self.gradient_norm += float(results.gradient_norm[i])
+            for name in results.totals:
+                total = self.totals.get(name, 0.0) + float(results.totals[name][i])
+                normaliser = self.normalisers.get(name, 0.0) + float(results.normalisers[name][i])
+                self.totals[name], self.normalisers[name] = total, normaliser
+
+    def take_means(self) -> dict[str, float]:
+        """The metrics since the last call: per step, and per normaliser for the terms."""
+        metrics = {
+            "loss": self.objective / self.steps,
+            "gradient_norm": self.gradient_norm / self.steps,
+        }
+        for name, total in self.totals.items():
+            normaliser = self.normalisers[name]
+            metrics[f"loss/{name}"] = total / normaliser if normaliser else 0.0
+        self.steps, self.objective, self.gradient_norm = 0, 0.0, 0.0
+        self.totals, self.normalisers = {}, {}
+        return metrics
+
+    def judge(self, evaluation: Evaluation, options: TrainingOptions) -> bool:
+        """Notes an evaluation; returns whether it is the best one so far."""
+        metrics = {name: float(value) for name, value in evaluation.metrics.items()}
+        self.last_metrics = metrics
+        key = options.best_metric
+        if key is None:
+            return False
+        if key not in metrics:
+            raise TrainingError(
+                f"best_metric={key!r} is not among the evaluation's metrics: "
+                f"{', '.join(sorted(metrics)) or 'none'}"
+            )
+        sign = 1 if options.best_mode == "max" else -1
+        if not math.isfinite(metrics[key]):
+            logging.warning("%s is %s at step %d: not taken for best", key, metrics[key], self.step)
+            return False
+        if self.best_step is not None and sign * metrics[key] <= sign * self.best_metrics[key]:
+            return False
+        self.best_metrics, self.best_step = metrics, self.step
+        return True
+
+    def summary(self) -> TrainingSummary:
+        """What `train` returns."""
+        return TrainingSummary(
+            step=self.step,
+            last_metrics=self.last_metrics,
+            best_metrics=self.best_metrics,
+            best_step=self.best_step,
+        )

@@ -1,0 +1,1 @@
+"""Caption metrics, reports and the gallery."""

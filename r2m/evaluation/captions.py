@@ -1,0 +1,288 @@
+"""Caption metrics: BLEU-1..4, ROUGE-L, CIDEr, METEOR and SPICE, by pycocoevalcap.
+
+`score_captions` computes the figures of a report. `CaptionScorer` computes the cheap ones again and
+again during training, with its references tokenised and counted once.
+
+All scores are fractions (CIDEr can exceed 1); papers print them times 100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from absl import logging
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.bleu.bleu_scorer import BleuScorer, cook_refs, cook_test
+from pycocoevalcap.cider.cider import Cider as CocoCider
+from pycocoevalcap.rouge.rouge import Rouge
+
+from r2m.evaluation import tokenizers
+from r2m.evaluation.cider import Cider
+from r2m.evaluation.files import name_some
+from r2m.evaluation.java import JavaError, Unavailable
+from r2m.evaluation.meteor import meteor
+from r2m.evaluation.spice import spice
+from tfrecords.errors import InputError
+
+METRICS = ("bleu", "rouge_l", "cider", "meteor", "spice")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionScores:
+    """What a set of predictions scored.
+
+    Attributes:
+        scores: corpus scores: `bleu_1` .. `bleu_4`, `rouge_l`, `cider`, `meteor`, `spice`, those
+            that could be computed.
+        per_image: for each of the same names, the score of every image id.
+        unavailable: metrics that were asked for and could not be computed, with the reason.
+        tokenizer: which tokeniser made the tokens (`ptb` or `ptb_python`).
+        images: how many images were scored.
+        references: how many references they were scored against.
+        empty_predictions: images whose prediction holds no token; they score 0.
+        dropped_references: references without a token, left out.
+    """
+
+    scores: dict[str, float]
+    per_image: dict[str, dict[str, float]]
+    unavailable: dict[str, str] = field(default_factory=dict)
+    tokenizer: str
+    images: int
+    references: int
+    empty_predictions: int = 0
+    dropped_references: int = 0
+
+
+def score_captions(
+    predictions: Mapping[str, str],
+    references: Mapping[str, Sequence[str]],
+    *,
+    metrics: Sequence[str] = METRICS,
+    tokenizer: str = "auto",
+    java_timeout: float = 3600.0,
+) -> CaptionScores:
+    """Scores one caption an image against its references.
+
+    Args:
+        predictions: the caption of every image id; an empty one is scored, as 0.
+        references: the reference captions of the same image ids, at least one each.
+        metrics: which of `METRICS`.
+        tokenizer: `auto`, or one of `tokenizers.TOKENIZERS`.
+        java_timeout: seconds after which a Java program is given up.
+
+    Returns:
+        The scores; a metric whose program is missing or failed is in `unavailable`, not 0.
+
+    Raises:
+        InputError: no images, ids that differ between predictions and references, an image whose
+            references hold no token, or an unknown metric or tokeniser.
+    """
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown or not metrics:
+        raise InputError(f"unknown metrics {unknown}; known: {', '.join(METRICS)}")
+    check_same_images(predictions, references)
+    ids = list(references)
+    name, texts = _tokenize_all(
+        [predictions[i] for i in ids] + [text for i in ids for text in references[i]],
+        tokenizer,
+        java_timeout,
+    )
+    candidates = texts[: len(ids)]
+    groups, dropped = _regroup(ids, references, texts[len(ids) :])
+
+    scores: dict[str, float] = {}
+    per_image: dict[str, dict[str, float]] = {}
+    unavailable: dict[str, str] = {}
+    for metric in dict.fromkeys(metrics):
+        try:
+            computed = _COMPUTE[metric](candidates, groups, java_timeout)
+        except Unavailable as error:
+            unavailable[metric] = str(error)
+            continue
+        for key, (score, scores_each) in computed.items():
+            scores[key] = float(score)
+            per_image[key] = dict(zip(ids, map(float, scores_each), strict=True))
+    return CaptionScores(
+        scores=scores,
+        per_image=per_image,
+        unavailable=unavailable,
+        tokenizer=name,
+        images=len(ids),
+        references=sum(map(len, groups)),
+        empty_predictions=sum(not text for text in candidates),
+        dropped_references=dropped,
+    )
+
+
+class CaptionScorer:
+    """BLEU, ROUGE-L and CIDEr during training: no JVM, references prepared once.
+
+    Uses the `ptb_python` tokeniser, so figures can differ from a report's in the fourth decimal.
+
+    Attributes:
+        image_ids: the ids that `score` expects predictions for.
+        tokenizer: the tokeniser's name, for logs.
+    """
+
+    tokenizer = "ptb_python"
+
+    def __init__(self, references: Mapping[str, Sequence[str]]):
+        """Tokenises and counts the references.
+
+        Args:
+            references: reference captions of every image id, at least one each.
+
+        Raises:
+            InputError: no images, or an image whose references hold no token.
+        """
+        check_same_images(references, references)
+        self.image_ids: tuple[str, ...] = tuple(references)
+        texts = [text for captions in references.values() for text in captions]
+        tokens = tokenizers.tokenize(texts, self.tokenizer)
+        self._groups, _ = _regroup(self.image_ids, references, tokens)
+        self._cooked = [cook_refs(group) for group in self._groups]
+        self._cider = Cider(self._groups)
+
+    def score(self, predictions: Mapping[str, str]) -> dict[str, float]:
+        """Scores one caption for every image of the references.
+
+        Args:
+            predictions: the caption of every image id.
+
+        Returns:
+            `bleu_1` .. `bleu_4`, `rouge_l` and `cider`, as fractions.
+
+        Raises:
+            InputError: predictions for other images than the references'.
+        """
+        return {name: float(score) for name, (score, _) in self._score(predictions).items()}
+
+    def score_images(self, predictions: Mapping[str, str]) -> dict[str, dict[str, float]]:
+        """Like `score`, but the scores of every image: `{metric: {image_id: score}}`."""
+        return {
+            name: dict(zip(self.image_ids, map(float, each), strict=True))
+            for name, (_, each) in self._score(predictions).items()
+        }
+
+    def _score(self, predictions: Mapping[str, str]) -> _Computed:
+        check_same_images(predictions, dict.fromkeys(self.image_ids, ("",)))
+        candidates = tokenizers.tokenize([predictions[i] for i in self.image_ids], self.tokenizer)
+        bleu = BleuScorer(n=4)
+        bleu.crefs = self._cooked
+        bleu.ctest = [
+            cook_test(text, cooked) for text, cooked in zip(candidates, self._cooked, strict=True)
+        ]
+        cider = self._cider.score(candidates)
+        return {
+            **_name_bleu(bleu.compute_score(option="closest")),
+            **_rouge(candidates, self._groups, 0.0),
+            "cider": (float(cider.mean()), cider),
+        }
+
+
+def check_same_images(
+    predictions: Mapping[str, object], references: Mapping[str, Sequence[str]]
+) -> None:
+    """Checks that there is exactly one prediction for every image with references.
+
+    Raises:
+        InputError: no images at all, or ids that only one side has.
+    """
+    if not predictions and not references:
+        raise InputError("no images to score: there are neither predictions nor references")
+    unscored = [i for i in references if i not in predictions]
+    unknown = [i for i in predictions if i not in references]
+    bare = [i for i, captions in references.items() if not captions]
+    faults = []
+    if unscored:
+        faults.append(f"no prediction for {len(unscored)} images: {name_some(unscored)}")
+    if unknown:
+        faults.append(f"no references for {len(unknown)} predictions: {name_some(unknown)}")
+    if bare:
+        faults.append(f"an empty list of references for {len(bare)} images: {name_some(bare)}")
+    single = [i for i, captions in references.items() if isinstance(captions, str)]
+    if single:
+        faults.append(f"references must be lists, found one text for {name_some(single)}")
+    if faults:
+        raise InputError(
+            "; ".join(faults) + ". Predictions and references must be of the same images"
+        )
+
+
+def _regroup(
+    ids: Sequence[str], references: Mapping[str, Sequence[str]], tokens: Sequence[str]
+) -> tuple[list[list[str]], int]:
+    """Tokenised references by image, without those that hold no token.
+
+    An empty reference would give an empty prediction full marks in ROUGE-L and lower everyone's
+    CIDEr.
+    """
+    groups = []
+    position = 0
+    for image_id in ids:
+        count = len(references[image_id])
+        groups.append([text for text in tokens[position : position + count] if text])
+        position += count
+    bare = [image_id for image_id, group in zip(ids, groups, strict=True) if not group]
+    if bare:
+        raise InputError(f"references without a single word for {name_some(bare)}")
+    return groups, len(tokens) - sum(map(len, groups))
+
+
+def _tokenize_all(captions: Sequence[str], tokenizer: str, timeout: float) -> tuple[str, list[str]]:
+    name = tokenizers.choose(tokenizer)
+    try:
+        return name, tokenizers.tokenize(captions, name, timeout=timeout)
+    except JavaError as error:
+        if tokenizer != "auto":
+            raise InputError(f"the tokenizer {name!r} failed: {error}; use 'ptb_python'") from error
+        logging.warning("the tokenizer %r failed (%s): using 'ptb_python' instead", name, error)
+        return "ptb_python", tokenizers.tokenize(captions, "ptb_python")
+
+
+_Computed = dict[str, tuple[float, Sequence[float] | np.ndarray]]
+_Groups = Sequence[Sequence[str]]
+
+
+def _tables(
+    candidates: Sequence[str], groups: _Groups
+) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
+    """References and candidates as pycocoevalcap takes them."""
+    return dict(enumerate(map(list, groups))), {i: [c] for i, c in enumerate(candidates)}
+
+
+def _name_bleu(result: tuple[Sequence[float], Sequence[Sequence[float]]]) -> _Computed:
+    return {f"bleu_{n}": pair for n, pair in enumerate(zip(*result, strict=True), 1)}
+
+
+def _bleu(candidates: Sequence[str], groups: _Groups, timeout: float) -> _Computed:
+    return _name_bleu(Bleu(4).compute_score(*_tables(candidates, groups), verbose=0))
+
+
+def _rouge(candidates: Sequence[str], groups: _Groups, timeout: float) -> _Computed:
+    return {"rouge_l": Rouge().compute_score(*_tables(candidates, groups))}
+
+
+def _coco_cider(candidates: Sequence[str], groups: _Groups, timeout: float) -> _Computed:
+    if len(groups) < 2:
+        raise Unavailable("CIDEr weighs words by how many images mention them: it needs two images")
+    return {"cider": CocoCider().compute_score(*_tables(candidates, groups))}
+
+
+def _meteor(candidates: Sequence[str], groups: _Groups, timeout: float) -> _Computed:
+    return {"meteor": meteor(candidates, groups, timeout=timeout)}
+
+
+def _spice(candidates: Sequence[str], groups: _Groups, timeout: float) -> _Computed:
+    return {"spice": spice(candidates, groups, timeout=timeout)}
+
+
+_COMPUTE: dict[str, Callable[[Sequence[str], _Groups, float], _Computed]] = {
+    "bleu": _bleu,
+    "rouge_l": _rouge,
+    "cider": _coco_cider,
+    "meteor": _meteor,
+    "spice": _spice,
+}

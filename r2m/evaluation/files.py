@@ -1,0 +1,36 @@
+"""What the writers of predictions, reports and galleries share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tfrecords.files import clear_disk_errors, write_atomically
+
+
+def write_whole(path: Path | str, data: bytes | str) -> Path:
+    """Writes a file whole or not at all, making its folder first.
+
+    Args:
+        path: where to; a file that is there already stays as it was until the new one is whole.
+        data: all of it; text is written as UTF-8.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: the disk is full.
+        OSError: the folder cannot be written to.
+    """
+    path = Path(path)
+    with clear_disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data.encode("utf-8") if isinstance(data, str) else data)
+    return path
+
+
+def name_some(names: Iterable[object], limit: int = 5) -> str:
+    """`'a', 'b' and 7 more`: enough to find the fault, short enough to read."""
+    listed = [repr(name) for name in names]
+    shown = ", ".join(listed[:limit])
+    return shown if len(listed) <= limit else f"{shown} and {len(listed) - limit} more"

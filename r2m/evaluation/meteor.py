@@ -1,0 +1,136 @@
+"""METEOR 1.5 (Denkowski and Lavie, 2014), by the Java program inside pycocoevalcap.
+
+pycocoevalcap's own class waits for ever when the program dies, and then again when it is
+collected. This one speaks the same protocol with the same options under a watchdog.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO
+
+from r2m.evaluation import java
+
+_JAR = ("meteor", "meteor-1.5.jar")
+
+
+Score = Callable[[Sequence[str], Sequence[Sequence[str]]], tuple[float, list[float]]]
+
+
+def meteor(
+    candidates: Sequence[str], references: Sequence[Sequence[str]], *, timeout: float = 600.0
+) -> tuple[float, list[float]]:
+    """Scores tokenised captions.
+
+    Args:
+        candidates: N tokenised captions; an empty one scores 0.
+        references: N non-empty lists of tokenised references.
+        timeout: seconds for all of it, of which loading the paraphrase table takes about ten.
+
+    Returns:
+        The corpus score and N scores.
+
+    Raises:
+        java.JavaError: no Java, the program died, or it did not answer in time.
+    """
+    with session(timeout=timeout) as score:
+        return score(candidates, references)
+
+
+@contextmanager
+def session(*, timeout: float) -> Iterator[Score]:
+    """Starts METEOR once for several sets of captions; `meteor` says what the function does.
+
+    Args:
+        timeout: seconds from now after which the program is killed.
+
+    Raises:
+        java.JavaError: as `meteor`.
+    """
+    path = java.jar(*_JAR)
+    command = [java.java(), java.UTF8, "-Xmx2G", "-jar", path.name]
+    command += ["-", "-", "-stdio", "-l", "en", "-norm"]
+    with tempfile.TemporaryFile() as stderr:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=path.parent,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+            )
+        except OSError as error:
+            raise java.JavaError(f"{path.name} could not be started: {error}") from error
+        overdue = threading.Event()
+
+        def stop() -> None:
+            overdue.set()
+            process.kill()
+
+        def score(
+            candidates: Sequence[str], references: Sequence[Sequence[str]]
+        ) -> tuple[float, list[float]]:
+            try:
+                return _talk(process, candidates, references)
+            except (OSError, ValueError) as error:
+                process.kill()
+                process.wait()
+                stderr.seek(0)
+                reason = f"failed: {java.last_line(stderr.read())}"
+                if overdue.is_set():
+                    reason = f"did not finish in {timeout:g} s"
+                raise java.JavaError(f"{path.name} {reason}") from error
+
+        watchdog = threading.Timer(timeout, stop)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            yield score
+        finally:
+            watchdog.cancel()
+            process.kill()
+            _close(process)
+
+
+def _talk(
+    process: subprocess.Popen[bytes], candidates: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[float, list[float]]:
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None and stdout is not None
+    statistics = []
+    for candidate, group in zip(candidates, references, strict=True):
+        fields = ["SCORE", *(_field(text) for text in group), _field(candidate)]
+        statistics.append(_ask(stdin, stdout, " ||| ".join(fields)))
+    first = _ask(stdin, stdout, " ||| ".join(["EVAL", *statistics]))
+    # One line an image, then one for the corpus.
+    scores = [float(first), *(float(stdout.readline()) for _ in candidates)]
+    return scores[-1], scores[:-1]
+
+
+def _field(text: str) -> str:
+    """The protocol is a line of fields between ` ||| `: neither may occur in a caption."""
+    return " ".join(text.replace("|||", " ").split())
+
+
+def _ask(stdin: IO[bytes], stdout: IO[bytes], line: str) -> str:
+    stdin.write(f"{line}\n".encode())
+    stdin.flush()
+    answer = stdout.readline()
+    if not answer.endswith(b"\n"):
+        raise ValueError("the program ended in the middle of the conversation")
+    return answer.decode("utf-8").strip()
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdin, process.stdout):
+        try:
+            if stream is not None:
+                stream.close()
+        except OSError:
+            # What was still to be written to a dead program.
+            continue
+    process.wait()

@@ -1,0 +1,174 @@
+"""Predictions and references on disk: COCO results and COCO captions JSON.
+
+Predictions are written before they are scored, so a figure can always be traced to its captions
+and be computed again elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from r2m.evaluation.files import name_some, write_whole
+from tfrecords.errors import InputError
+
+
+def write_predictions(path: Path | str, predictions: Iterable[Mapping[str, Any]]) -> Path:
+    """Writes a COCO results JSON: a list of `{"image_id", "caption", ...}`, one an image.
+
+    Args:
+        path: the file, replaced as a whole.
+        predictions: `image_id` is a string or an integer, `caption` a string (empty when the model
+            said nothing); whatever else JSON can hold is kept (scores, concepts).
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: no predictions, a prediction of another form, or two for one image.
+    """
+    rows = list(predictions)
+    _check_rows(rows, str(path))
+    try:
+        text = json.dumps(
+            [dict(row) for row in rows],
+            ensure_ascii=False,
+            indent=1,
+            allow_nan=False,
+            default=_plain,
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: predictions that JSON cannot hold: {error}") from error
+    return write_whole(path, text + "\n")
+
+
+def read_predictions(path: Path | str) -> list[dict[str, Any]]:
+    """Reads what `write_predictions` (or another tool, in COCO's results format) wrote.
+
+    Raises:
+        InputError: no such file, malformed JSON, another form, or two predictions for one image.
+    """
+    rows = _read_json(path)
+    if not isinstance(rows, list):
+        raise InputError(
+            f"{path}: expected a list of predictions (COCO results), found {_kind(rows)}"
+        )
+    _check_rows(rows, str(path))
+    return rows
+
+
+def captions_by_id(predictions: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Predictions as `score_captions` takes them: the caption of every image id, ids as text."""
+    return {str(row["image_id"]): row["caption"] for row in predictions}
+
+
+def write_references(path: Path | str, references: Mapping[str, Sequence[str]]) -> Path:
+    """Writes reference captions as `{image_id: [caption, ...]}`.
+
+    Raises:
+        InputError: no images, or references that are not lists of texts.
+    """
+    table = {image_id: list(captions) for image_id, captions in references.items()}
+    _check_references(table, str(path))
+    return write_whole(path, json.dumps(table, ensure_ascii=False, indent=1) + "\n")
+
+
+def read_references(path: Path | str) -> dict[str, list[str]]:
+    """Reads reference captions.
+
+    Args:
+        path: `{image_id: [caption, ...]}`, or COCO captions
+            (`{"annotations": [{"image_id", "caption"}, ...]}`), whose ids become text.
+
+    Raises:
+        InputError: no such file, malformed JSON, or another form.
+    """
+    content = _read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path}: expected {{image_id: [captions]}} or COCO captions, found {_kind(content)}"
+        )
+    if isinstance(content.get("annotations"), list):
+        table: dict[str, list[str]] = {}
+        for index, row in enumerate(content["annotations"]):
+            fault = _row_fault(row)
+            if fault:
+                raise InputError(f"{path}: annotation {index}: {fault}")
+            table.setdefault(str(row["image_id"]), []).append(row["caption"])
+    else:
+        table = content
+    _check_references(table, str(path))
+    return table
+
+
+def _read_json(path: Path | str) -> Any:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}:{error.lineno}: malformed JSON: {error.msg} (column {error.colno}); "
+            "was the file cut short?"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: JSON nested too deeply") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _check_rows(rows: Sequence[Any], where: str) -> None:
+    if not rows:
+        raise InputError(f"{where}: no predictions: expected one caption an image")
+    for index, row in enumerate(rows):
+        fault = _row_fault(row)
+        if fault:
+            raise InputError(f"{where}: prediction {index}: {fault}")
+    # 7 and "7" are one image: scoring compares ids as text.
+    counts = Counter(str(row["image_id"]) for row in rows)
+    twice = [image_id for image_id, count in counts.items() if count > 1]
+    if twice:
+        raise InputError(f"{where}: more than one prediction for {name_some(twice)}")
+
+
+def _row_fault(row: Any) -> str | None:
+    if not isinstance(row, Mapping):
+        return f"expected {{'image_id', 'caption'}}, found {_kind(row)}"
+    missing = [key for key in ("image_id", "caption") if key not in row]
+    if missing:
+        return f"no {' and no '.join(missing)}, found the keys {sorted(map(str, row))}"
+    image_id, caption = row["image_id"], row["caption"]
+    if isinstance(image_id, bool) or not isinstance(image_id, str | int):
+        return f"image_id must be text or an integer, found {_kind(image_id)}"
+    if not isinstance(caption, str):
+        return f"the caption of {image_id!r} must be text, found {_kind(caption)}"
+    return None
+
+
+def _check_references(table: Mapping[str, Any], where: str) -> None:
+    if not table:
+        raise InputError(f"{where}: no references")
+    wrong = [
+        image_id
+        for image_id, captions in table.items()
+        if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions)
+    ]
+    if wrong:
+        raise InputError(
+            f"{where}: references must be lists of texts; not so for {name_some(wrong)}"
+        )
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "text", type(None): "null"}
+    return names.get(type(value), f"{value!r:.40}")
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars and arrays, which scores and concepts often are."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} {value!r:.60}")

@@ -1,0 +1,147 @@
+"""The report of an evaluation: every figure with what is needed to compute it again."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from r2m.evaluation.captions import CaptionScores
+from r2m.evaluation.files import write_whole
+
+FORMAT = 1
+_TITLES = {
+    "bleu_1": "BLEU-1",
+    "bleu_2": "BLEU-2",
+    "bleu_3": "BLEU-3",
+    "bleu_4": "BLEU-4",
+    "bleu": "BLEU",
+    "meteor": "METEOR",
+    "rouge_l": "ROUGE-L",
+    "cider": "CIDEr",
+    "spice": "SPICE",
+}
+_PACKAGES = ("r2m", "tensorflow", "keras", "numpy", "pycocoevalcap")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One evaluation.
+
+    Attributes:
+        split: what was evaluated, e.g. `flickr8k/val`.
+        scores: the figures, with the tokeniser and the number of images.
+        decode: how the captions were decoded: method, beam size, maximum length, ...
+        settings: whatever else identifies the run: checkpoint, step, records, their checksums.
+        predictions: the file that holds the scored captions.
+    """
+
+    split: str
+    scores: CaptionScores
+    decode: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    predictions: str | None = None
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that the figures depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """The report as plain data; scores are fractions."""
+    scores = report.scores
+    return {
+        "format": FORMAT,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "split": report.split,
+        "images": scores.images,
+        "references": scores.references,
+        "tokenizer": scores.tokenizer,
+        "decode": dict(report.decode),
+        "scores": _ordered(scores.scores),
+        "unavailable": dict(scores.unavailable),
+        "empty_predictions": scores.empty_predictions,
+        "dropped_references": scores.dropped_references,
+        "predictions": report.predictions,
+        "settings": dict(report.settings),
+        "versions": versions(),
+    }
+
+
+def report_markdown(report: Report) -> str:
+    """The report for people; scores are times 100, as papers print them."""
+    scores = report.scores
+    lines = [
+        f"# {_cell(report.split)}: caption scores",
+        "",
+        "| metric | score x100 |",
+        "|---|---:|",
+        *(f"| {_TITLES.get(k, k)} | {100 * v:.2f} |" for k, v in _ordered(scores.scores).items()),
+        *(
+            f"| {_TITLES.get(name, name)} | unavailable: {_cell(reason)} |"
+            for name, reason in scores.unavailable.items()
+        ),
+        "",
+        "| | |",
+        "|---|---|",
+    ]
+    facts: dict[str, Any] = {
+        "split": report.split,
+        "images": scores.images,
+        "references": scores.references,
+        "tokenizer": scores.tokenizer,
+    }
+    if scores.empty_predictions:
+        facts["images without a caption (scored 0)"] = scores.empty_predictions
+    if scores.dropped_references:
+        facts["references without a word (left out)"] = scores.dropped_references
+    if report.predictions:
+        facts["predictions"] = report.predictions
+    facts |= {f"decode: {name}": value for name, value in report.decode.items()}
+    facts |= dict(report.settings)
+    facts["versions"] = ", ".join(f"{name} {number}" for name, number in versions().items())
+    lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items()]
+    return "\n".join(lines) + "\n"
+
+
+def write_report(folder: Path | str, report: Report, name: str = "report") -> tuple[Path, Path]:
+    """Writes `<name>.json` and `<name>.md`.
+
+    Args:
+        folder: made when it does not exist.
+        report: what to write.
+        name: the files' name without its ending.
+
+    Returns:
+        The paths of the JSON and of the Markdown file.
+
+    Raises:
+        InputError: the disk is full.
+    """
+    text = json.dumps(report_json(report), indent=2, ensure_ascii=False, default=str)
+    return (
+        write_whole(Path(folder, f"{name}.json"), text + "\n"),
+        write_whole(Path(folder, f"{name}.md"), report_markdown(report)),
+    )
+
+
+def _ordered(scores: Mapping[str, float]) -> dict[str, float]:
+    return {name: scores[name] for name in _TITLES if name in scores}
+
+
+def _cell(value: object) -> str:
+    """Text that cannot break out of a Markdown table."""
+    text = " ".join(str(value).split())
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

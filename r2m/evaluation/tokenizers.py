@@ -1,0 +1,89 @@
+"""How captions become tokens before they are scored; a score means little without its tokeniser.
+
+- `ptb`: Stanford's PTBTokenizer as pycocoevalcap runs it, for figures to be compared with papers.
+- `ptb_python`: our look-alike, for machines without Java and for scoring during training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from r2m.evaluation import java
+from r2m.evaluation.ptb import PUNCTUATION, one_line
+from r2m.evaluation.ptb import tokenize as tokenize_in_python
+from tfrecords.errors import InputError
+
+TOKENIZERS = ("ptb", "ptb_python")
+_JAR = ("tokenizer", "stanford-corenlp-3.4.1.jar")
+_MAIN = "edu.stanford.nlp.process.PTBTokenizer"
+
+
+def choose(name: str = "auto") -> str:
+    """Settles which tokeniser is used.
+
+    Args:
+        name: `auto` (ptb where Java is installed, else ptb_python) or one of `TOKENIZERS`.
+
+    Raises:
+        InputError: an unknown name, or `ptb` without Java.
+    """
+    if name not in ("auto", *TOKENIZERS):
+        raise InputError(f"unknown tokenizer {name!r}; known: auto, {', '.join(TOKENIZERS)}")
+    if name == "ptb_python":
+        return name
+    try:
+        java.java()
+        java.jar(*_JAR)
+    except java.JavaError as error:
+        if name == "ptb":
+            raise InputError(
+                f"the tokenizer 'ptb' cannot run: {error}; use 'ptb_python'"
+            ) from error
+        return "ptb_python"
+    return "ptb"
+
+
+def tokenize(captions: Sequence[str], name: str, *, timeout: float = 600.0) -> list[str]:
+    """Tokenises captions.
+
+    Args:
+        captions: any text; line breaks count as spaces.
+        name: one of `TOKENIZERS`.
+        timeout: seconds that Java may take.
+
+    Returns:
+        As many strings, in order: lower-case tokens joined by single spaces, without punctuation.
+        A caption of nothing but punctuation becomes ''.
+
+    Raises:
+        InputError: an unknown tokeniser.
+        java.JavaError: Java failed or did not finish in time.
+    """
+    if name == "ptb_python":
+        return [tokenize_in_python(caption) for caption in captions]
+    if name == "ptb":
+        return _ptb(captions, timeout)
+    raise InputError(f"unknown tokenizer {name!r}; known: {', '.join(TOKENIZERS)}")
+
+
+def _ptb(captions: Sequence[str], timeout: float) -> list[str]:
+    # Not through pycocoevalcap's class: it writes into its own package folder, takes the locale's
+    # encoding, has no timeout, and shifts every later caption at a line break other than \n.
+    lines = [one_line(caption) for caption in captions]
+    if not lines:
+        return []
+    output = java.run_java(
+        ["-cp", str(java.jar(*_JAR)), _MAIN, "-preserveLines", "-lowerCase"],
+        # A last line that is empty would not be printed; the full stop is cut off again below.
+        text="\n".join([*lines, "."]) + "\n",
+        timeout=timeout,
+    )
+    tokenized = output.split("\n")[:-1]
+    if len(tokenized) != len(lines) + 1:
+        raise java.JavaError(
+            f"PTBTokenizer returned {len(tokenized)} lines for {len(lines) + 1} captions"
+        )
+    return [
+        " ".join(token for token in line.split() if token not in PUNCTUATION)
+        for line in tokenized[:-1]
+    ]

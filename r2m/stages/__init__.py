@@ -1,0 +1,1 @@
+"""Training stages: what each optimises, on which data, starting from what."""

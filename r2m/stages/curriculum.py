@@ -1,0 +1,96 @@
+"""The stages of the curriculum: what each learns from and which weights it starts with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfrecords.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageSpec:
+    """One stage (Song et al. 2020, section 3.4).
+
+    Attributes:
+        name: also the name of its run folder.
+        sentences: learns from the corpus.
+        images: learns from the images.
+        reconstruct: has the reconstruction terms.
+        previous: the stage whose weights it starts from; None starts from scratch.
+        summary: for `--help` and logs.
+    """
+
+    name: str
+    sentences: bool
+    images: bool
+    reconstruct: bool
+    previous: str | None
+    summary: str
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the model that its loss reaches, and so the ones it trains."""
+        parts = ["embedding", "encoder", "fusion", "decoder"]
+        if self.sentences:
+            parts += ["softmax_weights", "softmax_bias"]
+        if self.images or self.reconstruct:
+            parts.append("reconstructor")
+        if self.images:
+            parts.append("image_map")
+        return tuple(parts)
+
+
+CURRICULUM = ("xe", "xe_rec", "tri", "tri_rec")
+
+STAGES = {
+    spec.name: spec
+    for spec in (
+        StageSpec(
+            name="xe",
+            sentences=True,
+            images=False,
+            reconstruct=False,
+            previous=None,
+            summary="stage 1: concepts to sentence on the corpus (cross entropy)",
+        ),
+        StageSpec(
+            name="xe_rec",
+            sentences=True,
+            images=False,
+            reconstruct=True,
+            previous="xe",
+            summary="stage 2: stage 1 plus the way back from the sentence to its concepts",
+        ),
+        StageSpec(
+            name="tri",
+            sentences=False,
+            images=True,
+            reconstruct=False,
+            previous="xe_rec",
+            summary="stage 3: aligns images with their generated captions (triplet loss)",
+        ),
+        StageSpec(
+            name="tri_rec",
+            sentences=False,
+            images=True,
+            reconstruct=True,
+            previous="tri",
+            summary="stage 4: stage 3 plus the way back from the caption to the concepts",
+        ),
+        StageSpec(
+            name="joint",
+            sentences=True,
+            images=True,
+            reconstruct=True,
+            previous=None,
+            summary="the losses of stages 2 and 4 at once, from scratch",
+        ),
+    )
+}
+
+
+def stage_spec(name: str) -> StageSpec:
+    """The stage called `name`; raises `InputError` that lists the known ones."""
+    if name not in STAGES:
+        raise InputError(f"unknown stage {name!r}; known: {', '.join(STAGES)}")
+    return STAGES[name]

@@ -1,0 +1,120 @@
+"""What the stages optimise: loss terms of a batch of sentences or of images."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from losses import alignment, text
+from models import decoding
+from models.r2m import R2M
+from r2m.engine.stage import LossTerm
+
+Batch = dict[str, tf.Tensor]
+Terms = dict[str, LossTerm]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ObjectiveOptions:
+    """Weights and margins.
+
+    Attributes:
+        reconstruction_weight: w_im, factor of the reconstruction terms (upstream: 1).
+        margin: of the triplet loss (upstream: 0.2).
+    """
+
+    reconstruction_weight: float = 1.0
+    margin: float = 0.2
+
+
+def sentence_terms(
+    model: R2M, batch: Batch, training: bool, *, reconstruct: bool, options: ObjectiveOptions
+) -> Terms:
+    """Concepts to sentence, and back if asked (stages 1 and 2).
+
+    Args:
+        model: the network.
+        batch: as `pipelines.corpora.training_batches` gives it.
+        training: whether dropout is on.
+        reconstruct: adds the squared error between r and v.
+        options: weights.
+
+    Returns:
+        `cross_entropy` (a mean over words) and, if asked, `sentence_reconstruction`.
+    """
+    tokens, lengths = batch["tokens"], batch["lengths"]
+    memory = model.encode(batch, training=training)
+    hidden = model.teacher_forced(memory, tokens[:, :-1], training=training)
+    terms = {
+        "cross_entropy": LossTerm(
+            *text.cross_entropy(hidden, *model.output_layer, tokens[:, 1:], lengths)
+        )
+    }
+    if reconstruct:
+        back = model.reconstruct(hidden, lengths)
+        terms["sentence_reconstruction"] = LossTerm(
+            *alignment.mean_square(back, memory["vector"]), options.reconstruction_weight
+        )
+    return terms
+
+
+def image_terms(
+    model: R2M,
+    batch: Batch,
+    training: bool,
+    *,
+    reconstruct: bool,
+    options: ObjectiveOptions,
+    search: decoding.DecodingOptions,
+) -> Terms:
+    """Aligns images with what the model says of their concepts (stages 3 and 4).
+
+    The decoder is fed its own argmax words. They are found first, without gradient; the hidden
+    states for these words are then recomputed for all steps at once, where the gradient flows
+    through h and v as it would through the step-by-step decoder.
+
+    Args:
+        model: the network.
+        batch: `concepts`, `concept_lengths` and `features` float[B, F].
+        training: whether dropout is on.
+        reconstruct: adds the squared error between r and v.
+        options: weights and margin.
+        search: greedy, with the longest caption.
+
+    Returns:
+        `triplet` (a mean over images) and, if asked, `image_reconstruction`.
+    """
+    memory = model.encode(batch, training=training)
+    found = decoding.decode(model, memory, search)
+    tokens = tf.stop_gradient(found.tokens[:, 0])
+    # r is read at the step of the first end marker, or at the last step.
+    lengths = tf.maximum(tf.stop_gradient(found.lengths[:, 0]), 1)
+    start = tf.fill([tf.shape(tokens)[0], 1], search.start_id)
+    fed = tf.concat([start, tokens[:, :-1]], axis=1)
+    back = model.reconstruct(model.teacher_forced(memory, fed, training=training), lengths)
+    images = model.project_images(batch["features"])
+    terms = {"triplet": LossTerm(*_global_triplet(images, back, options.margin))}
+    if reconstruct:
+        terms["image_reconstruction"] = LossTerm(
+            *alignment.mean_square(back, memory["vector"]), options.reconstruction_weight
+        )
+    return terms
+
+
+def _global_triplet(images: tf.Tensor, sentences: tf.Tensor, margin: float) -> Any:
+    """The triplet loss of this replica's rows, with negatives from all replicas."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return alignment.triplet(images, sentences, margin=margin)
+    rows = tf.shape(images)[0]
+    all_rows = context.all_gather(rows[None], axis=0)
+    replica = context.replica_id_in_sync_group
+    return alignment.triplet(
+        context.all_gather(images, axis=0),
+        context.all_gather(sentences, axis=0),
+        margin=margin,
+        first_row=tf.reduce_sum(all_rows[:replica]),
+        rows=rows,
+    )

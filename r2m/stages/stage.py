@@ -1,0 +1,142 @@
+"""A stage of the curriculum as the engine trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from models import decoding
+from models.r2m import R2M
+from r2m.engine.stage import Evaluation, LossTerm
+from r2m.stages import data as stage_data
+from r2m.stages import objectives
+from r2m.stages.curriculum import StageSpec
+from r2m.stages.validation import Captioning, Validator, search_options
+
+
+class CurriculumStage:
+    """One stage: the model, its data, its loss and its validation (an `engine.stage.Stage`)."""
+
+    def __init__(
+        self,
+        *,
+        spec: StageSpec,
+        config: Any,
+        data: stage_data.Data,
+        model: R2M,
+        backbone: keras.Model | None,
+    ) -> None:
+        """Puts a stage together inside the strategy's scope.
+
+        Args:
+            spec: which stage.
+            config: the whole experiment's.
+            data: opened records.
+            model: the network, shared by all stages.
+            backbone: frozen CNN from pixels to features, for `image.source=pixels`.
+
+        Raises:
+            InputError: the stage learns from images and there are none.
+        """
+        self.name = spec.name
+        self.model = model
+        self.fingerprint: Mapping[str, str] = {"vocabulary": data.vocabulary.sha256}
+        self._spec = spec
+        self._data = data
+        self._settings = config.stages[spec.name]
+        self._options = objectives.ObjectiveOptions(
+            reconstruction_weight=config.loss.reconstruction_weight, margin=config.loss.margin
+        )
+        search = search_options(config, data.vocabulary)
+        self._rollout = decoding.DecodingOptions(
+            beam_size=1, max_length=self._settings.max_length, suppressed=search.suppressed
+        )
+        self._backbone = backbone
+        self._validator = Validator(data, Captioning(model, data.vocabulary, search))
+        self._validation_step = tf.function(
+            lambda batch: self.loss(batch, training=False), reduce_retracing=True
+        )
+        if spec.images:
+            stage_data.require_images(data, spec)
+
+    @property
+    def best_metric(self) -> tuple[str, str]:
+        """What the best checkpoint is chosen by, and whether more (`max`) or less is better."""
+        return ("cider", "max") if self._validator.has_references else ("loss", "min")
+
+    @property
+    def trainable_variables(self) -> list[Any]:
+        """The variables that the stage's loss reaches and that are not frozen."""
+        chosen: dict[int, Any] = {}
+        for part in self._spec.parts:
+            value = getattr(self.model, part)
+            variables = value.trainable_variables if isinstance(value, keras.Layer) else [value]
+            chosen.update({id(variable): variable for variable in variables})
+        return list(chosen.values())
+
+    def train_dataset(self, first_step: int) -> tf.data.Dataset:
+        """Endless global batches from step `first_step` on."""
+        return stage_data.training_dataset(
+            self._data,
+            self._spec,
+            batch_size=self._settings.batch_size,
+            max_length=self._settings.max_length,
+            first_step=first_step,
+        )
+
+    def loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:
+        """The terms of the objective on one replica's share of a batch, by name."""
+        terms: dict[str, LossTerm] = {}
+        if self._spec.sentences and "sentences" in batch:
+            terms |= objectives.sentence_terms(
+                self.model,
+                batch["sentences"],
+                training,
+                reconstruct=self._spec.reconstruct,
+                options=self._options,
+            )
+        if self._spec.images and "images" in batch:
+            pictures = batch["images"]
+            if self._backbone is not None:
+                features = self._backbone(pictures["pixels"], training=False)
+                pictures = {**pictures, "features": features}
+            terms |= objectives.image_terms(
+                self.model,
+                pictures,
+                training,
+                reconstruct=self._spec.reconstruct,
+                options=self._options,
+                search=self._rollout,
+            )
+        return terms
+
+    def evaluate(self, step: int) -> Evaluation:
+        """Validation loss (total and each term), caption metrics, sample captions."""
+        del step
+        found = self._validator.evaluate()
+        return Evaluation(
+            metrics={**self._validation_losses(), **found.metrics},
+            texts=found.texts,
+            images=found.images,
+        )
+
+    def _validation_losses(self) -> dict[str, float]:
+        batches = stage_data.validation_dataset(
+            self._data,
+            self._spec,
+            batch_size=self._settings.batch_size,
+            max_length=self._settings.max_length,
+        )
+        sums: dict[str, list[float]] = {}
+        for batch in batches or ():
+            for name, term in self._validation_step(batch).items():
+                total = sums.setdefault(name, [0.0, 0.0, float(term.weight)])
+                total[0] += float(term.total)
+                total[1] += float(term.normaliser)
+        losses = {name: total / max(count, 1.0) for name, (total, count, _) in sums.items()}
+        if not losses:
+            return {}
+        return {"loss": sum(losses[name] * sums[name][2] for name in losses), **losses}

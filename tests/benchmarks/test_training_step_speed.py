@@ -1,0 +1,148 @@
+"""Stage 1 training step at the published size: ours against upstream's graph, literally.
+
+    pytest tests/benchmarks/test_training_step_speed.py --benchmark-only
+
+Upstream sends every padded position through cell and softmax, one Python-unrolled step at a time.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from losses import text
+from models.r2m import R2M
+
+VOCABULARY, UNITS, BATCH, PADDED = 18_680, 512, 256, 30
+
+
+def _sentences(seed: int, longest: int) -> dict[str, tf.Tensor]:
+    """A batch of captions whose lengths are distributed as real ones are: mean 12."""
+    random = np.random.RandomState(seed)
+    lengths = np.clip(random.gamma(9.0, 12 / 9.0, BATCH).round(), 8, PADDED).astype(np.int32)
+    if longest:
+        # Buckets hold sentences of like length: a batch is a slice of a sorted window.
+        window = np.sort(np.clip(random.gamma(9.0, 12 / 9.0, BATCH * 64).round(), 8, PADDED))
+        start = random.randint(64) * BATCH
+        lengths = window[start : start + BATCH].astype(np.int32)
+    width = int(-(-lengths.max() // 4) * 4) if longest else PADDED
+    words = 3 + random.zipf(1.3, (BATCH, width + 1)) % (VOCABULARY - 3)
+    words *= np.arange(width + 1) <= lengths[:, None]
+    return {
+        "concepts": tf.constant(random.randint(3, VOCABULARY, (BATCH, 4)), tf.int32),
+        "concept_lengths": tf.constant(random.randint(1, 5, BATCH), tf.int32),
+        "tokens": tf.constant(words, tf.int32),
+        "lengths": tf.constant(lengths),
+    }
+
+
+def _optimizer(model):
+    optimizer = keras.optimizers.Adam(1e-4)
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def _apply(optimizer, model, tape, loss):
+    gradients = tape.gradient(loss, model.trainable_variables)
+    pairs = [
+        (tf.convert_to_tensor(g), v)
+        for g, v in zip(gradients, model.trainable_variables, strict=True)
+        if g is not None
+    ]
+    gradients, _ = tf.clip_by_global_norm([g for g, _ in pairs], 5.0)
+    optimizer.apply_gradients(zip(gradients, [v for _, v in pairs], strict=True))
+
+
+def our_step(model, optimizer):
+    @tf.function(reduce_retracing=True)
+    def step(batch):
+        with tf.GradientTape() as tape:
+            memory = model.encode(batch, training=True)
+            hidden = model.teacher_forced(memory, batch["tokens"][:, :-1], training=True)
+            total, count = text.cross_entropy(
+                hidden, *model.output_layer, batch["tokens"][:, 1:], batch["lengths"]
+            )
+            loss = total / count
+        _apply(optimizer, model, tape, loss)
+        return loss
+
+    return step
+
+
+def upstream_step(model, optimizer):
+    """The same weights, with upstream's order of computation."""
+    heads, size = 2, UNITS // 2
+
+    def attention(rows, qkv_map, qkv_norm):
+        qkv = tf.reshape(qkv_norm(qkv_map(rows)), [BATCH, 2, heads, 3 * size])
+        query, key, value = tf.split(tf.transpose(qkv, [0, 2, 1, 3]), 3, axis=-1)
+        weights = tf.nn.softmax(tf.matmul(query * size**-0.5, key, transpose_b=True))
+        return tf.reshape(tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3]), [BATCH, 2, UNITS])
+
+    def memory_step(memory, inputs):
+        cell = model.decoder
+        row = cell.input_map(inputs)
+        rows = tf.stack([memory, row], 1)
+        rows = cell.attention_norm(rows + attention(rows, cell.qkv_map, cell.qkv_norm))
+        rows = cell.mlp_norm(rows + cell.mlp_output(tf.nn.relu(cell.mlp_hidden(rows))))
+        gates = cell.input_gates(row) + cell.memory_gates(tf.tanh(memory))
+        input_gate, forget_gate = tf.split(gates, 2, axis=-1)
+        return tf.sigmoid(input_gate) * tf.tanh(rows[:, 0]) + tf.sigmoid(forget_gate + 1) * memory
+
+    @tf.function
+    def step(batch):
+        with tf.GradientTape() as tape:
+            vector = model.encode(batch, training=True)["vector"]
+            memory, losses = tf.zeros([BATCH, UNITS]), []
+            weights, bias = model.output_layer
+            for t in range(PADDED):
+                word = model.embedding(batch["tokens"][:, t])
+                pair = tf.stack([word, vector], 1)
+                fused = attention(pair, model.fusion.qkv_map, model.fusion.qkv_norm)
+                memory = memory_step(memory, tf.reshape(fused, [BATCH, 2 * UNITS]))
+                logits = tf.matmul(memory, weights, transpose_b=True) + bias
+                losses.append(
+                    tf.nn.sparse_softmax_cross_entropy_with_logits(
+                        batch["tokens"][:, t + 1], logits
+                    )
+                )
+            mask = tf.sequence_mask(batch["lengths"], PADDED, dtype=tf.float32)
+            loss = tf.reduce_sum(tf.stack(losses, 1) * mask) / tf.reduce_sum(mask)
+        _apply(optimizer, model, tape, loss)
+        return loss
+
+    return step
+
+
+@pytest.mark.benchmark(group="stage 1 training step, 256 sentences")
+@pytest.mark.parametrize("way", ["ours", "upstream"])
+def test_training_step(benchmark, way):
+    keras.utils.set_random_seed(0)
+    model = R2M(vocabulary_size=VOCABULARY, units=UNITS)
+    optimizer = _optimizer(model)
+    make, bucketed = (our_step, True) if way == "ours" else (upstream_step, False)
+    step = make(model, optimizer)
+    batches = [_sentences(seed, bucketed) for seed in range(8)]
+    for batch in batches[:2]:
+        step(batch)
+    turn = iter(range(10**6))
+
+    def one() -> float:
+        return float(step(batches[next(turn) % len(batches)]))
+
+    loss = benchmark.pedantic(one, rounds=8, iterations=1)
+    benchmark.extra_info["sentences_per_second"] = BATCH / benchmark.stats["mean"]
+    assert np.isfinite(loss)
+
+
+def test_both_ways_compute_the_same_loss():
+    keras.utils.set_random_seed(0)
+    model = R2M(vocabulary_size=VOCABULARY, units=UNITS, dropout=0.0)
+    batch = _sentences(0, longest=0)
+    losses = [
+        float(make(model, keras.optimizers.SGD(0.0))(batch))
+        for make in (our_step, upstream_step)
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)

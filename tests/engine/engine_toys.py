@@ -1,0 +1,204 @@
+"""Small stages for the tests of the engine; run as a script, it trains one and may kill itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from r2m.engine import checkpoints, files
+from r2m.engine.options import TrainingOptions
+from r2m.engine.stage import Evaluation, LossTerm
+from r2m.engine.strategies import make_strategy
+from r2m.engine.train import train
+
+VOCABULARY = 11
+
+
+def two_devices() -> None:
+    # RuntimeError: TensorFlow has started already. The fixture that needs two devices checks.
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+
+
+class LanguageModel(keras.Model):
+    def __init__(self, dropout: float, unused: bool, name: str = "language_model") -> None:
+        super().__init__(name=name)
+        self.embedding = keras.layers.Embedding(VOCABULARY, 8)
+        self.lstm = keras.layers.LSTM(8, return_sequences=True, dropout=dropout)
+        self.dropout = keras.layers.Dropout(dropout)
+        self.output_layer = keras.layers.Dense(VOCABULARY)
+        self.extra = keras.layers.Dense(3) if unused else None
+        if self.extra is not None:
+            self.extra.build((None, 8))
+
+    def call(self, tokens: tf.Tensor, training: bool = False) -> tf.Tensor:
+        hidden = self.lstm(self.embedding(tokens), training=training)
+        return self.output_layer(self.dropout(hidden, training=training))
+
+
+class LanguageStage:
+    """Predicts the next of random tokens. Lengths, row counts and padding differ by batch."""
+
+    def __init__(
+        self,
+        *,
+        dropout: float = 0.3,
+        unused: bool = False,
+        rows: tuple[int, ...] = (4, 3, 1, 5),
+        score: Callable[[int], float] = lambda step: float(step),
+        fingerprint: Mapping[str, str] | None = None,
+    ) -> None:
+        keras.utils.set_random_seed(1)
+        self.name = "toy"
+        self.fingerprint = fingerprint or {"vocabulary": "abc"}
+        self.model = LanguageModel(dropout, unused)
+        self.model(tf.zeros((1, 3), tf.int32))
+        self.trainable_variables = self.model.trainable_variables
+        self.rows = rows
+        self.score = score
+        self.evaluated: list[int] = []
+
+    def train_dataset(self, first_step: int) -> tf.data.Dataset:
+        rows = tf.constant(self.rows)
+
+        def batch(index: tf.Tensor) -> tf.Tensor:
+            shape = (rows[index % len(self.rows)], 3 + tf.cast(index % 4, tf.int32))
+            tokens = tf.random.stateless_uniform(shape, [1, index], 1, VOCABULARY, tf.int32)
+            lengths = tf.random.stateless_uniform([shape[0]], [2, index], 2, shape[1] + 1, tf.int32)
+            return tokens * tf.sequence_mask(lengths, shape[1], tf.int32)  # 0 is padding
+
+        return tf.data.Dataset.counter(tf.constant(first_step, tf.int64)).map(batch)
+
+    def loss(self, batch: tf.Tensor, training: bool) -> dict[str, LossTerm]:
+        logits = self.model(batch[:, :-1], training=training)
+        target = batch[:, 1:]
+        real = tf.cast(target > 0, tf.float32)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(target, logits)
+        size = tf.reduce_sum(tf.square(logits))
+        return {
+            "xe": LossTerm(tf.reduce_sum(losses * real), tf.reduce_sum(real)),
+            "size": LossTerm(size, tf.shape(batch)[0], 0.01),
+            "words": LossTerm(tf.reduce_sum(real), tf.shape(batch)[0], 0.0),
+        }
+
+    def evaluate(self, step: int) -> Evaluation:
+        self.evaluated.append(step)
+        self.model(tf.ones((2, 3), tf.int32), training=True)  # draws: must not disturb training
+        return Evaluation(
+            metrics={"cider": self.score(step)},
+            texts={"sample": f"step {step}"},
+            images={"picture": np.zeros((2, 4, 4, 3), np.uint8)},
+        )
+
+
+class PairModel(keras.Model):
+    def __init__(self) -> None:
+        super().__init__(name="pairs")
+        self.left, self.right = keras.layers.Dense(4), keras.layers.Dense(4)
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        return self.left(inputs[0]), self.right(inputs[1])
+
+
+class PairStage:
+    """Contrasts each row with the whole global batch, which takes an all_gather.
+
+    `whole`: every replica computes the loss of all rows, instead of that of its own rows.
+    """
+
+    name = "pairs"
+    fingerprint: Mapping[str, str] = {}
+
+    def __init__(self, *, whole: bool) -> None:
+        keras.utils.set_random_seed(2)
+        self.model = PairModel()
+        self.model((tf.zeros((1, 5)), tf.zeros((1, 6))))
+        self.trainable_variables = self.model.trainable_variables
+        self.whole = whole
+
+    def train_dataset(self, first_step: int) -> tf.data.Dataset:
+        def batch(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            rows = tf.cast(2 + index % 5, tf.int32)
+            normal = tf.random.stateless_normal
+            return normal((rows, 5), [1, index]), normal((rows, 6), [2, index])
+
+        return tf.data.Dataset.counter(tf.constant(first_step, tf.int64)).map(batch)
+
+    def loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:
+        left, right = self.model(batch)
+        context = tf.distribute.get_replica_context()
+        gathered = context.all_gather(right, axis=0)
+        first = tf.reduce_sum(
+            context.all_gather(tf.shape(left)[:1], axis=0)[: context.replica_id_in_sync_group]
+        )
+        if self.whole:
+            left, first = context.all_gather(left, axis=0), tf.constant(0)
+        rows = tf.shape(left)[0]
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+            first + tf.range(rows), tf.matmul(left, gathered, transpose_b=True)
+        )
+        return {"contrast": LossTerm(tf.reduce_sum(losses), rows)}
+
+    def evaluate(self, step: int) -> Evaluation:
+        return Evaluation(metrics={"cider": 0.0})
+
+
+def options(**changes: Any) -> TrainingOptions:
+    values: dict[str, Any] = {
+        "steps": 24,
+        "learning_rate": 0.01,
+        "clip_global_norm": 0.5,
+        "steps_per_loop": 4,
+        "log_every": 5,
+        "evaluate_every": 8,
+        "checkpoint_every": 6,
+        "show_progress": False,
+    }
+    return TrainingOptions(**{**values, **changes})
+
+
+def run(strategy: tf.distribute.Strategy, workdir: Path, **stage: Any) -> LanguageStage:
+    with strategy.scope():
+        toy = LanguageStage(**stage)
+    train(toy, options(), workdir, strategy=strategy)
+    return toy
+
+
+def kill_at_call(number: int) -> None:
+    """Kills this process at the given call that touches the disk while something is saved."""
+    calls = 0
+
+    def killing(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    files.sync = checkpoints.sync = killing(files.sync)
+    checkpoints.digest = killing(checkpoints.digest)
+    checkpoints.shutil.rmtree = killing(checkpoints.shutil.rmtree)
+    Path.rename = killing(Path.rename)  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    two_devices()
+    kill_at_call(int(sys.argv[3]))
+    run(make_strategy(sys.argv[1]), Path(sys.argv[2]))

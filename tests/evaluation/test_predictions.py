@@ -1,0 +1,124 @@
+"""Predictions and references on disk: what is written is read again, what is wrong is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from r2m.evaluation.predictions import (
+    captions_by_id,
+    read_predictions,
+    read_references,
+    write_predictions,
+    write_references,
+)
+from tfrecords.errors import InputError
+
+ROWS = [{"image_id": "a.jpg", "caption": "a dog"}, {"image_id": 7, "caption": ""}]
+
+
+@given(st.dictionaries(st.text(max_size=8), st.text(max_size=20), min_size=1, max_size=5))
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, captions: dict[str, str]) -> None:
+    path = tmp_path_factory.mktemp("p") / "predictions.json"
+    write_predictions(path, [{"image_id": i, "caption": c} for i, c in captions.items()])
+    assert captions_by_id(read_predictions(path)) == captions
+
+
+def test_extras_and_numpy_values_are_kept(tmp_path: Path) -> None:
+    extra = {"score": np.float32(0.5), "concepts": np.array([1, 2])}
+    path = write_predictions(tmp_path / "deep" / "p.json", [{**ROWS[0], **extra}, ROWS[1]])
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    assert rows[0]["score"] == 0.5 and rows[0]["concepts"] == [1, 2]
+    assert captions_by_id(rows) == {"a.jpg": "a dog", "7": ""}
+    assert [p.name for p in path.parent.iterdir()] == ["p.json"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([], "no predictions"),
+        ([{"image_id": "x"}], "prediction 0: no caption"),
+        ([{"image_id": "x", "caption": None}], "caption of 'x' must be text, found null"),
+        ([{"image_id": 1.5, "caption": "a"}], "image_id must be"),
+        ([{"image_id": 7, "caption": "a"}, {"image_id": "7", "caption": "b"}], "than one .* '7'"),
+        (["a dog"], "expected .* found text"),
+        ([{"image_id": "x", "caption": "a", "score": float("nan")}], "cannot hold"),
+        ([{"image_id": "x", "caption": "a", "score": object()}], "cannot hold"),
+    ],
+)
+def test_wrong_predictions_are_refused_and_nothing_is_written(
+    tmp_path: Path, rows: list, says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        write_predictions(tmp_path / "p.json", rows)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_predictions(tmp_path / "p.json", ROWS)
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(InputError, match="no space left"):
+        write_predictions(path, ROWS[:1])
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["p.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[\n{"image_id": 1, "capt', r"p\.json:2: malformed JSON"),
+        ("", r"p\.json:1: malformed"),
+        ('{"a": 1}', "expected a list"),
+        ('[{"image_id": 1, "caption": "a"}, {"image_id": 1, "caption": "b"}]', "more than one"),
+        ("[" * 100_000, "nested too deeply|malformed"),
+    ],
+)
+def test_malformed_files_say_where(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=says):
+        read_predictions(path)
+
+
+def test_missing_and_binary_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        read_predictions(tmp_path / "none.json")
+    (tmp_path / "b.json").write_bytes(b'["\xff\xfe"]')
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_predictions(tmp_path / "b.json")
+
+
+def test_references_round_trip_and_coco(tmp_path: Path) -> None:
+    table = {"a": ["a dog", "dogs"], "b": ["é"]}
+    assert read_references(write_references(tmp_path / "r.json", table)) == table
+    rows = [{"image_id": 3, "caption": "x"}, {"image_id": 3, "caption": "y"}]
+    (tmp_path / "coco.json").write_text(json.dumps({"images": [], "annotations": rows}))
+    assert read_references(tmp_path / "coco.json") == {"3": ["x", "y"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ([1], "found a list"),
+        ({}, "no references"),
+        ({"a": "text"}, "not so for 'a'"),
+        ({"a": [1]}, "not so for 'a'"),
+        ({"annotations": [{"image_id": 1}]}, "annotation 0: no caption"),
+        ({"annotations": []}, "no references"),
+    ],
+)
+def test_wrong_references(tmp_path: Path, content: object, says: str) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match=says):
+        read_references(path)

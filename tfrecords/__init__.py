@@ -1,0 +1,1 @@
+"""Raw sources to TFRecords: readers, vocabulary, concepts, features, builders."""

@@ -1,0 +1,223 @@
+"""The folder a build writes to, from the first byte to the rename that publishes it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from absl import logging
+
+from tfrecords.errors import InputError
+from tfrecords.files import sha256_file, sync_folder, write_atomically
+from tfrecords.records import FORMAT_VERSION, MANIFEST, Records, incomplete_folder, open_records
+
+STATE = ".state"
+_PLAN, _LOCK = "plan.json", "lock"
+
+
+@dataclass(kw_only=True)
+class Build:
+    """An unfinished build that this process alone works on. A context manager: leaving unlocks.
+
+    Attributes:
+        folder: where the finished records will be.
+        incomplete: where they are written until then.
+        state: notes about finished parts; removed when the build is finished.
+        kind: the kind of records.
+        name: the first part of the shard names.
+        options: what decides the bytes of the records, beside the sources.
+        fingerprint: sha256 of everything that decides the bytes of the records.
+        sources: what was found about the sources: path, bytes, sha256.
+        started: when this process began to work on it (`time.monotonic`, seconds).
+    """
+
+    folder: Path
+    incomplete: Path
+    state: Path
+    kind: str
+    name: str
+    options: dict[str, Any]
+    fingerprint: str
+    sources: list[dict[str, Any]]
+    lock: IO[str]
+    started: float = field(default_factory=time.monotonic)
+
+    def __enter__(self) -> Build:
+        """The build; it was locked when it was opened."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Lets other processes in."""
+        self.lock.close()
+
+
+def open_build(
+    folder: Path,
+    *,
+    kind: str,
+    name: str,
+    options: Mapping[str, Any],
+    sources: Sequence[str | Path],
+    overwrite: bool,
+) -> Build | Records:
+    """Starts a build, goes on with a killed one, or returns the records when they are finished.
+
+    For the arguments see `tfrecords.writer.write_dataset`.
+
+    Raises:
+        InputError: a name that TFDS could not parse; a source is missing; a finished folder of
+            another build is in the way; another process is building the same folder.
+    """
+    check_name("name", name)
+    folder = folder.absolute()
+    _put_back(folder)
+    described = [_describe_source(Path(source)) for source in sources]
+    fingerprint = _fingerprint(kind, name, options, described)
+    finished = _finished(folder, kind, fingerprint, overwrite)
+    if finished is not None:
+        return finished
+    incomplete = incomplete_folder(folder)
+    state = incomplete / STATE
+    state.mkdir(parents=True, exist_ok=True)
+    lock = _lock(state / _LOCK, folder)
+    plan = state / _PLAN
+    if plan.exists() and plan.read_text() != fingerprint:
+        logging.info("%s was started with other options or sources: starting afresh", incomplete)
+        _clear(incomplete)
+    if not plan.exists():
+        # Without a plan nobody knows what the files belong to.
+        _clear(incomplete)
+        write_atomically(plan, fingerprint.encode())
+    return Build(
+        folder=folder,
+        incomplete=incomplete,
+        state=state,
+        kind=kind,
+        name=name,
+        options=dict(options),
+        fingerprint=fingerprint,
+        sources=described,
+        lock=lock,
+    )
+
+
+def check_name(what: str, value: str) -> None:
+    """Checks a name that becomes part of shard names.
+
+    Raises:
+        InputError: TFDS could not parse it.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", value):
+        raise InputError(
+            f"{what} {value!r} cannot be used: it becomes part of file names that TFDS parses; "
+            "use lower-case letters, digits and _, starting with a letter"
+        )
+
+
+def publish(build: Build) -> None:
+    """Renames the finished build to its folder; an old one is replaced."""
+    sync_folder(build.incomplete)
+    old = _replaced(build.folder)
+    if build.folder.exists():
+        build.folder.rename(old)
+    build.incomplete.rename(build.folder)
+    sync_folder(build.folder.parent)
+    shutil.rmtree(build.folder / STATE)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def _put_back(folder: Path) -> None:
+    # A process that died between the two renames of publish() leaves the old records aside.
+    old = _replaced(folder)
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+
+
+def _replaced(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".replaced")
+
+
+def _finished(folder: Path, kind: str, fingerprint: str, overwrite: bool) -> Records | None:
+    if not folder.exists():
+        return None
+    if not (folder / MANIFEST).is_file():
+        raise InputError(
+            f"{folder} is in the way: it exists and is no folder of finished records "
+            f"(no {MANIFEST}); move it away or choose another folder"
+        )
+    try:
+        records = open_records(folder)
+    except InputError as error:
+        if overwrite:
+            return None
+        raise InputError(f"{error} (to build it again, allow overwrite)") from None
+    if records.manifest.get("fingerprint") == fingerprint and records.kind == kind:
+        logging.info("%s is already built from the same options and sources", folder)
+        shutil.rmtree(folder / STATE, ignore_errors=True)
+        return records
+    if overwrite:
+        return None
+    raise InputError(
+        f"{folder} was already built from other options or sources "
+        f"(see {MANIFEST} in it); choose another folder, or allow overwrite"
+    )
+
+
+def _lock(path: Path, folder: Path) -> IO[str]:
+    stream = path.open("w")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        raise InputError(
+            f"another process is building {folder} right now: wait for it or stop it"
+        ) from None
+    return stream
+
+
+def _clear(incomplete: Path) -> None:
+    for item in (*incomplete.iterdir(), *(incomplete / STATE).iterdir()):
+        if item.name not in (STATE, _LOCK):
+            shutil.rmtree(item) if item.is_dir() else item.unlink()
+
+
+def _describe_source(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        # The listing stands for the content: hashing every image would read them all.
+        items = sorted((p.relative_to(path).as_posix(), p) for p in path.rglob("*") if p.is_file())
+        sizes = [(name, item.stat().st_size) for name, item in items]
+        listing = "".join(f"{name}\t{size}\n" for name, size in sizes)
+        return {
+            "path": str(path),
+            "files": len(items),
+            "bytes": sum(size for _, size in sizes),
+            "sha256_of_listing": hashlib.sha256(listing.encode()).hexdigest(),
+        }
+    if not path.is_file():
+        raise InputError(f"there is no source file {path}")
+    return {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_file(path)}
+
+
+def _fingerprint(
+    kind: str, name: str, options: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]
+) -> str:
+    # Where a source lies does not decide the records, what is in it does.
+    content = [{key: s[key] for key in s if key != "path"} for s in sources]
+    names = [Path(s["path"]).name for s in sources]
+    plan = [FORMAT_VERSION, kind, name, dict(options), names, content]
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,354 @@
+"""Concepts: the object words that join a text corpus and images that have nothing to do with it.
+
+A concept is one caption word (dog, beach, ski). Two kinds of names lead to it: the *surface forms*
+a sentence uses ("puppies", "hot dogs", "surfer") and the *class names* a detector uses ("dog",
+"golden retriever", "sports ball"). Both sides go through one `ConceptDictionary`, so a sentence
+and a picture that speak of the same thing carry the same word.
+
+Without tables the rule is R2M's (spec section 2.1): a class stands for the last word of its name.
+The shipped tables in `data/` (`DEFAULT_TABLES`) say more: which words of captions name a concept,
+what a class is called in a caption, and which classes a caption would never mention.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import inflect
+
+from tfrecords.errors import InputError
+from tfrecords.label_maps import LabelMap
+
+_DATA = Path(__file__).parent / "data"
+DEFAULT_TABLES: tuple[Path, ...] = (
+    _DATA / "synonyms.tsv",
+    _DATA / "classes.tsv",
+    _DATA / "imagenet.tsv",
+)
+_FORMAT_VERSION = 1
+_NOTHING = "-"
+_WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
+
+
+class Mention(NamedTuple):
+    """One concept a sentence speaks of.
+
+    Attributes:
+        position: index of the mention's first token.
+        length: tokens of the mention (2 for "hot dog").
+        concept: the concept word.
+        plural: whether the surface form is a plural ("dogs", "men", "people").
+    """
+
+    position: int
+    length: int
+    concept: str
+    plural: bool
+
+
+@dataclass(frozen=True)
+class ConceptDictionary:
+    """Which words and which detector classes stand for which concepts.
+
+    Attributes:
+        words: the concepts, sorted and unique.
+        forms: surface form -> concepts. A form is a lower-case token or several joined by a
+            space; an empty tuple is a form that names nothing ("orange" the colour).
+        plurals: the forms that speak of more than one.
+        classes: class name as in `class_key` -> concepts (empty: a caption would not say it).
+    """
+
+    words: tuple[str, ...]
+    forms: Mapping[str, tuple[str, ...]]
+    plurals: frozenset[str] = frozenset()
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of concepts."""
+        return len(self.words)
+
+    @cached_property
+    def _longest_from(self) -> dict[str, int]:
+        """First token of the forms of several words -> length of the longest such form."""
+        longest: dict[str, int] = {}
+        for form in self.forms:
+            first, *rest = form.split()
+            if rest:
+                longest[first] = max(longest.get(first, 0), len(rest) + 1)
+        return longest
+
+    def concept_of(self, token: str) -> str | None:
+        """The (first) concept a single token names, or None. `find` also sees "hot dog"."""
+        concepts = self.forms.get(token)
+        return concepts[0] if concepts else None
+
+    def is_plural(self, token: str) -> bool:
+        """Whether a surface form speaks of more than one: dogs, men, people."""
+        return token in self.plurals
+
+    def find(self, tokens: Sequence[str]) -> list[Mention]:
+        """All concepts a tokenised sentence mentions, left to right, longest form first.
+
+        "a hot dog" mentions hotdog and no dog; "a surfer" mentions person and surfboard.
+
+        Args:
+            tokens: T lower-case tokens.
+
+        Returns:
+            The mentions in order of position; a form of two concepts gives two mentions.
+        """
+        forms, longest_from = self.forms, self._longest_from
+        mentions: list[Mention] = []
+        position, end = 0, len(tokens)
+        while position < end:
+            token = tokens[position]
+            form, length = token, 1
+            longest = longest_from.get(token, 1)
+            while longest > 1:
+                several = " ".join(tokens[position : position + longest])
+                if position + longest <= end and several in forms:
+                    form, length = several, longest
+                    break
+                longest -= 1
+            for concept in forms.get(form, ()):
+                mentions.append(Mention(position, length, concept, form in self.plurals))
+            position += length
+        return mentions
+
+    def concepts_of_class(self, class_name: str) -> tuple[str, ...]:
+        """The concepts a detector's class stands for.
+
+        Looked up as it is, then by the first name of a WordNet list ("seashore, coast, ..."); a
+        class that is in none of the dictionary's label maps stands for the last word of that
+        first name if this is a concept or a form of one.
+
+        Returns:
+            Concept words, all in `words`; empty when a caption would not name the class.
+        """
+        names = class_name.split(",")
+        for name in (class_name, names[0]):
+            if (known := self.classes.get(class_key(name))) is not None:
+                return known
+        last = _last_word(names[0])
+        return self.forms.get(last, ()) if last else ()
+
+    def to_json(self) -> str:
+        """The dictionary as JSON text; equal dictionaries give equal text."""
+        return json.dumps(
+            {
+                "format_version": _FORMAT_VERSION,
+                "words": list(self.words),
+                "forms": {form: list(self.forms[form]) for form in sorted(self.forms)},
+                "plurals": sorted(self.plurals),
+                "classes": {name: list(self.classes[name]) for name in sorted(self.classes)},
+            },
+            ensure_ascii=False,
+            indent=1,
+        )
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "concept dictionary") -> ConceptDictionary:
+        """Reads what `to_json` wrote (further keys are ignored).
+
+        Args:
+            text: the JSON text.
+            source: what to call it in messages.
+
+        Raises:
+            InputError: not JSON, keys missing, or written in another format version.
+        """
+        try:
+            data = json.loads(text)
+            version = data["format_version"]
+            if version != _FORMAT_VERSION:
+                raise InputError(
+                    f"{source} has format version {version}, expected {_FORMAT_VERSION}: "
+                    "build the corpus again with this version"
+                )
+            return cls(
+                words=tuple(data["words"]),
+                forms={form: tuple(found) for form, found in data["forms"].items()},
+                plurals=frozenset(data["plurals"]),
+                classes={name: tuple(found) for name, found in data["classes"].items()},
+            )
+        except json.JSONDecodeError as error:
+            raise InputError(f"{source} is not JSON: {error}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{source} is not a concept dictionary: {type(error).__name__} {error}; expected "
+                "the concepts.json of a corpora folder"
+            ) from error
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest of `to_json`."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def class_key(name: str) -> str:
+    """How a class name is compared: lower case, single spaces, underscores are spaces."""
+    return " ".join(name.replace("_", " ").lower().split())
+
+
+def build_concept_dictionary(
+    label_maps: Sequence[LabelMap], synonyms: Sequence[str | Path] = DEFAULT_TABLES
+) -> ConceptDictionary:
+    """Makes the dictionary of the concepts that the given detectors can see.
+
+    Every class gives the concepts its row in a class table names, else the last word of its name.
+    Every concept gets its plural as a form. A row of a word table adds a form; of its concepts
+    those no detector sees are left out. A row that would make a concept word mean only other
+    concepts (cupcake -> cake, where a detector knows cupcakes) gives way to the concept.
+
+    Args:
+        label_maps: the detectors' classes; at least one. Where two of them share a class name the
+            first decides what it means.
+        synonyms: word and class tables (see `data/synonyms.tsv` and `data/classes.tsv` for the
+            two formats); later files win. Empty: R2M's own last-word rule and nothing else.
+
+    Raises:
+        InputError: no label map, a malformed table, or no concept at all.
+    """
+    if not label_maps:
+        raise InputError("a concept dictionary needs at least one label map")
+    tables = [_read_table(Path(path)) for path in synonyms]
+    word_rows = {form: row for table in tables for form, row in table.words.items()}
+    classes: dict[str, tuple[str, ...]] = {}
+    for label_map in label_maps:
+        class_rows = _rows_for(label_map, tables)
+        for name in label_map.classes.values():
+            classes.setdefault(class_key(name), _decide_class(name, class_rows))
+    words = sorted({word for concepts in classes.values() for word in concepts})
+    if not words:
+        names = ", ".join(label_map.name for label_map in label_maps)
+        raise InputError(f"no class of the label maps {names} gives a concept word")
+
+    forms: dict[str, tuple[str, ...]] = {word: (word,) for word in words}
+    plurals: set[str] = set()
+    _add_plurals({word: (word,) for word in words}, forms, plurals)
+    known = set(words)
+    nouns: dict[str, tuple[str, ...]] = {}
+    for form, (concepts, kind) in word_rows.items():
+        found = tuple(concept for concept in concepts if concept in known)
+        is_other_concept = form in known and form not in concepts
+        if concepts and (not found or is_other_concept):
+            continue
+        forms[form] = found
+        plurals.discard(form)
+        if kind == "plural":
+            plurals.add(form)
+        elif not kind and found:
+            nouns[form] = found
+    _add_plurals(nouns, forms, plurals)
+    return ConceptDictionary(
+        words=tuple(words), forms=forms, plurals=frozenset(plurals), classes=classes
+    )
+
+
+def _decide_class(name: str, rows: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    first = name.split(",")[0]
+    for key in (class_key(name), class_key(first)):
+        if key in rows:
+            return rows[key]
+    last = _last_word(first)
+    return (last,) if last else ()
+
+
+def _last_word(name: str) -> str | None:
+    found = _WORD.findall(class_key(name))
+    return found[-1] if found else None
+
+
+def _add_plurals(
+    nouns: Mapping[str, tuple[str, ...]], forms: dict[str, tuple[str, ...]], plurals: set[str]
+) -> None:
+    """Adds the plural of every noun, where that form is not already something else."""
+    engine = inflect.engine()
+    for noun, concepts in nouns.items():
+        *before, last = noun.split()
+        plural = " ".join([*before, engine.plural_noun(last)])
+        if plural not in forms:
+            forms[plural] = concepts
+            plurals.add(plural)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A word table or a class table; `whole_list`: see `data/imagenet.tsv`."""
+
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    words: dict[str, tuple[tuple[str, ...], str]] = field(default_factory=dict)
+    whole_list: bool = False
+
+
+def _rows_for(label_map: LabelMap, tables: Sequence[_Table]) -> dict[str, tuple[str, ...]]:
+    """The class rows that hold for a label map.
+
+    A classifier's `necklace` is mostly a mistake, a detector's is not, so a table about one
+    published list of classes only speaks for label maps with at least half of that list.
+    """
+    names = {class_key(name) for name in label_map.classes.values()}
+    names |= {class_key(name.split(",")[0]) for name in label_map.classes.values()}
+    rows: dict[str, tuple[str, ...]] = {}
+    for table in tables:
+        if not table.whole_list or 2 * len(names & table.classes.keys()) >= len(table.classes):
+            rows.update(table.classes)
+    return rows
+
+
+def _read_table(path: Path) -> _Table:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the concept table {path}: {error}") from error
+    rows = [
+        (number, [cell.strip() for cell in line.split("\t")])
+        for number, line in enumerate(lines, start=1)
+        if line.strip() and not line.startswith("#")
+    ]
+    if len(rows) < 2:
+        raise InputError(f"the concept table {path} has no rows")
+    number, header = rows[0]
+    kinds = (["word", "concepts"], ["class", "concepts"], ["class", "concepts", "whole list"])
+    if header not in kinds:
+        raise InputError(
+            f"{path}:{number}: the first row must be one of the headers "
+            f"{', '.join('<TAB>'.join(kind) for kind in kinds)}; found {'<TAB>'.join(header)!r}"
+        )
+    table = _Table(whole_list=len(header) == 3)
+    is_word = header[0] == "word"
+    marks = ("", "plural", "exact") if is_word else ("",)
+    for number, cells in rows[1:]:
+        mark = cells[2] if len(cells) == 3 else ""
+        if len(cells) not in (2, 3) or not all(cells[:2]) or mark not in marks:
+            raise InputError(
+                f"{path}:{number}: expected `{header[0]}<TAB>concepts`"
+                f"{' and perhaps <TAB>plural or <TAB>exact' if is_word else ''}, "
+                f"found {'<TAB>'.join(cells)!r}"
+            )
+        key = class_key(cells[0])
+        if key in table.words or key in table.classes:
+            raise InputError(f"{path}:{number}: {cells[0]!r} has two rows in this table")
+        concepts = _concepts(cells[1], path, number)
+        if is_word:
+            table.words[key] = (concepts, mark)
+        else:
+            table.classes[key] = concepts
+    return table
+
+
+def _concepts(cell: str, path: Path, number: int) -> tuple[str, ...]:
+    if cell == _NOTHING:
+        return ()
+    concepts = tuple(dict.fromkeys(part.strip().lower() for part in cell.split(",")))
+    for concept in concepts:
+        if not _WORD.fullmatch(concept):
+            raise InputError(f"{path}:{number}: {concept!r} is not one word; concepts are")
+    return concepts

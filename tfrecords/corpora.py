@@ -1,0 +1,338 @@
+"""Builds `corpora` records: sentences and the concepts they speak of (R2M, spec section 2.1).
+
+    tokenise -> drop short sentences and those without a concept -> drop duplicates, shuffle ->
+    count words -> choose the vocabulary -> drop sentences of unknown words -> encode, write
+
+The features of a record are in `tfrecords.corpora_encoding`, the first two lines of this picture in
+`tfrecords.corpora_sorting`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from tfrecords.build_folder import Build, open_build
+from tfrecords.concepts import DEFAULT_TABLES, ConceptDictionary, build_concept_dictionary
+from tfrecords.corpora_encoding import corpora_features, encode_buckets
+from tfrecords.corpora_sorting import (
+    BucketReport,
+    BucketTask,
+    PartTask,
+    SortingPlan,
+    gather_bucket,
+    sort_part,
+)
+from tfrecords.errors import InputError
+from tfrecords.files import clear_disk_errors, write_atomically
+from tfrecords.label_maps import read_label_map
+from tfrecords.pool import run_jobs
+from tfrecords.readers.text import TextPart, TextSource, plan_parts
+from tfrecords.records import CONCEPTS, VOCABULARY, Records
+from tfrecords.shards import ShardJob, Skip
+from tfrecords.vocabulary import END, START, Vocabulary, build_vocabulary
+from tfrecords.writer import describe_counts, write_build
+
+KIND = "corpora"
+_BUCKET_BYTES = 48 << 20
+_CURES = {
+    "too_short": "lower min_words",
+    "no_concept": "give other label maps or synonyms, or set require_concept to false",
+    "too_many_unknown": "lower min_count, raise max_unknown_fraction, or drop the GloVe list",
+    "undecodable": "convert the sources to UTF-8",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorporaOptions:
+    """What goes into a corpus and how.
+
+    Attributes:
+        folder: where the records go.
+        name: the first part of the shard names.
+        sources: files with sentences.
+        label_maps: files with the class names of the detectors that will look at the images.
+        synonyms: tables of caption words for these classes; the shipped ones by default.
+        min_count: a word is in the vocabulary when the corpus has it so often; concepts always are.
+        min_words: a sentence has at least so many words (markers not counted).
+        max_unknown_fraction: a sentence has at most this part of words out of the vocabulary.
+        require_concept: drop sentences that mention no concept.
+        glove: a file whose first column lists the words allowed beside the concepts.
+        validation_fraction: part of the sentences that becomes the split `val`; 0 for none.
+        seed: of the order and of the choice of validation sentences.
+        shards: files of the split `train`.
+        workers: processes; they do not change the records.
+        deduplicate: keep the first of equal sentences (after tokenisation) only.
+        keep_punctuation: keep commas, stops etc. as words.
+        fold_plurals: replace the plural of a concept by its singular in the sentence, as upstream
+            did; `concept_counts` still tells them apart.
+        overwrite: replace a finished folder that was built differently.
+    """
+
+    folder: Path
+    name: str
+    sources: Sequence[TextSource]
+    label_maps: Sequence[Path]
+    synonyms: Sequence[Path] = DEFAULT_TABLES
+    min_count: int = 15
+    min_words: int = 8
+    max_unknown_fraction: float = 0.15
+    require_concept: bool = True
+    glove: Path | None = None
+    validation_fraction: float = 0.01
+    seed: int = 0
+    shards: int = 8
+    workers: int = 1
+    deduplicate: bool = True
+    keep_punctuation: bool = False
+    fold_plurals: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the values one by one."""
+        for name, least in (("min_count", 1), ("min_words", 1), ("shards", 1), ("workers", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        if not 0 <= self.max_unknown_fraction <= 1:
+            raise InputError(
+                f"max_unknown_fraction must be in 0..1, found {self.max_unknown_fraction}"
+            )
+        if not 0 <= self.validation_fraction < 1:
+            raise InputError(
+                "validation_fraction must be at least 0 and below 1, "
+                f"found {self.validation_fraction}"
+            )
+        if not self.sources:
+            raise InputError("no source: give at least one file with sentences")
+
+
+def build_corpora(options: CorporaOptions, progress: bool = True) -> Records:
+    """Builds the records of a corpus, goes on with a killed build, or finds it finished.
+
+    Peak memory does not grow with the corpus; a sentence is held by one worker at a time.
+
+    Returns:
+        The records: splits `train` and (unless `validation_fraction` is 0) `val`, with
+        `vocabulary.txt` and `concepts.json` (the `ConceptDictionary` and, as `counts`, how many
+        sentences mention each concept).
+
+    Raises:
+        InputError: a source is missing, empty or malformed (`path:line`), no sentence is left, the
+            disk is full, or the folder holds another build.
+    """
+    parts = [part for source in options.sources for part in plan_parts(source)]
+    dictionary = build_concept_dictionary(
+        [read_label_map(path) for path in options.label_maps], options.synonyms
+    )
+    extra = [*options.label_maps, *options.synonyms, *([options.glove] if options.glove else [])]
+    build = open_build(
+        options.folder,
+        kind=KIND,
+        name=options.name,
+        options=_deciding_options(options, parts),
+        sources=[*(source.path for source in options.sources), *extra],
+        overwrite=options.overwrite,
+    )
+    if isinstance(build, Records):
+        return build
+    with build:
+        return _build(build, options, parts, dictionary, progress)
+
+
+def _deciding_options(options: CorporaOptions, parts: Sequence[TextPart]) -> dict[str, Any]:
+    readers = {str(part.path): part.reader for part in parts}
+    return {
+        "readers": [readers[str(source.path)] for source in options.sources],
+        "label_maps": [path.name for path in options.label_maps],
+        "synonyms": [path.name for path in options.synonyms],
+        "glove": options.glove.name if options.glove else None,
+        "min_count": options.min_count,
+        "min_words": options.min_words,
+        "max_unknown_fraction": options.max_unknown_fraction,
+        "require_concept": options.require_concept,
+        "validation_fraction": options.validation_fraction,
+        "seed": options.seed,
+        "shards": options.shards,
+        "deduplicate": options.deduplicate,
+        "keep_punctuation": options.keep_punctuation,
+        "fold_plurals": options.fold_plurals,
+    }
+
+
+def _build(
+    build: Build,
+    options: CorporaOptions,
+    parts: Sequence[TextPart],
+    dictionary: ConceptDictionary,
+    progress: bool,
+) -> Records:
+    scratch = build.state / "scratch"
+    with clear_disk_errors(build.folder, "the passes before writing take about twice the sources"):
+        scratch.mkdir(exist_ok=True)
+        dictionary_path = scratch / CONCEPTS
+        write_atomically(dictionary_path, dictionary.to_json().encode())
+        per_shard = math.ceil(sum(p.end - p.start for p in parts) / options.shards / _BUCKET_BYTES)
+        plan = SortingPlan(
+            scratch=scratch,
+            dictionary=dictionary_path,
+            buckets=options.shards * per_shard,
+            seed=options.seed,
+            min_words=options.min_words,
+            require_concept=options.require_concept,
+            keep_punctuation=options.keep_punctuation,
+            deduplicate=options.deduplicate,
+            singulars=_singulars(dictionary) if options.fold_plurals else {},
+            validation_fraction=options.validation_fraction,
+        )
+        reports, dropped, skipped = _run_passes(plan, parts, options.workers, progress)
+        vocabulary = _vocabulary(reports, dictionary, options)
+        vocabulary.save(scratch / VOCABULARY)
+    concept_counts: Counter[str] = Counter()
+    for report in reports:
+        concept_counts.update(report.concepts)
+    logging.info(
+        "%d sentences, %d words in the vocabulary, %d of %d concepts are mentioned",
+        sum(report.count for report in reports),
+        len(vocabulary),
+        len(concept_counts),
+        len(dictionary),
+    )
+    content = json.loads(dictionary.to_json())
+    content["counts"] = {word: concept_counts[word] for word in dictionary.words}
+    return write_build(
+        build,
+        splits=_splits(plan, reports, options),
+        features=corpora_features,
+        extra_files={
+            VOCABULARY: vocabulary.file_bytes,
+            CONCEPTS: json.dumps(content, ensure_ascii=False, indent=1),
+        },
+        skipped=skipped,
+        dropped=dropped,
+        if_empty="Take more sentences: " + _CURES["too_many_unknown"],
+        workers=options.workers,
+        progress=progress,
+    )
+
+
+def _run_passes(
+    plan: SortingPlan, parts: Sequence[TextPart], workers: int, progress: bool
+) -> tuple[list[BucketReport], Counter[str], list[Skip]]:
+    part_reports = run_jobs(
+        sort_part,
+        [PartTask(plan, index, part) for index, part in enumerate(parts)],
+        workers=workers,
+        description="tokenising",
+        progress=progress,
+    )
+    bucket_reports = run_jobs(
+        gather_bucket,
+        [BucketTask(plan, index, part_reports) for index in range(plan.buckets)],
+        workers=workers,
+        description="counting words",
+        progress=progress,
+    )
+    # Emptied, not removed: the notes beside them tell a build that goes on that they were read.
+    for index in range(len(parts)):
+        plan.part_path(index).write_bytes(b"")
+    dropped = Counter({"duplicate": sum(report.duplicates for report in bucket_reports)})
+    for part in part_reports:
+        dropped.update(part.dropped)
+    dropped = +dropped
+    skipped = [skip for part in part_reports for skip in part.skipped]
+    if not any(report.count for report in bucket_reports):
+        reasons = dropped + Counter(skip.reason for skip in skipped)
+        cures = "; ".join(_CURES[reason] for reason, _ in reasons.most_common() if reason in _CURES)
+        raise InputError(
+            f"no sentence is left of {sum(part.read for part in part_reports)} that were read: "
+            f"{describe_counts(reasons)}. What would help: {cures or 'another source'}"
+        )
+    return bucket_reports, dropped, skipped
+
+
+def _singulars(dictionary: ConceptDictionary) -> dict[str, str]:
+    """Plural -> singular of the concept words themselves: "dogs" becomes dog, "men" stays."""
+    import inflect
+
+    engine = inflect.engine()
+    plurals = {engine.plural_noun(word): word for word in dictionary.words}
+    return {
+        str(plural): word for plural, word in plurals.items() if dictionary.is_plural(str(plural))
+    }
+
+
+def _vocabulary(
+    reports: Sequence[BucketReport], dictionary: ConceptDictionary, options: CorporaOptions
+) -> Vocabulary:
+    counts: Counter[str] = Counter()
+    for report in reports:
+        counts.update(report.words)
+    sentences = sum(report.count for report in reports)
+    counts.update({START: sentences, END: sentences})
+    return build_vocabulary(
+        counts,
+        min_count=options.min_count,
+        always=dictionary.words,
+        allowed=_allowed_words(options.glove, counts) if options.glove else None,
+    )
+
+
+def _allowed_words(path: Path, wanted: Counter[str]) -> set[str]:
+    """The words of the corpus that are in the first column of a word list or GloVe file."""
+    found, lines = set(), 0
+    with path.open("rb") as stream:
+        for line in stream:
+            if columns := line.split(maxsplit=1):
+                lines += 1
+                word = columns[0].decode(errors="replace")
+                if word in wanted:
+                    found.add(word)
+    if not found:
+        raise InputError(
+            f"{path}: none of its {lines} words is in the corpus; expected a word (and perhaps its "
+            "vector) a line, lower-case"
+        )
+    return found
+
+
+def _splits(
+    plan: SortingPlan, reports: Sequence[BucketReport], options: CorporaOptions
+) -> dict[str, list[ShardJob]]:
+    taken = _validation_counts([report.count for report in reports], options.validation_fraction)
+    heads = [(plan.bucket_path(index), count) for index, count in enumerate(taken)]
+    job = partial(encode_buckets, plan.scratch, options.max_unknown_fraction, plan.singulars)
+    train: list[ShardJob] = [
+        partial(job, group, "rest") for group in _grouped(heads, options.shards)
+    ]
+    if not options.validation_fraction:
+        return {"train": train}
+    shards = math.ceil(options.shards * options.validation_fraction)
+    val: list[ShardJob] = [partial(job, group, "head") for group in _grouped(heads, shards)]
+    return {"train": train, "val": val}
+
+
+def _validation_counts(counts: Sequence[int], fraction: float) -> list[int]:
+    """How many sentences of each bucket are for validation; together exactly the fraction."""
+    everything = sum(counts)
+    wanted = round(everything * fraction)
+    if fraction and everything > 1:
+        wanted = min(max(wanted, 1), everything - 1)
+    until = [0, *itertools.accumulate(counts)]
+    return [
+        wanted * end // everything - wanted * begin // everything
+        for begin, end in itertools.pairwise(until)
+    ]
+
+
+def _grouped(items: Sequence[tuple[Path, int]], groups: int) -> list[list[tuple[Path, int]]]:
+    bounds = [len(items) * index // groups for index in range(groups + 1)]
+    return [list(items[begin:end]) for begin, end in itertools.pairwise(bounds)]

@@ -1,0 +1,270 @@
+"""The passes over a corpus before its records are written: tokenise, then gather and count.
+
+Neither holds the corpus in memory. The first reads the sources in parts and appends every sentence
+that is long enough and speaks of a concept to one of N *buckets*, chosen by a seeded hash of its
+words. Equal sentences meet in one bucket, so the second pass, a bucket at a time, can drop
+duplicates, put the sentences in random order and count the words. Which process did what makes no
+difference to the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tfrecords.concepts import ConceptDictionary
+from tfrecords.files import atomic_file, write_atomically
+from tfrecords.readers.text import TextPart, read_part
+from tfrecords.shards import Skip
+from tfrecords.tokenization import tokenize
+
+_SENTENCES_HELD = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SortingPlan:
+    """What the two passes need to know; small, it goes to every worker.
+
+    Attributes:
+        scratch: folder of the intermediate files.
+        dictionary: path of the concept dictionary's JSON.
+        buckets: N.
+        seed: of the hash and of the order.
+        min_words: shorter sentences are dropped.
+        require_concept: drop sentences that mention no concept.
+        keep_punctuation: see `tokenize`.
+        deduplicate: keep the first of equal sentences only.
+        singulars: plural -> singular, replaced in the counted sentence (empty: nothing is).
+        validation_fraction: of the sentences, that may go into validation.
+    """
+
+    scratch: Path
+    dictionary: Path
+    buckets: int
+    seed: int
+    min_words: int
+    require_concept: bool
+    keep_punctuation: bool
+    deduplicate: bool
+    singulars: dict[str, str]
+    validation_fraction: float
+
+    def part_path(self, index: int) -> Path:
+        """The sentences of one part of the sources, ordered by bucket within each block."""
+        return self.scratch / f"part-{index:05d}.txt"
+
+    def bucket_path(self, index: int) -> Path:
+        """The sentences of one bucket: candidates for validation first, then the others."""
+        return self.scratch / f"bucket-{index:05d}.txt"
+
+
+@dataclass(frozen=True)
+class PartReport:
+    """What became of one part of the sources.
+
+    Attributes:
+        blocks: for each block of the part's file the N + 1 offsets between which its buckets lie.
+        read: sentences read.
+        dropped: reason -> sentences dropped.
+        skipped: entries that could not be read.
+    """
+
+    blocks: list[list[int]]
+    read: int
+    dropped: dict[str, int]
+    skipped: list[Skip]
+
+
+@dataclass(frozen=True)
+class BucketReport:
+    """What one bucket holds.
+
+    Attributes:
+        count: sentences.
+        duplicates: sentences dropped because they came before.
+        words: word -> how often it is in the sentences.
+        concepts: concept -> how many sentences mention it.
+    """
+
+    count: int
+    duplicates: int
+    words: dict[str, int]
+    concepts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class PartTask:
+    """One call of `sort_part`."""
+
+    plan: SortingPlan
+    index: int
+    part: TextPart
+
+
+@dataclass(frozen=True)
+class BucketTask:
+    """One call of `gather_bucket`; `parts` in the order of the sources."""
+
+    plan: SortingPlan
+    index: int
+    parts: Sequence[PartReport]
+
+
+def load_dictionary(path: Path) -> ConceptDictionary:
+    """The concept dictionary of a build."""
+    return ConceptDictionary.from_json(path.read_text(encoding="utf-8"), str(path))
+
+
+def read_bucket(path: Path) -> Iterator[tuple[list[str], str]]:
+    """Yields (tokens, text) of the sentences of a bucket file."""
+    with path.open("rb") as stream:
+        for line in stream:
+            tokens, _, text = line.decode().rstrip("\n").partition("\t")
+            yield tokens.split(" "), text
+
+
+def validation_candidates(count: int, fraction: float) -> int:
+    """How many sentences at the head of a bucket of `count` may be taken for validation."""
+    return min(count, math.ceil(count * fraction) + 1) if fraction else 0
+
+
+def sort_part(task: PartTask) -> PartReport:
+    """First pass: tokenises a part of the sources and sorts its sentences into buckets.
+
+    Raises:
+        InputError: the source is malformed; names `path:line`.
+    """
+    plan = task.plan
+    path = plan.part_path(task.index)
+    if (note := _read_note(path)) is not None:
+        note["skipped"] = [Skip(**skip) for skip in note["skipped"]]
+        return PartReport(**note)
+    find = load_dictionary(plan.dictionary).find
+    read, skipped, dropped = 0, [], Counter[str]()
+    blocks: list[list[int]] = []
+    held: list[list[bytes]] = [[] for _ in range(plan.buckets)]
+    with atomic_file(path) as temporary, temporary.open("wb") as stream:
+
+        def write_block() -> None:
+            offsets = [stream.tell()]
+            for lines in held:
+                stream.writelines(lines)
+                offsets.append(stream.tell())
+                lines.clear()
+            blocks.append(offsets)
+
+        waiting = 0
+        for sentence in read_part(task.part):
+            if isinstance(sentence, Skip):
+                skipped.append(sentence)
+                continue
+            read += 1
+            tokens = tokenize(sentence, keep_punctuation=plan.keep_punctuation)
+            if len(tokens) < plan.min_words:
+                dropped["too_short"] += 1
+                continue
+            if plan.require_concept and not find(tokens):
+                dropped["no_concept"] += 1
+                continue
+            key = " ".join(tokens).encode()
+            text = " ".join(sentence.split()).encode()
+            held[_hash(key, plan.seed) % plan.buckets].append(b"%b\t%b\n" % (key, text))
+            waiting += 1
+            if waiting == _SENTENCES_HELD:
+                write_block()
+                waiting = 0
+        write_block()
+    report = PartReport(blocks=blocks, read=read, dropped=dict(dropped), skipped=skipped)
+    _write_note(path, asdict(report))
+    return report
+
+
+def gather_bucket(task: BucketTask) -> BucketReport:
+    """Second pass: drops duplicates, orders the sentences of a bucket at random, counts words."""
+    plan = task.plan
+    path = plan.bucket_path(task.index)
+    if (note := _read_note(path)) is not None:
+        return BucketReport(**note)
+    lines: list[bytes] = []
+    hashes: list[int] = []
+    seen: set[int] = set()
+    duplicates = 0
+    for line in _bucket_lines(task):
+        key = _hash(line[: line.index(b"\t")], plan.seed)
+        if plan.deduplicate:
+            if key in seen:
+                duplicates += 1
+                continue
+            seen.add(key)
+        lines.append(line)
+        hashes.append(key)
+    # Validation is chosen by the hash, so that equal sentences are on one side together.
+    head = heapq.nsmallest(
+        validation_candidates(len(lines), plan.validation_fraction),
+        range(len(lines)),
+        key=hashes.__getitem__,
+    )
+    chosen = set(head)
+    rest = [index for index in range(len(lines)) if index not in chosen]
+    random.Random(f"{plan.seed}/{task.index}").shuffle(rest)
+    with atomic_file(path) as temporary, temporary.open("wb") as stream:
+        stream.writelines(lines[index] for index in (*head, *rest))
+    report = _count(lines, plan, duplicates)
+    _write_note(path, asdict(report))
+    return report
+
+
+def _bucket_lines(task: BucketTask) -> Iterator[bytes]:
+    for number, part in enumerate(task.parts):
+        with task.plan.part_path(number).open("rb") as stream:
+            for offsets in part.blocks:
+                begin, end = offsets[task.index], offsets[task.index + 1]
+                stream.seek(begin)
+                yield from stream.read(end - begin).splitlines(keepends=True)
+
+
+def _count(lines: Sequence[bytes], plan: SortingPlan, duplicates: int) -> BucketReport:
+    find = load_dictionary(plan.dictionary).find
+    words, concepts = Counter[str](), Counter[str]()
+    for line in lines:
+        tokens = line[: line.index(b"\t")].decode().split(" ")
+        concepts.update({mention.concept for mention in find(tokens)})
+        words.update(fold(tokens, plan.singulars))
+    return BucketReport(
+        count=len(lines), duplicates=duplicates, words=dict(words), concepts=dict(concepts)
+    )
+
+
+def fold(tokens: list[str], singulars: dict[str, str]) -> list[str]:
+    """The tokens with the plurals of concepts replaced by their singulars."""
+    return [singulars.get(token, token) for token in tokens] if singulars else tokens
+
+
+def _hash(key: bytes, seed: int) -> int:
+    salt = seed.to_bytes(8, "little", signed=True)
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8, salt=salt).digest(), "little")
+
+
+def _note_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _read_note(path: Path) -> dict[str, Any] | None:
+    """The report on a file that an earlier run finished; it is written after the file."""
+    try:
+        note: dict[str, Any] = json.loads(_note_path(path).read_bytes())
+    except FileNotFoundError:
+        return None
+    return note
+
+
+def _write_note(path: Path, report: dict[str, Any]) -> None:
+    write_atomically(_note_path(path), json.dumps(report).encode())

@@ -1,0 +1,100 @@
+"""Files that are either whole or not there, and their checksums."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from tfrecords.errors import InputError
+
+_BLOCK = 1 << 20
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Gives a temporary name to write to; on leaving, its bytes are on disk under `path`.
+
+    The name holds the process id, so two processes never share one. Nothing is left when the body
+    fails.
+    """
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)  # noqa: PTH105 - the plain call is the documented atomic one
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a small file so that no reader ever sees a part of it."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable: a rename survives a power cut only after this."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_file(path: Path) -> str:
+    """The hexadecimal sha256 of a file's bytes, read in blocks."""
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, size: int, modified: int, inode: int) -> str:
+    # The file's identity is part of the key: a changed file is read again.
+    del size, modified, inode
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def readable_bytes(count: float) -> str:
+    """A number of bytes for people: `readable_bytes(3_400_000)` is `3.2 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+@contextmanager
+def clear_disk_errors(folder: Path, needed: str = "") -> Iterator[None]:
+    """Turns "no space left" into an `InputError` that says where, how much is free and needed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise no_space(folder, error, needed) from error
+
+
+def no_space(folder: Path, error: OSError, needed: str) -> InputError:
+    """The message for a full disk; `needed` says in words how much more it takes."""
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    free = readable_bytes(shutil.disk_usage(existing).free)
+    return InputError(
+        f"no space left for {folder} ({error.strerror}): {free} free{needed and '; ' + needed}. "
+        "Make room (or choose another folder) and run the same command again: what is finished "
+        "is kept and it goes on from there"
+    )

@@ -1,0 +1,372 @@
+"""Builds `images` records: each picture with the concepts a detector saw in it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import logging
+
+from tfrecords.concepts import ConceptDictionary
+from tfrecords.errors import InputError
+from tfrecords.image_shards import ImageEntry, ImageShardJob, grid_shape, record_features
+from tfrecords.readers.detections import (
+    ConceptOrder,
+    DetectionSource,
+    ImageConcept,
+    image_concepts,
+    read_detections,
+)
+from tfrecords.readers.references import read_references
+from tfrecords.records import CONCEPTS, VOCABULARY, Records, open_records
+from tfrecords.writer import Skip, write_dataset
+
+if TYPE_CHECKING:
+    from tfrecords.features import BackboneOptions
+    from tfrecords.vocabulary import Vocabulary
+
+ALL_IMAGES_SPLIT = "all"
+TRAIN_SPLIT = "train"
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesOptions:
+    """What `build_images` needs to know.
+
+    Attributes:
+        folder: where the records go.
+        name: first part of the shard names.
+        images: folder with the image files.
+        detections: what a detector or classifier saw in them.
+        corpora: folder of `corpora` records; gives the vocabulary and the concepts.
+        splits: split -> file with the names of its images, a name a line; empty puts every image
+            of the folder into the one split `all`.
+        max_concepts: how many concepts an image has at most.
+        concept_order: see `image_concepts`.
+        min_concept_count: leaves out concepts that fewer sentences of the corpus mention; a word
+            the corpus hardly knows cannot steer a sentence.
+        references: file with captions people wrote; None for none.
+        reference_splits: the splits whose records get them. The training images get none unless
+            they are named here: they must not be paired with text.
+        keep_images_without_concepts: in all splits but `train`, which never keeps them.
+        backbone: stores image features of this network; None stores none.
+        store_grid: stores the feature map beside its mean.
+        store_pixels: stores the image files' bytes.
+        shards: shards a split (at most one an image).
+        seed: of the order of the training images.
+        workers: processes.
+        overwrite: replaces records built with other options.
+    """
+
+    folder: Path
+    images: Path
+    detections: tuple[DetectionSource, ...]
+    corpora: Path
+    name: str = "images"
+    splits: Mapping[str, Path] = field(default_factory=dict)
+    max_concepts: int = 5
+    concept_order: ConceptOrder = "score"
+    min_concept_count: int = 1
+    references: Path | None = None
+    reference_splits: tuple[str, ...] = ("val", "test")
+    keep_images_without_concepts: bool = True
+    backbone: BackboneOptions | None = None
+    store_grid: bool = False
+    store_pixels: bool = True
+    shards: int = 8
+    seed: int = 0
+    workers: int = 1
+    overwrite: bool = False
+
+
+def build_images(options: ImagesOptions, progress: bool = True) -> Records:
+    """Writes the records of a set of images.
+
+    Every record has `image_id` (the file name), `concepts` int64 [K] (vocabulary ids, most certain
+    last), `concept_scores` float32 [K], `concept_counts` int64 [K], `boxes` float32 [K, 4] (ymin,
+    xmin, ymax, xmax in 0..1 of the most certain box of each) and `texts` string [S]; `image` (the
+    file's bytes) unless left out; with a backbone `global_feature` and perhaps `grid_feature`,
+    little-endian float16 [D] and [gh, gw, D] as one byte string (`tf.io.decode_raw`).
+
+    Images that cannot be read are skipped and listed in the manifest, and so are training images
+    without a concept.
+
+    Args:
+        options: what to build.
+        progress: show how far it is.
+
+    Returns:
+        The finished records.
+
+    Raises:
+        InputError: bad options or inputs, detections that name none of the images, or a split
+            without a usable image.
+    """
+    _check(options)
+    corpora = open_records(options.corpora, kind="corpora")
+    vocabulary = corpora.vocabulary()
+    concepts_file = options.corpora / CONCEPTS
+    dictionary, counts = _read_concepts(concepts_file, vocabulary)
+    allowed = {w for w in dictionary.words if counts.get(w, 0) >= options.min_concept_count}
+    if not allowed:
+        raise InputError(
+            f"no concept is mentioned by {options.min_concept_count} sentences of "
+            f"{options.corpora}: lower min_concept_count"
+        )
+    names = _split_images(options)
+    concepts = _concepts_of_images(options, dictionary, allowed, names)
+    references = read_references(options.references) if options.references else {}
+    skipped: list[Skip] = []
+    entries: dict[str, list[ImageEntry]] = {}
+    for split, files in names.items():
+        texts = references if split in options.reference_splits else {}
+        entries[split] = _entries(options, split, files, concepts, texts, vocabulary, skipped)
+    _log_concepts(entries)
+
+    sources = [
+        options.images,
+        *(source.path for source in options.detections),
+        *(source.images for source in options.detections if source.images),
+        options.corpora / VOCABULARY,
+        concepts_file,
+        *options.splits.values(),
+    ]
+    if options.references:
+        sources.append(options.references)
+    if options.backbone and options.backbone.weights_file:
+        sources.append(options.backbone.weights_file)
+    return write_dataset(
+        folder=options.folder,
+        kind="images",
+        name=options.name,
+        splits={split: _jobs(options, rows) for split, rows in entries.items()},
+        features=lambda: record_features(
+            options.backbone, store_grid=options.store_grid, store_pixels=options.store_pixels
+        ),
+        options=_recorded_options(options),
+        sources=sources,
+        extra_files={
+            VOCABULARY: (options.corpora / VOCABULARY).read_bytes(),
+            CONCEPTS: concepts_file.read_bytes(),
+        },
+        skipped=skipped,
+        workers=options.workers,
+        progress=progress,
+        overwrite=options.overwrite,
+    )
+
+
+def parse_splits(texts: Sequence[str]) -> dict[str, Path]:
+    """The splits that a list of `SPLIT=FILE` names.
+
+    Raises:
+        InputError: one is not of that form, or a split comes twice.
+    """
+    splits: dict[str, Path] = {}
+    for text in texts:
+        split, equals, path = text.partition("=")
+        if not (split and equals and path):
+            raise InputError(f"expected SPLIT=FILE (train=train.txt), found {text!r}")
+        if split in splits:
+            raise InputError(f"split {split!r} was given two lists: {splits[split]} and {path}")
+        splits[split] = Path(path)
+    return splits
+
+
+def _check(options: ImagesOptions) -> None:
+    for name in ("max_concepts", "shards", "workers"):
+        if getattr(options, name) < 1:
+            raise InputError(f"{name}={getattr(options, name)} must be at least 1")
+    if options.concept_order not in ("score", "class_id"):
+        raise InputError(f"concept_order={options.concept_order!r}; known: score, class_id")
+    if options.store_grid and options.backbone is None:
+        raise InputError("store_grid needs a backbone")
+    if not options.store_pixels and options.backbone is None:
+        raise InputError("records with neither pixels nor features hold no image: keep one of them")
+    weights = options.backbone.weights_file if options.backbone else None
+    if weights and not weights.is_file():
+        raise InputError(f"there is no weights file {weights}")
+    if not options.images.is_dir():
+        raise InputError(f"there is no folder of images {options.images}")
+
+
+def _read_concepts(path: Path, vocabulary: Vocabulary) -> tuple[ConceptDictionary, dict[str, int]]:
+    """The dictionary and how many sentences mention each concept; ids must exist for all."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error}; build the corpus again") from error
+    dictionary = ConceptDictionary.from_json(text, source=str(path))
+    counts = json.loads(text).get("counts")
+    if counts is None:
+        raise InputError(f"{path} has no `counts` of the concepts: build the corpus again")
+    unknown = [word for word in dictionary.words if word not in vocabulary]
+    if unknown:
+        raise InputError(
+            f"{len(unknown)} concepts of {path} are not in the vocabulary beside it (first: "
+            f"{', '.join(unknown[:5])}): the two files are from different builds"
+        )
+    return dictionary, counts
+
+
+def _split_images(options: ImagesOptions) -> dict[str, list[str]]:
+    """The file names of each split."""
+    if not options.splits:
+        files = sorted(
+            path.name for path in options.images.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES
+        )
+        if not files:
+            raise InputError(
+                f"{options.images} holds no image ({', '.join(s[1:] for s in _IMAGE_SUFFIXES)})"
+            )
+        return {ALL_IMAGES_SPLIT: files}
+    splits: dict[str, list[str]] = {}
+    owner: dict[str, str] = {}
+    for split, path in options.splits.items():
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read the list of {split} images {path}: {error}") from error
+        names: list[str] = []
+        for number, line in enumerate(lines, start=1):
+            name = line.strip()
+            if not name:
+                continue
+            if name in owner:
+                raise InputError(
+                    f"{path}:{number}: image {name!r} is already in split {owner[name]!r}; "
+                    "an image belongs to one split, once"
+                )
+            owner[name] = split
+            names.append(name)
+        if not names:
+            raise InputError(f"the list of {split} images {path} is empty")
+        splits[split] = names
+    return splits
+
+
+def _concepts_of_images(
+    options: ImagesOptions,
+    dictionary: ConceptDictionary,
+    allowed: set[str],
+    names: Mapping[str, Sequence[str]],
+) -> dict[str, list[ImageConcept]]:
+    """The concepts of every wanted image that the detections list."""
+    detections = read_detections(options.detections)
+    wanted = {name for files in names.values() for name in files}
+    if not wanted & detections.keys():
+        raise InputError(
+            f"the detections name none of the {len(wanted)} images: they speak of "
+            f"{sorted(detections)[:3]}, the images are called {sorted(wanted)[:3]}"
+        )
+    classes = {name for found in detections.values() for name in found.class_names}
+    known = {name for name in classes if set(dictionary.concepts_of_class(name)) & allowed}
+    if not known:
+        raise InputError(
+            f"none of the {len(classes)} detected classes means a concept of the corpus (first: "
+            f"{sorted(classes)[:5]}): build the corpus with the label map of this detector"
+        )
+    logging.info("%d of %d detected classes mean a concept", len(known), len(classes))
+    return {
+        name: image_concepts(
+            detections[name],
+            dictionary,
+            sources=options.detections,
+            max_concepts=options.max_concepts,
+            order=options.concept_order,
+            allowed=allowed,
+        )
+        for name in sorted(wanted & detections.keys())
+    }
+
+
+def _entries(
+    options: ImagesOptions,
+    split: str,
+    files: Sequence[str],
+    concepts: Mapping[str, Sequence[ImageConcept]],
+    references: Mapping[str, Sequence[str]],
+    vocabulary: Vocabulary,
+    skipped: list[Skip],
+) -> list[ImageEntry]:
+    """What to write for a split; images left out are added to `skipped`."""
+    keep = options.keep_images_without_concepts and split != TRAIN_SPLIT
+    entries = []
+    for name in files:
+        found = concepts.get(name)
+        if not found and not keep:
+            why = "no detection lists it" if found is None else "no detection means a concept"
+            skipped.append(Skip(name, "no_concept", f"{split}: {why}"))
+            continue
+        found = found or []
+        ids = tuple(vocabulary.id_of(concept.word) for concept in found)
+        texts = tuple(references.get(Path(name).name, ()))
+        entries.append(ImageEntry(name, tuple(found), ids, texts))
+    if not entries:
+        raise InputError(f"split {split!r}: none of its {len(files)} images has a concept")
+    if references and not any(entry.texts for entry in entries):
+        raise InputError(
+            f"{options.references} has no caption for any image of split {split!r}: it speaks of "
+            f"{sorted(references)[:3]}"
+        )
+    if split == TRAIN_SPLIT:
+        random.Random(options.seed).shuffle(entries)
+    return entries
+
+
+def _log_concepts(entries: Mapping[str, Sequence[ImageEntry]]) -> None:
+    for split, rows in entries.items():
+        total = Counter(concept.word for row in rows for concept in row.concepts)
+        logging.info(
+            "%s: %d images, %.1f concepts an image, %d without; most frequent: %s",
+            split,
+            len(rows),
+            sum(total.values()) / len(rows),
+            sum(not row.concepts for row in rows),
+            ", ".join(f"{word} {count}" for word, count in total.most_common(12)),
+        )
+
+
+def _jobs(options: ImagesOptions, entries: Sequence[ImageEntry]) -> list[ImageShardJob]:
+    shards = min(options.shards, len(entries))
+    return [
+        ImageShardJob(
+            folder=options.images.resolve(),
+            entries=tuple(entries[shard::shards]),
+            backbone=options.backbone,
+            store_grid=options.store_grid,
+            store_pixels=options.store_pixels,
+        )
+        for shard in range(shards)
+    ]
+
+
+def _recorded_options(options: ImagesOptions) -> dict[str, Any]:
+    """The options that decide the records, for the manifest."""
+    backbone = asdict(options.backbone) if options.backbone else None
+    if options.backbone and backbone and options.backbone.weights_file:
+        backbone["weights"] = options.backbone.weights_file.name
+    return {
+        "max_concepts": options.max_concepts,
+        "concept_order": options.concept_order,
+        "min_concept_count": options.min_concept_count,
+        "detections": [
+            {"file": s.path.name, "min_score": s.min_score, "weight": s.weight}
+            for s in options.detections
+        ],
+        "splits": {split: path.name for split, path in options.splits.items()},
+        "reference_splits": sorted(options.reference_splits) if options.references else [],
+        "keep_images_without_concepts": options.keep_images_without_concepts,
+        "backbone": backbone,
+        "grid_shape": list(grid_shape(options.backbone)) if options.backbone else None,
+        "store_grid": options.store_grid,
+        "store_pixels": options.store_pixels,
+        "shards": options.shards,
+        "seed": options.seed,
+    }

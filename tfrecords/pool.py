@@ -1,0 +1,126 @@
+"""Runs independent jobs in this process or in several, with progress."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for
+from typing import TypeVar
+
+from absl import logging
+from tqdm import tqdm
+
+from tfrecords.errors import InputError
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+class _Progress:
+    """A bar on a terminal, a log line now and then elsewhere, silence when not wanted."""
+
+    def __init__(self, description: str, total: int, done: int, show: bool) -> None:
+        self._description, self._total, self._done = description, total, done
+        self._lines = show and not sys.stderr.isatty()
+        bar = show and not self._lines
+        self._bar = tqdm(total=total, initial=done, desc=description, disable=not bar, unit="part")
+        self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+
+    def add_one(self) -> None:
+        self._done += 1
+        self._bar.update()
+        if self._lines and time.monotonic() >= self._next_line:
+            logging.info("%s: %d of %d parts", self._description, self._done, self._total)
+            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def run_jobs(
+    job: Callable[[Argument], Result],
+    arguments: Sequence[Argument],
+    *,
+    workers: int,
+    description: str,
+    progress: bool = True,
+    already_done: int = 0,
+) -> list[Result]:
+    """Calls `job` on every argument and returns the results in the order of the arguments.
+
+    With more than one worker the jobs run in spawned processes: unlike forked ones they are safe
+    when this process has TensorFlow's threads running. Job, arguments and results must then be
+    picklable, and the main module must be importable (guard scripts with `__name__`). Workers end
+    when this process dies, however it dies.
+
+    Args:
+        job: the function to run.
+        arguments: one call each.
+        workers: processes; 1 runs everything in this process.
+        description: what the progress bar says.
+        progress: show a bar on a terminal and log lines elsewhere.
+        already_done: parts finished by an earlier run, counted in the bar.
+
+    Raises:
+        InputError: `workers` is below 1, or a worker process was killed.
+        Exception: the first error of a job; jobs that run at that time are finished first, those
+            that wait are not started.
+    """
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, found {workers}")
+    workers = min(workers, len(arguments))
+    bar = _Progress(description, len(arguments) + already_done, already_done, progress)
+    try:
+        if workers <= 1:
+            results = []
+            for argument in arguments:
+                results.append(job(argument))
+                bar.add_one()
+            return results
+        return _run_in_processes(job, arguments, workers, bar)
+    finally:
+        bar.close()
+
+
+def _run_in_processes(
+    job: Callable[[Argument], Result], arguments: Sequence[Argument], workers: int, bar: _Progress
+) -> list[Result]:
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    try:
+        futures: list[Future[Result]] = [executor.submit(job, argument) for argument in arguments]
+        for future in as_completed(futures):
+            future.result()
+            bar.add_one()
+        return [future.result() for future in futures]
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a worker process was killed or could not start (out of memory? a script without an "
+            '`if __name__ == "__main__"` guard?). Use fewer workers and run the same command '
+            "again: what is finished is kept"
+        ) from error
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    # Control-C reaches the whole process group; the parent decides what happens then.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with_parent, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with_parent(sentinel: int) -> None:
+    # A worker of a killed parent would otherwise wait for work for ever.
+    wait_for([sentinel])
+    os._exit(1)

@@ -1,0 +1,148 @@
+"""Reads big JSON files element by element, with line numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from tfrecords.errors import InputError
+
+_BLOCK = 1 << 20
+_DECODER = json.JSONDecoder()
+
+
+class Element(NamedTuple):
+    """One value of the top level.
+
+    Attributes:
+        key: the key it stands under; "" when the top level is an array.
+        value: an element of the array under that key, or the value itself if that is no array.
+        line: the line it begins at, counted from 1.
+    """
+
+    key: str
+    value: Any
+    line: int
+
+
+def stream_json(path: Path) -> Iterator[Element]:
+    """Yields the elements of the arrays at the top of a JSON file, one in memory at a time.
+
+    Args:
+        path: a UTF-8 JSON file whose top level is an object or an array.
+
+    Raises:
+        InputError: not JSON, not UTF-8 or cut short; names `path:line`.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        cursor = _Cursor(path, stream)
+        start = cursor.peek()
+        if start == "[":
+            yield from _array(cursor, "")
+        elif start == "{":
+            yield from _object(cursor)
+        else:
+            raise cursor.error(f"expected {{ or [, found {start!r}")
+        if rest := cursor.peek():
+            raise cursor.error(f"expected the end of the file, found {rest!r}")
+
+
+def _object(cursor: _Cursor) -> Iterator[Element]:
+    for _ in _items(cursor, "{", "}"):
+        key = cursor.value()[0]
+        if not isinstance(key, str):
+            raise cursor.error(f"expected a key in quotes, found {key!r}")
+        cursor.take(":")
+        if cursor.peek() == "[":
+            yield from _array(cursor, key)
+        else:
+            value, line = cursor.value()
+            yield Element(key, value, line)
+
+
+def _array(cursor: _Cursor, key: str) -> Iterator[Element]:
+    for _ in _items(cursor, "[", "]"):
+        value, line = cursor.value()
+        yield Element(key, value, line)
+
+
+def _items(cursor: _Cursor, opening: str, closing: str) -> Iterator[None]:
+    cursor.take(opening)
+    if cursor.peek() == closing:
+        cursor.take(closing)
+        return
+    while True:
+        yield None
+        if cursor.peek() == closing:
+            cursor.take(closing)
+            return
+        cursor.take(",")
+
+
+class _Cursor:
+    """A position in a text that is read block by block."""
+
+    def __init__(self, path: Path, stream: TextIO) -> None:
+        self._path, self._stream = path, stream
+        self._text, self._at, self._ended = "", 0, False
+        # The line number at an offset of the text, from where counting goes on.
+        self._line, self._counted = 1, 0
+
+    def error(self, what: str, ahead: int = 0) -> InputError:
+        line = self._line_here() + self._text.count("\n", self._at, self._at + ahead)
+        return InputError(
+            f"{self._path}:{line}: not valid JSON: {what}; is the file cut short or damaged?"
+        )
+
+    def peek(self) -> str:
+        """The next character that is no white space, "" at the end."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
+                self._at += 1
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if self._ended:
+                return ""
+            self._read_on()
+
+    def take(self, character: str) -> None:
+        found = self.peek()
+        if found != character:
+            raise self.error(f"expected {character!r}, found {found or 'the end of the file'!r}")
+        self._at += 1
+
+    def value(self) -> tuple[Any, int]:
+        """The next whole value and the line it begins at."""
+        self.peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                # Far from the end of what was read it is damage, near it there may be more to come.
+                open_string = error.msg.startswith("Unterminated string")
+                if self._ended or (error.pos < len(self._text) - 64 and not open_string):
+                    raise self.error(error.msg, ahead=error.pos - self._at) from None
+            else:
+                # A number at the very end may go on in the next block.
+                if end < len(self._text) or self._ended:
+                    line, self._at = self._line_here(), end
+                    return value, line
+            self._read_on()
+
+    def _line_here(self) -> int:
+        self._line += self._text.count("\n", self._counted, self._at)
+        self._counted = self._at
+        return self._line
+
+    def _read_on(self) -> None:
+        pending = len(self._text) - self._at
+        try:
+            # Doubling keeps the cost of one huge value linear.
+            block = self._stream.read(max(_BLOCK, pending))
+        except UnicodeDecodeError as error:
+            raise self.error(f"not UTF-8 ({error.reason})") from None
+        self._line_here()
+        self._text, self._at, self._counted = self._text[self._at :] + block, 0, 0
+        self._ended = not block

@@ -1,0 +1,214 @@
+"""Finished records: what is in a folder, and is it all there?
+
+A folder of records holds `<name>-<split>.tfrecord-00000-of-00008` shards, `features.json` and
+`dataset_info.json` (so that `tfds.builder_from_directory` opens it), what else the kind needs
+(`vocabulary.txt`, `concepts.json`) and `manifest.json`, which is written last: a folder without one
+is not finished. An empty or shortened TFRecord file reads without an error, so the sizes in the
+manifest are compared before anything is read, and readers compare the number of records.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tfrecords.errors import InputError
+from tfrecords.files import sha256_file
+from tfrecords.vocabulary import Vocabulary
+
+MANIFEST = "manifest.json"
+VOCABULARY = "vocabulary.txt"
+CONCEPTS = "concepts.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """A folder of records whose files were found whole.
+
+    Attributes:
+        folder: where it is.
+        kind: `corpora`, `images`, ...: which features the records have.
+        name: the first part of the shard names.
+        manifest: the parsed `manifest.json`.
+    """
+
+    folder: Path
+    kind: str
+    name: str
+    manifest: dict[str, Any]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits, in the order they were written."""
+        return tuple(self.manifest["splits"])
+
+    def shards(self, split: str) -> list[str]:
+        """The paths of a split's shards, sorted.
+
+        Raises:
+            InputError: there is no such split.
+        """
+        return sorted(str(self.folder / shard["file"]) for shard in self._split(split)["shards"])
+
+    def count(self, split: str) -> int:
+        """How many records the split has; a reader must find exactly so many.
+
+        Raises:
+            InputError: there is no such split.
+        """
+        return int(self._split(split)["count"])
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the features of every record, sorted."""
+        return tuple(self.manifest["features"])
+
+    @property
+    def vocabulary_sha256(self) -> str | None:
+        """The identity of the vocabulary whose ids the records hold; None when they hold none."""
+        value: str | None = self.manifest["vocabulary_sha256"]
+        return value
+
+    @property
+    def concepts_sha256(self) -> str | None:
+        """The sha256 of `concepts.json`; None when there is none."""
+        value: str | None = self.manifest["concepts_sha256"]
+        return value
+
+    def vocabulary(self) -> Vocabulary:
+        """Reads the vocabulary of the records.
+
+        Raises:
+            InputError: the records have none, or the file is not the one they were built with.
+        """
+        if self.vocabulary_sha256 is None:
+            raise InputError(f"{self.folder} ({self.kind} records) has no vocabulary")
+        vocabulary = Vocabulary.load(self.folder / VOCABULARY)
+        check_same_vocabulary(
+            f"the manifest of {self.folder}",
+            self.vocabulary_sha256,
+            str(self.folder / VOCABULARY),
+            vocabulary.sha256,
+        )
+        return vocabulary
+
+    def _split(self, split: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self.manifest["splits"][split]
+        except KeyError:
+            raise InputError(
+                f"{self.folder} has no split {split!r}; it has {', '.join(self.splits)}"
+            ) from None
+        return found
+
+
+def open_records(
+    folder: str | Path,
+    *,
+    kind: str | None = None,
+    verify: Literal["size", "sha256"] = "size",
+) -> Records:
+    """Opens a folder of finished records and checks that every file is whole.
+
+    Args:
+        folder: `<home>/records/<kind>/<name>`.
+        kind: the kind that is expected; None takes any.
+        verify: compare sizes (instant), or checksums too (reads everything once).
+
+    Raises:
+        InputError: no such folder, unfinished, of another kind or format, or a file is missing,
+            empty, too short, too long or (with `sha256`) changed.
+    """
+    folder = Path(folder)
+    if verify not in ("size", "sha256"):
+        raise InputError(f"verify={verify!r} is not known; known: size, sha256")
+    manifest = _read_manifest(folder)
+    if kind is not None and manifest["kind"] != kind:
+        raise InputError(
+            f"{folder} holds {manifest['kind']!r} records, expected {kind!r}: "
+            "give the folder of the other build"
+        )
+    for name, expected in _files(manifest).items():
+        _check_file(folder / name, expected, verify)
+    return Records(folder=folder, kind=manifest["kind"], name=manifest["name"], manifest=manifest)
+
+
+def check_same_vocabulary(a_name: str, a_sha: str | None, b_name: str, b_sha: str | None) -> None:
+    """Checks that two things speak of the same word ids.
+
+    Raises:
+        InputError: the vocabularies differ; names both.
+    """
+    if a_sha != b_sha:
+        raise InputError(
+            f"two different vocabularies: that of {a_name} has sha256 {_short(a_sha)}, "
+            f"that of {b_name} {_short(b_sha)}. The same id means another word in each: "
+            "rebuild one with the vocabulary of the other"
+        )
+
+
+def _short(sha256: str | None) -> str:
+    return "(none)" if sha256 is None else f"{sha256[:12]}..."
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        unfinished = incomplete_folder(folder)
+        hint = (
+            f"; {unfinished} is an unfinished build: run the same build command again to go on"
+            if unfinished.is_dir()
+            else "; build the records first"
+        )
+        raise InputError(f"there is no folder {folder}{hint}")
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        found = sorted(item.name for item in folder.iterdir())[:5]
+        raise InputError(
+            f"{folder} has no {MANIFEST}: not a folder of finished records "
+            f"(it holds {', '.join(found) or 'nothing'})"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): build the records again") from None
+    needed = {"format_version", "kind", "name", "splits", "files", "features"}
+    if not isinstance(manifest, dict) or not needed <= manifest.keys():
+        raise InputError(f"{path} is not a manifest of records: expected the keys {sorted(needed)}")
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format version {manifest['format_version']}, this program reads "
+            f"{FORMAT_VERSION}: build the records again"
+        )
+    return manifest
+
+
+def _files(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    shards = {
+        shard["file"]: shard for split in manifest["splits"].values() for shard in split["shards"]
+    }
+    return {**shards, **manifest["files"]}
+
+
+def _check_file(path: Path, expected: dict[str, Any], verify: str) -> None:
+    cure = "copy the folder again from where it was whole, or build it again (overwrite)"
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing, the manifest lists it; {cure}") from None
+    wanted = expected["bytes"]
+    if size != wanted:
+        what = "is empty" if size == 0 else "was cut short" if size < wanted else "has grown"
+        raise InputError(f"{path} {what}: {size} bytes, expected {wanted}; {cure}")
+    if verify == "sha256" and (found := sha256_file(path)) != expected["sha256"]:
+        raise InputError(
+            f"{path} has changed: sha256 {_short(found)}, expected {_short(expected['sha256'])}; "
+            f"{cure}"
+        )
+
+
+def incomplete_folder(folder: Path) -> Path:
+    """Where a build writes until it is finished: beside the folder, `<folder>.incomplete`."""
+    return folder.with_name(folder.name + ".incomplete")

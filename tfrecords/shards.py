@@ -1,0 +1,107 @@
+"""One shard: written whole, noted, and found again by a build that goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tfrecords.examples import frame_record
+from tfrecords.files import atomic_file, sha256_file, write_atomically
+
+
+@dataclass(frozen=True)
+class Skip:
+    """One input that gave no record, listed in the manifest.
+
+    Attributes:
+        source: which input (a file name, `path:line`).
+        reason: a short word that is counted (`unreadable`, `no_concept`, ...).
+        detail: what exactly was wrong, for the list.
+    """
+
+    source: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Inputs that gave no record and are only counted, because there may be millions."""
+
+    reason: str
+    count: int = 1
+
+
+ShardItem = bytes | Skip | Dropped
+ShardJob = Callable[[], Iterable[ShardItem]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardResult:
+    """What one finished shard holds."""
+
+    file: str
+    count: int
+    bytes: int
+    sha256: str
+    skipped: list[Skip] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard to write: where to, where to note it, and the job that yields its records."""
+
+    path: Path
+    note: Path
+    job: ShardJob
+
+
+def shard_name(name: str, split: str, index: int, shards: int) -> str:
+    """The file name of a shard, as TFDS expects it."""
+    return f"{name}-{split}.tfrecord-{index:05d}-of-{shards:05d}"
+
+
+def write_shard(task: ShardTask) -> ShardResult:
+    """Runs the job, puts its records under `task.path` and then the result under `task.note`."""
+    count, size, digest = 0, 0, hashlib.sha256()
+    skipped: list[Skip] = []
+    dropped: Counter[str] = Counter()
+    with atomic_file(task.path) as temporary, temporary.open("wb", buffering=1 << 20) as stream:
+        for item in task.job():
+            if isinstance(item, bytes):
+                frame = frame_record(item)
+                stream.write(frame)
+                digest.update(frame)
+                size += len(frame)
+                count += 1
+            elif isinstance(item, Skip):
+                skipped.append(item)
+            else:
+                dropped[item.reason] += item.count
+    result = ShardResult(
+        file=task.path.name,
+        count=count,
+        bytes=size,
+        sha256=digest.hexdigest(),
+        skipped=skipped,
+        dropped=dict(dropped),
+    )
+    write_atomically(task.note, json.dumps(asdict(result)).encode())
+    return result
+
+
+def finished_shard(task: ShardTask) -> ShardResult | None:
+    """What an earlier run noted about a shard, if the shard is still as it was noted."""
+    try:
+        note = json.loads(task.note.read_bytes())
+        note["skipped"] = [Skip(**skip) for skip in note["skipped"]]
+        result = ShardResult(**note)
+        whole = task.path.stat().st_size == result.bytes
+        return result if whole and sha256_file(task.path) == result.sha256 else None
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None

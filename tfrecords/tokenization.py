@@ -1,0 +1,82 @@
+"""Text to words, the same way everywhere.
+
+Lower-cased, Unicode-normalised, split by NLTK's word tokenizer (which needs no download). NLTK
+expects one sentence and leaves the full stop on the last word of any sentence but the last; here it
+is split off there too, which stands in for the sentence splitter that upstream ran first.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Protocol
+
+
+class _Tokenizer(Protocol):
+    def tokenize(self, text: str) -> list[str]: ...
+
+
+_QUOTES = str.maketrans(
+    {
+        "\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201b": "'", "\u02bc": "'", "\u00b4": "'",
+        "\u201c": '"', "\u201d": '"', "\u201e": '"', "\u00ab": '"', "\u00bb": '"',
+        "\u2010": "-", "\u2011": "-",
+    }
+)  # fmt: skip
+# What NLTK would split at white space and nothing else, once its commas and last stop are gone.
+_PLAIN = re.compile(r"[a-z0-9\- ]*(?:,(?= )[a-z0-9\- ]*)*\.? *")
+_NOT_PLAIN = re.compile(r"--|\b(?:cannot|gimme|gonna|gotta|lemme|wanna)\b")
+# An abbreviation with inner stops ("u.s.") keeps its last one.
+_STOP = re.compile(r"([^.]*[^\W_])\.")
+
+
+@lru_cache(maxsize=1)
+def _nltk() -> _Tokenizer:
+    # NLTK takes most of a second to import: only where text is really tokenised.
+    from nltk.tokenize import NLTKWordTokenizer
+
+    tokenizer: _Tokenizer = NLTKWordTokenizer()
+    return tokenizer
+
+
+def normalise(text: str) -> str:
+    """The text in Unicode form NFKC with straight quotes and without control characters."""
+    if not text.isascii():
+        # Quotes first: NFKC would turn the acute accent used as an apostrophe into a space.
+        text = unicodedata.normalize("NFKC", text.translate(_QUOTES)).translate(_QUOTES)
+    if not text.isprintable():
+        text = "".join(
+            "" if (kind := unicodedata.category(c)) == "Cf" else " " if kind == "Cc" else c
+            for c in text
+        )
+    return text
+
+
+def tokenize(text: str, *, keep_punctuation: bool = False) -> list[str]:
+    """Splits a sentence into lower-case words.
+
+    Args:
+        text: any text.
+        keep_punctuation: keep tokens without any letter or digit (",", "."), which are dropped
+            otherwise. Apostrophes inside words stay either way ("'s", "n't").
+
+    Returns:
+        The tokens; none is empty or holds white space.
+    """
+    text = normalise(text).lower()
+    if not keep_punctuation and _PLAIN.fullmatch(text) and not _NOT_PLAIN.search(text):
+        # Most captions: five times faster, and a test compares it with the long way.
+        tokens = text.replace(",", " ").replace(".", " ").split()
+        return [t for t in tokens if t.strip("-")] if "-" in text else tokens
+    return _tokenize_any(text, keep_punctuation)
+
+
+def _tokenize_any(text: str, keep_punctuation: bool) -> list[str]:
+    tokens = []
+    for token in _nltk().tokenize(text):
+        stopped = _STOP.fullmatch(token)
+        for part in (stopped.group(1), ".") if stopped else (token,):
+            if keep_punctuation or any(map(str.isalnum, part)):
+                tokens.append(part)
+    return tokens

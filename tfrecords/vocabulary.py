@@ -1,0 +1,208 @@
+"""The vocabulary: which word has which id, and how often it was seen.
+
+One text file, `word<TAB>count` a line; a word's id is its line number counted from 0. The first
+three lines are the markers `<pad>`, `<S>`, `</S>`, the last one is `<unk>`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from tfrecords.errors import InputError
+from tfrecords.files import write_atomically
+
+PAD, START, END = "<pad>", "<S>", "</S>"
+UNK = "<unk>"
+PAD_ID, START_ID, END_ID = 0, 1, 2
+_MARKERS = (PAD, START, END)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words and their counts, in the order of their ids.
+
+    Attributes:
+        words: [V] `<pad>`, `<S>`, `</S>`, the words by falling count, `<unk>`.
+        counts: [V] how often each word was seen; for `<unk>` all words that were left out together.
+
+    Raises:
+        InputError: a word is empty, holds white space or comes twice, or a marker is out of place.
+    """
+
+    words: tuple[str, ...]
+    counts: tuple[int, ...]
+    _ids: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Checks the words and builds the map from word to id."""
+        _check_words(self.words, self.counts, where="the vocabulary", first_line=None)
+        object.__setattr__(self, "_ids", {word: i for i, word in enumerate(self.words)})
+
+    def __len__(self) -> int:
+        """The number of words V, markers and `<unk>` included."""
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        """Whether the word has an id of its own (the markers have)."""
+        return word in self._ids
+
+    @property
+    def unk_id(self) -> int:
+        """The id of `<unk>`, which is the last one."""
+        return len(self.words) - 1
+
+    def id_of(self, word: str) -> int:
+        """The id of a word; that of `<unk>` when it is not known."""
+        return self._ids.get(word, self.unk_id)
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """The ids of the tokens, without markers."""
+        ids, unk = self._ids, self.unk_id
+        return [ids.get(token, unk) for token in tokens]
+
+    def encode_sentence(self, tokens: Iterable[str]) -> list[int]:
+        """The ids of the tokens between a start and an end marker."""
+        return [START_ID, *self.encode(tokens), END_ID]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The sentence that the ids spell: pad and start are skipped, the first end stops it.
+
+        Raises:
+            InputError: an id is not in the vocabulary.
+        """
+        found = []
+        for number in ids:
+            number = int(number)
+            if number == END_ID:
+                break
+            if number in (PAD_ID, START_ID):
+                continue
+            if not 0 <= number < len(self.words):
+                raise InputError(
+                    f"word id {number} is not in this vocabulary of {len(self.words)} words "
+                    f"(ids 0..{self.unk_id}): the ids were made with another vocabulary"
+                )
+            found.append(self.words[number])
+        return " ".join(found)
+
+    @cached_property
+    def file_bytes(self) -> bytes:
+        """The bytes of the vocabulary file."""
+        lines = (f"{w}\t{c}\n" for w, c in zip(self.words, self.counts, strict=True))
+        return "".join(lines).encode()
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hexadecimal sha256 of the vocabulary file's bytes: the vocabulary's identity."""
+        return hashlib.sha256(self.file_bytes).hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Writes the vocabulary file; a reader never sees a half-written one."""
+        write_atomically(Path(path), self.file_bytes)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Vocabulary:
+        """Reads a vocabulary file.
+
+        Raises:
+            InputError: no such file, not UTF-8, empty, a malformed line, a word that comes twice,
+                or a marker out of place; the message names `path:line`.
+        """
+        path = Path(path)
+        try:
+            text = path.read_bytes().decode()
+        except FileNotFoundError:
+            raise InputError(f"there is no vocabulary file {path}") from None
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} is not a vocabulary file: not UTF-8 ({error})") from None
+        lines = text.split("\n")
+        if lines[-1] == "":
+            lines.pop()
+        words, counts = [], []
+        for number, line in enumerate(lines, start=1):
+            word, tab, count = line.partition("\t")
+            if not tab or not (count.isascii() and count.isdigit()):
+                raise InputError(f"{path}:{number}: expected word<TAB>count, found {line[:80]!r}")
+            words.append(word)
+            counts.append(int(count))
+        _check_words(words, counts, where=str(path), first_line=1)
+        return cls(tuple(words), tuple(counts))
+
+
+def build_vocabulary(
+    counts: Mapping[str, int],
+    *,
+    min_count: int,
+    always: Iterable[str] = (),
+    allowed: Container[str] | None = None,
+) -> Vocabulary:
+    """Chooses the words of a vocabulary.
+
+    Args:
+        counts: how often each word of the corpus was seen. Counts of `<S>` and `</S>`, when given,
+            go into the file; they choose nothing.
+        min_count: a word is taken when it was seen at least so often.
+        always: words taken whatever their count (the concept words).
+        allowed: when given, only these words are taken, those of `always` excepted.
+
+    Returns:
+        The vocabulary, words by falling count, ties in alphabetical order.
+
+    Raises:
+        InputError: no word is left.
+    """
+    special = {*_MARKERS, UNK}
+    forced = set(always) - special
+    kept = {
+        word: count
+        for word, count in counts.items()
+        if count >= min_count and (allowed is None or word in allowed) and word not in special
+    }
+    kept.update({word: counts.get(word, 0) for word in forced})
+    if not kept:
+        most = max(counts.items(), key=lambda item: item[1], default=("", 0))
+        raise InputError(
+            f"the vocabulary would be empty: none of {len(counts)} different words was seen "
+            f"{min_count} times (the most frequent, {most[0]!r}, {most[1]} times) and is allowed "
+            "by the word list; lower min_count or use a larger corpus"
+        )
+    ranked = sorted(kept.items(), key=lambda item: (-item[1], item[0]))
+    unknown = sum(n for word, n in counts.items() if word not in kept and word not in special)
+    return Vocabulary(
+        words=(*_MARKERS, *(word for word, _ in ranked), UNK),
+        counts=(*(counts.get(m, 0) for m in _MARKERS), *(n for _, n in ranked), unknown),
+    )
+
+
+def _check_words(
+    words: Sequence[str], counts: Sequence[int], *, where: str, first_line: int | None
+) -> None:
+    def place(index: int) -> str:
+        return f"{where}, id {index}" if first_line is None else f"{where}:{index + first_line}"
+
+    if not words:
+        raise InputError(f"{where} is empty: expected a word a line, the first {PAD}")
+    if len(words) != len(counts):
+        raise InputError(f"{where} has {len(words)} words but {len(counts)} counts")
+    for index, marker in enumerate(_MARKERS):
+        found = words[index] if index < len(words) else "the end"
+        if found != marker:
+            raise InputError(f"{place(index)}: expected the marker {marker}, found {found!r}")
+    if words[-1] != UNK:
+        raise InputError(
+            f"{place(len(words) - 1)}: the last word must be {UNK}, found {words[-1]!r}; "
+            "is the file cut short?"
+        )
+    seen: dict[str, int] = {}
+    for index, word in enumerate(words):
+        if not word or len(word.split()) != 1 or word != word.strip():
+            raise InputError(f"{place(index)}: a word is empty or holds white space: {word!r}")
+        if word in seen:
+            raise InputError(
+                f"{place(index)}: the word {word!r} comes twice, first as id {seen[word]}"
+            )
+        seen[word] = index

@@ -1,0 +1,326 @@
+"""Writes folders of records: sharded, resumable, described for TFDS, never half-finished.
+
+A build is an ordered list of shard jobs. Everything is written to `<folder>.incomplete`; every
+shard goes to a temporary name, is flushed to disk and renamed, and only then noted in a small file
+under `.state`. A killed build that is started again with the same options and sources keeps the
+shards that are noted. At the end come the metadata, the extra files, the manifest and one rename.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from tfrecords.build_folder import STATE, Build, check_name, open_build, publish
+from tfrecords.errors import InputError
+from tfrecords.files import clear_disk_errors, readable_bytes, sha256_file, write_atomically
+from tfrecords.pool import run_jobs
+from tfrecords.records import CONCEPTS, FORMAT_VERSION, MANIFEST, VOCABULARY, Records, open_records
+from tfrecords.shards import (
+    Dropped,
+    ShardItem,
+    ShardJob,
+    ShardResult,
+    ShardTask,
+    Skip,
+    finished_shard,
+    shard_name,
+    write_shard,
+)
+
+__all__ = [
+    "Dropped",
+    "ShardItem",
+    "ShardJob",
+    "ShardResult",
+    "Skip",
+    "describe_counts",
+    "write_build",
+    "write_dataset",
+]
+
+_LISTED_SKIPS = 1000
+SKIPPED_FILE = "skipped.jsonl"
+
+
+def write_dataset(
+    *,
+    folder: str | Path,
+    kind: str,
+    name: str,
+    splits: Mapping[str, Sequence[ShardJob]],
+    features: Any,
+    options: Mapping[str, Any],
+    sources: Sequence[str | Path],
+    extra_files: Mapping[str, bytes | str] | None = None,
+    skipped: Sequence[Skip] = (),
+    dropped: Mapping[str, int] | None = None,
+    workers: int = 1,
+    progress: bool = True,
+    overwrite: bool = False,
+) -> Records:
+    """Writes a folder of records, or goes on with an unfinished one, or finds it already there.
+
+    Args:
+        folder: the finished folder; written beside it and renamed at the end.
+        kind: the kind of records (`corpora`, `images`).
+        name: the first part of the shard names: lower-case letters, digits and `_`.
+        splits: split name -> one job a shard. A job is a picklable function without arguments that
+            yields serialised `tf.train.Example`s, and `Skip` or `Dropped` for inputs without one.
+            It must yield the same bytes every time. Jobs run in any order, in worker processes.
+        features: `tfds.features.FeaturesDict` of the records (or a function that returns it, called
+            at the very end, for builds that otherwise need no TensorFlow).
+        options: everything but the sources that decides the bytes of the records (JSON). Workers,
+            progress and the output folder do not belong here.
+        sources: the input files (hashed) and folders (a listing with sizes is hashed).
+        extra_files: file name -> content, written into the folder. `vocabulary.txt` and
+            `concepts.json` get their sha256 into the manifest by name.
+        skipped: inputs skipped before the shard jobs.
+        dropped: reason -> number of inputs that were dropped before the shard jobs.
+        workers: processes; 1 runs in this process.
+        progress: show a bar on a terminal and log lines elsewhere.
+        overwrite: replace a finished folder that was built from other options or sources.
+
+    Returns:
+        The finished records.
+
+    Raises:
+        InputError: a bad name, a split without a record, a full disk, a finished folder of another
+            build, or another process builds the same folder.
+    """
+    build = open_build(
+        Path(folder), kind=kind, name=name, options=options, sources=sources, overwrite=overwrite
+    )
+    if isinstance(build, Records):
+        return build
+    with build:
+        return write_build(
+            build,
+            splits=splits,
+            features=features,
+            extra_files=extra_files,
+            skipped=skipped,
+            dropped=dropped,
+            workers=workers,
+            progress=progress,
+        )
+
+
+def write_build(
+    build: Build,
+    *,
+    splits: Mapping[str, Sequence[ShardJob]],
+    features: Any,
+    extra_files: Mapping[str, bytes | str] | None = None,
+    skipped: Sequence[Skip] = (),
+    dropped: Mapping[str, int] | None = None,
+    if_empty: str = "",
+    workers: int = 1,
+    progress: bool = True,
+) -> Records:
+    """The second half of `write_dataset`, for builds that first prepare something under the lock.
+
+    Arguments and errors are those of `write_dataset`, and `if_empty` is what to advise when a split
+    would hold no record.
+
+    Returns:
+        The finished records.
+    """
+    _check_splits(splits)
+    folder = build.folder
+    tasks = {split: _shard_tasks(build, split, jobs) for split, jobs in splits.items()}
+    results = _write_shards(build, tasks, workers, progress)
+    by_split = {split: [results[task.path] for task in tasks[split]] for split in tasks}
+    counts = _skip_counts(results.values(), skipped, dropped or {})
+    for split, found in by_split.items():
+        if not any(result.count for result in found):
+            raise InputError(
+                f"split {split!r} of {folder} would hold no record; left out: "
+                f"{describe_counts(counts)}{if_empty and '. ' + if_empty}"
+            )
+    with clear_disk_errors(folder):
+        _remove_strangers(build.incomplete, {task.path for t in tasks.values() for task in t})
+        feature_names = _write_metadata(build, features, by_split)
+        extra = dict(extra_files or {})
+        every_skip = [*skipped, *(skip for r in results.values() for skip in r.skipped)]
+        if len(every_skip) > _LISTED_SKIPS:
+            extra[SKIPPED_FILE] = "".join(json.dumps(asdict(s)) + "\n" for s in every_skip)
+        for file_name, content in extra.items():
+            data = content.encode() if isinstance(content, str) else content
+            write_atomically(build.incomplete / file_name, data)
+        files = _file_entries(build.incomplete, extra)
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "kind": build.kind,
+            "name": build.name,
+            "fingerprint": build.fingerprint,
+            "splits": {split: _split_entry(found) for split, found in by_split.items()},
+            "features": feature_names,
+            "files": files,
+            "vocabulary_sha256": files.get(VOCABULARY, {}).get("sha256"),
+            "concepts_sha256": files.get(CONCEPTS, {}).get("sha256"),
+            "sources": build.sources,
+            "options": build.options,
+            "skipped": {
+                "counts": dict(sorted(counts.items())),
+                "list": [asdict(skip) for skip in every_skip[:_LISTED_SKIPS]],
+                "file": SKIPPED_FILE if SKIPPED_FILE in extra else None,
+            },
+            "wall_seconds": round(time.monotonic() - build.started, 1),
+            "versions": _versions(),
+        }
+        text = json.dumps(manifest, indent=1, ensure_ascii=False)
+        write_atomically(build.incomplete / MANIFEST, text.encode())
+        publish(build)
+    records = open_records(folder, kind=build.kind)
+    logging.info(
+        "wrote %s: %s%s",
+        folder,
+        ", ".join(f"{records.count(split)} {split}" for split in records.splits),
+        f"; left out: {describe_counts(counts)}" if counts else "",
+    )
+    return records
+
+
+def _check_splits(splits: Mapping[str, Sequence[ShardJob]]) -> None:
+    if not splits:
+        raise InputError("no split to write: at least one is needed")
+    for split, jobs in splits.items():
+        check_name("split", split)
+        if not jobs:
+            raise InputError(f"split {split!r} has no shard: at least 1 is needed")
+
+
+def _shard_tasks(build: Build, split: str, jobs: Sequence[ShardJob]) -> list[ShardTask]:
+    files = [shard_name(build.name, split, index, len(jobs)) for index in range(len(jobs))]
+    return [
+        ShardTask(path=build.incomplete / file, note=build.state / f"{file}.json", job=job)
+        for file, job in zip(files, jobs, strict=True)
+    ]
+
+
+def _write_shards(
+    build: Build, tasks: Mapping[str, Sequence[ShardTask]], workers: int, progress: bool
+) -> dict[Path, ShardResult]:
+    every = [task for split in tasks.values() for task in split]
+    done = {task.path: result for task in every if (result := finished_shard(task)) is not None}
+    missing = [task for task in every if task.path not in done]
+    if done:
+        logging.info(
+            "going on with %s: %d of %d shards are already there",
+            build.incomplete,
+            len(done),
+            len(every),
+        )
+    try:
+        written = run_jobs(
+            write_shard,
+            missing,
+            workers=workers,
+            description=f"writing {build.folder.name}",
+            progress=progress,
+            already_done=len(done),
+        )
+    except OSError as error:
+        with clear_disk_errors(build.folder, _needed(every)):
+            raise error
+        raise
+    return {**done, **{task.path: result for task, result in zip(missing, written, strict=True)}}
+
+
+def _needed(every: Sequence[ShardTask]) -> str:
+    finished = [result for task in every if (result := finished_shard(task)) is not None]
+    if not finished:
+        return f"none of {len(every)} shards could be written"
+    size = sum(result.bytes for result in finished)
+    rest = size / len(finished) * (len(every) - len(finished))
+    return (
+        f"{len(finished)} of {len(every)} shards are written ({readable_bytes(size)}), "
+        f"the rest takes about {readable_bytes(rest)} more"
+    )
+
+
+def _skip_counts(
+    results: Iterable[ShardResult], skipped: Sequence[Skip], dropped: Mapping[str, int]
+) -> Counter[str]:
+    counts: Counter[str] = Counter(dropped)
+    counts.update(skip.reason for skip in skipped)
+    for result in results:
+        counts.update(skip.reason for skip in result.skipped)
+        counts.update(result.dropped)
+    return counts
+
+
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """Counts by reason for people, the largest first: `12 too_short, 3 duplicate`."""
+    parts = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {reason}" for reason, count in parts) or "the sources gave nothing"
+
+
+def _remove_strangers(incomplete: Path, expected: set[Path]) -> None:
+    # Temporary files of killed workers, and metadata of a build that was killed near its end.
+    for item in incomplete.iterdir():
+        if item.name != STATE and item not in expected:
+            shutil.rmtree(item) if item.is_dir() else item.unlink()
+
+
+def _write_metadata(
+    build: Build, features: Any, by_split: Mapping[str, Sequence[ShardResult]]
+) -> list[str]:
+    import tensorflow_datasets as tfds
+
+    features = features() if callable(features) else features
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=build.incomplete, dataset_name=build.name, filetype_suffix="tfrecord"
+    )
+    tfds.folder_dataset.write_metadata(
+        data_dir=build.incomplete,
+        features=features,
+        split_infos=[
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[result.count for result in results],
+                num_bytes=sum(result.bytes for result in results),
+                filename_template=template.replace(split=split),
+            )
+            for split, results in by_split.items()
+        ],
+        check_data=False,
+    )
+    return sorted(features)
+
+
+def _split_entry(results: Sequence[ShardResult]) -> dict[str, Any]:
+    keys = ("file", "count", "bytes", "sha256")
+    return {
+        "count": sum(result.count for result in results),
+        "shards": [{key: getattr(result, key) for key in keys} for result in results],
+    }
+
+
+def _file_entries(folder: Path, extra: Iterable[str]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)}
+        for name in sorted(itertools.chain(extra, ("features.json", "dataset_info.json")))
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("r2m", "numpy", "nltk", "tensorflow", "tensorflow-datasets")
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
