@@ -61,7 +61,7 @@ def assemble(
     lengths = tf.cast(ids.row_lengths(), tf.int32)
     # An image without concepts still needs one (masked) column.
     longest = tf.maximum(1, tf.reduce_max(lengths))
-    return ids.to_tensor(shape=[None, longest]), lengths
+    return ids.to_tensor(shape=tf.stack([-1, longest])), lengths
 
 
 def _sort_rows(

@@ -105,6 +105,6 @@ def _assemble(
     return {
         "concepts": words,
         "concept_lengths": counts,
-        "tokens": sentence.to_tensor(shape=[None, longest + 1]),
+        "tokens": sentence.to_tensor(shape=tf.stack([-1, longest + 1])),
         "lengths": lengths,
     }

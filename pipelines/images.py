@@ -45,7 +45,8 @@ def open_images(folder: str) -> Records:
 
 def feature_size(records: Records) -> int | None:
     """Length D of the stored global feature vectors, None where none are stored."""
-    return records.manifest["options"].get("feature_size")
+    shape = records.manifest["options"].get("grid_shape")
+    return int(shape[-1]) if shape else None
 
 
 def training_batches(
@@ -69,7 +70,7 @@ def training_batches(
 
     Returns:
         Batches of `concepts` int32[B, K], `concept_lengths` int32[B] and either `features`
-        float32[B, D] or `pixels` float32[B, crop, crop, 3] in [-1, 1].
+        float32[B, D] or `pixels` float32[B, crop, crop, 3] in 0..255.
     """
     check_source(records, image_options)
     shards = records.shards("train")
@@ -202,7 +203,7 @@ def _assemble(
 
 
 def _crops(encoded: tf.Tensor, options: ImageOptions, key: tf.Tensor | None) -> tf.Tensor:
-    """Upstream's input: squash to `resize`, crop (at random with a key), scale to [-1, 1]."""
+    """Upstream's input: squash to `resize`, crop (at random with a key); scaled by the CNN."""
 
     def one(arguments: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         data, number = arguments
@@ -213,7 +214,7 @@ def _crops(encoded: tf.Tensor, options: ImageOptions, key: tf.Tensor | None) -> 
         else:
             seed = tf.random.experimental.stateless_fold_in(key, number)
             image = tf.image.stateless_random_crop(image, [options.crop, options.crop, 3], seed)
-        return image / 127.5 - 1.0
+        return image
 
     numbers = tf.range(tf.size(encoded))
     return tf.map_fn(one, (encoded, numbers), fn_output_signature=tf.float32)

@@ -209,6 +209,7 @@ def _build_backbone(options: BackboneOptions) -> keras.Model:
         )
     try:
         model = function(**arguments)
+        before = [v.numpy() for v in model.trainable_variables]
         if path is not None:
             model.load_weights(path)
     except Exception as error:  # Keras raises whatever its downloader or HDF5 raised
@@ -216,4 +217,24 @@ def _build_backbone(options: BackboneOptions) -> keras.Model:
             f"cannot build {options.name} (size {size}, alpha {options.alpha}) with the weights "
             f"{options.weights!r}: {error}"
         ) from error
+    if path is not None:
+        _check_all_loaded(model, before, path)
     return model
+
+
+def _check_all_loaded(model: keras.Model, before: Sequence[np.ndarray], path: Path) -> None:
+    """Refuses a file that left kernels at their random start values.
+
+    Keras only warns about layers that a weights file does not have. Vectors (biases, scales) are
+    not compared: a trained one may well be all zeros or ones.
+    """
+    kernels = [
+        variable.path
+        for variable, old in zip(model.trainable_variables, before, strict=True)
+        if old.ndim > 1 and np.array_equal(variable.numpy(), old)
+    ]
+    if kernels:
+        raise InputError(
+            f"{path} has no weights for {len(kernels)} layers of {model.name} (first: "
+            f"{kernels[0]}): it belongs to another network"
+        )

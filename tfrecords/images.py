@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ALL_IMAGES_SPLIT = "all"
 TRAIN_SPLIT = "train"
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,11 +219,11 @@ def _split_images(options: ImagesOptions) -> dict[str, list[str]]:
     """The file names of each split."""
     if not options.splits:
         files = sorted(
-            path.name for path in options.images.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES
+            path.name for path in options.images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES
         )
         if not files:
             raise InputError(
-                f"{options.images} holds no image ({', '.join(s[1:] for s in _IMAGE_SUFFIXES)})"
+                f"{options.images} holds no image ({', '.join(s[1:] for s in IMAGE_SUFFIXES)})"
             )
         return {ALL_IMAGES_SPLIT: files}
     splits: dict[str, list[str]] = {}

@@ -164,9 +164,10 @@ def build_vocabulary(
     }
     kept.update({word: counts.get(word, 0) for word in forced})
     if not kept:
-        most = max(counts.items(), key=lambda item: item[1], default=("", 0))
+        seen = {word: count for word, count in counts.items() if word not in special}
+        most = max(seen.items(), key=lambda item: item[1], default=("", 0))
         raise InputError(
-            f"the vocabulary would be empty: none of {len(counts)} different words was seen "
+            f"the vocabulary would be empty: none of {len(seen)} different words was seen "
             f"{min_count} times (the most frequent, {most[0]!r}, {most[1]} times) and is allowed "
             "by the word list; lower min_count or use a larger corpus"
         )

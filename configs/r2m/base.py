@@ -37,6 +37,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 # Any keras.applications name; weights are `imagenet`, a file or `none`.
                 "backbone": "InceptionResNetV2",
                 "weights": "imagenet",
+                # Width multiplier of the MobileNets; 0 for all others.
+                "alpha": 0.0,
             },
             "model": {
                 "units": 512,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -50,37 +51,23 @@ _OUTPUT = flags.DEFINE_string(
     None,
     "Folder of the records. Default: records/corpora/NAME under $R2M_HOME, or under ./workspace.",
 )
-_MIN_COUNT = flags.DEFINE_integer(
-    "min_count",
-    15,
-    "Words seen less often become <unk>. 15 suits millions of sentences; for less than 100,000 "
-    "take 3 to 5.",
-)
-_MIN_WORDS = flags.DEFINE_integer("min_words", 8, "Shorter sentences are left out.")
-_MAX_UNKNOWN = flags.DEFINE_float(
-    "max_unknown_fraction", 0.15, "Sentences with a larger part of unknown words are left out."
-)
-_REQUIRE_CONCEPT = flags.DEFINE_bool(
-    "require_concept", True, "Leave out sentences that mention no concept."
-)
+# Named as the fields of CorporaOptions.
+_OPTIONS: list[flags.FlagHolder[Any]] = [
+    flags.DEFINE_integer("min_count", 15, "Rarer words become <unk>. Small corpora: 3 to 5."),
+    flags.DEFINE_integer("min_words", 8, "Shorter sentences are left out."),
+    flags.DEFINE_float("max_unknown_fraction", 0.15, "Leave out sentences with more <unk>."),
+    flags.DEFINE_bool("require_concept", True, "Leave out sentences that mention no concept."),
+    flags.DEFINE_float("validation_fraction", 0.01, "Part kept aside as split val; 0 for none."),
+    flags.DEFINE_bool("deduplicate", True, "Keep one of several equal sentences."),
+    flags.DEFINE_bool("keep_punctuation", False, "Keep commas and stops as words."),
+    flags.DEFINE_bool("fold_plurals", False, "Write plurals of concepts as singulars."),
+    flags.DEFINE_integer("seed", 0, "Decides the order and the validation sentences."),
+    flags.DEFINE_integer("shards", 8, "Number of files of split train."),
+    flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes; no change in the records."),
+    flags.DEFINE_bool("overwrite", False, "Replace a finished folder that was built differently."),
+]
 _GLOVE = flags.DEFINE_string(
     "glove", None, "Optional word list or GloVe file: other words (but concepts) become <unk>."
-)
-_VALIDATION = flags.DEFINE_float(
-    "validation_fraction", 0.01, "Part of the sentences kept aside as split val; 0 for none."
-)
-_DEDUPLICATE = flags.DEFINE_bool("deduplicate", True, "Keep one of several equal sentences.")
-_PUNCTUATION = flags.DEFINE_bool("keep_punctuation", False, "Keep commas and stops as words.")
-_FOLD = flags.DEFINE_bool(
-    "fold_plurals", False, "Replace plurals of concepts in the sentence by the singular."
-)
-_SEED = flags.DEFINE_integer("seed", 0, "Decides the order and the validation sentences.")
-_SHARDS = flags.DEFINE_integer("shards", 8, "Number of files of split train.", lower_bound=1)
-_WORKERS = flags.DEFINE_integer(
-    "workers", os.cpu_count() or 1, "Processes to use; the records do not depend on it."
-)
-_OVERWRITE = flags.DEFINE_bool(
-    "overwrite", False, "Replace a finished folder that was built from other options or sources."
 )
 
 
@@ -89,26 +76,14 @@ def main(argv: Sequence[str]) -> None:
     del argv
     home = Path(os.environ.get("R2M_HOME", "workspace"))
     tables = {"default": DEFAULT_TABLES, "none": ()}
-    folder = Path(_OUTPUT.value) if _OUTPUT.value else home / "records/corpora" / _NAME.value
     options = CorporaOptions(
-        folder=folder,
+        folder=Path(_OUTPUT.value or home / "records/corpora" / _NAME.value),
         name=_NAME.value,
         sources=[parse_source(source) for source in _SOURCE.value],
         label_maps=[Path(path) for path in _LABEL_MAP.value],
         synonyms=[p for value in _SYNONYMS.value for p in tables.get(value, (Path(value),))],
-        min_count=_MIN_COUNT.value,
-        min_words=_MIN_WORDS.value,
-        max_unknown_fraction=_MAX_UNKNOWN.value,
-        require_concept=_REQUIRE_CONCEPT.value,
         glove=Path(_GLOVE.value) if _GLOVE.value else None,
-        validation_fraction=_VALIDATION.value,
-        seed=_SEED.value,
-        shards=_SHARDS.value,
-        workers=_WORKERS.value,
-        deduplicate=_DEDUPLICATE.value,
-        keep_punctuation=_PUNCTUATION.value,
-        fold_plurals=_FOLD.value,
-        overwrite=_OVERWRITE.value,
+        **{option.name: option.value for option in _OPTIONS},
     )
     records = build_corpora(options)
     counts = ", ".join(f"{records.count(split)} {split}" for split in records.splits)

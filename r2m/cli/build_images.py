@@ -19,26 +19,22 @@ from r2m.cli.common import run
 
 _IMAGES = flags.DEFINE_string("images", None, "Folder with the image files.", required=True)
 _CORPORA = flags.DEFINE_string(
-    "corpora",
-    None,
-    "Folder written by r2m-build-corpora; its vocabulary and concepts are used.",
-    required=True,
+    "corpora", None, "Folder of r2m-build-corpora: gives words and concepts.", required=True
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of records to write.", required=True)
 _DETECTIONS = flags.DEFINE_multi_string(
     "detections",
     None,
-    "FILE[,MIN_SCORE[,WEIGHT]]: what a detector saw, as COCO results JSON (images, annotations, "
-    "categories). Less certain than MIN_SCORE (0.3) is left out; scores are multiplied by WEIGHT "
-    "(1). Give it several times to merge detectors; whole-image labels of a classifier are "
-    "recognised by themselves.",
+    "FILE[,MIN_SCORE[,WEIGHT]]: what a detector saw (COCO results JSON with images, annotations, "
+    "categories). Scores below MIN_SCORE (0.3) are left out, the others multiplied by WEIGHT (1). "
+    "Several merge; a classifier's whole-image labels are recognised by themselves.",
     required=True,
 )
 _SPLITS = flags.DEFINE_multi_string(
     "splits",
     [],
-    "SPLIT=FILE, for instance train=train.txt: a file with an image name a line. Give it once a "
-    "split. Without it all images go into one split `all`.",
+    "SPLIT=FILE with an image name a line, e.g. train=train.txt; once a split. Default: one split "
+    "`all` of all images.",
 )
 flags.DEFINE_integer("max_concepts", 5, "Concepts an image has at most.")
 flags.DEFINE_enum(
@@ -49,9 +45,7 @@ _REFERENCES = flags.DEFINE_string(
     "references", None, "Captions people wrote (Flickr8k, COCO or Karpathy format), to score with."
 )
 _REFERENCE_SPLITS = flags.DEFINE_list(
-    "reference_splits",
-    ["val", "test"],
-    "Splits that get them. Training never needs them: naming `train` gives up being unpaired.",
+    "reference_splits", ["val", "test"], "Splits that get them; `train` would give up unpairedness."
 )
 flags.DEFINE_bool("keep_images_without_concepts", True, "Keep them in the splits other than train.")
 _BACKBONE = flags.DEFINE_string(
@@ -70,8 +64,10 @@ flags.DEFINE_integer("seed", 0, "Of the order of the training images.")
 flags.DEFINE_bool("overwrite", False, "Replace records built with other options.")
 
 
-_SAME_NAME = """max_concepts concept_order min_concept_count keep_images_without_concepts
-    store_grid store_pixels shards workers seed overwrite""".split()
+_SAME_NAME = [
+    *("max_concepts", "concept_order", "min_concept_count", "keep_images_without_concepts"),
+    *("store_grid", "store_pixels", "shards", "workers", "seed", "overwrite"),
+]
 
 
 def main(argv: Sequence[str]) -> int | None:

@@ -95,7 +95,7 @@ def save(
         )
         files = {path.name: digest(path) for path in sorted(unfinished.iterdir())}
         contents = {"format": FORMAT, "step": step, **sidecar, "files": files}
-        text = json.dumps(contents, indent=1, sort_keys=True)
+        text = json.dumps(contents, indent=1)
         (unfinished / _SIDECAR).write_text(text, encoding="utf-8")
         for path in (*unfinished.iterdir(), unfinished):
             sync(path)
@@ -290,13 +290,14 @@ def _assign(checkpoint: Checkpoint, variables: Mapping[str, Any]) -> None:
 
 def _require_equal(checkpoint: Checkpoint, what: str, saved: Any, current: Any) -> None:
     if isinstance(current, list) and isinstance(saved, list):
-        pairs = [
-            f"[{i}] {a} in the checkpoint, {b} now"
-            for i, (a, b) in enumerate(zip(saved, current, strict=False))
-            if a != b
-        ]
-        if len(saved) != len(current):
-            pairs.append(f"{len(saved)} in the checkpoint, {len(current)} now")
+        pairs = [f"{item} only in the checkpoint" for item in saved if item not in current]
+        pairs += [f"{item} only now" for item in current if item not in saved]
+        if not pairs:  # the same ones in another order
+            pairs = [
+                f"[{i}] {a} in the checkpoint, {b} now"
+                for i, (a, b) in enumerate(zip(saved, current, strict=False))
+                if a != b
+            ]
     elif isinstance(current, Mapping) and isinstance(saved, Mapping):
         pairs = [
             f"{key}: {saved.get(key)!r} in the checkpoint, {current.get(key)!r} now"

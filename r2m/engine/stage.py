@@ -11,13 +11,13 @@ emptiness each replica has. For a stage this means:
 - Never take a mean: give the sum over the rows (or words) and their count.
 - A replica may hold fewer rows than the others or none; its sums are then 0. Empty batches reach
   the model with a leading dimension of 0.
-- `tf.distribute.get_replica_context().all_gather(x, axis=0)` may be called inside `loss`, for
-  example to compare with the whole global batch. Its gradient is summed over the replicas and cut
-  back to each replica's rows, so the engine's sum over replicas is the gradient of the sum of all
-  replicas' totals: each pair of rows must be counted by exactly one replica (own rows against all
-  gathered rows, normaliser = own rows). A loss that every replica computes whole is right too, as
-  long as its normaliser is counted whole as well: both are then counted once per replica.
-  Gathered rows come in the order of the replicas, which is the order of the global batch.
+- `r2m.engine.gather.all_gather(x)` may be called inside `loss`, for example to compare with the
+  whole global batch. Its gradient is summed over the replicas and cut back to each replica's rows,
+  so the engine's sum over replicas is the gradient of the sum of all replicas' totals: each pair of
+  rows must be counted by exactly one replica (own rows against all gathered rows, normaliser = own
+  rows). A loss that every replica computes whole is right too, as long as its normaliser is counted
+  whole as well: both are then counted once per replica. (The replica context's own `all_gather` has
+  the same gradient, but needs batches of one fixed size.)
 - Do not `all_reduce` a total: the engine does, and the gradient of an all-reduce is one as well.
 - Randomness: Keras layers in `model` (their seeds are checkpointed, and differ by replica), or
   `tf.random.stateless_*` with a seed that comes with the batch. Unseeded `keras.random` and

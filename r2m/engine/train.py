@@ -75,9 +75,9 @@ def train(
     workdir = Path(workdir)
     with locked(workdir), _stop_signals() as stopped_by:
         # Setup --------------------------------------------------------------------------------
+        _check_scope(stage.model, strategy)
         with strategy.scope():
             optimizer = make_optimizer(options, stage.trainable_variables)
-        _check_scope(stage.model, strategy)
         # What a run may not change in when it is resumed.
         identity = {
             "stage": stage.name,
@@ -171,7 +171,7 @@ def _run(
     try:
         return run_loop(batches, steps)
     except tf.errors.FailedPreconditionError as error:
-        if "cardinality" not in str(error):
+        if "infinite number of elements" not in str(error):
             raise
         raise TrainingError(
             f"the training data of stage {stage.name!r} ended between steps {step} and "

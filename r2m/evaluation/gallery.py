@@ -129,8 +129,8 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; font-weight:
 main { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); }
 article { display: flex; flex-direction: column; overflow: hidden; background: var(--card);
   border: 1px solid var(--line); border-radius: 10px; break-inside: avoid; }
-article img, .missing { display: block; width: 100%; aspect-ratio: 4 / 3; object-fit: contain;
-  background: var(--line); }
+article img, .missing { display: block; width: 100%; height: auto; aspect-ratio: 4 / 3;
+  object-fit: contain; background: var(--line); }
 .missing { display: grid; place-items: center; color: var(--soft); font-size: .875rem; }
 .body { padding: .75rem .9rem .9rem; display: flex; flex-direction: column; gap: .55rem; flex: 1; }
 .caption { margin: 0; font-size: 1.05rem; font-weight: 600; overflow-wrap: anywhere; }

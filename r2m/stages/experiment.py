@@ -16,11 +16,12 @@ from r2m.engine import checkpoints
 from r2m.engine.options import TrainingOptions
 from r2m.engine.strategies import make_strategy
 from r2m.engine.train import TrainingSummary, train
+from r2m.evaluation.files import write_whole
 from r2m.stages.curriculum import CURRICULUM, StageSpec, stage_spec
 from r2m.stages.data import Data, open_data
 from r2m.stages.stage import CurriculumStage
 from tfrecords.errors import InputError
-from tfrecords.features import load_backbone
+from tfrecords.features import BackboneOptions, FeatureExtractor
 from tfrecords.vocabulary import Vocabulary
 
 VOCABULARY_FILE = "vocabulary.txt"
@@ -95,21 +96,24 @@ def build_model(settings: Any, vocabulary: Vocabulary, feature_size: int | None)
         raise InputError(f"config.model: {error}") from error
 
 
-def _feature_size(data: Data, backbone: keras.Model | None) -> int | None:
+def _feature_size(data: Data, backbone: FeatureExtractor | None) -> int | None:
     if backbone is not None:
-        return int(backbone.output_shape[-1])
+        return backbone.grid_shape[-1]
     return images.feature_size(data.images) if data.images is not None else None
 
 
-def _backbone(config: Any, spec: StageSpec) -> keras.Model | None:
+def _backbone(config: Any, spec: StageSpec) -> FeatureExtractor | None:
     """The frozen CNN of `image.source=pixels`, for stages that look at images."""
     if config.image.source != "pixels" or not spec.images:
         return None
-    backbone = load_backbone(
-        config.image.backbone, weights=config.image.weights, image_size=config.image.crop
+    return FeatureExtractor(
+        BackboneOptions(
+            name=config.image.backbone,
+            weights=config.image.weights,
+            image_size=config.image.crop,
+            alpha=config.image.alpha or None,
+        )
     )
-    backbone.trainable = False
-    return backbone
 
 
 def _start_of(spec: StageSpec, workdir: Path, init_from: str | Path | None) -> Path | None:
@@ -152,10 +156,9 @@ def _training_options(config: Any, name: str, seed: int, best: tuple[str, str]) 
 
 def _keep_dictionaries(data: Data, folder: Path) -> None:
     """Copies vocabulary and concepts into the run folder, so that it can be used by itself."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name in (VOCABULARY_FILE, CONCEPTS_FILE):
         source = Path(data.sentences.folder) / name
-        checkpoints.write_bytes(folder / name, source.read_bytes())
+        write_whole(folder / name, source.read_bytes())
 
 
 def load_captioner(run_folder: str | Path) -> tuple[R2M, Vocabulary, dict[str, Any]]:

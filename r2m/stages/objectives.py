@@ -10,6 +10,7 @@ import tensorflow as tf
 from losses import alignment, text
 from models import decoding
 from models.r2m import R2M
+from r2m.engine.gather import all_gather
 from r2m.engine.stage import LossTerm
 
 Batch = dict[str, tf.Tensor]
@@ -109,11 +110,11 @@ def _global_triplet(images: tf.Tensor, sentences: tf.Tensor, margin: float) -> A
     if context is None or context.num_replicas_in_sync == 1:
         return alignment.triplet(images, sentences, margin=margin)
     rows = tf.shape(images)[0]
-    all_rows = context.all_gather(rows[None], axis=0)
+    all_rows = all_gather(rows[None])
     replica = context.replica_id_in_sync_group
     return alignment.triplet(
-        context.all_gather(images, axis=0),
-        context.all_gather(sentences, axis=0),
+        all_gather(images),
+        all_gather(sentences),
         margin=margin,
         first_row=tf.reduce_sum(all_rows[:replica]),
         rows=rows,

@@ -15,6 +15,7 @@ from r2m.stages import data as stage_data
 from r2m.stages import objectives
 from r2m.stages.curriculum import StageSpec
 from r2m.stages.validation import Captioning, Validator, search_options
+from tfrecords.features import FeatureExtractor
 
 
 class CurriculumStage:
@@ -27,7 +28,7 @@ class CurriculumStage:
         config: Any,
         data: stage_data.Data,
         model: R2M,
-        backbone: keras.Model | None,
+        backbone: FeatureExtractor | None,
     ) -> None:
         """Puts a stage together inside the strategy's scope.
 
@@ -101,7 +102,7 @@ class CurriculumStage:
         if self._spec.images and "images" in batch:
             pictures = batch["images"]
             if self._backbone is not None:
-                features = self._backbone(pictures["pixels"], training=False)
+                features = self._backbone.pooled(pictures["pixels"])
                 pictures = {**pictures, "features": features}
             terms |= objectives.image_terms(
                 self.model,

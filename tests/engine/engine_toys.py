@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from r2m.engine import checkpoints, files
+from r2m.engine.gather import all_gather
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Evaluation, LossTerm
 from r2m.engine.strategies import make_strategy
@@ -108,7 +109,9 @@ class LanguageStage:
 class PairModel(keras.Model):
     def __init__(self) -> None:
         super().__init__(name="pairs")
-        self.left, self.right = keras.layers.Dense(4), keras.layers.Dense(4)
+        # A bias would have a gradient of 0 but for rounding, which Adam makes into whole steps.
+        self.left = keras.layers.Dense(4, use_bias=False)
+        self.right = keras.layers.Dense(4, use_bias=False)
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return self.left(inputs[0]), self.right(inputs[1])
@@ -118,21 +121,23 @@ class PairStage:
     """Contrasts each row with the whole global batch, which takes an all_gather.
 
     `whole`: every replica computes the loss of all rows, instead of that of its own rows.
+    `own`: with the engine's all_gather, instead of TensorFlow's, which needs one batch size.
     """
 
     name = "pairs"
     fingerprint: Mapping[str, str] = {}
 
-    def __init__(self, *, whole: bool) -> None:
+    def __init__(self, *, whole: bool, own: bool = True) -> None:
         keras.utils.set_random_seed(2)
         self.model = PairModel()
         self.model((tf.zeros((1, 5)), tf.zeros((1, 6))))
         self.trainable_variables = self.model.trainable_variables
         self.whole = whole
+        self.own = own
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
         def batch(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            rows = tf.cast(2 + index % 5, tf.int32)
+            rows = tf.cast(1 + index % 5, tf.int32) if self.own else 4
             normal = tf.random.stateless_normal
             return normal((rows, 5), [1, index]), normal((rows, 6), [2, index])
 
@@ -141,12 +146,12 @@ class PairStage:
     def loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:
         left, right = self.model(batch)
         context = tf.distribute.get_replica_context()
-        gathered = context.all_gather(right, axis=0)
-        first = tf.reduce_sum(
-            context.all_gather(tf.shape(left)[:1], axis=0)[: context.replica_id_in_sync_group]
-        )
+        gather = all_gather if self.own else lambda x: context.all_gather(x, axis=0)
+        gathered = gather(right)
+        sizes = gather(tf.shape(left)[:1])
+        first = tf.reduce_sum(sizes[: context.replica_id_in_sync_group])
         if self.whole:
-            left, first = context.all_gather(left, axis=0), tf.constant(0)
+            left, first = gather(left), tf.constant(0)
         rows = tf.shape(left)[0]
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
             first + tf.range(rows), tf.matmul(left, gathered, transpose_b=True)

@@ -207,9 +207,9 @@ def test_tensorflow_write_failure_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 def test_restore_names_what_differs(tmp_path: Path) -> None:
     checkpoint = save(make(), tmp_path, 1)
-    with pytest.raises(TrainingError, match=r"\['dense/kernel', \[4, 3\].*\[4, 5\]"):
+    with pytest.raises(TrainingError, match=r"\['dense/kernel', \[4, 3\].*only in .*\[4, 5\]"):
         restore(checkpoint, make(5))
-    with pytest.raises(TrainingError, match=r"6 in the checkpoint, 5 now|5 in the .*, 4 now"):
+    with pytest.raises(TrainingError, match=r"differ: \['dense/bias', .* only in"):
         restore(checkpoint, make(bias=False))
     with pytest.raises(TrainingError, match=r"vocabulary: 'abc' in the checkpoint, 'xyz' now"):
         restore(checkpoint, make(), fingerprint={"vocabulary": "xyz"})

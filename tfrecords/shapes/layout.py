@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tfrecords.shapes.streams import Stream
 from tfrecords.shapes.world import KINDS, PLACES, Facts, Thing, Zone
 
-_SCALES = {"big": 1.5, "small": 0.58, None: 1.0}
+_SCALES = {"big": 1.4, "small": 0.58, None: 1.0}
 # Ground first: what is in the sky must fit above it. Also the order of drawing, far before near.
 _ORDER: tuple[Zone, ...] = ("far", "surface", "under", "near", "sky")
 _TRIES = 400
@@ -73,7 +73,7 @@ def _find_spot(
         top = _top(zone, PLACES[facts.place].horizon, height, stream)
         left = stream.uniform(0.02, 0.98 - width)
         spot = Placed(thing=index, left=left, top=top, width=width, height=height)
-        if 0.02 <= top and top + height <= 0.985 and _fits(spot, zone, facts, placed):
+        if top >= 0.02 and top + height <= 0.985 and _fits(spot, zone, facts, placed):
             return spot
     return spot
 
@@ -91,12 +91,17 @@ def _top(zone: Zone, horizon: float, height: float, stream: Stream) -> float:
     return stream.uniform(low, high) - height
 
 
+def _high_up(other: Placed) -> float:
+    """The lowest that something above `other` may reach: it may hang beside the top of a tree."""
+    return other.top + 0.35 * other.height
+
+
 def _fits(spot: Placed, zone: Zone, facts: Facts, placed: list[Placed]) -> bool:
     for other in placed:
         other_zone = KINDS[facts.things[other.thing].kind].zone
         across = min(spot.left + spot.width, other.left + other.width) - max(spot.left, other.left)
         down = min(spot.top + spot.height, other.top + other.height) - max(spot.top, other.top)
-        if zone == "sky" and other_zone != "sky" and spot.top + spot.height / 2 > other.top:
+        if zone == "sky" and other_zone != "sky" and spot.top + spot.height > _high_up(other):
             return False
         if zone == "near" and other_zone == "far":
             if across > 0.25 * other.width and down > 0:

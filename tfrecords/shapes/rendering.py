@@ -76,8 +76,9 @@ def _background(scene: Scene, full: int, stream: Stream) -> Image.Image:
     horizon = PLACES[place].horizon
     canvas = Image.new("RGB", (full, full))
     draw = ImageDraw.Draw(canvas)
-    for y in range(full):
-        draw.line([(0, y), (full, y)], fill=mix(upper, lower, min(1.0, y / (horizon * full))))
+    for row in range(full):
+        colour = mix(upper, lower, min(1.0, row / (horizon * full)))
+        draw.line([(0, row), (full, row)], fill=colour)
     if place == "sky":
         return canvas
 

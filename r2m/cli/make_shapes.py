@@ -1,0 +1,75 @@
+"""Makes the embedded data set `shapes`: drawn pictures and a text that never saw them.
+
+Nothing has to be downloaded. Example:
+
+  r2m-make-shapes --output=workspace/raw/shapes
+
+The folder then holds the pictures, what is in them (detections.json, tags.json), five reference
+captions a picture (captions.json, for evaluation only) and a text corpus about other scenes
+(corpus.txt), ready for r2m-build-corpora and r2m-build-images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from r2m.cli.common import run
+from tfrecords.shapes.dataset import ShapesOptions, make_shapes
+
+_DEFAULTS = ShapesOptions()
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "Folder of the data set, for example workspace/raw/shapes. If it is already there, made with "
+    "the same flags, it is kept.",
+    required=True,
+)
+_TRAIN_IMAGES = flags.DEFINE_integer(
+    "train_images", _DEFAULTS.train_images, "Pictures to train with.", lower_bound=1
+)
+_VAL_IMAGES = flags.DEFINE_integer(
+    "val_images", _DEFAULTS.val_images, "Pictures to choose the best model with.", lower_bound=1
+)
+_TEST_IMAGES = flags.DEFINE_integer(
+    "test_images", _DEFAULTS.test_images, "Pictures for the final score.", lower_bound=1
+)
+_SENTENCES = flags.DEFINE_integer(
+    "sentences", _DEFAULTS.sentences, "Different sentences of the text corpus.", lower_bound=1
+)
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", _DEFAULTS.image_size, "Width and height of the pictures in pixels."
+)
+_SEED = flags.DEFINE_integer("seed", _DEFAULTS.seed, "Another seed makes another data set.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Makes the data set the flags describe."""
+    del argv
+    make_shapes(
+        _OUTPUT.value,
+        train_images=_TRAIN_IMAGES.value,
+        val_images=_VAL_IMAGES.value,
+        test_images=_TEST_IMAGES.value,
+        sentences=_SENTENCES.value,
+        image_size=_IMAGE_SIZE.value,
+        seed=_SEED.value,
+    )
+    logging.info(
+        "%s holds %d + %d + %d pictures (train, val, test) and %d sentences.",
+        _OUTPUT.value,
+        _TRAIN_IMAGES.value,
+        _VAL_IMAGES.value,
+        _TEST_IMAGES.value,
+        _SENTENCES.value,
+    )
+
+
+def console() -> None:
+    """Entry of the console script."""
+    run(main)
+
+
+if __name__ == "__main__":
+    console()

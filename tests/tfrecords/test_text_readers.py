@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfrecords.errors import InputError
+from tfrecords.readers import json_stream
+from tfrecords.readers.json_stream import stream_json
+from tfrecords.readers.text import TextSource, parse_source, plan_parts, read_part
+from tfrecords.shards import Skip
+
+
+def read(path: Path, reader: str = "auto", part_bytes: int = 1 << 20) -> list[str | Skip]:
+    parts = plan_parts(TextSource(path, reader), part_bytes)
+    return [item for part in parts for item in read_part(part)]
+
+
+def sentences(path: Path, reader: str = "auto", part_bytes: int = 1 << 20) -> list[str]:
+    return [str(item).strip() for item in read(path, reader, part_bytes)]
+
+
+FORMATS = {
+    "text": "One dog.\nTwo dogs.\n",
+    "flickr8k": "1_a.jpg#0\tOne dog.\n1_a.jpg#1\tTwo dogs.\n",
+    "gcc": "One dog.\thttp://x.org/a.jpg\nTwo dogs.\thttps://x.org/b\n",
+    "coco": '{"info": {"year": 2017}, "images": [{"id": 1}],\n "annotations": '
+    '[{"image_id": 1, "caption": "One dog."},\n {"caption": "Two dogs.", "id": 2}]}',
+    "coco/karpathy": '{"note": "n", "images": [{"id": 1, "captions": ["One dog.", "Two dogs."]}]}',
+    "coco/original": '{"images": [{"sentences": [{"raw": "One dog.", "tokens": []}, '
+    '{"raw": "Two dogs."}]}], "dataset": "coco"}',
+    "shutterstock": '{"1": [{"description": "One dog."}], "2": [], "3": [{"description": '
+    '"Two dogs.", "url": "u"}]}',
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_auto_finds_the_format(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "source"
+    path.write_text(FORMATS[form])
+    assert plan_parts(TextSource(path))[0].reader == form.split("/")[0]
+    assert sentences(path) == ["One dog.", "Two dogs."]
+    assert sentences(path, form.split("/")[0]) == ["One dog.", "Two dogs."]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.text(st.characters(blacklist_categories=["Cs", "Cc", "Z"]), max_size=9)),
+    st.integers(1, 30),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+)
+def test_parts_hold_every_line_once(
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[str],
+    part_bytes: int,
+    ending: str,
+    last_ended: bool,
+) -> None:
+    path = tmp_path_factory.mktemp("t") / "lines.txt"
+    lines = ["first", *lines]
+    path.write_bytes((ending.join(lines) + (ending if last_ended else "")).encode())
+    assert sentences(path, "text", part_bytes) == [line for line in lines if line]
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.text(max_size=5),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner),
+            max_leaves=8,
+        ),
+    ),
+    st.integers(1, 40),
+    st.sampled_from([None, 1]),
+)
+def test_streamed_json_is_the_parsed_json(
+    tmp_path_factory: pytest.TempPathFactory, content: dict, block: int, indent: int | None
+) -> None:
+    path = tmp_path_factory.mktemp("j") / "x.json"
+    path.write_text(json.dumps(content, indent=indent, ensure_ascii=False), encoding="utf-8")
+    expected = [
+        (key, item)
+        for key, value in content.items()
+        for item in (value if isinstance(value, list) else [value])
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_stream, "_BLOCK", block)
+        assert [(e.key, e.value) for e in stream_json(path)] == expected
+
+
+def test_streamed_json_numbers_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"a":\n[1,\n2,\n\n{"b":\n3}],\n"c": 4}\n')
+    assert [e.line for e in stream_json(path)] == [2, 3, 5, 7]
+
+
+@pytest.mark.parametrize(
+    ("content", "reader", "message"),
+    [
+        ('{"annotations": [{"caption": "a"},\n {"caption": "b"', "coco", ":2: not valid JSON"),
+        ('{"annotations": [{"caption": "a"}\n {"caption": "b"}]}', "coco", ":2: not valid JSON"),
+        ('{"annotations": [\n{"caption": tru}' + " " * 200 + "]}", "coco", ":2: not valid JSON"),
+        ('{"annotations": []}\nmore', "coco", ":2: not valid JSON: expected the end"),
+        ('{"annotations": [\n{"bbox": [1]}]}', "coco", ":2: expected an object with 'caption'"),
+        ('{"images": [{"id": 3}]}', "coco", "holds no sentence .* images"),
+        ('{"1": [\n"text"]}', "shutterstock", ":2: expected an object with 'description'"),
+        ("a.jpg#0\tok\nb.jpg no tab\n", "auto", ":2: not a line of reader 'flickr8k'"),
+        ("ok\thttp://x\n\nno url\n", "auto", ":3: not a line of reader 'gcc'"),
+        ("", "auto", "is empty"),
+        (" \n\n", "text", "is empty"),
+        ("a\0b", "text", "zero bytes"),
+    ],
+)
+def test_malformed_sources_are_named(
+    tmp_path: Path, content: str, reader: str, message: str
+) -> None:
+    path = tmp_path / "source"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read(path, reader)
+    assert str(path) in str(caught.value)
+
+
+def test_line_numbers_hold_in_later_parts(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text("ok\thttp://x\n" * 50 + "bad\n")
+    with pytest.raises(InputError, match=r"x\.tsv:51:"):
+        read(path, "gcc", part_bytes=64)
+
+
+def test_undecodable_lines_are_skipped_and_listed(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_bytes(b"\xef\xbb\xbffirst\nsecond \xff\nthird\n")
+    first, skip, third = read(path)
+    assert (first, third) == ("first\n", "third\n")
+    assert isinstance(skip, Skip)
+    assert (skip.source, skip.reason) == (f"{path}:2", "undecodable")
+
+
+def test_json_without_text_or_with_half_characters(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(
+        '{"annotations": [{"caption": null},\n{"caption": "\\ud800"},{"caption": "a"}]}'
+    )
+    empty, broken, good = read(path)
+    assert isinstance(empty, Skip) and empty.reason == "empty"
+    assert isinstance(broken, Skip) and broken.reason == "undecodable"
+    assert broken.source == f"{path}:2" and good == "a"
+
+
+def test_missing_file_folder_and_reader(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no source file"):
+        read(tmp_path / "none")
+    with pytest.raises(InputError, match="is a folder"):
+        read(tmp_path)
+    with pytest.raises(InputError, match="known: auto, text"):
+        read(tmp_path / "none", "csv")
+
+
+def test_sources_on_a_command_line() -> None:
+    assert parse_source("gcc:a/b.tsv") == TextSource(Path("a/b.tsv"), "gcc")
+    assert parse_source("a:b.txt") == TextSource(Path("a:b.txt"), "auto")
+
+
+def test_real_files(shared_data: Path) -> None:
+    for name, reader, count in [
+        ("coco/captions_val2017.json", "coco", 25014),
+        ("coco/karpathy_test5k_captions.json", "coco", 25000),
+        ("corpora/coco_dev_captions.txt", "text", 5000),
+        ("flickr8k/captions.token.txt", "flickr8k", 35000),
+        ("conceptual_captions/Validation_GCC-1.1.0-Validation.tsv", "gcc", 15833),
+    ]:
+        assert plan_parts(TextSource(shared_data / name))[0].reader == reader
+        assert len(sentences(shared_data / name, part_bytes=100_000)) == count

@@ -1,0 +1,295 @@
+"""Writes the world of shapes as a raw data set, like one a user would have downloaded."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tfrecords.errors import InputError
+from tfrecords.files import sync_folder
+from tfrecords.shapes.captions import references
+from tfrecords.shapes.corpus import corpus_sentence
+from tfrecords.shapes.layout import Scene, lay_out
+from tfrecords.shapes.rendering import Box, render
+from tfrecords.shapes.streams import Stream
+from tfrecords.shapes.world import KIND_WORDS, TAG_WORDS, concept_words, sample_facts
+
+# Raise whenever the same arguments give another data set than before.
+FORMAT_VERSION = 1
+MANIFEST = "shapes.json"
+SMALLEST_IMAGE, LARGEST_IMAGE = 32, 1024
+# So many sentences in a row that are already there mean that the world has no more to tell.
+_REPEATS = 20_000
+_KIND_IDS = {name: i for i, name in enumerate(KIND_WORDS, start=1)}
+_TAG_IDS = {name: i for i, name in enumerate(TAG_WORDS, start=1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapesOptions:
+    """What a data set of shapes is made from; equal options make equal data sets.
+
+    Attributes:
+        train_images, val_images, test_images: pictures of each split.
+        sentences: lines of the text corpus, all different.
+        image_size: width and height of the pictures in pixels.
+        seed: which of the many possible data sets.
+    """
+
+    train_images: int = 400
+    val_images: int = 100
+    test_images: int = 100
+    sentences: int = 4000
+    image_size: int = 96
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses sizes that make no data set."""
+        for name in ("train_images", "val_images", "test_images", "sentences"):
+            if (found := getattr(self, name)) < 1:
+                raise InputError(f"{name} must be at least 1, found {found}")
+        if not SMALLEST_IMAGE <= self.image_size <= LARGEST_IMAGE:
+            raise InputError(
+                f"image_size must be {SMALLEST_IMAGE} to {LARGEST_IMAGE} pixels, "
+                f"found {self.image_size}"
+            )
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Images of every split."""
+        return {"train": self.train_images, "val": self.val_images, "test": self.test_images}
+
+
+def make_shapes(
+    folder: str | Path,
+    *,
+    train_images: int = 400,
+    val_images: int = 100,
+    test_images: int = 100,
+    sentences: int = 4000,
+    image_size: int = 96,
+    seed: int = 0,
+) -> None:
+    """Makes the embedded data set, or finds that it is already there.
+
+    The folder gets
+    `images/*.png`;
+    `train.txt`, `val.txt`, `test.txt`: the file names of each split, one a line;
+    `detections.json`: the exact objects as COCO results (`images`, `categories`, `annotations`
+    with `bbox` x, y, width, height in pixels, `score`, `category_id`);
+    `tags.json`: colour, size (box of the thing) and place (whole image), same format;
+    `captions.json`: COCO captions, five references an image of every split;
+    `corpus.txt`: a sentence a line, about scenes that are independent of the images;
+    `shapes.json`: the options and the size in bytes of every file.
+
+    It is written beside its place and renamed when whole, so a folder that is there is complete. A
+    larger split or corpus begins with the images or sentences of a smaller one, save for sentences
+    that happen to be a caption of the images.
+
+    Args:
+        folder: the data set's folder; must not exist yet, be empty, or be an earlier result of the
+            same arguments, which is then kept as it is.
+        train_images: pictures of the training split, and so on.
+        val_images: see `train_images`.
+        test_images: see `train_images`.
+        sentences: lines of the corpus.
+        image_size: width and height of the pictures in pixels.
+        seed: which data set.
+
+    Raises:
+        InputError: impossible sizes; the folder holds something else, was made with other arguments
+            or has been changed since; no space left.
+    """
+    folder = Path(folder)
+    options = ShapesOptions(
+        train_images=train_images,
+        val_images=val_images,
+        test_images=test_images,
+        sentences=sentences,
+        image_size=image_size,
+        seed=seed,
+    )
+    if _is_there(folder, options):
+        return
+    incomplete = folder.with_name(folder.name + ".incomplete")
+    try:
+        if incomplete.exists():
+            # Making it takes seconds: what an interrupted run left is not worth resuming.
+            shutil.rmtree(incomplete)
+        (incomplete / "images").mkdir(parents=True)
+        _write(incomplete, options)
+        os.replace(incomplete, folder)  # noqa: PTH105 - the plain call is the atomic one
+        sync_folder(folder.parent)
+    except OSError as error:
+        shutil.rmtree(incomplete, ignore_errors=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f"no space left to make the shapes data set in {folder} ({error.strerror}); "
+                "nothing was kept: make room or choose another folder, and run it again"
+            ) from error
+        raise
+
+
+def _is_there(folder: Path, options: ShapesOptions) -> bool:
+    """Whether the folder already holds exactly this data set."""
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file; the shapes data set needs a folder of its own")
+    manifest_path = folder / MANIFEST
+    if not manifest_path.is_file():
+        if any(folder.iterdir()):
+            raise InputError(
+                f"{folder} is not empty and holds no {MANIFEST}, so it is not a shapes data set: "
+                "choose a new folder"
+            )
+        return False
+    try:
+        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+        found, files = manifest["options"], manifest["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{manifest_path} cannot be read ({error}): delete {folder}") from error
+    wanted = _identity(options)
+    differing = [
+        f"{name}: there {found.get(name)}, asked for {value}"
+        for name, value in wanted.items()
+        if found.get(name) != value
+    ]
+    if differing:
+        raise InputError(
+            f"{folder} holds a shapes data set made with other arguments ({'; '.join(differing)}): "
+            "choose another folder, ask for the same, or delete it"
+        )
+    for name, size in files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            state = f"{path.stat().st_size} bytes" if path.is_file() else "missing"
+            raise InputError(
+                f"{path} was changed since the data set was made: {state}, expected {size} bytes; "
+                f"delete {folder} and run again"
+            )
+    return True
+
+
+def _identity(options: ShapesOptions) -> dict[str, int]:
+    return {"format_version": FORMAT_VERSION, **asdict(options)}
+
+
+def _write(folder: Path, options: ShapesOptions) -> None:
+    sizes: dict[str, int] = {}
+
+    def write(name: str, data: bytes) -> None:
+        with (folder / name).open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        sizes[name] = len(data)
+
+    def write_json(name: str, **content: object) -> None:
+        info = {"description": "The embedded world of shapes", "seed": options.seed}
+        write(name, json.dumps({"info": info, **content}, separators=(",", ":")).encode())
+
+    images: list[dict] = []
+    detections: list[dict] = []
+    tags: list[dict] = []
+    captions: list[dict] = []
+    for split, count in options.splits.items():
+        names = []
+        for index in range(count):
+            image_id = len(images) + 1
+            key = (options.seed, split, index)
+            facts = sample_facts(Stream("facts", *key))
+            scene = lay_out(facts, Stream("layout", *key))
+            picture, boxes = render(scene, options.image_size, Stream("background", *key))
+            encoded = io.BytesIO()
+            picture.save(encoded, format="PNG")
+            names.append(f"{split}_{index:06d}.png")
+            write(f"images/{names[-1]}", encoded.getvalue())
+            images.append(
+                {
+                    "id": image_id,
+                    "file_name": names[-1],
+                    "width": options.image_size,
+                    "height": options.image_size,
+                }
+            )
+            seen, tagged = _annotations(scene, boxes, options.image_size, image_id)
+            detections += seen
+            tags += tagged
+            for caption in references(scene, Stream("captions", *key)):
+                captions.append({"id": len(captions) + 1, "image_id": image_id, "caption": caption})
+        write(f"{split}.txt", "".join(name + "\n" for name in names).encode())
+    write_json(
+        "detections.json", images=images, categories=_categories(_KIND_IDS), annotations=detections
+    )
+    write_json("tags.json", images=images, categories=_categories(_TAG_IDS), annotations=tags)
+    write_json("captions.json", images=images, annotations=captions)
+    used = {plain(caption["caption"]) for caption in captions}
+    lines = list(_sentences(options, used))
+    write("corpus.txt", "".join(line + "\n" for line in lines).encode())
+    manifest = {"options": _identity(options), "files": dict(sizes)}
+    write(MANIFEST, json.dumps(manifest, indent=1).encode())
+    sync_folder(folder / "images")
+    sync_folder(folder)
+
+
+def _categories(ids: dict[str, int]) -> list[dict]:
+    return [{"id": i, "name": name} for name, i in ids.items()]
+
+
+def _annotations(
+    scene: Scene, boxes: list[Box], size: int, image_id: int
+) -> tuple[list[dict], list[dict]]:
+    """What an ideal detector and an ideal tagger say, surest about what matters most."""
+    facts = scene.facts
+    words = concept_words(facts)
+    scores = {word: round(0.99 - 0.04 * rank, 2) for rank, word in enumerate(words)}
+    first: dict[int, list[int]] = {}
+    detections = []
+    for placed, box in zip(scene.objects, boxes, strict=True):
+        bbox = [box.left, box.top, box.right - box.left, box.bottom - box.top]
+        first.setdefault(placed.thing, bbox)
+        kind = facts.things[placed.thing].kind
+        detections.append(_row(image_id, _KIND_IDS[kind], bbox, scores[kind]))
+    whole = [0, 0, size, size]
+    tags = [
+        _row(image_id, _TAG_IDS[word], whole if word == facts.place else first[0], scores[word])
+        for word in words
+        if word in _TAG_IDS
+    ]
+    return detections, tags
+
+
+def _row(image_id: int, category_id: int, bbox: list[int], score: float) -> dict:
+    return {"image_id": image_id, "category_id": category_id, "bbox": bbox, "score": score}
+
+
+def _sentences(options: ShapesOptions, captions: set[str]) -> Iterator[str]:
+    """Different sentences, none of which is a caption of an image."""
+    seen = set(captions)
+    found = index = repeated = 0
+    while found < options.sentences:
+        text = corpus_sentence(Stream("corpus", options.seed, index))
+        index += 1
+        if plain(text) in seen:
+            repeated += 1
+            if repeated > _REPEATS:
+                raise InputError(
+                    f"the world of shapes has no {options.sentences} different sentences to tell, "
+                    f"about {found} were found: ask for fewer"
+                )
+            continue
+        repeated = 0
+        seen.add(plain(text))
+        found += 1
+        yield text
+
+
+def plain(text: str) -> str:
+    """A sentence as its words only, for comparing."""
+    return " ".join(text.lower().replace(",", " ").replace(".", " ").split())
