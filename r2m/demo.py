@@ -80,7 +80,7 @@ def _build_records(raw: Path, corpora: Path, images: Path) -> None:
             splits={split: raw / f"{split}.txt" for split in ("train", "val", "test")},
             references=raw / "captions.json",
             # Random weights need no download, and tell shapes and colours apart well enough.
-            backbone=BackboneOptions(name="MobileNet", weights="none", image_size=96, alpha=0.25),
+            backbone=BackboneOptions(name="DenseNet121", weights="none", image_size=96),
             shards=2,
         )
     )

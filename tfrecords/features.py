@@ -114,14 +114,30 @@ class FeatureExtractor:
         grid = tf.cast(self.model(self._preprocess(images), training=False), tf.float32)
         return tf.cast(grid, tf.float16), tf.cast(tf.reduce_mean(grid, (1, 2)), tf.float16)
 
+    def pooled(self, images: tf.Tensor) -> tf.Tensor:
+        """Mean features inside another graph: float32 [B, size, size, 3] in 0..255 -> [B, D]."""
+        grid = self.model(self._preprocess(images), training=False)
+        return tf.reduce_mean(tf.cast(grid, tf.float32), (1, 2))
+
     def __call__(self, images: np.ndarray | tf.Tensor) -> ImageFeatures:
         """The features of images.
 
         Args:
             images: float32 [B, size, size, 3] in 0..255, from `resize_image`.
+
+        Raises:
+            InputError: the features do not fit into float16, all zero or not finite.
         """
         grid, pooled = self._run(tf.convert_to_tensor(images, tf.float32))
-        return ImageFeatures(grid.numpy(), pooled.numpy())
+        found = ImageFeatures(grid.numpy(), pooled.numpy())
+        if not found.pooled.any() or not np.isfinite(found.pooled).all():
+            fault = "zero" if not found.pooled.any() else "not finite"
+            raise InputError(
+                f"the features of {self.options.name} are {fault} in float16 for a batch of "
+                f"{len(found.pooled)} images (weights {self.options.weights!r}); random weights fade "
+                "out in networks without shortcuts: take trained ones, or DenseNet121"
+            )
+        return found
 
     def of_bytes(self, images: Sequence[bytes]) -> ImageFeatures:
         """The features of B encoded images; all of them must be readable.
@@ -207,6 +223,9 @@ def _build_backbone(options: BackboneOptions) -> keras.Model:
         raise InputError(
             f"there is no weights file {path}; give a file, `imagenet` (downloaded) or `none`"
         )
+    if options.weights == "none":
+        # Every process that extracts features must draw the same random network.
+        keras.utils.set_random_seed(0)
     try:
         model = function(**arguments)
         before = [v.numpy() for v in model.trainable_variables]

@@ -41,9 +41,7 @@ flags.DEFINE_enum(
     "concept_order", "score", ["score", "class_id"], "class_id chooses as the R2M authors' code."
 )
 flags.DEFINE_integer("min_concept_count", 1, "Leave out concepts fewer sentences mention.")
-_REFERENCES = flags.DEFINE_string(
-    "references", None, "Captions people wrote (Flickr8k, COCO or Karpathy format), to score with."
-)
+_REFERENCES = flags.DEFINE_string("references", None, "Captions people wrote, to score with.")
 _REFERENCE_SPLITS = flags.DEFINE_list(
     "reference_splits", ["val", "test"], "Splits that get them; `train` would give up unpairedness."
 )
@@ -51,9 +49,7 @@ flags.DEFINE_bool("keep_images_without_concepts", True, "Keep them in the splits
 _BACKBONE = flags.DEFINE_string(
     "backbone", None, "keras.applications network whose features to store, e.g. MobileNet."
 )
-_WEIGHTS = flags.DEFINE_string(
-    "weights", "imagenet", "Its weights: a file, `imagenet` (downloaded) or `none` (random)."
-)
+_WEIGHTS = flags.DEFINE_string("weights", "imagenet", "A file, `imagenet` (download) or `none`.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Images are resized to this for it.")
 _ALPHA = flags.DEFINE_float("alpha", None, "Width multiplier of a MobileNet.")
 flags.DEFINE_bool("store_grid", False, "Store the feature map beside its mean.")

@@ -204,16 +204,29 @@ def restore(
     _assign(checkpoint, variables)
 
 
+def best_or_latest(run_folder: Path | str) -> Checkpoint:
+    """The checkpoint that a run's weights are taken from: its best one, else its latest.
+
+    Raises:
+        TrainingError: the run has no whole checkpoint.
+    """
+    for folder in (BEST, LATEST):
+        checkpoint = newest(Path(run_folder) / folder)
+        if checkpoint is not None:
+            return checkpoint
+    raise TrainingError(f"no whole checkpoint in {run_folder}: run that stage first")
+
+
 def restore_model(
     model: keras.Model,
     run_folder: Path | str,
     fingerprint: Mapping[str, str],
-    which: str = "best",
     *,
     part: str = "",
     allow_unused: bool = False,
+    allow_new: Sequence[str] = (),
 ) -> Checkpoint:
-    """Sets the weights of `model` to those of a run, which may be of another stage.
+    """Sets the weights of `model` to a run's best (else latest), which may be of another stage.
 
     Every variable of the model must be there, with its shape. Seeds of random layers are left
     alone, as is everything else that belongs to the run and not to the model.
@@ -222,27 +235,19 @@ def restore_model(
         model: a built model, or a part of one.
         run_folder: the working folder of the run.
         fingerprint: compared with the run's by name; a name that only one side knows is passed.
-        which: 'best' or 'latest'.
         part: where `model` was inside the run's model, such as 'captioner'; '' if it was all of it.
         allow_unused: whether the run may have variables (below `part`) that `model` has not.
+        allow_new: starts of the names of variables that the run need not have; those it has not
+            keep their values.
 
     Returns:
         The checkpoint that the weights come from.
 
     Raises:
-        TrainingError: no such checkpoint, another fingerprint, missing variables (named), other
-            shapes, or unused variables.
+        TrainingError: no checkpoint, another fingerprint, missing variables (named), other shapes,
+            or unused variables.
     """
-    folders = {"best": BEST, "latest": LATEST}
-    if which not in folders:
-        raise TrainingError(f"unknown checkpoint {which!r}; the known ones: best, latest")
-    parent = Path(run_folder) / folders[which]
-    checkpoint = newest(parent)
-    if checkpoint is None:
-        other = "latest" if which == "best" else "best"
-        has_other = bool(_folders(Path(run_folder) / folders[other]))
-        hint = f"there is one of which={other!r}" if has_other else "run that stage first"
-        raise TrainingError(f"no checkpoint in {parent}: {hint}")
+    checkpoint = best_or_latest(run_folder)
     saved_fingerprint = checkpoint.sidecar["fingerprint"]
     for key in sorted(set(fingerprint) & set(saved_fingerprint)):
         _require_equal(
@@ -258,7 +263,7 @@ def restore_model(
     wanted = {
         name: variable
         for name, variable in zip(variable_names(model), model.variables, strict=True)
-        if not is_seed_state(name)
+        if not is_seed_state(name) and (name in saved or not name.startswith(tuple(allow_new)))
     }
     problems = [f"missing: {name}" for name in wanted if name not in saved]
     problems += [

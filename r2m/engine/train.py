@@ -102,7 +102,7 @@ def train(
             init_from()
             logging.info("%s: starting from the given weights", stage.name)
         elif init_from is not None:
-            source = _restore_best_or_latest(stage, Path(init_from))
+            source = checkpoints.restore_model(stage.model, init_from, stage.fingerprint)
             logging.info("%s: starting from the weights of %s", stage.name, source.folder)
         else:
             logging.info("%s: starting from scratch", stage.name)
@@ -203,12 +203,6 @@ def _evaluate(stage: Stage, step: int, seed: int, strategy: tf.distribute.Strate
         state.assign(value)
     seed_replicas(stage.model, seed, strategy)
     return evaluation
-
-
-def _restore_best_or_latest(stage: Stage, run_folder: Path) -> checkpoints.Checkpoint:
-    has_best = checkpoints.newest(run_folder / checkpoints.BEST) is not None
-    which = "best" if has_best else "latest"
-    return checkpoints.restore_model(stage.model, run_folder, stage.fingerprint, which)
 
 
 def _check_scope(model: keras.Model, strategy: tf.distribute.Strategy) -> None:

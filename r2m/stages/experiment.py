@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def run_stage(
         _training_options(config, name, seed, stage.best_metric),
         folder,
         strategy=strategy,
-        init_from=start,
+        init_from=start and partial(_take_weights, stage, start),
         config=json.loads(config.to_json()),
     )
 
@@ -100,6 +101,14 @@ def _feature_size(data: Data, backbone: FeatureExtractor | None) -> int | None:
     if backbone is not None:
         return backbone.grid_shape[-1]
     return images.feature_size(data.images) if data.images is not None else None
+
+
+def _take_weights(stage: CurriculumStage, run_folder: Path) -> None:
+    """Starts from another stage's weights; one that saw no images has no image projection."""
+    found = checkpoints.restore_model(
+        stage.model, run_folder, stage.fingerprint, allow_new=["image_map/"]
+    )
+    logging.info("%s: starting from the weights of %s", stage.name, found.folder)
 
 
 def _backbone(config: Any, spec: StageSpec) -> FeatureExtractor | None:
@@ -168,8 +177,8 @@ def load_captioner(run_folder: str | Path) -> tuple[R2M, Vocabulary, dict[str, A
         The model, its vocabulary, and the contents of config.json.
 
     Raises:
-        InputError: the folder is not a run, or holds no whole checkpoint.
-        TrainingError: its checkpoint does not fit.
+        InputError: the folder is not a run of this project.
+        TrainingError: it holds no whole checkpoint, or one that does not fit.
     """
     folder = Path(run_folder)
     config_file = folder / "config.json"
@@ -180,14 +189,11 @@ def load_captioner(run_folder: str | Path) -> tuple[R2M, Vocabulary, dict[str, A
         )
     saved = json.loads(config_file.read_text())
     vocabulary = Vocabulary.load(folder / VOCABULARY_FILE)
-    which = "best" if checkpoints.newest(folder / checkpoints.BEST) else "latest"
-    found = checkpoints.newest(folder / {"best": checkpoints.BEST}.get(which, checkpoints.LATEST))
-    if found is None:
-        raise InputError(f"{folder} holds no whole checkpoint: train that stage first")
+    found = checkpoints.best_or_latest(folder)
     model = build_model(
         ConfigDict(saved["config"]["model"]), vocabulary, _saved_feature_size(found)
     )
-    checkpoints.restore_model(model, folder, {"vocabulary": vocabulary.sha256}, which)
+    checkpoints.restore_model(model, folder, {"vocabulary": vocabulary.sha256})
     return model, vocabulary, saved
 
 

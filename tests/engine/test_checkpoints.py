@@ -277,14 +277,27 @@ class TestRestoreModel:
         with pytest.raises(TrainingError, match=r"vocabulary.*'abc' in the.*'xyz' now"):
             checkpoints.restore_model(make(), tmp_path, {"vocabulary": "xyz"})
 
-    def test_says_what_there_is_instead(self, tmp_path: Path) -> None:
+    def test_takes_the_best_and_else_the_latest(self, tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match="run that stage first"):
             checkpoints.restore_model(make(), tmp_path, {})
         save(make(), tmp_path / "checkpoints", 5)
-        with pytest.raises(TrainingError, match="which='latest'"):
-            checkpoints.restore_model(make(), tmp_path, {})
-        with pytest.raises(TrainingError, match="known ones: best, latest"):
-            checkpoints.restore_model(make(), tmp_path, {}, "newest")
+        assert checkpoints.restore_model(make(), tmp_path, {}).step == 5
+        save(make(), tmp_path / "best", 3)
+        assert checkpoints.restore_model(make(), tmp_path, {}).step == 3
+
+    def test_variables_allowed_to_be_new_keep_their_values(self, tmp_path: Path) -> None:
+        checkpoint = save(make(), tmp_path / "best", 5)
+        first = checkpoint.sidecar["variables"][0][0]
+        model = make()
+        values = [np.array(variable) for variable in model.variables]
+        sidecar = checkpoint.folder / "checkpoint.json"
+        contents = json.loads(sidecar.read_text())
+        contents["variables"] = contents["variables"][1:]
+        sidecar.write_text(json.dumps(contents))
+        with pytest.raises(TrainingError, match=f"missing: {first}"):
+            checkpoints.restore_model(model, tmp_path, {})
+        checkpoints.restore_model(model, tmp_path, {}, allow_new=[first])
+        np.testing.assert_array_equal(model.variables[0], values[0])
 
 
 def test_sidecar_is_readable(tmp_path: Path) -> None:

@@ -362,3 +362,12 @@ def test_weights_that_do_not_fit(tmp_path):
         FeatureExtractor(replace(RANDOM_NET, alpha=0.5, weights=str(path)))
     with pytest.raises(InputError, match="no alpha"):
         FeatureExtractor(BackboneOptions(name="ResNet50", weights="none", alpha=0.5))
+
+
+def test_layers_left_at_their_random_start_are_noticed(tmp_path, monkeypatch):
+    # Keras only warns when a weights file lacks a layer.
+    path = tmp_path / "w.weights.h5"
+    path.write_bytes(b"lacks everything")
+    monkeypatch.setattr(tf.keras.Model, "load_weights", lambda self, path: None)
+    with pytest.raises(InputError, match="belongs to another network"):
+        FeatureExtractor(replace(RANDOM_NET, weights=str(path)))

@@ -1,0 +1,113 @@
+"""Image batches: features or pixels, order, resume."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from pipelines import images
+from pipelines.concepts import ConceptOptions
+from pipelines.images import ImageOptions
+from tfrecords.errors import InputError
+
+OPTIONS = ConceptOptions(max_concepts=3)
+PIXELS = ImageOptions(source="pixels", resize=36, crop=32)
+
+
+@pytest.fixture(scope="module")
+def records(images_folder):
+    return images.open_images(str(images_folder))
+
+
+def _batches(records, count, image_options, first_step=0, seed=5):
+    dataset = images.training_batches(
+        records, batch_size=5, seed=seed, first_step=first_step,
+        concept_options=OPTIONS, image_options=image_options,
+    )  # fmt: skip
+    return list(itertools.islice(dataset.as_numpy_iterator(), count))
+
+
+@pytest.mark.parametrize("options", [ImageOptions(), PIXELS], ids=["features", "pixels"])
+@pytest.mark.parametrize("first_step", [2, 5])
+def test_batches_depend_on_their_number_only(records, options, first_step):
+    whole = _batches(records, first_step + 3, options)
+    for a, b in zip(
+        whole[first_step:], _batches(records, 3, options, first_step), strict=True
+    ):
+        assert a.keys() == b.keys()
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_features_are_those_of_the_records(records):
+    batches = _batches(records, 4, ImageOptions())
+    size = images.feature_size(records)
+    rows = np.concatenate([batch["features"] for batch in batches])
+    assert rows.shape == (17, size)
+    assert rows.dtype == np.float32
+    assert len(np.unique(rows, axis=0)) == 17
+
+
+def test_pixels_are_random_crops_in_training_and_centre_crops_in_validation(records):
+    first, again = (_batches(records, 8, PIXELS)[i : i + 4] for i in (0, 4))
+    for batch in first:
+        assert batch["pixels"].shape[1:] == (32, 32, 3)
+        assert batch["pixels"].min() >= 0
+        assert batch["pixels"].max() <= 255
+        assert batch["pixels"].max() > 128
+    # The same images come in the next epoch, cropped elsewhere.
+    sums = [
+        np.sort(np.concatenate([b["pixels"].sum((1, 2, 3)) for b in part]))
+        for part in (first, again)
+    ]
+    assert not np.allclose(*sums)
+    validation = [
+        next(
+            images.validation_batches(
+                records, "val", batch_size=6, concept_options=OPTIONS, image_options=PIXELS
+            ).as_numpy_iterator()
+        )["pixels"]
+        for _ in range(2)
+    ]
+    np.testing.assert_array_equal(*validation)
+    assert validation[0].shape == (6, 32, 32, 3)
+
+
+def test_captioning_batches_keep_the_best_concepts_last(records):
+    examples = {e["image_id"]: e for e in images.examples(records, "val")}
+    assert len(examples) == 6
+    (batch,) = images.concept_batches(
+        records, "val", batch_size=10, concept_options=OPTIONS
+    ).as_numpy_iterator()
+    for name, row, length in zip(
+        batch["image_id"], batch["concepts"], batch["concept_lengths"], strict=True
+    ):
+        example = examples[name.decode()]
+        assert list(np.diff(example["concept_scores"]) >= 0) == [True] * (
+            len(example["concepts"]) - 1
+        )
+        assert row[:length].tolist() == example["concepts"][-3:].tolist()
+        assert [text.split()[-1] for text in example["texts"]] == [name.decode()] * 2
+
+
+def test_training_images_carry_no_references(records):
+    assert not any(example["texts"] for example in images.examples(records, "train"))
+
+
+def test_unknown_source_and_impossible_crop_are_refused():
+    with pytest.raises(ValueError, match="known: features, pixels"):
+        ImageOptions(source="sound")
+    with pytest.raises(ValueError, match="larger than resize"):
+        ImageOptions(source="pixels", resize=10, crop=11)
+
+
+def test_records_without_features_say_what_to_do(records):
+    bare = images.open_images(str(records.folder))
+    bare.manifest["options"]["grid_shape"] = None
+    with pytest.raises(InputError, match="--backbone"):
+        images.check_source(bare, ImageOptions())
+    bare.manifest["options"]["store_pixels"] = False
+    with pytest.raises(InputError, match="--store_pixels"):
+        images.check_source(bare, PIXELS)
