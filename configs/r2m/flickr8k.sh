@@ -41,7 +41,8 @@ for run in "${runs[@]}"; do
   records "$concepts"
   overrides=()
   case $run in
-    *_lstm) overrides=(--config.model.decoder=lstm) ;;
+    # The paper's LSTM decoder: a linear fusion, then an LSTM. The reconstructor stays.
+    *_lstm) overrides=(--config.model.decoder=lstm --config.model.fusion=concat) ;;
     *_concat) overrides=(--config.model.fusion=concat) ;;
   esac
   images=$workspace/records/images/flickr8k_$concepts

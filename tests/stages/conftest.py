@@ -1,0 +1,85 @@
+"""A small experiment on the embedded data set."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from configs.r2m import shapes
+from tfrecords.corpora import CorporaOptions, build_corpora
+from tfrecords.features import BackboneOptions
+from tfrecords.images import ImagesOptions, build_images
+from tfrecords.readers.detections import DetectionSource
+from tfrecords.readers.text import parse_source
+from tfrecords.shapes.dataset import make_shapes
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory) -> Path:
+    """The raw data set, small."""
+    folder = tmp_path_factory.mktemp("raw") / "shapes"
+    make_shapes(
+        folder, train_images=24, val_images=8, test_images=4, sentences=200, image_size=48
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpora(raw, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("records") / "corpora"
+    build_corpora(
+        CorporaOptions(
+            folder=folder,
+            name="shapes",
+            sources=[parse_source(str(raw / "corpus.txt"))],
+            label_maps=[raw / "detections.json", raw / "tags.json"],
+            min_count=2,
+            validation_fraction=0.1,
+            shards=2,
+        ),
+        progress=False,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def build(raw, corpora):
+    """Builds image records of the raw data set in a folder, with changed options."""
+    return partial(_build, raw, corpora)
+
+
+def _build(raw: Path, corpora: Path, folder: Path, **changes) -> Path:
+    options = {
+        "folder": folder,
+        "name": "shapes",
+        "images": raw / "images",
+        "detections": tuple(
+            DetectionSource(path=raw / name) for name in ("detections.json", "tags.json")
+        ),
+        "corpora": corpora,
+        "splits": {split: raw / f"{split}.txt" for split in ("train", "val")},
+        "references": raw / "captions.json",
+        "reference_splits": ("val",),
+        "backbone": BackboneOptions(name="DenseNet121", weights="none", image_size=32),
+        "shards": 2,
+        **changes,
+    }
+    build_images(ImagesOptions(**options), progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def images(build, tmp_path_factory) -> Path:
+    return build(tmp_path_factory.mktemp("images") / "records")
+
+
+@pytest.fixture
+def config(corpora, images):
+    """Four steps a stage with a tiny network."""
+    config = shapes.get_config("test")
+    config.data.corpora, config.data.images = str(corpora), str(images)
+    for stage in config.stages.values():
+        stage.batch_size, stage.max_length = 8, 10
+    return config
