@@ -8,15 +8,15 @@ LossPair = tuple[tf.Tensor, tf.Tensor]
 
 
 def mean_square(reconstructed: tf.Tensor, original: tf.Tensor) -> LossPair:
-    """Squared error between r and v (Song et al. 2020, equation 11).
+    """Squared error between r and v (Guo et al. 2020).
 
     Args:
         reconstructed: float[B, H].
         original: float[B, H].
 
     Returns:
-        The sum over all elements float32[] and their number float32[] (so the quotient is upstream's
-        mean over batch and features).
+        The sum over all elements float32[] and their number float32[]: the quotient is upstream's
+        mean over batch and features.
     """
     difference = tf.cast(reconstructed, tf.float32) - tf.cast(original, tf.float32)
     return tf.reduce_sum(tf.square(difference)), tf.cast(tf.size(difference), tf.float32)
@@ -33,8 +33,8 @@ def triplet(
     """Hinge against the hardest negative in each row and each column of S = u r^T.
 
     Negatives come from the whole batch, so under data parallelism each replica is given the vectors
-    of all replicas and scores its own rows and columns only; the sums then add up to the loss of one
-    device (Song et al. 2020, equation 12).
+    of all replicas and scores its own rows and columns only; the sums then add up to the loss of
+    one device (Guo et al. 2020).
 
     Args:
         images: u float[B, H] of the global batch.

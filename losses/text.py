@@ -23,7 +23,7 @@ def real_positions(lengths: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
 def cross_entropy(
     hidden: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor, lengths: tf.Tensor
 ) -> LossPair:
-    """Cross entropy of the next words (Song et al. 2020, equation 9).
+    """Cross entropy of the next words (Guo et al. 2020).
 
     The softmax is the greater part of a training step, and more than half of the positions of a
     batch are padding: only real positions reach it.

@@ -20,7 +20,7 @@ class AttentionFusion(keras.layers.Layer):
     values are computed once a sentence (`context`).
 
     Shapes: words float[B, ..., D], context of vectors float[B, D], output float[B, ..., 2 * D].
-    Source: Song et al. 2020, section 3.1 (fusion memory).
+    Source: Guo et al. 2020 (fusion memory).
     """
 
     def __init__(self, *, units: int, heads: int = 2, **kwargs: Any) -> None:
@@ -39,7 +39,7 @@ class AttentionFusion(keras.layers.Layer):
         self.qkv_norm.build((None, 3 * self.units))
 
     def context(self, concepts: tf.Tensor) -> FusionContext:
-        """Query, key and value of the concepts' row: float[B, D] -> 3 x float[B, heads, D/heads]."""
+        """Query, key, value of the concepts' row: float[B, D] -> 3 x float[B, heads, D/heads]."""
         return ops.split_heads(self.qkv_norm(self.qkv_map(concepts)), self.heads)
 
     def call(self, words: tf.Tensor, context: FusionContext) -> tf.Tensor:
@@ -75,7 +75,7 @@ class ConcatFusion(keras.layers.Layer):
     """The ablation: word and concepts side by side, without attention.
 
     Shapes: words float[B, ..., D], context of vectors float[B, D], output float[B, ..., 2 * D].
-    Source: Song et al. 2020, section 4.3.
+    Source: Guo et al. 2020 (ablations).
     """
 
     def __init__(self, *, units: int, **kwargs: Any) -> None:

@@ -30,7 +30,7 @@ class R2M(keras.Model):
     * `reconstruct`: hidden float[B, T, H] -> r float[B, H].
     * `project_images`: features float[B, F] -> u float[B, H], of norm 1.
 
-    Source: Song et al. 2020 (IJCAI, arXiv 2006.13611), section 3.
+    Source: Guo et al. 2020 (IJCAI, arXiv 2006.13611).
     """
 
     def __init__(
@@ -135,9 +135,12 @@ class R2M(keras.Model):
         Returns:
             `vector` v float[B, H], `fusion` (what the fusion needs of v, batch first).
         """
-        mask = tf.sequence_mask(inputs["concept_lengths"], tf.shape(inputs["concepts"])[1])
+        lengths = inputs["concept_lengths"]
+        # cuDNN refuses rows that are masked throughout: these see their padding, then turn to 0.
+        mask = tf.sequence_mask(tf.maximum(lengths, 1), tf.shape(inputs["concepts"])[1])
         words = self.input_dropout(self.embedding(inputs["concepts"]), training=training)
         state = self.encoder(words, mask=mask)
+        state = tf.where(lengths[:, None] > 0, state, tf.zeros_like(state))
         vector = ops.unit_norm(self.output_dropout(state, training=training))
         return {"vector": vector, "fusion": self.fusion.context(vector)}
 

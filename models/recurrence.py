@@ -57,7 +57,7 @@ class LongShortTermMemory(keras.layers.Layer):
     """A linear map to `units`, then an LSTM: the ablation of the relational memory.
 
     Shapes: inputs float[B, T, F], state (hidden, cell) of float[B, units], outputs
-    float[B, T, units]. Source: Song et al. 2020, section 4.3.
+    float[B, T, units]. Source: Guo et al. 2020 (ablations).
     """
 
     def __init__(self, *, units: int, **kwargs: Any) -> None:

@@ -21,7 +21,7 @@ class RelationalMemory(keras.layers.Layer):
     MLP, and everything that depends on the input alone (`precompute`) runs for all steps at once.
 
     Shapes: inputs float[B, T, F], memory float[B, units], outputs float[B, T, units].
-    Source: Santoro et al. 2018 (arXiv 1806.01822), section 3; Song et al. 2020, section 3.1.
+    Source: Santoro et al. 2018 (arXiv 1806.01822); Guo et al. 2020.
     """
 
     def __init__(self, *, units: int, heads: int = 2, **kwargs: Any) -> None:
@@ -35,7 +35,8 @@ class RelationalMemory(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the weights for inputs float[B, T, F]."""
         units = self.units
-        self.input_map = ops.linear(units, input_shape[-1], "input_map")
+        features = int(input_shape[-1] or 0)
+        self.input_map = ops.linear(units, features, "input_map")
         self.qkv_map = ops.linear(3 * units, units, "qkv_map")
         self.qkv_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="qkv_norm")
         self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="attention_norm")
@@ -45,7 +46,7 @@ class RelationalMemory(keras.layers.Layer):
         self.input_gates = ops.linear(2 * units, units, "input_gates")
         # The input's gates already carry the bias.
         self.memory_gates = ops.linear(2 * units, units, "memory_gates", use_bias=False)
-        self.input_map.build((None, input_shape[-1]))
+        self.input_map.build((None, features))
         for layer in (
             self.qkv_map,
             self.attention_norm,

@@ -15,9 +15,6 @@ import tensorflow as tf
 
 Rows = dict[str, Any]
 
-# A window is read, parsed and sorted by length as one: the larger, the better the shuffle and the
-# less padding, at some memory.
-_WINDOW_BATCHES = 64
 _READ_BUFFER = 8 << 20
 
 
@@ -43,6 +40,7 @@ def shuffled_batches(
     batch_size: int,
     seed: int,
     epoch: tf.Tensor,
+    window_batches: int,
     length_of: Callable[[Rows], tf.Tensor] | None = None,
 ) -> tf.data.Dataset:
     """One epoch of batches of parsed rows, shuffled, and bucketed by length if asked.
@@ -53,6 +51,8 @@ def shuffled_batches(
         batch_size: rows a batch; the last batch of a window at the end of the data is smaller.
         seed: of the run.
         epoch: int64[].
+        window_batches: batches that are read, parsed, shuffled and sorted by length as one: the
+            more, the better the shuffle and the less padding; their serialised rows are in memory.
         length_of: rows -> int[N]; rows of like length then share a batch.
 
     Returns:
@@ -67,7 +67,7 @@ def shuffled_batches(
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
-    windows = lines.batch(batch_size * _WINDOW_BATCHES).enumerate()
+    windows = lines.batch(batch_size * window_batches).enumerate()
 
     def split(number: tf.Tensor, serialized: tf.Tensor) -> tf.data.Dataset:
         return _window_batches(
@@ -95,7 +95,7 @@ def batches_per_epoch(rows: int, batch_size: int) -> int:
 
 
 def round_up(length: tf.Tensor, multiple: int, most: int) -> tf.Tensor:
-    """The next multiple, at most `most`: few different shapes, so that few programs are compiled."""
+    """The next multiple, at most `most`: few different shapes, so few programs to compile."""
     return tf.minimum(tf.cast(most, length.dtype), -(-length // multiple) * multiple)
 
 

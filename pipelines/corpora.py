@@ -10,6 +10,7 @@ from pipelines import batching, concepts
 from tfrecords.records import Records, open_records
 
 _LENGTH_MULTIPLE = 4
+_WINDOW_BATCHES = 64
 
 _FEATURES = {
     "sentence": tf.io.RaggedFeature(tf.int64),
@@ -38,9 +39,9 @@ def training_batches(
         concept_options: how concepts are drawn and ordered.
 
     Returns:
-        Batches of `concepts` int32[B, K], `concept_lengths` int32[B], `tokens` int32[B, T + 1] (from
-        start to end marker, 0-padded on the right), `lengths` int32[B] (words to predict, 1..T),
-        where sentences of like length share a batch and T is a multiple of four.
+        Batches of `concepts` int32[B, K], `concept_lengths` int32[B], `tokens` int32[B, T + 1]
+        (from start to end marker, 0-padded on the right), `lengths` int32[B] (words to predict,
+        1..T), where sentences of like length share a batch and T is a multiple of four.
     """
     shards = records.shards("train")
 
@@ -51,6 +52,7 @@ def training_batches(
             batch_size=batch_size,
             seed=seed,
             epoch=number,
+            window_batches=_WINDOW_BATCHES,
             length_of=lambda rows: rows["sentence"].row_lengths(),
         )
         return rows.map(

@@ -6,10 +6,9 @@ repeated one by one, in its order, as RE2 expressions. RE2 has no look-around an
 `\\s`, `\\d` know ASCII only, so word boundaries are written as the characters beside them.
 
 The words are the same for every text in UTF-8 of characters that Python, TensorFlow and the package
-regex (which NLTK uses since 3.10) all know. Where their versions of Unicode differ, a newer character
-may not be known as a letter, or its small letter may not, to one of them. Bytes that are no UTF-8
-never get as far as `tokenize` in a build (the reader skips the sentence); here they become U+FFFD,
-which is no letter.
+regex (which NLTK uses since 3.10) all know. Their versions of Unicode differ: to one of them a new
+character may not be a letter yet, or have no small letter. Bytes that are no UTF-8 never get to
+`tokenize` in a build (the reader skips the sentence); here they become U+FFFD, which is no letter.
 """
 
 from __future__ import annotations

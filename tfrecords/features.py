@@ -134,8 +134,8 @@ class FeatureExtractor:
             fault = "zero" if not found.pooled.any() else "not finite"
             raise InputError(
                 f"the features of {self.options.name} are {fault} in float16 for a batch of "
-                f"{len(found.pooled)} images (weights {self.options.weights!r}); random weights fade "
-                "out in networks without shortcuts: take trained ones, or DenseNet121"
+                f"{len(found.pooled)} images (weights {self.options.weights!r}); random weights "
+                "fade out in networks without shortcuts: take trained ones, or DenseNet121"
             )
         return found
 

@@ -9,6 +9,7 @@ manifest are compared before anything is read, and readers compare the number of
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,12 @@ class Records:
             InputError: there is no such split.
         """
         return int(self._split(split)["count"])
+
+    @property
+    def digest(self) -> str:
+        """Identifies the contents of all shards, in 16 hexadecimal digits."""
+        sums = [shard["sha256"] for split in self.splits for shard in self._split(split)["shards"]]
+        return hashlib.sha256("".join(sums).encode()).hexdigest()[:16]
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from r2m.cli.common import decoding_overrides, define_decoding_flags, run
-from r2m.stages.captioning import caption_files
+from r2m.stages.caption_files import caption_files
 from tfrecords.readers.detections import DetectionSource
 
 _RUN = flags.DEFINE_string(

@@ -13,15 +13,19 @@ from absl import app, flags, logging
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def run(main: Callable[[Sequence[str]], int | None]) -> None:
+def run(main: Callable[[Sequence[str]], int | None], description: str | None = None) -> None:
     """Runs `main` under absl; bad input ends in one readable message and exit code 1.
 
     Args:
         main: takes the arguments that are not flags and returns an exit code (None is 0).
+        description: the text above the flags in `--help`; by default main's module docstring.
     """
     logging.set_verbosity(logging.INFO)
+    _make_help(description or sys.modules[main.__module__].__doc__)
 
     def guarded(argv: Sequence[str]) -> int | None:
+        import tensorflow as tf
+
         from r2m.engine.errors import TrainingError
         from tfrecords.errors import InputError
 
@@ -31,9 +35,27 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
             return main(argv)
         except (InputError, TrainingError) as error:
             print(f"\nerror: {error}", file=sys.stderr)
-            return 1
+        except tf.errors.DataLossError as error:
+            print(
+                f"\nerror: a record file is damaged: {error.message}\n"
+                "Build the records again with --overwrite.",
+                file=sys.stderr,
+            )
+        return 1
 
     app.run(guarded)
+
+
+def _make_help(description: str | None) -> None:
+    """Lets `--help` tell of all our flags, wherever they are defined and however we are started.
+
+    absl shows only the flags of the main module, which is pip's wrapper for a console script.
+    """
+    sys.modules["__main__"].__doc__ = description
+    for module, defined in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith("r2m.cli."):
+            for flag in defined:
+                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def define_decoding_flags() -> None:

@@ -1,6 +1,14 @@
-"""Trains the four stages in order, each from the best checkpoint of the one before."""
+"""Trains the four stages in order, each from the best checkpoint of the one before.
+
+    r2m-train-curriculum --config=configs/r2m/shapes.py --workdir=workspace/runs/shapes \\
+        --corpora=workspace/records/corpora/shapes --images=workspace/records/images/shapes
+
+Started again with the same flags it resumes: finished stages are not trained again.
+"""
 
 from __future__ import annotations
+
+import sys
 
 from absl import flags
 
@@ -11,7 +19,7 @@ from r2m.cli.training import curriculum_main
 def console() -> None:
     """Entry of the console script."""
     flags.mark_flag_as_required("config")
-    run(curriculum_main)
+    run(curriculum_main, sys.modules[__name__].__doc__)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from r2m.engine.train import TrainingSummary
 from r2m.stages import experiment
 from r2m.stages.curriculum import stage_spec
 
+_EXAMPLE = """    r2m-train-{name} --config=configs/r2m/shapes.py --workdir=workspace/runs/shapes \\
+        --corpora=workspace/records/corpora/shapes --images=workspace/records/images/shapes"""
+
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
@@ -32,7 +35,8 @@ _INIT_FROM = flags.DEFINE_string(
     "init_from",
     None,
     "Run folder of the stage whose best weights to start from. Default: the stage before this one "
-    "in the same workdir. Ignored when the stage itself has a checkpoint to resume.",
+    "in the same workdir (the first stage starts from scratch). Ignored by a stage that has a "
+    "checkpoint to resume.",
 )
 _CORPORA = flags.DEFINE_string(
     "corpora", None, "Folder of sentence records made by r2m-build-corpora."
@@ -67,16 +71,20 @@ def stage_main(name: str) -> Callable[[], None]:
 
     def console() -> None:
         flags.mark_flag_as_required("config")
-        run(main)
+        run(
+            main,
+            f"Trains {stage_spec(name).summary}.\n\n{_EXAMPLE.format(name=name.replace('_', '-'))}",
+        )
 
-    console.__doc__ = f"Trains {stage_spec(name).summary}."
     return console
 
 
 def curriculum_main(argv: Sequence[str]) -> None:
     """Trains the four stages in order."""
     del argv
-    print_summaries(experiment.run_curriculum(experiment_config(), _WORKDIR.value))
+    print_summaries(
+        experiment.run_curriculum(experiment_config(), _WORKDIR.value, init_from=_INIT_FROM.value)
+    )
 
 
 def print_summaries(summaries: dict[str, TrainingSummary]) -> None:

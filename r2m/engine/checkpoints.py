@@ -223,7 +223,7 @@ def restore_model(
     fingerprint: Mapping[str, str],
     *,
     part: str = "",
-    allow_unused: bool = False,
+    allow_unused: bool | Sequence[str] = False,
     allow_new: Sequence[str] = (),
 ) -> Checkpoint:
     """Sets the weights of `model` to a run's best (else latest), which may be of another stage.
@@ -236,7 +236,8 @@ def restore_model(
         run_folder: the working folder of the run.
         fingerprint: compared with the run's by name; a name that only one side knows is passed.
         part: where `model` was inside the run's model, such as 'captioner'; '' if it was all of it.
-        allow_unused: whether the run may have variables (below `part`) that `model` has not.
+        allow_unused: whether the run may have variables (below `part`) that `model` has not, or
+            the starts of their names.
         allow_new: starts of the names of variables that the run need not have; those it has not
             keep their values.
 
@@ -271,8 +272,13 @@ def restore_model(
         for name, variable in wanted.items()
         if name in saved and saved[name] != tuple(variable.shape)
     ]
-    if not allow_unused:
-        problems += [f"not in the model: {name}" for name in saved if name not in wanted]
+    if allow_unused is not True:
+        passed = tuple(allow_unused or ())
+        problems += [
+            f"not in the model: {name}"
+            for name in saved
+            if name not in wanted and not name.startswith(passed)
+        ]
     if problems:
         raise TrainingError(
             f"{checkpoint.folder} does not fit model {model.name!r}:\n  "

@@ -46,6 +46,7 @@ def train(
     strategy: tf.distribute.Strategy,
     init_from: Path | str | Callable[[], None] | None = None,
     config: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> TrainingSummary:
     """Trains `stage` up to step `options.steps`, resuming what `workdir` holds.
 
@@ -61,8 +62,9 @@ def train(
         strategy: of `r2m.engine.strategies.make_strategy`.
         init_from: working folder of another stage's run whose (best, else latest) weights the model
             starts from, or a function that sets the weights, called only when the run starts anew.
-        config: goes into config.json as it is; must be JSON. Its entry 'model', if there is one,
-            must not differ when the run is resumed.
+        config: goes into config.json as it is; must be JSON.
+        settings: what else must not differ when the run is resumed (model, data, weights of the
+            loss); JSON, compared by name.
 
     Returns:
         The summary of the run.
@@ -84,7 +86,7 @@ def train(
             "fingerprint": dict(stage.fingerprint),
             **describe(stage.model, stage.trainable_variables),
             "options": options.fixed(),
-            "model": json.loads(json.dumps((config or {}).get("model"))),
+            "settings": json.loads(json.dumps(dict(settings or {}))),
         }
         latest_folder, best_folder = workdir / checkpoints.LATEST, workdir / checkpoints.BEST
         for folder in (latest_folder, best_folder):
@@ -123,6 +125,9 @@ def train(
         batches = iter(distribute(stage.train_dataset(state.step), strategy))
         progress = Progress(stage.name, state.step, options.steps, show=options.show_progress)
         with RunLog(workdir, state.step) as log, contextlib.closing(progress):
+            if state.step == 0 and init_from is not None and options.evaluate_every:
+                # For the log only: what the stage starts with is not its own best.
+                log.evaluation(0, _evaluate(stage, 0, options.seed, strategy))
             while state.step < options.steps:
                 steps = _until_next_event(state.step, options)
                 started = time.monotonic()

@@ -9,7 +9,7 @@ from tfrecords.errors import InputError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageSpec:
-    """One stage (Song et al. 2020, section 3.4).
+    """One stage (Guo et al. 2020).
 
     Attributes:
         name: also the name of its run folder.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import tensorflow as tf
+from absl import logging
 
 from pipelines import corpora, images
 from pipelines.concepts import ConceptOptions
@@ -15,7 +18,9 @@ from tfrecords.errors import InputError
 from tfrecords.records import Records, check_same_vocabulary
 from tfrecords.vocabulary import Vocabulary
 
-VALIDATION_SPLIT = "val"
+Source = Literal["sentences", "images"]
+
+TRAINING_SPLIT, VALIDATION_SPLIT = "train", "val"
 # Sentences of the corpus' validation split that the validation loss is taken on.
 _VALIDATION_SENTENCES = 5_000
 
@@ -47,8 +52,8 @@ class Data:
         return self.images is not None and VALIDATION_SPLIT in self.images.splits
 
 
-def open_data(config: Any) -> Data:
-    """Opens the records that `config.data` names.
+def open_data(config: Any, seed: int) -> Data:
+    """Opens the records that `config.data` names; `seed` is of the order of batches.
 
     Raises:
         InputError: a path is not given or holds no finished records of its kind, or the two were
@@ -67,23 +72,44 @@ def open_data(config: Any) -> Data:
             str(pictures.folder),
             pictures.vocabulary_sha256,
         )
+    if pictures is not None and VALIDATION_SPLIT not in pictures.splits:
+        logging.warning(
+            "%s has no split %r: nothing is captioned or scored during training",
+            pictures.folder,
+            VALIDATION_SPLIT,
+        )
     return Data(
         sentences=sentences,
         images=pictures,
         vocabulary=sentences.vocabulary(),
         concept_options=concept_options(config),
-        image_options=ImageOptions(
-            source=config.image.source, resize=config.image.resize, crop=config.image.crop
-        ),
-        seed=config.seed,
+        image_options=_image_options(config),
+        seed=seed,
     )
 
 
 def concept_options(config: Any) -> ConceptOptions:
     """What the encoder is shown, as `config.data` says."""
-    return ConceptOptions(
-        max_concepts=config.data.max_concepts, max_repeats=config.data.max_repeats
-    )
+    with setting("config.data"):
+        return ConceptOptions(
+            max_concepts=config.data.max_concepts, max_repeats=config.data.max_repeats
+        )
+
+
+def _image_options(config: Any) -> ImageOptions:
+    with setting("config.image"):
+        return ImageOptions(
+            source=config.image.source, resize=config.image.resize, crop=config.image.crop
+        )
+
+
+@contextlib.contextmanager
+def setting(name: str) -> Iterator[None]:
+    """Turns the complaint of an options class into an `InputError` that names the setting."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def require_images(data: Data, spec: StageSpec) -> Records:
@@ -91,6 +117,12 @@ def require_images(data: Data, spec: StageSpec) -> Records:
     if data.images is None:
         raise InputError(
             f"stage {spec.name} learns from images: pass --images=FOLDER, made by r2m-build-images"
+        )
+    if TRAINING_SPLIT not in data.images.splits:
+        raise InputError(
+            f"{data.images.folder}: no split {TRAINING_SPLIT!r} to learn from, only "
+            f"{', '.join(data.images.splits)}; build the records with --splits=train=FILE "
+            "--splits=val=FILE"
         )
     images.check_source(data.images, data.image_options)
     return data.images
@@ -122,24 +154,32 @@ def training_dataset(
     return tf.data.Dataset.zip(sources)
 
 
-def validation_dataset(
-    data: Data, spec: StageSpec, *, batch_size: int, max_length: int
-) -> tf.data.Dataset | None:
-    """Batches to take the validation loss on: finite, always the same; None without any."""
-    sources: dict[str, tf.data.Dataset] = {}
+def validation_sources(data: Data, spec: StageSpec) -> tuple[Source, ...]:
+    """What a stage's loss can be validated on: `sentences`, `images`, both or nothing."""
+    found: list[Source] = []
     if spec.sentences and VALIDATION_SPLIT in data.sentences.splits:
-        sources["sentences"] = corpora.validation_batches(
+        found.append("sentences")
+    if spec.images and data.has_validation_images:
+        found.append("images")
+    return tuple(found)
+
+
+def validation_dataset(
+    data: Data, source: Source, *, batch_size: int, max_length: int
+) -> tf.data.Dataset:
+    """Batches of one source to take the validation loss on: finite, always the same."""
+    if source == "sentences":
+        return corpora.validation_batches(
             data.sentences,
             batch_size=batch_size,
             max_length=max_length,
             concept_options=data.concept_options,
         ).take(max(1, _VALIDATION_SENTENCES // batch_size))
-    if spec.images and data.has_validation_images:
-        sources["images"] = images.validation_batches(
-            require_images(data, spec),
-            VALIDATION_SPLIT,
-            batch_size=batch_size,
-            concept_options=data.concept_options,
-            image_options=data.image_options,
-        )
-    return tf.data.Dataset.zip(sources) if sources else None
+    assert data.images is not None
+    return images.validation_batches(
+        data.images,
+        VALIDATION_SPLIT,
+        batch_size=batch_size,
+        concept_options=data.concept_options,
+        image_options=data.image_options,
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import keras
 from absl import logging
@@ -19,7 +21,7 @@ from r2m.engine.strategies import make_strategy
 from r2m.engine.train import TrainingSummary, train
 from r2m.evaluation.files import write_whole
 from r2m.stages.curriculum import CURRICULUM, StageSpec, stage_spec
-from r2m.stages.data import Data, open_data
+from r2m.stages.data import Data, open_data, setting
 from r2m.stages.stage import CurriculumStage
 from tfrecords.errors import InputError
 from tfrecords.features import BackboneOptions, FeatureExtractor
@@ -27,6 +29,8 @@ from tfrecords.vocabulary import Vocabulary
 
 VOCABULARY_FILE = "vocabulary.txt"
 CONCEPTS_FILE = "concepts.json"
+RULES_FILE = "concept_rules.json"
+_DEFAULT_RULES: dict[str, Any] = {"min_concept_count": 1, "concept_order": "score"}
 
 
 def run_stage(
@@ -50,16 +54,16 @@ def run_stage(
     """
     spec = stage_spec(name)
     workdir = Path(workdir)
-    # Stages differ in what they draw: none repeats the dropout masks of the one before.
-    seed = config.seed + list(config.stages).index(name)
-    keras.utils.set_random_seed(seed)
-    data = open_data(config)
+    folder = workdir / name
+    # Stages differ in what they draw: none repeats the order or the dropout of the one before.
+    seed = config.seed + crc32(name.encode()) % 1_000
+    data = open_data(config, seed)
     strategy = make_strategy(config.training.strategy)
     start = _start_of(spec, workdir, init_from)
-    folder = workdir / name
     with strategy.scope():
         backbone = _backbone(config, spec)
-        model = build_model(config.model, data.vocabulary, _feature_size(data, backbone))
+        keras.utils.set_random_seed(seed)
+        model = build_model(config.model, data.vocabulary, _feature_size(config, data, backbone))
         stage = CurriculumStage(spec=spec, config=config, data=data, model=model, backbone=backbone)
     _keep_dictionaries(data, folder)
     return train(
@@ -69,13 +73,17 @@ def run_stage(
         strategy=strategy,
         init_from=start and partial(_take_weights, stage, start),
         config=json.loads(config.to_json()),
+        settings=_settings(config, spec, data, start, folder),
     )
 
 
-def run_curriculum(config: Any, workdir: str | Path) -> dict[str, TrainingSummary]:
+def run_curriculum(
+    config: Any, workdir: str | Path, *, init_from: str | Path | None = None
+) -> dict[str, TrainingSummary]:
     """Trains the four stages in order, each from the best checkpoint of the one before.
 
-    Finished stages are not trained again, an interrupted one goes on where it stopped.
+    Finished stages are not trained again, an interrupted one goes on where it stopped. The first
+    one starts from `init_from` if that is given, else from scratch.
 
     Returns:
         Stage name -> summary.
@@ -83,30 +91,75 @@ def run_curriculum(config: Any, workdir: str | Path) -> dict[str, TrainingSummar
     summaries: dict[str, TrainingSummary] = {}
     for name in CURRICULUM:
         logging.info("%s", stage_spec(name).summary)
-        summaries[name] = run_stage(name, config, workdir)
+        start = init_from if name == CURRICULUM[0] else None
+        summaries[name] = run_stage(name, config, workdir, init_from=start)
     return summaries
 
 
 def build_model(settings: Any, vocabulary: Vocabulary, feature_size: int | None) -> R2M:
     """The network that `config.model` describes; raises `InputError` for impossible settings."""
-    try:
+    with setting("config.model"):
         return R2M(
             vocabulary_size=len(vocabulary), image_features=feature_size, **settings.to_dict()
         )
-    except ValueError as error:
-        raise InputError(f"config.model: {error}") from error
 
 
-def _feature_size(data: Data, backbone: FeatureExtractor | None) -> int | None:
+def _feature_size(config: Any, data: Data, backbone: FeatureExtractor | None) -> int | None:
     if backbone is not None:
         return backbone.grid_shape[-1]
-    return images.feature_size(data.images) if data.images is not None else None
+    # A stage that only reads sentences has no image projection where pixels will feed it later.
+    if config.image.source == "pixels" or data.images is None:
+        return None
+    return images.feature_size(data.images)
+
+
+def _settings(
+    config: Any, spec: StageSpec, data: Data, start: Path | None, folder: Path
+) -> dict[str, Any]:
+    """What a stage must find unchanged when it is resumed or asked for again."""
+    stage = config.stages[spec.name]
+    settings = {
+        "model": config.model.to_dict(),
+        "loss": config.loss.to_dict(),
+        "concepts": dataclasses.asdict(data.concept_options),
+        "batch": {"batch_size": stage.batch_size, "max_length": stage.max_length},
+    }
+    if spec.sentences:
+        settings["sentences"] = data.sentences.digest
+    if spec.images and data.images is not None:
+        settings["images"] = {
+            **dataclasses.asdict(data.image_options),
+            "records": data.images.digest,
+        }
+    if start is not None:
+        settings["start"] = _identity_of(start) or _saved_start(folder)
+    return settings
+
+
+def _identity_of(run_folder: Path) -> dict[str, Any] | None:
+    """Which weights a run would hand on now; None where it has none."""
+    for parent in (checkpoints.BEST, checkpoints.LATEST):
+        found = checkpoints.newest(run_folder / parent)
+        if found is not None:
+            files = json.dumps(found.sidecar["files"], sort_keys=True)
+            return {"step": found.step, "digest": f"{crc32(files.encode()):08x}"}
+    return None
+
+
+def _saved_start(folder: Path) -> Any:
+    """What a stage started from, once the run it came from is gone."""
+    found = checkpoints.newest(folder / checkpoints.LATEST)
+    return found.sidecar["settings"].get("start") if found is not None else None
 
 
 def _take_weights(stage: CurriculumStage, run_folder: Path) -> None:
-    """Starts from another stage's weights; one that saw no images has no image projection."""
+    """Starts from another stage's weights; either of the two may have seen no images."""
     found = checkpoints.restore_model(
-        stage.model, run_folder, stage.fingerprint, allow_new=["image_map/"]
+        stage.model,
+        run_folder,
+        stage.fingerprint,
+        allow_new=["image_map/"],
+        allow_unused=["image_map/"],
     )
     logging.info("%s: starting from the weights of %s", stage.name, found.folder)
 
@@ -141,9 +194,11 @@ def _start_of(spec: StageSpec, workdir: Path, init_from: str | Path | None) -> P
     return before
 
 
-def _training_options(config: Any, name: str, seed: int, best: tuple[str, str]) -> TrainingOptions:
+def _training_options(
+    config: Any, name: str, seed: int, best: tuple[str | None, str]
+) -> TrainingOptions:
     stage, training = config.stages[name], config.training
-    try:
+    with setting(f"config.stages.{name} or config.training"):
         return TrainingOptions(
             steps=stage.steps,
             learning_rate=stage.learning_rate,
@@ -159,15 +214,38 @@ def _training_options(config: Any, name: str, seed: int, best: tuple[str, str]) 
             best_mode=best[1],
             seed=seed,
         )
-    except ValueError as error:
-        raise InputError(f"config.stages.{name} / config.training: {error}") from error
 
 
 def _keep_dictionaries(data: Data, folder: Path) -> None:
-    """Copies vocabulary and concepts into the run folder, so that it can be used by itself."""
+    """Copies vocabulary and concepts into the run folder, so that it can be used by itself.
+
+    Raises:
+        InputError: the folder is a run on other ones.
+    """
     for name in (VOCABULARY_FILE, CONCEPTS_FILE):
-        source = Path(data.sentences.folder) / name
-        write_whole(folder / name, source.read_bytes())
+        contents = Path(data.sentences.folder, name).read_bytes()
+        kept = folder / name
+        if kept.is_file() and kept.read_bytes() != contents:
+            raise InputError(
+                f"{folder} is a run on other records: its {name} differs from that of "
+                f"{data.sentences.folder}; use the records it began with, or another --workdir"
+            )
+        write_whole(kept, contents)
+    if data.images is not None:
+        options = data.images.manifest["options"]
+        rules = {name: options[name] for name in (*_DEFAULT_RULES, "detections")}
+        write_whole(folder / RULES_FILE, json.dumps(rules, indent=1) + "\n")
+
+
+def concept_rules(run_folder: Path) -> dict[str, Any]:
+    """How the concepts of a run's images were chosen; the builder's defaults for a text-only run.
+
+    Returns:
+        `min_concept_count`, `concept_order` and, if known, `detections` (file, min_score, weight).
+    """
+    file = run_folder / RULES_FILE
+    saved: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return {**_DEFAULT_RULES, **saved}
 
 
 def load_captioner(run_folder: str | Path) -> tuple[R2M, Vocabulary, dict[str, Any]]:

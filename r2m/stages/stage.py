@@ -64,9 +64,15 @@ class CurriculumStage:
             stage_data.require_images(data, spec)
 
     @property
-    def best_metric(self) -> tuple[str, str]:
-        """What the best checkpoint is chosen by, and whether more (`max`) or less is better."""
-        return ("cider", "max") if self._validator.has_references else ("loss", "min")
+    def best_metric(self) -> tuple[str | None, str]:
+        """What the best checkpoint is chosen by, and whether more (`max`) or less is better.
+
+        CIDEr where there are references, else the validation loss, else nothing.
+        """
+        if self._validator.has_references:
+            return "cider", "max"
+        has_loss = stage_data.validation_sources(self._data, self._spec)
+        return ("loss" if has_loss else None), "min"
 
     @property
     def trainable_variables(self) -> list[Any]:
@@ -125,18 +131,20 @@ class CurriculumStage:
         )
 
     def _validation_losses(self) -> dict[str, float]:
-        batches = stage_data.validation_dataset(
-            self._data,
-            self._spec,
-            batch_size=self._settings.batch_size,
-            max_length=self._settings.max_length,
-        )
         sums: dict[str, list[float]] = {}
-        for batch in batches or ():
-            for name, term in self._validation_step(batch).items():
-                total = sums.setdefault(name, [0.0, 0.0, float(term.weight)])
-                total[0] += float(term.total)
-                total[1] += float(term.normaliser)
+        # One source after the other: zipped, the shorter would cut the longer.
+        for source in stage_data.validation_sources(self._data, self._spec):
+            batches = stage_data.validation_dataset(
+                self._data,
+                source,
+                batch_size=self._settings.batch_size,
+                max_length=self._settings.max_length,
+            )
+            for batch in batches:
+                for name, term in self._validation_step({source: batch}).items():
+                    total = sums.setdefault(name, [0.0, 0.0, float(term.weight)])
+                    total[0] += float(term.total)
+                    total[1] += float(term.normaliser)
         losses = {name: total / max(count, 1.0) for name, (total, count, _) in sums.items()}
         if not losses:
             return {}

@@ -14,7 +14,8 @@ from pipelines import images
 from pipelines.concepts import ConceptOptions
 from r2m.engine.stage import Evaluation
 from r2m.evaluation.captions import CaptionScorer
-from r2m.stages.data import VALIDATION_SPLIT, Data
+from r2m.stages.data import VALIDATION_SPLIT, Data, setting
+from tfrecords.errors import InputError
 from tfrecords.records import Records
 from tfrecords.vocabulary import Vocabulary
 
@@ -25,12 +26,13 @@ _SAMPLE_SIDE = 160
 def search_options(config: Any, vocabulary: Vocabulary) -> decoding.DecodingOptions:
     """The caption search that `config.decoding` describes."""
     suppressed = [0, 1] if config.decoding.allow_unknown else [0, 1, vocabulary.unk_id]
-    return decoding.DecodingOptions(
-        beam_size=config.decoding.beam_size,
-        max_length=config.decoding.max_length,
-        length_normalization=config.decoding.length_normalization,
-        suppressed=tuple(suppressed),
-    )
+    with setting("config.decoding"):
+        return decoding.DecodingOptions(
+            beam_size=config.decoding.beam_size,
+            max_length=config.decoding.max_length,
+            length_normalization=config.decoding.length_normalization,
+            suppressed=tuple(suppressed),
+        )
 
 
 class Captioning:
@@ -67,6 +69,11 @@ class Captioning:
             captions = self.captions(batch["concepts"], batch["concept_lengths"])
             names = [name.decode() for name in batch["image_id"].numpy()]
             found.update(zip(names, captions, strict=True))
+        if len(found) != records.count(split):
+            raise InputError(
+                f"{records.folder}: read {len(found)} images of split {split}, but the manifest "
+                f"counts {records.count(split)}; build the records again with --overwrite"
+            )
         return found
 
 

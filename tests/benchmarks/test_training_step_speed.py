@@ -18,21 +18,23 @@ from models.r2m import R2M
 VOCABULARY, UNITS, BATCH, PADDED = 18_680, 512, 256, 30
 
 
-def _sentences(seed: int, longest: int) -> dict[str, tf.Tensor]:
+def _sentences(
+    seed: int, bucketed: bool, batch: int = BATCH, vocabulary: int = VOCABULARY
+) -> dict[str, tf.Tensor]:
     """A batch of captions whose lengths are distributed as real ones are: mean 12."""
     random = np.random.RandomState(seed)
-    lengths = np.clip(random.gamma(9.0, 12 / 9.0, BATCH).round(), 8, PADDED).astype(np.int32)
-    if longest:
+    count = batch * 64 if bucketed else batch
+    lengths = np.clip(random.gamma(9.0, 12 / 9.0, count).round(), 8, PADDED).astype(np.int32)
+    if bucketed:
         # Buckets hold sentences of like length: a batch is a slice of a sorted window.
-        window = np.sort(np.clip(random.gamma(9.0, 12 / 9.0, BATCH * 64).round(), 8, PADDED))
-        start = random.randint(64) * BATCH
-        lengths = window[start : start + BATCH].astype(np.int32)
-    width = int(-(-lengths.max() // 4) * 4) if longest else PADDED
-    words = 3 + random.zipf(1.3, (BATCH, width + 1)) % (VOCABULARY - 3)
+        start = random.randint(64) * batch
+        lengths = np.sort(lengths)[start : start + batch]
+    width = int(-(-lengths.max() // 4) * 4) if bucketed else PADDED
+    words = 3 + random.zipf(1.3, (batch, width + 1)) % (vocabulary - 3)
     words *= np.arange(width + 1) <= lengths[:, None]
     return {
-        "concepts": tf.constant(random.randint(3, VOCABULARY, (BATCH, 4)), tf.int32),
-        "concept_lengths": tf.constant(random.randint(1, 5, BATCH), tf.int32),
+        "concepts": tf.constant(random.randint(3, vocabulary, (batch, 4)), tf.int32),
+        "concept_lengths": tf.constant(random.randint(1, 5, batch), tf.int32),
         "tokens": tf.constant(words, tf.int32),
         "lengths": tf.constant(lengths),
     }
@@ -73,13 +75,14 @@ def our_step(model, optimizer):
 
 def upstream_step(model, optimizer):
     """The same weights, with upstream's order of computation."""
-    heads, size = 2, UNITS // 2
+    heads, units = 2, model.units
+    size = units // heads
 
     def attention(rows, qkv_map, qkv_norm):
-        qkv = tf.reshape(qkv_norm(qkv_map(rows)), [BATCH, 2, heads, 3 * size])
+        qkv = tf.reshape(qkv_norm(qkv_map(rows)), [-1, 2, heads, 3 * size])
         query, key, value = tf.split(tf.transpose(qkv, [0, 2, 1, 3]), 3, axis=-1)
         weights = tf.nn.softmax(tf.matmul(query * size**-0.5, key, transpose_b=True))
-        return tf.reshape(tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3]), [BATCH, 2, UNITS])
+        return tf.reshape(tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3]), [-1, 2, units])
 
     def memory_step(memory, inputs):
         cell = model.decoder
@@ -95,13 +98,13 @@ def upstream_step(model, optimizer):
     def step(batch):
         with tf.GradientTape() as tape:
             vector = model.encode(batch, training=True)["vector"]
-            memory, losses = tf.zeros([BATCH, UNITS]), []
+            memory, losses = tf.zeros_like(vector), []
             weights, bias = model.output_layer
             for t in range(PADDED):
                 word = model.embedding(batch["tokens"][:, t])
                 pair = tf.stack([word, vector], 1)
                 fused = attention(pair, model.fusion.qkv_map, model.fusion.qkv_norm)
-                memory = memory_step(memory, tf.reshape(fused, [BATCH, 2 * UNITS]))
+                memory = memory_step(memory, tf.reshape(fused, [-1, 2 * units]))
                 logits = tf.matmul(memory, weights, transpose_b=True) + bias
                 losses.append(
                     tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -139,10 +142,9 @@ def test_training_step(benchmark, way):
 
 def test_both_ways_compute_the_same_loss():
     keras.utils.set_random_seed(0)
-    model = R2M(vocabulary_size=VOCABULARY, units=UNITS, dropout=0.0)
-    batch = _sentences(0, longest=0)
+    model = R2M(vocabulary_size=50, units=16, dropout=0.0)
+    batch = _sentences(0, False, batch=4, vocabulary=50)
     losses = [
-        float(make(model, keras.optimizers.SGD(0.0))(batch))
-        for make in (our_step, upstream_step)
+        float(make(model, keras.optimizers.SGD(0.0))(batch)) for make in (our_step, upstream_step)
     ]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)

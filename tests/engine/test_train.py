@@ -205,22 +205,26 @@ class TestStart:
         assert before == {path: path.stat().st_mtime_ns for path in before}
 
     @pytest.mark.parametrize(
-        ("stage", "changes", "config", "message"),
+        ("stage", "changes", "settings", "message"),
         [
             ({"fingerprint": {"vocabulary": "xyz"}}, {}, {}, "vocabulary: 'abc' in the .*'xyz'"),
             ({"unused": True}, {}, {}, r"variables differ: \['dense_1/kernel'.*only now"),
             ({}, {"learning_rate": 0.5}, {}, "learning_rate: 0.01 in the checkpoint, 0.5 now"),
             ({}, {"seed": 3}, {}, "seed: 0 in the checkpoint, 3 now"),
-            ({}, {}, {"model": {"units": 9}}, "model differ.*'units': 9"),
+            ({}, {}, {"model": {"units": 9}}, "settings differ.*'units': 9"),
         ],
     )
     def test_another_run_in_the_folder(
-        self, reference: Path, stage: Any, changes: Any, config: Any, message: str
+        self, reference: Path, stage: Any, changes: Any, settings: Any, message: str
     ) -> None:
         before = tensors(reference)
         with pytest.raises(TrainingError, match=message):
             train(
-                LanguageStage(**stage), options(**changes), reference, strategy=ONE, config=config
+                LanguageStage(**stage),
+                options(**changes),
+                reference,
+                strategy=ONE,
+                settings=settings,
             )
         np.testing.assert_equal(tensors(reference), before)
 

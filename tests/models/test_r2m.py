@@ -44,7 +44,7 @@ def _sigmoid(x):
 
 
 def _attention(rows, w):
-    """rows [N, D] of one example -> [N, D]: joint map, norm over all of it, heads, no output map."""
+    """rows [N, D] of one example -> [N, D]: joint map, norm over all of it, heads."""
     qkv = _norm(_dense(rows, w, "qkv_map"), w, "qkv_norm")
     size = rows.shape[1] // HEADS
     out = np.zeros_like(rows)

@@ -58,7 +58,9 @@ def images_folder(tmp_path_factory, corpora_folder) -> Path:
     random = np.random.RandomState(1)
     annotations, names = [], [f"{i:02}.png" for i in range(IMAGES)]
     for i, name in enumerate(names):
-        Image.fromarray(random.randint(0, 255, (40, 48, 3), np.uint8)).save(folder / "images" / name)
+        Image.fromarray(random.randint(0, 255, (40, 48, 3), np.uint8)).save(
+            folder / "images" / name
+        )
         for category in random.choice(len(CLASSES), random.randint(1, 5), replace=False):
             score = round(float(random.uniform(0.4, 1)), 3)
             annotations += [

@@ -33,9 +33,7 @@ def _batches(records, count, image_options, first_step=0, seed=5):
 @pytest.mark.parametrize("first_step", [2, 5])
 def test_batches_depend_on_their_number_only(records, options, first_step):
     whole = _batches(records, first_step + 3, options)
-    for a, b in zip(
-        whole[first_step:], _batches(records, 3, options, first_step), strict=True
-    ):
+    for a, b in zip(whole[first_step:], _batches(records, 3, options, first_step), strict=True):
         assert a.keys() == b.keys()
         for key in a:
             np.testing.assert_array_equal(a[key], b[key])

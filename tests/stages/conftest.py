@@ -20,9 +20,7 @@ from tfrecords.shapes.dataset import make_shapes
 def raw(tmp_path_factory) -> Path:
     """The raw data set, small."""
     folder = tmp_path_factory.mktemp("raw") / "shapes"
-    make_shapes(
-        folder, train_images=24, val_images=8, test_images=4, sentences=200, image_size=48
-    )
+    make_shapes(folder, train_images=24, val_images=8, test_images=4, sentences=200, image_size=48)
     return folder
 
 

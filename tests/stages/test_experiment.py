@@ -10,7 +10,9 @@ import pytest
 
 from r2m.engine.errors import TrainingError
 from r2m.stages import experiment
-from r2m.stages.captioning import caption_files, evaluate_run
+from r2m.stages.caption_files import caption_files
+from r2m.stages.captioning import evaluate_run, open_captioning
+from r2m.stages.data import concept_options
 from tfrecords.errors import InputError
 from tfrecords.readers.detections import DetectionSource
 
@@ -124,6 +126,34 @@ def test_text_alone_trains_and_images_can_come_later(config, images, tmp_path):
     assert experiment.run_stage("tri", config, tmp_path).step == 4
 
 
+def test_images_in_the_first_stage_bind_no_later_one(config, tmp_path):
+    experiment.run_stage("xe", config, tmp_path)
+    config.data.images = ""
+    assert experiment.run_stage("xe_rec", config, tmp_path).step == 4
+
+
+def test_unreadable_and_unseen_images_are_marked(finished, raw, tmp_path):
+    (tmp_path / "in").mkdir()
+    seen, broken, *_ = sorted((raw / "images").iterdir())
+    shutil.copy(seen, tmp_path / "in")
+    (tmp_path / "in" / broken.name).write_bytes(broken.read_bytes()[:40])
+    (tmp_path / "in" / "empty.png").write_bytes(b"")
+    shutil.copy(seen, tmp_path / "in" / "unseen.png")
+    rows = caption_files(
+        finished[0] / "tri_rec",
+        tmp_path / "in",
+        [DetectionSource(path=raw / "detections.json")],
+        tmp_path / "out",
+    )
+    found = {row["image_id"]: (bool(row["caption"]), row.get("note", "")) for row in rows}
+    assert found[seen.name] == (True, "")
+    assert found[broken.name][0] is False
+    assert "cannot be read" in found[broken.name][1]
+    assert "cannot be read" in found["empty.png"][1]
+    assert found["unseen.png"] == (True, rows[-1]["note"])
+    assert "no concept" in rows[-1]["note"]
+
+
 def test_images_without_references_are_captioned_but_not_scored(config, build, tmp_path):
     folder = build(tmp_path / "records", references=None, backbone=None)
     config.data.images = str(folder)
@@ -167,33 +197,143 @@ def test_another_vocabulary_is_refused(finished, config, raw, images, tmp_path):
         experiment.run_stage("xe", config, tmp_path / "run", init_from=finished[0] / "xe")
 
 
-def test_impossible_settings_name_the_config(config, tmp_path):
-    config.model.heads = 5
-    with pytest.raises(InputError, match=r"config\.model: .*divisible"):
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [
+        ("model", "heads", 5),
+        ("model", "decoder", "gru"),
+        ("data", "max_concepts", 0),
+        ("image", "source", "sound"),
+        ("decoding", "beam_size", 0),
+        ("training", "log_every", 0),
+    ],
+)
+def test_impossible_settings_name_the_config(config, tmp_path, section, field, value):
+    config[section][field] = value
+    with pytest.raises(InputError, match=rf"config\.(.* or config\.)?{section}: .*"):
+        experiment.run_stage("xe", config, tmp_path)
+
+
+def test_a_refused_run_leaves_the_finished_one_usable(finished, config, raw, tmp_path):
+    from tfrecords.corpora import CorporaOptions, build_corpora
+    from tfrecords.readers.text import parse_source
+
+    folder = shutil.copytree(finished[0] / "xe", tmp_path / "xe")
+    build_corpora(
+        CorporaOptions(
+            folder=tmp_path / "corpora",
+            name="other",
+            sources=[parse_source(str(raw / "corpus.txt"))],
+            label_maps=[raw / "detections.json"],
+            min_count=2,
+        ),
+        progress=False,
+    )
+    config.data.corpora, config.data.images = str(tmp_path / "corpora"), ""
+    with pytest.raises(InputError, match="is a run on other records"):
+        experiment.run_stage("xe", config, tmp_path)
+    experiment.load_captioner(folder)
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("loss", "margin", 0.5, "'margin': 0.2"),
+        ("data", "max_repeats", 1, "'max_repeats': 2"),
+        ("stages", "batch_size", 4, "'batch_size': 8"),
+    ],
+)
+def test_a_finished_stage_is_not_passed_off_as_another(
+    finished, config, section, field, value, message
+):
+    (config.stages.xe if section == "stages" else config[section])[field] = value
+    with pytest.raises(TrainingError, match=f"settings differ: .*{message}"):
+        experiment.run_stage("xe", config, finished[0])
+
+
+def test_a_stage_notices_that_the_one_before_was_trained_again(finished, config, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "runs")
+    shutil.rmtree(folder / "xe")
+    config.stages.xe.learning_rate = 1e-4
+    experiment.run_stage("xe", config, folder)
+    with pytest.raises(TrainingError, match="settings differ: start"):
+        experiment.run_stage("xe_rec", config, folder)
+    shutil.rmtree(folder / "xe")
+    # With its predecessor gone there is nothing to compare, and nothing to train either.
+    assert experiment.run_stage("xe_rec", config, folder).step == 4
+
+
+def test_nothing_to_validate_on_is_no_obstacle(config, raw, tmp_path):
+    from tfrecords.corpora import CorporaOptions, build_corpora
+    from tfrecords.readers.text import parse_source
+
+    build_corpora(
+        CorporaOptions(
+            folder=tmp_path / "corpora",
+            name="all",
+            sources=[parse_source(str(raw / "corpus.txt"))],
+            label_maps=[raw / "detections.json"],
+            validation_fraction=0.0,
+        ),
+        progress=False,
+    )
+    config.data.corpora, config.data.images = str(tmp_path / "corpora"), ""
+    summary = experiment.run_stage("xe", config, tmp_path)
+    assert (summary.step, summary.best_step) == (4, None)
+    experiment.load_captioner(tmp_path / "xe")
+
+
+def test_images_without_a_training_split_say_what_to_do(config, build, tmp_path):
+    folder = build(tmp_path / "records", splits={}, references=None)
+    config.data.images = str(folder)
+    with pytest.raises(InputError, match=r"no split 'train'.*--splits=train=FILE"):
+        experiment.run_stage("joint", config, tmp_path)
+
+
+def test_a_damaged_record_is_an_error(config, corpora, tmp_path):
+    import tensorflow as tf
+
+    folder = shutil.copytree(corpora, tmp_path / "corpora")
+    shard = next(folder.glob("*train*tfrecord*"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    config.data.corpora, config.data.images = str(folder), ""
+    with pytest.raises(tf.errors.DataLossError):
         experiment.run_stage("xe", config, tmp_path)
 
 
 def test_evaluation_writes_predictions_report_and_gallery(finished, images, tmp_path):
     folder, _, _ = finished
     report = evaluate_run(
-        folder / "tri_rec", images, "val", tmp_path, overrides={"beam_size": 2}, metrics=("bleu", "cider")
-    )  # fmt: skip
+        folder / "tri_rec",
+        images,
+        "val",
+        tmp_path,
+        overrides={"beam_size": 2},
+        metrics=("bleu", "cider"),
+    )
     assert report.scores.images == 8
     assert report.decode["beam_size"] == 2
     assert len(json.loads((tmp_path / "val.predictions.json").read_text())) == 8
     assert (tmp_path / "val" / "gallery.png").stat().st_size
     with pytest.raises(InputError, match="no split 'dev'; known: train, val"):
         evaluate_run(folder / "tri_rec", images, "dev", tmp_path)
-    with pytest.raises(InputError, match="decoding: beam_size"):
+    with pytest.raises(InputError, match=r"config\.decoding: beam_size"):
         evaluate_run(folder / "xe", images, "val", tmp_path, overrides={"beam_size": 0})
 
 
-def test_a_folder_and_a_list_of_images_can_be_captioned(finished, raw, tmp_path):
+def test_a_folder_and_a_list_of_images_can_be_captioned(finished, raw, images, tmp_path):
     folder, _, _ = finished
     sources = [DetectionSource(path=raw / name) for name in ("detections.json", "tags.json")]
     rows = caption_files(folder / "tri_rec", raw / "images", sources, tmp_path / "all")
     assert len(rows) == 36
     assert all(row["concepts"] for row in rows)
+    by_records = open_captioning(folder / "tri_rec")[0].caption_split(
+        experiment.images.open_images(str(images)), "val", concept_options(finished[2])
+    )
+    by_files = {row["image_id"]: row["caption"] for row in rows}
+    assert by_records == {name: by_files[name] for name in by_records}
     written = json.loads((tmp_path / "all" / "captions.json").read_text())
     assert [row["caption"] for row in written] == [row["caption"] for row in rows]
     listed = tmp_path / "list.txt"
@@ -211,6 +351,9 @@ def test_captioning_says_what_is_wrong_with_its_input(finished, raw, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no image files"):
         caption_files(run, tmp_path / "empty", sources, tmp_path)
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(InputError, match="expected a folder of images or a text file"):
+        caption_files(run, tmp_path / "list.txt", sources, tmp_path)
     (tmp_path / "list.txt").write_text("a.png\n")
     with pytest.raises(InputError, match=r"1 of the 1 images listed do not exist"):
         caption_files(run, tmp_path / "list.txt", sources, tmp_path)

@@ -47,9 +47,7 @@ def _sentences():
 
 def test_sentence_terms_equal_a_step_by_step_computation(model):
     batch = _sentences()
-    terms = objectives.sentence_terms(
-        model, batch, False, reconstruct=True, options=OPTIONS
-    )
+    terms = objectives.sentence_terms(model, batch, False, reconstruct=True, options=OPTIONS)
     total, words, squares = 0.0, 0, 0.0
     for row in range(2):
         one = {key: value[row : row + 1] for key, value in batch.items()}

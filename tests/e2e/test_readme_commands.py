@@ -1,0 +1,121 @@
+"""The very commands of README.md, on smaller data, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# What makes a command of the README quick; appended to it.
+SMALLER = {
+    "r2m-make-shapes": [
+        "--train_images=24", "--val_images=8", "--test_images=4", "--sentences=200",
+        "--image_size=48",
+    ],
+    "r2m-build-images": ["--image_size=32"],
+    "r2m-train-curriculum": ["--config=configs/r2m/shapes.py:test"],
+}  # fmt: skip
+
+
+def readme_commands() -> list[list[str]]:
+    """The commands of the block that README.md marks for this test."""
+    text = (ROOT / "README.md").read_text()
+    block = re.search(r"tests/e2e runs this block.*?```bash\n(.*?)```", text, re.DOTALL)
+    assert block, "README.md has lost its block of commands"
+    lines = block.group(1).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line.strip() and not line.startswith("#")]
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name(command[0])
+    return subprocess.run(
+        [str(program), *command[1:]],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    """A folder in which all commands of the README have run."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    for command in readme_commands():
+        done = run([*command, *SMALLER.get(command[0], [])], folder)
+        assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
+        (folder / f"{command[0]}.out").write_text(done.stdout)
+    return folder
+
+
+@pytest.mark.timeout(600)
+def test_the_commands_leave_what_the_readme_promises(workspace):
+    table = (workspace / "r2m-train-curriculum.out").read_text()
+    assert [line.split()[0] for line in table.splitlines()] == [
+        "stage", "xe", "xe_rec", "tri", "tri_rec",
+    ]  # fmt: skip
+    assert "CIDEr" in (workspace / "r2m-evaluate.out").read_text()
+    predictions = workspace / "workspace/runs/shapes/tri_rec/predictions"
+    assert len(json.loads((predictions / "val.predictions.json").read_text())) == 8
+    assert (predictions / "val/index.html").is_file()
+    assert len(json.loads((workspace / "workspace/captions/captions.json").read_text())) == 36
+    assert (workspace / "workspace/captions/gallery.png").is_file()
+
+
+@pytest.mark.timeout(600)
+def test_training_again_changes_nothing(workspace):
+    command = next(c for c in readme_commands() if c[0] == "r2m-train-curriculum")
+    runs = workspace / "workspace/runs"
+    before = {p: p.stat().st_mtime_ns for p in runs.rglob("variables*")}
+    again = run([*command, *SMALLER[command[0]]], workspace)
+    assert again.returncode == 0
+    assert again.stdout == (workspace / "r2m-train-curriculum.out").read_text()
+    assert {p: p.stat().st_mtime_ns for p in runs.rglob("variables*")} == before
+
+
+@pytest.mark.timeout(600)
+def test_bad_input_ends_in_one_message_and_exit_code_1(workspace):
+    done = run(
+        ["r2m-evaluate", "--run=workspace/runs/shapes", "--images=workspace/records/images/shapes"],
+        workspace,
+    )
+    assert done.returncode == 1
+    assert "error: workspace/runs/shapes is not the run folder of a stage" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+SCRIPTS = sorted(re.findall(r"^(r2m-[a-z-]+) = ", (ROOT / "pyproject.toml").read_text(), re.M))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_tells_what_the_script_does_and_its_flags(script, tmp_path):
+    done = run([script, "--help"], tmp_path)
+    description, _, flags = done.stdout.partition("flags:")
+    assert len(description.split()) > 5
+    known = {
+        "r2m-demo": "--home",
+        "r2m-make-shapes": "--sentences",
+        "r2m-build-corpora": "--source",
+        "r2m-evaluate": "--beam_size",
+    }
+    assert known.get(script, "--config" if "train" in script else "--images") in flags
+
+
+def test_the_demo_reaches_its_summary(tmp_path):
+    """`make demo`, with four steps a stage."""
+    from configs.r2m import shapes
+    from r2m.demo import run_demo
+
+    summary = run_demo(tmp_path, shapes.get_config("test"))
+    assert summary == json.loads((tmp_path / "demo/summary.json").read_text())
+    assert [row["stage"] for row in summary["stages"]] == ["xe", "xe_rec", "tri", "tri_rec"]
+    assert all({"loss", "bleu_4", "rouge_l", "cider"} <= set(row) for row in summary["stages"])
+    assert (tmp_path / "demo/val/gallery.png").is_file()
