@@ -18,6 +18,7 @@ emptiness each replica has. For a stage this means:
   rows). A loss that every replica computes whole is right too, as long as its normaliser is counted
   whole as well: both are then counted once per replica. (The replica context's own `all_gather` has
   the same gradient, but needs batches of one fixed size.)
+- AutoGraph is off: write loops and conditions on tensors as `tf.while_loop` and `tf.cond`.
 - Do not `all_reduce` a total: the engine does, and the gradient of an all-reduce is one as well.
 - Randomness: Keras layers in `model` (their seeds are checkpointed, and differ by replica), or
   `tf.random.stateless_*` with a seed that comes with the batch. Unseeded `keras.random` and

@@ -152,6 +152,9 @@ def make_train_loop(
         refusals.append(TrainingError(message))
         raise refusals[0]
 
+    # AutoGraph would rewrite every function of the model, which takes most of the tracing time:
+    # stages write their loops as `tf.while_loop`.
+    @tf.autograph.experimental.do_not_convert
     def replica_step(batch: Any) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
         with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -58,7 +58,7 @@ class CurriculumStage:
         self._backbone = backbone
         self._validator = Validator(data, Captioning(model, data.vocabulary, search))
         self._validation_step = tf.function(
-            lambda batch: self.loss(batch, training=False), reduce_retracing=True
+            lambda batch: self.loss(batch, training=False), autograph=False, reduce_retracing=True
         )
         if spec.images:
             stage_data.require_images(data, spec)

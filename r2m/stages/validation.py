@@ -45,7 +45,7 @@ class Captioning:
         self._model = model
         self._vocabulary = vocabulary
         self._search = search
-        self._decode = tf.function(self._best, reduce_retracing=True)
+        self._decode = tf.function(self._best, autograph=False, reduce_retracing=True)
 
     def _best(self, concepts: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         inputs = {"concepts": concepts, "concept_lengths": lengths}
