@@ -40,7 +40,11 @@ flags.DEFINE_integer("max_concepts", 5, "Concepts an image has at most.")
 flags.DEFINE_enum(
     "concept_order", "score", ["score", "class_id"], "class_id chooses as the R2M authors' code."
 )
-flags.DEFINE_integer("min_concept_count", 1, "Leave out concepts fewer sentences mention.")
+flags.DEFINE_integer(
+    "min_concept_count",
+    1,
+    "Leave out concepts mentioned in fewer sentences of the corpus than this.",
+)
 _REFERENCES = flags.DEFINE_string("references", None, "Captions people wrote, to score with.")
 _REFERENCE_SPLITS = flags.DEFINE_list(
     "reference_splits", ["val", "test"], "Splits that get them; `train` would give up unpairedness."

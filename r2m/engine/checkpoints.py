@@ -214,7 +214,13 @@ def best_or_latest(run_folder: Path | str) -> Checkpoint:
         checkpoint = newest(Path(run_folder) / folder)
         if checkpoint is not None:
             return checkpoint
-    raise TrainingError(f"no whole checkpoint in {run_folder}: run that stage first")
+    inside = sorted(path.parent.name for path in Path(run_folder).glob(f"*/{LATEST}"))
+    cure = (
+        f"did you mean one of its stages, {', '.join(inside)}?"
+        if inside
+        else "run that stage first"
+    )
+    raise TrainingError(f"no whole checkpoint in {run_folder}: {cure}")
 
 
 def restore_model(

@@ -87,7 +87,7 @@ def images_folder(tmp_path_factory, corpora_folder) -> Path:
             corpora=corpora_folder,
             splits={split: folder / f"{split}.txt" for split in ("train", "val")},
             references=folder / "captions.token.txt",
-            backbone=BackboneOptions(name="DenseNet121", weights="none", image_size=32),
+            backbone=BackboneOptions(name="VGG16", weights="none", image_size=32),
             shards=2,
         ),
         progress=False,

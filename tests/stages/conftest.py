@@ -60,7 +60,7 @@ def _build(raw: Path, corpora: Path, folder: Path, **changes) -> Path:
         "splits": {split: raw / f"{split}.txt" for split in ("train", "val")},
         "references": raw / "captions.json",
         "reference_splits": ("val",),
-        "backbone": BackboneOptions(name="DenseNet121", weights="none", image_size=32),
+        "backbone": BackboneOptions(name="VGG16", weights="none", image_size=32),
         "shards": 2,
         **changes,
     }

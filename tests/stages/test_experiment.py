@@ -107,7 +107,7 @@ def test_pixels_can_take_the_place_of_stored_features(config, build, tmp_path):
     with pytest.raises(InputError, match="--backbone"):
         experiment.run_stage("joint", config, tmp_path)
     config.image.update(
-        {"source": "pixels", "resize": 40, "crop": 32, "backbone": "DenseNet121", "weights": "none"}
+        {"source": "pixels", "resize": 40, "crop": 32, "backbone": "VGG16", "weights": "none"}
     )
     summary = experiment.run_stage("joint", config, tmp_path)
     assert np.isfinite(summary.last_metrics["triplet"])

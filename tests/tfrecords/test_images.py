@@ -23,7 +23,9 @@ from tfrecords.vocabulary import build_vocabulary
 from tfrecords.writer import write_dataset
 
 CLASSES = ("person", "dog", "car")
-RANDOM_NET = BackboneOptions(name="MobileNet", weights="none", image_size=32, alpha=0.25)
+# Features of random weights fade to zero in the deep nets without shortcuts; VGG is shallow.
+RANDOM_NET = BackboneOptions(name="VGG16", weights="none", image_size=32)
+TINY_NET = BackboneOptions(name="MobileNet", weights="none", image_size=32, alpha=0.25)
 
 
 def one_sentence():
@@ -167,7 +169,7 @@ def test_tfds_opens_the_folder(options):
         mine = by_id[row["image_id"].numpy().decode()]
         pooled = tf.io.decode_raw(mine["global_feature"], tf.float16).numpy()
         np.testing.assert_array_equal(row["global_feature"].numpy(), pooled)
-        assert row["grid_feature"].shape == (1, 1, 256)
+        assert row["grid_feature"].shape == (1, 1, 512)
         np.testing.assert_array_equal(row["boxes"].numpy(), mine["boxes"])
 
 
@@ -357,9 +359,9 @@ def test_backbones_are_listed():
 
 def test_weights_that_do_not_fit(tmp_path):
     path = tmp_path / "w.weights.h5"
-    FeatureExtractor(RANDOM_NET).model.save_weights(path)
+    FeatureExtractor(TINY_NET).model.save_weights(path)
     with pytest.raises(InputError, match="cannot build MobileNet"):
-        FeatureExtractor(replace(RANDOM_NET, alpha=0.5, weights=str(path)))
+        FeatureExtractor(replace(TINY_NET, alpha=0.5, weights=str(path)))
     with pytest.raises(InputError, match="no alpha"):
         FeatureExtractor(BackboneOptions(name="ResNet50", weights="none", alpha=0.5))
 
@@ -370,4 +372,18 @@ def test_layers_left_at_their_random_start_are_noticed(tmp_path, monkeypatch):
     path.write_bytes(b"lacks everything")
     monkeypatch.setattr(tf.keras.Model, "load_weights", lambda self, path: None)
     with pytest.raises(InputError, match="belongs to another network"):
-        FeatureExtractor(replace(RANDOM_NET, weights=str(path)))
+        FeatureExtractor(replace(TINY_NET, weights=str(path)))
+
+
+def test_features_that_fade_to_zero_are_refused():
+    with pytest.raises(InputError, match=r"features of MobileNet are zero in float16.*DenseNet121"):
+        FeatureExtractor(TINY_NET)(np.full((2, 32, 32, 3), 128.0, np.float32))
+
+
+def test_random_weights_are_the_same_in_every_process():
+    pixels = np.random.RandomState(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    first, second = (FeatureExtractor(RANDOM_NET)(pixels) for _ in range(2))
+    np.testing.assert_array_equal(first.pooled, second.pooled)
+    np.testing.assert_allclose(
+        FeatureExtractor(RANDOM_NET).pooled(pixels), first.pooled, rtol=2e-3, atol=1e-4
+    )
