@@ -13,52 +13,81 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrecords.records import Records
+
 Rows = dict[str, Any]
+Batch = dict[str, tf.Tensor]
+Parse = Callable[[tf.Tensor], Rows]
 
 _READ_BUFFER = 8 << 20
 
 
-def endless(
-    make_epoch: Callable[[tf.Tensor], tf.data.Dataset], *, batches_per_epoch: int, first_step: int
-) -> tf.data.Dataset:
-    """Epoch after epoch from batch number `first_step` on.
-
-    Args:
-        make_epoch: epoch int64[] -> the batches of that epoch.
-        batches_per_epoch: how many batches each epoch has.
-        first_step: number of the first batch wanted, counted from the start of training.
-    """
-    epoch, offset = divmod(first_step, batches_per_epoch)
-    dataset = tf.data.Dataset.counter(epoch).flat_map(make_epoch)
-    return dataset.skip(offset) if offset else dataset
-
-
-def shuffled_batches(
-    shards: Sequence[str],
-    parse: Callable[[tf.Tensor], Rows],
+def training_batches(
+    records: Records,
+    parse: Parse,
+    assemble: Callable[[Rows], Batch],
     *,
     batch_size: int,
     seed: int,
-    epoch: tf.Tensor,
+    first_step: int,
     window_batches: int,
     length_of: Callable[[Rows], tf.Tensor] | None = None,
 ) -> tf.data.Dataset:
-    """One epoch of batches of parsed rows, shuffled, and bucketed by length if asked.
+    """Endless batches of split `train` from batch number `first_step` on, each epoch shuffled anew.
 
     Args:
-        shards: TFRecord files.
+        records: where the rows come from.
         parse: serialised string[N] -> rows, nested dense or ragged tensors of N rows.
-        batch_size: rows a batch; the last batch of a window at the end of the data is smaller.
+        assemble: the rows of a batch, plus `key` int64[2, 2] (two stateless seeds that are this
+            batch's own) -> the batch.
+        batch_size: rows a batch; the last batch of a window at the end of an epoch is smaller.
         seed: of the run.
-        epoch: int64[].
+        first_step: number of the first batch wanted, counted from the start of training.
         window_batches: batches that are read, parsed, shuffled and sorted by length as one: the
             more, the better the shuffle and the less padding; their serialised rows are in memory.
         length_of: rows -> int[N]; rows of like length then share a batch.
-
-    Returns:
-        Datasets of rows, plus `key` int64[2, 2]: two stateless seeds that are this batch's own.
     """
-    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    shards, rows = records.shards("train"), records.count("train")
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        key = tf.stack([tf.constant(seed, tf.int64), tf.cast(number, tf.int64)])
+        windows = _shuffled_lines(shards, rows, key).batch(batch_size * window_batches).enumerate()
+
+        def split(window: tf.Tensor, serialized: tf.Tensor) -> tf.data.Dataset:
+            return _window_batches(
+                parse(serialized),
+                count=tf.size(serialized),
+                batch_size=batch_size,
+                key=_fold(key, window),
+                length_of=length_of,
+            )
+
+        return windows.flat_map(split).map(assemble, num_parallel_calls=tf.data.AUTOTUNE)
+
+    first_epoch, offset = divmod(first_step, math.ceil(rows / batch_size))
+    batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch)
+    return (batches.skip(offset) if offset else batches).prefetch(tf.data.AUTOTUNE)
+
+
+def ordered_batches(
+    records: Records,
+    split: str,
+    parse: Parse,
+    assemble: Callable[[Rows], Batch],
+    *,
+    batch_size: int,
+) -> tf.data.Dataset:
+    """All rows of a split once, in the order on disk; the rows that `assemble` gets have no key."""
+    lines = tf.data.TFRecordDataset(records.shards(split), buffer_size=_READ_BUFFER)
+    return (
+        _counted(lines, records.count(split))
+        .batch(batch_size)
+        .map(lambda lines: assemble(parse(lines)), num_parallel_calls=tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def _shuffled_lines(shards: Sequence[str], rows: int, key: tf.Tensor) -> tf.data.Dataset:
     files = tf.random.experimental.stateless_shuffle(tf.constant(list(shards)), seed=key)
     lines = tf.data.Dataset.from_tensor_slices(files).interleave(
         lambda file: tf.data.TFRecordDataset(file, buffer_size=_READ_BUFFER),
@@ -67,31 +96,12 @@ def shuffled_batches(
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
-    windows = lines.batch(batch_size * window_batches).enumerate()
-
-    def split(number: tf.Tensor, serialized: tf.Tensor) -> tf.data.Dataset:
-        return _window_batches(
-            parse(serialized),
-            count=tf.size(serialized),
-            batch_size=batch_size,
-            key=_fold(key, number),
-            length_of=length_of,
-        )
-
-    return windows.flat_map(split)
+    return _counted(lines, rows)
 
 
-def ordered_batches(
-    shards: Sequence[str], parse: Callable[[tf.Tensor], Rows], *, batch_size: int
-) -> tf.data.Dataset:
-    """All rows once, in the order on disk, as batches of parsed rows."""
-    lines = tf.data.TFRecordDataset(list(shards), buffer_size=_READ_BUFFER)
-    return lines.batch(batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def batches_per_epoch(rows: int, batch_size: int) -> int:
-    """How many batches `shuffled_batches` makes of so many rows."""
-    return math.ceil(rows / batch_size)
+def _counted(lines: tf.data.Dataset, rows: int) -> tf.data.Dataset:
+    """Fails at the end unless there were as many as the manifest says."""
+    return lines.apply(tf.data.experimental.assert_cardinality(rows))
 
 
 def round_up(length: tf.Tensor, multiple: int, most: int) -> tf.Tensor:

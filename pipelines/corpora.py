@@ -43,28 +43,16 @@ def training_batches(
         (from start to end marker, 0-padded on the right), `lengths` int32[B] (words to predict,
         1..T), where sentences of like length share a batch and T is a multiple of four.
     """
-    shards = records.shards("train")
-
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        rows = batching.shuffled_batches(
-            shards,
-            _parse,
-            batch_size=batch_size,
-            seed=seed,
-            epoch=number,
-            window_batches=_WINDOW_BATCHES,
-            length_of=lambda rows: rows["sentence"].row_lengths(),
-        )
-        return rows.map(
-            lambda batch: _assemble(batch, max_length, concept_options, "shuffled"),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-
-    return batching.endless(
-        epoch,
-        batches_per_epoch=batching.batches_per_epoch(records.count("train"), batch_size),
+    return batching.training_batches(
+        records,
+        _parse,
+        lambda rows: _assemble(rows, max_length, concept_options, "shuffled"),
+        batch_size=batch_size,
+        seed=seed,
         first_step=first_step,
-    ).prefetch(tf.data.AUTOTUNE)
+        window_batches=_WINDOW_BATCHES,
+        length_of=lambda rows: rows["sentence"].row_lengths(),
+    )
 
 
 def validation_batches(
@@ -76,11 +64,13 @@ def validation_batches(
     split: str = "val",
 ) -> tf.data.Dataset:
     """All sentences of a split once, as `training_batches`, concepts in the order of mention."""
-    rows = batching.ordered_batches(records.shards(split), _parse, batch_size=batch_size)
-    return rows.map(
-        lambda batch: _assemble(batch, max_length, concept_options, "kept"),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    ).prefetch(tf.data.AUTOTUNE)
+    return batching.ordered_batches(
+        records,
+        split,
+        _parse,
+        lambda rows: _assemble(rows, max_length, concept_options, "kept"),
+        batch_size=batch_size,
+    )
 
 
 def open_corpora(folder: str) -> Records:

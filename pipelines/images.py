@@ -76,27 +76,15 @@ def training_batches(
         float32[B, D] or `pixels` float32[B, crop, crop, 3] in 0..255.
     """
     check_source(records, image_options)
-    shards = records.shards("train")
-
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        rows = batching.shuffled_batches(
-            shards,
-            _parser(image_options),
-            batch_size=batch_size,
-            seed=seed,
-            epoch=number,
-            window_batches=_WINDOW_BATCHES[image_options.source],
-        )
-        return rows.map(
-            lambda batch: _assemble(batch, concept_options, image_options, "shuffled"),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-
-    return batching.endless(
-        epoch,
-        batches_per_epoch=batching.batches_per_epoch(records.count("train"), batch_size),
+    return batching.training_batches(
+        records,
+        _parser(image_options),
+        lambda rows: _assemble(rows, concept_options, image_options, "shuffled"),
+        batch_size=batch_size,
+        seed=seed,
         first_step=first_step,
-    ).prefetch(tf.data.AUTOTUNE)
+        window_batches=_WINDOW_BATCHES[image_options.source],
+    )
 
 
 def validation_batches(
@@ -109,13 +97,13 @@ def validation_batches(
 ) -> tf.data.Dataset:
     """All images of a split once, in order, as `training_batches` (centre crops of pixels)."""
     check_source(records, image_options)
-    rows = batching.ordered_batches(
-        records.shards(split), _parser(image_options), batch_size=batch_size
+    return batching.ordered_batches(
+        records,
+        split,
+        _parser(image_options),
+        lambda rows: _assemble(rows, concept_options, image_options, "kept"),
+        batch_size=batch_size,
     )
-    return rows.map(
-        lambda batch: _assemble(batch, concept_options, image_options, "kept"),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    ).prefetch(tf.data.AUTOTUNE)
 
 
 def concept_batches(
@@ -127,17 +115,16 @@ def concept_batches(
         Batches of `image_id` string[B], `concepts` int32[B, K] (most confident last) and
         `concept_lengths` int32[B].
     """
-    rows = batching.ordered_batches(
-        records.shards(split), _parser(None, extra=_IDENTITY), batch_size=batch_size
-    )
 
-    def assemble(batch: batching.Rows) -> dict[str, tf.Tensor]:
+    def assemble(rows: batching.Rows) -> batching.Batch:
         words, lengths = concepts.assemble(
-            batch["concepts"], batch["concept_counts"], concept_options, key=None, order="kept"
+            rows["concepts"], rows["concept_counts"], concept_options, key=None, order="kept"
         )
-        return {"image_id": batch["image_id"], "concepts": words, "concept_lengths": lengths}
+        return {"image_id": rows["image_id"], "concepts": words, "concept_lengths": lengths}
 
-    return rows.map(assemble).prefetch(tf.data.AUTOTUNE)
+    return batching.ordered_batches(
+        records, split, _parser(None, extra=_IDENTITY), assemble, batch_size=batch_size
+    )
 
 
 def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:

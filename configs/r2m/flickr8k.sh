@@ -28,8 +28,8 @@ records() { # concepts (coco or merged)
     --output="$workspace/records/corpora/$1"
   r2m-build-images --images="$data/flickr8k/images" "${detections[@]}" \
     --corpora="$workspace/records/corpora/$1" --min_concept_count=20 --max_concepts=4 \
-    --splits=train="$data/flickr8k/train_images.txt" \
-    --splits=val="$data/flickr8k/dev_images.txt" \
+    --split=train="$data/flickr8k/train_images.txt" \
+    --split=val="$data/flickr8k/dev_images.txt" \
     --references="$data/flickr8k/captions.token.txt" --reference_splits=val \
     --backbone=MobileNet --alpha=0.75 --workers=2 \
     --weights="$data/models/mobilenet_v1_0.75_224_notop.weights.h5" \

@@ -10,19 +10,18 @@ A killed build goes on where it was when the same command is given again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
+from r2m.cli.building import build_options, define_build_flags
 from r2m.cli.common import run
 from tfrecords.concepts import DEFAULT_TABLES
 from tfrecords.corpora import CorporaOptions, build_corpora
 from tfrecords.readers.text import READERS, parse_source
 
-_NAME = flags.DEFINE_string("name", None, "Short name of the corpus: a-z, 0-9, _.", required=True)
 _SOURCE = flags.DEFINE_multi_string(
     "source",
     None,
@@ -46,11 +45,7 @@ _SYNONYMS = flags.DEFINE_multi_string(
     "Tables that say which caption words name a class (puppy -> dog): default, none, or PATH; "
     "repeat the flag to combine, later tables win.",
 )
-_OUTPUT = flags.DEFINE_string(
-    "output",
-    None,
-    "Folder of the records. Default: records/corpora/NAME under $R2M_HOME, or under ./workspace.",
-)
+define_build_flags("corpora", split="split train")
 # Named as the fields of CorporaOptions.
 _OPTIONS: list[flags.FlagHolder[Any]] = [
     flags.DEFINE_integer("min_count", 15, "Rarer words become <unk>. Small corpora: 3 to 5."),
@@ -61,10 +56,6 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
     flags.DEFINE_bool("deduplicate", True, "Keep one of several equal sentences."),
     flags.DEFINE_bool("keep_punctuation", False, "Keep commas and stops as words."),
     flags.DEFINE_bool("fold_plurals", False, "Write plurals of concepts as singulars."),
-    flags.DEFINE_integer("seed", 0, "Decides the order and the validation sentences."),
-    flags.DEFINE_integer("shards", 8, "Number of files of split train."),
-    flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes; no change in the records."),
-    flags.DEFINE_bool("overwrite", False, "Replace a finished folder that was built differently."),
 ]
 _GLOVE = flags.DEFINE_string(
     "glove", None, "Optional word list or GloVe file: other words (but concepts) become <unk>."
@@ -74,16 +65,14 @@ _GLOVE = flags.DEFINE_string(
 def main(argv: Sequence[str]) -> None:
     """Builds the records that the flags describe and says where they are."""
     del argv
-    home = Path(os.environ.get("R2M_HOME", "workspace"))
     tables = {"default": DEFAULT_TABLES, "none": ()}
     options = CorporaOptions(
-        folder=Path(_OUTPUT.value or home / "records/corpora" / _NAME.value),
-        name=_NAME.value,
         sources=[parse_source(source) for source in _SOURCE.value],
         label_maps=[Path(path) for path in _LABEL_MAP.value],
         synonyms=[p for value in _SYNONYMS.value for p in tables.get(value, (Path(value),))],
         glove=Path(_GLOVE.value) if _GLOVE.value else None,
         **{option.name: option.value for option in _OPTIONS},
+        **build_options("corpora"),
     )
     records = build_corpora(options)
     counts = ", ".join(f"{records.count(split)} {split}" for split in records.splits)

@@ -2,7 +2,7 @@
 
     r2m-build-images --images=raw/flickr8k/images --corpora=records/corpora/coco \\
         --detections=raw/flickr8k/detections.json --detections=raw/flickr8k/tags.json,0.2 \\
-        --splits=train=train.txt --splits=val=val.txt --references=captions.token.txt \\
+        --split=train=train.txt --split=val=val.txt --references=captions.token.txt \\
         --output=records/images/flickr8k
 """
 
@@ -15,13 +15,13 @@ from typing import Any
 
 from absl import flags
 
+from r2m.cli.building import build_options, define_build_flags
 from r2m.cli.common import run
 
 _IMAGES = flags.DEFINE_string("images", None, "Folder with the image files.", required=True)
 _CORPORA = flags.DEFINE_string(
     "corpora", None, "Folder of r2m-build-corpora: gives words and concepts.", required=True
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of records to write.", required=True)
 _DETECTIONS = flags.DEFINE_multi_string(
     "detections",
     None,
@@ -30,8 +30,8 @@ _DETECTIONS = flags.DEFINE_multi_string(
     "Several merge; a classifier's whole-image labels are recognised by themselves.",
     required=True,
 )
-_SPLITS = flags.DEFINE_multi_string(
-    "splits",
+_SPLIT = flags.DEFINE_multi_string(
+    "split",
     [],
     "SPLIT=FILE with an image name a line, e.g. train=train.txt; once a split. Default: one split "
     "`all` of all images.",
@@ -58,15 +58,12 @@ _IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Images are resized to thi
 _ALPHA = flags.DEFINE_float("alpha", None, "Width multiplier of a MobileNet.")
 flags.DEFINE_bool("store_grid", False, "Store the feature map beside its mean.")
 flags.DEFINE_bool("store_pixels", True, "Store the bytes of the image files.")
-flags.DEFINE_integer("shards", 8, "Files a split.")
-flags.DEFINE_integer("workers", 1, "Processes that write at the same time.")
-flags.DEFINE_integer("seed", 0, "Of the order of the training images.")
-flags.DEFINE_bool("overwrite", False, "Replace records built with other options.")
+define_build_flags("images", split="each split")
 
 
 _SAME_NAME = [
     *("max_concepts", "concept_order", "min_concept_count", "keep_images_without_concepts"),
-    *("store_grid", "store_pixels", "shards", "workers", "seed", "overwrite"),
+    *("store_grid", "store_pixels"),
 ]
 
 
@@ -83,13 +80,13 @@ def main(argv: Sequence[str]) -> int | None:
         ImagesOptions(
             images=Path(_IMAGES.value),
             corpora=Path(_CORPORA.value),
-            folder=Path(_OUTPUT.value),
             detections=tuple(DetectionSource.parse(text) for text in _DETECTIONS.value),
-            splits=parse_splits(_SPLITS.value),
+            splits=parse_splits(_SPLIT.value),
             references=Path(_REFERENCES.value) if _REFERENCES.value else None,
             reference_splits=tuple(_REFERENCE_SPLITS.value),
             backbone=BackboneOptions(name=name, weights=_WEIGHTS.value, **shape) if name else None,
             **same,
+            **build_options("images"),
         )
     )
     print(f"{records.folder}: " + ", ".join(f"{records.count(s)} {s}" for s in records.splits))

@@ -1,4 +1,9 @@
-"""Captions the images of a folder or list: a table, a JSON file and a gallery."""
+"""Captions the images of a folder or list: a table, a JSON file and a gallery.
+
+    r2m-caption --run=workspace/runs/shapes/tri_rec --images=workspace/raw/shapes/images \\
+        --detections=workspace/raw/shapes/detections.json \\
+        --detections=workspace/raw/shapes/tags.json --output=workspace/captions
+"""
 
 from __future__ import annotations
 

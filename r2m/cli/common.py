@@ -35,7 +35,11 @@ def run(main: Callable[[Sequence[str]], int | None], description: str | None = N
             return main(argv)
         except (InputError, TrainingError) as error:
             print(f"\nerror: {error}", file=sys.stderr)
-        except tf.errors.DataLossError as error:
+        except (tf.errors.DataLossError, tf.errors.FailedPreconditionError) as error:
+            if isinstance(error, tf.errors.FailedPreconditionError) and (
+                "dataset was expected to contain" not in error.message
+            ):
+                raise
             print(
                 f"\nerror: a record file is damaged: {error.message}\n"
                 "Build the records again with --overwrite.",

@@ -1,4 +1,7 @@
-"""The whole job on the embedded data set: build, train the four stages, evaluate, show."""
+"""The whole job on the embedded data set: build, train the four stages, evaluate, show.
+
+r2m-demo --home=workspace
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Captions a split of image records with a trained run and scores the captions."""
+"""Captions a split of image records with a trained run and scores the captions.
+
+r2m-evaluate --run=workspace/runs/shapes/tri_rec --images=workspace/records/images/shapes
+"""
 
 from __future__ import annotations
 

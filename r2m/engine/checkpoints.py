@@ -204,16 +204,24 @@ def restore(
     _assign(checkpoint, variables)
 
 
-def best_or_latest(run_folder: Path | str) -> Checkpoint:
-    """The checkpoint that a run's weights are taken from: its best one, else its latest.
+def best_or_latest(run_folder: Path | str) -> Checkpoint | None:
+    """The checkpoint that a run's weights are taken from: its best, else its latest, else None.
+
+    Raises:
+        TrainingError: there are checkpoints but all are damaged.
+    """
+    return newest(Path(run_folder) / BEST) or newest(Path(run_folder) / LATEST)
+
+
+def require_best_or_latest(run_folder: Path | str) -> Checkpoint:
+    """As `best_or_latest`.
 
     Raises:
         TrainingError: the run has no whole checkpoint.
     """
-    for folder in (BEST, LATEST):
-        checkpoint = newest(Path(run_folder) / folder)
-        if checkpoint is not None:
-            return checkpoint
+    checkpoint = best_or_latest(run_folder)
+    if checkpoint is not None:
+        return checkpoint
     inside = sorted(path.parent.name for path in Path(run_folder).glob(f"*/{LATEST}"))
     cure = (
         f"did you mean one of its stages, {', '.join(inside)}?"
@@ -254,7 +262,7 @@ def restore_model(
         TrainingError: no checkpoint, another fingerprint, missing variables (named), other shapes,
             or unused variables.
     """
-    checkpoint = best_or_latest(run_folder)
+    checkpoint = require_best_or_latest(run_folder)
     saved_fingerprint = checkpoint.sidecar["fingerprint"]
     for key in sorted(set(fingerprint) & set(saved_fingerprint)):
         _require_equal(

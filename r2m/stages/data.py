@@ -121,8 +121,8 @@ def require_images(data: Data, spec: StageSpec) -> Records:
     if TRAINING_SPLIT not in data.images.splits:
         raise InputError(
             f"{data.images.folder}: no split {TRAINING_SPLIT!r} to learn from, only "
-            f"{', '.join(data.images.splits)}; build the records with --splits=train=FILE "
-            "--splits=val=FILE"
+            f"{', '.join(data.images.splits)}; build the records with --split=train=FILE "
+            "--split=val=FILE"
         )
     images.check_source(data.images, data.image_options)
     return data.images

@@ -138,12 +138,11 @@ def _settings(
 
 def _identity_of(run_folder: Path) -> dict[str, Any] | None:
     """Which weights a run would hand on now; None where it has none."""
-    for parent in (checkpoints.BEST, checkpoints.LATEST):
-        found = checkpoints.newest(run_folder / parent)
-        if found is not None:
-            files = json.dumps(found.sidecar["files"], sort_keys=True)
-            return {"step": found.step, "digest": f"{crc32(files.encode()):08x}"}
-    return None
+    found = checkpoints.best_or_latest(run_folder)
+    if found is None:
+        return None
+    files = json.dumps(found.sidecar["files"], sort_keys=True)
+    return {"step": found.step, "digest": f"{crc32(files.encode()):08x}"}
 
 
 def _saved_start(folder: Path) -> Any:
@@ -217,24 +216,27 @@ def _training_options(
 
 
 def _keep_dictionaries(data: Data, folder: Path) -> None:
-    """Copies vocabulary and concepts into the run folder, so that it can be used by itself.
+    """Copies vocabulary, concepts and their rules into the run folder, which then needs no other.
 
     Raises:
-        InputError: the folder is a run on other ones.
+        InputError: the folder is a run on other ones; nothing is changed.
     """
-    for name in (VOCABULARY_FILE, CONCEPTS_FILE):
-        contents = Path(data.sentences.folder, name).read_bytes()
-        kept = folder / name
-        if kept.is_file() and kept.read_bytes() != contents:
-            raise InputError(
-                f"{folder} is a run on other records: its {name} differs from that of "
-                f"{data.sentences.folder}; use the records it began with, or another --workdir"
-            )
-        write_whole(kept, contents)
+    sources = dict.fromkeys((VOCABULARY_FILE, CONCEPTS_FILE), data.sentences)
+    contents = {name: Path(r.folder, name).read_bytes() for name, r in sources.items()}
     if data.images is not None:
         options = data.images.manifest["options"]
         rules = {name: options[name] for name in (*_DEFAULT_RULES, "detections")}
-        write_whole(folder / RULES_FILE, json.dumps(rules, indent=1) + "\n")
+        sources[RULES_FILE] = data.images
+        contents[RULES_FILE] = (json.dumps(rules, indent=1) + "\n").encode()
+    for name, records in sources.items():
+        kept = folder / name
+        if kept.is_file() and kept.read_bytes() != contents[name]:
+            raise InputError(
+                f"{folder} is a run on other records: its {name} differs from that of "
+                f"{records.folder}; use the records it began with, or another --workdir"
+            )
+    for name in sources:
+        write_whole(folder / name, contents[name])
 
 
 def concept_rules(run_folder: Path) -> dict[str, Any]:
@@ -267,7 +269,7 @@ def load_captioner(run_folder: str | Path) -> tuple[R2M, Vocabulary, dict[str, A
         )
     saved = json.loads(config_file.read_text())
     vocabulary = Vocabulary.load(folder / VOCABULARY_FILE)
-    found = checkpoints.best_or_latest(folder)
+    found = checkpoints.require_best_or_latest(folder)
     model = build_model(
         ConfigDict(saved["config"]["model"]), vocabulary, _saved_feature_size(found)
     )

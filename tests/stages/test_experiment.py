@@ -285,7 +285,7 @@ def test_nothing_to_validate_on_is_no_obstacle(config, raw, tmp_path):
 def test_images_without_a_training_split_say_what_to_do(config, build, tmp_path):
     folder = build(tmp_path / "records", splits={}, references=None)
     config.data.images = str(folder)
-    with pytest.raises(InputError, match=r"no split 'train'.*--splits=train=FILE"):
+    with pytest.raises(InputError, match=r"no split 'train'.*--split=train=FILE"):
         experiment.run_stage("joint", config, tmp_path)
 
 
