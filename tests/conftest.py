@@ -19,6 +19,10 @@ with contextlib.suppress(RuntimeError):
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
 
+# Tests compile many small graphs and run each a few times: optimising them costs more than it
+# saves. The end-to-end tests run the scripts, and so the optimiser, in processes of their own.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

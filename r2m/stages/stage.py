@@ -57,9 +57,7 @@ class CurriculumStage:
         )
         self._backbone = backbone
         self._validator = Validator(data, Captioning(model, data.vocabulary, search))
-        self._validation_step = tf.function(
-            lambda batch: self.loss(batch, training=False), autograph=False, reduce_retracing=True
-        )
+        self._validation_steps: dict[str, Any] = {}
         if spec.images:
             stage_data.require_images(data, spec)
 
@@ -140,8 +138,15 @@ class CurriculumStage:
                 batch_size=self._settings.batch_size,
                 max_length=self._settings.max_length,
             )
+            if source not in self._validation_steps:
+                # One program for all batches.
+                self._validation_steps[source] = tf.function(
+                    lambda batch: self.loss(batch, training=False),
+                    autograph=False,
+                    input_signature=[{source: batches.element_spec}],
+                )
             for batch in batches:
-                for name, term in self._validation_step({source: batch}).items():
+                for name, term in self._validation_steps[source]({source: batch}).items():
                     total = sums.setdefault(name, [0.0, 0.0, float(term.weight)])
                     total[0] += float(term.total)
                     total[1] += float(term.normaliser)

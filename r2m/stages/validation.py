@@ -44,7 +44,12 @@ class Captioning:
         self._model = model
         self._vocabulary = vocabulary
         self._search = search
-        self._decode = tf.function(self._best, autograph=False, reduce_retracing=True)
+        # One program for all batches.
+        self._decode = tf.function(
+            self._best,
+            autograph=False,
+            input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)],
+        )
 
     def _best(self, concepts: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         inputs = {"concepts": concepts, "concept_lengths": lengths}

@@ -208,7 +208,7 @@ class TestStart:
         ("stage", "changes", "settings", "message"),
         [
             ({"fingerprint": {"vocabulary": "xyz"}}, {}, {}, "vocabulary: 'abc' in the .*'xyz'"),
-            ({"unused": True}, {}, {}, r"variables differ: \['dense_1/kernel'.*only now"),
+            ({"unused": True}, {}, {}, r"variables differ: \['dense_2/kernel'.*only now"),
             ({}, {"learning_rate": 0.5}, {}, "learning_rate: 0.01 in the checkpoint, 0.5 now"),
             ({}, {"seed": 3}, {}, "seed: 0 in the checkpoint, 3 now"),
             ({}, {}, {"model": {"units": 9}}, "settings differ.*'units': 9"),

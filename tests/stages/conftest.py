@@ -25,21 +25,29 @@ def raw(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def corpora(raw, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("records") / "corpora"
+def build_text(raw):
+    """Builds sentence records of the raw data set in a folder, with changed options."""
+    return partial(_build_text, raw)
+
+
+def _build_text(raw: Path, folder: Path, label_maps=("detections.json", "tags.json"), **changes):
+    options = {"min_count": 2, "validation_fraction": 0.1, "shards": 2, **changes}
     build_corpora(
         CorporaOptions(
             folder=folder,
             name="shapes",
             sources=[parse_source(str(raw / "corpus.txt"))],
-            label_maps=[raw / "detections.json", raw / "tags.json"],
-            min_count=2,
-            validation_fraction=0.1,
-            shards=2,
+            label_maps=[raw / name for name in label_maps],
+            **options,
         ),
         progress=False,
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def corpora(build_text, tmp_path_factory) -> Path:
+    return build_text(tmp_path_factory.mktemp("records") / "corpora")
 
 
 @pytest.fixture(scope="session")

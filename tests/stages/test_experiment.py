@@ -79,56 +79,49 @@ def test_an_interrupted_stage_ends_as_an_uninterrupted_one(finished, config, tmp
         np.testing.assert_array_equal(*(reader.get_tensor(name) for reader in readers))
 
 
-def test_joint_training_reports_all_four_terms(config, tmp_path):
-    summary = experiment.run_stage("joint", config, tmp_path)
-    assert {
-        "cross_entropy", "sentence_reconstruction", "triplet", "image_reconstruction"
-    } <= set(summary.last_metrics)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        {"decoder": "lstm"},
-        {"fusion": "concat"},
-        {"reconstructor": "lstm", "tie_embeddings": True, "image_projection": "frozen"},
-    ],
-    ids=str,
-)
-def test_the_ablations_train(config, tmp_path, overrides):
-    config.model.update(overrides)
+def test_all_ablations_train(config, tmp_path):
+    config.model.update(
+        {
+            "decoder": "lstm",
+            "fusion": "concat",
+            "reconstructor": "lstm",
+            "tie_embeddings": True,
+            "image_projection": "frozen",
+        }
+    )
     config.stages.joint.steps = 2
     assert experiment.run_stage("joint", config, tmp_path).step == 2
 
 
-def test_pixels_can_take_the_place_of_stored_features(config, build, tmp_path):
+def test_pixels_can_take_the_place_of_stored_features(finished, config, build, tmp_path):
     folder = build(tmp_path / "records", backbone=None)
     config.data.images = str(folder)
+    before = finished[0] / "xe_rec"
     with pytest.raises(InputError, match="--backbone"):
-        experiment.run_stage("joint", config, tmp_path)
+        experiment.run_stage("tri", config, tmp_path, init_from=before)
     config.image.update(
         {"source": "pixels", "resize": 40, "crop": 32, "backbone": "VGG16", "weights": "none"}
     )
-    summary = experiment.run_stage("joint", config, tmp_path)
+    summary = experiment.run_stage("tri", config, tmp_path, init_from=before)
     assert np.isfinite(summary.last_metrics["triplet"])
 
 
 def test_text_alone_trains_and_images_can_come_later(config, images, tmp_path):
     config.data.images = ""
-    for name in ("xe", "xe_rec"):
-        summary = experiment.run_stage(name, config, tmp_path)
-        assert set(summary.best_metrics) >= {"loss", "cross_entropy"}
-        assert "cider" not in summary.best_metrics
+    summary = experiment.run_stage("xe", config, tmp_path)
+    assert set(summary.best_metrics) >= {"loss", "cross_entropy"}
+    assert "cider" not in summary.best_metrics
+    start = tmp_path / "xe"
     with pytest.raises(InputError, match="--images"):
-        experiment.run_stage("tri", config, tmp_path)
+        experiment.run_stage("tri", config, tmp_path, init_from=start)
     config.data.images = str(images)
-    assert experiment.run_stage("tri", config, tmp_path).step == 4
+    assert experiment.run_stage("tri", config, tmp_path, init_from=start).step == 4
 
 
-def test_images_in_the_first_stage_bind_no_later_one(config, tmp_path):
-    experiment.run_stage("xe", config, tmp_path)
+def test_images_in_the_first_stage_bind_no_later_one(finished, config, tmp_path):
     config.data.images = ""
-    assert experiment.run_stage("xe_rec", config, tmp_path).step == 4
+    start = finished[0] / "xe"
+    assert experiment.run_stage("xe_rec", config, tmp_path, init_from=start).step == 4
 
 
 def test_unreadable_and_unseen_images_are_marked(finished, raw, tmp_path):
@@ -174,21 +167,8 @@ def test_no_corpora_says_which_flag(config, tmp_path):
         experiment.run_stage("xe", config, tmp_path)
 
 
-def test_another_vocabulary_is_refused(finished, config, raw, images, tmp_path):
-    from tfrecords.corpora import CorporaOptions, build_corpora
-    from tfrecords.readers.text import parse_source
-
-    build_corpora(
-        CorporaOptions(
-            folder=tmp_path / "corpora",
-            name="other",
-            sources=[parse_source(str(raw / "corpus.txt"))],
-            label_maps=[raw / "detections.json", raw / "tags.json"],
-            min_count=9,
-        ),
-        progress=False,
-    )
-    config.data.corpora = str(tmp_path / "corpora")
+def test_another_vocabulary_is_refused(finished, config, build_text, tmp_path):
+    config.data.corpora = str(build_text(tmp_path / "corpora", min_count=9))
     with pytest.raises(InputError, match="vocabular"):
         experiment.run_stage("xe", config, tmp_path)
     config.data.images = ""
@@ -213,25 +193,24 @@ def test_impossible_settings_name_the_config(config, tmp_path, section, field, v
         experiment.run_stage("xe", config, tmp_path)
 
 
-def test_a_refused_run_leaves_the_finished_one_usable(finished, config, raw, tmp_path):
-    from tfrecords.corpora import CorporaOptions, build_corpora
-    from tfrecords.readers.text import parse_source
-
+def test_a_refused_run_leaves_the_finished_one_usable(finished, config, build_text, tmp_path):
     folder = shutil.copytree(finished[0] / "xe", tmp_path / "xe")
-    build_corpora(
-        CorporaOptions(
-            folder=tmp_path / "corpora",
-            name="other",
-            sources=[parse_source(str(raw / "corpus.txt"))],
-            label_maps=[raw / "detections.json"],
-            min_count=2,
-        ),
-        progress=False,
-    )
-    config.data.corpora, config.data.images = str(tmp_path / "corpora"), ""
+    kept = {path: path.read_bytes() for path in folder.glob("*.json")}
+    config.data.corpora = str(build_text(tmp_path / "corpora", label_maps=["detections.json"]))
+    config.data.images = ""
     with pytest.raises(InputError, match="is a run on other records"):
         experiment.run_stage("xe", config, tmp_path)
+    assert {path: path.read_bytes() for path in folder.glob("*.json")} == kept
     experiment.load_captioner(folder)
+
+
+def test_validation_images_chosen_by_other_rules_are_refused(finished, config, build, tmp_path):
+    folder = shutil.copytree(finished[0] / "xe", tmp_path / "xe")
+    kept = {path: path.read_bytes() for path in folder.glob("*.json")}
+    config.data.images = str(build(tmp_path / "records", concept_order="class_id"))
+    with pytest.raises(InputError, match=r"concept_rules\.json differs"):
+        experiment.run_stage("xe", config, tmp_path)
+    assert {path: path.read_bytes() for path in folder.glob("*.json")} == kept
 
 
 @pytest.mark.parametrize(
@@ -262,21 +241,9 @@ def test_a_stage_notices_that_the_one_before_was_trained_again(finished, config,
     assert experiment.run_stage("xe_rec", config, folder).step == 4
 
 
-def test_nothing_to_validate_on_is_no_obstacle(config, raw, tmp_path):
-    from tfrecords.corpora import CorporaOptions, build_corpora
-    from tfrecords.readers.text import parse_source
-
-    build_corpora(
-        CorporaOptions(
-            folder=tmp_path / "corpora",
-            name="all",
-            sources=[parse_source(str(raw / "corpus.txt"))],
-            label_maps=[raw / "detections.json"],
-            validation_fraction=0.0,
-        ),
-        progress=False,
-    )
-    config.data.corpora, config.data.images = str(tmp_path / "corpora"), ""
+def test_nothing_to_validate_on_is_no_obstacle(config, build_text, tmp_path):
+    config.data.corpora = str(build_text(tmp_path / "corpora", validation_fraction=0.0))
+    config.data.images = ""
     summary = experiment.run_stage("xe", config, tmp_path)
     assert (summary.step, summary.best_step) == (4, None)
     experiment.load_captioner(tmp_path / "xe")

@@ -1,4 +1,4 @@
-"""Loss terms of the stages: what flows where, and that replicas share one triplet loss."""
+"""Loss terms of the stages: what flows where, and which parts they train."""
 
 from __future__ import annotations
 
@@ -131,21 +131,6 @@ def test_a_stage_trains_exactly_the_parts_its_loss_reaches(model, name):
         if tape.gradient(loss, getattr(model, part)) is not None
     }
     assert reached == set(spec.parts)
-
-
-def test_two_replicas_share_one_triplet_loss(model):
-    """Each replica's share, computed with the rows of both, adds up to one device's loss."""
-    from losses import alignment
-
-    batch = _images(5)
-    images = model.project_images(batch["features"])
-    sentences = tf.random.stateless_normal([5, H], [1, 2])
-    whole, _ = alignment.triplet(images, sentences)
-    shares = [
-        alignment.triplet(images, sentences, first_row=first, rows=rows)[0]
-        for first, rows in ((0, 3), (3, 2))
-    ]
-    np.testing.assert_allclose(tf.add_n(shares), whole, rtol=1e-6)
 
 
 def test_unknown_stage_lists_the_known_ones():

@@ -34,6 +34,8 @@ def test_two_replicas_equal_one_device(config, tmp_path):
         found[strategy] = (read_metrics(run), weights)
     (metrics, weights), (mirrored_metrics, mirrored_weights) = found.values()
     assert len(metrics) == len(mirrored_metrics) == 8
+    terms = {"cross_entropy", "sentence_reconstruction", "triplet", "image_reconstruction"}
+    assert {f"loss/{name}" for name in terms} <= set(metrics[0])
     for one, two in zip(metrics, mirrored_metrics, strict=True):
         assert one.keys() == two.keys()
         for name, value in one.items():
