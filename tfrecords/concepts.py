@@ -21,8 +21,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import inflect
-
 from tfrecords.errors import InputError
 from tfrecords.label_maps import LabelMap
 
@@ -270,6 +268,9 @@ def _add_plurals(
     nouns: Mapping[str, tuple[str, ...]], forms: dict[str, tuple[str, ...]], plurals: set[str]
 ) -> None:
     """Adds the plural of every noun, where that form is not already something else."""
+    # Takes seconds to import, which processes that only read a dictionary are spared.
+    import inflect
+
     engine = inflect.engine()
     for noun, concepts in nouns.items():
         *before, last = noun.split()

@@ -13,8 +13,6 @@ from pathlib import Path
 from absl import flags
 
 from r2m.cli.common import decoding_overrides, define_decoding_flags, run
-from r2m.stages.caption_files import caption_files
-from tfrecords.readers.detections import DetectionSource
 
 _RUN = flags.DEFINE_string(
     "run",
@@ -43,6 +41,9 @@ define_decoding_flags()
 
 def main(argv: Sequence[str]) -> None:
     """Captions, prints the table and says where the files are."""
+    from r2m.stages.caption_files import caption_files
+    from tfrecords.readers.detections import DetectionSource
+
     del argv
     rows = caption_files(
         _RUN.value,

@@ -1,4 +1,7 @@
-"""What every command line script shares: start, stop and how errors are shown."""
+"""What every command line script shares: start, stop and how errors are shown.
+
+Scripts import what needs TensorFlow in `main`, so that `--help` answers at once.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from absl import flags
 
 from r2m.cli.common import run
-from r2m.demo import run_demo
 
 _HOME = flags.DEFINE_string(
     "home",
@@ -23,6 +22,8 @@ _HOME = flags.DEFINE_string(
 
 def main(argv: Sequence[str]) -> None:
     """Runs the demo."""
+    from r2m.demo import run_demo
+
     del argv
     run_demo(Path(_HOME.value))
 

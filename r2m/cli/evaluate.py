@@ -11,9 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from r2m.cli.common import decoding_overrides, define_decoding_flags, run
-from r2m.evaluation.captions import METRICS
-from r2m.evaluation.report import report_markdown
-from r2m.stages.captioning import evaluate_run
+from r2m.evaluation.metrics import METRICS
 
 _RUN = flags.DEFINE_string(
     "run",
@@ -52,6 +50,9 @@ define_decoding_flags()
 
 def main(argv: Sequence[str]) -> None:
     """Evaluates, prints the report and says where the files are."""
+    from r2m.evaluation.report import report_markdown
+    from r2m.stages.captioning import evaluate_run
+
     del argv
     output = Path(_OUTPUT.value or Path(_RUN.value, "predictions"))
     report = evaluate_run(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from ml_collections import config_flags
 
 from r2m.cli.common import run
-from r2m.engine.train import TrainingSummary
-from r2m.stages import experiment
 from r2m.stages.curriculum import stage_spec
+
+if TYPE_CHECKING:
+    from r2m.engine.state import TrainingSummary
 
 _EXAMPLE = """    r2m-train-{name} --config=configs/r2m/shapes.py --workdir=workspace/runs/shapes \\
         --corpora=workspace/records/corpora/shapes --images=workspace/records/images/shapes"""
@@ -63,6 +64,8 @@ def stage_main(name: str) -> Callable[[], None]:
     """The console entry of the script that trains stage `name`."""
 
     def main(argv: Sequence[str]) -> None:
+        from r2m.stages import experiment
+
         del argv
         summary = experiment.run_stage(
             name, experiment_config(), _WORKDIR.value, init_from=_INIT_FROM.value
@@ -81,6 +84,8 @@ def stage_main(name: str) -> Callable[[], None]:
 
 def curriculum_main(argv: Sequence[str]) -> None:
     """Trains the four stages in order."""
+    from r2m.stages import experiment
+
     del argv
     print_summaries(
         experiment.run_curriculum(experiment_config(), _WORKDIR.value, init_from=_INIT_FROM.value)

@@ -23,10 +23,9 @@ from r2m.evaluation.cider import Cider
 from r2m.evaluation.files import name_some
 from r2m.evaluation.java import JavaError, Unavailable
 from r2m.evaluation.meteor import meteor
+from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.spice import spice
 from tfrecords.errors import InputError
-
-METRICS = ("bleu", "rouge_l", "cider", "meteor", "spice")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from pipelines import images
-from r2m.evaluation.captions import METRICS, CaptionScores, score_captions
+from r2m.evaluation.captions import CaptionScores, score_captions
 from r2m.evaluation.gallery import GalleryItem, write_gallery
+from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.predictions import write_predictions
 from r2m.evaluation.report import Report, write_report
 from r2m.stages.data import concept_options

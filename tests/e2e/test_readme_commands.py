@@ -90,32 +90,3 @@ def test_bad_input_ends_in_one_message_and_exit_code_1(workspace):
     assert done.returncode == 1
     assert "error: workspace/runs/shapes is not the run folder of a stage" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-SCRIPTS = sorted(re.findall(r"^(r2m-[a-z-]+) = ", (ROOT / "pyproject.toml").read_text(), re.M))
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_help_tells_what_the_script_does_and_its_flags(script, tmp_path):
-    done = run([script, "--help"], tmp_path)
-    description, _, flags = done.stdout.partition("flags:")
-    assert len(description.split()) > 5
-    known = {
-        "r2m-demo": "--home",
-        "r2m-make-shapes": "--sentences",
-        "r2m-build-corpora": "--source",
-        "r2m-evaluate": "--beam_size",
-    }
-    assert known.get(script, "--config" if "train" in script else "--images") in flags
-
-
-def test_the_demo_reaches_its_summary(tmp_path):
-    """`make demo`, with four steps a stage."""
-    from configs.r2m import shapes
-    from r2m.demo import run_demo
-
-    summary = run_demo(tmp_path, shapes.get_config("test"))
-    assert summary == json.loads((tmp_path / "demo/summary.json").read_text())
-    assert [row["stage"] for row in summary["stages"]] == ["xe", "xe_rec", "tri", "tri_rec"]
-    assert all({"loss", "bleu_4", "rouge_l", "cider"} <= set(row) for row in summary["stages"])
-    assert (tmp_path / "demo/val/gallery.png").is_file()

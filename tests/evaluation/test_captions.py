@@ -16,8 +16,9 @@ from pycocoevalcap.cider.cider import Cider as CocoCider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from r2m.evaluation import java, spice
-from r2m.evaluation.captions import METRICS, CaptionScorer, score_captions
+from r2m.evaluation.captions import CaptionScorer, score_captions
 from r2m.evaluation.cider import Cider
+from r2m.evaluation.metrics import METRICS
 from tfrecords.errors import InputError
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no java on the PATH")

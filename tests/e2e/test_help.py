@@ -1,0 +1,38 @@
+"""`--help` of every script: what it tells, and that it answers at once."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted(re.findall(r"^(r2m-[a-z-]+) = ", (ROOT / "pyproject.toml").read_text(), re.M))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_tells_what_the_script_does_and_its_flags(script, tmp_path):
+    program = Path(sys.executable).with_name(script)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(program), "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    description, _, flags = done.stdout.partition("flags:")
+    assert len(description.split()) > 5
+    known = {
+        "r2m-demo": "--home",
+        "r2m-make-shapes": "--sentences",
+        "r2m-build-corpora": "--source",
+        "r2m-evaluate": "--beam_size",
+    }
+    assert known.get(script, "--config" if "train" in script else "--images") in flags
+    # TensorFlow takes seconds to load.
+    loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert "absl.flags" in loaded
+    assert not loaded & {"tensorflow", "keras", "inflect", "pycocoevalcap"}
