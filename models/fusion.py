@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from models import ops
+from models.normalization import LayerNorm
 
 FusionContext = tuple[tf.Tensor, ...]
 
@@ -34,7 +35,7 @@ class AttentionFusion(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
         """Creates the joint query-key-value map and its layer norm."""
         self.qkv_map = ops.linear(3 * self.units, self.units, "qkv_map")
-        self.qkv_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="qkv_norm")
+        self.qkv_norm = LayerNorm(name="qkv_norm")
         self.qkv_map.build((None, self.units))
         self.qkv_norm.build((None, 3 * self.units))
 

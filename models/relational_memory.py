@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from models import ops, recurrence
+from models.normalization import LayerNorm
 
 
 @keras.saving.register_keras_serializable("r2m")
@@ -38,11 +39,11 @@ class RelationalMemory(keras.layers.Layer):
         features = int(input_shape[-1] or 0)
         self.input_map = ops.linear(units, features, "input_map")
         self.qkv_map = ops.linear(3 * units, units, "qkv_map")
-        self.qkv_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="qkv_norm")
-        self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="attention_norm")
+        self.qkv_norm = LayerNorm(name="qkv_norm")
+        self.attention_norm = LayerNorm(name="attention_norm")
         self.mlp_hidden = ops.linear(units, units, "mlp_hidden")
         self.mlp_output = ops.linear(units, units, "mlp_output")
-        self.mlp_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="mlp_norm")
+        self.mlp_norm = LayerNorm(name="mlp_norm")
         self.input_gates = ops.linear(2 * units, units, "input_gates")
         # The input's gates already carry the bias.
         self.memory_gates = ops.linear(2 * units, units, "memory_gates", use_bias=False)

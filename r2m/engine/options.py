@@ -25,7 +25,7 @@ class TrainingOptions:
     Attributes:
         steps: optimiser steps in all.
         learning_rate: constant.
-        optimizer: a name of `r2m.engine.step.OPTIMIZERS`.
+        optimizer: a name of `r2m.engine.optimizers.OPTIMIZERS`.
         weight_decay: L2 factor; `weight_decay * variable` is added to each clipped gradient.
         clip_global_norm: largest global norm of the gradient; None does not clip.
         steps_per_loop: steps in one graph call. The host works only between loops.

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r2m.engine.errors import TrainingError
+from r2m.engine.optimizers import make_optimizer
 from r2m.engine.stage import Evaluation, LossTerm
 from r2m.engine.step import (
     StepResults,
     distribute,
-    make_optimizer,
     make_train_loop,
     seed_replicas,
     seed_states,
