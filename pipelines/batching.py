@@ -32,6 +32,8 @@ def training_batches(
     first_step: int,
     window_batches: int,
     length_of: Callable[[Rows], tf.Tensor] | None = None,
+    worker: tuple[int, int] = (0, 1),
+    finish: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> tf.data.Dataset:
     """Endless batches of split `train` from batch number `first_step` on, each epoch shuffled anew.
 
@@ -46,6 +48,9 @@ def training_batches(
         window_batches: batches that are read, parsed, shuffled and sorted by length as one: the
             more, the better the shuffle and the less padding; their serialised rows are in memory.
         length_of: rows -> int[N]; rows of like length then share a batch.
+        worker: (index, count) of the processes that train together; each gets its ceil(B / count)
+            rows of every batch, the last ones fewer or none.
+        finish: what is left to do with the worker's own rows, such as decoding images.
     """
     shards, rows = records.shards("train"), records.count("train")
 
@@ -62,7 +67,10 @@ def training_batches(
                 length_of=length_of,
             )
 
-        return windows.flat_map(split).map(assemble, num_parallel_calls=tf.data.AUTOTUNE)
+        return windows.flat_map(split).map(
+            lambda rows: finish(_own_rows(assemble(rows), *worker)),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
 
     first_epoch, offset = divmod(first_step, math.ceil(rows / batch_size))
     batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch)
@@ -102,6 +110,14 @@ def _shuffled_lines(shards: Sequence[str], rows: int, key: tf.Tensor) -> tf.data
 def _counted(lines: tf.data.Dataset, rows: int) -> tf.data.Dataset:
     """Fails at the end unless there were as many as the manifest says."""
     return lines.apply(tf.data.experimental.assert_cardinality(rows))
+
+
+def _own_rows(batch: Batch, index: int, count: int) -> Batch:
+    if count == 1:
+        return batch
+    size = tf.shape(next(iter(batch.values())))[0]
+    each = -(-size // count)
+    return {name: rows[index * each : (index + 1) * each] for name, rows in batch.items()}
 
 
 def round_up(length: tf.Tensor, multiple: int, most: int) -> tf.Tensor:

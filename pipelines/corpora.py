@@ -27,6 +27,7 @@ def training_batches(
     seed: int,
     first_step: int = 0,
     concept_options: concepts.ConceptOptions,
+    worker: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Endless training batches from batch number `first_step` on.
 
@@ -37,6 +38,7 @@ def training_batches(
         seed: of the run.
         first_step: number of the first batch.
         concept_options: how concepts are drawn and ordered.
+        worker: see `batching.training_batches`.
 
     Returns:
         Batches of `concepts` int32[B, K], `concept_lengths` int32[B], `tokens` int32[B, T + 1]
@@ -52,6 +54,7 @@ def training_batches(
         first_step=first_step,
         window_batches=_WINDOW_BATCHES,
         length_of=lambda rows: rows["sentence"].row_lengths(),
+        worker=worker,
     )
 
 

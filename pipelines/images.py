@@ -60,6 +60,7 @@ def training_batches(
     first_step: int = 0,
     concept_options: concepts.ConceptOptions,
     image_options: ImageOptions,
+    worker: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Endless training batches of images from batch number `first_step` on.
 
@@ -70,6 +71,7 @@ def training_batches(
         first_step: number of the first batch.
         concept_options: how concepts are selected; their order is drawn anew each time.
         image_options: features or pixels.
+        worker: see `batching.training_batches`.
 
     Returns:
         Batches of `concepts` int32[B, K], `concept_lengths` int32[B] and either `features`
@@ -84,6 +86,8 @@ def training_batches(
         seed=seed,
         first_step=first_step,
         window_batches=_WINDOW_BATCHES[image_options.source],
+        worker=worker,
+        finish=lambda batch: _finish(batch, image_options),
     )
 
 
@@ -101,7 +105,9 @@ def validation_batches(
         records,
         split,
         _parser(image_options),
-        lambda rows: _assemble(rows, concept_options, image_options, "kept"),
+        lambda rows: _finish(
+            _assemble(rows, concept_options, image_options, "kept"), image_options
+        ),
         batch_size=batch_size,
     )
 
@@ -182,37 +188,44 @@ def _parser(options: ImageOptions | None, extra: dict[str, Any] | None = None) -
 
 
 def _assemble(
-    batch: batching.Rows,
+    rows: batching.Rows,
     concept_options: concepts.ConceptOptions,
     image_options: ImageOptions,
     order: Literal["shuffled", "kept"],
-) -> dict[str, tf.Tensor]:
-    key = batch.get("key")
+) -> batching.Batch:
+    key = rows.get("key")
     words, lengths = concepts.assemble(
-        batch["concepts"], batch["concept_counts"], concept_options, key=key, order=order
+        rows["concepts"], rows["concept_counts"], concept_options, key=key, order=order
     )
     inputs = {"concepts": words, "concept_lengths": lengths}
     if image_options.source == "features":
-        feature = tf.io.decode_raw(batch["global_feature"], tf.float16)
+        feature = tf.io.decode_raw(rows["global_feature"], tf.float16)
         return {**inputs, "features": tf.cast(feature, tf.float32)}
-    return {**inputs, "pixels": _crops(batch["image"], image_options, key)}
+    if key is None:
+        return {**inputs, "image": rows["image"]}
+    numbers = tf.range(tf.size(rows["image"], tf.int64))
+    seeds = tf.stack([tf.fill(tf.shape(numbers), key[0]), key[1] + numbers], axis=1)
+    return {**inputs, "image": rows["image"], "crop_seed": seeds}
 
 
-def _crops(encoded: tf.Tensor, options: ImageOptions, key: tf.Tensor | None) -> tf.Tensor:
-    """Upstream's input: squash to `resize`, crop (at random with a key); scaled by the CNN."""
+def _finish(batch: batching.Batch, options: ImageOptions) -> batching.Batch:
+    """Decodes and crops the images: the costly part, done for the worker's own rows only."""
+    if options.source == "features":
+        return batch
+    encoded, seeds = batch.pop("image"), batch.pop("crop_seed", None)
+    return {**batch, "pixels": _crops(encoded, options, seeds)}
 
-    def one(arguments: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        data, number = arguments
-        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+
+def _crops(encoded: tf.Tensor, options: ImageOptions, seeds: tf.Tensor | None) -> tf.Tensor:
+    """Upstream's input: squash to `resize`, crop (at random with seeds); scaled by the CNN."""
+
+    def one(arguments: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        image = tf.io.decode_image(arguments[0], channels=3, expand_animations=False)
         image = tf.image.resize(image, [options.resize] * 2)
-        if key is None:
-            image = tf.image.resize_with_crop_or_pad(image, options.crop, options.crop)
-        else:
-            seed = tf.random.experimental.stateless_fold_in(key, number)
-            image = tf.image.stateless_random_crop(image, [options.crop, options.crop, 3], seed)
-        return image
+        if seeds is None:
+            return tf.image.resize_with_crop_or_pad(image, options.crop, options.crop)
+        size = [options.crop, options.crop, 3]
+        return tf.image.stateless_random_crop(image, size, arguments[1])
 
-    numbers = tf.range(tf.size(encoded))
-    return tf.map_fn(
-        one, (encoded, numbers), fn_output_signature=tf.float32, parallel_iterations=16
-    )
+    arguments = (encoded,) if seeds is None else (encoded, seeds)
+    return tf.map_fn(one, arguments, fn_output_signature=tf.float32, parallel_iterations=16)

@@ -2,47 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 
-def all_gather(tensor: tf.Tensor) -> tf.Tensor:
+def all_gather(tensor: tf.Tensor, *, most_rows: int) -> tuple[tf.Tensor, tf.Tensor]:
     """The rows of all replicas, in the order of the global batch; call it inside a stage's loss.
 
     Use it rather than the replica context's `all_gather`: in a graph loop TensorFlow keeps the
     shapes of a collective operation from the first step, and fails when the batch size changes.
     Row counts may differ by replica. The gradient is summed over the replicas and cut back to each
-    one's own rows, see `r2m.engine.stage`. For replicas on one machine.
+    one's own rows, see `r2m.engine.stage`.
 
     Args:
         tensor: [B_local, ...], this replica's rows.
+        most_rows: at least as many as the global batch ever has.
 
     Returns:
-        [B, ...], the same on every replica.
+        [B, ...], the same on every replica, and int32[], where this replica's rows begin in it.
     """
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:
-        return tensor
-
-    def joined(strategy: tf.distribute.Strategy, rows: Any) -> tf.Tensor:
-        return tf.concat(strategy.experimental_local_results(rows), axis=0)
-
-    def summed(
-        strategy: tf.distribute.Strategy, gradients: Any, sizes: Any
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        total = tf.add_n(strategy.experimental_local_results(gradients))
-        return total, tf.stack(strategy.experimental_local_results(sizes))
-
-    # Gradient tapes do not see what a merge call does.
-    @tf.custom_gradient
-    def gather(rows: tf.Tensor) -> Any:
-        def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            size = tf.shape(rows)[0]
-            total, sizes = context.merge_call(summed, args=(upstream, size))
-            first = tf.reduce_sum(sizes[: context.replica_id_in_sync_group])
-            return total[first : first + size]
-
-        return context.merge_call(joined, args=(rows,)), gradient
-
-    return gather(tensor)
+        return tensor, tf.constant(0)
+    rows = tf.shape(tensor)[0]
+    # Each replica writes its rows into its place in zeros of one size; the sum holds all of them.
+    replica, replicas = context.replica_id_in_sync_group, context.num_replicas_in_sync
+    counts = context.all_reduce("SUM", rows * tf.one_hot(replica, replicas, dtype=tf.int32))
+    first, total = tf.reduce_sum(counts[:replica]), tf.reduce_sum(counts)
+    with tf.control_dependencies(
+        [tf.debugging.assert_less_equal(total, most_rows, "all_gather: more than most_rows")]
+    ):
+        edges = [[first, most_rows - first - rows]] + [[0, 0]] * (tensor.shape.rank - 1)
+        padded = tf.ensure_shape(tf.pad(tensor, edges), [most_rows, *tensor.shape[1:]])
+    return context.all_reduce("SUM", padded)[:total], first

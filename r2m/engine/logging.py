@@ -86,6 +86,26 @@ class RunLog:
                 tf.summary.scalar(f"{kind}/{name}", value)
 
 
+class NoLog:
+    """In the place of a `RunLog` on the workers that write nothing."""
+
+    def __enter__(self) -> NoLog:
+        """Returns self."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Does nothing."""
+
+    def train(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Does nothing."""
+
+    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+        """Does nothing."""
+
+    def flush(self) -> None:
+        """Does nothing."""
+
+
 def read_metrics(workdir: Path) -> list[dict[str, float]]:
     """The lines of a run's metrics.jsonl; a torn last line is left out."""
     path = workdir / METRICS

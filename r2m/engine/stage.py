@@ -11,13 +11,12 @@ emptiness each replica has. For a stage this means:
 - Never take a mean: give the sum over the rows (or words) and their count.
 - A replica may hold fewer rows than the others or none; its sums are then 0. Empty batches reach
   the model with a leading dimension of 0.
-- `r2m.engine.gather.all_gather(x)` may be called inside `loss`, for example to compare with the
+- `r2m.engine.gather.all_gather` may be called inside `loss`, for example to compare with the
   whole global batch. Its gradient is summed over the replicas and cut back to each replica's rows,
   so the engine's sum over replicas is the gradient of the sum of all replicas' totals: each pair of
   rows must be counted by exactly one replica (own rows against all gathered rows, normaliser = own
   rows). A loss that every replica computes whole is right too, as long as its normaliser is counted
-  whole as well: both are then counted once per replica. (The replica context's own `all_gather` has
-  the same gradient, but needs batches of one fixed size.)
+  whole as well: both are then counted once per replica.
 - AutoGraph is off: write loops and conditions on tensors as `tf.while_loop` and `tf.cond`.
 - Do not `all_reduce` a total: the engine does, and the gradient of an all-reduce is one as well.
 - Randomness: Keras layers in `model` (their seeds are checkpointed, and differ by replica), or
@@ -92,10 +91,11 @@ class Stage(Protocol):
         """The variables of `model` to be trained, in a fixed order."""
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
-        """Endless global batches from step `first_step` (0 at the start) on.
+        """This worker's rows of endless global batches, from step `first_step` (0 at the start) on.
 
         Batch i is a pure function of (seed, i): this is what makes resume exact. Tensors have the
-        batch as their first dimension; scalars go to every replica as they are.
+        batch as their first dimension; scalars go to every replica as they are. Of several workers
+        (`r2m.engine.workers.this_worker`) each gives the rows that `share` cuts out for it.
         """
 
     def loss(self, batch: Any, training: bool) -> Mapping[str, LossTerm]:

@@ -17,6 +17,7 @@ from r2m.engine.errors import TrainingError
 from r2m.engine.names import is_seed_state
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Stage
+from r2m.engine.workers import first_replica, this_worker
 
 
 def seed_replicas(model: keras.Model, seed: int, strategy: tf.distribute.Strategy) -> None:
@@ -25,8 +26,9 @@ def seed_replicas(model: keras.Model, seed: int, strategy: tf.distribute.Strateg
     Keras mirrors seed states, so that without this all replicas draw the same dropout masks. The
     seeds follow from `seed`, layer and replica: a checkpoint needs to hold the counters only.
     """
+    first = first_replica(strategy)
     for index, state in enumerate(seed_states(model)):
-        for replica, copy in enumerate(strategy.experimental_local_results(state.value)):
+        for replica, copy in enumerate(strategy.experimental_local_results(state.value), first):
             words = np.random.SeedSequence([seed, index, replica]).generate_state(1)
             copy.assign([int(words[0]) >> 1, int(copy.numpy()[1])])
 
@@ -36,37 +38,45 @@ def seed_states(model: keras.Model) -> list[keras.Variable]:
     return [variable for variable in model.variables if is_seed_state(variable.path)]
 
 
+def share(batch: Any, part: Any, parts: int) -> Any:
+    """Part number `part` of the rows of a batch: ceil(B / parts) rows, the last ones fewer or none.
+
+    Args:
+        batch: nested tensors with the batch as first dimension; scalars are not split.
+        part: int or int64[].
+        parts: how many parts there are.
+    """
+
+    def rows(tensor: Any) -> Any:
+        if tensor.shape.rank == 0:
+            return tensor
+        size = tf.shape(tensor, out_type=tf.int64)[0]
+        each = -(-size // parts)
+        first = tf.minimum(part * each, size)
+        return tensor[first : tf.minimum(first + each, size)]
+
+    return tf.nest.map_structure(rows, batch)
+
+
 def distribute(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
-    """Splits each global batch of an endless `dataset` evenly over the replicas, in order.
+    """Splits each batch of this worker evenly over its replicas, in order.
 
     TensorFlow's own way (`experimental_distribute_dataset`) re-batches: after a ragged batch it
     fills up from the next one, which moves the boundaries of all later batches.
 
     Args:
-        dataset: its tensors have the batch as first dimension; scalars are not split.
-        strategy: B rows over R replicas give ceil(B / R) rows to each, the last ones fewer or none.
+        dataset: endless; see `share` for how its batches are split.
+        strategy: whose replicas get them.
 
     Returns:
         An iterable that yields one value per replica.
     """
-    replicas = strategy.num_replicas_in_sync
+    replicas = strategy.num_replicas_in_sync // this_worker(strategy).count
 
     def shares(*elements: Any) -> tf.data.Dataset:
         # tf.data passes the elements of a tuple one by one.
         batch = elements if isinstance(dataset.element_spec, tuple) else elements[0]
-
-        def share(replica: tf.Tensor) -> Any:
-            def rows(tensor: Any) -> Any:
-                if tensor.shape.rank == 0:
-                    return tensor
-                size = tf.shape(tensor, out_type=tf.int64)[0]
-                each = -(-size // replicas)
-                first = tf.minimum(replica * each, size)
-                return tensor[first : tf.minimum(first + each, size)]
-
-            return tf.nest.map_structure(rows, batch)
-
-        return tf.data.Dataset.range(replicas).map(share)
+        return tf.data.Dataset.range(replicas).map(lambda replica: share(batch, replica, replicas))
 
     def local_shares(_: tf.distribute.InputContext) -> tf.data.Dataset:
         split = dataset if replicas == 1 else dataset.flat_map(shares)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
+import json
+import os
 
 import tensorflow as tf
 
 from r2m.engine.errors import TrainingError
 
-STRATEGIES = ("auto", "one_device", "mirrored")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 
 # Refused by name, with the reason.
 REFUSED = {
-    "multi_worker": "the engine trains on one machine so far",
     "parameter_server": "Keras 3 does not support it",
     "central_storage": "Keras 3 does not support it",
     "tpu": "the TensorFlow wheels this project is tested with have no TPU support",
@@ -24,14 +25,17 @@ def make_strategy(name: str = "auto", *, replicas: int | None = None) -> tf.dist
 
     Args:
         name: 'one_device' (the first GPU, else the CPU), 'mirrored' (all GPUs, else all logical
-            CPUs) or 'auto' (mirrored where there are two GPUs or more).
+            CPUs), 'multi_worker' (all GPUs, else the CPU, of every process that TF_CONFIG lists; to
+            be called before TensorFlow does anything else) or 'auto' (multi_worker where TF_CONFIG
+            lists several processes, mirrored where there are two GPUs or more).
         replicas: how many devices 'mirrored' takes; None takes all.
 
     Returns:
         A `tf.distribute` strategy with one replica per device.
 
     Raises:
-        TrainingError: the strategy is unknown or refused, or there are too few devices.
+        TrainingError: the strategy is unknown or refused, there are too few devices, or TF_CONFIG
+            is not what multi_worker needs.
     """
     if name in REFUSED:
         raise TrainingError(
@@ -39,6 +43,12 @@ def make_strategy(name: str = "auto", *, replicas: int | None = None) -> tf.dist
         )
     if name not in STRATEGIES:
         raise TrainingError(f"unknown strategy {name!r}; the known ones: {', '.join(STRATEGIES)}")
+    if name == "auto" and len(_cluster()) > 1:
+        name = "multi_worker"
+    if name == "multi_worker":
+        if replicas is not None:
+            raise TrainingError("strategy 'multi_worker' takes all devices of every worker")
+        return _multi_worker(os.environ.get("TF_CONFIG", ""))
     devices = tf.config.list_logical_devices("GPU")
     if name == "one_device" or (name == "auto" and len(devices) < 2):
         if replicas not in (None, 1):
@@ -57,3 +67,36 @@ def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
     # One per process: two strategies over the same devices number their collective operations
     # alike, and TensorFlow then fails with "Collective instance 100 expected type ...".
     return tf.distribute.MirroredStrategy(devices)
+
+
+@functools.cache
+def _multi_worker(_: str) -> tf.distribute.MultiWorkerMirroredStrategy:
+    if not _cluster():
+        raise TrainingError(
+            "strategy 'multi_worker' needs the environment variable TF_CONFIG on every worker: "
+            '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", '
+            '"index": 0}}; r2m-local-workers sets it for workers on one machine'
+        )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (RuntimeError, ValueError, tf.errors.OpError) as error:
+        raise TrainingError(f"the workers of TF_CONFIG cannot be joined: {error}") from error
+
+
+def _cluster() -> list[str]:
+    """The addresses of all workers in TF_CONFIG; none where it is not set."""
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text or "{}")
+        tasks = config.get("cluster", {})
+        wrong = sorted(set(tasks) - {"chief", "worker"})
+        task = config.get("task", {})
+        position = tasks[task["type"]][int(task["index"])] if tasks else ""
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise TrainingError(
+            f"TF_CONFIG is not a cluster with this worker in it ({error!r}): {text[:200]}"
+        ) from error
+    if wrong:
+        raise TrainingError(f"TF_CONFIG lists {', '.join(wrong)}: only chief and worker train here")
+    del position
+    return [address for addresses in tasks.values() for address in addresses]

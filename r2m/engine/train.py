@@ -21,7 +21,7 @@ from absl import logging
 from r2m.engine import checkpoints
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.files import locked, write_json, writing
-from r2m.engine.logging import Progress, RunLog
+from r2m.engine.logging import NoLog, Progress, RunLog
 from r2m.engine.names import describe
 from r2m.engine.optimizers import make_optimizer
 from r2m.engine.options import TrainingOptions
@@ -34,6 +34,7 @@ from r2m.engine.step import (
     seed_replicas,
     seed_states,
 )
+from r2m.engine.workers import chiefs, reporting_lost_workers, sum_over_workers, this_worker
 
 _LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-text", "r2m")
 
@@ -74,8 +75,9 @@ def train(
         TrainingError: the loss is not finite, the working folder cannot be used or belongs to
             another run, or a checkpoint does not fit.
     """
-    workdir = Path(workdir)
-    with locked(workdir), _stop_signals() as stopped_by:
+    workdir, worker = Path(workdir), this_worker(strategy)
+    holding = locked(workdir) if worker.is_chief else contextlib.nullcontext()
+    with holding, reporting_lost_workers(strategy), _stop_signals() as stopped_by:
         # Setup --------------------------------------------------------------------------------
         _check_scope(stage.model, strategy)
         with strategy.scope():
@@ -89,8 +91,9 @@ def train(
             "settings": json.loads(json.dumps(dict(settings or {}))),
         }
         latest_folder, best_folder = workdir / checkpoints.LATEST, workdir / checkpoints.BEST
-        for folder in (latest_folder, best_folder):
-            checkpoints.clean(folder)
+        if worker.is_chief:
+            for folder in (latest_folder, best_folder):
+                checkpoints.clean(folder)
         run_loop = make_train_loop(stage, optimizer, options, strategy)
 
         # Start: resume > init_from > scratch --------------------------------------------------
@@ -108,26 +111,32 @@ def train(
             logging.info("%s: starting from the weights of %s", stage.name, source.folder)
         else:
             logging.info("%s: starting from scratch", stage.name)
+        _check_same_start(state.step, workdir, strategy)
         if state.step >= options.steps:
             logging.info("%s: all %d steps are done already", stage.name, options.steps)
             return state.summary()
         seed_replicas(stage.model, options.seed, strategy)
-        _write_config(workdir, stage, options, strategy, config or {})
+        if worker.is_chief:
+            _write_config(workdir, stage, options, strategy, config or {})
         _log_size(stage)
 
         # Train --------------------------------------------------------------------------------
         def save(folder: Path, keep: int) -> None:
+            if not worker.is_chief:
+                return
             checkpoints.save(
                 folder, state.step, model=stage.model, optimizer=optimizer, keep=keep,
                 sidecar={**identity, "state": dataclasses.asdict(state)},
             )  # fmt: skip
 
         batches = iter(distribute(stage.train_dataset(state.step), strategy))
-        progress = Progress(stage.name, state.step, options.steps, show=options.show_progress)
-        with RunLog(workdir, state.step) as log, contextlib.closing(progress):
+        show = options.show_progress and worker.is_chief
+        progress = Progress(stage.name, state.step, options.steps, show=show)
+        run_log = RunLog(workdir, state.step) if worker.is_chief else NoLog()
+        with run_log as log, contextlib.closing(progress):
             if state.step == 0 and init_from is not None and options.evaluate_every:
                 # For the log only: what the stage starts with is not its own best.
-                log.evaluation(0, _evaluate(stage, 0, options.seed, strategy))
+                log.evaluation(0, _evaluate(stage, 0, options, strategy))
             while state.step < options.steps:
                 steps = _until_next_event(state.step, options)
                 started = time.monotonic()
@@ -137,23 +146,25 @@ def train(
                 state.step += steps
                 state.add(results)
                 ends = state.step == options.steps
+                stops = sum_over_workers(strategy, float(bool(stopped_by))) > 0
 
                 if state.step % options.log_every == 0 or ends:
                     metrics = state.take_means()
                     log.train(state.step, metrics)
                     progress.report(metrics)
                 if _due(state.step, options.evaluate_every) or ends:
-                    evaluation = _evaluate(stage, state.step, options.seed, strategy)
+                    evaluation = _evaluate(stage, state.step, options, strategy)
                     log.evaluation(state.step, evaluation)
                     progress.report_evaluation(evaluation.metrics)
                     if state.judge(evaluation, options):
                         save(best_folder, keep=1)
-                if _due(state.step, options.checkpoint_every) or ends or stopped_by:
+                if _due(state.step, options.checkpoint_every) or ends or stops:
                     log.flush()
                     save(latest_folder, keep=options.keep_checkpoints)
-                if stopped_by:
+                if stops:
+                    by = stopped_by[0] if stopped_by else "a signal to another worker"
                     raise TrainingInterrupted(
-                        f"{stage.name}: stopped by {stopped_by[0]} after step {state.step} of "
+                        f"{stage.name}: stopped by {by} after step {state.step} of "
                         f"{options.steps}; all is saved in {workdir}. Start the same command again "
                         "to go on"
                     )
@@ -200,13 +211,31 @@ def _check_finite(results: StepResults, step: int, steps: int, latest_folder: Pa
     )
 
 
-def _evaluate(stage: Stage, step: int, seed: int, strategy: tf.distribute.Strategy) -> Evaluation:
+def _check_same_start(step: int, workdir: Path, strategy: tf.distribute.Strategy) -> None:
+    first = int(chiefs(strategy, step))
+    apart = sum_over_workers(strategy, float(step != first)) > 0
+    if apart:
+        raise TrainingError(
+            f"the workers do not see the same checkpoints in {workdir}: the chief is at step "
+            f"{first}, this one at {step}; the folder must be shared by all of them"
+        )
+
+
+def _evaluate(
+    stage: Stage, step: int, options: TrainingOptions, strategy: tf.distribute.Strategy
+) -> Evaluation:
+    """What the chief found; the other workers learn the metric that decides on the best."""
+    key = options.best_metric
+    if not this_worker(strategy).is_chief:
+        return Evaluation(metrics={} if key is None else {key: chiefs(strategy, 0.0)})
     # Training must not depend on how often it is evaluated: undo what evaluation draws.
     states = [(state, state.numpy()) for state in seed_states(stage.model)]
     evaluation = stage.evaluate(step)
     for state, value in states:
         state.assign(value)
-    seed_replicas(stage.model, seed, strategy)
+    seed_replicas(stage.model, options.seed, strategy)
+    if key is not None:
+        chiefs(strategy, float(evaluation.metrics.get(key, math.nan)))
     return evaluation
 
 

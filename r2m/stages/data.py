@@ -129,7 +129,13 @@ def require_images(data: Data, spec: StageSpec) -> Records:
 
 
 def training_dataset(
-    data: Data, spec: StageSpec, *, batch_size: int, max_length: int, first_step: int
+    data: Data,
+    spec: StageSpec,
+    *,
+    batch_size: int,
+    max_length: int,
+    first_step: int,
+    worker: tuple[int, int],
 ) -> tf.data.Dataset:
     """Endless batches: `sentences` and / or `images`, each as its pipeline gives them."""
     sources: dict[str, tf.data.Dataset] = {}
@@ -141,6 +147,7 @@ def training_dataset(
             seed=data.seed,
             first_step=first_step,
             concept_options=data.concept_options,
+            worker=worker,
         )
     if spec.images:
         sources["images"] = images.training_batches(
@@ -150,6 +157,7 @@ def training_dataset(
             first_step=first_step,
             concept_options=data.concept_options,
             image_options=data.image_options,
+            worker=worker,
         )
     return tf.data.Dataset.zip(sources)
 

@@ -19,6 +19,7 @@ from r2m.engine import checkpoints
 from r2m.engine.options import TrainingOptions
 from r2m.engine.strategies import make_strategy
 from r2m.engine.train import TrainingSummary, train
+from r2m.engine.workers import this_worker
 from r2m.evaluation.files import write_whole
 from r2m.stages.curriculum import CURRICULUM, StageSpec, stage_spec
 from r2m.stages.data import Data, open_data, setting
@@ -57,15 +58,20 @@ def run_stage(
     folder = workdir / name
     # Stages differ in what they draw: none repeats the order or the dropout of the one before.
     seed = config.seed + crc32(name.encode()) % 1_000
-    data = open_data(config, seed)
+    # Before anything else: joining other workers comes first in a process.
     strategy = make_strategy(config.training.strategy)
+    worker = this_worker(strategy)
+    data = open_data(config, seed)
     start = _start_of(spec, workdir, init_from)
     with strategy.scope():
         backbone = _backbone(config, spec)
         keras.utils.set_random_seed(seed)
         model = build_model(config.model, data.vocabulary, _feature_size(config, data, backbone))
-        stage = CurriculumStage(spec=spec, config=config, data=data, model=model, backbone=backbone)
-    _keep_dictionaries(data, folder)
+        stage = CurriculumStage(
+            spec=spec, config=config, data=data, model=model, backbone=backbone, worker=worker
+        )
+    if worker.is_chief:
+        _keep_dictionaries(data, folder)
     return train(
         stage,
         _training_options(config, name, seed, stage.best_metric),

@@ -24,10 +24,12 @@ class ObjectiveOptions:
     Attributes:
         reconstruction_weight: w_im, factor of the reconstruction terms (upstream: 1).
         margin: of the triplet loss (upstream: 0.2).
+        batch_size: most rows of a global batch.
     """
 
     reconstruction_weight: float = 1.0
     margin: float = 0.2
+    batch_size: int
 
 
 def sentence_terms(
@@ -96,7 +98,7 @@ def image_terms(
     fed = tf.concat([start, tokens[:, :-1]], axis=1)
     back = model.reconstruct(model.teacher_forced(memory, fed, training=training), lengths)
     images = model.project_images(batch["features"])
-    terms = {"triplet": LossTerm(*_global_triplet(images, back, options.margin))}
+    terms = {"triplet": LossTerm(*_global_triplet(images, back, options))}
     if reconstruct:
         terms["image_reconstruction"] = LossTerm(
             *alignment.mean_square(back, memory["vector"]), options.reconstruction_weight
@@ -104,18 +106,13 @@ def image_terms(
     return terms
 
 
-def _global_triplet(images: tf.Tensor, sentences: tf.Tensor, margin: float) -> Any:
+def _global_triplet(images: tf.Tensor, sentences: tf.Tensor, options: ObjectiveOptions) -> Any:
     """The triplet loss of this replica's rows, with negatives from all replicas."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
-        return alignment.triplet(images, sentences, margin=margin)
-    rows = tf.shape(images)[0]
-    all_rows = all_gather(rows[None])
-    replica = context.replica_id_in_sync_group
+        return alignment.triplet(images, sentences, margin=options.margin)
+    all_images, first = all_gather(images, most_rows=options.batch_size)
+    all_sentences, _ = all_gather(sentences, most_rows=options.batch_size)
     return alignment.triplet(
-        all_gather(images),
-        all_gather(sentences),
-        margin=margin,
-        first_row=tf.reduce_sum(all_rows[:replica]),
-        rows=rows,
+        all_images, all_sentences, margin=options.margin, first_row=first, rows=tf.shape(images)[0]
     )

@@ -11,6 +11,7 @@ import tensorflow as tf
 from models import decoding
 from models.r2m import R2M
 from r2m.engine.stage import Evaluation, LossTerm
+from r2m.engine.workers import Worker
 from r2m.stages import data as stage_data
 from r2m.stages import objectives
 from r2m.stages.curriculum import StageSpec
@@ -29,6 +30,7 @@ class CurriculumStage:
         data: stage_data.Data,
         model: R2M,
         backbone: FeatureExtractor | None,
+        worker: Worker,
     ) -> None:
         """Puts a stage together inside the strategy's scope.
 
@@ -38,6 +40,7 @@ class CurriculumStage:
             data: opened records.
             model: the network, shared by all stages.
             backbone: frozen CNN from pixels to features, for `image.source=pixels`.
+            worker: which of the processes that train together this is.
 
         Raises:
             InputError: the stage learns from images and there are none.
@@ -49,13 +52,16 @@ class CurriculumStage:
         self._data = data
         self._settings = config.stages[spec.name]
         self._options = objectives.ObjectiveOptions(
-            reconstruction_weight=config.loss.reconstruction_weight, margin=config.loss.margin
+            reconstruction_weight=config.loss.reconstruction_weight,
+            margin=config.loss.margin,
+            batch_size=self._settings.batch_size,
         )
         search = search_options(config, data.vocabulary)
         self._rollout = decoding.DecodingOptions(
             beam_size=1, max_length=self._settings.max_length, suppressed=search.suppressed
         )
         self._backbone = backbone
+        self._worker = worker
         self._validator = Validator(data, Captioning(model, data.vocabulary, search))
         self._validation_steps: dict[str, Any] = {}
         if spec.images:
@@ -83,13 +89,14 @@ class CurriculumStage:
         return list(chosen.values())
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
-        """Endless global batches from step `first_step` on."""
+        """This worker's rows of endless global batches from step `first_step` on."""
         return stage_data.training_dataset(
             self._data,
             self._spec,
             batch_size=self._settings.batch_size,
             max_length=self._settings.max_length,
             first_step=first_step,
+            worker=(self._worker.index, self._worker.count),
         )
 
     def loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:

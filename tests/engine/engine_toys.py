@@ -6,7 +6,9 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,13 @@ from r2m.engine import checkpoints, files
 from r2m.engine.gather import all_gather
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Evaluation, LossTerm
+from r2m.engine.step import share
 from r2m.engine.strategies import make_strategy
 from r2m.engine.train import train
+from r2m.engine.workers import Worker, this_worker
 
 VOCABULARY = 11
+ALONE = Worker()
 
 
 def two_devices() -> None:
@@ -64,9 +69,11 @@ class LanguageStage:
         rows: tuple[int, ...] = (4, 3, 1, 5),
         score: Callable[[int], float] = lambda step: float(step),
         fingerprint: Mapping[str, str] | None = None,
+        worker: Worker = ALONE,
     ) -> None:
         keras.utils.set_random_seed(1)
         self.name = "toy"
+        self.worker = worker
         self.fingerprint = fingerprint or {"vocabulary": "abc"}
         self.model = LanguageModel(dropout, unused)
         self.model(tf.zeros((1, 3), tf.int32))
@@ -82,7 +89,8 @@ class LanguageStage:
             shape = (rows[index % len(self.rows)], 3 + tf.cast(index % 4, tf.int32))
             tokens = tf.random.stateless_uniform(shape, [1, index], 1, VOCABULARY, tf.int32)
             lengths = tf.random.stateless_uniform([shape[0]], [2, index], 2, shape[1] + 1, tf.int32)
-            return tokens * tf.sequence_mask(lengths, shape[1], tf.int32)  # 0 is padding
+            tokens *= tf.sequence_mask(lengths, shape[1], tf.int32)  # 0 is padding
+            return share(tokens, self.worker.index, self.worker.count)
 
         return tf.data.Dataset.counter(tf.constant(first_step, tf.int64)).map(batch)
 
@@ -123,37 +131,33 @@ class PairStage:
     """Contrasts each row with the whole global batch, which takes an all_gather.
 
     `whole`: every replica computes the loss of all rows, instead of that of its own rows.
-    `own`: with the engine's all_gather, instead of TensorFlow's, which needs one batch size.
     """
 
     name = "pairs"
     fingerprint: Mapping[str, str] = {}
 
-    def __init__(self, *, whole: bool, own: bool = True) -> None:
+    def __init__(self, *, whole: bool, worker: Worker = ALONE) -> None:
         keras.utils.set_random_seed(2)
+        self.worker = worker
         self.model = PairModel()
         self.model((tf.zeros((1, 5)), tf.zeros((1, 6))))
         self.trainable_variables = self.model.trainable_variables
         self.whole = whole
-        self.own = own
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
         def batch(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            rows = tf.cast(1 + index % 5, tf.int32) if self.own else 4
+            rows = tf.cast(1 + index % 5, tf.int32)
             normal = tf.random.stateless_normal
-            return normal((rows, 5), [1, index]), normal((rows, 6), [2, index])
+            pairs = normal((rows, 5), [1, index]), normal((rows, 6), [2, index])
+            return share(pairs, self.worker.index, self.worker.count)
 
         return tf.data.Dataset.counter(tf.constant(first_step, tf.int64)).map(batch)
 
     def loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:
         left, right = self.model(batch)
-        context = tf.distribute.get_replica_context()
-        gather = all_gather if self.own else lambda x: context.all_gather(x, axis=0)
-        gathered = gather(right)
-        sizes = gather(tf.shape(left)[:1])
-        first = tf.reduce_sum(sizes[: context.replica_id_in_sync_group])
+        gathered, first = all_gather(right, most_rows=5)
         if self.whole:
-            left, first = gather(left), tf.constant(0)
+            left, first = all_gather(left, most_rows=5)[0], tf.constant(0)
         rows = tf.shape(left)[0]
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
             first + tf.range(rows), tf.matmul(left, gathered, transpose_b=True)
@@ -205,7 +209,23 @@ def kill_at_call(number: int) -> None:
     Path.rename = killing(Path.rename)  # type: ignore[method-assign]
 
 
+STAGES: dict[str, Callable[..., Any]] = {
+    "language": LanguageStage,
+    "slowly-evaluated": partial(LanguageStage, score=lambda step: time.sleep(2) or float(step)),
+    "language-without-dropout": partial(LanguageStage, dropout=0.0),
+    "pairs": partial(PairStage, whole=False),
+}
+
+
+def run_named(name: str, strategy: tf.distribute.Strategy, workdir: Path) -> None:
+    with strategy.scope():
+        stage = STAGES[name](worker=this_worker(strategy))
+    train(stage, options(), workdir, strategy=strategy)
+
+
 if __name__ == "__main__":
-    two_devices()
-    kill_at_call(int(sys.argv[3]))
-    run(make_strategy(sys.argv[1]), Path(sys.argv[2]))
+    # strategy, working folder, stage, call to die at (0: none)
+    if sys.argv[1] == "mirrored":
+        two_devices()
+    kill_at_call(int(sys.argv[4]))
+    run_named(sys.argv[3], make_strategy(sys.argv[1]), Path(sys.argv[2]))

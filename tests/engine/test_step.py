@@ -43,8 +43,6 @@ def run_steps(
         pytest.param(lambda: LanguageStage(dropout=0.0, rows=(1,)), id="one-row"),
         pytest.param(lambda: PairStage(whole=False), id="all_gather-own-rows"),
         pytest.param(lambda: PairStage(whole=True), id="all_gather-all-rows"),
-        pytest.param(lambda: PairStage(whole=False, own=False), id="tensorflow-own-rows"),
-        pytest.param(lambda: PairStage(whole=True, own=False), id="tensorflow-all-rows"),
     ],
 )
 def test_two_replicas_equal_one(make_stage: Any, mirrored: tf.distribute.Strategy) -> None:

@@ -67,7 +67,7 @@ def start_and_die(strategy: str, workdir: Path, call: int) -> None:
     root = Path(__file__).parents[2]
     path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, engine_toys.__file__, strategy, str(workdir), str(call)],
+        [sys.executable, engine_toys.__file__, strategy, str(workdir), "language", str(call)],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,

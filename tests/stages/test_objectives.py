@@ -14,7 +14,7 @@ from r2m.stages.curriculum import STAGES, stage_spec
 from tfrecords.errors import InputError
 
 V, H, F = 17, 8, 6
-OPTIONS = objectives.ObjectiveOptions(reconstruction_weight=0.7, margin=0.2)
+OPTIONS = objectives.ObjectiveOptions(reconstruction_weight=0.7, margin=0.2, batch_size=5)
 SEARCH = decoding.DecodingOptions(beam_size=1, max_length=6)
 
 

@@ -1,0 +1,141 @@
+"""Two processes that train together, on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import engine_toys
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_train import tensors
+
+from r2m.engine.errors import TrainingError
+from r2m.engine.logging import read_metrics
+from r2m.engine.strategies import make_strategy
+from r2m.engine.workers import Worker, chiefs, first_replica, sum_over_workers, this_worker
+
+ROOT = Path(__file__).parents[2]
+
+
+def start_workers(
+    stage: str, workdir: Path, *, die_at: tuple[int, int] = (0, 0)
+) -> list[subprocess.Popen[str]]:
+    sockets = [socket.socket() for _ in range(2)]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    cluster = {"worker": [f"localhost:{one.getsockname()[1]}" for one in sockets]}
+    for one in sockets:
+        one.close()
+    started = []
+    for index in range(2):
+        config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        script = [engine_toys.__file__, "multi_worker", str(workdir), stage, str(die_at[index])]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, *script],
+                env={**os.environ, "PYTHONPATH": path, "TF_CONFIG": json.dumps(config)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    return started
+
+
+def finish(workers: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+    found = []
+    for worker in workers:
+        try:
+            output, _ = worker.communicate(timeout=150)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            output, _ = worker.communicate()
+        found.append((worker.returncode, output))
+    return found
+
+
+@pytest.mark.parametrize("stage", ["language-without-dropout", "pairs"])
+def test_two_workers_equal_one_device(stage: str, tmp_path: Path) -> None:
+    """Padding and rows differ by worker, one is without rows at times, norms are clipped."""
+    engine_toys.run_named(stage, make_strategy("one_device"), tmp_path / "one")
+    for code, output in finish(start_workers(stage, tmp_path / "two")):
+        assert code == 0, output
+    one, two = read_metrics(tmp_path / "one"), read_metrics(tmp_path / "two")
+    assert [line.keys() for line in one] == [line.keys() for line in two]
+    for a, b in zip(one, two, strict=True):
+        for name in a.keys() - {"kind"}:
+            np.testing.assert_allclose(a[name], b[name], rtol=1e-5, atol=1e-5, err_msg=name)
+    weights, others = tensors(tmp_path / "one"), tensors(tmp_path / "two")
+    assert weights.keys() == others.keys()
+    for name, value in weights.items():
+        if "seed_generator" not in name:
+            np.testing.assert_allclose(value, others[name], atol=1e-5, err_msg=name)
+    assert len(list((tmp_path / "two").glob("events.*"))) == 1  # only the chief writes
+
+
+def test_a_killed_worker_ends_the_job_which_then_resumes(tmp_path: Path) -> None:
+    """With dropout: the end is that of two workers that were never stopped."""
+    for code, output in finish(start_workers("language", tmp_path / "whole")):
+        assert code == 0, output
+    workers = start_workers("slowly-evaluated", tmp_path / "run")
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "run" / "checkpoints").glob("step-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    workers[1].send_signal(signal.SIGKILL)
+    (code, output), (killed, _) = finish(workers)
+    assert killed == -signal.SIGKILL
+    assert code == 1
+    assert "worker 0 of 2 lost touch with another one" in output
+    assert "Start the same command on all workers again" in output
+    for code, output in finish(start_workers("language", tmp_path / "run")):
+        assert code == 0, output
+    whole, again = tensors(tmp_path / "whole"), tensors(tmp_path / "run")
+    assert whole.keys() == again.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, again[name], err_msg=name)
+    metrics = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "run")]
+    assert metrics[0] == metrics[1]
+
+
+def test_alone(mirrored: tf.distribute.Strategy) -> None:
+    for strategy in (make_strategy("one_device"), mirrored):
+        assert this_worker(strategy) == Worker(0, 1)
+        assert this_worker(strategy).is_chief
+        assert first_replica(strategy) == 0
+        assert (sum_over_workers(strategy, 2.5), chiefs(strategy, 2.5)) == (2.5, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "needs the environment variable TF_CONFIG"),
+        ("{", "TF_CONFIG is not a cluster"),
+        ('{"cluster": {"worker": ["a:1"]}}', "TF_CONFIG is not a cluster with this worker in it"),
+        (
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+            "TF_CONFIG is not a cluster with this worker in it",
+        ),
+        (
+            '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "ps", "index": 0}}',
+            "TF_CONFIG lists ps: only chief and worker train here",
+        ),
+    ],
+)
+def test_a_bad_cluster_says_what_is_wrong(
+    config: str | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if config is not None:
+        monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(TrainingError, match=message):
+        make_strategy("multi_worker")
