@@ -16,12 +16,18 @@ from absl import app, flags, logging
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def run(main: Callable[[Sequence[str]], int | None], description: str | None = None) -> None:
+def run(
+    main: Callable[[Sequence[str]], int | None],
+    description: str | None = None,
+    *,
+    takes_command: bool = False,
+) -> None:
     """Runs `main` under absl; bad input ends in one readable message and exit code 1.
 
     Args:
         main: takes the arguments that are not flags and returns an exit code (None is 0).
         description: the text above the flags in `--help`; by default main's module docstring.
+        takes_command: whether arguments that are not flags are allowed.
     """
     logging.set_verbosity(logging.INFO)
     _make_help(description or sys.modules[main.__module__].__doc__)
@@ -32,7 +38,7 @@ def run(main: Callable[[Sequence[str]], int | None], description: str | None = N
         from r2m.engine.errors import TrainingError
         from tfrecords.errors import InputError
 
-        if len(argv) > 1:
+        if len(argv) > 1 and not takes_command:
             raise app.UsageError(f"unexpected arguments {argv[1:]}: every option is a --flag")
         try:
             return main(argv)

@@ -27,6 +27,7 @@ def test_help_tells_what_the_script_does_and_its_flags(script, tmp_path):
     assert len(description.split()) > 5
     known = {
         "r2m-demo": "--home",
+        "r2m-local-workers": "--workers",
         "r2m-make-shapes": "--sentences",
         "r2m-build-corpora": "--source",
         "r2m-evaluate": "--beam_size",

@@ -1,6 +1,11 @@
-"""The stages under MirroredStrategy: two replicas compute what one device computes."""
+"""The stages on two replicas and on two workers: they compute what one device computes."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,37 +14,61 @@ import tensorflow as tf
 from r2m.engine.logging import read_metrics
 from r2m.stages import experiment
 
+ROOT = Path(__file__).parents[2]
+# All losses at once. Dropout masks differ by replica, on purpose: it is off here.
+STEPS, BATCH = 20, 9
+CHANGES = {"steps": STEPS, "batch_size": BATCH, "evaluate_every": 10}
 
+
+def in_process(strategy: str, config: Any, workdir: Path) -> None:
+    config.training.strategy = strategy
+    experiment.run_stage("joint", config, workdir)
+
+
+def on_two_workers(config: Any, workdir: Path) -> None:
+    fields = {f"stages.joint.{name}": value for name, value in config.stages.joint.items()}
+    fields |= {"model.dropout": 0.0, "training.log_every": 1}
+    command = [
+        *[sys.executable, "-m", "r2m.cli.local_workers", "--workers=2", "--"],
+        *[sys.executable, "-m", "r2m.cli.train_joint", "--config=configs/r2m/shapes.py:test"],
+        *[f"--config.{name}={value}" for name, value in fields.items()],
+        *[f"--corpora={config.data.corpora}", f"--images={config.data.images}"],
+        f"--workdir={workdir}",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def weights(workdir: Path) -> dict[str, np.ndarray]:
+    folder = experiment.checkpoints.newest(workdir / "joint" / "checkpoints").folder
+    reader = tf.train.load_checkpoint(str(folder / "variables"))
+    names = reader.get_variable_to_shape_map()
+    return {n: reader.get_tensor(n) for n in names if n.startswith("model/") and "seed" not in n}
+
+
+@pytest.mark.timeout(400)
 @pytest.mark.skipif(
     len(tf.config.list_logical_devices("CPU")) < 2, reason="TensorFlow started with one CPU device"
 )
-def test_two_replicas_equal_one_device(config, tmp_path):
-    # All losses at once. Dropout masks differ by replica, on purpose: it is off here.
+def test_two_replicas_and_two_workers_equal_one_device(config, tmp_path):
     config.model.dropout = 0.0
-    config.stages.joint.update({"steps": 6, "batch_size": 9, "evaluate_every": 3})
+    config.stages.joint.update(CHANGES)
     config.training.log_every = 1
-    found = {}
     for strategy in ("one_device", "mirrored"):
-        config.training.strategy = strategy
-        experiment.run_stage("joint", config, tmp_path / strategy)
-        run = tmp_path / strategy / "joint"
-        reader = tf.train.load_checkpoint(
-            str(experiment.checkpoints.newest(run / "checkpoints").folder / "variables")
-        )
-        weights = {
-            name: reader.get_tensor(name)
-            for name in reader.get_variable_to_shape_map()
-            if name.startswith("model/") and "seed" not in name
-        }
-        found[strategy] = (read_metrics(run), weights)
-    (metrics, weights), (mirrored_metrics, mirrored_weights) = found.values()
-    assert len(metrics) == len(mirrored_metrics) == 8
+        in_process(strategy, config, tmp_path / strategy)
+    on_two_workers(config, tmp_path / "multi_worker")
+    expected = read_metrics(tmp_path / "one_device" / "joint")
     terms = {"cross_entropy", "sentence_reconstruction", "triplet", "image_reconstruction"}
-    assert {f"loss/{name}" for name in terms} <= set(metrics[0])
-    for one, two in zip(metrics, mirrored_metrics, strict=True):
-        assert one.keys() == two.keys()
-        for name, value in one.items():
-            if name != "kind":
-                np.testing.assert_allclose(two[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
-    for name, value in weights.items():
-        np.testing.assert_allclose(mirrored_weights[name], value, atol=1e-4, err_msg=name)
+    assert {f"loss/{name}" for name in terms} <= set(expected[0])
+    assert len(expected) == STEPS + 2
+    for strategy in ("mirrored", "multi_worker"):
+        found = read_metrics(tmp_path / strategy / "joint")
+        for one, two in zip(expected, found, strict=True):
+            assert one.keys() == two.keys()
+            for name in one.keys() - {"kind"}:
+                np.testing.assert_allclose(
+                    two[name], one[name], rtol=1e-4, atol=1e-5, err_msg=f"{strategy} {name}"
+                )
+        mine = weights(tmp_path / strategy)
+        for name, value in weights(tmp_path / "one_device").items():
+            np.testing.assert_allclose(mine[name], value, atol=1e-4, err_msg=f"{strategy} {name}")
