@@ -28,6 +28,9 @@ class TrainingOptions:
         optimizer: a name of `r2m.engine.optimizers.OPTIMIZERS`.
         weight_decay: L2 factor; `weight_decay * variable` is added to each clipped gradient.
         clip_global_norm: largest global norm of the gradient; None does not clip.
+        micro_batches: parts that each replica's share of a batch is computed in, one after the
+            other, to save memory; the objective stays the same.
+        jit: compiles loss and gradients with XLA.
         steps_per_loop: steps in one graph call. The host works only between loops.
         log_every: steps between lines of metrics.jsonl.
         evaluate_every: steps between evaluations; 0 evaluates only at the end.
@@ -44,6 +47,8 @@ class TrainingOptions:
     optimizer: str = "adam"
     weight_decay: float = 0.0
     clip_global_norm: float | None = None
+    micro_batches: int = 1
+    jit: bool = False
     steps_per_loop: int = 10
     log_every: int = 100
     evaluate_every: int = 1000
@@ -56,7 +61,7 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of range."""
-        for name in ("steps", "steps_per_loop", "log_every", "keep_checkpoints"):
+        for name in ("steps", "micro_batches", "steps_per_loop", "log_every", "keep_checkpoints"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("evaluate_every", "checkpoint_every", "seed"):
             self._require(name, getattr(self, name) >= 0, "0 or more")

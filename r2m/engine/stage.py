@@ -90,6 +90,10 @@ class Stage(Protocol):
     def trainable_variables(self) -> list[keras.Variable]:
         """The variables of `model` to be trained, in a fixed order."""
 
+    @property
+    def compares_rows(self) -> bool:
+        """Whether the loss of one row depends on the other rows of the batch."""
+
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
         """This worker's rows of endless global batches, from step `first_step` (0 at the start) on.
 

@@ -11,13 +11,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
-from r2m.engine.errors import TrainingError
+from r2m.engine.gradients import make_gradient_function
 from r2m.engine.names import is_seed_state
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Stage
-from r2m.engine.workers import first_replica, this_worker
+from r2m.engine.workers import first_replica
 
 
 def seed_replicas(model: keras.Model, seed: int, strategy: tf.distribute.Strategy) -> None:
@@ -36,55 +35,6 @@ def seed_replicas(model: keras.Model, seed: int, strategy: tf.distribute.Strateg
 def seed_states(model: keras.Model) -> list[keras.Variable]:
     """The (seed, draw counter) variables of the random layers of `model`."""
     return [variable for variable in model.variables if is_seed_state(variable.path)]
-
-
-def share(batch: Any, part: Any, parts: int) -> Any:
-    """Part number `part` of the rows of a batch: ceil(B / parts) rows, the last ones fewer or none.
-
-    Args:
-        batch: nested tensors with the batch as first dimension; scalars are not split.
-        part: int or int64[].
-        parts: how many parts there are.
-    """
-
-    def rows(tensor: Any) -> Any:
-        if tensor.shape.rank == 0:
-            return tensor
-        size = tf.shape(tensor, out_type=tf.int64)[0]
-        each = -(-size // parts)
-        first = tf.minimum(part * each, size)
-        return tensor[first : tf.minimum(first + each, size)]
-
-    return tf.nest.map_structure(rows, batch)
-
-
-def distribute(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
-    """Splits each batch of this worker evenly over its replicas, in order.
-
-    TensorFlow's own way (`experimental_distribute_dataset`) re-batches: after a ragged batch it
-    fills up from the next one, which moves the boundaries of all later batches.
-
-    Args:
-        dataset: endless; see `share` for how its batches are split.
-        strategy: whose replicas get them.
-
-    Returns:
-        An iterable that yields one value per replica.
-    """
-    replicas = strategy.num_replicas_in_sync // this_worker(strategy).count
-
-    def shares(*elements: Any) -> tf.data.Dataset:
-        # tf.data passes the elements of a tuple one by one.
-        batch = elements if isinstance(dataset.element_spec, tuple) else elements[0]
-        return tf.data.Dataset.range(replicas).map(lambda replica: share(batch, replica, replicas))
-
-    def local_shares(_: tf.distribute.InputContext) -> tf.data.Dataset:
-        split = dataset if replicas == 1 else dataset.flat_map(shares)
-        # Known to be endless, the iterator needs no branch for its end in every step.
-        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-        return split.apply(endless).prefetch(tf.data.AUTOTUNE)
-
-    return strategy.distribute_datasets_from_function(local_shares)
 
 
 class StepResults:
@@ -124,59 +74,30 @@ def make_train_loop(
     Args:
         stage: what to train; see `r2m.engine.stage` for how its loss is reduced.
         optimizer: built for `stage.trainable_variables`.
-        options: clipping and weight decay are read.
+        options: clipping, weight decay, `jit` and `micro_batches` are read.
         strategy: the one that model and optimiser were built under.
 
     Returns:
         `loop(iterator, steps)`, which takes `steps` global batches from an iterator of
         `distribute(...)`. Raises TrainingError if the stage gives no term or no gradient.
     """
-    variables = list(stage.trainable_variables)
+    differentiate, refusal = make_gradient_function(
+        stage,
+        stage.trainable_variables,
+        jit=options.jit,
+        micro_batches=options.micro_batches,
+        replicas=strategy.num_replicas_in_sync,
+    )
     term_names: list[str] = []  # known once the loss is traced
-    refusals: list[TrainingError] = []
-    unreached_reported: list[bool] = []
-
-    def refuse(message: str) -> None:
-        refusals.append(TrainingError(message))
-        raise refusals[0]
 
     # AutoGraph would rewrite every function of the model, which takes most of the tracing time:
     # stages write their loops as `tf.while_loop`.
     @tf.autograph.experimental.do_not_convert
     def replica_step(batch: Any) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([variable.value for variable in variables])
-            terms = stage.loss(batch, training=True)
-            if not any(term.weight for term in terms.values()):
-                refuse(f"the loss of stage {stage.name!r} has no term with a weight")
-            term_names[:] = terms
-            totals = tf.stack([tf.cast(term.total, tf.float32) for term in terms.values()])
-            normalisers = tf.stack([tf.cast(t.normaliser, tf.float32) for t in terms.values()])
-            # The global normalisers come first, so that the gradients of terms with different
-            # normalisers can be taken in one backward pass and simply be summed over the replicas.
-            normalisers = context.all_reduce("SUM", tf.stop_gradient(normalisers))
-            factors = tf.math.divide_no_nan(
-                tf.constant([term.weight for term in terms.values()], tf.float32), normalisers
-            )
-            # Terms of weight 0 are left out rather than multiplied by 0: no backward pass for them.
-            objective = tf.add_n(
-                [totals[i] * factors[i] for i, term in enumerate(terms.values()) if term.weight]
-            )
-        gradients = tape.gradient(objective, [variable.value for variable in variables])
-        reached = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
-        if not reached:
-            refuse(
-                f"the loss of stage {stage.name!r} depends on none of its {len(variables)} "
-                "trainable variables"
-            )
-        if len(reached) < len(variables) and not unreached_reported:
-            unreached_reported.append(True)
-            _report_unreached(stage, variables, gradients)
-
-        # The gradient of an embedding lists a row once per use; Adam and the norm need their sum.
-        gradients = [tf.convert_to_tensor(gradient) for gradient, _ in reached]
-        reduced = context.all_reduce("SUM", [objective, totals, *gradients])
+        found = differentiate(batch)
+        term_names[:] = found.names
+        reduced = context.all_reduce("SUM", [found.objective, found.totals, *found.gradients])
         objective, totals, gradients = reduced[0], reduced[1], reduced[2:]
         norm = tf.linalg.global_norm(gradients)
         if options.clip_global_norm is not None:
@@ -185,13 +106,15 @@ def make_train_loop(
         if options.weight_decay:
             gradients = [
                 gradient + options.weight_decay * tf.cast(variable.value, gradient.dtype)
-                for gradient, (_, variable) in zip(gradients, reached, strict=True)
+                for gradient, variable in zip(gradients, found.variables, strict=True)
             ]
         # `apply` sums over the replicas once more.
         replicas = context.num_replicas_in_sync
         gradients = [gradient / replicas for gradient in gradients]
-        optimizer.apply(gradients, [variable for _, variable in reached])
-        return tf.concat([[objective, tf.cast(norm, tf.float32)], totals, normalisers], axis=0)
+        optimizer.apply(gradients, found.variables)
+        return tf.concat(
+            [[objective, tf.cast(norm, tf.float32)], totals, found.normalisers], axis=0
+        )
 
     @tf.function
     def run(iterator: Any, steps: tf.Tensor) -> tf.Tensor:
@@ -206,18 +129,10 @@ def make_train_loop(
         try:
             values = run(iterator, tf.constant(steps, tf.int32)).numpy()
         except Exception:
-            if refusals:  # AutoGraph wraps what is raised while tracing in an error of its own
-                raise refusals[0] from None
+            refused = refusal()
+            if refused is not None:
+                raise refused from None
             raise
         return StepResults(term_names, values)
 
     return loop
-
-
-def _report_unreached(stage: Stage, variables: Sequence[Any], gradients: Sequence[Any]) -> None:
-    unreached = [v.path for v, g in zip(variables, gradients, strict=True) if g is None]
-    logging.warning(
-        "stage %s: its loss does not depend on %d of %d trainable variables, which stay as they "
-        "are: %s",
-        stage.name, len(unreached), len(variables), ", ".join(unreached),
-    )  # fmt: skip

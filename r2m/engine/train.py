@@ -25,11 +25,11 @@ from r2m.engine.logging import NoLog, Progress, RunLog
 from r2m.engine.names import describe
 from r2m.engine.optimizers import make_optimizer
 from r2m.engine.options import TrainingOptions
+from r2m.engine.sharing import distribute
 from r2m.engine.stage import Evaluation, Stage
 from r2m.engine.state import RunState, TrainingSummary
 from r2m.engine.step import (
     StepResults,
-    distribute,
     make_train_loop,
     seed_replicas,
     seed_states,

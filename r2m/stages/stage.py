@@ -88,6 +88,11 @@ class CurriculumStage:
             chosen.update({id(variable): variable for variable in variables})
         return list(chosen.values())
 
+    @property
+    def compares_rows(self) -> bool:
+        """The triplet loss finds its negatives in the batch."""
+        return self._spec.images
+
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
         """This worker's rows of endless global batches from step `first_step` on."""
         return stage_data.training_dataset(

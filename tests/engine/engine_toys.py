@@ -22,8 +22,8 @@ import tensorflow as tf
 from r2m.engine import checkpoints, files
 from r2m.engine.gather import all_gather
 from r2m.engine.options import TrainingOptions
+from r2m.engine.sharing import share
 from r2m.engine.stage import Evaluation, LossTerm
-from r2m.engine.step import share
 from r2m.engine.strategies import make_strategy
 from r2m.engine.train import train
 from r2m.engine.workers import Worker, this_worker
@@ -60,6 +60,8 @@ class LanguageModel(keras.Model):
 
 class LanguageStage:
     """Predicts the next of random tokens. Lengths, row counts and padding differ by batch."""
+
+    compares_rows = False
 
     def __init__(
         self,
@@ -134,6 +136,7 @@ class PairStage:
     """
 
     name = "pairs"
+    compares_rows = True
     fingerprint: Mapping[str, str] = {}
 
     def __init__(self, *, whole: bool, worker: Worker = ALONE) -> None:

@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 
 from r2m.engine.errors import TrainingError
 from r2m.engine.optimizers import make_optimizer
+from r2m.engine.sharing import distribute
 from r2m.engine.stage import Evaluation, LossTerm
 from r2m.engine.step import (
     StepResults,
-    distribute,
     make_train_loop,
     seed_replicas,
     seed_states,
 )
+
+ONE = tf.distribute.get_strategy()
 
 
 def run_steps(
@@ -58,6 +60,41 @@ def test_two_replicas_equal_one(make_stage: Any, mirrored: tf.distribute.Strateg
     assert one.objective.std() > 1e-3
 
 
+@pytest.mark.parametrize("changes", [{"micro_batches": 3}, {"jit": True}], ids=str)
+def test_other_ways_to_compute_the_same_step(
+    changes: Any, strategy: tf.distribute.Strategy
+) -> None:
+    """Rows fewer than parts included; two terms with different normalisers."""
+
+    def make() -> LanguageStage:
+        return LanguageStage(dropout=0.0, unused=True)
+
+    plain, weights, _ = run_steps(make, strategy, 8, clip_global_norm=0.5)
+    found, others, _ = run_steps(make, strategy, 8, clip_global_norm=0.5, **changes)
+    np.testing.assert_allclose(plain.objective, found.objective, atol=1e-5)
+    np.testing.assert_allclose(plain.gradient_norm, found.gradient_norm, atol=1e-5)
+    for name, totals in plain.totals.items():
+        np.testing.assert_allclose(totals, found.totals[name], rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(plain.normalisers[name], found.normalisers[name])
+    for a, b in zip(weights, others, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{"micro_batches": 2}, {"jit": True}], ids=str)
+def test_dropout_is_drawn_in_them_too(changes: Any, strategy: tf.distribute.Strategy) -> None:
+    with_dropout, _, stage = run_steps(LanguageStage, strategy, 3, **changes)
+    without, _, _ = run_steps(lambda: LanguageStage(dropout=0.0), strategy, 3, **changes)
+    assert abs(with_dropout.objective - without.objective).min() > 1e-4
+    parts = changes.get("micro_batches", 1)
+    assert [int(state.numpy()[1]) for state in seed_states(stage.model)] == [3 * parts] * 2
+
+
+def test_rows_that_are_compared_stay_together(mirrored: tf.distribute.Strategy) -> None:
+    for strategy, changes in ((ONE, {"micro_batches": 2}), (mirrored, {"jit": True})):
+        with pytest.raises(TrainingError, match="compares the rows of a batch"):
+            run_steps(lambda: PairStage(whole=False), strategy, 1, **changes)
+
+
 def test_replicas_stay_equal_copies(mirrored: tf.distribute.Strategy) -> None:
     _, _, stage = run_steps(LanguageStage, mirrored, 10)
     for variable in stage.trainable_variables:
@@ -69,6 +106,7 @@ class OneLayerStage:
     """A stage made of a layer and a loss function; its batches are always the same."""
 
     name = "one"
+    compares_rows = False
     fingerprint: ClassVar[dict[str, str]] = {}
 
     def __init__(self, layer: keras.layers.Layer, batch: Any, loss: Any) -> None:

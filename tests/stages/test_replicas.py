@@ -67,8 +67,8 @@ def test_two_replicas_and_two_workers_equal_one_device(config, tmp_path):
             assert one.keys() == two.keys()
             for name in one.keys() - {"kind"}:
                 np.testing.assert_allclose(
-                    two[name], one[name], rtol=1e-4, atol=1e-5, err_msg=f"{strategy} {name}"
+                    two[name], one[name], rtol=1e-5, atol=1e-5, err_msg=f"{strategy} {name}"
                 )
         mine = weights(tmp_path / strategy)
         for name, value in weights(tmp_path / "one_device").items():
-            np.testing.assert_allclose(mine[name], value, atol=1e-4, err_msg=f"{strategy} {name}")
+            np.testing.assert_allclose(mine[name], value, atol=1e-5, err_msg=f"{strategy} {name}")
