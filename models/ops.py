@@ -22,9 +22,11 @@ def unit_norm(x: tf.Tensor, axis: int = -1) -> tf.Tensor:
     Returns:
         float[..., D], of norm 1 or 0 along `axis`.
     """
-    square = tf.reduce_sum(tf.square(x), axis=axis, keepdims=True)
+    wide = tf.cast(x, tf.float32)
+    square = tf.reduce_sum(tf.square(wide), axis=axis, keepdims=True)
     usable = square > 1e-24
-    return tf.where(usable, x * tf.math.rsqrt(tf.where(usable, square, 1.0)), tf.zeros_like(x))
+    normal = wide * tf.math.rsqrt(tf.where(usable, square, 1.0))
+    return tf.cast(tf.where(usable, normal, tf.zeros_like(wide)), x.dtype)
 
 
 def last_real(sequence: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:

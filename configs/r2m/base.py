@@ -61,6 +61,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
             },
             "training": {
                 "strategy": "auto",
+                # float32, or mixed_bfloat16: activations of half the size.
+                "precision": "float32",
+                # Compiles loss and gradients of the stages that only read sentences with XLA.
+                "jit": False,
+                # Parts a batch is computed in, one after the other: saves memory.
+                "micro_batches": 1,
                 "optimizer": "adam",
                 "clip_global_norm": 5.0,
                 "weight_decay": 0.0,

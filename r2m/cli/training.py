@@ -48,11 +48,31 @@ _IMAGES = flags.DEFINE_string(
     "Folder of image records made by r2m-build-images. Stages xe and xe_rec use only its "
     "validation split, to caption and score while they train, and can do without.",
 )
+# Each sets the field of config.training that it is named after.
+_TRAINING_FLAGS: list[flags.FlagHolder[Any]] = [
+    flags.DEFINE_enum(
+        "strategy",
+        None,
+        ["auto", "one_device", "mirrored", "multi_worker"],
+        "Which devices train together: the first GPU or the CPU, all GPUs of this machine, or all "
+        "machines that TF_CONFIG lists. Default: what is there (auto).",
+    ),
+    flags.DEFINE_enum(
+        "precision",
+        None,
+        ["float32", "mixed_bfloat16"],
+        "Of the activations; variables, sums and softmax stay in float32.",
+    ),
+    flags.DEFINE_bool("jit", None, "Compile loss and gradients of xe and xe_rec with XLA."),
+]
 
 
 def experiment_config() -> Any:
-    """The configuration with the data paths given on the command line."""
+    """The configuration with what was given in flags of its own."""
     config = _CONFIG.value
+    for flag in _TRAINING_FLAGS:
+        if flag.value is not None:
+            config.training[flag.name] = flag.value
     if _CORPORA.value:
         config.data.corpora = _CORPORA.value
     if _IMAGES.value:

@@ -31,6 +31,7 @@ from tfrecords.vocabulary import Vocabulary
 VOCABULARY_FILE = "vocabulary.txt"
 CONCEPTS_FILE = "concepts.json"
 RULES_FILE = "concept_rules.json"
+PRECISIONS = ("float32", "mixed_bfloat16")
 _DEFAULT_RULES: dict[str, Any] = {"min_concept_count": 1, "concept_order": "score"}
 
 
@@ -66,7 +67,8 @@ def run_stage(
     with strategy.scope():
         backbone = _backbone(config, spec)
         keras.utils.set_random_seed(seed)
-        model = build_model(config.model, data.vocabulary, _feature_size(config, data, backbone))
+        size = _feature_size(config, data, backbone)
+        model = build_model(config.model, data.vocabulary, size, config.training.precision)
         stage = CurriculumStage(
             spec=spec, config=config, data=data, model=model, backbone=backbone, worker=worker
         )
@@ -102,12 +104,23 @@ def run_curriculum(
     return summaries
 
 
-def build_model(settings: Any, vocabulary: Vocabulary, feature_size: int | None) -> R2M:
+def build_model(
+    settings: Any, vocabulary: Vocabulary, feature_size: int | None, precision: str = "float32"
+) -> R2M:
     """The network that `config.model` describes; raises `InputError` for impossible settings."""
-    with setting("config.model"):
-        return R2M(
-            vocabulary_size=len(vocabulary), image_features=feature_size, **settings.to_dict()
-        )
+    if precision not in PRECISIONS:
+        known = ", ".join(PRECISIONS)
+        raise InputError(f"config.training.precision: unknown {precision!r}; known: {known}")
+    before = keras.config.dtype_policy()
+    # Layers take the policy that holds when they are made.
+    keras.config.set_dtype_policy(precision)
+    try:
+        with setting("config.model"):
+            return R2M(
+                vocabulary_size=len(vocabulary), image_features=feature_size, **settings.to_dict()
+            )
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _feature_size(config: Any, data: Data, backbone: FeatureExtractor | None) -> int | None:
@@ -126,6 +139,7 @@ def _settings(
     stage = config.stages[spec.name]
     settings = {
         "model": config.model.to_dict(),
+        "precision": config.training.precision,
         "loss": config.loss.to_dict(),
         "concepts": dataclasses.asdict(data.concept_options),
         "batch": {"batch_size": stage.batch_size, "max_length": stage.max_length},
@@ -210,6 +224,8 @@ def _training_options(
             optimizer=training.optimizer,
             weight_decay=training.weight_decay,
             clip_global_norm=training.clip_global_norm,
+            micro_batches=training.micro_batches,
+            jit=training.jit and _compiles(stage_spec(name)),
             steps_per_loop=training.steps_per_loop,
             log_every=training.log_every,
             evaluate_every=stage.evaluate_every,
@@ -219,6 +235,13 @@ def _training_options(
             best_mode=best[1],
             seed=seed,
         )
+
+
+def _compiles(spec: StageSpec) -> bool:
+    # The model's own captions end when they end: XLA wants to know how long they are.
+    if spec.images:
+        logging.warning("stage %s is not compiled: it learns from captions it makes", spec.name)
+    return not spec.images
 
 
 def _keep_dictionaries(data: Data, folder: Path) -> None:
