@@ -15,6 +15,7 @@ from absl import logging
 
 from r2m.engine.errors import TrainingError
 from r2m.engine.names import is_seed_state
+from r2m.engine.optimizers import clip_and_decay
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Stage
 
@@ -169,14 +170,7 @@ def make_train_loop(
         reduced = context.all_reduce("SUM", [objective, totals, *gradients])
         objective, totals, gradients = reduced[0], reduced[1], reduced[2:]
         norm = tf.linalg.global_norm(gradients)
-        if options.clip_global_norm is not None:
-            scale = options.clip_global_norm / tf.maximum(norm, options.clip_global_norm)
-            gradients = [gradient * scale for gradient in gradients]
-        if options.weight_decay:
-            gradients = [
-                gradient + options.weight_decay * tf.cast(variable.value, gradient.dtype)
-                for gradient, (_, variable) in zip(gradients, reached, strict=True)
-            ]
+        gradients = clip_and_decay(gradients, [v for _, v in reached], norm, options)
         # `apply` sums over the replicas once more.
         replicas = context.num_replicas_in_sync
         gradients = [gradient / replicas for gradient in gradients]

@@ -25,6 +25,7 @@ from r2m.engine.logging import Progress, RunLog
 from r2m.engine.names import describe
 from r2m.engine.optimizers import make_optimizer
 from r2m.engine.options import TrainingOptions
+from r2m.engine.schedules import LearningRate
 from r2m.engine.stage import Evaluation, Stage
 from r2m.engine.state import RunState, TrainingSummary
 from r2m.engine.step import (
@@ -79,7 +80,8 @@ def train(
         # Setup --------------------------------------------------------------------------------
         _check_scope(stage.model, strategy)
         with strategy.scope():
-            optimizer = make_optimizer(options, stage.trainable_variables)
+            learning_rate = LearningRate(options)
+            optimizer = make_optimizer(options, stage.trainable_variables, learning_rate)
         # What a run may not change in when it is resumed.
         identity = {
             "stage": stage.name,
@@ -111,6 +113,7 @@ def train(
         if state.step >= options.steps:
             logging.info("%s: all %d steps are done already", stage.name, options.steps)
             return state.summary()
+        learning_rate.set_factor(state.learning_rate_factor)
         seed_replicas(stage.model, options.seed, strategy)
         _write_config(workdir, stage, options, strategy, config or {})
         _log_size(stage)
@@ -140,13 +143,18 @@ def train(
 
                 if state.step % options.log_every == 0 or ends:
                     metrics = state.take_means()
+                    metrics["learning_rate"] = learning_rate.last(state.step)
                     log.train(state.step, metrics)
                     progress.report(metrics)
                 if _due(state.step, options.evaluate_every) or ends:
                     evaluation = _evaluate(stage, state.step, options.seed, strategy)
                     log.evaluation(state.step, evaluation)
                     progress.report_evaluation(evaluation.metrics)
-                    if state.judge(evaluation, options):
+                    is_best = state.judge(evaluation, options)
+                    if _due(state.step, options.evaluate_every):
+                        state.watch_plateau(options)
+                        learning_rate.set_factor(state.learning_rate_factor)
+                    if is_best:
                         save(best_folder, keep=1)
                 if _due(state.step, options.checkpoint_every) or ends or stopped_by:
                     log.flush()
