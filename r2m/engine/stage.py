@@ -91,6 +91,13 @@ class Stage(Protocol):
     def trainable_variables(self) -> list[keras.Variable]:
         """The variables of `model` to be trained, in a fixed order."""
 
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Steps in which training sees all its data once, for periods given in epochs.
+
+        None where the stage has no such number (`r2m.engine.periods`).
+        """
+
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
         """Endless global batches from step `first_step` (0 at the start) on.
 

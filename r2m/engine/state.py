@@ -106,6 +106,8 @@ class RunState:
         """
         if options.schedule.name != "plateau" or options.best_metric is None:
             return
+        if self.step % options.evaluate_every:
+            return
         sign = 1 if options.best_mode == "max" else -1
         value = sign * self.last_metrics[options.best_metric]
         if math.isfinite(value) and (self.plateau_best is None or value > self.plateau_best):

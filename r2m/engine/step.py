@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from r2m.engine.averaging import WeightAverage
 from r2m.engine.errors import TrainingError
 from r2m.engine.names import is_seed_state
 from r2m.engine.optimizers import clip_and_decay
@@ -109,6 +110,7 @@ def make_train_loop(
     optimizer: keras.optimizers.Optimizer,
     options: TrainingOptions,
     strategy: tf.distribute.Strategy,
+    average: WeightAverage | None = None,
 ) -> TrainLoop:
     """The function that trains for some steps in one graph call.
 
@@ -117,6 +119,7 @@ def make_train_loop(
         optimizer: built for `stage.trainable_variables`.
         options: clipping and weight decay are read.
         strategy: the one that model and optimiser were built under.
+        average: of the weights, brought up to date after each step.
 
     Returns:
         `loop(iterator, steps)`, which takes `steps` global batches from an iterator of
@@ -182,6 +185,8 @@ def make_train_loop(
         results = tf.TensorArray(tf.float32, size=steps)
         for index in tf.range(steps):
             per_replica = strategy.run(replica_step, args=(next(iterator),))
+            if average is not None:
+                average.update(optimizer.iterations)
             first = strategy.experimental_local_results(per_replica)[0]
             results = results.write(index, first)
         return results.stack()

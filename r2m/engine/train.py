@@ -19,6 +19,7 @@ import tensorflow as tf
 from absl import logging
 
 from r2m.engine import checkpoints
+from r2m.engine.averaging import WeightAverage
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.files import locked, write_json, writing
 from r2m.engine.logging import Progress, RunLog
@@ -93,13 +94,19 @@ def train(
         latest_folder, best_folder = workdir / checkpoints.LATEST, workdir / checkpoints.BEST
         for folder in (latest_folder, best_folder):
             checkpoints.clean(folder)
-        run_loop = make_train_loop(stage, optimizer, options, strategy)
+        trained = dict(zip(identity["trainable"], stage.trainable_variables, strict=True))
+        with strategy.scope():
+            average = WeightAverage(options.ema_decay, trained)
+        run_loop = make_train_loop(stage, optimizer, options, strategy, average)
 
         # Start: resume > init_from > scratch --------------------------------------------------
         state = RunState()
         latest = checkpoints.newest(latest_folder)
         if latest is not None:
-            checkpoints.restore(latest, model=stage.model, optimizer=optimizer, expected=identity)
+            checkpoints.restore(
+                latest, model=stage.model, optimizer=optimizer, expected=identity,
+                others=average.tensors,
+            )  # fmt: skip
             state = RunState(**latest.sidecar["state"])
             logging.info("%s: resuming from %s", stage.name, latest.folder)
         elif callable(init_from):
@@ -113,16 +120,18 @@ def train(
         if state.step >= options.steps:
             logging.info("%s: all %d steps are done already", stage.name, options.steps)
             return state.summary()
+        if latest is None:
+            average.start()
         learning_rate.set_factor(state.learning_rate_factor)
         seed_replicas(stage.model, options.seed, strategy)
         _write_config(workdir, stage, options, strategy, config or {})
         _log_size(stage)
 
         # Train --------------------------------------------------------------------------------
-        def save(folder: Path, keep: int) -> None:
+        def save(folder: Path, keep: int, others: Mapping[str, Any] | None = None) -> None:
             checkpoints.save(
                 folder, state.step, model=stage.model, optimizer=optimizer, keep=keep,
-                sidecar={**identity, "state": dataclasses.asdict(state)},
+                sidecar={**identity, "state": dataclasses.asdict(state)}, others=others,
             )  # fmt: skip
 
         batches = iter(distribute(stage.train_dataset(state.step), strategy))
@@ -147,18 +156,18 @@ def train(
                     log.train(state.step, metrics)
                     progress.report(metrics)
                 if _due(state.step, options.evaluate_every) or ends:
-                    evaluation = _evaluate(stage, state.step, options.seed, strategy)
+                    with average.in_use():
+                        evaluation = _evaluate(stage, state.step, options.seed, strategy)
                     log.evaluation(state.step, evaluation)
                     progress.report_evaluation(evaluation.metrics)
-                    is_best = state.judge(evaluation, options)
-                    if _due(state.step, options.evaluate_every):
-                        state.watch_plateau(options)
-                        learning_rate.set_factor(state.learning_rate_factor)
-                    if is_best:
-                        save(best_folder, keep=1)
+                    if state.judge(evaluation, options):
+                        with average.in_use():  # for whoever takes these weights
+                            save(best_folder, keep=1)
+                    state.watch_plateau(options)
+                    learning_rate.set_factor(state.learning_rate_factor)
                 if _due(state.step, options.checkpoint_every) or ends or stopped_by:
                     log.flush()
-                    save(latest_folder, keep=options.keep_checkpoints)
+                    save(latest_folder, options.keep_checkpoints, average.tensors)
                 if stopped_by:
                     raise TrainingInterrupted(
                         f"{stage.name}: stopped by {stopped_by[0]} after step {state.step} of "

@@ -56,6 +56,8 @@ class LanguageModel(keras.Model):
 class LanguageStage:
     """Predicts the next of random tokens. Lengths, row counts and padding differ by batch."""
 
+    steps_per_epoch = None
+
     def __init__(
         self,
         *,
@@ -127,6 +129,7 @@ class PairStage:
     """
 
     name = "pairs"
+    steps_per_epoch = None
     fingerprint: Mapping[str, str] = {}
 
     def __init__(self, *, whole: bool, own: bool = True) -> None:

@@ -71,6 +71,7 @@ class OneLayerStage:
     """A stage made of a layer and a loss function; its batches are always the same."""
 
     name = "one"
+    steps_per_epoch = None
     fingerprint: ClassVar[dict[str, str]] = {}
 
     def __init__(self, layer: keras.layers.Layer, batch: Any, loss: Any) -> None:
