@@ -74,7 +74,7 @@ def train(
     Raises:
         TrainingInterrupted: SIGTERM or SIGINT came; the state was saved.
         TrainingError: the loss is not finite, the working folder cannot be used or belongs to
-            another run, or a checkpoint does not fit.
+            another run, a checkpoint does not fit, or there is no such optimiser or schedule.
     """
     workdir = Path(workdir)
     with locked(workdir), _stop_signals() as stopped_by:
