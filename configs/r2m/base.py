@@ -6,7 +6,9 @@ overridden on the command line: `--config.stages.xe.steps=200`.
 
 from __future__ import annotations
 
-from ml_collections import ConfigDict
+from typing import Any
+
+from ml_collections import ConfigDict, FieldReference, config_dict
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -59,6 +61,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 # Upstream may say <unk>; we do not.
                 "allow_unknown": False,
             },
+            # None is the default of the optimiser or schedule; what it does not have must be None.
+            # Periods are steps, or text: "2 epochs", "0.5 epochs", "10%" (of the stage's steps).
             "training": {
                 "strategy": "auto",
                 # float32, or mixed_bfloat16: activations of half the size.
@@ -67,11 +71,38 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 "jit": False,
                 # Parts a batch is computed in, one after the other: saves memory.
                 "micro_batches": 1,
+                # adam, adamw, kiros_adam, rmsprop, sgd or adagrad.
                 "optimizer": "adam",
-                "clip_global_norm": 5.0,
+                "optimizer_settings": {
+                    "beta_1": _none(float),
+                    "beta_2": _none(float),
+                    "epsilon": _none(float),
+                    "rho": _none(float),
+                    "momentum": _none(float),
+                    "nesterov": _none(bool),
+                },
+                # Of the learning rate, which is each stage's own: constant, step, noam, cosine or
+                # plateau; r2m/engine/schedules.py has their formulas.
+                "schedule": {
+                    "name": "constant",
+                    "warm_up": _any(0),
+                    "decay_start": _none(object),
+                    "decay_every": _none(object),
+                    "decay_rate": _none(float),
+                    "factor": _none(float),
+                    "model_size": _none(int),
+                    "final_fraction": _none(float),
+                    "patience": _none(int),
+                    "min_learning_rate": _none(float),
+                },
+                # At most one of the two.
+                "clip_global_norm": _any(5.0),
+                "clip_value": _none(float),
                 "weight_decay": 0.0,
+                # Of the average of the weights that is evaluated and kept as the best; None: none.
+                "ema_decay": _none(float),
                 "steps_per_loop": 10,
-                "log_every": 100,
+                "log_every": _any(100),
                 "keep_checkpoints": 2,
             },
             "stages": {
@@ -89,9 +120,18 @@ def _stage(learning_rate: float, steps: int, evaluate_every: int, max_length: in
     return {
         "learning_rate": learning_rate,
         "batch_size": 256,
-        "steps": steps,
+        "steps": _any(steps),
         # Also the period of checkpoints.
-        "evaluate_every": evaluate_every,
+        "evaluate_every": _any(evaluate_every),
         # Words of a sentence, the end marker included; longer ones are cut.
         "max_length": max_length,
     }
+
+
+def _any(value: Any) -> FieldReference:
+    """A field that takes values of other types too: text for a period, None for a bound."""
+    return FieldReference(value, field_type=object)
+
+
+def _none(kind: type) -> FieldReference:
+    return config_dict.placeholder(kind)

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder `step-00001200` with a TensorFlow tensor bundle `variables.*` and
 `checkpoint.json`. It is written under another name, synced to disk and renamed, so a folder with
-that name is whole. Tensors are stored by name: `model/<variable>` and `optimizer/<position>`.
+that name is whole. Tensors are stored by name: `model/<variable>`, `optimizer/<position>` and, of
+a run that averages its weights, `ema/<variable>`.
 The JSON file holds what has to agree before anything is restored.
 """
 
@@ -58,6 +59,7 @@ def save(
     optimizer: keras.optimizers.Optimizer,
     sidecar: Mapping[str, Any],
     keep: int,
+    others: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
     """Writes a checkpoint to `parent/step-<step>` and removes all but the last `keep`.
 
@@ -68,6 +70,7 @@ def save(
         optimizer: all its variables are saved.
         sidecar: JSON contents besides what this function adds.
         keep: how many checkpoints to keep: this one and the ones of the steps before.
+        others: more variables, by name.
 
     Raises:
         TrainingError: it could not be written; earlier checkpoints are untouched.
@@ -76,7 +79,7 @@ def save(
         f"model/{name}": variable
         for name, variable in zip(variable_names(model), model.variables, strict=True)
     }
-    tensors.update(_optimizer_variables(optimizer))
+    tensors.update(_optimizer_variables(optimizer), **(others or {}))
     folder = parent / f"step-{step:08d}"
     unfinished = parent / f"{UNFINISHED}{folder.name}"
     with contextlib.ExitStack() as on_failure:
@@ -183,6 +186,7 @@ def restore(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
     expected: Mapping[str, Any],
+    others: Mapping[str, Any] | None = None,
 ) -> None:
     """Sets all variables of model and optimiser, to go on with the run that saved them.
 
@@ -192,13 +196,14 @@ def restore(
         optimizer: built for the same variables in the same order.
         expected: sidecar entries that must be equal: what `names.describe` says and what else the
             run depends on.
+        others: more variables to set, by name.
 
     Raises:
         TrainingError: the checkpoint is of another run; says what differs, on both sides.
     """
     for key, value in expected.items():
         _require_equal(checkpoint, key, checkpoint.sidecar.get(key), value)
-    variables = _optimizer_variables(optimizer)
+    variables = {**_optimizer_variables(optimizer), **(others or {})}
     names = variable_names(model)
     variables.update({f"model/{n}": v for n, v in zip(names, model.variables, strict=True)})
     _assign(checkpoint, variables)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from r2m.engine.errors import TrainingError
 
 # What may differ when a run is resumed: none of these changes the weights after a given step.
 CHANGEABLE = (
@@ -17,17 +20,105 @@ CHANGEABLE = (
     "show_progress",
 )
 
+# What a schedule of the learning rate depends on, which then may not differ either.
+_FIXED_BY_SCHEDULE = {"cosine": ("steps",), "plateau": ("evaluate_every",)}
+
+# Stands for the default of a setting that has to be given.
+NEEDED = object()
+
+
+def _require(options: Any, name: str, holds: Callable[[Any], bool], expected: str) -> None:
+    value = getattr(options, name)
+    optional = type(options).__dataclass_fields__[name].default is None
+    if not (optional and value is None) and not holds(value):
+        raise ValueError(f"training option {name}={value!r}: expected {expected}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerSettings:
+    """Settings of the optimiser; None is the optimiser's own default.
+
+    Attributes:
+        beta_1: decay of the mean of gradients.
+        beta_2: decay of the mean of squared gradients.
+        epsilon: added to the root of that mean, or below the root, as the optimiser has it.
+        rho: decay of the mean of squared gradients, of RMSprop.
+        momentum: decay of the sum of steps.
+        nesterov: looks one step of the momentum ahead.
+    """
+
+    beta_1: float | None = None
+    beta_2: float | None = None
+    epsilon: float | None = None
+    rho: float | None = None
+    momentum: float | None = None
+    nesterov: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a value out of range."""
+        for name in ("beta_1", "beta_2", "rho", "momentum"):
+            _require(self, name, lambda value: 0 <= value < 1, "0 or more and below 1")
+        _require(self, "epsilon", lambda value: 0 < value < math.inf, "above 0")
+        if self.nesterov and not self.momentum:
+            raise ValueError("training option nesterov=True needs a momentum above 0")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScheduleOptions:
+    """How the learning rate changes; see `r2m.engine.schedules`.
+
+    Attributes:
+        name: a name of `r2m.engine.schedules.SCHEDULES`.
+        warm_up: steps that the learning rate rises in; 0 for none.
+        decay_start: steps before the first decay.
+        decay_every: steps between decays.
+        decay_rate: factor of each decay.
+        factor: of the whole schedule (noam), or of each reduction (plateau).
+        model_size: width of the model.
+        final_fraction: of the learning rate, where the schedule ends.
+        patience: evaluations without a new best that are passed over.
+        min_learning_rate: is not reduced further.
+    """
+
+    name: str = "constant"
+    warm_up: int = 0
+    decay_start: int | None = None
+    decay_every: int | None = None
+    decay_rate: float | None = None
+    factor: float | None = None
+    model_size: int | None = None
+    final_fraction: float | None = None
+    patience: int | None = None
+    min_learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a value out of range."""
+        for name in ("warm_up", "decay_start", "patience", "min_learning_rate"):
+            _require(self, name, lambda value: 0 <= value < math.inf, "0 or more")
+        for name in ("decay_every", "model_size"):
+            _require(self, name, lambda value: value >= 1, "at least 1")
+        _require(self, "factor", lambda value: 0 < value < math.inf, "above 0")
+        _require(self, "decay_rate", lambda value: 0 < value <= 1, "above 0 and at most 1")
+        _require(self, "final_fraction", lambda value: 0 <= value <= 1, "0 to 1")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How a stage is trained. Periods are in steps.
+    """How a stage is trained. Periods are in steps (`r2m.engine.periods` reads others).
 
     Attributes:
         steps: optimiser steps in all.
-        learning_rate: constant.
+        learning_rate: what the schedule starts from; the one of name 'noam' does not use it.
+        schedule: how the learning rate changes.
         optimizer: a name of `r2m.engine.optimizers.OPTIMIZERS`.
-        weight_decay: L2 factor; `weight_decay * variable` is added to each clipped gradient.
-        clip_global_norm: largest global norm of the gradient; None does not clip.
+        optimizer_settings: of that optimiser.
+        weight_decay: L2 factor; `weight_decay * variable` is added to each clipped gradient. With
+            'adamw' it is decoupled: `learning_rate * weight_decay * variable` is taken off each
+            variable instead.
+        clip_global_norm: largest global norm of the gradient; None does not clip by it.
+        clip_value: largest magnitude of each entry of the gradient; None does not clip by it.
+        ema_decay: of the moving average of the weights, which evaluations and the best checkpoint
+            then use (`r2m.engine.averaging`); None keeps no average.
         micro_batches: parts that each replica's share of a batch is computed in, one after the
             other, to save memory; the objective stays the same.
         jit: compiles loss and gradients with XLA.
@@ -44,9 +135,13 @@ class TrainingOptions:
 
     steps: int
     learning_rate: float = 1e-3
+    schedule: ScheduleOptions = ScheduleOptions()
     optimizer: str = "adam"
+    optimizer_settings: OptimizerSettings = OptimizerSettings()
     weight_decay: float = 0.0
     clip_global_norm: float | None = None
+    clip_value: float | None = None
+    ema_decay: float | None = None
     micro_batches: int = 1
     jit: bool = False
     steps_per_loop: int = 10
@@ -62,21 +157,69 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of range."""
         for name in ("steps", "micro_batches", "steps_per_loop", "log_every", "keep_checkpoints"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
+            _require(self, name, lambda value: value >= 1, "at least 1")
         for name in ("evaluate_every", "checkpoint_every", "seed"):
-            self._require(name, getattr(self, name) >= 0, "0 or more")
-        self._require("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
-        self._require("learning_rate", 0 < self.learning_rate < math.inf, "above 0")
-        if self.clip_global_norm is not None:
-            self._require("clip_global_norm", self.clip_global_norm > 0, "above 0 or None")
-        self._require("best_mode", self.best_mode in ("max", "min"), "'max' or 'min'")
-
-    def _require(self, name: str, holds: bool, expected: str) -> None:
-        if not holds:
-            value = getattr(self, name)
-            raise ValueError(f"training option {name}={value!r}: expected {expected}")
+            _require(self, name, lambda value: value >= 0, "0 or more")
+        _require(self, "weight_decay", lambda value: 0 <= value < math.inf, "0 or more")
+        _require(self, "learning_rate", lambda value: 0 < value < math.inf, "above 0")
+        for name in ("clip_global_norm", "clip_value"):
+            _require(self, name, lambda value: value > 0, "above 0 or None")
+        if self.clip_global_norm is not None and self.clip_value is not None:
+            raise ValueError(
+                f"training options clip_global_norm={self.clip_global_norm!r} and "
+                f"clip_value={self.clip_value!r}: expected one of them, the other None"
+            )
+        _require(self, "ema_decay", lambda value: 0 < value < 1, "above 0 and below 1, or None")
+        _require(self, "best_mode", lambda value: value in ("max", "min"), "'max' or 'min'")
 
     def fixed(self) -> dict[str, Any]:
-        """The options that must not differ when a run is resumed."""
-        options = dataclasses.asdict(self)
-        return {name: value for name, value in options.items() if name not in CHANGEABLE}
+        """The options that must not differ when a run is resumed.
+
+        Of the optimiser's settings and of the schedule only what is not at its default is named.
+        """
+        changeable = set(CHANGEABLE).difference(_FIXED_BY_SCHEDULE.get(self.schedule.name, ()))
+        options = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in changeable
+        }
+        for name in ("optimizer_settings", "schedule"):
+            options[name] = _changed(options[name])
+        return options
+
+
+def chosen_settings(
+    what: str, name: str, given: Any, known: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The settings of one of several kinds: those that are given, else their defaults.
+
+    Args:
+        what: the kinds are of, for messages.
+        name: of the kind.
+        given: a dataclass; of its fields those count that some kind has as a setting.
+        known: kind -> setting -> default, where NEEDED means that it has to be given.
+
+    Raises:
+        TrainingError: the kind is unknown, has no such setting, or lacks one that it needs.
+    """
+    if name not in known:
+        raise TrainingError(f"unknown {what} {name!r}; the known ones: {', '.join(sorted(known))}")
+    own = known[name]
+    settable = sorted(set().union(*known.values()))
+    chosen = {key: getattr(given, key) for key in settable if getattr(given, key) is not None}
+    foreign = [f"{key}={value!r}" for key, value in chosen.items() if key not in own]
+    if foreign:
+        raise TrainingError(
+            f"{what} {name!r} has no setting {', '.join(foreign)}; it has: "
+            f"{', '.join(sorted(own)) or 'none'}"
+        )
+    settings = {**own, **chosen}
+    missing = [key for key, value in settings.items() if value is NEEDED]
+    if missing:
+        raise TrainingError(f"{what} {name!r} needs the setting {', '.join(missing)}")
+    return settings
+
+
+def _changed(options: Any) -> dict[str, Any] | None:
+    fields = ((field, getattr(options, field.name)) for field in dataclasses.fields(options))
+    return {field.name: value for field, value in fields if value != field.default} or None

@@ -94,6 +94,13 @@ class Stage(Protocol):
     def compares_rows(self) -> bool:
         """Whether the loss of one row depends on the other rows of the batch."""
 
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Steps in which training sees all its data once, for periods given in epochs.
+
+        None where the stage has no such number (`r2m.engine.periods`).
+        """
+
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
         """This worker's rows of endless global batches, from step `first_step` (0 at the start) on.
 

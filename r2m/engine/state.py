@@ -10,6 +10,7 @@ from absl import logging
 
 from r2m.engine.errors import TrainingError
 from r2m.engine.options import TrainingOptions
+from r2m.engine.schedules import schedule_settings
 from r2m.engine.stage import Evaluation
 from r2m.engine.step import StepResults
 
@@ -39,6 +40,11 @@ class RunState:
     last_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     best_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     best_step: int | None = None
+    # Of the plateau schedule: what the learning rate is multiplied by, the best value of the metric
+    # and the evaluations since.
+    learning_rate_factor: float = 1.0
+    plateau_best: float | None = None
+    plateau_evaluations: int = 0
     # Since the last line of the log: sums over steps, by name.
     steps: int = 0
     objective: float = 0.0
@@ -91,6 +97,33 @@ class RunState:
             return False
         self.best_metrics, self.best_step = metrics, self.step
         return True
+
+    def watch_plateau(self, options: TrainingOptions) -> None:
+        """Reduces the learning rate's factor after an evaluation, if the schedule says so.
+
+        Only evaluations of the period `evaluate_every` are for it, not one at the end of a run:
+        otherwise a run that is extended would go another way than a long one.
+        """
+        if options.schedule.name != "plateau" or options.best_metric is None:
+            return
+        if self.step % options.evaluate_every:
+            return
+        sign = 1 if options.best_mode == "max" else -1
+        value = sign * self.last_metrics[options.best_metric]
+        if math.isfinite(value) and (self.plateau_best is None or value > self.plateau_best):
+            self.plateau_best, self.plateau_evaluations = value, 0
+            return
+        self.plateau_evaluations += 1
+        settings = schedule_settings(options)
+        if self.plateau_evaluations > settings["patience"]:
+            self.plateau_evaluations = 0
+            least = settings["min_learning_rate"] / options.learning_rate
+            reduced = max(self.learning_rate_factor * settings["factor"], least)
+            self.learning_rate_factor = min(self.learning_rate_factor, reduced)
+            logging.info(
+                "no better %s: learning rate times %.4g from step %d on",
+                options.best_metric, self.learning_rate_factor, self.step,
+            )  # fmt: skip
 
     def summary(self) -> TrainingSummary:
         """What `train` returns."""

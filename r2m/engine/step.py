@@ -12,8 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from r2m.engine.averaging import WeightAverage
 from r2m.engine.gradients import make_gradient_function
 from r2m.engine.names import is_seed_state
+from r2m.engine.optimizers import clip_and_decay
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Stage
 from r2m.engine.workers import first_replica
@@ -68,6 +70,7 @@ def make_train_loop(
     optimizer: keras.optimizers.Optimizer,
     options: TrainingOptions,
     strategy: tf.distribute.Strategy,
+    average: WeightAverage | None = None,
 ) -> TrainLoop:
     """The function that trains for some steps in one graph call.
 
@@ -76,6 +79,7 @@ def make_train_loop(
         optimizer: built for `stage.trainable_variables`.
         options: clipping, weight decay, `jit` and `micro_batches` are read.
         strategy: the one that model and optimiser were built under.
+        average: of the weights, brought up to date after each step.
 
     Returns:
         `loop(iterator, steps)`, which takes `steps` global batches from an iterator of
@@ -100,14 +104,7 @@ def make_train_loop(
         reduced = context.all_reduce("SUM", [found.objective, found.totals, *found.gradients])
         objective, totals, gradients = reduced[0], reduced[1], reduced[2:]
         norm = tf.linalg.global_norm(gradients)
-        if options.clip_global_norm is not None:
-            scale = options.clip_global_norm / tf.maximum(norm, options.clip_global_norm)
-            gradients = [gradient * scale for gradient in gradients]
-        if options.weight_decay:
-            gradients = [
-                gradient + options.weight_decay * tf.cast(variable.value, gradient.dtype)
-                for gradient, variable in zip(gradients, found.variables, strict=True)
-            ]
+        gradients = clip_and_decay(gradients, found.variables, norm, options)
         # `apply` sums over the replicas once more.
         replicas = context.num_replicas_in_sync
         gradients = [gradient / replicas for gradient in gradients]
@@ -121,6 +118,8 @@ def make_train_loop(
         results = tf.TensorArray(tf.float32, size=steps)
         for index in tf.range(steps):
             per_replica = strategy.run(replica_step, args=(next(iterator),))
+            if average is not None:
+                average.update(optimizer.iterations)
             first = strategy.experimental_local_results(per_replica)[0]
             results = results.write(index, first)
         return results.stack()

@@ -19,12 +19,14 @@ import tensorflow as tf
 from absl import logging
 
 from r2m.engine import checkpoints
+from r2m.engine.averaging import WeightAverage
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.files import locked, write_json, writing
 from r2m.engine.logging import NoLog, Progress, RunLog
 from r2m.engine.names import describe
 from r2m.engine.optimizers import make_optimizer
 from r2m.engine.options import TrainingOptions
+from r2m.engine.schedules import LearningRate
 from r2m.engine.sharing import distribute
 from r2m.engine.stage import Evaluation, Stage
 from r2m.engine.state import RunState, TrainingSummary
@@ -73,7 +75,7 @@ def train(
     Raises:
         TrainingInterrupted: SIGTERM or SIGINT came; the state was saved.
         TrainingError: the loss is not finite, the working folder cannot be used or belongs to
-            another run, or a checkpoint does not fit.
+            another run, a checkpoint does not fit, or there is no such optimiser or schedule.
     """
     workdir, worker = Path(workdir), this_worker(strategy)
     holding = locked(workdir) if worker.is_chief else contextlib.nullcontext()
@@ -81,7 +83,8 @@ def train(
         # Setup --------------------------------------------------------------------------------
         _check_scope(stage.model, strategy)
         with strategy.scope():
-            optimizer = make_optimizer(options, stage.trainable_variables)
+            learning_rate = LearningRate(options)
+            optimizer = make_optimizer(options, stage.trainable_variables, learning_rate)
         # What a run may not change in when it is resumed.
         identity = {
             "stage": stage.name,
@@ -94,13 +97,19 @@ def train(
         if worker.is_chief:
             for folder in (latest_folder, best_folder):
                 checkpoints.clean(folder)
-        run_loop = make_train_loop(stage, optimizer, options, strategy)
+        trained = dict(zip(identity["trainable"], stage.trainable_variables, strict=True))
+        with strategy.scope():
+            average = WeightAverage(options.ema_decay, trained)
+        run_loop = make_train_loop(stage, optimizer, options, strategy, average)
 
         # Start: resume > init_from > scratch --------------------------------------------------
         state = RunState()
         latest = checkpoints.newest(latest_folder)
         if latest is not None:
-            checkpoints.restore(latest, model=stage.model, optimizer=optimizer, expected=identity)
+            checkpoints.restore(
+                latest, model=stage.model, optimizer=optimizer, expected=identity,
+                others=average.tensors,
+            )  # fmt: skip
             state = RunState(**latest.sidecar["state"])
             logging.info("%s: resuming from %s", stage.name, latest.folder)
         elif callable(init_from):
@@ -115,18 +124,21 @@ def train(
         if state.step >= options.steps:
             logging.info("%s: all %d steps are done already", stage.name, options.steps)
             return state.summary()
+        if latest is None:
+            average.start()
+        learning_rate.set_factor(state.learning_rate_factor)
         seed_replicas(stage.model, options.seed, strategy)
         if worker.is_chief:
             _write_config(workdir, stage, options, strategy, config or {})
         _log_size(stage)
 
         # Train --------------------------------------------------------------------------------
-        def save(folder: Path, keep: int) -> None:
+        def save(folder: Path, keep: int, others: Mapping[str, Any] | None = None) -> None:
             if not worker.is_chief:
                 return
             checkpoints.save(
                 folder, state.step, model=stage.model, optimizer=optimizer, keep=keep,
-                sidecar={**identity, "state": dataclasses.asdict(state)},
+                sidecar={**identity, "state": dataclasses.asdict(state)}, others=others,
             )  # fmt: skip
 
         batches = iter(distribute(stage.train_dataset(state.step), strategy))
@@ -150,17 +162,22 @@ def train(
 
                 if state.step % options.log_every == 0 or ends:
                     metrics = state.take_means()
+                    metrics["learning_rate"] = learning_rate.last(state.step)
                     log.train(state.step, metrics)
                     progress.report(metrics)
                 if _due(state.step, options.evaluate_every) or ends:
-                    evaluation = _evaluate(stage, state.step, options, strategy)
+                    with average.in_use():
+                        evaluation = _evaluate(stage, state.step, options, strategy)
                     log.evaluation(state.step, evaluation)
                     progress.report_evaluation(evaluation.metrics)
                     if state.judge(evaluation, options):
-                        save(best_folder, keep=1)
+                        with average.in_use():  # for whoever takes these weights
+                            save(best_folder, keep=1)
+                    state.watch_plateau(options)
+                    learning_rate.set_factor(state.learning_rate_factor)
                 if _due(state.step, options.checkpoint_every) or ends or stops:
                     log.flush()
-                    save(latest_folder, keep=options.keep_checkpoints)
+                    save(latest_folder, options.keep_checkpoints, average.tensors)
                 if stops:
                     by = stopped_by[0] if stopped_by else "a signal to another worker"
                     raise TrainingInterrupted(

@@ -16,7 +16,8 @@ from ml_collections import ConfigDict
 from models.r2m import R2M
 from pipelines import images
 from r2m.engine import checkpoints
-from r2m.engine.options import TrainingOptions
+from r2m.engine.options import OptimizerSettings, ScheduleOptions, TrainingOptions
+from r2m.engine.periods import to_steps
 from r2m.engine.strategies import make_strategy
 from r2m.engine.train import TrainingSummary, train
 from r2m.engine.workers import this_worker
@@ -76,7 +77,7 @@ def run_stage(
         _keep_dictionaries(data, folder)
     return train(
         stage,
-        _training_options(config, name, seed, stage.best_metric),
+        _training_options(config, seed, stage),
         folder,
         strategy=strategy,
         init_from=start and partial(_take_weights, stage, start),
@@ -213,26 +214,35 @@ def _start_of(spec: StageSpec, workdir: Path, init_from: str | Path | None) -> P
     return before
 
 
-def _training_options(
-    config: Any, name: str, seed: int, best: tuple[str | None, str]
-) -> TrainingOptions:
-    stage, training = config.stages[name], config.training
-    with setting(f"config.stages.{name} or config.training"):
+def _training_options(config: Any, seed: int, stage: CurriculumStage) -> TrainingOptions:
+    own, training = config.stages[stage.name], config.training
+    with setting(f"config.stages.{stage.name} or config.training"):
+        steps = to_steps("steps", own.steps, steps_per_epoch=stage.steps_per_epoch)
+        period = partial(to_steps, steps_per_epoch=stage.steps_per_epoch, total=steps)
+        schedule = training.schedule.to_dict()
+        for key in ("warm_up", "decay_start", "decay_every"):
+            if schedule[key] is not None:
+                schedule[key] = period(key, schedule[key])
+        evaluate_every = period("evaluate_every", own.evaluate_every)
         return TrainingOptions(
-            steps=stage.steps,
-            learning_rate=stage.learning_rate,
+            steps=steps,
+            learning_rate=own.learning_rate,
+            schedule=ScheduleOptions(**schedule),
             optimizer=training.optimizer,
+            optimizer_settings=OptimizerSettings(**training.optimizer_settings.to_dict()),
             weight_decay=training.weight_decay,
             clip_global_norm=training.clip_global_norm,
+            clip_value=training.clip_value,
+            ema_decay=training.ema_decay,
             micro_batches=training.micro_batches,
-            jit=training.jit and _compiles(stage_spec(name)),
+            jit=training.jit and _compiles(stage_spec(stage.name)),
             steps_per_loop=training.steps_per_loop,
-            log_every=training.log_every,
-            evaluate_every=stage.evaluate_every,
-            checkpoint_every=stage.evaluate_every,
+            log_every=period("log_every", training.log_every),
+            evaluate_every=evaluate_every,
+            checkpoint_every=evaluate_every,
             keep_checkpoints=training.keep_checkpoints,
-            best_metric=best[0],
-            best_mode=best[1],
+            best_metric=stage.best_metric[0],
+            best_mode=stage.best_metric[1],
             seed=seed,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,6 +78,13 @@ class CurriculumStage:
             return "cider", "max"
         has_loss = stage_data.validation_sources(self._data, self._spec)
         return ("loss" if has_loss else None), "min"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches that show every record once: sentences, where the stage learns from them."""
+        records = self._data.sentences if self._spec.sentences else self._data.images
+        assert records is not None  # a stage without sentences has images
+        return math.ceil(records.count(stage_data.TRAINING_SPLIT) / self._settings.batch_size)
 
     @property
     def trainable_variables(self) -> list[Any]:

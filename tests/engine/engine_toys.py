@@ -62,6 +62,7 @@ class LanguageStage:
     """Predicts the next of random tokens. Lengths, row counts and padding differ by batch."""
 
     compares_rows = False
+    steps_per_epoch = None
 
     def __init__(
         self,
@@ -137,6 +138,7 @@ class PairStage:
 
     name = "pairs"
     compares_rows = True
+    steps_per_epoch = None
     fingerprint: Mapping[str, str] = {}
 
     def __init__(self, *, whole: bool, worker: Worker = ALONE) -> None:

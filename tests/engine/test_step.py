@@ -107,6 +107,7 @@ class OneLayerStage:
 
     name = "one"
     compares_rows = False
+    steps_per_epoch = None
     fingerprint: ClassVar[dict[str, str]] = {}
 
     def __init__(self, layer: keras.layers.Layer, batch: Any, loss: Any) -> None:

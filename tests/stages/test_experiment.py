@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 
 import numpy as np
 import pytest
 
+from pipelines.corpora import open_corpora
 from r2m.engine.errors import TrainingError
+from r2m.engine.options import OptimizerSettings, ScheduleOptions
 from r2m.stages import experiment
 from r2m.stages.caption_files import caption_files
 from r2m.stages.captioning import evaluate_run, open_captioning
@@ -328,3 +331,50 @@ def test_captioning_says_what_is_wrong_with_its_input(finished, raw, tmp_path):
         caption_files(run, tmp_path / "empty", sources, tmp_path)
     with pytest.raises(InputError, match="not the run folder"):
         caption_files(tmp_path, raw / "images", sources, tmp_path)
+
+
+def test_training_settings_reach_the_engine(config, corpora, monkeypatch, tmp_path):
+    given = {}
+    monkeypatch.setattr(
+        experiment, "train", lambda stage, options, *_, **__: given.update({stage.name: options})
+    )
+    config.stages.joint.update({"steps": "1.5 epochs", "evaluate_every": "50%"})
+    config.stages.tri.update({"steps": "2 epochs", "evaluate_every": 0})
+    config.training.update({"optimizer": "sgd", "log_every": "1 epochs", "ema_decay": 0.9})
+    config.training.update({"clip_global_norm": None, "clip_value": 0.1})
+    config.training.optimizer_settings.update({"momentum": 0.9, "nesterov": True})
+    config.training.schedule.update({"name": "step", "warm_up": "10%", "decay_every": "2 epochs"})
+    (tmp_path / "xe_rec").mkdir()
+    for name in ("joint", "tri"):
+        experiment.run_stage(name, config, tmp_path)
+
+    # An epoch of `joint` is one of its sentences, one of `tri` is its 24 images in batches of 8.
+    epoch = math.ceil(open_corpora(corpora).count("train") / 8)
+    assert epoch > 3
+    joint, tri = given["joint"], given["tri"]
+    assert (joint.log_every, tri.log_every) == (epoch, 3)
+    assert (joint.steps, tri.steps) == (round(1.5 * epoch), 6)
+    assert (joint.evaluate_every, tri.evaluate_every) == (round(joint.steps / 2), 0)
+    assert joint.checkpoint_every == joint.evaluate_every
+    assert tri.schedule == ScheduleOptions(name="step", warm_up=1, decay_every=6)
+    assert (tri.optimizer, tri.ema_decay) == ("sgd", 0.9)
+    assert tri.optimizer_settings == OptimizerSettings(momentum=0.9, nesterov=True)
+    assert (tri.clip_global_norm, tri.clip_value) == (None, 0.1)
+
+
+def test_training_settings_are_the_published_ones(config, monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(experiment, "train", lambda stage, options, *_, **__: given.append(options))
+    experiment.run_stage("xe", config, tmp_path)
+    expected = {"optimizer": "adam", "clip_global_norm": 5.0, "weight_decay": 0.0}
+    # None: at their defaults, as if there were no such options.
+    expected |= dict.fromkeys(["schedule", "optimizer_settings", "clip_value", "ema_decay"])
+    assert expected.items() <= given[0].fixed().items()
+
+
+def test_a_percentage_of_the_steps_cannot_be_the_steps(config, tmp_path):
+    config.stages.xe.steps = "10%"
+    with pytest.raises(
+        InputError, match=r"config\.stages\.xe or .*steps='10%': a percentage is of"
+    ):
+        experiment.run_stage("xe", config, tmp_path)

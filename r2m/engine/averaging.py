@@ -1,0 +1,82 @@
+"""The moving average of the weights, which is evaluated and kept as the best.
+
+After each optimiser step `average += (1 - d) * (weights - average)` with
+
+    d = min(decay, (1 + t) / (10 + t)),  t = steps done, this one included
+
+as `tf.train.ExponentialMovingAverage` has it. The average starts as the weights that training
+starts with; the small decay of the first steps, in place of a bias correction, lets go of them.
+Only what is trained is averaged: everything else in the model is as after the last step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class WeightAverage:
+    """The average of some variables; of none where there is no decay, and then does nothing."""
+
+    def __init__(self, decay: float | None, variables: Mapping[str, Any]) -> None:
+        """Makes the averages; call it inside `strategy.scope()`, and `start` before the first step.
+
+        Args:
+            decay: `TrainingOptions.ema_decay`.
+            variables: name -> what is trained.
+        """
+        self._decay = decay
+        self._strategy = tf.distribute.get_strategy()
+        self._variables = dict(variables) if decay is not None else {}
+        self._averages = {
+            name: keras.Variable(
+                "zeros", shape=variable.shape, dtype=variable.dtype, trainable=False
+            )
+            for name, variable in self._variables.items()
+        }
+
+    @property
+    def tensors(self) -> dict[str, Any]:
+        """The averages under their names in a checkpoint, `ema/<name>`."""
+        return {f"ema/{name}": average for name, average in self._averages.items()}
+
+    def start(self) -> None:
+        """Sets the averages to the weights as they are now."""
+        for name, variable in self._variables.items():
+            self._averages[name].assign(variable.numpy())
+
+    @tf.autograph.experimental.do_not_convert
+    def update(self, steps: Any) -> None:
+        """Takes in the weights after a step, each replica its own copy; not in a replica context.
+
+        Args:
+            steps: int scalar, optimiser steps done.
+        """
+        if self._decay is None:
+            return
+        t = tf.cast(tf.convert_to_tensor(steps), tf.float32)
+        rest = 1.0 - tf.minimum((1.0 + t) / (10.0 + t), self._decay)
+        for name, variable in self._variables.items():
+            self._strategy.extended.update(
+                self._averages[name].value, _approach, args=(variable.value, rest), group=False
+            )
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Within, the variables hold their averages; afterwards what they held before."""
+        raw = {name: variable.numpy() for name, variable in self._variables.items()}
+        for name, variable in self._variables.items():
+            variable.assign(self._averages[name].numpy())
+        try:
+            yield
+        finally:
+            for name, variable in self._variables.items():
+                variable.assign(raw[name])
+
+
+def _approach(average: tf.Variable, weights: tf.Tensor, rest: tf.Tensor) -> tf.Operation:
+    return average.assign_add(tf.cast(rest, average.dtype) * (weights - average))
