@@ -15,6 +15,9 @@ CHANGEABLE = (
     "checkpoint_every",
     "keep_checkpoints",
     "show_progress",
+    # A step that is not finite changes nothing, and 'stop' never gets past it.
+    "on_nonfinite",
+    "max_skipped",
 )
 
 
@@ -36,6 +39,9 @@ class TrainingOptions:
         best_metric: the evaluation metric that the best checkpoint is chosen by; None keeps none.
         best_mode: 'max' or 'min'.
         seed: of the Keras random layers (dropout) of the model.
+        on_nonfinite: what to do when a loss or gradient is not finite: 'stop', or 'skip' the step's
+            batch (nothing is updated) and go on.
+        max_skipped: how many steps in a row may be skipped.
         show_progress: a progress bar on a terminal, a log line per interval elsewhere.
     """
 
@@ -52,6 +58,8 @@ class TrainingOptions:
     best_metric: str | None = "cider"
     best_mode: str = "max"
     seed: int = 0
+    on_nonfinite: str = "stop"
+    max_skipped: int = 3
     show_progress: bool = True
 
     def __post_init__(self) -> None:
@@ -65,6 +73,8 @@ class TrainingOptions:
         if self.clip_global_norm is not None:
             self._require("clip_global_norm", self.clip_global_norm > 0, "above 0 or None")
         self._require("best_mode", self.best_mode in ("max", "min"), "'max' or 'min'")
+        self._require("on_nonfinite", self.on_nonfinite in ("stop", "skip"), "'stop' or 'skip'")
+        self._require("max_skipped", self.max_skipped >= 1, "at least 1")
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:

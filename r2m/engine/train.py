@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 import platform
 import signal
 import time
@@ -23,9 +22,12 @@ from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.files import locked, write_json, writing
 from r2m.engine.logging import Progress, RunLog
 from r2m.engine.names import describe
+from r2m.engine.nonfinite import check_finite
 from r2m.engine.optimizers import make_optimizer
 from r2m.engine.options import TrainingOptions
-from r2m.engine.stage import Evaluation, Stage
+from r2m.engine.parameters import parameter_table
+from r2m.engine.profiling import Profiler, ProfileWindow
+from r2m.engine.stage import Evaluation, Stage, unit_of
 from r2m.engine.state import RunState, TrainingSummary
 from r2m.engine.step import (
     StepResults,
@@ -47,6 +49,7 @@ def train(
     init_from: Path | str | Callable[[], None] | None = None,
     config: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
+    profile: ProfileWindow | None = None,
 ) -> TrainingSummary:
     """Trains `stage` up to step `options.steps`, resuming what `workdir` holds.
 
@@ -65,13 +68,14 @@ def train(
         config: goes into config.json as it is; must be JSON.
         settings: what else must not differ when the run is resumed (model, data, weights of the
             loss); JSON, compared by name.
+        profile: steps to run under TensorFlow's profiler.
 
     Returns:
         The summary of the run.
 
     Raises:
         TrainingInterrupted: SIGTERM or SIGINT came; the state was saved.
-        TrainingError: the loss is not finite, the working folder cannot be used or belongs to
+        TrainingError: a loss or gradient is not finite (see `TrainingOptions.on_nonfinite`), the working folder cannot be used or belongs to
             another run, or a checkpoint does not fit.
     """
     workdir = Path(workdir)
@@ -113,7 +117,8 @@ def train(
             return state.summary()
         seed_replicas(stage.model, options.seed, strategy)
         _write_config(workdir, stage, options, strategy, config or {})
-        _log_size(stage)
+        table = parameter_table(stage.model, stage.trainable_variables)
+        logging.info("%s: its parameters\n%s", stage.name, table)
 
         # Train --------------------------------------------------------------------------------
         def save(folder: Path, keep: int) -> None:
@@ -123,17 +128,29 @@ def train(
             )  # fmt: skip
 
         batches = iter(distribute(stage.train_dataset(state.step), strategy))
-        progress = Progress(stage.name, state.step, options.steps, show=options.show_progress)
-        with RunLog(workdir, state.step) as log, contextlib.closing(progress):
+        progress = Progress(
+            stage.name, unit_of(stage), state.step, options.steps, show=options.show_progress
+        )
+        hparams = {
+            "stage": stage.name, **(config or {}), "options": dataclasses.asdict(options)
+        }  # fmt: skip
+        with (
+            RunLog(workdir, state.step, hparams) as log,
+            contextlib.closing(progress),
+            Profiler(profile, workdir, state.step, options.steps) as profiler,
+        ):
             if state.step == 0 and init_from is not None and options.evaluate_every:
                 # For the log only: what the stage starts with is not its own best.
                 log.evaluation(0, _evaluate(stage, 0, options.seed, strategy))
             while state.step < options.steps:
+                profiler.turn(state.step)
                 steps = _until_next_event(state.step, options)
+                steps = min(steps, profiler.until_edge(state.step) or steps)
                 started = time.monotonic()
                 results = _run(run_loop, batches, steps, state.step, stage)
-                progress.advance(steps, time.monotonic() - started)  # evaluation is not timed
-                _check_finite(results, state.step, steps, latest_folder)
+                # Evaluation is not timed.
+                progress.advance(steps, results.rows.sum(), time.monotonic() - started)
+                check_finite(results, state, stage, options, latest_folder)
                 state.step += steps
                 state.add(results)
                 ends = state.step == options.steps
@@ -147,6 +164,7 @@ def train(
                     log.evaluation(state.step, evaluation)
                     progress.report_evaluation(evaluation.metrics)
                     if state.judge(evaluation, options):
+                        log.best(state.step, evaluation.metrics)
                         save(best_folder, keep=1)
                 if _due(state.step, options.checkpoint_every) or ends or stopped_by:
                     log.flush()
@@ -184,22 +202,6 @@ def _run(
         ) from error
 
 
-def _check_finite(results: StepResults, step: int, steps: int, latest_folder: Path) -> None:
-    bad = results.first_bad()
-    if bad is None:
-        return
-    terms = {
-        name: float(total[bad] / (results.normalisers[name][bad] or 1.0))
-        for name, total in results.totals.items()
-    }
-    raise TrainingError(
-        f"not finite at step {step + bad + 1} (of the steps {step + 1} to {step + steps}): loss "
-        f"{results.objective[bad]}, gradient norm {results.gradient_norm[bad]}, terms {terms}. "
-        f"The last good checkpoint is kept in {latest_folder}; a lower learning rate or clipping "
-        "may help"
-    )
-
-
 def _evaluate(stage: Stage, step: int, seed: int, strategy: tf.distribute.Strategy) -> Evaluation:
     # Training must not depend on how often it is evaluated: undo what evaluation draws.
     states = [(state, state.numpy()) for state in seed_states(stage.model)]
@@ -218,16 +220,6 @@ def _check_scope(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
             raise TrainingError(
                 f"{variable.path} is not mirrored: build the stage inside strategy.scope()"
             )
-
-
-def _log_size(stage: Stage) -> None:
-    def size(variables: Any) -> int:
-        return sum(math.prod(variable.shape) for variable in variables)
-
-    logging.info(
-        "%s: %s parameters, %s of them trained",
-        stage.name, f"{size(stage.model.variables):,}", f"{size(stage.trainable_variables):,}",
-    )  # fmt: skip
 
 
 def _write_config(
