@@ -53,18 +53,22 @@ class Profiler:
         ahead = [edge - step for edge in self._window or () if edge > step]
         return min(ahead, default=None)
 
-    def turn(self, step: int) -> None:
-        """Starts or stops the profiler, after `step` steps."""
-        inside = self._window is not None and self._window.first <= step < self._window.last
-        if inside == self._on:
-            return
-        with writing(self._workdir / "plugins"):
-            if inside:
+    def before(self, step: int) -> None:
+        """Call it before the steps after `step`: starts the profiler at the window's first edge."""
+        if self._window is not None and not self._on:
+            if not self._window.first <= step < self._window.last:
+                return
+            with writing(self._workdir / "plugins"):
                 tf.profiler.experimental.start(str(self._workdir))
-            else:
+            self._on = True
+
+    def after(self, step: int) -> None:
+        """Call it when step `step` is done: stops the profiler at the window's last edge."""
+        if self._window is not None and self._on and step >= self._window.last:
+            self._on = False
+            with writing(self._workdir / "plugins"):
                 tf.profiler.experimental.stop()
-                logging.info("profile: %s", self._workdir / "plugins" / "profile")
-        self._on = inside
+            logging.info("profile: %s", self._workdir / "plugins" / "profile")
 
     def __enter__(self) -> Profiler:
         """Returns self."""
@@ -76,6 +80,6 @@ class Profiler:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stops the profiler if it is on: a run that fails is not worth its profile."""
+        """Stops the profiler if the run ends within the window."""
         if self._on:
             tf.profiler.experimental.stop(save=kind is None)

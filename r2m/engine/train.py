@@ -75,8 +75,8 @@ def train(
 
     Raises:
         TrainingInterrupted: SIGTERM or SIGINT came; the state was saved.
-        TrainingError: a loss or gradient is not finite (see `TrainingOptions.on_nonfinite`), the working folder cannot be used or belongs to
-            another run, or a checkpoint does not fit.
+        TrainingError: a loss or gradient is not finite (see `TrainingOptions.on_nonfinite`), the
+            working folder cannot be used or belongs to another run, or a checkpoint does not fit.
     """
     workdir = Path(workdir)
     with locked(workdir), _stop_signals() as stopped_by:
@@ -143,7 +143,7 @@ def train(
                 # For the log only: what the stage starts with is not its own best.
                 log.evaluation(0, _evaluate(stage, 0, options.seed, strategy))
             while state.step < options.steps:
-                profiler.turn(state.step)
+                profiler.before(state.step)
                 steps = _until_next_event(state.step, options)
                 steps = min(steps, profiler.until_edge(state.step) or steps)
                 started = time.monotonic()
@@ -152,6 +152,7 @@ def train(
                 progress.advance(steps, results.rows.sum(), time.monotonic() - started)
                 check_finite(results, state, stage, options, latest_folder)
                 state.step += steps
+                profiler.after(state.step)
                 state.add(results)
                 ends = state.step == options.steps
 
@@ -172,8 +173,7 @@ def train(
                 if stopped_by:
                     raise TrainingInterrupted(
                         f"{stage.name}: stopped by {stopped_by[0]} after step {state.step} of "
-                        f"{options.steps}; all is saved in {workdir}. Start the same command again "
-                        "to go on"
+                        f"{options.steps}; all is saved in {workdir}"
                     )
         return state.summary()
 

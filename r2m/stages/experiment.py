@@ -17,6 +17,7 @@ from models.r2m import R2M
 from pipelines import images
 from r2m.engine import checkpoints
 from r2m.engine.options import TrainingOptions
+from r2m.engine.profiling import ProfileWindow
 from r2m.engine.strategies import make_strategy
 from r2m.engine.train import TrainingSummary, train
 from r2m.evaluation.files import write_whole
@@ -34,7 +35,12 @@ _DEFAULT_RULES: dict[str, Any] = {"min_concept_count": 1, "concept_order": "scor
 
 
 def run_stage(
-    name: str, config: Any, workdir: str | Path, *, init_from: str | Path | None = None
+    name: str,
+    config: Any,
+    workdir: str | Path,
+    *,
+    init_from: str | Path | None = None,
+    profile: ProfileWindow | None = None,
 ) -> TrainingSummary:
     """Trains one stage in `<workdir>/<name>`, or resumes it there.
 
@@ -44,6 +50,7 @@ def run_stage(
         workdir: folder of the experiment.
         init_from: run folder of the stage to start from; by default the one before in the same
             experiment.
+        profile: steps to run under TensorFlow's profiler.
 
     Returns:
         How far the run came, and its metrics.
@@ -74,16 +81,21 @@ def run_stage(
         init_from=start and partial(_take_weights, stage, start),
         config=json.loads(config.to_json()),
         settings=_settings(config, spec, data, start, folder),
+        profile=profile,
     )
 
 
 def run_curriculum(
-    config: Any, workdir: str | Path, *, init_from: str | Path | None = None
+    config: Any,
+    workdir: str | Path,
+    *,
+    init_from: str | Path | None = None,
+    profile: ProfileWindow | None = None,
 ) -> dict[str, TrainingSummary]:
     """Trains the four stages in order, each from the best checkpoint of the one before.
 
     Finished stages are not trained again, an interrupted one goes on where it stopped. The first
-    one starts from `init_from` if that is given, else from scratch.
+    one starts from `init_from` if that is given, else from scratch. `profile` is for each stage.
 
     Returns:
         Stage name -> summary.
@@ -92,7 +104,7 @@ def run_curriculum(
     for name in CURRICULUM:
         logging.info("%s", stage_spec(name).summary)
         start = init_from if name == CURRICULUM[0] else None
-        summaries[name] = run_stage(name, config, workdir, init_from=start)
+        summaries[name] = run_stage(name, config, workdir, init_from=start, profile=profile)
     return summaries
 
 
@@ -212,6 +224,8 @@ def _training_options(
             best_metric=best[0],
             best_mode=best[1],
             seed=seed,
+            on_nonfinite=training.on_nonfinite,
+            max_skipped=training.max_skipped,
         )
 
 
