@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from r2m.engine.errors import TrainingError
-from r2m.engine.names import is_seed_state
+from r2m.engine.names import is_seed_state, variable_names
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Stage
 
@@ -132,6 +132,7 @@ def make_train_loop(
     variables = list(stage.trainable_variables)
     term_names: list[str] = []  # known once the loss is traced
     gradient_names: list[str] = []
+    names = dict(zip(map(id, stage.model.variables), variable_names(stage.model), strict=True))
     refusals: list[TrainingError] = []
     unreached_reported: list[bool] = []
 
@@ -175,7 +176,7 @@ def make_train_loop(
 
         # The gradient of an embedding lists a row once per use; Adam and the norm need their sum.
         gradients = [tf.convert_to_tensor(gradient) for gradient, _ in reached]
-        gradient_names[:] = [variable.path for _, variable in reached]
+        gradient_names[:] = [names[id(variable)] for _, variable in reached]
         sums = tf.stack([objective, _rows(batch)])
         reduced = context.all_reduce("SUM", [sums, totals, *gradients])
         objective, rows = tf.unstack(reduced[0])

@@ -23,6 +23,8 @@ from r2m.engine.strategies import make_strategy
         {"evaluate_every": -1},
         {"keep_checkpoints": 0},
         {"best_mode": "most"},
+        {"on_nonfinite": "ignore"},
+        {"max_skipped": 0},
     ],
 )
 def test_bad_values_are_named(changes: dict[str, Any]) -> None:
