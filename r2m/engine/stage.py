@@ -55,6 +55,8 @@ class LossTerm(NamedTuple):
 class Evaluation:
     """What one evaluation found; all but the metrics are shown in TensorBoard only.
 
+    TensorBoard keeps one kind of data a tag: texts, images and histograms must not share one.
+
     Attributes:
         metrics: name -> value.
         texts: tag -> Markdown.

@@ -129,7 +129,7 @@ class Validator:
         return Evaluation(
             metrics=metrics,
             texts={"captions": "\n".join(rows)},
-            images={"captions": np.stack(pictures)} if pictures else {},
+            images={"pictures": np.stack(pictures)} if pictures else {},
         )
 
 
