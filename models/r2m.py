@@ -160,6 +160,18 @@ class R2M(keras.Model):
         del training
         return self.decoder(self.fusion(self.embedding(tokens), memory["fusion"]))
 
+    def gates(self, memory: Memory, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The decoder's gates at given words, as `teacher_forced` runs through them.
+
+        Returns:
+            `input_gate` and `forget_gate` float[B, T, H]; nothing for an LSTM, whose gates Keras
+            keeps to itself.
+        """
+        if not isinstance(self.decoder, RelationalMemory):
+            return {}
+        fused = self.fusion(self.embedding(tokens), memory["fusion"])
+        return dict(zip(("input_gate", "forget_gate"), self.decoder.all_gates(fused), strict=True))
+
     def initial_state(self, memory: Memory) -> Any:
         """The recurrent memory before the first word, nested and batch first."""
         return self.decoder.initial_state(tf.shape(memory["vector"])[0])

@@ -86,19 +86,32 @@ class RelationalMemory(keras.layers.Layer):
         Returns:
             The output and the next memory, which are the same float[B, units].
         """
-        key, value, gates = precomputed
+        key, value, _ = precomputed
         query, own_key, own_value = ops.split_heads(self.qkv_norm(self.qkv_map(memory)), self.heads)
         attended = ops.attend_two(query, (own_key, own_value), (key, value))
         candidate = self.attention_norm(memory + tf.reshape(attended, tf.shape(memory)))
         candidate = self.mlp_norm(
             candidate + self.mlp_output(tf.nn.relu(self.mlp_hidden(candidate)))
         )
-        gates = gates + self.memory_gates(tf.tanh(memory))
-        input_gate, forget_gate = tf.split(gates, 2, axis=-1)
-        memory = (
-            tf.sigmoid(input_gate) * tf.tanh(candidate) + tf.sigmoid(forget_gate + 1.0) * memory
-        )
+        input_gate, forget_gate = self.gates(precomputed, memory)
+        memory = input_gate * tf.tanh(candidate) + forget_gate * memory
         return memory, memory
+
+    def gates(
+        self, precomputed: tuple[tf.Tensor, tf.Tensor, tf.Tensor], memory: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """How much of a step's candidate is taken in, and how much of its memory is kept.
+
+        Args:
+            precomputed: what `precompute` gave for the inputs.
+            memory: float[..., units], before each of them.
+
+        Returns:
+            Input and forget gate float[..., units], in 0..1.
+        """
+        gates = precomputed[2] + self.memory_gates(tf.tanh(memory))
+        input_gate, forget_gate = tf.split(gates, 2, axis=-1)
+        return tf.sigmoid(input_gate), tf.sigmoid(forget_gate + 1.0)
 
     def initial_state(self, batch: tf.Tensor | int) -> tf.Tensor:
         """Zeros [batch, units], as upstream's `zero_state` gives."""
@@ -108,6 +121,12 @@ class RelationalMemory(keras.layers.Layer):
         """All steps from the zero memory: float[B, T, F] -> float[B, T, units]."""
         start = self.initial_state(tf.shape(inputs)[0])
         return recurrence.unroll(self.step, self.precompute(inputs), start, self.units)
+
+    def all_gates(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The gates of all steps from the zero memory: float[B, T, F] -> two float[B, T, units]."""
+        memories = self(inputs)
+        start = self.initial_state(tf.shape(inputs)[0])[:, None]
+        return self.gates(self.precompute(inputs), tf.concat([start, memories[:, :-1]], axis=1))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -104,6 +104,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 "steps_per_loop": 10,
                 "log_every": _any(100),
                 "keep_checkpoints": 2,
+                # A loss or gradient that is not finite: `stop`, or `skip` the batch and go on, up
+                # to `max_skipped` in a row.
+                "on_nonfinite": "stop",
+                "max_skipped": 3,
             },
             "stages": {
                 "xe": _stage(1e-4, 5_000, 500, 30),

@@ -7,6 +7,7 @@
 # detections_coco.json, tags_imagenet.json), coco/ and corpora/ (captions), models/ (MobileNet).
 # No caption of Flickr8k is seen in training: --references go to the validation split only.
 set -euo pipefail
+trap 'exit 130' INT TERM # an interrupted training ends well: its state is saved
 data=${1:?folder of the raw data} workspace=${2:?working directory}
 shift 2
 runs=("${@:-coco merged merged_lstm merged_concat}")

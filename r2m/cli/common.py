@@ -6,6 +6,7 @@ Scripts import what needs TensorFlow in `main`, so that `--help` answers at once
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 
@@ -24,6 +25,9 @@ def run(
 ) -> None:
     """Runs `main` under absl; bad input ends in one readable message and exit code 1.
 
+    A training that SIGTERM or SIGINT stopped has saved its state: exit code 0, and the command that
+    resumes it is printed.
+
     Args:
         main: takes the arguments that are not flags and returns an exit code (None is 0).
         description: the text above the flags in `--help`; by default main's module docstring.
@@ -35,13 +39,16 @@ def run(
     def guarded(argv: Sequence[str]) -> int | None:
         import tensorflow as tf
 
-        from r2m.engine.errors import TrainingError
+        from r2m.engine.errors import TrainingError, TrainingInterrupted
         from tfrecords.errors import InputError
 
         if len(argv) > 1 and not takes_command:
             raise app.UsageError(f"unexpected arguments {argv[1:]}: every option is a --flag")
         try:
             return main(argv)
+        except TrainingInterrupted as stop:
+            print(f"\n{stop}. To resume:\n{_this_command()}", file=sys.stderr)
+            return 0
         except (InputError, TrainingError) as error:
             print(f"\nerror: {error}", file=sys.stderr)
         except (tf.errors.DataLossError, tf.errors.FailedPreconditionError) as error:
@@ -57,6 +64,13 @@ def run(
         return 1
 
     app.run(guarded)
+
+
+def _this_command() -> str:
+    """How this process was started, for a shell."""
+    spec = sys.modules["__main__"].__spec__  # of `python -m`
+    start = [sys.executable, "-m", spec.name] if spec is not None else [sys.argv[0]]
+    return shlex.join([*start, *sys.argv[1:]])
 
 
 def _make_help(description: str | None) -> None:

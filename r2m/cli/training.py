@@ -12,6 +12,7 @@ from r2m.cli.common import run
 from r2m.stages.curriculum import stage_spec
 
 if TYPE_CHECKING:
+    from r2m.engine.profiling import ProfileWindow
     from r2m.engine.state import TrainingSummary
 
 _EXAMPLE = """    r2m-train-{name} --config=configs/r2m/shapes.py --workdir=workspace/runs/shapes \\
@@ -29,7 +30,7 @@ _WORKDIR = flags.DEFINE_string(
     None,
     "Folder of the experiment, for example workspace/runs/flickr8k. Each stage gets a folder in it "
     "with its checkpoints, metrics.jsonl and TensorBoard events (tensorboard --logdir=WORKDIR). "
-    "Start the same command again to resume.",
+    "Start the same command again to resume; Ctrl-C or SIGTERM saves and ends with exit code 0.",
     required=True,
 )
 _INIT_FROM = flags.DEFINE_string(
@@ -65,6 +66,12 @@ _TRAINING_FLAGS: list[flags.FlagHolder[Any]] = [
     ),
     flags.DEFINE_bool("jit", None, "Compile loss and gradients of xe and xe_rec with XLA."),
 ]
+_PROFILE_STEPS = flags.DEFINE_string(
+    "profile_steps",
+    None,
+    "FIRST:LAST, for example 100:110: runs the steps after FIRST up to LAST under TensorFlow's "
+    "profiler. The profile goes to the stage's folder (TensorBoard's Profile tab).",
+)
 
 
 def experiment_config() -> Any:
@@ -80,6 +87,13 @@ def experiment_config() -> Any:
     return config
 
 
+def profile_window() -> ProfileWindow | None:
+    """The steps of `--profile_steps`; raises TrainingError where they make no sense."""
+    from r2m.engine.profiling import ProfileWindow
+
+    return ProfileWindow.parse(_PROFILE_STEPS.value) if _PROFILE_STEPS.value else None
+
+
 def stage_main(name: str) -> Callable[[], None]:
     """The console entry of the script that trains stage `name`."""
 
@@ -88,7 +102,11 @@ def stage_main(name: str) -> Callable[[], None]:
 
         del argv
         summary = experiment.run_stage(
-            name, experiment_config(), _WORKDIR.value, init_from=_INIT_FROM.value
+            name,
+            experiment_config(),
+            _WORKDIR.value,
+            init_from=_INIT_FROM.value,
+            profile=profile_window(),
         )
         print_summaries({name: summary})
 
@@ -108,7 +126,12 @@ def curriculum_main(argv: Sequence[str]) -> None:
 
     del argv
     print_summaries(
-        experiment.run_curriculum(experiment_config(), _WORKDIR.value, init_from=_INIT_FROM.value)
+        experiment.run_curriculum(
+            experiment_config(),
+            _WORKDIR.value,
+            init_from=_INIT_FROM.value,
+            profile=profile_window(),
+        )
     )
 
 

@@ -50,16 +50,18 @@ class WeightAverage:
             self._averages[name].assign(variable.numpy())
 
     @tf.autograph.experimental.do_not_convert
-    def update(self, steps: Any) -> None:
+    def update(self, steps: Any, taken: tf.Tensor) -> None:
         """Takes in the weights after a step, each replica its own copy; not in a replica context.
 
         Args:
             steps: int scalar, optimiser steps done.
+            taken: bool scalar, whether there was a step: else nothing is done.
         """
         if self._decay is None:
             return
         t = tf.cast(tf.convert_to_tensor(steps), tf.float32)
         rest = 1.0 - tf.minimum((1.0 + t) / (10.0 + t), self._decay)
+        rest = tf.where(taken, rest, 0.0)
         for name, variable in self._variables.items():
             self._strategy.extended.update(
                 self._averages[name].value, _approach, args=(variable.value, rest), group=False

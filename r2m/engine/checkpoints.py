@@ -51,35 +51,44 @@ class Checkpoint:
 # Writing ------------------------------------------------------------------------------------------
 
 
+def snapshot(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    others: Mapping[str, Any] | None = None,
+) -> dict[str, np.ndarray]:
+    """Copies of all variables, under their names in a checkpoint.
+
+    Args:
+        model: all its variables, also the seeds of its random layers.
+        optimizer: all its variables.
+        others: more variables, by name.
+    """
+    names = variable_names(model)
+    tensors = {f"model/{n}": variable for n, variable in zip(names, model.variables, strict=True)}
+    tensors.update(_optimizer_variables(optimizer), **(others or {}))
+    return {name: np.array(variable.numpy()) for name, variable in tensors.items()}
+
+
 def save(
     parent: Path,
     step: int,
     *,
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
+    tensors: Mapping[str, np.ndarray],
     sidecar: Mapping[str, Any],
     keep: int,
-    others: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
     """Writes a checkpoint to `parent/step-<step>` and removes all but the last `keep`.
 
     Args:
         parent: folder of the checkpoints; made if missing.
         step: the step after which it is saved.
-        model: all its variables are saved, also the seeds of its random layers.
-        optimizer: all its variables are saved.
+        tensors: of `snapshot`.
         sidecar: JSON contents besides what this function adds.
         keep: how many checkpoints to keep: this one and the ones of the steps before.
-        others: more variables, by name.
 
     Raises:
         TrainingError: it could not be written; earlier checkpoints are untouched.
     """
-    tensors = {
-        f"model/{name}": variable
-        for name, variable in zip(variable_names(model), model.variables, strict=True)
-    }
-    tensors.update(_optimizer_variables(optimizer), **(others or {}))
     folder = parent / f"step-{step:08d}"
     unfinished = parent / f"{UNFINISHED}{folder.name}"
     with contextlib.ExitStack() as on_failure:
@@ -94,7 +103,7 @@ def save(
             prefix=str(unfinished / _BUNDLE),
             tensor_names=list(tensors),
             shape_and_slices=[""] * len(tensors),
-            tensors=[variable.numpy() for variable in tensors.values()],
+            tensors=list(tensors.values()),
         )
         files = {path.name: digest(path) for path in sorted(unfinished.iterdir())}
         contents = {"format": FORMAT, "step": step, **sidecar, "files": files}

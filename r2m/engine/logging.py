@@ -14,12 +14,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
 
 from r2m.engine.files import sync, write_bytes, writing
+from r2m.engine.hparams import write_hparams
 from r2m.engine.stage import Evaluation
 
 METRICS = "metrics.jsonl"
@@ -32,14 +34,27 @@ class RunLog:
     after its last checkpoint, are removed first.
     """
 
-    def __init__(self, workdir: Path, first_step: int) -> None:
-        """Opens the log of `workdir` to go on after `first_step` steps."""
+    def __init__(
+        self, workdir: Path, first_step: int, hparams: Mapping[str, Any] | None = None
+    ) -> None:
+        """Opens the log of `workdir` to go on after `first_step` steps.
+
+        Args:
+            workdir: folder of the run.
+            first_step: 0 begins it anew.
+            hparams: (nested) settings for TensorBoard's HParams tab, written when it begins anew.
+        """
         self._path = workdir / METRICS
-        _cut_metrics(self._path, first_step)
+        # What was logged before the first step is logged again.
+        last_step = first_step or -1
+        _cut_metrics(self._path, last_step)
         for path in sorted(workdir.glob("events.out.tfevents.*")):
-            _cut_events(path, first_step)
+            _cut_events(path, last_step)
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._events = tf.summary.create_file_writer(str(workdir))
+        if first_step == 0 and hparams is not None:
+            with self._events.as_default():
+                write_hparams(hparams)
 
     def __enter__(self) -> RunLog:
         """Returns self."""
@@ -60,13 +75,21 @@ class RunLog:
         self._write("train", step, metrics)
 
     def evaluation(self, step: int, evaluation: Evaluation) -> None:
-        """Adds the metrics, texts and images of an evaluation."""
+        """Adds an evaluation."""
         self._write("evaluation", step, evaluation.metrics)
         with self._events.as_default(step):
             for tag, text in evaluation.texts.items():
                 tf.summary.text(f"evaluation/{tag}", text)
             for tag, images in evaluation.images.items():
                 tf.summary.image(f"evaluation/{tag}", images, max_outputs=len(images))
+            for tag, values in evaluation.histograms.items():
+                tf.summary.histogram(f"evaluation/{tag}", values)
+
+    def best(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Notes, for TensorBoard only, the metrics of the best evaluation so far."""
+        with self._events.as_default(step):
+            for name, value in metrics.items():
+                tf.summary.scalar(f"best/{name}", value)
 
     def flush(self) -> None:
         """Returns once all is on disk: a checkpoint must never be newer than the log."""
@@ -100,6 +123,9 @@ class NoLog:
         """Does nothing."""
 
     def evaluation(self, step: int, evaluation: Evaluation) -> None:
+        """Does nothing."""
+
+    def best(self, step: int, metrics: Mapping[str, float]) -> None:
         """Does nothing."""
 
     def flush(self) -> None:
@@ -145,10 +171,11 @@ def _cut_events(path: Path, last_step: int) -> None:
 class Progress:
     """Shows how far the training is: a bar on a terminal, a log line per interval elsewhere."""
 
-    def __init__(self, name: str, first_step: int, steps: int, *, show: bool) -> None:
-        """Starts at `first_step` of `steps`."""
+    def __init__(self, name: str, unit: str, first_step: int, steps: int, *, show: bool) -> None:
+        """Starts at `first_step` of `steps`; `unit` is what the rows of a batch are called."""
         self._name, self._step, self._steps, self._show = name, first_step, steps, show
-        self._seconds, self._counted = 0.0, 0
+        self._unit = unit
+        self._seconds, self._counted, self._rows = 0.0, 0, 0.0
         self._compiled = False
         self._bar = tqdm(
             total=steps,
@@ -158,13 +185,17 @@ class Progress:
             disable=not show or not sys.stderr.isatty(),
         )
 
-    def advance(self, steps: int, seconds: float) -> None:
-        """Counts steps that took `seconds`; the first ones, which compile, not for the speed."""
+    def advance(self, steps: int, rows: float, seconds: float) -> None:
+        """Counts steps on `rows` rows that took `seconds`.
+
+        The first ones, which compile, do not count for the speed.
+        """
         self._step += steps
         self._bar.update(steps)
         if self._compiled:
             self._seconds += seconds
             self._counted += steps
+            self._rows += rows
             return
         self._compiled = True
         if self._show:
@@ -172,17 +203,19 @@ class Progress:
 
     def report(self, metrics: Mapping[str, float]) -> None:
         """Shows metrics of the training, and the speed of the steps since the last report."""
-        speed = self._counted / self._seconds if self._seconds else None
-        self._seconds, self._counted = 0.0, 0
+        seconds, steps, rows = self._seconds, self._counted, self._rows
+        self._seconds, self._counted, self._rows = 0.0, 0, 0.0
+        speed = f"  {rows / seconds:,.0f} {self._unit}/s" if seconds else ""
         if not self._bar.disable:
-            self._bar.set_postfix_str(_text(metrics))
+            self._bar.set_postfix_str(_text(metrics) + speed)
         elif self._show:
-            pace = ""
-            if speed is not None:
-                left = datetime.timedelta(seconds=round((self._steps - self._step) / speed))
-                pace = f"  {speed:.2f} steps/s  {left} left"
+            if seconds:
+                left = datetime.timedelta(
+                    seconds=round((self._steps - self._step) * seconds / steps)
+                )
+                speed = f"  {steps / seconds:.2f} steps/s{speed}  {left} left"
             logging.info(
-                "%s: step %d/%d  %s%s", self._name, self._step, self._steps, _text(metrics), pace
+                "%s: step %d/%d  %s%s", self._name, self._step, self._steps, _text(metrics), speed
             )
 
     def report_evaluation(self, metrics: Mapping[str, float]) -> None:

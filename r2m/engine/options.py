@@ -18,6 +18,9 @@ CHANGEABLE = (
     "checkpoint_every",
     "keep_checkpoints",
     "show_progress",
+    # A step that is not finite changes nothing, and 'stop' never gets past it.
+    "on_nonfinite",
+    "max_skipped",
 )
 
 # What a schedule of the learning rate depends on, which then may not differ either.
@@ -130,6 +133,9 @@ class TrainingOptions:
         best_metric: the evaluation metric that the best checkpoint is chosen by; None keeps none.
         best_mode: 'max' or 'min'.
         seed: of the Keras random layers (dropout) of the model.
+        on_nonfinite: what to do when a loss or gradient is not finite: 'stop', or 'skip' the step's
+            batch (nothing is updated) and go on.
+        max_skipped: how many steps in a row may be skipped.
         show_progress: a progress bar on a terminal, a log line per interval elsewhere.
     """
 
@@ -152,6 +158,8 @@ class TrainingOptions:
     best_metric: str | None = "cider"
     best_mode: str = "max"
     seed: int = 0
+    on_nonfinite: str = "stop"
+    max_skipped: int = 3
     show_progress: bool = True
 
     def __post_init__(self) -> None:
@@ -171,6 +179,8 @@ class TrainingOptions:
             )
         _require(self, "ema_decay", lambda value: 0 < value < 1, "above 0 and below 1, or None")
         _require(self, "best_mode", lambda value: value in ("max", "min"), "'max' or 'min'")
+        _require(self, "on_nonfinite", lambda value: value in ("stop", "skip"), "'stop' or 'skip'")
+        _require(self, "max_skipped", lambda value: value >= 1, "at least 1")
 
     def fixed(self) -> dict[str, Any]:
         """The options that must not differ when a run is resumed.

@@ -52,23 +52,28 @@ class LossTerm(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What one evaluation found; the texts and images are shown in TensorBoard.
+    """What one evaluation found; all but the metrics are shown in TensorBoard only.
+
+    TensorBoard keeps one kind of data a tag: texts, images and histograms must not share one.
 
     Attributes:
         metrics: name -> value.
         texts: tag -> Markdown.
         images: tag -> uint8 [N,H,W,3].
+        histograms: tag -> float [...], the values whose distribution is shown.
     """
 
     metrics: Mapping[str, float]
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     images: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    histograms: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 class Stage(Protocol):
     """What is trained, on which batches, for which objective.
 
-    Model and stage are built inside `strategy.scope()`.
+    Model and stage are built inside `strategy.scope()`. A stage may also have a `unit`: what the
+    rows of its batches are called where their speed is shown ('sentences'; else 'examples').
     """
 
     @property
@@ -114,3 +119,8 @@ class Stage(Protocol):
 
     def evaluate(self, step: int) -> Evaluation:
         """Evaluates the model on the host, after `step` steps; must not change the model."""
+
+
+def unit_of(stage: Stage) -> str:
+    """What the rows of a stage's batches are called."""
+    return getattr(stage, "unit", "examples")

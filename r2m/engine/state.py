@@ -45,7 +45,10 @@ class RunState:
     learning_rate_factor: float = 1.0
     plateau_best: float | None = None
     plateau_evaluations: int = 0
-    # Since the last line of the log: sums over steps, by name.
+    # Steps whose batch was left out because it was not finite: all, and the last ones in a row.
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    # Since the last line of the log: sums over the other steps, by name.
     steps: int = 0
     objective: float = 0.0
     gradient_norm: float = 0.0
@@ -56,6 +59,11 @@ class RunState:
         """Adds what some steps found to the sums."""
         # Step by step: the sums must not depend on how the steps were grouped into graph calls.
         for i, objective in enumerate(results.objective):
+            if not results.finite[i]:
+                self.skipped += 1
+                self.skipped_in_a_row += 1
+                continue
+            self.skipped_in_a_row = 0
             self.steps += 1
             self.objective += float(objective)
             self.gradient_norm += float(results.gradient_norm[i])
@@ -65,11 +73,14 @@ class RunState:
                 self.totals[name], self.normalisers[name] = total, normaliser
 
     def take_means(self) -> dict[str, float]:
-        """The metrics since the last call: per step, and per normaliser for the terms."""
-        metrics = {
-            "loss": self.objective / self.steps,
-            "gradient_norm": self.gradient_norm / self.steps,
-        }
+        """The metrics since the last call: per step, and per normaliser for the terms.
+
+        `skipped`, only where there are any: how many steps were left out since the start.
+        """
+        steps = self.steps or math.nan  # all were skipped
+        metrics = {"loss": self.objective / steps, "gradient_norm": self.gradient_norm / steps}
+        if self.skipped:
+            metrics["skipped"] = float(self.skipped)
         for name, total in self.totals.items():
             normaliser = self.normalisers[name]
             metrics[f"loss/{name}"] = total / normaliser if normaliser else 0.0

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from r2m.engine.averaging import WeightAverage
 from r2m.engine.gradients import make_gradient_function
-from r2m.engine.names import is_seed_state
+from r2m.engine.names import is_seed_state, variable_names
 from r2m.engine.optimizers import clip_and_decay
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Stage
@@ -45,21 +45,29 @@ class StepResults:
     Attributes:
         objective: float64 [steps], the value that was optimised.
         gradient_norm: float64 [steps], before clipping.
+        rows: float64 [steps], rows of the global batch.
         totals: term name -> float64 [steps], summed over the global batch.
         normalisers: term name -> float64 [steps], summed over the global batch.
+        gradient_squares: variable -> float64 [steps], half the squared norm of its gradient.
+        finite: bool [steps], whether objective and gradient norm are finite; where they are not,
+            the step changed no variable that is trained.
     """
 
-    def __init__(self, names: Sequence[str], values: np.ndarray) -> None:
-        """Unpacks `values`, float [steps, 2 + 2 * len(names)], as a train loop returns them."""
-        columns = values.astype(np.float64).T
-        self.objective, self.gradient_norm = columns[:2]
-        self.totals = dict(zip(names, columns[2 : 2 + len(names)], strict=True))
-        self.normalisers = dict(zip(names, columns[2 + len(names) :], strict=True))
+    def __init__(self, terms: Sequence[str], gradients: Sequence[str], values: np.ndarray) -> None:
+        """Unpacks `values`, as a train loop returns them.
 
-    def first_bad(self) -> int | None:
-        """Index of the first step whose objective or gradient norm is not finite."""
-        bad = ~(np.isfinite(self.objective) & np.isfinite(self.gradient_norm))
-        return int(np.argmax(bad)) if bad.any() else None
+        Args:
+            terms: names of the loss terms.
+            gradients: names of the variables that have a gradient.
+            values: float [steps, 3 + 2 * len(terms) + len(gradients)].
+        """
+        columns = values.astype(np.float64).T
+        self.objective, self.gradient_norm, self.rows = columns[:3]
+        ends = np.cumsum([3, len(terms), len(terms)])
+        self.totals = dict(zip(terms, columns[ends[0] : ends[1]], strict=True))
+        self.normalisers = dict(zip(terms, columns[ends[1] : ends[2]], strict=True))
+        self.gradient_squares = dict(zip(gradients, columns[ends[2] :], strict=True))
+        self.finite = np.isfinite(self.objective) & np.isfinite(self.gradient_norm)
 
 
 TrainLoop = Callable[[Any, int], StepResults]
@@ -93,6 +101,8 @@ def make_train_loop(
         replicas=strategy.num_replicas_in_sync,
     )
     term_names: list[str] = []  # known once the loss is traced
+    gradient_names: list[str] = []
+    names = dict(zip(map(id, stage.model.variables), variable_names(stage.model), strict=True))
 
     # AutoGraph would rewrite every function of the model, which takes most of the tracing time:
     # stages write their loops as `tf.while_loop`.
@@ -101,26 +111,33 @@ def make_train_loop(
         context = tf.distribute.get_replica_context()
         found = differentiate(batch)
         term_names[:] = found.names
-        reduced = context.all_reduce("SUM", [found.objective, found.totals, *found.gradients])
-        objective, totals, gradients = reduced[0], reduced[1], reduced[2:]
-        norm = tf.linalg.global_norm(gradients)
+        gradient_names[:] = [names[id(variable)] for variable in found.variables]
+        sums = tf.stack([found.objective, _rows(batch)])
+        reduced = context.all_reduce("SUM", [sums, found.totals, *found.gradients])
+        objective, rows = tf.unstack(reduced[0])
+        totals, gradients = reduced[1], reduced[2:]
+        # As tf.linalg.global_norm; which of them is not finite tells which gradient is not.
+        squares = tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients])
+        norm = tf.sqrt(2.0 * tf.reduce_sum(squares))
         gradients = clip_and_decay(gradients, found.variables, norm, options)
         # `apply` sums over the replicas once more.
         replicas = context.num_replicas_in_sync
         gradients = [gradient / replicas for gradient in gradients]
-        optimizer.apply(gradients, found.variables)
-        return tf.concat(
-            [[objective, tf.cast(norm, tf.float32)], totals, found.normalisers], axis=0
-        )
+        finite = tf.math.is_finite(objective) & tf.math.is_finite(norm)
+        apply_if(finite, optimizer, gradients, found.variables)
+        scalars = [objective, tf.cast(norm, tf.float32), rows]
+        squares = tf.cast(squares, tf.float32)
+        return tf.concat([scalars, totals, found.normalisers, squares], axis=0)
 
     @tf.function
     def run(iterator: Any, steps: tf.Tensor) -> tf.Tensor:
         results = tf.TensorArray(tf.float32, size=steps)
         for index in tf.range(steps):
             per_replica = strategy.run(replica_step, args=(next(iterator),))
-            if average is not None:
-                average.update(optimizer.iterations)
             first = strategy.experimental_local_results(per_replica)[0]
+            if average is not None:
+                taken = tf.reduce_all(tf.math.is_finite(first[:2]))
+                average.update(optimizer.iterations, taken)
             results = results.write(index, first)
         return results.stack()
 
@@ -132,6 +149,40 @@ def make_train_loop(
             if refused is not None:
                 raise refused from None
             raise
-        return StepResults(term_names, values)
+        return StepResults(term_names, gradient_names, values)
 
     return loop
+
+
+def apply_if(
+    condition: tf.Tensor,
+    optimizer: keras.optimizers.Optimizer,
+    gradients: Sequence[tf.Tensor],
+    variables: Sequence[keras.Variable],
+) -> None:
+    """`optimizer.apply`, or nothing at all; call it inside a replica function.
+
+    Args:
+        condition: bool scalar, the same on every replica.
+        optimizer: built for at least `variables`.
+        gradients: of each variable; summed over the replicas.
+        variables: what to change.
+    """
+
+    def everywhere(strategy: tf.distribute.Strategy, condition: Any, gradients: Any) -> None:
+        def apply() -> None:
+            strategy.extended.call_for_each_replica(
+                lambda own: optimizer.apply(own, variables), args=(gradients,)
+            )
+
+        tf.cond(strategy.experimental_local_results(condition)[0], apply, lambda: None)
+
+    # The optimiser leaves the replicas for its sum, which it cannot do from inside a branch there.
+    context = tf.distribute.get_replica_context()
+    context.merge_call(everywhere, args=(condition, list(gradients)))
+
+
+def _rows(batch: Any) -> tf.Tensor:
+    """float32 scalar: rows of the first tensor of `batch` that is no scalar."""
+    tensors = [tensor for tensor in tf.nest.flatten(batch) if tensor.shape.rank != 0]
+    return tf.cast(tf.shape(tensors[0])[0], tf.float32) if tensors else tf.constant(0.0)

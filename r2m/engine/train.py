@@ -24,11 +24,15 @@ from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.files import locked, write_json, writing
 from r2m.engine.logging import NoLog, Progress, RunLog
 from r2m.engine.names import describe
+from r2m.engine.nonfinite import check_finite
 from r2m.engine.optimizers import make_optimizer
 from r2m.engine.options import TrainingOptions
+from r2m.engine.parameters import parameter_table
+from r2m.engine.profiling import Profiler, ProfileWindow
+from r2m.engine.saving import Saver
 from r2m.engine.schedules import LearningRate
 from r2m.engine.sharing import distribute
-from r2m.engine.stage import Evaluation, Stage
+from r2m.engine.stage import Evaluation, Stage, unit_of
 from r2m.engine.state import RunState, TrainingSummary
 from r2m.engine.step import (
     StepResults,
@@ -50,6 +54,7 @@ def train(
     init_from: Path | str | Callable[[], None] | None = None,
     config: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
+    profile: ProfileWindow | None = None,
 ) -> TrainingSummary:
     """Trains `stage` up to step `options.steps`, resuming what `workdir` holds.
 
@@ -68,14 +73,16 @@ def train(
         config: goes into config.json as it is; must be JSON.
         settings: what else must not differ when the run is resumed (model, data, weights of the
             loss); JSON, compared by name.
+        profile: steps to run under TensorFlow's profiler.
 
     Returns:
         The summary of the run.
 
     Raises:
         TrainingInterrupted: SIGTERM or SIGINT came; the state was saved.
-        TrainingError: the loss is not finite, the working folder cannot be used or belongs to
-            another run, a checkpoint does not fit, or there is no such optimiser or schedule.
+        TrainingError: a loss or gradient is not finite (see `TrainingOptions.on_nonfinite`), the
+            working folder cannot be used or belongs to another run, a checkpoint does not fit, or
+            there is no such optimiser or schedule.
     """
     workdir, worker = Path(workdir), this_worker(strategy)
     holding = locked(workdir) if worker.is_chief else contextlib.nullcontext()
@@ -130,32 +137,48 @@ def train(
         seed_replicas(stage.model, options.seed, strategy)
         if worker.is_chief:
             _write_config(workdir, stage, options, strategy, config or {})
-        _log_size(stage)
+            table = parameter_table(stage.model, stage.trainable_variables)
+            logging.info("%s: its parameters\n%s", stage.name, table)
 
         # Train --------------------------------------------------------------------------------
         def save(folder: Path, keep: int, others: Mapping[str, Any] | None = None) -> None:
             if not worker.is_chief:
                 return
-            checkpoints.save(
-                folder, state.step, model=stage.model, optimizer=optimizer, keep=keep,
-                sidecar={**identity, "state": dataclasses.asdict(state)}, others=others,
-            )  # fmt: skip
+            saver.save(
+                folder,
+                state.step,
+                tensors=checkpoints.snapshot(stage.model, optimizer, others),
+                sidecar={**identity, "state": dataclasses.asdict(state)},
+                keep=keep,
+            )
 
         batches = iter(distribute(stage.train_dataset(state.step), strategy))
         show = options.show_progress and worker.is_chief
-        progress = Progress(stage.name, state.step, options.steps, show=show)
-        run_log = RunLog(workdir, state.step) if worker.is_chief else NoLog()
-        with run_log as log, contextlib.closing(progress):
+        progress = Progress(stage.name, unit_of(stage), state.step, options.steps, show=show)
+        hparams = {
+            "stage": stage.name, **(config or {}), "options": dataclasses.asdict(options)
+        }  # fmt: skip
+        run_log = RunLog(workdir, state.step, hparams) if worker.is_chief else NoLog()
+        with (
+            Saver() as saver,
+            run_log as log,
+            contextlib.closing(progress),
+            Profiler(profile, workdir, state.step, options.steps) as profiler,
+        ):
             if state.step == 0 and init_from is not None and options.evaluate_every:
                 # For the log only: what the stage starts with is not its own best.
                 log.evaluation(0, _evaluate(stage, 0, options, strategy))
             while state.step < options.steps:
+                profiler.before(state.step)
                 steps = _until_next_event(state.step, options)
+                steps = min(steps, profiler.until_edge(state.step) or steps)
                 started = time.monotonic()
                 results = _run(run_loop, batches, steps, state.step, stage)
-                progress.advance(steps, time.monotonic() - started)  # evaluation is not timed
-                _check_finite(results, state.step, steps, latest_folder)
+                # Evaluation is not timed.
+                progress.advance(steps, results.rows.sum(), time.monotonic() - started)
+                check_finite(results, state, stage, options, latest_folder)
                 state.step += steps
+                profiler.after(state.step)
                 state.add(results)
                 ends = state.step == options.steps
                 stops = sum_over_workers(strategy, float(bool(stopped_by))) > 0
@@ -171,6 +194,7 @@ def train(
                     log.evaluation(state.step, evaluation)
                     progress.report_evaluation(evaluation.metrics)
                     if state.judge(evaluation, options):
+                        log.best(state.step, evaluation.metrics)
                         with average.in_use():  # for whoever takes these weights
                             save(best_folder, keep=1)
                     state.watch_plateau(options)
@@ -178,12 +202,13 @@ def train(
                 if _due(state.step, options.checkpoint_every) or ends or stops:
                     log.flush()
                     save(latest_folder, options.keep_checkpoints, average.tensors)
+                saver.check()
                 if stops:
+                    saver.wait()
                     by = stopped_by[0] if stopped_by else "a signal to another worker"
                     raise TrainingInterrupted(
                         f"{stage.name}: stopped by {by} after step {state.step} of "
-                        f"{options.steps}; all is saved in {workdir}. Start the same command again "
-                        "to go on"
+                        f"{options.steps}; all is saved in {workdir}"
                     )
         return state.summary()
 
@@ -210,22 +235,6 @@ def _run(
             f"the training data of stage {stage.name!r} ended between steps {step} and "
             f"{step + steps}; train_dataset() must be endless"
         ) from error
-
-
-def _check_finite(results: StepResults, step: int, steps: int, latest_folder: Path) -> None:
-    bad = results.first_bad()
-    if bad is None:
-        return
-    terms = {
-        name: float(total[bad] / (results.normalisers[name][bad] or 1.0))
-        for name, total in results.totals.items()
-    }
-    raise TrainingError(
-        f"not finite at step {step + bad + 1} (of the steps {step + 1} to {step + steps}): loss "
-        f"{results.objective[bad]}, gradient norm {results.gradient_norm[bad]}, terms {terms}. "
-        f"The last good checkpoint is kept in {latest_folder}; a lower learning rate or clipping "
-        "may help"
-    )
 
 
 def _check_same_start(step: int, workdir: Path, strategy: tf.distribute.Strategy) -> None:
@@ -264,16 +273,6 @@ def _check_scope(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
             raise TrainingError(
                 f"{variable.path} is not mirrored: build the stage inside strategy.scope()"
             )
-
-
-def _log_size(stage: Stage) -> None:
-    def size(variables: Any) -> int:
-        return sum(math.prod(variable.shape) for variable in variables)
-
-    logging.info(
-        "%s: %s parameters, %s of them trained",
-        stage.name, f"{size(stage.model.variables):,}", f"{size(stage.trainable_variables):,}",
-    )  # fmt: skip
 
 
 def _write_config(

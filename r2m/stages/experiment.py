@@ -18,6 +18,7 @@ from pipelines import images
 from r2m.engine import checkpoints
 from r2m.engine.options import OptimizerSettings, ScheduleOptions, TrainingOptions
 from r2m.engine.periods import to_steps
+from r2m.engine.profiling import ProfileWindow
 from r2m.engine.strategies import make_strategy
 from r2m.engine.train import TrainingSummary, train
 from r2m.engine.workers import this_worker
@@ -37,7 +38,12 @@ _DEFAULT_RULES: dict[str, Any] = {"min_concept_count": 1, "concept_order": "scor
 
 
 def run_stage(
-    name: str, config: Any, workdir: str | Path, *, init_from: str | Path | None = None
+    name: str,
+    config: Any,
+    workdir: str | Path,
+    *,
+    init_from: str | Path | None = None,
+    profile: ProfileWindow | None = None,
 ) -> TrainingSummary:
     """Trains one stage in `<workdir>/<name>`, or resumes it there.
 
@@ -47,6 +53,7 @@ def run_stage(
         workdir: folder of the experiment.
         init_from: run folder of the stage to start from; by default the one before in the same
             experiment.
+        profile: steps to run under TensorFlow's profiler.
 
     Returns:
         How far the run came, and its metrics.
@@ -83,16 +90,21 @@ def run_stage(
         init_from=start and partial(_take_weights, stage, start),
         config=json.loads(config.to_json()),
         settings=_settings(config, spec, data, start, folder),
+        profile=profile,
     )
 
 
 def run_curriculum(
-    config: Any, workdir: str | Path, *, init_from: str | Path | None = None
+    config: Any,
+    workdir: str | Path,
+    *,
+    init_from: str | Path | None = None,
+    profile: ProfileWindow | None = None,
 ) -> dict[str, TrainingSummary]:
     """Trains the four stages in order, each from the best checkpoint of the one before.
 
     Finished stages are not trained again, an interrupted one goes on where it stopped. The first
-    one starts from `init_from` if that is given, else from scratch.
+    one starts from `init_from` if that is given, else from scratch. `profile` is for each stage.
 
     Returns:
         Stage name -> summary.
@@ -101,7 +113,7 @@ def run_curriculum(
     for name in CURRICULUM:
         logging.info("%s", stage_spec(name).summary)
         start = init_from if name == CURRICULUM[0] else None
-        summaries[name] = run_stage(name, config, workdir, init_from=start)
+        summaries[name] = run_stage(name, config, workdir, init_from=start, profile=profile)
     return summaries
 
 
@@ -244,6 +256,8 @@ def _training_options(config: Any, seed: int, stage: CurriculumStage) -> Trainin
             best_metric=stage.best_metric[0],
             best_mode=stage.best_metric[1],
             seed=seed,
+            on_nonfinite=training.on_nonfinite,
+            max_skipped=training.max_skipped,
         )
 
 

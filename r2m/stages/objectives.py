@@ -90,12 +90,7 @@ def image_terms(
         `triplet` (a mean over images) and, if asked, `image_reconstruction`.
     """
     memory = model.encode(batch, training=training)
-    found = decoding.decode(model, memory, search)
-    tokens = tf.stop_gradient(found.tokens[:, 0])
-    # r is read at the step of the first end marker, or at the last step.
-    lengths = tf.maximum(tf.stop_gradient(found.lengths[:, 0]), 1)
-    start = tf.fill([tf.shape(tokens)[0], 1], search.start_id)
-    fed = tf.concat([start, tokens[:, :-1]], axis=1)
+    fed, lengths = _own_words(model, memory, search)
     back = model.reconstruct(model.teacher_forced(memory, fed, training=training), lengths)
     images = model.project_images(batch["features"])
     terms = {"triplet": LossTerm(*_global_triplet(images, back, options))}
@@ -104,6 +99,38 @@ def image_terms(
             *alignment.mean_square(back, memory["vector"]), options.reconstruction_weight
         )
     return terms
+
+
+def gate_values(model: R2M, batch: Batch, search: decoding.DecodingOptions) -> dict[str, tf.Tensor]:
+    """The activations of the decoder's gates at the real words of a batch.
+
+    Args:
+        model: the network.
+        batch: of sentences, or of images: then the decoder is fed its own words.
+        search: as for `image_terms`.
+
+    Returns:
+        `input_gate` and `forget_gate` float[N, H] of N words; nothing for a decoder without them.
+    """
+    memory = model.encode(batch)
+    if "tokens" in batch:
+        fed, lengths = batch["tokens"][:, :-1], batch["lengths"]
+    else:
+        fed, lengths = _own_words(model, memory, search)
+    real = tf.sequence_mask(lengths, tf.shape(fed)[1])
+    return {name: tf.boolean_mask(g, real) for name, g in model.gates(memory, fed).items()}
+
+
+def _own_words(
+    model: R2M, memory: Any, search: decoding.DecodingOptions
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """What the decoder is fed when it reads its own words: int32[B, T] and lengths int32[B]."""
+    found = decoding.decode(model, memory, search)
+    tokens = tf.stop_gradient(found.tokens[:, 0])
+    # r is read at the step of the first end marker, or at the last step.
+    lengths = tf.maximum(tf.stop_gradient(found.lengths[:, 0]), 1)
+    start = tf.fill([tf.shape(tokens)[0], 1], search.start_id)
+    return tf.concat([start, tokens[:, :-1]], axis=1), lengths
 
 
 def _global_triplet(images: tf.Tensor, sentences: tf.Tensor, options: ObjectiveOptions) -> Any:

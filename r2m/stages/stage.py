@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from models import decoding
@@ -18,6 +19,10 @@ from r2m.stages import objectives
 from r2m.stages.curriculum import StageSpec
 from r2m.stages.validation import Captioning, Validator, search_options
 from tfrecords.features import FeatureExtractor
+
+# What the histograms of the decoder's gates are made of.
+_GATE_INPUTS = ("concepts", "concept_lengths", "tokens", "lengths")
+_GATE_ROWS = 64
 
 
 class CurriculumStage:
@@ -47,6 +52,7 @@ class CurriculumStage:
             InputError: the stage learns from images and there are none.
         """
         self.name = spec.name
+        self.unit = "images" if spec.images else "sentences"
         self.model = model
         self.fingerprint: Mapping[str, str] = {"vocabulary": data.vocabulary.sha256}
         self._spec = spec
@@ -65,6 +71,7 @@ class CurriculumStage:
         self._worker = worker
         self._validator = Validator(data, Captioning(model, data.vocabulary, search))
         self._validation_steps: dict[str, Any] = {}
+        self._first_rows: dict[str, tf.Tensor] = {}
         if spec.images:
             stage_data.require_images(data, spec)
 
@@ -139,14 +146,22 @@ class CurriculumStage:
         return terms
 
     def evaluate(self, step: int) -> Evaluation:
-        """Validation loss (total and each term), caption metrics, sample captions."""
+        """Validation loss (total and each term), caption metrics, sample captions, gates."""
         del step
         found = self._validator.evaluate()
         return Evaluation(
             metrics={**self._validation_losses(), **found.metrics},
             texts=found.texts,
             images=found.images,
+            histograms=self._gates(),
         )
+
+    def _gates(self) -> dict[str, np.ndarray]:
+        """The decoder's gates on the first rows of the first validation batch, the same always."""
+        if not self._first_rows:
+            return {}
+        gates = objectives.gate_values(self.model, self._first_rows, self._rollout)
+        return {f"decoder/{name}": values.numpy() for name, values in gates.items()}
 
     def _validation_losses(self) -> dict[str, float]:
         sums: dict[str, list[float]] = {}
@@ -166,6 +181,10 @@ class CurriculumStage:
                     input_signature=[{source: batches.element_spec}],
                 )
             for batch in batches:
+                if not self._first_rows:
+                    self._first_rows = {
+                        name: batch[name][:_GATE_ROWS] for name in _GATE_INPUTS if name in batch
+                    }
                 for name, term in self._validation_steps[source]({source: batch}).items():
                     total = sums.setdefault(name, [0.0, 0.0, float(term.weight)])
                     total[0] += float(term.total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class _Sample:
     image_id: str
     image: np.ndarray | None
     concepts: str
-    reference: str
+    references: tuple[str, ...]
 
 
 class Validator:
@@ -119,16 +120,16 @@ class Validator:
         if self._scorer is not None:
             scored = {name: captions[name] for name in captions if name in self._scored}
             metrics = dict(self._scorer.score(scored))
-        rows = ["| image | concepts | caption | a reference |", "|---|---|---|---|"]
+        rows = ["| image | concepts | caption | references |", "|---|---|---|---|"]
         rows += [
-            f"| {s.image_id} | {s.concepts} | {captions[s.image_id]} | {s.reference} |"
+            _row(s.image_id, s.concepts, captions[s.image_id], "<br>".join(s.references))
             for s in self._samples
         ]
         pictures = [s.image for s in self._samples if s.image is not None]
         return Evaluation(
             metrics=metrics,
             texts={"captions": "\n".join(rows)},
-            images={"captions": np.stack(pictures)} if pictures else {},
+            images={"pictures": np.stack(pictures)} if pictures else {},
         )
 
 
@@ -142,5 +143,10 @@ def _sample(example: dict[str, Any], vocabulary: Vocabulary) -> _Sample:
         image_id=example["image_id"],
         image=picture,
         concepts=", ".join(vocabulary.words[i] for i in example["concepts"]),
-        reference=example["texts"][0] if example["texts"] else "",
+        references=tuple(html.escape(" ".join(text.split())) for text in example["texts"]),
     )
+
+
+def _row(*cells: str) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", "&#124;") for cell in cells) + " |"

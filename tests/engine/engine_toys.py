@@ -85,17 +85,17 @@ class LanguageStage:
         self.score = score
         self.evaluated: list[int] = []
 
+    def batch(self, index: tf.Tensor) -> tf.Tensor:
+        shape = (tf.constant(self.rows)[index % len(self.rows)], 3 + tf.cast(index % 4, tf.int32))
+        tokens = tf.random.stateless_uniform(shape, [1, index], 1, VOCABULARY, tf.int32)
+        lengths = tf.random.stateless_uniform([shape[0]], [2, index], 2, shape[1] + 1, tf.int32)
+        return tokens * tf.sequence_mask(lengths, shape[1], tf.int32)  # 0 is padding
+
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
-        rows = tf.constant(self.rows)
+        def own_rows(index: tf.Tensor) -> tf.Tensor:
+            return share(self.batch(index), self.worker.index, self.worker.count)
 
-        def batch(index: tf.Tensor) -> tf.Tensor:
-            shape = (rows[index % len(self.rows)], 3 + tf.cast(index % 4, tf.int32))
-            tokens = tf.random.stateless_uniform(shape, [1, index], 1, VOCABULARY, tf.int32)
-            lengths = tf.random.stateless_uniform([shape[0]], [2, index], 2, shape[1] + 1, tf.int32)
-            tokens *= tf.sequence_mask(lengths, shape[1], tf.int32)  # 0 is padding
-            return share(tokens, self.worker.index, self.worker.count)
-
-        return tf.data.Dataset.counter(tf.constant(first_step, tf.int64)).map(batch)
+        return tf.data.Dataset.counter(tf.constant(first_step, tf.int64)).map(own_rows)
 
     def loss(self, batch: tf.Tensor, training: bool) -> dict[str, LossTerm]:
         logits = self.model(batch[:, :-1], training=training)
@@ -116,6 +116,7 @@ class LanguageStage:
             metrics={"cider": self.score(step)},
             texts={"sample": f"step {step}"},
             images={"picture": np.zeros((2, 4, 4, 3), np.uint8)},
+            histograms={"gate": np.linspace(0, 1, 9)},
         )
 
 

@@ -84,7 +84,7 @@ def test_replicas_keep_equal_averages(mirrored: tf.distribute.Strategy) -> None:
 
     @tf.function
     def update() -> None:
-        average.update(tf.constant(1))
+        average.update(tf.constant(1), tf.constant(True))
 
     start = average.tensors["ema/x"].numpy()
     update()

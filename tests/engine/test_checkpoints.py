@@ -44,9 +44,8 @@ def save(model: keras.Model, parent: Path, step: int, keep: int = 2) -> checkpoi
         "fingerprint": {"vocabulary": "abc"},
         **describe(model, model.trainable_variables),
     }
-    return checkpoints.save(
-        parent, step, model=model, optimizer=optimizer, sidecar=sidecar, keep=keep
-    )
+    tensors = checkpoints.snapshot(model, optimizer)
+    return checkpoints.save(parent, step, tensors=tensors, sidecar=sidecar, keep=keep)
 
 
 def restore(checkpoint: checkpoints.Checkpoint, model: keras.Model, **expected: Any) -> None:

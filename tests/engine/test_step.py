@@ -271,10 +271,15 @@ def zip_values(per_replica: dict[str, Any]) -> list[dict[str, Any]]:
     return [{k: v.values[r] for k, v in per_replica.items()} for r in range(2)]
 
 
-def test_first_bad_step() -> None:
-    values = np.array([[1, 1, 0, 0], [1, np.inf, 0, 0], [np.nan, 1, 0, 0]], np.float32)
-    assert StepResults(["a"], values).first_bad() == 1
-    assert StepResults(["a"], values[:1]).first_bad() is None
+def test_results_of_steps_are_unpacked() -> None:
+    values = np.array([[1, 2, 3, 4, 5, 6, 7], [1, np.inf, 3, 4, 5, np.inf, 7]], np.float32)
+    results = StepResults(["a"], ["x", "y"], values)
+    np.testing.assert_array_equal(results.finite, [True, False])
+    np.testing.assert_array_equal(results.rows, [3, 3])
+    np.testing.assert_array_equal(results.totals["a"], [4, 4])
+    np.testing.assert_array_equal(results.normalisers["a"], [5, 5])
+    np.testing.assert_array_equal(results.gradient_squares["x"], [6, np.inf])
+    assert not StepResults(["a"], [], np.full((1, 5), np.nan, np.float32)).finite.any()
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def test_relational_memory_follows_the_published_cell():
     _randomise(layer)
     w = _weights(layer)
     found = layer(inputs).numpy()
+    input_gates, forget_gates = layer.all_gates(tf.constant(inputs))
     for b in range(B):
         memory = np.zeros(H)
         for t in range(T):
@@ -76,6 +77,8 @@ def test_relational_memory_follows_the_published_cell():
             i, f = _sigmoid(gates[:H]), _sigmoid(gates[H:] + 1)
             memory = i * np.tanh(rows[0]) + f * memory
             np.testing.assert_allclose(found[b, t], memory, atol=2e-6)
+            np.testing.assert_allclose(input_gates[b, t], i, atol=2e-6)
+            np.testing.assert_allclose(forget_gates[b, t], f, atol=2e-6)
 
 
 def test_fusion_attends_over_word_and_concepts():

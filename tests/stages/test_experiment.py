@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines.corpora import open_corpora
-from r2m.engine.errors import TrainingError
+from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.options import OptimizerSettings, ScheduleOptions
 from r2m.stages import experiment
 from r2m.stages.caption_files import caption_files
@@ -55,6 +55,42 @@ def test_a_stage_starts_from_the_best_weights_of_the_one_before(finished):
     # Stages 3 and 4 do not reach the softmax: it is what stage 2 left.
     np.testing.assert_array_equal(before.softmax_weights, after.softmax_weights)
     assert not np.array_equal(before.embedding.embeddings, after.embedding.embeddings)
+
+
+def test_tensorboard_shows_gates_and_captions_beside_all_references(finished, raw):
+    import tensorflow as tf
+
+    values = {}
+    for path in (finished[0] / "tri").glob("events.*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            for value in tf.compat.v1.Event.FromString(record).summary.value:
+                values[value.tag] = tf.make_ndarray(value.tensor)
+    for gate in ("input_gate", "forget_gate"):
+        buckets = values[f"evaluation/decoder/{gate}"]  # [left, right, count]
+        assert 0 < buckets[0, 0] < buckets[-1, 1] < 1
+    assert len(values["evaluation/pictures"]) > 2  # width, height, PNGs
+    heading, _, *rows = values["evaluation/captions"].item().decode().splitlines()
+    assert heading == "| image | concepts | caption | references |"
+    references = json.loads((raw / "captions.json").read_text())
+    names = {image["id"]: image["file_name"] for image in references["images"]}
+    for row in rows:
+        name, *_, shown = (cell.strip() for cell in row.strip("|").split("|"))
+        wanted = [a["caption"] for a in references["annotations"] if names[a["image_id"]] == name]
+        assert len(wanted) > 1
+        assert shown.split("<br>") == wanted
+
+
+def test_an_interrupted_curriculum_does_not_go_on(config, tmp_path, monkeypatch):
+    asked = []
+
+    def interrupted(name, *_, **__):
+        asked.append(name)
+        raise TrainingInterrupted(name)
+
+    monkeypatch.setattr(experiment, "run_stage", interrupted)
+    with pytest.raises(TrainingInterrupted):
+        experiment.run_curriculum(config, tmp_path)
+    assert asked == ["xe"]
 
 
 def test_a_finished_curriculum_is_not_trained_again(finished):

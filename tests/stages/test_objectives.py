@@ -102,6 +102,22 @@ def test_image_terms_read_the_models_own_argmax_words(model):
     )
 
 
+def test_gates_are_those_at_the_real_words(model):
+    batch = _sentences()
+    found = objectives.gate_values(model, batch, SEARCH)
+    memory = model.encode(batch)
+    fused = model.fusion(model.embedding(batch["tokens"][:, :-1]), memory["fusion"])
+    for name, gate in zip(found, model.decoder.all_gates(fused), strict=True):
+        expected = np.concatenate([gate[0, :4], gate[1, :2]])
+        np.testing.assert_allclose(found[name], expected, atol=1e-6)
+    # Fed its own words: as many as it says, one at least.
+    own = objectives.gate_values(model, _images(), SEARCH)
+    lengths = decoding.decode(model, model.encode(_images()), SEARCH).lengths[:, 0]
+    assert own["forget_gate"].shape == (int(tf.reduce_sum(tf.maximum(lengths, 1))), H)
+    lstm = R2M(vocabulary_size=V, units=H, decoder="lstm")
+    assert objectives.gate_values(lstm, batch, SEARCH) == {}
+
+
 @pytest.mark.parametrize("name", list(STAGES))
 def test_a_stage_trains_exactly_the_parts_its_loss_reaches(model, name):
     spec = stage_spec(name)

@@ -1,0 +1,95 @@
+"""Lists the training runs below a folder, or compares the settings of some.
+
+    r2m-runs --workspace=workspace
+    r2m-runs --compare=workspace/runs/shapes/xe --compare=workspace/runs/other/xe
+
+A run is `running`, `finished`, `stopped` (start its command again to resume) or `damaged`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from r2m.cli.common import run
+
+_WORKSPACE = flags.DEFINE_string(
+    "workspace",
+    None,
+    "Folder in which to look for runs. Default: $R2M_HOME, or `workspace` without it.",
+)
+_COMPARE = flags.DEFINE_multi_string(
+    "compare",
+    [],
+    "Run folder; give it twice or more: shows the settings in which these runs differ, instead of "
+    "the list.",
+)
+_JSON = flags.DEFINE_boolean("json", False, "JSON instead of a table.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints the list or the comparison."""
+    del argv
+    if _COMPARE.value:
+        _print_comparison(_COMPARE.value)
+    else:
+        _print_runs(Path(_WORKSPACE.value or os.environ.get("R2M_HOME", "workspace")))
+
+
+def _print_runs(workspace: Path) -> None:
+    from r2m.engine.parameters import aligned
+    from r2m.engine.runs import find_runs
+
+    runs = find_runs(workspace)
+    if _JSON.value:
+        print(json.dumps([dataclasses.asdict(found) for found in runs], default=str, indent=1))
+        return
+    rows = [("run", "experiment", "stage", "step", "best", "changed", "state")]
+    for found in runs:
+        best = "-"
+        if found.best_value is not None:
+            best = f"{found.best_metric} {found.best_value:.4f} at {found.best_step}"
+        rows.append(
+            (
+                str(found.folder.relative_to(workspace)),
+                found.experiment,
+                found.stage,
+                f"{found.step}/{found.steps}",
+                best,
+                f"{found.changed:%Y-%m-%d %H:%M:%S}",
+                found.state,
+            )
+        )
+    print(aligned(rows, right=(3,)))
+
+
+def _print_comparison(folders: Sequence[str]) -> None:
+    from r2m.engine.parameters import aligned
+    from r2m.engine.runs import compare_configs
+
+    differences = compare_configs(folders)
+    if _JSON.value:
+        print(json.dumps({"runs": folders, "differences": differences}, indent=1))
+    elif not differences:
+        print("no setting differs")
+    else:
+        rows = [[name, *map(_shown, values)] for name, values in differences.items()]
+        print(aligned([["setting", *folders], *rows]))
+
+
+def _shown(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def console() -> None:
+    """Entry of the console script."""
+    run(main)
+
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,85 @@
+"""TensorFlow's profiler around a window of steps."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import tensorflow as tf
+from absl import logging
+
+from r2m.engine.errors import TrainingError
+from r2m.engine.files import writing
+
+
+class ProfileWindow(NamedTuple):
+    """Which steps to profile: those after step `first`, up to and with step `last`."""
+
+    first: int
+    last: int
+
+    @classmethod
+    def parse(cls, text: str) -> ProfileWindow:
+        """Reads "100:110"; raises TrainingError for anything else or an empty window."""
+        match = re.fullmatch(r"(\d+):(\d+)", text.strip())
+        if match is None or int(match[1]) >= int(match[2]):
+            raise TrainingError(
+                f"profile_steps={text!r}: expected FIRST:LAST with FIRST < LAST, such as 100:110 "
+                "for the ten steps after step 100"
+            )
+        return cls(int(match[1]), int(match[2]))
+
+
+class Profiler:
+    """Profiles the steps of a window, as a context manager around the training loop.
+
+    The result goes to `<workdir>/plugins/profile`, where TensorBoard's profile plugin looks.
+    """
+
+    def __init__(self, window: ProfileWindow | None, workdir: Path, step: int, steps: int) -> None:
+        """Args: the window (None profiles nothing), run folder, first and last step of the run."""
+        self._window, self._workdir = window, workdir
+        self._on = False
+        if window is not None and not (step < window.last and window.first < steps):
+            logging.warning(
+                "nothing is profiled: steps %d to %d are not among those to come, %d to %d",
+                window.first + 1, window.last, step + 1, steps,
+            )  # fmt: skip
+
+    def until_edge(self, step: int) -> int | None:
+        """Steps from `step` to the next edge of the window; None where none is ahead."""
+        ahead = [edge - step for edge in self._window or () if edge > step]
+        return min(ahead, default=None)
+
+    def before(self, step: int) -> None:
+        """Call it before the steps after `step`: starts the profiler at the window's first edge."""
+        if self._window is not None and not self._on:
+            if not self._window.first <= step < self._window.last:
+                return
+            with writing(self._workdir / "plugins"):
+                tf.profiler.experimental.start(str(self._workdir))
+            self._on = True
+
+    def after(self, step: int) -> None:
+        """Call it when step `step` is done: stops the profiler at the window's last edge."""
+        if self._window is not None and self._on and step >= self._window.last:
+            self._on = False
+            with writing(self._workdir / "plugins"):
+                tf.profiler.experimental.stop()
+            logging.info("profile: %s", self._workdir / "plugins" / "profile")
+
+    def __enter__(self) -> Profiler:
+        """Returns self."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stops the profiler if the run ends within the window."""
+        if self._on:
+            tf.profiler.experimental.stop(save=kind is None)

@@ -1,0 +1,175 @@
+"""The runs below a folder, as their files tell; nothing in a run is opened for writing."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from r2m.engine.checkpoints import BEST, LATEST
+from r2m.engine.errors import TrainingError
+from r2m.engine.hparams import flatten
+from r2m.engine.logging import METRICS, read_metrics
+
+CONFIG = "config.json"
+_SIDECAR = "checkpoint.json"
+# What config.json of a run has at least; other tools use files of that name too.
+_FIELDS = {"stage", "config", "training"}
+
+RunStatus = Literal["running", "finished", "stopped", "damaged"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run.
+
+    Attributes:
+        folder: where it is.
+        experiment: the name in its configuration, else that of the folder above.
+        stage: what was trained.
+        step: steps done, as far as saved; of a running one as far as logged.
+        steps: how many it shall have.
+        best_metric: what its best checkpoint is chosen by; None without any.
+        best_value: the best so far; None before the first evaluation.
+        best_step: its step.
+        changed: when it last wrote something.
+        state: `running` (a process holds it), `finished`, `stopped` (before its last step), or
+            `damaged` (config.json or all checkpoints cannot be read).
+    """
+
+    folder: Path
+    experiment: str
+    stage: str
+    step: int
+    steps: int
+    best_metric: str | None
+    best_value: float | None
+    best_step: int | None
+    changed: datetime
+    state: RunStatus
+
+
+def find_runs(workspace: Path | str) -> list[Run]:
+    """All runs in `workspace` and below, by path.
+
+    Raises:
+        TrainingError: there is no such folder, or no run in it.
+    """
+    workspace = Path(workspace)
+    if not workspace.is_dir():
+        raise TrainingError(f"no such folder: {workspace}; name one with --workspace")
+    runs = [read_run(folder) for folder in _run_folders(workspace)]
+    if not runs:
+        raise TrainingError(
+            f"no run in {workspace} or below: expected folders with {CONFIG}, as the training "
+            "scripts leave them in their --workdir"
+        )
+    return runs
+
+
+def _run_folders(workspace: Path) -> Iterator[Path]:
+    for path, folders, files in os.walk(workspace):
+        folders.sort()
+        if CONFIG in files and (LATEST in folders or _read_config(Path(path)) is not None):
+            folders.clear()
+            yield Path(path)
+
+
+def read_run(folder: Path) -> Run:
+    """What the files of a run folder say."""
+    config = _read_config(folder)
+    training = (config or {}).get("training", {})
+    whole, problems = _newest_state(folder / LATEST)
+    best, _ = _newest_state(folder / BEST)
+    metric = training.get("best_metric")
+    step = whole.get("step", 0)
+    state: RunStatus = "stopped"
+    if _is_held(folder):
+        state = "running"
+        step = max([step, *(int(line["step"]) for line in read_metrics(folder)[-1:])])
+    elif config is None or (problems and not whole):
+        state = "damaged"
+    elif step >= training["steps"]:
+        state = "finished"
+    watched = (folder / CONFIG, folder / METRICS, folder / LATEST, folder / BEST)
+    changed = max(path.stat().st_mtime for path in watched if path.exists())
+    return Run(
+        folder=folder,
+        experiment=(config or {}).get("config", {}).get("name") or folder.resolve().parent.name,
+        stage=(config or {}).get("stage", folder.name),
+        step=step,
+        steps=training.get("steps", 0),
+        best_metric=metric,
+        best_value=best.get("best_metrics", {}).get(metric),
+        best_step=best.get("best_step"),
+        changed=datetime.fromtimestamp(changed).astimezone(),
+        state=state,
+    )
+
+
+def compare_configs(folders: Sequence[Path | str]) -> dict[str, list[Any]]:
+    """The settings in which runs differ: dotted name -> the value in each run, None where absent.
+
+    Raises:
+        TrainingError: fewer than two runs, or a folder that is none.
+    """
+    if len(folders) < 2:
+        raise TrainingError(f"{len(folders)} run to compare, expected two or more")
+    configs = []
+    for folder in folders:
+        config = _read_config(Path(folder))
+        if config is None:
+            raise TrainingError(
+                f"{folder} is not the folder of a run: it has no readable {CONFIG}; expected "
+                "something like workspace/runs/<experiment>/xe"
+            )
+        configs.append(flatten(config))
+    names = dict.fromkeys(name for config in configs for name in config)
+    values = {name: [config.get(name) for config in configs] for name in names}
+    return {name: found for name, found in values.items() if any(v != found[0] for v in found)}
+
+
+def _read_config(folder: Path) -> dict[str, Any] | None:
+    """The contents of a run's config.json; None where it cannot be read or is something else."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return config if isinstance(config, dict) and config.keys() >= _FIELDS else None
+
+
+def _newest_state(parent: Path) -> tuple[dict[str, Any], int]:
+    """State of the newest checkpoint that looks whole, and how many newer ones do not.
+
+    Sizes are compared, contents are not: a list of runs must not read gigabytes.
+    """
+    folders = sorted(parent.glob("step-*"), reverse=True)
+    for damaged, folder in enumerate(folders):
+        try:
+            sidecar = json.loads((folder / _SIDECAR).read_text(encoding="utf-8"))
+            sizes = {name: file["bytes"] for name, file in sidecar["files"].items()}
+            if all((folder / name).stat().st_size == size for name, size in sizes.items()):
+                return sidecar["state"], damaged
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return {}, len(folders)
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a process trains there. The shared lock it asks for is given back at once."""
+    try:
+        descriptor = os.open(folder / ".lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

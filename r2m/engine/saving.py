@@ -1,0 +1,74 @@
+"""Checkpoints are written while training goes on."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from r2m.engine import checkpoints
+
+# A best and a latest one: more would only fill the memory of a machine whose disk is too slow.
+_MOST_WAITING = 2
+
+
+class Saver:
+    """Writes checkpoints one after the other in a thread of its own.
+
+    Use it as a context manager: it ends when all are on disk. What goes wrong is raised by the next
+    call, or at the end.
+    """
+
+    def __init__(self) -> None:
+        """Starts with nothing to write."""
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
+        self._waiting: deque[Future[Any]] = deque()
+
+    def __enter__(self) -> Saver:
+        """Returns self."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Waits for what is being written; raises what went wrong with it, unless something did."""
+        self._thread.shutdown(wait=True)
+        if value is None:
+            self.wait()
+
+    def save(
+        self,
+        parent: Path,
+        step: int,
+        *,
+        tensors: Mapping[str, np.ndarray],
+        sidecar: Mapping[str, Any],
+        keep: int,
+    ) -> None:
+        """As `checkpoints.save`, but returns at once; the arguments must not change any more."""
+        self.check()
+        while len(self._waiting) >= _MOST_WAITING:
+            self._waiting.popleft().result()
+        self._waiting.append(
+            self._thread.submit(
+                checkpoints.save, parent, step, tensors=tensors, sidecar=sidecar, keep=keep
+            )
+        )
+
+    def check(self) -> None:
+        """Raises what went wrong so far, as a TrainingError."""
+        while self._waiting and self._waiting[0].done():
+            self._waiting.popleft().result()
+
+    def wait(self) -> None:
+        """Returns once all is on disk; raises as `check`."""
+        while self._waiting:
+            self._waiting.popleft().result()

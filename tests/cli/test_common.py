@@ -1,0 +1,54 @@
+"""How scripts end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """\
+'''Does nothing.'''
+from absl import flags
+from r2m.cli.common import run
+
+HOW, NAME = flags.DEFINE_string("how", "", ""), flags.DEFINE_string("name", "", "")
+
+def main(argv):
+    from r2m.engine.errors import TrainingError, TrainingInterrupted
+    if HOW.value:
+        raise {"stop": TrainingInterrupted, "fail": TrainingError}[HOW.value]("toy: step 3")
+
+if __name__ == "__main__":
+    run(main)
+"""
+
+
+def start(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    (folder / "a_script.py").write_text(SCRIPT)
+    path = os.pathsep.join([str(ROOT), str(folder), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, *command], cwd=folder, env={**os.environ, "PYTHONPATH": path},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("program", [["a_script.py"], ["-m", "a_script"]])
+def test_an_interrupted_training_prints_its_command_and_ends_well(
+    tmp_path: Path, program: list[str]
+) -> None:
+    flags = ["--how=stop", "--name=two words; and 'more'"]
+    done = start(tmp_path, *program, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "toy: step 3. To resume:" in done.stderr
+    expected = [sys.executable, *program] if program[0] == "-m" else program
+    assert shlex.split(done.stderr.rstrip().splitlines()[-1]) == [*expected, *flags]
+
+
+def test_an_error_ends_in_exit_code_1(tmp_path: Path) -> None:
+    done = start(tmp_path, "a_script.py", "--how=fail")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "error: toy: step 3")
