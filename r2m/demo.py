@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -19,24 +20,27 @@ from tfrecords.features import BackboneOptions
 from tfrecords.images import ImagesOptions, build_images
 from tfrecords.readers.detections import DetectionSource
 from tfrecords.readers.text import parse_source
-from tfrecords.shapes.dataset import make_shapes
+from tfrecords.shapes.dataset import ShapesOptions, make_shapes
 
 _COLUMNS = ("loss", "bleu_4", "rouge_l", "cider")
 
 
-def run_demo(home: Path, config: Any = None) -> dict[str, Any]:
+def run_demo(
+    home: Path, config: Any = None, options: ShapesOptions | None = None
+) -> dict[str, Any]:
     """Builds, trains, evaluates; reuses whatever an earlier call finished.
 
     Args:
         home: the working directory; results go to `<home>/demo`.
         config: of the experiment; `configs/r2m/shapes.py` by default.
+        options: sizes of the data set.
 
     Returns:
         What is written to `<home>/demo/summary.json`.
     """
     config = config if config is not None else shapes.get_config()
     raw = home / "raw" / "shapes"
-    make_shapes(raw)
+    make_shapes(raw, **dataclasses.asdict(options or ShapesOptions()))
     config.data.corpora = str(home / "records" / "corpora" / "shapes")
     config.data.images = str(home / "records" / "images" / "shapes")
     _build_records(raw, Path(config.data.corpora), Path(config.data.images))

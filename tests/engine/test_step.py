@@ -69,8 +69,10 @@ def test_other_ways_to_compute_the_same_step(
     def make() -> LanguageStage:
         return LanguageStage(dropout=0.0, unused=True)
 
-    plain, weights, _ = run_steps(make, strategy, 8, clip_global_norm=0.5)
-    found, others, _ = run_steps(make, strategy, 8, clip_global_norm=0.5, **changes)
+    # XLA compiles for each shape, of which there are four.
+    steps = 2 if "jit" in changes else 8
+    plain, weights, _ = run_steps(make, strategy, steps, clip_global_norm=0.5)
+    found, others, _ = run_steps(make, strategy, steps, clip_global_norm=0.5, **changes)
     np.testing.assert_allclose(plain.objective, found.objective, atol=1e-5)
     np.testing.assert_allclose(plain.gradient_norm, found.gradient_norm, atol=1e-5)
     for name, totals in plain.totals.items():
@@ -82,11 +84,11 @@ def test_other_ways_to_compute_the_same_step(
 
 @pytest.mark.parametrize("changes", [{"micro_batches": 2}, {"jit": True}], ids=str)
 def test_dropout_is_drawn_in_them_too(changes: Any, strategy: tf.distribute.Strategy) -> None:
-    with_dropout, _, stage = run_steps(LanguageStage, strategy, 3, **changes)
-    without, _, _ = run_steps(lambda: LanguageStage(dropout=0.0), strategy, 3, **changes)
+    with_dropout, _, stage = run_steps(LanguageStage, strategy, 1, **changes)
+    without, _, _ = run_steps(lambda: LanguageStage(dropout=0.0), strategy, 1, **changes)
     assert abs(with_dropout.objective - without.objective).min() > 1e-4
     parts = changes.get("micro_batches", 1)
-    assert [int(state.numpy()[1]) for state in seed_states(stage.model)] == [3 * parts] * 2
+    assert [int(state.numpy()[1]) for state in seed_states(stage.model)] == [parts] * 2
 
 
 def test_rows_that_are_compared_stay_together(mirrored: tf.distribute.Strategy) -> None:

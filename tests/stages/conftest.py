@@ -56,7 +56,7 @@ def build(raw, corpora):
     return partial(_build, raw, corpora)
 
 
-def _build(raw: Path, corpora: Path, folder: Path, **changes) -> Path:
+def _build(raw: Path, text: Path, folder: Path, **changes) -> Path:
     options = {
         "folder": folder,
         "name": "shapes",
@@ -64,7 +64,7 @@ def _build(raw: Path, corpora: Path, folder: Path, **changes) -> Path:
         "detections": tuple(
             DetectionSource(path=raw / name) for name in ("detections.json", "tags.json")
         ),
-        "corpora": corpora,
+        "corpora": text,
         "splits": {split: raw / f"{split}.txt" for split in ("train", "val")},
         "references": raw / "captions.json",
         "reference_splits": ("val",),

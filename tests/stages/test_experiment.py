@@ -8,8 +8,10 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pipelines.corpora import open_corpora
+from r2m.engine import checkpoints
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.options import OptimizerSettings, ScheduleOptions
 from r2m.stages import experiment
@@ -58,8 +60,6 @@ def test_a_stage_starts_from_the_best_weights_of_the_one_before(finished):
 
 
 def test_tensorboard_shows_gates_and_captions_beside_all_references(finished, raw):
-    import tensorflow as tf
-
     values = {}
     for path in (finished[0] / "tri").glob("events.*"):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
@@ -100,18 +100,22 @@ def test_a_finished_curriculum_is_not_trained_again(finished):
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("checkpoint.json")} == written
 
 
-def test_an_interrupted_stage_ends_as_an_uninterrupted_one(finished, config, tmp_path):
-    folder, _, _ = finished
-    config.stages.xe.steps = 2
-    experiment.run_stage("xe", config, tmp_path)
-    config.stages.xe.steps = 4
-    experiment.run_stage("xe", config, tmp_path)
-    first, again = (
-        experiment.checkpoints.newest(run / "xe" / "checkpoints") for run in (folder, tmp_path)
-    )
-    import tensorflow as tf
-
-    readers = [tf.train.load_checkpoint(str(c.folder / "variables")) for c in (first, again)]
+def test_an_interrupted_stage_ends_as_an_uninterrupted_one(config, build_text, tmp_path):
+    """On text alone with nothing to validate on, which is no obstacle."""
+    config.data.corpora = str(build_text(tmp_path / "corpora", validation_fraction=0.0))
+    config.data.images = ""
+    summary = experiment.run_stage("xe", config, tmp_path / "whole")
+    assert (summary.step, summary.best_step) == (4, None)
+    experiment.load_captioner(tmp_path / "whole" / "xe")
+    for steps in (2, 4):
+        config.stages.xe.steps = steps
+        experiment.run_stage("xe", config, tmp_path / "parts")
+    readers = [
+        tf.train.load_checkpoint(
+            str(checkpoints.newest(tmp_path / name / "xe" / "checkpoints").folder / "variables")
+        )
+        for name in ("whole", "parts")
+    ]
     names = readers[0].get_variable_to_shape_map()
     assert names == readers[1].get_variable_to_shape_map()
     for name in names:
@@ -280,14 +284,6 @@ def test_a_stage_notices_that_the_one_before_was_trained_again(finished, config,
     assert experiment.run_stage("xe_rec", config, folder).step == 4
 
 
-def test_nothing_to_validate_on_is_no_obstacle(config, build_text, tmp_path):
-    config.data.corpora = str(build_text(tmp_path / "corpora", validation_fraction=0.0))
-    config.data.images = ""
-    summary = experiment.run_stage("xe", config, tmp_path)
-    assert (summary.step, summary.best_step) == (4, None)
-    experiment.load_captioner(tmp_path / "xe")
-
-
 def test_images_without_a_training_split_say_what_to_do(config, build, tmp_path):
     folder = build(tmp_path / "records", splits={}, references=None)
     config.data.images = str(folder)
@@ -296,8 +292,6 @@ def test_images_without_a_training_split_say_what_to_do(config, build, tmp_path)
 
 
 def test_a_damaged_record_is_an_error(config, corpora, tmp_path):
-    import tensorflow as tf
-
     folder = shutil.copytree(corpora, tmp_path / "corpora")
     shard = next(folder.glob("*train*tfrecord*"))
     data = bytearray(shard.read_bytes())

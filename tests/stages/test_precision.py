@@ -11,10 +11,11 @@ from tfrecords.errors import InputError
 
 
 @pytest.fixture
-def losses(config, tmp_path):
+def losses(config, build_text, tmp_path):
     """Losses of the four steps of stage xe, with changed training settings."""
     config.model.dropout = 0.0
     config.training.log_every = 1
+    config.data.corpora = str(build_text(tmp_path / "corpora", validation_fraction=0.0))
     config.data.images = ""
 
     def run(name: str, **changes) -> np.ndarray:
