@@ -1,6 +1,6 @@
 """Beam-3 captioning: all images in one graph loop, against one image at a time in Python.
 
-pytest tests/benchmarks/test_decoding_speed.py --benchmark-only
+pytest tests/benchmarks/test_decoding_speed.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the engine costs beside a bare loop, and what reading the records costs beside memory.
 
-    pytest tests/benchmarks/test_engine_speed.py --benchmark-only
+    pytest tests/benchmarks/test_engine_speed.py
 
 Stage 1 of configs/r2m/flickr8k.py on COCO captions.
 """

@@ -1,6 +1,6 @@
 """Stage 1 training step at the published size: ours against upstream's graph, literally.
 
-    pytest tests/benchmarks/test_training_step_speed.py --benchmark-only
+    pytest tests/benchmarks/test_training_step_speed.py
 
 Upstream sends every padded position through cell and softmax, one Python-unrolled step at a time.
 """
