@@ -66,6 +66,8 @@ def _start(command: Sequence[str], config: str, index: int) -> subprocess.Popen[
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # Ctrl-C reaches a worker once, from here: a second one would end it without saving.
+            start_new_session=True,
         )
     except OSError as error:
         raise app.UsageError(f"cannot run {command[0]}: {error}") from error

@@ -111,7 +111,7 @@ class Stage(Protocol):
 
         Batch i is a pure function of (seed, i): this is what makes resume exact. Tensors have the
         batch as their first dimension; scalars go to every replica as they are. Of several workers
-        (`r2m.engine.workers.this_worker`) each gives the rows that `share` cuts out for it.
+        (`r2m.engine.workers`) each gives the rows that `r2m.engine.sharing.share` cuts out for it.
         """
 
     def loss(self, batch: Any, training: bool) -> Mapping[str, LossTerm]:

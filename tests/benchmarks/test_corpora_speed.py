@@ -1,6 +1,6 @@
 """Sentences a second on one core, and the memory a corpus build takes.
 
-`extra_info["sentences_per_second"]` of a benchmark is the figure; run with `--benchmark-only`.
+`extra_info["sentences_per_second"]` of a benchmark is the figure (`--benchmark-json=FILE`).
 """
 
 from __future__ import annotations
