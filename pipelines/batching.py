@@ -22,6 +22,11 @@ Parse = Callable[[tf.Tensor], Rows]
 _READ_BUFFER = 8 << 20
 
 
+def unchanged(batch: Batch) -> Batch:
+    """All rows of a batch, for a process that trains alone."""
+    return batch
+
+
 def training_batches(
     records: Records,
     parse: Parse,
@@ -32,8 +37,7 @@ def training_batches(
     first_step: int,
     window_batches: int,
     length_of: Callable[[Rows], tf.Tensor] | None = None,
-    worker: tuple[int, int] = (0, 1),
-    finish: Callable[[Batch], Batch] = lambda batch: batch,
+    finish: Callable[[Batch], Batch] = unchanged,
 ) -> tf.data.Dataset:
     """Endless batches of split `train` from batch number `first_step` on, each epoch shuffled anew.
 
@@ -48,9 +52,7 @@ def training_batches(
         window_batches: batches that are read, parsed, shuffled and sorted by length as one: the
             more, the better the shuffle and the less padding; their serialised rows are in memory.
         length_of: rows -> int[N]; rows of like length then share a batch.
-        worker: (index, count) of the processes that train together; each gets its ceil(B / count)
-            rows of every batch, the last ones fewer or none.
-        finish: what is left to do with the worker's own rows, such as decoding images.
+        finish: what is left to do with the batch, such as keeping one's own rows of it.
     """
     shards, rows = records.shards("train"), records.count("train")
 
@@ -68,11 +70,10 @@ def training_batches(
             )
 
         return windows.flat_map(split).map(
-            lambda rows: finish(_own_rows(assemble(rows), *worker)),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            lambda rows: finish(assemble(rows)), num_parallel_calls=tf.data.AUTOTUNE
         )
 
-    first_epoch, offset = divmod(first_step, math.ceil(rows / batch_size))
+    first_epoch, offset = divmod(first_step, batches_per_epoch(rows, batch_size))
     batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch)
     return (batches.skip(offset) if offset else batches).prefetch(tf.data.AUTOTUNE)
 
@@ -112,12 +113,9 @@ def _counted(lines: tf.data.Dataset, rows: int) -> tf.data.Dataset:
     return lines.apply(tf.data.experimental.assert_cardinality(rows))
 
 
-def _own_rows(batch: Batch, index: int, count: int) -> Batch:
-    if count == 1:
-        return batch
-    size = tf.shape(next(iter(batch.values())))[0]
-    each = -(-size // count)
-    return {name: rows[index * each : (index + 1) * each] for name, rows in batch.items()}
+def batches_per_epoch(rows: int, batch_size: int) -> int:
+    """How many batches `training_batches` makes of so many rows."""
+    return math.ceil(rows / batch_size)
 
 
 def round_up(length: tf.Tensor, multiple: int, most: int) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import tensorflow as tf
@@ -27,7 +28,7 @@ def training_batches(
     seed: int,
     first_step: int = 0,
     concept_options: concepts.ConceptOptions,
-    worker: tuple[int, int] = (0, 1),
+    own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
 ) -> tf.data.Dataset:
     """Endless training batches from batch number `first_step` on.
 
@@ -38,7 +39,7 @@ def training_batches(
         seed: of the run.
         first_step: number of the first batch.
         concept_options: how concepts are drawn and ordered.
-        worker: see `batching.training_batches`.
+        own_rows: which rows of a batch this process computes, of several that train together.
 
     Returns:
         Batches of `concepts` int32[B, K], `concept_lengths` int32[B], `tokens` int32[B, T + 1]
@@ -54,7 +55,7 @@ def training_batches(
         first_step=first_step,
         window_batches=_WINDOW_BATCHES,
         length_of=lambda rows: rows["sentence"].row_lengths(),
-        worker=worker,
+        finish=own_rows,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -60,7 +60,7 @@ def training_batches(
     first_step: int = 0,
     concept_options: concepts.ConceptOptions,
     image_options: ImageOptions,
-    worker: tuple[int, int] = (0, 1),
+    own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
 ) -> tf.data.Dataset:
     """Endless training batches of images from batch number `first_step` on.
 
@@ -71,7 +71,7 @@ def training_batches(
         first_step: number of the first batch.
         concept_options: how concepts are selected; their order is drawn anew each time.
         image_options: features or pixels.
-        worker: see `batching.training_batches`.
+        own_rows: which rows of a batch this process computes, of several that train together.
 
     Returns:
         Batches of `concepts` int32[B, K], `concept_lengths` int32[B] and either `features`
@@ -86,8 +86,7 @@ def training_batches(
         seed=seed,
         first_step=first_step,
         window_batches=_WINDOW_BATCHES[image_options.source],
-        worker=worker,
-        finish=lambda batch: _finish(batch, image_options),
+        finish=lambda batch: _finish(own_rows(batch), image_options),
     )
 
 
@@ -209,7 +208,7 @@ def _assemble(
 
 
 def _finish(batch: batching.Batch, options: ImageOptions) -> batching.Batch:
-    """Decodes and crops the images: the costly part, done for the worker's own rows only."""
+    """Decodes and crops the images: the costly part, done for one's own rows only."""
     if options.source == "features":
         return batch
     encoded, seeds = batch.pop("image"), batch.pop("crop_seed", None)

@@ -9,6 +9,8 @@ from typing import Any
 
 from absl import app, flags
 
+from r2m.cli.common import home
+
 _SHARED = ("shards", "workers", "seed", "overwrite")
 
 
@@ -41,8 +43,7 @@ def build_options(kind: str) -> dict[str, Any]:
     name, output = flags.FLAGS["name"].value, flags.FLAGS["output"].value
     if not (name or output):
         raise app.UsageError(f"give the {kind} records a --name, or an --output folder")
-    home = Path(os.environ.get("R2M_HOME", "workspace"))
-    folder = Path(output or home / "records" / kind / str(name))
+    folder = Path(output or home() / "records" / kind / str(name))
     # A folder may be called anything, shards may not.
     words = re.findall(r"[a-z0-9]+", folder.resolve().name.lower())
     fallback = "_".join(words).lstrip("0123456789_") or kind

@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import app, flags, logging
 
@@ -83,6 +84,11 @@ def _make_help(description: str | None) -> None:
         if module.startswith("r2m.cli."):
             for flag in defined:
                 flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+
+
+def home() -> Path:
+    """The working directory that scripts use where no folder is named."""
+    return Path(os.environ.get("R2M_HOME", "workspace"))
 
 
 def define_decoding_flags() -> None:

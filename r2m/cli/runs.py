@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
-from r2m.cli.common import run
+from r2m.cli.common import home, run
 
 _WORKSPACE = flags.DEFINE_string(
     "workspace",
@@ -38,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
     if _COMPARE.value:
         _print_comparison(_COMPARE.value)
     else:
-        _print_runs(Path(_WORKSPACE.value or os.environ.get("R2M_HOME", "workspace")))
+        _print_runs(Path(_WORKSPACE.value or home()))
 
 
 def _print_runs(workspace: Path) -> None:

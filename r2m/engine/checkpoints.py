@@ -29,7 +29,7 @@ from r2m.engine.names import is_seed_state, variable_names
 
 FORMAT = 1
 LATEST, BEST = "checkpoints", "best"
-_SIDECAR = "checkpoint.json"
+SIDECAR = "checkpoint.json"
 _BUNDLE = "variables"
 
 
@@ -63,10 +63,8 @@ def snapshot(
         optimizer: all its variables.
         others: more variables, by name.
     """
-    names = variable_names(model)
-    tensors = {f"model/{n}": variable for n, variable in zip(names, model.variables, strict=True)}
-    tensors.update(_optimizer_variables(optimizer), **(others or {}))
-    return {name: np.array(variable.numpy()) for name, variable in tensors.items()}
+    variables = _variables(model, optimizer, others)
+    return {name: np.array(variable.numpy()) for name, variable in variables.items()}
 
 
 def save(
@@ -108,7 +106,7 @@ def save(
         files = {path.name: digest(path) for path in sorted(unfinished.iterdir())}
         contents = {"format": FORMAT, "step": step, **sidecar, "files": files}
         text = json.dumps(contents, indent=1)
-        (unfinished / _SIDECAR).write_text(text, encoding="utf-8")
+        (unfinished / SIDECAR).write_text(text, encoding="utf-8")
         for path in (*unfinished.iterdir(), unfinished):
             sync(path)
         if folder.exists():
@@ -116,7 +114,7 @@ def save(
         unfinished.rename(folder)
         sync(parent)
         # Later ones are left from before a resume from an earlier step, or damaged.
-        folders = _folders(parent)
+        folders = folders_of(parent)
         kept = [path for path in folders if path.name <= folder.name][-keep:]
         for path in folders:
             if path not in kept:
@@ -138,14 +136,25 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(trash)
 
 
-def _optimizer_variables(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
-    return {f"optimizer/{i:05d}": variable for i, variable in enumerate(optimizer.variables)}
+def _variables(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    others: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """All that a run resumes from, under its names in a checkpoint."""
+    names = variable_names(model)
+    return {
+        **{f"model/{n}": variable for n, variable in zip(names, model.variables, strict=True)},
+        **{f"optimizer/{i:05d}": variable for i, variable in enumerate(optimizer.variables)},
+        **(others or {}),
+    }
 
 
 # Reading ------------------------------------------------------------------------------------------
 
 
-def _folders(parent: Path) -> list[Path]:
+def folders_of(parent: Path) -> list[Path]:
+    """The checkpoints in a folder, whole or not, oldest first."""
     found = parent.glob("step-*") if parent.is_dir() else ()
     return sorted(path for path in found if re.fullmatch(r"step-\d{8,}", path.name))
 
@@ -159,7 +168,7 @@ def newest(parent: Path) -> Checkpoint | None:
         TrainingError: there are checkpoints but all are damaged.
     """
     problems = []
-    for folder in reversed(_folders(parent)):
+    for folder in reversed(folders_of(parent)):
         problem, sidecar = _inspect(folder)
         if problem is None:
             return Checkpoint(folder=folder, step=sidecar["step"], sidecar=sidecar)
@@ -174,7 +183,7 @@ def newest(parent: Path) -> Checkpoint | None:
 
 
 def _inspect(folder: Path) -> tuple[str | None, dict[str, Any]]:
-    path = folder / _SIDECAR
+    path = folder / SIDECAR
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))
         if sidecar.get("format") != FORMAT:
@@ -212,10 +221,7 @@ def restore(
     """
     for key, value in expected.items():
         _require_equal(checkpoint, key, checkpoint.sidecar.get(key), value)
-    variables = {**_optimizer_variables(optimizer), **(others or {})}
-    names = variable_names(model)
-    variables.update({f"model/{n}": v for n, v in zip(names, model.variables, strict=True)})
-    _assign(checkpoint, variables)
+    _assign(checkpoint, _variables(model, optimizer, others))
 
 
 def best_or_latest(run_folder: Path | str) -> Checkpoint | None:

@@ -11,13 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from r2m.engine.checkpoints import BEST, LATEST
+from r2m.engine.checkpoints import BEST, LATEST, SIDECAR, folders_of
 from r2m.engine.errors import TrainingError
 from r2m.engine.hparams import flatten
 from r2m.engine.logging import METRICS, read_metrics
 
 CONFIG = "config.json"
-_SIDECAR = "checkpoint.json"
 # What config.json of a run has at least; other tools use files of that name too.
 _FIELDS = {"stage", "config", "training"}
 
@@ -148,10 +147,10 @@ def _newest_state(parent: Path) -> tuple[dict[str, Any], int]:
 
     Sizes are compared, contents are not: a list of runs must not read gigabytes.
     """
-    folders = sorted(parent.glob("step-*"), reverse=True)
-    for damaged, folder in enumerate(folders):
+    folders = folders_of(parent)
+    for damaged, folder in enumerate(reversed(folders)):
         try:
-            sidecar = json.loads((folder / _SIDECAR).read_text(encoding="utf-8"))
+            sidecar = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
             sizes = {name: file["bytes"] for name, file in sidecar["files"].items()}
             if all((folder / name).stat().st_size == size for name, size in sizes.items()):
                 return sidecar["state"], damaged

@@ -91,12 +91,12 @@ def _cluster() -> list[str]:
         tasks = config.get("cluster", {})
         wrong = sorted(set(tasks) - {"chief", "worker"})
         task = config.get("task", {})
-        position = tasks[task["type"]][int(task["index"])] if tasks else ""
+        if tasks and not 0 <= int(task["index"]) < len(tasks[task["type"]]):
+            raise IndexError(f"there is no {task['type']} {task['index']}")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise TrainingError(
             f"TF_CONFIG is not a cluster with this worker in it ({error!r}): {text[:200]}"
         ) from error
     if wrong:
         raise TrainingError(f"TF_CONFIG lists {', '.join(wrong)}: only chief and worker train here")
-    del position
     return [address for addresses in tasks.values() for address in addresses]

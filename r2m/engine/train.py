@@ -189,13 +189,12 @@ def train(
                     log.train(state.step, metrics)
                     progress.report(metrics)
                 if _due(state.step, options.evaluate_every) or ends:
-                    with average.in_use():
+                    with average.in_use():  # also for whoever takes the best weights
                         evaluation = _evaluate(stage, state.step, options, strategy)
-                    log.evaluation(state.step, evaluation)
-                    progress.report_evaluation(evaluation.metrics)
-                    if state.judge(evaluation, options):
-                        log.best(state.step, evaluation.metrics)
-                        with average.in_use():  # for whoever takes these weights
+                        log.evaluation(state.step, evaluation)
+                        progress.report_evaluation(evaluation.metrics)
+                        if state.judge(evaluation, options):
+                            log.best(state.step, evaluation.metrics)
                             save(best_folder, keep=1)
                     state.watch_plateau(options)
                     learning_rate.set_factor(state.learning_rate_factor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -135,7 +135,7 @@ def training_dataset(
     batch_size: int,
     max_length: int,
     first_step: int,
-    worker: tuple[int, int],
+    own_rows: Callable[[Any], Any],
 ) -> tf.data.Dataset:
     """Endless batches: `sentences` and / or `images`, each as its pipeline gives them."""
     sources: dict[str, tf.data.Dataset] = {}
@@ -147,7 +147,7 @@ def training_dataset(
             seed=data.seed,
             first_step=first_step,
             concept_options=data.concept_options,
-            worker=worker,
+            own_rows=own_rows,
         )
     if spec.images:
         sources["images"] = images.training_batches(
@@ -157,7 +157,7 @@ def training_dataset(
             first_step=first_step,
             concept_options=data.concept_options,
             image_options=data.image_options,
-            worker=worker,
+            own_rows=own_rows,
         )
     return tf.data.Dataset.zip(sources)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from models import decoding
 from models.r2m import R2M
+from pipelines.batching import batches_per_epoch
+from r2m.engine.sharing import share
 from r2m.engine.stage import Evaluation, LossTerm
 from r2m.engine.workers import Worker
 from r2m.stages import data as stage_data
@@ -91,7 +93,9 @@ class CurriculumStage:
         """Batches that show every record once: sentences, where the stage learns from them."""
         records = self._data.sentences if self._spec.sentences else self._data.images
         assert records is not None  # a stage without sentences has images
-        return math.ceil(records.count(stage_data.TRAINING_SPLIT) / self._settings.batch_size)
+        return batches_per_epoch(
+            records.count(stage_data.TRAINING_SPLIT), self._settings.batch_size
+        )
 
     @property
     def trainable_variables(self) -> list[Any]:
@@ -116,7 +120,7 @@ class CurriculumStage:
             batch_size=self._settings.batch_size,
             max_length=self._settings.max_length,
             first_step=first_step,
-            worker=(self._worker.index, self._worker.count),
+            own_rows=partial(share, part=self._worker.index, parts=self._worker.count),
         )
 
     def loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:
