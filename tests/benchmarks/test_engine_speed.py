@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 from configs.r2m import flickr8k
+from r2m.engine.optimizers import Adam
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Evaluation
 from r2m.engine.strategies import make_strategy
@@ -92,7 +93,7 @@ def by_the_engine(stage: Stage, workdir: Path) -> float:
 
 def by_hand(stage: Stage) -> float:
     variables = stage.trainable_variables
-    optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8)
+    optimizer = Adam(1e-3, epsilon=1e-8)
     optimizer.build(variables)
 
     @tf.function(reduce_retracing=True)

@@ -30,6 +30,29 @@ def test_cross_entropy_sums_real_positions_only(seed, lengths):
     assert float(count) == sum(lengths)
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), rows=st.integers(0, 5), scale=st.sampled_from([0.1, 3.0, 1e3]))
+def test_word_losses_and_their_gradients_are_those_of_tensorflow(seed, rows, scale):
+    random = np.random.RandomState(seed)
+    hidden = tf.constant(random.randn(rows, 4).astype("f"))
+    weights, bias = (tf.constant(random.randn(*s).astype("f") * scale) for s in ((7, 4), (7,)))
+    words = tf.constant(random.randint(0, 7, rows), tf.int32)
+    factors = tf.constant(random.randn(rows).astype("f"))
+    found = []
+    for ours in (True, False):
+        with tf.GradientTape() as tape:
+            tape.watch([hidden, weights, bias])
+            if ours:
+                losses = text.word_losses(hidden, weights, bias, words)
+            else:
+                logits = tf.matmul(hidden, weights, transpose_b=True) + bias
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(words, logits)
+            total = tf.reduce_sum(losses * factors)
+        found.append([losses, *tape.gradient(total, [hidden, weights, bias])])
+    for own, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(own, expected, rtol=1e-5, atol=1e-5 * scale)
+
+
 def _triplet(u, r, margin):
     scores = u.astype(np.float64) @ r.T
     total = 0.0
