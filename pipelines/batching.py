@@ -21,12 +21,17 @@ Parse = Callable[[tf.Tensor], Rows]
 
 _READ_BUFFER = 8 << 20
 
+# Nothing here branches on a tensor: rewriting the functions that tf.data calls, so that they could,
+# takes longer than tracing them.
+_untransformed = tf.autograph.experimental.do_not_convert
+
 
 def unchanged(batch: Batch) -> Batch:
     """All rows of a batch, for a process that trains alone."""
     return batch
 
 
+@_untransformed
 def training_batches(
     records: Records,
     parse: Parse,
@@ -50,34 +55,44 @@ def training_batches(
         seed: of the run.
         first_step: number of the first batch wanted, counted from the start of training.
         window_batches: batches that are read, parsed, shuffled and sorted by length as one: the
-            more, the better the shuffle and the less padding; their serialised rows are in memory.
+            more, the better the shuffle and the less padding; two such windows are in memory.
         length_of: rows -> int[N]; rows of like length then share a batch.
         finish: what is left to do with the batch, such as keeping one's own rows of it.
     """
     shards, rows = records.shards("train"), records.count("train")
 
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        key = tf.stack([tf.constant(seed, tf.int64), tf.cast(number, tf.int64)])
-        windows = _shuffled_lines(shards, rows, key).batch(batch_size * window_batches).enumerate()
+    def windows_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+        lines = _shuffled_lines(shards, rows, key).batch(batch_size * window_batches)
+        return lines.enumerate().map(lambda number, lines: (_fold(key, number), lines))
 
-        def split(window: tf.Tensor, serialized: tf.Tensor) -> tf.data.Dataset:
-            return _window_batches(
-                parse(serialized),
-                count=tf.size(serialized),
-                batch_size=batch_size,
-                key=_fold(key, window),
-                length_of=length_of,
-            )
+    def prepare(key: tf.Tensor, lines: tf.Tensor) -> tuple[tf.Tensor, Rows, tf.Tensor]:
+        window = parse(lines)
+        lengths = None if length_of is None else length_of(window)
+        return key, window, _shuffled_order(tf.size(lines), lengths, key)
 
-        return windows.flat_map(split).map(
-            lambda rows: finish(assemble(rows)), num_parallel_calls=tf.data.AUTOTUNE
-        )
+    def batches_of(key: tf.Tensor, window: Rows, order: tf.Tensor) -> tf.data.Dataset:
+        starts = tf.range(0, tf.size(order), batch_size)
+        starts = tf.random.experimental.stateless_shuffle(starts, seed=_fold(key, 0))
+
+        def take(start: tf.Tensor) -> Rows:
+            chosen = order[start : start + batch_size]
+            batch = tf.nest.map_structure(lambda x: tf.gather(x, chosen), window)
+            return {**batch, "key": _fold(key, start + 1)}
+
+        return tf.data.Dataset.from_tensor_slices(starts).map(take)
 
     first_epoch, offset = divmod(first_step, batches_per_epoch(rows, batch_size))
-    batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch)
-    return (batches.skip(offset) if offset else batches).prefetch(tf.data.AUTOTUNE)
+    whole_windows, offset = divmod(offset, window_batches)
+    windows = tf.data.Dataset.counter(first_epoch).flat_map(windows_of).skip(whole_windows)
+    # The next window, be it of the next epoch, is read while the batches of this one are used.
+    batches = windows.map(prepare).prefetch(1).flat_map(batches_of).skip(offset)
+    return batches.map(
+        lambda rows: finish(assemble(rows)), num_parallel_calls=tf.data.AUTOTUNE
+    ).prefetch(tf.data.AUTOTUNE)
 
 
+@_untransformed
 def ordered_batches(
     records: Records,
     split: str,
@@ -128,24 +143,9 @@ def _fold(key: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.random.experimental.stateless_fold_in(key, number), tf.int64)
 
 
-def _window_batches(
-    rows: Rows,
-    *,
-    count: tf.Tensor,
-    batch_size: int,
-    key: tf.Tensor,
-    length_of: Callable[[Rows], tf.Tensor] | None,
-) -> tf.data.Dataset:
+def _shuffled_order(count: tf.Tensor, lengths: tf.Tensor | None, key: tf.Tensor) -> tf.Tensor:
+    """The rows of a window in random order; by length, the shortest first, where there is one."""
     order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=key)
-    if length_of is not None:
-        lengths = tf.gather(length_of(rows), order)
-        order = tf.gather(order, tf.argsort(lengths, stable=True))
-    starts = tf.range(0, count, batch_size)
-    starts = tf.random.experimental.stateless_shuffle(starts, seed=_fold(key, 0))
-
-    def take(start: tf.Tensor) -> Rows:
-        chosen = order[start : start + batch_size]
-        batch = tf.nest.map_structure(lambda x: tf.gather(x, chosen), rows)
-        return {**batch, "key": _fold(key, start + 1)}
-
-    return tf.data.Dataset.from_tensor_slices(starts).map(take)
+    if lengths is None:
+        return order
+    return tf.gather(order, tf.argsort(tf.gather(lengths, order), stable=True))

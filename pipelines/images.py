@@ -112,7 +112,7 @@ def validation_batches(
 
 
 def concept_batches(
-    records: Records, split: str, *, batch_size: int, concept_options: concepts.ConceptOptions
+    records: Records, split: str, *, concept_options: concepts.ConceptOptions, batch_size: int = 256
 ) -> tf.data.Dataset:
     """All images of a split once, in order, with what captioning needs.
 

@@ -73,7 +73,9 @@ def evaluate_run(
     check_same_vocabulary(
         f"run {run_folder}", vocabulary.sha256, str(images_folder), records.vocabulary_sha256
     )
-    captions = captioning.caption_split(records, split, concept_options(config))
+    captions = captioning.caption_batches(
+        images.concept_batches(records, split, concept_options=concept_options(config))
+    )
     output = Path(output)
     write_predictions(
         output / f"{split}.predictions.json",

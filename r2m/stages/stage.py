@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import keras
@@ -20,6 +20,7 @@ from r2m.stages import data as stage_data
 from r2m.stages import objectives
 from r2m.stages.curriculum import StageSpec
 from r2m.stages.validation import Captioning, Validator, search_options
+from r2m.stages.validation_losses import ValidationLosses
 from tfrecords.features import FeatureExtractor
 
 # What the histograms of the decoder's gates are made of.
@@ -72,8 +73,6 @@ class CurriculumStage:
         self._backbone = backbone
         self._worker = worker
         self._validator = Validator(data, Captioning(model, data.vocabulary, search))
-        self._validation_steps: dict[str, Any] = {}
-        self._first_rows: dict[str, tf.Tensor] = {}
         if spec.images:
             stage_data.require_images(data, spec)
 
@@ -154,46 +153,33 @@ class CurriculumStage:
         del step
         found = self._validator.evaluate()
         return Evaluation(
-            metrics={**self._validation_losses(), **found.metrics},
+            metrics={**self._validation_losses.evaluate(), **found.metrics},
             texts=found.texts,
             images=found.images,
             histograms=self._gates(),
         )
 
-    def _gates(self) -> dict[str, np.ndarray]:
-        """The decoder's gates on the first rows of the first validation batch, the same always."""
-        if not self._first_rows:
-            return {}
-        gates = objectives.gate_values(self.model, self._first_rows, self._rollout)
-        return {f"decoder/{name}": values.numpy() for name, values in gates.items()}
-
-    def _validation_losses(self) -> dict[str, float]:
-        sums: dict[str, list[float]] = {}
-        # One source after the other: zipped, the shorter would cut the longer.
-        for source in stage_data.validation_sources(self._data, self._spec):
-            batches = stage_data.validation_dataset(
+    @cached_property
+    def _validation_losses(self) -> ValidationLosses:
+        sources: dict[str, tf.data.Dataset] = {
+            source: stage_data.validation_dataset(
                 self._data,
                 source,
                 batch_size=self._settings.batch_size,
                 max_length=self._settings.max_length,
             )
-            if source not in self._validation_steps:
-                # One program for all batches.
-                self._validation_steps[source] = tf.function(
-                    lambda batch: self.loss(batch, training=False),
-                    autograph=False,
-                    input_signature=[{source: batches.element_spec}],
-                )
-            for batch in batches:
-                if not self._first_rows:
-                    self._first_rows = {
-                        name: batch[name][:_GATE_ROWS] for name in _GATE_INPUTS if name in batch
-                    }
-                for name, term in self._validation_steps[source]({source: batch}).items():
-                    total = sums.setdefault(name, [0.0, 0.0, float(term.weight)])
-                    total[0] += float(term.total)
-                    total[1] += float(term.normaliser)
-        losses = {name: total / max(count, 1.0) for name, (total, count, _) in sums.items()}
-        if not losses:
+            for source in stage_data.validation_sources(self._data, self._spec)
+        }
+        return ValidationLosses(sources, self.loss)
+
+    @cached_property
+    def _gate_inputs(self) -> dict[str, tf.Tensor]:
+        batch = self._validation_losses.first_batch() or {}
+        return {name: batch[name][:_GATE_ROWS] for name in _GATE_INPUTS if name in batch}
+
+    def _gates(self) -> dict[str, np.ndarray]:
+        """The decoder's gates on the first rows of the first validation batch, the same always."""
+        if not self._gate_inputs:
             return {}
-        return {"loss": sum(losses[name] * sums[name][2] for name in losses), **losses}
+        gates = objectives.gate_values(self.model, self._gate_inputs, self._rollout)
+        return {f"decoder/{name}": values.numpy() for name, values in gates.items()}

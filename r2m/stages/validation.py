@@ -1,4 +1,4 @@
-"""Validation of a stage: its loss, its captions and how they score."""
+"""Validation of a stage: its captions and how they score."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ import tensorflow as tf
 from models import decoding
 from models.r2m import R2M
 from pipelines import images
-from pipelines.concepts import ConceptOptions
 from r2m.engine.stage import Evaluation
 from r2m.evaluation.captions import CaptionScorer
 from r2m.stages.data import VALIDATION_SPLIT, Data, setting
-from tfrecords.records import Records
 from tfrecords.vocabulary import Vocabulary
 
 _SAMPLES = 8
@@ -65,14 +63,9 @@ class Captioning:
         tokens, _ = self._decode(concepts, lengths)
         return [self._vocabulary.decode(row) for row in tokens.numpy().tolist()]
 
-    def caption_split(
-        self, records: Records, split: str, options: ConceptOptions, batch_size: int = 256
-    ) -> dict[str, str]:
-        """Captions every image of a split of `images` records: image id -> caption."""
+    def caption_batches(self, batches: tf.data.Dataset) -> dict[str, str]:
+        """Captions what `pipelines.images.concept_batches` gives: image id -> caption."""
         found: dict[str, str] = {}
-        batches = images.concept_batches(
-            records, split, batch_size=batch_size, concept_options=options
-        )
         for batch in batches:
             captions = self.captions(batch["concepts"], batch["concept_lengths"])
             names = [name.decode() for name in batch["image_id"].numpy()]
@@ -93,12 +86,15 @@ class Validator:
 
     def __init__(self, data: Data, captioning: Captioning) -> None:
         """Reads the references once; without any, captions are shown but not scored."""
-        self._data = data
+        self._batches: tf.data.Dataset | None = None
         self._captioning = captioning
         self._samples: list[_Sample] = []
         references: dict[str, list[str]] = {}
         if data.has_validation_images:
             assert data.images is not None
+            self._batches = images.concept_batches(
+                data.images, VALIDATION_SPLIT, concept_options=data.concept_options
+            )
             for example in images.examples(data.images, VALIDATION_SPLIT):
                 if example["texts"]:
                     references[example["image_id"]] = example["texts"]
@@ -110,12 +106,9 @@ class Validator:
 
     def evaluate(self) -> Evaluation:
         """Metrics (BLEU-4, ROUGE-L and CIDEr, 1.0 = 100), sample captions and their images."""
-        if not self._data.has_validation_images:
+        if self._batches is None:
             return Evaluation(metrics={})
-        assert self._data.images is not None
-        captions = self._captioning.caption_split(
-            self._data.images, VALIDATION_SPLIT, self._data.concept_options
-        )
+        captions = self._captioning.caption_batches(self._batches)
         metrics: dict[str, float] = {}
         if self._scorer is not None:
             scored = {name: captions[name] for name in captions if name in self._scored}

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.corpora import open_corpora
+from pipelines.images import concept_batches, open_images
 from r2m.engine import checkpoints
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.options import OptimizerSettings, ScheduleOptions
@@ -328,9 +329,10 @@ def test_a_folder_and_a_list_of_images_can_be_captioned(finished, raw, images, t
     rows = caption_files(folder / "tri_rec", raw / "images", sources, tmp_path / "all")
     assert len(rows) == 36
     assert all(row["concepts"] for row in rows)
-    by_records = open_captioning(folder / "tri_rec")[0].caption_split(
-        experiment.images.open_images(str(images)), "val", concept_options(finished[2])
+    batches = concept_batches(
+        open_images(str(images)), "val", concept_options=concept_options(finished[2])
     )
+    by_records = open_captioning(folder / "tri_rec")[0].caption_batches(batches)
     by_files = {row["image_id"]: row["caption"] for row in rows}
     assert by_records == {name: by_files[name] for name in by_records}
     written = json.loads((tmp_path / "all" / "captions.json").read_text())
