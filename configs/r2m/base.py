@@ -65,6 +65,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
             # Periods are steps, or text: "2 epochs", "0.5 epochs", "10%" (of the stage's steps).
             "training": {
                 "strategy": "auto",
+                # grpc://HOST:PORT of an r2m-data-service that makes the batches; None: made here.
+                "data_service": _none(str),
                 # float32, or mixed_bfloat16: activations of half the size.
                 "precision": "float32",
                 # Compiles loss and gradients of the stages that only read sentences with XLA.

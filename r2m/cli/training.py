@@ -64,6 +64,11 @@ _TRAINING_FLAGS: list[flags.FlagHolder[Any]] = [
         ["float32", "mixed_bfloat16"],
         "Of the activations; variables, sums and softmax stay in float32.",
     ),
+    flags.DEFINE_string(
+        "data_service",
+        None,
+        "grpc://HOST:PORT of an r2m-data-service that makes the batches. Default: made here.",
+    ),
     flags.DEFINE_bool("jit", None, "Compile loss and gradients of xe and xe_rec with XLA."),
 ]
 _PROFILE_STEPS = flags.DEFINE_string(

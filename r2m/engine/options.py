@@ -18,6 +18,7 @@ CHANGEABLE = (
     "checkpoint_every",
     "keep_checkpoints",
     "show_progress",
+    "data_service",
     # A step that is not finite changes nothing, and 'stop' never gets past it.
     "on_nonfinite",
     "max_skipped",
@@ -136,6 +137,8 @@ class TrainingOptions:
         on_nonfinite: what to do when a loss or gradient is not finite: 'stop', or 'skip' the step's
             batch (nothing is updated) and go on.
         max_skipped: how many steps in a row may be skipped.
+        data_service: address of a process that makes the batches (`r2m.engine.data_service`); None
+            makes them here.
         show_progress: a progress bar on a terminal, a log line per interval elsewhere.
     """
 
@@ -160,6 +163,7 @@ class TrainingOptions:
     seed: int = 0
     on_nonfinite: str = "stop"
     max_skipped: int = 3
+    data_service: str | None = None
     show_progress: bool = True
 
     def __post_init__(self) -> None:

@@ -120,9 +120,9 @@ def make_train_loop(
         squares = tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients])
         norm = tf.sqrt(2.0 * tf.reduce_sum(squares))
         gradients = clip_and_decay(gradients, found.variables, norm, options)
-        # `apply` sums over the replicas once more.
         replicas = context.num_replicas_in_sync
-        gradients = [gradient / replicas for gradient in gradients]
+        if replicas > 1:  # `apply` sums over them once more
+            gradients = [gradient / replicas for gradient in gradients]
         finite = tf.math.is_finite(objective) & tf.math.is_finite(norm)
         apply_if(finite, optimizer, gradients, found.variables)
         scalars = [objective, tf.cast(norm, tf.float32), rows]

@@ -20,6 +20,7 @@ from absl import logging
 
 from r2m.engine import checkpoints
 from r2m.engine.averaging import WeightAverage
+from r2m.engine.data_service import OUT_OF_ORDER, served
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.files import locked, write_json, writing
 from r2m.engine.logging import NoLog, Progress, RunLog
@@ -152,7 +153,6 @@ def train(
                 keep=keep,
             )
 
-        batches = iter(distribute(stage.train_dataset(state.step), strategy))
         show = options.show_progress and worker.is_chief
         progress = Progress(stage.name, unit_of(stage), state.step, options.steps, show=show)
         hparams = {
@@ -163,8 +163,10 @@ def train(
             Saver() as saver,
             run_log as log,
             contextlib.closing(progress),
+            served(stage.train_dataset(state.step), options.data_service) as dataset,
             Profiler(profile, workdir, state.step, options.steps) as profiler,
         ):
+            batches = iter(distribute(dataset, strategy))
             if state.step == 0 and init_from is not None and options.evaluate_every:
                 # For the log only: what the stage starts with is not its own best.
                 log.evaluation(0, _evaluate(stage, 0, options, strategy))
@@ -227,6 +229,13 @@ def _run(
 ) -> StepResults:
     try:
         return run_loop(batches, steps)
+    except tf.errors.InvalidArgumentError as error:
+        if OUT_OF_ORDER not in str(error):
+            raise
+        raise TrainingError(
+            f"{OUT_OF_ORDER} between steps {step} and {step + steps}: it must have exactly one "
+            "worker and not be started again during a run; the same command resumes"
+        ) from error
     except tf.errors.FailedPreconditionError as error:
         if "infinite number of elements" not in str(error):
             raise

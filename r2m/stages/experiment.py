@@ -256,6 +256,7 @@ def _training_options(config: Any, seed: int, stage: CurriculumStage) -> Trainin
             best_metric=stage.best_metric[0],
             best_mode=stage.best_metric[1],
             seed=seed,
+            data_service=training.data_service,
             on_nonfinite=training.on_nonfinite,
             max_skipped=training.max_skipped,
         )

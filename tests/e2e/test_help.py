@@ -26,6 +26,7 @@ def test_help_tells_what_the_script_does_and_its_flags(script, tmp_path):
     description, _, flags = done.stdout.partition("flags:")
     assert len(description.split()) > 5
     known = {
+        "r2m-data-service": "--port",
         "r2m-demo": "--home",
         "r2m-local-workers": "--workers",
         "r2m-make-shapes": "--sentences",
