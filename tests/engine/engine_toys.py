@@ -48,6 +48,7 @@ class LanguageModel(keras.Model):
         self.hidden_layer = keras.layers.Dense(8, activation="tanh")
         self.dropout = keras.layers.Dropout(dropout)
         self.output_layer = keras.layers.Dense(VOCABULARY)
+        self.sampler = keras.random.SeedGenerator(7) if dropout else None
         self.extra = keras.layers.Dense(3) if unused else None
         if self.extra is not None:
             self.extra.build((None, 8))
@@ -59,7 +60,11 @@ class LanguageModel(keras.Model):
 
 
 class LanguageStage:
-    """Predicts the next of random tokens. Lengths, row counts and padding differ by batch."""
+    """Predicts the next of random tokens. Lengths, row counts and padding differ by batch.
+
+    The batches are shuffled and some of their tokens changed. With `dropout` the loss draws, too:
+    dropout masks, and tokens that are rewarded.
+    """
 
     compares_rows = False
     steps_per_epoch = None
@@ -86,8 +91,17 @@ class LanguageStage:
         self.evaluated: list[int] = []
 
     def batch(self, index: tf.Tensor) -> tf.Tensor:
+        turn = index // 7
+        index = (
+            tf.random.experimental.stateless_shuffle(tf.range(7, dtype=tf.int64), [3, turn])[
+                index % 7
+            ]
+            + 7 * turn
+        )
         shape = (tf.constant(self.rows)[index % len(self.rows)], 3 + tf.cast(index % 4, tf.int32))
         tokens = tf.random.stateless_uniform(shape, [1, index], 1, VOCABULARY, tf.int32)
+        other = tf.random.stateless_uniform(shape, [4, index]) < 0.1
+        tokens = tf.where(other, 1, tokens)
         lengths = tf.random.stateless_uniform([shape[0]], [2, index], 2, shape[1] + 1, tf.int32)
         return tokens * tf.sequence_mask(lengths, shape[1], tf.int32)  # 0 is padding
 
@@ -103,7 +117,17 @@ class LanguageStage:
         real = tf.cast(target > 0, tf.float32)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(target, logits)
         size = tf.reduce_sum(tf.square(logits))
+        terms = {}
+        if self.model.sampler is not None:
+            flat = tf.reshape(logits, [-1, VOCABULARY])
+            drawn = tf.argmax(flat, 1, tf.int32)
+            if training:
+                drawn = keras.random.categorical(flat, 1, "int32", seed=self.model.sampler)[:, 0]
+            surprise = tf.nn.sparse_softmax_cross_entropy_with_logits(drawn, flat)
+            rewards = tf.cast(drawn % 3, tf.float32) - 1.0
+            terms["sampled"] = LossTerm(tf.reduce_sum(rewards * surprise), tf.shape(batch)[0], 0.1)
         return {
+            **terms,
             "xe": LossTerm(tf.reduce_sum(losses * real), tf.reduce_sum(real)),
             "size": LossTerm(size, tf.shape(batch)[0], 0.01),
             "words": LossTerm(tf.reduce_sum(real), tf.shape(batch)[0], 0.0),

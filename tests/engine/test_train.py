@@ -328,7 +328,7 @@ class TestFolder:
         train(LanguageStage(), options(**{**SHORT, "log_every": 1}), tmp_path, strategy=ONE)
         for line in read_metrics(tmp_path):
             if line["kind"] == "train":
-                expected = line["loss/xe"] + 0.01 * line["loss/size"]
+                expected = line["loss/xe"] + 0.01 * line["loss/size"] + 0.1 * line["loss/sampled"]
                 assert line["loss"] == pytest.approx(expected, rel=1e-5)
 
     def test_torn_lines_and_events_are_cut(self, reference: Path, tmp_path: Path) -> None:
