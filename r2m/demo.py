@@ -71,7 +71,6 @@ def _build_records(raw: Path, corpora: Path, images: Path) -> None:
             label_maps=[detections, tags],
             min_count=2,
             validation_fraction=0.05,
-            shards=2,
         )
     )
     build_images(
@@ -85,7 +84,6 @@ def _build_records(raw: Path, corpora: Path, images: Path) -> None:
             references=raw / "captions.json",
             # Random weights need no download, and tell shapes and colours apart well enough.
             backbone=BackboneOptions(name="DenseNet121", weights="none", image_size=96),
-            shards=2,
         )
     )
 

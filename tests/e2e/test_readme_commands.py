@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from configs.r2m import shapes
+from r2m.demo import run_demo
+from tfrecords.shapes.dataset import ShapesOptions
+
 ROOT = Path(__file__).resolve().parents[2]
+SIZES = {
+    "train_images": 24, "val_images": 8, "test_images": 4, "sentences": 200, "image_size": 48
+}  # fmt: skip
 # What makes a command of the README quick; appended to it.
 SMALLER = {
-    "r2m-make-shapes": [
-        "--train_images=24", "--val_images=8", "--test_images=4", "--sentences=200",
-        "--image_size=48",
-    ],
-    "r2m-build-images": ["--image_size=32"],
+    "r2m-make-shapes": [f"--{name}={value}" for name, value in SIZES.items()],
     "r2m-train-curriculum": ["--config=configs/r2m/shapes.py:test"],
 }  # fmt: skip
 
@@ -79,6 +82,21 @@ def test_training_again_changes_nothing(workspace):
     assert again.returncode == 0
     assert again.stdout == (workspace / "r2m-train-curriculum.out").read_text()
     assert {p: p.stat().st_mtime_ns for p in runs.rglob("variables*")} == before
+
+
+def test_the_demo_is_these_commands_in_one(workspace, monkeypatch, capsys):
+    """It finds everything built and trained, and so proves that it does the same."""
+    monkeypatch.chdir(workspace)
+    made = [p for p in Path("workspace").rglob("*") if ".tfrecord-" in p.name or "step-" in p.name]
+    before = {path: path.stat().st_mtime_ns for path in made}
+    assert len(before) > 8
+    summary = run_demo(Path("workspace"), shapes.get_config("test"), ShapesOptions(**SIZES))
+    assert {path: path.stat().st_mtime_ns for path in made} == before
+    assert summary == json.loads(Path("workspace/demo/summary.json").read_text())
+    assert [row["stage"] for row in summary["stages"]] == ["xe", "xe_rec", "tri", "tri_rec"]
+    assert all({"loss", "bleu_4", "rouge_l", "cider"} <= set(row) for row in summary["stages"])
+    assert Path("workspace/demo/val/gallery.png").is_file()
+    assert "gallery:" in capsys.readouterr().out
 
 
 @pytest.mark.timeout(600)

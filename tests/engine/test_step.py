@@ -83,7 +83,9 @@ def test_other_ways_to_compute_the_same_step(
 
 
 @pytest.mark.parametrize("changes", [{"micro_batches": 2}, {"jit": True}], ids=str)
-def test_random_numbers_are_drawn_in_them_too(changes: Any, strategy: tf.distribute.Strategy) -> None:
+def test_random_numbers_are_drawn_in_them_too(
+    changes: Any, strategy: tf.distribute.Strategy
+) -> None:
     with_dropout, _, stage = run_steps(LanguageStage, strategy, 1, **changes)
     without, _, _ = run_steps(lambda: LanguageStage(dropout=0.0), strategy, 1, **changes)
     assert abs(with_dropout.objective - without.objective).min() > 1e-4
