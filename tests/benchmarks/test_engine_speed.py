@@ -82,7 +82,7 @@ def by_the_engine(stage: Stage, workdir: Path) -> float:
         clip_global_norm=5.0,
         log_every=16,
         evaluate_every=STEPS,
-        checkpoint_every=STEPS // 2,
+        checkpoint_every=0,
         best_metric=None,
         show_progress=False,
     )
