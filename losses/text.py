@@ -74,16 +74,17 @@ def word_losses(
     log_sum = tf.reduce_max(logits, 1) - tf.math.log(tf.reduce_max(probabilities, 1))
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, None]:
-        places = tf.stack([tf.range(tf.size(words)), tf.cast(words, tf.int32)], axis=1)
-        errors = tf.tensor_scatter_nd_sub(probabilities, places, tf.ones_like(chosen))
-        bias_gradient = tf.matmul(upstream[None], errors)[0]
-        errors = tf.cast(errors, rows.dtype)
-        scale = tf.cast(upstream, rows.dtype)[:, None]
-        weights_gradient = tf.matmul(errors, scale * rows, transpose_a=True)
+        # That of the logits is p - 1 at the word and p elsewhere: the 1 is taken off the products.
+        p, scale = tf.cast(probabilities, rows.dtype), tf.cast(upstream, rows.dtype)[:, None]
+        scaled = scale * rows
+        for_rows = tf.matmul(p, cast_weights) - tf.gather(cast_weights, words)
+        for_weights = tf.cast(tf.matmul(p, scaled, transpose_a=True), weights.dtype)
+        for_bias = tf.matmul(upstream[None], probabilities)[0]
+        places = words[:, None]
         return (
-            scale * tf.matmul(errors, cast_weights),
-            tf.cast(weights_gradient, weights.dtype),
-            bias_gradient,
+            scale * for_rows,
+            tf.tensor_scatter_nd_sub(for_weights, places, tf.cast(scaled, weights.dtype)),
+            tf.tensor_scatter_nd_sub(for_bias, places, upstream),
             None,
         )
 

@@ -10,17 +10,15 @@ import tensorflow as tf
 from models import ops
 from models.normalization import LayerNorm
 
-FusionContext = tuple[tf.Tensor, ...]
-
 
 @keras.saving.register_keras_serializable("r2m")
 class AttentionFusion(keras.layers.Layer):
     """Multi-head self-attention over the two rows [word; concepts], flattened.
 
-    It has no recurrence, and the concepts' row is the same at every word: its queries, keys and
-    values are computed once a sentence (`context`).
+    It has no recurrence, and of each row it needs only what `project` makes of it: once a sentence
+    for the concepts, once for each word of the vocabulary that occurs.
 
-    Shapes: words float[B, ..., D], context of vectors float[B, D], output float[B, ..., 2 * D].
+    Shapes: vectors float[..., D], projected float[..., 3 * D], output float[B, ..., 2 * D].
     Source: Guo et al. 2020 (fusion memory).
     """
 
@@ -39,24 +37,24 @@ class AttentionFusion(keras.layers.Layer):
         self.qkv_map.build((None, self.units))
         self.qkv_norm.build((None, 3 * self.units))
 
-    def context(self, concepts: tf.Tensor) -> FusionContext:
-        """Query, key, value of the concepts' row: float[B, D] -> 3 x float[B, heads, D/heads]."""
-        return ops.split_heads(self.qkv_norm(self.qkv_map(concepts)), self.heads)
+    def project(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Queries, keys and values of a row: float[..., D] -> float[..., 3 * D]."""
+        return self.qkv_norm(self.qkv_map(vectors))
 
-    def call(self, words: tf.Tensor, context: FusionContext) -> tf.Tensor:
+    def call(self, words: tf.Tensor, concepts: tf.Tensor) -> tf.Tensor:
         """Fuses each word with its sentence's concepts.
 
         Args:
-            words: float[B, D] or float[B, T, D].
-            context: what `context` gave, batch first.
+            words: projected, float[B, 3 * D] or float[B, T, 3 * D].
+            concepts: projected, float[B, 3 * D].
 
         Returns:
             float[B, 2 * D] or float[B, T, 2 * D].
         """
-        word_query, *word_row = ops.split_heads(self.qkv_norm(self.qkv_map(words)), self.heads)
         if len(words.shape) == 3:
-            context = tuple(x[:, None] for x in context)
-        concept_query, *concept_row = context
+            concepts = concepts[:, None]
+        word_query, *word_row = ops.split_heads(words, self.heads)
+        concept_query, *concept_row = ops.split_heads(concepts, self.heads)
         rows = [
             ops.attend_two(query, tuple(word_row), tuple(concept_row))
             for query in (word_query, concept_query)
@@ -75,7 +73,7 @@ class AttentionFusion(keras.layers.Layer):
 class ConcatFusion(keras.layers.Layer):
     """The ablation: word and concepts side by side, without attention.
 
-    Shapes: words float[B, ..., D], context of vectors float[B, D], output float[B, ..., 2 * D].
+    Shapes: vectors float[..., D], projected the same, output float[B, ..., 2 * D].
     Source: Guo et al. 2020 (ablations).
     """
 
@@ -87,13 +85,12 @@ class ConcatFusion(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
         """Nothing to create."""
 
-    def context(self, concepts: tf.Tensor) -> FusionContext:
-        """The concepts' vector itself, float[B, D]."""
-        return (concepts,)
+    def project(self, vectors: tf.Tensor) -> tf.Tensor:
+        """The vectors themselves."""
+        return vectors
 
-    def call(self, words: tf.Tensor, context: FusionContext) -> tf.Tensor:
-        """float[B, D] or float[B, T, D] -> the same with 2 * D features."""
-        (concepts,) = context
+    def call(self, words: tf.Tensor, concepts: tf.Tensor) -> tf.Tensor:
+        """float[B, D] or float[B, T, D], and float[B, D] -> as the words, with 2 * D features."""
         if len(words.shape) == 3:
             concepts = tf.broadcast_to(concepts[:, None], tf.shape(words))
         return tf.concat([words, concepts], axis=-1)

@@ -133,7 +133,7 @@ class R2M(keras.Model):
             training: whether dropout is on.
 
         Returns:
-            `vector` v float[B, H], `fusion` (what the fusion needs of v, batch first).
+            `vector` v float[B, H], `fusion` (what the fusion needs of v) float[B, ...].
         """
         lengths = inputs["concept_lengths"]
         # cuDNN refuses rows that are masked throughout: these see their padding, then turn to 0.
@@ -142,7 +142,7 @@ class R2M(keras.Model):
         state = self.encoder(words, mask=mask)
         state = tf.where(lengths[:, None] > 0, state, tf.zeros_like(state))
         vector = ops.unit_norm(self.output_dropout(state, training=training))
-        return {"vector": vector, "fusion": self.fusion.context(vector)}
+        return {"vector": vector, "fusion": self.fusion.project(vector)}
 
     def teacher_forced(
         self, memory: Memory, tokens: tf.Tensor, training: bool = False
@@ -158,7 +158,14 @@ class R2M(keras.Model):
             float[B, T, H].
         """
         del training
-        return self.decoder(self.fusion(self.embedding(tokens), memory["fusion"]))
+        return self.decoder(self._fused(tokens, memory))
+
+    def _fused(self, tokens: tf.Tensor, memory: Memory) -> tf.Tensor:
+        """What the decoder reads: tokens int32[B, T] -> float[B, T, 2 * H]."""
+        # A batch has several times as many words as different ones.
+        different, places = tf.unique(tf.reshape(tokens, [-1]))
+        words = self.fusion.project(self.embedding(different))
+        return self.fusion(tf.gather(words, tf.reshape(places, tf.shape(tokens))), memory["fusion"])
 
     def gates(self, memory: Memory, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
         """The decoder's gates at given words, as `teacher_forced` runs through them.
@@ -169,7 +176,7 @@ class R2M(keras.Model):
         """
         if not isinstance(self.decoder, RelationalMemory):
             return {}
-        fused = self.fusion(self.embedding(tokens), memory["fusion"])
+        fused = self._fused(tokens, memory)
         return dict(zip(("input_gate", "forget_gate"), self.decoder.all_gates(fused), strict=True))
 
     def initial_state(self, memory: Memory) -> Any:
@@ -178,7 +185,7 @@ class R2M(keras.Model):
 
     def step(self, tokens: tf.Tensor, state: Any, memory: Memory) -> tuple[tf.Tensor, Any]:
         """One word on: tokens int32[B], state, memory -> hidden float[B, H], state."""
-        fused = self.fusion(self.embedding(tokens), memory["fusion"])
+        fused = self.fusion(self.fusion.project(self.embedding(tokens)), memory["fusion"])
         return self.decoder.step(self.decoder.precompute(fused), state)
 
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:

@@ -18,20 +18,17 @@ def unroll(
 
     Args:
         step: (inputs of one step, state) -> (output float[B, units], state).
-        inputs: nested float[B, T, ...].
+        inputs: nested float[T, B, ...].
         state: nested start state, batch first.
         units: size of the outputs.
 
     Returns:
-        float[B, T, units].
+        float[T, B, units].
     """
     flat = tf.nest.flatten(inputs)
-    count = tf.shape(flat[0])[1]
+    count = tf.shape(flat[0])[0]
     arrays = [
-        tf.TensorArray(x.dtype, count, element_shape=[None, *x.shape[2:]]).unstack(
-            tf.transpose(x, [1, 0, *range(2, len(x.shape))])
-        )
-        for x in flat
+        tf.TensorArray(x.dtype, count, element_shape=[None, *x.shape[2:]]).unstack(x) for x in flat
     ]
     dtype = tf.nest.flatten(state)[0].dtype
     outputs = tf.TensorArray(dtype, count, element_shape=[None, units])
@@ -49,7 +46,7 @@ def unroll(
         shape_invariants=ops.any_batch(start),
         maximum_iterations=count,
     )
-    return tf.transpose(outputs.stack(), [1, 0, 2])
+    return outputs.stack()
 
 
 @keras.saving.register_keras_serializable("r2m")

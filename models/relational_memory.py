@@ -120,7 +120,8 @@ class RelationalMemory(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """All steps from the zero memory: float[B, T, F] -> float[B, T, units]."""
         start = self.initial_state(tf.shape(inputs)[0])
-        return recurrence.unroll(self.step, self.precompute(inputs), start, self.units)
+        inputs = self.precompute(tf.transpose(inputs, [1, 0, 2]))
+        return tf.transpose(recurrence.unroll(self.step, inputs, start, self.units), [1, 0, 2])
 
     def all_gates(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The gates of all steps from the zero memory: float[B, T, F] -> two float[B, T, units]."""

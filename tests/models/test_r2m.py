@@ -88,8 +88,9 @@ def test_fusion_attends_over_word_and_concepts():
     layer.build()
     _randomise(layer)
     w = _weights(layer)
-    found = layer(tf.constant(words), layer.context(tf.constant(vector))).numpy()
-    one = layer(tf.constant(words[:, 2]), layer.context(tf.constant(vector))).numpy()
+    projected, concepts = (layer.project(tf.constant(x)) for x in (words, vector))
+    found = layer(projected, concepts).numpy()
+    one = layer(projected[:, 2], concepts).numpy()
     for b in range(B):
         for t in range(T):
             rows = _attention(np.stack([words[b, t], vector[b]]).astype(np.float64), w)
@@ -100,7 +101,7 @@ def test_fusion_attends_over_word_and_concepts():
 def test_concatenation_puts_the_concepts_beside_each_word():
     layer = ConcatFusion(units=2)
     words = tf.reshape(tf.range(12.0), [2, 3, 2])
-    found = layer(words, layer.context(tf.constant([[7.0, 8.0], [9.0, 10.0]]))).numpy()
+    found = layer(words, tf.constant([[7.0, 8.0], [9.0, 10.0]])).numpy()
     assert found[1, 2].tolist() == [10.0, 11.0, 9.0, 10.0]
     assert found.shape == (2, 3, 4)
 

@@ -106,7 +106,8 @@ def test_gates_are_those_at_the_real_words(model):
     batch = _sentences()
     found = objectives.gate_values(model, batch, SEARCH)
     memory = model.encode(batch)
-    fused = model.fusion(model.embedding(batch["tokens"][:, :-1]), memory["fusion"])
+    words = model.fusion.project(model.embedding(batch["tokens"][:, :-1]))
+    fused = model.fusion(words, memory["fusion"])
     for name, gate in zip(found, model.decoder.all_gates(fused), strict=True):
         expected = np.concatenate([gate[0, :4], gate[1, :2]])
         np.testing.assert_allclose(found[name], expected, atol=1e-6)
