@@ -134,7 +134,7 @@ def batches_per_epoch(rows: int, batch_size: int) -> int:
 
 
 def round_up(length: tf.Tensor, multiple: int, most: int) -> tf.Tensor:
-    """The next multiple, at most `most`: few different shapes, so few programs to compile."""
+    """The next multiple, at most `most`."""
     return tf.minimum(tf.cast(most, length.dtype), -(-length // multiple) * multiple)
 
 

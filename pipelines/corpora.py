@@ -10,7 +10,6 @@ import tensorflow as tf
 from pipelines import batching, concepts
 from tfrecords.records import Records, open_records
 
-_LENGTH_MULTIPLE = 4
 _WINDOW_BATCHES = 64
 
 _FEATURES = {
@@ -29,6 +28,7 @@ def training_batches(
     first_step: int = 0,
     concept_options: concepts.ConceptOptions,
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
+    length_multiple: int = 1,
 ) -> tf.data.Dataset:
     """Endless training batches from batch number `first_step` on.
 
@@ -40,6 +40,8 @@ def training_batches(
         first_step: number of the first batch.
         concept_options: how concepts are drawn and ordered.
         own_rows: which rows of a batch this process computes, of several that train together.
+        length_multiple: T is a multiple of it (but at most `max_length`), so that there are few
+            different ones where each takes a program of its own to compile.
 
     Returns:
         Batches of `concepts` int32[B, K], `concept_lengths` int32[B], `tokens` int32[B, T + 1]
@@ -49,7 +51,7 @@ def training_batches(
     return batching.training_batches(
         records,
         _parse,
-        lambda rows: _assemble(rows, max_length, concept_options, "shuffled"),
+        lambda rows: _assemble(rows, max_length, concept_options, "shuffled", length_multiple),
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,
@@ -91,10 +93,11 @@ def _assemble(
     max_length: int,
     options: concepts.ConceptOptions,
     order: Literal["shuffled", "kept"],
+    length_multiple: int = 1,
 ) -> dict[str, tf.Tensor]:
     sentence = tf.cast(batch["sentence"], tf.int32)[:, : max_length + 1]
     lengths = tf.cast(sentence.row_lengths(), tf.int32) - 1
-    longest = batching.round_up(tf.reduce_max(lengths), _LENGTH_MULTIPLE, max_length)
+    longest = batching.round_up(tf.reduce_max(lengths), length_multiple, max_length)
     words, counts = concepts.assemble(
         batch["concepts"], batch["concept_counts"], options, key=batch.get("key"), order=order
     )

@@ -26,6 +26,8 @@ from tfrecords.features import FeatureExtractor
 # What the histograms of the decoder's gates are made of.
 _GATE_INPUTS = ("concepts", "concept_lengths", "tokens", "lengths")
 _GATE_ROWS = 64
+# XLA compiles a program for each length: only these multiples occur.
+_COMPILED_LENGTHS = 4
 
 
 class CurriculumStage:
@@ -71,6 +73,7 @@ class CurriculumStage:
             beam_size=1, max_length=self._settings.max_length, suppressed=search.suppressed
         )
         self._backbone = backbone
+        self._compiled = config.training.jit
         self._worker = worker
         self._validator = Validator(data, Captioning(model, data.vocabulary, search))
         if spec.images:
@@ -120,6 +123,7 @@ class CurriculumStage:
             max_length=self._settings.max_length,
             first_step=first_step,
             own_rows=partial(share, part=self._worker.index, parts=self._worker.count),
+            length_multiple=_COMPILED_LENGTHS if self._compiled else 1,
         )
 
     def loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:

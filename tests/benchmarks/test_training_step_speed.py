@@ -33,7 +33,7 @@ def _sentences(
         # lie evenly in it, so that few batches have the mean length of an epoch.
         start = (2 * number + 1) * WINDOW // (2 * BATCHES) * batch
         lengths = np.sort(lengths)[start : start + batch]
-    width = int(-(-lengths.max() // 4) * 4) if bucketed else PADDED
+    width = int(lengths.max()) if bucketed else PADDED
     words = 3 + random.zipf(1.3, (batch, width + 1)) % (vocabulary - 3)
     words *= np.arange(width + 1) <= lengths[:, None]
     return {

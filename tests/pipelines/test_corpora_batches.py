@@ -56,11 +56,12 @@ def test_an_epoch_holds_every_sentence_once(records):
     assert not _equal(batches[:size], batches[size:])
 
 
-def test_batches_have_the_documented_layout(records):
-    for batch in _batches(records, 10):
+@pytest.mark.parametrize("multiple", [1, 4])
+def test_batches_have_the_documented_layout(records, multiple):
+    for batch in _batches(records, 10, length_multiple=multiple):
         tokens, lengths = batch["tokens"], batch["lengths"]
         assert {value.dtype for value in batch.values()} == {np.dtype("int32")}
-        assert (tokens.shape[1] - 1) % 4 == 0
+        assert tokens.shape[1] - 1 == -(-lengths.max() // multiple) * multiple
         assert (tokens[:, 0] == 1).all()
         for row, length in zip(tokens, lengths, strict=True):
             assert row[length] == 2
