@@ -69,9 +69,14 @@ def word_losses(
     logits = tf.cast(tf.matmul(rows, cast_weights, transpose_b=True), tf.float32)
     logits = tf.nn.bias_add(logits, bias)  # which joins the product, as a plain sum does not
     probabilities = tf.nn.softmax(logits)
-    chosen = tf.gather(logits, words, batch_dims=1)
-    # The largest logit's probability is exp(largest - log sum exp), and never near 0.
-    log_sum = tf.reduce_max(logits, 1) - tf.math.log(tf.reduce_max(probabilities, 1))
+    chosen = tf.gather(probabilities, words, batch_dims=1)
+
+    def of_all() -> tf.Tensor:
+        # The largest logit's probability is exp(largest - log sum exp), and never near 0.
+        log_sum = tf.reduce_max(logits, 1) - tf.math.log(tf.reduce_max(probabilities, 1))
+        return log_sum - tf.gather(logits, words, batch_dims=1)
+
+    losses = tf.cond(tf.reduce_all(chosen > 1e-30), lambda: -tf.math.log(chosen), of_all)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, None]:
         # That of the logits is p - 1 at the word and p elsewhere: the 1 is taken off the products.
@@ -88,4 +93,4 @@ def word_losses(
             None,
         )
 
-    return log_sum - chosen, gradient
+    return losses, gradient

@@ -77,16 +77,49 @@ def attend_two(
 
     Args:
         query: float[..., heads, D], scaled.
-        first: (key, value) of the first row, broadcastable to `query`.
-        second: (key, value) of the second row.
+        first: (key, value) of the first row.
+        second: (key, value) of the second row. Axes that one of the three is broadcast on must be
+            known to be of size 1 there.
 
     Returns:
         float[..., heads, D].
     """
+    return _attend_two(query, *first, *second)
+
+
+@tf.custom_gradient
+def _attend_two(
+    query: tf.Tensor,
+    first_key: tf.Tensor,
+    first_value: tf.Tensor,
+    second_key: tf.Tensor,
+    second_value: tf.Tensor,
+) -> Any:
+    keys, values = second_key - first_key, second_value - first_value
     # Scores in float32: a half-precision difference of two large scores loses the small one.
-    difference = tf.reduce_sum(tf.cast(query * (second[0] - first[0]), tf.float32), -1, True)
-    weight = tf.cast(tf.sigmoid(difference), first[1].dtype)
-    return first[1] + weight * (second[1] - first[1])
+    weight = tf.sigmoid(tf.reduce_sum(tf.cast(query * keys, tf.float32), -1, keepdims=True))
+    share = tf.cast(weight, values.dtype)
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        for_second = share * upstream
+        for_weight = tf.reduce_sum(tf.cast(upstream * values, tf.float32), -1, keepdims=True)
+        for_score = tf.cast(for_weight * weight * (1.0 - weight), query.dtype)
+        for_key = for_score * query
+        return (
+            _sum_to(for_score * keys, query),
+            -_sum_to(for_key, first_key),
+            _sum_to(upstream - for_second, first_value),
+            _sum_to(for_key, second_key),
+            _sum_to(for_second, second_value),
+        )
+
+    return first_value + share * values, gradient
+
+
+def _sum_to(gradient: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Sums over the axes that `like` was broadcast on, which must be known to be of size 1."""
+    axes = [axis for axis, size in enumerate(like.shape) if size == 1 != gradient.shape[axis]]
+    return tf.reduce_sum(gradient, axes, keepdims=True) if axes else gradient
 
 
 def any_batch(loop_variables: Any) -> Any:
