@@ -91,13 +91,6 @@ class LanguageStage:
         self.evaluated: list[int] = []
 
     def batch(self, index: tf.Tensor) -> tf.Tensor:
-        turn = index // 7
-        index = (
-            tf.random.experimental.stateless_shuffle(tf.range(7, dtype=tf.int64), [3, turn])[
-                index % 7
-            ]
-            + 7 * turn
-        )
         shape = (tf.constant(self.rows)[index % len(self.rows)], 3 + tf.cast(index % 4, tf.int32))
         tokens = tf.random.stateless_uniform(shape, [1, index], 1, VOCABULARY, tf.int32)
         other = tf.random.stateless_uniform(shape, [4, index]) < 0.1
@@ -107,6 +100,9 @@ class LanguageStage:
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
         def own_rows(index: tf.Tensor) -> tf.Tensor:
+            turn = index // 7
+            order = tf.random.experimental.stateless_shuffle(tf.range(7, dtype=tf.int64), [3, turn])
+            index = order[index % 7] + 7 * turn
             return share(self.batch(index), self.worker.index, self.worker.count)
 
         return tf.data.Dataset.counter(tf.constant(first_step, tf.int64)).map(own_rows)
@@ -123,6 +119,7 @@ class LanguageStage:
             drawn = tf.argmax(flat, 1, tf.int32)
             if training:
                 drawn = keras.random.categorical(flat, 1, "int32", seed=self.model.sampler)[:, 0]
+                drawn = tf.minimum(drawn, VOCABULARY - 1)  # what is drawn from nan is V
             surprise = tf.nn.sparse_softmax_cross_entropy_with_logits(drawn, flat)
             rewards = tf.cast(drawn % 3, tf.float32) - 1.0
             terms["sampled"] = LossTerm(tf.reduce_sum(rewards * surprise), tf.shape(batch)[0], 0.1)
