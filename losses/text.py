@@ -79,18 +79,21 @@ def word_losses(
     losses = tf.cond(tf.reduce_all(chosen > 1e-30), lambda: -tf.math.log(chosen), of_all)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, None]:
-        # That of the logits is p - 1 at the word and p elsewhere: the 1 is taken off the products.
-        p, scale = tf.cast(probabilities, rows.dtype), tf.cast(upstream, rows.dtype)[:, None]
-        scaled = scale * rows
-        for_rows = tf.matmul(p, cast_weights) - tf.gather(cast_weights, words)
-        for_weights = tf.cast(tf.matmul(p, scaled, transpose_a=True), weights.dtype)
+        # That of the logits is p - 1 at the word and p elsewhere. The 1 is taken off the products,
+        # which are smaller than p; but half-precision products would be rounded before.
+        late = rows.dtype == tf.float32
+        places, errors = words[:, None], probabilities
+        if not late:
+            ones = tf.one_hot(words, tf.shape(probabilities)[1])
+            errors = tf.cast(probabilities - ones, rows.dtype)
+        scale = tf.cast(upstream, rows.dtype)[:, None]
+        for_rows = tf.matmul(errors, cast_weights)
+        for_weights = tf.matmul(errors, scale * rows, transpose_a=True)
+        if late:
+            for_rows -= tf.gather(cast_weights, words)
+            for_weights = tf.tensor_scatter_nd_sub(for_weights, places, scale * rows)
         for_bias = tf.matmul(upstream[None], probabilities)[0]
-        places = words[:, None]
-        return (
-            scale * for_rows,
-            tf.tensor_scatter_nd_sub(for_weights, places, tf.cast(scaled, weights.dtype)),
-            tf.tensor_scatter_nd_sub(for_bias, places, upstream),
-            None,
-        )
+        for_bias = tf.tensor_scatter_nd_sub(for_bias, places, upstream)
+        return scale * for_rows, tf.cast(for_weights, weights.dtype), for_bias, None
 
     return losses, gradient

@@ -100,9 +100,9 @@ class LanguageStage:
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
         def own_rows(index: tf.Tensor) -> tf.Tensor:
-            turn = index // 7
-            order = tf.random.experimental.stateless_shuffle(tf.range(7, dtype=tf.int64), [3, turn])
-            index = order[index % 7] + 7 * turn
+            turn = index // 8
+            order = tf.random.experimental.stateless_shuffle(tf.range(8, dtype=tf.int64), [3, turn])
+            index = order[index % 8] + 8 * turn
             return share(self.batch(index), self.worker.index, self.worker.count)
 
         return tf.data.Dataset.counter(tf.constant(first_step, tf.int64)).map(own_rows)

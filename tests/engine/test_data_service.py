@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def service(workers: int = 1) -> Iterator[str]:
     dispatcher = api.DispatchServer(api.DispatcherConfig(port=0))
     config = api.WorkerConfig(dispatcher_address=dispatcher.target.split("://")[1])
     servers = [api.WorkerServer(config) for _ in range(workers)]
+    while dispatcher._num_workers() < workers:
+        time.sleep(0.01)
     yield dispatcher.target
     for server in (*servers, dispatcher):
         server._stop()
@@ -40,7 +43,8 @@ def closed_port() -> int:
 def weights_after(workdir: Path, strategy: tf.distribute.Strategy, **changes) -> list[np.ndarray]:
     with strategy.scope():
         stage = engine_toys.LanguageStage()
-    options = TrainingOptions(steps=9, steps_per_loop=3, show_progress=False, **changes)
+    settings = {"steps": 9, "steps_per_loop": 3, "show_progress": False, **changes}
+    options = TrainingOptions(**settings)
     train(stage, options, workdir, strategy=strategy)
     return stage.model.get_weights()
 
@@ -55,7 +59,9 @@ def test_the_service_changes_nothing(strategy, tmp_path):
 
 def test_a_service_of_two_workers_is_refused(tmp_path):
     with service(workers=2) as address, pytest.raises(TrainingError, match="exactly one worker"):
-        weights_after(tmp_path, engine_toys.make_strategy("one_device"), data_service=address)
+        # Many steps: the second worker may be late.
+        one = engine_toys.make_strategy("one_device")
+        weights_after(tmp_path, one, data_service=address, steps=3000)
 
 
 def test_nobody_answers(tmp_path, closed_port):

@@ -53,6 +53,22 @@ def test_word_losses_and_their_gradients_are_those_of_tensorflow(seed, rows, sca
         np.testing.assert_allclose(own, expected, rtol=1e-5, atol=1e-5 * scale)
 
 
+def test_gradients_of_confident_words_survive_half_precision():
+    random = np.random.RandomState(0)
+    weights, bias = tf.constant(random.randn(7, 4).astype("f")), tf.zeros([7])
+    words = tf.argmax(tf.matmul(weights, weights, transpose_b=True), 1, tf.int32)
+    hidden = 4.0 * tf.gather(weights, words)
+    found = []
+    for dtype in (tf.bfloat16, tf.float32):
+        rows = tf.cast(tf.cast(hidden, tf.bfloat16), dtype)
+        with tf.GradientTape() as tape:
+            tape.watch([rows, weights])
+            total = tf.reduce_sum(text.word_losses(rows, weights, bias, words))
+        found.append([tf.cast(x, tf.float32) for x in tape.gradient(total, [rows, weights])])
+    for half, full in zip(*found, strict=True):
+        assert np.linalg.norm(half - full) < 0.05 * np.linalg.norm(full)
+
+
 def _triplet(u, r, margin):
     scores = u.astype(np.float64) @ r.T
     total = 0.0
