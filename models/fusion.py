@@ -10,6 +10,8 @@ import tensorflow as tf
 from models import ops
 from models.normalization import LayerNorm
 
+Projected = tuple[tf.Tensor, ...]
+
 
 @keras.saving.register_keras_serializable("r2m")
 class AttentionFusion(keras.layers.Layer):
@@ -18,7 +20,8 @@ class AttentionFusion(keras.layers.Layer):
     It has no recurrence, and of each row it needs only what `project` makes of it: once a sentence
     for the concepts, once for each word of the vocabulary that occurs.
 
-    Shapes: vectors float[..., D], projected float[..., 3 * D], output float[B, ..., 2 * D].
+    Shapes: vectors float[..., D], projected 3 x float[..., heads, D/heads], output
+    float[B, ..., 2 * D].
     Source: Guo et al. 2020 (fusion memory).
     """
 
@@ -37,31 +40,32 @@ class AttentionFusion(keras.layers.Layer):
         self.qkv_map.build((None, self.units))
         self.qkv_norm.build((None, 3 * self.units))
 
-    def project(self, vectors: tf.Tensor) -> tf.Tensor:
-        """Queries, keys and values of a row: float[..., D] -> float[..., 3 * D]."""
-        return self.qkv_norm(self.qkv_map(vectors))
+    def project(self, vectors: tf.Tensor) -> Projected:
+        """Query, key, value of a row: float[..., D] -> 3 x float[..., heads, D/heads]."""
+        return ops.split_heads(self.qkv_norm(self.qkv_map(vectors)), self.heads)
 
-    def call(self, words: tf.Tensor, concepts: tf.Tensor) -> tf.Tensor:
+    def call(self, words: Projected, concepts: Projected) -> tf.Tensor:
         """Fuses each word with its sentence's concepts.
 
         Args:
-            words: projected, float[B, 3 * D] or float[B, T, 3 * D].
-            concepts: projected, float[B, 3 * D].
+            words: projected, of B or of B x T vectors.
+            concepts: projected, of B vectors.
 
         Returns:
             float[B, 2 * D] or float[B, T, 2 * D].
         """
-        if len(words.shape) == 3:
-            concepts = concepts[:, None]
-        word_query, *word_row = ops.split_heads(words, self.heads)
-        concept_query, *concept_row = ops.split_heads(concepts, self.heads)
+        word_query, *word_row = words
+        steps = word_query.shape[:-2]  # [B] or [B, T]
+        if len(steps) == 2:
+            concepts = tuple(x[:, None] for x in concepts)
+        concept_query, *concept_row = concepts
         rows = [
             ops.attend_two(query, tuple(word_row), tuple(concept_row))
             for query in (word_query, concept_query)
         ]
-        shape = tf.concat([tf.shape(words)[:-1], [self.units]], axis=0)
+        shape = tf.concat([tf.shape(word_query)[:-2], [self.units]], axis=0)
         fused = tf.concat([tf.reshape(row, shape) for row in rows], axis=-1)
-        fused.set_shape([*words.shape[:-1], 2 * self.units])
+        fused.set_shape([*steps, 2 * self.units])
         return fused
 
     def get_config(self) -> dict[str, Any]:
@@ -73,7 +77,7 @@ class AttentionFusion(keras.layers.Layer):
 class ConcatFusion(keras.layers.Layer):
     """The ablation: word and concepts side by side, without attention.
 
-    Shapes: vectors float[..., D], projected the same, output float[B, ..., 2 * D].
+    Shapes: vectors float[..., D], projected the same, alone, output float[B, ..., 2 * D].
     Source: Guo et al. 2020 (ablations).
     """
 
@@ -85,15 +89,16 @@ class ConcatFusion(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
         """Nothing to create."""
 
-    def project(self, vectors: tf.Tensor) -> tf.Tensor:
+    def project(self, vectors: tf.Tensor) -> Projected:
         """The vectors themselves."""
-        return vectors
+        return (vectors,)
 
-    def call(self, words: tf.Tensor, concepts: tf.Tensor) -> tf.Tensor:
+    def call(self, words: Projected, concepts: Projected) -> tf.Tensor:
         """float[B, D] or float[B, T, D], and float[B, D] -> as the words, with 2 * D features."""
-        if len(words.shape) == 3:
-            concepts = tf.broadcast_to(concepts[:, None], tf.shape(words))
-        return tf.concat([words, concepts], axis=-1)
+        (word,), (concept,) = words, concepts
+        if len(word.shape) == 3:
+            concept = tf.broadcast_to(concept[:, None], tf.shape(word))
+        return tf.concat([word, concept], axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

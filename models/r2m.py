@@ -133,7 +133,7 @@ class R2M(keras.Model):
             training: whether dropout is on.
 
         Returns:
-            `vector` v float[B, H], `fusion` (what the fusion needs of v) float[B, ...].
+            `vector` v float[B, H], `fusion` (what the fusion needs of v, batch first).
         """
         lengths = inputs["concept_lengths"]
         # cuDNN refuses rows that are masked throughout: these see their padding, then turn to 0.
@@ -164,8 +164,9 @@ class R2M(keras.Model):
         """What the decoder reads: tokens int32[B, T] -> float[B, T, 2 * H]."""
         # A batch has several times as many words as different ones.
         different, places = tf.unique(tf.reshape(tokens, [-1]))
-        words = self.fusion.project(self.embedding(different))
-        return self.fusion(tf.gather(words, tf.reshape(places, tf.shape(tokens))), memory["fusion"])
+        places = tf.reshape(places, tf.shape(tokens))
+        projected = self.fusion.project(self.embedding(different))
+        return self.fusion(tuple(tf.gather(x, places) for x in projected), memory["fusion"])
 
     def gates(self, memory: Memory, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
         """The decoder's gates at given words, as `teacher_forced` runs through them.

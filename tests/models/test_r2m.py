@@ -90,7 +90,7 @@ def test_fusion_attends_over_word_and_concepts():
     w = _weights(layer)
     projected, concepts = (layer.project(tf.constant(x)) for x in (words, vector))
     found = layer(projected, concepts).numpy()
-    one = layer(projected[:, 2], concepts).numpy()
+    one = layer(tuple(x[:, 2] for x in projected), concepts).numpy()
     for b in range(B):
         for t in range(T):
             rows = _attention(np.stack([words[b, t], vector[b]]).astype(np.float64), w)
@@ -101,7 +101,7 @@ def test_fusion_attends_over_word_and_concepts():
 def test_concatenation_puts_the_concepts_beside_each_word():
     layer = ConcatFusion(units=2)
     words = tf.reshape(tf.range(12.0), [2, 3, 2])
-    found = layer(words, tf.constant([[7.0, 8.0], [9.0, 10.0]])).numpy()
+    found = layer((words,), (tf.constant([[7.0, 8.0], [9.0, 10.0]]),)).numpy()
     assert found[1, 2].tolist() == [10.0, 11.0, 9.0, 10.0]
     assert found.shape == (2, 3, 4)
 
