@@ -28,6 +28,14 @@ class StageSpec:
     summary: str
 
     @property
+    def compiles(self) -> bool:
+        """Whether XLA can compile its loss, which has to know how long captions are.
+
+        Those that the model makes itself, for images, end when they end.
+        """
+        return not self.images
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """The parts of the model that its loss reaches, and so the ones it trains."""
         parts = ["embedding", "encoder", "fusion", "decoder"]

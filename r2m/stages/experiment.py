@@ -247,7 +247,7 @@ def _training_options(config: Any, seed: int, stage: CurriculumStage) -> Trainin
             clip_value=training.clip_value,
             ema_decay=training.ema_decay,
             micro_batches=training.micro_batches,
-            jit=training.jit and _compiles(stage_spec(stage.name)),
+            jit=_compiled(training.jit, stage_spec(stage.name)),
             steps_per_loop=training.steps_per_loop,
             log_every=period("log_every", training.log_every),
             evaluate_every=evaluate_every,
@@ -262,11 +262,10 @@ def _training_options(config: Any, seed: int, stage: CurriculumStage) -> Trainin
         )
 
 
-def _compiles(spec: StageSpec) -> bool:
-    # The model's own captions end when they end: XLA wants to know how long they are.
-    if spec.images:
+def _compiled(wanted: bool, spec: StageSpec) -> bool:
+    if wanted and not spec.compiles:
         logging.warning("stage %s is not compiled: it learns from captions it makes", spec.name)
-    return not spec.images
+    return wanted and spec.compiles
 
 
 def _keep_dictionaries(data: Data, folder: Path) -> None:

@@ -73,7 +73,7 @@ class CurriculumStage:
             beam_size=1, max_length=self._settings.max_length, suppressed=search.suppressed
         )
         self._backbone = backbone
-        self._compiled = config.training.jit
+        self._compiled = config.training.jit and spec.compiles
         self._worker = worker
         self._validator = Validator(data, Captioning(model, data.vocabulary, search))
         if spec.images:
