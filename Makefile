@@ -41,7 +41,7 @@ lint: $(VENV)/installed-dev
 check: lint test
 
 benchmark: $(VENV)/installed-dev
-	$(BIN)/python -m pytest tests/benchmarks --override-ini=addopts=--import-mode=importlib --timeout=3600
+	$(BIN)/python -m pytest tests/benchmarks -s --override-ini=addopts=--import-mode=importlib --timeout=3600
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
