@@ -84,7 +84,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
                     "nesterov": _none(bool),
                 },
                 # Of the learning rate, which is each stage's own: constant, step, noam, cosine or
-                # plateau; r2m/engine/schedules.py has their formulas.
+                # plateau; r2m/engine/optimization/schedules.py has their formulas.
                 "schedule": {
                     "name": "constant",
                     "warm_up": _any(0),

@@ -12,7 +12,7 @@ from r2m.cli.common import run
 from r2m.stages.curriculum import stage_spec
 
 if TYPE_CHECKING:
-    from r2m.engine.profiling import ProfileWindow
+    from r2m.engine.monitoring.profiling import ProfileWindow
     from r2m.engine.state import TrainingSummary
 
 _EXAMPLE = """    r2m-train-{name} --config=configs/r2m/shapes.py --workdir=workspace/runs/shapes \\
@@ -94,7 +94,7 @@ def experiment_config() -> Any:
 
 def profile_window() -> ProfileWindow | None:
     """The steps of `--profile_steps`; raises TrainingError where they make no sense."""
-    from r2m.engine.profiling import ProfileWindow
+    from r2m.engine.monitoring.profiling import ProfileWindow
 
     return ProfileWindow.parse(_PROFILE_STEPS.value) if _PROFILE_STEPS.value else None
 

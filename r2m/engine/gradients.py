@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from absl import logging
 
+from r2m.engine.distribution.sharing import share
 from r2m.engine.errors import TrainingError
-from r2m.engine.sharing import share
 from r2m.engine.stage import LossTerm, Stage
 
 

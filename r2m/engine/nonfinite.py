@@ -11,8 +11,8 @@ import tensorflow as tf
 from absl import logging
 
 from r2m.engine.errors import TrainingError
-from r2m.engine.names import variable_names
 from r2m.engine.options import TrainingOptions
+from r2m.engine.persistence.names import variable_names
 from r2m.engine.stage import Stage
 from r2m.engine.state import RunState
 from r2m.engine.step import StepResults

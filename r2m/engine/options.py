@@ -69,10 +69,10 @@ class OptimizerSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScheduleOptions:
-    """How the learning rate changes; see `r2m.engine.schedules`.
+    """How the learning rate changes; see `r2m.engine.optimization.schedules`.
 
     Attributes:
-        name: a name of `r2m.engine.schedules.SCHEDULES`.
+        name: a name of `r2m.engine.optimization.schedules.SCHEDULES`.
         warm_up: steps that the learning rate rises in; 0 for none.
         decay_start: steps before the first decay.
         decay_every: steps between decays.
@@ -108,13 +108,15 @@ class ScheduleOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How a stage is trained. Periods are in steps (`r2m.engine.periods` reads others).
+    """How a stage is trained.
+
+    Periods are in steps (`r2m.engine.optimization.periods` reads others).
 
     Attributes:
         steps: optimiser steps in all.
         learning_rate: what the schedule starts from; the one of name 'noam' does not use it.
         schedule: how the learning rate changes.
-        optimizer: a name of `r2m.engine.optimizers.OPTIMIZERS`.
+        optimizer: a name of `r2m.engine.optimization.optimizers.OPTIMIZERS`.
         optimizer_settings: of that optimiser.
         weight_decay: L2 factor; `weight_decay * variable` is added to each clipped gradient. With
             'adamw' it is decoupled: `learning_rate * weight_decay * variable` is taken off each
@@ -122,7 +124,7 @@ class TrainingOptions:
         clip_global_norm: largest global norm of the gradient; None does not clip by it.
         clip_value: largest magnitude of each entry of the gradient; None does not clip by it.
         ema_decay: of the moving average of the weights, which evaluations and the best checkpoint
-            then use (`r2m.engine.averaging`); None keeps no average.
+            then use (`r2m.engine.optimization.averaging`); None keeps no average.
         micro_batches: parts that each replica's share of a batch is computed in, one after the
             other, to save memory; the objective stays the same.
         jit: compiles loss and gradients with XLA.
@@ -137,8 +139,8 @@ class TrainingOptions:
         on_nonfinite: what to do when a loss or gradient is not finite: 'stop', or 'skip' the step's
             batch (nothing is updated) and go on.
         max_skipped: how many steps in a row may be skipped.
-        data_service: address of a process that makes the batches (`r2m.engine.data_service`); None
-            makes them here.
+        data_service: address of a process that makes the batches
+            (`r2m.engine.distribution.data_service`); None makes them here.
         show_progress: a progress bar on a terminal, a log line per interval elsewhere.
     """
 

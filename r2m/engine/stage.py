@@ -11,12 +11,12 @@ emptiness each replica has. For a stage this means:
 - Never take a mean: give the sum over the rows (or words) and their count.
 - A replica may hold fewer rows than the others or none; its sums are then 0. Empty batches reach
   the model with a leading dimension of 0.
-- `r2m.engine.gather.all_gather` may be called inside `loss`, for example to compare with the
-  whole global batch. Its gradient is summed over the replicas and cut back to each replica's rows,
-  so the engine's sum over replicas is the gradient of the sum of all replicas' totals: each pair of
-  rows must be counted by exactly one replica (own rows against all gathered rows, normaliser = own
-  rows). A loss that every replica computes whole is right too, as long as its normaliser is counted
-  whole as well: both are then counted once per replica.
+- `r2m.engine.distribution.gather.all_gather` may be called inside `loss`, for example to compare
+  with the whole global batch. Its gradient is summed over the replicas and cut back to each
+  replica's rows, so the engine's sum over replicas is the gradient of the sum of all replicas'
+  totals: each pair of rows must be counted by exactly one replica (own rows against all gathered
+  rows, normaliser = own rows). A loss that every replica computes whole is right too, as long as
+  its normaliser is counted whole as well: both are then counted once per replica.
 - AutoGraph is off: write loops and conditions on tensors as `tf.while_loop` and `tf.cond`.
 - Do not `all_reduce` a total: the engine does, and the gradient of an all-reduce is one as well.
 - Randomness: Keras layers in `model` (their seeds are checkpointed, and differ by replica), or
@@ -103,7 +103,7 @@ class Stage(Protocol):
     def steps_per_epoch(self) -> int | None:
         """Steps in which training sees all its data once, for periods given in epochs.
 
-        None where the stage has no such number (`r2m.engine.periods`).
+        None where the stage has no such number (`r2m.engine.optimization.periods`).
         """
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
@@ -111,7 +111,8 @@ class Stage(Protocol):
 
         Batch i is a pure function of (seed, i): this is what makes resume exact. Tensors have the
         batch as their first dimension; scalars go to every replica as they are. Of several workers
-        (`r2m.engine.workers`) each gives the rows that `r2m.engine.sharing.share` cuts out for it.
+        (`r2m.engine.distribution.workers`) each gives the rows that
+        `r2m.engine.distribution.sharing.share` cuts out for it.
         """
 
     def loss(self, batch: Any, training: bool) -> Mapping[str, LossTerm]:

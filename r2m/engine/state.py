@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from absl import logging
 
 from r2m.engine.errors import TrainingError
+from r2m.engine.optimization.schedules import schedule_settings
 from r2m.engine.options import TrainingOptions
-from r2m.engine.schedules import schedule_settings
 from r2m.engine.stage import Evaluation
 from r2m.engine.step import StepResults
 

@@ -12,13 +12,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from r2m.engine.averaging import WeightAverage
+from r2m.engine.distribution.workers import first_replica
 from r2m.engine.gradients import make_gradient_function
-from r2m.engine.names import is_seed_state, variable_names
-from r2m.engine.optimizers import clip_and_decay
+from r2m.engine.optimization.averaging import WeightAverage
+from r2m.engine.optimization.optimizers import clip_and_decay
 from r2m.engine.options import TrainingOptions
+from r2m.engine.persistence.names import is_seed_state, variable_names
 from r2m.engine.stage import Stage
-from r2m.engine.workers import first_replica
 
 
 def seed_replicas(model: keras.Model, seed: int, strategy: tf.distribute.Strategy) -> None:

@@ -18,21 +18,28 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from r2m.engine import checkpoints
-from r2m.engine.averaging import WeightAverage
-from r2m.engine.data_service import OUT_OF_ORDER, served
+from r2m.engine.distribution.data_service import OUT_OF_ORDER, served
+from r2m.engine.distribution.sharing import distribute
+from r2m.engine.distribution.workers import (
+    chiefs,
+    reporting_lost_workers,
+    sum_over_workers,
+    this_worker,
+)
 from r2m.engine.errors import TrainingError, TrainingInterrupted
-from r2m.engine.files import locked, write_json, writing
-from r2m.engine.logging import NoLog, Progress, RunLog
-from r2m.engine.names import describe
+from r2m.engine.monitoring.parameters import parameter_table
+from r2m.engine.monitoring.profiling import Profiler, ProfileWindow
+from r2m.engine.monitoring.progress import Progress
+from r2m.engine.monitoring.run_log import NoLog, RunLog
 from r2m.engine.nonfinite import check_finite
-from r2m.engine.optimizers import make_optimizer
+from r2m.engine.optimization.averaging import WeightAverage
+from r2m.engine.optimization.optimizers import make_optimizer
+from r2m.engine.optimization.schedules import LearningRate
 from r2m.engine.options import TrainingOptions
-from r2m.engine.parameters import parameter_table
-from r2m.engine.profiling import Profiler, ProfileWindow
-from r2m.engine.saving import Saver
-from r2m.engine.schedules import LearningRate
-from r2m.engine.sharing import distribute
+from r2m.engine.persistence import checkpoints
+from r2m.engine.persistence.files import locked, write_json, writing
+from r2m.engine.persistence.names import describe
+from r2m.engine.persistence.saver import Saver
 from r2m.engine.stage import Evaluation, Stage, unit_of
 from r2m.engine.state import RunState, TrainingSummary
 from r2m.engine.step import (
@@ -41,7 +48,6 @@ from r2m.engine.step import (
     seed_replicas,
     seed_states,
 )
-from r2m.engine.workers import chiefs, reporting_lost_workers, sum_over_workers, this_worker
 
 _LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-text", "r2m")
 
@@ -68,7 +74,7 @@ def train(
         stage: built inside `strategy.scope()`, see `r2m.engine.stage`.
         options: how to train.
         workdir: folder of this run; made if missing.
-        strategy: of `r2m.engine.strategies.make_strategy`.
+        strategy: of `r2m.engine.distribution.strategies.make_strategy`.
         init_from: working folder of another stage's run whose (best, else latest) weights the model
             starts from, or a function that sets the weights, called only when the run starts anew.
         config: goes into config.json as it is; must be JSON.

@@ -15,13 +15,13 @@ from ml_collections import ConfigDict
 
 from models.r2m import R2M
 from pipelines import images
-from r2m.engine import checkpoints
+from r2m.engine.distribution.strategies import make_strategy
+from r2m.engine.distribution.workers import this_worker
+from r2m.engine.monitoring.profiling import ProfileWindow
+from r2m.engine.optimization.periods import to_steps
 from r2m.engine.options import OptimizerSettings, ScheduleOptions, TrainingOptions
-from r2m.engine.periods import to_steps
-from r2m.engine.profiling import ProfileWindow
-from r2m.engine.strategies import make_strategy
+from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
-from r2m.engine.workers import this_worker
 from r2m.evaluation.files import write_whole
 from r2m.stages.curriculum import CURRICULUM, StageSpec, stage_spec
 from r2m.stages.data import Data, open_data, setting

@@ -10,7 +10,7 @@ import tensorflow as tf
 from losses import alignment, text
 from models import decoding
 from models.r2m import R2M
-from r2m.engine.gather import all_gather
+from r2m.engine.distribution.gather import all_gather
 from r2m.engine.stage import LossTerm
 
 Batch = dict[str, tf.Tensor]

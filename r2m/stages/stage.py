@@ -13,9 +13,9 @@ import tensorflow as tf
 from models import decoding
 from models.r2m import R2M
 from pipelines.batching import batches_per_epoch
-from r2m.engine.sharing import share
+from r2m.engine.distribution.sharing import share
+from r2m.engine.distribution.workers import Worker
 from r2m.engine.stage import Evaluation, LossTerm
-from r2m.engine.workers import Worker
 from r2m.stages import data as stage_data
 from r2m.stages import objectives
 from r2m.stages.curriculum import StageSpec

@@ -1,27 +1,30 @@
 """What the engine costs beside a bare loop, and what reading the records costs beside memory.
 
-    pytest tests/benchmarks/test_engine_speed.py
+    pytest tests/benchmarks/test_engine_speed.py -s
 
-Stage 1 of configs/r2m/flickr8k.py on COCO captions.
+Stage 1 of configs/r2m/flickr8k.py on COCO captions. The two ways take turns of a few seconds, so
+that other work on the machine slows both.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from configs.r2m import flickr8k
-from r2m.engine.optimizers import Adam
+from r2m.engine.distribution.strategies import make_strategy
+from r2m.engine.distribution.workers import Worker
+from r2m.engine.optimization.optimizers import Adam
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Evaluation
-from r2m.engine.strategies import make_strategy
 from r2m.engine.train import train
-from r2m.engine.workers import Worker
 from r2m.stages.curriculum import stage_spec
 from r2m.stages.data import open_data
 from r2m.stages.experiment import build_model
@@ -30,7 +33,9 @@ from tfrecords.corpora import CorporaOptions, build_corpora
 from tfrecords.readers.text import parse_source
 
 # As many batches as are shuffled and sorted together: their mean length is that of the corpus.
-STEPS = 64
+WINDOW = 64
+# Steps in a turn, and turns of which the first, which compiles, does not count.
+STEPS, TURNS = 16, 1 + 16
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +55,9 @@ def corpora(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 class Stage(CurriculumStage):
-    """Stage 1 that notes when it is evaluated, instead of evaluating."""
+    """Stage 1 that does something else when it is evaluated, and notes how long that took not."""
 
-    def __init__(self, corpora: Path, *, in_memory: bool) -> None:
+    def __init__(self, corpora: Path, *, in_memory: bool = True) -> None:
         config = flickr8k.get_config()
         config.data.corpora = str(corpora)
         data = open_data(config, 0)
@@ -65,36 +70,28 @@ class Stage(CurriculumStage):
             backbone=None,
             worker=Worker(),
         )
-        self.in_memory, self.times = in_memory, []
+        self.in_memory = in_memory
+        self.seconds: list[float] = []
+        self.between: Callable[[], Any] = lambda: None
+        self._started = time.perf_counter()
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
-        batches = super().train_dataset(first_step).take(STEPS)
-        return (batches.cache() if self.in_memory else batches).repeat()
+        batches = super().train_dataset(first_step)
+        return batches.take(WINDOW).cache().repeat() if self.in_memory else batches
 
     def evaluate(self, step: int) -> Evaluation:
-        self.times.append(time.perf_counter())
+        self.seconds.append(time.perf_counter() - self._started)
+        self.between()
+        self._started = time.perf_counter()
         return Evaluation(metrics={})
 
 
-def by_the_engine(stage: Stage, workdir: Path) -> float:
-    options = TrainingOptions(
-        steps=2 * STEPS,
-        clip_global_norm=5.0,
-        log_every=16,
-        evaluate_every=STEPS,
-        checkpoint_every=0,
-        best_metric=None,
-        show_progress=False,
-    )
-    train(stage, options, workdir, strategy=make_strategy("one_device"))
-    first, second = stage.times[-2:]
-    return second - first
-
-
-def by_hand(stage: Stage) -> float:
+def bare_loop(stage: Stage) -> Callable[[int], tuple[float, float]]:
+    """Trains for some steps; returns the seconds they took, and those spent waiting for batches."""
     variables = stage.trainable_variables
     optimizer = Adam(1e-3, epsilon=1e-8)
     optimizer.build(variables)
+    batches = iter(stage.train_dataset(0))
 
     @tf.function(reduce_retracing=True)
     def step(batch: Any) -> tf.Tensor:
@@ -107,27 +104,62 @@ def by_hand(stage: Stage) -> float:
         optimizer.apply(gradients, variables)
         return loss
 
-    batches = iter(stage.train_dataset(0))
-    for turn in range(2 * STEPS):
-        if turn == STEPS:
-            started = time.perf_counter()
-        loss = step(next(batches))
-        if turn % 16 == 15:
-            float(loss)
-    return time.perf_counter() - started
+    def run(steps: int) -> tuple[float, float]:
+        waited, started = 0.0, time.perf_counter()
+        for _ in range(steps):
+            asked = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - asked
+            loss = step(batch)
+        assert np.isfinite(float(loss))
+        return time.perf_counter() - started, waited
+
+    return run
 
 
-@pytest.mark.benchmark(group=f"{STEPS} steps of stage 1", warmup=False)
-@pytest.mark.parametrize("way", ["engine", "engine, batches in memory", "bare loop in memory"])
-def test_steps(benchmark: Any, way: str, corpora: Path, tmp_path: Path) -> None:
-    seconds = []
+def show(steps: int, **ways: list[float]) -> None:
+    means = {way: np.mean(seconds) / steps for way, seconds in ways.items()}
+    for way, seconds in ways.items():
+        median = np.median(seconds) / steps
+        print(f"\n{way}: mean {means[way]:.4f} s a step, median of the turns {median:.4f} s")
+    first, second = (np.array(seconds) for seconds in ways.values())
+    print(
+        f"quotient: {first.sum() / second.sum():.3f} of the means, "
+        f"median of the turns {np.median(first / second):.3f}"
+    )
 
-    def once() -> None:
-        stage = Stage(corpora, in_memory="memory" in way)
-        run = tmp_path / str(len(seconds))
-        seconds.append(by_the_engine(stage, run) if "engine" in way else by_hand(stage))
 
-    benchmark.pedantic(once, rounds=2)
-    # The rounds themselves hold compilation too: what counts is this.
-    benchmark.extra_info["seconds_per_step"] = [round(s / STEPS, 4) for s in seconds]
-    print(f"\n{way}: {benchmark.extra_info['seconds_per_step']} s a step")
+def test_engine(corpora: Path, tmp_path: Path) -> None:
+    """Both have their batches in memory."""
+    stage, seconds = Stage(corpora), []
+    other = bare_loop(Stage(corpora))
+    stage.between = lambda: seconds.append(other(STEPS)[0])
+    options = TrainingOptions(
+        steps=TURNS * STEPS,
+        clip_global_norm=5.0,
+        log_every=STEPS,
+        evaluate_every=STEPS,
+        checkpoint_every=0,
+        best_metric=None,
+        show_progress=False,
+    )
+    train(stage, options, tmp_path, strategy=make_strategy("one_device"))
+    assert len(stage.seconds) == len(seconds) == TURNS
+    show(STEPS, engine=stage.seconds[1:], bare_loop=seconds[1:])
+
+
+def test_records(corpora: Path) -> None:
+    """Turns of two windows: the one that is read ahead in the other's turn is not all."""
+    steps = 2 * WINDOW
+    ways = {
+        "records": bare_loop(Stage(corpora, in_memory=False)),
+        "memory": bare_loop(Stage(corpora)),
+    }
+    found: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    for _ in range(1 + 4):
+        for way, run in ways.items():
+            found[way].append(run(steps))
+    show(steps, **{way: [seconds for seconds, _ in turns[1:]] for way, turns in found.items()})
+    for way, turns in found.items():
+        share = np.sum(turns[1:], axis=0)
+        print(f"{way}: waited for batches {share[1] / share[0]:.2%} of the time")

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from losses import text
 from models.r2m import R2M
-from r2m.engine.optimizers import Adam
+from r2m.engine.optimization.optimizers import Adam
 
 VOCABULARY, UNITS, BATCH, PADDED = 18_680, 512, 256, 30
 WINDOW, BATCHES, TURNS = 64, 8, 3

@@ -19,14 +19,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from r2m.engine import checkpoints, files
-from r2m.engine.gather import all_gather
+from r2m.engine.distribution.gather import all_gather
+from r2m.engine.distribution.sharing import share
+from r2m.engine.distribution.strategies import make_strategy
+from r2m.engine.distribution.workers import Worker, this_worker
 from r2m.engine.options import TrainingOptions
-from r2m.engine.sharing import share
+from r2m.engine.persistence import checkpoints, files
 from r2m.engine.stage import Evaluation, LossTerm
-from r2m.engine.strategies import make_strategy
 from r2m.engine.train import train
-from r2m.engine.workers import Worker, this_worker
 
 VOCABULARY = 11
 ALONE = Worker()

@@ -10,14 +10,14 @@ import pytest
 import tensorflow as tf
 from engine_toys import LanguageStage, PairStage, options
 
-from r2m.engine import checkpoints
+from r2m.engine.distribution.sharing import distribute
+from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError
-from r2m.engine.logging import read_metrics
-from r2m.engine.optimizers import make_optimizer
-from r2m.engine.sharing import distribute
+from r2m.engine.monitoring.run_log import read_metrics
+from r2m.engine.optimization.optimizers import make_optimizer
+from r2m.engine.persistence import checkpoints
 from r2m.engine.stage import LossTerm
 from r2m.engine.step import make_train_loop
-from r2m.engine.strategies import make_strategy
 from r2m.engine.train import train
 
 ONE = make_strategy("one_device")

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError
 from r2m.engine.options import CHANGEABLE, TrainingOptions
-from r2m.engine.strategies import make_strategy
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from engine_toys import LanguageStage, PairStage, options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from r2m.engine.distribution.sharing import distribute
 from r2m.engine.errors import TrainingError
-from r2m.engine.optimizers import make_optimizer
-from r2m.engine.sharing import distribute
+from r2m.engine.optimization.optimizers import make_optimizer
 from r2m.engine.stage import Evaluation, LossTerm
 from r2m.engine.step import (
     StepResults,

@@ -16,11 +16,11 @@ import pytest
 import tensorflow as tf
 from engine_toys import LanguageStage, options, run
 
-from r2m.engine import checkpoints, files
+from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError, TrainingInterrupted
-from r2m.engine.logging import read_metrics
+from r2m.engine.monitoring.run_log import read_metrics
+from r2m.engine.persistence import checkpoints, files
 from r2m.engine.stage import Evaluation, LossTerm
-from r2m.engine.strategies import make_strategy
 from r2m.engine.train import train
 
 ONE = make_strategy("one_device")

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from pipelines.corpora import open_corpora
 from pipelines.images import concept_batches, open_images
-from r2m.engine import checkpoints
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.options import OptimizerSettings, ScheduleOptions
+from r2m.engine.persistence import checkpoints
 from r2m.stages import experiment
 from r2m.stages.caption_files import caption_files
 from r2m.stages.captioning import evaluate_run, open_captioning

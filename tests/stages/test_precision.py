@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from r2m.engine.logging import read_metrics
+from r2m.engine.monitoring.run_log import read_metrics
 from r2m.stages import experiment
 from tfrecords.errors import InputError
 

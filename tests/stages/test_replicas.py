@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from r2m.engine.logging import read_metrics
+from r2m.engine.monitoring.run_log import read_metrics
 from r2m.stages import experiment
 
 ROOT = Path(__file__).parents[2]

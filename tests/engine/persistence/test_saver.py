@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from r2m.engine import checkpoints
 from r2m.engine.errors import TrainingError
-from r2m.engine.saving import Saver
+from r2m.engine.persistence import checkpoints
+from r2m.engine.persistence.saver import Saver
 
 
 def save(saver: Saver, folder: Path, step: int, value: float = 0.0) -> None:

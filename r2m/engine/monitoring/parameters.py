@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from r2m.engine.names import is_seed_state, variable_names
+from r2m.engine.persistence.names import is_seed_state, variable_names
 
 _MOST_ROWS = 40
 

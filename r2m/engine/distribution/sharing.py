@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from r2m.engine.workers import this_worker
+from r2m.engine.distribution.workers import this_worker
 
 
 def share(batch: Any, part: Any, parts: int) -> Any:

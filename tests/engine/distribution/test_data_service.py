@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from r2m.engine import data_service
+from r2m.engine.distribution import data_service
 from r2m.engine.errors import TrainingError
 from r2m.engine.options import TrainingOptions
 from r2m.engine.train import train

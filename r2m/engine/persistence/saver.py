@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from r2m.engine import checkpoints
+from r2m.engine.persistence import checkpoints
 
 # A best and a latest one: more would only fill the memory of a machine whose disk is too slow.
 _MOST_WAITING = 2

@@ -11,10 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from r2m.engine.checkpoints import BEST, LATEST, SIDECAR, folders_of
 from r2m.engine.errors import TrainingError
-from r2m.engine.hparams import flatten
-from r2m.engine.logging import METRICS, read_metrics
+from r2m.engine.monitoring.hparams import flatten
+from r2m.engine.monitoring.run_log import METRICS, read_metrics
+from r2m.engine.persistence.checkpoints import BEST, LATEST, SIDECAR, folders_of
 
 CONFIG = "config.json"
 # What config.json of a run has at least; other tools use files of that name too.

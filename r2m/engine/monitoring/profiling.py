@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from r2m.engine.errors import TrainingError
-from r2m.engine.files import writing
+from r2m.engine.persistence.files import writing
 
 
 class ProfileWindow(NamedTuple):

@@ -17,10 +17,16 @@ import pytest
 import tensorflow as tf
 from test_train import tensors
 
+from r2m.engine.distribution.strategies import make_strategy
+from r2m.engine.distribution.workers import (
+    Worker,
+    chiefs,
+    first_replica,
+    sum_over_workers,
+    this_worker,
+)
 from r2m.engine.errors import TrainingError
-from r2m.engine.logging import read_metrics
-from r2m.engine.strategies import make_strategy
-from r2m.engine.workers import Worker, chiefs, first_replica, sum_over_workers, this_worker
+from r2m.engine.monitoring.run_log import read_metrics
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,12 +13,12 @@ import pytest
 import tensorflow as tf
 from engine_toys import LanguageStage, options
 
+from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError
-from r2m.engine.logging import read_metrics
-from r2m.engine.optimizers import make_optimizer
+from r2m.engine.monitoring.run_log import read_metrics
+from r2m.engine.optimization.optimizers import make_optimizer
+from r2m.engine.optimization.schedules import LearningRate
 from r2m.engine.options import ScheduleOptions
-from r2m.engine.schedules import LearningRate
-from r2m.engine.strategies import make_strategy
 from r2m.engine.train import train
 
 ONE = make_strategy("one_device")

@@ -17,15 +17,16 @@ from absl import logging
 from engine_toys import LanguageStage, options, run
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from r2m.engine import files
+from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError
-from r2m.engine.hparams import flatten
-from r2m.engine.logging import Progress, RunLog
-from r2m.engine.parameters import parameter_table
-from r2m.engine.profiling import ProfileWindow
-from r2m.engine.runs import compare_configs, find_runs, read_run
+from r2m.engine.monitoring.hparams import flatten
+from r2m.engine.monitoring.parameters import parameter_table
+from r2m.engine.monitoring.profiling import ProfileWindow
+from r2m.engine.monitoring.progress import Progress
+from r2m.engine.monitoring.run_log import RunLog
+from r2m.engine.monitoring.runs import compare_configs, find_runs, read_run
+from r2m.engine.persistence import files
 from r2m.engine.stage import Evaluation
-from r2m.engine.strategies import make_strategy
 from r2m.engine.train import train
 
 ONE = make_strategy("one_device")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from r2m.engine import checkpoints, files
 from r2m.engine.errors import TrainingError
-from r2m.engine.names import describe, variable_names
+from r2m.engine.persistence import checkpoints, files
+from r2m.engine.persistence.names import describe, variable_names
 
 
 def make(units: int = 3, *, bias: bool = True, name: str = "net") -> keras.Model:

@@ -24,8 +24,8 @@ import tensorflow as tf
 from absl import logging
 
 from r2m.engine.errors import TrainingError
-from r2m.engine.files import UNFINISHED, digest, sync, writing
-from r2m.engine.names import is_seed_state, variable_names
+from r2m.engine.persistence.files import UNFINISHED, digest, sync, writing
+from r2m.engine.persistence.names import is_seed_state, variable_names
 
 FORMAT = 1
 LATEST, BEST = "checkpoints", "best"

@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 from engine_toys import LanguageStage, options
 
-from r2m.engine import checkpoints
-from r2m.engine.averaging import WeightAverage
+from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError
+from r2m.engine.optimization.averaging import WeightAverage
+from r2m.engine.persistence import checkpoints
 from r2m.engine.stage import Evaluation
-from r2m.engine.strategies import make_strategy
 from r2m.engine.train import train
 
 ONE = make_strategy("one_device")

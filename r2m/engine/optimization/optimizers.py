@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from r2m.engine.optimization.schedules import LearningRate
 from r2m.engine.options import TrainingOptions, chosen_settings
-from r2m.engine.schedules import LearningRate
 
 
 @keras.saving.register_keras_serializable(package="r2m")

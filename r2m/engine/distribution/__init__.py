@@ -1,0 +1,1 @@
+"""Strategies, workers, and whose rows are whose."""
