@@ -35,9 +35,9 @@ from tfrecords.corpora_sorting import (
 from tfrecords.errors import InputError
 from tfrecords.files import clear_disk_errors, write_atomically
 from tfrecords.label_maps import read_label_map
-from tfrecords.pool import run_jobs
 from tfrecords.readers.text import TextPart, TextSource, plan_parts
 from tfrecords.records import CONCEPTS, VOCABULARY, Records
+from tfrecords.runners import IN_THIS_PROCESS, Runner, run_jobs
 from tfrecords.shards import ShardJob, Skip
 from tfrecords.vocabulary import END, START, Vocabulary, build_vocabulary
 from tfrecords.writer import describe_counts, write_build
@@ -70,7 +70,7 @@ class CorporaOptions:
         validation_fraction: part of the sentences that becomes the split `val`; 0 for none.
         seed: of the order and of the choice of validation sentences.
         shards: files of the split `train`.
-        workers: processes; they do not change the records.
+        runner: where the work is done; no change in the records.
         deduplicate: keep the first of equal sentences (after tokenisation) only.
         keep_punctuation: keep commas, stops etc. as words.
         fold_plurals: replace the plural of a concept by its singular in the sentence, as upstream
@@ -91,7 +91,7 @@ class CorporaOptions:
     validation_fraction: float = 0.01
     seed: int = 0
     shards: int = 8
-    workers: int = 1
+    runner: Runner = IN_THIS_PROCESS
     deduplicate: bool = True
     keep_punctuation: bool = False
     fold_plurals: bool = False
@@ -99,7 +99,7 @@ class CorporaOptions:
 
     def __post_init__(self) -> None:
         """Checks the values one by one."""
-        for name, least in (("min_count", 1), ("min_words", 1), ("shards", 1), ("workers", 1)):
+        for name, least in (("min_count", 1), ("min_words", 1), ("shards", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, found {getattr(self, name)}")
         if not 0 <= self.max_unknown_fraction <= 1:
@@ -193,7 +193,7 @@ def _build(
             singulars=_singulars(dictionary) if options.fold_plurals else {},
             validation_fraction=options.validation_fraction,
         )
-        reports, dropped, skipped = _run_passes(plan, parts, options.workers, progress)
+        reports, dropped, skipped = _run_passes(plan, parts, options.runner, progress)
         vocabulary = _vocabulary(reports, dictionary, options)
         vocabulary.save(scratch / VOCABULARY)
     concept_counts: Counter[str] = Counter()
@@ -219,25 +219,25 @@ def _build(
         skipped=skipped,
         dropped=dropped,
         if_empty="Take more sentences: " + _CURES["too_many_unknown"],
-        workers=options.workers,
+        runner=options.runner,
         progress=progress,
     )
 
 
 def _run_passes(
-    plan: SortingPlan, parts: Sequence[TextPart], workers: int, progress: bool
+    plan: SortingPlan, parts: Sequence[TextPart], runner: Runner, progress: bool
 ) -> tuple[list[BucketReport], Counter[str], list[Skip]]:
     part_reports = run_jobs(
         sort_part,
         [PartTask(plan, index, part) for index, part in enumerate(parts)],
-        workers=workers,
+        runner=runner,
         description="tokenising",
         progress=progress,
     )
     bucket_reports = run_jobs(
         gather_bucket,
         [BucketTask(plan, index, part_reports) for index in range(plan.buckets)],
-        workers=workers,
+        runner=runner,
         description="counting words",
         progress=progress,
     )

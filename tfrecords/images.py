@@ -24,6 +24,7 @@ from tfrecords.readers.detections import (
 )
 from tfrecords.readers.references import read_references
 from tfrecords.records import CONCEPTS, VOCABULARY, Records, open_records
+from tfrecords.runners import IN_THIS_PROCESS, Runner
 from tfrecords.writer import Skip, write_dataset
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class ImagesOptions:
         store_pixels: stores the image files' bytes.
         shards: shards a split (at most one an image).
         seed: of the order of the training images.
-        workers: processes.
+        runner: where the work is done; no change in the records.
         overwrite: replaces records built with other options.
     """
 
@@ -81,7 +82,7 @@ class ImagesOptions:
     store_pixels: bool = True
     shards: int = 8
     seed: int = 0
-    workers: int = 1
+    runner: Runner = IN_THIS_PROCESS
     overwrite: bool = False
 
 
@@ -156,7 +157,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
             CONCEPTS: concepts_file.read_bytes(),
         },
         skipped=skipped,
-        workers=options.workers,
+        runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
     )
@@ -180,7 +181,7 @@ def parse_splits(texts: Sequence[str]) -> dict[str, Path]:
 
 
 def _check(options: ImagesOptions) -> None:
-    for name in ("max_concepts", "shards", "workers"):
+    for name in ("max_concepts", "shards"):
         if getattr(options, name) < 1:
             raise InputError(f"{name}={getattr(options, name)} must be at least 1")
     if options.concept_order not in ("score", "class_id"):

@@ -67,7 +67,12 @@ def shard_name(name: str, split: str, index: int, shards: int) -> str:
 
 
 def write_shard(task: ShardTask) -> ShardResult:
-    """Runs the job, puts its records under `task.path` and then the result under `task.note`."""
+    """Runs the job, puts its records under `task.path` and then the result under `task.note`.
+
+    A shard that is there already, as its note says, is kept.
+    """
+    if (finished := finished_shard(task)) is not None:
+        return finished
     count, size, digest = 0, 0, hashlib.sha256()
     skipped: list[Skip] = []
     dropped: Counter[str] = Counter()

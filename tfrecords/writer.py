@@ -24,8 +24,8 @@ from absl import logging
 from tfrecords.build_folder import STATE, Build, check_name, open_build, publish
 from tfrecords.errors import InputError
 from tfrecords.files import clear_disk_errors, readable_bytes, sha256_file, write_atomically
-from tfrecords.pool import run_jobs
 from tfrecords.records import CONCEPTS, FORMAT_VERSION, MANIFEST, VOCABULARY, Records, open_records
+from tfrecords.runners import IN_THIS_PROCESS, Runner, run_jobs
 from tfrecords.shards import (
     Dropped,
     ShardItem,
@@ -65,7 +65,7 @@ def write_dataset(
     extra_files: Mapping[str, bytes | str] | None = None,
     skipped: Sequence[Skip] = (),
     dropped: Mapping[str, int] | None = None,
-    workers: int = 1,
+    runner: Runner = IN_THIS_PROCESS,
     progress: bool = True,
     overwrite: bool = False,
 ) -> Records:
@@ -87,7 +87,7 @@ def write_dataset(
             `concepts.json` get their sha256 into the manifest by name.
         skipped: inputs skipped before the shard jobs.
         dropped: reason -> number of inputs that were dropped before the shard jobs.
-        workers: processes; 1 runs in this process.
+        runner: where the jobs run; no change in the records.
         progress: show a bar on a terminal and log lines elsewhere.
         overwrite: replace a finished folder that was built from other options or sources.
 
@@ -111,7 +111,7 @@ def write_dataset(
             extra_files=extra_files,
             skipped=skipped,
             dropped=dropped,
-            workers=workers,
+            runner=runner,
             progress=progress,
         )
 
@@ -125,7 +125,7 @@ def write_build(
     skipped: Sequence[Skip] = (),
     dropped: Mapping[str, int] | None = None,
     if_empty: str = "",
-    workers: int = 1,
+    runner: Runner = IN_THIS_PROCESS,
     progress: bool = True,
 ) -> Records:
     """The second half of `write_dataset`, for builds that first prepare something under the lock.
@@ -139,7 +139,7 @@ def write_build(
     _check_splits(splits)
     folder = build.folder
     tasks = {split: _shard_tasks(build, split, jobs) for split, jobs in splits.items()}
-    results = _write_shards(build, tasks, workers, progress)
+    results = _write_shards(build, tasks, runner, progress)
     by_split = {split: [results[task.path] for task in tasks[split]] for split in tasks}
     counts = _skip_counts(results.values(), skipped, dropped or {})
     for split, found in by_split.items():
@@ -210,7 +210,7 @@ def _shard_tasks(build: Build, split: str, jobs: Sequence[ShardJob]) -> list[Sha
 
 
 def _write_shards(
-    build: Build, tasks: Mapping[str, Sequence[ShardTask]], workers: int, progress: bool
+    build: Build, tasks: Mapping[str, Sequence[ShardTask]], runner: Runner, progress: bool
 ) -> dict[Path, ShardResult]:
     every = [task for split in tasks.values() for task in split]
     done = {task.path: result for task in every if (result := finished_shard(task)) is not None}
@@ -226,7 +226,7 @@ def _write_shards(
         written = run_jobs(
             write_shard,
             missing,
-            workers=workers,
+            runner=runner,
             description=f"writing {build.folder.name}",
             progress=progress,
             already_done=len(done),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 
 from r2m.cli.common import home
 
-_SHARED = ("shards", "workers", "seed", "overwrite")
+if TYPE_CHECKING:
+    from tfrecords.runners import Runner
+
+_SHARED = ("shards", "seed", "overwrite")
 
 
 def define_build_flags(kind: str, *, split: str) -> None:
@@ -30,7 +33,16 @@ def define_build_flags(kind: str, *, split: str) -> None:
     )
     flags.DEFINE_integer("seed", 0, "Decides the order of the records.")
     flags.DEFINE_integer("shards", 8, f"Number of files of {split}.")
-    flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes; no change in the records.")
+    flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes; no change in the records.", 1)
+    flags.DEFINE_string(
+        "runner",
+        None,
+        "Apache Beam runner that does the work instead: DirectRunner, FlinkRunner, SparkRunner, "
+        "DataflowRunner. Needs the extra [beam]; all machines must see the same folders.",
+    )
+    flags.DEFINE_multi_string(
+        "beam_options", [], "Option of the Beam pipeline, e.g. --direct_num_workers=4; repeatable."
+    )
     flags.DEFINE_bool("overwrite", False, "Replace a finished folder that was built differently.")
 
 
@@ -48,4 +60,15 @@ def build_options(kind: str) -> dict[str, Any]:
     words = re.findall(r"[a-z0-9]+", folder.resolve().name.lower())
     fallback = "_".join(words).lstrip("0123456789_") or kind
     shared = {flag: flags.FLAGS[flag].value for flag in _SHARED}
-    return {"name": name or fallback, "folder": folder, **shared}
+    return {"name": name or fallback, "folder": folder, "runner": _runner(), **shared}
+
+
+def _runner() -> Runner:
+    from tfrecords.runners import Beam, Local
+
+    given: dict[str, Any] = {n: flags.FLAGS[n].value for n in ("runner", "beam_options", "workers")}
+    if given["runner"]:
+        return Beam(given["runner"], tuple(given["beam_options"]))
+    if given["beam_options"]:
+        raise app.UsageError("--beam_options are for a Beam --runner, which is not given")
+    return Local(given["workers"])

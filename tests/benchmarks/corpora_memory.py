@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tfrecords.corpora import CorporaOptions, build_corpora
 from tfrecords.readers.text import TextSource
+from tfrecords.runners import Local
 
 NOUNS = "dog cat car boat horse bird train tree table bench pizza kite".split()  # noqa: SIM905
 
@@ -49,7 +50,7 @@ def main() -> None:
             name="synthetic",
             sources=[TextSource(source)],
             label_maps=[classes],
-            workers=workers,
+            runner=Local(workers),
         )
     )
     seconds = time.monotonic() - started

@@ -25,6 +25,7 @@ from tfrecords.errors import InputError
 from tfrecords.label_maps import LabelMap
 from tfrecords.readers.text import TextSource
 from tfrecords.records import Records, incomplete_folder
+from tfrecords.runners import Local
 from tfrecords.vocabulary import END_ID, START_ID
 
 NOUNS = ["dog", "cat", "bus", "horse"]
@@ -127,7 +128,9 @@ def test_tfds_opens_it(raw: Path) -> None:
 
 def test_workers_and_parts_do_not_change_the_bytes(raw: Path) -> None:
     alone = build_corpora(options(raw, folder=raw.parent / "alone"), progress=False)
-    several = build_corpora(options(raw, folder=raw.parent / "several", workers=2), progress=False)
+    several = build_corpora(
+        options(raw, folder=raw.parent / "several", runner=Local(2)), progress=False
+    )
     assert content(alone.folder) == content(several.folder)
 
 
@@ -233,7 +236,7 @@ def test_malformed_line_is_named(raw: Path, workers: int) -> None:
     path.write_text("a dog on a hill\thttp://x.org\nno url\n")
     sources = [TextSource(raw / "text.txt"), TextSource(path)]
     with pytest.raises(InputError, match=r"bad\.tsv:2: not a line of reader 'gcc'"):
-        build_corpora(options(raw, sources=sources, workers=workers), progress=False)
+        build_corpora(options(raw, sources=sources, runner=Local(workers)), progress=False)
 
 
 def test_full_disk_in_the_first_pass(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,12 +271,13 @@ BUILD = """
 from pathlib import Path
 from tfrecords.corpora import CorporaOptions, build_corpora
 from tfrecords.readers.text import TextSource
+from tfrecords.runners import Local
 
 def build(raw, workers=1):
     build_corpora(CorporaOptions(
         folder=raw.parent / "out", name="toy", sources=[TextSource(raw / "text.txt")],
         label_maps=[raw / "classes.txt"], min_count=2, shards=3, validation_fraction=0.1,
-        max_unknown_fraction=0.3, workers=workers), progress=False)
+        max_unknown_fraction=0.3, runner=Local(workers)), progress=False)
 """
 
 

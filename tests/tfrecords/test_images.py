@@ -19,6 +19,7 @@ from tfrecords.images import ImagesOptions, build_images, parse_splits
 from tfrecords.label_maps import LabelMap
 from tfrecords.readers.detections import DetectionSource
 from tfrecords.records import CONCEPTS, VOCABULARY, open_records
+from tfrecords.runners import Local
 from tfrecords.vocabulary import build_vocabulary
 from tfrecords.writer import write_dataset
 
@@ -227,10 +228,10 @@ def test_same_options_reuse_and_workers_change_nothing(options):
     first = build_images(replace(options, backbone=RANDOM_NET), progress=False)
     again = build_images(replace(options, backbone=RANDOM_NET), progress=False)
     assert again.manifest == first.manifest
-    other = replace(options, folder=options.folder.with_name("second"), workers=2)
+    other = replace(options, folder=options.folder.with_name("second"), runner=Local(2))
     with pytest.raises(InputError, match="other options"):
         build_images(replace(options, max_concepts=1), progress=False)
-    plain = build_images(replace(other, workers=1), progress=False)
+    plain = build_images(replace(other, runner=Local(1)), progress=False)
     parallel = build_images(
         replace(other, folder=options.folder.with_name("third")), progress=False
     )

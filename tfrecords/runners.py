@@ -1,4 +1,9 @@
-"""Runs independent jobs in this process or in several, with progress."""
+"""Runs independent jobs in this process, in several, or as an Apache Beam pipeline.
+
+Every pass of a build is a list of jobs that do not depend on each other. A job leaves its result
+in files, and called again it finds them and returns at once: so a build that was killed goes on,
+and so what a Beam worker did, on whichever machine, is known to the process that planned it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing.connection import wait as wait_for
 from typing import TypeVar
 
@@ -23,6 +29,45 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 _SECONDS_BETWEEN_LINES = 30.0
+
+
+@dataclass(frozen=True)
+class Local:
+    """Processes of this machine.
+
+    They are spawned: unlike forked ones they are safe when this process has TensorFlow's threads
+    running. The main module must be importable (guard scripts with `__name__`). They end when this
+    process dies, however it dies.
+
+    Attributes:
+        workers: how many; 1 runs everything in this process.
+    """
+
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises InputError for less than one."""
+        if self.workers < 1:
+            raise InputError(f"workers must be at least 1, found {self.workers}")
+
+
+@dataclass(frozen=True)
+class Beam:
+    """An Apache Beam pipeline for each pass (extra `[beam]`), which may run on many machines.
+
+    All of them need this package, and must see sources and records under the same paths.
+
+    Attributes:
+        runner: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...
+        options: of the pipeline, as on Beam's command line: `--direct_num_workers=4`.
+    """
+
+    runner: str = "DirectRunner"
+    options: tuple[str, ...] = ()
+
+
+Runner = Local | Beam
+IN_THIS_PROCESS = Local()
 
 
 class _Progress:
@@ -50,34 +95,35 @@ def run_jobs(
     job: Callable[[Argument], Result],
     arguments: Sequence[Argument],
     *,
-    workers: int,
+    runner: Runner,
     description: str,
     progress: bool = True,
     already_done: int = 0,
 ) -> list[Result]:
     """Calls `job` on every argument and returns the results in the order of the arguments.
 
-    With more than one worker the jobs run in spawned processes: unlike forked ones they are safe
-    when this process has TensorFlow's threads running. Job, arguments and results must then be
-    picklable, and the main module must be importable (guard scripts with `__name__`). Workers end
-    when this process dies, however it dies.
+    Job, arguments and results must be picklable, unless they stay in this process.
 
     Args:
-        job: the function to run.
+        job: the function to run; under Beam it is called again here, to find what was done.
         arguments: one call each.
-        workers: processes; 1 runs everything in this process.
+        runner: where.
         description: what the progress bar says.
         progress: show a bar on a terminal and log lines elsewhere.
         already_done: parts finished by an earlier run, counted in the bar.
 
     Raises:
-        InputError: `workers` is below 1, or a worker process was killed.
+        InputError: a worker process was killed, or Beam or its runner cannot be used.
         Exception: the first error of a job; jobs that run at that time are finished first, those
             that wait are not started.
     """
-    if workers < 1:
-        raise InputError(f"workers must be at least 1, found {workers}")
-    workers = min(workers, len(arguments))
+    if isinstance(runner, Beam):
+        from tfrecords.beam import run_in_beam
+
+        if arguments:
+            run_in_beam(job, arguments, runner, description)
+        return [job(argument) for argument in arguments]
+    workers = min(runner.workers, len(arguments))
     bar = _Progress(description, len(arguments) + already_done, already_done, progress)
     try:
         if workers <= 1:

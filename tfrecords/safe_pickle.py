@@ -1,0 +1,123 @@
+"""Reads pickles that hold data, and refuses those that would run code.
+
+A pickle may name any function of any package and have it called: loading one from the internet is
+running a stranger's program. Here only plain containers, numbers, text and NumPy arrays come to
+life; everything else is refused by name.
+"""
+
+from __future__ import annotations
+
+import collections
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from tfrecords.errors import InputError
+
+Allowed = Mapping[tuple[str, str], Any]
+
+
+def _array(kind: Any, shape: Any, code: Any) -> np.ndarray:
+    # NumPy makes an empty array first and gives it its contents afterwards. Anything else would let
+    # a few bytes ask for all memory.
+    if kind is not np.ndarray or shape != (0,):
+        raise pickle.UnpicklingError(f"an array of kind {kind!r} and first shape {shape!r}")
+    return np.ndarray((0,), np.dtype(code))
+
+
+def _scalar(dtype: np.dtype, data: Any = b"") -> Any:
+    if dtype.hasobject:
+        raise pickle.UnpicklingError("a scalar of kind object")
+    raw = data.encode("latin1") if isinstance(data, str) else data
+    return np.frombuffer(raw, dtype, count=1)[0]
+
+
+def _from_buffer(data: Any, dtype: np.dtype, shape: Any, order: str) -> np.ndarray:
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    # How Python 2's protocol stores bytes.
+    return text.encode(encoding)
+
+
+def _no_bytes() -> bytes:
+    # How the same protocol stores b"". With a number, bytes() would ask for memory.
+    return b""
+
+
+_PLAIN: dict[str, Any] = {
+    kind.__name__: kind for kind in (set, frozenset, list, dict, tuple, int, float, bool)
+}
+_PLAIN |= {"str": str, "unicode": str, "long": int, "bytes": _no_bytes}
+_ALLOWED: dict[tuple[str, str], Any] = {
+    **{("builtins", name): kind for name, kind in _PLAIN.items()},
+    **{("__builtin__", name): kind for name, kind in _PLAIN.items()},
+    ("collections", "defaultdict"): collections.defaultdict,
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "Counter"): collections.Counter,
+    ("_codecs", "encode"): _bytes,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _array for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
+}  # fmt: skip
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(
+        self, stream: IO[bytes], also: Allowed, persistent: Callable[[Any], Any] | None
+    ) -> None:
+        # Python 2's text is bytes to Python 3; arrays in it need this encoding.
+        super().__init__(stream, encoding="latin1")
+        self._allowed, self._persistent = {**_ALLOWED, **also}, persistent
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self._allowed[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        if self._persistent is None:
+            raise pickle.UnpicklingError("it refers to data outside of it")
+        return self._persistent(pid)
+
+
+def load_pickle(
+    stream: IO[bytes],
+    where: str | Path,
+    *,
+    also: Allowed | None = None,
+    persistent: Callable[[Any], Any] | None = None,
+) -> Any:
+    """The contents of a pickle of Python 2 or 3.
+
+    Args:
+        stream: of its bytes.
+        where: what to call it in messages.
+        also: (module, name) -> what stands for it, beside containers, numbers, text and arrays.
+        persistent: gives what the pickle refers to by an id; None refuses references.
+
+    Raises:
+        InputError: it is no pickle, is cut short, or asks for something that is not allowed.
+    """
+    try:
+        return _Unpickler(stream, also or {}, persistent).load()
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"{where} asks for more memory than there is: is it damaged?") from error
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{where} cannot be read as data: {error}. Only containers, numbers, text and arrays "
+            "are read from pickles; save it as JSON, npz or HDF5 if it is yours"
+        ) from error
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise InputError(
+            f"{where} is not a whole pickle ({type(error).__name__}: {error}): is it damaged?"
+        ) from error
