@@ -17,6 +17,9 @@ from absl import app, flags, logging
 # reads this when it is imported, so scripts import this module before any other of ours.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+# How `assert_cardinality` of tf.data puts it.
+_MISCOUNTED = "dataset was expected to contain"
+
 
 def run(
     main: Callable[[Sequence[str]], int | None],
@@ -38,8 +41,6 @@ def run(
     _make_help(description or sys.modules[main.__module__].__doc__)
 
     def guarded(argv: Sequence[str]) -> int | None:
-        import tensorflow as tf
-
         from r2m.engine.errors import TrainingError, TrainingInterrupted
         from tfrecords.errors import InputError
 
@@ -52,19 +53,30 @@ def run(
             return 0
         except (InputError, TrainingError) as error:
             print(f"\nerror: {error}", file=sys.stderr)
-        except (tf.errors.DataLossError, tf.errors.FailedPreconditionError) as error:
-            if isinstance(error, tf.errors.FailedPreconditionError) and (
-                "dataset was expected to contain" not in error.message
-            ):
+        except Exception as error:
+            if (damage := _record_damage(error)) is None:
                 raise
             print(
-                f"\nerror: a record file is damaged: {error.message}\n"
+                f"\nerror: a record file is damaged: {damage}\n"
                 "Build the records again with --overwrite.",
                 file=sys.stderr,
             )
         return 1
 
     app.run(guarded)
+
+
+def _record_damage(error: Exception) -> str | None:
+    """What TensorFlow says about a damaged record file; None for any other error."""
+    if "tensorflow" not in sys.modules:  # not imported for this: it takes seconds
+        return None
+    import tensorflow as tf
+
+    if isinstance(error, (tf.errors.DataLossError, tf.errors.FailedPreconditionError)):
+        message = str(error.message)
+        if isinstance(error, tf.errors.DataLossError) or _MISCOUNTED in message:
+            return message
+    return None
 
 
 def _this_command() -> str:

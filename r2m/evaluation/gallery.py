@@ -24,6 +24,7 @@ _QUALITY = 85
 _SHEET_MOST = 24
 _COLUMNS, _TILE, _GAP, _FONT_SIZE, _LINES = 4, 300, 16, 17, 4
 _PAPER, _INK, _FAINT = (255, 255, 255), (24, 28, 34), (226, 229, 233)
+_BOX_COLORS = ((214, 39, 40), (31, 119, 180), (44, 130, 44), (190, 90, 0), (120, 80, 170))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class GalleryItem:
         concepts: what the detector saw: (word, score in 0..1).
         references: what people said.
         cider: the caption's CIDEr (a fraction), when it is known.
+        boxes: drawn on the picture: (label, (ymin, xmin, ymax, xmax) in 0..1).
     """
 
     image_id: str
@@ -45,6 +47,7 @@ class GalleryItem:
     concepts: Sequence[tuple[str, float]] = field(default=())
     references: Sequence[str] = field(default=())
     cider: float | None = None
+    boxes: Sequence[tuple[str, tuple[float, ...]]] = field(default=())
 
 
 def write_gallery(
@@ -79,6 +82,8 @@ def write_gallery(
     tiles: list[tuple[Image.Image | None, str]] = []
     for index, item in enumerate(items):
         picture = _open(item.image)
+        if picture is not None and item.boxes:
+            picture = _with_boxes(picture, item.boxes)
         cards.append(_card(item, picture))
         if index in chosen:
             tiles.append((_square(picture), item.caption))
@@ -105,6 +110,24 @@ def _open(source: bytes | Path) -> Image.Image | None:
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
         return None
     picture.thumbnail((_PAGE_EDGE, _PAGE_EDGE))
+    return picture
+
+
+def _with_boxes(
+    picture: Image.Image, boxes: Sequence[tuple[str, tuple[float, ...]]]
+) -> Image.Image:
+    scale = _PAGE_EDGE / max(picture.size)  # small pictures would hide behind their labels
+    picture = picture.resize([max(1, round(scale * edge)) for edge in picture.size])
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=_FONT_SIZE - 3)
+    for number, (label, (ymin, xmin, ymax, xmax)) in enumerate(boxes):
+        color = _BOX_COLORS[number % len(_BOX_COLORS)]
+        left, top = xmin * (picture.width - 1), ymin * (picture.height - 1)
+        corner = xmax * (picture.width - 1), ymax * (picture.height - 1)
+        draw.rectangle((left, top, *corner), outline=color, width=2)
+        text = _drawable(label)
+        place = (left + 3, min(max(top, 0), picture.height - _FONT_SIZE))
+        draw.rectangle(draw.textbbox(place, text, font=font), fill=color)
+        draw.text(place, text, font=font, fill=_PAPER)
     return picture
 
 

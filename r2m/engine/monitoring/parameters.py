@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from r2m.engine.monitoring.tables import aligned
 from r2m.engine.persistence.names import is_seed_state, variable_names
 
 _MOST_ROWS = 40
@@ -51,16 +52,3 @@ def parameter_table(model: keras.Model, trained: Sequence[Any], most_rows: int =
     of_trained = sum(size for _, _, size, is_trained in entries if is_trained)
     rows += [("all", "", f"{total:,}", ""), ("trained", "", f"{of_trained:,}", "")]
     return aligned([("variable", "shape", "parameters", "trained"), *rows], right=(2,))
-
-
-def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Rows of cells as lines of columns, those in `right` aligned to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if index in right else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)

@@ -1,0 +1,71 @@
+"""Shows what is in a folder of records: counts, schema, lengths, what was left out, some records.
+
+r2m-inspect workspace/records/corpora/shapes
+r2m-inspect workspace/records/images/shapes --split=val --html=/tmp/look
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from absl import app, flags
+
+from r2m.cli.common import run
+
+_SPLIT = flags.DEFINE_string("split", None, "Only this split. Default: all.")
+_SHOW = flags.DEFINE_integer("show", 3, "Records of each split to show in full.", 0)
+_MOST = flags.DEFINE_integer("most", None, "Records of each split to count. Default: all.", 1)
+_VERIFY = flags.DEFINE_bool("verify", False, "Compare the checksums of all files, too.")
+_HTML = flags.DEFINE_string(
+    "html", None, "Folder for a page with pictures and the boxes drawn on them."
+)
+_PICTURES = flags.DEFINE_integer("pictures", 24, "Pictures on that page.", 1)
+_IMAGES = flags.DEFINE_string(
+    "images", None, "Folder with the image files, for records that hold none."
+)
+
+
+def main(argv: Sequence[str]) -> int | None:
+    """Prints all that was asked for."""
+    from r2m.engine.monitoring.tables import aligned
+    from tfrecords import inspection
+    from tfrecords.records import open_records
+
+    if len(argv) != 2:
+        raise app.UsageError("name one folder of records: r2m-inspect PATH")
+    records = open_records(argv[1], verify="sha256" if _VERIFY.value else "size")
+    print(aligned(inspection.describe_records(records)))
+    for split in [_SPLIT.value] if _SPLIT.value else records.splits:
+        found = inspection.split_statistics(records, split, _MOST.value)
+        of = "" if found.read == records.count(split) else f" of {records.count(split):,}"
+        print(f"\n== split {split}: {found.read:,}{of} records")
+        for what, counts in found.lengths.items():
+            total = counts.total()
+            mean = sum(value * count for value, count in counts.items()) / total
+            print(f"\n{what}: mean {mean:.2f} of {total:,}")
+            print("\n".join(inspection.histogram(counts)))
+        if found.classes:
+            print("\nmost frequent: " + ", ".join(f"{word} {n:,}" for word, n in found.classes))
+        for example in itertools.islice(inspection.read_split(records, split), _SHOW.value):
+            print("\n" + aligned(inspection.describe_example(example, records)))
+    if _HTML.value:
+        from r2m.evaluation.records_page import write_records_page
+
+        page = write_records_page(
+            records,
+            Path(_HTML.value),
+            split=_SPLIT.value or records.splits[0],
+            pictures=_PICTURES.value,
+            images=Path(_IMAGES.value) if _IMAGES.value else None,
+        )
+        print(f"\npage: {page}")
+    return 0
+
+
+console = partial(run, main, takes_command=True)
+
+if __name__ == "__main__":
+    console()

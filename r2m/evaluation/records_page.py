@@ -1,0 +1,72 @@
+"""A page with the pictures of records, their boxes drawn and their texts beside them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from r2m.evaluation.gallery import GalleryItem, write_gallery
+from tfrecords.errors import InputError
+from tfrecords.inspection import read_split
+from tfrecords.records import Records
+
+
+def write_records_page(
+    records: Records, folder: Path, *, split: str, pictures: int, images: Path | None
+) -> Path:
+    """Writes `index.html` and `gallery.png` of the first pictures of a split.
+
+    Args:
+        records: of a kind that speaks of images.
+        folder: made when it does not exist.
+        split: whose records.
+        pictures: how many.
+        images: folder of the image files; None takes the pictures in the records.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: the records are not about images, or hold no pictures and no folder is given.
+    """
+    if "image_id" not in records.feature_names:
+        raise InputError(f"{records.folder}: {records.kind} records have no pictures to show")
+    if images is None and "image" not in records.feature_names:
+        raise InputError(
+            f"{records.folder} holds no pictures: name the folder of the image files with --images"
+        )
+    words = records.vocabulary().words if records.vocabulary_sha256 else ()
+    items = [
+        _item(example, words, images)
+        for example in itertools.islice(read_split(records, split), pictures)
+    ]
+    return write_gallery(
+        folder,
+        items,
+        title=f"{records.kind} {records.name}: {split}",
+        settings={"records": records.count(split), "identity": records.digest},
+    )
+
+
+def _item(example: Mapping[str, Any], words: tuple[str, ...], images: Path | None) -> GalleryItem:
+    name = example["image_id"][0].decode()
+    labels = [text.decode() for text in example.get("class_names", ())]
+    labels = labels or [words[int(number)] for number in example.get("concepts", ())]
+    scores = example.get("scores", example.get("concept_scores", np.zeros(0)))
+    boxes = np.reshape(example.get("boxes", np.zeros(0)), (-1, 4)).tolist()
+    texts = [text.decode() for text in example.get("texts", ())]
+    named: dict[tuple[float, ...], list[str]] = {}  # a thing may have several: its kind, its colour
+    for number, box in enumerate(boxes):
+        named.setdefault(tuple(box), []).append(labels[number] if labels else str(number))
+    return GalleryItem(
+        image_id=name,
+        image=images / name if images else example["image"][0],
+        caption=texts[0] if texts else ", ".join(dict.fromkeys(labels)),
+        concepts=[(label, float(score)) for label, score in zip(labels, scores, strict=False)],
+        references=texts[1:],
+        boxes=[(", ".join(names), box) for box, names in named.items()],
+    )

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from r2m.evaluation.records_page import write_records_page
+from tfrecords.errors import InputError
+from tfrecords.examples import encode_example
+from tfrecords.records import Records
+from tfrecords.writer import write_dataset
+
+
+@pytest.fixture
+def detections(tmp_path: Path) -> Records:
+    record = encode_example(
+        {
+            "image_id": "x.png",
+            "class_names": ["dog <b>", "brown"],
+            "scores": np.array([0.9, 0.4], np.float32),
+            "boxes": np.array([[0, 0, 0.5, 0.5]] * 2, np.float32),
+        }
+    )
+    return write_dataset(
+        folder=tmp_path / "records",
+        kind="detections",
+        name="toy",
+        splits={"all": [lambda: iter([record])]},
+        features=tfds.features.FeaturesDict(
+            {
+                "image_id": tfds.features.Text(),
+                "class_names": tfds.features.Sequence(tfds.features.Text()),
+                "scores": tfds.features.Tensor(shape=(None,), dtype=np.float32),
+                "boxes": tfds.features.Tensor(shape=(None, 4), dtype=np.float32),
+            }
+        ),
+        options={},
+        sources=[],
+        progress=False,
+    )
+
+
+def test_boxes_are_drawn_on_the_pictures_of_a_folder(detections: Records, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 20), (0, 0, 0)).save(tmp_path / "x.png")
+    page = write_records_page(
+        detections, tmp_path / "page", split="all", pictures=5, images=tmp_path
+    )
+    text = page.read_text()
+    assert "dog &lt;b&gt;" in text and "0.90" in text
+    sheet = Image.open(io.BytesIO((tmp_path / "page" / "gallery.png").read_bytes()))
+    colors = {color for _, color in sheet.crop((16, 16, 316, 316)).getcolors(1 << 20)}
+    assert (214, 39, 40) in colors and (0, 0, 0) in colors
+
+
+def test_records_without_pictures_need_a_folder(detections: Records, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--images"):
+        write_records_page(detections, tmp_path / "page", split="all", pictures=5, images=None)

@@ -1,0 +1,270 @@
+"""What is in a folder of records: counts, lengths and a few records in words."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tfrecords.errors import InputError
+from tfrecords.examples import decode_example, read_frames
+from tfrecords.files import readable_bytes
+from tfrecords.records import Records
+from tfrecords.vocabulary import Vocabulary
+
+Example = Mapping[str, Any]
+
+SENTENCES, SENTENCE_LENGTHS = "sentences/ragged_flat_values", "sentences/ragged_row_lengths_0"
+_MARKERS = 2  # start and end of every sentence
+_CLASSES = 12
+_BARS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitStatistics:
+    """What was counted in one split.
+
+    Attributes:
+        read: records that were read.
+        lengths: what is counted -> number -> records (or sentences) that have so many.
+        classes: the most frequent concepts or detected classes, with their counts.
+    """
+
+    read: int
+    lengths: dict[str, Counter[int]]
+    classes: list[tuple[str, int]]
+
+
+def read_split(
+    records: Records, split: str, names: Container[str] | None = None
+) -> Iterator[Example]:
+    """The records of a split in the order on disk, as `decode_example` gives them.
+
+    Args:
+        records: an open folder.
+        split: which one.
+        names: the features wanted; None is all.
+
+    Raises:
+        InputError: a shard is damaged, or there are more or fewer records than in the manifest.
+    """
+    count = 0
+    for path in records.shards(split):
+        with Path(path).open("rb") as stream:
+            try:
+                for record in read_frames(stream, path):
+                    yield decode_example(record, names)
+                    count += 1
+            except ValueError as error:
+                raise InputError(f"{error}; build the records again") from error
+    if count != records.count(split):
+        raise InputError(
+            f"{records.folder}: split {split!r} has {count} records, its manifest says "
+            f"{records.count(split)}; build the records again"
+        )
+
+
+def split_statistics(records: Records, split: str, most: int | None = None) -> SplitStatistics:
+    """Counts lengths and classes in a split.
+
+    Args:
+        records: an open folder.
+        split: which one.
+        most: records to read; None reads all.
+
+    Raises:
+        InputError: as `read_split`.
+    """
+    lengths: dict[str, Counter[int]] = {}
+    classes: Counter[Any] = Counter()
+    read = 0
+    names = {"sentence", SENTENCE_LENGTHS, "concepts", "texts", "scores", "class_names", "boxes"}
+    for example in itertools.islice(read_split(records, split, names), most):
+        read += 1
+        for what, numbers in _lengths(records.kind, example).items():
+            lengths.setdefault(what, Counter()).update(numbers)
+        classes.update(_classes(example))
+    vocabulary = _vocabulary(records)
+    named = [
+        (_text(key) if vocabulary is None or isinstance(key, bytes) else vocabulary.words[key], n)
+        for key, n in classes.most_common(_CLASSES)
+    ]
+    return SplitStatistics(read=read, lengths=lengths, classes=named)
+
+
+def _lengths(kind: str, example: Example) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    if "sentence" in example:
+        found["words a sentence"] = [len(example["sentence"]) - _MARKERS]
+    if SENTENCE_LENGTHS in example:
+        rows = [int(length) - _MARKERS for length in example[SENTENCE_LENGTHS]]
+        found["words a sentence"], found["sentences an image"] = rows, [len(rows)]
+    if "concepts" in example:
+        what = "concepts a sentence" if kind == "corpora" else "concepts an image"
+        found[what] = [len(example["concepts"])]
+    if kind == "images" and "texts" in example:
+        found["references an image"] = [len(example["texts"])]
+    if kind == "detections":
+        found["objects an image"] = [len(example["scores"])]
+    if kind in ("features", "captions") and "boxes" in example:
+        found["regions an image"] = [len(example["boxes"]) // 4]
+    return found
+
+
+def _classes(example: Example) -> list[Any]:
+    if "class_names" in example:
+        return list(example["class_names"])
+    return [int(number) for number in example.get("concepts", ())]
+
+
+def _vocabulary(records: Records) -> Vocabulary | None:
+    return records.vocabulary() if records.vocabulary_sha256 else None
+
+
+def describe_records(records: Records) -> list[tuple[str, str]]:
+    """What the manifest says, as (name, text) rows for people: sizes, vocabulary, schema, skips."""
+    manifest = records.manifest
+    size = sum(shard["bytes"] for split in manifest["splits"].values() for shard in split["shards"])
+    rows = [
+        ("kind", records.kind),
+        ("name", records.name),
+        ("size", readable_bytes(size)),
+        ("identity", records.digest),
+    ]
+    for split in records.splits:
+        shards = len(records.shards(split))
+        rows.append((f"split {split}", f"{records.count(split):,} records in {shards} files"))
+    if records.vocabulary_sha256:
+        vocabulary = records.vocabulary()
+        known, unknown = sum(vocabulary.counts[3:-1]), vocabulary.counts[-1]
+        share = unknown / max(known + unknown, 1)
+        rows.append(
+            (
+                "vocabulary",
+                f"{len(vocabulary):,} words ({share:.2%} of the text is unknown), "
+                f"sha256 {records.vocabulary_sha256[:12]}; most frequent: "
+                + ", ".join(vocabulary.words[3:13]),
+            )
+        )
+    rows += [(f"feature {name}", text) for name, text in _schema(records).items()]
+    skipped = manifest.get("skipped", {})
+    counts = skipped.get("counts", {})
+    rows += [(f"left out: {reason}", f"{count:,}") for reason, count in counts.items()]
+    if not counts:
+        rows.append(("left out", "nothing"))
+    examples = [f"{row['source']} ({row['reason']})" for row in skipped.get("list", [])[:3]]
+    if examples:
+        rows.append(("for example", "; ".join(examples)))
+    rows += [("source", row["path"]) for row in manifest.get("sources", [])]
+    rows.append(("built in", f"{manifest.get('wall_seconds', 0)} s"))
+    return rows
+
+
+def _schema(records: Records) -> dict[str, str]:
+    """Feature -> kind and shape, of TFDS' description beside the records."""
+    path = records.folder / "features.json"
+    try:
+        content = json.loads(path.read_bytes())["featuresDict"]["features"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error!r}): build the records again") from error
+    return {name: _type_text(feature) for name, feature in sorted(content.items())}
+
+
+def _type_text(feature: Mapping[str, Any]) -> str:
+    kind = feature.get("pythonClassName", "").rsplit(".", 1)[-1]
+    if "sequence" in feature:
+        return f"list of {_type_text(feature['sequence']['feature'])}"
+    if "tensor" in feature:
+        tensor = feature["tensor"]
+        shape = [
+            "?" if size == "-1" else size for size in tensor["shape"].get("dimensions", ())
+        ]  # fmt: skip
+        return f"{tensor['dtype']} [{', '.join(shape)}]"
+    return {"Text": "text", "Image": "image"}.get(kind, kind)
+
+
+def histogram(counts: Counter[int], width: int = 40) -> list[str]:
+    """Lines `value  count  bar` of a histogram, neighbouring values together where there are many.
+
+    Args:
+        counts: value -> how often.
+        width: characters of the longest bar.
+    """
+    low, high = min(counts), max(counts)
+    step = -(-(high - low + 1) // _BARS)
+    bins: Counter[int] = Counter()
+    for value, count in counts.items():
+        bins[low + (value - low) // step * step] += count
+    longest = max(bins.values())
+    lines = []
+    for start in range(low, high + 1, step):
+        end = min(start + step - 1, high)
+        label = str(start) if end == start else f"{start}-{end}"
+        bar = "#" * round(width * bins[start] / longest)
+        lines.append(f"{label:>9}  {bins[start]:>9,}  {bar}".rstrip())
+    return lines
+
+
+def describe_example(example: Example, records: Records) -> list[tuple[str, str]]:
+    """One record as (feature, text) rows: ids as words, arrays by shape and range."""
+    vocabulary = _vocabulary(records)
+    rows: list[tuple[str, str]] = []
+    for name, value in sorted(example.items()):
+        if name == SENTENCE_LENGTHS:
+            continue
+        if name == SENTENCES and vocabulary is not None:
+            for sentence in sentences_of(example):
+                rows.append(("sentences", vocabulary.decode(sentence)))
+        elif name == "sentence" and vocabulary is not None:
+            rows.append((name, vocabulary.decode(value)))
+        elif name == "concepts" and vocabulary is not None:
+            rows.append((name, ", ".join(vocabulary.words[int(number)] for number in value)))
+        elif name.endswith("_feature"):
+            rows.append((name, _describe_array(name, value[0], records)))
+        elif name == "image":
+            rows.append((name, _describe_image(value[0])))
+        elif isinstance(value, list):
+            rows += [(name, _text(item)) for item in value]
+        else:
+            rows.append((name, _numbers(value)))
+    return rows
+
+
+def sentences_of(example: Example) -> list[np.ndarray]:
+    """The sentences of a `captions` record: int64 [T] each, with start and end id."""
+    ends = np.cumsum(example[SENTENCE_LENGTHS], dtype=np.int64)
+    return np.split(example[SENTENCES], ends[:-1])
+
+
+def _describe_array(name: str, data: bytes, records: Records) -> str:
+    dtype = np.dtype(records.manifest["options"].get("feature_dtype", "float16")).newbyteorder("<")
+    values = np.frombuffer(data, dtype).astype(np.float32)
+    size = f"{len(values):,} x {dtype.name}"
+    if not len(values):
+        return size
+    return f"{size}, {values.min():.3g} to {values.max():.3g}, mean {values.mean():.3g}"
+
+
+def _describe_image(data: bytes) -> str:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return f"{image.format} {image.width} x {image.height}, {readable_bytes(len(data))}"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return f"{readable_bytes(len(data))} that Pillow cannot read ({error})"
+
+
+def _numbers(values: np.ndarray, most: int = 12) -> str:
+    shown = " ".join(f"{value:.4g}" for value in values[:most])
+    return f"{shown} ... ({len(values)} in all)" if len(values) > most else shown
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
