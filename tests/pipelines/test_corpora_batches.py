@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import itertools
 
 import numpy as np
@@ -54,6 +56,21 @@ def test_an_epoch_holds_every_sentence_once(records):
     assert len(first) == records.count("train") == len(set(first))
     assert first == second
     assert not _equal(batches[:size], batches[size:])
+
+
+@pytest.mark.parametrize("difference", [-1, 1])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_manifest_that_counts_wrongly_is_found_out(records, split, difference):
+    manifest = copy.deepcopy(records.manifest)
+    manifest["splits"][split]["count"] += difference
+    other = dataclasses.replace(records, manifest=manifest)
+    with pytest.raises(tf.errors.FailedPreconditionError, match="expected to contain"):
+        if split == "train":
+            _batches(other, 2 * _epoch_size(records))
+        else:
+            list(corpora.validation_batches(
+                other, batch_size=16, max_length=20, concept_options=OPTIONS
+            ))  # fmt: skip
 
 
 @pytest.mark.parametrize("multiple", [1, 4])
