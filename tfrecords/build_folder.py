@@ -19,6 +19,7 @@ from absl import logging
 from tfrecords.errors import InputError
 from tfrecords.files import sha256_file, sync_folder, write_atomically
 from tfrecords.records import FORMAT_VERSION, MANIFEST, Records, incomplete_folder, open_records
+from tfrecords.shards import Skip, refuse_skips
 
 STATE = ".state"
 _PLAN, _LOCK = "plan.json", "lock"
@@ -37,6 +38,7 @@ class Build:
         options: what decides the bytes of the records, beside the sources.
         fingerprint: sha256 of everything that decides the bytes of the records.
         sources: what was found about the sources: path, bytes, sha256.
+        strict: whether an input that cannot be used is an error.
         started: when this process began to work on it (`time.monotonic`, seconds).
     """
 
@@ -49,6 +51,7 @@ class Build:
     fingerprint: str
     sources: list[dict[str, Any]]
     lock: IO[str]
+    strict: bool = False
     started: float = field(default_factory=time.monotonic)
 
     def __enter__(self) -> Build:
@@ -73,6 +76,7 @@ def open_build(
     options: Mapping[str, Any],
     sources: Sequence[str | Path],
     overwrite: bool,
+    strict: bool = False,
 ) -> Build | Records:
     """Starts a build, goes on with a killed one, or returns the records when they are finished.
 
@@ -80,7 +84,8 @@ def open_build(
 
     Raises:
         InputError: a name that TFDS could not parse; a source is missing; a finished folder of
-            another build is in the way; another process is building the same folder.
+            another build, or one with skipped inputs when `strict`, is in the way; another process
+            is building the same folder.
     """
     check_name("name", name)
     folder = folder.absolute()
@@ -89,6 +94,8 @@ def open_build(
     fingerprint = _fingerprint(kind, name, options, described)
     finished = _finished(folder, kind, fingerprint, overwrite)
     if finished is not None:
+        if strict:
+            refuse_skips([Skip(**skip) for skip in finished.manifest["skipped"]["list"]])
         return finished
     incomplete = incomplete_folder(folder)
     state = incomplete / STATE
@@ -112,6 +119,7 @@ def open_build(
         fingerprint=fingerprint,
         sources=described,
         lock=lock,
+        strict=strict,
     )
 
 

@@ -76,6 +76,7 @@ class CorporaOptions:
         fold_plurals: replace the plural of a concept by its singular in the sentence, as upstream
             did; `concept_counts` still tells them apart.
         overwrite: replace a finished folder that was built differently.
+        strict: an entry that cannot be read is an error; otherwise it is skipped and listed.
     """
 
     folder: Path
@@ -96,6 +97,7 @@ class CorporaOptions:
     keep_punctuation: bool = False
     fold_plurals: bool = False
     overwrite: bool = False
+    strict: bool = False
 
     def __post_init__(self) -> None:
         """Checks the values one by one."""
@@ -141,6 +143,7 @@ def build_corpora(options: CorporaOptions, progress: bool = True) -> Records:
         options=_deciding_options(options, parts),
         sources=[*(source.path for source in options.sources), *extra],
         overwrite=options.overwrite,
+        strict=options.strict,
     )
     if isinstance(build, Records):
         return build

@@ -63,6 +63,7 @@ class ImagesOptions:
         seed: of the order of the training images.
         runner: where the work is done; no change in the records.
         overwrite: replaces records built with other options.
+        strict: an image that would be skipped is an error.
     """
 
     folder: Path
@@ -84,6 +85,7 @@ class ImagesOptions:
     seed: int = 0
     runner: Runner = IN_THIS_PROCESS
     overwrite: bool = False
+    strict: bool = False
 
 
 def build_images(options: ImagesOptions, progress: bool = True) -> Records:
@@ -160,6 +162,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
+        strict=options.strict,
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tfrecords.errors import InputError
 from tfrecords.examples import frame_record
 from tfrecords.files import atomic_file, sha256_file, write_atomically
 
@@ -54,11 +55,27 @@ class ShardResult:
 
 @dataclass(frozen=True)
 class ShardTask:
-    """A shard to write: where to, where to note it, and the job that yields its records."""
+    """A shard to write: where to, where to note it, and the job that yields its records.
+
+    When it is strict, the first `Skip` ends it.
+    """
 
     path: Path
     note: Path
     job: ShardJob
+    strict: bool = False
+
+
+def refuse_skips(skipped: Sequence[Skip]) -> None:
+    """Raises InputError if there is any: for builds that shall be strict."""
+    if skipped:
+        first = "; ".join(
+            f"{s.source}: {s.reason}" + f" ({s.detail})" * bool(s.detail) for s in skipped[:5]
+        )
+        raise InputError(
+            f"{len(skipped)} inputs cannot be used, and the build is strict: {first}. Correct or "
+            "remove them, or build without --strict, which leaves them out and lists them"
+        )
 
 
 def shard_name(name: str, split: str, index: int, shards: int) -> str:
@@ -85,6 +102,8 @@ def write_shard(task: ShardTask) -> ShardResult:
                 size += len(frame)
                 count += 1
             elif isinstance(item, Skip):
+                if task.strict:
+                    refuse_skips([item])
                 skipped.append(item)
             else:
                 dropped[item.reason] += item.count

@@ -34,6 +34,7 @@ from tfrecords.shards import (
     ShardTask,
     Skip,
     finished_shard,
+    refuse_skips,
     shard_name,
     write_shard,
 )
@@ -68,6 +69,7 @@ def write_dataset(
     runner: Runner = IN_THIS_PROCESS,
     progress: bool = True,
     overwrite: bool = False,
+    strict: bool = False,
 ) -> Records:
     """Writes a folder of records, or goes on with an unfinished one, or finds it already there.
 
@@ -90,16 +92,23 @@ def write_dataset(
         runner: where the jobs run; no change in the records.
         progress: show a bar on a terminal and log lines elsewhere.
         overwrite: replace a finished folder that was built from other options or sources.
+        strict: an input that would be skipped is an error; it is no option of the records.
 
     Returns:
         The finished records.
 
     Raises:
         InputError: a bad name, a split without a record, a full disk, a finished folder of another
-            build, or another process builds the same folder.
+            build, another process builds the same folder, or (when strict) a skipped input.
     """
     build = open_build(
-        Path(folder), kind=kind, name=name, options=options, sources=sources, overwrite=overwrite
+        Path(folder),
+        kind=kind,
+        name=name,
+        options=options,
+        sources=sources,
+        overwrite=overwrite,
+        strict=strict,
     )
     if isinstance(build, Records):
         return build
@@ -137,9 +146,14 @@ def write_build(
         The finished records.
     """
     _check_splits(splits)
+    if build.strict:
+        refuse_skips(skipped)
     folder = build.folder
     tasks = {split: _shard_tasks(build, split, jobs) for split, jobs in splits.items()}
     results = _write_shards(build, tasks, runner, progress)
+    every_skip = [*skipped, *(skip for r in results.values() for skip in r.skipped)]
+    if build.strict:  # shards that were there already
+        refuse_skips(every_skip)
     by_split = {split: [results[task.path] for task in tasks[split]] for split in tasks}
     counts = _skip_counts(results.values(), skipped, dropped or {})
     for split, found in by_split.items():
@@ -152,7 +166,6 @@ def write_build(
         _remove_strangers(build.incomplete, {task.path for t in tasks.values() for task in t})
         feature_names = _write_metadata(build, features, by_split)
         extra = dict(extra_files or {})
-        every_skip = [*skipped, *(skip for r in results.values() for skip in r.skipped)]
         if len(every_skip) > _LISTED_SKIPS:
             extra[SKIPPED_FILE] = "".join(json.dumps(asdict(s)) + "\n" for s in every_skip)
         for file_name, content in extra.items():
@@ -204,7 +217,7 @@ def _check_splits(splits: Mapping[str, Sequence[ShardJob]]) -> None:
 def _shard_tasks(build: Build, split: str, jobs: Sequence[ShardJob]) -> list[ShardTask]:
     files = [shard_name(build.name, split, index, len(jobs)) for index in range(len(jobs))]
     return [
-        ShardTask(path=build.incomplete / file, note=build.state / f"{file}.json", job=job)
+        ShardTask(build.incomplete / file, build.state / f"{file}.json", job, build.strict)
         for file, job in zip(files, jobs, strict=True)
     ]
 

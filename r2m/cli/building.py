@@ -14,7 +14,7 @@ from r2m.cli.common import home
 if TYPE_CHECKING:
     from tfrecords.runners import Runner
 
-_SHARED = ("shards", "seed", "overwrite")
+_SHARED = ("shards", "seed", "overwrite", "strict")
 
 
 def define_build_flags(kind: str, *, split: str) -> None:
@@ -44,6 +44,9 @@ def define_build_flags(kind: str, *, split: str) -> None:
         "beam_options", [], "Option of the Beam pipeline, e.g. --direct_num_workers=4; repeatable."
     )
     flags.DEFINE_bool("overwrite", False, "Replace a finished folder that was built differently.")
+    flags.DEFINE_bool(
+        "strict", False, "An input that cannot be used is an error; else it is skipped and listed."
+    )
 
 
 def build_options(kind: str) -> dict[str, Any]:

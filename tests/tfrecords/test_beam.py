@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tfrecords.errors import InputError
-from tfrecords.runners import Beam, Local, run_jobs
+from tfrecords.runners import Beam, run_jobs
 
 pytest.importorskip("apache_beam", reason="the extra [beam] is not installed")
 
@@ -47,5 +47,3 @@ def test_the_error_of_a_job_is_told(tmp_path: Path) -> None:
 def test_unknown_runner(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="NoRunner"):
         run_jobs(Note(tmp_path), [1], runner=Beam("NoRunner"), description="notes")
-    with pytest.raises(InputError, match="at least 1"):
-        Local(0)

@@ -16,6 +16,7 @@ from tfrecords import build_folder, shards
 from tfrecords.errors import InputError
 from tfrecords.examples import encode_example, read_frames
 from tfrecords.records import Records, check_same_vocabulary, incomplete_folder, open_records
+from tfrecords.runners import Local
 from tfrecords.vocabulary import build_vocabulary
 from tfrecords.writer import Dropped, ShardItem, Skip, write_dataset
 
@@ -51,6 +52,26 @@ def build(folder: Path, **changes: Any) -> Records:
         "progress": False,
     }
     return write_dataset(**{**arguments, **changes})
+
+
+def test_a_local_runner_has_a_worker() -> None:
+    with pytest.raises(InputError, match="at least 1, found 0"):
+        Local(0)
+
+
+def test_strict_builds_refuse_what_others_skip(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"1 inputs .* file10: unreadable \(zero bytes\)"):
+        build(tmp_path / "toy", strict=True)
+    early = [Skip("x.jpg", "no_concept")]
+    with pytest.raises(InputError, match=r"x\.jpg: no_concept\. Correct"):
+        build(tmp_path / "toy", strict=True, skipped=early)
+    assert not (tmp_path / "toy").exists()
+    lenient = build(tmp_path / "toy")
+    with pytest.raises(InputError, match=r"4 inputs .* file10"):
+        build(tmp_path / "toy", strict=True)
+    assert build(tmp_path / "toy").manifest == lenient.manifest
+    splits = {"train": [lambda: iter([encode_example({"n": 1, "t": ""})])]}
+    assert build(tmp_path / "clean", strict=True, splits=splits).count("train") == 1
 
 
 def values(records: Records, split: str) -> list[int]:
@@ -212,7 +233,6 @@ def test_a_swapped_vocabulary_is_found(tmp_path: Path) -> None:
         ({"splits": {}}, "no split to write"),
         ({"splits": {"train": [partial(numbers, 3, 3)]}}, "no record; left out: 2 too_short, 1 un"),
         ({"sources": ["none.txt"]}, "there is no source file none.txt"),
-        ({"workers": 0}, "workers must be at least 1"),
     ],
 )
 def test_bad_requests(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
