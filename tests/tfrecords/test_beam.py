@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tfrecords.corpora import CorporaOptions, build_corpora
 from tfrecords.errors import InputError
-from tfrecords.runners import Beam, run_jobs
+from tfrecords.examples import read_frames
+from tfrecords.images import ImagesOptions, build_images
+from tfrecords.readers.detections import DetectionSource
+from tfrecords.readers.text import TextSource
+from tfrecords.records import Records
+from tfrecords.runners import Beam, Local, Runner, run_jobs
+from tfrecords.shapes.dataset import make_shapes
 
 pytest.importorskip("apache_beam", reason="the extra [beam] is not installed")
 
@@ -37,6 +44,54 @@ def test_jobs_run_in_workers_and_are_found_here(tmp_path: Path) -> None:
     found = run_jobs(Note(tmp_path), range(8), runner=TWO_WORKERS, description="notes")
     assert [int((tmp_path / str(n)).read_text()) for n in range(8)] == found
     assert os.getpid() not in found
+
+
+def everything_in(records: Records) -> set[tuple[str, bytes]]:
+    found = set()
+    for split in records.splits:
+        for path in records.shards(split):
+            with Path(path).open("rb") as stream:
+                found |= {(split, record) for record in read_frames(stream, path)}
+    return found
+
+
+def test_builders_make_the_same_records(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    make_shapes(raw, train_images=12, val_images=4, test_images=4, sentences=300)
+
+    def build(folder: Path, runner: Runner) -> list[Records]:
+        corpora = build_corpora(
+            CorporaOptions(
+                folder=folder / "corpora",
+                name="shapes",
+                sources=[TextSource(raw / "corpus.txt")],
+                label_maps=[raw / "detections.json", raw / "tags.json"],
+                min_count=1,
+                shards=2,
+                runner=runner,
+            ),
+            progress=False,
+        )
+        images = build_images(
+            ImagesOptions(
+                folder=folder / "images",
+                images=raw / "images",
+                detections=(DetectionSource(path=raw / "detections.json"),),
+                corpora=corpora.folder,
+                splits={split: raw / f"{split}.txt" for split in ("train", "val")},
+                shards=2,
+                runner=runner,
+            ),
+            progress=False,
+        )
+        return [corpora, images]
+
+    for here, there in zip(
+        build(tmp_path / "here", Local()), build(tmp_path / "there", TWO_WORKERS), strict=True
+    ):
+        assert len(everything_in(here)) >= 16
+        assert everything_in(here) == everything_in(there)
+        assert here.digest == there.digest
 
 
 def test_the_error_of_a_job_is_told(tmp_path: Path) -> None:
