@@ -1,0 +1,151 @@
+"""Recurrent cells: the plain one, the LSTM and the maxout LSTM.
+
+What a cell takes from its input is a matrix product, which `precompute` does for all steps at once;
+only the product with the state is left for `step`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+CellKind = Literal["rnn", "lstm", "maxout"]
+State = tuple[tf.Tensor, ...]
+
+# Blocks of `units` in the products: what the cell makes of each, see `Cell`.
+_BLOCKS: dict[str, int] = {"rnn": 1, "lstm": 4, "maxout": 5}
+
+
+def rnn_step(sums: tf.Tensor) -> State:
+    """h = tanh(a): sums a float[B, H] -> the state (h)."""
+    return (tf.tanh(sums),)
+
+
+def lstm_step(sums: tf.Tensor, cell: tf.Tensor) -> State:
+    """i, f, o = sigmoid, g = tanh of the four blocks; c' = f c + i g; h = o tanh(c').
+
+    Args:
+        sums: float[B, 4 * H], blocks in the order i, f, o, g.
+        cell: c float[B, H].
+
+    Returns:
+        The state (h, c'), float[B, H] each.
+    """
+    gates, candidate = sums[:, : 3 * cell.shape[-1]], sums[:, 3 * cell.shape[-1] :]
+    return _gated(gates, tf.tanh(candidate), cell)
+
+
+def maxout_step(sums: tf.Tensor, cell: tf.Tensor, attended: tf.Tensor | None = None) -> State:
+    """As the LSTM, but the candidate is the larger of two blocks, without tanh.
+
+    Args:
+        sums: float[B, 5 * H], blocks in the order i, f, o and the two of the candidate.
+        cell: c float[B, H].
+        attended: float[B, 2 * H], added to the two blocks of the candidate (att2in).
+
+    Returns:
+        The state (h, c'), float[B, H] each. Source: Rennie et al. 2017 (arXiv 1612.00563).
+    """
+    size = cell.shape[-1]
+    gates, candidates = sums[:, : 3 * size], sums[:, 3 * size :]
+    if attended is not None:
+        candidates += attended
+    return _gated(gates, tf.maximum(*tf.split(candidates, 2, axis=-1)), cell)
+
+
+def _gated(gates: tf.Tensor, candidate: tf.Tensor, cell: tf.Tensor) -> State:
+    input_gate, forget_gate, output_gate = tf.split(tf.sigmoid(gates), 3, axis=-1)
+    cell = forget_gate * cell + input_gate * candidate
+    return output_gate * tf.tanh(cell), cell
+
+
+@keras.saving.register_keras_serializable("r2m")
+class Cell(keras.layers.Layer):
+    """A recurrent cell with its weights: sums = x W_x + b_x + h W_h + b_h.
+
+    Shapes: inputs float[..., F], state a tuple of float[B, units] whose first is the output h.
+    PyTorch's cells have both biases: with them parameters count as published.
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: CellKind,
+        units: int,
+        input_initializer: Any = None,
+        recurrent_initializer: Any = None,
+        bias_initializer: Any = None,
+        recurrent_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """Builds nothing yet.
+
+        Args:
+            kind: `rnn`, `lstm` or `maxout`.
+            units: H.
+            input_initializer: of W_x; by default PyTorch's, uniform in +-1/sqrt(units).
+            recurrent_initializer: of W_h, likewise.
+            bias_initializer: of both biases, likewise.
+            recurrent_bias: whether there is a b_h beside b_x.
+            **kwargs: of `keras.layers.Layer`.
+        """
+        super().__init__(**kwargs)
+        self.kind, self.units, self.recurrent_bias = kind, units, recurrent_bias
+        bound = units**-0.5
+        uniform = keras.initializers.RandomUniform(-bound, bound)
+        self._initializers = [
+            keras.initializers.get(given) if given is not None else uniform.clone()
+            for given in (input_initializer, recurrent_initializer, bias_initializer)
+        ]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights for inputs float[..., F]."""
+        size = _BLOCKS[self.kind] * self.units
+        inputs, recurrent, bias = self._initializers
+        self.input_map = keras.layers.Dense(
+            size, kernel_initializer=inputs, bias_initializer=bias.clone(), name="input_map"
+        )
+        self.recurrent_map = keras.layers.Dense(
+            size,
+            use_bias=self.recurrent_bias,
+            kernel_initializer=recurrent,
+            bias_initializer=bias.clone(),
+            name="recurrent_map",
+        )
+        self.input_map.build((None, input_shape[-1]))
+        self.recurrent_map.build((None, self.units))
+
+    def precompute(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The inputs' share of the sums: float[..., F] -> float[..., blocks * units]."""
+        return self.input_map(inputs)
+
+    def step(
+        self, precomputed: tf.Tensor, state: State, attended: tf.Tensor | None = None
+    ) -> State:
+        """One step: the inputs' share float[B, blocks * units] and the state -> the state."""
+        sums = precomputed + self.recurrent_map(state[0])
+        if self.kind == "rnn":
+            return rnn_step(sums)
+        if self.kind == "lstm":
+            return lstm_step(sums, state[1])
+        return maxout_step(sums, state[1], attended)
+
+    def initial_state(self, batch: tf.Tensor | int) -> State:
+        """Zeros float[batch, units], as many as the state has."""
+        zeros = tf.zeros([batch, self.units], self.compute_dtype)
+        return (zeros,) if self.kind == "rnn" else (zeros, zeros)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        inputs, recurrent, bias = map(keras.initializers.serialize, self._initializers)
+        return {
+            **super().get_config(),
+            "kind": self.kind,
+            "units": self.units,
+            "input_initializer": inputs,
+            "recurrent_initializer": recurrent,
+            "bias_initializer": bias,
+            "recurrent_bias": self.recurrent_bias,
+        }

@@ -1,0 +1,94 @@
+"""What the recurrent captioners share: words, one or two cells, and the run over time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from models import recurrence
+from models.words import WordInput, WordOutput
+
+Memory = dict[str, Any]
+
+
+class RecurrentCaptioner(keras.Model):
+    """The half of the captioner's interface that follows from a step over precomputed inputs.
+
+    A family sets `word_input`, `word_output` and `output_dropout`, and gives
+    `encode`, `initial_state` and the two functions below; design section 4 has the interface.
+
+    Shapes (B captions, T words, H units, L rows of an image):
+
+    * `precompute`: words float[..., E], memory -> nested, what a step takes from them.
+    * `advance`: that of one step, state, memory -> (hidden float[B, H], state, weights
+      float32[B, L] of the image's rows, or None).
+    """
+
+    word_input: WordInput
+    word_output: WordOutput
+    output_dropout: keras.layers.Dropout
+
+    def precompute(self, words: tf.Tensor) -> Any:
+        """What a step takes from its word, for all words at once: float[..., E] -> nested."""
+        raise NotImplementedError
+
+    def advance(
+        self, now: Any, state: Any, memory: Memory
+    ) -> tuple[tf.Tensor, Any, tf.Tensor | None]:
+        """One step on: what `precompute` gave for it, state -> hidden, state, weights."""
+        raise NotImplementedError
+
+    def initial_state(self, memory: Memory) -> Any:
+        """The state before the first word, nested, batch first."""
+        raise NotImplementedError
+
+    def teacher_forced(
+        self, memory: Memory, tokens: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """Hidden states for given words: tokens int32[B, T] (start first) -> float[B, T, H]."""
+
+        def step(now: Any, state: Any) -> tuple[tf.Tensor, Any]:
+            hidden, state, _ = self.advance(now, state, memory)
+            return hidden, state
+
+        hidden = self._run(step, memory, tokens, self.word_output.kernel.shape[1], training)
+        return self.output_dropout(hidden, training=training)
+
+    def attended(self, memory: Memory, tokens: tf.Tensor) -> tf.Tensor:
+        """Where it looks while it says each next word: int32[B, T] -> float[B, T, L].
+
+        Raises:
+            ValueError: the model has no attention.
+        """
+        rows = memory.get("rows")
+        if rows is None:
+            raise ValueError(f"{self.name} has no attention: nothing to show")
+
+        def step(now: Any, state: Any) -> tuple[tf.Tensor, Any]:
+            _, state, weights = self.advance(now, state, memory)
+            assert weights is not None
+            return tf.cast(weights, self.compute_dtype), state
+
+        return self._run(step, memory, tokens, rows.shape[1], False)
+
+    def _run(self, step: Any, memory: Memory, tokens: tf.Tensor, size: Any, training: bool) -> Any:
+        words = self.word_input(tf.transpose(tokens), training=training)
+        state = self.initial_state(memory)
+        outputs = recurrence.unroll(step, self.precompute(words), state, size)
+        return tf.transpose(outputs, [1, 0, 2])
+
+    def step(self, tokens: tf.Tensor, state: Any, memory: Memory) -> tuple[tf.Tensor, Any]:
+        """One word on: tokens int32[B], state, memory -> hidden float[B, H], state."""
+        hidden, state, _ = self.advance(self.precompute(self.word_input(tokens)), state, memory)
+        return hidden, state
+
+    def logits(self, hidden: tf.Tensor) -> tf.Tensor:
+        """float[N, H] -> float32[N, V] unnormalised log probabilities of the next word."""
+        return self.word_output(hidden)
+
+    @property
+    def output_layer(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """The softmax weights float[V, H] and bias float[V]."""
+        return self.word_output.pair

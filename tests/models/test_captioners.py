@@ -1,0 +1,174 @@
+"""The recurrent captioners: one interface, published sizes, padding that is not seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.att2in import Att2in
+from models.attention import AdditiveAttention
+from models.fc import FC
+from models.show_and_tell import ShowAndTell
+from models.updown import UpDown
+
+V, D, G, L = 30, 6, 5, 4
+SIZES: dict[str, Any] = {"units": 8, "word_size": 7}
+ATTENTIVE = {**SIZES, "attention_units": 9}
+MODELS: dict[str, Any] = {
+    "rnn": lambda: ShowAndTell(
+        vocabulary_size=V, feature_size=D, grid_cells=L, kind="rnn", pool="flatten", **SIZES
+    ),
+    "lstm": lambda: ShowAndTell(
+        vocabulary_size=V, feature_size=D, grid_cells=L, kind="lstm", **SIZES
+    ),
+    "attention_lstm": lambda: ShowAndTell(vocabulary_size=V, feature_size=D, grid_cells=L, **SIZES),
+    "fc": lambda: FC(vocabulary_size=V, feature_size=G, **SIZES),
+    "att2in2": lambda: Att2in(vocabulary_size=V, feature_size=D, **ATTENTIVE),
+    "att2in": lambda: Att2in(vocabulary_size=V, feature_size=D, variant="att2in", **ATTENTIVE),
+    "updown": lambda: UpDown(vocabulary_size=V, feature_size=D, global_size=G, **ATTENTIVE),
+    "updown_without_global": lambda: UpDown(vocabulary_size=V, feature_size=D, **ATTENTIVE),
+}
+REGIONAL = ["att2in2", "att2in", "updown_without_global"]
+
+
+def images(batch: int, rows: int = L, seed: int = 0) -> dict[str, tf.Tensor]:
+    rng = np.random.default_rng(seed)
+    return {
+        "regions": tf.constant(rng.normal(size=(batch, rows, D)), tf.float32),
+        "global": tf.constant(rng.normal(size=(batch, G)), tf.float32),
+    }
+
+
+def build(name: str) -> tuple[Any, dict[str, tf.Tensor]]:
+    keras.utils.set_random_seed(0)
+    inputs = images(3)
+    if name == "updown_without_global":
+        del inputs["global"]
+    return MODELS[name](), inputs
+
+
+TOKENS = tf.constant(np.random.default_rng(3).integers(0, V, (3, 6)), tf.int32)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_all_at_once_is_step_by_step(name: str) -> None:
+    model, inputs = build(name)
+    memory = model.encode(inputs)
+    hidden = model.teacher_forced(memory, TOKENS)
+    state = model.initial_state(memory)
+    for step in range(TOKENS.shape[1]):
+        output, state = model.step(TOKENS[:, step], state, memory)
+        np.testing.assert_allclose(output, hidden[:, step], atol=1e-6)
+    logits = model.logits(hidden[:, 0])
+    weights, bias = model.output_layer
+    np.testing.assert_allclose(logits, hidden[:, 0] @ tf.transpose(weights) + bias, atol=1e-5)
+    assert logits.shape == (3, V) and logits.dtype == tf.float32
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_weight_learns(name: str) -> None:
+    model, inputs = build(name)
+    with tf.GradientTape() as tape:
+        hidden = model.teacher_forced(model.encode(inputs, training=True), TOKENS, training=True)
+        loss = tf.reduce_sum(model.logits(tf.reshape(hidden, [-1, SIZES["units"]])) ** 2)
+    variables = [v.value for v in model.trainable_variables]
+    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+        # Softmax does not see what is added to all scores.
+        if "attention/score/bias" not in variable.name:
+            assert gradient is not None and np.abs(tf.convert_to_tensor(gradient)).max() > 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_dropout_is_for_training_only(name: str) -> None:
+    model, inputs = build(name)
+    calm = [model.teacher_forced(model.encode(inputs), TOKENS) for _ in range(2)]
+    np.testing.assert_array_equal(*calm)
+    if model.output_dropout.rate:
+        wild = model.teacher_forced(model.encode(inputs, training=True), TOKENS, training=True)
+        assert np.abs(wild - calm[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_config_round_trip(name: str) -> None:
+    model, inputs = build(name)
+    again = type(model).from_config(model.get_config())
+    again.set_weights(model.get_weights())
+    np.testing.assert_array_equal(
+        *(m.teacher_forced(m.encode(inputs), TOKENS) for m in (model, again))
+    )
+
+
+@pytest.mark.parametrize("name", REGIONAL)
+def test_padded_regions_are_not_seen(name: str) -> None:
+    model, _ = build(name)
+    short = {"regions": images(3, rows=2)["regions"]}
+    noise = tf.fill([3, 3, D], 7.0)
+    padded = {
+        "regions": tf.concat([short["regions"], noise], axis=1),
+        "region_lengths": tf.constant([2, 2, 2]),
+    }
+    results = [model.teacher_forced(model.encode(x), TOKENS) for x in (short, padded)]
+    np.testing.assert_allclose(*results, atol=1e-6)
+    weights = model.attended(model.encode(padded), TOKENS)
+    np.testing.assert_allclose(tf.reduce_sum(weights, -1), np.ones((3, 6)), rtol=1e-5)
+    assert np.abs(weights[:, :, 2:]).max() == 0
+
+
+def test_attention_is_shown_only_where_there_is_any() -> None:
+    model, inputs = build("attention_lstm")
+    memory = model.encode(inputs)
+    # The first look is from the mean of the grid.
+    rows = memory["rows"].numpy()
+    scores = np.einsum("blh,bh->bl", rows, rows.mean(1)) / np.sqrt(SIZES["units"])
+    wanted = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    np.testing.assert_allclose(model.attended(memory, TOKENS)[:, 0], wanted, rtol=1e-4)
+    lstm, inputs = build("lstm")
+    with pytest.raises(ValueError, match="no attention"):
+        lstm.attended(lstm.encode(inputs), TOKENS)
+
+
+def published_sizes() -> dict[str, int]:
+    """Parameters by the formulas of spec self_critical_and_spatial 2.1 to 2.3, C = 9,488."""
+    c, e, r, a, d = 9_488, 512, 512, 512, 2_048
+    words, output = c * e, r * c + c
+    maxout = e * 5 * r + 5 * r + r * 5 * r + 5 * r
+    look = (r * a + a) + (r * a + a) + (a + 1)
+    rows = d * r + r
+    lstms = ((e + 2 * r) + r + 2) * 4 * r + ((2 * r) + r + 2) * 4 * r
+    return {
+        "fc": words + (d * e + e) + maxout + output,
+        "att2in2": words + rows + look + maxout + (r * 2 * r + 2 * r) + output,
+        "updown": words + 2 * rows + look + lstms + output,
+    }
+
+
+@pytest.mark.parametrize(("name", "wanted"), published_sizes().items())
+def test_parameters_count_as_published(name: str, wanted: int) -> None:
+    make = {"fc": FC, "att2in2": Att2in, "updown": UpDown}[name]
+    model = make(vocabulary_size=9_488, feature_size=2_048)
+    assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == wanted
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 5), st.integers(0, 4), st.integers(0, 2**31))
+def test_additive_attention_is_the_written_formula(rows: int, hidden: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    layer = AdditiveAttention(units=3)
+    layer.build((None, None, 4), (None, 2))
+    x, h = rng.normal(size=(2, rows + hidden, 4)), rng.normal(size=(2, 2))
+    mask = np.repeat([[1.0] * rows + [0.0] * hidden], 2, 0)
+    found = layer(
+        tf.constant(h, tf.float32),
+        layer.project(tf.constant(x, tf.float32)),
+        tf.constant(mask, tf.float32),
+    )
+    wr, br, wq, bq, w, b = layer.get_weights()
+    scores = (np.tanh(x @ wr + br + (h @ wq + bq)[:, None]) @ w)[..., 0] + b
+    weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True) * mask
+    np.testing.assert_allclose(found, weights / weights.sum(-1, keepdims=True), atol=1e-5)
