@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -280,3 +283,23 @@ def test_only_captions_of_a_split(tmp_path: Path) -> None:
     assert found.vocabulary_sha256 == records.vocabulary_sha256
     with pytest.raises(InputError, match="no split 'val'; it has train"):
         frequencies_of_records(records, "val")
+
+
+def test_the_script(tmp_path: Path) -> None:
+    """Counts, writes where it says, and ends in one line for records of another kind."""
+    records = write_captions(tmp_path / "c", [[[3], [3, 4]], [[4]]], vocabulary_of("a b"))
+    command = [sys.executable, "-m", "r2m.cli.build_document_frequencies"]
+    root = Path(__file__).resolve().parents[2]
+    env = {**os.environ, "PYTHONPATH": str(root), "R2M_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [*command, f"--captions={records.folder}"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    path = tmp_path / "records" / "document_frequencies" / "toy-train.npz"
+    assert done.stdout == (f"{path}: 3 1-grams, 3 2-grams, 1 3-grams, 0 4-grams of 2 images\n")
+    sha = records.vocabulary_sha256
+    again = DocumentFrequencies.load(path, vocabulary_sha256=sha, vocabulary_of="x")
+    assert table(again) == table(frequencies_of_records(records))

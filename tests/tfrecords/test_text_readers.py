@@ -199,6 +199,18 @@ def test_json_without_text_or_with_half_characters(tmp_path: Path) -> None:
     assert broken.source == f"{path}:2" and good == "a"
 
 
+def test_pictures_with_several_descriptions_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "0000.json"
+    pictures = [{"description": "One dog.\n\nTwo dogs."}, {"url": "u"}, {"description": " "}]
+    path.write_text(json.dumps({"1": pictures}))
+    one, two, *skips = read(path)
+    assert (one, two) == ("One dog.", "Two dogs.")
+    assert [skip.reason for skip in skips if isinstance(skip, Skip)] == ["empty", "empty"]
+    path.write_text('{"1": [{"url": "u"}]}')
+    with pytest.raises(InputError, match="holds no sentence for reader 'shutterstock'"):
+        read(path)
+
+
 def test_missing_file_folder_and_reader(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no source file"):
         read(tmp_path / "none")

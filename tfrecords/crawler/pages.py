@@ -37,7 +37,7 @@ def read_descriptions(page: str) -> list[str]:
             text = item.get("description") if _is_image(item) else None
             # U+FFFD: bytes that were no text.
             if isinstance(text, str) and text.strip() and "\ufffd" not in text:
-                found.append(" ".join(html.unescape(text).split()))
+                found.append(html.unescape(text).strip())
     if not blocks:
         raise NoSearchPageError("no JSON-LD block")
     return found

@@ -21,7 +21,7 @@ def folder_with_state(factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(PAGES, st.integers(0, 400), st.binary(max_size=6))
 def test_a_crash_at_any_byte_loses_only_what_was_not_whole(
     tmp_path_factory: pytest.TempPathFactory, pages: dict[int, list[str]], cut: int, noise: bytes
@@ -40,7 +40,7 @@ def test_a_crash_at_any_byte_loses_only_what_was_not_whole(
     assert ClassFile(folder, "dog").pages == {**again.pages, 77: ["new"]}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(PAGES, PAGES)
 def test_published_pages_come_back(
     tmp_path_factory: pytest.TempPathFactory,

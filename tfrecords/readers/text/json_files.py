@@ -36,9 +36,10 @@ def read_json(part: TextPart) -> Iterator[str | Skip]:
     for element in stream_json(part.path):
         keys.add(element.key)
         place = f"{part.path}:{element.line}"
-        for sentence in read(element, place):
-            found = True
-            yield sentence_or_skip(sentence, place)
+        for value in read(element, place):
+            sentence = sentence_or_skip(value, place)
+            found = found or isinstance(sentence, str)
+            yield sentence
     if part.reader == "shutterstock" and not keys:
         # What a search without a result looks like, among the files of other classes.
         yield Skip(str(part.path), "empty", "no page with a description")
@@ -84,7 +85,13 @@ def _karpathy_sentence(sentence: object, place: str) -> object:
 
 
 def _shutterstock_sentences(element: Element, place: str) -> Iterator[object]:
-    yield entry(element.value, "description", place)
+    # Among the published pictures are some without a description, and some with two or three.
+    picture = element.value
+    if isinstance(picture, dict) and not isinstance(picture.get("description"), str):
+        yield picture.get("description")
+    else:
+        lines = str(entry(picture, "description", place)).splitlines()
+        yield from [line for line in lines if line.strip()] or [""]
 
 
 JSON_READERS: dict[str, Callable[[Element, str], Iterator[object]]] = {
