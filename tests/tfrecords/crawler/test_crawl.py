@@ -355,9 +355,12 @@ def test_the_script_is_stopped(site: Site, tmp_path: Path, time: FakeTime) -> No
     site.trouble = {("dog", 2): [signal_and_wait]}
     (tmp_path / "classes.txt").write_text("Dog\ncat\n")
     folder = tmp_path / "raw"
+    # Without the wrapper of all scripts, which loads TensorFlow.
+    main = "import sys; from absl import flags; from r2m.cli import crawl_descriptions as script;"
+    main += "flags.FLAGS(sys.argv); sys.exit(script.main([]))"
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "r2m.cli.crawl_descriptions", f"--output={folder}"),
+            *(sys.executable, "-c", main, f"--output={folder}"),
             *(f"--base_url={site.url}", f"--label_map={tmp_path / 'classes.txt'}"),
             *("--requests_per_second=1000", "--threads=1"),
         ],
