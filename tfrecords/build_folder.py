@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
@@ -17,7 +16,7 @@ from typing import IO, Any
 from absl import logging
 
 from tfrecords.errors import InputError
-from tfrecords.files import sha256_file, sync_folder, write_atomically
+from tfrecords.files import lock_file, sha256_file, sync_folder, write_atomically
 from tfrecords.records import FORMAT_VERSION, MANIFEST, Records, incomplete_folder, open_records
 from tfrecords.shards import Skip, refuse_skips
 
@@ -100,7 +99,10 @@ def open_build(
     incomplete = incomplete_folder(folder)
     state = incomplete / STATE
     state.mkdir(parents=True, exist_ok=True)
-    lock = _lock(state / _LOCK, folder)
+    lock = lock_file(
+        state / _LOCK,
+        f"another process is building {folder} right now: wait for it or stop it",
+    )
     plan = state / _PLAN
     if plan.exists() and plan.read_text() != fingerprint:
         logging.info("%s was started with other options or sources: starting afresh", incomplete)
@@ -184,18 +186,6 @@ def _finished(folder: Path, kind: str, fingerprint: str, overwrite: bool) -> Rec
         f"{folder} was already built from other options or sources "
         f"(see {MANIFEST} in it); choose another folder, or allow overwrite"
     )
-
-
-def _lock(path: Path, folder: Path) -> IO[str]:
-    stream = path.open("w")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        stream.close()
-        raise InputError(
-            f"another process is building {folder} right now: wait for it or stop it"
-        ) from None
-    return stream
 
 
 def _clear(incomplete: Path) -> None:

@@ -59,7 +59,7 @@ class CorporaOptions:
     Attributes:
         folder: where the records go.
         name: the first part of the shard names.
-        sources: files with sentences.
+        sources: files, folders or data sets with sentences.
         label_maps: files with the class names of the detectors that will look at the images.
         synonyms: tables of caption words for these classes; the shipped ones by default.
         min_count: a word is in the vocabulary when the corpus has it so often; concepts always are.
@@ -131,7 +131,9 @@ def build_corpora(options: CorporaOptions, progress: bool = True) -> Records:
         InputError: a source is missing, empty or malformed (`path:line`), no sentence is left, the
             disk is full, or the folder holds another build.
     """
-    parts = [part for source in options.sources for part in plan_parts(source)]
+    planned = [plan_parts(source) for source in options.sources]
+    # What a folder or a data set consists of is found out once, here.
+    files = [file for parts in planned for file in dict.fromkeys((p.path, p.form) for p in parts)]
     dictionary = build_concept_dictionary(
         [read_label_map(path) for path in options.label_maps], options.synonyms
     )
@@ -140,21 +142,20 @@ def build_corpora(options: CorporaOptions, progress: bool = True) -> Records:
         options.folder,
         kind=KIND,
         name=options.name,
-        options=_deciding_options(options, parts),
-        sources=[*(source.path for source in options.sources), *extra],
+        options=_deciding_options(options, [form for _, form in files]),
+        sources=[*(path for path, _ in files), *extra],
         overwrite=options.overwrite,
         strict=options.strict,
     )
     if isinstance(build, Records):
         return build
     with build:
-        return _build(build, options, parts, dictionary, progress)
+        return _build(build, options, list(itertools.chain(*planned)), dictionary, progress)
 
 
-def _deciding_options(options: CorporaOptions, parts: Sequence[TextPart]) -> dict[str, Any]:
-    readers = {str(part.path): part.reader for part in parts}
+def _deciding_options(options: CorporaOptions, readers: list[str]) -> dict[str, Any]:
     return {
-        "readers": [readers[str(source.path)] for source in options.sources],
+        "readers": readers,
         "label_maps": [path.name for path in options.label_maps],
         "synonyms": [path.name for path in options.synonyms],
         "glove": options.glove.name if options.glove else None,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import gzip
 import hashlib
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import IO, BinaryIO, cast
 
 from tfrecords.errors import InputError
 
@@ -48,6 +52,41 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def lock_file(path: Path, taken: str) -> IO[str]:
+    """Locks a file until what this returns is closed, or the process ends.
+
+    Raises:
+        InputError: another process has locked it; the message is `taken`.
+    """
+    stream = path.open("w")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        raise InputError(taken) from None
+    return stream
+
+
+@contextmanager
+def open_unpacked(path: Path) -> Iterator[BinaryIO]:
+    """Opens the bytes of a file for reading; those of `.gz` unpacked.
+
+    Raises:
+        InputError: it is missing or cannot be read, no whole gzip file; also from within the body.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            yield cast(BinaryIO, stream)
+    except FileNotFoundError:
+        raise InputError(f"there is no source file {path}") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path} is not a whole gzip file ({error}): copy or download it again"
+        ) from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
 
 
 def sha256_file(path: Path) -> str:

@@ -31,6 +31,8 @@ def test_help_tells_what_the_script_does_and_its_flags(script, tmp_path):
         "r2m-local-workers": "--workers",
         "r2m-make-shapes": "--sentences",
         "r2m-build-corpora": "--source",
+        "r2m-build-document-frequencies": "--captions",
+        "r2m-crawl-descriptions": "--base_url",
         "r2m-evaluate": "--beam_size",
         "r2m-runs": "--compare",
     }

@@ -45,6 +45,11 @@ def captions(path: Path) -> list[str]:
         ("coco/captions_val2017.json", 25_014, 0),
         ("conceptual_captions/*.tsv", 15_833, 29),
         ("flickr8k/captions.token.txt", 35_000, 0),
+        ("coco/karpathy_test5k_captions.json", 25_000, 0),
+        ("corpora/coco_dev_captions.txt", 5_000, 0),
+        ("corpora/flickr30k_dev_captions.txt", 5_070, 1),
+        ("iu_xray/annotation.json", 13_589, 0),
+        ("iu_xray/indiana_reports.csv", 15_463, 0),
     ],
 )
 def test_every_real_caption_has_the_same_words(

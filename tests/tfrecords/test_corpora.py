@@ -369,3 +369,25 @@ def test_real_corpus(shared_data: Path, tmp_path: Path) -> None:
         assert len(row["sentence"]) >= 10
         texts.add(row["text"])
     assert len(texts) == records.count("train") + records.count("val")
+
+
+def test_a_folder_as_source_is_known_by_its_files(raw: Path) -> None:
+    folder = raw / "folder"
+    folder.mkdir()
+    lines = (raw / "text.txt").read_text().splitlines(keepends=True)
+    (folder / "a.txt").write_text("".join(lines[:150]))
+    (folder / "b.txt").write_text("".join(lines[150:]))
+    (folder / ".c.txt").write_text("A dog and two cats stand unseen on the bridge.\n")
+    records = build_corpora(options(raw, sources=[TextSource(folder)]), progress=False)
+    alone = build_corpora(options(raw, folder=raw.parent / "alone"), progress=False)
+    for split in ("train", "val"):
+        assert {row["text"] for row in rows(records, split)} == {
+            row["text"] for row in rows(alone, split)
+        }
+    paths = [source["path"] for source in records.manifest["sources"]]
+    assert paths[:2] == [str(folder / "a.txt"), str(folder / "b.txt")]
+    assert records.manifest["options"]["readers"] == ["text", "text"]
+    # The same size, another sentence.
+    (folder / "b.txt").write_text("".join(lines[150:]).replace("bridge", "meadow"))
+    with pytest.raises(InputError, match="other options or sources"):
+        build_corpora(options(raw, sources=[TextSource(folder)]), progress=False)

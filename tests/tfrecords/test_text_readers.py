@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from tfrecords.errors import InputError
 from tfrecords.readers import json_stream
 from tfrecords.readers.json_stream import stream_json
-from tfrecords.readers.text import TextSource, parse_source, plan_parts, read_part
+from tfrecords.readers.text import READERS, TextSource, parse_source, plan_parts, read_part
 from tfrecords.shards import Skip
 
 
@@ -27,13 +29,20 @@ FORMATS = {
     "text": "One dog.\nTwo dogs.\n",
     "flickr8k": "1_a.jpg#0\tOne dog.\n1_a.jpg#1\tTwo dogs.\n",
     "gcc": "One dog.\thttp://x.org/a.jpg\nTwo dogs.\thttps://x.org/b\n",
+    "gcc/labels": "One dog.\thttp://x.org/a\tdog,pet\t/m/1\nTwo dogs.\thttp://x.org/b\tdog\t/m/1\n",
+    "cc12m": "http://x.org/a.jpg\tOne dog.\nhttps://x.org/b\tTwo dogs.\n",
     "coco": '{"info": {"year": 2017}, "images": [{"id": 1}],\n "annotations": '
     '[{"image_id": 1, "caption": "One dog."},\n {"caption": "Two dogs.", "id": 2}]}',
     "coco/karpathy": '{"note": "n", "images": [{"id": 1, "captions": ["One dog.", "Two dogs."]}]}',
     "coco/original": '{"images": [{"sentences": [{"raw": "One dog.", "tokens": []}, '
     '{"raw": "Two dogs."}]}], "dataset": "coco"}',
+    "coco/flickr8k": '{"images": [{"sentids": [0, 1], "imgid": 0, "sentences": [{"tokens": ["one", '
+    '"dog"], "raw": "One dog.", "imgid": 0, "sentid": 0}, {"tokens": ["Two", "dogs."]}], '
+    '"split": "train", "filename": "2513260012_03d33305cf.jpg"}], "dataset": "flickr8k"}',
     "shutterstock": '{"1": [{"description": "One dog."}], "2": [], "3": [{"description": '
     '"Two dogs.", "url": "u"}]}',
+    "iu_xray": '{"train": [{"id": "CXR1_IM-0001", "report": "One dog. Two dogs.", "image_path": '
+    '["CXR1_IM-0001/0.png"], "split": "train"}], "val": []}',
 }
 
 
@@ -44,6 +53,33 @@ def test_auto_finds_the_format(tmp_path: Path, form: str) -> None:
     assert plan_parts(TextSource(path))[0].reader == form.split("/")[0]
     assert sentences(path) == ["One dog.", "Two dogs."]
     assert sentences(path, form.split("/")[0]) == ["One dog.", "Two dogs."]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_files_may_be_packed(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "source.gz"
+    path.write_bytes(gzip.compress(FORMATS[form].encode()))
+    assert sentences(path, part_bytes=1) == ["One dog.", "Two dogs."]
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"source\.gz is not a whole gzip file"):
+        sentences(path)
+
+
+def test_a_folder_stands_for_its_text_files(tmp_path: Path) -> None:
+    (tmp_path / "b.json").write_text(FORMATS["shutterstock"])
+    (tmp_path / "a.txt").write_text("First\n")
+    (tmp_path / "empty class.json").write_text('{"1": []}')
+    for other in (".hidden.txt", "picture.jpg", ".crawl/c.json"):
+        (tmp_path / other).parent.mkdir(exist_ok=True)
+        (tmp_path / other).write_bytes(b"\0")
+    *found, skip = read(tmp_path)
+    assert [str(item).strip() for item in found] == ["First", "One dog.", "Two dogs."]
+    assert isinstance(skip, Skip) and (skip.source, skip.reason) == (
+        str(tmp_path / "empty class.json"),
+        "empty",
+    )
+    with pytest.raises(InputError, match=r"a\.txt:1: not a line of reader 'gcc'"):
+        read(tmp_path, "gcc")
 
 
 @settings(deadline=None)
@@ -115,6 +151,15 @@ def test_streamed_json_numbers_its_lines(tmp_path: Path) -> None:
         ("", "auto", "is empty"),
         (" \n\n", "text", "is empty"),
         ("a\0b", "text", "zero bytes"),
+        ("http://x/a.jpg\ta dog\n", "gcc", ":1: not a line of reader 'gcc'"),
+        ("a dog\thttp://x/a.jpg\n", "cc12m", ":1: not a line of reader 'cc12m'"),
+        ("a" * (1 << 20) + "\n", "auto", ":1: .* expected a line of less than 1048576 bytes"),
+        ('{"images": [{"captions": "a dog"}]}', "auto", ":1: expected a list of captions"),
+        ('{"images": [{"sentences": 3}]}', "auto", ":1: expected a list of sentences"),
+        ('{"images": [{"sentences": [{"tokens": 3}]}]}', "auto", "an object with 'raw'"),
+        ('{"1": [{"report": "a"}, {"findings": "b"}]}', "auto", "an object with 'report'"),
+        ('{"a": ' + "[" * 100_000, "auto", ":1: not valid JSON: lists in lists"),
+        ('{"a": ' + "1" * 5_000 + "}", "auto", ":1: not valid JSON: a number of thousands"),
     ],
 )
 def test_malformed_sources_are_named(
@@ -154,11 +199,33 @@ def test_json_without_text_or_with_half_characters(tmp_path: Path) -> None:
     assert broken.source == f"{path}:2" and good == "a"
 
 
+def test_pictures_with_several_descriptions_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "0000.json"
+    pictures = [{"description": "One dog.\n\nTwo dogs."}, {"url": "u"}, {"description": " "}]
+    path.write_text(json.dumps({"1": pictures}))
+    one, two, *skips = read(path)
+    assert (one, two) == ("One dog.", "Two dogs.")
+    assert [skip.reason for skip in skips if isinstance(skip, Skip)] == ["empty", "empty"]
+    path.write_text('{"1": [{"url": "u"}]}')
+    with pytest.raises(InputError, match="holds no sentence for reader 'shutterstock'"):
+        read(path)
+
+
 def test_missing_file_folder_and_reader(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no source file"):
         read(tmp_path / "none")
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match="is a folder without a text file"):
         read(tmp_path)
+    (tmp_path / "loop.txt").symlink_to(tmp_path / "loop.txt")
+    with pytest.raises(InputError, match=r"cannot read .*loop\.txt"):
+        read(tmp_path / "loop.txt")
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(InputError, match=r"pipe\.txt is no file that can be read twice"):
+        read(tmp_path / "pipe.txt")
+    table = tmp_path / "captions.csv"
+    table.write_text("image,caption\na.jpg,a dog\n")
+    with pytest.raises(InputError, match="a table without the column 'findings'"):
+        read(table)
     with pytest.raises(InputError, match="known: auto, text"):
         read(tmp_path / "none", "csv")
 
@@ -166,6 +233,40 @@ def test_missing_file_folder_and_reader(tmp_path: Path) -> None:
 def test_sources_on_a_command_line() -> None:
     assert parse_source("gcc:a/b.tsv") == TextSource(Path("a/b.tsv"), "gcc")
     assert parse_source("a:b.txt") == TextSource(Path("a:b.txt"), "auto")
+    assert parse_source("tfds:coco_captions:captions/text@train") == TextSource(
+        Path("coco_captions:captions/text@train"), "tfds"
+    )
+
+
+WHOLE = [content.encode() for content in FORMATS.values()]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.sampled_from(WHOLE),
+    st.sampled_from([reader for reader in READERS if reader != "tfds"]),
+    st.integers(0, 300),
+    st.integers(0, 20),
+    st.one_of(
+        st.binary(max_size=8),
+        st.sampled_from([b"NaN", b"1e999", b"[[[[", b"null", b'"\\ud800"', b"\xff", b"\r", b'""']),
+    ),
+)
+def test_damaged_files_give_sentences_skips_or_an_input_error(
+    tmp_path_factory: pytest.TempPathFactory,
+    content: bytes,
+    reader: str,
+    at: int,
+    cut: int,
+    noise: bytes,
+) -> None:
+    path = tmp_path_factory.mktemp("f") / "source"
+    path.write_bytes(content[:at] + noise + content[at + cut :])
+    try:
+        for item in read(path, reader, part_bytes=40):
+            assert item.strip() and item.encode() if isinstance(item, str) else item.source
+    except InputError as error:
+        assert str(path) in str(error)
 
 
 def test_real_files(shared_data: Path) -> None:
@@ -175,6 +276,7 @@ def test_real_files(shared_data: Path) -> None:
         ("corpora/coco_dev_captions.txt", "text", 5000),
         ("flickr8k/captions.token.txt", "flickr8k", 35000),
         ("conceptual_captions/Validation_GCC-1.1.0-Validation.tsv", "gcc", 15833),
+        ("corpora/flickr30k_dev_captions.txt", "text", 5070),
     ]:
         assert plan_parts(TextSource(shared_data / name))[0].reader == reader
         assert len(sentences(shared_data / name, part_bytes=100_000)) == count

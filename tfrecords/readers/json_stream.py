@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from tfrecords.errors import InputError
+from tfrecords.files import open_unpacked
 
 _BLOCK = 1 << 20
 _DECODER = json.JSONDecoder()
@@ -31,12 +33,13 @@ def stream_json(path: Path) -> Iterator[Element]:
     """Yields the elements of the arrays at the top of a JSON file, one in memory at a time.
 
     Args:
-        path: a UTF-8 JSON file whose top level is an object or an array.
+        path: a UTF-8 JSON file, perhaps `.gz`, whose top level is an object or an array.
 
     Raises:
-        InputError: not JSON, not UTF-8 or cut short; names `path:line`.
+        InputError: missing, not JSON, not UTF-8 or cut short; names `path:line`.
     """
-    with path.open(encoding="utf-8-sig", newline="") as stream:
+    with open_unpacked(path) as packed:
+        stream = io.TextIOWrapper(packed, encoding="utf-8-sig", newline="")
         cursor = _Cursor(path, stream)
         start = cursor.peek()
         if start == "[":
@@ -124,6 +127,10 @@ class _Cursor:
                 open_string = error.msg.startswith("Unterminated string")
                 if self._ended or (error.pos < len(self._text) - 64 and not open_string):
                     raise self.error(error.msg, ahead=error.pos - self._at) from None
+            except ValueError:
+                raise self.error("a number of thousands of digits") from None
+            except RecursionError:
+                raise self.error("lists in lists, too deep to read") from None
             else:
                 # A number at the very end may go on in the next block.
                 if end < len(self._text) or self._ended:

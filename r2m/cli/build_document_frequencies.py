@@ -1,0 +1,65 @@
+"""Counts in how many images' captions each n-gram occurs: what CIDEr-D weighs words by.
+
+    r2m-build-document-frequencies --captions=records/captions/coco
+
+Self-critical training needs it. The file belongs to the vocabulary of the records. The pickles that
+other code publishes are read too, if the records have the same words:
+
+    r2m-build-document-frequencies --captions=records/captions/coco \\
+        --pickle=coco-train-idxs.p --words_of_ids=cocotalk.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from absl import app, flags
+
+from r2m.cli.common import home, run
+
+_CAPTIONS = flags.DEFINE_string(
+    "captions", None, "Folder of captions records: gives sentences and vocabulary.", required=True
+)
+_SPLIT = flags.DEFINE_string("split", "train", "The split whose images are counted.")
+_PICKLE = flags.DEFINE_string(
+    "pickle", None, "A *-idxs.p or *-words.p to take the counts from, instead of the records."
+)
+_WORDS_OF_IDS = flags.DEFINE_string(
+    "words_of_ids", None, "The JSON (cocotalk.json) with `ix_to_word` for the ids of *-idxs.p."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "The file. Default: records/document_frequencies/NAME-SPLIT.npz under $R2M_HOME, or under "
+    "./workspace.",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Counts, or reads the pickle, and writes the file."""
+    from tfrecords.document_frequencies import frequencies_of_records
+    from tfrecords.readers.ngram_pickles import frequencies_of_pickle
+    from tfrecords.records import open_records
+
+    del argv
+    if _WORDS_OF_IDS.value and not _PICKLE.value:
+        raise app.UsageError("--words_of_ids is for a --pickle, which is not given")
+    records = open_records(_CAPTIONS.value, kind="captions")
+    if _PICKLE.value:
+        words = Path(_WORDS_OF_IDS.value) if _WORDS_OF_IDS.value else None
+        found = frequencies_of_pickle(Path(_PICKLE.value), records.vocabulary(), words)
+    else:
+        found = frequencies_of_records(records, _SPLIT.value)
+    folder = home() / "records" / "document_frequencies"
+    path = Path(_OUTPUT.value or folder / f"{records.name}-{_SPLIT.value}.npz")
+    found.save(path)
+    sizes = ", ".join(f"{len(counts)} {n}-grams" for n, counts in enumerate(found.counts, 1))
+    print(f"{path}: {sizes} of {found.images} images")
+
+
+console = partial(run, main)
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,91 @@
+"""Fetches descriptions of stock photographs: a search on Shutterstock for each class of a detector.
+
+    r2m-crawl-descriptions --label_map=mscoco_label_map.pbtxt --output=raw/shutterstock \\
+        --user_agent="r2m-crawler/0.1 (you@example.org)"
+    r2m-build-corpora --source=shutterstock:raw/shutterstock --label_map=... --name=shutterstock
+
+A folder with one JSON file a class is what comes out. Stopped (Ctrl-C) or killed, the same command
+goes on at the first missing page; pages that failed are tried again. Respect the site's terms: the
+default is one request a second, and what robots.txt does not allow is not fetched. 80 classes of
+1000 pages are 80,000 requests: a day.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from r2m.cli.common import run
+from tfrecords.crawler import CrawlOptions, crawl_descriptions
+from tfrecords.crawler.crawl import BASE_URL, USER_AGENT
+from tfrecords.label_maps import read_label_map
+
+_LABEL_MAP = flags.DEFINE_multi_string(
+    "label_map",
+    None,
+    "What to search for: a TensorFlow label map (.pbtxt), a name a line, CSV id,name, or JSON with "
+    "COCO categories. Repeat the flag for several.",
+    required=True,
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the JSON files.", required=True)
+# Named as the fields of CrawlOptions.
+_OPTIONS: list[flags.FlagHolder[Any]] = [
+    flags.DEFINE_string("base_url", BASE_URL, "Where a class is searched for: BASE_URL/CLASS."),
+    flags.DEFINE_integer("pages", 1000, "Search pages of a class, at most."),
+    flags.DEFINE_integer("threads", 4, "Classes fetched at the same time."),
+    flags.DEFINE_float("requests_per_second", 1.0, "Of all threads together."),
+    flags.DEFINE_integer("attempts", 5, "Tries of a page before it is left out."),
+    flags.DEFINE_float("timeout", 30.0, "Seconds until an attempt counts as failed."),
+    flags.DEFINE_string("user_agent", USER_AGENT, "Who we say we are; add a contact address."),
+    flags.DEFINE_bool(
+        "ignore_robots", False, "Fetch what robots.txt forbids; only with leave of the site."
+    ),
+]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Crawls and says what there is now; 0 if nothing is missing."""
+    del argv
+    stop = threading.Event()
+
+    def end(number: int, frame: Any) -> None:
+        del frame
+        # From a thread: this one may be inside the event's own lock.
+        threading.Thread(target=stop.set).start()
+        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    classes = [name for path in _LABEL_MAP.value for name in read_label_map(path).classes.values()]
+    report = crawl_descriptions(
+        CrawlOptions(
+            folder=Path(_OUTPUT.value),
+            classes=classes,
+            **{option.name: option.value for option in _OPTIONS},
+        ),
+        stop=stop,
+    )
+    found = report.classes.values()
+    print(
+        f"{_OUTPUT.value}: {sum(c.descriptions for c in found)} descriptions on "
+        f"{sum(c.pages for c in found)} pages of {len(found)} classes"
+    )
+    unfinished = [name for name, c in report.classes.items() if not c.finished]
+    if unfinished:
+        failed = sum(c.failed for c in found)
+        print(f"{failed} pages failed ({', '.join(unfinished)}): the same command tries them again")
+    if report.stopped:
+        print("stopped: the same command goes on")
+    return 0 if report.finished else 1
+
+
+console = partial(run, main)
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,125 @@
+"""What was fetched for one class: pages added one by one, then one file in the published layout.
+
+While a class is being fetched its pages are lines of a journal, each on disk before the next page
+is asked for. A line that a crash left half-written is taken away. At the end all pages go into
+`<class>.json`, `{page: [{"description": ...}]}`, and the journal goes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tfrecords.errors import InputError
+from tfrecords.files import write_atomically
+
+STATE = ".crawl"
+_LONGEST_NAME = 200
+
+
+class ClassFile:
+    """The pages of one class. One thread of one process uses it.
+
+    Attributes:
+        path: `<class>.json`.
+        pages: page number -> descriptions; an empty list is the page behind the last result.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """Reads what earlier runs fetched.
+
+        Raises:
+            InputError: the class cannot name a file, or its file is not of this form.
+        """
+        file = file_name(name)
+        self.path = folder / f"{file}.json"
+        self._journal = folder / STATE / f"{file}.jsonl"
+        self.pages = _read_published(self.path) | _read_journal(self._journal)
+
+    def add(self, page: int, descriptions: list[str]) -> None:
+        """Keeps a page; it is on disk when this returns."""
+        line = json.dumps({"page": page, "descriptions": descriptions}) + "\n"
+        with self._journal.open("ab") as stream:
+            stream.write(line.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.pages[page] = descriptions
+
+    def publish(self) -> None:
+        """Writes the file, if there is any page that it does not have yet."""
+        if self._journal.exists() and self.pages:
+            content = {
+                str(page): [{"description": text} for text in self.pages[page]]
+                for page in sorted(self.pages)
+            }
+            write_atomically(self.path, json.dumps(content, indent=0).encode())
+        self._journal.unlink(missing_ok=True)
+
+
+def file_name(name: str) -> str:
+    """The name of a class as a file name without suffix: nothing in it leads to another folder.
+
+    Raises:
+        InputError: it has no letter or digit, or is very long.
+    """
+    file = quote(name, safe=" ,'()&")
+    if file.startswith("."):
+        file = "%2E" + file[1:]
+    if not any(map(str.isalnum, name)) or len(file) > _LONGEST_NAME:
+        raise InputError(
+            f"the class {name!r:.300} cannot be searched for: expected a name with letters, of at "
+            f"most {_LONGEST_NAME} characters"
+        )
+    return file
+
+
+def _read_published(path: Path) -> dict[int, list[str]]:
+    try:
+        data = json.loads(path.read_bytes())
+        return {
+            _page(page): [_text(item["description"]) for item in items]
+            for page, items in data.items()
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path} is not a file of this crawler ({type(error).__name__}: {error}); expected "
+            '{page: [{"description"}]}: move it away'
+        ) from error
+
+
+def _read_journal(path: Path) -> dict[int, list[str]]:
+    pages: dict[int, list[str]] = {}
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return pages
+    whole = 0
+    for line in lines:
+        try:
+            if not line.endswith(b"\n"):
+                break
+            entry = json.loads(line)
+            pages[_page(entry["page"])] = [_text(text) for text in entry["descriptions"]]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            break
+        whole += len(line)
+    os.truncate(path, whole)
+    return pages
+
+
+def _page(value: Any) -> int:
+    page = int(value)
+    if page < 1:
+        raise ValueError(f"page {page}")
+    return page
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a description {value!r:.80}")
+    return value

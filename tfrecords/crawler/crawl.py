@@ -1,0 +1,261 @@
+"""The crawl: classes in parallel, a page at a time, until each has no more results."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from absl import logging
+
+from tfrecords.crawler.class_file import STATE, ClassFile, file_name
+from tfrecords.crawler.fetching import Clock, Fetcher, PageFailedError, RateLimit, Stopped
+from tfrecords.crawler.pages import read_descriptions
+from tfrecords.crawler.robots import Robots, parse_robots
+from tfrecords.errors import InputError
+from tfrecords.files import clear_disk_errors, lock_file
+
+BASE_URL = "https://www.shutterstock.com/search"
+USER_AGENT = "r2m-crawler/0.1 (image captioning research)"
+# After so many failed pages in a row a class is given up until the next run.
+_PATIENCE = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrawlOptions:
+    """What to crawl and how.
+
+    Attributes:
+        folder: where the files go, one a class.
+        classes: what to search for; upper case and runs of spaces make no difference.
+        base_url: a class is searched for at `BASE_URL/CLASS?...&page=N`.
+        pages: search pages of a class, at most.
+        threads: classes fetched at the same time.
+        requests_per_second: of all threads together, at most; robots.txt may ask for fewer.
+        attempts: of a page.
+        timeout: seconds for one request, to its last byte.
+        user_agent: who we say we are.
+        ignore_robots: fetch what robots.txt asks not to fetch.
+    """
+
+    folder: Path
+    classes: Sequence[str]
+    base_url: str = BASE_URL
+    pages: int = 1000
+    threads: int = 4
+    requests_per_second: float = 1.0
+    attempts: int = 5
+    timeout: float = 30.0
+    user_agent: str = USER_AGENT
+    ignore_robots: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the values one by one."""
+        for name in ("pages", "threads", "attempts"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, found {getattr(self, name)}")
+        for name in ("requests_per_second", "timeout"):
+            if not 0 < getattr(self, name) < 1e6:
+                raise InputError(f"{name} must be above 0, found {getattr(self, name)}")
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise InputError(f"base_url must be http(s)://HOST/..., found {self.base_url!r}")
+        if not self.user_agent.isprintable() or not self.user_agent.isascii():
+            raise InputError(f"user_agent must be a line of ASCII, found {self.user_agent!r}")
+        if not self.classes:
+            raise InputError("no class to search for")
+        for name in self.classes:
+            file_name(name)
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """What there is of a class now.
+
+    Attributes:
+        pages: fetched, in all runs together.
+        descriptions: on them.
+        failed: pages that could not be fetched; the next run tries them again.
+        finished: nothing is left to fetch.
+    """
+
+    pages: int
+    descriptions: int
+    failed: int
+    finished: bool
+
+
+@dataclass(frozen=True)
+class CrawlReport:
+    """What there is of every class, and whether the crawl was stopped before its end."""
+
+    classes: dict[str, ClassReport]
+    stopped: bool
+
+    @property
+    def finished(self) -> bool:
+        """Whether all classes are complete."""
+        return not self.stopped and all(found.finished for found in self.classes.values())
+
+
+def crawl_descriptions(
+    options: CrawlOptions, *, stop: threading.Event | None = None, clock: Clock | None = None
+) -> CrawlReport:
+    """Fetches the descriptions of all classes, or those that earlier runs did not.
+
+    Each class is a file `<class>.json` in the folder, `{page: [{"description"}]}`; the last page is
+    empty when the site had no more. Stopped or killed, it loses the pages under way and no others.
+
+    Args:
+        options: what and how.
+        stop: ends the crawl when it is set; it is set on return.
+        clock: time.
+
+    Raises:
+        InputError: robots.txt does not allow it or cannot be read, the site refuses or is down,
+            the disk is full, another process uses the folder, or a file in it is not ours.
+    """
+    stop, clock = stop or threading.Event(), clock or Clock()
+    state = options.folder / STATE
+    with clear_disk_errors(options.folder):
+        state.mkdir(parents=True, exist_ok=True)
+        taken = f"another process is crawling into {options.folder}: wait for it or stop it"
+        with lock_file(state / "lock", taken):
+            try:
+                return _Crawl(options, stop, clock).run()
+            except Stopped:
+                return CrawlReport({}, stopped=True)
+
+
+class _Crawl:
+    def __init__(self, options: CrawlOptions, stop: threading.Event, clock: Clock) -> None:
+        self._options, self._stop = options, stop
+        self._fetcher, robots = self._allowed_fetcher(clock)
+        if robots.delay > 1 / options.requests_per_second:
+            logging.info("robots.txt asks for %g seconds between requests", robots.delay)
+        self._lock, self._failed_in_a_row = threading.Lock(), 0
+        self._fetched = 0
+
+    def run(self) -> CrawlReport:
+        """Crawls all classes."""
+        names = list(dict.fromkeys(map(_search, self._options.classes)))
+        reports: dict[str, ClassReport] = {}
+        executor = ThreadPoolExecutor(self._options.threads)
+        try:
+            futures = {executor.submit(self._crawl_class, name): name for name in names}
+            for future in self._as_they_finish(set(futures)):
+                name, report = futures[future], future.result()
+                if report is None:
+                    continue
+                reports[name] = report
+                logging.info(
+                    "%s: %d pages, %d descriptions%s (%d of %d classes)",
+                    name,
+                    report.pages,
+                    report.descriptions,
+                    f", {report.failed} pages failed" if report.failed else "",
+                    len(reports),
+                    len(names),
+                )
+        finally:
+            self._stop.set()
+            self._fetcher.end_requests()
+            executor.shutdown(wait=True, cancel_futures=True)
+        return CrawlReport(reports, stopped=len(reports) < len(names))
+
+    def _allowed_fetcher(self, clock: Clock) -> tuple[Fetcher, Robots]:
+        options = self._options
+
+        def fetcher(per_second: float) -> Fetcher:
+            return Fetcher(
+                user_agent=options.user_agent,
+                limit=RateLimit(per_second, clock, self._stop),
+                attempts=options.attempts,
+                timeout=options.timeout,
+                clock=clock,
+                stop=self._stop,
+            )
+
+        first = fetcher(options.requests_per_second)
+        if options.ignore_robots:
+            return first, Robots()
+        parts = urlsplit(options.base_url)
+        url = f"{parts.scheme}://{parts.netloc}/robots.txt"
+        try:
+            text = first.fetch(url, str)
+        except PageFailedError as error:
+            raise InputError(
+                f"robots.txt of the site cannot be read: {error}. Nothing was fetched"
+            ) from None
+        robots = parse_robots(text or "", options.user_agent)
+        for name in options.classes:
+            if not robots.allows(page := self._url(_search(name), 1)):
+                raise InputError(
+                    f"{url} does not allow {options.user_agent!r} to fetch {page}. Ask the site "
+                    "for leave (then ignore_robots says so), or crawl another one"
+                )
+        return fetcher(1 / max(1 / options.requests_per_second, robots.delay)), robots
+
+    def _as_they_finish(
+        self, waiting: set[Future[ClassReport | None]]
+    ) -> Iterator[Future[ClassReport | None]]:
+        while waiting and not self._stop.is_set():
+            # Not for ever: signal handlers run between two waits.
+            done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+            yield from done
+
+    def _url(self, name: str, page: int) -> str:
+        base = self._options.base_url.rstrip("/")
+        return f"{base}/{quote(name, safe='')}?image_type=photo&language=en&page={page}"
+
+    def _crawl_class(self, name: str) -> ClassReport | None:
+        """Fetches what is missing of a class; None if the crawl ended before."""
+        with contextlib.suppress(Stopped):
+            file = ClassFile(self._options.folder, name)
+            failed, finished = self._fetch_missing(file, name)
+            file.publish()
+            return ClassReport(
+                pages=len(file.pages),
+                descriptions=sum(map(len, file.pages.values())),
+                failed=failed,
+                finished=finished and not failed,
+            )
+        return None
+
+    def _fetch_missing(self, file: ClassFile, name: str) -> tuple[int, bool]:
+        """The number of pages that failed, and whether the class was not given up."""
+        failed = in_a_row = 0
+        for page in range(1, self._options.pages + 1):
+            if page not in file.pages:
+                try:
+                    found = self._fetcher.fetch(self._url(name, page), read_descriptions) or []
+                except PageFailedError as error:
+                    logging.warning("%s", error)
+                    self._note_failure(str(error))
+                    failed, in_a_row = failed + 1, in_a_row + 1
+                    if in_a_row == _PATIENCE:
+                        return failed, False
+                    continue
+                self._failed_in_a_row = in_a_row = 0
+                # Behind their last page some sites show it again.
+                file.add(page, [] if found == file.pages.get(page - 1) else found)
+            if not file.pages[page]:
+                break
+        return failed, True
+
+    def _note_failure(self, problem: str) -> None:
+        with self._lock:
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row > _PATIENCE * self._options.threads:
+                raise InputError(
+                    f"{self._failed_in_a_row} pages failed in a row, the last: {problem}. Is the "
+                    "site down? What was fetched is kept: give the same command again later"
+                )
+
+
+def _search(name: str) -> str:
+    return " ".join(name.lower().split())

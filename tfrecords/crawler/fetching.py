@@ -1,0 +1,298 @@
+"""Fetches pages politely: one limit for all threads, back-off, an end to every request."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import re
+import socket
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Any, TypeVar
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+
+from tfrecords.errors import InputError
+
+Content = TypeVar("Content")
+
+_MAX_BYTES = 16 << 20
+_LONGEST_BACK_OFF = 60.0
+# A site that wants to be left alone for longer is left alone: the crawl ends and says so.
+_LONGEST_WAIT = 600.0
+_GONE = (404, 410)
+_REFUSED = (401, 403, 407, 451)
+_TRY_AGAIN = (408, 425, 429)
+
+
+class Stopped(Exception):
+    """The crawl was asked to end."""
+
+
+class PageFailedError(Exception):
+    """A page could not be fetched, however often it was tried."""
+
+
+class _TryAgainError(Exception):
+    """What went wrong with one attempt."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time; tests bring their own.
+
+    Attributes:
+        now: seconds since some moment.
+        wait: waits for so many seconds, or less if the event is set.
+    """
+
+    now: Callable[[], float] = time.monotonic
+    wait: Callable[[float, threading.Event], Any] = lambda seconds, stop: stop.wait(seconds)
+
+
+class RateLimit:
+    """Lets threads through one after the other, a fixed time apart."""
+
+    def __init__(self, per_second: float, clock: Clock, stop: threading.Event) -> None:
+        """All share `per_second` turns a second."""
+        self._seconds, self._clock, self._stop = 1 / per_second, clock, stop
+        self._lock, self._next = threading.Lock(), clock.now()
+
+    def wait_turn(self) -> None:
+        """Returns when it is the caller's turn.
+
+        Raises:
+            Stopped: the crawl ends.
+        """
+        while not self._stop.is_set():
+            with self._lock:
+                now = self._clock.now()
+                if now >= self._next:
+                    self._next = now + self._seconds
+                    return
+                seconds = self._next - now
+            self._clock.wait(seconds, self._stop)
+        raise Stopped
+
+    def hold(self, seconds: float) -> None:
+        """Nobody's turn comes for so long."""
+        with self._lock:
+            self._next = max(self._next, self._clock.now() + seconds)
+
+
+class Fetcher:
+    """Fetches pages of one site for many threads."""
+
+    def __init__(
+        self,
+        *,
+        user_agent: str,
+        limit: RateLimit,
+        attempts: int,
+        timeout: float,
+        clock: Clock,
+        stop: threading.Event,
+    ) -> None:
+        """`timeout` is for a whole request, in seconds; see `CrawlOptions` for the others."""
+        self._headers = {
+            "User-Agent": user_agent,
+            "Accept": "text/html,application/xhtml+xml",
+            "Accept-Encoding": "identity",
+        }
+        self._limit, self._attempts, self._timeout = limit, attempts, timeout
+        self._clock, self._stop = clock, stop
+        self._tls = ssl.create_default_context()
+        self._requests: set[_Request] = set()
+
+    def fetch(self, url: str, read: Callable[[str], Content]) -> Content | None:
+        """The content of a page; None if the site says that there is no such page.
+
+        Args:
+            url: of the page.
+            read: makes the content of the page's text; a ValueError of it means that this is not
+                the page, which is worth another attempt.
+
+        Raises:
+            PageFailedError: all attempts failed, or there is no sense in another.
+            InputError: the site refuses, or wants to be left alone for long.
+            Stopped: the crawl ends.
+        """
+        for attempt in range(1, self._attempts + 1):
+            self._limit.wait_turn()
+            try:
+                text = self._get(url)
+                return None if text is None else read(text)
+            except InputError:
+                raise
+            except (_TryAgainError, ValueError) as error:
+                problem = error
+            if self._stop.is_set():
+                raise Stopped
+            if attempt < self._attempts:
+                self._clock.wait(min(2.0**attempt, _LONGEST_BACK_OFF), self._stop)
+        raise PageFailedError(f"{url}: {problem} (tried {self._attempts} times)")
+
+    def end_requests(self) -> None:
+        """Ends the requests under way, from another thread."""
+        for request in list(self._requests):
+            request.end()
+
+    def _get(self, url: str) -> str | None:
+        request = _Request()
+        self._requests.add(request)
+        watch = threading.Timer(self._timeout, request.end)
+        watch.daemon = True
+        watch.start()
+        try:
+            return self._read(request, url)
+        except HTTPError as error:
+            error.close()
+            self._judge(url, error.code, error.headers)
+            return None
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            late = request.ended or isinstance(reason, TimeoutError)
+            raise _TryAgainError(
+                f"no answer in {self._timeout:g} s" if late else f"{type(reason).__name__} {reason}"
+            ) from None
+        finally:
+            watch.cancel()
+            self._requests.discard(request)
+
+    def _read(self, request: _Request, url: str) -> str:
+        opener = urllib.request.build_opener(
+            _Http(request), _Https(request, self._tls), _SameSite()
+        )
+        with opener.open(
+            urllib.request.Request(url, headers=self._headers), timeout=self._timeout
+        ) as response:
+            body = response.read(_MAX_BYTES + 1)
+            length = response.headers.get("Content-Length", "")
+            charset = response.headers.get_content_charset("utf-8")
+        if len(body) > _MAX_BYTES:
+            raise _TryAgainError(f"more than {_MAX_BYTES} bytes")
+        if request.ended:
+            raise TimeoutError
+        if length.isdigit() and len(body) < int(length):
+            raise _TryAgainError(f"{len(body)} bytes, {length} were announced")
+        try:
+            return body.decode(charset, errors="replace")
+        except (LookupError, ValueError):
+            return body.decode(errors="replace")
+
+    def _judge(self, url: str, status: int, headers: Message) -> None:
+        """Decides what an answer other than success means; returns if there is no such page."""
+        if status in _GONE:
+            return
+        if status in _REFUSED:
+            raise InputError(
+                f"the site refuses {url} (HTTP {status}) to the user agent "
+                f"{self._headers['User-Agent']!r}. What was fetched is kept. Ask the site for "
+                "leave, or come back later"
+            )
+        if status not in _TRY_AGAIN and status < 500:
+            raise PageFailedError(f"{url}: HTTP {status}")
+        if seconds := _retry_after(headers.get("Retry-After", "")):
+            if seconds > _LONGEST_WAIT:
+                raise InputError(
+                    f"the site asks to wait {seconds:.0f} seconds (HTTP {status}). What was "
+                    "fetched is kept: give the same command again after that"
+                )
+            self._limit.hold(seconds)
+        raise _TryAgainError(f"HTTP {status}")
+
+
+class _Request:
+    """The sockets of a request, so that it can be ended however slowly bytes trickle in."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+        self.ended = False
+
+    def add(self, connection: http.client.HTTPConnection) -> None:
+        self._sockets.append(connection.sock)
+        if self.ended:
+            self.end()
+
+    def end(self) -> None:
+        self.ended = True
+        for connection in self._sockets:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Http(urllib.request.HTTPHandler):
+    def __init__(self, request: _Request) -> None:
+        super().__init__()
+        self._request = request
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(_WatchedHttp, self._request), req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def __init__(self, request: _Request, tls: ssl.SSLContext) -> None:
+        super().__init__()
+        self._request, self._tls = request, tls
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        connection = partial(_WatchedHttps, self._request, context=self._tls)
+        return self.do_open(connection, req)
+
+
+class _WatchedHttp(http.client.HTTPConnection):
+    def __init__(self, request: _Request, host: str, **options: Any) -> None:
+        super().__init__(host, **options)
+        self._request = request
+
+    def connect(self) -> None:
+        super().connect()
+        self._request.add(self)
+
+
+class _WatchedHttps(http.client.HTTPSConnection):
+    def __init__(self, request: _Request, host: str, **options: Any) -> None:
+        super().__init__(host, **options)
+        self._request = request
+
+    def connect(self) -> None:
+        super().connect()
+        self._request.add(self)
+
+
+class _SameSite(urllib.request.HTTPRedirectHandler):
+    """Follows redirections on the site; another site's robots.txt was never asked."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: Any,
+        code: int,
+        msg: str,
+        headers: Any,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        if urlsplit(newurl).hostname != urlsplit(req.full_url).hostname:
+            raise _TryAgainError(f"redirected to another site ({newurl:.200})")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _retry_after(value: str) -> float:
+    """The seconds of a `Retry-After` header, a number or a date; 0 for none."""
+    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return 0.0
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=timezone.utc)
+    return max((date - datetime.now(timezone.utc)).total_seconds(), 0.0)

@@ -1,0 +1,137 @@
+"""Sentences out of the published text formats, in parts that can be read in parallel.
+
+| reader | file |
+|---|---|
+| `text` | a sentence a line |
+| `flickr8k` | `image.jpg#0<TAB>caption` a line (Flickr8k.token.txt, results_20130124.token) |
+| `gcc` | `caption<TAB>url` a line (Conceptual Captions) |
+| `cc12m` | `url<TAB>caption` a line (Conceptual 12M) |
+| `coco` | COCO captions JSON `{"annotations": [{"caption"}]}`, or Karpathy's `{"images": [{"captions"}]}` and `{"images": [{"sentences": [{"raw"}]}]}` |
+| `shutterstock` | `{page: [{"description"}]}` |
+| `iu_xray` | `{split: [{"report"}]}` (annotation.json), or a CSV table with the column `findings` |
+| `tfds` | no file, but `NAME[:FEATURE][@SPLIT]` of a prepared TensorFlow Datasets data set |
+| `auto` | finds out which from the first line |
+
+A file may be packed (`.gz`). A folder stands for the text files in it.
+"""  # noqa: E501 - a table row cannot be broken
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from tfrecords.errors import InputError
+from tfrecords.files import open_unpacked
+from tfrecords.readers.json_stream import stream_json
+from tfrecords.readers.text.json_files import JSON_READERS, detect_json, read_json
+from tfrecords.readers.text.lines import LINE_PARSERS, detect_lines, read_lines
+from tfrecords.readers.text.reports import is_report_table, read_reports
+from tfrecords.readers.text.sources import TextPart, TextSource
+from tfrecords.readers.text.tfds_sets import plan_data_set, read_data_set
+from tfrecords.shards import Skip
+
+__all__ = ["READERS", "TextPart", "TextSource", "parse_source", "plan_parts", "read_part"]
+
+READERS = ("auto", *LINE_PARSERS, *JSON_READERS, "iu_xray", "tfds")
+_PART_BYTES = 8 << 20
+_SUFFIXES = {".txt", ".token", ".tsv", ".csv", ".json"}
+
+
+def parse_source(value: str) -> TextSource:
+    """Makes a source of `path` or `reader:path`, the way it is written on a command line."""
+    reader, colon, path = value.partition(":")
+    if colon and reader in READERS:
+        return TextSource(Path(path), reader)
+    return TextSource(Path(value))
+
+
+def plan_parts(source: TextSource, part_bytes: int = _PART_BYTES) -> list[TextPart]:
+    """Divides a source into parts; `auto` is decided here, for each file of a folder by itself.
+
+    Raises:
+        InputError: the reader is not known, or a file is missing, empty or not text.
+    """
+    if source.reader not in READERS:
+        raise InputError(f"reader {source.reader!r} is not known; known: {', '.join(READERS)}")
+    if source.reader == "tfds":
+        return plan_data_set(str(source.path))
+    files = _text_files(source.path) if source.path.is_dir() else [source.path]
+    return [part for path in files for part in _plan_file(path, source.reader, part_bytes)]
+
+
+def read_part(part: TextPart) -> Iterator[str | Skip]:
+    """Yields the sentences of a part in file order, and what could not be read as a `Skip`.
+
+    Bytes that are no UTF-8 are a skip `undecodable`; an entry without any text a skip `empty`.
+
+    Raises:
+        InputError: a line or an entry does not have the form of the format; names `path:line`.
+    """
+    if part.reader in LINE_PARSERS:
+        yield from read_lines(part)
+    elif part.reader in JSON_READERS:
+        yield from read_json(part)
+    elif part.reader == "iu_xray":
+        yield from read_reports(part)
+    else:
+        yield from read_data_set(part)
+
+
+def _text_files(folder: Path) -> list[Path]:
+    """The files that can be text, by name. Those of a crawl in progress are hidden."""
+    files = [
+        path
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".")
+        and Path(path.name.removesuffix(".gz")).suffix.lower() in _SUFFIXES
+        and path.is_file()
+    ]
+    if not files:
+        raise InputError(
+            f"{folder} is a folder without a text file ({', '.join(sorted(_SUFFIXES))}, perhaps "
+            ".gz); name the files"
+        )
+    return files
+
+
+def _plan_file(path: Path, reader: str, part_bytes: int) -> list[TextPart]:
+    first = _first_line(path)
+    if reader == "auto":
+        reader = _detect(path, first)
+    size = path.stat().st_size
+    divisible = reader in LINE_PARSERS and path.suffix != ".gz"
+    step = part_bytes if divisible else size
+    return [
+        TextPart(path, reader, start, end) for start, end in pairwise([*range(0, size, step), size])
+    ]
+
+
+def _first_line(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file that can be read twice; write it to one first")
+    with open_unpacked(path) as stream:
+        head = stream.read(1 << 16)
+    if b"\0" in head:
+        raise InputError(
+            f"{path} is not text: it holds zero bytes. Is it compressed or UTF-16? "
+            "Expected UTF-8 text"
+        )
+    for line in head.decode("utf-8-sig", errors="replace").splitlines():
+        if line.strip():
+            return line.strip()
+    raise InputError(f"{path} is empty: expected at least one sentence")
+
+
+def _detect(path: Path, first: str) -> str:
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if suffix == ".json" or first[0] in "{[":
+        return detect_json(next(stream_json(path), None))
+    if suffix != ".csv":
+        return detect_lines(first)
+    if is_report_table(first):
+        return "iu_xray"
+    raise InputError(
+        f"{path} is a table without the column 'findings': found {first[:100]!r}. Write its "
+        "sentences to a text file, one a line, or name a reader"
+    )

@@ -1,0 +1,100 @@
+"""Captions in JSON files: COCO's, Karpathy's and Shutterstock's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tfrecords.errors import InputError
+from tfrecords.readers.json_stream import Element, stream_json
+from tfrecords.readers.text.sources import TextPart, sentence_or_skip
+from tfrecords.shards import Skip
+
+_COCO_KEYS = {"annotations", "images", "info", "licenses", "dataset", "categories", "type", "note"}
+_EXPECTED = {
+    "coco": '{"annotations": [{"caption"}]} or {"images": [{"captions"}]}',
+    "shutterstock": '{page: [{"description"}]}',
+}
+
+
+def detect_json(first: Element | None) -> str:
+    """The reader that the first element of a file speaks for."""
+    if first is None:
+        return "shutterstock"
+    if isinstance(first.value, dict) and "report" in first.value:
+        return "iu_xray"
+    return "coco" if first.key in _COCO_KEYS else "shutterstock"
+
+
+def read_json(part: TextPart) -> Iterator[str | Skip]:
+    """The captions of a file, in its order.
+
+    Raises:
+        InputError: an entry does not have the form of the format; names `path:line`.
+    """
+    read = JSON_READERS[part.reader]
+    found, keys = False, set()
+    for element in stream_json(part.path):
+        keys.add(element.key)
+        place = f"{part.path}:{element.line}"
+        for value in read(element, place):
+            sentence = sentence_or_skip(value, place)
+            found = found or isinstance(sentence, str)
+            yield sentence
+    if part.reader == "shutterstock" and not keys:
+        # What a search without a result looks like, among the files of other classes.
+        yield Skip(str(part.path), "empty", "no page with a description")
+    elif not found:
+        raise InputError(
+            f"{part.path} holds no sentence for reader {part.reader!r}: its top level has "
+            f"{', '.join(sorted(filter(None, keys))[:8]) or 'no keys'}; expected "
+            f"{_EXPECTED[part.reader]}"
+        )
+
+
+def entry(value: object, key: str, place: str) -> object:
+    """What an object has under a key.
+
+    Raises:
+        InputError: it is no object, or has no such key.
+    """
+    if not isinstance(value, dict) or key not in value:
+        found = f"the keys {', '.join(value)}" if isinstance(value, dict) else repr(value)[:80]
+        raise InputError(f"{place}: expected an object with {key!r}, found {found[:200]}")
+    return value[key]
+
+
+def _coco_sentences(element: Element, place: str) -> Iterator[object]:
+    if element.key == "annotations":
+        yield entry(element.value, "caption", place)
+    elif element.key == "images" and isinstance(element.value, dict):
+        for key in ("captions", "sentences"):
+            sentences = element.value.get(key, [])
+            if not isinstance(sentences, list):
+                raise InputError(f"{place}: expected a list of {key}, found {sentences!r:.80}")
+            for sentence in sentences:
+                yield _karpathy_sentence(sentence, place)
+
+
+def _karpathy_sentence(sentence: object, place: str) -> object:
+    if not isinstance(sentence, dict):
+        return sentence
+    tokens = sentence.get("tokens")
+    if "raw" not in sentence and isinstance(tokens, list):
+        return " ".join(map(str, tokens))
+    return entry(sentence, "raw", place)
+
+
+def _shutterstock_sentences(element: Element, place: str) -> Iterator[object]:
+    # Among the published pictures are some without a description, and some with two or three.
+    picture = element.value
+    if isinstance(picture, dict) and not isinstance(picture.get("description"), str):
+        yield picture.get("description")
+    else:
+        lines = str(entry(picture, "description", place)).splitlines()
+        yield from [line for line in lines if line.strip()] or [""]
+
+
+JSON_READERS: dict[str, Callable[[Element, str], Iterator[object]]] = {
+    "coco": _coco_sentences,
+    "shutterstock": _shutterstock_sentences,
+}

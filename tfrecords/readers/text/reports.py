@@ -1,0 +1,122 @@
+"""Radiology reports: their findings, sentence by sentence.
+
+IU X-ray is published in two forms: `annotation.json` of R2Gen (MIMIC-CXR has the same one), objects
+with a `report` that holds the findings, and `indiana_reports.csv` with a column `findings` among
+others. Names and some words are anonymised as XXXX.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfrecords.errors import InputError
+from tfrecords.files import open_unpacked
+from tfrecords.readers.json_stream import stream_json
+from tfrecords.readers.text.json_files import entry
+from tfrecords.readers.text.sources import TextPart, sentence_or_skip
+from tfrecords.shards import Skip
+
+_COLUMN = "findings"
+# Stops, and quotes or brackets that close behind them, before white space. Some reports lack the
+# space: "the left lung apex.There are".
+_END = re.compile(r"(?<![.!?])[.!?]+[\"')\]]*(?:\s+|$)|(?<=[a-zA-Z)])\.(?=[A-Z][a-z])")
+_NUMBER = re.compile(r"\d{1,2}[.)]\s+")
+_ABBREVIATIONS = {"dr", "mr", "mrs", "ms", "vs", "approx", "cf", "fig", "st", "e.g", "i.e"}
+# Ends of sentences too, but not before a small letter.
+_UNITS = {"cm", "mm", "a.m", "p.m", "etc"}
+
+
+def is_report_table(first: str) -> bool:
+    """Whether the first line of a CSV file names the column of findings."""
+    return _COLUMN in _names(next(csv.reader([first])))
+
+
+def read_reports(part: TextPart) -> Iterator[str | Skip]:
+    """The sentences of all findings of a file, in its order.
+
+    Raises:
+        InputError: the file or an entry does not have the form of the format; names `path:line`.
+    """
+    table = part.path.name.lower().removesuffix(".gz").endswith(".csv")
+    found = False
+    for place, report in (_from_csv if table else _from_json)(part.path):
+        found = True
+        text = sentence_or_skip(report, place)
+        if isinstance(text, Skip):
+            yield text
+        else:
+            yield from split_report(text)
+    if not found:
+        raise InputError(f"{part.path} holds no report; expected at least one")
+
+
+def split_report(text: str) -> list[str]:
+    """Splits findings into sentences.
+
+    Numbers of a list ("1. Heart size is normal. 2. ...") are left out, and sentences without a
+    letter or digit.
+    """
+    text = " ".join(text.split())
+    sentences, begin = [], 0
+    for end in _END.finditer(text):
+        # A number at the beginning of a sentence goes on to the next stop.
+        begin = _after_number(text, begin)
+        if end.end() <= begin or (end.end() < len(text) and _goes_on(text, end)):
+            continue
+        sentences.append(text[begin : end.end()].strip())
+        begin = end.end()
+    sentences.append(text[_after_number(text, begin) :])
+    return [sentence for sentence in sentences if any(map(str.isalnum, sentence))]
+
+
+def _after_number(text: str, begin: int) -> int:
+    number = _NUMBER.match(text, begin)
+    return number.end() if number else begin
+
+
+def _goes_on(text: str, end: re.Match[str]) -> bool:
+    word = text[text.rfind(" ", 0, end.start()) + 1 : end.start()].lower().lstrip("([\"'")
+    following = text[end.end()]
+    return word in _ABBREVIATIONS or (word in _UNITS and following.islower())
+
+
+def _from_json(path: Path) -> Iterator[tuple[str, object]]:
+    for element in stream_json(path):
+        place = f"{path}:{element.line}"
+        yield place, entry(element.value, "report", place)
+
+
+def _from_csv(path: Path) -> Iterator[tuple[str, object]]:
+    with open_unpacked(path) as packed:
+        stream = io.TextIOWrapper(
+            packed, encoding="utf-8-sig", errors="surrogateescape", newline=""
+        )
+        rows = csv.reader(stream, strict=True)
+        line = 1
+        try:
+            names = _names(next(rows, []))
+            if _COLUMN not in names:
+                raise InputError(
+                    f"{path}:1: expected a table with the column {_COLUMN!r}, found "
+                    f"{', '.join(names)[:200]!r}"
+                )
+            column = names.index(_COLUMN)
+            line = rows.line_num + 1
+            for row in rows:
+                if row and len(row) != len(names):
+                    raise InputError(
+                        f"{path}:{line}: expected {len(names)} columns, found {len(row)}"
+                    )
+                if row:
+                    yield f"{path}:{line}", row[column]
+                line = rows.line_num + 1
+        except csv.Error as error:
+            raise InputError(f"{path}:{line}: not a row of a CSV table: {error}") from None
+
+
+def _names(header: list[str]) -> list[str]:
+    return [name.strip().lower() for name in header]
