@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrecords.examples import encode_example
-from tfrecords.readers.detections import ImageConcept
+from tfrecords.image_concepts import ImageConcept
 from tfrecords.writer import ShardItem, Skip
 
 if TYPE_CHECKING:
