@@ -25,6 +25,8 @@ from tfrecords.readers.json_stream import Element, stream_json
 
 # Ids are kept as float64 among the boxes, which holds integers up to here exactly.
 _MOST = 1 << 53
+# Of JSON; true and false are no numbers.
+_NUMBERS = frozenset((int, float))
 
 
 @dataclass
@@ -130,7 +132,7 @@ def _add_annotation(content: _Content, value: Any, place: str) -> None:
         or not _is_id(category)
         or not isinstance(bbox, list)
         or len(bbox) != 4
-        or not all(map(_is_number, (*bbox, score)))
+        or not _NUMBERS.issuperset(map(type, (*bbox, score)))
     ):
         raise _malformed(
             number,
@@ -145,8 +147,10 @@ def _add_annotation(content: _Content, value: Any, place: str) -> None:
             f"{place}: {number} has the score {_short(score)}, expected 0..1. Divide percents by "
             "100, turn logits into probabilities"
         )
-    content.first_of_image.setdefault(image_id, f"{place}: {number}")
-    content.first_of_category.setdefault(category, f"{place}: {number}")
+    if image_id not in content.first_of_image:
+        content.first_of_image[image_id] = f"{place}: {number}"
+    if category not in content.first_of_category:
+        content.first_of_category[category] = f"{place}: {number}"
     content.rows[image_id].extend((*map(_float, bbox), score, category))
 
 
@@ -185,10 +189,6 @@ def _short(value: Any) -> str:
     return json.dumps(value)[:200]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _is_key(value: Any) -> bool:
     return isinstance(value, (int, str)) and not isinstance(value, bool)
 
@@ -203,7 +203,7 @@ def _is_id(value: Any) -> bool:
 
 def _size(value: Any) -> int:
     """Pixels of an image's side; 0 for what is none."""
-    if not _is_number(value) or not 1 <= value < 1 << 31 or value != int(value):
+    if type(value) not in _NUMBERS or not 1 <= value < 1 << 31 or value != int(value):
         return 0
     return int(value)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,11 @@ def read_detection_records(folder: Path) -> Iterator[ImageBoxes]:
             )
 
 
-def _rows(values: Any) -> Sequence[Any]:
+def _rows(values: Any) -> Any:
     """A parsed feature as a row a record: slices of arrays, not tensors."""
     if hasattr(values, "row_splits"):
         return np.split(values.flat_values.numpy(), values.row_splits.numpy()[1:-1])
-    rows: np.ndarray = values.numpy()
-    return rows
+    return values.numpy()
 
 
 def _image(row: dict[str, Any]) -> ImageBoxes:

@@ -198,7 +198,7 @@ def read_detections(
         are_tags, count = True, 0
         for image in read_boxes(source.path, source.companion):
             count += len(image.found.scores)
-            are_tags = are_tags and bool(_are_whole_images(image.found.boxes).all())
+            are_tags = are_tags and _are_whole_images(image.found.boxes)
             faults.update(image.found.dropped)
             name = match(image.name)
             if name is None:
@@ -234,9 +234,9 @@ def _report(path: Path, count: int, faults: Counter[str]) -> None:
         logging.warning("%s: left out %s of %d", path, listed, count + faults.total())
 
 
-def _are_whole_images(boxes: np.ndarray) -> np.ndarray:
+def _are_whole_images(boxes: np.ndarray) -> bool:
     low, high = _WHOLE_IMAGE_MARGIN, 1 - _WHOLE_IMAGE_MARGIN
-    return (boxes[:, :2] <= low).all(axis=1) & (boxes[:, 2:] >= high).all(axis=1)
+    return bool((boxes[:, :2] <= low).all() and (boxes[:, 2:] >= high).all())
 
 
 def _merge(size: tuple[int, int], parts: Sequence[tuple[int, bool, Detections]]) -> ImageDetections:

@@ -1,0 +1,18 @@
+"""The toy detectors on the import path, and their label map."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def label_map(tmp_path: Path) -> Path:
+    """Class 1 is cat, class 2 lamp."""
+    path = tmp_path / "labels.txt"
+    path.write_text("cat\nlamp\n")
+    return path
