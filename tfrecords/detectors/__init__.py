@@ -47,10 +47,11 @@ class DetectorOptions:
 
     @property
     def files(self) -> list[Path]:
-        """The files that decide what is detected, sorted; of a downloaded preset only the names."""
+        """The files that decide what is detected; none of a preset that is downloaded by name."""
         path = Path(self.model)
-        inside = sorted(file for file in path.rglob("*") if file.is_file())
-        return [self.label_map, *(inside if path.is_dir() else [path] if path.is_file() else [])]
+        if path.is_dir():
+            return [self.label_map, *sorted(file for file in path.rglob("*") if file.is_file())]
+        return [self.label_map, path] if path.is_file() else [self.label_map]
 
 
 class Detector(Protocol):

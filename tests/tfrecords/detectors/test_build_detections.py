@@ -322,6 +322,19 @@ def test_real_detections_stay_what_they_are(
         assert not mine.is_tag.any()
 
 
+def test_real_photographs(options: DetectionsOptions, shared_data: Path) -> None:
+    folder = shared_data / "coco/mini/val2017"
+    records = build(replace(options, images=folder))
+    sizes = {image.name: (image.height, image.width) for image in images_of(records).values()}
+    assert set(sizes) == {path.name for path in folder.iterdir()}
+    truth = read_boxes(shared_data / "coco/mini/annotations/instances_val2017.json", None)
+    listed = {image.name: (image.height, image.width) for image in truth}
+    # The annotations list 79 images, the folder holds some of them and others.
+    common = sizes.keys() & listed.keys()
+    assert len(common) > 10
+    assert {name: sizes[name] for name in common} == {name: listed[name] for name in common}
+
+
 def test_real_tags_stay_tags(taken_over: DetectionsOptions, shared_data: Path) -> None:
     path = shared_data / "flickr8k/tags_imagenet.json"
     records = build(replace(taken_over, detector=f"coco:{path}"))
