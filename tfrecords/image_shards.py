@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrecords.examples import encode_example
-from tfrecords.readers.detections import ImageConcept
+from tfrecords.image_concepts import ImageConcept
 from tfrecords.writer import ShardItem, Skip
 
 if TYPE_CHECKING:
@@ -65,18 +65,11 @@ class ImageShardJob:
 
         found: list[tuple[ImageEntry, bytes]] = []
         for entry in entries:
-            try:
-                data = (self.folder / entry.image_id).read_bytes()
-            except FileNotFoundError:
-                yield Skip(entry.image_id, "missing", f"no such file in {self.folder.name}")
-                continue
-            except OSError as error:
-                yield Skip(entry.image_id, "unreadable", str(error))
-                continue
-            if data:
-                found.append((entry, data))
+            data = read_image_file(self.folder, entry.image_id)
+            if isinstance(data, Skip):
+                yield data
             else:
-                yield Skip(entry.image_id, "empty", "the file has zero bytes")
+                found.append((entry, data))
         size = self.backbone.image_size if self.backbone else None
         readable, pixels = [], []
         for (entry, data), item in zip(found, decode_all([d for _, d in found], size), strict=True):
@@ -112,6 +105,17 @@ class ImageShardJob:
         if self.store_pixels:
             values["image"] = data
         return encode_example(values)
+
+
+def read_image_file(folder: Path, name: str) -> bytes | Skip:
+    """The bytes of an image file, or why there are none."""
+    try:
+        data = (folder / name).read_bytes()
+    except FileNotFoundError:
+        return Skip(name, "missing", f"no such file in {folder.name}")
+    except OSError as error:
+        return Skip(name, "unreadable", str(error))
+    return data or Skip(name, "empty", "the file has zero bytes")
 
 
 def grid_shape(backbone: BackboneOptions) -> tuple[int, int, int]:

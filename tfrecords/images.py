@@ -14,14 +14,10 @@ from absl import logging
 
 from tfrecords.concepts import ConceptDictionary
 from tfrecords.errors import InputError
+from tfrecords.image_concepts import ConceptOrder, ImageConcept, image_concepts
+from tfrecords.image_names import list_images
 from tfrecords.image_shards import ImageEntry, ImageShardJob, grid_shape, record_features
-from tfrecords.readers.detections import (
-    ConceptOrder,
-    DetectionSource,
-    ImageConcept,
-    image_concepts,
-    read_detections,
-)
+from tfrecords.readers.detections import DetectionSource, read_detections
 from tfrecords.readers.references import read_references
 from tfrecords.records import CONCEPTS, VOCABULARY, Records, open_records
 from tfrecords.runners import IN_THIS_PROCESS, Runner
@@ -31,9 +27,7 @@ if TYPE_CHECKING:
     from tfrecords.features import BackboneOptions
     from tfrecords.vocabulary import Vocabulary
 
-ALL_IMAGES_SPLIT = "all"
 TRAIN_SPLIT = "train"
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +116,9 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
             f"no concept is mentioned by {options.min_concept_count} sentences of "
             f"{options.corpora}: lower min_concept_count"
         )
-    names = _split_images(options)
-    concepts = _concepts_of_images(options, dictionary, allowed, names)
+    names = list_images(options.images, options.splits)
+    dropped: Counter[str] = Counter()
+    concepts = _concepts_of_images(options, dictionary, allowed, names, dropped)
     references = read_references(options.references) if options.references else {}
     skipped: list[Skip] = []
     entries: dict[str, list[ImageEntry]] = {}
@@ -134,8 +129,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
 
     sources = [
         options.images,
-        *(source.path for source in options.detections),
-        *(source.images for source in options.detections if source.images),
+        *(file for source in options.detections for file in source.files),
         options.corpora / VOCABULARY,
         concepts_file,
         *options.splits.values(),
@@ -159,6 +153,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
             CONCEPTS: concepts_file.read_bytes(),
         },
         skipped=skipped,
+        dropped=dropped,
         runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
@@ -196,8 +191,6 @@ def _check(options: ImagesOptions) -> None:
     weights = options.backbone.weights_file if options.backbone else None
     if weights and not weights.is_file():
         raise InputError(f"there is no weights file {weights}")
-    if not options.images.is_dir():
-        raise InputError(f"there is no folder of images {options.images}")
 
 
 def _read_concepts(path: Path, vocabulary: Vocabulary) -> tuple[ConceptDictionary, dict[str, int]]:
@@ -219,56 +212,16 @@ def _read_concepts(path: Path, vocabulary: Vocabulary) -> tuple[ConceptDictionar
     return dictionary, counts
 
 
-def _split_images(options: ImagesOptions) -> dict[str, list[str]]:
-    """The file names of each split."""
-    if not options.splits:
-        files = sorted(
-            path.name for path in options.images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES
-        )
-        if not files:
-            raise InputError(
-                f"{options.images} holds no image ({', '.join(s[1:] for s in IMAGE_SUFFIXES)})"
-            )
-        return {ALL_IMAGES_SPLIT: files}
-    splits: dict[str, list[str]] = {}
-    owner: dict[str, str] = {}
-    for split, path in options.splits.items():
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the list of {split} images {path}: {error}") from error
-        names: list[str] = []
-        for number, line in enumerate(lines, start=1):
-            name = line.strip()
-            if not name:
-                continue
-            if name in owner:
-                raise InputError(
-                    f"{path}:{number}: image {name!r} is already in split {owner[name]!r}; "
-                    "an image belongs to one split, once"
-                )
-            owner[name] = split
-            names.append(name)
-        if not names:
-            raise InputError(f"the list of {split} images {path} is empty")
-        splits[split] = names
-    return splits
-
-
 def _concepts_of_images(
     options: ImagesOptions,
     dictionary: ConceptDictionary,
     allowed: set[str],
     names: Mapping[str, Sequence[str]],
+    dropped: Counter[str],
 ) -> dict[str, list[ImageConcept]]:
-    """The concepts of every wanted image that the detections list."""
-    detections = read_detections(options.detections)
+    """The concepts of every wanted image that the detections list; adds to `dropped`."""
     wanted = {name for files in names.values() for name in files}
-    if not wanted & detections.keys():
-        raise InputError(
-            f"the detections name none of the {len(wanted)} images: they speak of "
-            f"{sorted(detections)[:3]}, the images are called {sorted(wanted)[:3]}"
-        )
+    detections = read_detections(options.detections, names=wanted, dropped=dropped)
     classes = {name for found in detections.values() for name in found.class_names}
     known = {name for name in classes if set(dictionary.concepts_of_class(name)) & allowed}
     if not known:
@@ -286,7 +239,7 @@ def _concepts_of_images(
             order=options.concept_order,
             allowed=allowed,
         )
-        for name in sorted(wanted & detections.keys())
+        for name in sorted(detections)
     }
 
 

@@ -6,15 +6,18 @@ import csv
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from tfrecords.errors import InputError
 
 _PBTXT_ITEM = re.compile(r"\bitem\s*:?\s*\{([^{}]*)\}")
 _PBTXT_FIELD = re.compile(
-    r"\b(id|name|display_name)\s*:\s*(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|(-?\d+))"
+    r"\b(id|name|display_name)\s*:\s*"
+    r"(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|(-?[0-9]{1,19}\b))"
 )
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 _CSV_HEADERS = {"id", "class_id", "label", "labelname", "mid", "index"}
 _FORMATS = (
     "a TF object-detection .pbtxt, a .json with COCO `categories`, a .csv with `id,name` or "
@@ -29,10 +32,12 @@ class LabelMap:
     Attributes:
         name: what the map is called in messages (the file's name).
         classes: class id -> class name as the publisher writes it.
+        codes: code -> class id, where the publisher has codes too (Open Images: `/m/01g317`).
     """
 
     name: str
     classes: dict[int, str]
+    codes: dict[str, int] = field(default_factory=dict)
 
 
 def read_label_map(path: str | Path) -> LabelMap:
@@ -69,25 +74,38 @@ def read_label_map(path: str | Path) -> LabelMap:
         rows = _csv_rows(text, path)
     else:
         names = [line.strip() for line in text.splitlines()]
-        rows = [(i, name) for i, name in enumerate(filter(None, names), start=1)]
-    return LabelMap(name=path.name, classes=_unique(rows, path))
+        rows = [_Row(i, name) for i, name in enumerate(filter(None, names), start=1)]
+    return _label_map(rows, path)
 
 
-def _unique(rows: Iterable[tuple[int, str]], path: Path) -> dict[int, str]:
+class _Row(NamedTuple):
+    id: int
+    name: str
+    code: str = ""
+
+
+def _label_map(rows: Iterable[_Row], path: Path) -> LabelMap:
     classes: dict[int, str] = {}
-    for class_id, name in rows:
-        if class_id in classes:
+    codes: dict[str, int] = {}
+    for row in rows:
+        if row.id in classes:
             raise InputError(
-                f"label map {path} gives id {class_id} to two classes: "
-                f"{classes[class_id]!r} and {name!r}"
+                f"label map {path} gives id {row.id} to two classes: "
+                f"{classes[row.id]!r} and {row.name!r}"
             )
-        classes[class_id] = name
+        if not -(2**63) <= row.id < 2**63:
+            raise InputError(f"label map {path}: the id of {row.name!r} has more than 64 bits")
+        if row.code in codes:
+            raise InputError(f"label map {path} has the code {row.code!r} twice")
+        classes[row.id] = row.name
+        if row.code:
+            codes[row.code] = row.id
     if not classes:
         raise InputError(f"label map {path} names no class; expected {_FORMATS}")
-    return classes
+    return LabelMap(name=path.name, classes=classes, codes=codes)
 
 
-def _pbtxt_rows(text: str, path: Path) -> list[tuple[int, str]]:
+def _pbtxt_rows(text: str, path: Path) -> list[_Row]:
     rows = []
     for item in _PBTXT_ITEM.finditer(text):
         line = text.count("\n", 0, item.start()) + 1
@@ -100,26 +118,31 @@ def _pbtxt_rows(text: str, path: Path) -> list[tuple[int, str]]:
                 f"{path}:{line}: an item needs an `id` and a `display_name` or `name`; "
                 f"found {fields or 'none of them'}"
             )
-        rows.append((int(fields["id"]), name))
+        code = fields.get("name", "").strip()
+        rows.append(_Row(int(fields["id"]), name, code if code != name else ""))
     return rows
 
 
-def _json_rows(text: str, path: Path) -> list[tuple[int, str]]:
+def _json_rows(text: str, path: Path) -> list[_Row]:
     try:
         categories = json.loads(text)["categories"]
-        return [(int(row["id"]), str(row["name"]).strip()) for row in categories]
-    except json.JSONDecodeError as error:
+        return [_Row(int(row["id"]), str(row["name"]).strip()) for row in categories]
+    except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"label map {path} is not JSON: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"label map {path} needs a COCO `categories` list of {{id, name}}: "
             f"{type(error).__name__} {error}"
         ) from error
 
 
-def _csv_rows(text: str, path: Path) -> list[tuple[int, str]]:
-    rows: list[tuple[int, str]] = []
-    for line, row in enumerate(csv.reader(text.splitlines()), start=1):
+def _csv_rows(text: str, path: Path) -> list[_Row]:
+    rows: list[_Row] = []
+    try:
+        lines = list(csv.reader(text.splitlines()))
+    except csv.Error as error:
+        raise InputError(f"cannot read label map {path}: {error}; expected {_FORMATS}") from error
+    for line, row in enumerate(lines, start=1):
         if not any(cell.strip() for cell in row):
             continue
         if len(row) < 2 or not row[1].strip():
@@ -128,9 +151,9 @@ def _csv_rows(text: str, path: Path) -> list[tuple[int, str]]:
         if line == 1 and key.lower().replace(" ", "") in _CSV_HEADERS:
             continue
         if key.startswith("/"):
-            rows.append((len(rows) + 1, name))
-        elif key.lstrip("-").isdigit():
-            rows.append((int(key), name))
+            rows.append(_Row(len(rows) + 1, name, key))
+        elif _NUMBER.fullmatch(key):
+            rows.append(_Row(int(key), name))
         else:
             raise InputError(f"{path}:{line}: the id {key!r} is neither a number nor /m/...")
     return rows

@@ -25,9 +25,10 @@ _CORPORA = flags.DEFINE_string(
 _DETECTIONS = flags.DEFINE_multi_string(
     "detections",
     None,
-    "FILE[,MIN_SCORE[,WEIGHT]]: what a detector saw (COCO results JSON with images, annotations, "
-    "categories). Scores below MIN_SCORE (0.3) are left out, the others multiplied by WEIGHT (1). "
-    "Several merge; a classifier's whole-image labels are recognised by themselves.",
+    "FILE[+FILE][,MIN_SCORE[,WEIGHT]]: what a detector saw. A folder of r2m-detect-objects, COCO "
+    "results (.json; a plain list + the JSON with images and categories), Open Images boxes (.csv "
+    "+ label map) or the R2M authors' .hdf5 + label map. Keeps scores from MIN_SCORE (0.3) on, "
+    "times WEIGHT (1). Several merge; a classifier's whole-image labels are recognised.",
     required=True,
 )
 _SPLIT = flags.DEFINE_multi_string(
@@ -59,7 +60,6 @@ _ALPHA = flags.DEFINE_float("alpha", None, "Width multiplier of a MobileNet.")
 flags.DEFINE_bool("store_grid", False, "Store the feature map beside its mean.")
 flags.DEFINE_bool("store_pixels", True, "Store the bytes of the image files.")
 define_build_flags("images", split="each split")
-
 
 _SAME_NAME = [
     *("max_concepts", "concept_order", "min_concept_count", "keep_images_without_concepts"),

@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 _SHARED = ("shards", "seed", "overwrite", "strict")
 
 
-def define_build_flags(kind: str, *, split: str) -> None:
-    """Where records go and how they are written; `split` says what --shards counts the files of."""
+def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
+    """Where records go and how they are written.
+
+    Args:
+        kind: of the records.
+        split: what --shards counts the files of.
+        ordered: the records keep the order of their sources: there is no seed to choose.
+    """
     flags.DEFINE_string(
         "name",
         None,
@@ -31,7 +37,8 @@ def define_build_flags(kind: str, *, split: str) -> None:
         f"Folder of the records. Default: records/{kind}/NAME under $R2M_HOME, or under "
         "./workspace.",
     )
-    flags.DEFINE_integer("seed", 0, "Decides the order of the records.")
+    if not ordered:
+        flags.DEFINE_integer("seed", 0, "Decides the order of the records.")
     flags.DEFINE_integer("shards", 8, f"Number of files of {split}.")
     flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes; no change in the records.", 1)
     flags.DEFINE_string(
@@ -62,7 +69,7 @@ def build_options(kind: str) -> dict[str, Any]:
     # A folder may be called anything, shards may not.
     words = re.findall(r"[a-z0-9]+", folder.resolve().name.lower())
     fallback = "_".join(words).lstrip("0123456789_") or kind
-    shared = {flag: flags.FLAGS[flag].value for flag in _SHARED}
+    shared = {flag: flags.FLAGS[flag].value for flag in _SHARED if flag in flags.FLAGS}
     return {"name": name or fallback, "folder": folder, "runner": _runner(), **shared}
 
 

@@ -30,9 +30,9 @@ _IMAGES = flags.DEFINE_string(
 _DETECTIONS = flags.DEFINE_multi_string(
     "detections",
     None,
-    "FILE[,MIN_SCORE[,WEIGHT]]: what a detector saw in these images, as for r2m-build-images. The "
-    "captioner speaks of what it is told was seen: use the detectors and thresholds it was "
-    "trained with.",
+    "FILE[+FILE][,MIN_SCORE[,WEIGHT]]: what a detector saw in these images, as for "
+    "r2m-build-images. The captioner speaks of what it is told was seen: use the detectors and "
+    "thresholds it was trained with.",
     required=True,
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)

@@ -20,13 +20,9 @@ from r2m.stages.experiment import CONCEPTS_FILE, concept_rules
 from tfrecords.concepts import ConceptDictionary
 from tfrecords.errors import InputError
 from tfrecords.features import decode_all
-from tfrecords.images import IMAGE_SUFFIXES
-from tfrecords.readers.detections import (
-    DetectionSource,
-    ImageConcept,
-    image_concepts,
-    read_detections,
-)
+from tfrecords.image_concepts import ImageConcept, image_concepts
+from tfrecords.image_names import IMAGE_SUFFIXES
+from tfrecords.readers.detections import DetectionSource, read_detections
 
 # Images captioned at once.
 _BATCH = 256
@@ -60,12 +56,7 @@ def caption_files(
         InputError: no images, detections of none of them, or a run that cannot be opened.
     """
     files = _image_files(source)
-    seen = read_detections(detections)
-    if not any(file.name in seen for file in files):
-        raise InputError(
-            f"the detections know none of the {len(files)} images of {source}: they list images "
-            f"such as {next(iter(seen))}, the images are called such as {files[0].name}"
-        )
+    seen = read_detections(detections, names=[file.name for file in files])
     captioning, vocabulary, config = open_captioning(run_folder, overrides)
     options = concept_options(config)
     dictionary, allowed, order = _rules(Path(run_folder))

@@ -348,7 +348,7 @@ def test_captioning_says_what_is_wrong_with_its_input(finished, raw, tmp_path):
     with pytest.raises(InputError, match=r"1 of the 1 images listed do not exist"):
         caption_files(run, tmp_path / "list.txt", sources, tmp_path)
     shutil.copy(next((raw / "images").iterdir()), tmp_path / "empty" / "unheard_of.png")
-    with pytest.raises(InputError, match="know none of the 1 images"):
+    with pytest.raises(InputError, match="name none of the 1 images"):
         caption_files(run, tmp_path / "empty", sources, tmp_path)
     with pytest.raises(InputError, match="not the run folder"):
         caption_files(tmp_path, raw / "images", sources, tmp_path)

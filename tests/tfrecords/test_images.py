@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from tfrecords.concepts import build_concept_dictionary
+from tfrecords.detections import DetectionsOptions, build_detections
 from tfrecords.errors import InputError
 from tfrecords.examples import encode_example
 from tfrecords.features import BackboneOptions, FeatureExtractor, backbone_names
@@ -266,6 +267,14 @@ def test_detections_of_other_images(options, tmp_path):
     write_detections(tmp_path / "detections.json", [("x.jpg", "dog", 0.9)], ["x.jpg"])
     with pytest.raises(InputError, match=r"none of the 6 images: they speak of \['x.jpg'\]"):
         build_images(options, progress=False)
+
+
+def test_detections_records_are_a_source(options, tmp_path):
+    first = parse(build_images(options, progress=False), "train")
+    taken = DetectionsOptions(folder=tmp_path / "d", detector=f"coco:{tmp_path}/detections.json")
+    source = DetectionSource(path=build_detections(taken, progress=False).folder)
+    again = replace(options, folder=tmp_path / "again", detections=(source,))
+    assert str(parse(build_images(again, progress=False), "train")) == str(first)
 
 
 def test_label_map_without_a_known_class(options, tmp_path):

@@ -23,6 +23,7 @@ item {
     found = read_label_map(write(tmp_path, "map.pbtxt", text))
     assert found.name == "map.pbtxt"
     assert found.classes == {3: "Jack-o'-lantern", 7: "zebra"}
+    assert found.codes == {"/m/01": 3}
 
 
 def test_plain_csv_and_json_formats(tmp_path):
@@ -34,6 +35,7 @@ def test_plain_csv_and_json_formats(tmp_path):
     assert read_label_map(csv).classes == {4: "dog", 9: "seashore, coast"}
     oid = write(tmp_path, "c.csv", "/m/011k07,Tortoise\n/m/011q46kg,Container\n")
     assert read_label_map(oid).classes == {1: "Tortoise", 2: "Container"}
+    assert read_label_map(oid).codes == {"/m/011k07": 1, "/m/011q46kg": 2}
     coco = write(tmp_path, "d.json", '{"categories": [{"id": 90, "name": "toothbrush"}]}')
     assert read_label_map(coco).classes == {90: "toothbrush"}
 
@@ -52,6 +54,15 @@ def test_plain_csv_and_json_formats(tmp_path):
         ("a.csv", "1,dog\n2\n", r"a\.csv:2"),
         ("a.csv", "1,dog\nx,cat\n", r"a\.csv:2"),
         ("a.csv", "1,dog\n1,cat\n", "'dog' and 'cat'"),
+        ("a.csv", "--5,dog\n", "neither a number"),
+        ("a.csv", "\u00b2,dog\n", "neither a number"),
+        ("a.csv", "9999999999999999999,dog\n", "more than 64 bits"),
+        ("a.csv", "/m/1,dog\n/m/1,cat\n", "code '/m/1' twice"),
+        ("a.csv", f"1,{'x' * 200_000}\n", "field larger"),
+        ("a.pbtxt", f'item {{ id: {"9" * 5000} name: "a" }}', r"a\.pbtxt:1"),
+        ("a.json", f'{{"categories": [{{"id": {"9" * 5000}, "name": "a"}}]}}', "categories"),
+        ("a.json", '{"categories": [{"id": 1e999, "name": "a"}]}', "categories"),
+        ("a.json", "[" * 100_000, "not JSON"),
     ],
 )
 def test_bad_maps_are_named(tmp_path, name, text, message):

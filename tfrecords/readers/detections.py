@@ -1,20 +1,33 @@
-"""What a detector or a classifier saw in each image, and the concepts that follow from it."""
+"""What detectors and classifiers saw in the images of a data set, whatever file it stands in.
+
+| kind | recognised by | what |
+|---|---|---|
+| `records` | a folder | `detections` records of `r2m-detect-objects` |
+| `coco` | `.json` | COCO results or annotations; a plain list with the JSON that has its `images` |
+| `open_images` | `.csv` | boxes of Open Images, with the class descriptions or a label map |
+| `hdf5` | `.h5`, `.hdf5` | what the R2M authors' detector script leaves, with its label map |
+
+One reader each in a file of its own; all yield `ImageBoxes`.
+"""
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
+from absl import logging
 
-from tfrecords.concepts import ConceptDictionary
+from tfrecords.boxes import Detections, ImageBoxes
 from tfrecords.errors import InputError
+from tfrecords.image_names import ImageNames
+from tfrecords.label_maps import read_label_map
+from tfrecords.records import MANIFEST
 
-ConceptOrder = Literal["score", "class_id"]
+_KIND_OF_SUFFIX = {".json": "coco", ".csv": "open_images", ".h5": "hdf5", ".hdf5": "hdf5"}
+_NEEDS_LABELS = ("open_images", "hdf5")
 
 # Boxes are rounded by their publishers: a box with less margin than this is the whole image.
 _WHOLE_IMAGE_MARGIN = 0.01
@@ -25,34 +38,41 @@ class DetectionSource:
     """One file of detections.
 
     Attributes:
-        path: COCO results JSON: an object with `images`, `annotations`, `categories`, or a plain
-            list of annotations (then `images` is needed). An annotation without `score` counts as
-            certain, so COCO's ground truth (`instances_*.json`) can be read too.
+        path: the file, or a folder of `detections` records; the table above says which.
         min_score: what is less certain is left out. For tags see `image_concepts`.
         weight: factor on the scores, to make those of several sources comparable.
-        images: JSON with the `images` and `categories` that a plain list lacks.
+        companion: what the file itself does not say: the JSON with `images` and `categories` of a
+            plain COCO list, the label map of the others.
     """
 
     path: Path
     min_score: float = 0.3
     weight: float = 1.0
-    images: Path | None = None
+    companion: Path | None = None
 
     @classmethod
     def parse(cls, text: str) -> DetectionSource:
-        """The source that `FILE[,MIN_SCORE[,WEIGHT]]` names.
+        """The source that `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` names.
 
         Raises:
             InputError: the numbers are none, or there are more of them.
         """
-        path, *numbers = text.split(",")
+        name, *numbers = text.split(",")
         try:
             min_score, weight = [float(number) for number in numbers] + [0.3, 1.0][len(numbers) :]
         except ValueError:
-            path = ""
-        if not path:
-            raise InputError(f"expected FILE[,MIN_SCORE[,WEIGHT]], found {text!r}")
-        return cls(path=Path(path), min_score=min_score, weight=weight)
+            name = ""
+        if not name or not np.isfinite([min_score, weight]).all():
+            raise InputError(f"expected FILE[+FILE][,MIN_SCORE[,WEIGHT]], found {text!r}")
+        path, companion = parse_files(name)
+        return cls(path=path, companion=companion, min_score=min_score, weight=weight)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that decide what is read, to notice changes by."""
+        # The manifest of records has the checksums of all of them.
+        path = self.path / MANIFEST if self.path.is_dir() else self.path
+        return (path, self.companion) if self.companion else (path,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +80,7 @@ class ImageDetections:
     """All detections of one image, N of them, in the order of the sources.
 
     Attributes:
-        height: of the image the detector saw, in pixels.
+        height: of the image the detector saw, in pixels; 0 where no source says.
         width: likewise.
         boxes: float32 [N, 4], ymin, xmin, ymax, xmax in 0..1.
         class_names: [N] as the source's categories call them.
@@ -80,24 +100,73 @@ class ImageDetections:
     is_tag: np.ndarray
 
 
-@dataclass(frozen=True)
-class ImageConcept:
-    """One concept of an image.
+def parse_files(text: str) -> tuple[Path, Path | None]:
+    """The two files of `FILE+COMPANION`, or the one; a file whose own name has a + is found."""
+    path, plus, companion = text.rpartition("+")
+    if not plus or Path(text).exists() or not (path and companion):
+        return Path(text), None
+    return Path(path), Path(companion)
 
-    Attributes:
-        word: the concept.
-        score: weighted score of the most certain detection (summed over labels for tags).
-        count: how many objects of it were seen; a label of the whole image counts as one.
-        box: ymin, xmin, ymax, xmax in 0..1 of the most certain detection.
+
+def kind_of(path: Path) -> str:
+    """Which reader understands a file, by its name.
+
+    Raises:
+        InputError: none does.
     """
+    kind = "records" if path.is_dir() else _KIND_OF_SUFFIX.get(path.suffix.lower())
+    if kind is None:
+        raise InputError(
+            f"{path} is no file of detections that is known: expected {', '.join(_KIND_OF_SUFFIX)} "
+            "or a folder of detections records"
+        )
+    return kind
 
-    word: str
-    score: float
-    count: int
-    box: tuple[float, float, float, float]
+
+def read_boxes(path: Path, companion: Path | None, kind: str = "") -> Iterator[ImageBoxes]:
+    """Yields the images of one file of detections with their objects.
+
+    Args:
+        path: the file or folder.
+        companion: see `DetectionSource`.
+        kind: of the table above; by default found from the path.
+
+    Raises:
+        InputError: a file is missing or not of that kind, or its content is wrong.
+    """
+    for file in filter(None, (path, companion)):
+        if not file.exists():
+            raise InputError(f"there is no file of detections {file}")
+    kind = kind or kind_of(path)
+    if kind in _NEEDS_LABELS and companion is None:
+        raise InputError(f"{path} does not name its classes: give the label map too (FILE+LABELS)")
+    try:
+        if kind == "records":
+            from tfrecords.readers.detection_records import read_detection_records
+
+            yield from read_detection_records(path)
+        elif kind == "coco":
+            from tfrecords.readers.coco_boxes import read_coco
+
+            yield from read_coco(path, companion)
+        elif kind == "open_images" and companion:
+            from tfrecords.readers.open_images import read_open_images
+
+            yield from read_open_images(path, read_label_map(companion))
+        elif kind == "hdf5" and companion:
+            from tfrecords.readers.detections_hdf5 import read_hdf5
+
+            yield from read_hdf5(path, read_label_map(companion))
+    except OSError as error:
+        raise InputError(f"cannot read the detections {path}: {error}") from error
 
 
-def read_detections(sources: Sequence[DetectionSource]) -> dict[str, ImageDetections]:
+def read_detections(
+    sources: Sequence[DetectionSource],
+    *,
+    names: Collection[str] | None = None,
+    dropped: Counter[str] | None = None,
+) -> dict[str, ImageDetections]:
     """Reads and merges detections.
 
     A source in which every box is the whole image is a classifier's: its labels are tags. Tags are
@@ -105,154 +174,80 @@ def read_detections(sources: Sequence[DetectionSource]) -> dict[str, ImageDetect
 
     Args:
         sources: the files; at least one.
+        names: the images wanted; detections of others are not kept. An image that a source names
+            without a suffix is the one whose name begins so. None keeps all, as they are named.
+        dropped: gets the numbers of objects that were left out because they cannot be right, by
+            reason (see `tfrecords.boxes`).
 
     Returns:
-        File name (as in the sources' `images`) -> detections, for every image any source lists,
-        also where nothing was found.
+        Image name -> detections, for every image any source lists, also where nothing was found.
 
     Raises:
-        InputError: a file is missing, no JSON or malformed, or has no annotation at all.
+        InputError: a file is missing, unknown or malformed, has no detection at all, or none of
+            the images.
     """
     if not sources:
         raise InputError("no file of detections was given")
+    match = ImageNames(names)
     sizes: dict[str, tuple[int, int]] = {}
-    found: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    found: dict[str, list[tuple[int, bool, Detections]]] = defaultdict(list)
+    strangers: list[str] = []
     for index, source in enumerate(sources):
-        images, rows = _read_source(source)
-        sizes.update({name: sizes.get(name, size) for name, size in images.items()})
-        are_tags = all(_is_whole_image(row[1]) for row in rows)
-        for file_name, box, class_name, class_id, score in rows:
-            if are_tags or score >= source.min_score:
-                found[file_name].append((box, class_name, class_id, score, index, are_tags))
-    return {name: _pack(size, found.get(name, [])) for name, size in sizes.items()}
-
-
-def image_concepts(
-    detections: ImageDetections,
-    dictionary: ConceptDictionary,
-    *,
-    sources: Sequence[DetectionSource],
-    max_concepts: int = 5,
-    order: ConceptOrder = "score",
-    allowed: Container[str] | None = None,
-) -> list[ImageConcept]:
-    """The concepts of an image, most certain last.
-
-    Labels of a classifier exclude each other, so those that mean the same concept add up (whippet
-    0.2 and saluki 0.2 make dog 0.4) before the sum is compared with the source's `min_score`.
-
-    Args:
-        detections: of the image, from `read_detections`.
-        dictionary: which class means which concept.
-        sources: as given to `read_detections`.
-        max_concepts: how many to keep.
-        order: `score` keeps the most certain ones; `class_id` reproduces upstream R2M, which sorts
-            by class id and keeps the last ones (spec section 2.3).
-        allowed: the concepts to choose from; None is all.
-
-    Returns:
-        At most `max_concepts` concepts, the one the order puts first at the end.
-    """
-    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for position, name in enumerate(detections.class_names):
-        for word in dictionary.concepts_of_class(name):
-            if allowed is None or word in allowed:
-                groups[word, int(detections.source_index[position])].append(position)
-
-    best: dict[str, ImageConcept] = {}
-    keys: dict[str, tuple[int, int]] = {}
-    for (word, source), positions in groups.items():
-        scores = detections.scores[positions]
-        top = positions[int(np.argmax(scores))]
-        if detections.is_tag[top]:
-            score, count = min(float(scores.sum()), 1.0), 1
-            if score < sources[source].min_score:
+        own: dict[str, Detections] = {}
+        faults: Counter[str] = Counter()
+        are_tags, count = True, 0
+        for image in read_boxes(source.path, source.companion):
+            count += len(image.found.scores)
+            are_tags = are_tags and _are_whole_images(image.found.boxes)
+            faults.update(image.found.dropped)
+            name = match(image.name)
+            if name is None:
+                strangers = [*strangers[:2], image.name]
                 continue
-        else:
-            score, count = float(scores.max()), len(positions)
-        ymin, xmin, ymax, xmax = detections.boxes[top].tolist()
-        found = ImageConcept(word, score * sources[source].weight, count, (ymin, xmin, ymax, xmax))
-        class_key = (source, int(detections.class_ids[positions].min()))
-        keys[word] = min(keys.get(word, class_key), class_key)
-        known = best.get(word, found)
-        most_certain = found if found.score > known.score else known
-        best[word] = replace(most_certain, count=max(found.count, known.count))
-    if order == "class_id":
-        chosen = sorted(best.values(), key=lambda c: (keys[c.word], c.word))
-    else:
-        chosen = sorted(best.values(), key=lambda c: (c.score, c.word))
-    return chosen[-max_concepts:]
+            if name in own:
+                raise InputError(f"{source.path} names image {name!r} twice")
+            own[name] = image.found
+            if name not in sizes or not all(sizes[name]):
+                sizes[name] = (image.height, image.width)
+        _report(source.path, count, faults)
+        if dropped is not None:
+            dropped.update(faults)
+        for name, objects in own.items():
+            kept = objects if are_tags else objects.select(objects.scores >= source.min_score)
+            found[name].append((index, are_tags, kept))
+    if names is not None and not found:
+        raise InputError(
+            f"the detections name none of the {len(names)} images: they speak of "
+            f"{sorted(strangers)}, the images are called {sorted(names)[:3]}"
+        )
+    return {name: _merge(sizes[name], parts) for name, parts in found.items()}
 
 
-def _is_whole_image(box: Sequence[float]) -> bool:
+def _report(path: Path, count: int, faults: Counter[str]) -> None:
+    """Tells what was left out of a file; it is an error where nothing is left."""
+    listed = ", ".join(f"{number} {reason}" for reason, number in faults.most_common())
+    if not count:
+        raise InputError(
+            f"{path} has no detection at all" + (f" that can be right: {listed}" if listed else "")
+        )
+    if listed:
+        logging.warning("%s: left out %s of %d", path, listed, count + faults.total())
+
+
+def _are_whole_images(boxes: np.ndarray) -> bool:
     low, high = _WHOLE_IMAGE_MARGIN, 1 - _WHOLE_IMAGE_MARGIN
-    return box[0] <= low and box[1] <= low and box[2] >= high and box[3] >= high
+    return bool((boxes[:, :2] <= low).all() and (boxes[:, 2:] >= high).all())
 
 
-def _pack(size: tuple[int, int], rows: Sequence[tuple[Any, ...]]) -> ImageDetections:
+def _merge(size: tuple[int, int], parts: Sequence[tuple[int, bool, Detections]]) -> ImageDetections:
+    counts = [len(part.scores) for _, _, part in parts]
     return ImageDetections(
         height=size[0],
         width=size[1],
-        boxes=np.array([row[0] for row in rows], np.float32).reshape(-1, 4),
-        class_names=tuple(row[1] for row in rows),
-        class_ids=np.array([row[2] for row in rows], np.int64),
-        scores=np.array([row[3] for row in rows], np.float32),
-        source_index=np.array([row[4] for row in rows], np.int64),
-        is_tag=np.array([row[5] for row in rows], bool),
+        boxes=np.concatenate([part.boxes for _, _, part in parts]),
+        class_names=tuple(name for _, _, part in parts for name in part.class_names),
+        class_ids=np.concatenate([part.class_ids for _, _, part in parts]),
+        scores=np.concatenate([part.scores for _, _, part in parts]),
+        source_index=np.repeat(np.array([index for index, _, _ in parts], np.int64), counts),
+        is_tag=np.repeat(np.array([is_tag for _, is_tag, _ in parts], bool), counts),
     )
-
-
-def _load_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"there is no file of detections {path}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the detections {path}: {error}") from error
-
-
-def _read_source(
-    source: DetectionSource,
-) -> tuple[dict[str, tuple[int, int]], list[tuple[str, tuple[float, ...], str, int, float]]]:
-    """The images (name -> height, width) and the rows (name, box, class, class id, score)."""
-    data = _load_json(source.path)
-    if isinstance(data, list):
-        if source.images is None:
-            raise InputError(
-                f"{source.path} is a plain list of detections: name the JSON that holds its "
-                "`images` and `categories` too"
-            )
-        data = {**_load_json(source.images), "annotations": data}
-    try:
-        images = {row["id"]: row for row in data["images"]}
-        names = {row["id"]: str(row["name"]) for row in data["categories"]}
-        annotations: list[Mapping[str, Any]] = data["annotations"]
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{source.path}: expected the keys `images`, `annotations` and `categories` of a COCO "
-            f"file; {type(error).__name__} {error}"
-        ) from error
-    if not annotations:
-        raise InputError(f"{source.path} has no detection at all (its `annotations` are empty)")
-    rows = []
-    for number, row in enumerate(annotations):
-        try:
-            image = images[row["image_id"]]
-            x, y, width, height = row["bbox"]
-            box = (
-                y / image["height"],
-                x / image["width"],
-                (y + height) / image["height"],
-                (x + width) / image["width"],
-            )
-            clipped = tuple(min(max(edge, 0.0), 1.0) for edge in box)
-            category = row["category_id"]
-            score = float(row.get("score", 1.0))
-            rows.append((image["file_name"], clipped, names[category], category, score))
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-            raise InputError(
-                f"{source.path}: annotation {number} is malformed ({type(error).__name__} "
-                f"{error}): {json.dumps(row)[:200]}; expected image_id and category_id that the "
-                "file lists, and bbox [x, y, width, height] in pixels"
-            ) from error
-    return {r["file_name"]: (r["height"], r["width"]) for r in images.values()}, rows

@@ -1,0 +1,82 @@
+"""Runs an object detector over images, or takes published results over, into `detections` records.
+
+    r2m-detect-objects --images=raw/coco/train2017 --label_map=mscoco_label_map.pbtxt \\
+        --detector=keras_hub:dfine_small_coco --min_score=0.1 --output=records/detections/coco
+
+    r2m-detect-objects --detector=open_images:train-annotations-bbox.csv \\
+        --label_map=class-descriptions-boxable.csv --output=records/detections/open_images
+
+The records are a source of r2m-build-images --detections. Images that cannot be read are skipped
+and listed in manifest.json. A run that was stopped goes on with the same command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from r2m.cli.building import build_options, define_build_flags
+from r2m.cli.common import run
+
+_DETECTOR = flags.DEFINE_string(
+    "detector",
+    None,
+    "KIND:MODEL. To run: frozen_graph:FILE (TF1, image_tensor:0), saved_model:FOLDER (TensorFlow "
+    "object detection API), keras_hub:PRESET (a name, which is downloaded, or a folder; needs the "
+    "extra [keras_hub]). To take results over: coco:FILE[+JSON] (the JSON with images and "
+    "categories of a plain list), open_images:CSV, hdf5:FILE (of the R2M authors' script).",
+    required=True,
+)
+_IMAGES = flags.DEFINE_string("images", None, "Folder with the image files to look at.")
+_SPLIT = flags.DEFINE_multi_string(
+    "split",
+    [],
+    "SPLIT=FILE with an image name a line, e.g. train=train.txt; once a split. Default: one split "
+    "`all` of all images.",
+)
+_LABEL_MAP = flags.DEFINE_string(
+    "label_map",
+    None,
+    "Names of the classes the detector was trained with: .pbtxt, .json with COCO categories, .csv "
+    "or a name a line. For all kinds but coco.",
+)
+flags.DEFINE_float("min_score", 0.0, "Leave out objects that are less certain.", 0.0, 1.0)
+flags.DEFINE_integer("max_detections", 100, "Most certain objects of an image to keep.", 1)
+flags.DEFINE_integer("batch_size", 8, "Images a step, where the detector takes several.", 1)
+define_build_flags("detections", split="each split", ordered=True)
+# A detector uses all processors by itself, and its memory once a process. A stopped run begins its
+# unfinished shards again.
+flags.FLAGS.set_default("workers", 1)
+flags.FLAGS.set_default("shards", 64)
+
+
+def main(argv: Sequence[str]) -> int | None:
+    """Reads the flags and builds the records."""
+    from tfrecords.detections import DetectionsOptions, build_detections
+    from tfrecords.images import parse_splits
+
+    same: dict[str, Any] = {
+        n: flags.FLAGS[n].value for n in ("min_score", "max_detections", "batch_size")
+    }
+    records = build_detections(
+        DetectionsOptions(
+            detector=_DETECTOR.value,
+            images=Path(_IMAGES.value) if _IMAGES.value else None,
+            splits=parse_splits(_SPLIT.value),
+            label_map=Path(_LABEL_MAP.value) if _LABEL_MAP.value else None,
+            **same,
+            **build_options("detections"),
+        )
+    )
+    print(f"{records.folder}: " + ", ".join(f"{records.count(s)} {s}" for s in records.splits))
+    return 0
+
+
+console = partial(run, main)
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,111 @@
+"""Boxes of objects in images, as any detector or file of detections gives them, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# Scores come out of a sigmoid; rounding may take them a hair above 1.
+HIGHEST_SCORE = 1.001
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detections:
+    """The objects found in one image, N of them.
+
+    Attributes:
+        boxes: float32 [N, 4], ymin, xmin, ymax, xmax in 0..1, every box with an area.
+        class_ids: int64 [N] as the detector counts its classes.
+        class_names: [N] as its label map calls them.
+        scores: float32 [N] in 0..1.
+        dropped: reason -> how many objects were left out because they cannot be right.
+    """
+
+    boxes: np.ndarray
+    class_ids: np.ndarray
+    class_names: tuple[str, ...]
+    scores: np.ndarray
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+    def select(self, rows: np.ndarray | Sequence[int]) -> Detections:
+        """Those at the given positions (or where a bool array is true), `dropped` unchanged."""
+        positions = np.arange(len(self.scores))[rows]
+        return Detections(
+            boxes=self.boxes[positions],
+            class_ids=self.class_ids[positions],
+            class_names=tuple(self.class_names[i] for i in positions),
+            scores=self.scores[positions],
+            dropped=self.dropped,
+        )
+
+    def best(self, *, min_score: float, most: int) -> Detections:
+        """At most `most` of those with a score of at least `min_score`, most certain first."""
+        order = np.argsort(-self.scores, kind="stable")
+        return self.select(order[self.scores[order] >= min_score][:most])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageBoxes:
+    """One image of a file of detections.
+
+    Attributes:
+        name: as the file calls it: a file name, or an id without a suffix.
+        height: in pixels; 0 where the file does not say.
+        width: likewise.
+        found: its objects, in the order of the file.
+    """
+
+    name: str
+    height: int
+    width: int
+    found: Detections
+
+
+def checked_detections(
+    boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, classes: Mapping[int, str]
+) -> Detections:
+    """Keeps the objects that can be right, clips their boxes and counts the others by reason.
+
+    | reason | what |
+    |---|---|
+    | `box_not_finite` | an edge or the score is NaN or infinite |
+    | `box_inverted` | an edge lies on or before the opposite one: no area |
+    | `box_outside` | nothing of the box lies in the image |
+    | `box_score` | the score is not in 0..1 |
+    | `box_class` | the label map does not have the class |
+
+    Args:
+        boxes: float [N, 4], ymin, xmin, ymax, xmax as fractions of the image's height and width.
+        scores: float [N].
+        class_ids: [N], whole numbers of any type.
+        classes: class id -> name.
+    """
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    scores, class_ids = np.asarray(scores, np.float64), np.asarray(class_ids)
+    clipped = np.clip(boxes, 0.0, 1.0).astype(np.float32)
+    faults = {
+        "box_not_finite": ~(np.isfinite(boxes).all(axis=1) & np.isfinite(scores)),
+        "box_inverted": _without_area(boxes),
+        "box_outside": _without_area(clipped),
+        "box_score": (scores < 0) | (scores > HIGHEST_SCORE),
+        "box_class": np.array([class_id not in classes for class_id in class_ids.tolist()], bool),
+    }
+    keep, dropped = np.ones(len(boxes), bool), {}
+    for reason, is_faulty in faults.items():
+        if count := int((keep & is_faulty).sum()):
+            dropped[reason] = count
+            keep &= ~is_faulty
+    ids = class_ids[keep].astype(np.int64)
+    return Detections(
+        boxes=clipped[keep],
+        class_ids=ids,
+        class_names=tuple(classes[class_id] for class_id in ids.tolist()),
+        scores=np.minimum(scores[keep], 1.0).astype(np.float32),
+        dropped=dropped,
+    )
+
+
+def _without_area(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])

@@ -1,0 +1,113 @@
+"""The records of `detections` shards: detected here, or taken over from a file of detections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrecords.boxes import Detections
+from tfrecords.detectors import DetectorOptions
+from tfrecords.examples import encode_example
+from tfrecords.image_shards import read_image_file
+from tfrecords.shards import Dropped, ShardItem, Skip
+
+# Pixels of so many images are in memory together.
+_DECODED_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class DetectShardJob:
+    """Yields the detections in some images, and a `Skip` for each that cannot be looked at.
+
+    Attributes:
+        folder: of the image files.
+        names: of the images, in the order of the records.
+        detector: what looks at them.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    detector: DetectorOptions
+
+    def __call__(self) -> Iterator[ShardItem]:
+        """Reads, detects and encodes the images in batches."""
+        for start in range(0, len(self.names), _DECODED_AT_ONCE):
+            yield from self._batch(self.names[start : start + _DECODED_AT_ONCE])
+
+    def _batch(self, names: Sequence[str]) -> Iterator[ShardItem]:
+        # TensorFlow is imported in the process that detects, not in the one that plans.
+        from tfrecords.detectors import open_detector
+        from tfrecords.features import decode_all
+
+        files: list[tuple[str, bytes]] = []
+        for name in names:
+            data = read_image_file(self.folder, name)
+            if isinstance(data, Skip):
+                yield data
+            else:
+                files.append((name, data))
+        images: list[tuple[str, np.ndarray]] = []
+        for (name, _), pixels in zip(files, decode_all([d for _, d in files], None), strict=True):
+            if isinstance(pixels, str):
+                yield Skip(name, "unreadable", pixels[:300])
+            else:
+                images.append((name, pixels.numpy()))
+        found = open_detector(self.detector).detect([pixels for _, pixels in images])
+        for (name, pixels), objects in zip(images, found, strict=True):
+            if isinstance(objects, str):
+                yield Skip(name, "undetectable", objects)
+                continue
+            height, width, _ = pixels.shape
+            yield encode_detections(name, height, width, objects)
+            yield from (Dropped(reason, count) for reason, count in objects.dropped.items())
+
+
+@dataclass(frozen=True)
+class EncodedShardJob:
+    """Yields records that are made already.
+
+    Attributes:
+        records: serialised examples.
+    """
+
+    records: tuple[bytes, ...]
+
+    def __call__(self) -> Iterator[ShardItem]:
+        """The records, in their order."""
+        yield from self.records
+
+
+def encode_detections(name: str, height: int, width: int, found: Detections) -> bytes:
+    """The record of one image."""
+    return encode_example(
+        {
+            "image_id": name,
+            "height": height,
+            "width": width,
+            "boxes": found.boxes,
+            "classes": found.class_ids,
+            "class_names": list(found.class_names) or np.array([], "S1"),
+            "scores": found.scores,
+        }
+    )
+
+
+def record_features() -> Any:
+    """The TFDS description (`FeaturesDict`) of the records."""
+    import tensorflow_datasets as tfds
+
+    return tfds.features.FeaturesDict(
+        {
+            "image_id": tfds.features.Text(),
+            "height": tfds.features.Scalar(np.int64),
+            "width": tfds.features.Scalar(np.int64),
+            "boxes": tfds.features.Tensor(shape=(None, 4), dtype=np.float32),
+            "classes": tfds.features.Sequence(np.int64),
+            "class_names": tfds.features.Sequence(tfds.features.Text()),
+            "scores": tfds.features.Sequence(np.float32),
+        }
+    )

@@ -1,0 +1,243 @@
+"""Builds `detections` records: what a detector saw in each image of a folder.
+
+The detector runs here, or its published results are taken over:
+
+| detector | what |
+|---|---|
+| `frozen_graph:FILE`, `saved_model:FOLDER`, `keras_hub:PRESET` | see `tfrecords.detectors` |
+| `coco:FILE[+JSON]`, `open_images:FILE`, `hdf5:FILE` | see `tfrecords.readers.detections` |
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from tfrecords.detection_shards import (
+    DetectShardJob,
+    EncodedShardJob,
+    encode_detections,
+    record_features,
+)
+from tfrecords.detectors import DETECTORS, DetectorOptions
+from tfrecords.errors import InputError
+from tfrecords.image_names import ALL_IMAGES_SPLIT, ImageNames, list_images, read_lists
+from tfrecords.label_maps import read_label_map
+from tfrecords.readers.detections import parse_files, read_boxes
+from tfrecords.records import Records
+from tfrecords.runners import IN_THIS_PROCESS, Runner
+from tfrecords.shards import ShardJob, Skip
+from tfrecords.writer import describe_counts, write_dataset
+
+IMPORTS = ("coco", "open_images", "hdf5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionsOptions:
+    """What `build_detections` needs to know.
+
+    Attributes:
+        folder: where the records go.
+        name: first part of the shard names.
+        detector: `KIND:MODEL` of the table above.
+        images: folder with the image files; None for results that are taken over.
+        splits: split -> file with the names of its images, a name a line; empty puts every image
+            of the folder, or of the results, into the one split `all`.
+        label_map: names of the classes; None for `coco`, which has them.
+        min_score: less certain objects are left out.
+        max_detections: the most certain ones of an image that are kept.
+        batch_size: images a step, where the detector takes several.
+        shards: shards a split (at most one an image); a stopped build begins unfinished ones again.
+        runner: where the work is done; no change in the records.
+        overwrite: replaces records built with other options.
+    """
+
+    folder: Path
+    detector: str
+    name: str = "detections"
+    images: Path | None = None
+    splits: Mapping[str, Path] = field(default_factory=dict)
+    label_map: Path | None = None
+    min_score: float = 0.0
+    max_detections: int = 100
+    batch_size: int = 8
+    shards: int = 64
+    runner: Runner = IN_THIS_PROCESS
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What to write, however it comes about.
+
+    Attributes:
+        splits: split -> its shards.
+        sources: the files that decide the records.
+        model: what the manifest calls the detector's model.
+        skipped: images without a record.
+        dropped: reason -> objects that were left out.
+    """
+
+    splits: dict[str, list[ShardJob]]
+    sources: list[Path]
+    model: str
+    skipped: Sequence[Skip] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+def build_detections(options: DetectionsOptions, progress: bool = True) -> Records:
+    """Writes the records of what was detected in a set of images.
+
+    Every record has `image_id` (the file name), `height` and `width` int64 (pixels; 0 where results
+    that are taken over do not say), `boxes` float32 [N, 4] (ymin, xmin, ymax, xmax in 0..1),
+    `classes` int64 [N] (ids of the label map), `class_names` string [N] and `scores` float32 [N],
+    most certain first.
+
+    Images that cannot be read are skipped and listed in the manifest; objects that cannot be right
+    are left out and counted there (see `tfrecords.boxes.checked_detections`).
+
+    Args:
+        options: what to build.
+        progress: show how far it is.
+
+    Returns:
+        The finished records.
+
+    Raises:
+        InputError: bad options or inputs, a detector that cannot be opened, or a split without a
+            usable image.
+    """
+    kind, model = _check(options)
+    plan = _import(options, kind, model) if kind in IMPORTS else _detect(options, kind, model)
+    return write_dataset(
+        folder=options.folder,
+        kind="detections",
+        name=options.name,
+        splits=plan.splits,
+        features=record_features,
+        options={
+            "detector": kind,
+            "model": plan.model,
+            "splits": {split: path.name for split, path in options.splits.items()},
+            "min_score": options.min_score,
+            "max_detections": options.max_detections,
+            "shards": options.shards,
+        },
+        sources=plan.sources,
+        skipped=plan.skipped,
+        dropped=plan.dropped,
+        runner=options.runner,
+        progress=progress,
+        overwrite=options.overwrite,
+    )
+
+
+def _check(options: DetectionsOptions) -> tuple[str, str]:
+    """The kind of detector and its model."""
+    kind, _, model = options.detector.partition(":")
+    if kind not in (*DETECTORS, *IMPORTS) or not model:
+        raise InputError(
+            f"detector {options.detector!r} is not known; expected KIND:MODEL with one of the "
+            f"kinds {', '.join((*DETECTORS, *IMPORTS))}"
+        )
+    for name in ("max_detections", "batch_size", "shards"):
+        if getattr(options, name) < 1:
+            raise InputError(f"{name}={getattr(options, name)} must be at least 1")
+    if not 0 <= options.min_score <= 1:
+        raise InputError(f"min_score={options.min_score} must be in 0..1")
+    if kind in IMPORTS and options.images is not None:
+        raise InputError(f"{kind} takes results over and looks at no images: leave images out")
+    if kind in DETECTORS and options.images is None:
+        raise InputError(f"detector {kind} needs the folder of images to look at")
+    if kind == "coco" and options.label_map is not None:
+        raise InputError("coco names its classes itself: leave label_map out")
+    if kind != "coco" and options.label_map is None:
+        raise InputError(
+            f"{kind} knows its classes only by numbers or codes: give the label_map it was trained "
+            "with, for example mscoco_label_map.pbtxt or an annotation file of COCO"
+        )
+    return kind, model
+
+
+def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
+    """Images to look at."""
+    assert options.images is not None and options.label_map is not None  # of _check
+    detector = DetectorOptions(
+        kind=kind,
+        model=model,
+        label_map=options.label_map,
+        min_score=options.min_score,
+        max_detections=options.max_detections,
+        batch_size=options.batch_size,
+    )
+    # What is wrong with these is better said before any worker starts.
+    read_label_map(options.label_map)
+    if kind != "keras_hub" and not Path(model).exists():
+        raise InputError(f"there is no {kind} {model}")
+    names = list_images(options.images, options.splits)
+    folder = options.images.resolve()
+    return _Plan(
+        splits={
+            split: [
+                DetectShardJob(folder, tuple(part), detector)
+                for part in _parts(files, options.shards)
+            ]
+            for split, files in names.items()
+        },
+        sources=[options.images, *options.splits.values(), *detector.files],
+        model=Path(model).name if Path(model).exists() else model,
+    )
+
+
+def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
+    """Results to take over; their records are kept in memory until they are written."""
+    path, companion = parse_files(model) if kind == "coco" else (Path(model), options.label_map)
+    lists = read_lists(options.splits)
+    owner = {name: split for split, names in lists.items() for name in names}
+    match = ImageNames(owner or None)
+    records: dict[str, list[bytes]] = {split: [] for split in lists or (ALL_IMAGES_SPLIT,)}
+    missing, taken, objects = dict(owner), set(), 0
+    dropped: Counter[str] = Counter()
+    for image in read_boxes(path, companion, kind):
+        name = match(image.name)
+        if name is None:
+            continue
+        if name in taken:
+            raise InputError(f"{path} names image {name!r} twice")
+        taken.add(name)
+        missing.pop(name, None)
+        dropped.update(image.found.dropped)
+        found = image.found.best(min_score=options.min_score, most=options.max_detections)
+        objects += len(found.scores)
+        split = owner.get(name, ALL_IMAGES_SPLIT)
+        records[split].append(encode_detections(name, image.height, image.width, found))
+    if not objects:
+        raise InputError(
+            f"{path} has no detection of {'the listed images' if owner else 'any image'}"
+            f"{f'; left out: {describe_counts(dropped)}' if dropped else ''}"
+        )
+    logging.info("%s: %d detections in %d images", path.name, objects, len(taken))
+    return _Plan(
+        splits={
+            split: [EncodedShardJob(tuple(part)) for part in _parts(rows, options.shards)]
+            for split, rows in records.items()
+        },
+        sources=[path, *options.splits.values(), *([companion] if companion else [])],
+        model=path.name,
+        skipped=[
+            Skip(name, "missing", f"{split}: {path.name} does not list it")
+            for name, split in missing.items()
+        ],
+        dropped=dropped,
+    )
+
+
+def _parts(items: Sequence[Any], shards: int) -> Iterable[Sequence[Any]]:
+    """The items of each shard, dealt out in turn; no shard is empty unless all are."""
+    count = max(1, min(shards, len(items)))
+    return (items[shard::count] for shard in range(count))

@@ -1,0 +1,89 @@
+"""The concepts of an image: what detectors and classifiers saw in it, in the words of captions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from tfrecords.concepts import ConceptDictionary
+from tfrecords.readers.detections import DetectionSource, ImageDetections
+
+ConceptOrder = Literal["score", "class_id"]
+
+
+@dataclass(frozen=True)
+class ImageConcept:
+    """One concept of an image.
+
+    Attributes:
+        word: the concept.
+        score: weighted score of the most certain detection (summed over labels for tags).
+        count: how many objects of it were seen; a label of the whole image counts as one.
+        box: ymin, xmin, ymax, xmax in 0..1 of the most certain detection.
+    """
+
+    word: str
+    score: float
+    count: int
+    box: tuple[float, float, float, float]
+
+
+def image_concepts(
+    detections: ImageDetections,
+    dictionary: ConceptDictionary,
+    *,
+    sources: Sequence[DetectionSource],
+    max_concepts: int = 5,
+    order: ConceptOrder = "score",
+    allowed: Container[str] | None = None,
+) -> list[ImageConcept]:
+    """The concepts of an image, most certain last.
+
+    Labels of a classifier exclude each other, so those that mean the same concept add up (whippet
+    0.2 and saluki 0.2 make dog 0.4) before the sum is compared with the source's `min_score`.
+
+    Args:
+        detections: of the image, from `read_detections`.
+        dictionary: which class means which concept.
+        sources: as given to `read_detections`.
+        max_concepts: how many to keep.
+        order: `score` keeps the most certain ones; `class_id` reproduces upstream R2M, which sorts
+            by class id and keeps the last ones (spec section 2.3).
+        allowed: the concepts to choose from; None is all.
+
+    Returns:
+        At most `max_concepts` concepts, the one the order puts first at the end.
+    """
+    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for position, name in enumerate(detections.class_names):
+        for word in dictionary.concepts_of_class(name):
+            if allowed is None or word in allowed:
+                groups[word, int(detections.source_index[position])].append(position)
+
+    best: dict[str, ImageConcept] = {}
+    keys: dict[str, tuple[int, int]] = {}
+    for (word, source), positions in groups.items():
+        scores = detections.scores[positions]
+        top = positions[int(np.argmax(scores))]
+        if detections.is_tag[top]:
+            score, count = min(float(scores.sum()), 1.0), 1
+            if score < sources[source].min_score:
+                continue
+        else:
+            score, count = float(scores.max()), len(positions)
+        ymin, xmin, ymax, xmax = detections.boxes[top].tolist()
+        found = ImageConcept(word, score * sources[source].weight, count, (ymin, xmin, ymax, xmax))
+        class_key = (source, int(detections.class_ids[positions].min()))
+        keys[word] = min(keys.get(word, class_key), class_key)
+        known = best.get(word, found)
+        most_certain = found if found.score > known.score else known
+        best[word] = replace(most_certain, count=max(found.count, known.count))
+    if order == "class_id":
+        chosen = sorted(best.values(), key=lambda c: (keys[c.word], c.word))
+    else:
+        chosen = sorted(best.values(), key=lambda c: (c.score, c.word))
+    return chosen[-max_concepts:]

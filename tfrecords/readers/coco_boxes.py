@@ -1,0 +1,215 @@
+"""Detections in COCO's format: results of a detector, and annotations made by people.
+
+A JSON object with `images` (id, file_name, width, height), `annotations` (image_id, category_id,
+bbox [x, y, width, height] in pixels, score) and `categories` (id, name); or, as COCO's own results
+format has it, the plain list of annotations, beside a JSON with the other two. An annotation
+without `score` counts as certain.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrecords.boxes import HIGHEST_SCORE, ImageBoxes, checked_detections
+from tfrecords.errors import InputError
+from tfrecords.image_names import is_image_name, is_unicode
+from tfrecords.readers.json_stream import Element, stream_json
+
+# Ids are kept as float64 among the boxes, which holds integers up to here exactly.
+_MOST = 1 << 53
+# Of JSON; true and false are no numbers.
+_NUMBERS = frozenset((int, float))
+
+
+@dataclass
+class _Content:
+    """What a file holds; an annotation is x, y, width, height, score, category."""
+
+    images: dict[Any, tuple[str, int, int]] = field(default_factory=dict)
+    categories: dict[int, str] = field(default_factory=dict)
+    rows: dict[Any, array[float]] = field(default_factory=lambda: defaultdict(lambda: array("d")))
+    # Image or category id -> the first annotation with it: where an unknown one is.
+    first_of_image: dict[Any, str] = field(default_factory=dict)
+    first_of_category: dict[int, str] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
+    annotations: int = 0
+
+
+def read_coco(path: Path, companion: Path | None = None) -> Iterator[ImageBoxes]:
+    """Yields every image the file lists, in that order, also those without an annotation.
+
+    Args:
+        path: a JSON object, or the plain list of annotations.
+        companion: the JSON with `images` and `categories` that a plain list lacks.
+
+    Raises:
+        InputError: not such a JSON, no annotation at all, an image or category listed twice, an
+            annotation of an unknown one, or a value of the wrong type; names line and number.
+    """
+    content = _Content()
+    for element in stream_json(path):
+        _add(content, element, path)
+    if "" in content.keys:
+        if companion is None:
+            raise InputError(
+                f"{path} is a plain list of detections: name the JSON that holds its `images` and "
+                "`categories` too (FILE+JSON)"
+            )
+        for element in stream_json(companion):
+            if element.key != "annotations":
+                _add(content, element, companion)
+    if not (content.images and content.categories):
+        raise InputError(
+            f"{path}: expected the keys `images`, `annotations` and `categories` of a COCO file, "
+            f"none of them empty; found {', '.join(sorted(content.keys)[:8]) or 'nothing'}"
+        )
+    if not content.annotations:
+        raise InputError(f"{path} has no detection at all (its `annotations` are empty)")
+    _check_ids(content, path)
+    none = array("d")
+    for image_id, (name, height, width) in content.images.items():
+        rows = np.asarray(content.rows.get(image_id, none)).reshape(-1, 6)
+        x, y, w, h, scores, categories = rows.T
+        with np.errstate(over="ignore", invalid="ignore"):
+            edges = (y / height, x / width, (y + h) / height, (x + w) / width)
+        yield ImageBoxes(
+            name=name,
+            height=height,
+            width=width,
+            found=checked_detections(
+                np.stack(edges, axis=1), scores, categories.astype(np.int64), content.categories
+            ),
+        )
+
+
+def _add(content: _Content, element: Element, path: Path) -> None:
+    """Takes in one element of the file's top level."""
+    key, value = element.key, element.value
+    content.keys.add(key)
+    place = f"{path}:{element.line}"
+    if key == "images":
+        _add_image(content, value, place)
+    elif key == "categories":
+        category, name = _fields(value, ("id", "name"), place, "category")
+        if not _is_id(category) or not _is_name(name):
+            raise _malformed("category", place, value, "a number as id and a text as name")
+        if category in content.categories:
+            raise InputError(f"{place}: category {category} is listed twice")
+        content.categories[category] = name
+    elif key in ("annotations", ""):
+        _add_annotation(content, value, place)
+        content.annotations += 1
+
+
+def _add_image(content: _Content, value: Any, place: str) -> None:
+    expected = "id, file_name (a path inside the folder of images), and width and height in pixels"
+    image_id, name, *size = _fields(value, ("id", "file_name", "height", "width"), place, "image")
+    height, width = (_size(pixels) for pixels in size)
+    if not _is_key(image_id) or not is_image_name(name) or not (height and width):
+        raise _malformed("image", place, value, expected)
+    if image_id in content.images:
+        raise InputError(
+            f"{place}: image id {image_id!r} is listed twice: {content.images[image_id][0]!r} "
+            f"and {name!r}"
+        )
+    content.images[image_id] = (name, height, width)
+
+
+def _add_annotation(content: _Content, value: Any, place: str) -> None:
+    number = f"annotation {content.annotations}"
+    image_id, category, bbox = _fields(value, ("image_id", "category_id", "bbox"), place, number)
+    score = value.get("score", 1.0)
+    if (
+        not _is_key(image_id)
+        or not _is_id(category)
+        or not isinstance(bbox, list)
+        or len(bbox) != 4
+        or not _NUMBERS.issuperset(map(type, (*bbox, score)))
+    ):
+        raise _malformed(
+            number,
+            place,
+            value,
+            "image_id and category_id that the file lists, bbox [x, y, width, height] in pixels, "
+            "and score a number",
+        )
+    # A score that is not a number at all is left out and counted with the boxes.
+    if score < 0 or score > HIGHEST_SCORE:
+        raise InputError(
+            f"{place}: {number} has the score {_short(score)}, expected 0..1. Divide percents by "
+            "100, turn logits into probabilities"
+        )
+    if image_id not in content.first_of_image:
+        content.first_of_image[image_id] = f"{place}: {number}"
+    if category not in content.first_of_category:
+        content.first_of_category[category] = f"{place}: {number}"
+    content.rows[image_id].extend((*map(_float, bbox), score, category))
+
+
+def _check_ids(content: _Content, path: Path) -> None:
+    """Every annotation is of an image and a category that are listed, and names are unique."""
+    firsts: tuple[tuple[str, Mapping[Any, str], Mapping[Any, Any]], ...] = (
+        ("image_id", content.first_of_image, content.images),
+        ("category_id", content.first_of_category, content.categories),
+    )
+    for key, first, known in firsts:
+        for found, place in first.items():
+            if found not in known:
+                raise InputError(
+                    f"{place} is malformed: its {key} {_short(found)} is not among those listed"
+                )
+    names: dict[str, Any] = {}
+    for image_id, (name, _, _) in content.images.items():
+        if name in names:
+            raise InputError(
+                f"{path}: images {names[name]!r} and {image_id!r} have one file_name, {name!r}"
+            )
+        names[name] = image_id
+
+
+def _fields(value: Any, keys: tuple[str, ...], place: str, what: str) -> list[Any]:
+    if not isinstance(value, dict) or not all(key in value for key in keys):
+        raise _malformed(what, place, value, f"an object with {', '.join(keys)}")
+    return [value[key] for key in keys]
+
+
+def _malformed(what: str, place: str, value: Any, expected: str) -> InputError:
+    return InputError(f"{place}: {what} is malformed: {_short(value)}; expected {expected}")
+
+
+def _short(value: Any) -> str:
+    return json.dumps(value)[:200]
+
+
+def _is_key(value: Any) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and is_unicode(value)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -_MOST < value < _MOST
+
+
+def _size(value: Any) -> int:
+    """Pixels of an image's side; 0 for what is none."""
+    if type(value) not in _NUMBERS or not 1 <= value < 1 << 31 or value != int(value):
+        return 0
+    return int(value)
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")

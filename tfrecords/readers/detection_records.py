@@ -1,0 +1,76 @@
+"""Detections out of folders of `detections` records (`r2m-detect-objects`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrecords.boxes import Detections, ImageBoxes
+from tfrecords.errors import InputError
+from tfrecords.records import open_records
+
+_READ_AT_ONCE = 256
+
+
+def read_detection_records(folder: Path) -> Iterator[ImageBoxes]:
+    """Yields every image of all splits, in the order of the records.
+
+    Raises:
+        InputError: no finished records, records of another kind, or damaged ones.
+    """
+    records = open_records(folder, kind="detections")
+    # TensorFlow takes seconds to load, which other sources are spared.
+    import tensorflow as tf
+
+    one, several = tf.io.FixedLenFeature, tf.io.RaggedFeature
+    spec = {
+        "image_id": one([], tf.string),
+        "height": one([], tf.int64),
+        "width": one([], tf.int64),
+        "boxes": several(tf.float32),
+        "classes": several(tf.int64),
+        "class_names": several(tf.string),
+        "scores": several(tf.float32),
+    }
+    for split in records.splits:
+        count = 0
+        try:
+            for batch in tf.data.TFRecordDataset(records.shards(split)).batch(_READ_AT_ONCE):
+                parsed = tf.io.parse_example(batch, spec)
+                columns = {name: _rows(values) for name, values in parsed.items()}
+                for row in range(len(batch)):
+                    count += 1
+                    yield _image({name: column[row] for name, column in columns.items()})
+        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+            raise InputError(
+                f"the {split} records of {folder} are damaged ({error.message}): build them again"
+            ) from error
+        if count != records.count(split):
+            raise InputError(
+                f"{folder} has {count} {split} records, its manifest says {records.count(split)}: "
+                "build them again"
+            )
+
+
+def _rows(values: Any) -> Any:
+    """A parsed feature as a row a record: slices of arrays, not tensors."""
+    if hasattr(values, "row_splits"):
+        return np.split(values.flat_values.numpy(), values.row_splits.numpy()[1:-1])
+    return values.numpy()
+
+
+def _image(row: dict[str, Any]) -> ImageBoxes:
+    return ImageBoxes(
+        name=row["image_id"].decode(),
+        height=int(row["height"]),
+        width=int(row["width"]),
+        found=Detections(
+            boxes=row["boxes"].reshape(-1, 4),
+            class_ids=row["classes"],
+            class_names=tuple(name.decode() for name in row["class_names"]),
+            scores=row["scores"],
+        ),
+    )

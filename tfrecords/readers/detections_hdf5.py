@@ -1,0 +1,96 @@
+"""Detections in HDF5 as the R2M authors' `detect_objects.py` leaves them (spec section 2.2).
+
+A group an image, called as its file without the suffix, with three data sets: `detection_boxes`
+[N, 4] (ymin, xmin, ymax, xmax in 0..1), `detection_scores` [N] and `detection_classes` [N] (ids of
+the detector's label map). The file does not say how large the images are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from tfrecords.boxes import HIGHEST_SCORE, ImageBoxes, checked_detections
+from tfrecords.errors import InputError
+from tfrecords.image_names import is_image_name
+from tfrecords.label_maps import LabelMap
+
+_BOXES, _SCORES, _CLASSES = "detection_boxes", "detection_scores", "detection_classes"
+_EXPECTED = (
+    f"a group an image with {_BOXES} [N, 4], {_SCORES} [N] and {_CLASSES} [N] (N the same), stored "
+    "in the file itself"
+)
+_MOST = 1_000_000
+
+
+def read_hdf5(path: Path, label_map: LabelMap) -> Iterator[ImageBoxes]:
+    """Yields every image of the file, by name; one image in memory at a time.
+
+    Args:
+        path: the HDF5 file.
+        label_map: the detector's classes.
+
+    Raises:
+        InputError: not HDF5, damaged, or not of that layout; names the group and what it holds.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            names: list[str] = []
+            # Visits what lies in the file, each thing once: no link out of it, no circle.
+            file.visititems(lambda name, item: names.append(name) if _is_image(item) else None)
+            if not names:
+                raise InputError(
+                    f"{path} holds no image: its top level has "
+                    f"{', '.join(map(repr, list(file)[:5])) or 'nothing'}; expected {_EXPECTED}"
+                )
+            for name in names:
+                yield _image(file[name], name, path, label_map)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"cannot read the detections {path}: {error}") from error
+
+
+def _is_image(item: Any) -> bool:
+    return isinstance(item, h5py.Group) and any(
+        name in item for name in (_BOXES, _SCORES, _CLASSES)
+    )
+
+
+def _image(group: h5py.Group, name: str, path: Path, label_map: LabelMap) -> ImageBoxes:
+    place = f"{path}: group {name!r}"
+    if not is_image_name(name):
+        raise InputError(f"{place} cannot name an image")
+    boxes, scores, classes = (_values(group, key, place) for key in (_BOXES, _SCORES, _CLASSES))
+    count = len(boxes)
+    if not (boxes.shape == (count, 4) and scores.shape == classes.shape == (count,)):
+        found = f"{boxes.shape}, {scores.shape} and {classes.shape}"
+        raise InputError(f"{place} has the shapes {found}; expected {_EXPECTED}")
+    if ((scores < 0) | (scores > HIGHEST_SCORE)).any():
+        raise InputError(f"{place} has scores from {scores.min()} to {scores.max()}, expected 0..1")
+    return ImageBoxes(
+        name=name,
+        height=0,
+        width=0,
+        found=checked_detections(boxes, scores, classes, label_map.classes),
+    )
+
+
+def _values(group: h5py.Group, key: str, place: str) -> np.ndarray:
+    item = group.get(key) if group.get(key, getclass=True, getlink=True) is h5py.HardLink else None
+    if (
+        not isinstance(item, h5py.Dataset)
+        or item.dtype.kind not in "iuf"
+        or not 1 <= len(item.shape) <= 2
+        # Values may be said to lie in other files.
+        or item.external
+        or item.is_virtual
+    ):
+        raise InputError(f"{place}: {key} is {item!r}; expected {_EXPECTED}")
+    if item.shape[0] > _MOST:
+        raise InputError(f"{place} claims {item.shape[0]} objects, expected at most {_MOST}")
+    return np.asarray(item[()], np.float64)

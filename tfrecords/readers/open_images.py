@@ -1,0 +1,123 @@
+"""Boxes in the CSV format of Open Images: people's annotations, and results of detectors.
+
+A header line, then a line a box, those of one image together: `ImageID`, `LabelName` (a code such
+as `/m/01g317`), `Confidence`, `XMin`, `XMax`, `YMin`, `YMax` (fractions of the image) and any other
+columns. The file does not say how large the images are, and names them without a suffix.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tfrecords.boxes import HIGHEST_SCORE, ImageBoxes, checked_detections
+from tfrecords.errors import InputError
+from tfrecords.image_names import is_image_name
+from tfrecords.label_maps import LabelMap
+
+_NUMBERS = ("Confidence", "YMin", "XMin", "YMax", "XMax")
+_COLUMNS = ("ImageID", "LabelName", *_NUMBERS)
+_UNKNOWN = -1
+
+
+class _Box(NamedTuple):
+    line: int
+    image_id: str
+    label: str
+    numbers: list[float]
+
+
+def read_open_images(path: Path, label_map: LabelMap) -> Iterator[ImageBoxes]:
+    """Yields every image the file names, in that order; one image in memory at a time.
+
+    Args:
+        path: the CSV file.
+        label_map: the classes with their codes.
+
+    Raises:
+        InputError: not such a CSV, a number that is none, an image that comes back after another
+            one, or a label map that knows none of the codes; names the line.
+    """
+    if not label_map.codes:
+        raise InputError(
+            f"{path} names classes by codes such as /m/01g317, and {label_map.name} has none: give "
+            "the class descriptions CSV of Open Images, or a .pbtxt with `name` and `display_name`"
+        )
+    # 8 bytes an image: the whole set has nine million.
+    seen: set[int] = set()
+    known = False
+    label = ""
+    for image_id, group in groupby(_boxes(path), key=lambda box: box.image_id):
+        boxes = list(group)
+        if hash(image_id) in seen:
+            raise InputError(
+                f"{path}:{boxes[0].line}: image {image_id!r} comes back after other images: sort "
+                "the lines below the header by ImageID"
+            )
+        seen.add(hash(image_id))
+        label = label or boxes[0].label
+        ids = [label_map.codes.get(box.label, _UNKNOWN) for box in boxes]
+        known = known or any(box.label in label_map.codes for box in boxes)
+        numbers = np.array([box.numbers for box in boxes])
+        yield ImageBoxes(
+            name=image_id,
+            height=0,
+            width=0,
+            found=checked_detections(
+                numbers[:, 1:], numbers[:, 0], np.array(ids), label_map.classes
+            ),
+        )
+    if not seen:
+        raise InputError(f"{path} has no detection at all: no line below its header")
+    if not known:
+        raise InputError(
+            f"{path}: {label_map.name} knows none of its classes (the first is {label!r}): give "
+            "the class descriptions of this data set"
+        )
+
+
+def _boxes(path: Path) -> Iterator[_Box]:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.reader(stream)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            if missing := [name for name in _COLUMNS if name not in header]:
+                raise InputError(
+                    f"{path}:1: expected the boxes of Open Images with the columns "
+                    f"{', '.join(_COLUMNS)}; {', '.join(missing)} missing, found "
+                    f"{', '.join(header)[:200] or 'an empty file'}"
+                )
+            image, label, *places = (header.index(name) for name in _COLUMNS)
+            for row in reader:
+                if not row:
+                    continue
+                place = f"{path}:{reader.line_num}"
+                if len(row) != len(header):
+                    raise InputError(
+                        f"{place}: expected {len(header)} columns, found {len(row)}; is the file "
+                        "cut short?"
+                    )
+                if not is_image_name(row[image]):
+                    raise InputError(f"{place}: {row[image][:80]!r} cannot name an image")
+                numbers = _numbers([row[i] for i in places], place)
+                yield _Box(reader.line_num, row[image], row[label], numbers)
+        except csv.Error as error:
+            raise InputError(f"{path}:{reader.line_num}: not CSV: {error}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}:{reader.line_num + 1}: not UTF-8: {error.reason}") from error
+
+
+def _numbers(cells: list[str], place: str) -> list[float]:
+    try:
+        numbers = [float(cell) for cell in cells]
+    except ValueError:
+        named = ", ".join(f"{n} {c[:20]!r}" for n, c in zip(_NUMBERS, cells, strict=True))
+        raise InputError(f"{place}: expected numbers, found {named}") from None
+    if numbers[0] < 0 or numbers[0] > HIGHEST_SCORE:
+        raise InputError(f"{place}: Confidence {numbers[0]} is not in 0..1")
+    return numbers
