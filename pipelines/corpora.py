@@ -46,7 +46,7 @@ def training_batches(
     Returns:
         Batches of `concepts` int32[B, K], `concept_lengths` int32[B], `tokens` int32[B, T + 1]
         (from start to end marker, 0-padded on the right), `lengths` int32[B] (words to predict,
-        1..T), where sentences of like length share a batch and T is a multiple of four.
+        1..T), where sentences of like length share a batch.
     """
     return batching.training_batches(
         records,

@@ -31,8 +31,8 @@ _DETECTIONS = flags.DEFINE_multi_string(
     "detections",
     None,
     "FILE[+FILE][,MIN_SCORE[,WEIGHT]]: what a detector saw in these images, as for "
-    "r2m-build-images. The captioner speaks of what it is told was seen: use the detectors and "
-    "thresholds it was trained with.",
+    "r2m-build-images. The captioner speaks of what it is told was seen: use the detectors it was "
+    "trained with. Thresholds and weights are those of its training unless given.",
     required=True,
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)
@@ -41,14 +41,13 @@ define_decoding_flags()
 
 def main(argv: Sequence[str]) -> None:
     """Captions, prints the table and says where the files are."""
-    from r2m.stages.caption_files import caption_files
-    from tfrecords.readers.detections import DetectionSource
+    from r2m.stages.caption_files import caption_files, sources_as_trained
 
     del argv
     rows = caption_files(
         _RUN.value,
         Path(_IMAGES.value),
-        [DetectionSource.parse(text) for text in _DETECTIONS.value],
+        sources_as_trained(_RUN.value, _DETECTIONS.value),
         Path(_OUTPUT.value),
         overrides=decoding_overrides(),
     )

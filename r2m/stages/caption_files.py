@@ -103,6 +103,36 @@ def caption_files(
     return rows
 
 
+def sources_as_trained(run_folder: str | Path, texts: Sequence[str]) -> list[DetectionSource]:
+    """Files of detections, with the thresholds and weights that the run was trained with.
+
+    They are told apart by file name, else by their order where there are as many as in training.
+
+    Args:
+        run_folder: of a trained stage.
+        texts: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` each; numbers that are given count.
+
+    Raises:
+        InputError: one is not of that form.
+    """
+    known = concept_rules(Path(run_folder)).get("detections", [])
+    by_name = {rule["file"]: rule for rule in known}
+    sources = []
+    for number, text in enumerate(texts):
+        name = DetectionSource.parse(text).path.name
+        rule = by_name.get(name) or (known[number] if len(known) == len(texts) else None)
+        if rule is None:
+            logging.warning(
+                "the run was trained with detections of %s, not of %s: scores count as they do by "
+                "default",
+                ", ".join(by_name) or "no images", name,
+            )  # fmt: skip
+            sources.append(DetectionSource.parse(text))
+        else:
+            sources.append(DetectionSource.parse(text, (rule["min_score"], rule["weight"])))
+    return sources
+
+
 def _rules(run_folder: Path) -> tuple[ConceptDictionary, frozenset[str], Any]:
     """The run's dictionary, the concepts its corpus speaks of often enough, and their order."""
     file = run_folder / CONCEPTS_FILE

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from pipelines import images
+from r2m.engine.persistence import checkpoints
 from r2m.evaluation.captions import CaptionScores, score_captions
 from r2m.evaluation.gallery import GalleryItem, write_gallery
 from r2m.evaluation.metrics import METRICS
@@ -81,8 +82,8 @@ def evaluate_run(
         output / f"{split}.predictions.json",
         [{"image_id": name, "caption": caption} for name, caption in captions.items()],
     )
-    examples = list(images.examples(records, split))
-    references = {e["image_id"]: e["texts"] for e in examples if e["texts"]}
+    texts = {e["image_id"]: e["texts"] for e in images.examples(records, split)}
+    references = {name: found for name, found in texts.items() if found}
     if not references:
         raise InputError(
             f"{images_folder}: the images of split {split} have no reference captions to score "
@@ -96,15 +97,29 @@ def evaluate_run(
         tokenizer=tokenizer,
     )
     report = Report(
-        split=f"{records.name} {split}", scores=scores, decode=config.decoding.to_dict()
+        split=f"{records.name} {split}",
+        scores=scores,
+        decode=config.decoding.to_dict(),
+        settings={
+            "run": str(run_folder),
+            "step": checkpoints.require_best_or_latest(run_folder).step,
+            "records": records.digest,
+            "vocabulary": vocabulary.sha256[:12],
+        },
+        predictions=f"{split}.predictions.json",
     )
     write_report(output, report, f"{split}.report")
-    chosen = random.Random(gallery_seed).sample(examples, min(gallery, len(examples)))
+    # Read once more: the pictures of a whole split are too many to keep.
+    chosen = set(random.Random(gallery_seed).sample(sorted(texts), min(gallery, len(texts))))
     write_gallery(
         output / split,
-        [_item(example, captions, vocabulary, scores) for example in chosen],
+        [
+            _item(example, captions, vocabulary, scores)
+            for example in images.examples(records, split)
+            if example["image_id"] in chosen
+        ],
         title=f"{config.name}: {records.name} {split}",
-        note=f"{len(chosen)} of {len(examples)} images, drawn with seed {gallery_seed}.",
+        note=f"{len(chosen)} of {len(texts)} images, drawn with seed {gallery_seed}.",
         settings={"run": Path(run_folder).name, **config.decoding.to_dict()},
     )
     return report

@@ -51,15 +51,19 @@ class DetectionSource:
     companion: Path | None = None
 
     @classmethod
-    def parse(cls, text: str) -> DetectionSource:
+    def parse(cls, text: str, defaults: tuple[float, float] = (0.3, 1.0)) -> DetectionSource:
         """The source that `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` names.
+
+        Args:
+            text: of a command line.
+            defaults: MIN_SCORE and WEIGHT where the text has none.
 
         Raises:
             InputError: the numbers are none, or there are more of them.
         """
         name, *numbers = text.split(",")
         try:
-            min_score, weight = [float(number) for number in numbers] + [0.3, 1.0][len(numbers) :]
+            min_score, weight = [*map(float, numbers), *defaults[len(numbers) :]]
         except ValueError:
             name = ""
         if not name or not np.isfinite([min_score, weight]).all():
