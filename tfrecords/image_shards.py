@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -56,47 +57,16 @@ class ImageShardJob:
 
     def __call__(self) -> Iterator[ShardItem]:
         """Reads, checks and encodes the images in batches."""
-        for start in range(0, len(self.entries), _DECODED_AT_ONCE):
-            yield from self._batch(self.entries[start : start + _DECODED_AT_ONCE])
-
-    def _batch(self, entries: Sequence[ImageEntry]) -> Iterator[ShardItem]:
-        # TensorFlow is imported in the process that writes, not in the one that plans.
-        from tfrecords.features import cached_extractor, decode_all
-
-        found: list[tuple[ImageEntry, bytes]] = []
-        for entry in entries:
-            try:
-                data = (self.folder / entry.image_id).read_bytes()
-            except FileNotFoundError:
-                yield Skip(entry.image_id, "missing", f"no such file in {self.folder.name}")
-                continue
-            except OSError as error:
-                yield Skip(entry.image_id, "unreadable", str(error))
-                continue
-            if data:
-                found.append((entry, data))
+        for item in read_images(
+            partial(read_file, self.folder),
+            [entry.image_id for entry in self.entries],
+            backbone=self.backbone,
+            store_grid=self.store_grid,
+        ):
+            if isinstance(item, Skip):
+                yield item
             else:
-                yield Skip(entry.image_id, "empty", "the file has zero bytes")
-        size = self.backbone.image_size if self.backbone else None
-        readable, pixels = [], []
-        for (entry, data), item in zip(found, decode_all([d for _, d in found], size), strict=True):
-            if isinstance(item, str):
-                yield Skip(entry.image_id, "unreadable", item[:300])
-            else:
-                readable.append((entry, data))
-                pixels.append(item)
-        if self.backbone is None:
-            for entry, data in readable:
-                yield self._record(entry, data, {})
-            return
-        extractor, step = cached_extractor(self.backbone), self.backbone.batch_size
-        for start in range(0, len(readable), step):
-            features = extractor(np.stack(pixels[start : start + step]))
-            for row, (entry, data) in enumerate(readable[start : start + step]):
-                extra = {"global_feature": features.pooled[row].astype("<f2").tobytes()}
-                if self.store_grid:
-                    extra["grid_feature"] = features.grid[row].astype("<f2").tobytes()
-                yield self._record(entry, data, extra)
+                yield self._record(self.entries[item.position], item.data, item.features)
 
     def _record(self, entry: ImageEntry, data: bytes, extra: Mapping[str, bytes]) -> bytes:
         concepts = entry.concepts
@@ -112,6 +82,91 @@ class ImageShardJob:
         if self.store_pixels:
             values["image"] = data
         return encode_example(values)
+
+
+class ReadImage(NamedTuple):
+    """An image that could be read whole.
+
+    Attributes:
+        position: in the list of names.
+        data: the encoded picture.
+        features: of this image, as records hold them; none without a backbone.
+    """
+
+    position: int
+    data: bytes
+    features: dict[str, bytes]
+
+
+def read_images(
+    read: Callable[[str], bytes | Skip],
+    names: Sequence[str],
+    *,
+    backbone: BackboneOptions | None,
+    store_grid: bool,
+) -> Iterator[ReadImage | Skip]:
+    """Reads and checks images, in order, and takes their features.
+
+    Args:
+        read: name of an image -> the encoded picture, or why there is none.
+        names: of the images.
+        backbone: whose features to take; None takes none.
+        store_grid: whether the feature maps too.
+
+    Yields:
+        The images, and a `Skip` for each that cannot be read.
+    """
+    for start in range(0, len(names), _DECODED_AT_ONCE):
+        yield from _read_batch(read, names, start, backbone, store_grid)
+
+
+def _read_batch(
+    read: Callable[[str], bytes | Skip],
+    names: Sequence[str],
+    first: int,
+    backbone: BackboneOptions | None,
+    store_grid: bool,
+) -> Iterator[ReadImage | Skip]:
+    # TensorFlow is imported in the process that writes, not in the one that plans.
+    from tfrecords.features import cached_extractor, decode_all
+
+    found: list[tuple[int, bytes]] = []
+    for index, name in enumerate(names[first : first + _DECODED_AT_ONCE], start=first):
+        data = read(name)
+        if isinstance(data, Skip):
+            yield data
+        else:
+            found.append((index, data))
+    size = backbone.image_size if backbone else None
+    readable, pixels = [], []
+    for (index, data), item in zip(found, decode_all([d for _, d in found], size), strict=True):
+        if isinstance(item, str):
+            yield Skip(names[index], "unreadable", item[:300])
+        else:
+            readable.append(ReadImage(index, data, {}))
+            pixels.append(item)
+    if backbone is None:
+        yield from readable
+        return
+    extractor, step = cached_extractor(backbone), backbone.batch_size
+    for start in range(0, len(readable), step):
+        features = extractor(np.stack(pixels[start : start + step]))
+        for row, image in enumerate(readable[start : start + step]):
+            image.features["global_feature"] = features.pooled[row].astype("<f2").tobytes()
+            if store_grid:
+                image.features["grid_feature"] = features.grid[row].astype("<f2").tobytes()
+            yield image
+
+
+def read_file(folder: Path, name: str) -> bytes | Skip:
+    """The bytes of an image file, or why there are none: `missing`, `empty`, `unreadable`."""
+    try:
+        data = (folder / name).read_bytes()
+    except FileNotFoundError:
+        return Skip(name, "missing", f"no such file in {folder.name}")
+    except OSError as error:
+        return Skip(name, "unreadable", str(error))
+    return data or Skip(name, "empty", "the file has zero bytes")
 
 
 def grid_shape(backbone: BackboneOptions) -> tuple[int, int, int]:

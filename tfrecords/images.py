@@ -180,6 +180,40 @@ def parse_splits(texts: Sequence[str]) -> dict[str, Path]:
     return splits
 
 
+def read_split_lists(lists: Mapping[str, Path]) -> dict[str, list[str]]:
+    """The image names of each split.
+
+    Args:
+        lists: split -> file with an image name a line.
+
+    Raises:
+        InputError: a list cannot be read or is empty, or a name comes twice; names the line.
+    """
+    splits: dict[str, list[str]] = {}
+    owner: dict[str, str] = {}
+    for split, path in lists.items():
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read the list of {split} images {path}: {error}") from error
+        names: list[str] = []
+        for number, line in enumerate(lines, start=1):
+            name = line.strip()
+            if not name:
+                continue
+            if name in owner:
+                raise InputError(
+                    f"{path}:{number}: image {name!r} is already in split {owner[name]!r}; "
+                    "an image belongs to one split, once"
+                )
+            owner[name] = split
+            names.append(name)
+        if not names:
+            raise InputError(f"the list of {split} images {path} is empty")
+        splits[split] = names
+    return splits
+
+
 def _check(options: ImagesOptions) -> None:
     for name in ("max_concepts", "shards"):
         if getattr(options, name) < 1:
@@ -227,29 +261,7 @@ def _split_images(options: ImagesOptions) -> dict[str, list[str]]:
                 f"{options.images} holds no image ({', '.join(s[1:] for s in IMAGE_SUFFIXES)})"
             )
         return {ALL_IMAGES_SPLIT: files}
-    splits: dict[str, list[str]] = {}
-    owner: dict[str, str] = {}
-    for split, path in options.splits.items():
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the list of {split} images {path}: {error}") from error
-        names: list[str] = []
-        for number, line in enumerate(lines, start=1):
-            name = line.strip()
-            if not name:
-                continue
-            if name in owner:
-                raise InputError(
-                    f"{path}:{number}: image {name!r} is already in split {owner[name]!r}; "
-                    "an image belongs to one split, once"
-                )
-            owner[name] = split
-            names.append(name)
-        if not names:
-            raise InputError(f"the list of {split} images {path} is empty")
-        splits[split] = names
-    return splits
+    return read_split_lists(options.splits)
 
 
 def _concepts_of_images(

@@ -124,9 +124,10 @@ class _Cursor:
                 open_string = error.msg.startswith("Unterminated string")
                 if self._ended or (error.pos < len(self._text) - 64 and not open_string):
                     raise self.error(error.msg, ahead=error.pos - self._at) from None
-            except (ValueError, RecursionError) as error:
-                # A number of more digits than Python takes, or brackets within brackets.
-                raise self.error(str(error)) from None
+            except ValueError:
+                raise self.error("a number of thousands of digits") from None
+            except RecursionError:
+                raise self.error("lists in lists, too deep to read") from None
             else:
                 # A number at the very end may go on in the next block.
                 if end < len(self._text) or self._ended:

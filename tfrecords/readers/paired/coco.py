@@ -30,13 +30,14 @@ def read_coco(path: Path) -> PairedDataset:
     captions: dict[str, list[Caption]] = defaultdict(list)
     places: dict[str, str] = {}
     skipped: list[Skip] = []
-    for element in fields.json_elements(path):
-        place = f"{path}:{element.line}"
+    for place, element in fields.json_elements(path):
         if element.key == "images":
             row = fields.object_of(element.value, place, "an object for an image")
             number = fields.identifier(row.get("id"), place, "the image's `id`")
             if number in rows:
-                raise InputError(f"{place}: image {number} is listed again, first {rows[number][1]}")
+                raise InputError(
+                    f"{place}: image {number} is listed again, first {rows[number][1]}"
+                )
             rows[number] = row, place
         elif element.key == "annotations":
             row = fields.object_of(element.value, place, "an object with `caption`")

@@ -90,10 +90,7 @@ def _open(path: Path) -> Mapping[str, Any]:
 @lru_cache(maxsize=2)
 def _open_once(path: Path, size: int, modified: int) -> Mapping[str, Any]:
     del size, modified  # parts of the key: a changed file is opened again
-    saved = _load_npz(path) if path.suffix == ".npz" else load_torch(path)
-    if not isinstance(saved, dict):
-        raise InputError(f"{path}: expected a dict of arrays, found {type(saved).__name__}")
-    return saved
+    return _load_npz(path) if path.suffix == ".npz" else load_torch(path)
 
 
 def _load_npz(path: Path) -> dict[str, Any]:
@@ -103,7 +100,14 @@ def _load_npz(path: Path) -> dict[str, Any]:
             arrays: dict[str, Any] = {name: archive[name] for name in wanted if name in archive}
             if "idx_to_token" in archive:
                 arrays["vocab"] = {"idx_to_token": archive["idx_to_token"].tolist()}
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        MemoryError,
+        zipfile.BadZipFile,
+        AttributeError,
+    ) as error:
         raise InputError(f"{path} cannot be read as .npz: {error}") from error
     return arrays
 

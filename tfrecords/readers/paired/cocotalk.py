@@ -35,8 +35,7 @@ def read_cocotalk(path: Path) -> PairedDataset:
     words: dict[int, str] | None = None
     rows: list[tuple[dict[str, Any], str]] = []
     subwords = False
-    for element in fields.json_elements(json_path):
-        place = f"{json_path}:{element.line}"
+    for place, element in fields.json_elements(json_path):
         if element.key == "ix_to_word":
             words = _words(element.value, place)
         elif element.key == "images":

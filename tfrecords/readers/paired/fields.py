@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,14 +18,22 @@ _MOST_PIXELS = (1 << 31) - 1
 _SURROGATES = ("\ud800", "\udfff")
 
 
-def json_elements(path: Path) -> Iterator[Element]:
-    """The elements of a JSON file, as `stream_json` yields them.
+def json_elements(path: Path) -> Iterator[tuple[str, Element]]:
+    """The elements of a JSON file, as `stream_json` yields them, each with its place.
+
+    Yields:
+        `path:line: key[number]` and the element. Published files are one long line: the number is
+        what helps.
 
     Raises:
         InputError: the file cannot be read, or is no JSON.
     """
+    numbers: Counter[str] = Counter()
     try:
-        yield from stream_json(path)
+        for element in stream_json(path):
+            key = element.key
+            yield f"{path}:{element.line}: {key}[{numbers[key]}]", element
+            numbers[key] += 1
     except OSError as error:
         raise cannot_read(path, error) from error
 

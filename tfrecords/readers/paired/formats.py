@@ -47,6 +47,10 @@ SPLITS = {
 _TOKEN_LINE = re.compile(r"[^\t]+#\d+\t.*")
 
 
+class UnknownFormatError(InputError):
+    """A file or folder looks like none of the formats."""
+
+
 @dataclass(frozen=True)
 class PairedSource:
     """A source as it is given on a command line.
@@ -116,7 +120,8 @@ def detect_format(path: Path) -> str:
     """The format of a file or folder.
 
     Raises:
-        InputError: there is no such path, or it looks like none of the formats.
+        UnknownFormatError: it looks like none of the formats.
+        InputError: there is no such path, or it cannot be read.
     """
     if path.is_dir():
         return _detect_folder(path)
@@ -153,7 +158,7 @@ def _detect_folder(path: Path) -> str:
 
 def _detect_json(path: Path) -> str:
     keys: dict[str, None] = {}
-    for element in fields.json_elements(path):
+    for _, element in fields.json_elements(path):
         keys[element.key] = None
         if element.key == "annotations":
             return "coco"
@@ -161,9 +166,9 @@ def _detect_json(path: Path) -> str:
             return "cocotalk"
         if element.key in xray.SPLITS:
             return "xray"
-        if element.key == "images" and isinstance(element.value, dict):
-            if {"sentences", "captions"} & element.value.keys():
-                return "karpathy"
+        is_image = element.key == "images" and isinstance(element.value, dict)
+        if is_image and {"sentences", "captions"} & element.value.keys():
+            return "karpathy"
     raise _unknown(path, f"it has the keys {_listed([key for key in keys if key])}")
 
 
@@ -171,8 +176,8 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:6])[:200] or "nothing"
 
 
-def _unknown(path: Path, what: str) -> InputError:
-    return InputError(
+def _unknown(path: Path, what: str) -> UnknownFormatError:
+    return UnknownFormatError(
         f"{path} looks like none of the formats of captions: {what}. Name the format before the "
         f"path (karpathy:{path.name}); known: {', '.join(FORMATS[1:])}"
     )

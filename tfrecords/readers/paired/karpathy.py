@@ -18,7 +18,7 @@ def read_karpathy(path: Path) -> PairedDataset:
     """Reads `{"images": [...]}`, each image with `sentences` or `captions`.
 
     An image is named by `filename` (and `filepath`, its folder), `file_path` or `file_name`, and by
-    `cocoid`, else `imgid`, else `id`; a sentence is an object with `raw` or `tokens`, or plain text.
+    `cocoid`, else `imgid`, else `id`; a sentence is an object with `raw` or `tokens`, or a text.
 
     Raises:
         InputError: no JSON, or an image without a name or of another form; names `path:line`.
@@ -26,9 +26,8 @@ def read_karpathy(path: Path) -> PairedDataset:
     images: list[PairedImage] = []
     skipped: list[Skip] = []
     words: dict[str, str] = {}
-    for element in fields.json_elements(path):
+    for place, element in fields.json_elements(path):
         if element.key == "images":
-            place = f"{path}:{element.line}"
             row = fields.object_of(element.value, place, "an object for an image")
             images.append(_image(row, place, skipped, words))
     return PairedDataset(images=images, files=(path,), skipped=skipped)

@@ -1,17 +1,18 @@
-"""Sets of TensorFlow Datasets with an image and captions a record, `coco_captions` for one."""
+"""Sets of TensorFlow Datasets with an image and captions a record, `coco_captions` for one.
+
+TFDS says where the shards are and what is in them; they are read without it.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from absl import logging
-
 from tfrecords.errors import InputError
-from tfrecords.examples import read_frames
+from tfrecords.examples import decode_example, read_frames
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
 from tfrecords.shards import Skip
@@ -22,43 +23,50 @@ _NUMBERS = ("captions/id", "caption/id", "caption_ids")
 _FILES = ("image/filename", "image/file_name", "filename", "file_name")
 _IDS = ("image/id", "image_id", "id")
 _PICTURE = "image"
-_PARSED_AT_ONCE = 64
+# Length and checksums around each record of a TFRecord file.
+_FRAME_BYTES = 16
 
 
 def read_tfds(name: str, data_dir: Path | None = None) -> PairedDataset:
-    """Reads all splits of a set; one that is not prepared yet is downloaded and prepared by TFDS.
+    """Reads all splits of a set that TFDS has prepared on this machine.
 
     Captions are the feature `captions` (`caption`, `texts`, `text`): a text, several, or several
     objects with `text` and `id`. Pictures stay where they are: `read` finds them again.
 
     Args:
         name: `coco_captions`, `coco_captions/2014:1.1.0`, or the folder of a prepared version.
-        data_dir: of TFDS, `~/tensorflow_datasets` for None.
+        data_dir: of TFDS; None for $TFDS_DATA_DIR or ~/tensorflow_datasets.
 
     Raises:
         InputError: no such set, one without captions, one that is not in TFRecord files here, or a
             damaged record.
     """
-    builder = _builder(name, data_dir)
-    if not builder.info.splits:
-        _prepare(builder, name)
-    info = builder.info
+    info = _load_info(name, data_dir)
     if info.file_format is not None and info.file_format.value != "tfrecord":
         raise InputError(
-            f"tfds:{name} is stored as {info.file_format.value}: prepare it as tfrecord"
+            f"tfds:{name} is stored as {info.file_format.value}: prepare it as tfrecord (tfds "
+            f"build {name} --file_format=tfrecord)"
         )
-    spec = info.features.tf_example_spec
-    layout = _layout(name, spec)
+    layout = _layout(name, info.features)
     images: list[PairedImage] = []
     skipped: list[Skip] = []
     files: list[Path] = []
     for split, split_info in info.splits.items():
-        count = 0
-        for shard in map(Path, split_info.filepaths):
-            files.append(shard)
-            for image in _read_shard(shard, split, count, layout, skipped):
-                images.append(image)
-                count += 1
+        numbers = itertools.count()
+        for path, count in zip(split_info.filepaths, split_info.shard_lengths, strict=True):
+            files.append(Path(path))
+            before = len(images)
+            for place, record, offset in _records(files[-1]):
+                picture = layout.picture and StoredPicture(files[-1], offset, layout.picture)
+                row = _decode(record, layout.names, place)
+                name = f"{split}_{next(numbers)}"
+                image = _image(row, layout, place, name, skipped)
+                images.append(replace(image, split=split, read=picture or None))
+            if len(images) - before != count:
+                raise InputError(
+                    f"{path} has {len(images) - before} records, its set says {count}: prepare it "
+                    "again"
+                )
     return PairedDataset(images=images, files=tuple(files), skipped=skipped)
 
 
@@ -71,7 +79,11 @@ class _Layout:
     file: str | None
     source_id: str | None
     picture: str | None
-    spec: dict[str, Any]
+
+    @property
+    def names(self) -> set[str | None]:
+        """What is read of every record, which leaves out the picture."""
+        return {self.texts, self.numbers, self.file, self.source_id}
 
 
 @dataclass(frozen=True)
@@ -90,145 +102,129 @@ class StoredPicture:
 
     def __call__(self) -> bytes:
         """The encoded picture."""
-        import tensorflow as tf
-
-        with self.path.open("rb") as stream:
-            stream.seek(self.offset)
-            record = next(iter(_frames(stream, self.path)), b"")
-        found = tf.train.Example.FromString(record).features.feature[self.feature]
-        values = found.bytes_list.value
-        return bytes(values[0]) if values else b""
+        _, record, _ = next(_records(self.path, self.offset))
+        values = _decode(record, {self.feature}, f"{self.path}: byte {self.offset}")
+        return bytes(_only(values, self.feature) or b"")
 
 
-def _builder(name: str, data_dir: Path | None) -> Any:
+def _load_info(name: str, data_dir: Path | None) -> Any:
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.read_only_builder import builder_from_files
+
+    folder = None if data_dir is None else str(data_dir.expanduser())
+    try:
+        if (Path(name) / "dataset_info.json").is_file():
+            return tfds.builder_from_directory(name).info
+        return builder_from_files(name, data_dir=folder).info
+    except tfds.core.DatasetNotFoundError:
+        where = data_dir or "$TFDS_DATA_DIR or ~/tensorflow_datasets"
+        raise InputError(
+            f"there is no prepared set {name!r} in {where}; prepare it first: tfds build {name}"
+        ) from None
+    except Exception as error:  # damaged descriptions can fail in any way
+        raise InputError(
+            f"tfds:{name} cannot be opened ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _layout(name: str, features: Any) -> _Layout:
+    import numpy as np
     import tensorflow_datasets as tfds
 
-    try:
-        if Path(name).is_dir():
-            return tfds.builder_from_directory(name)
-        return tfds.builder(name, data_dir=str(data_dir) if data_dir else None)
-    except Exception as error:  # TFDS raises whatever its parsers raise
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"TensorFlow Datasets has no set {name!r} (data_dir {data_dir or 'default'}): {first}"
-        ) from error
+    kinds: dict[str, str] = {}
+    for key, info in _flat(features.get_serialized_info()):
+        text = info.np_dtype in (np.object_, np.str_)
+        kinds[key] = "text" if text else "number" if info.np_dtype == np.int64 else "other"
 
+    def first(names: tuple[str, ...], *wanted: str) -> str | None:
+        return next((n for n in names if kinds.get(n) in wanted), None)
 
-def _prepare(builder: Any, name: str) -> None:
-    logging.warning("tfds:%s is not prepared: TFDS downloads it to %s", name, builder.data_dir)
-    try:
-        builder.download_and_prepare()
-    except Exception as error:  # the network, the disk, the set's own code
-        raise InputError(
-            f"TFDS could not prepare {name!r} under {builder.data_dir}: {error}"
-        ) from error
-
-
-def _layout(name: str, spec: dict[str, Any]) -> _Layout:
-    import tensorflow as tf
-
-    def first(names: tuple[str, ...], *dtypes: Any) -> str | None:
-        return next((n for n in names if n in spec and spec[n].dtype in dtypes), None)
-
-    texts = first(_TEXTS, tf.string)
+    texts = first(_TEXTS, "text")
     if texts is None:
         raise InputError(
             f"tfds:{name} has no captions: expected one of {', '.join(_TEXTS)}, found "
-            f"{', '.join(sorted(spec))}"
+            f"{', '.join(sorted(kinds))}"
         )
-    numbers, file = first(_NUMBERS, tf.int64), first(_FILES, tf.string)
-    source_id = first(_IDS, tf.int64, tf.string)
-    wanted = [key for key in (texts, numbers, file, source_id) if key is not None]
     return _Layout(
         texts=texts,
-        numbers=numbers,
-        file=file,
-        source_id=source_id,
-        picture=first((_PICTURE,), tf.string),
-        spec={key: tf.io.RaggedFeature(spec[key].dtype) for key in wanted},
+        numbers=first(_NUMBERS, "number"),
+        file=first(_FILES, "text"),
+        source_id=first(_IDS, "number", "text"),
+        picture=_PICTURE if isinstance(features.get(_PICTURE), tfds.features.Image) else None,
     )
 
 
-def _read_shard(
-    path: Path, split: str, first: int, layout: _Layout, skipped: list[Skip]
-) -> Iterator[PairedImage]:
+def _flat(serialized: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, info in serialized.items():
+        if isinstance(info, dict):
+            yield from _flat(info, f"{prefix}{key}/")
+        else:
+            yield f"{prefix}{key}", info
+
+
+def _records(path: Path, offset: int = 0) -> Iterator[tuple[str, bytes, int]]:
+    """Place, record and offset of each record of a file, from an offset on."""
     try:
         with path.open("rb") as stream:
-            # A record's offset is the sum of those before it with their 16 bytes of framing.
-            records, offset, index = iter(_frames(stream, path)), 0, first
-            while batch := list(itertools.islice(records, _PARSED_AT_ONCE)):
-                for record, row in zip(batch, _parse(batch, layout, path), strict=True):
-                    yield _image(row, layout, path, offset, split, index, skipped)
-                    offset += len(record) + 16
-                    index += 1
+            stream.seek(offset)
+            for number, record in enumerate(read_frames(stream, str(path))):
+                yield f"{path}: record {number}", record, offset
+                offset += len(record) + _FRAME_BYTES
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{error}; prepare the set again") from error
     except OSError as error:
         raise fields.cannot_read(path, error) from error
 
 
-def _frames(stream: Any, path: Path) -> Iterator[bytes]:
+def _decode(record: bytes, names: Any, place: str) -> dict[str, Any]:
     try:
-        yield from read_frames(stream, str(path))
+        return decode_example(record, names)
     except ValueError as error:
-        raise InputError(f"{error}; prepare the set again") from error
-
-
-def _parse(records: list[bytes], layout: _Layout, path: Path) -> list[dict[str, list[Any]]]:
-    import tensorflow as tf
-
-    try:
-        columns = tf.io.parse_example(records, layout.spec)
-    except tf.errors.InvalidArgumentError as error:
-        raise InputError(f"{path}: a record is not as its set describes: {error.message}") from None
-    rows = {name: column.to_list() for name, column in columns.items()}
-    return [{name: rows[name][i] for name in rows} for i in range(len(records))]
+        raise InputError(f"{place} is damaged ({error}): prepare the set again") from error
 
 
 def _image(
-    row: dict[str, list[Any]],
-    layout: _Layout,
-    path: Path,
-    offset: int,
-    split: str,
-    index: int,
-    skipped: list[Skip],
+    row: dict[str, Any], layout: _Layout, place: str, name: str, skipped: list[Skip]
 ) -> PairedImage:
-    place = f"{path}: record {index}"
+    """The image of a record; `name` is its id where the set has none."""
     file_name, source = _only(row, layout.file), _only(row, layout.source_id)
-    file = None if not file_name else fields.relative_file(_text(file_name), place)
-    source_id = None if source is None else fields.identifier(_text(source), place, "the id")
+    file = fields.relative_file(file_name, place) if file_name else None
+    source_id = None if source is None else fields.identifier(source, place, "the id")
     return PairedImage(
-        image_id=fields.file_key(file) if file else source_id or f"{split}_{index}",
+        image_id=fields.file_key(file) if file else source_id or name,
         place=place,
         captions=tuple(_captions(row, layout, place, skipped)),
         source_id=source_id,
         file=file,
-        split=split,
-        read=StoredPicture(path, offset, layout.picture) if layout.picture else None,
     )
 
 
 def _captions(
-    row: dict[str, list[Any]], layout: _Layout, place: str, skipped: list[Skip]
+    row: dict[str, Any], layout: _Layout, place: str, skipped: list[Skip]
 ) -> Iterator[Caption]:
-    texts = row[layout.texts]
-    numbers = row[layout.numbers] if layout.numbers else []
+    texts = _values(row, layout.texts)
+    numbers = _values(row, layout.numbers)
     if len(numbers) != len(texts):
         numbers = [None] * len(texts)
     for text, number in zip(texts, numbers, strict=True):
-        try:
-            item = fields.caption(text.decode(), place, number=number)
-        except UnicodeDecodeError as error:
-            item = Skip(place, "undecodable", str(error))
+        item = fields.caption(text, place, number=number)
         if isinstance(item, Skip):
             skipped.append(item)
         else:
             yield item
 
 
-def _only(row: dict[str, list[Any]], name: str | None) -> Any:
-    values = row[name] if name else []
-    return values[0] if values else None
+def _values(row: dict[str, Any], name: str | None) -> list[Any]:
+    """A feature's numbers and texts; bytes that are no UTF-8 become half characters."""
+    values = row.get(name, []) if name else []
+    if not isinstance(values, list):
+        return list(values.tolist())
+    return [value.decode(errors="surrogateescape") for value in values]
 
 
-def _text(value: Any) -> Any:
-    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
+def _only(row: dict[str, Any], name: str | None) -> Any:
+    if name == _PICTURE:
+        return next(iter(row.get(name, [])), None)
+    return next(iter(_values(row, name)), None)

@@ -52,11 +52,12 @@ class _Tensor:
     shape: tuple[int, ...]
 
 
-def load_torch(path: Path) -> Any:
-    """What was saved, with a read-only memory-mapped array for every tensor.
+def load_torch(path: Path) -> dict[str, Any]:
+    """A dict that was saved; tensors among its values are read-only memory-mapped arrays.
 
     Raises:
-        InputError: no file of `torch.save`, damaged, or with something in it that is no data.
+        InputError: no file of `torch.save`, damaged, no dict, or with something in it that is no
+            data.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -69,7 +70,7 @@ def load_torch(path: Path) -> Any:
         raise InputError(f"{path} cannot be read as a file of torch.save: {error}") from error
 
 
-def _load_zip(path: Path) -> Any:
+def _load_zip(path: Path) -> dict[str, Any]:
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in members if name.split("/")[1:] == ["data.pkl"]]
@@ -88,7 +89,7 @@ def _load_zip(path: Path) -> Any:
             for name, info in members.items():
                 if name.startswith(f"{folder}data/"):
                     places[name.rpartition("/")[2]] = _place(path, raw, info)
-    return _resolve(saved, path, places)
+    return _arrays(saved, path, places)
 
 
 def _place(path: Path, raw: IO[bytes], info: zipfile.ZipInfo) -> tuple[int, int]:
@@ -100,7 +101,7 @@ def _place(path: Path, raw: IO[bytes], info: zipfile.ZipInfo) -> tuple[int, int]
     return info.header_offset + _ZIP_HEADER.size + name + extra, info.file_size
 
 
-def _load_legacy(path: Path, stream: IO[bytes]) -> Any:
+def _load_legacy(path: Path, stream: IO[bytes]) -> dict[str, Any]:
     if load_pickle(stream, path) != _LEGACY_MAGIC or load_pickle(stream, path) != _LEGACY_PROTOCOL:
         raise InputError(f"{path} is no file of torch.save")
     system = load_pickle(stream, path)
@@ -117,7 +118,7 @@ def _load_legacy(path: Path, stream: IO[bytes]) -> Any:
             raise InputError(f"{path} ends before its tensors: is it cut short?")
         places[str(key)] = stream.tell(), struct.unpack("<q", header)[0] * size
         stream.seek(max(0, places[str(key)][1]), 1)
-    return _resolve(saved, path, places)
+    return _arrays(saved, path, places)
 
 
 def _load(stream: IO[bytes], path: Path, sizes: dict[str, int] | None = None) -> Any:
@@ -130,14 +131,13 @@ def _load(stream: IO[bytes], path: Path, sizes: dict[str, int] | None = None) ->
             sizes[str(pid[2])] = np.dtype(pid[1]).itemsize
         return _Storage(str(pid[2]), pid[1])
 
-    def tensor(
-        where: Any, offset: Any, shape: Any, stride: Any, *rest: Any
-    ) -> _Tensor:
+    def tensor(where: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> _Tensor:
         del rest  # requires_grad, backward hooks
         whole = all(type(n) is int and 0 <= n < 1 << 48 for n in (offset, *shape, *stride))
-        steps = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
-        used = [(n, step) for n, step in zip(shape, steps, strict=True)]
-        flat = all(n <= 1 or s == step for (n, step), s in zip(used, stride, strict=True))
+        flat = len(shape) == len(stride) <= 8 and all(
+            n <= 1 or step == math.prod(shape[i + 1 :])
+            for i, (n, step) in enumerate(zip(shape, stride, strict=True))
+        )
         if not (isinstance(where, _Storage) and whole and flat):
             raise InputError(
                 f"{path} holds a tensor that is not contiguous: save it with .contiguous()"
@@ -155,17 +155,13 @@ def _load(stream: IO[bytes], path: Path, sizes: dict[str, int] | None = None) ->
     )
 
 
-def _resolve(saved: Any, path: Path, places: dict[str, tuple[int, int]], depth: int = 0) -> Any:
-    """The saved containers with arrays in place of tensors."""
-    if isinstance(saved, _Tensor):
-        return _array(saved, path, places)
-    if depth > 16:
-        raise InputError(f"{path}: its containers are nested deeper than any data set's")
-    if isinstance(saved, dict):
-        return {key: _resolve(value, path, places, depth + 1) for key, value in saved.items()}
-    if isinstance(saved, (list, tuple)):
-        return [_resolve(value, path, places, depth + 1) for value in saved]
-    return saved
+def _arrays(saved: Any, path: Path, places: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    if not isinstance(saved, dict):
+        raise InputError(f"{path}: expected a dict, found {type(saved).__name__}")
+    return {
+        str(key): _array(value, path, places) if isinstance(value, _Tensor) else value
+        for key, value in saved.items()
+    }
 
 
 def _array(tensor: _Tensor, path: Path, places: dict[str, tuple[int, int]]) -> np.ndarray:

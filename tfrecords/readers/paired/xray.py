@@ -24,10 +24,9 @@ def read_xray(path: Path) -> PairedDataset:
     """
     images: list[PairedImage] = []
     skipped: list[Skip] = []
-    for element in fields.json_elements(path):
+    for place, element in fields.json_elements(path):
         if element.key not in SPLITS:
             continue
-        place = f"{path}:{element.line}"
         row = fields.object_of(element.value, place, "an object for a study")
         if "report" not in row:
             raise InputError(f"{place}: expected a study with `report`, found {fields.found(row)}")
@@ -37,9 +36,11 @@ def read_xray(path: Path) -> PairedDataset:
             skipped.append(report)
         captions = () if isinstance(report, Skip) else (report,)
         paths = row.get("image_path", [])
-        for name in [paths] if isinstance(paths, str) else fields.list_of(
-            paths, place, "a list of files as `image_path`"
-        ) or [None]:
+        for name in (
+            [paths]
+            if isinstance(paths, str)
+            else fields.list_of(paths, place, "a list of files as `image_path`") or [None]
+        ):
             file = None if name is None else fields.relative_file(name, place, "an `image_path`")
             images.append(
                 PairedImage(
