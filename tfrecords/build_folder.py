@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
@@ -206,7 +207,7 @@ def _describe_source(path: Path) -> dict[str, Any]:
             "path": str(path),
             "files": len(items),
             "bytes": sum(size for _, size in sizes),
-            "sha256_of_listing": hashlib.sha256(listing.encode()).hexdigest(),
+            "sha256_of_listing": hashlib.sha256(os.fsencode(listing)).hexdigest(),
         }
     if not path.is_file():
         raise InputError(f"there is no source file {path}")

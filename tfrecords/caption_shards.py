@@ -6,18 +6,18 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tfrecords.examples import FeatureValue, encode_example
+from tfrecords.feature_options import BackboneOptions, FeatureDtype, FeatureOptions
 from tfrecords.feature_stores import FeatureStore
-from tfrecords.feature_values import UnusableFeatures, describe_features, stored_values
-from tfrecords.image_shards import grid_shape, read_file, read_images
+from tfrecords.feature_values import UnusableFeaturesError, stored_values
+from tfrecords.image_files import check_image, read_image
+from tfrecords.image_headers import read_header
+from tfrecords.image_shards import raw_feature
 from tfrecords.shards import ShardItem, Skip
-
-if TYPE_CHECKING:
-    from tfrecords.features import BackboneOptions
 
 # TFDS' names for a sequence of sequences; `tf.io.RaggedFeature` reads them too.
 WORDS, LENGTHS = "sentences/ragged_flat_values", "sentences/ragged_row_lengths_0"
@@ -55,6 +55,8 @@ class CaptionShardJob:
         store_grid: whether to store its feature map beside the mean.
         store_pixels: whether to store the pictures.
         store: features that exist already; None for none.
+        features: what the backbone is shown, what is kept of it, and how numbers are stored.
+        max_pixels: a picture may have at most.
     """
 
     entries: tuple[CaptionEntry, ...]
@@ -64,6 +66,8 @@ class CaptionShardJob:
     store_grid: bool
     store_pixels: bool
     store: FeatureStore | None
+    features: FeatureOptions
+    max_pixels: int
 
     def __call__(self) -> Iterator[ShardItem]:
         """Reads, checks and encodes the images in batches."""
@@ -71,27 +75,38 @@ class CaptionShardJob:
             for entry in self.entries:
                 yield self._record(entry, {})
             return
+        # TensorFlow is imported in the process that writes, not in the one that plans.
+        from tfrecords.features.reading import read_images
+
         by_id = {entry.image_id: entry for entry in self.entries}
         for item in read_images(
             lambda image_id: self._picture(by_id[image_id]),
             list(by_id),
             backbone=self.backbone,
+            features=self.features,
             store_grid=self.store_grid,
+            max_pixels=self.max_pixels,
         ):
             if isinstance(item, Skip):
                 yield item
-            else:
-                picture = {"image": item.data} if self.store_pixels else {}
-                yield self._record(self.entries[item.position], {**item.features, **picture})
+                continue
+            picture: dict[str, FeatureValue] = {**item.features}
+            entry = self.entries[item.index]
+            if not entry.values["height"]:
+                header = read_header(item.data)
+                picture |= {"height": header.height, "width": header.width}
+            if self.store_pixels:
+                picture["image"] = item.data
+            yield self._record(entry, picture)
 
     def _picture(self, entry: CaptionEntry) -> bytes | Skip:
         if not self.folders or entry.file is None:
             data = entry.read() if entry.read else b""
-            return data or Skip(entry.image_id, "empty", "the source has no picture")
+            return check_image(entry.image_id, data, self.max_pixels)
         # Published lists name folders (val2014/) that many people have unpacked into one.
         names = dict.fromkeys((entry.file, PurePosixPath(entry.file).name))
         for folder, name in itertools.product(self.folders, names):
-            found = read_file(folder, name)
+            found = read_image(folder, name, self.max_pixels)
             if isinstance(found, bytes):
                 return found
             if found.reason != "missing":
@@ -99,12 +114,12 @@ class CaptionShardJob:
         folders = ", ".join(folder.name for folder in self.folders)
         return Skip(entry.image_id, "missing", f"no such file in {folders}")
 
-    def _record(self, entry: CaptionEntry, picture: Mapping[str, bytes]) -> bytes | Skip:
+    def _record(self, entry: CaptionEntry, picture: Mapping[str, FeatureValue]) -> bytes | Skip:
         values = {"image_id": entry.image_id, **entry.values, **picture}
         if self.store is not None:
             try:
-                values |= stored_values(self.store, entry.keys)
-            except UnusableFeatures as error:
+                values |= stored_values(self.store, entry.keys, self.features.dtype)
+            except UnusableFeaturesError as error:
                 return Skip(entry.image_id, "no_features", str(error))
         return encode_example(values)
 
@@ -140,13 +155,20 @@ def caption_values(
 
 
 def record_features(
+    shapes: Mapping[str, tuple[int | None, ...]],
+    dtype: FeatureDtype,
     *,
-    backbone: BackboneOptions | None,
-    store_grid: bool,
+    boxes: bool,
     pixels: bool,
-    store: FeatureStore | None,
 ) -> Any:
-    """The TFDS description (`FeaturesDict`) of the records."""
+    """The TFDS description (`FeaturesDict`) of the records.
+
+    Args:
+        shapes: of each kind of feature that is stored; None varies.
+        dtype: of their numbers.
+        boxes: whether there are boxes of the regions.
+        pixels: whether the pictures are stored.
+    """
     import tensorflow_datasets as tfds
 
     features: dict[str, Any] = {
@@ -157,14 +179,10 @@ def record_features(
         "sentences": tfds.features.Sequence(tfds.features.Sequence(np.int64)),
         "height": np.int64,
         "width": np.int64,
+        **{kind: raw_feature(shape, dtype) for kind, shape in shapes.items()},
     }
     if pixels:
         features["image"] = tfds.features.Image(shape=(None, None, 3))
-    if backbone:
-        grid = grid_shape(backbone)
-        features |= describe_features({"global_feature": grid[-1:]})
-        if store_grid:
-            features |= describe_features({"grid_feature": grid})
-    if store:
-        features |= describe_features(store.shapes)
+    if boxes:
+        features["boxes"] = tfds.features.Tensor(shape=(None, 4), dtype=np.float32)
     return tfds.features.FeaturesDict(features)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import logging
 
@@ -19,19 +20,18 @@ from tfrecords.caption_shards import (
 from tfrecords.caption_splits import Choice, ChosenImage, choose_images
 from tfrecords.caption_words import RULES, SplitWords, count_words, split_captions
 from tfrecords.errors import InputError
+from tfrecords.feature_options import BackboneOptions, FeatureOptions, recorded_backbone
 from tfrecords.feature_stores import FeatureStore
-from tfrecords.feature_values import FEATURE_DTYPE
+from tfrecords.image_files import read_split_lists
+from tfrecords.image_headers import MAX_PIXELS
 from tfrecords.image_shards import grid_shape
-from tfrecords.images import TRAIN_SPLIT, read_split_lists
+from tfrecords.images import TRAIN_SPLIT
 from tfrecords.readers.paired.formats import SPLITS, PairedSource, read_paired
 from tfrecords.readers.paired.types import PairedDataset
 from tfrecords.records import VOCABULARY, Records, open_records
 from tfrecords.runners import IN_THIS_PROCESS, Runner
 from tfrecords.vocabulary import Vocabulary
 from tfrecords.writer import write_dataset
-
-if TYPE_CHECKING:
-    from tfrecords.features import BackboneOptions
 
 KIND = "captions"
 
@@ -59,11 +59,13 @@ class CaptionsOptions:
         max_length: sentences are cut to so many words; None keeps them whole.
         images: folders with the image files, looked through in this order; none takes the pictures
             that the sources hold.
-        features: features that exist already; None takes those that come with the source.
-        feature_files: the files they are in, for the manifest.
+        store: features that exist already; None takes those that come with the source.
         backbone: stores features of the pictures by this network; None stores none.
+        features: what the network is shown of a picture, and what is kept; of a store's features
+            only how the numbers are stored (`dtype`).
         store_grid: stores its feature map beside the mean.
         store_pixels: stores the pictures, where there are any.
+        max_pixels: pictures that declare more are skipped.
         shards: shards a split (at most one an image).
         seed: of the order of the training images.
         runner: where the work is done; no change in the records.
@@ -82,11 +84,12 @@ class CaptionsOptions:
     vocabulary: Path | None = None
     max_length: int | None = None
     images: tuple[Path, ...] = ()
-    features: FeatureStore | None = None
-    feature_files: tuple[Path, ...] = ()
+    store: FeatureStore | None = None
     backbone: BackboneOptions | None = None
+    features: FeatureOptions = field(default_factory=FeatureOptions)
     store_grid: bool = False
     store_pixels: bool = True
+    max_pixels: int = MAX_PIXELS
     shards: int = 8
     seed: int = 0
     runner: Runner = IN_THIS_PROCESS
@@ -124,6 +127,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
     words, wordless = split_captions(choice, options.vocabulary_rule)
     vocabulary = _vocabulary(options, words, datasets)
     store = _store(options, datasets)
+    shapes = _feature_shapes(options, store)
     pictures = _has_pictures(options, choice)
     entries = {
         split: [_entry(image, found, vocabulary, options.max_length) for image, found in rows]
@@ -145,6 +149,8 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
                 store_grid=options.store_grid,
                 store_pixels=options.store_pixels,
                 store=store,
+                features=options.features,
+                max_pixels=options.max_pixels,
             )
             for shard in range(shards)
         ]
@@ -155,16 +161,22 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         name=options.name,
         splits={split: jobs(rows) for split, rows in entries.items()},
         features=lambda: record_features(
-            backbone=options.backbone,
-            store_grid=options.store_grid,
+            shapes,
+            options.features.dtype,
+            boxes=store is not None and store.has_boxes,
             pixels=pictures and options.store_pixels,
-            store=store,
         ),
-        options=_recorded_options(options, vocabulary, cut, store, pictures),
-        sources=_source_files(options, datasets),
+        options={
+            **_recorded_options(options),
+            "vocabulary": vocabulary.sha256 if options.vocabulary else None,
+            "cut_sentences": cut,
+            "feature_shapes": {kind: list(shape) for kind, shape in shapes.items()},
+            "store_pixels": pictures and options.store_pixels,
+        },
+        sources=_source_files(options, datasets, store),
         extra_files={VOCABULARY: vocabulary.file_bytes},
         skipped=[*choice.skipped, *wordless, *(s for data in datasets for s in data.skipped)],
-        dropped=choice.dropped,
+        dropped=choice.dropped + Counter(store.dropped if store else {}),
         runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
@@ -172,7 +184,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
 
 
 def _check(options: CaptionsOptions) -> None:
-    for name in ("shards", "min_count", "max_length"):
+    for name in ("shards", "min_count", "max_length", "max_pixels"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise InputError(f"{name}={value} must be at least 1")
@@ -187,6 +199,8 @@ def _check(options: CaptionsOptions) -> None:
         raise InputError("min_count chooses the words of a new vocabulary, but one was given")
     if options.store_grid and options.backbone is None:
         raise InputError("store_grid needs a backbone")
+    if options.backbone:
+        options.features.check_fits(options.backbone)
     weights = options.backbone.weights_file if options.backbone else None
     if weights and not weights.is_file():
         raise InputError(f"there is no weights file {weights}")
@@ -237,22 +251,35 @@ def _entry(
 
 
 def _store(options: CaptionsOptions, datasets: Sequence[PairedDataset]) -> FeatureStore | None:
-    store = options.features
-    if store is None:
-        own = [dataset.features for dataset in datasets if dataset.features is not None]
-        if own and len(datasets) > 1:
-            raise InputError(
-                "features that come with captions can only be stored when these are the only "
-                "source: build the sources one by one, or name the features of all of them"
-            )
-        store = own[0] if own else None
-    if store is not None and options.backbone is not None:
-        made = {"global_feature"} | ({"grid_feature"} if options.store_grid else set())
-        if twice := sorted(made & store.shapes.keys()):
+    if options.store is not None:
+        return options.store
+    own = [dataset.features for dataset in datasets if dataset.features is not None]
+    if own and len(datasets) > 1:
+        raise InputError(
+            "features that come with captions can only be stored when these are the only source: "
+            "build the sources one by one, or name the features of all of them"
+        )
+    return own[0] if own else None
+
+
+def _feature_shapes(
+    options: CaptionsOptions, store: FeatureStore | None
+) -> dict[str, tuple[int | None, ...]]:
+    """The shape of each kind of feature that will be stored; None varies."""
+    shapes = dict(store.shapes) if store else {}
+    if options.backbone:
+        from tfrecords.features import cached_extractor
+
+        extractor = cached_extractor(options.backbone, options.features)
+        made: dict[str, tuple[int | None, ...]] = {"global_feature": (extractor.feature_size,)}
+        if options.store_grid:
+            made["grid_feature"] = grid_shape(options.backbone, options.features)
+        if twice := sorted(made.keys() & shapes.keys()):
             raise InputError(
                 f"both the backbone and the existing features give {', '.join(twice)}: choose one"
             )
-    return store
+        shapes |= made
+    return shapes
 
 
 def _has_pictures(options: CaptionsOptions, choice: Choice) -> bool:
@@ -296,33 +323,21 @@ def _describe(options: CaptionsOptions, words: SplitWords, vocabulary: Vocabular
     return too_long
 
 
-def _source_files(options: CaptionsOptions, datasets: Sequence[PairedDataset]) -> list[Path]:
+def _source_files(
+    options: CaptionsOptions, datasets: Sequence[PairedDataset], store: FeatureStore | None
+) -> list[Path]:
     files = [file for dataset in datasets for file in dataset.files]
-    files += [*options.splits.values(), *options.feature_files, *options.images]
+    files += [*options.splits.values(), *options.images, *(store.paths if store else ())]
     if options.vocabulary and options.vocabulary.is_file():
         files.append(options.vocabulary)
     if options.backbone and options.backbone.weights_file:
         files.append(options.backbone.weights_file)
-    return files
+    # Features that come with captions are a source twice.
+    return list(dict.fromkeys(files))
 
 
-def _recorded_options(
-    options: CaptionsOptions,
-    vocabulary: Vocabulary,
-    cut: int,
-    store: FeatureStore | None,
-    pictures: bool,
-) -> dict[str, Any]:
+def _recorded_options(options: CaptionsOptions) -> dict[str, Any]:
     """The options that decide the records, for the manifest."""
-    shapes = dict(store.shapes) if store else {}
-    grid = shapes.get("grid_feature")
-    if options.backbone:
-        grid = grid_shape(options.backbone)
-        shapes |= {"global_feature": grid[-1:]}
-        shapes |= {"grid_feature": grid} if options.store_grid else {}
-    backbone = asdict(options.backbone) if options.backbone else None
-    if options.backbone and backbone and options.backbone.weights_file:
-        backbone["weights"] = options.backbone.weights_file.name
     return {
         "captions": [
             {"path": Path(s.path).name, "format": s.format, "split": s.split}
@@ -333,15 +348,11 @@ def _recorded_options(
         "vocabulary_rule": options.vocabulary_rule,
         "min_count": options.min_count,
         "vocabulary_splits": list(options.vocabulary_splits),
-        "vocabulary": vocabulary.sha256 if options.vocabulary else None,
         "max_length": options.max_length,
-        "cut_sentences": cut,
-        "backbone": backbone,
-        "grid_shape": list(grid) if grid else None,
+        **recorded_backbone(options.backbone, options.features),
+        "feature_dtype": options.features.dtype,
         "store_grid": options.store_grid,
-        "store_pixels": pictures and options.store_pixels,
-        "feature_shapes": {kind: list(shape) for kind, shape in sorted(shapes.items())},
-        "feature_dtype": FEATURE_DTYPE,
+        "max_pixels": options.max_pixels,
         "shards": options.shards,
         "seed": options.seed,
     }

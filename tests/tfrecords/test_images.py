@@ -14,7 +14,7 @@ from PIL import Image
 from tfrecords.concepts import build_concept_dictionary
 from tfrecords.errors import InputError
 from tfrecords.examples import encode_example
-from tfrecords.features import BackboneOptions, FeatureExtractor, backbone_names
+from tfrecords.features import BackboneOptions, FeatureExtractor, backbone_names, decode_all
 from tfrecords.images import ImagesOptions, build_images, parse_splits
 from tfrecords.label_maps import LabelMap
 from tfrecords.readers.detections import DetectionSource
@@ -345,7 +345,8 @@ def test_real_weights_give_the_stored_features(options, shared_data, tmp_path):
         progress=False,
     )
     assert "image" not in records.feature_names
-    alone = FeatureExtractor(backbone).of_bytes([(folder / name).read_bytes() for name in names])
+    pixels = decode_all([(folder / name).read_bytes() for name in names], 224)
+    alone = FeatureExtractor(backbone)(np.stack(pixels))
     assert alone.grid.shape == (3, 7, 7, 768)
     stored = parse(records, "val")
     for row, name in enumerate(names):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -41,6 +42,21 @@ class FeatureStore(Protocol):
 
         For example `{"global_feature": (2048,), "region_feature": (None, 2048)}`.
         """
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether it knows the boxes of its regions."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files and folders it reads, for the sources in a manifest."""
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Reason -> number of entries that were passed over when it was opened."""
+
+    def keys(self) -> list[str]:
+        """The name of every image in it, in the order of the store."""
 
     def get(self, *keys: str) -> StoredFeatures | None:
         """The features of an image, looked up by each of `keys` in turn; None if it has none.

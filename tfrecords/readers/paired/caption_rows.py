@@ -63,7 +63,6 @@ def read_caption_rows(path: Path) -> PairedDataset:
                     image_id=f"{prefix}{split}_{index}",
                     place=f"{captions_path}:{group[0][0]}",
                     captions=tuple(captions),
-                    source_id=str(index),
                     split=split,
                 )
             )
@@ -114,6 +113,29 @@ class RowStore:
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
         """One vector an image."""
         return {"global_feature": (next(iter(self.blocks.values())).size,)}
+
+    @property
+    def has_boxes(self) -> bool:
+        """They have no regions."""
+        return False
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The arrays."""
+        return tuple(rows.path for rows in self.blocks.values())
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Nothing is passed over."""
+        return {}
+
+    def keys(self) -> list[str]:
+        """The `image_id` of every image."""
+        return [
+            f"{block}_{number}"
+            for block, rows in self.blocks.items()
+            for number in range(len(_open(rows.path)) // rows.repeats)
+        ]
 
     def get(self, *keys: str) -> StoredFeatures | None:
         """The row of an image.

@@ -161,7 +161,6 @@ def _images(
                 image_id=f"{split}_{row}",
                 place=f"{path}: {split}_captions[{row}]",
                 captions=(Caption(" ".join(tokens), tokens, None),) if tokens else (),
-                source_id=str(row),
                 split=split,
                 height=pixels.shape[2],
                 width=pixels.shape[3],
