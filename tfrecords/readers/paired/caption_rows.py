@@ -40,8 +40,8 @@ def read_caption_rows(path: Path) -> PairedDataset:
     found = caption_files(path)
     if not found:
         raise InputError(
-            f"{path} holds no captions: expected NAME_train_caps.txt or train_caps.txt (also dev, "
-            "test) with the .._ims.npy of the same name"
+            f"{path} is no folder with captions: expected [NAME_]train_caps.txt, dev, test and "
+            "the .._ims.npy of the same names"
         )
     prefixes = sorted({prefix for prefix, _ in found})
     if len(prefixes) > 1:
@@ -75,8 +75,9 @@ def read_caption_rows(path: Path) -> PairedDataset:
 
 
 def caption_files(folder: Path) -> dict[tuple[str, str], Path]:
-    """(prefix, split) -> the file of captions, for all of a folder."""
-    matches = [(match, file) for file in folder.iterdir() if (match := _FILE.fullmatch(file.name))]
+    """(prefix, split) -> the file of captions, for all of a folder; none where it is no folder."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    matches = [(match, file) for file in files if (match := _FILE.fullmatch(file.name))]
     order = ("train", "dev", "test")
     matches.sort(key=lambda item: (item[0][1], order.index(item[0][2])))
     return {(match[1], match[2]): file for match, file in matches}
@@ -176,7 +177,7 @@ def _open_once(path: Path, size: int, modified: int) -> np.ndarray:
     del size, modified  # parts of the key: a changed file is opened again
     try:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
+    except Exception as error:  # a damaged header can fail in any way
         raise InputError(f"{path} cannot be read as .npy: {error}") from error
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
         raise InputError(f"{path}: expected floats [rows, D], found {getattr(array, 'shape', '')}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfrecords.errors import InputError
+from tfrecords.readers.paired.fields import is_clean
 from tfrecords.readers.paired.torch_file import load_torch
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
 from tfrecords.vocabulary import UNK
@@ -100,14 +100,7 @@ def _load_npz(path: Path) -> dict[str, Any]:
             arrays: dict[str, Any] = {name: archive[name] for name in wanted if name in archive}
             if "idx_to_token" in archive:
                 arrays["vocab"] = {"idx_to_token": archive["idx_to_token"].tolist()}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        MemoryError,
-        zipfile.BadZipFile,
-        AttributeError,
-    ) as error:
+    except Exception as error:  # a damaged header can fail in any way
         raise InputError(f"{path} cannot be read as .npz: {error}") from error
     return arrays
 
@@ -115,7 +108,7 @@ def _load_npz(path: Path) -> dict[str, Any]:
 def _words(vocab: Any, path: Path) -> list[str]:
     words = vocab.get("idx_to_token") if isinstance(vocab, dict) else None
     good = isinstance(words, list) and all(
-        isinstance(word, str) and len(word.split()) == 1 for word in words
+        isinstance(word, str) and len(word.split()) == 1 and is_clean(word) for word in words
     )
     if not good or not words or words[:3] != [_NULL, _START, _END]:
         raise InputError(

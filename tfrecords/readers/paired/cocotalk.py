@@ -82,7 +82,8 @@ def _words(value: object, place: str) -> dict[int, str]:
     words = {}
     for key, word in fields.object_of(value, place, "`ix_to_word`, an object").items():
         good = key.isascii() and key.isdigit() and 0 < len(key) < 10 and int(key) > 0
-        if not good or not isinstance(word, str) or len(word.split()) != 1:
+        is_word = isinstance(word, str) and len(word.split()) == 1 and fields.is_clean(word)
+        if not good or not is_word:
             raise InputError(
                 f"{place}: `ix_to_word` must map numbers from 1 to words, found "
                 f"{key[:20]!r}: {fields.found(word)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -104,12 +103,15 @@ def identifier(value: object, place: str, what: str) -> str:
     """A number or a text that names something, as text.
 
     Raises:
-        InputError: it is neither, empty, or no int64.
+        InputError: it is neither, empty, no int64, or a path out of its folder: features may lie
+            in files of that name.
     """
     if isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64:
         return str(value)
-    if isinstance(value, str) and value.strip() and _is_clean(value):
-        return value.strip()
+    if isinstance(value, str) and is_clean(value) and (name := value.strip()):
+        path = PurePosixPath(name)
+        if not path.is_absolute() and ".." not in path.parts:
+            return name
     raise InputError(f"{place}: {what} must be a number or a name, found {found(value)}")
 
 
@@ -128,7 +130,7 @@ def pixels(row: dict[str, Any], key: str, place: str) -> int | None:
     value = row.get(key)
     if value is None:
         return None
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    good = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not good or not 0 < value <= _MOST_PIXELS or value != int(value):
         raise InputError(f"{place}: {key} must be a number of pixels, found {found(value)}")
     return int(value)
@@ -142,7 +144,7 @@ def relative_file(value: object, place: str, what: str = "the file name") -> str
     Raises:
         InputError: it is no file name.
     """
-    if isinstance(value, str) and _is_clean(value):
+    if isinstance(value, str) and is_clean(value):
         path = PurePosixPath(value.strip())
         if path.is_absolute() or ".." in path.parts:
             path = PurePosixPath(path.name)
@@ -184,12 +186,13 @@ def caption(
         raise InputError(f"{place}: a caption must be text, found {found(text)}")
     if not text or text.isspace() or words == ():
         return Skip(place, "empty", "a caption without text")
-    if not _is_clean(text) or not all(map(_is_clean, words or ())):
+    if not is_clean(text) or not all(map(is_clean, words or ())):
         return Skip(place, "undecodable", "zero bytes or half of a surrogate pair")
     return Caption(text.strip(), words, caption_number(number))
 
 
-def _is_clean(text: str) -> bool:
+def is_clean(text: str) -> bool:
+    """Whether a text can be stored: no zero bytes, no half of a surrogate pair."""
     if "\0" in text:
         return False
     low, high = _SURROGATES

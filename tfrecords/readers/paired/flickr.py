@@ -95,13 +95,13 @@ def _parser(path: Path, first_line: str) -> tuple[_Parse, str, bool]:
     if columns := _columns(first_line):
         width = first_line.count(",") + 1
         return (
-            lambda line: _csv_line(line, *columns, width),
+            lambda line: _csv_line(line, *columns, width, open_end=True),
             f"`{first_line.strip()}` (a caption with a comma in quotes)",
             True,
         )
     if path.suffix.lower() == ".csv":
         return (
-            lambda line: _csv_line(line, 0, 1, 2),
+            lambda line: _csv_line(line, 0, 1, 2, open_end=False),
             "`image,caption` (a caption with a comma in quotes)",
             False,
         )
@@ -125,12 +125,14 @@ def _bar_line(line: str) -> tuple[str, str] | None:
     return match and (match[1], match[2])
 
 
-def _csv_line(line: str, image: int, caption: int, width: int) -> tuple[str, str] | None:
+def _csv_line(
+    line: str, image: int, caption: int, width: int, *, open_end: bool
+) -> tuple[str, str] | None:
+    """Two cells of `width`; with `open_end` the last one may hold commas without quotes."""
     try:
         cells = next(csv.reader([line], strict=True), [])
     except csv.Error:
         return None
-    if len(cells) > width and caption == width - 1:
-        # Commas of a last column that was not quoted.
+    if open_end and len(cells) > width and caption == width - 1:
         cells[caption:] = [",".join(cells[caption:])]
     return (cells[image], cells[caption]) if len(cells) == width else None

@@ -5,11 +5,13 @@ TFDS says where the shards are and what is in them; they are read without it.
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tfrecords.errors import InputError
 from tfrecords.examples import decode_example, read_frames
@@ -41,33 +43,30 @@ def read_tfds(name: str, data_dir: Path | None = None) -> PairedDataset:
         InputError: no such set, one without captions, one that is not in TFRecord files here, or a
             damaged record.
     """
-    info = _load_info(name, data_dir)
-    if info.file_format is not None and info.file_format.value != "tfrecord":
+    described = _describe(name, data_dir)
+    if described.file_format not in (None, "tfrecord"):
         raise InputError(
-            f"tfds:{name} is stored as {info.file_format.value}: prepare it as tfrecord (tfds "
+            f"tfds:{name} is stored as {described.file_format}: prepare it as tfrecord (tfds "
             f"build {name} --file_format=tfrecord)"
         )
-    layout = _layout(name, info.features)
+    layout = _layout(name, described)
     images: list[PairedImage] = []
     skipped: list[Skip] = []
-    files: list[Path] = []
-    for split, split_info in info.splits.items():
-        numbers = itertools.count()
-        for path, count in zip(split_info.filepaths, split_info.shard_lengths, strict=True):
-            files.append(Path(path))
-            before = len(images)
-            for place, record, offset in _records(files[-1]):
-                picture = layout.picture and StoredPicture(files[-1], offset, layout.picture)
-                row = _decode(record, layout.names, place)
-                name = f"{split}_{next(numbers)}"
-                image = _image(row, layout, place, name, skipped)
-                images.append(replace(image, split=split, read=picture or None))
-            if len(images) - before != count:
-                raise InputError(
-                    f"{path} has {len(images) - before} records, its set says {count}: prepare it "
-                    "again"
-                )
-    return PairedDataset(images=images, files=tuple(files), skipped=skipped)
+    numbers: Counter[str] = Counter()
+    for split, path, count in described.shards:
+        before = len(images)
+        for place, record, offset in _records(path):
+            picture = StoredPicture(path, offset, layout.picture) if layout.picture else None
+            row = _decode(record, layout.names, place)
+            image = _image(row, layout, place, f"{split}_{numbers[split]}", skipped)
+            images.append(replace(image, split=split, read=picture))
+            numbers[split] += 1
+        if len(images) - before != count:
+            raise InputError(
+                f"{path} has {len(images) - before} records, its set says {count}: prepare it again"
+            )
+    files = tuple(path for _, path, _ in described.shards)
+    return PairedDataset(images=images, files=files, skipped=skipped)
 
 
 @dataclass(frozen=True)
@@ -107,15 +106,44 @@ class StoredPicture:
         return bytes(_only(values, self.feature) or b"")
 
 
-def _load_info(name: str, data_dir: Path | None) -> Any:
+@dataclass(frozen=True)
+class _Description:
+    """What TFDS says of a set.
+
+    Attributes:
+        file_format: of its shards.
+        kinds: name of a feature in the records -> `text`, `number` or empty for others.
+        has_picture: whether the feature `image` is a picture.
+        shards: split, path and number of records of each.
+    """
+
+    file_format: str | None
+    kinds: dict[str, str]
+    has_picture: bool
+    shards: list[tuple[str, Path, int]]
+
+
+def _describe(name: str, data_dir: Path | None) -> _Description:
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.read_only_builder import builder_from_files
 
     folder = None if data_dir is None else str(data_dir.expanduser())
     try:
         if (Path(name) / "dataset_info.json").is_file():
-            return tfds.builder_from_directory(name).info
-        return builder_from_files(name, data_dir=folder).info
+            info = tfds.builder_from_directory(name).info
+        else:
+            info = builder_from_files(name, data_dir=folder).info
+        picture = dict(info.features.items()).get(_PICTURE)
+        return _Description(
+            file_format=info.file_format and info.file_format.value,
+            kinds=dict(_kinds(info.features.get_serialized_info())),
+            has_picture=isinstance(picture, tfds.features.Image),
+            shards=[
+                (split, Path(path), int(count))
+                for split, found in info.splits.items()
+                for path, count in zip(found.filepaths, found.shard_lengths, strict=True)
+            ],
+        )
     except tfds.core.DatasetNotFoundError:
         where = data_dir or "$TFDS_DATA_DIR or ~/tensorflow_datasets"
         raise InputError(
@@ -127,14 +155,20 @@ def _load_info(name: str, data_dir: Path | None) -> Any:
         ) from error
 
 
-def _layout(name: str, features: Any) -> _Layout:
-    import numpy as np
-    import tensorflow_datasets as tfds
+def _kinds(serialized: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, info in serialized.items():
+        if isinstance(info, dict):
+            yield from _kinds(info, f"{prefix}{key}/")
+        else:
+            text = info.np_dtype in (np.object_, np.str_)
+            yield (
+                f"{prefix}{key}",
+                "text" if text else "number" if info.np_dtype == np.int64 else "",
+            )
 
-    kinds: dict[str, str] = {}
-    for key, info in _flat(features.get_serialized_info()):
-        text = info.np_dtype in (np.object_, np.str_)
-        kinds[key] = "text" if text else "number" if info.np_dtype == np.int64 else "other"
+
+def _layout(name: str, described: _Description) -> _Layout:
+    kinds = described.kinds
 
     def first(names: tuple[str, ...], *wanted: str) -> str | None:
         return next((n for n in names if kinds.get(n) in wanted), None)
@@ -150,16 +184,8 @@ def _layout(name: str, features: Any) -> _Layout:
         numbers=first(_NUMBERS, "number"),
         file=first(_FILES, "text"),
         source_id=first(_IDS, "number", "text"),
-        picture=_PICTURE if isinstance(features.get(_PICTURE), tfds.features.Image) else None,
+        picture=_PICTURE if described.has_picture else None,
     )
-
-
-def _flat(serialized: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, info in serialized.items():
-        if isinstance(info, dict):
-            yield from _flat(info, f"{prefix}{key}/")
-        else:
-            yield f"{prefix}{key}", info
 
 
 def _records(path: Path, offset: int = 0) -> Iterator[tuple[str, bytes, int]]:

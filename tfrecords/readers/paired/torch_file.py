@@ -7,6 +7,7 @@ Tensors stay in the file until they are asked for.
 from __future__ import annotations
 
 import math
+import os
 import struct
 import zipfile
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ _LEGACY_PROTOCOL = 1001
 _LARGEST_PICKLE = 1 << 30
 # The part of a zip file's local header whose size is fixed, and its last two fields.
 _ZIP_HEADER = struct.Struct("<26xHH")
+# How many elements a storage has, before its bytes in the older layout.
+_NUMEL = struct.Struct("<q")
 
 
 @dataclass(frozen=True)
@@ -111,13 +114,14 @@ def _load_legacy(path: Path, stream: IO[bytes]) -> dict[str, Any]:
     saved = _load(stream, path, sizes)
     keys = load_pickle(stream, path)
     places = {}
-    for key in keys if isinstance(keys, list) else []:
-        header = stream.read(8)
-        size = sizes.get(str(key))
-        if len(header) < 8 or size is None:
+    for key in map(str, keys) if isinstance(keys, list) else ():
+        header = stream.read(_NUMEL.size)
+        if len(header) < _NUMEL.size or key not in sizes:
             raise InputError(f"{path} ends before its tensors: is it cut short?")
-        places[str(key)] = stream.tell(), struct.unpack("<q", header)[0] * size
-        stream.seek(max(0, places[str(key)][1]), 1)
+        places[key] = stream.tell(), _NUMEL.unpack(header)[0] * sizes[key]
+        if not 0 <= places[key][1] <= path.stat().st_size:
+            raise InputError(f"{path} has a tensor larger than the file: is it damaged?")
+        stream.seek(places[key][1], os.SEEK_CUR)
     return _arrays(saved, path, places)
 
 
