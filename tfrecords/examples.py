@@ -8,14 +8,16 @@ simple, so the bytes are made here; the tests parse them with TensorFlow.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from mmap import mmap
 from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
 
 FeatureValue = bytes | str | int | float | np.ndarray | Sequence[bytes | str | int | float]
+Buffer = bytes | mmap
 
 # Varints made once: ids of any vocabulary in use, and the sizes of small records.
 _CACHED = 1 << 16
@@ -140,3 +142,90 @@ def read_frames(stream: BinaryIO, where: str) -> Iterable[bytes]:
             raise ValueError(f"{where}: broken record at byte {offset}")
         offset += 16 + size
         yield record
+
+
+def read_frame(buffer: Buffer, offset: int, where: str) -> bytes:
+    """The record that begins at a byte of a TFRecord file, its checksum verified.
+
+    Raises:
+        ValueError: there is no whole record; names `where` and offset.
+    """
+    start, end = frame_span(buffer, offset, where)
+    record = bytes(buffer[start:end])
+    if _masked_crc(record) != bytes(buffer[end : end + 4]):
+        raise ValueError(f"{where}: broken record at byte {offset}")
+    return record
+
+
+def frame_span(buffer: Buffer, offset: int, where: str) -> tuple[int, int]:
+    """Where the record lies whose frame begins at `offset`; the next frame begins 4 bytes on.
+
+    Raises:
+        ValueError: there is no whole frame; names `where` and offset.
+    """
+    header = bytes(buffer[offset : offset + 12])
+    if len(header) < 12 or _masked_crc(header[:8]) != header[8:]:
+        raise ValueError(f"{where}: broken record header at byte {offset}")
+    start = offset + 12
+    end: int = start + struct.unpack("<Q", header[:8])[0]
+    if end + 4 > len(buffer):
+        raise ValueError(f"{where}: broken record at byte {offset}")
+    return start, end
+
+
+def feature_spans(buffer: Buffer, start: int, end: int) -> Iterator[tuple[str, int, int]]:
+    """Where the features of an Example of this module lie, without reading their values.
+
+    Args:
+        buffer: that holds it.
+        start: of the serialised Example in it.
+        end: likewise.
+
+    Yields:
+        Name, and the span of the serialised `tf.train.Feature`, in the order of the record.
+    """
+    start, _ = _span(buffer, start, end)
+    while start < end:
+        entry, start = _span(buffer, start, end)
+        name, value = _span(buffer, entry, start)
+        inner, _ = _span(buffer, value, start)
+        yield bytes(buffer[name:value]).decode(), inner, start
+
+
+def feature_value(feature: bytes) -> list[bytes] | np.ndarray:
+    """The values of a serialised `tf.train.Feature` of this module: bytes, int64 or float32."""
+    end = len(feature)
+    start, _ = _span(feature, 0, end)
+    if feature[0] == 0x0A:
+        values = []
+        while start < end:
+            inside, start = _span(feature, start, end)
+            values.append(feature[inside:start])
+        return values
+    if start < end:
+        start, _ = _span(feature, start, end)
+    if feature[0] == 0x12:
+        return np.frombuffer(feature, "<f4", offset=start)
+    numbers = []
+    while start < end:
+        number, start = _read_varint(feature, start)
+        numbers.append(number - (1 << 64) if number >> 63 else number)
+    return np.array(numbers, np.int64)
+
+
+def _span(buffer: Buffer, position: int, end: int) -> tuple[int, int]:
+    """Start and end of the length-delimited field at a position."""
+    size, start = _read_varint(buffer, position + 1)
+    if start + size > end:
+        raise ValueError(f"a field of {size} bytes at byte {position}, of {end}")
+    return start, start + size
+
+
+def _read_varint(buffer: Buffer, position: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        byte = buffer[position]
+        number |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:
+            return number, position

@@ -1,8 +1,8 @@
 """How large an image says it is, read before anything is decoded.
 
-A file of a few kilobytes may declare billions of pixels, and decoders allocate what it declares. The
-headers of the five formats that TensorFlow decodes here are simple, so they are read by hand: an
-image library would refuse files that TensorFlow reads, and would read what comes before the size.
+A file of a few kilobytes may declare billions of pixels, and decoders allocate what it declares.
+The headers of the five formats that TensorFlow decodes here are simple, so they are read by hand:
+an image library refuses some files that TensorFlow reads, and stumbles over what precedes the size.
 """
 
 from __future__ import annotations
