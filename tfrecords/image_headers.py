@@ -149,6 +149,5 @@ def _webp(data: bytes) -> ImageHeader | None:
     if kind == b"VP8X":
         width = 1 + int.from_bytes(data[24:27], "little")
         height = 1 + int.from_bytes(data[27:30], "little")
-        frames = max(1, data.count(b"ANMF"))
-        return ImageHeader(height, width, height * width * frames) if len(data) >= 30 else None
+        return _frame(width, height) if len(data) >= 30 else None
     return None

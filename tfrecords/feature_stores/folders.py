@@ -13,6 +13,7 @@ from tfrecords.feature_stores.array_store import Arrays, ArrayStore, open_arrays
 from tfrecords.feature_stores.arrays import read_array_file
 
 _SUFFIXES = (".npy", ".npz")
+_LONGEST_NAME = 255
 PARTS = ("_fc", "_att", "_box")
 
 
@@ -38,10 +39,13 @@ class FolderArrays:
     def get(self, key: str) -> np.ndarray | None:
         """See `Arrays.get`."""
         # A key is somebody else's text: it must not lead out of the folder.
+        name = f"{key}{self.suffix}"
         if not key or "/" in key or "\0" in key:
             return None
+        if len(name.encode(errors="surrogatepass")) > _LONGEST_NAME:
+            return None
         try:
-            array = read_array_file(self.path / f"{key}{self.suffix}")
+            array = read_array_file(self.path / name)
         except UnicodeEncodeError:
             return None
         return array.reshape(-1) if array is not None and self.flat else array

@@ -45,6 +45,8 @@ class Hdf5Arrays:
             array = found[()]
         except InputError:
             raise
+        except UnicodeEncodeError:
+            return None
         except Exception as error:  # the library raises many kinds
             raise InputError(f"{where} cannot be read: {error}") from error
         return finite(np.asarray(array), where)
