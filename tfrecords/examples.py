@@ -8,7 +8,7 @@ simple, so the bytes are made here; the tests parse them with TensorFlow.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from mmap import mmap
 from typing import BinaryIO
@@ -137,7 +137,10 @@ def read_frames(stream: BinaryIO, where: str) -> Iterable[bytes]:
         if len(header) < 12 or _masked_crc(header[:8]) != header[8:]:
             raise ValueError(f"{where}: broken record header at byte {offset}")
         size = struct.unpack("<Q", header[:8])[0]
-        record, crc = stream.read(size), stream.read(4)
+        try:
+            record, crc = stream.read(size), stream.read(4)
+        except (MemoryError, OverflowError):
+            record, crc = b"", b""
         if len(record) < size or _masked_crc(record) != crc:
             raise ValueError(f"{where}: broken record at byte {offset}")
         offset += 16 + size
@@ -173,59 +176,137 @@ def frame_span(buffer: Buffer, offset: int, where: str) -> tuple[int, int]:
     return start, end
 
 
-def feature_spans(buffer: Buffer, start: int, end: int) -> Iterator[tuple[str, int, int]]:
-    """Where the features of an Example of this module lie, without reading their values.
+def decode_example(
+    record: bytes, names: Container[str] | None = None
+) -> dict[str, list[bytes] | np.ndarray]:
+    """The features of a serialised `tf.train.Example`.
 
     Args:
-        buffer: that holds it.
-        start: of the serialised Example in it.
-        end: likewise.
+        record: its bytes, written by anything: packed or not, known fields in any order.
+        names: the features wanted; None is all. The others are not decoded.
 
-    Yields:
-        Name, and the span of the serialised `tf.train.Feature`, in the order of the record.
+    Returns:
+        Feature name -> list of bytes, int64 [N] or float32 [N]. A feature without a kind (an empty
+        `Feature`) is an empty list of bytes.
+
+    Raises:
+        ValueError: it is no Example, or cut short.
     """
-    start, _ = _span(buffer, start, end)
-    while start < end:
-        entry, start = _span(buffer, start, end)
-        name, value = _span(buffer, entry, start)
-        inner, _ = _span(buffer, value, start)
-        yield bytes(buffer[name:value]).decode(), inner, start
+    found: dict[str, list[bytes] | np.ndarray] = {}
+    for features in _messages(record, 1):
+        for entry in _messages(features, 1):
+            name = b"".join(_messages(entry, 1)).decode()
+            if names is None or name in names:
+                found[name] = _decode_feature(b"".join(_messages(entry, 2)))
+    return found
 
 
-def feature_value(feature: bytes) -> list[bytes] | np.ndarray:
-    """The values of a serialised `tf.train.Feature` of this module: bytes, int64 or float32."""
-    end = len(feature)
-    start, _ = _span(feature, 0, end)
-    if feature[0] == 0x0A:
-        values = []
-        while start < end:
-            inside, start = _span(feature, start, end)
-            values.append(feature[inside:start])
-        return values
-    if start < end:
-        start, _ = _span(feature, start, end)
-    if feature[0] == 0x12:
-        return np.frombuffer(feature, "<f4", offset=start)
-    numbers = []
-    while start < end:
-        number, start = _read_varint(feature, start)
-        numbers.append(number - (1 << 64) if number >> 63 else number)
-    return np.array(numbers, np.int64)
+def find_feature(buffer: Buffer, start: int, end: int, name: str) -> list[bytes] | np.ndarray:
+    """One feature of an Example of this module, without reading those before it.
+
+    Args:
+        buffer: that holds the serialised Example.
+        start: of it.
+        end: likewise.
+        name: of the feature.
+
+    Raises:
+        ValueError: it has no such feature, or is cut short.
+    """
+    at, _ = _span(buffer, start, end)
+    while at < end:
+        entry, at = _span(buffer, at, end)
+        key, value = _span(buffer, entry, at)
+        if bytes(buffer[key:value]) == name.encode():
+            return _decode_feature(bytes(buffer[slice(*_span(buffer, value, at))]))
+    raise ValueError(f"an Example without {name}")
 
 
-def _span(buffer: Buffer, position: int, end: int) -> tuple[int, int]:
-    """Start and end of the length-delimited field at a position."""
-    size, start = _read_varint(buffer, position + 1)
+def _span(buffer: Buffer, at: int, end: int) -> tuple[int, int]:
+    """Start and end of the bytes of a field whose tag takes one byte."""
+    size, start = _read_varint(buffer, at + 1)
     if start + size > end:
-        raise ValueError(f"a field of {size} bytes at byte {position}, of {end}")
+        raise ValueError(f"a field of {size} bytes where {end - start} are left")
     return start, start + size
 
 
-def _read_varint(buffer: Buffer, position: int) -> tuple[int, int]:
+def _decode_feature(feature: bytes) -> list[bytes] | np.ndarray:
+    value: list[bytes] | np.ndarray = []
+    for field, content in _fields(feature):
+        if not isinstance(content, bytes):
+            raise ValueError("a feature that is no list")
+        if field == 1:
+            value = list(_messages(content, 1))
+        elif field == 2:
+            packed = b"".join(_messages(content, 1))
+            if len(packed) % 4:
+                raise ValueError("a list of floats is cut short")
+            value = np.frombuffer(packed, "<f4").astype(np.float32)
+        elif field == 3:
+            numbers = [
+                _unpack_varints(item) if isinstance(item, bytes) else np.array([item], np.uint64)
+                for number, item in _fields(content)
+                if number == 1
+            ]
+            value = np.concatenate([np.zeros(0, np.uint64), *numbers]).view(np.int64)
+    return value
+
+
+def _messages(data: bytes, wanted: int) -> Iterator[bytes]:
+    """The contents of a field of bytes, and of numbers of 4 bytes."""
+    for field, content in _fields(data):
+        if field == wanted:
+            if not isinstance(content, bytes):
+                raise ValueError(f"field {field} is a number, expected bytes")
+            yield content
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
+    """The fields of a message: (number, an integer or bytes)."""
+    at = 0
+    while at < len(data):
+        tag, at = _read_varint(data, at)
+        kind = tag & 7
+        if kind == 0:
+            number, at = _read_varint(data, at)
+            yield tag >> 3, number
+            continue
+        if kind == 2:
+            size, at = _read_varint(data, at)
+        elif kind in (1, 5):
+            size = 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"a field of unknown kind {kind}")
+        if at + size > len(data):
+            raise ValueError(f"a field of {size} bytes where {len(data) - at} are left")
+        yield tag >> 3, data[at : at + size]
+        at += size
+
+
+def _read_varint(data: Buffer, at: int) -> tuple[int, int]:
     number = shift = 0
     while True:
-        byte = buffer[position]
+        if at >= len(data) or shift > 63:
+            raise ValueError("a number is cut short")
+        byte = data[at]
         number |= (byte & 0x7F) << shift
-        position, shift = position + 1, shift + 7
+        at += 1
         if byte < 0x80:
-            return number, position
+            return number & (1 << 64) - 1, at
+        shift += 7
+
+
+def _unpack_varints(packed: bytes) -> np.ndarray:
+    """uint64 [N]: all numbers at once."""
+    data = np.frombuffer(packed, np.uint8).astype(np.uint64)
+    last = data < 0x80
+    if not len(data) or last.all():
+        return data
+    if not last[-1]:
+        raise ValueError("a list of numbers is cut short")
+    ends = np.flatnonzero(last)
+    begins = np.concatenate([[0], ends[:-1] + 1])
+    if (ends - begins).max() > 9:
+        raise ValueError("a number of more than ten bytes")
+    places = np.arange(len(data)) - np.repeat(begins, ends - begins + 1)
+    return np.bitwise_or.reduceat((data & 0x7F) << (7 * places).astype(np.uint64), begins)

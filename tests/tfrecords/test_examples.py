@@ -9,7 +9,13 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrecords.examples import encode_example, frame_record, read_frames
+from tfrecords.examples import (
+    _masked_crc,
+    decode_example,
+    encode_example,
+    frame_record,
+    read_frames,
+)
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -76,6 +82,66 @@ def test_framing_is_that_of_tensorflow(
     assert path.read_bytes() == b"".join(map(frame_record, records))
     with path.open("rb") as stream:
         assert list(read_frames(stream, "x")) == records
+
+
+@settings(deadline=None)
+@given(
+    st.lists(INT64), st.lists(st.floats(width=32)), st.lists(st.binary(max_size=200)), st.booleans()
+)
+def test_what_tensorflow_writes_is_read(
+    ints: list[int], floats: list[float], blobs: list[bytes], ours: bool
+) -> None:
+    feature = {
+        "ints": tf.train.Feature(int64_list=tf.train.Int64List(value=ints)),
+        "floats": tf.train.Feature(float_list=tf.train.FloatList(value=floats)),
+        "blobs": tf.train.Feature(bytes_list=tf.train.BytesList(value=blobs)),
+        "none": tf.train.Feature(),
+    }
+    data = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    if ours:
+        arrays = {"ints": np.array(ints, np.int64), "floats": np.array(floats, np.float32)}
+        data = encode_example({**arrays, "blobs": blobs or np.array([], "S")})
+    found = decode_example(data)
+    assert found["ints"].dtype == np.int64 and found["floats"].dtype == np.float32
+    assert found["ints"].tolist() == ints
+    np.testing.assert_array_equal(found["floats"], np.array(floats, np.float32))
+    assert found["blobs"] == blobs and not found.get("none")
+    assert list(decode_example(data, {"blobs"})) == ["blobs"]
+
+
+def test_unpacked_lists_are_read() -> None:
+    ints, floats = b"\x08\x01\x08\xac\x02", b"\x0d\x00\x00\x80\x3f\x0d\x00\x00\x00\x40"
+    entries = [
+        b"\x0a\x01i\x12\x07\x1a\x05" + ints,
+        b"\x0a\x01f\x12\x0c\x12\x0a" + floats,
+    ]
+    features = b"".join(b"\x0a" + bytes([len(entry)]) + entry for entry in entries)
+    data = b"\x0a" + bytes([len(features)]) + features
+    feature = tf.train.Example.FromString(data).features.feature
+    assert feature["i"].int64_list.value == [1, 300] and feature["f"].float_list.value == [1, 2]
+    found = decode_example(data)
+    assert [found["i"].tolist(), found["f"].tolist()] == [[1, 300], [1, 2]]
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 80), st.integers(0, 255))
+def test_damaged_examples_are_value_errors(noise: bytes, at: int, flip: int) -> None:
+    whole = bytearray(encode_example({"ints": [1, 300, -1], "text": "abc", "f": 1.5}))
+    whole[at % len(whole)] ^= flip
+    for data in (noise, bytes(whole), bytes(whole[:at])):
+        try:
+            found = decode_example(data)
+        except ValueError:
+            continue
+        assert all(isinstance(value, (list, np.ndarray)) for value in found.values())
+
+
+def test_a_record_larger_than_memory_is_damage() -> None:
+    frame = frame_record(b"")
+    for size in (1 << 40, 1 << 63):
+        length = size.to_bytes(8, "little")
+        with pytest.raises(ValueError, match="broken record at byte 0"):
+            list(read_frames(io.BytesIO(length + _masked_crc(length) + frame), "x"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip length", "flip data"])

@@ -14,15 +14,17 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from tfrecords.errors import InputError
-from tfrecords.examples import encode_example, feature_spans, feature_value
+from tfrecords.examples import encode_example, find_feature
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.feature_records import FeatureRecordsOptions, build_features
 from tfrecords.feature_stores import open_feature_store
 from tfrecords.features import FeatureExtractor, decode_all
 from tfrecords.records import open_records
-from tfrecords.runners import Local
 
 NET = BackboneOptions(name="VGG16", weights="none", image_size=32, batch_size=4)
+
+# To TensorFlow Datasets the text "all" is the sum of the splits.
+EVERY = tfds.core.ReadInstruction("all")
 
 
 def png(seed: int, size: tuple[int, int] = (40, 30)) -> bytes:
@@ -108,7 +110,7 @@ def test_tfds_opens_the_folder(options):
     records = build(options)
     found = {
         row["image_id"].numpy().decode(): row
-        for row in tfds.builder_from_directory(records.folder).as_dataset(split="all")
+        for row in tfds.builder_from_directory(records.folder).as_dataset(split=EVERY)
     }
     ours = rows(records)["a.png"]
     assert found["a.png"]["grid_feature"].shape == (2, 2, 512)
@@ -136,9 +138,8 @@ def test_lists_of_images_and_what_cannot_be_read(options, tmp_path):
     records = build(small)
     assert set(rows(records, "val")) == {"a.png"}
     assert reasons(records) == {"b.png": "unreadable", "c.png": "empty", "nowhere.png": "missing"}
-    assert reasons(build(replace(small, folder=tmp_path / "r2", max_pixels=1200))) == reasons(
-        records
-    )
+    just = build(replace(small, folder=tmp_path / "r2", max_pixels=1200))
+    assert reasons(just) == reasons(records)
     with pytest.raises(InputError, match="too_large"):
         build(replace(small, folder=tmp_path / "r3", max_pixels=1199))
     (tmp_path / "val.txt").write_text("../pictures/a.png\n")
@@ -146,29 +147,26 @@ def test_lists_of_images_and_what_cannot_be_read(options, tmp_path):
         build(replace(small, folder=tmp_path / "r4"))
 
 
-def test_a_killed_build_goes_on_and_workers_change_nothing(options, tmp_path, monkeypatch):
+def test_a_killed_build_goes_on(options, tmp_path, monkeypatch):
     whole = build(options)
     from tfrecords.features import reading
 
     original, calls = reading.decode_all, []
 
-    def killed(*arguments, **named):
-        calls.append(1)
-        if len(calls) > 1:
+    def counted(images, *arguments, **named):
+        calls.append(len(images))
+        if len(calls) == 2:
             raise KeyboardInterrupt
-        return original(*arguments, **named)
+        return original(images, *arguments, **named)
 
-    monkeypatch.setattr(reading, "decode_all", killed)
+    monkeypatch.setattr(reading, "decode_all", counted)
     again = replace(options, folder=tmp_path / "again")
     with pytest.raises(KeyboardInterrupt):
         build(again)
-    monkeypatch.setattr(reading, "decode_all", original)
-    # The first shard is kept, the two others are made by two processes.
-    resumed = build(replace(again, runner=Local(2)))
-    shards = [
-        [s["sha256"] for s in r.manifest["splits"]["all"]["shards"]] for r in (whole, resumed)
-    ]
-    assert shards[0] == shards[1]
+    resumed = build(again)
+    # The first shard, of three images, was kept.
+    assert calls == [3, 3, 3, 2]
+    assert resumed.digest == whole.digest
 
 
 @pytest.fixture
@@ -227,7 +225,7 @@ def test_regions_become_records_and_damage_is_skipped(tmp_path):
     (skip,) = records.manifest["skipped"]["list"]
     assert (skip["source"], skip["reason"]) == ("43", "damaged")
     assert "43.npz cannot be read as an array" in skip["detail"]
-    for row in tfds.builder_from_directory(records.folder).as_dataset(split="all"):
+    for row in tfds.builder_from_directory(records.folder).as_dataset(split=EVERY):
         count = 3 if row["image_id"].numpy() == b"42" else 4
         assert row["region_feature"].shape == (count, 6)
         assert row["boxes"].shape == (count, 4)
@@ -331,28 +329,19 @@ def test_options_of_a_network_are_none_of_stored_features(rows_file, options, tm
             build(replace(plan, **change))
 
 
-def test_our_own_examples_can_be_read_without_tensorflow():
-    values = {
-        "text": "ä dog",
-        "many": [b"", b"x" * 300],
-        "ints": np.array([0, -1, 5, 1 << 40, -(1 << 62)]),
-        "floats": np.array([[0.5, -2], [3, 4]], np.float32),
-        "none": np.array([], np.int64),
-        "no_floats": np.array([], np.float32),
-        "no_text": np.array([], "S1"),
-    }
+def test_one_feature_is_found_without_reading_those_before_it():
+    values = {"image_id": "ä.jpg", "a": b"x" * 300, "ints": np.array([1, -1]), "b": b""}
     record = encode_example(values)
     # Somewhere in a larger file.
     buffer = b"junk" + record + b"more"
-    spans = list(feature_spans(buffer, 4, 4 + len(record)))
-    assert [name for name, _, _ in spans] == sorted(values)
-    found = {name: feature_value(buffer[start:end]) for name, start, end in spans}
-    assert found["text"] == ["ä dog".encode()] and found["many"] == values["many"]
-    assert found["ints"].tolist() == values["ints"].tolist()
-    assert found["floats"].tolist() == [0.5, -2, 3, 4]
-    assert [len(found[name]) for name in ("none", "no_floats", "no_text")] == [0, 0, 0]
-    with pytest.raises(ValueError, match="a field of"):
-        list(feature_spans(record[:40], 0, 40))
+    span = (4, 4 + len(record))
+    assert find_feature(buffer, *span, "image_id") == ["ä.jpg".encode()]
+    assert np.asarray(find_feature(buffer, *span, "ints")).tolist() == [1, -1]
+    with pytest.raises(ValueError, match="without nothing"):
+        find_feature(buffer, *span, "nothing")
+    for cut in range(1, len(record)):
+        with pytest.raises(ValueError, match=r"cut short|a field of"):
+            find_feature(record[:cut], 0, cut, "ints")
 
 
 def test_real_images_and_weights(shared_data, tmp_path):

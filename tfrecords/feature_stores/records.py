@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfrecords.errors import InputError
-from tfrecords.examples import feature_spans, feature_value, frame_span, read_frame
+from tfrecords.examples import decode_example, find_feature, frame_span, read_frame
 from tfrecords.feature_stores import StoredFeatures
 from tfrecords.records import Records, open_records
 
@@ -64,10 +64,7 @@ class RecordStore:
         where = f"{index.files[shard]}: image {name!r}"
         try:
             record = read_frame(index.maps[shard], offset, where)
-            values = {
-                feature: feature_value(record[start:end])
-                for feature, start, end in feature_spans(record, 0, len(record))
-            }
+            values = decode_example(record)
             found: dict[str, Any] = {
                 feature: np.frombuffer(values[feature][0], np.dtype(self.dtype).newbyteorder("<"))
                 .astype(self.dtype)
@@ -134,7 +131,8 @@ def _index(folder: Path, digest: str) -> _Index:
         try:
             while offset < len(buffer):
                 start, end = frame_span(buffer, offset, path)
-                index.places[_image_id(buffer, start, end)] = (shard, offset)
+                name = bytes(find_feature(buffer, start, end, "image_id")[0]).decode()
+                index.places[name] = (shard, offset)
                 offset = end + 4
         except (ValueError, IndexError) as error:
             raise InputError(f"{path}: damaged ({error}); build the records again") from error
@@ -150,10 +148,3 @@ def _index(folder: Path, digest: str) -> _Index:
 
 def _files(records: Records) -> list[str]:
     return [path for split in records.splits for path in records.shards(split)]
-
-
-def _image_id(buffer: mmap.mmap, start: int, end: int) -> str:
-    for name, inside, after in feature_spans(buffer, start, end):
-        if name == "image_id":
-            return bytes(feature_value(buffer[inside:after])[0]).decode()
-    raise ValueError("a record without image_id")
