@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tfrecords.errors import InputError
 from tfrecords.examples import FeatureValue, encode_example
 from tfrecords.feature_options import BackboneOptions, FeatureDtype, FeatureOptions
 from tfrecords.feature_stores import FeatureStore
@@ -91,7 +92,7 @@ class CaptionShardJob:
                 yield item
                 continue
             picture: dict[str, FeatureValue] = {**item.features}
-            entry = self.entries[item.index]
+            entry = self.entries[item.place]
             if not entry.values["height"]:
                 header = read_header(item.data)
                 picture |= {"height": header.height, "width": header.width}
@@ -119,7 +120,7 @@ class CaptionShardJob:
         if self.store is not None:
             try:
                 values |= stored_values(self.store, entry.keys, self.features.dtype)
-            except UnusableFeaturesError as error:
+            except (UnusableFeaturesError, InputError) as error:
                 return Skip(entry.image_id, "no_features", str(error))
         return encode_example(values)
 

@@ -332,6 +332,8 @@ def _source_files(
         files.append(options.vocabulary)
     if options.backbone and options.backbone.weights_file:
         files.append(options.backbone.weights_file)
+    if options.backbone and options.backbone.preset and Path(options.backbone.preset).is_dir():
+        files.append(Path(options.backbone.preset))
     # Features that come with captions are a source twice.
     return list(dict.fromkeys(files))
 

@@ -94,6 +94,9 @@ class FeatureOptions:
             )
 
 
+DEFAULT_FEATURES = FeatureOptions()
+
+
 def recorded_backbone(backbone: BackboneOptions | None, features: FeatureOptions) -> dict[str, Any]:
     """What decides the features, for the options in a manifest.
 

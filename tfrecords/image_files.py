@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from tfrecords.errors import InputError
@@ -57,19 +57,27 @@ def find_images(folder: Path, *, recursive: bool = False) -> tuple[list[str], li
         found += [prefix + name for name in files if name.lower().endswith(IMAGE_SUFFIXES)]
         if not recursive:
             folders.clear()
-    names, skipped = [], []
-    for name in sorted(found):
-        if _is_text(name):
-            names.append(name)
-        else:
-            printable = name.encode(errors="backslashreplace").decode()
-            skipped.append(Skip(printable, "undecodable", "the file name is not UTF-8"))
+    names, skipped = readable_names(sorted(found))
     if not names:
         raise InputError(
             f"{folder} holds no image ({', '.join(s[1:] for s in IMAGE_SUFFIXES)})"
             + ("" if recursive else "; images in folders below it are not looked for")
         )
     return names, skipped
+
+
+def readable_names(names: Iterable[str]) -> tuple[list[str], list[Skip]]:
+    """Names of images that are text, and a `Skip` for each that is not (it was no UTF-8)."""
+    readable, skipped = [], []
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            printable = name.encode(errors="backslashreplace").decode()
+            skipped.append(Skip(printable, "undecodable", "the name is not UTF-8"))
+        else:
+            readable.append(name)
+    return readable, skipped
 
 
 def read_split_lists(splits: Mapping[str, Path]) -> dict[str, list[str]]:
@@ -164,11 +172,3 @@ def check_image(name: str, data: bytes, max_pixels: int = MAX_PIXELS) -> bytes |
     except InputError as error:
         return Skip(name, "too_large", str(error))
     return data
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -1,8 +1,8 @@
 """How large an image says it is, read before anything is decoded.
 
-A file of a few kilobytes may declare billions of pixels, and decoders allocate what it declares. The
-headers of the five formats that TensorFlow decodes here are simple, so they are read by hand: an
-image library would refuse files that TensorFlow reads, and would read what comes before the size.
+A file of a few kilobytes may declare billions of pixels, and decoders allocate what it declares.
+The headers of the five formats that TensorFlow decodes here are simple, so they are read by hand:
+an image library refuses some files that TensorFlow reads, and stumbles over what precedes the size.
 """
 
 from __future__ import annotations
@@ -149,6 +149,5 @@ def _webp(data: bytes) -> ImageHeader | None:
     if kind == b"VP8X":
         width = 1 + int.from_bytes(data[24:27], "little")
         height = 1 + int.from_bytes(data[27:30], "little")
-        frames = max(1, data.count(b"ANMF"))
-        return ImageHeader(height, width, height * width * frames) if len(data) >= 30 else None
+        return _frame(width, height) if len(data) >= 30 else None
     return None

@@ -11,7 +11,12 @@ import numpy as np
 
 from tfrecords.errors import InputError
 from tfrecords.examples import encode_example
-from tfrecords.feature_options import BackboneOptions, FeatureDtype, FeatureOptions
+from tfrecords.feature_options import (
+    DEFAULT_FEATURES,
+    BackboneOptions,
+    FeatureDtype,
+    FeatureOptions,
+)
 from tfrecords.image_headers import MAX_PIXELS
 from tfrecords.readers.detections import ImageConcept
 from tfrecords.writer import ShardItem, Skip
@@ -53,7 +58,7 @@ class ImageShardJob:
     backbone: BackboneOptions | None
     store_grid: bool
     store_pixels: bool
-    features: FeatureOptions = FeatureOptions()
+    features: FeatureOptions = DEFAULT_FEATURES
     max_pixels: int = MAX_PIXELS
 
     def __call__(self) -> Iterator[ShardItem]:
@@ -72,7 +77,7 @@ class ImageShardJob:
             if isinstance(item, Skip):
                 yield item
             else:
-                yield self._record(self.entries[item.index], item.data, item.features)
+                yield self._record(self.entries[item.place], item.data, item.features)
 
     def _record(self, entry: ImageEntry, data: bytes, extra: Mapping[str, bytes]) -> bytes:
         concepts = entry.concepts
@@ -91,7 +96,7 @@ class ImageShardJob:
 
 
 def grid_shape(
-    backbone: BackboneOptions, features: FeatureOptions = FeatureOptions()
+    backbone: BackboneOptions, features: FeatureOptions = DEFAULT_FEATURES
 ) -> tuple[int, int, int]:
     """The shape (gh, gw, D) of a backbone's feature map.
 
@@ -114,7 +119,7 @@ def record_features(
     *,
     store_grid: bool,
     store_pixels: bool,
-    features: FeatureOptions = FeatureOptions(),
+    features: FeatureOptions = DEFAULT_FEATURES,
 ) -> Any:
     """The TFDS description (`FeaturesDict`) of the records."""
     import tensorflow_datasets as tfds

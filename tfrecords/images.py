@@ -14,7 +14,12 @@ from absl import logging
 
 from tfrecords.concepts import ConceptDictionary
 from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions, FeatureOptions, recorded_backbone
+from tfrecords.feature_options import (
+    DEFAULT_FEATURES,
+    BackboneOptions,
+    FeatureOptions,
+    recorded_backbone,
+)
 from tfrecords.image_files import (
     ALL_IMAGES_SPLIT,
     IMAGE_SUFFIXES,
@@ -88,7 +93,7 @@ class ImagesOptions:
     reference_splits: tuple[str, ...] = ("val", "test")
     keep_images_without_concepts: bool = True
     backbone: BackboneOptions | None = None
-    features: FeatureOptions = FeatureOptions()
+    features: FeatureOptions = DEFAULT_FEATURES
     store_grid: bool = False
     store_pixels: bool = True
     max_pixels: int = MAX_PIXELS

@@ -128,5 +128,7 @@ def decode_all(
 
 
 def _resize(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    if tuple(pixels.shape[:2]) == (height, width):
+        return tf.cast(pixels, tf.float32)
     resized = tf.image.resize(tf.cast(pixels, tf.float32), (height, width), antialias=True)
     return tf.clip_by_value(resized, 0.0, 255.0)

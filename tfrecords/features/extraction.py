@@ -10,10 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions, FeatureOptions
+from tfrecords.feature_options import DEFAULT_FEATURES, BackboneOptions, FeatureOptions
 from tfrecords.features.backbones import build_network
 
-_AS_IT_IS = FeatureOptions()
 # Transformers put a class token, and some a few registers, before the tokens of the patches.
 _MOST_OTHER_TOKENS = 8
 
@@ -49,7 +48,9 @@ class FeatureExtractor:
         feature_size: D.
     """
 
-    def __init__(self, options: BackboneOptions, features: FeatureOptions = _AS_IT_IS) -> None:
+    def __init__(
+        self, options: BackboneOptions, features: FeatureOptions = DEFAULT_FEATURES
+    ) -> None:
         """Builds the backbone and loads its weights.
 
         Raises:
@@ -155,7 +156,7 @@ def adaptive_average_pooling(maps: tf.Tensor, size: int) -> tf.Tensor:
 
 @lru_cache(maxsize=1)
 def cached_extractor(
-    options: BackboneOptions, features: FeatureOptions = _AS_IT_IS
+    options: BackboneOptions, features: FeatureOptions = DEFAULT_FEATURES
 ) -> FeatureExtractor:
     """The extractor of these options, built once a process (a worker has many shards)."""
     return FeatureExtractor(options, features)

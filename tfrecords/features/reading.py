@@ -24,13 +24,13 @@ class ReadImage(NamedTuple):
     """An image file that could be read whole.
 
     Attributes:
-        index: its place in the list of names.
+        place: its place in the list of names.
         data: the file's bytes.
         pixels: see `decode_all`.
         features: of this image, as records hold them; none without a backbone.
     """
 
-    index: int
+    place: int
     data: bytes
     pixels: tf.Tensor
     features: dict[str, bytes]

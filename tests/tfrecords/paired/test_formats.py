@@ -260,9 +260,8 @@ def test_rows_that_are_not_repeated_are_noticed(tmp_path: Path) -> None:
     rows = np.load(tmp_path / "train_ims.npy")
     rows[7] += 1
     np.save(tmp_path / "train_ims.npy", rows)
-    dataset = read(tmp_path)
     with pytest.raises(InputError, match=r"train_ims\.npy: rows 5 to 9 differ"):
-        dataset.features.get("train_1")
+        read(tmp_path)
 
 
 def test_tfds(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
 from tfrecords.shards import Skip
 
 _CAPTIONS_AN_IMAGE = 5
+_ROWS_AT_ONCE = 1000 * _CAPTIONS_AN_IMAGE
+_FLOATS = ("float16", "float32", "float64")
 _FILE = re.compile(r"((?:.+_)?)(train|dev|test)_caps\.txt")
 
 
@@ -139,11 +141,7 @@ class RowStore:
         ]
 
     def get(self, *keys: str) -> StoredFeatures | None:
-        """The row of an image.
-
-        Raises:
-            InputError: the rows that should be one picture's differ.
-        """
+        """The row of an image."""
         for key in keys:
             block, _, number = key.rpartition("_")
             if block in self.blocks and number.isascii() and number.isdigit():
@@ -153,15 +151,9 @@ class RowStore:
 
 def _row(rows: _Rows, index: int) -> StoredFeatures | None:
     array = _open(rows.path)
-    same = np.asarray(array[index * rows.repeats : (index + 1) * rows.repeats])
-    if not len(same):
+    if index * rows.repeats >= len(array):
         return None
-    if len({row.tobytes() for row in same}) > 1:
-        raise InputError(
-            f"{rows.path}: rows {index * rows.repeats} to {(index + 1) * rows.repeats - 1} differ: "
-            "expected the row of each picture once for each of its captions, one after the other"
-        )
-    return StoredFeatures(global_feature=same[0])
+    return StoredFeatures(global_feature=np.array(array[index * rows.repeats]))
 
 
 def _open(path: Path) -> np.ndarray:
@@ -179,8 +171,8 @@ def _open_once(path: Path, size: int, modified: int) -> np.ndarray:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header can fail in any way
         raise InputError(f"{path} cannot be read as .npy: {error}") from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
-        raise InputError(f"{path}: expected floats [rows, D], found {getattr(array, 'shape', '')}")
+    if array.ndim != 2 or array.dtype not in _FLOATS or not array.shape[1]:
+        raise InputError(f"{path}: expected floats [rows, D], found {array.dtype} {array.shape}")
     return array
 
 
@@ -190,13 +182,32 @@ def _rows(path: Path, captions_path: Path, captions: int) -> _Rows:
     if rows and rows * _CAPTIONS_AN_IMAGE == captions:
         return _Rows(path, _CAPTIONS_AN_IMAGE, 1, size)
     if rows and rows == captions:
-        first = array[:_CAPTIONS_AN_IMAGE]
-        repeated = captions % _CAPTIONS_AN_IMAGE == 0 and (first == first[0]).all()
-        return _Rows(path, *((_CAPTIONS_AN_IMAGE,) * 2 if repeated else (1, 1)), size)
+        repeats = _CAPTIONS_AN_IMAGE if captions % _CAPTIONS_AN_IMAGE == 0 else 1
+        if repeats == 1 or _first_difference(array[:repeats]) is not None:
+            return _Rows(path, 1, 1, size)
+        if (image := _first_difference(array)) is not None:
+            first = image * repeats
+            raise InputError(
+                f"{path}: rows {first} to {first + repeats - 1} differ: expected the row of each "
+                "picture once for each of its captions, one after the other"
+            )
+        return _Rows(path, repeats, repeats, size)
     raise InputError(
         f"{path} has {rows} rows, {captions_path.name} {captions} lines: expected as many rows as "
         "lines, or a fifth of them"
     )
+
+
+def _first_difference(array: np.ndarray) -> int | None:
+    """The first image whose rows are not all the same; None where all are."""
+    for start in range(0, len(array), _ROWS_AT_ONCE):
+        rows = np.ascontiguousarray(array[start : start + _ROWS_AT_ONCE])
+        # Bit by bit: what is no number is not equal to itself.
+        bits = rows.view(f"u{rows.itemsize}").reshape(-1, _CAPTIONS_AN_IMAGE, rows.shape[1])
+        same = (bits == bits[:, :1]).all(axis=(1, 2))
+        if not same.all():
+            return start // _CAPTIONS_AN_IMAGE + int(same.argmin())
+    return None
 
 
 def _captions(
