@@ -1,13 +1,10 @@
 """Builds `captions` records: images with the captions people wrote for them.
 
-    r2m-build-captions --captions=dataset_coco.json --images=raw/coco \\
-        --output=records/captions/coco
+    r2m-build-captions --captions=dataset_coco.json --images=raw/coco --name=coco
     r2m-build-captions --captions=Flickr8k.token.txt --split=train=Flickr_8k.trainImages.txt \\
         --split=val=Flickr_8k.devImages.txt --images=Flicker8k_Dataset --name=flickr8k
-    r2m-build-captions --captions=captions_train2014.json --captions=captions_val2014.json \\
-        --features=tsv:raw/coco/trainval_36 --name=coco_bottom_up
-    r2m-build-captions --captions=raw/iu_xray/annotation.json --images=raw/iu_xray/images \\
-        --vocabulary_rule=vsepp --max_length=60 --name=iu_xray
+    r2m-build-captions --captions=captions_train2014.json --features=tsv:trainval_36 --name=coco36
+    r2m-build-captions --captions=iu_xray/annotation.json --max_length=60 --name=iu_xray
 
 Without --images and --features the records hold text only (but coco.pt, TFDS sets and the folders
 of VSE and VSE++ bring their own pictures or features).
@@ -22,12 +19,7 @@ from typing import Any
 
 from absl import flags
 
-from r2m.cli.building import (
-    backbone_options,
-    build_options,
-    define_backbone_flags,
-    define_build_flags,
-)
+from r2m.cli import building
 from r2m.cli.common import run
 
 _CAPTIONS = flags.DEFINE_multi_string(
@@ -43,8 +35,7 @@ _CAPTIONS = flags.DEFINE_multi_string(
 _SPLIT = flags.DEFINE_multi_string(
     "split",
     [],
-    "SPLIT=FILE with an image name a line; these lists then decide the splits, and images in none "
-    "of them are left out.",
+    "SPLIT=FILE with an image name a line; these lists then decide, images in none are left out.",
 )
 _IMAGES = flags.DEFINE_multi_string(
     "images", [], "Folder with the image files; repeat it for several (train2014, val2014)."
@@ -55,29 +46,26 @@ _FEATURES = flags.DEFINE_string(
     "Store features that exist already: tsv:FILE,..., folders:PREFIX, h5:FILE, lmdb:PATH, npy:FILE "
     "or records:FOLDER, see r2m-extract-features --help.",
 )
-_VOCABULARY = flags.DEFINE_string(
-    "vocabulary", None, "Take the words from this vocabulary.txt, or from this folder of records."
-)
+_VOCABULARY = flags.DEFINE_string("vocabulary", None, "A vocabulary.txt, or records, to use.")
+_COUNTED = flags.DEFINE_list("vocabulary_splits", ["train"], "Whose words a new one counts.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS has prepared its sets.")
-flags.DEFINE_enum(
-    "vocabulary_rule",
-    "neuraltalk",
-    ["neuraltalk", "vsepp", "kiros"],
-    "neuraltalk: lower-case words seen more than 5 times, without punctuation. vsepp: NLTK's "
-    "lower-case words and punctuation seen at least 4 times. kiros: all that stands between spaces.",
-)
-flags.DEFINE_integer("min_count", None, "Words seen less often become <unk>. Default: the rule's.")
-flags.DEFINE_list("vocabulary_splits", ["train"], "Splits whose captions are counted for it.")
-flags.DEFINE_integer("max_length", None, "Cut sentences to so many words. Default: keep them.")
-flags.DEFINE_bool("train_only", False, "Leave out Karpathy's restval, which is training data.")
-flags.DEFINE_bool("store_grid", False, "Store the feature map of --backbone beside its mean.")
-flags.DEFINE_bool("store_pixels", True, "Store the bytes of the pictures, where there are any.")
-define_backbone_flags()
-define_build_flags("captions", split="each split")
-
-_SAME_NAME = [
-    *("vocabulary_rule", "min_count", "max_length", "train_only", "store_grid", "store_pixels"),
+# Named as the fields of CaptionsOptions.
+_OPTIONS: list[flags.FlagHolder[Any]] = [
+    flags.DEFINE_enum(
+        "vocabulary_rule",
+        "neuraltalk",
+        ["neuraltalk", "vsepp", "kiros"],
+        "neuraltalk: lower-case words seen more than 5 times, no punctuation. vsepp: NLTK's words "
+        "and punctuation in lower case, at least 4 times. kiros: all that stands between spaces.",
+    ),
+    flags.DEFINE_integer("min_count", None, "Rarer words become <unk>. Default: the rule's."),
+    flags.DEFINE_integer("max_length", None, "Cut sentences to so many words. Default: never."),
+    flags.DEFINE_bool("train_only", False, "Leave out Karpathy's restval, which is training data."),
+    flags.DEFINE_bool("store_grid", False, "Store the feature map of --backbone beside its mean."),
+    flags.DEFINE_bool("store_pixels", True, "Store the bytes of the pictures, if there are any."),
 ]
+building.define_backbone_flags()
+building.define_build_flags("captions", split="each split")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -87,7 +75,6 @@ def main(argv: Sequence[str]) -> None:
     from tfrecords.image_files import parse_splits
     from tfrecords.readers.paired.formats import PairedSource
 
-    same: dict[str, Any] = {name: flags.FLAGS[name].value for name in _SAME_NAME}
     records = build_captions(
         CaptionsOptions(
             captions=tuple(PairedSource.parse(text) for text in _CAPTIONS.value),
@@ -96,14 +83,13 @@ def main(argv: Sequence[str]) -> None:
             images=tuple(map(Path, _IMAGES.value)),
             store=open_feature_store(_FEATURES.value) if _FEATURES.value else None,
             vocabulary=Path(_VOCABULARY.value) if _VOCABULARY.value else None,
-            vocabulary_splits=tuple(flags.FLAGS["vocabulary_splits"].value),
-            **same,
-            **backbone_options(),
-            **build_options("captions"),
+            vocabulary_splits=tuple(_COUNTED.value or ()),
+            **{option.name: option.value for option in _OPTIONS},
+            **building.backbone_options(),
+            **building.build_options("captions"),
         )
     )
-    counts = ", ".join(f"{records.count(split)} {split}" for split in records.splits)
-    print(f"{records.folder}: {counts} images, {len(records.vocabulary())} words")
+    print(f"{records.folder}: " + ", ".join(f"{records.count(s)} {s}" for s in records.splits))
 
 
 console = partial(run, main)
