@@ -52,6 +52,12 @@ def feature_size(records: Records) -> int | None:
     return int(shape[-1]) if shape else None
 
 
+def feature_dtype(records: Records) -> str:
+    """How the stored features are encoded: `float16` or `float32`."""
+    # Records built before there was a choice do not say.
+    return records.manifest["options"].get("feature_dtype") or "float16"
+
+
 def training_batches(
     records: Records,
     *,
@@ -78,10 +84,11 @@ def training_batches(
         float32[B, D] or `pixels` float32[B, crop, crop, 3] in 0..255.
     """
     check_source(records, image_options)
+    dtype = feature_dtype(records)
     return batching.training_batches(
         records,
         _parser(image_options),
-        lambda rows: _assemble(rows, concept_options, image_options, "shuffled"),
+        lambda rows: _assemble(rows, concept_options, image_options, "shuffled", dtype),
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,
@@ -100,12 +107,13 @@ def validation_batches(
 ) -> tf.data.Dataset:
     """All images of a split once, in order, as `training_batches` (centre crops of pixels)."""
     check_source(records, image_options)
+    dtype = feature_dtype(records)
     return batching.ordered_batches(
         records,
         split,
         _parser(image_options),
         lambda rows: _finish(
-            _assemble(rows, concept_options, image_options, "kept"), image_options
+            _assemble(rows, concept_options, image_options, "kept", dtype), image_options
         ),
         batch_size=batch_size,
     )
@@ -191,6 +199,7 @@ def _assemble(
     concept_options: concepts.ConceptOptions,
     image_options: ImageOptions,
     order: Literal["shuffled", "kept"],
+    feature_dtype: str,
 ) -> batching.Batch:
     key = rows.get("key")
     words, lengths = concepts.assemble(
@@ -198,7 +207,7 @@ def _assemble(
     )
     inputs = {"concepts": words, "concept_lengths": lengths}
     if image_options.source == "features":
-        feature = tf.io.decode_raw(rows["global_feature"], tf.float16)
+        feature = tf.io.decode_raw(rows["global_feature"], feature_dtype)
         return {**inputs, "features": tf.cast(feature, tf.float32)}
     if key is None:
         return {**inputs, "image": rows["image"]}

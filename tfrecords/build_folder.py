@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
@@ -136,6 +137,10 @@ def check_name(what: str, value: str) -> None:
             f"{what} {value!r} cannot be used: it becomes part of file names that TFDS parses; "
             "use lower-case letters, digits and _, starting with a letter"
         )
+    if what == "split" and value == "all":
+        raise InputError(
+            "a split cannot be called `all`, which TFDS takes for all splits together"
+        )
 
 
 def publish(build: Build) -> None:
@@ -204,7 +209,7 @@ def _describe_source(path: Path) -> dict[str, Any]:
             "path": str(path),
             "files": len(items),
             "bytes": sum(size for _, size in sizes),
-            "sha256_of_listing": hashlib.sha256(listing.encode()).hexdigest(),
+            "sha256_of_listing": hashlib.sha256(os.fsencode(listing)).hexdigest(),
         }
     if not path.is_file():
         raise InputError(f"there is no source file {path}")

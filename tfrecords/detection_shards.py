@@ -12,7 +12,7 @@ import numpy as np
 from tfrecords.boxes import Detections
 from tfrecords.detectors import DetectorOptions
 from tfrecords.examples import encode_example
-from tfrecords.image_shards import read_image_file
+from tfrecords.image_files import read_image
 from tfrecords.shards import Dropped, ShardItem, Skip
 
 # Pixels of so many images are in memory together.
@@ -45,7 +45,7 @@ class DetectShardJob:
 
         files: list[tuple[str, bytes]] = []
         for name in names:
-            data = read_image_file(self.folder, name)
+            data = read_image(self.folder, name)
             if isinstance(data, Skip):
                 yield data
             else:

@@ -26,7 +26,7 @@ from tfrecords.detection_shards import (
 )
 from tfrecords.detectors import DETECTORS, DetectorOptions
 from tfrecords.errors import InputError
-from tfrecords.image_names import ALL_IMAGES_SPLIT, ImageNames, list_images, read_lists
+from tfrecords.image_names import ALL_IMAGES_SPLIT, ImageNames, list_images, read_split_lists
 from tfrecords.label_maps import read_label_map
 from tfrecords.readers.detections import parse_files, read_boxes
 from tfrecords.records import Records
@@ -47,7 +47,7 @@ class DetectionsOptions:
         detector: `KIND:MODEL` of the table above.
         images: folder with the image files; None for results that are taken over.
         splits: split -> file with the names of its images, a name a line; empty puts every image
-            of the folder, or of the results, into the one split `all`.
+            of the folder, or of the results, into the one split `images`.
         label_map: names of the classes; None for `coco`, which has them.
         min_score: less certain objects are left out.
         max_detections: the most certain ones of an image that are kept.
@@ -55,6 +55,7 @@ class DetectionsOptions:
         shards: shards a split (at most one an image); a stopped build begins unfinished ones again.
         runner: where the work is done; no change in the records.
         overwrite: replaces records built with other options.
+        strict: an image that would be skipped is an error.
     """
 
     folder: Path
@@ -69,6 +70,7 @@ class DetectionsOptions:
     shards: int = 64
     runner: Runner = IN_THIS_PROCESS
     overwrite: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +136,7 @@ def build_detections(options: DetectionsOptions, progress: bool = True) -> Recor
         runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
+        strict=options.strict,
     )
 
 
@@ -179,7 +182,7 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
     read_label_map(options.label_map)
     if kind != "keras_hub" and not Path(model).exists():
         raise InputError(f"there is no {kind} {model}")
-    names = list_images(options.images, options.splits)
+    names, skipped = list_images(options.images, options.splits)
     folder = options.images.resolve()
     return _Plan(
         splits={
@@ -191,13 +194,14 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
         },
         sources=[options.images, *options.splits.values(), *detector.files],
         model=Path(model).name if Path(model).exists() else model,
+        skipped=skipped,
     )
 
 
 def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
     """Results to take over; their records are kept in memory until they are written."""
     path, companion = parse_files(model) if kind == "coco" else (Path(model), options.label_map)
-    lists = read_lists(options.splits)
+    lists = read_split_lists(options.splits)
     owner = {name: split for split, names in lists.items() for name in names}
     match = ImageNames(owner or None)
     records: dict[str, list[bytes]] = {split: [] for split in lists or (ALL_IMAGES_SPLIT,)}

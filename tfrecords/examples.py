@@ -10,12 +10,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from mmap import mmap
 from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
 
 FeatureValue = bytes | str | int | float | np.ndarray | Sequence[bytes | str | int | float]
+Buffer = bytes | mmap
 
 # Varints made once: ids of any vocabulary in use, and the sizes of small records.
 _CACHED = 1 << 16
@@ -145,6 +147,35 @@ def read_frames(stream: BinaryIO, where: str) -> Iterable[bytes]:
         yield record
 
 
+def read_frame(buffer: Buffer, offset: int, where: str) -> bytes:
+    """The record that begins at a byte of a TFRecord file, its checksum verified.
+
+    Raises:
+        ValueError: there is no whole record; names `where` and offset.
+    """
+    start, end = frame_span(buffer, offset, where)
+    record = bytes(buffer[start:end])
+    if _masked_crc(record) != bytes(buffer[end : end + 4]):
+        raise ValueError(f"{where}: broken record at byte {offset}")
+    return record
+
+
+def frame_span(buffer: Buffer, offset: int, where: str) -> tuple[int, int]:
+    """Where the record lies whose frame begins at `offset`; the next frame begins 4 bytes on.
+
+    Raises:
+        ValueError: there is no whole frame; names `where` and offset.
+    """
+    header = bytes(buffer[offset : offset + 12])
+    if len(header) < 12 or _masked_crc(header[:8]) != header[8:]:
+        raise ValueError(f"{where}: broken record header at byte {offset}")
+    start = offset + 12
+    end: int = start + struct.unpack("<Q", header[:8])[0]
+    if end + 4 > len(buffer):
+        raise ValueError(f"{where}: broken record at byte {offset}")
+    return start, end
+
+
 def decode_example(
     record: bytes, names: Container[str] | None = None
 ) -> dict[str, list[bytes] | np.ndarray]:
@@ -168,6 +199,35 @@ def decode_example(
             if names is None or name in names:
                 found[name] = _decode_feature(b"".join(_messages(entry, 2)))
     return found
+
+
+def find_feature(buffer: Buffer, start: int, end: int, name: str) -> list[bytes] | np.ndarray:
+    """One feature of an Example of this module, without reading those before it.
+
+    Args:
+        buffer: that holds the serialised Example.
+        start: of it.
+        end: likewise.
+        name: of the feature.
+
+    Raises:
+        ValueError: it has no such feature, or is cut short.
+    """
+    at, _ = _span(buffer, start, end)
+    while at < end:
+        entry, at = _span(buffer, at, end)
+        key, value = _span(buffer, entry, at)
+        if bytes(buffer[key:value]) == name.encode():
+            return _decode_feature(bytes(buffer[slice(*_span(buffer, value, at))]))
+    raise ValueError(f"an Example without {name}")
+
+
+def _span(buffer: Buffer, at: int, end: int) -> tuple[int, int]:
+    """Start and end of the bytes of a field whose tag takes one byte."""
+    size, start = _read_varint(buffer, at + 1)
+    if start + size > end:
+        raise ValueError(f"a field of {size} bytes where {end - start} are left")
+    return start, start + size
 
 
 def _decode_feature(feature: bytes) -> list[bytes] | np.ndarray:
@@ -223,7 +283,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
         at += size
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+def _read_varint(data: Buffer, at: int) -> tuple[int, int]:
     number = shift = 0
     while True:
         if at >= len(data) or shift > 63:

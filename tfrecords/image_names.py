@@ -2,52 +2,123 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from tfrecords.errors import InputError
+from tfrecords.shards import Skip
 
-ALL_IMAGES_SPLIT = "all"
+# Not `all`, which TensorFlow Datasets takes for all splits together.
+ALL_IMAGES_SPLIT = "images"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
 
-def list_images(folder: Path, lists: Mapping[str, Path]) -> dict[str, list[str]]:
+def parse_splits(texts: Sequence[str]) -> dict[str, Path]:
+    """The splits that a list of `SPLIT=FILE` names.
+
+    Raises:
+        InputError: one is not of that form, or a split comes twice.
+    """
+    splits: dict[str, Path] = {}
+    for text in texts:
+        split, equals, path = text.partition("=")
+        if not (split and equals and path):
+            raise InputError(f"expected SPLIT=FILE (train=train.txt), found {text!r}")
+        if split in splits:
+            raise InputError(f"split {split!r} was given two lists: {splits[split]} and {path}")
+        splits[split] = Path(path)
+    return splits
+
+
+def list_images(
+    folder: Path, lists: Mapping[str, Path], *, recursive: bool = False
+) -> tuple[dict[str, list[str]], list[Skip]]:
     """The names of the images of each split.
 
     Args:
         folder: of the image files.
-        lists: split -> file with a name a line, relative to the folder; empty puts every image of
-            the folder into the one split `all`.
+        lists: see `read_split_lists`; empty puts every image of the folder into one split.
+        recursive: see `find_images`.
+
+    Returns:
+        Split -> names, and a `Skip` for each name that is no text.
 
     Raises:
-        InputError: no image, a list that cannot be read, an image listed twice, or a name that
-            leads out of the folder.
+        InputError: see `find_images` and `read_split_lists`.
+    """
+    if lists:
+        if not folder.is_dir():
+            raise InputError(f"there is no folder of images {folder}")
+        return read_split_lists(lists), []
+    names, skipped = find_images(folder, recursive=recursive)
+    return {ALL_IMAGES_SPLIT: names}, skipped
+
+
+def find_images(folder: Path, *, recursive: bool = False) -> tuple[list[str], list[Skip]]:
+    """The image files of a folder, sorted, by their names relative to it.
+
+    Args:
+        folder: where to look.
+        recursive: also in the folders in it (links to folders are not followed).
+
+    Returns:
+        The names (with `/` between folders), and a `Skip` for each that is no text.
+
+    Raises:
+        InputError: there is no such folder, or no image in it.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder of images {folder}")
-    if not lists:
-        files = sorted(path.name for path in folder.iterdir() if _is_image_file(path))
-        if not files:
-            raise InputError(
-                f"{folder} holds no image ({', '.join(s[1:] for s in IMAGE_SUFFIXES)})"
-            )
-        if odd := [name for name in files if not is_unicode(name)]:
-            raise InputError(f"{folder}: the file name {odd[0]!r} is no UTF-8; rename it")
-        return {ALL_IMAGES_SPLIT: files}
-    return read_lists(lists)
+    found: list[str] = []
+    for place, folders, files in os.walk(folder):
+        inside = Path(place).relative_to(folder).as_posix()
+        prefix = "" if inside == "." else inside + "/"
+        found += [prefix + name for name in files if name.lower().endswith(IMAGE_SUFFIXES)]
+        if not recursive:
+            folders.clear()
+    names, skipped = readable_names(sorted(found))
+    if not names:
+        raise InputError(
+            f"{folder} holds no image ({', '.join(s[1:] for s in IMAGE_SUFFIXES)})"
+            + ("" if recursive else "; images in folders below it are not looked for")
+        )
+    return names, skipped
 
 
-def read_lists(lists: Mapping[str, Path]) -> dict[str, list[str]]:
-    """The names in files with a name a line, by split; see `list_images`."""
-    splits: dict[str, list[str]] = {}
+def readable_names(names: Iterable[str]) -> tuple[list[str], list[Skip]]:
+    """Names of images that are text, and a `Skip` for each that is not (it was no UTF-8)."""
+    readable, skipped = [], []
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            printable = name.encode(errors="backslashreplace").decode()
+            skipped.append(Skip(printable, "undecodable", "the name is not UTF-8"))
+        else:
+            readable.append(name)
+    return readable, skipped
+
+
+def read_split_lists(splits: Mapping[str, Path]) -> dict[str, list[str]]:
+    """The image names of each split.
+
+    Args:
+        splits: split -> file with an image name a line, relative to the folder of images.
+
+    Raises:
+        InputError: a list cannot be read or is empty, a name comes twice or leads out of the
+            folder; names the line.
+    """
+    names: dict[str, list[str]] = {}
     owner: dict[str, str] = {}
-    for split, path in lists.items():
+    for split, path in splits.items():
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read the list of {split} images {path}: {error}") from error
-        names: list[str] = []
+        names[split] = []
         for number, line in enumerate(lines, start=1):
             name = line.strip()
             if not name:
@@ -55,7 +126,7 @@ def read_lists(lists: Mapping[str, Path]) -> dict[str, list[str]]:
             if not is_image_name(name):
                 raise InputError(
                     f"{path}:{number}: {name[:200]!r} leads out of the folder of images; names are "
-                    "relative to it"
+                    "relative to that folder and have no `..`"
                 )
             if name in owner:
                 raise InputError(
@@ -63,11 +134,10 @@ def read_lists(lists: Mapping[str, Path]) -> dict[str, list[str]]:
                     "an image belongs to one split, once"
                 )
             owner[name] = split
-            names.append(name)
-        if not names:
+            names[split].append(name)
+        if not names[split]:
             raise InputError(f"the list of {split} images {path} is empty")
-        splits[split] = names
-    return splits
+    return names
 
 
 class ImageNames:
@@ -104,10 +174,6 @@ def _stem(name: str) -> str:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return name
-
-
-def _is_image_file(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def is_image_name(name: object) -> bool:

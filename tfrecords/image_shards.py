@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from tfrecords.errors import InputError
 from tfrecords.examples import encode_example
+from tfrecords.feature_options import (
+    DEFAULT_FEATURES,
+    BackboneOptions,
+    FeatureDtype,
+    FeatureOptions,
+)
 from tfrecords.image_concepts import ImageConcept
+from tfrecords.image_headers import MAX_PIXELS
 from tfrecords.writer import ShardItem, Skip
-
-if TYPE_CHECKING:
-    from tfrecords.features import BackboneOptions
-
-_DECODED_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class ImageShardJob:
         backbone: whose features to store; None stores none.
         store_grid: whether to store the feature map beside its mean.
         store_pixels: whether to store the files' bytes.
+        features: what the backbone is shown and what is kept of it.
+        max_pixels: an image may have at most.
     """
 
     folder: Path
@@ -53,43 +58,26 @@ class ImageShardJob:
     backbone: BackboneOptions | None
     store_grid: bool
     store_pixels: bool
+    features: FeatureOptions = DEFAULT_FEATURES
+    max_pixels: int = MAX_PIXELS
 
     def __call__(self) -> Iterator[ShardItem]:
         """Reads, checks and encodes the images in batches."""
-        for start in range(0, len(self.entries), _DECODED_AT_ONCE):
-            yield from self._batch(self.entries[start : start + _DECODED_AT_ONCE])
-
-    def _batch(self, entries: Sequence[ImageEntry]) -> Iterator[ShardItem]:
         # TensorFlow is imported in the process that writes, not in the one that plans.
-        from tfrecords.features import cached_extractor, decode_all
+        from tfrecords.features.reading import read_images
 
-        found: list[tuple[ImageEntry, bytes]] = []
-        for entry in entries:
-            data = read_image_file(self.folder, entry.image_id)
-            if isinstance(data, Skip):
-                yield data
+        for item in read_images(
+            self.folder,
+            [entry.image_id for entry in self.entries],
+            backbone=self.backbone,
+            features=self.features,
+            store_grid=self.store_grid,
+            max_pixels=self.max_pixels,
+        ):
+            if isinstance(item, Skip):
+                yield item
             else:
-                found.append((entry, data))
-        size = self.backbone.image_size if self.backbone else None
-        readable, pixels = [], []
-        for (entry, data), item in zip(found, decode_all([d for _, d in found], size), strict=True):
-            if isinstance(item, str):
-                yield Skip(entry.image_id, "unreadable", item[:300])
-            else:
-                readable.append((entry, data))
-                pixels.append(item)
-        if self.backbone is None:
-            for entry, data in readable:
-                yield self._record(entry, data, {})
-            return
-        extractor, step = cached_extractor(self.backbone), self.backbone.batch_size
-        for start in range(0, len(readable), step):
-            features = extractor(np.stack(pixels[start : start + step]))
-            for row, (entry, data) in enumerate(readable[start : start + step]):
-                extra = {"global_feature": features.pooled[row].astype("<f2").tobytes()}
-                if self.store_grid:
-                    extra["grid_feature"] = features.grid[row].astype("<f2").tobytes()
-                yield self._record(entry, data, extra)
+                yield self._record(self.entries[item.place], item.data, item.features)
 
     def _record(self, entry: ImageEntry, data: bytes, extra: Mapping[str, bytes]) -> bytes:
         concepts = entry.concepts
@@ -107,31 +95,36 @@ class ImageShardJob:
         return encode_example(values)
 
 
-def read_image_file(folder: Path, name: str) -> bytes | Skip:
-    """The bytes of an image file, or why there are none."""
-    try:
-        data = (folder / name).read_bytes()
-    except FileNotFoundError:
-        return Skip(name, "missing", f"no such file in {folder.name}")
-    except OSError as error:
-        return Skip(name, "unreadable", str(error))
-    return data or Skip(name, "empty", "the file has zero bytes")
+def grid_shape(
+    backbone: BackboneOptions, features: FeatureOptions = DEFAULT_FEATURES
+) -> tuple[int, int, int]:
+    """The shape (gh, gw, D) of a backbone's feature map.
 
-
-def grid_shape(backbone: BackboneOptions) -> tuple[int, int, int]:
-    """The shape (gh, gw, D) of a backbone's feature map."""
+    Raises:
+        InputError: the backbone cannot be built, or gives no feature map.
+    """
     from tfrecords.features import cached_extractor
 
-    return cached_extractor(backbone).grid_shape
+    shape = cached_extractor(backbone, features).grid_shape
+    if shape is None:
+        raise InputError(
+            f"{backbone.name} (layer {backbone.layer or 'last'}, {features.crops} crops) gives "
+            "vectors, and no feature map"
+        )
+    return shape
 
 
 def record_features(
-    backbone: BackboneOptions | None, *, store_grid: bool, store_pixels: bool
+    backbone: BackboneOptions | None,
+    *,
+    store_grid: bool,
+    store_pixels: bool,
+    features: FeatureOptions = DEFAULT_FEATURES,
 ) -> Any:
     """The TFDS description (`FeaturesDict`) of the records."""
     import tensorflow_datasets as tfds
 
-    features: dict[str, Any] = {
+    found: dict[str, Any] = {
         "image_id": tfds.features.Text(),
         "concepts": tfds.features.Sequence(np.int64),
         "concept_scores": tfds.features.Sequence(np.float32),
@@ -140,18 +133,19 @@ def record_features(
         "texts": tfds.features.Sequence(tfds.features.Text()),
     }
     if store_pixels:
-        features["image"] = tfds.features.Image(shape=(None, None, 3))
+        found["image"] = tfds.features.Image(shape=(None, None, 3))
     if backbone:
-        grid = grid_shape(backbone)
-        features["global_feature"] = _raw_half(grid[-1:])
+        grid = grid_shape(backbone, features)
+        found["global_feature"] = raw_feature(grid[-1:], features.dtype)
         if store_grid:
-            features["grid_feature"] = _raw_half(grid)
-    return tfds.features.FeaturesDict(features)
+            found["grid_feature"] = raw_feature(grid, features.dtype)
+    return tfds.features.FeaturesDict(found)
 
 
-def _raw_half(shape: tuple[int, ...]) -> Any:
+def raw_feature(shape: tuple[int | None, ...], dtype: FeatureDtype) -> Any:
+    """The TFDS description of numbers that are stored as one string of bytes."""
     import tensorflow_datasets as tfds
 
     return tfds.features.Tensor(
-        shape=shape, dtype=np.float16, encoding=tfds.features.Encoding.BYTES
+        shape=shape, dtype=np.dtype(dtype).type, encoding=tfds.features.Encoding.BYTES
     )

@@ -6,7 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,14 @@ from absl import logging
 
 from tfrecords.concepts import ConceptDictionary
 from tfrecords.errors import InputError
+from tfrecords.feature_options import (
+    DEFAULT_FEATURES,
+    BackboneOptions,
+    FeatureOptions,
+    recorded_backbone,
+)
 from tfrecords.image_concepts import ConceptOrder, ImageConcept, image_concepts
+from tfrecords.image_headers import MAX_PIXELS
 from tfrecords.image_names import list_images
 from tfrecords.image_shards import ImageEntry, ImageShardJob, grid_shape, record_features
 from tfrecords.readers.detections import DetectionSource, read_detections
@@ -24,7 +31,6 @@ from tfrecords.runners import IN_THIS_PROCESS, Runner
 from tfrecords.writer import Skip, write_dataset
 
 if TYPE_CHECKING:
-    from tfrecords.features import BackboneOptions
     from tfrecords.vocabulary import Vocabulary
 
 TRAIN_SPLIT = "train"
@@ -41,7 +47,7 @@ class ImagesOptions:
         detections: what a detector or classifier saw in them.
         corpora: folder of `corpora` records; gives the vocabulary and the concepts.
         splits: split -> file with the names of its images, a name a line; empty puts every image
-            of the folder into the one split `all`.
+            of the folder into the one split `images`.
         max_concepts: how many concepts an image has at most.
         concept_order: see `image_concepts`.
         min_concept_count: leaves out concepts that fewer sentences of the corpus mention; a word
@@ -51,8 +57,10 @@ class ImagesOptions:
             they are named here: they must not be paired with text.
         keep_images_without_concepts: in all splits but `train`, which never keeps them.
         backbone: stores image features of this network; None stores none.
+        features: what the network is shown of an image, and what is kept.
         store_grid: stores the feature map beside its mean.
         store_pixels: stores the image files' bytes.
+        max_pixels: images that declare more are skipped.
         shards: shards a split (at most one an image).
         seed: of the order of the training images.
         runner: where the work is done; no change in the records.
@@ -73,8 +81,10 @@ class ImagesOptions:
     reference_splits: tuple[str, ...] = ("val", "test")
     keep_images_without_concepts: bool = True
     backbone: BackboneOptions | None = None
+    features: FeatureOptions = DEFAULT_FEATURES
     store_grid: bool = False
     store_pixels: bool = True
+    max_pixels: int = MAX_PIXELS
     shards: int = 8
     seed: int = 0
     runner: Runner = IN_THIS_PROCESS
@@ -89,7 +99,8 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
     last), `concept_scores` float32 [K], `concept_counts` int64 [K], `boxes` float32 [K, 4] (ymin,
     xmin, ymax, xmax in 0..1 of the most certain box of each) and `texts` string [S]; `image` (the
     file's bytes) unless left out; with a backbone `global_feature` and perhaps `grid_feature`,
-    little-endian float16 [D] and [gh, gw, D] as one byte string (`tf.io.decode_raw`).
+    little-endian [D] and [gh, gw, D] in `options.feature_dtype` of the manifest (float16), as one
+    byte string (`tf.io.decode_raw`).
 
     Images that cannot be read are skipped and listed in the manifest, and so are training images
     without a concept.
@@ -116,11 +127,10 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
             f"no concept is mentioned by {options.min_concept_count} sentences of "
             f"{options.corpora}: lower min_concept_count"
         )
-    names = list_images(options.images, options.splits)
+    names, skipped = list_images(options.images, options.splits)
     dropped: Counter[str] = Counter()
     concepts = _concepts_of_images(options, dictionary, allowed, names, dropped)
     references = read_references(options.references) if options.references else {}
-    skipped: list[Skip] = []
     entries: dict[str, list[ImageEntry]] = {}
     for split, files in names.items():
         texts = references if split in options.reference_splits else {}
@@ -144,7 +154,10 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         name=options.name,
         splits={split: _jobs(options, rows) for split, rows in entries.items()},
         features=lambda: record_features(
-            options.backbone, store_grid=options.store_grid, store_pixels=options.store_pixels
+            options.backbone,
+            store_grid=options.store_grid,
+            store_pixels=options.store_pixels,
+            features=options.features,
         ),
         options=_recorded_options(options),
         sources=sources,
@@ -161,25 +174,8 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
     )
 
 
-def parse_splits(texts: Sequence[str]) -> dict[str, Path]:
-    """The splits that a list of `SPLIT=FILE` names.
-
-    Raises:
-        InputError: one is not of that form, or a split comes twice.
-    """
-    splits: dict[str, Path] = {}
-    for text in texts:
-        split, equals, path = text.partition("=")
-        if not (split and equals and path):
-            raise InputError(f"expected SPLIT=FILE (train=train.txt), found {text!r}")
-        if split in splits:
-            raise InputError(f"split {split!r} was given two lists: {splits[split]} and {path}")
-        splits[split] = Path(path)
-    return splits
-
-
 def _check(options: ImagesOptions) -> None:
-    for name in ("max_concepts", "shards"):
+    for name in ("max_concepts", "max_pixels", "shards"):
         if getattr(options, name) < 1:
             raise InputError(f"{name}={getattr(options, name)} must be at least 1")
     if options.concept_order not in ("score", "class_id"):
@@ -299,6 +295,8 @@ def _jobs(options: ImagesOptions, entries: Sequence[ImageEntry]) -> list[ImageSh
             backbone=options.backbone,
             store_grid=options.store_grid,
             store_pixels=options.store_pixels,
+            features=options.features,
+            max_pixels=options.max_pixels,
         )
         for shard in range(shards)
     ]
@@ -306,9 +304,6 @@ def _jobs(options: ImagesOptions, entries: Sequence[ImageEntry]) -> list[ImageSh
 
 def _recorded_options(options: ImagesOptions) -> dict[str, Any]:
     """The options that decide the records, for the manifest."""
-    backbone = asdict(options.backbone) if options.backbone else None
-    if options.backbone and backbone and options.backbone.weights_file:
-        backbone["weights"] = options.backbone.weights_file.name
     return {
         "max_concepts": options.max_concepts,
         "concept_order": options.concept_order,
@@ -320,10 +315,13 @@ def _recorded_options(options: ImagesOptions) -> dict[str, Any]:
         "splits": {split: path.name for split, path in options.splits.items()},
         "reference_splits": sorted(options.reference_splits) if options.references else [],
         "keep_images_without_concepts": options.keep_images_without_concepts,
-        "backbone": backbone,
-        "grid_shape": list(grid_shape(options.backbone)) if options.backbone else None,
+        **recorded_backbone(options.backbone, options.features),
+        "grid_shape": (
+            list(grid_shape(options.backbone, options.features)) if options.backbone else None
+        ),
         "store_grid": options.store_grid,
         "store_pixels": options.store_pixels,
+        "max_pixels": options.max_pixels,
         "shards": options.shards,
         "seed": options.seed,
     }

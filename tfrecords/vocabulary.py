@@ -144,7 +144,7 @@ def build_vocabulary(
 
     Args:
         counts: how often each word of the corpus was seen. Counts of `<S>` and `</S>`, when given,
-            go into the file; they choose nothing.
+            go into the file; they choose nothing. One of `<unk>` counts as words left out.
         min_count: a word is taken when it was seen at least so often.
         always: words taken whatever their count (the concept words).
         allowed: when given, only these words are taken, those of `always` excepted.
@@ -172,7 +172,8 @@ def build_vocabulary(
             "by the word list; lower min_count or use a larger corpus"
         )
     ranked = sorted(kept.items(), key=lambda item: (-item[1], item[0]))
-    unknown = sum(n for word, n in counts.items() if word not in kept and word not in special)
+    known = {*kept, *_MARKERS}
+    unknown = sum(n for word, n in counts.items() if word not in known)
     return Vocabulary(
         words=(*_MARKERS, *(word for word, _ in ranked), UNK),
         counts=(*(counts.get(m, 0) for m in _MARKERS), *(n for _, n in ranked), unknown),

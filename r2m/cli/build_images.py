@@ -15,7 +15,12 @@ from typing import Any
 
 from absl import flags
 
-from r2m.cli.building import build_options, define_build_flags
+from r2m.cli.building import (
+    backbone_options,
+    build_options,
+    define_backbone_flags,
+    define_build_flags,
+)
 from r2m.cli.common import run
 
 _IMAGES = flags.DEFINE_string("images", None, "Folder with the image files.", required=True)
@@ -35,7 +40,7 @@ _SPLIT = flags.DEFINE_multi_string(
     "split",
     [],
     "SPLIT=FILE with an image name a line, e.g. train=train.txt; once a split. Default: one split "
-    "`all` of all images.",
+    "`images` of all.",
 )
 flags.DEFINE_integer("max_concepts", 5, "Concepts an image has at most.")
 flags.DEFINE_enum(
@@ -51,12 +56,7 @@ _REFERENCE_SPLITS = flags.DEFINE_list(
     "reference_splits", ["val", "test"], "Splits that get them; `train` would give up unpairedness."
 )
 flags.DEFINE_bool("keep_images_without_concepts", True, "Keep them in the splits other than train.")
-_BACKBONE = flags.DEFINE_string(
-    "backbone", None, "keras.applications network whose features to store, e.g. MobileNet."
-)
-_WEIGHTS = flags.DEFINE_string("weights", "imagenet", "A file, `imagenet` (download) or `none`.")
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Images are resized to this for it.")
-_ALPHA = flags.DEFINE_float("alpha", None, "Width multiplier of a MobileNet.")
+define_backbone_flags()
 flags.DEFINE_bool("store_grid", False, "Store the feature map beside its mean.")
 flags.DEFINE_bool("store_pixels", True, "Store the bytes of the image files.")
 define_build_flags("images", split="each split")
@@ -69,12 +69,10 @@ _SAME_NAME = [
 
 def main(argv: Sequence[str]) -> int | None:
     """Reads the flags and builds the records."""
-    from tfrecords.features import BackboneOptions
-    from tfrecords.images import ImagesOptions, build_images, parse_splits
+    from tfrecords.image_names import parse_splits
+    from tfrecords.images import ImagesOptions, build_images
     from tfrecords.readers.detections import DetectionSource
 
-    shape: dict[str, Any] = {"image_size": _IMAGE_SIZE.value, "alpha": _ALPHA.value}
-    name = _BACKBONE.value
     same: dict[str, Any] = {n: flags.FLAGS[n].value for n in _SAME_NAME}
     records = build_images(
         ImagesOptions(
@@ -84,8 +82,8 @@ def main(argv: Sequence[str]) -> int | None:
             splits=parse_splits(_SPLIT.value),
             references=Path(_REFERENCES.value) if _REFERENCES.value else None,
             reference_splits=tuple(_REFERENCE_SPLITS.value),
-            backbone=BackboneOptions(name=name, weights=_WEIGHTS.value, **shape) if name else None,
             **same,
+            **backbone_options(),
             **build_options("images"),
         )
     )

@@ -23,7 +23,7 @@ def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
     Args:
         kind: of the records.
         split: what --shards counts the files of.
-        ordered: the records keep the order of their sources: there is no seed to choose.
+        ordered: the records keep the order of the inputs, which no --seed changes.
     """
     flags.DEFINE_string(
         "name",
@@ -71,6 +71,54 @@ def build_options(kind: str) -> dict[str, Any]:
     fallback = "_".join(words).lstrip("0123456789_") or kind
     shared = {flag: flags.FLAGS[flag].value for flag in _SHARED if flag in flags.FLAGS}
     return {"name": name or fallback, "folder": folder, "runner": _runner(), **shared}
+
+
+def define_backbone_flags() -> None:
+    """Which network looks at images, and how they are shown to it."""
+    flags.DEFINE_string(
+        "backbone",
+        None,
+        "Network whose features to store: of keras.applications, e.g. MobileNet, or "
+        "keras_hub:PRESET_OR_FOLDER (needs the extra [keras_hub]).",
+    )
+    flags.DEFINE_string(
+        "weights", "imagenet", "A file, `imagenet` (download; of a preset: its own) or `none`."
+    )
+    flags.DEFINE_integer("image_size", 224, "Side of the square the network is fed with.", 1)
+    flags.DEFINE_float("alpha", None, "Width multiplier of a MobileNet.")
+    flags.DEFINE_integer("batch_size", 32, "Images a step of the network.", 1)
+    flags.DEFINE_integer(
+        "short_side",
+        None,
+        "Resize the shorter side to this, e.g. 256, and cut the square out of the middle. "
+        "Default: squash the whole image into the square.",
+        1,
+    )
+    flags.DEFINE_enum("dtype", "float16", ["float16", "float32"], "Of the stored features.")
+    flags.DEFINE_integer(
+        "max_megapixels", 100, "Skip images that declare more: decoding them takes much memory.", 1
+    )
+
+
+def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
+    """The values of these flags, named as the fields of the options of a build.
+
+    Args:
+        layer: of the network; None takes its last feature map.
+        view: more fields of `FeatureOptions`.
+    """
+    from tfrecords.feature_options import BackboneOptions, FeatureOptions
+
+    def given(*names: str) -> dict[str, Any]:
+        return {name: flags.FLAGS[name].value for name in names}
+
+    network = given("weights", "image_size", "alpha", "batch_size")
+    name = flags.FLAGS["backbone"].value
+    return {
+        "backbone": BackboneOptions(name=name, layer=layer, **network) if name else None,
+        "features": FeatureOptions(**given("short_side", "dtype"), **view),
+        "max_pixels": given("max_megapixels")["max_megapixels"] * 1_000_000,
+    }
 
 
 def _runner() -> Runner:

@@ -36,7 +36,7 @@ _SPLIT = flags.DEFINE_multi_string(
     "split",
     [],
     "SPLIT=FILE with an image name a line, e.g. train=train.txt; once a split. Default: one split "
-    "`all` of all images.",
+    "`images` of all.",
 )
 _LABEL_MAP = flags.DEFINE_string(
     "label_map",
@@ -57,7 +57,7 @@ flags.FLAGS.set_default("shards", 64)
 def main(argv: Sequence[str]) -> int | None:
     """Reads the flags and builds the records."""
     from tfrecords.detections import DetectionsOptions, build_detections
-    from tfrecords.images import parse_splits
+    from tfrecords.image_names import parse_splits
 
     same: dict[str, Any] = {
         n: flags.FLAGS[n].value for n in ("min_score", "max_detections", "batch_size")

@@ -138,7 +138,7 @@ def build_model(
 
 def _feature_size(config: Any, data: Data, backbone: FeatureExtractor | None) -> int | None:
     if backbone is not None:
-        return backbone.grid_shape[-1]
+        return backbone.feature_size
     # A stage that only reads sentences has no image projection where pixels will feed it later.
     if config.image.source == "pixels" or data.images is None:
         return None

@@ -29,7 +29,7 @@ def detections(tmp_path: Path) -> Records:
         folder=tmp_path / "records",
         kind="detections",
         name="toy",
-        splits={"all": [lambda: iter([record])]},
+        splits={"images": [lambda: iter([record])]},
         features=tfds.features.FeaturesDict(
             {
                 "image_id": tfds.features.Text(),
@@ -47,7 +47,7 @@ def detections(tmp_path: Path) -> Records:
 def test_boxes_are_drawn_on_the_pictures_of_a_folder(detections: Records, tmp_path: Path) -> None:
     Image.new("RGB", (40, 20), (0, 0, 0)).save(tmp_path / "x.png")
     page = write_records_page(
-        detections, tmp_path / "page", split="all", pictures=5, images=tmp_path
+        detections, tmp_path / "page", split="images", pictures=5, images=tmp_path
     )
     text = page.read_text()
     assert "dog &lt;b&gt;" in text and "0.90" in text
@@ -58,4 +58,4 @@ def test_boxes_are_drawn_on_the_pictures_of_a_folder(detections: Records, tmp_pa
 
 def test_records_without_pictures_need_a_folder(detections: Records, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--images"):
-        write_records_page(detections, tmp_path / "page", split="all", pictures=5, images=None)
+        write_records_page(detections, tmp_path / "page", split="images", pictures=5, images=None)

@@ -11,6 +11,9 @@ from pipelines import images
 from pipelines.concepts import ConceptOptions
 from pipelines.images import ImageOptions
 from tfrecords.errors import InputError
+from tfrecords.feature_options import BackboneOptions, FeatureOptions
+from tfrecords.images import ImagesOptions, build_images
+from tfrecords.readers.detections import DetectionSource
 
 OPTIONS = ConceptOptions(max_concepts=3)
 PIXELS = ImageOptions(source="pixels", resize=36, crop=32)
@@ -109,3 +112,28 @@ def test_records_without_features_say_what_to_do(records):
     bare.manifest["options"]["store_pixels"] = False
     with pytest.raises(InputError, match="--store_pixels"):
         images.check_source(bare, PIXELS)
+
+
+def test_features_may_be_single_precision(images_folder, corpora_folder, tmp_path):
+    source = images_folder.parent
+    built = build_images(
+        ImagesOptions(
+            folder=tmp_path / "records",
+            images=source / "images",
+            detections=(DetectionSource(path=source / "detections.json"),),
+            corpora=corpora_folder,
+            splits={"train": source / "train.txt"},
+            backbone=BackboneOptions(name="VGG16", weights="none", image_size=32),
+            features=FeatureOptions(dtype="float32"),
+            seed=0,
+        ),
+        progress=False,
+    )
+    single, half = (
+        np.concatenate([b["features"] for b in _batches(r, 4, ImageOptions())])
+        for r in (built, images.open_images(str(images_folder)))
+    )
+    assert single.shape == half.shape and single.dtype == np.float32
+    single, half = (np.sort(rows.sum(1)) for rows in (single, half))
+    np.testing.assert_allclose(single, half, rtol=1e-3)
+    assert (single != half).any()

@@ -15,8 +15,9 @@ from tfrecords.concepts import build_concept_dictionary
 from tfrecords.detections import DetectionsOptions, build_detections
 from tfrecords.errors import InputError
 from tfrecords.examples import encode_example
-from tfrecords.features import BackboneOptions, FeatureExtractor, backbone_names
-from tfrecords.images import ImagesOptions, build_images, parse_splits
+from tfrecords.features import BackboneOptions, FeatureExtractor, backbone_names, decode_all
+from tfrecords.image_names import parse_splits
+from tfrecords.images import ImagesOptions, build_images
 from tfrecords.label_maps import LabelMap
 from tfrecords.readers.detections import DetectionSource
 from tfrecords.records import CONCEPTS, VOCABULARY, open_records
@@ -212,8 +213,8 @@ def test_images_without_concepts(options, tmp_path):
 def test_all_images_of_a_folder_in_one_split(options):
     (options.images / "notes.txt").write_text("no picture")
     records = build_images(replace(options, splits={}), progress=False)
-    assert records.splits == ("all",)
-    assert set(parse(records, "all")) == {f"{letter}.jpg" for letter in "abcdef"}
+    assert records.splits == ("images",)
+    assert set(parse(records, "images")) == {f"{letter}.jpg" for letter in "abcdef"}
 
 
 def test_rare_concepts_are_left_out(options, tmp_path):
@@ -354,7 +355,8 @@ def test_real_weights_give_the_stored_features(options, shared_data, tmp_path):
         progress=False,
     )
     assert "image" not in records.feature_names
-    alone = FeatureExtractor(backbone).of_bytes([(folder / name).read_bytes() for name in names])
+    pixels = decode_all([(folder / name).read_bytes() for name in names], 224)
+    alone = FeatureExtractor(backbone)(np.stack(pixels))
     assert alone.grid.shape == (3, 7, 7, 768)
     stored = parse(records, "val")
     for row, name in enumerate(names):

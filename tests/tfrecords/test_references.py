@@ -49,7 +49,7 @@ def test_all_formats_say_the_same(tmp_path):
         ("t.txt", "a.jpg#0\tA dog\na.jpg A dog\n", r"t\.txt:2"),
         ("t.txt", "a.jpg#0\t\n", r"t\.txt:1"),
         ("t.csv", "image,caption\na.jpg\n", r"t\.csv:2"),
-        ("t.json", "{", "not JSON"),
+        ("t.json", "{", "not valid JSON"),
         ("t.json", {"images": [{"file_name": "a.jpg"}]}, "malformed"),
         ("t.json", {"images": [], "annotations": [{"image_id": 3, "caption": "x"}]}, "malformed"),
         ("t.json", [], "malformed"),

@@ -1,0 +1,72 @@
+"""`captions` records as ragged tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfrecords.caption_shards import LENGTHS, WORDS
+from tfrecords.feature_values import FEATURE_KINDS
+from tfrecords.records import Records, open_records
+
+
+def open_captions(folder: str) -> Records:
+    """Opens `captions` records; raises `InputError` for anything else."""
+    return open_records(folder, kind="captions")
+
+
+def parser(records: Records) -> Callable[[tf.Tensor], dict[str, Any]]:
+    """How to read the records of a folder, a whole batch at a time.
+
+    Returns:
+        A function of serialised records string[B], which gives `image_id` and `split` string[B],
+        `caption_ids` int64[B, (S)], `texts` string[B, (S)], `sentences` int64[B, (S), (T)] (ragged,
+        start and end marker included), `height` and `width` int64[B]; and of what the records hold
+        `image` string[B], `global_feature` float32[B, D], `grid_feature` float32[B, gh, gw, D],
+        `region_feature` float32[B, (N), D] and `boxes` float32[B, (N), 4].
+    """
+    stored = records.manifest["options"]["feature_shapes"]
+    shapes = {kind: stored[kind] for kind in FEATURE_KINDS if kind in stored}
+    dtype = tf.as_dtype(records.manifest["options"]["feature_dtype"])
+    one = tf.io.FixedLenFeature([], tf.string)
+    number = tf.io.FixedLenFeature([], tf.int64)
+    spec: dict[str, Any] = {
+        "image_id": one,
+        "split": one,
+        "caption_ids": tf.io.RaggedFeature(tf.int64),
+        "texts": tf.io.RaggedFeature(tf.string),
+        "sentences": tf.io.RaggedFeature(
+            tf.int64, value_key=WORDS, partitions=[tf.io.RaggedFeature.RowLengths(LENGTHS)]
+        ),
+        "height": number,
+        "width": number,
+        **dict.fromkeys(shapes, one),
+    }
+    if "image" in records.feature_names:
+        spec["image"] = one
+    if "boxes" in records.feature_names:
+        rows_of_4 = [tf.io.RaggedFeature.UniformRowLength(4)]
+        spec["boxes"] = tf.io.RaggedFeature(tf.float32, partitions=rows_of_4)
+
+    def parse(serialized: tf.Tensor) -> dict[str, Any]:
+        batch = tf.io.parse_example(serialized, spec)
+        for kind, shape in shapes.items():
+            batch[kind] = _numbers(batch[kind], shape, dtype)
+        return batch
+
+    return parse
+
+
+def _numbers(encoded: tf.Tensor, shape: list[int | None], dtype: tf.DType) -> Any:
+    """Features float32 of their byte strings string[B]; ragged where their number varies."""
+    if None not in shape:
+        flat = tf.io.decode_raw(encoded, dtype)
+        return tf.cast(tf.reshape(flat, [-1, *shape]), tf.float32)
+    # One call cannot decode strings of different lengths, but it can decode them all as one.
+    size = shape[-1]
+    flat = tf.io.decode_raw(tf.strings.reduce_join(encoded), dtype)
+    rows = tf.strings.length(encoded) // (size * dtype.size)
+    vectors = tf.cast(tf.reshape(flat, [-1, size]), tf.float32)
+    return tf.RaggedTensor.from_row_lengths(vectors, rows)

@@ -1,0 +1,98 @@
+"""Builds `captions` records: images with the captions people wrote for them.
+
+    r2m-build-captions --captions=dataset_coco.json --images=raw/coco --name=coco
+    r2m-build-captions --captions=Flickr8k.token.txt --split=train=Flickr_8k.trainImages.txt \\
+        --split=val=Flickr_8k.devImages.txt --images=Flicker8k_Dataset --name=flickr8k
+    r2m-build-captions --captions=captions_train2014.json --features=tsv:trainval_36 --name=coco36
+    r2m-build-captions --captions=iu_xray/annotation.json --max_length=60 --name=iu_xray
+
+Without --images and --features the records hold text only (but coco.pt, TFDS sets and the folders
+of VSE and VSE++ bring their own pictures or features).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from r2m.cli import building
+from r2m.cli.common import run
+
+_CAPTIONS = flags.DEFINE_multi_string(
+    "captions",
+    None,
+    "[SPLIT=][FORMAT:]PATH, repeatable. Formats: auto (the default, looks at the path), karpathy "
+    "(dataset_*.json), coco (captions_*.json), flickr (token file or table), xray (annotation.json "
+    "of IU X-ray, MIMIC-CXR), imageclef, coco_pt (.pt, .npz), cocotalk (.json with _label.h5), "
+    "kiros and vsepp (folder of *_caps.txt and *_ims.npy), tfds:NAME. SPLIT (train, restval, val, "
+    "test) where the file does not tell.",
+    required=True,
+)
+_SPLIT = flags.DEFINE_multi_string(
+    "split",
+    [],
+    "SPLIT=FILE with an image name a line; these lists then decide, images in none are left out.",
+)
+_IMAGES = flags.DEFINE_multi_string(
+    "images", [], "Folder with the image files; repeat it for several (train2014, val2014)."
+)
+_FEATURES = flags.DEFINE_string(
+    "features",
+    None,
+    "Store features that exist already: tsv:FILE,..., folders:PREFIX, h5:FILE, lmdb:PATH, npy:FILE "
+    "or records:FOLDER, see r2m-extract-features --help.",
+)
+_VOCABULARY = flags.DEFINE_string("vocabulary", None, "A vocabulary.txt, or records, to use.")
+_COUNTED = flags.DEFINE_list("vocabulary_splits", ["train"], "Whose words a new one counts.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS has prepared its sets.")
+# Named as the fields of CaptionsOptions.
+_OPTIONS: list[flags.FlagHolder[Any]] = [
+    flags.DEFINE_enum(
+        "vocabulary_rule",
+        "neuraltalk",
+        ["neuraltalk", "vsepp", "kiros"],
+        "neuraltalk: lower-case words seen more than 5 times, no punctuation. vsepp: NLTK's words "
+        "and punctuation in lower case, at least 4 times. kiros: all that stands between spaces.",
+    ),
+    flags.DEFINE_integer("min_count", None, "Rarer words become <unk>. Default: the rule's."),
+    flags.DEFINE_integer("max_length", None, "Cut sentences to so many words. Default: never."),
+    flags.DEFINE_bool("train_only", False, "Leave out Karpathy's restval, which is training data."),
+    flags.DEFINE_bool("store_grid", False, "Store the feature map of --backbone beside its mean."),
+    flags.DEFINE_bool("store_pixels", True, "Store the bytes of the pictures, if there are any."),
+]
+building.define_backbone_flags()
+building.define_build_flags("captions", split="each split")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Reads the flags and builds the records."""
+    from tfrecords.captions import CaptionsOptions, build_captions
+    from tfrecords.feature_stores import open_feature_store
+    from tfrecords.image_names import parse_splits
+    from tfrecords.readers.paired.formats import PairedSource
+
+    records = build_captions(
+        CaptionsOptions(
+            captions=tuple(PairedSource.parse(text) for text in _CAPTIONS.value),
+            data_dir=Path(_DATA_DIR.value) if _DATA_DIR.value else None,
+            splits=parse_splits(_SPLIT.value),
+            images=tuple(map(Path, _IMAGES.value)),
+            store=open_feature_store(_FEATURES.value) if _FEATURES.value else None,
+            vocabulary=Path(_VOCABULARY.value) if _VOCABULARY.value else None,
+            vocabulary_splits=tuple(_COUNTED.value or ()),
+            **{option.name: option.value for option in _OPTIONS},
+            **building.backbone_options(),
+            **building.build_options("captions"),
+        )
+    )
+    print(f"{records.folder}: " + ", ".join(f"{records.count(s)} {s}" for s in records.splits))
+
+
+console = partial(run, main)
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,92 @@
+"""Builds `features` records: what a network sees in each image, for captioners to read.
+
+    r2m-extract-features --images=raw/flickr8k/images --backbone=ResNet101 --grid=14 \\
+        --image_size=448 --output=records/features/flickr8k
+    r2m-extract-features --images=raw/flickr8k/images --backbone=VGG19 --layer=fc2 \\
+        --short_side=256 --crops=10 --unit_norm --output=records/features/flickr8k_vgg19
+    r2m-extract-features --from=tsv:raw/coco/trainval_36 --output=records/features/coco_bottom_up
+
+A killed run goes on at the first missing shard: with more --shards less is lost. With a GPU say
+--workers=1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from absl import app, flags
+
+from r2m.cli.building import (
+    backbone_options,
+    build_options,
+    define_backbone_flags,
+    define_build_flags,
+)
+from r2m.cli.common import run
+
+_IMAGES = flags.DEFINE_string("images", None, "Folder with the image files.")
+_FROM = flags.DEFINE_string(
+    "from",
+    None,
+    "Take features that exist already, instead of --images and --backbone: tsv:FILE,... (bottom-up "
+    "attention) or tsv:FOLDER, folders:PREFIX (PREFIX_fc, PREFIX_att, PREFIX_box), h5:FILE,..., "
+    "lmdb:PATH,..., npy:FILE, records:FOLDER. Boxes in pixels need ,sizes=COCO_JSON.",
+)
+_SPLIT = flags.DEFINE_multi_string(
+    "split",
+    [],
+    "SPLIT=FILE with an image name a line, e.g. train=train.txt; once a split. Default: one split "
+    "`images` of all.",
+)
+_RECURSIVE = flags.DEFINE_bool("recursive", False, "Also images in folders within --images.")
+_GRID = flags.DEFINE_string(
+    "grid",
+    "none",
+    "Store feature maps: `native` as the network gives them, or a number of cells a side (14) by "
+    "adaptive average pooling.",
+)
+_LAYER = flags.DEFINE_string(
+    "layer", None, "Take the output of this layer, e.g. fc2 of VGG19, not the last feature map."
+)
+_CROPS = flags.DEFINE_integer(
+    "crops", 1, "10 averages the vectors of the corners, the centre and their mirror images."
+)
+_UNIT_NORM = flags.DEFINE_bool("unit_norm", False, "Divide every vector by its L2 norm.")
+define_backbone_flags()
+define_build_flags("features", split="each split", ordered=True)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Reads the flags and builds the records."""
+    from tfrecords.feature_records import FeatureRecordsOptions, build_features
+    from tfrecords.feature_stores import open_feature_store
+    from tfrecords.image_names import parse_splits
+
+    grid = _GRID.value
+    if grid not in ("none", "native") and not grid.isdecimal():
+        raise app.UsageError(f"--grid={grid}: expected none, native or a number of cells")
+    records = build_features(
+        FeatureRecordsOptions(
+            images=Path(_IMAGES.value) if _IMAGES.value else None,
+            store=open_feature_store(_FROM.value) if _FROM.value else None,
+            splits=parse_splits(_SPLIT.value),
+            recursive=_RECURSIVE.value,
+            store_grid=grid != "none",
+            **backbone_options(
+                _LAYER.value,
+                crops=_CROPS.value,
+                unit_norm=_UNIT_NORM.value,
+                grid=int(grid) if grid.isdecimal() else None,
+            ),
+            **build_options("features"),
+        )
+    )
+    print(f"{records.folder}: " + ", ".join(f"{records.count(s)} {s}" for s in records.splits))
+
+
+console = partial(run, main)
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,189 @@
+"""The records of `captions` shards: word ids, and pictures and features when asked for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from tfrecords.errors import InputError
+from tfrecords.examples import FeatureValue, encode_example
+from tfrecords.feature_options import BackboneOptions, FeatureDtype, FeatureOptions
+from tfrecords.feature_stores import FeatureStore
+from tfrecords.feature_values import UnusableFeaturesError, stored_values
+from tfrecords.image_files import check_image, read_image
+from tfrecords.image_headers import read_header
+from tfrecords.image_shards import raw_feature
+from tfrecords.shards import ShardItem, Skip
+
+# TFDS' names for a sequence of sequences; `tf.io.RaggedFeature` reads them too.
+WORDS, LENGTHS = "sentences/ragged_flat_values", "sentences/ragged_row_lengths_0"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionEntry:
+    """One image to write.
+
+    Attributes:
+        image_id: of the record.
+        values: the rest of the record, but for what comes from its picture and its features.
+        keys: what a feature store may call the image.
+        file: of the picture, relative to the folder of images; None where none is named.
+        read: gives the picture where the source of the captions holds it.
+    """
+
+    image_id: str
+    values: Mapping[str, FeatureValue]
+    keys: tuple[str, ...]
+    file: str | None
+    read: Callable[[], bytes] | None
+
+
+@dataclass(frozen=True)
+class CaptionShardJob:
+    """Yields the records of some images, and a `Skip` for each that lacks picture or features.
+
+    Attributes:
+        entries: the images, in the order of the records.
+        pictures: whether the pictures are looked at.
+        folders: of the image files, looked through in this order; none where every entry has
+            `read`.
+        backbone: whose features of the pictures to store; None stores none.
+        store_grid: whether to store its feature map beside the mean.
+        store_pixels: whether to store the pictures.
+        store: features that exist already; None for none.
+        features: what the backbone is shown, what is kept of it, and how numbers are stored.
+        max_pixels: a picture may have at most.
+    """
+
+    entries: tuple[CaptionEntry, ...]
+    pictures: bool
+    folders: tuple[Path, ...]
+    backbone: BackboneOptions | None
+    store_grid: bool
+    store_pixels: bool
+    store: FeatureStore | None
+    features: FeatureOptions
+    max_pixels: int
+
+    def __call__(self) -> Iterator[ShardItem]:
+        """Reads, checks and encodes the images in batches."""
+        if not self.pictures:
+            for entry in self.entries:
+                yield self._record(entry, {})
+            return
+        # TensorFlow is imported in the process that writes, not in the one that plans.
+        from tfrecords.features.reading import read_images
+
+        by_id = {entry.image_id: entry for entry in self.entries}
+        for item in read_images(
+            lambda image_id: self._picture(by_id[image_id]),
+            list(by_id),
+            backbone=self.backbone,
+            features=self.features,
+            store_grid=self.store_grid,
+            max_pixels=self.max_pixels,
+        ):
+            if isinstance(item, Skip):
+                yield item
+                continue
+            picture: dict[str, FeatureValue] = {**item.features}
+            entry = self.entries[item.place]
+            if not entry.values["height"]:
+                header = read_header(item.data)
+                picture |= {"height": header.height, "width": header.width}
+            if self.store_pixels:
+                picture["image"] = item.data
+            yield self._record(entry, picture)
+
+    def _picture(self, entry: CaptionEntry) -> bytes | Skip:
+        if not self.folders or entry.file is None:
+            data = entry.read() if entry.read else b""
+            return check_image(entry.image_id, data, self.max_pixels)
+        # Published lists name folders (val2014/) that many people have unpacked into one.
+        names = dict.fromkeys((entry.file, PurePosixPath(entry.file).name))
+        for folder, name in itertools.product(self.folders, names):
+            found = read_image(folder, name, self.max_pixels)
+            if isinstance(found, bytes):
+                return found
+            if found.reason != "missing":
+                return Skip(entry.image_id, found.reason, found.detail)
+        folders = ", ".join(folder.name for folder in self.folders)
+        return Skip(entry.image_id, "missing", f"no such file in {folders}")
+
+    def _record(self, entry: CaptionEntry, picture: Mapping[str, FeatureValue]) -> bytes | Skip:
+        values = {"image_id": entry.image_id, **entry.values, **picture}
+        if self.store is not None:
+            try:
+                values |= stored_values(self.store, entry.keys, self.features.dtype)
+            except (UnusableFeaturesError, InputError) as error:
+                return Skip(entry.image_id, "no_features", str(error))
+        return encode_example(values)
+
+
+def caption_values(
+    *,
+    split: str,
+    caption_ids: list[int],
+    texts: list[str],
+    sentences: list[list[int]],
+    height: int | None,
+    width: int | None,
+) -> dict[str, FeatureValue]:
+    """The features of a record that speak of its captions.
+
+    Args:
+        split: as the source calls it.
+        caption_ids: [S].
+        texts: [S] as they were written; at least one.
+        sentences: [S, (T)] word ids with start and end marker.
+        height: pixels; None where it is not known.
+        width: likewise.
+    """
+    return {
+        "split": split,
+        "caption_ids": np.array(caption_ids, np.int64),
+        "texts": texts,
+        WORDS: np.array([word for sentence in sentences for word in sentence], np.int64),
+        LENGTHS: np.array([len(sentence) for sentence in sentences], np.int64),
+        "height": height or 0,
+        "width": width or 0,
+    }
+
+
+def record_features(
+    shapes: Mapping[str, tuple[int | None, ...]],
+    dtype: FeatureDtype,
+    *,
+    boxes: bool,
+    pixels: bool,
+) -> Any:
+    """The TFDS description (`FeaturesDict`) of the records.
+
+    Args:
+        shapes: of each kind of feature that is stored; None varies.
+        dtype: of their numbers.
+        boxes: whether there are boxes of the regions.
+        pixels: whether the pictures are stored.
+    """
+    import tensorflow_datasets as tfds
+
+    features: dict[str, Any] = {
+        "image_id": tfds.features.Text(),
+        "split": tfds.features.Text(),
+        "caption_ids": tfds.features.Sequence(np.int64),
+        "texts": tfds.features.Sequence(tfds.features.Text()),
+        "sentences": tfds.features.Sequence(tfds.features.Sequence(np.int64)),
+        "height": np.int64,
+        "width": np.int64,
+        **{kind: raw_feature(shape, dtype) for kind, shape in shapes.items()},
+    }
+    if pixels:
+        features["image"] = tfds.features.Image(shape=(None, None, 3))
+    if boxes:
+        features["boxes"] = tfds.features.Tensor(shape=(None, 4), dtype=np.float32)
+    return tfds.features.FeaturesDict(features)

@@ -1,0 +1,172 @@
+"""Which images of paired sources go into which split, and the numbers of their captions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import PurePosixPath
+
+from tfrecords.errors import InputError
+from tfrecords.readers.paired.formats import SPLITS
+from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
+from tfrecords.shards import Skip
+
+_RESTVAL = "restval"
+
+
+@dataclass(frozen=True)
+class ChosenImage:
+    """An image that goes into the records.
+
+    Attributes:
+        image: as the source has it.
+        split: as the source or the list calls it.
+        captions: [S] with their `caption_id`.
+        fixed_words: the source has split its captions and chosen their words already.
+    """
+
+    image: PairedImage
+    split: str
+    captions: tuple[Caption, ...]
+    fixed_words: bool
+
+
+@dataclass
+class Choice:
+    """What was chosen.
+
+    Attributes:
+        splits: split of the records -> its images, `train`, `val`, `test` in this order.
+        skipped: images left out one by one.
+        dropped: reason -> number of images left out because they were not asked for.
+    """
+
+    splits: dict[str, list[ChosenImage]] = field(default_factory=dict)
+    skipped: list[Skip] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+def choose_images(
+    datasets: Sequence[PairedDataset], lists: Mapping[str, Sequence[str]], *, train_only: bool
+) -> Choice:
+    """Divides the images of all sources into the splits of the records.
+
+    `restval` goes into `train`, `dev` into `val`. Captions without a number in their source are
+    numbered by their place among all captions that were read.
+
+    Args:
+        datasets: the sources.
+        lists: split -> names of its images (file names, or what the source calls them); they alone
+            decide when there are any. Empty leaves it to the sources.
+        train_only: leaves `restval` out.
+
+    Raises:
+        InputError: an image without a split or of an unknown one, two images of the same name, a
+            list of which no image has captions, or nothing left.
+    """
+    listed = _Lists(lists) if lists else None
+    choice = Choice(splits={split: [] for split in dict.fromkeys(SPLITS.values())})
+    places: dict[str, str] = {}
+    numbered = 0
+    for dataset in datasets:
+        known = all(c.caption_id is not None for image in dataset.images for c in image.captions)
+        for image in dataset.images:
+            first = numbered
+            numbered += len(image.captions)
+            split = listed.split_of(image) if listed else _own_split(image)
+            if split is None:
+                choice.dropped["not_listed"] += 1
+                continue
+            if split == _RESTVAL and train_only:
+                choice.dropped[_RESTVAL] += 1
+                continue
+            if image.image_id in places:
+                raise InputError(
+                    f"two images are called {image.image_id!r}: {places[image.image_id]} and "
+                    f"{image.place}; names must be unique, give each source once"
+                )
+            places[image.image_id] = image.place
+            if not image.captions:
+                choice.skipped.append(Skip(image.image_id, "no_caption", image.place))
+                continue
+            captions = image.captions
+            if not known:
+                captions = tuple(
+                    Caption(c.text, c.tokens, number) for number, c in enumerate(captions, first)
+                )
+            chosen = ChosenImage(image, split, captions, dataset.words is not None)
+            choice.splits[SPLITS[split]].append(chosen)
+    if listed:
+        choice.skipped += listed.not_found(datasets)
+    choice.splits = {split: images for split, images in choice.splits.items() if images}
+    if not choice.splits:
+        raise InputError(
+            f"none of the {len(places) + choice.dropped.total()} images of the sources is left: "
+            f"{len(choice.skipped)} have no caption, {dict(choice.dropped)} were not asked for"
+        )
+    return choice
+
+
+def _own_split(image: PairedImage) -> str:
+    if image.split is None:
+        raise InputError(
+            f"{image.place}: nothing says which split image {image.image_id!r} is in; write it "
+            "before the path (train=PATH), or give lists of images (--split=train=FILE)"
+        )
+    split = image.split.lower()
+    if split not in SPLITS:
+        raise InputError(
+            f"{image.place}: image {image.image_id!r} is in split {image.split!r}; known: "
+            f"{', '.join(SPLITS)}"
+        )
+    return split
+
+
+class _Lists:
+    """The lists of names, and which of the names were found."""
+
+    def __init__(self, lists: Mapping[str, Sequence[str]]) -> None:
+        for split in lists:
+            if split not in SPLITS:
+                raise InputError(f"a list for split {split!r}; known: {', '.join(SPLITS)}")
+        self._lists = lists
+        self._names = {name: (split, name) for split, names in lists.items() for name in names}
+        # Lists may name folders that the captions do not name.
+        bare = Counter(PurePosixPath(name).name for name in self._names)
+        for name, entry in list(self._names.items()):
+            base = PurePosixPath(name).name
+            if bare[base] == 1:
+                self._names.setdefault(base, entry)
+        self._found: set[str] = set()
+
+    def split_of(self, image: PairedImage) -> str | None:
+        """The split whose list names the image; None for no list."""
+        stem = str(PurePosixPath(image.image_id).with_suffix(""))
+        for key in (image.file, image.image_id, image.source_id, stem):
+            if key is not None and key in self._names:
+                split, name = self._names[key]
+                self._found.add(name)
+                return split
+        return None
+
+    def not_found(self, datasets: Sequence[PairedDataset]) -> list[Skip]:
+        """A `Skip` for every name that no source has.
+
+        Raises:
+            InputError: a whole list is unknown.
+        """
+        skipped: list[Skip] = []
+        for split, names in self._lists.items():
+            missing = [name for name in names if name not in self._found]
+            if len(missing) == len(names):
+                known = [i.image_id for i in chain(*(d.images for d in datasets))][:3]
+                raise InputError(
+                    f"no caption for any image of split {split!r}: its list names {names[:3]}, the "
+                    f"captions {known}"
+                )
+            skipped += [
+                Skip(name, "no_caption", f"{split}: no source names it") for name in missing
+            ]
+        return skipped

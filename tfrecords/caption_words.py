@@ -1,0 +1,134 @@
+"""The words of captions, and which of them get into a vocabulary: the rules of each family."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tfrecords.caption_splits import Choice, ChosenImage
+from tfrecords.errors import InputError
+from tfrecords.readers.paired.types import Caption
+from tfrecords.shards import Skip
+from tfrecords.tokenization import tokenize
+from tfrecords.vocabulary import END, PAD, START, UNK, Vocabulary, build_vocabulary
+
+# The images of each split and the words of each of their captions.
+SplitWords = dict[str, list[tuple[ChosenImage, list[list[str]]]]]
+
+
+@dataclass(frozen=True)
+class VocabularyRule:
+    """How a family of programs splits captions and chooses words.
+
+    Attributes:
+        min_count: a word is in the vocabulary when it was seen at least so often.
+        split: caption -> its words.
+    """
+
+    min_count: int
+    split: Callable[[Caption], list[str]]
+
+
+def _given_tokens(caption: Caption) -> list[str]:
+    if caption.tokens is not None:
+        return list(caption.tokens)
+    return tokenize(caption.text)
+
+
+def _nltk_words(caption: Caption) -> list[str]:
+    return tokenize(caption.text, keep_punctuation=True)
+
+
+def _white_space(caption: Caption) -> list[str]:
+    return caption.text.split()
+
+
+RULES: dict[str, VocabularyRule] = {
+    # neuraltalk, self-critical.pytorch (prepro_labels): count > 5, Karpathy's tokens.
+    "neuraltalk": VocabularyRule(6, _given_tokens),
+    # VSE++ (vocab.py): count >= 4, NLTK's words in lower case, punctuation among them.
+    "vsepp": VocabularyRule(4, _nltk_words),
+    # VSE (build_dictionary): all words as they stand between white space.
+    "kiros": VocabularyRule(1, _white_space),
+}
+_MARKERS = frozenset((PAD, START, END))
+
+
+def split_captions(choice: Choice, rule: str) -> tuple[SplitWords, list[Skip]]:
+    """Splits every caption into its words.
+
+    Args:
+        choice: the images.
+        rule: a name of `RULES`. Where the source has stored word ids, its words are taken as they
+            are.
+
+    Returns:
+        The images that have a caption left, with one list of words a caption; and what was left
+        out: captions without a word, images without a caption.
+
+    Raises:
+        InputError: no image of a split is left.
+    """
+    found: SplitWords = {}
+    skipped: list[Skip] = []
+    # Millions of words of some ten thousand kinds: each kind is kept once.
+    shared: dict[str, str] = {}
+    for split, images in choice.splits.items():
+        found[split] = []
+        for chosen in images:
+            words_of = _given_tokens if chosen.fixed_words else RULES[rule].split
+            captions, sentences = [], []
+            for caption in chosen.captions:
+                # A marker is none, whatever somebody wrote.
+                words = [UNK if word in _MARKERS else word for word in words_of(caption)]
+                if words:
+                    captions.append(caption)
+                    sentences.append([shared.setdefault(word, word) for word in words])
+                else:
+                    detail = f"no word: {caption.text[:60]!r}"
+                    skipped.append(Skip(chosen.image.place, "empty", detail))
+            if captions:
+                found[split].append((replace(chosen, captions=tuple(captions)), sentences))
+            else:
+                skipped.append(Skip(chosen.image.image_id, "no_caption", chosen.image.place))
+        if not found[split]:
+            raise InputError(f"split {split!r}: no caption of its {len(images)} images has a word")
+    return found, skipped
+
+
+def count_words(
+    words: Mapping[str, Sequence[tuple[ChosenImage, Sequence[Sequence[str]]]]],
+    splits: Sequence[str],
+    *,
+    rule: str,
+    min_count: int | None,
+    own_words: Iterable[str],
+) -> Vocabulary:
+    """The vocabulary of captions.
+
+    Args:
+        words: from `split_captions`.
+        splits: whose captions are counted.
+        rule: a name of `RULES`.
+        min_count: how often a word must be seen; None for the rule's number, and then `own_words`
+            are taken whatever their count.
+        own_words: the vocabularies that come with the sources.
+
+    Raises:
+        InputError: there is no caption in these splits, or no word is frequent enough.
+    """
+    counts: Counter[str] = Counter()
+    for split in splits:
+        for _, sentences in words.get(split, ()):
+            for sentence in sentences:
+                counts.update(sentence)
+                counts.update((START, END))
+    if not counts:
+        raise InputError(
+            f"there is no caption in {', '.join(splits)} to build a vocabulary from (there is "
+            f"{', '.join(words)}): name other vocabulary_splits, or an existing vocabulary"
+        )
+    if min_count is None:
+        return build_vocabulary(counts, min_count=RULES[rule].min_count, always=own_words)
+    return build_vocabulary(counts, min_count=min_count)

@@ -1,0 +1,363 @@
+"""Builds `captions` records: each image with the captions people wrote for it."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from absl import logging
+
+from tfrecords.caption_shards import (
+    CaptionEntry,
+    CaptionShardJob,
+    caption_values,
+    record_features,
+)
+from tfrecords.caption_splits import Choice, ChosenImage, choose_images
+from tfrecords.caption_words import RULES, SplitWords, count_words, split_captions
+from tfrecords.errors import InputError
+from tfrecords.feature_options import BackboneOptions, FeatureOptions, recorded_backbone
+from tfrecords.feature_stores import FeatureStore
+from tfrecords.image_headers import MAX_PIXELS
+from tfrecords.image_names import read_split_lists
+from tfrecords.image_shards import grid_shape
+from tfrecords.images import TRAIN_SPLIT
+from tfrecords.readers.paired.formats import SPLITS, PairedSource, read_paired
+from tfrecords.readers.paired.types import PairedDataset
+from tfrecords.records import VOCABULARY, Records, open_records
+from tfrecords.runners import IN_THIS_PROCESS, Runner
+from tfrecords.vocabulary import Vocabulary
+from tfrecords.writer import write_dataset
+
+KIND = "captions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionsOptions:
+    """What `build_captions` needs to know.
+
+    Attributes:
+        folder: where the records go.
+        captions: the sources of images and captions.
+        name: first part of the shard names.
+        data_dir: of TensorFlow Datasets; None for its default.
+        splits: split -> file with the names of its images, a name a line; empty leaves the splits
+            to the sources. Images in no list are left out.
+        train_only: leaves Karpathy's `restval` out, which is training data otherwise.
+        vocabulary_rule: how captions are split into words and which get an id: `neuraltalk`,
+            `vsepp` or `kiros`, see `tfrecords.caption_words`. Sources that hold word ids keep their
+            words.
+        min_count: a word is in the vocabulary when it was seen at least so often; None for the
+            number of the rule, or all words of a source that holds word ids.
+        vocabulary_splits: the splits whose captions are counted.
+        vocabulary: a vocabulary file or a folder of records to take the vocabulary from; None
+            builds one.
+        max_length: sentences are cut to so many words; None keeps them whole.
+        images: folders with the image files, looked through in this order; none takes the pictures
+            that the sources hold.
+        store: features that exist already; None takes those that come with the source.
+        backbone: stores features of the pictures by this network; None stores none.
+        features: what the network is shown of a picture, and what is kept; of a store's features
+            only how the numbers are stored (`dtype`).
+        store_grid: stores its feature map beside the mean.
+        store_pixels: stores the pictures, where there are any.
+        max_pixels: pictures that declare more are skipped.
+        shards: shards a split (at most one an image).
+        seed: of the order of the training images.
+        runner: where the work is done; no change in the records.
+        overwrite: replaces records built with other options.
+        strict: an image that would be skipped is an error.
+    """
+
+    folder: Path
+    captions: tuple[PairedSource, ...]
+    name: str = KIND
+    data_dir: Path | None = None
+    splits: Mapping[str, Path] = field(default_factory=dict)
+    train_only: bool = False
+    vocabulary_rule: str = "neuraltalk"
+    min_count: int | None = None
+    vocabulary_splits: tuple[str, ...] = (TRAIN_SPLIT,)
+    vocabulary: Path | None = None
+    max_length: int | None = None
+    images: tuple[Path, ...] = ()
+    store: FeatureStore | None = None
+    backbone: BackboneOptions | None = None
+    features: FeatureOptions = field(default_factory=FeatureOptions)
+    store_grid: bool = False
+    store_pixels: bool = True
+    max_pixels: int = MAX_PIXELS
+    shards: int = 8
+    seed: int = 0
+    runner: Runner = IN_THIS_PROCESS
+    overwrite: bool = False
+    strict: bool = False
+
+
+def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
+    """Writes the records of images with captions: splits `train`, `val`, `test`, those there are.
+
+    Every record has `image_id`, `split` (as the source calls it), `caption_ids` int64 [S], `texts`
+    string [S], `sentences` int64 [S, (T)] (ragged; word ids with start and end marker), `height`
+    and `width` int64 (0 where they are not known). `image` holds the picture's bytes where there
+    are pictures. `global_feature` [D], `grid_feature` [gh, gw, D] and `region_feature` [N, D] (with
+    `boxes` float32 [N, 4]) are little-endian float16 as one byte string (`tf.io.decode_raw`).
+
+    Images without a caption, without a readable picture (where pictures are asked for) or without
+    features (likewise) are skipped and listed in the manifest; so are captions without a word.
+
+    Args:
+        options: what to build.
+        progress: show how far it is.
+
+    Returns:
+        The finished records.
+
+    Raises:
+        InputError: bad options or sources, two images of the same name, or a split without a usable
+            image.
+    """
+    _check(options)
+    datasets = [read_paired(source, options.data_dir) for source in options.captions]
+    choice = choose_images(
+        datasets, read_split_lists(options.splits), train_only=options.train_only
+    )
+    words, wordless = split_captions(choice, options.vocabulary_rule)
+    vocabulary = _vocabulary(options, words, datasets)
+    store = _store(options, datasets)
+    shapes = _feature_shapes(options, store)
+    pictures = _has_pictures(options, choice)
+    entries = {
+        split: [_entry(image, found, vocabulary, options.max_length) for image, found in rows]
+        for split, rows in words.items()
+    }
+    random.Random(options.seed).shuffle(entries.get(TRAIN_SPLIT, []))
+    cut = _describe(options, words, vocabulary)
+    if not pictures and store is None:
+        logging.info("neither pictures nor features were given: these are records of text only")
+
+    def jobs(rows: Sequence[CaptionEntry]) -> list[CaptionShardJob]:
+        shards = min(options.shards, len(rows))
+        return [
+            CaptionShardJob(
+                entries=tuple(rows[shard::shards]),
+                pictures=pictures,
+                folders=tuple(folder.resolve() for folder in options.images),
+                backbone=options.backbone,
+                store_grid=options.store_grid,
+                store_pixels=options.store_pixels,
+                store=store,
+                features=options.features,
+                max_pixels=options.max_pixels,
+            )
+            for shard in range(shards)
+        ]
+
+    return write_dataset(
+        folder=options.folder,
+        kind=KIND,
+        name=options.name,
+        splits={split: jobs(rows) for split, rows in entries.items()},
+        features=lambda: record_features(
+            shapes,
+            options.features.dtype,
+            boxes=store is not None and store.has_boxes,
+            pixels=pictures and options.store_pixels,
+        ),
+        options={
+            **_recorded_options(options),
+            "vocabulary": vocabulary.sha256 if options.vocabulary else None,
+            "cut_sentences": cut,
+            "feature_shapes": {kind: list(shape) for kind, shape in shapes.items()},
+            "store_pixels": pictures and options.store_pixels,
+        },
+        sources=_source_files(options, datasets, store),
+        extra_files={VOCABULARY: vocabulary.file_bytes},
+        skipped=[*choice.skipped, *wordless, *(s for data in datasets for s in data.skipped)],
+        dropped=choice.dropped + Counter(store.dropped if store else {}),
+        runner=options.runner,
+        progress=progress,
+        overwrite=options.overwrite,
+        strict=options.strict,
+    )
+
+
+def _check(options: CaptionsOptions) -> None:
+    for name in ("shards", "min_count", "max_length", "max_pixels"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"{name}={value} must be at least 1")
+    if not options.captions:
+        raise InputError("no source: give at least one file with captions")
+    if options.vocabulary_rule not in RULES:
+        raise InputError(f"vocabulary_rule={options.vocabulary_rule!r}; known: {', '.join(RULES)}")
+    known = dict.fromkeys(SPLITS.values())
+    if strange := [split for split in options.vocabulary_splits if split not in known]:
+        raise InputError(f"vocabulary_splits has {strange[0]!r}; known: {', '.join(known)}")
+    if options.vocabulary and options.min_count is not None:
+        raise InputError("min_count chooses the words of a new vocabulary, but one was given")
+    if options.store_grid and options.backbone is None:
+        raise InputError("store_grid needs a backbone")
+    if options.backbone:
+        options.features.check_fits(options.backbone)
+    weights = options.backbone.weights_file if options.backbone else None
+    if weights and not weights.is_file():
+        raise InputError(f"there is no weights file {weights}")
+    for folder in options.images:
+        if not folder.is_dir():
+            raise InputError(f"there is no folder of images {folder}")
+
+
+def _vocabulary(
+    options: CaptionsOptions, words: SplitWords, datasets: Sequence[PairedDataset]
+) -> Vocabulary:
+    if options.vocabulary is None:
+        return count_words(
+            words,
+            options.vocabulary_splits,
+            rule=options.vocabulary_rule,
+            min_count=options.min_count,
+            own_words=[word for dataset in datasets for word in dataset.words or ()],
+        )
+    if options.vocabulary.is_dir():
+        return open_records(options.vocabulary).vocabulary()
+    return Vocabulary.load(options.vocabulary)
+
+
+def _entry(
+    chosen: ChosenImage,
+    sentences: Sequence[Sequence[str]],
+    vocabulary: Vocabulary,
+    max_length: int | None,
+) -> CaptionEntry:
+    image = chosen.image
+    stem = str(PurePosixPath(image.image_id).with_suffix(""))
+    keys = [key for key in (image.source_id, image.image_id, stem) if key]
+    return CaptionEntry(
+        image_id=image.image_id,
+        values=caption_values(
+            split=chosen.split,
+            caption_ids=[caption.caption_id or 0 for caption in chosen.captions],
+            texts=[caption.text for caption in chosen.captions],
+            sentences=[vocabulary.encode_sentence(words[:max_length]) for words in sentences],
+            height=image.height,
+            width=image.width,
+        ),
+        keys=tuple(dict.fromkeys(keys)),
+        file=image.file,
+        read=image.read,
+    )
+
+
+def _store(options: CaptionsOptions, datasets: Sequence[PairedDataset]) -> FeatureStore | None:
+    if options.store is not None:
+        return options.store
+    own = [dataset.features for dataset in datasets if dataset.features is not None]
+    if own and len(datasets) > 1:
+        raise InputError(
+            "features that come with captions can only be stored when these are the only source: "
+            "build the sources one by one, or name the features of all of them"
+        )
+    return own[0] if own else None
+
+
+def _feature_shapes(
+    options: CaptionsOptions, store: FeatureStore | None
+) -> dict[str, tuple[int | None, ...]]:
+    """The shape of each kind of feature that will be stored; None varies."""
+    shapes = dict(store.shapes) if store else {}
+    if options.backbone:
+        from tfrecords.features import cached_extractor
+
+        extractor = cached_extractor(options.backbone, options.features)
+        made: dict[str, tuple[int | None, ...]] = {"global_feature": (extractor.feature_size,)}
+        if options.store_grid:
+            made["grid_feature"] = grid_shape(options.backbone, options.features)
+        if twice := sorted(made.keys() & shapes.keys()):
+            raise InputError(
+                f"both the backbone and the existing features give {', '.join(twice)}: choose one"
+            )
+        shapes |= made
+    return shapes
+
+
+def _has_pictures(options: CaptionsOptions, choice: Choice) -> bool:
+    """Whether pictures are read; where they are, every image must have one."""
+    if not (options.store_pixels or options.backbone):
+        return False
+    images = [chosen.image for rows in choice.splits.values() for chosen in rows]
+    if not options.images:
+        found = all(image.read is not None for image in images)
+        if options.backbone and not found:
+            raise InputError("the backbone needs pictures: give the folder of images")
+        return found
+    for image in images:
+        if image.file is None and image.read is None:
+            raise InputError(
+                f"{image.place}: image {image.image_id!r} has no file name: its picture cannot be "
+                "found; leave out the folder of images"
+            )
+    return True
+
+
+def _describe(options: CaptionsOptions, words: SplitWords, vocabulary: Vocabulary) -> int:
+    """Logs how much there is in each split; returns how many sentences are too long."""
+    too_long = 0
+    for split, rows in words.items():
+        every = [sentence for _, sentences in rows for sentence in sentences]
+        total = sum(map(len, every))
+        unknown = sum(word not in vocabulary for sentence in every for word in sentence)
+        if options.max_length is not None:
+            too_long += sum(len(sentence) > options.max_length for sentence in every)
+        logging.info(
+            "%s: %d images, %d captions, %.1f words each, %.2f %% of the words unknown",
+            split,
+            len(rows),
+            len(every),
+            total / len(every),
+            100 * unknown / total,
+        )
+    if too_long:
+        logging.info("%d sentences were cut to %d words", too_long, options.max_length)
+    return too_long
+
+
+def _source_files(
+    options: CaptionsOptions, datasets: Sequence[PairedDataset], store: FeatureStore | None
+) -> list[Path]:
+    files = [file for dataset in datasets for file in dataset.files]
+    files += [*options.splits.values(), *options.images, *(store.paths if store else ())]
+    if options.vocabulary and options.vocabulary.is_file():
+        files.append(options.vocabulary)
+    if options.backbone and options.backbone.weights_file:
+        files.append(options.backbone.weights_file)
+    if options.backbone and options.backbone.preset and Path(options.backbone.preset).is_dir():
+        files.append(Path(options.backbone.preset))
+    # Features that come with captions are a source twice.
+    return list(dict.fromkeys(files))
+
+
+def _recorded_options(options: CaptionsOptions) -> dict[str, Any]:
+    """The options that decide the records, for the manifest."""
+    return {
+        "captions": [
+            {"path": Path(s.path).name, "format": s.format, "split": s.split}
+            for s in options.captions
+        ],
+        "splits": {split: path.name for split, path in options.splits.items()},
+        "train_only": options.train_only,
+        "vocabulary_rule": options.vocabulary_rule,
+        "min_count": options.min_count,
+        "vocabulary_splits": list(options.vocabulary_splits),
+        "max_length": options.max_length,
+        **recorded_backbone(options.backbone, options.features),
+        "feature_dtype": options.features.dtype,
+        "store_grid": options.store_grid,
+        "max_pixels": options.max_pixels,
+        "shards": options.shards,
+        "seed": options.seed,
+    }

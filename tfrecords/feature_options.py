@@ -1,0 +1,113 @@
+"""Which network looks at the images and what is kept of what it sees. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from tfrecords.errors import InputError
+
+FeatureDtype = Literal["float16", "float32"]
+FEATURE_DTYPES: tuple[str, ...] = get_args(FeatureDtype)
+KERAS_HUB = "keras_hub:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneOptions:
+    """Which network looks at the images, and at what size.
+
+    Attributes:
+        name: a class of `keras.applications`, e.g. `MobileNet`, `ResNet101`, `EfficientNetV2S`, or
+            `keras_hub:` and the name or the folder of a KerasHub preset of an image backbone.
+        weights: `imagenet` (downloaded by Keras; of a KerasHub preset: its own), a weights file, or
+            `none` (random, for tests).
+        image_size: pixels of the square that the network is fed with.
+        alpha: width multiplier of the MobileNets; None for all others.
+        batch_size: images a step.
+        layer: name of the layer whose output is taken, e.g. VGG19's `fc2`; None takes the last
+            feature map. A layer behind the feature maps takes the whole classifier's weights.
+    """
+
+    name: str = "MobileNet"
+    weights: str = "imagenet"
+    image_size: int = 224
+    alpha: float | None = None
+    batch_size: int = 32
+    layer: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InputError for sizes below one."""
+        for name in ("image_size", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)} must be at least 1")
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The weights file, if the weights are one."""
+        return None if self.weights in ("imagenet", "none") else Path(self.weights)
+
+    @property
+    def preset(self) -> str | None:
+        """The KerasHub preset, if the network is one."""
+        return self.name.removeprefix(KERAS_HUB) if self.name.startswith(KERAS_HUB) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureOptions:
+    """What the network is shown of an image, and what is kept of what it sees.
+
+    Attributes:
+        short_side: pixels the shorter side is resized to before `image_size` is cut out; None
+            squashes the whole image into the square instead.
+        crops: 1 (the centre), or 10 (the corners and the centre, and their mirror images, whose
+            vectors are averaged).
+        grid: cells a side of feature maps, by adaptive average pooling; None leaves them as they
+            are.
+        unit_norm: divides every vector (of the image, of a cell, of a region) by its L2 norm.
+        dtype: of the stored numbers.
+    """
+
+    short_side: int | None = None
+    crops: Literal[1, 10] = 1
+    grid: int | None = None
+    unit_norm: bool = False
+    dtype: FeatureDtype = "float16"
+
+    def __post_init__(self) -> None:
+        """Raises InputError for values that are not listed above."""
+        if self.dtype not in FEATURE_DTYPES:
+            raise InputError(f"dtype={self.dtype!r}; known: {', '.join(FEATURE_DTYPES)}")
+        if self.crops not in (1, 10):
+            raise InputError(f"crops={self.crops!r}; known: 1, 10")
+        if self.crops == 10 and self.short_side is None:
+            raise InputError("10 crops are cut out of a larger image: give short_side (256) too")
+        if self.grid is not None and self.grid < 1:
+            raise InputError(f"grid={self.grid} must be at least 1")
+
+    def check_fits(self, backbone: BackboneOptions) -> None:
+        """Raises InputError when the crop is larger than the image it is cut out of."""
+        if self.short_side is not None and self.short_side < backbone.image_size:
+            raise InputError(
+                f"short_side={self.short_side} is less than image_size={backbone.image_size}, "
+                "which is cut out of it"
+            )
+
+
+DEFAULT_FEATURES = FeatureOptions()
+
+
+def recorded_backbone(backbone: BackboneOptions | None, features: FeatureOptions) -> dict[str, Any]:
+    """What decides the features, for the options in a manifest.
+
+    `feature_dtype` is None where records hold none.
+    """
+    if backbone is None:
+        return {"backbone": None, "feature_dtype": None}
+    network = asdict(backbone)
+    if backbone.weights_file:
+        network["weights"] = backbone.weights_file.name
+    if backbone.preset:
+        network["name"] = KERAS_HUB + Path(backbone.preset).name
+    view = {name: getattr(features, name) for name in ("short_side", "crops", "unit_norm")}
+    return {"backbone": {**network, **view}, "feature_dtype": features.dtype}

@@ -1,0 +1,337 @@
+"""Builds `features` records: what a network sees in each image, or what is stored elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from tfrecords.errors import InputError
+from tfrecords.examples import encode_example
+from tfrecords.feature_options import (
+    DEFAULT_FEATURES,
+    BackboneOptions,
+    FeatureOptions,
+    recorded_backbone,
+)
+from tfrecords.feature_stores import FeatureStore, StoredFeatures, image_keys
+from tfrecords.image_headers import MAX_PIXELS, read_header
+from tfrecords.image_names import ALL_IMAGES_SPLIT, list_images, read_split_lists, readable_names
+from tfrecords.image_shards import raw_feature
+from tfrecords.records import Records
+from tfrecords.runners import IN_THIS_PROCESS, Runner
+from tfrecords.shards import ShardItem, ShardJob, Skip
+from tfrecords.writer import write_dataset
+
+_KINDS = ("global_feature", "grid_feature", "region_feature")
+Shapes = Mapping[str, tuple[int | None, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureRecordsOptions:
+    """What `build_features` needs to know. Features come from a `backbone` or from a `store`.
+
+    Attributes:
+        folder: where the records go.
+        name: first part of the shard names.
+        images: folder with the image files; only with a backbone.
+        recursive: also images in folders in it; they are called `folder/file`.
+        splits: split -> file with the names of its images, a name a line; empty puts every image of
+            the folder or the store into the one split `all`.
+        backbone: the network that looks at the images.
+        store: features that exist already.
+        features: what the network is shown and what is kept of it; with a store, of what is stored:
+            `unit_norm` and `dtype`.
+        store_grid: stores the feature map beside its mean; only with a backbone.
+        max_pixels: images that declare more are skipped.
+        shards: shards a split (at most one an image). A killed build goes on at the first missing
+            one.
+        runner: where the work is done; no change in the records.
+        overwrite: replaces records built with other options.
+        strict: an image that would be skipped is an error.
+    """
+
+    folder: Path
+    name: str = "features"
+    images: Path | None = None
+    recursive: bool = False
+    splits: Mapping[str, Path] = field(default_factory=dict)
+    backbone: BackboneOptions | None = None
+    store: FeatureStore | None = None
+    features: FeatureOptions = DEFAULT_FEATURES
+    store_grid: bool = False
+    max_pixels: int = MAX_PIXELS
+    shards: int = 8
+    runner: Runner = IN_THIS_PROCESS
+    overwrite: bool = False
+    strict: bool = False
+
+
+def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Records:
+    """Writes a record an image: `image_id` (the file name, or the name in the store), `height` and
+    `width` int64 (pixels; 0 where a store does not know them), and what there is of
+
+    - `global_feature` [D],
+    - `grid_feature` [gh, gw, D],
+    - `region_feature` [N, D] with `boxes` float32 [N, 4] (ymin, xmin, ymax, xmax in 0..1).
+
+    Features are one string of little-endian bytes each (`tf.io.decode_raw`). In the options of the
+    manifest stand `feature_dtype`, `feature_size` (D of the vector; without one, of the map or the
+    regions), `grid_shape` and `region_size` (D of the regions).
+
+    Images that cannot be read, and what is stored in a damaged form, are skipped and listed in the
+    manifest.
+
+    Args:
+        options: what to build.
+        progress: show how far it is.
+
+    Returns:
+        The finished records.
+
+    Raises:
+        InputError: bad options or inputs, or a split without a usable image.
+    """
+    _check(options)
+    names, skipped = _names(options)
+    shapes = _shapes(options)
+    started = time.time()
+    records = write_dataset(
+        folder=options.folder,
+        kind="features",
+        name=options.name,
+        splits={split: _jobs(options, shapes, rows) for split, rows in names.items()},
+        features=lambda: _record_features(shapes, options),
+        options=_recorded_options(options, shapes),
+        sources=_sources(options),
+        skipped=skipped,
+        dropped=options.store.dropped if options.store else {},
+        runner=options.runner,
+        progress=progress,
+        overwrite=options.overwrite,
+        strict=options.strict,
+    )
+    _log_rate(records, started)
+    return records
+
+
+@dataclass(frozen=True)
+class _ExtractionJob:
+    """Yields the records of some image files, and a `Skip` for each that cannot be read."""
+
+    folder: Path
+    names: tuple[str, ...]
+    backbone: BackboneOptions
+    features: FeatureOptions
+    store_grid: bool
+    max_pixels: int
+
+    def __call__(self) -> Iterator[ShardItem]:
+        # TensorFlow is imported in the process that writes, not in the one that plans.
+        from tfrecords.features.reading import read_images
+
+        for item in read_images(
+            self.folder,
+            self.names,
+            backbone=self.backbone,
+            features=self.features,
+            store_grid=self.store_grid,
+            max_pixels=self.max_pixels,
+        ):
+            if isinstance(item, Skip):
+                yield item
+                continue
+            header = read_header(item.data)
+            yield encode_example(
+                {
+                    "image_id": self.names[item.place],
+                    "height": header.height,
+                    "width": header.width,
+                    **item.features,
+                }
+            )
+
+
+@dataclass(frozen=True)
+class _StoreJob:
+    """Yields the records of some images of a store, and a `Skip` for each that it cannot give."""
+
+    store: FeatureStore
+    names: tuple[str, ...]
+    features: FeatureOptions
+
+    def __call__(self) -> Iterator[ShardItem]:
+        for name in self.names:
+            try:
+                found = self.store.get(*image_keys(name))
+                if found is None:
+                    yield Skip(name, "missing", "the store has no such image")
+                else:
+                    yield encode_example(_stored_values(name, found, self.features))
+            except InputError as error:
+                yield Skip(name, "damaged", str(error))
+
+
+def _stored_values(name: str, found: StoredFeatures, options: FeatureOptions) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "image_id": name,
+        "height": found.height or 0,
+        "width": found.width or 0,
+    }
+    for kind in _KINDS:
+        array = getattr(found, kind)
+        if array is None:
+            continue
+        if options.unit_norm:
+            norms = np.linalg.norm(array.astype(np.float32), axis=-1, keepdims=True)
+            array = np.divide(array, norms, where=norms > 0, out=np.zeros(array.shape, np.float32))
+        with np.errstate(over="ignore"):
+            stored = array.astype(np.dtype(options.dtype).newbyteorder("<"))
+        if not np.isfinite(stored).all():
+            raise InputError(
+                f"image {name!r}: {kind} has numbers up to {np.abs(array).max():g}, which do not "
+                f"fit into {options.dtype}; store float32"
+            )
+        values[kind] = stored.tobytes()
+    if found.boxes is not None:
+        values["boxes"] = np.asarray(found.boxes, np.float32)
+    return values
+
+
+def _check(options: FeatureRecordsOptions) -> None:
+    if (options.backbone is None) == (options.store is None):
+        raise InputError("features come from a backbone or from stored ones: give one of the two")
+    for name in ("max_pixels", "shards"):
+        if getattr(options, name) < 1:
+            raise InputError(f"{name}={getattr(options, name)} must be at least 1")
+    if options.store is not None:
+        view = options.features
+        if options.store_grid or view != FeatureOptions(unit_norm=view.unit_norm, dtype=view.dtype):
+            raise InputError(
+                "stored features are taken as they are: grid, crops and short_side "
+                "are for a backbone"
+            )
+        if options.images or options.recursive:
+            raise InputError("stored features need no folder of images")
+        return
+    if options.images is None:
+        raise InputError("a backbone needs a folder of images")
+    if not options.images.is_dir():
+        raise InputError(f"there is no folder of images {options.images}")
+    if options.store_grid and options.features.crops > 1:
+        raise InputError("the maps of 10 crops have no common grid: take 1 crop, or no grid")
+    if options.features.grid and not options.store_grid:
+        raise InputError("grid is the size of stored maps: give store_grid too")
+
+
+def _names(options: FeatureRecordsOptions) -> tuple[dict[str, list[str]], list[Skip]]:
+    if options.images is not None:
+        return list_images(options.images, options.splits, recursive=options.recursive)
+    if options.splits:
+        return read_split_lists(options.splits), []
+    assert options.store is not None
+    found, skipped = readable_names(options.store.keys())
+    return {ALL_IMAGES_SPLIT: found}, skipped
+
+
+def _shapes(options: FeatureRecordsOptions) -> Shapes:
+    """Shape of each kind of feature that will be stored; None varies."""
+    if options.store is not None:
+        return options.store.shapes
+    assert options.backbone is not None
+    from tfrecords.features import cached_extractor
+
+    extractor = cached_extractor(options.backbone, options.features)
+    shapes: dict[str, tuple[int | None, ...]] = {"global_feature": (extractor.feature_size,)}
+    if options.store_grid:
+        if extractor.grid_shape is None:
+            raise InputError(
+                f"{options.backbone.name} (layer {options.backbone.layer or 'last'}) gives vectors "
+                "and no feature map: leave store_grid out"
+            )
+        shapes["grid_feature"] = extractor.grid_shape
+    return shapes
+
+
+def _jobs(options: FeatureRecordsOptions, shapes: Shapes, names: Sequence[str]) -> list[ShardJob]:
+    shards = min(options.shards, len(names))
+    parts = [tuple(names[shard::shards]) for shard in range(shards)]
+    if options.store is not None:
+        return [_StoreJob(options.store, part, options.features) for part in parts]
+    assert options.images is not None and options.backbone is not None
+    folder = options.images.resolve()
+    return [
+        _ExtractionJob(
+            folder,
+            part,
+            options.backbone,
+            options.features,
+            options.store_grid,
+            options.max_pixels,
+        )
+        for part in parts
+    ]
+
+
+def _record_features(shapes: Shapes, options: FeatureRecordsOptions) -> Any:
+    """The TFDS description (`FeaturesDict`) of the records."""
+    import tensorflow_datasets as tfds
+
+    features: dict[str, Any] = {
+        "image_id": tfds.features.Text(),
+        "height": tfds.features.Scalar(np.int64),
+        "width": tfds.features.Scalar(np.int64),
+        **{kind: raw_feature(shape, options.features.dtype) for kind, shape in shapes.items()},
+    }
+    if options.store is not None and options.store.has_boxes:
+        features["boxes"] = tfds.features.Tensor(shape=(None, 4), dtype=np.float32)
+    return tfds.features.FeaturesDict(features)
+
+
+def _recorded_options(options: FeatureRecordsOptions, shapes: Shapes) -> dict[str, Any]:
+    """The options that decide the records, for the manifest."""
+    sizes = {kind: shape[-1] for kind, shape in shapes.items()}
+    return {
+        **recorded_backbone(options.backbone, options.features),
+        "feature_dtype": options.features.dtype,
+        "feature_size": next(sizes[kind] for kind in _KINDS if kind in sizes),
+        "grid_shape": list(shapes["grid_feature"]) if "grid_feature" in shapes else None,
+        "region_size": sizes.get("region_feature"),
+        "unit_norm": options.features.unit_norm,
+        "splits": {split: path.name for split, path in options.splits.items()},
+        "recursive": options.recursive,
+        "max_pixels": options.max_pixels,
+        "shards": options.shards,
+    }
+
+
+def _sources(options: FeatureRecordsOptions) -> list[Path]:
+    sources = [*options.splits.values()]
+    if options.store is not None:
+        return [*options.store.paths, *sources]
+    if options.images is not None:
+        sources.insert(0, options.images)
+    if options.backbone and options.backbone.weights_file:
+        sources.append(options.backbone.weights_file)
+    preset = Path(options.backbone.preset) if options.backbone and options.backbone.preset else None
+    if preset is not None and preset.is_dir():
+        sources.append(preset)
+    return sources
+
+
+def _log_rate(records: Records, started: float) -> None:
+    """Says how fast it went; shards that an earlier run wrote do not count."""
+    new, last = 0, started
+    for split in records.splits:
+        for shard in records.manifest["splits"][split]["shards"]:
+            written = (records.folder / shard["file"]).stat().st_mtime
+            if written >= started:
+                new, last = new + shard["count"], max(last, written)
+    if new:
+        seconds = max(last - started, 1e-3)
+        logging.info("%d images in %.1f s: %.1f images/s", new, seconds, new / seconds)

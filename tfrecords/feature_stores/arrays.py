@@ -1,0 +1,132 @@
+"""Arrays out of .npy and .npz bytes that somebody else wrote.
+
+NumPy's own loader believes a header that declares more than the file holds, and a compressed file
+of a few kilobytes may unpack to gigabytes: sizes are compared here before memory is asked for.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from tfrecords.errors import InputError
+
+# One array of one image: a 64 x 64 map of 8192 float64 channels has half of it.
+MOST_BYTES = 1 << 29
+NPY, ZIP = b"\x93NUMPY", b"PK"
+# The names that self-critical.pytorch reads an array of an .npz by.
+_NPZ_KEYS = ("feat", "z")
+
+
+def read_array_file(path: Path) -> np.ndarray | None:
+    """The array of a .npy or .npz file; None if there is no such file.
+
+    Raises:
+        InputError: the file is damaged, or holds no numbers; names it.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    return read_array(data, str(path))
+
+
+def read_array(data: bytes, where: str) -> np.ndarray:
+    """The array in the bytes of a .npy, or of an .npz (its `feat`, its `z`, or its only one).
+
+    Args:
+        data: the bytes.
+        where: what to call them in messages.
+
+    Returns:
+        Finite numbers: float16 as stored, all others as float32.
+
+    Raises:
+        InputError: they are neither, damaged, too large, or hold something else than numbers.
+    """
+    if len(data) > MOST_BYTES:
+        raise InputError(f"{where} is larger than the {MOST_BYTES} bytes an image may have")
+    try:
+        if data.startswith(NPY):
+            array = _npy(data)
+        elif data.startswith(ZIP):
+            array = _npy(_unpacked(data))
+        else:
+            raise ValueError(f"it begins with {data[:8]!r}, expected a .npy or .npz file")
+    except Exception as error:  # a damaged header or archive can fail in any way
+        raise InputError(f"{where} cannot be read as an array: {error or repr(error)}") from error
+    return finite(array, where)
+
+
+def npy_header(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """What a .npy says it holds: shape, whether in Fortran's order, dtype, and where it begins.
+
+    Args:
+        stream: at its beginning.
+        size: of the file in bytes.
+
+    Raises:
+        ValueError: it is no .npy, holds objects, or declares more than the file has.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    else:
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
+    start = stream.tell()
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not read")
+    needed = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or needed > size - start:
+        raise ValueError(f"shape {shape} of {dtype} takes {needed} bytes, it has {size - start}")
+    return shape, fortran, dtype, start
+
+
+def finite(array: np.ndarray, where: str) -> np.ndarray:
+    """The array as float16 or float32.
+
+    Raises:
+        InputError: it holds something else than finite numbers.
+    """
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"{where} holds {array.dtype}, expected numbers")
+    if array.dtype.kind != "f" or array.dtype.itemsize > 4:
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+    elif not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not np.isfinite(array).all():
+        raise InputError(f"{where} holds numbers that are not finite in {array.dtype}")
+    return array
+
+
+def _npy(data: bytes) -> np.ndarray:
+    stream = io.BytesIO(data)
+    shape, fortran, dtype, start = npy_header(stream, len(data))
+    array = np.frombuffer(data, dtype, math.prod(shape), start)
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _unpacked(data: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+        for key in _NPZ_KEYS:
+            if f"{key}.npy" in names:
+                name = f"{key}.npy"
+                break
+        else:
+            if len(names) != 1:
+                raise ValueError(f"it holds {', '.join(names[:8]) or 'nothing'}, expected `feat`")
+            name = names[0]
+        # No more than what is declared is ever unpacked.
+        if archive.getinfo(name).file_size > MOST_BYTES:
+            raise ValueError(f"{name} unpacks to more than {MOST_BYTES} bytes")
+        return archive.read(name)

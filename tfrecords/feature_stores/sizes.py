@@ -1,0 +1,73 @@
+"""The pixel sizes of images, where the features' own format does not keep them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tfrecords.errors import InputError
+from tfrecords.readers.json_stream import stream_json
+
+_NAME_KEYS = ("id", "cocoid", "imgid", "file_name", "filename", "file_path")
+_LARGEST = 1 << 24
+
+
+def read_sizes(path: Path) -> dict[str, tuple[int, int]]:
+    """Height and width of images by each of their names.
+
+    Args:
+        path: a JSON with `images: [{"width", "height", "id" or "file_name" or ...}]`: COCO's
+            `instances_*.json` and `captions_*.json`, or upstream's `cocotalk.json` that was made
+            with its images at hand.
+
+    Raises:
+        InputError: no such file, no JSON, or it names the size of no image.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"cannot read the sizes of images {path}: {error}") from error
+    return _read(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, size: int, modified: int) -> dict[str, tuple[int, int]]:
+    del size, modified
+    sizes: dict[str, tuple[int, int]] = {}
+    for element in stream_json(path):
+        if element.key != "images":
+            # What comes after them is long and not needed.
+            if sizes:
+                break
+            continue
+        row = element.value
+        if not isinstance(row, dict) or "width" not in row or "height" not in row:
+            continue
+        height, width = checked_size(row["height"], row["width"], f"{path}:{element.line}")
+        for key in _NAME_KEYS:
+            if isinstance(row.get(key), (str, int)):
+                name = PurePosixPath(str(row[key]))
+                for known in (str(row[key]), name.name, name.stem):
+                    sizes.setdefault(known, (height, width))
+    if not sizes:
+        raise InputError(
+            f"{path} gives no sizes of images: expected "
+            '{"images": [{"id", "file_name", "width", "height"}]}'
+        )
+    return sizes
+
+
+def checked_size(height: Any, width: Any, where: str) -> tuple[int, int]:
+    """Height and width, if an image can have them.
+
+    Raises:
+        InputError: they are no whole numbers from 1 on; names `where`.
+    """
+    for side in (height, width):
+        if type(side) is not int or not 1 <= side <= _LARGEST:
+            raise InputError(
+                f"{where}: an image of {width!r} x {height!r} pixels; expected whole numbers from "
+                "1 on"
+            )
+    return height, width

@@ -1,0 +1,280 @@
+"""Bottom-up attention TSVs: `image_id, image_w, image_h, num_boxes, boxes, features` a line.
+
+The last two are base64 of float32 arrays, so a line is hundreds of kilobytes and the files of COCO
+are tens of gigabytes. They stay on disk: one pass notes where the line of each image lies. It leaps
+over the arrays, whose length follows from the number of boxes; only where that does not lead to the
+end of the line it looks for the end.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from absl import logging
+
+from tfrecords.errors import InputError
+from tfrecords.feature_stores import StoredFeatures
+from tfrecords.feature_stores.arrays import MOST_BYTES, finite
+from tfrecords.feature_stores.boxes import from_pixels
+from tfrecords.feature_stores.sizes import checked_size
+
+COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
+_BLOCK = 1 << 20
+# The first four columns are much shorter.
+_HEAD = 512
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class TsvStore:
+    """A `FeatureStore` of one or several files; made by `open_tsv`.
+
+    Attributes:
+        paths: the files.
+        feature_size: D of the regions.
+        dropped: `differs_from_first`: lines of images that came before with other features.
+    """
+
+    paths: tuple[Path, ...]
+    feature_size: int
+    dropped: dict[str, int]
+
+    @property
+    def has_boxes(self) -> bool:
+        """See `FeatureStore.has_boxes`."""
+        return True
+
+    @property
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """See `FeatureStore.shapes`."""
+        return {"region_feature": (None, self.feature_size)}
+
+    def keys(self) -> list[str]:
+        """See `FeatureStore.keys`."""
+        return list(_index(self.paths).lines)
+
+    def get(self, *keys: str) -> StoredFeatures | None:
+        """See `FeatureStore.get`."""
+        lines = _index(self.paths).lines
+        for key in keys:
+            if key in lines:
+                line = lines[key]
+                path = self.paths[line.file]
+                where = f"{path}:{line.number}: image {key!r}"
+                return _parse(_read(path, line, where), self.feature_size, where)
+        return None
+
+
+def open_tsv(paths: tuple[Path, ...]) -> TsvStore:
+    """Opens files as published: `karpathy_train_resnet101_faster_rcnn_genome.tsv.0`, ...
+
+    A line of an image that an earlier line has already described is passed over. Where the two
+    differ that is logged and counted.
+
+    Args:
+        paths: the files, in the order in which they are read.
+
+    Raises:
+        InputError: a file is missing or empty, or a line does not begin as it must; names the line.
+    """
+    if not paths:
+        raise InputError("no bottom-up TSV file was given")
+    index = _index(paths)
+    dropped = {"differs_from_first": len(index.differing)} if index.differing else {}
+    if index.differing:
+        logging.warning(
+            "%d images come again with other features, of which the first are kept: %s",
+            len(index.differing),
+            "; ".join(index.differing[:_LISTED]),
+        )
+    if not index.lines:
+        raise InputError(f"{', '.join(map(str, paths))}: no image")
+    first = next(iter(index.lines.values()))
+    where = f"{paths[first.file]}:{first.number}"
+    data = _read(paths[first.file], first, where)
+    return TsvStore(paths, _feature_size(data, where), dropped)
+
+
+class _Line(NamedTuple):
+    file: int
+    offset: int
+    length: int
+    number: int
+
+
+class _Index(NamedTuple):
+    lines: dict[str, _Line]
+    differing: list[str]
+
+
+def _index(paths: tuple[Path, ...]) -> _Index:
+    """Where the line of each image lies; found once a process."""
+    try:
+        states = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
+        return _make_index(paths, states)
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+@lru_cache(maxsize=2)
+def _make_index(paths: tuple[Path, ...], states: tuple[tuple[int, int], ...]) -> _Index:
+    lines: dict[str, _Line] = {}
+    differing: list[str] = []
+    for file, (path, (size, _)) in enumerate(zip(paths, states, strict=True)):
+        with path.open("rb", buffering=0) as stream:
+            offset, number, feature_bytes = 0, 0, 0
+            while offset < size:
+                number += 1
+                where = f"{path}:{number}"
+                head = os.pread(stream.fileno(), _HEAD, offset)
+                if head[:1] in (b"\n", b"\r") or (number == 1 and head.startswith(b"image_id\t")):
+                    offset = _end_of_line(stream, offset, size)
+                    continue
+                name, boxes, start = _line_head(head, where)
+                end = _leap(stream, offset + start, boxes, feature_bytes, size)
+                if end is None:
+                    end = _end_of_line(stream, offset, size)
+                    feature_bytes = _feature_bytes(end - offset - start, boxes)
+                line = _Line(file, offset, end - offset, number)
+                if name not in lines:
+                    lines[name] = line
+                elif not _same(paths, lines[name], line):
+                    first = lines[name]
+                    differing.append(f"{where}: {name!r}, as in {paths[first.file]}:{first.number}")
+                offset = end
+    return _Index(lines, differing)
+
+
+def _line_head(head: bytes, where: str) -> tuple[str, int, int]:
+    """The id of an image, how many boxes it has, and where the boxes begin."""
+    fields = head.split(b"\t", 4)
+    try:
+        if len(fields) < 5 or b"\n" in b"\t".join(fields[:4]):
+            raise ValueError(f"{len(fields)} columns")
+        name = fields[0].decode().strip()
+        if not name:
+            raise ValueError("no image_id")
+        count = int(fields[3]) if len(fields[3]) < 10 else -1
+        return name, max(count, 0), sum(len(field) + 1 for field in fields[:4])
+    except ValueError as error:
+        raise InputError(
+            f"{where}: not a line of a bottom-up TSV: {error} in {head[:80]!r}; expected "
+            f"{', '.join(COLUMNS)} with tabs between them. Was the file cut short?"
+        ) from None
+
+
+def _base64_length(count: int) -> int:
+    return -(-count // 3) * 4
+
+
+def _feature_bytes(rest: int, boxes: int) -> int:
+    """How many bytes of features a box has, in a line with so many characters from the boxes on."""
+    characters = rest - _base64_length(16 * boxes) - 1
+    return characters // 4 * 3 // boxes // 4 * 4 if boxes and characters > 0 else 0
+
+
+def _leap(stream: BinaryIO, start: int, boxes: int, feature_bytes: int, size: int) -> int | None:
+    """Where the line ends whose boxes begin at `start`, if it has the length it should have."""
+    tab = start + _base64_length(16 * boxes)
+    end = tab + 1 + _base64_length(feature_bytes * boxes)
+    if not (boxes and feature_bytes) or end > size:
+        return None
+    if os.pread(stream.fileno(), 1, tab) != b"\t":
+        return None
+    after = os.pread(stream.fileno(), 2, end)
+    if after.startswith(b"\n") or not after:
+        return end + len(after[:1])
+    return end + 2 if after == b"\r\n" else None
+
+
+def _end_of_line(stream: BinaryIO, offset: int, size: int) -> int:
+    while offset < size and (block := os.pread(stream.fileno(), _BLOCK, offset)):
+        found = block.find(b"\n")
+        if found >= 0:
+            return offset + found + 1
+        offset += len(block)
+    return size
+
+
+def _same(paths: tuple[Path, ...], a: _Line, b: _Line) -> bool:
+    first, second = (
+        _read(paths[line.file], line, f"{paths[line.file]}:{line.number}").rstrip(b"\r\n")
+        for line in (a, b)
+    )
+    return first == second
+
+
+def _read(path: Path, line: _Line, where: str) -> bytes:
+    if line.length > MOST_BYTES:
+        raise InputError(f"{where}: a line of {line.length} bytes, more than an image may have")
+    try:
+        with path.open("rb", buffering=0) as stream:
+            return os.pread(stream.fileno(), line.length, line.offset)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _feature_size(data: bytes, where: str) -> int:
+    fields = _fields(data, where)
+    count = _number(fields[3], "num_boxes", where)
+    numbers = len(_decoded(fields[5], "features", where)) // 4
+    if not count or not numbers or numbers % count:
+        raise InputError(f"{where}: {numbers} numbers of features for {count} boxes")
+    return numbers // count
+
+
+def _parse(data: bytes, feature_size: int, where: str) -> StoredFeatures:
+    fields = _fields(data, where)
+    width, height, count = (
+        _number(field, name, where) for field, name in zip(fields[1:4], COLUMNS[1:4], strict=True)
+    )
+    height, width = checked_size(height, width, where)
+    if count < 1:
+        raise InputError(f"{where}: no boxes")
+    arrays = []
+    for column, size in ((4, 4), (5, feature_size)):
+        name = COLUMNS[column]
+        raw = _decoded(fields[column], name, where)
+        if len(raw) != 4 * size * count:
+            raise InputError(
+                f"{where}: {name} has {len(raw)} bytes, expected {4 * size * count} ({count} "
+                f"boxes, {size} float32 each)"
+            )
+        numbers = np.frombuffer(raw, "<f4").reshape(count, size)
+        arrays.append(finite(numbers, f"{where}: {name}"))
+    return StoredFeatures(
+        region_feature=arrays[1],
+        boxes=from_pixels(arrays[0], height, width, where),
+        height=height,
+        width=width,
+    )
+
+
+def _fields(data: bytes, where: str) -> list[bytes]:
+    fields = data.rstrip(b"\r\n").split(b"\t")
+    if len(fields) != len(COLUMNS):
+        raise InputError(
+            f"{where}: {len(fields)} columns, expected {', '.join(COLUMNS)}: is the file cut?"
+        )
+    return fields
+
+
+def _number(field: bytes, name: str, where: str) -> int:
+    if not field.isdigit() or len(field) > 9:
+        raise InputError(f"{where}: {name} is {field[:40]!r}, expected a whole number")
+    return int(field)
+
+
+def _decoded(field: bytes, name: str, where: str) -> bytes:
+    try:
+        return base64.b64decode(field, validate=True)
+    except ValueError as error:
+        raise InputError(
+            f"{where}: {name} is no base64 ({error}): is the file cut short or damaged?"
+        ) from None

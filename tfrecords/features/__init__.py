@@ -1,0 +1,24 @@
+"""Image features of a convolutional backbone: pictures are decoded, fitted to it and looked at."""
+
+from tfrecords.feature_options import BackboneOptions, FeatureOptions
+from tfrecords.features.backbones import backbone_names
+from tfrecords.features.decoding import decode_all, decode_image, resize_image
+from tfrecords.features.extraction import (
+    FeatureExtractor,
+    ImageFeatures,
+    adaptive_average_pooling,
+    cached_extractor,
+)
+
+__all__ = [
+    "BackboneOptions",
+    "FeatureExtractor",
+    "FeatureOptions",
+    "ImageFeatures",
+    "adaptive_average_pooling",
+    "backbone_names",
+    "cached_extractor",
+    "decode_all",
+    "decode_image",
+    "resize_image",
+]

@@ -1,0 +1,190 @@
+"""Networks that look at images: from `keras.applications` or KerasHub, with their weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfrecords.errors import InputError
+from tfrecords.feature_options import KERAS_HUB, BackboneOptions
+
+
+class Network(NamedTuple):
+    """A network and what its images go through first.
+
+    Attributes:
+        model: as `preprocess` gives -> feature maps [B, gh, gw, D], tokens [B, N, D] or vectors
+            [B, D].
+        preprocess: float32 [B, size, size, 3] in 0..255 -> what the network was trained on.
+        output_shape: of the model for one image, without B.
+    """
+
+    model: keras.Model
+    preprocess: Callable[[tf.Tensor], tf.Tensor]
+    output_shape: tuple[int, ...]
+
+
+def backbone_names() -> tuple[str, ...]:
+    """The names in `keras.applications` that `BackboneOptions.name` may have."""
+    return tuple(sorted(_application_modules()))
+
+
+def build_network(options: BackboneOptions) -> Network:
+    """Builds a network and loads its weights.
+
+    Raises:
+        InputError: an unknown name, an option or a layer it has not, or weights that do not fit.
+    """
+    path = options.weights_file
+    if path is not None and not path.is_file():
+        raise InputError(
+            f"there is no weights file {path}; give a file, `imagenet` (downloaded) or `none`"
+        )
+    if options.weights == "none":
+        # Every process that extracts features must draw the same random network.
+        keras.utils.set_random_seed(0)
+    if options.preset is None:
+        model, preprocess = _build_application(options)
+    else:
+        model, preprocess = _build_preset(options)
+    model.trainable = False
+    return Network(model, preprocess, _output_shape(model, options))
+
+
+def _build_application(options: BackboneOptions) -> tuple[keras.Model, Callable[..., Any]]:
+    modules = _application_modules()
+    if options.name not in modules:
+        raise InputError(
+            f"unknown backbone {options.name!r}; known: {', '.join(sorted(modules))}, and "
+            f"{KERAS_HUB}PRESET"
+        )
+    module = modules[options.name]
+    function = getattr(module, options.name)
+    size = options.image_size
+    arguments: dict[str, Any] = {"input_shape": (size, size, 3)}
+    if options.alpha is not None:
+        if "alpha" not in inspect.signature(function).parameters:
+            raise InputError(f"backbone {options.name} has no alpha (only the MobileNets have one)")
+        arguments["alpha"] = options.alpha
+    weights = "imagenet" if options.weights == "imagenet" else None
+    layer = options.layer
+    with _clear_errors(options):
+        # What is behind the feature maps is built only for a layer that is there.
+        maps = function(**arguments, include_top=False, weights=None) if layer else None
+        names = [item.name for item in maps.layers] if maps else []
+        top = layer is not None and layer not in names
+        model = function(**arguments, include_top=top, weights=weights)
+        _load(model, options)
+    if layer in names:
+        # Keras numbers the names of a second network on.
+        layer = model.layers[names.index(layer)].name
+    return _cut(model, options.name, layer), module.preprocess_input
+
+
+def _build_preset(options: BackboneOptions) -> tuple[keras.Model, Callable[..., Any]]:
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise InputError(
+            f"backbone {options.name} needs KerasHub ({error}): pip install 'r2m[keras_hub]'"
+        ) from error
+    if options.alpha is not None:
+        raise InputError(f"backbone {options.name} has no alpha (only the MobileNets have one)")
+    preset, size = options.preset, (options.image_size, options.image_size)
+    with _clear_errors(options):
+        model = keras_hub.models.Backbone.from_preset(
+            preset, load_weights=options.weights == "imagenet"
+        )
+        converter = keras_hub.layers.ImageConverter.from_preset(preset, image_size=size)
+        _load(model, options)
+    return _cut(model, options.name, options.layer), converter
+
+
+@contextmanager
+def _clear_errors(options: BackboneOptions) -> Iterator[None]:
+    """Turns whatever Keras' downloader, HDF5 or a layer raises into an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"cannot build {options.name} (size {options.image_size}, alpha {options.alpha}) with "
+            f"the weights {options.weights!r}: {error}"
+        ) from error
+
+
+def _load(model: keras.Model, options: BackboneOptions) -> None:
+    path = options.weights_file
+    if path is not None:
+        before = [v.numpy() for v in model.trainable_variables]
+        model.load_weights(path)
+        _check_all_loaded(model, before, path)
+
+
+def _cut(model: keras.Model, name: str, layer: str | None) -> keras.Model:
+    """The model up to a layer; None is all of it."""
+    if layer is None:
+        return model
+    layers = {item.name: item for item in model.layers}
+    if layer not in layers:
+        raise InputError(
+            f"{name} has no layer {layer!r}; its last ones: {', '.join(list(layers)[-12:])}"
+        )
+    return keras.Model(model.inputs, layers[layer].output)
+
+
+def _output_shape(model: keras.Model, options: BackboneOptions) -> tuple[int, ...]:
+    size = options.image_size
+    try:
+        spec = model.compute_output_spec(keras.KerasTensor((1, size, size, 3)))
+    except Exception as error:  # a network of fixed size says so in its own words
+        raise InputError(
+            f"{options.name} does not take one image of {size} x {size} pixels (image_size): "
+            f"{error}"
+        ) from error
+    shape = getattr(spec, "shape", ())
+    if len(shape) not in (2, 3, 4) or None in shape[1:]:
+        raise InputError(
+            f"{options.name} gives {spec}, expected feature maps, tokens or one vector an image"
+        )
+    return tuple(shape[1:])
+
+
+@lru_cache(maxsize=1)
+def _application_modules() -> dict[str, ModuleType]:
+    modules = [m for _, m in inspect.getmembers(keras.applications, inspect.ismodule)]
+    return {
+        name: module
+        for module in modules
+        if hasattr(module, "preprocess_input")
+        for name, item in inspect.getmembers(module, inspect.isfunction)
+        if name[0].isupper()
+    }
+
+
+def _check_all_loaded(model: keras.Model, before: Sequence[np.ndarray], path: Path) -> None:
+    """Refuses a file that left kernels at their random start values.
+
+    Keras only warns about layers that a weights file does not have. Vectors (biases, scales) are
+    not compared: a trained one may well be all zeros or ones.
+    """
+    kernels = [
+        variable.path
+        for variable, old in zip(model.trainable_variables, before, strict=True)
+        if old.ndim > 1 and np.array_equal(variable.numpy(), old)
+    ]
+    if kernels:
+        raise InputError(
+            f"{path} has no weights for {len(kernels)} layers of {model.name} (first: "
+            f"{kernels[0]}): it belongs to another network"
+        )

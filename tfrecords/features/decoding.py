@@ -1,0 +1,134 @@
+"""Pixels out of encoded images, in the shape a network is fed with."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import tensorflow as tf
+
+from tfrecords.errors import InputError
+from tfrecords.image_headers import MAX_PIXELS, ImageHeader, check_size, read_header
+
+# Where TensorFlow's messages say which operation they come from.
+_OPERATION = re.compile(r"^\{\{[^}]*\}\}\s*|\s*\[Op:\w+\][^\n]*")
+
+
+def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
+    """The pixels of a JPEG, PNG, BMP, GIF or WebP (its first frame), uint8 [H, W, 3].
+
+    Grey, CMYK, palette and 16-bit images become RGB; transparency is dropped.
+
+    Args:
+        data: the encoded image.
+        max_pixels: what it may declare at most.
+
+    Raises:
+        InputError: the bytes are no whole image, or one of too many pixels.
+    """
+    check_size(read_header(data), max_pixels)
+    try:
+        return tf.io.decode_image(data, channels=3, expand_animations=False)
+    except tf.errors.OpError as error:
+        raise InputError(_OPERATION.sub("", str(error.message))) from error
+
+
+def resize_image(pixels: tf.Tensor, size: int) -> tf.Tensor:
+    """Resizes one image to a square as the backbones are fed: the whole image, not cropped.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+        size: side of the square in pixels.
+
+    Returns:
+        float32 [size, size, 3] in 0..255. An image of that size already is not changed.
+    """
+    return _resize(pixels, size, size)
+
+
+def cut_image(
+    pixels: tf.Tensor, size: int, *, short_side: int, crops: int = 1, max_pixels: int = MAX_PIXELS
+) -> tf.Tensor:
+    """Resizes one image with its proportions kept and cuts squares out of it.
+
+    As visual-semantic embeddings are fed (Kiros et al. 2014, VSE++): the shorter side becomes
+    `short_side`, the longer one is rounded down. Bilinear with anti-aliasing.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+        size: side of the squares in pixels, at most `short_side`.
+        short_side: pixels.
+        crops: 1, the centre; or 10: top left, top right, bottom left, bottom right and centre, then
+            the mirror images of these five.
+        max_pixels: the resized image may have at most.
+
+    Returns:
+        float32 [size, size, 3], or [10, size, size, 3], in 0..255.
+
+    Raises:
+        InputError: the image is so narrow that resizing it makes it huge.
+    """
+    height, width = (int(side) for side in pixels.shape[:2])
+    factor = short_side / min(height, width)
+    new_height = short_side if height <= width else int(factor * height)
+    new_width = short_side if width <= height else int(factor * width)
+    check_size(ImageHeader(new_height, new_width, new_height * new_width), max_pixels)
+    resized = _resize(pixels, new_height, new_width)
+    bottom, right = new_height - size, new_width - size
+    centre = (new_height // 2 - size // 2, new_width // 2 - size // 2)
+    corners = [] if crops == 1 else [(0, 0), (0, right), (bottom, 0), (bottom, right)]
+    cut = [resized[y : y + size, x : x + size] for y, x in (*corners, centre)]
+    if crops == 1:
+        return cut[0]
+    squares = tf.stack(cut)
+    return tf.concat([squares, tf.reverse(squares, [2])], axis=0)
+
+
+def decode_all(
+    images: Sequence[bytes],
+    size: int | None,
+    *,
+    short_side: int | None = None,
+    crops: int = 1,
+    max_pixels: int = MAX_PIXELS,
+    threads: int = os.cpu_count() or 1,
+) -> list[tf.Tensor | str]:
+    """Decodes images in threads.
+
+    Args:
+        images: encoded images.
+        size: side of the square to make of each; None only checks that they can be read.
+        short_side: see `cut_image`; None squashes the images (`resize_image`).
+        crops: see `cut_image`.
+        max_pixels: an image may have at most.
+        threads: how many at once.
+
+    Returns:
+        One item an image: its pixels (uint8 [H, W, 3] without a size, else float32, see above), or
+        the text of what is wrong with it.
+    """
+
+    def decode(data: bytes) -> tf.Tensor | str:
+        try:
+            pixels = decode_image(data, max_pixels)
+            if size is None:
+                return pixels
+            if short_side is None:
+                return resize_image(pixels, size)
+            return cut_image(
+                pixels, size, short_side=short_side, crops=crops, max_pixels=max_pixels
+            )
+        except InputError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(decode, images))
+
+
+def _resize(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    if tuple(pixels.shape[:2]) == (height, width):
+        return tf.cast(pixels, tf.float32)
+    resized = tf.image.resize(tf.cast(pixels, tf.float32), (height, width), antialias=True)
+    return tf.clip_by_value(resized, 0.0, 255.0)

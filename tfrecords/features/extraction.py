@@ -1,0 +1,186 @@
+"""Feature vectors and maps of batches of images."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import isqrt
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecords.errors import InputError
+from tfrecords.feature_options import DEFAULT_FEATURES, BackboneOptions, FeatureOptions
+from tfrecords.features.backbones import build_network
+
+# Transformers put a class token, and some a few registers, before the tokens of the patches.
+_MOST_OTHER_TOKENS = 8
+
+
+class ImageFeatures(NamedTuple):
+    """Features of B images, float16 or float32 as `FeatureOptions.dtype` says.
+
+    Attributes:
+        grid: [B, gh, gw, D], the feature map; None where there is none or it was not asked for.
+        pooled: [B, D], its mean over the grid (of several crops: their mean).
+    """
+
+    grid: np.ndarray | None
+    pooled: np.ndarray
+
+    def stored(self, row: int) -> dict[str, bytes]:
+        """The features of one image as records hold them: little-endian bytes."""
+        found = {"global_feature": self.pooled[row]}
+        if self.grid is not None:
+            found["grid_feature"] = self.grid[row]
+        return {
+            name: array.astype(array.dtype.newbyteorder("<")).tobytes()
+            for name, array in found.items()
+        }
+
+
+class FeatureExtractor:
+    """A backbone with its own preprocessing, for batches of images.
+
+    Attributes:
+        model: the network, without its preprocessing.
+        grid_shape: (gh, gw, D) of the feature maps; None if it gives vectors, or several crops.
+        feature_size: D.
+    """
+
+    def __init__(
+        self, options: BackboneOptions, features: FeatureOptions = DEFAULT_FEATURES
+    ) -> None:
+        """Builds the backbone and loads its weights.
+
+        Raises:
+            InputError: an unknown name, an option it has not, or weights that do not fit.
+        """
+        features.check_fits(options)
+        self.options = options
+        self.features = features
+        self.model, self._preprocess, output_shape = build_network(options)
+        self.feature_size: int = output_shape[-1]
+        self._map_shape = _map_shape(output_shape, options)
+        self.grid_shape: tuple[int, int, int] | None = None
+        if self._map_shape and features.crops == 1:
+            height, width = [features.grid] * 2 if features.grid else self._map_shape
+            self.grid_shape = (height, width, self.feature_size)
+        self._square = (options.image_size, options.image_size, 3)
+        crops = () if features.crops == 1 else (features.crops,)
+        # One signature for all batches: the last one is filled up instead of compiled again.
+        self._run = tf.function(
+            self._forward,
+            input_signature=[tf.TensorSpec((None, *crops, *self._square), tf.float32)],
+        )
+
+    def _maps_and_vectors(self, images: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor]:
+        output = self.model(self._preprocess(images), training=False)
+        output = tf.cast(output, tf.float32)
+        if self._map_shape is None:
+            return None, output
+        height, width = self._map_shape
+        if len(output.shape) == 3:
+            output = output[:, -height * width :]
+        maps = tf.reshape(output, (-1, height, width, self.feature_size))
+        return maps, tf.reduce_mean(maps, (1, 2))
+
+    def _forward(self, images: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor]:
+        options = self.features
+        grid, pooled = self._maps_and_vectors(tf.reshape(images, (-1, *self._square)))
+        if options.crops > 1:
+            grid = None
+            pooled = tf.reduce_mean(
+                tf.reshape(pooled, (-1, options.crops, self.feature_size)), axis=1
+            )
+        if grid is not None and options.grid:
+            grid = adaptive_average_pooling(grid, options.grid)
+        found = [item if item is None else self._finish(item) for item in (grid, pooled)]
+        return found[0], found[1]
+
+    def _finish(self, vectors: tf.Tensor) -> tf.Tensor:
+        if self.features.unit_norm:
+            norm = tf.norm(vectors, axis=-1, keepdims=True)
+            vectors = tf.math.divide_no_nan(vectors, norm)
+        return tf.cast(vectors, self.features.dtype)
+
+    def pooled(self, images: tf.Tensor) -> tf.Tensor:
+        """Mean features inside another graph: float32 [B, size, size, 3] in 0..255 -> [B, D]."""
+        return self._maps_and_vectors(images)[1]
+
+    def __call__(self, images: np.ndarray | tf.Tensor, with_grid: bool = True) -> ImageFeatures:
+        """The features of images.
+
+        Args:
+            images: float32 [B, size, size, 3] in 0..255, from `decode_all`; with 10 crops
+                [B, 10, size, size, 3].
+            with_grid: whether the maps are wanted too.
+
+        Raises:
+            InputError: the features do not fit into their dtype, all zero or not finite.
+        """
+        grid, pooled = self._run(tf.convert_to_tensor(images, tf.float32))
+        keep = with_grid and grid is not None
+        found = ImageFeatures(grid.numpy() if keep else None, pooled.numpy())
+        fault = ""
+        if not found.pooled.any():
+            fault = "zero"
+        elif not all(np.isfinite(item).all() for item in found if item is not None):
+            fault = "not finite"
+        if fault:
+            raise InputError(
+                f"the features of {self.options.name} are {fault} in {self.features.dtype} for a "
+                f"batch of {len(found.pooled)} images (weights {self.options.weights!r}); random "
+                "weights fade out in networks without shortcuts: take trained ones, or DenseNet121"
+                + ("; large ones fit into dtype float32" if fault == "not finite" else "")
+            )
+        return found
+
+
+def adaptive_average_pooling(maps: tf.Tensor, size: int) -> tf.Tensor:
+    """Feature maps of size x size cells, whatever the size they have.
+
+    Cell i averages the rows floor(i H / size) to ceil((i + 1) H / size) - 1, and columns likewise:
+    cells overlap where `size` does not divide H, and repeat where it is larger.
+
+    Args:
+        maps: float32 [B, H, W, D]; H and W are static.
+        size: cells a side.
+
+    Returns:
+        float32 [B, size, size, D].
+    """
+    rows, columns = (tf.constant(_averages(maps.shape[axis], size)) for axis in (1, 2))
+    return tf.einsum("ih,bhwd,jw->bijd", rows, maps, columns)
+
+
+@lru_cache(maxsize=1)
+def cached_extractor(
+    options: BackboneOptions, features: FeatureOptions = DEFAULT_FEATURES
+) -> FeatureExtractor:
+    """The extractor of these options, built once a process (a worker has many shards)."""
+    return FeatureExtractor(options, features)
+
+
+def _averages(length: int, bins: int) -> np.ndarray:
+    """float32 [bins, length]: row i averages what belongs to bin i."""
+    weights = np.zeros((bins, length), np.float32)
+    for i in range(bins):
+        start, end = i * length // bins, -(-(i + 1) * length // bins)
+        weights[i, start:end] = 1 / (end - start)
+    return weights
+
+
+def _map_shape(output_shape: tuple[int, ...], options: BackboneOptions) -> tuple[int, int] | None:
+    """Height and width of the feature map in an output; None if it is one vector."""
+    if len(output_shape) == 1:
+        return None
+    if len(output_shape) == 3:
+        return output_shape[0], output_shape[1]
+    # Tokens of a transformer: a square of patches, after the others.
+    side = isqrt(output_shape[0])
+    if output_shape[0] - side * side > _MOST_OTHER_TOKENS:
+        raise InputError(
+            f"{options.name} gives {output_shape[0]} tokens, which are no square of patches"
+        )
+    return side, side

@@ -1,0 +1,199 @@
+"""Values of foreign files, checked one by one; and what is wrong with them, said in one way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tfrecords.errors import InputError
+from tfrecords.readers.json_stream import Element, stream_json
+from tfrecords.readers.paired.types import Caption
+from tfrecords.shards import Skip
+
+_INT64 = 1 << 63
+_MOST_PIXELS = (1 << 31) - 1
+_SURROGATES = ("\ud800", "\udfff")
+
+
+def json_elements(path: Path) -> Iterator[tuple[str, Element]]:
+    """The elements of a JSON file, as `stream_json` yields them, each with its place.
+
+    Yields:
+        `path:line: key[number]` and the element. Published files are one long line: the number is
+        what helps.
+
+    Raises:
+        InputError: the file cannot be read, or is no JSON.
+    """
+    numbers: Counter[str] = Counter()
+    try:
+        for element in stream_json(path):
+            key = element.key
+            yield f"{path}:{element.line}: {key}[{numbers[key]}]", element
+            numbers[key] += 1
+    except OSError as error:
+        raise cannot_read(path, error) from error
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str | Skip]]:
+    """The lines of a text file with their numbers from 1; a line that is no UTF-8 is a `Skip`.
+
+    Raises:
+        InputError: the file cannot be read, or is no text.
+    """
+    try:
+        with path.open("rb") as stream:
+            # Only \n ends a line: other breaks of str.splitlines() occur inside of captions.
+            for number, line in enumerate(stream, start=1):
+                if b"\0" in line:
+                    raise InputError(
+                        f"{path}:{number}: not text: it holds zero bytes. Is it compressed or "
+                        "UTF-16? Expected UTF-8 text"
+                    )
+                if number == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                try:
+                    yield number, line.rstrip(b"\r\n").decode()
+                except UnicodeDecodeError as error:
+                    yield number, Skip(f"{path}:{number}", "undecodable", str(error))
+    except OSError as error:
+        raise cannot_read(path, error) from error
+
+
+def cannot_read(path: Path, error: OSError) -> InputError:
+    """The error for a file that the system does not give."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"there is no file of captions {path}")
+    return InputError(f"cannot read the captions {path}: {error.strerror or error}")
+
+
+def found(value: object) -> str:
+    """A value as it is shown in a message, cut short."""
+    if isinstance(value, dict):
+        return f"the keys {', '.join(map(str, list(value)[:8]))[:80]}" if value else "{}"
+    text = f"a list of {len(value)}" if isinstance(value, list) else repr(value)
+    return text if len(text) <= 80 else text[:80] + "..."
+
+
+def object_of(value: object, place: str, what: str) -> dict[str, Any]:
+    """The value, a JSON object.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(value, dict):
+        raise InputError(f"{place}: expected {what}, found {found(value)}")
+    return value
+
+
+def list_of(value: object, place: str, what: str) -> list[Any]:
+    """The value, a JSON array.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(value, list):
+        raise InputError(f"{place}: expected {what}, found {found(value)}")
+    return value
+
+
+def identifier(value: object, place: str, what: str) -> str:
+    """A number or a text that names something, as text.
+
+    Raises:
+        InputError: it is neither, empty, no int64, or a path out of its folder: features may lie
+            in files of that name.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64:
+        return str(value)
+    if isinstance(value, str) and is_clean(value) and (name := value.strip()):
+        path = PurePosixPath(name)
+        if not path.is_absolute() and ".." not in path.parts:
+            return name
+    raise InputError(f"{place}: {what} must be a number or a name, found {found(value)}")
+
+
+def caption_number(value: object) -> int | None:
+    """A caption's number; None for what is no int64."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and -_INT64 <= value < _INT64 else None  # type: ignore[operator, return-value]
+
+
+def pixels(row: dict[str, Any], key: str, place: str) -> int | None:
+    """A height or width; None where it is not given.
+
+    Raises:
+        InputError: it is no whole number of pixels.
+    """
+    value = row.get(key)
+    if value is None:
+        return None
+    good = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not good or not 0 < value <= _MOST_PIXELS or value != int(value):
+        raise InputError(f"{place}: {key} must be a number of pixels, found {found(value)}")
+    return int(value)
+
+
+def relative_file(value: object, place: str, what: str = "the file name") -> str:
+    """The path of a file below the folder of images.
+
+    Of an absolute path, and of one that climbs out of its folder, only the name is left.
+
+    Raises:
+        InputError: it is no file name.
+    """
+    if isinstance(value, str) and is_clean(value):
+        path = PurePosixPath(value.strip())
+        if path.is_absolute() or ".." in path.parts:
+            path = PurePosixPath(path.name)
+        if path.name not in ("", ".."):
+            return str(path)
+    raise InputError(f"{place}: {what} must be a relative path, found {found(value)}")
+
+
+def file_key(file: str) -> str:
+    """The `image_id` of a file: its name without folder."""
+    return PurePosixPath(file).name
+
+
+def caption(
+    text: object, place: str, *, tokens: object = None, number: object = None
+) -> Caption | Skip:
+    """A caption of what a source says; a `Skip` where there is no text.
+
+    Args:
+        text: the caption; None where there are only tokens.
+        place: where it stands.
+        tokens: a list of its words; None where it is not split.
+        number: its id; ignored unless it is an int64.
+
+    Raises:
+        InputError: it is no text, or the tokens are no list of texts.
+    """
+    words: tuple[str, ...] | None = None
+    if tokens is not None:
+        rows = list_of(tokens, place, "a list of tokens")
+        if not all(isinstance(token, str) for token in rows):
+            wrong = next(token for token in rows if not isinstance(token, str))
+            raise InputError(f"{place}: a token must be text, found {found(wrong)}")
+        # A token that holds white space is several words.
+        words = tuple(word for token in rows for word in token.split())
+    if text is None and words is not None:
+        text = " ".join(words)
+    if text is not None and not isinstance(text, str):
+        raise InputError(f"{place}: a caption must be text, found {found(text)}")
+    if not text or text.isspace() or words == ():
+        return Skip(place, "empty", "a caption without text")
+    if not is_clean(text) or not all(map(is_clean, words or ())):
+        return Skip(place, "undecodable", "zero bytes or half of a surrogate pair")
+    return Caption(text.strip(), words, caption_number(number))
+
+
+def is_clean(text: str) -> bool:
+    """Whether a text can be stored: no zero bytes, no half of a surrogate pair."""
+    if "\0" in text:
+        return False
+    low, high = _SURROGATES
+    return text.isascii() or not any(low <= c <= high for c in text)

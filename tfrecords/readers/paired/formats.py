@@ -1,0 +1,183 @@
+"""The formats of images with captions by name, and which one a path has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tfrecords.errors import InputError
+from tfrecords.readers.paired import fields, flickr, xray
+from tfrecords.readers.paired.caption_rows import caption_files, read_caption_rows
+from tfrecords.readers.paired.coco import read_coco
+from tfrecords.readers.paired.coco_pt import read_coco_pt
+from tfrecords.readers.paired.cocotalk import read_cocotalk
+from tfrecords.readers.paired.imageclef import read_imageclef
+from tfrecords.readers.paired.karpathy import read_karpathy
+from tfrecords.readers.paired.tfds_set import read_tfds
+from tfrecords.readers.paired.types import PairedDataset
+from tfrecords.shards import Skip
+
+_READERS: dict[str, Callable[[Path], PairedDataset]] = {
+    "karpathy": read_karpathy,
+    "coco": read_coco,
+    "flickr": flickr.read_flickr,
+    "xray": xray.read_xray,
+    "imageclef": read_imageclef,
+    "coco_pt": read_coco_pt,
+    "cocotalk": read_cocotalk,
+    "kiros": read_caption_rows,
+    "vsepp": read_caption_rows,
+}
+TFDS = "tfds"
+FORMATS = ("auto", *_READERS, TFDS)
+
+# What the formats call a split -> the split of the records.
+SPLITS = {
+    "train": "train",
+    "restval": "train",
+    "val": "val",
+    "dev": "val",
+    "validation": "val",
+    "validate": "val",
+    "test": "test",
+}
+
+_TOKEN_LINE = re.compile(r"[^\t]+#\d+\t.*")
+
+
+class UnknownFormatError(InputError):
+    """A file or folder looks like none of the formats."""
+
+
+@dataclass(frozen=True)
+class PairedSource:
+    """A source as it is given on a command line.
+
+    Attributes:
+        path: of a file or folder; for the format `tfds` the name of a set.
+        format: one of `FORMATS`.
+        split: of its images, where the source itself does not tell; None where it does.
+    """
+
+    path: str
+    format: str = "auto"
+    split: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> PairedSource:
+        """The source that `[SPLIT=][FORMAT:]PATH` names.
+
+        Raises:
+            InputError: there is no path.
+        """
+        split, equals, rest = text.partition("=")
+        if not (equals and split in SPLITS):
+            split, rest = "", text
+        name, colon, path = rest.partition(":")
+        if not (colon and name in FORMATS):
+            name, path = "auto", rest
+        if not path:
+            raise InputError(f"expected [SPLIT=][FORMAT:]PATH, found {text!r}")
+        return cls(path, name, split or None)
+
+
+def read_paired(source: PairedSource, data_dir: Path | None = None) -> PairedDataset:
+    """Reads a source; `auto` is decided here.
+
+    Args:
+        source: what to read.
+        data_dir: of TensorFlow Datasets, for the format `tfds`.
+
+    Returns:
+        Its images; those whose source tells no split have that of `source.split`, or else of the
+        file's name, or else None.
+
+    Raises:
+        InputError: an unknown format or split, a file that is missing, damaged or of another form,
+            or a split given for a source that tells the splits itself.
+    """
+    if source.format not in FORMATS:
+        raise InputError(f"format {source.format!r} is not known; known: {', '.join(FORMATS)}")
+    if source.split is not None and source.split not in SPLITS:
+        raise InputError(f"split {source.split!r} is not known; known: {', '.join(SPLITS)}")
+    path = Path(source.path)
+    name = detect_format(path) if source.format == "auto" else source.format
+    dataset = read_tfds(source.path, data_dir) if name == TFDS else _READERS[name](path)
+    if source.split is not None and any(image.split for image in dataset.images):
+        raise InputError(
+            f"{source.path} tells the split of its images itself: leave out {source.split}="
+        )
+    split = source.split or dataset.default_split
+    if split is None:
+        return dataset
+    images = [i if i.split else replace(i, split=split) for i in dataset.images]
+    return replace(dataset, images=images)
+
+
+def detect_format(path: Path) -> str:
+    """The format of a file or folder.
+
+    Raises:
+        UnknownFormatError: it looks like none of the formats.
+        InputError: there is no such path, or it cannot be read.
+    """
+    if path.is_dir():
+        return _detect_folder(path)
+    if path.suffix in (".pt", ".pth", ".npz"):
+        return "coco_pt"
+    first = _first_line(path)
+    if path.suffix == ".json" or first[0] in "{[":
+        return _detect_json(path)
+    if _TOKEN_LINE.fullmatch(first) or flickr.is_table(path, first):
+        return "flickr"
+    if "\t" in first:
+        return "imageclef"
+    raise _unknown(path, f"its first line is {first[:80]!r}")
+
+
+def _first_line(path: Path) -> str:
+    for _, line in fields.numbered_lines(path):
+        if isinstance(line, Skip):
+            raise _unknown(path, "it does not begin with UTF-8 text")
+        if line.strip():
+            return line.lstrip()
+    raise InputError(f"{path} is empty: it has no caption")
+
+
+def _detect_folder(path: Path) -> str:
+    if any(path.glob("*_label.h5")):
+        return "cocotalk"
+    if found := caption_files(path):
+        return "kiros" if any(prefix for prefix, _ in found) else "vsepp"
+    if (path / "dataset_info.json").is_file():
+        return TFDS
+    raise _unknown(path, f"it holds {_listed(sorted(item.name for item in path.iterdir()))}")
+
+
+def _detect_json(path: Path) -> str:
+    keys: dict[str, None] = {}
+    for _, element in fields.json_elements(path):
+        keys[element.key] = None
+        if element.key == "annotations":
+            return "coco"
+        if element.key == "ix_to_word":
+            return "cocotalk"
+        if element.key in xray.SPLITS:
+            return "xray"
+        is_image = element.key == "images" and isinstance(element.value, dict)
+        if is_image and {"sentences", "captions"} & element.value.keys():
+            return "karpathy"
+    raise _unknown(path, f"it has the keys {_listed([key for key in keys if key])}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:6])[:200] or "nothing"
+
+
+def _unknown(path: Path, what: str) -> UnknownFormatError:
+    return UnknownFormatError(
+        f"{path} looks like none of the formats of captions: {what}. Name the format before the "
+        f"path (karpathy:{path.name}); known: {', '.join(FORMATS[1:])}"
+    )

@@ -1,0 +1,62 @@
+"""ImageCLEF caption 2017 and 2018: `id<TAB>caption`, and `id<TAB>concept,concept`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tfrecords.errors import InputError
+from tfrecords.readers.paired import fields
+from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
+from tfrecords.shards import Skip
+
+_CONCEPTS = re.compile(r"C\d{7}(?:\s*[,;]\s*C\d{7})*[,;]?")
+_SUFFIX = re.compile(r".*\.(?:jpe?g|png|bmp|gif)", re.IGNORECASE)
+
+
+def read_imageclef(path: Path) -> PairedDataset:
+    """Reads one caption a line, of the picture `id.jpg`.
+
+    In a concept file the concepts of an image (UMLS identifiers, `C0040405,C0030705`) become a
+    sentence whose words they are, in the order of the file: what learns to write captions learns to
+    write them. A file tells nothing about splits: ImageCLEF has one file a split.
+
+    Raises:
+        InputError: a line of another form, or an id that comes twice; names `path:line`.
+    """
+    images: dict[str, PairedImage] = {}
+    skipped: list[Skip] = []
+    for number, line in fields.numbered_lines(path):
+        place = f"{path}:{number}"
+        if isinstance(line, Skip):
+            skipped.append(line)
+            continue
+        if not line.strip():
+            continue
+        key, tab, text = line.partition("\t")
+        if not tab:
+            raise InputError(f"{place}: expected `id<TAB>caption`, found {line[:80]!r}")
+        source_id = fields.identifier(key, place, "the image's id")
+        if source_id in images:
+            raise InputError(
+                f"{place}: image {source_id!r} comes again, first {images[source_id].place}"
+            )
+        item = _caption(text, place)
+        if isinstance(item, Skip):
+            skipped.append(item)
+        file = source_id if _SUFFIX.fullmatch(source_id) else f"{source_id}.jpg"
+        file = fields.relative_file(file, place, "the image's id")
+        images[source_id] = PairedImage(
+            image_id=fields.file_key(file),
+            place=place,
+            captions=() if isinstance(item, Skip) else (item,),
+            source_id=source_id,
+            file=file,
+        )
+    return PairedDataset(images=list(images.values()), files=(path,), skipped=skipped)
+
+
+def _caption(text: str, place: str) -> Caption | Skip:
+    if _CONCEPTS.fullmatch(text.strip()):
+        return fields.caption(None, place, tokens=re.findall(r"C\d{7}", text))
+    return fields.caption(text, place)

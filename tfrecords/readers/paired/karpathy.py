@@ -1,0 +1,110 @@
+"""Karpathy's splits, `dataset_{coco,flickr8k,flickr30k}.json`, and files written like them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tfrecords.errors import InputError
+from tfrecords.readers.paired import fields
+from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
+from tfrecords.shards import Skip
+
+# In the order in which upstream looks for them (prepro_labels).
+_NUMBERS = ("cocoid", "imgid", "id")
+
+
+def read_karpathy(path: Path) -> PairedDataset:
+    """Reads `{"images": [...]}`, each image with `sentences` or `captions`.
+
+    An image is named by `filename` (and `filepath`, its folder), `file_path` or `file_name`, and by
+    `cocoid`, else `imgid`, else `id`; a sentence is an object with `raw` or `tokens`, or a text.
+
+    Raises:
+        InputError: no JSON, or an image without a name or of another form; names `path:line`.
+    """
+    images: list[PairedImage] = []
+    skipped: list[Skip] = []
+    words: dict[str, str] = {}
+    for place, element in fields.json_elements(path):
+        if element.key == "images":
+            row = fields.object_of(element.value, place, "an object for an image")
+            images.append(_image(row, place, skipped, words))
+    return PairedDataset(images=images, files=(path,), skipped=skipped)
+
+
+def _image(
+    row: dict[str, Any], place: str, skipped: list[Skip], words: dict[str, str]
+) -> PairedImage:
+    file = _file(row, place)
+    number = next((row[key] for key in _NUMBERS if row.get(key) is not None), None)
+    source_id = None if number is None else fields.identifier(number, place, "the image's number")
+    if file is None and source_id is None:
+        raise InputError(
+            f"{place}: an image without a name: expected `filename`, `file_path`, `file_name` or "
+            f"one of {', '.join(_NUMBERS)}, found {fields.found(row)}"
+        )
+    captions = []
+    for sentence in _sentences(row, place):
+        item = _caption(sentence, place)
+        if isinstance(item, Skip):
+            skipped.append(item)
+        else:
+            captions.append(_shared(item, words))
+    split = row.get("split")
+    return PairedImage(
+        image_id=fields.file_key(file) if file is not None else str(source_id),
+        place=place,
+        captions=tuple(captions),
+        source_id=source_id,
+        file=file,
+        split=None if split is None else fields.identifier(split, place, "the split"),
+        height=fields.pixels(row, "height", place),
+        width=fields.pixels(row, "width", place),
+    )
+
+
+def _file(row: dict[str, Any], place: str) -> str | None:
+    name = next(
+        (row[key] for key in ("filename", "file_path", "file_name") if row.get(key) is not None),
+        None,
+    )
+    if name is None:
+        return None
+    file = fields.relative_file(name, place)
+    if folder := row.get("filepath"):
+        fields.relative_file(folder, place, "the folder (`filepath`)")
+        return fields.relative_file(f"{folder}/{file}", place)
+    return file
+
+
+def _sentences(row: dict[str, Any], place: str) -> list[Any]:
+    for key in ("sentences", "captions"):
+        if key in row:
+            return fields.list_of(row[key], place, f"a list of {key}")
+    raise InputError(
+        f"{place}: expected `sentences` or `captions` of an image, found {fields.found(row)}"
+    )
+
+
+def _caption(sentence: object, place: str) -> Caption | Skip:
+    if not isinstance(sentence, dict):
+        return fields.caption(sentence, place)
+    if "raw" not in sentence and "tokens" not in sentence:
+        raise InputError(
+            f"{place}: expected `raw` or `tokens` of a sentence, found {fields.found(sentence)}"
+        )
+    return fields.caption(
+        sentence.get("raw"),
+        place,
+        tokens=sentence.get("tokens"),
+        number=sentence.get("sentid"),
+    )
+
+
+def _shared(caption: Caption, words: dict[str, str]) -> Caption:
+    # Six million tokens of some ten thousand words: each is kept once.
+    if caption.tokens is None:
+        return caption
+    tokens = tuple(words.setdefault(token, token) for token in caption.tokens)
+    return Caption(caption.text, tokens, caption.caption_id)
