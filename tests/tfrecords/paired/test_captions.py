@@ -308,10 +308,9 @@ def test_a_backbone_gives_features(options: CaptionsOptions, images: Path) -> No
     row = read(records)["a.jpg"]
     assert row["global_feature"].shape == (512,) and row["grid_feature"].shape == (1, 1, 512)
     np.testing.assert_allclose(row["global_feature"], row["grid_feature"][0, 0], rtol=1e-2)
-    assert records.manifest["options"]["feature_shapes"] == {
-        "global_feature": [512],
-        "grid_feature": [1, 1, 512],
-    }
+    recorded = records.manifest["options"]
+    assert (recorded["feature_size"], recorded["grid_shape"]) == (512, [1, 1, 512])
+    assert (recorded["feature_dtype"], recorded["region_size"]) == ("float16", None)
 
 
 def test_features_of_a_store(options: CaptionsOptions, tmp_path: Path) -> None:
