@@ -8,7 +8,6 @@ from typing import Any
 import tensorflow as tf
 
 from tfrecords.caption_shards import LENGTHS, WORDS
-from tfrecords.feature_values import FEATURE_KINDS
 from tfrecords.records import Records, open_records
 
 
@@ -27,9 +26,14 @@ def parser(records: Records) -> Callable[[tf.Tensor], dict[str, Any]]:
         `image` string[B], `global_feature` float32[B, D], `grid_feature` float32[B, gh, gw, D],
         `region_feature` float32[B, (N), D] and `boxes` float32[B, (N), 4].
     """
-    stored = records.manifest["options"]["feature_shapes"]
-    shapes = {kind: stored[kind] for kind in FEATURE_KINDS if kind in stored}
-    dtype = tf.as_dtype(records.manifest["options"]["feature_dtype"])
+    options = records.manifest["options"]
+    every: dict[str, list[int | None]] = {
+        "global_feature": [options["feature_size"]],
+        "grid_feature": options["grid_shape"],
+        "region_feature": [None, options["region_size"]],
+    }
+    shapes = {kind: every[kind] for kind in every if kind in records.feature_names}
+    dtype = tf.as_dtype(options["feature_dtype"])
     one = tf.io.FixedLenFeature([], tf.string)
     number = tf.io.FixedLenFeature([], tf.int64)
     spec: dict[str, Any] = {

@@ -138,9 +138,7 @@ def check_name(what: str, value: str) -> None:
             "use lower-case letters, digits and _, starting with a letter"
         )
     if what == "split" and value == "all":
-        raise InputError(
-            "a split cannot be called `all`, which TFDS takes for all splits together"
-        )
+        raise InputError("a split cannot be called `all`, which TFDS takes for all splits together")
 
 
 def publish(build: Build) -> None:

@@ -22,6 +22,7 @@ from tfrecords.caption_words import RULES, SplitWords, count_words, split_captio
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureOptions, recorded_backbone
 from tfrecords.feature_stores import FeatureStore
+from tfrecords.feature_values import recorded_shapes
 from tfrecords.image_headers import MAX_PIXELS
 from tfrecords.image_names import read_split_lists
 from tfrecords.image_shards import grid_shape
@@ -104,8 +105,9 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
     Every record has `image_id`, `split` (as the source calls it), `caption_ids` int64 [S], `texts`
     string [S], `sentences` int64 [S, (T)] (ragged; word ids with start and end marker), `height`
     and `width` int64 (0 where they are not known). `image` holds the picture's bytes where there
-    are pictures. `global_feature` [D], `grid_feature` [gh, gw, D] and `region_feature` [N, D] (with
-    `boxes` float32 [N, 4]) are little-endian float16 as one byte string (`tf.io.decode_raw`).
+    are pictures. `global_feature` [D], `grid_feature` [gh, gw, D], `region_feature` [N, D] (with
+    `boxes` float32 [N, 4]) are one string of little-endian bytes each (`tf.io.decode_raw`); in the
+    options of the manifest stand `feature_dtype`, `feature_size`, `grid_shape` and `region_size`.
 
     Images without a caption, without a readable picture (where pictures are asked for) or without
     features (likewise) are skipped and listed in the manifest; so are captions without a word.
@@ -172,7 +174,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
             **_recorded_options(options),
             "vocabulary": vocabulary.sha256 if options.vocabulary else None,
             "cut_sentences": cut,
-            "feature_shapes": {kind: list(shape) for kind, shape in shapes.items()},
+            **recorded_shapes(shapes),
             "store_pixels": pictures and options.store_pixels,
         },
         sources=_source_files(options, datasets, store),

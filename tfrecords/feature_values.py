@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from tfrecords.feature_options import FeatureDtype
 from tfrecords.feature_stores import FeatureStore, StoredFeatures
 
 FEATURE_KINDS = ("global_feature", "grid_feature", "region_feature")
+
+Shapes = Mapping[str, tuple[int | None, ...]]
 
 
 class UnusableFeaturesError(ValueError):
@@ -48,6 +51,20 @@ def stored_values(
     if found.height and found.width:
         values |= {"height": int(found.height), "width": int(found.width)}
     return values
+
+
+def recorded_shapes(shapes: Shapes) -> dict[str, Any]:
+    """What the options in a manifest say of the shapes of stored features; None for what is not.
+
+    `feature_size` is D of the vector (without one, of the map or of the regions), `grid_shape` that
+    of the map, `region_size` D of the regions.
+    """
+    sizes = [shapes[kind][-1] for kind in FEATURE_KINDS if kind in shapes]
+    return {
+        "feature_size": sizes[0] if sizes else None,
+        "grid_shape": list(shapes["grid_feature"]) if "grid_feature" in shapes else None,
+        "region_size": shapes["region_feature"][-1] if "region_feature" in shapes else None,
+    }
 
 
 def _bytes_of(

@@ -180,13 +180,13 @@ def caption(
             raise InputError(f"{place}: a token must be text, found {found(wrong)}")
         # A token that holds white space is several words.
         words = tuple(word for token in rows for word in token.split())
-    if text is None and words is not None:
+    if text in (None, "") and words is not None:
         text = " ".join(words)
     if text is not None and not isinstance(text, str):
         raise InputError(f"{place}: a caption must be text, found {found(text)}")
     if not text or text.isspace() or words == ():
         return Skip(place, "empty", "a caption without text")
-    if not is_clean(text) or not all(map(is_clean, words or ())):
+    if not is_clean(text) or not is_clean("".join(words or ())):
         return Skip(place, "undecodable", "zero bytes or half of a surrogate pair")
     return Caption(text.strip(), words, caption_number(number))
 
