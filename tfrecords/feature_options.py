@@ -24,7 +24,7 @@ class BackboneOptions:
             `none` (random, for tests).
         image_size: pixels of the square that the network is fed with.
         alpha: width multiplier of the MobileNets; None for all others.
-        batch_size: images a step.
+        batch_size: images or crops of them a step.
         layer: name of the layer whose output is taken, e.g. VGG19's `fc2`; None takes the last
             feature map. A layer behind the feature maps takes the whole classifier's weights.
     """

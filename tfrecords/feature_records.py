@@ -163,12 +163,13 @@ class _StoreJob:
 
     store: FeatureStore
     names: tuple[str, ...]
+    other_names: bool
     features: FeatureOptions
 
     def __call__(self) -> Iterator[ShardItem]:
         for name in self.names:
             try:
-                found = self.store.get(*image_keys(name))
+                found = self.store.get(*(image_keys(name) if self.other_names else [name]))
                 if found is None:
                     yield Skip(name, "missing", "the store has no such image")
                 else:
@@ -262,7 +263,9 @@ def _jobs(options: FeatureRecordsOptions, shapes: Shapes, names: Sequence[str]) 
     shards = min(options.shards, len(names))
     parts = [tuple(names[shard::shards]) for shard in range(shards)]
     if options.store is not None:
-        return [_StoreJob(options.store, part, options.features) for part in parts]
+        # An array of rows knows no names: row 42 is not the image that COCO calls so.
+        other_names = options.store.paths[0].suffix != ".npy"
+        return [_StoreJob(options.store, part, other_names, options.features) for part in parts]
     assert options.images is not None and options.backbone is not None
     folder = options.images.resolve()
     return [

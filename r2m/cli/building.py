@@ -23,7 +23,7 @@ def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
     Args:
         kind: of the records.
         split: what --shards counts the files of.
-        ordered: the records keep the order of the inputs, which no --seed changes.
+        ordered: the records keep the order of their sources: there is no seed to choose.
     """
     flags.DEFINE_string(
         "name",
@@ -86,7 +86,7 @@ def define_backbone_flags() -> None:
     )
     flags.DEFINE_integer("image_size", 224, "Side of the square the network is fed with.", 1)
     flags.DEFINE_float("alpha", None, "Width multiplier of a MobileNet.")
-    flags.DEFINE_integer("batch_size", 32, "Images a step of the network.", 1)
+    flags.DEFINE_integer("batch_size", 32, "Images (or crops) a step of the network.", 1)
     flags.DEFINE_integer(
         "short_side",
         None,

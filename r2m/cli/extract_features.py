@@ -6,8 +6,7 @@
         --short_side=256 --crops=10 --unit_norm --output=records/features/flickr8k_vgg19
     r2m-extract-features --from=tsv:raw/coco/trainval_36 --output=records/features/coco_bottom_up
 
-A killed run goes on at the first missing shard: with more --shards less is lost. With a GPU say
---workers=1.
+A run that was stopped goes on at the first unfinished of its --shards.
 """
 
 from __future__ import annotations
@@ -56,6 +55,10 @@ _CROPS = flags.DEFINE_integer(
 _UNIT_NORM = flags.DEFINE_bool("unit_norm", False, "Divide every vector by its L2 norm.")
 define_backbone_flags()
 define_build_flags("features", split="each split", ordered=True)
+# A network uses all processors by itself, and the memory of a GPU once a process. A stopped run
+# begins its unfinished shards again.
+flags.FLAGS.set_default("workers", 1)
+flags.FLAGS.set_default("shards", 64)
 
 
 def main(argv: Sequence[str]) -> None:

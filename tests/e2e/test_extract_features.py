@@ -22,7 +22,7 @@ for line in json.loads(sys.argv[1]):
     flags.FLAGS.unparse_flags()
     for name in flags.FLAGS:
         flags.FLAGS[name].unparse()
-    flags.FLAGS(["program", "--workers=1", *line])
+    flags.FLAGS(["program", "--shards=2", *line])
     try:
         extract_features.main(["program"])
     except InputError as error:

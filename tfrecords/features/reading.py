@@ -73,8 +73,9 @@ def read_images(
             yield from found
             continue
         extractor = cached_extractor(backbone, features)
-        for start in range(0, len(found), backbone.batch_size):
-            batch = found[start : start + backbone.batch_size]
+        at_once = max(1, backbone.batch_size // features.crops)
+        for start in range(0, len(found), at_once):
+            batch = found[start : start + at_once]
             pixels = np.stack([item.pixels for item in batch])
             seen: ImageFeatures = extractor(pixels, with_grid=store_grid)
             for row, item in enumerate(batch):
@@ -93,6 +94,7 @@ def _decoded_chunks(
     )
     size = backbone.image_size if backbone else None
     step = max(_DECODED_AT_ONCE, backbone.batch_size if backbone else 0)
+    step = max(1, step // features.crops)
 
     def decode(start: int) -> list[ReadImage | Skip]:
         found = [read(name) for name in names[start : start + step]]
