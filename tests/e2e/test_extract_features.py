@@ -53,7 +53,7 @@ def test_images_and_stored_features_become_records(tmp_path, monkeypatch):
     )
     assert done.returncode == 0, done.stderr
     printed = done.stdout.strip().splitlines()
-    assert [Path(line).name for line in printed[:2]] == ["first: 3 all", "second: 2 val"]
+    assert [Path(line).name for line in printed[:2]] == ["first: 3 images", "second: 2 val"]
     assert printed[2].startswith("error: stored features are taken as they are")
     options = open_records(tmp_path / "first", kind="features").manifest["options"]
     assert options["grid_shape"] == [2, 2, 512]

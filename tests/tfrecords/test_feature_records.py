@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -144,6 +145,19 @@ def test_lists_of_images_and_what_cannot_be_read(options, tmp_path):
         build(replace(small, folder=tmp_path / "r4"))
 
 
+def test_a_folder_of_traps(options):
+    os.mkfifo(options.images / "pipe.png")
+    (options.images / "loop.png").symlink_to(options.images / "loop.png")
+    (options.images / "endless.png").symlink_to("/dev/zero")
+    (options.images / "round").symlink_to(options.images)
+    Path(os.fsdecode(os.fsencode(options.images) + b"/\xff.png")).write_bytes(png(0))
+    records = build(options)
+    assert records.count("images") == 8
+    found = reasons(records)
+    assert found.pop("\\udcff.png") == "undecodable"
+    assert found == dict.fromkeys(("pipe.png", "loop.png", "endless.png"), "unreadable")
+
+
 def test_a_killed_build_goes_on(options, tmp_path, monkeypatch):
     whole = build(options)
     from tfrecords.features import reading
@@ -191,6 +205,13 @@ def test_stored_vectors_become_records(rows_file, tmp_path):
     norms = np.linalg.norm(array[3])
     vector = np.frombuffer(rows(whole)["3"]["global_feature"], "<f4")
     np.testing.assert_allclose(vector, array[3] / norms, rtol=1e-6)
+
+
+def test_rows_are_not_taken_for_the_images_of_that_number(rows_file, tmp_path):
+    (tmp_path / "val.txt").write_text("COCO_val2014_000000000002.jpg\n3\n")
+    records = build(stored(tmp_path, rows_file[0], splits={"val": tmp_path / "val.txt"}))
+    assert set(rows(records, "val")) == {"3"}
+    assert reasons(records) == {"COCO_val2014_000000000002.jpg": "missing"}
 
 
 def test_a_row_of_zeros_has_no_norm(tmp_path):
