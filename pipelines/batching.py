@@ -49,8 +49,8 @@ def training_batches(
     Args:
         records: where the rows come from.
         parse: serialised string[N] -> rows, nested dense or ragged tensors of N rows.
-        assemble: the rows of a batch, plus `key` int64[2, 2] (two stateless seeds that are this
-            batch's own) -> the batch.
+        assemble: the rows of a batch, plus `key` int64[2] (a stateless seed that is this batch's
+            own) -> the batch.
         batch_size: rows a batch; the last batch of a window at the end of an epoch is smaller.
         seed: of the run.
         first_step: number of the first batch wanted, counted from the start of training.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import tensorflow as tf
@@ -16,8 +16,14 @@ def open_captions(folder: str) -> Records:
     return open_records(folder, kind="captions")
 
 
-def parser(records: Records) -> Callable[[tf.Tensor], dict[str, Any]]:
+def parser(
+    records: Records, columns: Collection[str] | None = None
+) -> Callable[[tf.Tensor], dict[str, Any]]:
     """How to read the records of a folder, a whole batch at a time.
+
+    Args:
+        records: of kind `captions`.
+        columns: the names of what is wanted; None is all there is.
 
     Returns:
         A function of serialised records string[B], which gives `image_id` and `split` string[B],
@@ -53,6 +59,10 @@ def parser(records: Records) -> Callable[[tf.Tensor], dict[str, Any]]:
     if "boxes" in records.feature_names:
         rows_of_4 = [tf.io.RaggedFeature.UniformRowLength(4)]
         spec["boxes"] = tf.io.RaggedFeature(tf.float32, partitions=rows_of_4)
+
+    if columns is not None:
+        spec = {name: feature for name, feature in spec.items() if name in columns}
+        shapes = {kind: shape for kind, shape in shapes.items() if kind in columns}
 
     def parse(serialized: tf.Tensor) -> dict[str, Any]:
         batch = tf.io.parse_example(serialized, spec)

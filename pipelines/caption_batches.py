@@ -1,0 +1,177 @@
+"""Batches of images with several of their captions, from `captions` records."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal
+
+import tensorflow as tf
+
+from pipelines import batching, captions
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+
+# Records carry feature maps: windows are small, and there is nothing to sort them by.
+_WINDOW_BATCHES = 8
+FEATURES = ("global_feature", "grid_feature", "region_feature")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CaptionOptions:
+    """What of the records a captioner is shown.
+
+    Attributes:
+        captions_per_image: S; of an image with fewer some come twice, of one with more a run of
+            neighbours is drawn.
+        max_length: words kept of a sentence, the end marker included; longer ones are cut.
+        features: the kinds of features in a batch.
+        unit_norm: divides the rows of grids and regions by their L2 norm.
+    """
+
+    captions_per_image: int = 5
+    max_length: int = 17
+    features: tuple[Literal["global_feature", "grid_feature", "region_feature"], ...] = (
+        "grid_feature",
+    )
+    unit_norm: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses sizes below one and unknown features."""
+        for name in ("captions_per_image", "max_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if unknown := [kind for kind in self.features if kind not in FEATURES]:
+            raise ValueError(f"unknown features {unknown[0]!r}; known: {', '.join(FEATURES)}")
+        if {"grid_feature", "region_feature"} <= set(self.features):
+            raise ValueError("a batch has grids or regions, not both")
+
+
+def training_batches(
+    records: Records,
+    options: CaptionOptions,
+    *,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
+) -> tf.data.Dataset:
+    """Endless training batches from batch number `first_step` on.
+
+    Args:
+        records: of kind `captions`.
+        options: what of them.
+        batch_size: images a batch (the last of an epoch has fewer).
+        seed: of the run.
+        first_step: number of the first batch.
+        own_rows: which rows of a batch this process computes, of several that train together.
+
+    Returns:
+        Batches of `tokens` int32[B, S, T + 1] (from start to end marker, 0-padded on the right),
+        `lengths` int32[B, S] (words to predict, 1..T), and of what was asked for `global`
+        float32[B, D] and `regions` float32[B, L, D], with `region_lengths` int32[B] where L varies.
+    """
+    check_features(records, options)
+    return batching.training_batches(
+        records,
+        captions.parser(records, ("sentences", *options.features)),
+        lambda rows: {**inputs(rows, options), **_sentences(rows, options, rows["key"])},
+        batch_size=batch_size,
+        seed=seed,
+        first_step=first_step,
+        window_batches=_WINDOW_BATCHES,
+        finish=own_rows,
+    )
+
+
+def validation_batches(
+    records: Records, split: str, options: CaptionOptions, *, batch_size: int
+) -> tf.data.Dataset:
+    """All images of a split once, in order, as `training_batches`, with their first S captions."""
+    check_features(records, options)
+    return batching.ordered_batches(
+        records,
+        split,
+        captions.parser(records, ("sentences", *options.features)),
+        lambda rows: {**inputs(rows, options), **_sentences(rows, options, None)},
+        batch_size=batch_size,
+    )
+
+
+def image_batches(
+    records: Records, split: str, options: CaptionOptions, *, batch_size: int
+) -> tf.data.Dataset:
+    """All images of a split once, in order: `image_id` string[B] and the features, no captions."""
+    check_features(records, options)
+    return batching.ordered_batches(
+        records,
+        split,
+        captions.parser(records, ("image_id", *options.features)),
+        lambda rows: {"image_id": rows["image_id"], **inputs(rows, options)},
+        batch_size=batch_size,
+    )
+
+
+def check_features(records: Records, options: CaptionOptions) -> None:
+    """Raises `InputError` when the records do not hold what `options.features` needs."""
+    missing = [kind for kind in options.features if kind not in records.feature_names]
+    if missing:
+        held = [kind for kind in FEATURES if kind in records.feature_names]
+        raise InputError(
+            f"{records.folder}: these records have no {missing[0]}, only "
+            f"{', '.join(held) or 'captions'}; build them with --backbone (and --store_grid) or "
+            "with --features"
+        )
+
+
+def inputs(rows: batching.Rows, options: CaptionOptions) -> dict[str, tf.Tensor]:
+    """What a captioner's `encode` takes of parsed records."""
+    found: dict[str, tf.Tensor] = {}
+    if "global_feature" in options.features:
+        found["global"] = rows["global_feature"]
+    if "grid_feature" in options.features:
+        grid = rows["grid_feature"]
+        _, height, width, size = grid.shape
+        found["regions"] = tf.reshape(grid, [-1, height * width, size])
+    if "region_feature" in options.features:
+        regions = rows["region_feature"]
+        found["regions"] = regions.to_tensor()
+        found["region_lengths"] = tf.cast(regions.row_lengths(), tf.int32)
+    if options.unit_norm and "regions" in found:
+        norm = tf.norm(found["regions"], axis=-1, keepdims=True)
+        found["regions"] = tf.math.divide_no_nan(found["regions"], norm)
+    return found
+
+
+def _sentences(
+    rows: batching.Rows, options: CaptionOptions, key: tf.Tensor | None
+) -> dict[str, tf.Tensor]:
+    sentences, wanted = rows["sentences"], options.captions_per_image
+    there = tf.cast(sentences.row_lengths(), tf.int32)
+    chosen = _choice(there, wanted, key)
+    # In one list of all sentences: gathering rows of ragged rows is much slower.
+    flat = sentences.values
+    first = tf.cast(sentences.row_starts(), tf.int32)
+    taken = tf.gather(flat, tf.reshape(first[:, None] + chosen, [-1]))
+    taken = tf.cast(taken, tf.int32)[:, : options.max_length + 1]
+    lengths = tf.cast(taken.row_lengths(), tf.int32) - 1
+    tokens = taken.to_tensor(shape=tf.stack([-1, tf.reduce_max(lengths) + 1]))
+    shape = tf.stack([tf.size(there), wanted, tf.shape(tokens)[1]])
+    return {
+        "tokens": tf.ensure_shape(tf.reshape(tokens, shape), [None, wanted, None]),
+        "lengths": tf.reshape(lengths, [-1, wanted]),
+    }
+
+
+def _choice(there: tf.Tensor, wanted: int, key: tf.Tensor | None) -> tf.Tensor:
+    """Which captions of images that have `there` int32[B] of them: int32[B, wanted]."""
+    places = tf.range(wanted)[None]
+    if key is None:
+        return places % there[:, None]
+    shape = tf.stack([tf.size(there), wanted])
+    draws = tf.random.stateless_uniform(shape, key)
+    counts = tf.cast(there[:, None], tf.float32)
+    repeated = tf.cast(draws * counts, tf.int32)
+    latest = tf.cast(tf.maximum(there - wanted, 0)[:, None] + 1, tf.float32)
+    window = tf.cast(draws[:, :1] * latest, tf.int32) + places
+    return tf.where(there[:, None] >= wanted, window, repeated)
