@@ -79,10 +79,13 @@ class RecurrentCaptioner(keras.Model):
         outputs = recurrence.unroll(step, self.precompute(words), state, size)
         return tf.transpose(outputs, [1, 0, 2])
 
-    def step(self, tokens: tf.Tensor, state: Any, memory: Memory) -> tuple[tf.Tensor, Any]:
+    def step(
+        self, tokens: tf.Tensor, state: Any, memory: Memory, training: bool = False
+    ) -> tuple[tf.Tensor, Any]:
         """One word on: tokens int32[B], state, memory -> hidden float[B, H], state."""
-        hidden, state, _ = self.advance(self.precompute(self.word_input(tokens)), state, memory)
-        return hidden, state
+        words = self.word_input(tokens, training=training)
+        hidden, state, _ = self.advance(self.precompute(words), state, memory)
+        return self.output_dropout(hidden, training=training), state
 
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:
         """float[N, H] -> float32[N, V] unnormalised log probabilities of the next word."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -71,6 +71,27 @@ def parser(
         return batch
 
     return parse
+
+
+def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
+    """The images of a split one by one, for galleries and scoring.
+
+    Yields:
+        `image_id` str, `image` bytes (empty where the records hold no pictures), `texts` list of
+        the captions.
+    """
+    features = {
+        "image_id": tf.io.FixedLenFeature([], tf.string),
+        "image": tf.io.FixedLenFeature([], tf.string, default_value=b""),
+        "texts": tf.io.RaggedFeature(tf.string),
+    }
+    for serialized in tf.data.TFRecordDataset(records.shards(split)).as_numpy_iterator():
+        row = tf.io.parse_single_example(serialized, features)
+        yield {
+            "image_id": row["image_id"].numpy().decode(),
+            "image": row["image"].numpy(),
+            "texts": [text.decode() for text in row["texts"].numpy()],
+        }
 
 
 def _numbers(encoded: tf.Tensor, shape: list[int | None], dtype: tf.DType) -> Any:

@@ -6,9 +6,9 @@ overridden on the command line: `--config.stages.xe.steps=200`.
 
 from __future__ import annotations
 
-from typing import Any
+from ml_collections import ConfigDict
 
-from ml_collections import ConfigDict, FieldReference, config_dict
+from configs import common
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -61,56 +61,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 # Upstream may say <unk>; we do not.
                 "allow_unknown": False,
             },
-            # None is the default of the optimiser or schedule; what it does not have must be None.
-            # Periods are steps, or text: "2 epochs", "0.5 epochs", "10%" (of the stage's steps).
-            "training": {
-                "strategy": "auto",
-                # grpc://HOST:PORT of an r2m-data-service that makes the batches; None: made here.
-                "data_service": _none(str),
-                # float32, or mixed_bfloat16: activations of half the size.
-                "precision": "float32",
-                # Compiles loss and gradients of the stages that only read sentences with XLA.
-                "jit": False,
-                # Parts a batch is computed in, one after the other: saves memory.
-                "micro_batches": 1,
-                # adam, adamw, kiros_adam, rmsprop, sgd or adagrad.
-                "optimizer": "adam",
-                "optimizer_settings": {
-                    "beta_1": _none(float),
-                    "beta_2": _none(float),
-                    "epsilon": _none(float),
-                    "rho": _none(float),
-                    "momentum": _none(float),
-                    "nesterov": _none(bool),
-                },
-                # Of the learning rate, which is each stage's own: constant, step, noam, cosine or
-                # plateau; r2m/engine/optimization/schedules.py has their formulas.
-                "schedule": {
-                    "name": "constant",
-                    "warm_up": _any(0),
-                    "decay_start": _none(object),
-                    "decay_every": _none(object),
-                    "decay_rate": _none(float),
-                    "factor": _none(float),
-                    "model_size": _none(int),
-                    "final_fraction": _none(float),
-                    "patience": _none(int),
-                    "min_learning_rate": _none(float),
-                },
-                # At most one of the two.
-                "clip_global_norm": _any(5.0),
-                "clip_value": _none(float),
-                "weight_decay": 0.0,
-                # Of the average of the weights that is evaluated and kept as the best; None: none.
-                "ema_decay": _none(float),
-                "steps_per_loop": 10,
-                "log_every": _any(100),
-                "keep_checkpoints": 2,
-                # A loss or gradient that is not finite: `stop`, or `skip` the batch and go on, up
-                # to `max_skipped` in a row.
-                "on_nonfinite": "stop",
-                "max_skipped": 3,
-            },
+            "training": common.training(),
             "stages": {
                 "xe": _stage(1e-4, 5_000, 500, 30),
                 "xe_rec": _stage(1e-4, 6_000, 500, 40),
@@ -126,18 +77,9 @@ def _stage(learning_rate: float, steps: int, evaluate_every: int, max_length: in
     return {
         "learning_rate": learning_rate,
         "batch_size": 256,
-        "steps": _any(steps),
+        "steps": common.any_type(steps),
         # Also the period of checkpoints.
-        "evaluate_every": _any(evaluate_every),
+        "evaluate_every": common.any_type(evaluate_every),
         # Words of a sentence, the end marker included; longer ones are cut.
         "max_length": max_length,
     }
-
-
-def _any(value: Any) -> FieldReference:
-    """A field that takes values of other types too: text for a period, None for a bound."""
-    return FieldReference(value, field_type=object)
-
-
-def _none(kind: type) -> FieldReference:
-    return config_dict.placeholder(kind)

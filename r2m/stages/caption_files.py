@@ -89,7 +89,7 @@ def caption_files(
             item if isinstance(item, str) else None
             for item in decode_all([file.read_bytes() for file in chunk], None)
         ]
-        captions = captioning.captions(inputs, lengths)
+        captions = captioning.captions({"concepts": inputs, "concept_lengths": lengths})
         rows += map(_row, chunk, captions, found, faults)
     for note, count in Counter(row["note"].split(":")[0] for row in rows if "note" in row).items():
         logging.warning("%d of %d images: %s", count, len(rows), note)

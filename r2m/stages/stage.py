@@ -19,7 +19,7 @@ from r2m.engine.stage import Evaluation, LossTerm
 from r2m.stages import data as stage_data
 from r2m.stages import objectives
 from r2m.stages.curriculum import StageSpec
-from r2m.stages.validation import Captioning, Validator, search_options
+from r2m.stages.validation import Captioning, concept_validator, search_options
 from r2m.stages.validation_losses import ValidationLosses
 from tfrecords.features import FeatureExtractor
 
@@ -75,7 +75,8 @@ class CurriculumStage:
         self._backbone = backbone
         self._compiled = config.training.jit and spec.compiles
         self._worker = worker
-        self._validator = Validator(data, Captioning(model, data.vocabulary, search))
+        captioning = Captioning(model, data.vocabulary, search)
+        self._validator = concept_validator(data, captioning)
         if spec.images:
             stage_data.require_images(data, spec)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import html
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from models import decoding
-from models.r2m import R2M
 from pipelines import images
 from r2m.engine.stage import Evaluation
 from r2m.evaluation.captions import CaptionScorer
@@ -18,6 +18,11 @@ from r2m.stages.data import VALIDATION_SPLIT, Data, setting
 from tfrecords.vocabulary import Vocabulary
 
 _SAMPLES = 8
+# What R2M's `encode` takes.
+CONCEPT_INPUTS = {
+    "concepts": tf.TensorSpec([None, None], tf.int32),
+    "concept_lengths": tf.TensorSpec([None], tf.int32),
+}
 _SAMPLE_SIDE = 160
 
 
@@ -34,42 +39,44 @@ def search_options(config: Any, vocabulary: Vocabulary) -> decoding.DecodingOpti
 
 
 class Captioning:
-    """Captions images with a model: concepts in, sentences out, a batch at a time."""
+    """Captions images with a model: what its `encode` takes in, sentences out, by the batch."""
 
     def __init__(
-        self, model: R2M, vocabulary: Vocabulary, search: decoding.DecodingOptions
+        self,
+        model: Any,
+        vocabulary: Vocabulary,
+        search: decoding.DecodingOptions,
+        signature: Mapping[str, tf.TensorSpec] = CONCEPT_INPUTS,
     ) -> None:
-        """Args: the model, its vocabulary and how to search."""
+        """Compiles nothing yet.
+
+        Args:
+            model: a captioner (`models.decoding.decode`).
+            vocabulary: of it.
+            search: how to search.
+            signature: what `encode` takes, with sizes that differ by batch left open.
+        """
         self._model = model
         self._vocabulary = vocabulary
         self._search = search
         # One program for all batches.
-        self._decode = tf.function(
-            self._best,
-            autograph=False,
-            input_signature=[
-                tf.TensorSpec([None, None], tf.int32),
-                tf.TensorSpec([None], tf.int32),
-            ],
-        )
+        self._decode = tf.function(self._best, autograph=False, input_signature=[dict(signature)])
 
-    def _best(self, concepts: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        inputs = {"concepts": concepts, "concept_lengths": lengths}
+    def _best(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         found = decoding.decode(self._model, self._model.encode(inputs), self._search)
-        return found.tokens[:, 0], found.scores[:, 0]
+        return found.tokens[:, 0]
 
-    def captions(self, concepts: tf.Tensor, lengths: tf.Tensor) -> list[str]:
-        """Concepts int32[B, K] and their lengths int32[B] -> B captions."""
-        tokens, _ = self._decode(concepts, lengths)
+    def captions(self, inputs: Mapping[str, tf.Tensor]) -> list[str]:
+        """What `encode` takes of B images -> B captions."""
+        tokens = self._decode(dict(inputs))
         return [self._vocabulary.decode(row) for row in tokens.numpy().tolist()]
 
     def caption_batches(self, batches: tf.data.Dataset) -> dict[str, str]:
-        """Captions what `pipelines.images.concept_batches` gives: image id -> caption."""
+        """Captions batches of `image_id` string[B] and inputs: image id -> caption."""
         found: dict[str, str] = {}
         for batch in batches:
-            captions = self.captions(batch["concepts"], batch["concept_lengths"])
-            names = [name.decode() for name in batch["image_id"].numpy()]
-            found.update(zip(names, captions, strict=True))
+            names = [name.decode() for name in batch.pop("image_id").numpy()]
+            found.update(zip(names, self.captions(batch), strict=True))
         return found
 
 
@@ -77,29 +84,37 @@ class Captioning:
 class _Sample:
     image_id: str
     image: np.ndarray | None
-    concepts: str
+    concepts: str | None
     references: tuple[str, ...]
 
 
 class Validator:
     """Captions the validation images and scores them, as often as it is asked to."""
 
-    def __init__(self, data: Data, captioning: Captioning) -> None:
-        """Reads the references once; without any, captions are shown but not scored."""
-        self._batches: tf.data.Dataset | None = None
+    def __init__(
+        self,
+        captioning: Captioning,
+        vocabulary: Vocabulary,
+        batches: tf.data.Dataset | None,
+        examples: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        """Reads the references once; without any, captions are shown but not scored.
+
+        Args:
+            captioning: the model's.
+            vocabulary: of it.
+            batches: the images, as `Captioning.caption_batches` takes them; None for none.
+            examples: the same images: `image_id`, `texts`, `image` and perhaps `concepts` (ids).
+        """
+        self._batches = batches
         self._captioning = captioning
         self._samples: list[_Sample] = []
         references: dict[str, list[str]] = {}
-        if data.has_validation_images:
-            assert data.images is not None
-            self._batches = images.concept_batches(
-                data.images, VALIDATION_SPLIT, concept_options=data.concept_options
-            )
-            for example in images.examples(data.images, VALIDATION_SPLIT):
-                if example["texts"]:
-                    references[example["image_id"]] = example["texts"]
-                if len(self._samples) < _SAMPLES:
-                    self._samples.append(_sample(example, data.vocabulary))
+        for example in examples:
+            if example["texts"]:
+                references[example["image_id"]] = example["texts"]
+            if len(self._samples) < _SAMPLES:
+                self._samples.append(_sample(example, vocabulary))
         self.has_references = bool(references)
         self._scorer = CaptionScorer(references) if references else None
         self._scored = frozenset(references)
@@ -113,11 +128,12 @@ class Validator:
         if self._scorer is not None:
             scored = {name: captions[name] for name in captions if name in self._scored}
             metrics = dict(self._scorer.score(scored))
-        rows = ["| image | concepts | caption | references |", "|---|---|---|---|"]
-        rows += [
-            _row(s.image_id, s.concepts, captions[s.image_id], "<br>".join(s.references))
-            for s in self._samples
-        ]
+        with_concepts = any(s.concepts is not None for s in self._samples)
+        heads = ["image", *["concepts"] * with_concepts, "caption", "references"]
+        rows = [_row(*heads), "|---" * len(heads) + "|"]
+        for s in self._samples:
+            shown = [s.concepts or ""] * with_concepts
+            rows.append(_row(s.image_id, *shown, captions[s.image_id], "<br>".join(s.references)))
         pictures = [s.image for s in self._samples if s.image is not None]
         return Evaluation(
             metrics=metrics,
@@ -126,16 +142,29 @@ class Validator:
         )
 
 
-def _sample(example: dict[str, Any], vocabulary: Vocabulary) -> _Sample:
+def concept_validator(data: Data, captioning: Captioning) -> Validator:
+    """The validator of a model that is shown the concepts of `images` records."""
+    if not data.has_validation_images:
+        return Validator(captioning, data.vocabulary, None)
+    assert data.images is not None
+    batches = images.concept_batches(
+        data.images, VALIDATION_SPLIT, concept_options=data.concept_options
+    )
+    examples = images.examples(data.images, VALIDATION_SPLIT)
+    return Validator(captioning, data.vocabulary, batches, examples)
+
+
+def _sample(example: Mapping[str, Any], vocabulary: Vocabulary) -> _Sample:
     picture = None
     if example["image"]:
         decoded = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
         resized = tf.image.resize(decoded, [_SAMPLE_SIDE, _SAMPLE_SIDE])
         picture = tf.cast(resized, tf.uint8).numpy()
+    concepts = example.get("concepts")
     return _Sample(
         image_id=example["image_id"],
         image=picture,
-        concepts=", ".join(vocabulary.words[i] for i in example["concepts"]),
+        concepts=None if concepts is None else ", ".join(vocabulary.words[i] for i in concepts),
         references=tuple(html.escape(" ".join(text.split())) for text in example["texts"]),
     )
 

@@ -1,0 +1,73 @@
+"""Settings that every kind of experiment has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_collections import FieldReference, config_dict
+
+
+def training() -> dict[str, Any]:
+    """How to train: `config.training`.
+
+    None is the default of the optimiser or schedule; what it does not have must be None. Periods
+    are steps, or text: "2 epochs", "0.5 epochs", "10%" (of the stage's steps).
+    """
+    return {
+        "strategy": "auto",
+        # grpc://HOST:PORT of an r2m-data-service that makes the batches; None: made here.
+        "data_service": none_of(str),
+        # float32, or mixed_bfloat16: activations of half the size.
+        "precision": "float32",
+        # Compiles loss and gradients of the stages that only read sentences with XLA.
+        "jit": False,
+        # Parts a batch is computed in, one after the other: saves memory.
+        "micro_batches": 1,
+        # adam, adamw, kiros_adam, rmsprop, sgd or adagrad.
+        "optimizer": "adam",
+        "optimizer_settings": {
+            "beta_1": none_of(float),
+            "beta_2": none_of(float),
+            "epsilon": none_of(float),
+            "rho": none_of(float),
+            "momentum": none_of(float),
+            "nesterov": none_of(bool),
+        },
+        # Of the learning rate, which is each stage's own: constant, step, noam, cosine or
+        # plateau; r2m/engine/optimization/schedules.py has their formulas.
+        "schedule": {
+            "name": "constant",
+            "warm_up": any_type(0),
+            "decay_start": none_of(object),
+            "decay_every": none_of(object),
+            "decay_rate": none_of(float),
+            "factor": none_of(float),
+            "model_size": none_of(int),
+            "final_fraction": none_of(float),
+            "patience": none_of(int),
+            "min_learning_rate": none_of(float),
+        },
+        # At most one of the two.
+        "clip_global_norm": any_type(5.0),
+        "clip_value": none_of(float),
+        "weight_decay": 0.0,
+        # Of the average of the weights that is evaluated and kept as the best; None: none.
+        "ema_decay": none_of(float),
+        "steps_per_loop": 10,
+        "log_every": any_type(100),
+        "keep_checkpoints": 2,
+        # A loss or gradient that is not finite: `stop`, or `skip` the batch and go on, up
+        # to `max_skipped` in a row.
+        "on_nonfinite": "stop",
+        "max_skipped": 3,
+    }
+
+
+def any_type(value: Any) -> FieldReference:
+    """A field that takes values of other types too: text for a period, None for a bound."""
+    return FieldReference(value, field_type=object)
+
+
+def none_of(kind: type) -> FieldReference:
+    """A field of that type that is None until it is set."""
+    return config_dict.placeholder(kind)

@@ -1,0 +1,213 @@
+"""The stage that trains a supervised captioner by cross entropy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from losses.captions import Reduction, caption_loss
+from models.scheduled_sampling import sampled_inputs, sampling_probability
+from pipelines import caption_batches, captions
+from pipelines.batching import batches_per_epoch
+from pipelines.caption_batches import CaptionOptions
+from r2m.engine.distribution.sharing import share
+from r2m.engine.distribution.workers import Worker
+from r2m.engine.stage import Evaluation, LossTerm
+from r2m.stages.data import TRAINING_SPLIT, VALIDATION_SPLIT
+from r2m.stages.validation import Captioning, Validator
+from r2m.stages.validation_losses import ValidationLosses
+from tfrecords.records import Records
+from tfrecords.vocabulary import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CrossEntropyOptions:
+    """What is optimised.
+
+    Attributes:
+        smoothing: of the labels.
+        reduction: what the sum is divided by, `words` or `captions`.
+        drop_worst: part of the captions that is left out.
+        sampling_start: epoch that scheduled sampling begins after; None for none.
+        sampling_every: epochs between its increases.
+        sampling_increase: of the probability, each time.
+        sampling_most: the largest probability.
+    """
+
+    smoothing: float = 0.0
+    reduction: Reduction = "words"
+    drop_worst: float = 0.0
+    sampling_start: int | None = None
+    sampling_every: int = 5
+    sampling_increase: float = 0.05
+    sampling_most: float = 0.25
+
+
+class CaptionerData(NamedTuple):
+    """Opened records and how they are read.
+
+    Attributes:
+        records: of kind `captions`.
+        vocabulary: of them.
+        options: what a captioner is shown of them.
+        seed: of the order of batches.
+    """
+
+    records: Records
+    vocabulary: Vocabulary
+    options: CaptionOptions
+    seed: int
+
+
+class CaptionerStage:
+    """A captioner, its data, its loss and its validation (an `engine.stage.Stage`)."""
+
+    name = "xe"
+    unit = "images"
+
+    def __init__(
+        self,
+        *,
+        data: CaptionerData,
+        model: Any,
+        loss: CrossEntropyOptions,
+        batch_size: int,
+        captioning: Captioning,
+        worker: Worker,
+    ) -> None:
+        """Puts the stage together inside the strategy's scope.
+
+        Args:
+            data: opened records.
+            model: the captioner.
+            loss: what is optimised.
+            batch_size: images of a global batch.
+            captioning: of the model, for validation.
+            worker: which of the processes that train together this is.
+        """
+        self.model = model
+        self.fingerprint: Mapping[str, str] = {"vocabulary": data.vocabulary.sha256}
+        self._data, self._loss, self._batch_size = data, loss, batch_size
+        self._worker = worker
+        records, validates = data.records, VALIDATION_SPLIT in data.records.splits
+        self._validator = Validator(
+            captioning,
+            data.vocabulary,
+            caption_batches.image_batches(
+                records, VALIDATION_SPLIT, data.options, batch_size=batch_size
+            )
+            if validates
+            else None,
+            captions.examples(records, VALIDATION_SPLIT) if validates else (),
+        )
+
+    @property
+    def best_metric(self) -> tuple[str | None, str]:
+        """What the best checkpoint is chosen by: CIDEr where there is a validation split."""
+        return ("cider", "max") if self._validator.has_references else (None, "max")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches that show every image once."""
+        return batches_per_epoch(self._data.records.count(TRAINING_SPLIT), self._batch_size)
+
+    @property
+    def trainable_variables(self) -> list[Any]:
+        """All that are not frozen."""
+        return list(self.model.trainable_variables)
+
+    @property
+    def compares_rows(self) -> bool:
+        """Whether some captions are left out for being worse than others."""
+        return self._loss.drop_worst > 0
+
+    def train_dataset(self, first_step: int) -> tf.data.Dataset:
+        """This worker's rows of endless global batches from step `first_step` on."""
+        batches = caption_batches.training_batches(
+            self._data.records,
+            self._data.options,
+            batch_size=self._batch_size,
+            seed=self._data.seed,
+            first_step=first_step,
+        )
+        if self._loss.sampling_start is not None:
+            steps = tf.data.Dataset.counter(first_step)
+            batches = tf.data.Dataset.zip(batches, steps).map(self._with_draws)
+        return batches.map(partial(share, part=self._worker.index, parts=self._worker.count))
+
+    def _with_draws(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> dict[str, tf.Tensor]:
+        shape = tf.shape(batch["tokens"]) - [0, 0, 1]
+        seed = tf.stack([tf.constant(self._data.seed, tf.int64), step])
+        draws = tf.random.stateless_uniform(tf.concat([shape, [2]], 0), seed)
+        probability = sampling_probability(
+            step // self.steps_per_epoch,
+            start=self._loss.sampling_start or 0,
+            every=self._loss.sampling_every,
+            increase=self._loss.sampling_increase,
+            most=self._loss.sampling_most,
+        )
+        return {**batch, "draws": draws, "sampling_probability": probability}
+
+    def loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:
+        """`cross_entropy` on one replica's share of a batch."""
+        if "captions" in batch:  # a source of validation
+            batch = batch["captions"]
+        each = batch["tokens"].shape[1]
+        tokens = tf.reshape(batch["tokens"], [-1, tf.shape(batch["tokens"])[2]])
+        lengths = tf.reshape(batch["lengths"], [-1])
+        # An image is encoded once, whatever the number of its captions.
+        memory = self.model.encode(batch, training=training)
+        memory = tf.nest.map_structure(lambda x: tf.repeat(x, each, axis=0), memory)
+        fed = tokens[:, :-1]
+        if training and "draws" in batch:
+            fed = self._own_words(memory, fed, batch)
+        hidden = self.model.teacher_forced(memory, fed, training=training)
+        weights, bias = self.model.output_layer
+        pair = caption_loss(
+            hidden,
+            weights,
+            bias,
+            tokens[:, 1:],
+            lengths,
+            smoothing=self._loss.smoothing if training else 0.0,
+            reduction=self._loss.reduction,
+            drop_worst=self._loss.drop_worst if training else 0.0,
+        )
+        return {"cross_entropy": LossTerm(*pair)}
+
+    def _own_words(self, memory: Any, fed: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        probability = batch["sampling_probability"]
+        draws = tf.reshape(batch["draws"], [-1, tf.shape(fed)[1], 2])
+        return tf.cond(
+            probability > 0.0,
+            lambda: sampled_inputs(
+                self.model,
+                memory,
+                fed,
+                probability=probability,
+                choices=draws[:, :, 0],
+                draws=draws[:, :, 1],
+            ),
+            lambda: fed,
+        )
+
+    def evaluate(self, step: int) -> Evaluation:
+        """Validation loss, caption metrics, sample captions."""
+        del step
+        found = self._validator.evaluate()
+        return dataclasses.replace(
+            found, metrics={**self._validation_losses.evaluate(), **found.metrics}
+        )
+
+    @cached_property
+    def _validation_losses(self) -> ValidationLosses:
+        if VALIDATION_SPLIT not in self._data.records.splits:
+            return ValidationLosses({}, self.loss)
+        batches = caption_batches.validation_batches(
+            self._data.records, VALIDATION_SPLIT, self._data.options, batch_size=self._batch_size
+        )
+        return ValidationLosses({"captions": batches}, self.loss)

@@ -1,0 +1,150 @@
+"""The supervised stage: its loss, its batches and its validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.captioners import CAPTIONERS, build_captioner
+from models.decoding import DecodingOptions
+from pipelines import caption_batches, captions
+from pipelines.caption_batches import CaptionOptions
+from r2m.engine.distribution.strategies import make_strategy
+from r2m.engine.distribution.workers import Worker
+from r2m.engine.monitoring.run_log import read_metrics
+from r2m.engine.options import TrainingOptions
+from r2m.engine.train import train
+from r2m.stages.captioner import CaptionerData, CaptionerStage, CrossEntropyOptions
+from r2m.stages.validation import Captioning
+from tfrecords.captions import CaptionsOptions, build_captions
+from tfrecords.feature_options import BackboneOptions
+from tfrecords.readers.paired.formats import PairedSource
+from tfrecords.records import Records
+from tfrecords.shapes.dataset import make_shapes
+
+PLAIN = CrossEntropyOptions()
+OPTIONS = CaptionOptions(features=("grid_feature",), captions_per_image=2, max_length=12)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    folder = tmp_path_factory.mktemp("shapes")
+    make_shapes(folder / "raw", train_images=10, val_images=4, test_images=1, sentences=5)
+    built = build_captions(
+        CaptionsOptions(
+            folder=folder / "records",
+            captions=(PairedSource.parse(f"coco:{folder / 'raw' / 'captions.json'}"),),
+            splits={split: folder / "raw" / f"{split}.txt" for split in ("train", "val")},
+            images=(folder / "raw" / "images",),
+            min_count=1,
+            backbone=BackboneOptions(name="DenseNet121", weights="none", image_size=64),
+            store_grid=True,
+        ),
+        progress=False,
+    )
+    return captions.open_captions(str(built.folder))
+
+
+def make_stage(
+    records: Records, loss: CrossEntropyOptions = PLAIN, name: str = "att2in2"
+) -> CaptionerStage:
+    keras.utils.set_random_seed(0)
+    vocabulary = records.vocabulary()
+    gh, gw, size = records.manifest["options"]["grid_shape"]
+    model = build_captioner(
+        name,
+        vocabulary_size=len(vocabulary),
+        global_size=None,
+        region_size=size,
+        grid_cells=gh * gw,
+        units=16,
+        word_size=16,
+        dropout=0.0,
+    )
+    batches = caption_batches.image_batches(records, "val", OPTIONS, batch_size=4)
+    signature = {k: spec for k, spec in batches.element_spec.items() if k != "image_id"}
+    search = DecodingOptions(beam_size=2, max_length=12)
+    return CaptionerStage(
+        data=CaptionerData(records, vocabulary, OPTIONS, 0),
+        model=model,
+        loss=loss,
+        batch_size=5,
+        captioning=Captioning(model, vocabulary, search, signature),
+        worker=Worker(),
+    )
+
+
+def first_batch(stage: CaptionerStage, step: int = 0) -> dict[str, tf.Tensor]:
+    return next(iter(stage.train_dataset(step)))
+
+
+def test_the_loss_is_that_of_each_caption_alone(records: Records) -> None:
+    stage = make_stage(records)
+    batch = first_batch(stage)
+    (term,) = stage.loss(batch, training=True).values()
+    total, words = 0.0, 0
+    for image in range(5):
+        for caption in range(2):
+            length = int(batch["lengths"][image, caption])
+            tokens = batch["tokens"][image, caption][None, : length + 1]
+            memory = stage.model.encode({"regions": batch["regions"][image][None]})
+            hidden = stage.model.teacher_forced(memory, tokens[:, :-1])[0]
+            log_p = tf.nn.log_softmax(stage.model.logits(hidden))
+            total -= float(tf.reduce_sum(tf.gather(log_p, tokens[0, 1:], batch_dims=1)))
+            words += length
+    np.testing.assert_allclose(term.total, total, rtol=1e-4)
+    assert term.normaliser == words
+
+
+def test_scheduled_sampling_begins_with_its_epoch(records: Records) -> None:
+    loss = CrossEntropyOptions(sampling_start=0, sampling_every=1, sampling_increase=0.5)
+    stage = make_stage(records, loss)
+    assert stage.steps_per_epoch == 2
+    early, late = first_batch(stage), first_batch(stage, 2)
+    assert float(early["sampling_probability"]) == 0.0
+    assert float(late["sampling_probability"]) == 0.25  # the most there may be
+    plain = make_stage(records).loss(early, training=True)["cross_entropy"].total
+    np.testing.assert_allclose(stage.loss(early, training=True)["cross_entropy"].total, plain)
+    sampled = stage.loss({**late, "sampling_probability": tf.constant(1.0)}, training=True)
+    assert sampled["cross_entropy"].total != stage.loss(late, training=False)["cross_entropy"].total
+
+
+def test_batches_go_on_from_any_step(records: Records) -> None:
+    stage = make_stage(records, CrossEntropyOptions(sampling_start=0))
+    whole = [dict(batch) for batch in stage.train_dataset(0).take(4)]
+    for name, value in first_batch(stage, 3).items():
+        np.testing.assert_array_equal(value, whole[3][name])
+
+
+def test_it_learns_and_is_validated(records: Records, tmp_path: Path) -> None:
+    stage = make_stage(records)
+    options = TrainingOptions(
+        steps=60, learning_rate=0.02, log_every=20, evaluate_every=60, checkpoint_every=60,
+        show_progress=False,
+    )  # fmt: skip
+    summary = train(stage, options, tmp_path, strategy=make_strategy("one_device"))
+    losses = [line["loss"] for line in read_metrics(tmp_path) if line["kind"] == "train"]
+    assert losses[-1] < 0.7 * losses[0]
+    assert {"loss", "cider", "bleu_4"} <= set(summary.best_metrics)
+    found = stage.evaluate(60)
+    assert found.texts["captions"].startswith("| image | caption | references |")
+    assert found.images["pictures"].shape[0] == 4
+
+
+def test_every_captioner_is_built_by_name() -> None:
+    sizes: dict[str, Any] = {"vocabulary_size": 9, "units": 4, "word_size": 4}
+    for name in CAPTIONERS:
+        model = build_captioner(name, global_size=3, region_size=5, grid_cells=2, **sizes)
+        memory = model.encode({"regions": tf.ones([1, 2, 5]), "global": tf.ones([1, 3])})
+        assert model.teacher_forced(memory, tf.constant([[1, 3]])).shape == (1, 2, 4)
+    with pytest.raises(ValueError, match="unknown captioner 'gru'; known: rnn, lstm"):
+        build_captioner("gru", global_size=3, region_size=5, grid_cells=2, **sizes)
+    with pytest.raises(ValueError, match="'fc' needs global features"):
+        build_captioner("fc", global_size=None, region_size=5, grid_cells=2, **sizes)
+    with pytest.raises(ValueError, match="'lstm' needs a grid"):
+        build_captioner("lstm", global_size=3, region_size=5, grid_cells=None, **sizes)
