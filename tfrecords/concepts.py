@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from tfrecords.errors import InputError
 from tfrecords.label_maps import LabelMap
+from tfrecords.plurals import plural_of
 
 _DATA = Path(__file__).parent / "data"
 DEFAULT_TABLES: tuple[Path, ...] = (
@@ -268,13 +269,9 @@ def _add_plurals(
     nouns: Mapping[str, tuple[str, ...]], forms: dict[str, tuple[str, ...]], plurals: set[str]
 ) -> None:
     """Adds the plural of every noun, where that form is not already something else."""
-    # Takes seconds to import, which processes that only read a dictionary are spared.
-    import inflect
-
-    engine = inflect.engine()
     for noun, concepts in nouns.items():
         *before, last = noun.split()
-        plural = " ".join([*before, engine.plural_noun(last)])
+        plural = " ".join([*before, plural_of(last)])
         if plural not in forms:
             forms[plural] = concepts
             plurals.add(plural)
