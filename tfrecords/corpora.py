@@ -181,7 +181,9 @@ def _build(
     progress: bool,
 ) -> Records:
     scratch = build.state / "scratch"
-    with clear_disk_errors(build.folder, "the passes before writing take about twice the sources"):
+    with clear_disk_errors(
+        build.folder, "the passes before writing take about five times the sources"
+    ):
         scratch.mkdir(exist_ok=True)
         dictionary_path = scratch / CONCEPTS
         write_atomically(dictionary_path, dictionary.to_json().encode())
