@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from tfrecords.errors import InputError
 from tfrecords.label_maps import LabelMap
+from tfrecords.plurals import plural_of
 
 _DATA = Path(__file__).parent / "data"
 DEFAULT_TABLES: tuple[Path, ...] = (
@@ -73,14 +74,15 @@ class ConceptDictionary:
         return len(self.words)
 
     @cached_property
-    def _longest_from(self) -> dict[str, int]:
-        """First token of the forms of several words -> length of the longest such form."""
-        longest: dict[str, int] = {}
+    def _beginnings(self) -> dict[str, dict[str, int]]:
+        """First token of a form -> second token -> tokens of the longest form of these two."""
+        found: dict[str, dict[str, int]] = {}
         for form in self.forms:
             first, *rest = form.split()
+            longest = found.setdefault(first, {})
             if rest:
-                longest[first] = max(longest.get(first, 0), len(rest) + 1)
-        return longest
+                longest[rest[0]] = max(longest.get(rest[0], 0), len(rest) + 1)
+        return found
 
     def concept_of(self, token: str) -> str | None:
         """The (first) concept a single token names, or None. `find` also sees "hot dog"."""
@@ -102,22 +104,23 @@ class ConceptDictionary:
         Returns:
             The mentions in order of position; a form of two concepts gives two mentions.
         """
-        forms, longest_from = self.forms, self._longest_from
+        forms, beginnings = self.forms, self._beginnings
         mentions: list[Mention] = []
-        position, end = 0, len(tokens)
-        while position < end:
-            token = tokens[position]
-            form, length = token, 1
-            longest = longest_from.get(token, 1)
+        free, last = 0, len(tokens) - 1
+        for position in [i for i, token in enumerate(tokens) if token in beginnings]:
+            if position < free:
+                continue
+            form, length = tokens[position], 1
+            longest = beginnings[form].get(tokens[position + 1] if position < last else "", 1)
             while longest > 1:
                 several = " ".join(tokens[position : position + longest])
-                if position + longest <= end and several in forms:
+                if position + longest <= len(tokens) and several in forms:
                     form, length = several, longest
                     break
                 longest -= 1
             for concept in forms.get(form, ()):
                 mentions.append(Mention(position, length, concept, form in self.plurals))
-            position += length
+            free = position + length
         return mentions
 
     def concepts_of_class(self, class_name: str) -> tuple[str, ...]:
@@ -268,13 +271,9 @@ def _add_plurals(
     nouns: Mapping[str, tuple[str, ...]], forms: dict[str, tuple[str, ...]], plurals: set[str]
 ) -> None:
     """Adds the plural of every noun, where that form is not already something else."""
-    # Takes seconds to import, which processes that only read a dictionary are spared.
-    import inflect
-
-    engine = inflect.engine()
     for noun, concepts in nouns.items():
         *before, last = noun.split()
-        plural = " ".join([*before, engine.plural_noun(last)])
+        plural = " ".join([*before, plural_of(last)])
         if plural not in forms:
             forms[plural] = concepts
             plurals.add(plural)

@@ -35,6 +35,7 @@ from tfrecords.corpora_sorting import (
 from tfrecords.errors import InputError
 from tfrecords.files import clear_disk_errors, write_atomically
 from tfrecords.label_maps import read_label_map
+from tfrecords.plurals import plural_of
 from tfrecords.readers.text import TextPart, TextSource, plan_parts
 from tfrecords.records import CONCEPTS, VOCABULARY, Records
 from tfrecords.runners import IN_THIS_PROCESS, Runner, run_jobs
@@ -180,7 +181,9 @@ def _build(
     progress: bool,
 ) -> Records:
     scratch = build.state / "scratch"
-    with clear_disk_errors(build.folder, "the passes before writing take about twice the sources"):
+    with clear_disk_errors(
+        build.folder, "the passes before writing take about five times the sources"
+    ):
         scratch.mkdir(exist_ok=True)
         dictionary_path = scratch / CONCEPTS
         write_atomically(dictionary_path, dictionary.to_json().encode())
@@ -265,13 +268,8 @@ def _run_passes(
 
 def _singulars(dictionary: ConceptDictionary) -> dict[str, str]:
     """Plural -> singular of the concept words themselves: "dogs" becomes dog, "men" stays."""
-    import inflect
-
-    engine = inflect.engine()
-    plurals = {engine.plural_noun(word): word for word in dictionary.words}
-    return {
-        str(plural): word for plural, word in plurals.items() if dictionary.is_plural(str(plural))
-    }
+    plurals = {plural_of(word): word for word in dictionary.words}
+    return {plural: word for plural, word in plurals.items() if dictionary.is_plural(plural)}
 
 
 def _vocabulary(

@@ -13,33 +13,17 @@ Features of a record:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from tfrecords.concepts import ConceptDictionary, Mention
-from tfrecords.corpora_sorting import fold, load_dictionary, read_bucket
-from tfrecords.examples import bytes_feature, example_from_features, int64_feature
-from tfrecords.records import CONCEPTS, VOCABULARY
+from tfrecords.examples import bytes_entry, example_from_entries, int64_entry, varint
+from tfrecords.records import VOCABULARY
 from tfrecords.shards import Dropped, ShardItem
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.vocabulary import END_ID, START_ID, Vocabulary
 
-_NUMBERS = {
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 9,
-}
-_DIGITS = {str(number): min(number, 9) for number in range(2, 11)}
-_GROUPS = {
-    *("group", "groups", "crowd", "crowds", "bunch", "bunches", "lot", "lots"),
-    *("herd", "herds", "flock", "flocks"),
-}
+_COMBINATIONS_HELD = 1 << 14
 
 
 def encode_buckets(
@@ -51,71 +35,48 @@ def encode_buckets(
 ) -> Iterator[ShardItem]:
     """A shard job: the records of the head (validation) or the rest (train) of some buckets.
 
+    For the lines of a bucket see `tfrecords.corpora_sorting`.
+
     Args:
-        scratch: the folder with the vocabulary and the concept dictionary of the build.
+        scratch: the folder with the vocabulary of the build.
         max_unknown_fraction: sentences with more unknown words are dropped.
         singulars: plural -> singular, replaced in the sentence.
         buckets: the bucket files, each with the number of sentences in its head.
         side: which sentences to take.
     """
     vocabulary = Vocabulary.load(scratch / VOCABULARY)
-    dictionary = load_dictionary(scratch / CONCEPTS)
+    # From bytes to bytes: of a line only the words are taken apart, and nothing is decoded.
+    ids = {word.encode(): varint(number) for number, word in enumerate(vocabulary.words)}
+    start, end, unknown = varint(START_ID), varint(END_ID), varint(vocabulary.unk_id)
+    folded = {p.encode(): ids.get(s.encode(), unknown) for p, s in singulars.items()}
+    ids_of_words = ids | folded
+    # Few combinations of concepts make up most sentences.
+    concept_entries = lru_cache(_COMBINATIONS_HELD)(partial(_concept_entries, ids))
     for path, head in buckets:
-        begin, end = (0, head) if side == "head" else (head, None)
-        for tokens, text in itertools.islice(read_bucket(path), begin, end):
-            ids = vocabulary.encode_sentence(fold(tokens, singulars))
-            if ids.count(vocabulary.unk_id) > max_unknown_fraction * len(tokens):
-                yield Dropped("too_many_unknown")
-                continue
-            yield encode_sentence(ids, count_concepts(tokens, dictionary), text, vocabulary)
+        wanted = (0, head) if side == "head" else (head, None)
+        with path.open("rb") as stream:
+            for line in itertools.islice(stream, *wanted):
+                _, concepts, words, text = line[:-1].split(b"\t")
+                sentence = [ids_of_words.get(word, unknown) for word in words.split(b" ")]
+                if sentence.count(unknown) > max_unknown_fraction * len(sentence):
+                    yield Dropped("too_many_unknown")
+                    continue
+                yield example_from_entries(
+                    (
+                        concept_entries(concepts),
+                        int64_entry("sentence", b"".join((start, *sentence, end))),
+                        bytes_entry("text", text),
+                    )
+                )
 
 
-def encode_sentence(
-    ids: Sequence[int], concepts: dict[str, int], text: str, vocabulary: Vocabulary
-) -> bytes:
-    """The serialised `tf.train.Example` of one sentence; for the features see the module."""
-    return example_from_features(
-        {
-            "sentence": int64_feature(ids),
-            "concepts": int64_feature(vocabulary.encode(concepts)),
-            "concept_counts": int64_feature(concepts.values()),
-            "text": bytes_feature([text]),
-        }
+def _concept_entries(ids: Mapping[bytes, bytes], concepts: bytes) -> bytes:
+    """The two features of what the passes before have noted as `dog 1 cat 2`."""
+    fields = concepts.split()
+    counts = bytes(map(int, fields[1::2]))  # below 128 a number is its own varint
+    return int64_entry("concept_counts", counts) + int64_entry(
+        "concepts", b"".join([ids[concept] for concept in fields[::2]])
     )
-
-
-def count_concepts(tokens: Sequence[str], dictionary: ConceptDictionary) -> dict[str, int]:
-    """How many objects of each concept a sentence speaks of, in order of first mention.
-
-    A singular is 1, a plural 2; a number right before ("three dogs") is that number, at most 9
-    (digits count before plurals only: "bus 4 stop"); "a group of dogs" (or crowd, bunch, lot, herd,
-    flock) is 3. Several mentions of one concept are taken for the same objects: the largest counts.
-
-    Args:
-        tokens: the T words, plurals not folded.
-        dictionary: finds the mentions.
-
-    Returns:
-        concept -> 1..9.
-    """
-    found: dict[str, int] = {}
-    for mention in dictionary.find(tokens):
-        count = _count_of(mention, tokens)
-        found[mention.concept] = max(found.get(mention.concept, 0), count)
-    return found
-
-
-def _count_of(mention: Mention, tokens: Sequence[str]) -> int:
-    before = tokens[mention.position - 1] if mention.position else ""
-    if before in _NUMBERS:
-        return _NUMBERS[before]
-    if not mention.plural:
-        return 1
-    if before in _DIGITS:
-        return _DIGITS[before]
-    if before == "of" and mention.position > 1 and tokens[mention.position - 2] in _GROUPS:
-        return 3
-    return 2
 
 
 def corpora_features() -> Any:

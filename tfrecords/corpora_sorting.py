@@ -5,6 +5,14 @@ that is long enough and speaks of a concept to one of N *buckets*, chosen by a s
 words. Equal sentences meet in one bucket, so the second pass, a bucket at a time, can drop
 duplicates, put the sentences in random order and count the words. Which process did what makes no
 difference to the result.
+
+Whatever is found out about a sentence is found out once. The files of both passes have a line for
+each, in UTF-8: `hash<TAB>concepts<TAB>words<TAB>text`, where
+
+- the hash of the words is written in 16 hexadecimal digits, so that its order is that of numbers,
+- concepts are `dog 1 cat 2`: how many of each, in order of first mention,
+- words are the tokens, joined by spaces,
+- text is the sentence as it was found, white space collapsed.
 """
 
 from __future__ import annotations
@@ -20,6 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tfrecords.concept_counts import count_concepts
 from tfrecords.concepts import ConceptDictionary
 from tfrecords.files import atomic_file, write_atomically
 from tfrecords.readers.text import TextPart, read_part
@@ -27,6 +36,8 @@ from tfrecords.shards import Skip
 from tfrecords.tokenization import tokenize
 
 _SENTENCES_HELD = 20_000
+_HASH_DIGITS = 16
+_LINES_COUNTED_TOGETHER = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +70,11 @@ class SortingPlan:
 
     def part_path(self, index: int) -> Path:
         """The sentences of one part of the sources, ordered by bucket within each block."""
-        return self.scratch / f"part-{index:05d}.txt"
+        return self.scratch / f"part-{index:05d}.tsv"
 
     def bucket_path(self, index: int) -> Path:
         """The sentences of one bucket: candidates for validation first, then the others."""
-        return self.scratch / f"bucket-{index:05d}.txt"
+        return self.scratch / f"bucket-{index:05d}.tsv"
 
 
 @dataclass(frozen=True)
@@ -118,19 +129,6 @@ class BucketTask:
     parts: Sequence[PartReport]
 
 
-def load_dictionary(path: Path) -> ConceptDictionary:
-    """The concept dictionary of a build."""
-    return ConceptDictionary.from_json(path.read_text(encoding="utf-8"), str(path))
-
-
-def read_bucket(path: Path) -> Iterator[tuple[list[str], str]]:
-    """Yields (tokens, text) of the sentences of a bucket file."""
-    with path.open("rb") as stream:
-        for line in stream:
-            tokens, _, text = line.decode().rstrip("\n").partition("\t")
-            yield tokens.split(" "), text
-
-
 def validation_candidates(count: int, fraction: float) -> int:
     """How many sentences at the head of a bucket of `count` may be taken for validation."""
     return min(count, math.ceil(count * fraction) + 1) if fraction else 0
@@ -147,7 +145,7 @@ def sort_part(task: PartTask) -> PartReport:
     if (note := _read_note(path)) is not None:
         note["skipped"] = [Skip(**skip) for skip in note["skipped"]]
         return PartReport(**note)
-    find = load_dictionary(plan.dictionary).find
+    dictionary = _load_dictionary(plan.dictionary)
     read, skipped, dropped = 0, [], Counter[str]()
     blocks: list[list[int]] = []
     held: list[list[bytes]] = [[] for _ in range(plan.buckets)]
@@ -171,12 +169,13 @@ def sort_part(task: PartTask) -> PartReport:
             if len(tokens) < plan.min_words:
                 dropped["too_short"] += 1
                 continue
-            if plan.require_concept and not find(tokens):
+            concepts = count_concepts(tokens, dictionary)
+            if plan.require_concept and not concepts:
                 dropped["no_concept"] += 1
                 continue
-            key = " ".join(tokens).encode()
-            text = " ".join(sentence.split()).encode()
-            held[_hash(key, plan.seed) % plan.buckets].append(b"%b\t%b\n" % (key, text))
+            words = " ".join(tokens).encode()
+            key = _hash(words, plan.seed)
+            held[key % plan.buckets].append(_line(key, concepts, words, sentence))
             waiting += 1
             if waiting == _SENTENCES_HELD:
                 write_block()
@@ -194,23 +193,21 @@ def gather_bucket(task: BucketTask) -> BucketReport:
     if (note := _read_note(path)) is not None:
         return BucketReport(**note)
     lines: list[bytes] = []
-    hashes: list[int] = []
-    seen: set[int] = set()
+    seen: set[bytes] = set()
     duplicates = 0
     for line in _bucket_lines(task):
-        key = _hash(line[: line.index(b"\t")], plan.seed)
         if plan.deduplicate:
+            key = line[:_HASH_DIGITS]
             if key in seen:
                 duplicates += 1
                 continue
             seen.add(key)
         lines.append(line)
-        hashes.append(key)
     # Validation is chosen by the hash, so that equal sentences are on one side together.
     head = heapq.nsmallest(
         validation_candidates(len(lines), plan.validation_fraction),
         range(len(lines)),
-        key=hashes.__getitem__,
+        key=lambda index: lines[index][:_HASH_DIGITS],
     )
     chosen = set(head)
     rest = [index for index in range(len(lines)) if index not in chosen]
@@ -218,8 +215,18 @@ def gather_bucket(task: BucketTask) -> BucketReport:
     with atomic_file(path) as temporary, temporary.open("wb") as stream:
         stream.writelines(lines[index] for index in (*head, *rest))
     report = _count(lines, plan, duplicates)
-    _write_note(path, asdict(report))
+    _write_note(path, vars(report))
     return report
+
+
+def _load_dictionary(path: Path) -> ConceptDictionary:
+    return ConceptDictionary.from_json(path.read_text(encoding="utf-8"), str(path))
+
+
+def _line(key: int, concepts: dict[str, int], words: bytes, sentence: str) -> bytes:
+    counts = " ".join([f"{concept} {count}" for concept, count in concepts.items()])
+    text = " ".join(sentence.split())
+    return b"%0*x\t%b\t%b\t%b\n" % (_HASH_DIGITS, key, counts.encode(), words, text.encode())
 
 
 def _bucket_lines(task: BucketTask) -> Iterator[bytes]:
@@ -232,20 +239,22 @@ def _bucket_lines(task: BucketTask) -> Iterator[bytes]:
 
 
 def _count(lines: Sequence[bytes], plan: SortingPlan, duplicates: int) -> BucketReport:
-    find = load_dictionary(plan.dictionary).find
-    words, concepts = Counter[str](), Counter[str]()
-    for line in lines:
-        tokens = line[: line.index(b"\t")].decode().split(" ")
-        concepts.update({mention.concept for mention in find(tokens)})
-        words.update(fold(tokens, plan.singulars))
+    # Bytes of many lines at a time: most of the work is then done outside Python.
+    words, mentioned = Counter[bytes](), Counter[bytes]()
+    for begin in range(0, len(lines), _LINES_COUNTED_TOGETHER):
+        fields = [line.split(b"\t") for line in lines[begin : begin + _LINES_COUNTED_TOGETHER]]
+        mentioned.update([field[1] for field in fields])
+        words.update(b" ".join([field[2] for field in fields]).split(b" "))
+    folded, concepts = Counter[str](), Counter[str]()
+    for found, count in words.items():
+        word = found.decode()
+        folded[plan.singulars.get(word, word)] += count
+    for together, count in mentioned.items():
+        for concept in together.decode().split()[::2]:
+            concepts[concept] += count
     return BucketReport(
-        count=len(lines), duplicates=duplicates, words=dict(words), concepts=dict(concepts)
+        count=len(lines), duplicates=duplicates, words=dict(folded), concepts=dict(concepts)
     )
-
-
-def fold(tokens: list[str], singulars: dict[str, str]) -> list[str]:
-    """The tokens with the plurals of concepts replaced by their singulars."""
-    return [singulars.get(token, token) for token in tokens] if singulars else tokens
 
 
 def _hash(key: bytes, seed: int) -> int:
@@ -254,7 +263,7 @@ def _hash(key: bytes, seed: int) -> int:
 
 
 def _note_path(path: Path) -> Path:
-    return path.with_suffix(".json")
+    return path.with_name(f"{path.name}.json")
 
 
 def _read_note(path: Path) -> dict[str, Any] | None:

@@ -76,10 +76,37 @@ def _name(name: str) -> bytes:
 def example_from_features(features: Mapping[str, bytes]) -> bytes:
     """A serialised `tf.train.Example` of features made by the three functions above."""
     # Sorted: the bytes of a record must not depend on the order in which a dict was filled.
-    entries = [
-        _delimited(b"\x0a", _name(name) + _delimited(b"\x12", feature))
-        for name, feature in sorted(features.items())
-    ]
+    return example_from_entries([_entry(name, features[name]) for name in sorted(features)])
+
+
+def _entry(name: str, feature: bytes) -> bytes:
+    return _delimited(b"\x0a", _name(name) + _delimited(b"\x12", feature))
+
+
+def int64_entry(name: str, varints: bytes) -> bytes:
+    """A named `int64_feature` of numbers that are varints already, for `example_from_entries`."""
+    return (
+        _entry_head(name, b"\x1a", len(varints)) + varints if varints else _entry(name, b"\x1a\0")
+    )
+
+
+def bytes_entry(name: str, value: bytes) -> bytes:
+    """A named `bytes_feature` of one value, for `example_from_entries`."""
+    return _entry_head(name, b"\x0a", len(value)) + value
+
+
+@lru_cache(maxsize=1 << 14)
+def _entry_head(name: str, kind: bytes, size: int) -> bytes:
+    """What precedes the content of an entry; all the lengths in it follow from the content's."""
+    entry = _entry(name, _delimited(kind, _delimited(b"\x0a", bytes(size))))
+    return entry[: len(entry) - size]
+
+
+def example_from_entries(entries: Iterable[bytes]) -> bytes:
+    """A serialised `tf.train.Example` of entries (or joined entries) in the order of their names.
+
+    Twice as fast as `example_from_features`, for records that are small and many.
+    """
     return _delimited(b"\x0a", b"".join(entries))
 
 
@@ -122,8 +149,13 @@ def _masked_crc(data: bytes) -> bytes:
 
 def frame_record(record: bytes) -> bytes:
     """The bytes of one record in a TFRecord file: length, crc, record, crc."""
-    length = struct.pack("<Q", len(record))
-    return b"".join((length, _masked_crc(length), record, _masked_crc(record)))
+    return b"".join((_frame_head(len(record)), record, _masked_crc(record)))
+
+
+@lru_cache(maxsize=1 << 12)
+def _frame_head(size: int) -> bytes:
+    length = struct.pack("<Q", size)
+    return length + _masked_crc(length)
 
 
 def read_frames(stream: BinaryIO, where: str) -> Iterable[bytes]:

@@ -24,6 +24,7 @@ _QUOTES = str.maketrans(
         "\u2010": "-", "\u2011": "-",
     }
 )  # fmt: skip
+_CONTROLS = str.maketrans(dict.fromkeys((*range(32), 127), " "))
 # What NLTK would split at white space and nothing else, once its commas and last stop are gone.
 _PLAIN = re.compile(r"[a-z0-9\- ]*(?:,(?= )[a-z0-9\- ]*)*\.? *")
 _NOT_PLAIN = re.compile(r"--|\b(?:cannot|gimme|gonna|gotta|lemme|wanna)\b")
@@ -42,9 +43,10 @@ def _nltk() -> _Tokenizer:
 
 def normalise(text: str) -> str:
     """The text in Unicode form NFKC with straight quotes and without control characters."""
-    if not text.isascii():
-        # Quotes first: NFKC would turn the acute accent used as an apostrophe into a space.
-        text = unicodedata.normalize("NFKC", text.translate(_QUOTES)).translate(_QUOTES)
+    if text.isascii():
+        return text if text.isprintable() else text.translate(_CONTROLS)
+    # Quotes first: NFKC would turn the acute accent used as an apostrophe into a space.
+    text = unicodedata.normalize("NFKC", text.translate(_QUOTES)).translate(_QUOTES)
     if not text.isprintable():
         text = "".join(
             "" if (kind := unicodedata.category(c)) == "Cf" else " " if kind == "Cc" else c

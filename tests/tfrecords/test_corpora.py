@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecords import corpora_sorting
+from tfrecords.concept_counts import count_concepts
 from tfrecords.concepts import build_concept_dictionary
 from tfrecords.corpora import CorporaOptions, _validation_counts, build_corpora
-from tfrecords.corpora_encoding import count_concepts
 from tfrecords.corpora_sorting import validation_candidates
 from tfrecords.errors import InputError
 from tfrecords.label_maps import LabelMap

@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 
 from tfrecords.examples import (
     _masked_crc,
+    bytes_entry,
     decode_example,
     encode_example,
+    example_from_entries,
     frame_record,
+    int64_entry,
     read_frames,
+    varint,
 )
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -62,6 +66,16 @@ def test_arrays_and_empty_arrays_in_a_batch() -> None:
 
 def test_order_of_features_does_not_change_the_bytes() -> None:
     assert encode_example({"a": 1, "b": "x"}) == encode_example({"b": "x", "a": 1})
+
+
+@given(st.lists(INT64), st.binary(max_size=300))
+def test_entries_make_the_same_bytes(numbers: list[int], value: bytes) -> None:
+    entries = [
+        int64_entry("numbers", b"".join(map(varint, numbers))),
+        bytes_entry("value", value),
+    ]
+    array = np.array(numbers, np.int64)
+    assert example_from_entries(entries) == encode_example({"value": value, "numbers": array})
 
 
 @pytest.mark.parametrize("value", [[], {"a": 1}, None, 1j])
