@@ -16,6 +16,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -102,6 +103,12 @@ def _processor_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
+def _peak_kib() -> int:
+    """Of this process; `ru_maxrss` would count what the process was that started it, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
 def _tokenising_seconds(source: TextSource) -> float:
     sentences = (s for part in plan_parts(source) for s in read_part(part) if isinstance(s, str))
     seconds = 0.0
@@ -119,6 +126,7 @@ def main() -> None:
     sentences = int(sys.argv[2]) if len(sys.argv) > 2 else 2_322_635
     workers = int(sys.argv[3]) if len(sys.argv) > 3 else 2
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / "records", ignore_errors=True)  # a finished build would be found
     source, classes = folder / "synthetic.txt", folder / "classes.txt"
     write_synthetic(source, sentences)
     classes.write_text("\n".join(CLASSES) + "\n")
@@ -136,7 +144,7 @@ def main() -> None:
         )
     )
     seconds, used = time.monotonic() - started, _processor_seconds() - used
-    itself = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    itself = _peak_kib()
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     tokenising = _tokenising_seconds(TextSource(source))
     report = {
