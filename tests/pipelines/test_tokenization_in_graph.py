@@ -50,6 +50,9 @@ def captions(path: Path) -> list[str]:
         ("corpora/flickr30k_dev_captions.txt", 5_070, 1),
         ("iu_xray/annotation.json", 13_589, 0),
         ("iu_xray/indiana_reports.csv", 15_463, 0),
+        ("coco/mini/annotations/captions_train2017.json", 400, 0),
+        ("coco/mini/annotations/captions_val2017.json", 395, 0),
+        ("metric_oracle_flickr30k/references.txt", 5_000, 0),
     ],
 )
 def test_every_real_caption_has_the_same_words(
