@@ -193,7 +193,7 @@ def train(
 
                 if state.step % options.log_every == 0 or ends:
                     metrics = state.take_means()
-                    metrics["learning_rate"] = learning_rate.last(state.step)
+                    metrics["learning_rate"] = learning_rate.last(state.step - state.skipped)
                     log.train(state.step, metrics)
                     progress.report(metrics)
                 if _due(state.step, options.evaluate_every) or ends:
