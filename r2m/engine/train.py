@@ -183,7 +183,8 @@ def train(
                 started = time.monotonic()
                 results = _run(run_loop, batches, steps, state.step, stage)
                 # Evaluation is not timed.
-                progress.advance(steps, results.rows.sum(), time.monotonic() - started)
+                seconds = time.monotonic() - started
+                progress.advance(steps, results.rows.sum(), seconds, compiled=results.compiled)
                 check_finite(results, state, stage, options, latest_folder)
                 state.step += steps
                 profiler.after(state.step)
