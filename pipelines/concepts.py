@@ -35,6 +35,7 @@ def assemble(
     *,
     key: tf.Tensor | None,
     order: Literal["shuffled", "kept"],
+    all_columns: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Selects, repeats, orders and pads concepts.
 
@@ -44,6 +45,7 @@ def assemble(
         options: what to keep.
         key: stateless seed int64[2], needed to shuffle.
         order: `shuffled` draws a new order a row, `kept` leaves the record's.
+        all_columns: K' is always `max_concepts * max_repeats`, else the most that are there.
 
     Returns:
         int32[B, K'] 0-padded on the right (K' >= 1), and int32[B] lengths.
@@ -60,8 +62,10 @@ def assemble(
         ids = tf.RaggedTensor.from_row_lengths(values, lengths)
     lengths = tf.cast(ids.row_lengths(), tf.int32)
     # An image without concepts still needs one (masked) column.
-    longest = tf.maximum(1, tf.reduce_max(lengths))
-    return ids.to_tensor(shape=tf.stack([-1, longest])), lengths
+    columns = tf.maximum(1, tf.reduce_max(lengths))
+    if all_columns:
+        columns = tf.constant(options.max_concepts * options.max_repeats)
+    return ids.to_tensor(shape=tf.stack([-1, columns])), lengths
 
 
 def _sort_rows(

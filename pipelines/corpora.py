@@ -11,6 +11,7 @@ from pipelines import batching, concepts
 from tfrecords.records import Records, open_records
 
 _WINDOW_BATCHES = 64
+_LENGTH_STEP = 4  # between the lengths of batches that are to have few different ones
 
 _FEATURES = {
     "sentence": tf.io.RaggedFeature(tf.int64),
@@ -28,7 +29,7 @@ def training_batches(
     first_step: int = 0,
     concept_options: concepts.ConceptOptions,
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
-    length_multiple: int = 1,
+    few_shapes: bool = False,
 ) -> tf.data.Dataset:
     """Endless training batches from batch number `first_step` on.
 
@@ -40,8 +41,8 @@ def training_batches(
         first_step: number of the first batch.
         concept_options: how concepts are drawn and ordered.
         own_rows: which rows of a batch this process computes, of several that train together.
-        length_multiple: T is a multiple of it (but at most `max_length`), so that there are few
-            different ones where each takes a program of its own to compile.
+        few_shapes: T is a multiple of four (but at most `max_length`) and K always the same: for
+            XLA, which compiles a program for each shape.
 
     Returns:
         Batches of `concepts` int32[B, K], `concept_lengths` int32[B], `tokens` int32[B, T + 1]
@@ -51,7 +52,7 @@ def training_batches(
     return batching.training_batches(
         records,
         _parse,
-        lambda rows: _assemble(rows, max_length, concept_options, "shuffled", length_multiple),
+        lambda rows: _assemble(rows, max_length, concept_options, "shuffled", few_shapes),
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,
@@ -93,13 +94,20 @@ def _assemble(
     max_length: int,
     options: concepts.ConceptOptions,
     order: Literal["shuffled", "kept"],
-    length_multiple: int = 1,
+    few_shapes: bool = False,
 ) -> dict[str, tf.Tensor]:
     sentence = tf.cast(batch["sentence"], tf.int32)[:, : max_length + 1]
     lengths = tf.cast(sentence.row_lengths(), tf.int32) - 1
-    longest = batching.round_up(tf.reduce_max(lengths), length_multiple, max_length)
+    longest = batching.round_up(
+        tf.reduce_max(lengths), _LENGTH_STEP if few_shapes else 1, max_length
+    )
     words, counts = concepts.assemble(
-        batch["concepts"], batch["concept_counts"], options, key=batch.get("key"), order=order
+        batch["concepts"],
+        batch["concept_counts"],
+        options,
+        key=batch.get("key"),
+        order=order,
+        all_columns=few_shapes,
     )
     return {
         "concepts": words,

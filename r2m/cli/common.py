@@ -17,6 +17,8 @@ from absl import app, flags, logging
 # reads this when it is imported, so scripts import this module before any other of ours.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+# Holds the command to resume with, in processes that are workers of another one.
+COMMAND_VARIABLE = "R2M_COMMAND"
 # How `assert_cardinality` of tf.data puts it.
 _MISCOUNTED = "dataset was expected to contain"
 
@@ -40,30 +42,38 @@ def run(
     logging.set_verbosity(logging.INFO)
     _make_help(description or sys.modules[main.__module__].__doc__)
 
-    def guarded(argv: Sequence[str]) -> int | None:
-        from r2m.engine.errors import TrainingError, TrainingInterrupted
-        from tfrecords.errors import InputError
-
+    def checked(argv: Sequence[str]) -> int | None:
         if len(argv) > 1 and not takes_command:
             raise app.UsageError(f"unexpected arguments {argv[1:]}: every option is a --flag")
-        try:
-            return main(argv)
-        except TrainingInterrupted as stop:
-            print(f"\n{stop}. To resume:\n{_this_command()}", file=sys.stderr)
-            return 0
-        except (InputError, TrainingError) as error:
-            print(f"\nerror: {error}", file=sys.stderr)
-        except Exception as error:
-            if (damage := _record_damage(error)) is None:
-                raise
-            print(
-                f"\nerror: a record file is damaged: {damage}\n"
-                "Build the records again with --overwrite.",
-                file=sys.stderr,
-            )
-        return 1
+        return exit_code(main, argv)
 
-    app.run(guarded)
+    app.run(checked)
+
+
+def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int | None:
+    """What `main` returns, or else what is right for the error that it raised and this shows."""
+    from r2m.engine.errors import TrainingError, TrainingInterrupted
+    from tfrecords.errors import InputError
+
+    try:
+        return main(argv)
+    except TrainingInterrupted as stop:
+        print(f"\n{stop}. To resume:\n{this_command()}", file=sys.stderr)
+        return 0
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130  # as shells have it
+    except (InputError, TrainingError) as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+    except Exception as error:
+        if (damage := _record_damage(error)) is None:
+            raise
+        print(
+            f"\nerror: a record file is damaged: {damage}; r2m-inspect FOLDER --verify names it. "
+            "Build those records again with --overwrite",
+            file=sys.stderr,
+        )
+    return 1
 
 
 def _record_damage(error: Exception) -> str | None:
@@ -72,15 +82,20 @@ def _record_damage(error: Exception) -> str | None:
         return None
     import tensorflow as tf
 
-    if isinstance(error, (tf.errors.DataLossError, tf.errors.FailedPreconditionError)):
-        message = str(error.message)
-        if isinstance(error, tf.errors.DataLossError) or _MISCOUNTED in message:
-            return message
-    return None
+    from r2m.engine.errors import plain_message
+
+    if not isinstance(error, (tf.errors.DataLossError, tf.errors.FailedPreconditionError)):
+        return None
+    message = str(error.message)
+    if isinstance(error, tf.errors.FailedPreconditionError) and _MISCOUNTED not in message:
+        return None
+    return plain_message(message)
 
 
-def _this_command() -> str:
-    """How this process was started, for a shell."""
+def this_command() -> str:
+    """How this process was started, for a shell; of a worker, how all of them were."""
+    if COMMAND_VARIABLE in os.environ:
+        return os.environ[COMMAND_VARIABLE]
     spec = sys.modules["__main__"].__spec__  # of `python -m`
     start = [sys.executable, "-m", spec.name] if spec is not None else [sys.argv[0]]
     return shlex.join([*start, *sys.argv[1:]])

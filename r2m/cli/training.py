@@ -9,6 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from r2m.cli.common import run
+from r2m.engine.signals import noting_signals
 from r2m.stages.curriculum import stage_spec
 
 if TYPE_CHECKING:
@@ -51,12 +52,13 @@ _IMAGES = flags.DEFINE_string(
 )
 # Each sets the field of config.training that it is named after.
 _TRAINING_FLAGS: list[flags.FlagHolder[Any]] = [
-    flags.DEFINE_enum(
+    # No enum: what is refused is refused with its reason.
+    flags.DEFINE_string(
         "strategy",
         None,
-        ["auto", "one_device", "mirrored", "multi_worker"],
-        "Which devices train together: the first GPU or the CPU, all GPUs of this machine, or all "
-        "machines that TF_CONFIG lists. Default: what is there (auto).",
+        "Which devices train together: the first GPU or the CPU (one_device), all GPUs of this "
+        "machine (mirrored), or all machines that TF_CONFIG lists (multi_worker). Default: what is "
+        "there (auto).",
     ),
     flags.DEFINE_enum(
         "precision",
@@ -102,6 +104,7 @@ def profile_window() -> ProfileWindow | None:
 def stage_main(name: str) -> Callable[[], None]:
     """The console entry of the script that trains stage `name`."""
 
+    @noting_signals()
     def main(argv: Sequence[str]) -> None:
         from r2m.stages import experiment
 
@@ -125,6 +128,7 @@ def stage_main(name: str) -> Callable[[], None]:
     return console
 
 
+@noting_signals()
 def curriculum_main(argv: Sequence[str]) -> None:
     """Trains the four stages in order."""
     from r2m.stages import experiment

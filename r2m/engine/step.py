@@ -51,15 +51,24 @@ class StepResults:
         gradient_squares: variable -> float64 [steps], half the squared norm of its gradient.
         finite: bool [steps], whether objective and gradient norm are finite; where they are not,
             the step changed no variable that is trained.
+        compiled: whether the call compiled a program first, which takes much longer than a step.
     """
 
-    def __init__(self, terms: Sequence[str], gradients: Sequence[str], values: np.ndarray) -> None:
+    def __init__(
+        self,
+        terms: Sequence[str],
+        gradients: Sequence[str],
+        values: np.ndarray,
+        *,
+        compiled: bool = False,
+    ) -> None:
         """Unpacks `values`, as a train loop returns them.
 
         Args:
             terms: names of the loss terms.
             gradients: names of the variables that have a gradient.
             values: float [steps, 3 + 2 * len(terms) + len(gradients)].
+            compiled: whether the call compiled a program.
         """
         columns = values.astype(np.float64).T
         self.objective, self.gradient_norm, self.rows = columns[:3]
@@ -68,6 +77,7 @@ class StepResults:
         self.normalisers = dict(zip(terms, columns[ends[1] : ends[2]], strict=True))
         self.gradient_squares = dict(zip(gradients, columns[ends[2] :], strict=True))
         self.finite = np.isfinite(self.objective) & np.isfinite(self.gradient_norm)
+        self.compiled = compiled
 
 
 TrainLoop = Callable[[Any, int], StepResults]
@@ -102,12 +112,13 @@ def make_train_loop(
     )
     term_names: list[str] = []  # known once the loss is traced
     gradient_names: list[str] = []
+    programs: set[tuple[int, ...]] = set()  # compiled so far, by the sizes of their batches
     names = dict(zip(map(id, stage.model.variables), variable_names(stage.model), strict=True))
 
     # AutoGraph would rewrite every function of the model, which takes most of the tracing time:
     # stages write their loops as `tf.while_loop`.
     @tf.autograph.experimental.do_not_convert
-    def replica_step(batch: Any) -> tf.Tensor:
+    def replica_step(batch: Any) -> tuple[tf.Tensor, tf.Tensor]:
         context = tf.distribute.get_replica_context()
         found = differentiate(batch)
         term_names[:] = found.names
@@ -127,29 +138,36 @@ def make_train_loop(
         apply_if(finite, optimizer, gradients, found.variables)
         scalars = [objective, tf.cast(norm, tf.float32), rows]
         squares = tf.cast(squares, tf.float32)
-        return tf.concat([scalars, totals, found.normalisers, squares], axis=0)
+        # XLA has a program for each; how rows are split over replicas follows from their number.
+        sizes = _sizes(batch, rows) if options.jit else tf.zeros([0], tf.int32)
+        return tf.concat([scalars, totals, found.normalisers, squares], axis=0), sizes
 
     @tf.function
-    def run(iterator: Any, steps: tf.Tensor) -> tf.Tensor:
+    def run(iterator: Any, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         results = tf.TensorArray(tf.float32, size=steps)
+        all_sizes = tf.TensorArray(tf.int32, size=steps)
         for index in tf.range(steps):
-            per_replica = strategy.run(replica_step, args=(next(iterator),))
+            per_replica, sizes = strategy.run(replica_step, args=(next(iterator),))
             first = strategy.experimental_local_results(per_replica)[0]
             if average is not None:
                 taken = tf.reduce_all(tf.math.is_finite(first[:2]))
                 average.update(optimizer.iterations, taken)
             results = results.write(index, first)
-        return results.stack()
+            all_sizes = all_sizes.write(index, strategy.experimental_local_results(sizes)[0])
+        return results.stack(), all_sizes.stack()
 
     def loop(iterator: Any, steps: int) -> StepResults:
         try:
-            values = run(iterator, tf.constant(steps, tf.int32)).numpy()
+            values, sizes = (x.numpy() for x in run(iterator, tf.constant(steps, tf.int32)))
         except Exception:
             refused = refusal()
             if refused is not None:
                 raise refused from None
             raise
-        return StepResults(term_names, gradient_names, values)
+        used = set(map(tuple, sizes.tolist()))
+        compiled = not used <= programs
+        programs.update(used)
+        return StepResults(term_names, gradient_names, values, compiled=compiled)
 
     return loop
 
@@ -180,6 +198,12 @@ def apply_if(
     # The optimiser leaves the replicas for its sum, which it cannot do from inside a branch there.
     context = tf.distribute.get_replica_context()
     context.merge_call(everywhere, args=(condition, list(gradients)))
+
+
+def _sizes(batch: Any, rows: tf.Tensor) -> tf.Tensor:
+    """int32 vector: rows of the global batch, and the shapes of this replica's share of it."""
+    shapes = [tf.shape(tensor) for tensor in tf.nest.flatten(batch)]
+    return tf.concat([tf.cast(rows, tf.int32)[tf.newaxis], *shapes], axis=0)
 
 
 def _rows(batch: Any) -> tf.Tensor:

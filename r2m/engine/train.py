@@ -7,9 +7,8 @@ import dataclasses
 import json
 import math
 import platform
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,7 @@ from r2m.engine.persistence import checkpoints
 from r2m.engine.persistence.files import locked, write_json, writing
 from r2m.engine.persistence.names import describe
 from r2m.engine.persistence.saver import Saver
+from r2m.engine.signals import noting_signals
 from r2m.engine.stage import Evaluation, Stage, unit_of
 from r2m.engine.state import RunState, TrainingSummary
 from r2m.engine.step import (
@@ -93,7 +93,7 @@ def train(
     """
     workdir, worker = Path(workdir), this_worker(strategy)
     holding = locked(workdir) if worker.is_chief else contextlib.nullcontext()
-    with holding, reporting_lost_workers(strategy), _stop_signals() as stopped_by:
+    with holding, reporting_lost_workers(strategy), noting_signals() as signals:
         # Setup --------------------------------------------------------------------------------
         _check_scope(stage.model, strategy)
         with strategy.scope():
@@ -116,8 +116,19 @@ def train(
             average = WeightAverage(options.ema_decay, trained)
         run_loop = make_train_loop(stage, optimizer, options, strategy, average)
 
-        # Start: resume > init_from > scratch --------------------------------------------------
         state = RunState()
+
+        def told_to_stop() -> bool:  # by a signal to any of the workers
+            return sum_over_workers(strategy, float(bool(signals))) > 0
+
+        def interrupted() -> TrainingInterrupted:
+            by = signals[0] if signals else "a signal to another worker"
+            return TrainingInterrupted(
+                f"{stage.name}: stopped by {by} after step {state.step} of {options.steps}; all is "
+                f"saved in {workdir}"
+            )
+
+        # Start: resume > init_from > scratch --------------------------------------------------
         latest = checkpoints.newest(latest_folder)
         if latest is not None:
             checkpoints.restore(
@@ -135,6 +146,8 @@ def train(
         else:
             logging.info("%s: starting from scratch", stage.name)
         _check_same_start(state.step, workdir, strategy)
+        if told_to_stop():
+            raise interrupted()
         if state.step >= options.steps:
             logging.info("%s: all %d steps are done already", stage.name, options.steps)
             return state.summary()
@@ -176,6 +189,8 @@ def train(
             if state.step == 0 and init_from is not None and options.evaluate_every:
                 # For the log only: what the stage starts with is not its own best.
                 log.evaluation(0, _evaluate(stage, 0, options, strategy))
+            if told_to_stop():
+                raise interrupted()
             while state.step < options.steps:
                 profiler.before(state.step)
                 steps = _until_next_event(state.step, options)
@@ -183,17 +198,17 @@ def train(
                 started = time.monotonic()
                 results = _run(run_loop, batches, steps, state.step, stage)
                 # Evaluation is not timed.
-                progress.advance(steps, results.rows.sum(), time.monotonic() - started)
+                seconds = time.monotonic() - started
+                progress.advance(steps, results.rows.sum(), seconds, compiled=results.compiled)
                 check_finite(results, state, stage, options, latest_folder)
                 state.step += steps
                 profiler.after(state.step)
                 state.add(results)
                 ends = state.step == options.steps
-                stops = sum_over_workers(strategy, float(bool(stopped_by))) > 0
 
                 if state.step % options.log_every == 0 or ends:
                     metrics = state.take_means()
-                    metrics["learning_rate"] = learning_rate.last(state.step)
+                    metrics["learning_rate"] = learning_rate.last(state.step - state.skipped)
                     log.train(state.step, metrics)
                     progress.report(metrics)
                 if _due(state.step, options.evaluate_every) or ends:
@@ -206,17 +221,14 @@ def train(
                             save(best_folder, keep=1)
                     state.watch_plateau(options)
                     learning_rate.set_factor(state.learning_rate_factor)
+                stops = told_to_stop()  # only now: an evaluation may take minutes
                 if _due(state.step, options.checkpoint_every) or ends or stops:
                     log.flush()
                     save(latest_folder, options.keep_checkpoints, average.tensors)
                 saver.check()
                 if stops:
                     saver.wait()
-                    by = stopped_by[0] if stopped_by else "a signal to another worker"
-                    raise TrainingInterrupted(
-                        f"{stage.name}: stopped by {by} after step {state.step} of "
-                        f"{options.steps}; all is saved in {workdir}"
-                    )
+                    raise interrupted()
         return state.summary()
 
 
@@ -311,27 +323,3 @@ def _write_config(
     }
     with writing(workdir / "config.json"):
         write_json(workdir / "config.json", contents)
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[str]]:
-    """Yields a list that the name of SIGTERM or SIGINT is put in when it comes.
-
-    A second one acts at once. Only the main thread can handle signals; elsewhere nothing is done.
-    """
-    received: list[str] = []
-    previous: dict[signal.Signals, Any] = {}
-
-    def note(number: int, _: Any) -> None:
-        received.append(signal.Signals(number).name)
-        logging.warning("%s: saving after the current steps, then stopping", received[0])
-        signal.signal(number, previous[signal.Signals(number)])
-
-    with contextlib.suppress(ValueError):
-        for number in (signal.SIGTERM, signal.SIGINT):
-            previous[number] = signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        for handled, handler in previous.items():
-            signal.signal(handled, handler)

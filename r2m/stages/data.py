@@ -136,7 +136,7 @@ def training_dataset(
     max_length: int,
     first_step: int,
     own_rows: Callable[[Any], Any],
-    length_multiple: int,
+    few_shapes: bool,
 ) -> tf.data.Dataset:
     """Endless batches: `sentences` and / or `images`, each as its pipeline gives them."""
     sources: dict[str, tf.data.Dataset] = {}
@@ -149,7 +149,7 @@ def training_dataset(
             first_step=first_step,
             concept_options=data.concept_options,
             own_rows=own_rows,
-            length_multiple=length_multiple,
+            few_shapes=few_shapes,
         )
     if spec.images:
         sources["images"] = images.training_batches(

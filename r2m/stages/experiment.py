@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from models.r2m import R2M
 from pipelines import images
 from r2m.engine.distribution.strategies import make_strategy
-from r2m.engine.distribution.workers import this_worker
+from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
 from r2m.engine.optimization.periods import to_steps
 from r2m.engine.options import OptimizerSettings, ScheduleOptions, TrainingOptions
@@ -70,28 +70,29 @@ def run_stage(
     # Before anything else: joining other workers comes first in a process.
     strategy = make_strategy(config.training.strategy)
     worker = this_worker(strategy)
-    data = open_data(config, seed)
-    start = _start_of(spec, workdir, init_from)
-    with strategy.scope():
-        backbone = _backbone(config, spec)
-        keras.utils.set_random_seed(seed)
-        size = _feature_size(config, data, backbone)
-        model = build_model(config.model, data.vocabulary, size, config.training.precision)
-        stage = CurriculumStage(
-            spec=spec, config=config, data=data, model=model, backbone=backbone, worker=worker
+    with reporting_lost_workers(strategy):  # they make their variables together
+        data = open_data(config, seed)
+        start = _start_of(spec, workdir, init_from)
+        with strategy.scope():
+            backbone = _backbone(config, spec)
+            keras.utils.set_random_seed(seed)
+            size = _feature_size(config, data, backbone)
+            model = build_model(config.model, data.vocabulary, size, config.training.precision)
+            stage = CurriculumStage(
+                spec=spec, config=config, data=data, model=model, backbone=backbone, worker=worker
+            )
+        if worker.is_chief:
+            _keep_dictionaries(data, folder)
+        return train(
+            stage,
+            _training_options(config, seed, stage),
+            folder,
+            strategy=strategy,
+            init_from=start and partial(_take_weights, stage, start),
+            config=json.loads(config.to_json()),
+            settings=_settings(config, spec, data, start, folder),
+            profile=profile,
         )
-    if worker.is_chief:
-        _keep_dictionaries(data, folder)
-    return train(
-        stage,
-        _training_options(config, seed, stage),
-        folder,
-        strategy=strategy,
-        init_from=start and partial(_take_weights, stage, start),
-        config=json.loads(config.to_json()),
-        settings=_settings(config, spec, data, start, folder),
-        profile=profile,
-    )
 
 
 def run_curriculum(
@@ -246,8 +247,7 @@ def _training_options(config: Any, seed: int, stage: CurriculumStage) -> Trainin
             clip_global_norm=training.clip_global_norm,
             clip_value=training.clip_value,
             ema_decay=training.ema_decay,
-            micro_batches=training.micro_batches,
-            jit=_compiled(training.jit, stage_spec(stage.name)),
+            **_ways_to_compute(training, stage),
             steps_per_loop=training.steps_per_loop,
             log_every=period("log_every", training.log_every),
             evaluate_every=evaluate_every,
@@ -262,10 +262,19 @@ def _training_options(config: Any, seed: int, stage: CurriculumStage) -> Trainin
         )
 
 
-def _compiled(wanted: bool, spec: StageSpec) -> bool:
-    if wanted and not spec.compiles:
-        logging.warning("stage %s is not compiled: it learns from captions it makes", spec.name)
-    return wanted and spec.compiles
+def _ways_to_compute(training: Any, stage: CurriculumStage) -> dict[str, Any]:
+    """What was asked for where the stage allows it: the setting is that of a whole curriculum."""
+    jit, micro_batches = training.jit, training.micro_batches
+    if jit and not stage_spec(stage.name).compiles:
+        logging.warning("stage %s is not compiled: it learns from captions it makes", stage.name)
+        jit = False
+    if micro_batches > 1 and stage.compares_rows:
+        logging.warning(
+            "stage %s computes batches whole, not in %d parts: it compares their images",
+            stage.name, micro_batches,
+        )  # fmt: skip
+        micro_batches = 1
+    return {"jit": jit, "micro_batches": micro_batches}
 
 
 def _keep_dictionaries(data: Data, folder: Path) -> None:

@@ -26,8 +26,6 @@ from tfrecords.features import FeatureExtractor
 # What the histograms of the decoder's gates are made of.
 _GATE_INPUTS = ("concepts", "concept_lengths", "tokens", "lengths")
 _GATE_ROWS = 64
-# XLA compiles a program for each length: only these multiples occur.
-_COMPILED_LENGTHS = 4
 
 
 class CurriculumStage:
@@ -124,7 +122,7 @@ class CurriculumStage:
             max_length=self._settings.max_length,
             first_step=first_step,
             own_rows=partial(share, part=self._worker.index, parts=self._worker.count),
-            length_multiple=_COMPILED_LENGTHS if self._compiled else 1,
+            few_shapes=self._compiled,
         )
 
     def loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:

@@ -20,8 +20,8 @@ HOW, NAME = flags.DEFINE_string("how", "", ""), flags.DEFINE_string("name", "", 
 
 def main(argv):
     from r2m.engine.errors import TrainingError, TrainingInterrupted
-    if HOW.value:
-        raise {"stop": TrainingInterrupted, "fail": TrainingError}[HOW.value]("toy: step 3")
+    errors = {"stop": TrainingInterrupted, "fail": TrainingError, "ctrl-c": KeyboardInterrupt}
+    raise errors[HOW.value]("toy: step 3")
 
 if __name__ == "__main__":
     run(main)
@@ -49,6 +49,12 @@ def test_an_interrupted_training_prints_its_command_and_ends_well(
     assert shlex.split(done.stderr.rstrip().splitlines()[-1]) == [*expected, *flags]
 
 
-def test_an_error_ends_in_exit_code_1(tmp_path: Path) -> None:
-    done = start(tmp_path, "a_script.py", "--how=fail")
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "error: toy: step 3")
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [("fail", (1, "\nerror: toy: step 3\n")), ("ctrl-c", (130, "\ninterrupted\n"))],
+)
+def test_an_error_ends_in_a_line_and_an_exit_code(
+    tmp_path: Path, how: str, expected: tuple[int, str]
+) -> None:
+    done = start(tmp_path, "a_script.py", f"--how={how}")
+    assert (done.returncode, done.stderr) == expected

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,48 @@ def test_the_demo_is_these_commands_in_one(workspace, monkeypatch, capsys):
     assert all({"loss", "bleu_4", "rouge_l", "cider"} <= set(row) for row in summary["stages"])
     assert Path("workspace/demo/val/gallery.png").is_file()
     assert "gallery:" in capsys.readouterr().out
+
+
+def _is_handled(process: subprocess.Popen[str], number: signal.Signals) -> bool:
+    """Whether the process has a handler of its own for a signal."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = re.search(r"^SigCgt:\s*(\w+)", status, re.M)
+    return bool(caught and int(caught[1], 16) >> (number - 1) & 1)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to look into")
+def test_a_training_can_be_stopped_at_any_time_and_resumed(workspace):
+    records = "workspace/records/corpora/shapes"
+    command = [
+        str(Path(sys.executable).with_name("r2m-train-xe")),
+        *["--config=configs/r2m/shapes.py:test", "--workdir=workspace/runs/stopped"],
+        *[f"--corpora={records}", "--config.stages.xe.steps=100000"],
+        *["--config.stages.xe.evaluate_every=0", "--config.training.log_every=1"],
+    ]
+    folder = workspace / "workspace/runs/stopped/xe"
+    metrics = folder / "metrics.jsonl"
+    # As soon as it can be: TensorFlow is not even loaded. Then while it trains.
+    for number, reached in (
+        (signal.SIGTERM, lambda process: _is_handled(process, signal.SIGTERM)),
+        (signal.SIGINT, lambda _: metrics.is_file() and metrics.stat().st_size > 0),
+    ):
+        process = subprocess.Popen(command, cwd=workspace, stderr=subprocess.PIPE, text=True)
+        while not reached(process):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+        *_, told, resume = errors.splitlines()
+        found = re.fullmatch(
+            rf"xe: stopped by {number.name} after step (\d+) of 100000; .*\. To resume:", told
+        )
+        assert found, errors
+        assert shlex.split(resume) == command
+        saved = [int(path.name.split("-")[1]) for path in folder.glob("checkpoints/step-*")]
+        assert saved == [step for step in [int(found[1])] if step]
+    assert saved
 
 
 @pytest.mark.timeout(600)

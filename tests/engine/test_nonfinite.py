@@ -15,6 +15,7 @@ from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.run_log import read_metrics
 from r2m.engine.optimization.optimizers import make_optimizer
+from r2m.engine.options import ScheduleOptions
 from r2m.engine.persistence import checkpoints
 from r2m.engine.stage import LossTerm
 from r2m.engine.step import make_train_loop
@@ -132,25 +133,32 @@ def test_skipping_a_batch_is_training_without_it(
     for name, steps in (("skip", 12), ("without", 9)):
         with strategy.scope():
             stage = BadStage(3, 6, 7, without=name == "without")
-        changed = options(**QUIET, steps=steps, on_nonfinite="skip", max_skipped=2)
+        schedule = ScheduleOptions(name="step", decay_every=3, decay_rate=0.5)
+        changed = options(
+            **QUIET, steps=steps, schedule=schedule, on_nonfinite="skip", max_skipped=2
+        )
         train(stage, changed, tmp_path / name, strategy=strategy)
         found[name] = tensors(tmp_path / name)
     np.testing.assert_equal(found["skip"], found["without"])
     lines = [line for line in read_metrics(tmp_path / "skip") if line["kind"] == "train"]
     assert [line["skipped"] for line in lines] == [1, 3, 3]
+    # After 3, 5 and 9 steps of the optimiser, which decays before its steps 4 and 7.
+    assert [line["learning_rate"] for line in lines] == [0.01, 0.005, 0.0025]
     assert all(np.isfinite(line["loss"]) for line in lines)
 
 
 def test_skipping_goes_on_where_it_stopped(tmp_path: Path) -> None:
     # The first four steps are all bad: a line without a loss. Then a stop between two bad ones.
     bad = (1, 2, 3, 4, 6, 7)
-    changed = {**QUIET, "on_nonfinite": "skip", "max_skipped": 4}
+    schedule = ScheduleOptions(warm_up=2)
+    changed = {**QUIET, "on_nonfinite": "skip", "max_skipped": 4, "schedule": schedule}
     for name, stops in (("whole", (12,)), ("resumed", (6, 12))):
         for steps in stops:
             train(BadStage(*bad), options(**changed, steps=steps), tmp_path / name, strategy=ONE)
     np.testing.assert_equal(tensors(tmp_path / "whole"), tensors(tmp_path / "resumed"))
     lines = [line for line in read_metrics(tmp_path / "whole") if line["kind"] == "train"]
     assert [line["loss"] is None for line in lines] == [True, False, False]
+    assert [line["learning_rate"] for line in lines] == [0.005, 0.01, 0.01]
     assert [line["skipped"] for line in lines] == [4, 6, 6]
 
 

@@ -209,6 +209,27 @@ def test_terms_have_their_own_normaliser_and_weight(strategy: tf.distribute.Stra
     assert results.normalisers["nothing"][0] == 0
 
 
+@pytest.mark.parametrize("jit", [False, True])
+def test_steps_that_compile_are_told_from_others(
+    jit: bool, strategy: tf.distribute.Strategy
+) -> None:
+    """XLA compiles a program for each shape; without it there is one for all."""
+
+    def make() -> OneLayerStage:
+        layer, batch = keras.layers.Dense(1), np.ones((1, 3), np.float32)
+        return OneLayerStage(layer, batch, lambda y: {"y": LossTerm(tf.reduce_sum(y), 1)})
+
+    with strategy.scope():
+        stage = make()
+        optimizer = make_optimizer(options(), stage.trainable_variables)
+    rows = tf.data.Dataset.from_tensor_slices([2, 2, 3, 2, 3]).repeat()
+    batches = rows.map(lambda rows: tf.ones([rows, 3]))
+    loop = make_train_loop(stage, optimizer, options(jit=jit), strategy)
+    iterator = iter(distribute(batches, strategy))
+    found = [loop(iterator, steps).compiled for steps in (1, 1, 2, 1)]
+    assert found == [True, False, jit, False]
+
+
 def test_unreached_variables_are_left_alone_and_reported_once(
     strategy: tf.distribute.Strategy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

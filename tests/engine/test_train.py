@@ -20,7 +20,8 @@ from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.monitoring.run_log import read_metrics
 from r2m.engine.persistence import checkpoints, files
-from r2m.engine.stage import Evaluation, LossTerm
+from r2m.engine.signals import noting_signals
+from r2m.engine.stage import LossTerm
 from r2m.engine.train import train
 
 ONE = make_strategy("one_device")
@@ -162,6 +163,44 @@ def stop_after(workdir: Path, step: int, number: signal.Signals = signal.SIGTERM
     stage.train_dataset = train_dataset  # type: ignore[method-assign]
     with pytest.raises(TrainingInterrupted, match=number.name):
         train(stage, options(), workdir, strategy=ONE)
+
+
+class TestSignals:
+    def test_in_the_last_evaluation(self, reference: Path, tmp_path: Path) -> None:
+        def score(step: int) -> float:
+            if step == 24:
+                signal.raise_signal(signal.SIGTERM)
+            return float(step)
+
+        with pytest.raises(TrainingInterrupted, match="SIGTERM after step 24 of 24"):
+            train(LanguageStage(score=score), options(), tmp_path, strategy=ONE)
+        assert_same_run(reference, tmp_path)
+
+    def test_before_and_between_trainings(self, tmp_path: Path) -> None:
+        """What comes while nothing is trained stops the next training before its first step."""
+        before = signal.getsignal(signal.SIGINT)
+        finished = {**SHORT, "steps": 1}
+        with noting_signals():
+            train(LanguageStage(), options(**finished), tmp_path / "a", strategy=ONE)
+            signal.raise_signal(signal.SIGINT)
+            for name in "ab":  # also where there is nothing left to do
+                with pytest.raises(TrainingInterrupted, match="toy: stopped by SIGINT after step"):
+                    train(LanguageStage(), options(**finished), tmp_path / name, strategy=ONE)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert checkpoints.newest(tmp_path / "b" / "checkpoints") is None
+        assert signal.getsignal(signal.SIGINT) is before
+
+    def test_in_the_first_evaluation(self, tmp_path: Path) -> None:
+        stage = LanguageStage(score=lambda step: signal.raise_signal(signal.SIGTERM) or step)
+        with pytest.raises(TrainingInterrupted, match="SIGTERM after step 0 of 24"):
+            train(stage, options(), tmp_path, strategy=ONE, init_from=lambda: None)
+        assert stage.evaluated == [0]
+
+    def test_handlers_are_put_back(self, reference: Path) -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        train(LanguageStage(), options(), reference, strategy=ONE)
+        assert signal.getsignal(signal.SIGTERM) is before
 
 
 class TestStart:
@@ -383,13 +422,3 @@ def test_progress_is_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     assert "toy: step 8/8  loss" in caplog.text
     assert "steps/s" in caplog.text
     assert "toy: evaluation at 8: cider 8" in caplog.text
-
-
-def test_signal_handlers_are_put_back(reference: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    train(LanguageStage(), options(), reference, strategy=ONE)
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_evaluation_is_plain_data() -> None:
-    assert Evaluation(metrics={"cider": 1.0}).texts == {}

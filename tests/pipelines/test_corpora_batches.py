@@ -73,9 +73,10 @@ def test_a_manifest_that_counts_wrongly_is_found_out(records, split, difference)
             ))  # fmt: skip
 
 
-@pytest.mark.parametrize("multiple", [1, 4])
-def test_batches_have_the_documented_layout(records, multiple):
-    for batch in _batches(records, 10, length_multiple=multiple):
+@pytest.mark.parametrize("few_shapes", [False, True])
+def test_batches_have_the_documented_layout(records, few_shapes):
+    multiple = 4 if few_shapes else 1
+    for batch in _batches(records, 10, few_shapes=few_shapes):
         tokens, lengths = batch["tokens"], batch["lengths"]
         assert {value.dtype for value in batch.values()} == {np.dtype("int32")}
         assert tokens.shape[1] - 1 == -(-lengths.max() // multiple) * multiple
@@ -84,6 +85,8 @@ def test_batches_have_the_documented_layout(records, multiple):
             assert row[length] == 2
             assert (row[1:length] > 2).all()
             assert not row[length + 1 :].any()
+        most = OPTIONS.max_concepts if few_shapes else batch["concept_lengths"].max()
+        assert batch["concepts"].shape[1] == most
         for row, length in zip(batch["concepts"], batch["concept_lengths"], strict=True):
             assert 1 <= length <= 4
             assert (row[:length] > 2).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -12,6 +13,8 @@ import tensorflow as tf
 
 from pipelines.corpora import open_corpora
 from pipelines.images import concept_batches, open_images
+from r2m.cli.common import exit_code
+from r2m.engine.distribution import workers
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.options import OptimizerSettings, ScheduleOptions
 from r2m.engine.persistence import checkpoints
@@ -281,15 +284,20 @@ def test_images_without_a_training_split_say_what_to_do(config, build, tmp_path)
         experiment.run_stage("joint", config, tmp_path)
 
 
-def test_a_damaged_record_is_an_error(config, corpora, tmp_path):
+def test_a_damaged_record_is_an_error(config, corpora, tmp_path, capsys):
     folder = shutil.copytree(corpora, tmp_path / "corpora")
     shard = next(folder.glob("*train*tfrecord*"))
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
     config.data.corpora, config.data.images = str(folder), ""
-    with pytest.raises(tf.errors.DataLossError):
-        experiment.run_stage("xe", config, tmp_path)
+    # As the scripts show it: TensorFlow's own error is a page long.
+    assert exit_code(lambda _: experiment.run_stage("xe", config, tmp_path), []) == 1
+    assert re.fullmatch(
+        r"error: a record file is damaged: corrupted record at \d+; r2m-inspect FOLDER --verify "
+        r"names it. Build those records again with --overwrite",
+        capsys.readouterr().err.splitlines()[-1],
+    )
 
 
 def test_evaluation_writes_predictions_report_and_gallery(finished, images, tmp_path):
@@ -354,6 +362,16 @@ def test_captioning_says_what_is_wrong_with_its_input(finished, raw, tmp_path):
         caption_files(tmp_path, raw / "images", sources, tmp_path)
 
 
+def test_a_worker_lost_while_a_stage_is_built_is_reported(config, monkeypatch, tmp_path):
+    def lost(*_):
+        raise tf.errors.UnavailableError(None, None, "Socket closed")
+
+    monkeypatch.setattr(workers, "this_worker", lambda _: workers.Worker(1, 2))
+    monkeypatch.setattr(experiment, "build_model", lost)
+    with pytest.raises(TrainingError, match=r"1 of 2 lost touch .* \(Socket closed\)"):
+        experiment.run_stage("xe", config, tmp_path)
+
+
 def test_training_settings_reach_the_engine(config, corpora, monkeypatch, tmp_path):
     given = {}
     monkeypatch.setattr(
@@ -365,8 +383,9 @@ def test_training_settings_reach_the_engine(config, corpora, monkeypatch, tmp_pa
     config.training.update({"clip_global_norm": None, "clip_value": 0.1})
     config.training.optimizer_settings.update({"momentum": 0.9, "nesterov": True})
     config.training.schedule.update({"name": "step", "warm_up": "10%", "decay_every": "2 epochs"})
+    config.training.update({"jit": True, "micro_batches": 2})
     (tmp_path / "xe_rec").mkdir()
-    for name in ("joint", "tri"):
+    for name in ("xe", "joint", "tri"):
         experiment.run_stage(name, config, tmp_path)
 
     # An epoch of `joint` is one of its sentences, one of `tri` is its 24 images in batches of 8.
@@ -381,6 +400,9 @@ def test_training_settings_reach_the_engine(config, corpora, monkeypatch, tmp_pa
     assert (tri.optimizer, tri.ema_decay) == ("sgd", 0.9)
     assert tri.optimizer_settings == OptimizerSettings(momentum=0.9, nesterov=True)
     assert (tri.clip_global_norm, tri.clip_value) == (None, 0.1)
+    # What a stage that compares images cannot do does not end a curriculum in its middle.
+    ways = {name: (options.jit, options.micro_batches) for name, options in given.items()}
+    assert ways == {"xe": (True, 2), "joint": (False, 1), "tri": (False, 1)}
 
 
 def test_training_settings_are_the_published_ones(config, monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ import os
 import tensorflow as tf
 
 from r2m.engine.errors import TrainingError
+from r2m.engine.signals import joining
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 
@@ -78,7 +79,8 @@ def _multi_worker(_: str) -> tf.distribute.MultiWorkerMirroredStrategy:
             '"index": 0}}; r2m-local-workers sets it for workers on one machine'
         )
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with joining():
+            return tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, ValueError, tf.errors.OpError) as error:
         raise TrainingError(f"the workers of TF_CONFIG cannot be joined: {error}") from error
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from r2m.engine.errors import TrainingError
+from r2m.engine.errors import TrainingError, plain_message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ def reporting_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
         worker = this_worker(strategy)
         if worker.count == 1:
             raise
-        reason = str(error.message).splitlines()[0][:200]
+        reason = plain_message(str(error.message))[:200]
         raise TrainingError(
             f"worker {worker.index} of {worker.count} lost touch with another one, which ended or "
             f"cannot be reached ({reason}). Start the same command on all workers again: they "

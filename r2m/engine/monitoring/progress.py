@@ -18,7 +18,7 @@ class Progress:
         self._name, self._step, self._steps, self._show = name, first_step, steps, show
         self._unit = unit
         self._seconds, self._counted, self._rows = 0.0, 0, 0.0
-        self._compiled = False
+        self._compiling = 0.0
         self._bar = tqdm(
             total=steps,
             initial=first_step,
@@ -27,38 +27,39 @@ class Progress:
             disable=not show or not sys.stderr.isatty(),
         )
 
-    def advance(self, steps: int, rows: float, seconds: float) -> None:
+    def advance(self, steps: int, rows: float, seconds: float, *, compiled: bool) -> None:
         """Counts steps on `rows` rows that took `seconds`.
 
-        The first ones, which compile, do not count for the speed.
+        Those that were `compiled` first do not count for the speed.
         """
         self._step += steps
         self._bar.update(steps)
-        if self._compiled:
+        if compiled:
+            self._compiling += seconds
+        else:
             self._seconds += seconds
             self._counted += steps
             self._rows += rows
-            return
-        self._compiled = True
-        if self._show:
-            logging.info("%s: first %d steps with compilation: %.1f s", self._name, steps, seconds)
 
     def report(self, metrics: Mapping[str, float]) -> None:
-        """Shows metrics of the training, and the speed of the steps since the last report."""
+        """Shows metrics of the training, and the speed of the steps since the last report.
+
+        What steps took that were compiled first is told apart.
+        """
         seconds, steps, rows = self._seconds, self._counted, self._rows
-        self._seconds, self._counted, self._rows = 0.0, 0, 0.0
+        compiling = f"  compiling {self._compiling:.1f} s" if self._compiling else ""
+        self._seconds, self._counted, self._rows, self._compiling = 0.0, 0, 0.0, 0.0
         speed = f"  {rows / seconds:,.0f} {self._unit}/s" if seconds else ""
         if not self._bar.disable:
-            self._bar.set_postfix_str(_text(metrics) + speed)
+            self._bar.set_postfix_str(_text(metrics) + speed + compiling)
         elif self._show:
             if seconds:
                 left = datetime.timedelta(
                     seconds=round((self._steps - self._step) * seconds / steps)
                 )
                 speed = f"  {steps / seconds:.2f} steps/s{speed}  {left} left"
-            logging.info(
-                "%s: step %d/%d  %s%s", self._name, self._step, self._steps, _text(metrics), speed
-            )
+            text = _text(metrics) + speed + compiling
+            logging.info("%s: step %d/%d  %s", self._name, self._step, self._steps, text)
 
     def report_evaluation(self, metrics: Mapping[str, float]) -> None:
         """Shows metrics of an evaluation."""

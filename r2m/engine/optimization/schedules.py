@@ -1,7 +1,8 @@
 """The learning rate as a function of the step.
 
-`t` is the number of steps done before the one at hand, so 0 at the first. With `w` steps of
-`warm_up` every schedule but Noam's is multiplied by min(1, (t + 1) / w).
+`t` is the number of steps done before the one at hand, so 0 at the first; steps that were skipped
+were not done. With `w` steps of `warm_up` every schedule but Noam's is multiplied by
+min(1, (t + 1) / w).
 
 | schedule | learning rate | settings, with defaults |
 |---|---|---|
@@ -79,8 +80,11 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         self._factor.assign(factor)
 
     def last(self, steps: int) -> float:
-        """The learning rate of the last of `steps` steps, with the factor as it is now."""
-        return float(self(steps - 1))
+        """The learning rate of the last of `steps` steps done, with the factor as it is now.
+
+        Where none was done it is that of the first.
+        """
+        return float(self(max(steps - 1, 0)))
 
     def get_config(self) -> dict[str, Any]:
         """For display only."""

@@ -104,6 +104,10 @@ def test_a_killed_worker_ends_the_job_which_then_resumes(
     assert code == 1
     assert "worker 0 of 2 lost touch with another one" in output
     assert "Start the same command on all workers again" in output
+    # The next time it is the chief, while it saves.
+    (killed, _), (code, output) = finish(start_workers("language", tmp_path / "run", die_at=(9, 0)))
+    assert (killed, code) == (-signal.SIGKILL, 1), output
+    assert "worker 1 of 2 lost touch with another one" in output
     for code, output in finish(start_workers("language", tmp_path / "run")):
         assert code == 0, output
     whole, again = tensors(tmp_path / "whole"), tensors(tmp_path / "run")

@@ -92,19 +92,21 @@ class TestProgress:
         screen.isatty = lambda: terminal  # type: ignore[method-assign]
         monkeypatch.setattr(sys, "stderr", screen)
         progress = Progress("toy", "sentences", 10, 40, show=True)
-        progress.advance(4, 999.0, 100.0)  # compiles: not counted
-        progress.advance(4, 64.0, 0.5)
-        progress.advance(2, 36.0, 0.5)
+        progress.advance(2, 999.0, 100.0, compiled=True)
+        progress.advance(4, 64.0, 0.5, compiled=False)
+        progress.advance(2, 999.0, 20.0, compiled=True)  # another shape of batch
+        progress.advance(2, 36.0, 0.5, compiled=False)
         progress.report({"loss": 0.25})
         progress.close()
         return screen.getvalue() if terminal else lines[-1]
 
     def test_log_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        expected = "toy: step 20/40  loss 0.25  6.00 steps/s  100 sentences/s  0:00:03 left"
-        assert self.report(monkeypatch, False) == expected
+        speed = "6.00 steps/s  100 sentences/s  0:00:03 left  compiling 120.0 s"
+        assert self.report(monkeypatch, False) == f"toy: step 20/40  loss 0.25  {speed}"
 
     def test_bar(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert "loss 0.25  100 sentences/s" in self.report(monkeypatch, True)
+        shown = self.report(monkeypatch, True)
+        assert "loss 0.25  100 sentences/s  compiling 120.0 s" in shown
 
 
 class TestTensorBoard:
@@ -259,6 +261,6 @@ def test_rows_of_a_global_batch_are_counted_over_replicas(
     mirrored: tf.distribute.Strategy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[float] = []
-    monkeypatch.setattr(Progress, "advance", lambda self, steps, rows, _: counted.append(rows))
+    monkeypatch.setattr(Progress, "advance", lambda self, _, rows, *__, **___: counted.append(rows))
     run(mirrored, tmp_path)
     assert sum(counted) == 24 // 4 * (4 + 3 + 1 + 5)

@@ -1,0 +1,131 @@
+"""Several workers on this machine: one command in as many processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from r2m.engine.errors import TrainingError, TrainingInterrupted
+
+_PATIENCE = 20.0  # seconds that workers are given to save and end
+
+Process = subprocess.Popen[str]
+
+
+def run_workers(command: Sequence[str], count: int, environment: Mapping[str, str]) -> None:
+    """Runs a command as `count` workers until all have ended; shows what they print, numbered.
+
+    SIGTERM and SIGINT are handed on. When a worker ends with an error the others are stopped.
+
+    Args:
+        command: of every worker.
+        count: how many.
+        environment: variables to set for them beside TF_CONFIG.
+
+    Raises:
+        TrainingError: the command cannot be run, or a worker ended with an error.
+        TrainingInterrupted: SIGTERM or SIGINT came, and all ended well.
+    """
+    workers: list[Process] = []
+    shown: list[threading.Thread] = []
+    with _handing_signals_on(workers) as came:
+        for index, config in enumerate(_configs(count)):
+            workers.append(_start(command, {**environment, "TF_CONFIG": config}))
+            shown.append(threading.Thread(target=_show, args=(workers[-1], index), daemon=True))
+            shown[-1].start()
+        while any(worker.poll() is None for worker in workers):
+            if any(_failed(worker, came) for worker in workers):
+                _stop(workers)
+            time.sleep(0.1)
+        for thread in shown:
+            thread.join(timeout=_PATIENCE)
+    failed = [
+        f"worker {index} of {count} ended with exit code {worker.returncode}"
+        for index, worker in enumerate(workers)
+        if _failed(worker, came)
+    ]
+    if failed:
+        raise TrainingError(f"{', '.join(failed)}; its last lines say why")
+    if came:
+        raise TrainingInterrupted(f"{count} workers: stopped by {came[0]}")
+
+
+def _configs(count: int) -> list[str]:
+    """TF_CONFIG of every worker, on free ports."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("localhost", 0))
+        cluster = {"worker": [f"localhost:{one.getsockname()[1]}" for one in sockets]}
+    tasks = [{"type": "worker", "index": index} for index in range(count)]
+    return [json.dumps({"cluster": cluster, "task": task}) for task in tasks]
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> Process:
+    try:
+        return subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # Ctrl-C reaches a worker once, from here: a second one would end it without saving.
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise TrainingError(f"cannot run {command[0]}: {error}") from error
+
+
+def _show(worker: Process, index: int) -> None:
+    assert worker.stdout is not None
+    for line in worker.stdout:
+        print(f"[{index}] {line}", end="", flush=True)
+
+
+def _failed(worker: Process, came: Sequence[str]) -> bool:
+    """Whether it ended with an error; where a signal came, to die of it is none."""
+    died_of_it = (-signal.SIGINT, 128 + signal.SIGINT)
+    return bool(worker.poll()) and not (came and worker.returncode in died_of_it)
+
+
+def _interrupt(workers: Sequence[Process]) -> None:
+    for worker in workers:
+        if worker.poll() is None:
+            worker.send_signal(signal.SIGINT)
+
+
+def _stop(workers: Sequence[Process]) -> None:
+    _interrupt(workers)
+    deadline = time.monotonic() + _PATIENCE
+    while any(worker.poll() is None for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for worker in workers:
+        if worker.poll() is None:
+            worker.kill()
+
+
+@contextlib.contextmanager
+def _handing_signals_on(workers: Sequence[Process]) -> Iterator[list[str]]:
+    """Hands SIGTERM and SIGINT on: the workers save, and end together; yields what came.
+
+    As SIGINT: it is the only one that ends workers which still wait for each other.
+    """
+    came: list[str] = []
+
+    def hand_on(number: int, _: object) -> None:
+        came.append(signal.Signals(number).name)
+        _interrupt(workers)
+
+    previous = {n: signal.signal(n, hand_on) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield came
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

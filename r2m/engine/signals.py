@@ -1,0 +1,60 @@
+"""SIGTERM and SIGINT: noted where they come, acted on where all is saved."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from absl import logging
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_outer: ContextVar[list[str] | None] = ContextVar("outer", default=None)
+
+
+@contextlib.contextmanager
+def noting_signals() -> Iterator[list[str]]:
+    """Yields a list that the name of SIGTERM or SIGINT is put in when it comes.
+
+    A second one acts at once. Within another such context it is the outer one's list, so that a
+    signal between two trainings is not lost. Only the main thread can handle signals; elsewhere
+    nothing is done.
+    """
+    if (outer := _outer.get()) is not None:
+        yield outer
+        return
+    received: list[str] = []
+    previous: dict[int, Any] = {}
+
+    def note(number: int, _: Any) -> None:
+        received.append(signal.Signals(number).name)
+        logging.warning("%s: stopping as soon as all is saved", received[-1])
+        signal.signal(number, previous[number])
+
+    with contextlib.suppress(ValueError):
+        for number in _SIGNALS:
+            previous[number] = signal.signal(number, note)
+    token = _outer.set(received)
+    try:
+        yield received
+    finally:
+        _outer.reset(token)
+        for handled, handler in previous.items():
+            signal.signal(handled, handler)
+
+
+@contextlib.contextmanager
+def joining() -> Iterator[None]:
+    """For the call that joins other workers, which TensorFlow may wait for in vain.
+
+    No handler of Python's runs meanwhile: SIGINT ends the process at once. SIGTERM it takes for
+    itself, for good: the handlers are put back.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ValueError):
+            for number in _SIGNALS:
+                stack.callback(signal.signal, number, signal.getsignal(number))
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        yield

@@ -1,0 +1,34 @@
+"""What is left of TensorFlow's messages."""
+
+from __future__ import annotations
+
+import pytest
+
+from r2m.engine.errors import plain_message
+
+GRAPH = """\
+Graph execution error:
+
+Detected at node while/IteratorGetNext defined at (most recent call last):
+  File "a.py", line 11, in <module>
+
+  File "b.py", line 9, in run
+
+Socket closed
+Additional GRPC error information from remote target /job:worker/replica:0/task:0:
+:UNKNOWN:Error received from peer
+\t [[{{node while/IteratorGetNext}}]] [Op:__inference_run_80]"""
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (GRAPH, "Socket closed"),
+        ("{{function_node __wrapped__Next_device_/job:a}} cut off at 67 [Op:Next] name: ",
+         "cut off at 67"),
+        ("No space left", "No space left"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_the_line_that_says_what_happened(message: str, expected: str) -> None:
+    assert plain_message(message) == expected
