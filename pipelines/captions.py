@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrecords.caption_shards import LENGTHS, WORDS
+from tfrecords.captions.shards import LENGTHS, WORDS
 from tfrecords.records import Records, open_records
 
 

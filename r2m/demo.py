@@ -15,9 +15,9 @@ from r2m.evaluation.files import write_whole
 from r2m.evaluation.report import report_markdown
 from r2m.stages.captioning import evaluate_run
 from r2m.stages.experiment import run_curriculum
-from tfrecords.corpora import CorporaOptions, build_corpora
+from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.features import BackboneOptions
-from tfrecords.images import ImagesOptions, build_images
+from tfrecords.images.build import ImagesOptions, build_images
 from tfrecords.readers.detections import DetectionSource
 from tfrecords.readers.text import parse_source
 from tfrecords.shapes.dataset import ShapesOptions, make_shapes

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from tfrecords.errors import InputError
-from tfrecords.examples import decode_example, read_frames
-from tfrecords.files import atomic_file, clear_disk_errors, open_unpacked
 from tfrecords.records import Records, check_same_vocabulary
 from tfrecords.vocabulary import END_ID, START_ID
+from tfrecords.writing.examples import decode_example, read_frames
+from tfrecords.writing.files import atomic_file, clear_disk_errors, open_unpacked
 
 MAX_ORDER = 4
 FORMAT_VERSION = 1

@@ -12,7 +12,6 @@ import numpy as np
 from absl import logging
 
 from tfrecords.errors import InputError
-from tfrecords.examples import encode_example
 from tfrecords.feature_options import (
     DEFAULT_FEATURES,
     BackboneOptions,
@@ -20,13 +19,14 @@ from tfrecords.feature_options import (
     recorded_backbone,
 )
 from tfrecords.feature_stores import FeatureStore, StoredFeatures, image_keys
-from tfrecords.image_headers import MAX_PIXELS, read_header
-from tfrecords.image_names import ALL_IMAGES_SPLIT, list_images, read_split_lists, readable_names
-from tfrecords.image_shards import raw_feature
+from tfrecords.images.headers import MAX_PIXELS, read_header
+from tfrecords.images.names import ALL_IMAGES_SPLIT, list_images, read_split_lists, readable_names
+from tfrecords.images.shards import raw_feature
 from tfrecords.records import Records
-from tfrecords.runners import IN_THIS_PROCESS, Runner
-from tfrecords.shards import ShardItem, ShardJob, Skip
-from tfrecords.writer import write_dataset
+from tfrecords.writing.examples import encode_example
+from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
+from tfrecords.writing.shards import ShardItem, ShardJob, Skip
+from tfrecords.writing.writer import write_dataset
 
 _KINDS = ("global_feature", "grid_feature", "region_feature")
 Shapes = Mapping[str, tuple[int | None, ...]]

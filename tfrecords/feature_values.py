@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tfrecords.examples import FeatureValue
 from tfrecords.feature_options import FeatureDtype
 from tfrecords.feature_stores import FeatureStore, StoredFeatures
+from tfrecords.writing.examples import FeatureValue
 
 FEATURE_KINDS = ("global_feature", "grid_feature", "region_feature")
 

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from tfrecords.errors import InputError
-from tfrecords.examples import decode_example, read_frames
-from tfrecords.files import readable_bytes
 from tfrecords.records import Records
 from tfrecords.vocabulary import Vocabulary
+from tfrecords.writing.examples import decode_example, read_frames
+from tfrecords.writing.files import readable_bytes
 
 Example = Mapping[str, Any]
 

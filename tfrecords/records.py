@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfrecords.errors import InputError
-from tfrecords.files import sha256_file
 from tfrecords.vocabulary import Vocabulary
+from tfrecords.writing.files import sha256_file
 
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.txt"

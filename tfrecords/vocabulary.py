@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
+from tfrecords.writing.files import write_atomically
 
 PAD, START, END = "<pad>", "<S>", "</S>"
 UNK = "<unk>"

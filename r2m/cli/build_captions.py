@@ -70,9 +70,9 @@ building.define_build_flags("captions", split="each split")
 
 def main(argv: Sequence[str]) -> None:
     """Reads the flags and builds the records."""
-    from tfrecords.captions import CaptionsOptions, build_captions
+    from tfrecords.captions.build import CaptionsOptions, build_captions
     from tfrecords.feature_stores import open_feature_store
-    from tfrecords.image_names import parse_splits
+    from tfrecords.images.names import parse_splits
     from tfrecords.readers.paired.formats import PairedSource
 
     records = build_captions(

@@ -19,7 +19,7 @@ from absl import flags
 from r2m.cli.building import build_options, define_build_flags
 from r2m.cli.common import run
 from tfrecords.concepts import DEFAULT_TABLES
-from tfrecords.corpora import CorporaOptions, build_corpora
+from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.readers.text import READERS, parse_source
 
 _SOURCE = flags.DEFINE_multi_string(

@@ -69,8 +69,8 @@ _SAME_NAME = [
 
 def main(argv: Sequence[str]) -> int | None:
     """Reads the flags and builds the records."""
-    from tfrecords.image_names import parse_splits
-    from tfrecords.images import ImagesOptions, build_images
+    from tfrecords.images.build import ImagesOptions, build_images
+    from tfrecords.images.names import parse_splits
     from tfrecords.readers.detections import DetectionSource
 
     same: dict[str, Any] = {n: flags.FLAGS[n].value for n in _SAME_NAME}

@@ -12,7 +12,7 @@ from absl import app, flags
 from r2m.cli.common import home
 
 if TYPE_CHECKING:
-    from tfrecords.runners import Runner
+    from tfrecords.writing.runners import Runner
 
 _SHARED = ("shards", "seed", "overwrite", "strict")
 
@@ -122,7 +122,7 @@ def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
 
 
 def _runner() -> Runner:
-    from tfrecords.runners import Beam, Local
+    from tfrecords.writing.runners import Beam, Local
 
     given: dict[str, Any] = {n: flags.FLAGS[n].value for n in ("runner", "beam_options", "workers")}
     if given["runner"]:

@@ -56,8 +56,8 @@ flags.FLAGS.set_default("shards", 64)
 
 def main(argv: Sequence[str]) -> int | None:
     """Reads the flags and builds the records."""
-    from tfrecords.detections import DetectionsOptions, build_detections
-    from tfrecords.image_names import parse_splits
+    from tfrecords.detections.build import DetectionsOptions, build_detections
+    from tfrecords.images.names import parse_splits
 
     same: dict[str, Any] = {
         n: flags.FLAGS[n].value for n in ("min_score", "max_detections", "batch_size")

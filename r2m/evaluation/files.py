@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tfrecords.files import clear_disk_errors, write_atomically
+from tfrecords.writing.files import clear_disk_errors, write_atomically
 
 
 def write_whole(path: Path | str, data: bytes | str) -> Path:

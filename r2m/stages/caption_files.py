@@ -20,8 +20,8 @@ from r2m.stages.experiment import CONCEPTS_FILE, concept_rules
 from tfrecords.concepts import ConceptDictionary
 from tfrecords.errors import InputError
 from tfrecords.features import decode_all
-from tfrecords.image_concepts import ImageConcept, image_concepts
-from tfrecords.image_names import IMAGE_SUFFIXES
+from tfrecords.images.concepts import ImageConcept, image_concepts
+from tfrecords.images.names import IMAGE_SUFFIXES
 from tfrecords.readers.detections import DetectionSource, read_detections
 
 # Images captioned at once.

@@ -24,10 +24,10 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from tfrecords.corpora import CorporaOptions, build_corpora
+from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.readers.text import TextSource, plan_parts, read_part
-from tfrecords.runners import Local
 from tfrecords.tokenization import tokenize
+from tfrecords.writing.runners import Local
 
 CLASSES = (
     *("person", "bicycle", "car", "bus", "train", "truck", "boat", "traffic light", "bench"),

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tfrecords.feature_options import DEFAULT_FEATURES, BackboneOptions
 from tfrecords.features.reading import read_images
-from tfrecords.image_headers import MAX_PIXELS
-from tfrecords.image_names import find_images
+from tfrecords.images.headers import MAX_PIXELS
+from tfrecords.images.names import find_images
 
 IMAGES, WARM_UP = 1000, 64
 

@@ -29,7 +29,7 @@ from r2m.stages.curriculum import stage_spec
 from r2m.stages.data import open_data
 from r2m.stages.experiment import build_model
 from r2m.stages.stage import CurriculumStage
-from tfrecords.corpora import CorporaOptions, build_corpora
+from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.readers.text import parse_source
 
 # As many batches as are shuffled and sorted together: their mean length is that of the corpus.

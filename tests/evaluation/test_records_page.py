@@ -10,9 +10,9 @@ from PIL import Image
 
 from r2m.evaluation.records_page import write_records_page
 from tfrecords.errors import InputError
-from tfrecords.examples import encode_example
 from tfrecords.records import Records
-from tfrecords.writer import write_dataset
+from tfrecords.writing.examples import encode_example
+from tfrecords.writing.writer import write_dataset
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfrecords.corpora import CorporaOptions, build_corpora
+from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.features import BackboneOptions
-from tfrecords.images import ImagesOptions, build_images
+from tfrecords.images.build import ImagesOptions, build_images
 from tfrecords.readers.detections import DetectionSource
 from tfrecords.readers.text import parse_source
 

@@ -13,12 +13,12 @@ import tensorflow_datasets as tfds
 
 from pipelines import caption_batches, captions
 from pipelines.caption_batches import CaptionOptions
-from tfrecords.caption_shards import LENGTHS, WORDS
+from tfrecords.captions.shards import LENGTHS, WORDS
 from tfrecords.errors import InputError
-from tfrecords.examples import encode_example
 from tfrecords.records import Records
 from tfrecords.vocabulary import build_vocabulary
-from tfrecords.writer import write_dataset
+from tfrecords.writing.examples import encode_example
+from tfrecords.writing.writer import write_dataset
 
 IMAGES, G, GRID = 23, 3, (2, 2, 3)
 ALL = CaptionOptions(features=("global_feature", "grid_feature"), captions_per_image=3)

@@ -12,7 +12,7 @@ from pipelines.concepts import ConceptOptions
 from pipelines.images import ImageOptions
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
-from tfrecords.images import ImagesOptions, build_images
+from tfrecords.images.build import ImagesOptions, build_images
 from tfrecords.readers.detections import DetectionSource
 
 OPTIONS = ConceptOptions(max_concepts=3)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from configs.r2m import shapes
-from tfrecords.corpora import CorporaOptions, build_corpora
+from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.features import BackboneOptions
-from tfrecords.images import ImagesOptions, build_images
+from tfrecords.images.build import ImagesOptions, build_images
 from tfrecords.readers.detections import DetectionSource
 from tfrecords.readers.text import parse_source
 from tfrecords.shapes.dataset import make_shapes

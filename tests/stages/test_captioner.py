@@ -21,7 +21,7 @@ from r2m.engine.options import TrainingOptions
 from r2m.engine.train import train
 from r2m.stages.captioner import CaptionerData, CaptionerStage, CrossEntropyOptions
 from r2m.stages.validation import Captioning
-from tfrecords.captions import CaptionsOptions, build_captions
+from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.feature_options import BackboneOptions
 from tfrecords.readers.paired.formats import PairedSource
 from tfrecords.records import Records

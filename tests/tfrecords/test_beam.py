@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tfrecords.corpora import CorporaOptions, build_corpora
+from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.errors import InputError
-from tfrecords.examples import read_frames
-from tfrecords.images import ImagesOptions, build_images
+from tfrecords.images.build import ImagesOptions, build_images
 from tfrecords.readers.detections import DetectionSource
 from tfrecords.readers.text import TextSource
 from tfrecords.records import Records
-from tfrecords.runners import Beam, Local, Runner, run_jobs
 from tfrecords.shapes.dataset import make_shapes
+from tfrecords.writing.examples import read_frames
+from tfrecords.writing.runners import Beam, Local, Runner, run_jobs
 
 pytest.importorskip("apache_beam", reason="the extra [beam] is not installed")
 

@@ -16,17 +16,17 @@ import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrecords import corpora_sorting
-from tfrecords.concept_counts import count_concepts
 from tfrecords.concepts import build_concept_dictionary
-from tfrecords.corpora import CorporaOptions, _validation_counts, build_corpora
-from tfrecords.corpora_sorting import validation_candidates
+from tfrecords.corpora import sorting
+from tfrecords.corpora.build import CorporaOptions, _validation_counts, build_corpora
+from tfrecords.corpora.concept_counts import count_concepts
+from tfrecords.corpora.sorting import validation_candidates
 from tfrecords.errors import InputError
 from tfrecords.label_maps import LabelMap
 from tfrecords.readers.text import TextSource
 from tfrecords.records import Records, incomplete_folder
-from tfrecords.runners import Local
 from tfrecords.vocabulary import END_ID, START_ID
+from tfrecords.writing.runners import Local
 
 NOUNS = ["dog", "cat", "bus", "horse"]
 PLACES = ["street", "grass", "bridge", "beach", "hill"]
@@ -243,7 +243,7 @@ def test_full_disk_in_the_first_pass(raw: Path, monkeypatch: pytest.MonkeyPatch)
     def full(path: Path, report: dict[str, Any]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(corpora_sorting, "_write_note", full)
+    monkeypatch.setattr(sorting, "_write_note", full)
     with pytest.raises(InputError, match=r"no space left for .*out"):
         build_corpora(options(raw), progress=False)
 
@@ -269,9 +269,9 @@ tests_options.build(Path(sys.argv[1]))
 
 BUILD = """
 from pathlib import Path
-from tfrecords.corpora import CorporaOptions, build_corpora
+from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.readers.text import TextSource
-from tfrecords.runners import Local
+from tfrecords.writing.runners import Local
 
 def build(raw, workers=1):
     build_corpora(CorporaOptions(
@@ -292,10 +292,10 @@ def python_in(folder: Path, script: str, *arguments: str) -> subprocess.Popen[by
 @pytest.mark.parametrize(
     ("module", "name", "calls"),
     [
-        ("tfrecords.corpora_sorting", "tokenize", 100),
-        ("tfrecords.corpora_sorting", "_count", 1),
-        ("tfrecords.shards", "frame_record", 150),
-        ("tfrecords.writer", "publish", 0),
+        ("tfrecords.corpora.sorting", "tokenize", 100),
+        ("tfrecords.corpora.sorting", "_count", 1),
+        ("tfrecords.writing.shards", "frame_record", 150),
+        ("tfrecords.writing.writer", "publish", 0),
     ],
 )
 def test_a_killed_build_goes_on(

@@ -25,10 +25,10 @@ from tfrecords.document_frequencies import (
     frequencies_of_records,
 )
 from tfrecords.errors import InputError
-from tfrecords.examples import encode_example, frame_record
 from tfrecords.records import VOCABULARY, Records
 from tfrecords.vocabulary import END_ID, Vocabulary, build_vocabulary
-from tfrecords.writer import write_dataset
+from tfrecords.writing.examples import encode_example, frame_record
+from tfrecords.writing.writer import write_dataset
 
 Images = Sequence[Sequence[Sequence[int]]]
 SENTENCES = st.lists(st.integers(2, 5), min_size=1, max_size=7)

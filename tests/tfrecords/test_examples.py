@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrecords.examples import (
+from tfrecords.writing.examples import (
     _masked_crc,
     bytes_entry,
     decode_example,

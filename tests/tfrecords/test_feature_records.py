@@ -15,12 +15,12 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from tfrecords.errors import InputError
-from tfrecords.examples import encode_example, find_feature
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.feature_records import FeatureRecordsOptions, build_features
 from tfrecords.feature_stores import open_feature_store
 from tfrecords.features import FeatureExtractor, decode_all
 from tfrecords.records import open_records
+from tfrecords.writing.examples import encode_example, find_feature
 
 NET = BackboneOptions(name="VGG16", weights="none", image_size=32, batch_size=4)
 

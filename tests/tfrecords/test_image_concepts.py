@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tfrecords.concepts import build_concept_dictionary
 from tfrecords.errors import InputError
-from tfrecords.image_concepts import image_concepts
+from tfrecords.images.concepts import image_concepts
 from tfrecords.label_maps import LabelMap
 from tfrecords.readers.detections import DetectionSource, read_detections
 

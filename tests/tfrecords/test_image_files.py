@@ -15,10 +15,10 @@ from PIL import Image
 
 from tfrecords.errors import InputError
 from tfrecords.features import decode_all, decode_image
-from tfrecords.image_files import read_image
-from tfrecords.image_headers import MAX_PIXELS, check_size, read_header
-from tfrecords.image_names import find_images, read_split_lists
-from tfrecords.shards import Skip
+from tfrecords.images.files import read_image
+from tfrecords.images.headers import MAX_PIXELS, check_size, read_header
+from tfrecords.images.names import find_images, read_split_lists
+from tfrecords.writing.shards import Skip
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8))
 FLAT = Image.fromarray(np.full((30, 40, 3), (200, 100, 50), np.uint8))

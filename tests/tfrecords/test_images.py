@@ -12,18 +12,18 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from tfrecords.concepts import build_concept_dictionary
-from tfrecords.detections import DetectionsOptions, build_detections
+from tfrecords.detections.build import DetectionsOptions, build_detections
 from tfrecords.errors import InputError
-from tfrecords.examples import encode_example
 from tfrecords.features import BackboneOptions, FeatureExtractor, backbone_names, decode_all
-from tfrecords.image_names import parse_splits
-from tfrecords.images import ImagesOptions, build_images
+from tfrecords.images.build import ImagesOptions, build_images
+from tfrecords.images.names import parse_splits
 from tfrecords.label_maps import LabelMap
 from tfrecords.readers.detections import DetectionSource
 from tfrecords.records import CONCEPTS, VOCABULARY, open_records
-from tfrecords.runners import Local
 from tfrecords.vocabulary import build_vocabulary
-from tfrecords.writer import write_dataset
+from tfrecords.writing.examples import encode_example
+from tfrecords.writing.runners import Local
+from tfrecords.writing.writer import write_dataset
 
 CLASSES = ("person", "dog", "car")
 # Features of random weights fade to zero in the deep nets without shortcuts; VGG is shallow.

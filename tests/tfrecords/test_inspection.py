@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from tfrecords import inspection
 from tfrecords.errors import InputError
-from tfrecords.examples import encode_example
 from tfrecords.records import Records, open_records
 from tfrecords.vocabulary import build_vocabulary
-from tfrecords.writer import Skip, write_dataset
+from tfrecords.writing.examples import encode_example
+from tfrecords.writing.writer import Skip, write_dataset
 
 VOCABULARY = build_vocabulary({"a": 9, "dog": 3, "cat": 2, "rare": 1}, min_count=2)
 CAPTIONS = [["a dog"], ["a cat", "a dog a dog", "rare"]]

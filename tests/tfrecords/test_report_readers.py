@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tfrecords.errors import InputError
 from tfrecords.readers.text import TextSource, plan_parts, read_part
 from tfrecords.readers.text.reports import split_report
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 HEADER = "uid,MeSH,Problems,image,indication,comparison,findings,impression"
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecords.errors import InputError
-from tfrecords.safe_pickle import load_pickle
+from tfrecords.readers.safe_pickle import load_pickle
 
 
 def load(data: bytes, **more: Any) -> Any:

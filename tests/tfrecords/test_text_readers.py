@@ -13,7 +13,7 @@ from tfrecords.errors import InputError
 from tfrecords.readers import json_stream
 from tfrecords.readers.json_stream import stream_json
 from tfrecords.readers.text import READERS, TextSource, parse_source, plan_parts, read_part
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 
 def read(path: Path, reader: str = "auto", part_bytes: int = 1 << 20) -> list[str | Skip]:

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from tfrecords.errors import InputError
 from tfrecords.readers.text import parse_source, plan_parts, read_part
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 TEXTS = [["One dog.", "Two dogs."], [], ["A cat ñ."], ["\U0001f415", "Last."]]
 
@@ -132,8 +132,8 @@ def test_damaged_data_sets(prepared: Path, tmp_path: Path) -> None:
 
 
 def test_our_own_records_are_a_source(tmp_path: Path) -> None:
-    from tfrecords.examples import encode_example
-    from tfrecords.writer import write_dataset
+    from tfrecords.writing.examples import encode_example
+    from tfrecords.writing.writer import write_dataset
 
     features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
     records = write_dataset(

@@ -12,13 +12,13 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from tfrecords import build_folder, shards
 from tfrecords.errors import InputError
-from tfrecords.examples import encode_example, read_frames
 from tfrecords.records import Records, check_same_vocabulary, incomplete_folder, open_records
-from tfrecords.runners import Local
 from tfrecords.vocabulary import build_vocabulary
-from tfrecords.writer import Dropped, ShardItem, Skip, write_dataset
+from tfrecords.writing import build_folder, shards
+from tfrecords.writing.examples import encode_example, read_frames
+from tfrecords.writing.runners import Local
+from tfrecords.writing.writer import Dropped, ShardItem, Skip, write_dataset
 
 VOCABULARY = build_vocabulary({"a": 3, "b": 2}, min_count=1)
 

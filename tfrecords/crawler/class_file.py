@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
+from tfrecords.writing.files import write_atomically
 
 STATE = ".crawl"
 _LONGEST_NAME = 200

@@ -17,7 +17,7 @@ from tfrecords.crawler.fetching import Clock, Fetcher, PageFailedError, RateLimi
 from tfrecords.crawler.pages import read_descriptions
 from tfrecords.crawler.robots import Robots, parse_robots
 from tfrecords.errors import InputError
-from tfrecords.files import clear_disk_errors, lock_file
+from tfrecords.writing.files import clear_disk_errors, lock_file
 
 BASE_URL = "https://www.shutterstock.com/search"
 USER_AGENT = "r2m-crawler/0.1 (image captioning research)"

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tfrecords.boxes import Detections
+from tfrecords.detections.boxes import Detections
 from tfrecords.errors import InputError
 
 DETECTORS = ("frozen_graph", "saved_model", "keras_hub")

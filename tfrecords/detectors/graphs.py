@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrecords.boxes import Detections, checked_detections
+from tfrecords.detections.boxes import Detections, checked_detections
 from tfrecords.detectors import DetectorOptions
 from tfrecords.errors import InputError
 from tfrecords.label_maps import read_label_map

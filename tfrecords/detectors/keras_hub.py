@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrecords.boxes import Detections, checked_detections
+from tfrecords.detections.boxes import Detections, checked_detections
 from tfrecords.detectors import DetectorOptions
 from tfrecords.errors import InputError
 from tfrecords.label_maps import LabelMap, read_label_map

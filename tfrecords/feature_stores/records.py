@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfrecords.errors import InputError
-from tfrecords.examples import decode_example, find_feature, frame_span, read_frame
 from tfrecords.feature_stores import StoredFeatures
 from tfrecords.records import Records, open_records
+from tfrecords.writing.examples import decode_example, find_feature, frame_span, read_frame
 
 
 @dataclass(frozen=True)

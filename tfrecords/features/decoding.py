@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import tensorflow as tf
 
 from tfrecords.errors import InputError
-from tfrecords.image_headers import MAX_PIXELS, ImageHeader, check_size, read_header
+from tfrecords.images.headers import MAX_PIXELS, ImageHeader, check_size, read_header
 
 # Where TensorFlow's messages say which operation they come from.
 _OPERATION = re.compile(r"^\{\{[^}]*\}\}\s*|\s*\[Op:\w+\][^\n]*")

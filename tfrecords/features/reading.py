@@ -14,8 +14,8 @@ import tensorflow as tf
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.features.decoding import decode_all
 from tfrecords.features.extraction import ImageFeatures, cached_extractor
-from tfrecords.image_files import read_image
-from tfrecords.shards import Skip
+from tfrecords.images.files import read_image
+from tfrecords.writing.shards import Skip
 
 _DECODED_AT_ONCE = 64
 
@@ -54,7 +54,7 @@ def read_images(
         backbone: whose features to take; None takes none.
         features: which of them.
         store_grid: whether the feature maps too.
-        max_pixels: see `tfrecords.image_files.read_image`.
+        max_pixels: see `tfrecords.images.files.read_image`.
 
     Yields:
         The images, and a `Skip` for each file that cannot be read.

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from tfrecords.boxes import HIGHEST_SCORE, ImageBoxes, checked_detections
+from tfrecords.detections.boxes import HIGHEST_SCORE, ImageBoxes, checked_detections
 from tfrecords.errors import InputError
-from tfrecords.image_names import is_image_name, is_unicode
+from tfrecords.images.names import is_image_name, is_unicode
 from tfrecords.readers.json_stream import Element, stream_json
 
 # Ids are kept as float64 among the boxes, which holds integers up to here exactly.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecords.boxes import Detections, ImageBoxes
+from tfrecords.detections.boxes import Detections, ImageBoxes
 from tfrecords.errors import InputError
 from tfrecords.records import open_records
 

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from tfrecords.boxes import Detections, ImageBoxes
+from tfrecords.detections.boxes import Detections, ImageBoxes
 from tfrecords.errors import InputError
-from tfrecords.image_names import ImageNames
+from tfrecords.images.names import ImageNames
 from tfrecords.label_maps import read_label_map
 from tfrecords.records import MANIFEST
 
@@ -181,7 +181,7 @@ def read_detections(
         names: the images wanted; detections of others are not kept. An image that a source names
             without a suffix is the one whose name begins so. None keeps all, as they are named.
         dropped: gets the numbers of objects that were left out because they cannot be right, by
-            reason (see `tfrecords.boxes`).
+            reason (see `tfrecords.detections.boxes`).
 
     Returns:
         Image name -> detections, for every image any source lists, also where nothing was found.

@@ -14,9 +14,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tfrecords.boxes import HIGHEST_SCORE, ImageBoxes, checked_detections
+from tfrecords.detections.boxes import HIGHEST_SCORE, ImageBoxes, checked_detections
 from tfrecords.errors import InputError
-from tfrecords.image_names import is_image_name
+from tfrecords.images.names import is_image_name
 from tfrecords.label_maps import LabelMap
 
 _BOXES, _SCORES, _CLASSES = "detection_boxes", "detection_scores", "detection_classes"

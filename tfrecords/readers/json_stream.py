@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from tfrecords.errors import InputError
-from tfrecords.files import open_unpacked
+from tfrecords.writing.files import open_unpacked
 
 _BLOCK = 1 << 20
 _DECODER = json.JSONDecoder()

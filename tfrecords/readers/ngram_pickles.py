@@ -19,10 +19,10 @@ from tfrecords.document_frequencies import (
     frequencies_from_counts,
 )
 from tfrecords.errors import InputError
-from tfrecords.files import open_unpacked
 from tfrecords.readers.json_stream import stream_json
-from tfrecords.safe_pickle import load_pickle
+from tfrecords.readers.safe_pickle import load_pickle
 from tfrecords.vocabulary import END, END_ID, PAD, START, UNK, Vocabulary
+from tfrecords.writing.files import open_unpacked
 
 _UNKNOWN, _END_WORD, _END_NUMBER = "UNK", "<eos>", "0"
 _FORM = '{"document_frequency": {n-gram: images}, "ref_len": images}'

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfrecords.boxes import HIGHEST_SCORE, ImageBoxes, checked_detections
+from tfrecords.detections.boxes import HIGHEST_SCORE, ImageBoxes, checked_detections
 from tfrecords.errors import InputError
-from tfrecords.image_names import is_image_name
+from tfrecords.images.names import is_image_name
 from tfrecords.label_maps import LabelMap
 
 _NUMBERS = ("Confidence", "YMin", "XMin", "YMax", "XMax")

@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tfrecords.errors import InputError
-from tfrecords.files import sync_folder
 from tfrecords.shapes.captions import references
 from tfrecords.shapes.corpus import corpus_sentence
 from tfrecords.shapes.layout import Scene, lay_out
 from tfrecords.shapes.rendering import Box, render
 from tfrecords.shapes.streams import Stream
 from tfrecords.shapes.world import KIND_WORDS, TAG_WORDS, concept_words, sample_facts
+from tfrecords.writing.files import sync_folder
 
 # Raise whenever the same arguments give another data set than before.
 FORMAT_VERSION = 1

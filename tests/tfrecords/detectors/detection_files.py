@@ -10,8 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tfrecords.boxes import ImageBoxes
-from tfrecords.detection_shards import encode_detections
+from tfrecords.detections.boxes import ImageBoxes
+from tfrecords.detections.shards import encode_detections
 from tfrecords.errors import InputError
 from tfrecords.readers.detections import read_boxes
 

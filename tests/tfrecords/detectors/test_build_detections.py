@@ -20,9 +20,9 @@ from detection_files import GOOD, ROWS, annotation, coco, write_csv, write_hdf5
 from detector_toys import DROPPED, bright_image, write_frozen_graph
 from PIL import Image
 
-from tfrecords import detection_shards
-from tfrecords.boxes import ImageBoxes
-from tfrecords.detections import DetectionsOptions, build_detections
+from tfrecords.detections import shards as detection_shards
+from tfrecords.detections.boxes import ImageBoxes
+from tfrecords.detections.build import DetectionsOptions, build_detections
 from tfrecords.detectors import DetectorOptions
 from tfrecords.errors import InputError
 from tfrecords.readers.detections import DetectionSource, read_boxes, read_detections
@@ -350,7 +350,7 @@ def test_the_command(taken_over: DetectionsOptions, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == f"{tmp_path / 'found'}: 3 all"
+    assert done.stdout.strip() == f"{tmp_path / 'found'}: 3 images"
     assert open_records(tmp_path / "found").manifest["options"]["min_score"] == 0.3
 
 

@@ -15,7 +15,7 @@ from detector_toys import (
     write_saved_model,
 )
 
-from tfrecords.boxes import Detections
+from tfrecords.detections.boxes import Detections
 from tfrecords.detectors import open_detector
 from tfrecords.errors import InputError
 

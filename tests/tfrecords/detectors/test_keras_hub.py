@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from detector_toys import bright_image, options
 
-from tfrecords.boxes import Detections
+from tfrecords.detections.boxes import Detections
 from tfrecords.detectors import open_detector
 from tfrecords.detectors.keras_hub import KerasHubDetector, seen_part
 from tfrecords.errors import InputError

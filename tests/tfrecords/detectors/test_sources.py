@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from detection_files import GOOD, ROWS, annotation, coco, read, read_json, write_csv, write_hdf5
 
-from tfrecords.boxes import ImageBoxes
-from tfrecords.detection_shards import EncodedShardJob, encode_detections, record_features
+from tfrecords.detections.boxes import ImageBoxes
+from tfrecords.detections.shards import EncodedShardJob, encode_detections, record_features
 from tfrecords.errors import InputError
 from tfrecords.readers.detections import (
     DetectionSource,
@@ -17,7 +17,7 @@ from tfrecords.readers.detections import (
     parse_files,
     read_detections,
 )
-from tfrecords.writer import write_dataset
+from tfrecords.writing.writer import write_dataset
 
 
 def write_records(folder: Path, images: list[ImageBoxes]) -> Path:

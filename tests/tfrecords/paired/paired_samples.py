@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tfrecords.examples import encode_example
-from tfrecords.writer import write_dataset
+from tfrecords.writing.examples import encode_example
+from tfrecords.writing.writer import write_dataset
 
 # file name -> split, number, captions
 IMAGES: dict[str, tuple[str, int, list[str]]] = {

@@ -16,15 +16,15 @@ from absl import logging
 from PIL import Image
 
 from pipelines.captions import open_captions, parser
-from tfrecords.captions import CaptionsOptions, build_captions
+from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions
 from tfrecords.feature_stores import StoredFeatures
 from tfrecords.feature_values import UnusableFeaturesError, stored_values
 from tfrecords.readers.paired.formats import PairedSource
 from tfrecords.records import Records
-from tfrecords.runners import Local
 from tfrecords.vocabulary import build_vocabulary
+from tfrecords.writing.runners import Local
 
 RANDOM_NET = BackboneOptions(name="VGG16", weights="none", image_size=32)
 

@@ -14,7 +14,7 @@ from tfrecords.errors import InputError
 from tfrecords.feature_stores import StoredFeatures
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 _CAPTIONS_AN_IMAGE = 5
 _ROWS_AT_ONCE = 1000 * _CAPTIONS_AN_IMAGE

@@ -10,7 +10,7 @@ from typing import Any
 from tfrecords.errors import InputError
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 _SPLIT_IN_NAME = re.compile(r"captions_(train|val|test)(?![a-z])")
 

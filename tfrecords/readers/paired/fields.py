@@ -10,7 +10,7 @@ from typing import Any
 from tfrecords.errors import InputError
 from tfrecords.readers.json_stream import Element, stream_json
 from tfrecords.readers.paired.types import Caption
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 _INT64 = 1 << 63
 _MOST_PIXELS = (1 << 31) - 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from tfrecords.errors import InputError
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 # In one line of the published results.csv of Flickr30k the second bar is missing.
 _BARS = re.compile(r"\s*([^|]*[^|\s])\s*\|\s*\d+\s*(?:\||\s)(.*)")

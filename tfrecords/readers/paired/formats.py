@@ -17,7 +17,7 @@ from tfrecords.readers.paired.imageclef import read_imageclef
 from tfrecords.readers.paired.karpathy import read_karpathy
 from tfrecords.readers.paired.tfds_set import read_tfds
 from tfrecords.readers.paired.types import PairedDataset
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 _READERS: dict[str, Callable[[Path], PairedDataset]] = {
     "karpathy": read_karpathy,

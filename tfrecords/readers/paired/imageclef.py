@@ -8,7 +8,7 @@ from pathlib import Path
 from tfrecords.errors import InputError
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 _CONCEPTS = re.compile(r"C\d{7}(?:\s*[,;]\s*C\d{7})*[,;]?")
 _SUFFIX = re.compile(r".*\.(?:jpe?g|png|bmp|gif)", re.IGNORECASE)

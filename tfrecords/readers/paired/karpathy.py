@@ -8,7 +8,7 @@ from typing import Any
 from tfrecords.errors import InputError
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 # In the order in which upstream looks for them (prepro_labels).
 _NUMBERS = ("cocoid", "imgid", "id")

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from tfrecords.errors import InputError
-from tfrecords.examples import decode_example, read_frames
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
-from tfrecords.shards import Skip
+from tfrecords.writing.examples import decode_example, read_frames
+from tfrecords.writing.shards import Skip
 
 # What sets call these features, the most telling name first.
 _TEXTS = ("captions/text", "caption/text", "captions", "caption", "texts", "text")

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from tfrecords.errors import InputError
-from tfrecords.safe_pickle import load_pickle
+from tfrecords.readers.safe_pickle import load_pickle
 
 _STORAGES = {
     "ByteStorage": "<u1",

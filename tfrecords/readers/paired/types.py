@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfrecords.feature_stores import FeatureStore
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 
 @dataclass(frozen=True, slots=True)

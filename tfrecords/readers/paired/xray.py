@@ -7,7 +7,7 @@ from pathlib import Path
 from tfrecords.errors import InputError
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import PairedDataset, PairedImage
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 SPLITS = ("train", "val", "validate", "test")
 

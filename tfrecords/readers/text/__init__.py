@@ -22,14 +22,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from tfrecords.errors import InputError
-from tfrecords.files import open_unpacked
 from tfrecords.readers.json_stream import stream_json
 from tfrecords.readers.text.json_files import JSON_READERS, detect_json, read_json
 from tfrecords.readers.text.lines import LINE_PARSERS, detect_lines, read_lines
 from tfrecords.readers.text.reports import is_report_table, read_reports
 from tfrecords.readers.text.sources import TextPart, TextSource
 from tfrecords.readers.text.tfds_sets import plan_data_set, read_data_set
-from tfrecords.shards import Skip
+from tfrecords.writing.files import open_unpacked
+from tfrecords.writing.shards import Skip
 
 __all__ = ["READERS", "TextPart", "TextSource", "parse_source", "plan_parts", "read_part"]
 

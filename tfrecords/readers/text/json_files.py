@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from tfrecords.errors import InputError
 from tfrecords.readers.json_stream import Element, stream_json
 from tfrecords.readers.text.sources import TextPart, sentence_or_skip
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 _COCO_KEYS = {"annotations", "images", "info", "licenses", "dataset", "categories", "type", "note"}
 _EXPECTED = {

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tfrecords.errors import InputError
-from tfrecords.files import open_unpacked
 from tfrecords.readers.text.sources import TextPart
-from tfrecords.shards import Skip
+from tfrecords.writing.files import open_unpacked
+from tfrecords.writing.shards import Skip
 
 FLICKR_LINE = re.compile(r"[^\t#]+#\d+\t")
 _URL = re.compile(r"https?://\S+\s*", re.IGNORECASE)

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfrecords.errors import InputError
-from tfrecords.files import open_unpacked
 from tfrecords.readers.json_stream import stream_json
 from tfrecords.readers.text.json_files import entry
 from tfrecords.readers.text.sources import TextPart, sentence_or_skip
-from tfrecords.shards import Skip
+from tfrecords.writing.files import open_unpacked
+from tfrecords.writing.shards import Skip
 
 _COLUMN = "findings"
 # Stops, and quotes or brackets that close behind them, before white space. Some reports lack the

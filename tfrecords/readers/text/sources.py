@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 
 @dataclass(frozen=True)

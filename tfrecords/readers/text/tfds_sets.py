@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tfrecords.errors import InputError
-from tfrecords.examples import decode_example, read_frames
-from tfrecords.files import open_unpacked
 from tfrecords.readers.text.sources import TextPart, sentence_or_skip
-from tfrecords.shards import Skip
+from tfrecords.writing.examples import decode_example, read_frames
+from tfrecords.writing.files import open_unpacked
+from tfrecords.writing.shards import Skip
 
 _FORM = "tfds:NAME[:FEATURE][@SPLIT], for example tfds:coco_captions:captions/text@train"
 _SET = re.compile(

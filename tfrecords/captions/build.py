@@ -11,28 +11,28 @@ from typing import Any
 
 from absl import logging
 
-from tfrecords.caption_shards import (
+from tfrecords.captions.shards import (
     CaptionEntry,
     CaptionShardJob,
     caption_values,
     record_features,
 )
-from tfrecords.caption_splits import Choice, ChosenImage, choose_images
-from tfrecords.caption_words import RULES, SplitWords, count_words, split_captions
+from tfrecords.captions.splits import Choice, ChosenImage, choose_images
+from tfrecords.captions.words import RULES, SplitWords, count_words, split_captions
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureOptions, recorded_backbone
 from tfrecords.feature_stores import FeatureStore
 from tfrecords.feature_values import recorded_shapes
-from tfrecords.image_headers import MAX_PIXELS
-from tfrecords.image_names import read_split_lists
-from tfrecords.image_shards import grid_shape
-from tfrecords.images import TRAIN_SPLIT
+from tfrecords.images.build import TRAIN_SPLIT
+from tfrecords.images.headers import MAX_PIXELS
+from tfrecords.images.names import read_split_lists
+from tfrecords.images.shards import grid_shape
 from tfrecords.readers.paired.formats import SPLITS, PairedSource, read_paired
 from tfrecords.readers.paired.types import PairedDataset
 from tfrecords.records import VOCABULARY, Records, open_records
-from tfrecords.runners import IN_THIS_PROCESS, Runner
 from tfrecords.vocabulary import Vocabulary
-from tfrecords.writer import write_dataset
+from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
+from tfrecords.writing.writer import write_dataset
 
 KIND = "captions"
 
@@ -50,8 +50,8 @@ class CaptionsOptions:
             to the sources. Images in no list are left out.
         train_only: leaves Karpathy's `restval` out, which is training data otherwise.
         vocabulary_rule: how captions are split into words and which get an id: `neuraltalk`,
-            `vsepp` or `kiros`, see `tfrecords.caption_words`. Sources that hold word ids keep their
-            words.
+            `vsepp` or `kiros`, see `tfrecords.captions.words`. Sources that hold word ids keep
+            their words.
         min_count: a word is in the vocabulary when it was seen at least so often; None for the
             number of the rule, or all words of a source that holds word ids.
         vocabulary_splits: the splits whose captions are counted.

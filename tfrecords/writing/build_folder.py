@@ -17,9 +17,9 @@ from typing import IO, Any
 from absl import logging
 
 from tfrecords.errors import InputError
-from tfrecords.files import lock_file, sha256_file, sync_folder, write_atomically
 from tfrecords.records import FORMAT_VERSION, MANIFEST, Records, incomplete_folder, open_records
-from tfrecords.shards import Skip, refuse_skips
+from tfrecords.writing.files import lock_file, sha256_file, sync_folder, write_atomically
+from tfrecords.writing.shards import Skip, refuse_skips
 
 STATE = ".state"
 _PLAN, _LOCK = "plan.json", "lock"
@@ -80,7 +80,7 @@ def open_build(
 ) -> Build | Records:
     """Starts a build, goes on with a killed one, or returns the records when they are finished.
 
-    For the arguments see `tfrecords.writer.write_dataset`.
+    For the arguments see `tfrecords.writing.writer.write_dataset`.
 
     Raises:
         InputError: a name that TFDS could not parse; a source is missing; a finished folder of

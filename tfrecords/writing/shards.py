@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tfrecords.errors import InputError
-from tfrecords.examples import frame_record
-from tfrecords.files import atomic_file, sha256_file, write_atomically
+from tfrecords.writing.examples import frame_record
+from tfrecords.writing.files import atomic_file, sha256_file, write_atomically
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
     tokenise -> drop short sentences and those without a concept -> drop duplicates, shuffle ->
     count words -> choose the vocabulary -> drop sentences of unknown words -> encode, write
 
-The features of a record are in `tfrecords.corpora_encoding`, the first two lines of this picture in
-`tfrecords.corpora_sorting`.
+The features of a record are in `tfrecords.corpora.encoding`, the first two lines of this picture in
+`tfrecords.corpora.sorting`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from typing import Any
 
 from absl import logging
 
-from tfrecords.build_folder import Build, open_build
 from tfrecords.concepts import DEFAULT_TABLES, ConceptDictionary, build_concept_dictionary
-from tfrecords.corpora_encoding import corpora_features, encode_buckets
-from tfrecords.corpora_sorting import (
+from tfrecords.corpora.encoding import corpora_features, encode_buckets
+from tfrecords.corpora.sorting import (
     BucketReport,
     BucketTask,
     PartTask,
@@ -33,15 +32,16 @@ from tfrecords.corpora_sorting import (
     sort_part,
 )
 from tfrecords.errors import InputError
-from tfrecords.files import clear_disk_errors, write_atomically
 from tfrecords.label_maps import read_label_map
 from tfrecords.plurals import plural_of
 from tfrecords.readers.text import TextPart, TextSource, plan_parts
 from tfrecords.records import CONCEPTS, VOCABULARY, Records
-from tfrecords.runners import IN_THIS_PROCESS, Runner, run_jobs
-from tfrecords.shards import ShardJob, Skip
 from tfrecords.vocabulary import END, START, Vocabulary, build_vocabulary
-from tfrecords.writer import describe_counts, write_build
+from tfrecords.writing.build_folder import Build, open_build
+from tfrecords.writing.files import clear_disk_errors, write_atomically
+from tfrecords.writing.runners import IN_THIS_PROCESS, Runner, run_jobs
+from tfrecords.writing.shards import ShardJob, Skip
+from tfrecords.writing.writer import describe_counts, write_build
 
 KIND = "corpora"
 _BUCKET_BYTES = 48 << 20

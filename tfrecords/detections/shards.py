@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tfrecords.boxes import Detections
+from tfrecords.detections.boxes import Detections
 from tfrecords.detectors import DetectorOptions
-from tfrecords.examples import encode_example
-from tfrecords.image_files import read_image
-from tfrecords.shards import Dropped, ShardItem, Skip
+from tfrecords.images.files import read_image
+from tfrecords.writing.examples import encode_example
+from tfrecords.writing.shards import Dropped, ShardItem, Skip
 
 # Pixels of so many images are in memory together.
 _DECODED_AT_ONCE = 32

@@ -6,8 +6,8 @@ import stat
 from pathlib import Path
 
 from tfrecords.errors import InputError
-from tfrecords.image_headers import MAX_PIXELS, check_size, read_header
-from tfrecords.shards import Skip
+from tfrecords.images.headers import MAX_PIXELS, check_size, read_header
+from tfrecords.writing.shards import Skip
 
 # An uncompressed pixel has at most four channels of two bytes; the rest is for what comes with it.
 _BYTES_A_PIXEL, _BYTES_BESIDE = 8, 64 << 20
@@ -19,7 +19,7 @@ def read_image(folder: Path, name: str, max_pixels: int = MAX_PIXELS) -> bytes |
     Args:
         folder: of the images.
         name: of the file, relative to it.
-        max_pixels: see `tfrecords.image_headers`.
+        max_pixels: see `tfrecords.images.headers`.
 
     Returns:
         The bytes, or why there are none: `missing`, `empty`, `too_large`, `unreadable`.
@@ -47,7 +47,7 @@ def check_image(name: str, data: bytes, max_pixels: int = MAX_PIXELS) -> bytes |
     Args:
         name: of the image.
         data: the encoded image.
-        max_pixels: see `tfrecords.image_headers`.
+        max_pixels: see `tfrecords.images.headers`.
     """
     if not data:
         return Skip(name, "empty", "the file has zero bytes")

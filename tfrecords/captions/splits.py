@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from tfrecords.errors import InputError
 from tfrecords.readers.paired.formats import SPLITS
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 _RESTVAL = "restval"
 

@@ -20,15 +20,15 @@ from tfrecords.feature_options import (
     FeatureOptions,
     recorded_backbone,
 )
-from tfrecords.image_concepts import ConceptOrder, ImageConcept, image_concepts
-from tfrecords.image_headers import MAX_PIXELS
-from tfrecords.image_names import list_images
-from tfrecords.image_shards import ImageEntry, ImageShardJob, grid_shape, record_features
+from tfrecords.images.concepts import ConceptOrder, ImageConcept, image_concepts
+from tfrecords.images.headers import MAX_PIXELS
+from tfrecords.images.names import list_images
+from tfrecords.images.shards import ImageEntry, ImageShardJob, grid_shape, record_features
 from tfrecords.readers.detections import DetectionSource, read_detections
 from tfrecords.readers.references import read_references
 from tfrecords.records import CONCEPTS, VOCABULARY, Records, open_records
-from tfrecords.runners import IN_THIS_PROCESS, Runner
-from tfrecords.writer import Skip, write_dataset
+from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
+from tfrecords.writing.writer import Skip, write_dataset
 
 if TYPE_CHECKING:
     from tfrecords.vocabulary import Vocabulary

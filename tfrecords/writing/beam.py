@@ -8,7 +8,7 @@ from typing import Any
 from absl import logging
 
 from tfrecords.errors import InputError
-from tfrecords.runners import Beam
+from tfrecords.writing.runners import Beam
 
 
 def run_in_beam(
@@ -16,7 +16,7 @@ def run_in_beam(
 ) -> None:
     """Calls `job` on every argument in a Beam pipeline and waits for its end.
 
-    The results are not returned: see `tfrecords.runners`.
+    The results are not returned: see `tfrecords.writing.runners`.
 
     Raises:
         InputError: Beam is not installed, there is no such runner, an option is wrong, or a job

@@ -21,12 +21,12 @@ from typing import Any
 
 from absl import logging
 
-from tfrecords.build_folder import STATE, Build, check_name, open_build, publish
 from tfrecords.errors import InputError
-from tfrecords.files import clear_disk_errors, readable_bytes, sha256_file, write_atomically
 from tfrecords.records import CONCEPTS, FORMAT_VERSION, MANIFEST, VOCABULARY, Records, open_records
-from tfrecords.runners import IN_THIS_PROCESS, Runner, run_jobs
-from tfrecords.shards import (
+from tfrecords.writing.build_folder import STATE, Build, check_name, open_build, publish
+from tfrecords.writing.files import clear_disk_errors, readable_bytes, sha256_file, write_atomically
+from tfrecords.writing.runners import IN_THIS_PROCESS, Runner, run_jobs
+from tfrecords.writing.shards import (
     Dropped,
     ShardItem,
     ShardJob,

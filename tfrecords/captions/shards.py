@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from tfrecords.errors import InputError
-from tfrecords.examples import FeatureValue, encode_example
 from tfrecords.feature_options import BackboneOptions, FeatureDtype, FeatureOptions
 from tfrecords.feature_stores import FeatureStore
 from tfrecords.feature_values import UnusableFeaturesError, stored_values
-from tfrecords.image_files import check_image, read_image
-from tfrecords.image_headers import read_header
-from tfrecords.image_shards import raw_feature
-from tfrecords.shards import ShardItem, Skip
+from tfrecords.images.files import check_image, read_image
+from tfrecords.images.headers import read_header
+from tfrecords.images.shards import raw_feature
+from tfrecords.writing.examples import FeatureValue, encode_example
+from tfrecords.writing.shards import ShardItem, Skip
 
 # TFDS' names for a sequence of sequences; `tf.io.RaggedFeature` reads them too.
 WORDS, LENGTHS = "sentences/ragged_flat_values", "sentences/ragged_row_lengths_0"

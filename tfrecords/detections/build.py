@@ -18,7 +18,7 @@ from typing import Any
 
 from absl import logging
 
-from tfrecords.detection_shards import (
+from tfrecords.detections.shards import (
     DetectShardJob,
     EncodedShardJob,
     encode_detections,
@@ -26,13 +26,13 @@ from tfrecords.detection_shards import (
 )
 from tfrecords.detectors import DETECTORS, DetectorOptions
 from tfrecords.errors import InputError
-from tfrecords.image_names import ALL_IMAGES_SPLIT, ImageNames, list_images, read_split_lists
+from tfrecords.images.names import ALL_IMAGES_SPLIT, ImageNames, list_images, read_split_lists
 from tfrecords.label_maps import read_label_map
 from tfrecords.readers.detections import parse_files, read_boxes
 from tfrecords.records import Records
-from tfrecords.runners import IN_THIS_PROCESS, Runner
-from tfrecords.shards import ShardJob, Skip
-from tfrecords.writer import describe_counts, write_dataset
+from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
+from tfrecords.writing.shards import ShardJob, Skip
+from tfrecords.writing.writer import describe_counts, write_dataset
 
 IMPORTS = ("coco", "open_images", "hdf5")
 
@@ -101,7 +101,7 @@ def build_detections(options: DetectionsOptions, progress: bool = True) -> Recor
     most certain first.
 
     Images that cannot be read are skipped and listed in the manifest; objects that cannot be right
-    are left out and counted there (see `tfrecords.boxes.checked_detections`).
+    are left out and counted there (see `tfrecords.detections.boxes.checked_detections`).
 
     Args:
         options: what to build.

@@ -28,12 +28,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tfrecords.concept_counts import count_concepts
 from tfrecords.concepts import ConceptDictionary
-from tfrecords.files import atomic_file, write_atomically
+from tfrecords.corpora.concept_counts import count_concepts
 from tfrecords.readers.text import TextPart, read_part
-from tfrecords.shards import Skip
 from tfrecords.tokenization import tokenize
+from tfrecords.writing.files import atomic_file, write_atomically
+from tfrecords.writing.shards import Skip
 
 _SENTENCES_HELD = 20_000
 _HASH_DIGITS = 16

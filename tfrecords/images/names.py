@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from tfrecords.errors import InputError
-from tfrecords.shards import Skip
+from tfrecords.writing.shards import Skip
 
 # Not `all`, which TensorFlow Datasets takes for all splits together.
 ALL_IMAGES_SPLIT = "images"

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from tfrecords.errors import InputError
-from tfrecords.examples import encode_example
 from tfrecords.feature_options import (
     DEFAULT_FEATURES,
     BackboneOptions,
     FeatureDtype,
     FeatureOptions,
 )
-from tfrecords.image_concepts import ImageConcept
-from tfrecords.image_headers import MAX_PIXELS
-from tfrecords.writer import ShardItem, Skip
+from tfrecords.images.concepts import ImageConcept
+from tfrecords.images.headers import MAX_PIXELS
+from tfrecords.writing.examples import encode_example
+from tfrecords.writing.writer import ShardItem, Skip
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def run_jobs(
             that wait are not started.
     """
     if isinstance(runner, Beam):
-        from tfrecords.beam import run_in_beam
+        from tfrecords.writing.beam import run_in_beam
 
         if arguments:
             run_in_beam(job, arguments, runner, description)

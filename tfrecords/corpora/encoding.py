@@ -18,10 +18,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from tfrecords.examples import bytes_entry, example_from_entries, int64_entry, varint
 from tfrecords.records import VOCABULARY
-from tfrecords.shards import Dropped, ShardItem
 from tfrecords.vocabulary import END_ID, START_ID, Vocabulary
+from tfrecords.writing.examples import bytes_entry, example_from_entries, int64_entry, varint
+from tfrecords.writing.shards import Dropped, ShardItem
 
 _COMBINATIONS_HELD = 1 << 14
 
@@ -35,7 +35,7 @@ def encode_buckets(
 ) -> Iterator[ShardItem]:
     """A shard job: the records of the head (validation) or the rest (train) of some buckets.
 
-    For the lines of a bucket see `tfrecords.corpora_sorting`.
+    For the lines of a bucket see `tfrecords.corpora.sorting`.
 
     Args:
         scratch: the folder with the vocabulary of the build.

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tfrecords.caption_splits import Choice, ChosenImage
+from tfrecords.captions.splits import Choice, ChosenImage
 from tfrecords.errors import InputError
 from tfrecords.readers.paired.types import Caption
-from tfrecords.shards import Skip
 from tfrecords.tokenization import tokenize
 from tfrecords.vocabulary import END, PAD, START, UNK, Vocabulary, build_vocabulary
+from tfrecords.writing.shards import Skip
 
 # The images of each split and the words of each of their captions.
 SplitWords = dict[str, list[tuple[ChosenImage, list[list[str]]]]]

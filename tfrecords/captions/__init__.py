@@ -1,0 +1,1 @@
+"""`captions` records: images with the captions people wrote."""

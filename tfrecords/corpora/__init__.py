@@ -1,0 +1,1 @@
+"""`corpora` records: sentences and the concepts they speak of."""

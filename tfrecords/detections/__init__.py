@@ -1,0 +1,1 @@
+"""`detections` records: what was seen in images, and where."""

@@ -1,0 +1,1 @@
+"""`images` records, and image files as all builders meet them."""

@@ -1,0 +1,1 @@
+"""How records get to disk: whole, sharded, described, by one runner or another."""
