@@ -216,20 +216,43 @@ def run(strategy: tf.distribute.Strategy, workdir: Path, **stage: Any) -> Langua
     return toy
 
 
-def kill_at_call(number: int) -> None:
-    """Kills this process at the given call that touches the disk while something is saved."""
+def kill_at(moment: str, stage: LanguageStage) -> None:
+    """Kills this process at the given moment; each is counted from where the process begins.
+
+    Args:
+        moment: 'save:9', the 9th call that touches the disk while something is saved; 'step:9',
+            within the 9th step; 'evaluation:2', within the 2nd evaluation; or '' for never.
+        stage: to be trained, on one device for 'step'.
+    """
+    kind, _, number = moment.partition(":")
     calls = 0
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == int(number):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def killing(function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == number:
-                os.kill(os.getpid(), signal.SIGKILL)
+            count()
             return function(*args, **kwargs)
 
         return wrapped
 
+    if kind == "evaluation":
+        stage.evaluate = killing(stage.evaluate)  # type: ignore[method-assign]
+    if kind == "step":
+        loss = stage.loss
+
+        def killing_loss(batch: tf.Tensor, training: bool) -> dict[str, LossTerm]:
+            with tf.control_dependencies([tf.py_function(count, [], [])]):
+                batch = tf.identity(batch)
+            return loss(batch, training)
+
+        stage.loss = killing_loss  # type: ignore[method-assign]
+    if kind != "save":
+        return
     files.sync = checkpoints.sync = killing(files.sync)
     checkpoints.digest = killing(checkpoints.digest)
     checkpoints.shutil.rmtree = killing(checkpoints.shutil.rmtree)
@@ -244,15 +267,17 @@ STAGES: dict[str, Callable[..., Any]] = {
 }
 
 
-def run_named(name: str, strategy: tf.distribute.Strategy, workdir: Path) -> None:
+def run_named(
+    name: str, strategy: tf.distribute.Strategy, workdir: Path, dies_at: str = ""
+) -> None:
     with strategy.scope():
         stage = STAGES[name](worker=this_worker(strategy))
+    kill_at(dies_at, stage)
     train(stage, options(), workdir, strategy=strategy)
 
 
 if __name__ == "__main__":
-    # strategy, working folder, stage, call to die at (0: none)
+    # strategy, working folder, stage, moment to die at
     if sys.argv[1] == "mirrored":
         two_devices()
-    kill_at_call(int(sys.argv[4]))
-    run_named(sys.argv[3], make_strategy(sys.argv[1]), Path(sys.argv[2]))
+    run_named(sys.argv[3], make_strategy(sys.argv[1]), Path(sys.argv[2]), sys.argv[4])

@@ -81,6 +81,18 @@ def images(build, tmp_path_factory) -> Path:
     return build(tmp_path_factory.mktemp("images") / "records")
 
 
+@pytest.fixture(scope="session")
+def small_network() -> dict[str, object]:
+    """Settings of a network of few operations, with all ablations: graphs are made sooner."""
+    return {
+        "decoder": "lstm",
+        "fusion": "concat",
+        "reconstructor": "lstm",
+        "tie_embeddings": True,
+        "image_projection": "frozen",
+    }
+
+
 @pytest.fixture
 def config(corpora, images):
     """Four steps a stage with a tiny network."""

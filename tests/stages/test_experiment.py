@@ -25,6 +25,14 @@ from r2m.stages.data import concept_options
 from tfrecords.errors import InputError
 from tfrecords.readers.detections import DetectionSource
 
+PIXELS = {
+    "source": "pixels",
+    "resize": 40,
+    "crop": 32,
+    "backbone": "VGG16",
+    "weights": "none",
+}
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, corpora, images):
@@ -104,19 +112,29 @@ def test_a_finished_curriculum_is_not_trained_again(finished):
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("checkpoint.json")} == written
 
 
-def test_an_interrupted_stage_ends_as_an_uninterrupted_one(config, build_text, tmp_path):
-    """On text alone with nothing to validate on, which is no obstacle."""
-    config.data.corpora = str(build_text(tmp_path / "corpora", validation_fraction=0.0))
-    config.data.images = ""
-    summary = experiment.run_stage("xe", config, tmp_path / "whole")
+def test_an_interrupted_stage_ends_as_an_uninterrupted_one(
+    config, raw, build, build_text, small_network, tmp_path
+):
+    """All losses, on crops of pixels, with nothing to validate on, which is no obstacle."""
+    corpora = build_text(tmp_path / "corpora", validation_fraction=0.0)
+    splits = {"train": raw / "train.txt"}
+    images = build(
+        tmp_path / "images", corpora=corpora, splits=splits, backbone=None, references=None
+    )
+    config.data.corpora, config.data.images = str(corpora), str(images)
+    config.image.update(PIXELS)
+    config.model.update(small_network)
+    config.training.log_every = 2
+    assert config.model.dropout > 0
+    summary = experiment.run_stage("joint", config, tmp_path / "whole")
     assert (summary.step, summary.best_step) == (4, None)
-    experiment.load_captioner(tmp_path / "whole" / "xe")
+    experiment.load_captioner(tmp_path / "whole" / "joint")
     for steps in (2, 4):
-        config.stages.xe.steps = steps
-        experiment.run_stage("xe", config, tmp_path / "parts")
+        config.stages.joint.steps = steps
+        experiment.run_stage("joint", config, tmp_path / "parts")
     readers = [
         tf.train.load_checkpoint(
-            str(checkpoints.newest(tmp_path / name / "xe" / "checkpoints").folder / "variables")
+            str(checkpoints.newest(tmp_path / name / "joint" / "checkpoints").folder / "variables")
         )
         for name in ("whole", "parts")
     ]
@@ -124,20 +142,8 @@ def test_an_interrupted_stage_ends_as_an_uninterrupted_one(config, build_text, t
     assert names == readers[1].get_variable_to_shape_map()
     for name in names:
         np.testing.assert_array_equal(*(reader.get_tensor(name) for reader in readers))
-
-
-def test_all_ablations_train(config, tmp_path):
-    config.model.update(
-        {
-            "decoder": "lstm",
-            "fusion": "concat",
-            "reconstructor": "lstm",
-            "tie_embeddings": True,
-            "image_projection": "frozen",
-        }
-    )
-    config.stages.joint.steps = 2
-    assert experiment.run_stage("joint", config, tmp_path).step == 2
+    metrics = [(tmp_path / name / "joint" / "metrics.jsonl") for name in ("whole", "parts")]
+    assert metrics[0].read_bytes() == metrics[1].read_bytes()
 
 
 def test_pixels_without_references_train_but_are_not_scored(finished, config, build, tmp_path):
@@ -146,9 +152,7 @@ def test_pixels_without_references_train_but_are_not_scored(finished, config, bu
     before = finished[0] / "xe_rec"
     with pytest.raises(InputError, match="--backbone"):
         experiment.run_stage("tri", config, tmp_path, init_from=before)
-    config.image.update(
-        {"source": "pixels", "resize": 40, "crop": 32, "backbone": "VGG16", "weights": "none"}
-    )
+    config.image.update(PIXELS)
     summary = experiment.run_stage("tri", config, tmp_path, init_from=before)
     assert np.isfinite(summary.last_metrics["triplet"])
     assert "cider" not in summary.best_metrics

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def start_workers(
-    stage: str, workdir: Path, *, die_at: tuple[int, int] = (0, 0)
+    stage: str, workdir: Path, *, die_at: tuple[str, str] = ("", "")
 ) -> list[subprocess.Popen[str]]:
     sockets = [socket.socket() for _ in range(2)]
     for one in sockets:
@@ -44,7 +44,7 @@ def start_workers(
     for index in range(2):
         config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        script = [engine_toys.__file__, "multi_worker", str(workdir), stage, str(die_at[index])]
+        script = [engine_toys.__file__, "multi_worker", str(workdir), stage, die_at[index]]
         started.append(
             subprocess.Popen(
                 [sys.executable, *script],
@@ -105,7 +105,8 @@ def test_a_killed_worker_ends_the_job_which_then_resumes(
     assert "worker 0 of 2 lost touch with another one" in output
     assert "Start the same command on all workers again" in output
     # The next time it is the chief, while it saves.
-    (killed, _), (code, output) = finish(start_workers("language", tmp_path / "run", die_at=(9, 0)))
+    workers = start_workers("language", tmp_path / "run", die_at=("save:9", ""))
+    (killed, _), (code, output) = finish(workers)
     assert (killed, code) == (-signal.SIGKILL, 1), output
     assert "worker 1 of 2 lost touch with another one" in output
     for code, output in finish(start_workers("language", tmp_path / "run")):
