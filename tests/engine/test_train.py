@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +177,16 @@ class TestSignals:
             train(LanguageStage(score=score), options(), tmp_path, strategy=ONE)
         assert_same_run(reference, tmp_path)
 
+    @pytest.fixture
+    def interruptible(self) -> Iterator[None]:
+        """Python's own handler of SIGINT, which the workers of pytest-xdist ignore."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
+    @pytest.mark.usefixtures("interruptible")
     def test_before_and_between_trainings(self, tmp_path: Path) -> None:
         """What comes while nothing is trained stops the next training before its first step."""
-        before = signal.getsignal(signal.SIGINT)
         finished = {**SHORT, "steps": 1}
         with noting_signals():
             train(LanguageStage(), options(**finished), tmp_path / "a", strategy=ONE)
@@ -189,7 +197,7 @@ class TestSignals:
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)
         assert checkpoints.newest(tmp_path / "b" / "checkpoints") is None
-        assert signal.getsignal(signal.SIGINT) is before
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     def test_in_the_first_evaluation(self, tmp_path: Path) -> None:
         stage = LanguageStage(score=lambda step: signal.raise_signal(signal.SIGTERM) or step)

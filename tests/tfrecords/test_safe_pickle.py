@@ -71,7 +71,7 @@ def test_a_few_bytes_cannot_ask_for_all_memory() -> None:
         load(data)
 
 
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 200))
 def test_damage_is_an_input_error(noise: bytes, cut: int) -> None:
     whole = pickle.dumps({"a": [1.0, ("b", 2)], "x": np.arange(4)}, 2)
