@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import tensorflow as tf
 
@@ -14,7 +14,8 @@ from tfrecords.records import Records
 
 # Records carry feature maps: windows are small, and there is nothing to sort them by.
 _WINDOW_BATCHES = 8
-FEATURES = ("global_feature", "grid_feature", "region_feature")
+FeatureKind = Literal["global_feature", "grid_feature", "region_feature"]
+FEATURES = get_args(FeatureKind)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,9 +32,7 @@ class CaptionOptions:
 
     captions_per_image: int = 5
     max_length: int = 17
-    features: tuple[Literal["global_feature", "grid_feature", "region_feature"], ...] = (
-        "grid_feature",
-    )
+    features: tuple[FeatureKind, ...] = ("grid_feature",)
     unit_norm: bool = False
 
     def __post_init__(self) -> None:

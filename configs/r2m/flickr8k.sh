@@ -51,7 +51,7 @@ for run in "${runs[@]}"; do
     --corpora="$workspace/records/corpora/$concepts" --images="$images" \
     --workdir="$workspace/runs/flickr8k_$run"
   for stage in xe xe_rec tri tri_rec; do
-    r2m-evaluate --run="$workspace/runs/flickr8k_$run/$stage" --images="$images" --split=val \
+    r2m-evaluate --run="$workspace/runs/flickr8k_$run/$stage" --records="$images" --split=val \
       --gallery=12 --gallery_seed=1
   done
 done

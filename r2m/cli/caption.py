@@ -1,8 +1,15 @@
 """Captions the images of a folder or list: a table, a JSON file and a gallery.
 
+With R2M, which speaks of what detectors saw:
+
     r2m-caption --run=workspace/runs/shapes/tri_rec --images=workspace/raw/shapes/images \\
         --detections=workspace/raw/shapes/detections.json \\
         --detections=workspace/raw/shapes/tags.json --output=workspace/captions
+
+With a supervised captioner, which looks through the backbone of its records:
+
+    r2m-caption --run=workspace/runs/updown/cross_entropy --images=photographs \\
+        --output=workspace/captions
 """
 
 from __future__ import annotations
@@ -31,9 +38,13 @@ _DETECTIONS = flags.DEFINE_multi_string(
     "detections",
     None,
     "FILE[+FILE][,MIN_SCORE[,WEIGHT]]: what a detector saw in these images, as for "
-    "r2m-build-images. The captioner speaks of what it is told was seen: use the detectors it was "
-    "trained with. Thresholds and weights are those of its training unless given.",
-    required=True,
+    "r2m-build-images. R2M needs it: it speaks of what it is told was seen, so use the detectors "
+    "it was trained with. Thresholds and weights are those of its training unless given.",
+)
+_WEIGHTS = flags.DEFINE_string(
+    "weights",
+    None,
+    "File of the backbone's weights, of a supervised captioner whose records were built with one.",
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)
 define_decoding_flags()
@@ -41,20 +52,22 @@ define_decoding_flags()
 
 def main(argv: Sequence[str]) -> None:
     """Captions, prints the table and says where the files are."""
-    from r2m.stages.caption_files import caption_files, sources_as_trained
+    from r2m.stages.caption_files import caption_files
 
     del argv
     rows = caption_files(
         _RUN.value,
         Path(_IMAGES.value),
-        sources_as_trained(_RUN.value, _DETECTIONS.value),
         Path(_OUTPUT.value),
+        detections=_DETECTIONS.value or (),
+        weights=_WEIGHTS.value,
         overrides=decoding_overrides(),
     )
     width = max(len(row["image_id"]) for row in rows)
     for row in rows:
-        concepts = ", ".join(concept["word"] for concept in row["concepts"])
-        print(f"{row['image_id']:<{width}}  {row['caption']}  [{concepts}]")
+        concepts = ", ".join(concept["word"] for concept in row.get("concepts", ()))
+        shown = f"  [{concepts}]" if concepts else ""
+        print(f"{row['image_id']:<{width}}  {row['caption']}{shown}")
     print(f"captions: {_OUTPUT.value}/captions.json\ngallery: {_OUTPUT.value}/index.html")
 
 

@@ -1,6 +1,6 @@
-"""Captions a split of image records with a trained run and scores the captions.
+"""Captions a split of records with a trained run and scores the captions.
 
-r2m-evaluate --run=workspace/runs/shapes/tri_rec --images=workspace/records/images/shapes
+r2m-evaluate --run=workspace/runs/shapes/tri_rec --records=workspace/records/images/shapes
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ _RUN = flags.DEFINE_string(
     "checkpoint is used.",
     required=True,
 )
-_IMAGES = flags.DEFINE_string(
-    "images",
+_RECORDS = flags.DEFINE_string(
+    "records",
     None,
-    "Folder of image records made by r2m-build-images with --references.",
+    "Folder of records with reference captions: of R2M those made by r2m-build-images with "
+    "--references, of a supervised captioner those made by r2m-build-captions.",
     required=True,
 )
 _SPLIT = flags.DEFINE_string("split", "val", "Which split of the records.")
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
     output = Path(_OUTPUT.value or Path(_RUN.value, "predictions"))
     report = evaluate_run(
         _RUN.value,
-        _IMAGES.value,
+        _RECORDS.value,
         _SPLIT.value,
         output,
         overrides=decoding_overrides(),

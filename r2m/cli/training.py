@@ -1,54 +1,30 @@
-"""Flags and entry point shared by the training scripts, one a stage."""
+"""What all training scripts share: flags, and the table they end with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from r2m.cli.common import run
-from r2m.engine.signals import noting_signals
-from r2m.stages.curriculum import stage_spec
-
 if TYPE_CHECKING:
     from r2m.engine.monitoring.profiling import ProfileWindow
     from r2m.engine.state import TrainingSummary
-
-_EXAMPLE = """    r2m-train-{name} --config=configs/r2m/shapes.py --workdir=workspace/runs/shapes \\
-        --corpora=workspace/records/corpora/shapes --images=workspace/records/images/shapes"""
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
     "Settings of the experiment, a file such as configs/r2m/flickr8k.py. Override any of them with "
-    "--config.FIELD=VALUE, for example --config.stages.xe.steps=200.",
+    "--config.FIELD=VALUE, for example --config.training.log_every=50.",
     lock_config=True,
 )
-_WORKDIR = flags.DEFINE_string(
+WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
     "Folder of the experiment, for example workspace/runs/flickr8k. Each stage gets a folder in it "
     "with its checkpoints, metrics.jsonl and TensorBoard events (tensorboard --logdir=WORKDIR). "
     "Start the same command again to resume; Ctrl-C or SIGTERM saves and ends with exit code 0.",
     required=True,
-)
-_INIT_FROM = flags.DEFINE_string(
-    "init_from",
-    None,
-    "Run folder of the stage whose best weights to start from. Default: the stage before this one "
-    "in the same workdir (the first stage starts from scratch). Ignored by a stage that has a "
-    "checkpoint to resume.",
-)
-_CORPORA = flags.DEFINE_string(
-    "corpora", None, "Folder of sentence records made by r2m-build-corpora."
-)
-_IMAGES = flags.DEFINE_string(
-    "images",
-    None,
-    "Folder of image records made by r2m-build-images. Stages xe and xe_rec use only its "
-    "validation split, to caption and score while they train, and can do without.",
 )
 # Each sets the field of config.training that it is named after.
 _TRAINING_FLAGS: list[flags.FlagHolder[Any]] = [
@@ -71,7 +47,9 @@ _TRAINING_FLAGS: list[flags.FlagHolder[Any]] = [
         None,
         "grpc://HOST:PORT of an r2m-data-service that makes the batches. Default: made here.",
     ),
-    flags.DEFINE_bool("jit", None, "Compile loss and gradients of xe and xe_rec with XLA."),
+    flags.DEFINE_bool(
+        "jit", None, "Compile loss and gradients with XLA, in stages that learn from given text."
+    ),
 ]
 _PROFILE_STEPS = flags.DEFINE_string(
     "profile_steps",
@@ -81,16 +59,12 @@ _PROFILE_STEPS = flags.DEFINE_string(
 )
 
 
-def experiment_config() -> Any:
-    """The configuration with what was given in flags of its own."""
+def base_config() -> Any:
+    """The configuration, with what was given in the flags above."""
     config = _CONFIG.value
     for flag in _TRAINING_FLAGS:
         if flag.value is not None:
             config.training[flag.name] = flag.value
-    if _CORPORA.value:
-        config.data.corpora = _CORPORA.value
-    if _IMAGES.value:
-        config.data.images = _IMAGES.value
     return config
 
 
@@ -99,49 +73,6 @@ def profile_window() -> ProfileWindow | None:
     from r2m.engine.monitoring.profiling import ProfileWindow
 
     return ProfileWindow.parse(_PROFILE_STEPS.value) if _PROFILE_STEPS.value else None
-
-
-def stage_main(name: str) -> Callable[[], None]:
-    """The console entry of the script that trains stage `name`."""
-
-    @noting_signals()
-    def main(argv: Sequence[str]) -> None:
-        from r2m.stages import experiment
-
-        del argv
-        summary = experiment.run_stage(
-            name,
-            experiment_config(),
-            _WORKDIR.value,
-            init_from=_INIT_FROM.value,
-            profile=profile_window(),
-        )
-        print_summaries({name: summary})
-
-    def console() -> None:
-        flags.mark_flag_as_required("config")
-        run(
-            main,
-            f"Trains {stage_spec(name).summary}.\n\n{_EXAMPLE.format(name=name.replace('_', '-'))}",
-        )
-
-    return console
-
-
-@noting_signals()
-def curriculum_main(argv: Sequence[str]) -> None:
-    """Trains the four stages in order."""
-    from r2m.stages import experiment
-
-    del argv
-    print_summaries(
-        experiment.run_curriculum(
-            experiment_config(),
-            _WORKDIR.value,
-            init_from=_INIT_FROM.value,
-            profile=profile_window(),
-        )
-    )
 
 
 def print_summaries(summaries: dict[str, TrainingSummary]) -> None:

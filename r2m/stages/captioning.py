@@ -7,47 +7,46 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from pipelines import images
 from r2m.engine.persistence import checkpoints
 from r2m.evaluation.captions import CaptionScores, score_captions
 from r2m.evaluation.gallery import GalleryItem, write_gallery
 from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.predictions import write_predictions
 from r2m.evaluation.report import Report, write_report
-from r2m.stages.data import concept_options
-from r2m.stages.experiment import load_captioner
-from r2m.stages.validation import Captioning, search_options
+from r2m.stages.paired import trained as paired
+from r2m.stages.paired.stage import CaptionerStage
+from r2m.stages.run_folder import saved_run
+from r2m.stages.trained_run import TrainedRun
+from r2m.stages.unpaired import trained as unpaired
 from tfrecords.errors import InputError
 from tfrecords.records import check_same_vocabulary
 from tfrecords.vocabulary import Vocabulary
 
 
-def open_captioning(
-    run_folder: str | Path, overrides: dict[str, Any] | None = None
-) -> tuple[Captioning, Vocabulary, Any]:
-    """A trained run, ready to caption.
+def open_run(run_folder: str | Path, overrides: dict[str, Any] | None = None) -> TrainedRun:
+    """A trained run of any kind, ready to caption.
 
     Args:
         run_folder: of a stage, for example `workspace/runs/shapes/tri_rec`.
         overrides: of the run's `decoding` settings (beam_size, max_length, length_normalization).
 
-    Returns:
-        The captioning, its vocabulary and the run's configuration with the overrides in it.
-
     Raises:
         InputError: not a run folder, or impossible settings.
+        TrainingError: the run holds no whole checkpoint, or one that does not fit.
     """
-    model, vocabulary, saved = load_captioner(run_folder)
-    config = ConfigDict(saved["config"])
-    config.decoding.update(overrides or {})
-    return Captioning(model, vocabulary, search_options(config, vocabulary)), vocabulary, config
+    kind = paired if is_captioner(run_folder) else unpaired
+    return kind.open_run(Path(run_folder), overrides or {})
+
+
+def is_captioner(run_folder: str | Path) -> bool:
+    """Whether a run is that of a supervised captioner; raises `InputError` where it is none."""
+    return saved_run(run_folder)["stage"] == CaptionerStage.name
 
 
 def evaluate_run(
     run_folder: str | Path,
-    images_folder: str | Path,
+    records_folder: str | Path,
     split: str,
     output: str | Path,
     *,
@@ -57,7 +56,7 @@ def evaluate_run(
     gallery: int = 24,
     gallery_seed: int = 0,
 ) -> Report:
-    """Captions a split of image records and scores it against its references.
+    """Captions a split of records and scores it against its references.
 
     Writes to `output`: `<split>.predictions.json` (COCO results), `<split>.report.json` and `.md`,
     and `<split>/index.html` with `gallery.png` of images drawn by seed.
@@ -66,27 +65,27 @@ def evaluate_run(
         InputError: bad folders, a vocabulary that differs from the run's, no such split, or images
             without references.
     """
-    captioning, vocabulary, config = open_captioning(run_folder, overrides)
-    records = images.open_images(str(images_folder))
+    run = open_run(run_folder, overrides)
+    records, vocabulary, decoding = (
+        run.open_records(str(records_folder)), run.vocabulary, run.config.decoding.to_dict()
+    )  # fmt: skip
     if split not in records.splits:
         known = ", ".join(records.splits)
-        raise InputError(f"{images_folder}: no split {split!r}; known: {known}")
+        raise InputError(f"{records_folder}: no split {split!r}; known: {known}")
     check_same_vocabulary(
-        f"run {run_folder}", vocabulary.sha256, str(images_folder), records.vocabulary_sha256
+        f"run {run_folder}", vocabulary.sha256, str(records_folder), records.vocabulary_sha256
     )
-    captions = captioning.caption_batches(
-        images.concept_batches(records, split, concept_options=concept_options(config))
-    )
+    captions = run.captioning.caption_batches(run.batches(records, split))
     output = Path(output)
     write_predictions(
         output / f"{split}.predictions.json",
         [{"image_id": name, "caption": caption} for name, caption in captions.items()],
     )
-    texts = {e["image_id"]: e["texts"] for e in images.examples(records, split)}
+    texts = {e["image_id"]: e["texts"] for e in run.examples(records, split)}
     references = {name: found for name, found in texts.items() if found}
     if not references:
         raise InputError(
-            f"{images_folder}: the images of split {split} have no reference captions to score "
+            f"{records_folder}: the images of split {split} have no reference captions to score "
             "against (build them with --references); the predictions are in "
             f"{output / f'{split}.predictions.json'}"
         )
@@ -99,7 +98,7 @@ def evaluate_run(
     report = Report(
         split=f"{records.name} {split}",
         scores=scores,
-        decode=config.decoding.to_dict(),
+        decode=decoding,
         settings={
             "run": str(run_folder),
             "step": checkpoints.require_best_or_latest(run_folder).step,
@@ -115,12 +114,12 @@ def evaluate_run(
         output / split,
         [
             _item(example, captions, vocabulary, scores)
-            for example in images.examples(records, split)
+            for example in run.examples(records, split)
             if example["image_id"] in chosen
         ],
-        title=f"{config.name}: {records.name} {split}",
+        title=f"{run.config.name}: {records.name} {split}",
         note=f"{len(chosen)} of {len(texts)} images, drawn with seed {gallery_seed}.",
-        settings={"run": Path(run_folder).name, **config.decoding.to_dict()},
+        settings={"run": Path(run_folder).name, **decoding},
     )
     return report
 
@@ -132,12 +131,13 @@ def _item(
     scores: CaptionScores,
 ) -> GalleryItem:
     name = example["image_id"]
-    words = [vocabulary.words[i] for i in np.asarray(example["concepts"])]
+    words = [vocabulary.words[i] for i in np.asarray(example.get("concepts", ()), int)]
+    concept_scores = map(float, example.get("concept_scores", ()))
     return GalleryItem(
         image_id=name,
         image=example["image"],
         caption=captions[name],
-        concepts=list(zip(words, map(float, example["concept_scores"]), strict=True))[::-1],
+        concepts=list(zip(words, concept_scores, strict=True))[::-1],
         references=example["texts"],
         cider=scores.per_image.get("cider", {}).get(name),
     )

@@ -11,18 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from models import decoding
-from pipelines import images
 from r2m.engine.stage import Evaluation
 from r2m.evaluation.captions import CaptionScorer
-from r2m.stages.data import VALIDATION_SPLIT, Data, setting
+from r2m.stages.settings import setting
 from tfrecords.vocabulary import Vocabulary
 
 _SAMPLES = 8
-# What R2M's `encode` takes.
-CONCEPT_INPUTS = {
-    "concepts": tf.TensorSpec([None, None], tf.int32),
-    "concept_lengths": tf.TensorSpec([None], tf.int32),
-}
 _SAMPLE_SIDE = 160
 
 
@@ -46,7 +40,7 @@ class Captioning:
         model: Any,
         vocabulary: Vocabulary,
         search: decoding.DecodingOptions,
-        signature: Mapping[str, tf.TensorSpec] = CONCEPT_INPUTS,
+        signature: Mapping[str, tf.TensorSpec],
     ) -> None:
         """Compiles nothing yet.
 
@@ -140,18 +134,6 @@ class Validator:
             texts={"captions": "\n".join(rows)},
             images={"pictures": np.stack(pictures)} if pictures else {},
         )
-
-
-def concept_validator(data: Data, captioning: Captioning) -> Validator:
-    """The validator of a model that is shown the concepts of `images` records."""
-    if not data.has_validation_images:
-        return Validator(captioning, data.vocabulary, None)
-    assert data.images is not None
-    batches = images.concept_batches(
-        data.images, VALIDATION_SPLIT, concept_options=data.concept_options
-    )
-    examples = images.examples(data.images, VALIDATION_SPLIT)
-    return Validator(captioning, data.vocabulary, batches, examples)
 
 
 def _sample(example: Mapping[str, Any], vocabulary: Vocabulary) -> _Sample:

@@ -9,7 +9,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from r2m.cli.common import exit_code
-from r2m.cli.training import curriculum_main
+from r2m.cli.curriculum import curriculum_main
 
 CONFIG = Path(__file__).parents[2] / "configs" / "r2m" / "shapes.py"
 

@@ -146,7 +146,11 @@ def test_a_training_can_be_stopped_at_any_time_and_resumed(workspace):
 @pytest.mark.timeout(600)
 def test_bad_input_ends_in_one_message_and_exit_code_1(workspace):
     done = run(
-        ["r2m-evaluate", "--run=workspace/runs/shapes", "--images=workspace/records/images/shapes"],
+        [
+            "r2m-evaluate",
+            "--run=workspace/runs/shapes",
+            "--records=workspace/records/images/shapes",
+        ],
         workspace,
     )
     assert done.returncode == 1

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from r2m.stages.caption_files import sources_as_trained
-from r2m.stages.experiment import RULES_FILE
+from r2m.stages.unpaired.experiment import RULES_FILE
+from r2m.stages.unpaired.image_files import sources_as_trained
 from tfrecords.errors import InputError
 
 

@@ -19,7 +19,7 @@ from r2m.engine.distribution.workers import Worker
 from r2m.engine.monitoring.run_log import read_metrics
 from r2m.engine.options import TrainingOptions
 from r2m.engine.train import train
-from r2m.stages.captioner import CaptionerData, CaptionerStage, CrossEntropyOptions
+from r2m.stages.paired.stage import CaptionerData, CaptionerStage, CrossEntropyOptions
 from r2m.stages.validation import Captioning
 from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.feature_options import BackboneOptions

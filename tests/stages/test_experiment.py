@@ -18,12 +18,11 @@ from r2m.engine.distribution import workers
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.options import OptimizerSettings, ScheduleOptions
 from r2m.engine.persistence import checkpoints
-from r2m.stages import experiment
 from r2m.stages.caption_files import caption_files
-from r2m.stages.captioning import evaluate_run, open_captioning
-from r2m.stages.data import concept_options
+from r2m.stages.captioning import evaluate_run, open_run
+from r2m.stages.unpaired import experiment
+from r2m.stages.unpaired.data import concept_options
 from tfrecords.errors import InputError
-from tfrecords.readers.detections import DetectionSource
 
 PIXELS = {
     "source": "pixels",
@@ -58,14 +57,14 @@ def test_the_curriculum_leaves_four_usable_runs(finished):
         for file in ("vocabulary.txt", "concepts.json", "metrics.jsonl"):
             assert (run / file).stat().st_size
         assert list(run.glob("events.*")), "no TensorBoard events"
-        model, vocabulary, _ = experiment.load_captioner(run)
-        assert model.vocabulary_size == len(vocabulary)
+        opened = open_run(run)
+        assert opened.model.vocabulary_size == len(opened.vocabulary)
 
 
 def test_a_stage_starts_from_the_best_weights_of_the_one_before(finished):
     folder, _, _ = finished
-    before, _, _ = experiment.load_captioner(folder / "tri")
-    after, _, _ = experiment.load_captioner(folder / "tri_rec")
+    before = open_run(folder / "tri").model
+    after = open_run(folder / "tri_rec").model
     # Stages 3 and 4 do not reach the softmax: it is what stage 2 left.
     np.testing.assert_array_equal(before.softmax_weights, after.softmax_weights)
     assert not np.array_equal(before.embedding.embeddings, after.embedding.embeddings)
@@ -128,7 +127,7 @@ def test_an_interrupted_stage_ends_as_an_uninterrupted_one(
     assert config.model.dropout > 0
     summary = experiment.run_stage("joint", config, tmp_path / "whole")
     assert (summary.step, summary.best_step) == (4, None)
-    experiment.load_captioner(tmp_path / "whole" / "joint")
+    open_run(tmp_path / "whole" / "joint")
     for steps in (2, 4):
         config.stages.joint.steps = steps
         experiment.run_stage("joint", config, tmp_path / "parts")
@@ -184,8 +183,8 @@ def test_unreadable_and_unseen_images_are_marked(finished, raw, tmp_path):
     rows = caption_files(
         finished[0] / "tri_rec",
         tmp_path / "in",
-        [DetectionSource(path=raw / "detections.json")],
         tmp_path / "out",
+        detections=[str(raw / "detections.json")],
     )
     found = {row["image_id"]: (bool(row["caption"]), row.get("note", "")) for row in rows}
     assert found[seen.name] == (True, "")
@@ -241,7 +240,7 @@ def test_a_refused_run_leaves_the_finished_one_usable(finished, config, build_te
     with pytest.raises(InputError, match="is a run on other records"):
         experiment.run_stage("xe", config, tmp_path)
     assert {path: path.read_bytes() for path in folder.glob("*.json")} == kept
-    experiment.load_captioner(folder)
+    open_run(folder)
 
 
 def test_validation_images_chosen_by_other_rules_are_refused(finished, config, build, tmp_path):
@@ -326,14 +325,14 @@ def test_evaluation_writes_predictions_report_and_gallery(finished, images, tmp_
 
 def test_a_folder_and_a_list_of_images_can_be_captioned(finished, raw, images, tmp_path):
     folder, _, _ = finished
-    sources = [DetectionSource(path=raw / name) for name in ("detections.json", "tags.json")]
-    rows = caption_files(folder / "tri_rec", raw / "images", sources, tmp_path / "all")
+    sources = [str(raw / name) for name in ("detections.json", "tags.json")]
+    rows = caption_files(folder / "tri_rec", raw / "images", tmp_path / "all", detections=sources)
     assert len(rows) == 36
     assert all(row["concepts"] for row in rows)
     batches = concept_batches(
         open_images(str(images)), "val", concept_options=concept_options(finished[2])
     )
-    by_records = open_captioning(folder / "tri_rec")[0].caption_batches(batches)
+    by_records = open_run(folder / "tri_rec").captioning.caption_batches(batches)
     by_files = {row["image_id"]: row["caption"] for row in rows}
     assert by_records == {name: by_files[name] for name in by_records}
     written = json.loads((tmp_path / "all" / "captions.json").read_text())
@@ -341,29 +340,31 @@ def test_a_folder_and_a_list_of_images_can_be_captioned(finished, raw, images, t
     listed = tmp_path / "list.txt"
     files = sorted((raw / "images").iterdir())[:3]
     listed.write_text("\n".join(str(file) for file in files))
-    some = caption_files(folder / "tri_rec", listed, sources, tmp_path / "some")
+    some = caption_files(folder / "tri_rec", listed, tmp_path / "some", detections=sources)
     assert some == rows[:3]
 
 
 def test_captioning_says_what_is_wrong_with_its_input(finished, raw, tmp_path):
     run = finished[0] / "tri_rec"
-    sources = [DetectionSource(path=raw / "detections.json")]
+    sources = [str(raw / "detections.json")]
     with pytest.raises(InputError, match="no such folder"):
-        caption_files(run, tmp_path / "nowhere", sources, tmp_path)
+        caption_files(run, tmp_path / "nowhere", tmp_path, detections=sources)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no image files"):
-        caption_files(run, tmp_path / "empty", sources, tmp_path)
+        caption_files(run, tmp_path / "empty", tmp_path, detections=sources)
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\n")
     with pytest.raises(InputError, match="expected a folder of images or a text file"):
-        caption_files(run, tmp_path / "list.txt", sources, tmp_path)
+        caption_files(run, tmp_path / "list.txt", tmp_path, detections=sources)
     (tmp_path / "list.txt").write_text("a.png\n")
     with pytest.raises(InputError, match=r"1 of the 1 images listed do not exist"):
-        caption_files(run, tmp_path / "list.txt", sources, tmp_path)
+        caption_files(run, tmp_path / "list.txt", tmp_path, detections=sources)
     shutil.copy(next((raw / "images").iterdir()), tmp_path / "empty" / "unheard_of.png")
     with pytest.raises(InputError, match="name none of the 1 images"):
-        caption_files(run, tmp_path / "empty", sources, tmp_path)
+        caption_files(run, tmp_path / "empty", tmp_path, detections=sources)
     with pytest.raises(InputError, match="not the run folder"):
-        caption_files(tmp_path, raw / "images", sources, tmp_path)
+        caption_files(tmp_path, raw / "images", tmp_path, detections=sources)
+    with pytest.raises(InputError, match="give their files with --detections"):
+        caption_files(run, raw / "images", tmp_path)
 
 
 def test_a_worker_lost_while_a_stage_is_built_is_reported(config, monkeypatch, tmp_path):

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from models import decoding
 from models.r2m import R2M
-from r2m.stages import objectives
-from r2m.stages.curriculum import STAGES, stage_spec
+from r2m.stages.unpaired import objectives
+from r2m.stages.unpaired.curriculum import STAGES, stage_spec
 from tfrecords.errors import InputError
 
 V, H, F = 17, 8, 6

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from r2m.engine.monitoring.run_log import read_metrics
-from r2m.stages import experiment
-from r2m.stages.curriculum import STAGES
+from r2m.stages.unpaired import experiment
+from r2m.stages.unpaired.curriculum import STAGES
 from tfrecords.errors import InputError
 
 

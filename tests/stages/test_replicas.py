@@ -16,8 +16,8 @@ import pytest
 import tensorflow as tf
 
 from r2m.engine.monitoring.run_log import read_metrics
-from r2m.stages import experiment
-from r2m.stages.curriculum import STAGES
+from r2m.stages.unpaired import experiment
+from r2m.stages.unpaired.curriculum import STAGES
 
 ROOT = Path(__file__).parents[2]
 STEPS, BATCH = 20, 9

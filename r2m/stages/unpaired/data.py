@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -13,14 +12,14 @@ from absl import logging
 from pipelines import corpora, images
 from pipelines.concepts import ConceptOptions
 from pipelines.images import ImageOptions
-from r2m.stages.curriculum import StageSpec
+from r2m.stages.settings import TRAINING_SPLIT, VALIDATION_SPLIT, setting
+from r2m.stages.unpaired.curriculum import StageSpec
 from tfrecords.errors import InputError
 from tfrecords.records import Records, check_same_vocabulary
 from tfrecords.vocabulary import Vocabulary
 
 Source = Literal["sentences", "images"]
 
-TRAINING_SPLIT, VALIDATION_SPLIT = "train", "val"
 # Sentences of the corpus' validation split that the validation loss is taken on.
 _VALIDATION_SENTENCES = 5_000
 
@@ -101,15 +100,6 @@ def _image_options(config: Any) -> ImageOptions:
         return ImageOptions(
             source=config.image.source, resize=config.image.resize, crop=config.image.crop
         )
-
-
-@contextlib.contextmanager
-def setting(name: str) -> Iterator[None]:
-    """Turns the complaint of an options class into an `InputError` that names the setting."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: {error}") from error
 
 
 def require_images(data: Data, spec: StageSpec) -> Records:

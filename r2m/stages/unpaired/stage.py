@@ -12,17 +12,24 @@ import tensorflow as tf
 
 from models import decoding
 from models.r2m import R2M
+from pipelines import images
 from pipelines.batching import batches_per_epoch
 from r2m.engine.distribution.sharing import share
 from r2m.engine.distribution.workers import Worker
 from r2m.engine.stage import Evaluation, LossTerm
-from r2m.stages import data as stage_data
-from r2m.stages import objectives
-from r2m.stages.curriculum import StageSpec
-from r2m.stages.validation import Captioning, concept_validator, search_options
+from r2m.stages.settings import TRAINING_SPLIT, VALIDATION_SPLIT
+from r2m.stages.unpaired import data as stage_data
+from r2m.stages.unpaired import objectives
+from r2m.stages.unpaired.curriculum import StageSpec
+from r2m.stages.validation import Captioning, Validator, search_options
 from r2m.stages.validation_losses import ValidationLosses
 from tfrecords.features import FeatureExtractor
 
+# What R2M's `encode` takes.
+CONCEPT_INPUTS = {
+    "concepts": tf.TensorSpec([None, None], tf.int32),
+    "concept_lengths": tf.TensorSpec([None], tf.int32),
+}
 # What the histograms of the decoder's gates are made of.
 _GATE_INPUTS = ("concepts", "concept_lengths", "tokens", "lengths")
 _GATE_ROWS = 64
@@ -73,8 +80,8 @@ class CurriculumStage:
         self._backbone = backbone
         self._compiled = config.training.jit and spec.compiles
         self._worker = worker
-        captioning = Captioning(model, data.vocabulary, search)
-        self._validator = concept_validator(data, captioning)
+        captioning = Captioning(model, data.vocabulary, search, CONCEPT_INPUTS)
+        self._validator = _validator(data, captioning)
         if spec.images:
             stage_data.require_images(data, spec)
 
@@ -94,9 +101,7 @@ class CurriculumStage:
         """Batches that show every record once: sentences, where the stage learns from them."""
         records = self._data.sentences if self._spec.sentences else self._data.images
         assert records is not None  # a stage without sentences has images
-        return batches_per_epoch(
-            records.count(stage_data.TRAINING_SPLIT), self._settings.batch_size
-        )
+        return batches_per_epoch(records.count(TRAINING_SPLIT), self._settings.batch_size)
 
     @property
     def trainable_variables(self) -> list[Any]:
@@ -186,3 +191,14 @@ class CurriculumStage:
             return {}
         gates = objectives.gate_values(self.model, self._gate_inputs, self._rollout)
         return {f"decoder/{name}": values.numpy() for name, values in gates.items()}
+
+
+def _validator(data: stage_data.Data, captioning: Captioning) -> Validator:
+    if not data.has_validation_images:
+        return Validator(captioning, data.vocabulary, None)
+    assert data.images is not None
+    batches = images.concept_batches(
+        data.images, VALIDATION_SPLIT, concept_options=data.concept_options
+    )
+    examples = images.examples(data.images, VALIDATION_SPLIT)
+    return Validator(captioning, data.vocabulary, batches, examples)

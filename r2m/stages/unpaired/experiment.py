@@ -11,30 +11,26 @@ from zlib import crc32
 
 import keras
 from absl import logging
-from ml_collections import ConfigDict
 
 from models.r2m import R2M
 from pipelines import images
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
-from r2m.engine.optimization.periods import to_steps
-from r2m.engine.options import OptimizerSettings, ScheduleOptions, TrainingOptions
 from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
-from r2m.evaluation.files import write_whole
-from r2m.stages.curriculum import CURRICULUM, StageSpec, stage_spec
-from r2m.stages.data import Data, open_data, setting
-from r2m.stages.stage import CurriculumStage
+from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, start_settings
+from r2m.stages.settings import precision, setting, training_options
+from r2m.stages.unpaired.curriculum import CURRICULUM, StageSpec, stage_spec
+from r2m.stages.unpaired.data import Data, open_data
+from r2m.stages.unpaired.stage import CurriculumStage
 from tfrecords.errors import InputError
 from tfrecords.features import BackboneOptions, FeatureExtractor
 from tfrecords.vocabulary import Vocabulary
 
-VOCABULARY_FILE = "vocabulary.txt"
 CONCEPTS_FILE = "concepts.json"
 RULES_FILE = "concept_rules.json"
-PRECISIONS = ("float32", "mixed_bfloat16")
-_DEFAULT_RULES: dict[str, Any] = {"min_concept_count": 1, "concept_order": "score"}
+DEFAULT_RULES: dict[str, Any] = {"min_concept_count": 1, "concept_order": "score"}
 
 
 def run_stage(
@@ -82,10 +78,10 @@ def run_stage(
                 spec=spec, config=config, data=data, model=model, backbone=backbone, worker=worker
             )
         if worker.is_chief:
-            _keep_dictionaries(data, folder)
+            keep(folder, _dictionaries(data))
         return train(
             stage,
-            _training_options(config, seed, stage),
+            training_options(config, stage, seed=seed, **_ways_to_compute(config.training, stage)),
             folder,
             strategy=strategy,
             init_from=start and partial(_take_weights, stage, start),
@@ -119,22 +115,13 @@ def run_curriculum(
 
 
 def build_model(
-    settings: Any, vocabulary: Vocabulary, feature_size: int | None, precision: str = "float32"
+    settings: Any, vocabulary: Vocabulary, feature_size: int | None, dtype: str = "float32"
 ) -> R2M:
     """The network that `config.model` describes; raises `InputError` for impossible settings."""
-    if precision not in PRECISIONS:
-        known = ", ".join(PRECISIONS)
-        raise InputError(f"config.training.precision: unknown {precision!r}; known: {known}")
-    before = keras.config.dtype_policy()
-    # Layers take the policy that holds when they are made.
-    keras.config.set_dtype_policy(precision)
-    try:
-        with setting("config.model"):
-            return R2M(
-                vocabulary_size=len(vocabulary), image_features=feature_size, **settings.to_dict()
-            )
-    finally:
-        keras.config.set_dtype_policy(before)
+    with precision(dtype), setting("config.model"):
+        return R2M(
+            vocabulary_size=len(vocabulary), image_features=feature_size, **settings.to_dict()
+        )
 
 
 def _feature_size(config: Any, data: Data, backbone: FeatureExtractor | None) -> int | None:
@@ -166,23 +153,8 @@ def _settings(
             "records": data.images.digest,
         }
     if start is not None:
-        settings["start"] = _identity_of(start) or _saved_start(folder)
+        settings["start"] = start_settings(start, folder)
     return settings
-
-
-def _identity_of(run_folder: Path) -> dict[str, Any] | None:
-    """Which weights a run would hand on now; None where it has none."""
-    found = checkpoints.best_or_latest(run_folder)
-    if found is None:
-        return None
-    files = json.dumps(found.sidecar["files"], sort_keys=True)
-    return {"step": found.step, "digest": f"{crc32(files.encode()):08x}"}
-
-
-def _saved_start(folder: Path) -> Any:
-    """What a stage started from, once the run it came from is gone."""
-    found = checkpoints.newest(folder / checkpoints.LATEST)
-    return found.sidecar["settings"].get("start") if found is not None else None
 
 
 def _take_weights(stage: CurriculumStage, run_folder: Path) -> None:
@@ -227,41 +199,6 @@ def _start_of(spec: StageSpec, workdir: Path, init_from: str | Path | None) -> P
     return before
 
 
-def _training_options(config: Any, seed: int, stage: CurriculumStage) -> TrainingOptions:
-    own, training = config.stages[stage.name], config.training
-    with setting(f"config.stages.{stage.name} or config.training"):
-        steps = to_steps("steps", own.steps, steps_per_epoch=stage.steps_per_epoch)
-        period = partial(to_steps, steps_per_epoch=stage.steps_per_epoch, total=steps)
-        schedule = training.schedule.to_dict()
-        for key in ("warm_up", "decay_start", "decay_every"):
-            if schedule[key] is not None:
-                schedule[key] = period(key, schedule[key])
-        evaluate_every = period("evaluate_every", own.evaluate_every)
-        return TrainingOptions(
-            steps=steps,
-            learning_rate=own.learning_rate,
-            schedule=ScheduleOptions(**schedule),
-            optimizer=training.optimizer,
-            optimizer_settings=OptimizerSettings(**training.optimizer_settings.to_dict()),
-            weight_decay=training.weight_decay,
-            clip_global_norm=training.clip_global_norm,
-            clip_value=training.clip_value,
-            ema_decay=training.ema_decay,
-            **_ways_to_compute(training, stage),
-            steps_per_loop=training.steps_per_loop,
-            log_every=period("log_every", training.log_every),
-            evaluate_every=evaluate_every,
-            checkpoint_every=evaluate_every,
-            keep_checkpoints=training.keep_checkpoints,
-            best_metric=stage.best_metric[0],
-            best_mode=stage.best_metric[1],
-            seed=seed,
-            data_service=training.data_service,
-            on_nonfinite=training.on_nonfinite,
-            max_skipped=training.max_skipped,
-        )
-
-
 def _ways_to_compute(training: Any, stage: CurriculumStage) -> dict[str, Any]:
     """What was asked for where the stage allows it: the setting is that of a whole curriculum."""
     jit, micro_batches = training.jit, training.micro_batches
@@ -277,71 +214,13 @@ def _ways_to_compute(training: Any, stage: CurriculumStage) -> dict[str, Any]:
     return {"jit": jit, "micro_batches": micro_batches}
 
 
-def _keep_dictionaries(data: Data, folder: Path) -> None:
-    """Copies vocabulary, concepts and their rules into the run folder, which then needs no other.
-
-    Raises:
-        InputError: the folder is a run on other ones; nothing is changed.
-    """
-    sources = dict.fromkeys((VOCABULARY_FILE, CONCEPTS_FILE), data.sentences)
-    contents = {name: Path(r.folder, name).read_bytes() for name, r in sources.items()}
+def _dictionaries(data: Data) -> dict[str, Kept]:
+    """Vocabulary, concepts and the rules of concepts, as files of the run folder."""
+    sources = dict.fromkeys((VOCABULARY_FILE, CONCEPTS_FILE), data.sentences.folder)
+    files = {name: Kept(Path(of, name).read_bytes(), of) for name, of in sources.items()}
     if data.images is not None:
         options = data.images.manifest["options"]
-        rules = {name: options[name] for name in (*_DEFAULT_RULES, "detections")}
-        sources[RULES_FILE] = data.images
-        contents[RULES_FILE] = (json.dumps(rules, indent=1) + "\n").encode()
-    for name, records in sources.items():
-        kept = folder / name
-        if kept.is_file() and kept.read_bytes() != contents[name]:
-            raise InputError(
-                f"{folder} is a run on other records: its {name} differs from that of "
-                f"{records.folder}; use the records it began with, or another --workdir"
-            )
-    for name in sources:
-        write_whole(folder / name, contents[name])
-
-
-def concept_rules(run_folder: Path) -> dict[str, Any]:
-    """How the concepts of a run's images were chosen; the builder's defaults for a text-only run.
-
-    Returns:
-        `min_concept_count`, `concept_order` and, if known, `detections` (file, min_score, weight).
-    """
-    file = run_folder / RULES_FILE
-    saved: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    return {**_DEFAULT_RULES, **saved}
-
-
-def load_captioner(run_folder: str | Path) -> tuple[R2M, Vocabulary, dict[str, Any]]:
-    """A trained model from its run folder alone (best checkpoint, else the latest).
-
-    Returns:
-        The model, its vocabulary, and the contents of config.json.
-
-    Raises:
-        InputError: the folder is not a run of this project.
-        TrainingError: it holds no whole checkpoint, or one that does not fit.
-    """
-    folder = Path(run_folder)
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise InputError(
-            f"{folder} is not the run folder of a stage: it has no config.json; expected something "
-            "like workspace/runs/<experiment>/tri_rec"
-        )
-    saved = json.loads(config_file.read_text())
-    vocabulary = Vocabulary.load(folder / VOCABULARY_FILE)
-    found = checkpoints.require_best_or_latest(folder)
-    model = build_model(
-        ConfigDict(saved["config"]["model"]), vocabulary, _saved_feature_size(found)
-    )
-    checkpoints.restore_model(model, folder, {"vocabulary": vocabulary.sha256})
-    return model, vocabulary, saved
-
-
-def _saved_feature_size(checkpoint: checkpoints.Checkpoint) -> int | None:
-    """Input size of the image projection that a checkpoint holds, None where it holds none."""
-    for name, shape, _ in checkpoint.sidecar["variables"]:
-        if name == "image_map/kernel":
-            return int(shape[0])
-    return None
+        rules = {name: options[name] for name in (*DEFAULT_RULES, "detections")}
+        text = json.dumps(rules, indent=1) + "\n"
+        files[RULES_FILE] = Kept(text.encode(), data.images.folder)
+    return files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
@@ -13,15 +13,16 @@ from losses.captions import Reduction, caption_loss
 from models.scheduled_sampling import sampled_inputs, sampling_probability
 from pipelines import caption_batches, captions
 from pipelines.batching import batches_per_epoch
-from pipelines.caption_batches import CaptionOptions
 from r2m.engine.distribution.sharing import share
 from r2m.engine.distribution.workers import Worker
 from r2m.engine.stage import Evaluation, LossTerm
-from r2m.stages.data import TRAINING_SPLIT, VALIDATION_SPLIT
+from r2m.stages.paired.data import CaptionerData
+from r2m.stages.settings import TRAINING_SPLIT, VALIDATION_SPLIT
 from r2m.stages.validation import Captioning, Validator
 from r2m.stages.validation_losses import ValidationLosses
-from tfrecords.records import Records
-from tfrecords.vocabulary import Vocabulary
+
+# Images that the beam search works on together: it gains from many, training may want few.
+CAPTIONED_AT_ONCE = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,26 +48,10 @@ class CrossEntropyOptions:
     sampling_most: float = 0.25
 
 
-class CaptionerData(NamedTuple):
-    """Opened records and how they are read.
-
-    Attributes:
-        records: of kind `captions`.
-        vocabulary: of them.
-        options: what a captioner is shown of them.
-        seed: of the order of batches.
-    """
-
-    records: Records
-    vocabulary: Vocabulary
-    options: CaptionOptions
-    seed: int
-
-
 class CaptionerStage:
     """A captioner, its data, its loss and its validation (an `engine.stage.Stage`)."""
 
-    name = "xe"
+    name = "cross_entropy"
     unit = "images"
 
     def __init__(
@@ -98,7 +83,7 @@ class CaptionerStage:
             captioning,
             data.vocabulary,
             caption_batches.image_batches(
-                records, VALIDATION_SPLIT, data.options, batch_size=batch_size
+                records, VALIDATION_SPLIT, data.options, batch_size=CAPTIONED_AT_ONCE
             )
             if validates
             else None,

@@ -1,0 +1,1 @@
+"""Configurations of supervised captioners, one a model."""

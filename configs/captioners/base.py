@@ -1,0 +1,78 @@
+"""What every supervised captioner can set, at the values of the self-critical reference code.
+
+Other configurations start from `base.get_config()` and change what differs. Every field can be
+overridden on the command line: `--config.stages.cross_entropy.steps="10 epochs"`.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(captioner: str = "updown") -> ConfigDict:
+    """Settings of a captioner, paths left open.
+
+    Args:
+        captioner: a name of `models.captioners.CAPTIONERS`.
+    """
+    return ConfigDict(
+        {
+            "name": captioner,
+            # Seeds weights, dropout and the order of batches.
+            "seed": 0,
+            "data": {
+                "captions": "",
+                "captions_per_image": 5,
+                # Words of a sentence, the end marker included; longer ones are cut.
+                "max_length": 17,
+                # Divides every cell of a grid, or region, by its L2 norm.
+                "unit_norm": False,
+            },
+            # None is the model's own default, and has to stay None where it has no such part.
+            "model": {
+                "captioner": captioner,
+                "units": common.none_of(int),
+                "word_size": common.none_of(int),
+                "attention_units": common.none_of(int),
+                # How the grid becomes the first state of rnn and lstm: flatten or average.
+                "pool": common.none_of(str),
+                "dropout": common.none_of(float),
+            },
+            "loss": {
+                "smoothing": 0.0,
+                # What the sum over words is divided by: words, or captions.
+                "reduction": "words",
+                # Part of a batch's captions that is left out, the worst ones.
+                "drop_worst": 0.0,
+                # Scheduled sampling: epoch it begins after (None: never), epochs between its
+                # increases, how much each is, and the most it may be.
+                "sampling_start": common.none_of(int),
+                "sampling_every": 5,
+                "sampling_increase": 0.05,
+                "sampling_most": 0.25,
+            },
+            "decoding": {
+                "beam_size": 3,
+                "max_length": 20,
+                "length_normalization": 0.0,
+                "allow_unknown": False,
+            },
+            "training": {**common.training(), **_CLIPPING},
+            "stages": {
+                "cross_entropy": {
+                    "learning_rate": 5e-4,
+                    # Images; each comes with `captions_per_image` captions.
+                    "batch_size": 10,
+                    "steps": common.any_type("30 epochs"),
+                    # Also the period of checkpoints.
+                    "evaluate_every": common.any_type("1 epochs"),
+                }
+            },
+        }
+    )
+
+
+# Every entry of the gradient.
+_CLIPPING = {"clip_global_norm": common.any_type(None), "clip_value": 0.1}

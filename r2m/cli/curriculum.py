@@ -1,0 +1,86 @@
+"""Flags and entry point shared by the scripts that train R2M, one a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+
+from r2m.cli.common import run
+from r2m.cli.training import WORKDIR, base_config, print_summaries, profile_window
+from r2m.engine.signals import noting_signals
+from r2m.stages.unpaired.curriculum import stage_spec
+
+_EXAMPLE = """    r2m-train-{name} --config=configs/r2m/shapes.py --workdir=workspace/runs/shapes \\
+        --corpora=workspace/records/corpora/shapes --images=workspace/records/images/shapes"""
+
+_INIT_FROM = flags.DEFINE_string(
+    "init_from",
+    None,
+    "Run folder of the stage whose best weights to start from. Default: the stage before this one "
+    "in the same workdir (the first stage starts from scratch). Ignored by a stage that has a "
+    "checkpoint to resume.",
+)
+_CORPORA = flags.DEFINE_string(
+    "corpora", None, "Folder of sentence records made by r2m-build-corpora."
+)
+_IMAGES = flags.DEFINE_string(
+    "images",
+    None,
+    "Folder of image records made by r2m-build-images. Stages xe and xe_rec use only its "
+    "validation split, to caption and score while they train, and can do without.",
+)
+
+
+def experiment_config() -> Any:
+    """The configuration, with what was given in flags of its own."""
+    config = base_config()
+    if _CORPORA.value:
+        config.data.corpora = _CORPORA.value
+    if _IMAGES.value:
+        config.data.images = _IMAGES.value
+    return config
+
+
+def stage_main(name: str) -> Callable[[], None]:
+    """The console entry of the script that trains stage `name`."""
+
+    @noting_signals()
+    def main(argv: Sequence[str]) -> None:
+        from r2m.stages.unpaired import experiment
+
+        del argv
+        summary = experiment.run_stage(
+            name,
+            experiment_config(),
+            WORKDIR.value,
+            init_from=_INIT_FROM.value,
+            profile=profile_window(),
+        )
+        print_summaries({name: summary})
+
+    def console() -> None:
+        flags.mark_flag_as_required("config")
+        run(
+            main,
+            f"Trains {stage_spec(name).summary}.\n\n{_EXAMPLE.format(name=name.replace('_', '-'))}",
+        )
+
+    return console
+
+
+@noting_signals()
+def curriculum_main(argv: Sequence[str]) -> None:
+    """Trains the four stages in order."""
+    from r2m.stages.unpaired import experiment
+
+    del argv
+    print_summaries(
+        experiment.run_curriculum(
+            experiment_config(),
+            WORKDIR.value,
+            init_from=_INIT_FROM.value,
+            profile=profile_window(),
+        )
+    )

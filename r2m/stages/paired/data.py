@@ -1,0 +1,95 @@
+"""The records a captioner learns from and is validated on, opened and checked together."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from absl import logging
+
+from models.captioners import wanted_inputs
+from pipelines import caption_batches, captions
+from pipelines.caption_batches import CaptionOptions, FeatureKind
+from r2m.stages.settings import TRAINING_SPLIT, VALIDATION_SPLIT, setting
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+from tfrecords.vocabulary import Vocabulary
+
+
+class CaptionerData(NamedTuple):
+    """Opened records and how they are read.
+
+    Attributes:
+        records: of kind `captions`.
+        vocabulary: of them.
+        options: what a captioner is shown of them.
+        seed: of the order of batches.
+    """
+
+    records: Records
+    vocabulary: Vocabulary
+    options: CaptionOptions
+    seed: int
+
+    def signature(self, split: str) -> dict[str, tf.TensorSpec]:
+        """What the captioner's `encode` is given of images of this split."""
+        batches = caption_batches.image_batches(self.records, split, self.options, batch_size=1)
+        return {name: spec for name, spec in batches.element_spec.items() if name != "image_id"}
+
+
+def open_data(config: Any, seed: int) -> CaptionerData:
+    """Opens the records that `config.data` names; `seed` is of the order of batches.
+
+    Raises:
+        InputError: the path is not given or holds no finished `captions` records, there is nothing
+            to learn from, or they lack the features that the model needs.
+    """
+    if not config.data.captions:
+        raise InputError(
+            "no caption records given: pass --captions=FOLDER, made by r2m-build-captions"
+        )
+    records = captions.open_captions(config.data.captions)
+    if TRAINING_SPLIT not in records.splits:
+        raise InputError(
+            f"{records.folder}: no split {TRAINING_SPLIT!r} to learn from, only "
+            f"{', '.join(records.splits)}; build the records with --split=train=FILE"
+        )
+    if VALIDATION_SPLIT not in records.splits:
+        logging.warning(
+            "%s has no split %r: nothing is captioned or scored during training",
+            records.folder,
+            VALIDATION_SPLIT,
+        )
+    options = caption_options(config, records)
+    return CaptionerData(records, records.vocabulary(), options, seed)
+
+
+def caption_options(config: Any, records: Records) -> CaptionOptions:
+    """What `config.data` says that the captioner `config.model.captioner` is shown of records.
+
+    Raises:
+        InputError: an impossible setting, or the records lack the features that the model needs.
+    """
+    # Regions where there are any, else the cells of a grid.
+    kinds: dict[str, tuple[FeatureKind, ...]] = {
+        "global": ("global_feature",),
+        "regions": ("region_feature", "grid_feature"),
+    }
+    with setting("config.model"):
+        wanted = wanted_inputs(config.model.captioner)
+    found = {
+        name: [kind for kind in kinds[name] if kind in records.feature_names][:1] for name in wanted
+    }
+    if not found[wanted[0]]:
+        raise InputError(
+            f"{records.folder}: captioner {config.model.captioner} needs "
+            f"{' or '.join(kinds[wanted[0]])}, which these records do not hold; build them with "
+            "--backbone (and --store_grid) or with --features"
+        )
+    with setting("config.data"):
+        return CaptionOptions(
+            captions_per_image=config.data.captions_per_image,
+            max_length=config.data.max_length,
+            features=tuple(kind for kinds in found.values() for kind in kinds),
+            unit_norm=config.data.unit_norm,
+        )

@@ -1,0 +1,170 @@
+"""From a configuration to a trained captioner, and back from its run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import keras
+from absl import logging
+
+from models.captioners import build_captioner
+from models.recurrent_captioner import RecurrentCaptioner
+from r2m.engine.distribution.strategies import make_strategy
+from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
+from r2m.engine.monitoring.profiling import ProfileWindow
+from r2m.engine.persistence import checkpoints
+from r2m.engine.train import TrainingSummary, train
+from r2m.stages.paired.data import CaptionerData, open_data
+from r2m.stages.paired.stage import CaptionerStage, CrossEntropyOptions
+from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, start_settings
+from r2m.stages.settings import TRAINING_SPLIT, precision, setting, training_options
+from r2m.stages.validation import Captioning, search_options
+
+FEATURES_FILE = "image_features.json"
+# What the options of records say of their features.
+_OF_FEATURES = ("backbone", "feature_dtype", "grid_shape")
+
+
+def run_captioner(
+    config: Any,
+    workdir: str | Path,
+    *,
+    init_from: str | Path | None = None,
+    profile: ProfileWindow | None = None,
+) -> TrainingSummary:
+    """Trains a captioner by cross entropy in `<workdir>/cross_entropy`, or resumes it there.
+
+    Args:
+        config: the experiment's settings (`configs/captioners/base.py`).
+        workdir: folder of the experiment.
+        init_from: run folder whose best weights to start from; None starts from scratch.
+        profile: steps to run under TensorFlow's profiler.
+
+    Returns:
+        How far the run came, and its metrics.
+
+    Raises:
+        InputError: bad paths or records, or impossible settings.
+        TrainingError: see `engine.train`.
+    """
+    folder = Path(workdir, CaptionerStage.name)
+    start = Path(init_from) if init_from else None
+    seed = config.seed + crc32(CaptionerStage.name.encode()) % 1_000
+    # Before anything else: joining other workers comes first in a process.
+    strategy = make_strategy(config.training.strategy)
+    worker = this_worker(strategy)
+    with reporting_lost_workers(strategy):  # they make their variables together
+        data = open_data(config, seed)
+        with setting("config.loss"):
+            loss = CrossEntropyOptions(**config.loss.to_dict())
+        with strategy.scope():
+            keras.utils.set_random_seed(seed)
+            model = build_model(
+                config.model, len(data.vocabulary), feature_sizes(data), config.training.precision
+            )
+            stage = CaptionerStage(
+                data=data,
+                model=model,
+                loss=loss,
+                batch_size=config.stages[CaptionerStage.name].batch_size,
+                captioning=Captioning(
+                    model,
+                    data.vocabulary,
+                    search_options(config, data.vocabulary),
+                    data.signature(TRAINING_SPLIT),
+                ),
+                worker=worker,
+            )
+        if worker.is_chief:
+            keep(folder, _needed_files(data))
+        return train(
+            stage,
+            training_options(
+                config, stage, seed=seed, jit=config.training.jit,
+                micro_batches=_micro_batches(config.training, stage),
+            ),
+            folder,
+            strategy=strategy,
+            init_from=start and partial(_take_weights, stage, start),
+            config=json.loads(config.to_json()),
+            settings=_settings(config, data, start, folder),
+            profile=profile,
+        )  # fmt: skip
+
+
+def build_model(
+    settings: Any, vocabulary_size: int, sizes: dict[str, int | None], dtype: str = "float32"
+) -> RecurrentCaptioner:
+    """The captioner that `config.model` describes; raises `InputError` for impossible settings."""
+    chosen = settings.to_dict()
+    with precision(dtype), setting("config.model"):
+        return build_captioner(
+            chosen.pop("captioner"), vocabulary_size=vocabulary_size, **sizes, **chosen
+        )
+
+
+def feature_sizes(data: CaptionerData) -> dict[str, int | None]:
+    """Sizes of what a captioner is shown, as `build_captioner` takes them."""
+    signature = data.signature(TRAINING_SPLIT)
+    whole, rows = signature.get("global"), signature.get("regions")
+    return {
+        "global_size": whole and whole.shape[-1],
+        "region_size": rows and rows.shape[-1],
+        "grid_cells": rows and rows.shape[1],
+    }
+
+
+def _needed_files(data: CaptionerData) -> dict[str, Kept]:
+    """Vocabulary, and what tells how to make features of other images."""
+    origin, options = data.records.folder, data.records.manifest["options"]
+    shown = data.signature(TRAINING_SPLIT)
+    text = json.dumps(
+        {
+            "inputs": {
+                name: (spec.shape.as_list(), spec.dtype.name) for name, spec in shown.items()
+            },
+            "sizes": feature_sizes(data),
+            "unit_norm": data.options.unit_norm,
+            "records": {name: options.get(name) for name in _OF_FEATURES},
+        },
+        indent=1,
+    )
+    return {
+        VOCABULARY_FILE: Kept(Path(origin, VOCABULARY_FILE).read_bytes(), origin),
+        FEATURES_FILE: Kept((text + "\n").encode(), origin),
+    }
+
+
+def _micro_batches(training: Any, stage: CaptionerStage) -> int:
+    if training.micro_batches > 1 and stage.compares_rows:
+        logging.warning(
+            "batches are computed whole, not in %d parts: loss.drop_worst compares their captions",
+            training.micro_batches,
+        )
+        return 1
+    parts: int = training.micro_batches
+    return parts
+
+
+def _settings(config: Any, data: CaptionerData, start: Path | None, folder: Path) -> dict[str, Any]:
+    """What a run must find unchanged when it is resumed."""
+    settings = {
+        "model": config.model.to_dict(),
+        "precision": config.training.precision,
+        "loss": config.loss.to_dict(),
+        "batch": {"batch_size": config.stages[CaptionerStage.name].batch_size},
+        "data": {**dataclasses.asdict(data.options), "records": data.records.digest},
+    }
+    if start is not None:
+        settings["start"] = start_settings(start, folder)
+    return settings
+
+
+def _take_weights(stage: CaptionerStage, run_folder: Path) -> None:
+    found = checkpoints.restore_model(stage.model, run_folder, stage.fingerprint)
+    logging.info("starting from the weights of %s", found.folder)

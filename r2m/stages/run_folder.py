@@ -1,0 +1,67 @@
+"""What a run folder holds beside checkpoints and logs, so that it can be used without its records.
+
+config.json is the engine's; vocabulary and concepts are copied in before training starts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from r2m.engine.persistence import checkpoints
+from r2m.evaluation.files import write_whole
+from tfrecords.errors import InputError
+
+VOCABULARY_FILE = "vocabulary.txt"
+
+
+class Kept(NamedTuple):
+    """A file to keep: its contents, and the folder of the records it comes from."""
+
+    contents: bytes
+    origin: Path
+
+
+def keep(folder: Path, files: Mapping[str, Kept]) -> None:
+    """Copies files into a run folder, by name.
+
+    Raises:
+        InputError: the folder is a run on other ones; nothing is changed.
+    """
+    for name, file in files.items():
+        there = folder / name
+        if there.is_file() and there.read_bytes() != file.contents:
+            raise InputError(
+                f"{folder} is a run on other records: its {name} differs from that of "
+                f"{file.origin}; use the records it began with, or another --workdir"
+            )
+    for name, file in files.items():
+        write_whole(folder / name, file.contents)
+
+
+def saved_run(folder: str | Path) -> dict[str, Any]:
+    """The contents of config.json; raises `InputError` where the folder is not that of a run."""
+    file = Path(folder, "config.json")
+    if not file.is_file():
+        raise InputError(
+            f"{folder} is not the run folder of a stage: it has no config.json; expected something "
+            "like workspace/runs/<experiment>/tri_rec"
+        )
+    saved: dict[str, Any] = json.loads(file.read_text())
+    return saved
+
+
+def start_settings(start: Path, folder: Path) -> Any:
+    """Which weights a run in `folder` starts from: those that the run `start` would hand on now.
+
+    Once that run is gone: what the run in `folder` noted when it began, None if it noted nothing.
+    """
+    found = checkpoints.best_or_latest(start)
+    if found is not None:
+        files = json.dumps(found.sidecar["files"], sort_keys=True)
+        return {"step": found.step, "digest": f"{crc32(files.encode()):08x}"}
+    own = checkpoints.newest(folder / checkpoints.LATEST)
+    return own.sidecar["settings"].get("start") if own is not None else None

@@ -1,0 +1,57 @@
+"""What a trained run of any kind can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from r2m.stages.validation import Captioning
+from tfrecords.images.concepts import ImageConcept
+from tfrecords.records import Records
+from tfrecords.vocabulary import Vocabulary
+
+
+class TrainedRun(NamedTuple):
+    """A trained run, ready to caption records of its kind.
+
+    Attributes:
+        folder: of the run.
+        model: with its best weights, else the latest.
+        captioning: of the model.
+        vocabulary: of the model.
+        config: the run's configuration, with what was overridden.
+        open_records: opens a folder of the records that it is shown.
+        batches: of a split of them, as `Captioning.caption_batches` takes them.
+        examples: the images of a split, for galleries and scoring: `image_id`, `image`, `texts`
+            and, where they have concepts, `concepts` (ids) and `concept_scores`.
+    """
+
+    folder: Path
+    model: Any
+    captioning: Captioning
+    vocabulary: Vocabulary
+    config: Any
+    open_records: Callable[[str], Records]
+    batches: Callable[[Records, str], tf.data.Dataset]
+    examples: Callable[[Records, str], Iterable[dict[str, Any]]]
+
+
+class SeenFiles(NamedTuple):
+    """What a model is shown of B image files.
+
+    Attributes:
+        inputs: what its `encode` takes.
+        concepts: of each file, best last; None where the model is not shown concepts.
+        faults: of each file, why it cannot be read; None where it can.
+    """
+
+    inputs: dict[str, tf.Tensor]
+    concepts: list[list[ImageConcept]] | None
+    faults: list[str | None]
+
+
+# Looks at a few files at once.
+Look = Callable[[Sequence[Path]], SeenFiles]

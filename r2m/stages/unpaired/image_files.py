@@ -1,0 +1,111 @@
+"""What R2M is shown of image files: the concepts that detectors saw in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from pipelines.concepts import assemble
+from r2m.stages.trained_run import Look, SeenFiles, TrainedRun
+from r2m.stages.unpaired.data import concept_options
+from r2m.stages.unpaired.experiment import CONCEPTS_FILE
+from r2m.stages.unpaired.trained import concept_rules
+from tfrecords.concepts import ConceptDictionary
+from tfrecords.features import decode_all
+from tfrecords.images.concepts import image_concepts
+from tfrecords.readers.detections import DetectionSource, read_detections
+
+
+def concept_look(
+    run: TrainedRun, files: Sequence[Path], detections: Sequence[DetectionSource]
+) -> Look:
+    """Looks detections up, and chooses concepts as those of the run's training were.
+
+    Args:
+        run: of R2M.
+        files: all that will be looked at.
+        detections: what detectors saw in them, by file name.
+
+    Raises:
+        InputError: there are detections of none of them, or they cannot be read.
+    """
+    seen = read_detections(detections, names=[file.name for file in files])
+    options = concept_options(run.config)
+    dictionary, allowed, order = _rules(run.folder)
+    id_of = run.vocabulary.id_of
+
+    def look(files: Sequence[Path]) -> SeenFiles:
+        found = [
+            image_concepts(
+                seen[file.name],
+                dictionary,
+                sources=detections,
+                max_concepts=options.max_concepts,
+                order=order,
+                allowed=allowed,
+            )
+            if file.name in seen
+            else []
+            for file in files
+        ]
+        ids = [[id_of(concept.word) for concept in row] for row in found]
+        counts = [[concept.count for concept in row] for row in found]
+        inputs, lengths = assemble(
+            tf.ragged.constant(ids, tf.int64, ragged_rank=1),
+            tf.ragged.constant(counts, tf.int64, ragged_rank=1),
+            options,
+            key=None,
+            order="kept",
+        )
+        faults = [
+            item if isinstance(item, str) else None
+            for item in decode_all([file.read_bytes() for file in files], None)
+        ]
+        return SeenFiles({"concepts": inputs, "concept_lengths": lengths}, found, faults)
+
+    return look
+
+
+def sources_as_trained(run_folder: str | Path, texts: Sequence[str]) -> list[DetectionSource]:
+    """Files of detections, with the thresholds and weights that the run was trained with.
+
+    They are told apart by file name, else by their order where there are as many as in training.
+
+    Args:
+        run_folder: of a trained stage.
+        texts: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` each; numbers that are given count.
+
+    Raises:
+        InputError: one is not of that form.
+    """
+    known = concept_rules(Path(run_folder)).get("detections", [])
+    by_name = {rule["file"]: rule for rule in known}
+    sources = []
+    for number, text in enumerate(texts):
+        name = DetectionSource.parse(text).path.name
+        rule = by_name.get(name) or (known[number] if len(known) == len(texts) else None)
+        if rule is None:
+            logging.warning(
+                "the run was trained with detections of %s, not of %s: scores count as they do by "
+                "default",
+                ", ".join(by_name) or "no images", name,
+            )  # fmt: skip
+            sources.append(DetectionSource.parse(text))
+        else:
+            sources.append(DetectionSource.parse(text, (rule["min_score"], rule["weight"])))
+    return sources
+
+
+def _rules(run_folder: Path) -> tuple[ConceptDictionary, frozenset[str], Any]:
+    """The run's dictionary, the concepts its corpus speaks of often enough, and their order."""
+    file = run_folder / CONCEPTS_FILE
+    text = file.read_text(encoding="utf-8")
+    rules = concept_rules(run_folder)
+    counts = json.loads(text)["counts"]
+    allowed = frozenset(word for word, n in counts.items() if n >= rules["min_concept_count"])
+    return ConceptDictionary.from_json(text, str(file)), allowed, rules["concept_order"]
