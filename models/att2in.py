@@ -10,6 +10,7 @@ import tensorflow as tf
 from models import attention
 from models.attention import AdditiveAttention, torch_dense
 from models.cells import Cell, State
+from models.packed import Linear
 from models.recurrent_captioner import Memory, RecurrentCaptioner
 from models.words import WordInput, WordOutput
 
@@ -90,6 +91,16 @@ class Att2in(RecurrentCaptioner):
             name="word_output",
         )
         self.built = True
+
+    @property
+    def recurrent_layers(self) -> list[Linear]:
+        """The layers in a step that are given float[n, I]."""
+        return [*self.attention.recurrent_layers, self.context_map, self.cell.recurrent_map]
+
+    @property
+    def wide_layers(self) -> list[Linear]:
+        """The layer in a step that is given float[n, L, A]."""
+        return self.attention.wide_layers
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
         """`rows` float[B, L, H or D], `projected` float[B, L, A], `mask` where rows are padded."""

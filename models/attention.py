@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from models.packed import Linear
+
 
 def scaled_dot(query: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     """softmax(rows q / sqrt(H)) in float32.
@@ -76,11 +78,21 @@ class AdditiveAttention(keras.layers.Layer):
         """The constructor's arguments."""
         return {**super().get_config(), "units": self.units}
 
+    @property
+    def recurrent_layers(self) -> list[Linear]:
+        """What a step gives float[n, H]."""
+        return [self.query_map]
 
-def torch_dense(units: int, fan_in: int, name: str) -> keras.layers.Dense:
+    @property
+    def wide_layers(self) -> list[Linear]:
+        """What a step gives float[n, L, A]."""
+        return [self.score]
+
+
+def torch_dense(units: int, fan_in: int, name: str) -> Linear:
     """A built dense layer that starts as PyTorch's do: weights, bias in +-1/sqrt(fan-in)."""
     bound = fan_in**-0.5
-    layer = keras.layers.Dense(
+    layer = Linear(
         units,
         kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
         bias_initializer=keras.initializers.RandomUniform(-bound, bound),

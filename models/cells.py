@@ -11,6 +11,8 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from models.packed import Linear
+
 CellKind = Literal["rnn", "lstm", "maxout"]
 State = tuple[tf.Tensor, ...]
 
@@ -104,10 +106,10 @@ class Cell(keras.layers.Layer):
         """Creates the weights for inputs float[..., F]."""
         size = _BLOCKS[self.kind] * self.units
         inputs, recurrent, bias = self._initializers
-        self.input_map = keras.layers.Dense(
+        self.input_map = Linear(
             size, kernel_initializer=inputs, bias_initializer=bias.clone(), name="input_map"
         )
-        self.recurrent_map = keras.layers.Dense(
+        self.recurrent_map = Linear(
             size,
             use_bias=self.recurrent_bias,
             kernel_initializer=recurrent,

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from models.attention import torch_dense
 from models.cells import Cell, State
+from models.packed import Linear
 from models.recurrent_captioner import Memory, RecurrentCaptioner
 from models.words import WordInput, WordOutput
 
@@ -61,6 +62,11 @@ class FC(RecurrentCaptioner):
             name="word_output",
         )
         self.built = True
+
+    @property
+    def recurrent_layers(self) -> list[Linear]:
+        """The layer in a step."""
+        return [self.cell.recurrent_map]
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
         """`global` float[B, D] -> the image's share of the cell's sums float[B, 5 * H]."""

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from models import recurrence
+from models import packed, recurrence
+from models.packed import Linear
 from models.words import WordInput, WordOutput
 
 Memory = dict[str, Any]
@@ -44,17 +45,56 @@ class RecurrentCaptioner(keras.Model):
         """The state before the first word, nested, batch first."""
         raise NotImplementedError
 
-    def teacher_forced(
-        self, memory: Memory, tokens: tf.Tensor, training: bool = False
-    ) -> tf.Tensor:
-        """Hidden states for given words: tokens int32[B, T] (start first) -> float[B, T, H]."""
+    @property
+    def recurrent_layers(self) -> list[Linear]:
+        """The layers that `advance` gives float[B, I], each once."""
+        raise NotImplementedError
 
-        def step(now: Any, state: Any) -> tuple[tf.Tensor, Any]:
+    @property
+    def wide_layers(self) -> list[Linear]:
+        """The layers that `advance` gives float[B, L, I], each once."""
+        return []
+
+    def teacher_forced(
+        self,
+        memory: Memory,
+        tokens: tf.Tensor,
+        training: bool = False,
+        lengths: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Hidden states for given words.
+
+        Args:
+            memory: of `encode`.
+            tokens: int32[B, T], start first.
+            training: applies dropout.
+            lengths: int32[B], words that count; None counts all.
+
+        Returns:
+            float[B, T, H], 0 at words that do not count.
+        """
+        count, steps = tf.unstack(tf.shape(tokens))
+        packing = packed.pack(tf.fill([count], steps) if lengths is None else lengths, steps)
+        words = self.word_input(tf.gather_nd(tokens, packing.places), training=training)
+        memory = tf.nest.map_structure(lambda x: tf.gather(x, packing.order), memory)
+
+        def step(now: Any, state: Any, memory: Memory) -> tuple[tf.Tensor, Any]:
             hidden, state, _ = self.advance(now, state, memory)
             return hidden, state
 
-        hidden = self._run(step, memory, tokens, self.word_output.kernel.shape[1], training)
-        return self.output_dropout(hidden, training=training)
+        units = self.word_output.kernel.shape[1]
+        hidden = packed.run(
+            step,
+            self.precompute(words),
+            self.initial_state(memory),
+            memory,
+            layers=self.recurrent_layers,
+            wide=self.wide_layers,
+            units=units,
+            packing=packing,
+        )
+        hidden = self.output_dropout(hidden, training=training)
+        return tf.scatter_nd(packing.places, hidden, tf.cast([count, steps, units], tf.int64))
 
     def attended(self, memory: Memory, tokens: tf.Tensor) -> tf.Tensor:
         """Where it looks while it says each next word: int32[B, T] -> float[B, T, L].

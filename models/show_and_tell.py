@@ -14,6 +14,7 @@ import tensorflow as tf
 from models import attention
 from models.attention import torch_dense
 from models.cells import Cell, CellKind, State
+from models.packed import Linear
 from models.recurrent_captioner import Memory, RecurrentCaptioner
 from models.words import WordInput, WordOutput
 
@@ -91,10 +92,10 @@ class ShowAndTell(RecurrentCaptioner):
         )
         self.cell.build((None, word_size))
         self.grid_dropout = keras.layers.Dropout(dropout, name="grid_dropout")
-        self.context_map: keras.layers.Dense | None = None
+        self.context_map: Linear | None = None
         if kind == "attention_lstm":
             self.grid_map = torch_dense(units, feature_size, "grid_map")
-            self.context_map = keras.layers.Dense(
+            self.context_map = Linear(
                 4 * units,
                 use_bias=False,
                 kernel_initializer=normal(stddev=units**-0.5),
@@ -109,6 +110,12 @@ class ShowAndTell(RecurrentCaptioner):
             vocabulary_size=vocabulary_size, units=units, name="word_output"
         )
         self.built = True
+
+    @property
+    def recurrent_layers(self) -> list[Linear]:
+        """The layers in a step."""
+        maps = [] if self.context_map is None else [self.context_map]
+        return [self.cell.recurrent_map, *maps]
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
         """`regions` float[B, L, D] -> `rows` float[B, L, H] for attention, `start` float[B, H]."""

@@ -10,6 +10,7 @@ import tensorflow as tf
 from models import attention
 from models.attention import AdditiveAttention, torch_dense
 from models.cells import Cell
+from models.packed import Linear
 from models.recurrent_captioner import Memory, RecurrentCaptioner
 from models.words import WordInput, WordOutput
 
@@ -78,7 +79,7 @@ class UpDown(RecurrentCaptioner):
         self.attention_cell = Cell(kind="lstm", units=units, name="attention_cell")
         self.attention_cell.build((None, word_size))
         self.image_share, self.language_share = (
-            keras.layers.Dense(
+            Linear(
                 4 * units,
                 use_bias=False,
                 kernel_initializer=keras.initializers.RandomUniform(-(units**-0.5), units**-0.5),
@@ -95,6 +96,18 @@ class UpDown(RecurrentCaptioner):
             vocabulary_size=vocabulary_size, units=units, name="word_output"
         )
         self.built = True
+
+    @property
+    def recurrent_layers(self) -> list[Linear]:
+        """The layers in a step that are given float[n, I]."""
+        attending = [self.language_share, self.attention_cell.recurrent_map]
+        saying = [self.language_cell.input_map, self.language_cell.recurrent_map]
+        return [*attending, *self.attention.recurrent_layers, *saying]
+
+    @property
+    def wide_layers(self) -> list[Linear]:
+        """The layer in a step that is given float[n, L, A]."""
+        return self.attention.wide_layers
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
         """`image` float[B, 4 * H], `rows` float[B, L, H], `projected` float[B, L, A], `mask`."""

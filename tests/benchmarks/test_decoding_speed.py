@@ -5,12 +5,10 @@ pytest tests/benchmarks/test_decoding_speed.py
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
+import reference_search
 import tensorflow as tf
 
 from models import decoding
@@ -18,12 +16,6 @@ from models.r2m import R2M
 
 # The network of configs/r2m/flickr8k.py with its vocabulary.
 VOCABULARY, UNITS, IMAGES, LENGTH = 3_343, 256, 256, 20
-
-_spec = importlib.util.spec_from_file_location(
-    "reference_search", Path(__file__).parents[1] / "models" / "reference_search.py"
-)
-reference_search = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(reference_search)
 
 
 @pytest.fixture(scope="module")

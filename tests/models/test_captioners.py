@@ -2,58 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_captioners import MODELS, SIZES, TOKENS, D, V, build, images
 
 from models.att2in import Att2in
 from models.attention import AdditiveAttention
 from models.fc import FC
-from models.show_and_tell import ShowAndTell
 from models.updown import UpDown
 
-V, D, G, L = 30, 6, 5, 4
-SIZES: dict[str, Any] = {"units": 8, "word_size": 7}
-ATTENTIVE = {**SIZES, "attention_units": 9}
-MODELS: dict[str, Any] = {
-    "rnn": lambda: ShowAndTell(
-        vocabulary_size=V, feature_size=D, grid_cells=L, kind="rnn", pool="flatten", **SIZES
-    ),
-    "lstm": lambda: ShowAndTell(
-        vocabulary_size=V, feature_size=D, grid_cells=L, kind="lstm", **SIZES
-    ),
-    "attention_lstm": lambda: ShowAndTell(vocabulary_size=V, feature_size=D, grid_cells=L, **SIZES),
-    "fc": lambda: FC(vocabulary_size=V, feature_size=G, **SIZES),
-    "att2in2": lambda: Att2in(vocabulary_size=V, feature_size=D, **ATTENTIVE),
-    "att2in": lambda: Att2in(vocabulary_size=V, feature_size=D, variant="att2in", **ATTENTIVE),
-    "updown": lambda: UpDown(vocabulary_size=V, feature_size=D, global_size=G, **ATTENTIVE),
-    "updown_without_global": lambda: UpDown(vocabulary_size=V, feature_size=D, **ATTENTIVE),
-}
 REGIONAL = ["att2in2", "att2in", "updown_without_global"]
-
-
-def images(batch: int, rows: int = L, seed: int = 0) -> dict[str, tf.Tensor]:
-    rng = np.random.default_rng(seed)
-    return {
-        "regions": tf.constant(rng.normal(size=(batch, rows, D)), tf.float32),
-        "global": tf.constant(rng.normal(size=(batch, G)), tf.float32),
-    }
-
-
-def build(name: str) -> tuple[Any, dict[str, tf.Tensor]]:
-    keras.utils.set_random_seed(0)
-    inputs = images(3)
-    if name == "updown_without_global":
-        del inputs["global"]
-    return MODELS[name](), inputs
-
-
-TOKENS = tf.constant(np.random.default_rng(3).integers(0, V, (3, 6)), tf.int32)
 
 
 @pytest.mark.parametrize("name", MODELS)

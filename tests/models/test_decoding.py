@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
+import reference_search
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,12 +13,6 @@ from hypothesis import strategies as st
 from models import decoding
 from models.decoding import DecodingOptions
 from models.r2m import R2M
-
-_spec = importlib.util.spec_from_file_location(
-    "reference_search", Path(__file__).with_name("reference_search.py")
-)
-reference_search = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(reference_search)
 
 
 class RandomModel:

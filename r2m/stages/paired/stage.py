@@ -150,7 +150,7 @@ class CaptionerStage:
         fed = tokens[:, :-1]
         if training and "draws" in batch:
             fed = self._own_words(memory, fed, batch)
-        hidden = self.model.teacher_forced(memory, fed, training=training)
+        hidden = self.model.teacher_forced(memory, fed, training=training, lengths=lengths)
         weights, bias = self.model.output_layer
         pair = caption_loss(
             hidden,
