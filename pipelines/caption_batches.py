@@ -9,11 +9,14 @@ from typing import Literal, get_args
 import tensorflow as tf
 
 from pipelines import batching, captions
+from pipelines.pixels import PixelOptions, crop_seeds, crops
 from tfrecords.errors import InputError
 from tfrecords.records import Records
 
 # Records carry feature maps: windows are small, and there is nothing to sort them by.
 _WINDOW_BATCHES = 8
+# Member of what a batch's key seeds.
+_DRAWS = -1
 FeatureKind = Literal["global_feature", "grid_feature", "region_feature"]
 FEATURES = get_args(FeatureKind)
 
@@ -28,12 +31,14 @@ class CaptionOptions:
         max_length: words kept of a sentence, the end marker included; longer ones are cut.
         features: the kinds of features in a batch.
         unit_norm: divides the rows of grids and regions by their L2 norm.
+        pixels: decodes the stored images, for a network in the model; None leaves them alone.
     """
 
     captions_per_image: int = 5
     max_length: int = 17
     features: tuple[FeatureKind, ...] = ("grid_feature",)
     unit_norm: bool = False
+    pixels: PixelOptions | None = None
 
     def __post_init__(self) -> None:
         """Refuses sizes below one and unknown features."""
@@ -53,6 +58,7 @@ def training_batches(
     batch_size: int,
     seed: int,
     first_step: int = 0,
+    with_draws: bool = False,
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
 ) -> tf.data.Dataset:
     """Endless training batches from batch number `first_step` on.
@@ -63,23 +69,37 @@ def training_batches(
         batch_size: images a batch (the last of an epoch has fewer).
         seed: of the run.
         first_step: number of the first batch.
+        with_draws: adds `draws` float32[B, S, T, 2], uniform in 0..1, for scheduled sampling.
         own_rows: which rows of a batch this process computes, of several that train together.
 
     Returns:
         Batches of `tokens` int32[B, S, T + 1] (from start to end marker, 0-padded on the right),
         `lengths` int32[B, S] (words to predict, 1..T), and of what was asked for `global`
-        float32[B, D] and `regions` float32[B, L, D], with `region_lengths` int32[B] where L varies.
+        float32[B, D], `regions` float32[B, L, D], with `region_lengths` int32[B] where L varies,
+        and `pixels` float32[B, crop, crop, 3] in 0..255.
     """
     check_features(records, options)
+
+    def assemble(rows: batching.Rows) -> batching.Batch:
+        batch = {**inputs(rows, options), **_sentences(rows, options, rows["key"])}
+        if options.pixels is not None:
+            batch["crop_seed"] = crop_seeds(rows["key"], rows["image"])
+        if with_draws:
+            shape = tf.concat([tf.shape(batch["tokens"]) - [0, 0, 1], [2]], axis=0)
+            seed = tf.random.experimental.stateless_fold_in(rows["key"], _DRAWS)
+            batch["draws"] = tf.random.stateless_uniform(shape, seed)
+        return batch
+
     return batching.training_batches(
         records,
-        captions.parser(records, ("sentences", *options.features)),
-        lambda rows: {**inputs(rows, options), **_sentences(rows, options, rows["key"])},
+        captions.parser(records, ("sentences", *_columns(options))),
+        assemble,
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,
         window_batches=_WINDOW_BATCHES,
-        finish=own_rows,
+        # Decoding is costly, and done for one's own rows only.
+        finish=lambda batch: _decoded(own_rows(batch), options),
     )
 
 
@@ -91,8 +111,11 @@ def validation_batches(
     return batching.ordered_batches(
         records,
         split,
-        captions.parser(records, ("sentences", *options.features)),
-        lambda rows: {**inputs(rows, options), **_sentences(rows, options, None)},
+        captions.parser(records, ("sentences", *_columns(options))),
+        lambda rows: {
+            **_decoded(inputs(rows, options), options),
+            **_sentences(rows, options, None),
+        },
         batch_size=batch_size,
     )
 
@@ -105,8 +128,11 @@ def image_batches(
     return batching.ordered_batches(
         records,
         split,
-        captions.parser(records, ("image_id", *options.features)),
-        lambda rows: {"image_id": rows["image_id"], **inputs(rows, options)},
+        captions.parser(records, ("image_id", *_columns(options))),
+        lambda rows: {
+            "image_id": rows["image_id"],
+            **_decoded(inputs(rows, options), options),
+        },
         batch_size=batch_size,
     )
 
@@ -139,7 +165,20 @@ def inputs(rows: batching.Rows, options: CaptionOptions) -> dict[str, tf.Tensor]
     if options.unit_norm and "regions" in found:
         norm = tf.norm(found["regions"], axis=-1, keepdims=True)
         found["regions"] = tf.math.divide_no_nan(found["regions"], norm)
+    if options.pixels is not None:
+        found["image"] = rows["image"]
     return found
+
+
+def _columns(options: CaptionOptions) -> tuple[str, ...]:
+    return (*options.features, "image") if options.pixels is not None else options.features
+
+
+def _decoded(batch: batching.Batch, options: CaptionOptions) -> batching.Batch:
+    if options.pixels is None:
+        return batch
+    encoded, seeds = batch.pop("image"), batch.pop("crop_seed", None)
+    return {**batch, "pixels": crops(encoded, options.pixels, seeds)}
 
 
 def _sentences(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from pipelines import batching, concepts
+from pipelines import batching, concepts, pixels
 from tfrecords.errors import InputError
 from tfrecords.records import Records, open_records
 
@@ -211,8 +211,7 @@ def _assemble(
         return {**inputs, "features": tf.cast(feature, tf.float32)}
     if key is None:
         return {**inputs, "image": rows["image"]}
-    numbers = tf.range(tf.size(rows["image"], tf.int64))
-    seeds = tf.stack([tf.fill(tf.shape(numbers), key[0]), key[1] + numbers], axis=1)
+    seeds = pixels.crop_seeds(key, rows["image"])
     return {**inputs, "image": rows["image"], "crop_seed": seeds}
 
 
@@ -221,19 +220,6 @@ def _finish(batch: batching.Batch, options: ImageOptions) -> batching.Batch:
     if options.source == "features":
         return batch
     encoded, seeds = batch.pop("image"), batch.pop("crop_seed", None)
-    return {**batch, "pixels": _crops(encoded, options, seeds)}
-
-
-def _crops(encoded: tf.Tensor, options: ImageOptions, seeds: tf.Tensor | None) -> tf.Tensor:
-    """Upstream's input: squash to `resize`, crop (at random with seeds); scaled by the CNN."""
-
-    def one(arguments: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        image = tf.io.decode_image(arguments[0], channels=3, expand_animations=False)
-        image = tf.image.resize(image, [options.resize] * 2)
-        if seeds is None:
-            return tf.image.resize_with_crop_or_pad(image, options.crop, options.crop)
-        size = [options.crop, options.crop, 3]
-        return tf.image.stateless_random_crop(image, size, arguments[1])
-
-    arguments = (encoded,) if seeds is None else (encoded, seeds)
-    return tf.map_fn(one, arguments, fn_output_signature=tf.float32, parallel_iterations=16)
+    # Upstream's input: squashed without anti-aliasing.
+    sizes = pixels.PixelOptions(resize=options.resize, crop=options.crop, antialias=False)
+    return {**batch, "pixels": pixels.crops(encoded, sizes, seeds)}

@@ -30,6 +30,23 @@ def get_config(captioner: str = "updown") -> ConfigDict:
                 # Divides every cell of a grid, or region, by its L2 norm.
                 "unit_norm": False,
             },
+            "image": {
+                # `features`: stored in the records. `pixels`: from the stored pictures, through a
+                # network in the model, which may be trained with it.
+                "source": "features",
+                # Pictures are squashed to `resize`, then cropped: at random in training.
+                "resize": 224,
+                "crop": 224,
+                # Any keras.applications name; weights are `imagenet`, a file or `none`.
+                "backbone": "MobileNet",
+                "weights": "imagenet",
+                # Width multiplier of the MobileNets; 0 for all others.
+                "alpha": 0.0,
+                # First layer that is trained, with all behind it; `all`, or None for none.
+                "trained_from": common.none_of(str),
+                # What the learning rate is multiplied by for the network.
+                "learning_rate_factor": 0.1,
+            },
             # None is the model's own default, and has to stay None where it has no such part.
             "model": {
                 "captioner": captioner,

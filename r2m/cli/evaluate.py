@@ -13,11 +13,11 @@ from absl import flags
 from r2m.cli.common import decoding_overrides, define_decoding_flags, run
 from r2m.evaluation.metrics import METRICS
 
-_RUN = flags.DEFINE_string(
+_RUN = flags.DEFINE_multi_string(
     "run",
     None,
     "Run folder of the stage to evaluate, for example workspace/runs/shapes/tri_rec. Its best "
-    "checkpoint is used.",
+    "checkpoint is used. Given several times, these captioners caption together, as an ensemble.",
     required=True,
 )
 _RECORDS = flags.DEFINE_string(
@@ -29,7 +29,7 @@ _RECORDS = flags.DEFINE_string(
 )
 _SPLIT = flags.DEFINE_string("split", "val", "Which split of the records.")
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder to write to. Default: `predictions` in the run folder."
+    "output", None, "Folder to write to. Default: `predictions` in the (first) run folder."
 )
 _METRICS = flags.DEFINE_multi_enum(
     "metric",
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     from r2m.stages.captioning import evaluate_run
 
     del argv
-    output = Path(_OUTPUT.value or Path(_RUN.value, "predictions"))
+    output = Path(_OUTPUT.value or Path(_RUN.value[0], "predictions"))
     report = evaluate_run(
         _RUN.value,
         _RECORDS.value,

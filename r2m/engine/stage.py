@@ -73,7 +73,8 @@ class Stage(Protocol):
     """What is trained, on which batches, for which objective.
 
     Model and stage are built inside `strategy.scope()`. A stage may also have a `unit`: what the
-    rows of its batches are called where their speed is shown ('sentences'; else 'examples').
+    rows of its batches are called where their speed is shown ('sentences'; else 'examples'); and
+    `learning_rate_factor(variable)`, what the learning rate is multiplied by (else 1).
     """
 
     @property
@@ -125,3 +126,9 @@ class Stage(Protocol):
 def unit_of(stage: Stage) -> str:
     """What the rows of a stage's batches are called."""
     return getattr(stage, "unit", "examples")
+
+
+def learning_rate_factors(stage: Stage) -> list[float]:
+    """What the learning rate is multiplied by for each of the trainable variables."""
+    factor = getattr(stage, "learning_rate_factor", lambda variable: 1.0)
+    return [factor(variable) for variable in stage.trainable_variables]

@@ -40,7 +40,7 @@ from r2m.engine.persistence.files import locked, write_json, writing
 from r2m.engine.persistence.names import describe
 from r2m.engine.persistence.saver import Saver
 from r2m.engine.signals import noting_signals
-from r2m.engine.stage import Evaluation, Stage, unit_of
+from r2m.engine.stage import Evaluation, Stage, learning_rate_factors, unit_of
 from r2m.engine.state import RunState, TrainingSummary
 from r2m.engine.step import (
     StepResults,
@@ -98,7 +98,9 @@ def train(
         _check_scope(stage.model, strategy)
         with strategy.scope():
             learning_rate = LearningRate(options)
-            optimizer = make_optimizer(options, stage.trainable_variables, learning_rate)
+            optimizer = make_optimizer(
+                options, stage.trainable_variables, learning_rate, learning_rate_factors(stage)
+            )
         # What a run may not change in when it is resumed.
         identity = {
             "stage": stage.name,

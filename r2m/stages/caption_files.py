@@ -12,7 +12,7 @@ from absl import logging
 from r2m.evaluation.gallery import GalleryItem, write_gallery
 from r2m.evaluation.predictions import write_predictions
 from r2m.stages.captioning import is_captioner, open_run
-from r2m.stages.paired.image_files import feature_look
+from r2m.stages.paired.image_files import captioner_look
 from r2m.stages.trained_run import Look, TrainedRun
 from r2m.stages.unpaired.image_files import concept_look, sources_as_trained
 from tfrecords.errors import InputError
@@ -83,7 +83,7 @@ def look_of(
     if is_captioner(run.folder):
         if detections:
             raise InputError(f"{run.folder} is a captioner: it looks itself, without --detections")
-        return feature_look(run.folder, weights)
+        return captioner_look(run, weights)
     if not detections:
         raise InputError(
             f"{run.folder} is a run of R2M, which speaks of what detectors saw: give their files "

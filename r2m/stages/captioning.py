@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +25,31 @@ from tfrecords.records import check_same_vocabulary
 from tfrecords.vocabulary import Vocabulary
 
 
-def open_run(run_folder: str | Path, overrides: dict[str, Any] | None = None) -> TrainedRun:
-    """A trained run of any kind, ready to caption.
+def open_run(
+    run_folder: str | Path | Sequence[str | Path], overrides: dict[str, Any] | None = None
+) -> TrainedRun:
+    """A trained run of any kind, ready to caption, or an ensemble of captioners.
 
     Args:
-        run_folder: of a stage, for example `workspace/runs/shapes/tri_rec`.
+        run_folder: of a stage, for example `workspace/runs/shapes/tri_rec`; several make an
+            ensemble, whose settings are those of the first.
         overrides: of the run's `decoding` settings (beam_size, max_length, length_normalization).
 
     Raises:
-        InputError: not a run folder, or impossible settings.
+        InputError: not a run folder, runs that cannot caption together, or impossible settings.
         TrainingError: the run holds no whole checkpoint, or one that does not fit.
     """
-    kind = paired if is_captioner(run_folder) else unpaired
-    return kind.open_run(Path(run_folder), overrides or {})
+    folders = [run_folder] if isinstance(run_folder, str | Path) else list(run_folder)
+    kinds = [is_captioner(folder) for folder in folders]
+    if len(folders) > 1 and not all(kinds):
+        raise InputError(
+            f"{folders[kinds.index(False)]} is a run of R2M: only captioners make an ensemble"
+        )
+    found = [
+        (paired if captioner else unpaired).open_run(Path(folder), overrides or {})
+        for folder, captioner in zip(folders, kinds, strict=True)
+    ]
+    return found[0] if len(found) == 1 else paired.ensemble(found)
 
 
 def is_captioner(run_folder: str | Path) -> bool:
@@ -45,7 +58,7 @@ def is_captioner(run_folder: str | Path) -> bool:
 
 
 def evaluate_run(
-    run_folder: str | Path,
+    run_folder: str | Path | Sequence[str | Path],
     records_folder: str | Path,
     split: str,
     output: str | Path,
@@ -73,7 +86,7 @@ def evaluate_run(
         known = ", ".join(records.splits)
         raise InputError(f"{records_folder}: no split {split!r}; known: {known}")
     check_same_vocabulary(
-        f"run {run_folder}", vocabulary.sha256, str(records_folder), records.vocabulary_sha256
+        f"run {run.folder}", vocabulary.sha256, str(records_folder), records.vocabulary_sha256
     )
     captions = run.captioning.caption_batches(run.batches(records, split))
     output = Path(output)
@@ -100,8 +113,10 @@ def evaluate_run(
         scores=scores,
         decode=decoding,
         settings={
-            "run": str(run_folder),
-            "step": checkpoints.require_best_or_latest(run_folder).step,
+            "run": ", ".join(str(member) for member in run.members),
+            "step": ", ".join(
+                str(checkpoints.require_best_or_latest(member).step) for member in run.members
+            ),
             "records": records.digest,
             "vocabulary": vocabulary.sha256[:12],
         },
@@ -119,7 +134,7 @@ def evaluate_run(
         ],
         title=f"{run.config.name}: {records.name} {split}",
         note=f"{len(chosen)} of {len(texts)} images, drawn with seed {gallery_seed}.",
-        settings={"run": Path(run_folder).name, **decoding},
+        settings={"run": run.folder.name, **decoding},
     )
     return report
 

@@ -18,22 +18,26 @@ class TrainedRun(NamedTuple):
     """A trained run, ready to caption records of its kind.
 
     Attributes:
-        folder: of the run.
+        folder: of the run, of an ensemble that of its first member.
+        members: the run folders whose models caption together; of most runs its own alone.
         model: with its best weights, else the latest.
         captioning: of the model.
         vocabulary: of the model.
         config: the run's configuration, with what was overridden.
         open_records: opens a folder of the records that it is shown.
+        signature: what `encode` takes.
         batches: of a split of them, as `Captioning.caption_batches` takes them.
         examples: the images of a split, for galleries and scoring: `image_id`, `image`, `texts`
             and, where they have concepts, `concepts` (ids) and `concept_scores`.
     """
 
     folder: Path
+    members: tuple[Path, ...]
     model: Any
     captioning: Captioning
     vocabulary: Vocabulary
     config: Any
+    signature: dict[str, tf.TensorSpec]
     open_records: Callable[[str], Records]
     batches: Callable[[Records, str], tf.data.Dataset]
     examples: Callable[[Records, str], Iterable[dict[str, Any]]]

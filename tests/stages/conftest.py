@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from configs.r2m import shapes
+from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.features import BackboneOptions
 from tfrecords.images.build import ImagesOptions, build_images
 from tfrecords.readers.detections import DetectionSource
+from tfrecords.readers.paired.formats import PairedSource
 from tfrecords.readers.text import parse_source
 from tfrecords.shapes.dataset import make_shapes
 
@@ -101,3 +103,26 @@ def config(corpora, images):
     for stage in config.stages.values():
         stage.batch_size, stage.max_length = 8, 10
     return config
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    """A raw data set of ten training and four validation images."""
+    folder = tmp_path_factory.mktemp("pictures") / "raw"
+    make_shapes(folder, train_images=10, val_images=4, test_images=1, sentences=5)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def caption_records(pictures, tmp_path_factory) -> Path:
+    """Caption records of these images, with feature maps and pixels."""
+    options = CaptionsOptions(
+        folder=tmp_path_factory.mktemp("captions") / "records",
+        captions=(PairedSource.parse(f"coco:{pictures / 'captions.json'}"),),
+        splits={split: pictures / f"{split}.txt" for split in ("train", "val")},
+        images=(pictures / "images",),
+        min_count=1,
+        backbone=BackboneOptions(name="DenseNet121", weights="none", image_size=64),
+        store_grid=True,
+    )
+    return build_captions(options, progress=False).folder

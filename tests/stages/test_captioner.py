@@ -21,33 +21,15 @@ from r2m.engine.options import TrainingOptions
 from r2m.engine.train import train
 from r2m.stages.paired.stage import CaptionerData, CaptionerStage, CrossEntropyOptions
 from r2m.stages.validation import Captioning
-from tfrecords.captions.build import CaptionsOptions, build_captions
-from tfrecords.feature_options import BackboneOptions
-from tfrecords.readers.paired.formats import PairedSource
 from tfrecords.records import Records
-from tfrecords.shapes.dataset import make_shapes
 
 PLAIN = CrossEntropyOptions()
 OPTIONS = CaptionOptions(features=("grid_feature",), captions_per_image=2, max_length=12)
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
-    folder = tmp_path_factory.mktemp("shapes")
-    make_shapes(folder / "raw", train_images=10, val_images=4, test_images=1, sentences=5)
-    built = build_captions(
-        CaptionsOptions(
-            folder=folder / "records",
-            captions=(PairedSource.parse(f"coco:{folder / 'raw' / 'captions.json'}"),),
-            splits={split: folder / "raw" / f"{split}.txt" for split in ("train", "val")},
-            images=(folder / "raw" / "images",),
-            min_count=1,
-            backbone=BackboneOptions(name="DenseNet121", weights="none", image_size=64),
-            store_grid=True,
-        ),
-        progress=False,
-    )
-    return captions.open_captions(str(built.folder))
+def records(caption_records: Path) -> Records:
+    return captions.open_captions(str(caption_records))
 
 
 def make_stage(

@@ -101,6 +101,7 @@ def make_optimizer(
     options: TrainingOptions,
     variables: Sequence[Any],
     learning_rate: LearningRate | None = None,
+    factors: Sequence[float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """The optimiser, built for `variables`; call it inside `strategy.scope()`.
 
@@ -108,6 +109,8 @@ def make_optimizer(
         options: optimiser and its settings, learning rate and its schedule.
         variables: to be trained.
         learning_rate: as `options` say, for the caller to keep; None makes one.
+        factors: of the learning rate, a variable each; None is 1 for all. A decoupled weight decay
+            has none.
 
     Raises:
         TrainingError: the optimiser is unknown or has no such setting, or as `LearningRate` does.
@@ -122,7 +125,20 @@ def make_optimizer(
     optimizer = OPTIMIZERS[options.optimizer].make(rate, **settings)
     # A lazy build inside the replica function fails under a strategy.
     optimizer.build(variables)
+    if factors is not None and set(factors) != {1.0}:
+        _scale_updates(optimizer, factors)
     return optimizer
+
+
+def _scale_updates(optimizer: keras.optimizers.Optimizer, factors: Sequence[float]) -> None:
+    """Lets the optimiser update each variable at its own multiple of the learning rate."""
+    plain = optimizer.update_step
+
+    def update_step(gradient: Any, variable: Any, learning_rate: Any) -> None:
+        factor = factors[optimizer._get_variable_index(variable)]
+        plain(gradient, variable, learning_rate * factor)
+
+    optimizer.update_step = update_step
 
 
 def clip_and_decay(

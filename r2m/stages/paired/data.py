@@ -10,6 +10,7 @@ from absl import logging
 from models.captioners import wanted_inputs
 from pipelines import caption_batches, captions
 from pipelines.caption_batches import CaptionOptions, FeatureKind
+from pipelines.pixels import PixelOptions
 from r2m.stages.settings import TRAINING_SPLIT, VALIDATION_SPLIT, setting
 from tfrecords.errors import InputError
 from tfrecords.records import Records
@@ -65,12 +66,32 @@ def open_data(config: Any, seed: int) -> CaptionerData:
 
 
 def caption_options(config: Any, records: Records) -> CaptionOptions:
-    """What `config.data` says that the captioner `config.model.captioner` is shown of records.
+    """What `config` says that the captioner `config.model.captioner` is shown of records.
 
     Raises:
-        InputError: an impossible setting, or the records lack the features that the model needs.
+        InputError: an impossible setting, or the records lack what the model needs.
     """
-    # Regions where there are any, else the cells of a grid.
+    pixels: PixelOptions | None = None
+    features: tuple[FeatureKind, ...] = ()
+    if config.image.source == "pixels":
+        with setting("config.image"):
+            pixels = PixelOptions(
+                resize=config.image.resize, crop=config.image.crop, antialias=True
+            )
+    else:
+        features = _features(config, records)
+    with setting("config.data"):
+        return CaptionOptions(
+            captions_per_image=config.data.captions_per_image,
+            max_length=config.data.max_length,
+            features=features,
+            unit_norm=config.data.unit_norm,
+            pixels=pixels,
+        )
+
+
+def _features(config: Any, records: Records) -> tuple[FeatureKind, ...]:
+    """The stored features that the captioner looks at: regions where there are any, else a grid."""
     kinds: dict[str, tuple[FeatureKind, ...]] = {
         "global": ("global_feature",),
         "regions": ("region_feature", "grid_feature"),
@@ -86,10 +107,4 @@ def caption_options(config: Any, records: Records) -> CaptionOptions:
             f"{' or '.join(kinds[wanted[0]])}, which these records do not hold; build them with "
             "--backbone (and --store_grid) or with --features"
         )
-    with setting("config.data"):
-        return CaptionOptions(
-            captions_per_image=config.data.captions_per_image,
-            max_length=config.data.max_length,
-            features=tuple(kind for kinds in found.values() for kind in kinds),
-            unit_norm=config.data.unit_norm,
-        )
+    return tuple(kind for kinds in found.values() for kind in kinds)

@@ -12,17 +12,16 @@ from zlib import crc32
 import keras
 from absl import logging
 
-from models.captioners import build_captioner
-from models.recurrent_captioner import RecurrentCaptioner
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
 from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
 from r2m.stages.paired.data import CaptionerData, open_data
+from r2m.stages.paired.model import build_model, open_network
 from r2m.stages.paired.stage import CaptionerStage, CrossEntropyOptions
 from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, start_settings
-from r2m.stages.settings import TRAINING_SPLIT, precision, setting, training_options
+from r2m.stages.settings import TRAINING_SPLIT, setting, training_options
 from r2m.stages.validation import Captioning, search_options
 
 FEATURES_FILE = "image_features.json"
@@ -63,15 +62,21 @@ def run_captioner(
         with setting("config.loss"):
             loss = CrossEntropyOptions(**config.loss.to_dict())
         with strategy.scope():
+            network = open_network(config)
             keras.utils.set_random_seed(seed)
             model = build_model(
-                config.model, len(data.vocabulary), feature_sizes(data), config.training.precision
+                config,
+                len(data.vocabulary),
+                feature_sizes(data),
+                network,
+                config.training.precision,
             )
             stage = CaptionerStage(
                 data=data,
                 model=model,
                 loss=loss,
                 batch_size=config.stages[CaptionerStage.name].batch_size,
+                network_rate=config.image.learning_rate_factor,
                 captioning=Captioning(
                     model,
                     data.vocabulary,
@@ -85,8 +90,7 @@ def run_captioner(
         return train(
             stage,
             training_options(
-                config, stage, seed=seed, jit=config.training.jit,
-                micro_batches=_micro_batches(config.training, stage),
+                config, stage, seed=seed, **_ways_to_compute(config.training, stage)
             ),
             folder,
             strategy=strategy,
@@ -97,19 +101,8 @@ def run_captioner(
         )  # fmt: skip
 
 
-def build_model(
-    settings: Any, vocabulary_size: int, sizes: dict[str, int | None], dtype: str = "float32"
-) -> RecurrentCaptioner:
-    """The captioner that `config.model` describes; raises `InputError` for impossible settings."""
-    chosen = settings.to_dict()
-    with precision(dtype), setting("config.model"):
-        return build_captioner(
-            chosen.pop("captioner"), vocabulary_size=vocabulary_size, **sizes, **chosen
-        )
-
-
 def feature_sizes(data: CaptionerData) -> dict[str, int | None]:
-    """Sizes of what a captioner is shown, as `build_captioner` takes them."""
+    """Sizes of stored features that a captioner is shown, as `build_captioner` takes them."""
     signature = data.signature(TRAINING_SPLIT)
     whole, rows = signature.get("global"), signature.get("regions")
     return {
@@ -140,21 +133,25 @@ def _needed_files(data: CaptionerData) -> dict[str, Kept]:
     }
 
 
-def _micro_batches(training: Any, stage: CaptionerStage) -> int:
-    if training.micro_batches > 1 and stage.compares_rows:
+def _ways_to_compute(training: Any, stage: CaptionerStage) -> dict[str, Any]:
+    """What was asked for where it can be done."""
+    micro_batches = training.micro_batches
+    if training.jit:
+        logging.warning("captioners are not compiled: each step works on as many captions as last")
+    if micro_batches > 1 and stage.compares_rows:
         logging.warning(
             "batches are computed whole, not in %d parts: loss.drop_worst compares their captions",
-            training.micro_batches,
+            micro_batches,
         )
-        return 1
-    parts: int = training.micro_batches
-    return parts
+        micro_batches = 1
+    return {"jit": False, "micro_batches": micro_batches}
 
 
 def _settings(config: Any, data: CaptionerData, start: Path | None, folder: Path) -> dict[str, Any]:
     """What a run must find unchanged when it is resumed."""
     settings = {
         "model": config.model.to_dict(),
+        "image": config.image.to_dict(),
         "precision": config.training.precision,
         "loss": config.loss.to_dict(),
         "batch": {"batch_size": config.stages[CaptionerStage.name].batch_size},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,36 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from pipelines.pixels import PixelOptions, crops
 from r2m.stages.paired.trained import saved_features
-from r2m.stages.trained_run import Look, SeenFiles
+from r2m.stages.trained_run import Look, SeenFiles, TrainedRun
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.features import FeatureExtractor, decode_all
 
 
-def feature_look(run_folder: Path, weights: str | None) -> Look:
-    """Looks at image files through the backbone of the records that a captioner was trained on.
+def captioner_look(run: TrainedRun, weights: str | None) -> Look:
+    """Looks at image files as a captioner was trained to: at pixels or stored features."""
+    if run.config.image.source == "pixels":
+        if weights is not None:
+            raise InputError(f"{run.folder}: the captioner has a network of its own: no --weights")
+        image = run.config.image
+        sizes = PixelOptions(resize=image.resize, crop=image.crop, antialias=True)
+        return partial(_pixel_look, sizes)
+    return _feature_look(run.folder, weights)
+
+
+def _pixel_look(sizes: PixelOptions, files: Sequence[Path]) -> SeenFiles:
+    encoded = [file.read_bytes() for file in files]
+    faults = [item if isinstance(item, str) else None for item in decode_all(encoded, None)]
+    # An unreadable one takes part, to keep places; its caption is thrown away.
+    blank = tf.io.encode_png(tf.zeros([1, 1, 3], tf.uint8)).numpy()
+    shown = [blank if fault else data for data, fault in zip(encoded, faults, strict=True)]
+    return SeenFiles({"pixels": crops(tf.constant(shown), sizes, None)}, None, faults)
+
+
+def _feature_look(run_folder: Path, weights: str | None) -> Look:
+    """Looks through the backbone of the records that a captioner was trained on.
 
     Args:
         run_folder: of the captioner.
@@ -40,11 +62,11 @@ def feature_look(run_folder: Path, weights: str | None) -> Look:
             crops=features.crops,
         )
         faults = [item if isinstance(item, str) else None for item in found]
-        readable = [item for item in found if not isinstance(item, str)]
-        # An unreadable one takes part, to keep places; its caption is thrown away.
-        blank = np.zeros_like(readable[0]) if readable else None
-        if blank is None:
-            raise InputError(f"none of {len(files)} images can be read; the first: {faults[0]}")
+        # An unreadable one takes part, to keep places; its caption is thrown away. Grey, and not
+        # black: of nothing at all, some networks make zeros, which are refused.
+        side = extractor.options.image_size
+        several = () if features.crops == 1 else (features.crops,)
+        blank = np.full((*several, side, side, 3), 128.0, np.float32)
         pixels = np.stack([blank if isinstance(item, str) else item for item in found])
         size = extractor.options.batch_size
         parts = [extractor(pixels[i : i + size]) for i in range(0, len(pixels), size)]

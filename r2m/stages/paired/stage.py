@@ -9,7 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from losses.captions import Reduction, caption_loss
+from losses.captions import REDUCTIONS, Reduction, caption_loss
+from models.pixel_captioner import PixelCaptioner
 from models.scheduled_sampling import sampled_inputs, sampling_probability
 from pipelines import caption_batches, captions
 from pipelines.batching import batches_per_epoch
@@ -47,6 +48,18 @@ class CrossEntropyOptions:
     sampling_increase: float = 0.05
     sampling_most: float = 0.25
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a value out of range."""
+        if self.reduction not in REDUCTIONS:
+            raise ValueError(
+                f"unknown reduction {self.reduction!r}; known: {', '.join(REDUCTIONS)}"
+            )
+        for name in ("smoothing", "drop_worst", "sampling_most"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be 0 or more and below 1")
+        if self.sampling_every < 1:
+            raise ValueError(f"sampling_every={self.sampling_every} must be at least 1")
+
 
 class CaptionerStage:
     """A captioner, its data, its loss and its validation (an `engine.stage.Stage`)."""
@@ -61,6 +74,7 @@ class CaptionerStage:
         model: Any,
         loss: CrossEntropyOptions,
         batch_size: int,
+        network_rate: float = 1.0,
         captioning: Captioning,
         worker: Worker,
     ) -> None:
@@ -71,13 +85,14 @@ class CaptionerStage:
             model: the captioner.
             loss: what is optimised.
             batch_size: images of a global batch.
+            network_rate: factor of the learning rate for the network that looks at pixels.
             captioning: of the model, for validation.
             worker: which of the processes that train together this is.
         """
         self.model = model
         self.fingerprint: Mapping[str, str] = {"vocabulary": data.vocabulary.sha256}
         self._data, self._loss, self._batch_size = data, loss, batch_size
-        self._worker = worker
+        self._worker, self._network_rate = worker, network_rate
         records, validates = data.records, VALIDATION_SPLIT in data.records.splits
         self._validator = Validator(
             captioning,
@@ -105,6 +120,13 @@ class CaptionerStage:
         """All that are not frozen."""
         return list(self.model.trainable_variables)
 
+    def learning_rate_factor(self, variable: Any) -> float:
+        """What the learning rate is multiplied by for a variable."""
+        if not isinstance(self.model, PixelCaptioner):
+            return 1.0
+        own = {id(v) for v in self.model.network.trainable_variables}
+        return self._network_rate if id(variable) in own else 1.0
+
     @property
     def compares_rows(self) -> bool:
         """Whether some captions are left out for being worse than others."""
@@ -112,22 +134,24 @@ class CaptionerStage:
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
         """This worker's rows of endless global batches from step `first_step` on."""
+        sampling = self._loss.sampling_start is not None
         batches = caption_batches.training_batches(
             self._data.records,
             self._data.options,
             batch_size=self._batch_size,
             seed=self._data.seed,
             first_step=first_step,
+            with_draws=sampling,
+            own_rows=partial(share, part=self._worker.index, parts=self._worker.count),
         )
-        if self._loss.sampling_start is not None:
-            steps = tf.data.Dataset.counter(first_step)
-            batches = tf.data.Dataset.zip(batches, steps).map(self._with_draws)
-        return batches.map(partial(share, part=self._worker.index, parts=self._worker.count))
+        if not sampling:
+            return batches
+        steps = tf.data.Dataset.counter(first_step)
+        return tf.data.Dataset.zip(batches, steps).map(self._with_probability)
 
-    def _with_draws(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> dict[str, tf.Tensor]:
-        shape = tf.shape(batch["tokens"]) - [0, 0, 1]
-        seed = tf.stack([tf.constant(self._data.seed, tf.int64), step])
-        draws = tf.random.stateless_uniform(tf.concat([shape, [2]], 0), seed)
+    def _with_probability(
+        self, batch: dict[str, tf.Tensor], step: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         probability = sampling_probability(
             step // self.steps_per_epoch,
             start=self._loss.sampling_start or 0,
@@ -135,7 +159,7 @@ class CaptionerStage:
             increase=self._loss.sampling_increase,
             most=self._loss.sampling_most,
         )
-        return {**batch, "draws": draws, "sampling_probability": probability}
+        return {**batch, "sampling_probability": probability}
 
     def loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:
         """`cross_entropy` on one replica's share of a batch."""

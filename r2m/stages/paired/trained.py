@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from models.ensemble import Ensemble
 from pipelines import caption_batches, captions
 from r2m.engine.persistence import checkpoints
 from r2m.stages.paired.data import caption_options
-from r2m.stages.paired.experiment import FEATURES_FILE, build_model
+from r2m.stages.paired.experiment import FEATURES_FILE
+from r2m.stages.paired.model import build_model, open_network
 from r2m.stages.paired.stage import CAPTIONED_AT_ONCE
 from r2m.stages.run_folder import VOCABULARY_FILE, saved_run
 from r2m.stages.trained_run import TrainedRun
 from r2m.stages.validation import Captioning, search_options
 from tfrecords.errors import InputError
-from tfrecords.records import Records
+from tfrecords.records import Records, check_same_vocabulary
 from tfrecords.vocabulary import Vocabulary
 
 
@@ -38,7 +42,8 @@ def open_run(run_folder: Path, overrides: dict[str, Any]) -> TrainedRun:
     vocabulary = Vocabulary.load(run_folder / VOCABULARY_FILE)
     checkpoints.require_best_or_latest(run_folder)
     shown = saved_features(run_folder)
-    model = build_model(config.model, len(vocabulary), shown["sizes"])
+    network = open_network(config, load=False)
+    model = build_model(config, len(vocabulary), shown["sizes"], network)
     checkpoints.restore_model(model, run_folder, {"vocabulary": vocabulary.sha256})
     search = search_options(config, vocabulary)
     signature = {
@@ -51,13 +56,58 @@ def open_run(run_folder: Path, overrides: dict[str, Any]) -> TrainedRun:
 
     return TrainedRun(
         folder=run_folder,
+        members=(run_folder,),
         model=model,
         captioning=Captioning(model, vocabulary, search, signature),
         vocabulary=vocabulary,
         config=config,
+        signature=signature,
         open_records=captions.open_captions,
         batches=batches,
         examples=captions.examples,
+    )
+
+
+def ensemble(runs: Sequence[TrainedRun]) -> TrainedRun:
+    """Captioners that caption together; settings of search are those of the first.
+
+    Raises:
+        InputError: their vocabularies differ, or they are shown the same thing in different ways.
+    """
+    first = runs[0]
+    signature: dict[str, tf.TensorSpec] = {}
+    for run in runs:
+        check_same_vocabulary(
+            f"run {first.folder}", first.vocabulary.sha256,
+            f"run {run.folder}", run.vocabulary.sha256,
+        )  # fmt: skip
+        if run.config.data.unit_norm != first.config.data.unit_norm:
+            raise InputError(
+                f"{run.folder} and {first.folder} differ in data.unit_norm: they cannot be shown "
+                "the same features"
+            )
+        for name, spec in run.signature.items():
+            if signature.setdefault(name, spec) != spec:
+                raise InputError(
+                    f"{run.folder}: its {name} are {spec}, those of another member "
+                    f"{signature[name]}: they cannot be shown the same features"
+                )
+
+    def batches(records: Records, split: str) -> tf.data.Dataset:
+        each = [caption_options(run.config, records) for run in runs]
+        kinds = dict.fromkeys(kind for options in each for kind in options.features)
+        pixels = next((options.pixels for options in each if options.pixels), None)
+        options = dataclasses.replace(each[0], features=tuple(kinds), pixels=pixels)
+        return caption_batches.image_batches(records, split, options, batch_size=CAPTIONED_AT_ONCE)
+
+    model = Ensemble([run.model for run in runs], [list(run.signature) for run in runs])
+    search = search_options(first.config, first.vocabulary)
+    return first._replace(
+        members=tuple(run.folder for run in runs),
+        model=model,
+        captioning=Captioning(model, first.vocabulary, search, signature),
+        signature=signature,
+        batches=batches,
     )
 
 

@@ -40,10 +40,12 @@ def open_run(run_folder: Path, overrides: dict[str, Any]) -> TrainedRun:
     search = search_options(config, vocabulary)
     return TrainedRun(
         folder=run_folder,
+        members=(run_folder,),
         model=model,
         captioning=Captioning(model, vocabulary, search, CONCEPT_INPUTS),
         vocabulary=vocabulary,
         config=config,
+        signature=dict(CONCEPT_INPUTS),
         open_records=images.open_images,
         batches=partial(images.concept_batches, concept_options=concept_options(config)),
         examples=images.examples,

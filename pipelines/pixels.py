@@ -1,0 +1,63 @@
+"""Pixels for a network inside the model: images squashed to a square and cropped."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PixelOptions:
+    """What becomes of an image.
+
+    Attributes:
+        resize: side the image is squashed to before cropping, pixels.
+        crop: side of the random crop in training and of the centre crop elsewhere.
+        antialias: averages what a smaller image has no room for, as stored features are made.
+    """
+
+    resize: int
+    crop: int
+    antialias: bool
+
+    def __post_init__(self) -> None:
+        """Refuses crops larger than the image."""
+        if not 1 <= self.crop <= self.resize:
+            raise ValueError(f"crop ({self.crop}) must be at least 1 and at most resize")
+
+
+def crop_seeds(key: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """A stateless seed for each image of a batch, int64[B, 2].
+
+    Args:
+        key: int64[2], of the batch.
+        images: string[B].
+    """
+    numbers = tf.range(tf.size(images, tf.int64))
+    return tf.stack([tf.fill(tf.shape(numbers), key[0]), key[1] + numbers], axis=1)
+
+
+def crops(encoded: tf.Tensor, options: PixelOptions, seeds: tf.Tensor | None) -> tf.Tensor:
+    """Decodes images and cuts a square out of each.
+
+    Args:
+        encoded: image files string[B].
+        options: sizes.
+        seeds: of random crops, as `crop_seeds` gives them; None cuts the centre out.
+
+    Returns:
+        float32[B, crop, crop, 3] in 0..255.
+    """
+
+    def one(arguments: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        image = tf.io.decode_image(arguments[0], channels=3, expand_animations=False)
+        size = [options.resize] * 2
+        image = tf.image.resize(tf.cast(image, tf.float32), size, antialias=options.antialias)
+        image = tf.clip_by_value(image, 0.0, 255.0)
+        if seeds is None:
+            return tf.image.resize_with_crop_or_pad(image, options.crop, options.crop)
+        return tf.image.stateless_random_crop(image, [options.crop] * 2 + [3], arguments[1])
+
+    arguments = (encoded,) if seeds is None else (encoded, seeds)
+    return tf.map_fn(one, arguments, fn_output_signature=tf.float32, parallel_iterations=16)

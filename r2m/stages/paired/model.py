@@ -1,0 +1,81 @@
+"""The captioner that a configuration describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models.captioners import build_captioner, wanted_inputs
+from models.pixel_captioner import PixelCaptioner
+from models.recurrent_captioner import RecurrentCaptioner
+from r2m.stages.settings import precision, setting
+from tfrecords.errors import InputError
+from tfrecords.feature_options import BackboneOptions
+from tfrecords.features.backbones import Network, build_network
+
+
+def open_network(config: Any, *, load: bool = True) -> Network | None:
+    """The network that looks at pixels, as `config.image` says; None for stored features.
+
+    Args:
+        config: of the experiment.
+        load: whether its weights are wanted; a trained run restores them itself.
+
+    Raises:
+        InputError: no such network, no such weights, or it gives no feature maps.
+    """
+    image = config.image
+    if image.source == "features":
+        return None
+    if image.source != "pixels":
+        raise InputError(f"config.image: unknown source {image.source!r}; known: features, pixels")
+    network = build_network(
+        BackboneOptions(
+            name=image.backbone,
+            weights=image.weights if load else "none",
+            image_size=image.crop,
+            alpha=image.alpha or None,
+        )
+    )
+    if len(network.output_shape) != 3:
+        raise InputError(f"config.image: {image.backbone} gives no feature maps to look at")
+    return network
+
+
+def build_model(
+    config: Any,
+    vocabulary_size: int,
+    sizes: Mapping[str, int | None],
+    network: Network | None,
+    dtype: str = "float32",
+) -> RecurrentCaptioner | PixelCaptioner:
+    """The captioner that `config.model` describes.
+
+    Args:
+        config: of the experiment.
+        vocabulary_size: V.
+        sizes: of stored features: `global_size`, `region_size`, `grid_cells`.
+        network: that looks at pixels instead.
+        dtype: of the activations.
+
+    Raises:
+        InputError: for impossible settings.
+    """
+    chosen = config.model.to_dict()
+    name = chosen.pop("captioner")
+    if network is not None:
+        height, width, size = network.output_shape
+        sizes = {"global_size": size, "region_size": size, "grid_cells": height * width}
+    with precision(dtype), setting("config.model"):
+        captioner = build_captioner(name, vocabulary_size=vocabulary_size, **sizes, **chosen)
+    if network is None:
+        return captioner
+    with setting("config.image"):
+        return PixelCaptioner(
+            captioner,
+            network.model,
+            network.preprocess,
+            trained_from=config.image.trained_from,
+            wants_global="global" in wanted_inputs(name),
+            name=name,
+        )

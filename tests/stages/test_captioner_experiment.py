@@ -1,0 +1,171 @@
+"""Captioners from their configuration to captions of image files."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.captioners import CAPTIONERS
+from r2m.engine.errors import TrainingError
+from r2m.stages.caption_files import caption_files
+from r2m.stages.captioning import evaluate_run, open_run
+from r2m.stages.paired.experiment import run_captioner
+from tfrecords.errors import InputError
+
+BACKBONE = {"backbone": "MobileNet", "weights": "none", "alpha": 0.25, "resize": 40, "crop": 32}
+
+
+def small(records: Path, captioner: str = "att2in2") -> Any:
+    config = importlib.import_module(f"configs.captioners.{captioner}").get_config()
+    config.data.captions = str(records)
+    config.model.units = config.model.word_size = 16
+    own = config.stages.cross_entropy
+    own.batch_size, own.steps, own.evaluate_every = 5, 4, 2
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(caption_records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("att2in2")
+    summary = run_captioner(small(caption_records), folder)
+    assert summary.step == 4
+    assert {"loss", "bleu_4", "rouge_l", "cider"} <= set(summary.best_metrics)
+    return folder / "cross_entropy"
+
+
+def test_a_finished_run_is_not_trained_again(finished: Path, caption_records: Path) -> None:
+    before = (finished / "metrics.jsonl").read_bytes()
+    assert run_captioner(small(caption_records), finished.parent).step == 4
+    assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+    finished: Path, caption_records: Path, tmp_path: Path
+) -> None:
+    config = small(caption_records)
+    for steps in (2, 4):
+        config.stages.cross_entropy.steps = steps
+        run_captioner(config, tmp_path)
+    whole, parts = (open_run(run).model for run in (finished, tmp_path / "cross_entropy"))
+    for ours, theirs in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", sorted(set(CAPTIONERS) - {"att2in2", "updown"}))
+def test_every_configuration_builds_its_model(name: str, caption_records: Path) -> None:
+    from r2m.stages.paired.data import open_data
+    from r2m.stages.paired.experiment import feature_sizes
+    from r2m.stages.paired.model import build_model
+
+    config = small(caption_records, name)
+    data = open_data(config, 0)
+    model = build_model(config, len(data.vocabulary), feature_sizes(data), None)
+    assert model.name == name
+
+
+def test_it_is_evaluated_on_records(finished: Path, caption_records: Path, tmp_path: Path) -> None:
+    report = evaluate_run(finished, caption_records, "val", tmp_path, metrics=("bleu", "cider"))
+    assert report.scores.images == 4
+    assert (tmp_path / "val" / "gallery.png").stat().st_size
+
+
+def test_image_files_are_captioned_as_their_records_are(
+    finished: Path, caption_records: Path, pictures: Path, tmp_path: Path
+) -> None:
+    run = open_run(finished)
+    records = run.open_records(str(caption_records))
+    by_records = run.captioning.caption_batches(run.batches(records, "val"))
+    (tmp_path / "in").mkdir()
+    for name in by_records:
+        shutil.copy(pictures / "images" / name, tmp_path / "in")
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    rows = caption_files(finished, tmp_path / "in", tmp_path / "out")
+    found = {row["image_id"]: row["caption"] for row in rows}
+    assert found.pop("broken.png") == ""
+    assert found == by_records
+    assert "cannot be read" in rows[-1].get("note", rows[0].get("note", ""))
+
+
+def test_an_ensemble_of_one_model_twice_says_what_it_says(
+    finished: Path, caption_records: Path
+) -> None:
+    one, two = open_run(finished), open_run([finished, finished])
+    records = one.open_records(str(caption_records))
+    alone, together = (
+        run.captioning.caption_batches(run.batches(records, "val")) for run in (one, two)
+    )
+    assert alone == together
+
+
+def test_an_ensemble_needs_one_vocabulary(finished: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(finished, tmp_path / "other")
+    words = (other / "vocabulary.txt").read_text().splitlines()
+    (other / "vocabulary.txt").write_text("\n".join([*words[:-2], words[-1], words[-2]]) + "\n")
+    with pytest.raises((InputError, TrainingError), match="vocabular"):
+        open_run([finished, other])
+
+
+@pytest.mark.parametrize("trained_from", [None, "conv_pw_13"])
+def test_pixels_train_the_part_of_the_network_that_is_asked_for(
+    trained_from: str | None, caption_records: Path, pictures: Path, tmp_path: Path
+) -> None:
+    config = small(caption_records, "updown")
+    config.image.update({**BACKBONE, "source": "pixels", "trained_from": trained_from})
+    run_captioner(config, tmp_path)
+    run = open_run(tmp_path / "cross_entropy")
+    network = run.model.network
+    tf.keras.utils.set_random_seed(0)
+    start = type(network).from_config(network.get_config())
+    moved = {
+        layer.name
+        for layer, before in zip(network.layers, start.layers, strict=True)
+        if layer.trainable and layer.trainable_variables
+    }
+    assert moved == (set() if trained_from is None else {"conv_pw_13", "conv_pw_13_bn"})
+    rows = caption_files(tmp_path / "cross_entropy", pictures / "images", tmp_path / "out")
+    records = run.open_records(str(caption_records))
+    by_records = run.captioning.caption_batches(run.batches(records, "val"))
+    found = {row["image_id"]: row["caption"] for row in rows}
+    assert by_records == {name: found[name] for name in by_records}
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("model", "captioner", "gpt", "unknown captioner 'gpt'"),
+        ("model", "pool", "average", r"config\.model: .*pool"),
+        ("image", "source", "sound", "unknown source 'sound'"),
+        ("data", "captions_per_image", 0, r"config\.data: captions_per_image"),
+        ("loss", "reduction", "letters", r"config\.loss"),
+    ],
+)
+def test_impossible_settings_name_the_config(
+    caption_records: Path, tmp_path: Path, section: str, field: str, value: Any, message: str
+) -> None:
+    config = small(caption_records)
+    config[section][field] = value
+    with pytest.raises(InputError, match=message):
+        run_captioner(config, tmp_path)
+
+
+def test_records_without_what_the_model_needs(
+    caption_records: Path, tmp_path: Path, finished: Path
+) -> None:
+    config = small(caption_records)
+    config.data.captions = ""
+    with pytest.raises(InputError, match="--captions"):
+        run_captioner(config, tmp_path)
+    shown = json.loads((finished / "image_features.json").read_text())
+    assert shown["records"]["backbone"]["name"] == "DenseNet121"
+    copy = shutil.copytree(finished, tmp_path / "run")
+    shown["records"]["backbone"] = None
+    (copy / "image_features.json").write_text(json.dumps(shown))
+    with pytest.raises(InputError, match="made elsewhere"):
+        caption_files(copy, caption_records, tmp_path)
