@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from losses.captions import REDUCTIONS, Reduction, caption_loss
@@ -18,12 +20,17 @@ from r2m.engine.distribution.sharing import share
 from r2m.engine.distribution.workers import Worker
 from r2m.engine.stage import Evaluation, LossTerm
 from r2m.stages.paired.data import CaptionerData
+from r2m.stages.paired.looking import attention_sheets, looked
 from r2m.stages.settings import TRAINING_SPLIT, VALIDATION_SPLIT
 from r2m.stages.validation import Captioning, Validator
 from r2m.stages.validation_losses import ValidationLosses
+from tfrecords.errors import InputError
+from tfrecords.features import decode_image
 
 # Images that the beam search works on together: it gains from many, training may want few.
 CAPTIONED_AT_ONCE = 100
+# Validation images whose attention is shown.
+_SHEETS = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,16 +99,12 @@ class CaptionerStage:
         self.model = model
         self.fingerprint: Mapping[str, str] = {"vocabulary": data.vocabulary.sha256}
         self._data, self._loss, self._batch_size = data, loss, batch_size
-        self._worker, self._network_rate = worker, network_rate
+        self._worker, self._network_rate, self._captioning = worker, network_rate, captioning
         records, validates = data.records, VALIDATION_SPLIT in data.records.splits
         self._validator = Validator(
             captioning,
             data.vocabulary,
-            caption_batches.image_batches(
-                records, VALIDATION_SPLIT, data.options, batch_size=CAPTIONED_AT_ONCE
-            )
-            if validates
-            else None,
+            self._image_batches() if validates else None,
             captions.examples(records, VALIDATION_SPLIT) if validates else (),
         )
 
@@ -205,11 +208,47 @@ class CaptionerStage:
         )
 
     def evaluate(self, step: int) -> Evaluation:
-        """Validation loss, caption metrics, sample captions."""
+        """Validation loss, caption metrics, sample captions, where they were looked for."""
         del step
         found = self._validator.evaluate()
         return dataclasses.replace(
-            found, metrics={**self._validation_losses.evaluate(), **found.metrics}
+            found,
+            metrics={**self._validation_losses.evaluate(), **found.metrics},
+            images={**found.images, **self._attention()},
+        )
+
+    def _attention(self) -> dict[str, np.ndarray]:
+        """Sheets of the first validation images; nothing without pictures, or maps to show."""
+        if not self._pictures:
+            return {}
+        said = self._captioning.captions(self._shown)
+        try:
+            found = looked(self.model, self._data.vocabulary, self._shown, said)
+        except InputError:
+            return {}
+        return {"attention": attention_sheets(self._pictures, said, found)}
+
+    @cached_property
+    def _shown(self) -> dict[str, tf.Tensor]:
+        """What the captioner is shown of the images in `_pictures`."""
+        batch = next(iter(self._image_batches()))
+        return {
+            name: tensor[: len(self._pictures)]
+            for name, tensor in batch.items()
+            if name != "image_id"
+        }
+
+    @cached_property
+    def _pictures(self) -> list[np.ndarray]:
+        """The first validation images, as far as the records hold pictures."""
+        if VALIDATION_SPLIT not in self._data.records.splits:
+            return []
+        first = itertools.islice(captions.examples(self._data.records, VALIDATION_SPLIT), _SHEETS)
+        return [decode_image(example["image"]).numpy() for example in first if example["image"]]
+
+    def _image_batches(self) -> tf.data.Dataset:
+        return caption_batches.image_batches(
+            self._data.records, VALIDATION_SPLIT, self._data.options, batch_size=CAPTIONED_AT_ONCE
         )
 
     @cached_property

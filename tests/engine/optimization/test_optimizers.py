@@ -211,3 +211,22 @@ class TestClipping:
     def test_both_are_refused(self) -> None:
         with pytest.raises(ValueError, match=r"clip_global_norm=1.0 and clip_value=0.1: .* one of"):
             options(clip_global_norm=1.0, clip_value=0.1)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_a_variable_may_have_a_learning_rate_of_its_own(name: str) -> None:
+    """As if it were trained alone at that rate."""
+
+    def trained(rate: float, factors: list[float] | None) -> list[np.ndarray]:
+        variables = [keras.Variable(START), keras.Variable(START)]
+        settings = options(optimizer=name, learning_rate=rate)
+        optimizer = make_optimizer(settings, variables, factors=factors)
+        for gradient in VARYING:
+            optimizer.apply([tf.constant(gradient, tf.float32)] * 2, variables)
+        return [variable.numpy() for variable in variables]
+
+    plain, slow = trained(0.1, None)[0], trained(0.02, None)[0]
+    found = trained(0.1, [1.0, 0.2])
+    np.testing.assert_allclose(found[0], plain, rtol=1e-6)
+    np.testing.assert_allclose(found[1], slow, rtol=1e-6)
+    assert np.abs(plain - slow).max() > 1e-3

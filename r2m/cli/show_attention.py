@@ -1,0 +1,57 @@
+"""Shows where a captioner looks while it says each word: a PNG sheet and an animated GIF an image.
+
+    r2m-show-attention photograph.jpg --model=workspace/runs/updown/cross_entropy \\
+        --output=workspace/attention
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from r2m.cli.common import decoding_overrides, define_decoding_flags, run
+
+_MODEL = flags.DEFINE_string(
+    "model",
+    None,
+    "Run folder of a captioner with attention (attention_lstm, att2in2, updown) that was trained "
+    "on a grid of features or on pixels.",
+    required=True,
+)
+_STYLE = flags.DEFINE_enum(
+    "style", "smooth", ("smooth", "grid"), "Cells blended into each other, or as they are."
+)
+_WEIGHTS = flags.DEFINE_string(
+    "weights",
+    None,
+    "File of the backbone's weights, of a captioner whose records were built with one.",
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)
+define_decoding_flags()
+
+
+def main(argv: Sequence[str]) -> None:
+    """Writes the pictures, prints the captions."""
+    from r2m.stages.attention import show_attention
+
+    captions = show_attention(
+        _MODEL.value,
+        [Path(name) for name in argv[1:]],
+        _OUTPUT.value,
+        style=_STYLE.value,
+        weights=_WEIGHTS.value,
+        overrides=decoding_overrides(),
+    )
+    for name, caption in captions.items():
+        print(f"{name}  {caption}  {Path(_OUTPUT.value, Path(name).stem)}.png, .gif")
+
+
+def console() -> None:
+    """Entry of the console script."""
+    run(main, takes_command=True)
+
+
+if __name__ == "__main__":
+    console()
