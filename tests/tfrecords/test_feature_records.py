@@ -79,7 +79,7 @@ def reasons(records) -> dict[str, str]:
 
 
 def test_features_of_images(options, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     records = build(options)
     found = rows(records)
     name = "val2014/COCO_val2014_000000000042.png"

@@ -137,7 +137,7 @@ def test_records_hold_the_captions(
     options: CaptionsOptions,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         records = build(options)
     assert "records of text only" in caplog.text
     assert "train: 2 images, 3 captions, 2.7 words each, 0.00 % of the words unknown" in caplog.text
