@@ -107,7 +107,8 @@ def define_image_flags() -> None:
 
 def max_pixels() -> int:
     """The value of this flag, in pixels."""
-    return int(flags.FLAGS["max_megapixels"].value) * 1_000_000
+    found: int = flags.FLAGS["max_megapixels"].value  # type: ignore[assignment]
+    return found * 1_000_000
 
 
 def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
