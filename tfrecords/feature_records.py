@@ -18,7 +18,8 @@ from tfrecords.feature_options import (
     FeatureOptions,
     recorded_backbone,
 )
-from tfrecords.feature_stores import FeatureStore, StoredFeatures, image_keys
+from tfrecords.feature_stores import FeatureStore, image_keys
+from tfrecords.feature_values import Shapes, recorded_shapes, stored_values
 from tfrecords.images.headers import MAX_PIXELS, read_header
 from tfrecords.images.names import ALL_IMAGES_SPLIT, list_images, read_split_lists, readable_names
 from tfrecords.images.shards import raw_feature
@@ -27,9 +28,6 @@ from tfrecords.writing.examples import encode_example
 from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
 from tfrecords.writing.shards import ShardItem, ShardJob, Skip
 from tfrecords.writing.writer import write_dataset
-
-_KINDS = ("global_feature", "grid_feature", "region_feature")
-Shapes = Mapping[str, tuple[int | None, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,35 +171,10 @@ class _StoreJob:
                 if found is None:
                     yield Skip(name, "missing", "the store has no such image")
                 else:
-                    yield encode_example(_stored_values(name, found, self.features))
+                    values = stored_values(self.store, found, self.features, f"image {name!r}")
+                    yield encode_example({"image_id": name, "height": 0, "width": 0, **values})
             except InputError as error:
                 yield Skip(name, "damaged", str(error))
-
-
-def _stored_values(name: str, found: StoredFeatures, options: FeatureOptions) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "image_id": name,
-        "height": found.height or 0,
-        "width": found.width or 0,
-    }
-    for kind in _KINDS:
-        array = getattr(found, kind)
-        if array is None:
-            continue
-        if options.unit_norm:
-            norms = np.linalg.norm(array.astype(np.float32), axis=-1, keepdims=True)
-            array = np.divide(array, norms, where=norms > 0, out=np.zeros(array.shape, np.float32))
-        with np.errstate(over="ignore"):
-            stored = array.astype(np.dtype(options.dtype).newbyteorder("<"))
-        if not np.isfinite(stored).all():
-            raise InputError(
-                f"image {name!r}: {kind} has numbers up to {np.abs(array).max():g}, which do not "
-                f"fit into {options.dtype}; store float32"
-            )
-        values[kind] = stored.tobytes()
-    if found.boxes is not None:
-        values["boxes"] = np.asarray(found.boxes, np.float32)
-    return values
 
 
 def _check(options: FeatureRecordsOptions) -> None:
@@ -298,13 +271,10 @@ def _record_features(shapes: Shapes, options: FeatureRecordsOptions) -> Any:
 
 def _recorded_options(options: FeatureRecordsOptions, shapes: Shapes) -> dict[str, Any]:
     """The options that decide the records, for the manifest."""
-    sizes = {kind: shape[-1] for kind, shape in shapes.items()}
     return {
         **recorded_backbone(options.backbone, options.features),
         "feature_dtype": options.features.dtype,
-        "feature_size": next(sizes[kind] for kind in _KINDS if kind in sizes),
-        "grid_shape": list(shapes["grid_feature"]) if "grid_feature" in shapes else None,
-        "region_size": sizes.get("region_feature"),
+        **recorded_shapes(shapes),
         "unit_norm": options.features.unit_norm,
         "splits": {split: path.name for split, path in options.splits.items()},
         "recursive": options.recursive,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from tfrecords.feature_options import FeatureDtype
+from tfrecords.errors import InputError
+from tfrecords.feature_options import FeatureOptions
 from tfrecords.feature_stores import FeatureStore, StoredFeatures
 from tfrecords.writing.examples import FeatureValue
 
@@ -16,38 +17,31 @@ FEATURE_KINDS = ("global_feature", "grid_feature", "region_feature")
 Shapes = Mapping[str, tuple[int | None, ...]]
 
 
-class UnusableFeaturesError(ValueError):
-    """Why the features of one image cannot be stored."""
-
-
 def stored_values(
-    store: FeatureStore, keys: Sequence[str], dtype: FeatureDtype
+    store: FeatureStore, found: StoredFeatures, options: FeatureOptions, where: str
 ) -> dict[str, FeatureValue]:
     """The features of an image, encoded.
 
     Args:
-        store: where they are.
-        keys: what the image is called, tried in turn.
-        dtype: of the stored numbers.
+        store: that has them.
+        found: what it gave for the image.
+        options: `unit_norm` and `dtype` of the stored numbers.
+        where: what to call the image in messages.
 
     Returns:
         A byte string for each kind that the store has; `boxes` float32 [N, 4] where it has boxes;
         `height` and `width` where they are known.
 
     Raises:
-        UnusableFeaturesError: the store has none for the image, or not of the shapes it promises,
-            or numbers that `dtype` cannot hold.
-        InputError: what is stored is damaged.
+        InputError: they are not of the shapes the store promises, or numbers that `dtype` cannot
+            hold.
     """
-    found = store.get(*keys)
-    if found is None:
-        raise UnusableFeaturesError(f"none for {', '.join(keys)}")
     values: dict[str, FeatureValue] = {
-        kind: _bytes_of(getattr(found, kind), kind, shape, dtype)
+        kind: _bytes_of(getattr(found, kind), shape, options, f"{where}: {kind}")
         for kind, shape in store.shapes.items()
     }
     if store.has_boxes:
-        values["boxes"] = _boxes(found)
+        values["boxes"] = _boxes(found, where)
     if found.height and found.width:
         values |= {"height": int(found.height), "width": int(found.width)}
     return values
@@ -68,25 +62,31 @@ def recorded_shapes(shapes: Shapes) -> dict[str, Any]:
 
 
 def _bytes_of(
-    array: np.ndarray | None, kind: str, shape: tuple[int | None, ...], dtype: FeatureDtype
+    array: np.ndarray | None, shape: tuple[int | None, ...], options: FeatureOptions, where: str
 ) -> bytes:
     if array is None:
-        raise UnusableFeaturesError(f"no {kind}")
+        raise InputError(f"{where} is missing, other images have it")
     fits = array.ndim == len(shape) and all(
         wanted in (None, size) for wanted, size in zip(shape, array.shape, strict=True)
     )
     if not fits:
-        raise UnusableFeaturesError(f"{kind} has the shape {array.shape}, expected {shape}")
+        raise InputError(f"{where} has the shape {array.shape}, expected {shape}")
+    if options.unit_norm:
+        norms = np.linalg.norm(array.astype(np.float32), axis=-1, keepdims=True)
+        array = np.divide(array, norms, where=norms > 0, out=np.zeros(array.shape, np.float32))
     with np.errstate(over="ignore"):
-        stored = np.asarray(array).astype(np.dtype(dtype).newbyteorder("<"))
+        stored = array.astype(np.dtype(options.dtype).newbyteorder("<"))
     if not np.isfinite(stored).all():
-        raise UnusableFeaturesError(f"{kind} has numbers that are not finite in {dtype}")
+        raise InputError(
+            f"{where} has numbers up to {np.abs(array).max():g}, which are not finite in "
+            f"{options.dtype}; float32 holds larger ones"
+        )
     return stored.tobytes()
 
 
-def _boxes(found: StoredFeatures) -> np.ndarray:
+def _boxes(found: StoredFeatures, where: str) -> np.ndarray:
     regions = 0 if found.region_feature is None else len(found.region_feature)
     if found.boxes is None or found.boxes.shape != (regions, 4):
         shape = None if found.boxes is None else found.boxes.shape
-        raise UnusableFeaturesError(f"boxes have the shape {shape}, expected ({regions}, 4)")
+        raise InputError(f"{where}: boxes have the shape {shape}, expected ({regions}, 4)")
     return np.asarray(found.boxes, np.float32)

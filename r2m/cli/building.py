@@ -95,9 +95,20 @@ def define_backbone_flags() -> None:
         1,
     )
     flags.DEFINE_enum("dtype", "float16", ["float16", "float32"], "Of the stored features.")
+    define_image_flags()
+
+
+def define_image_flags() -> None:
+    """Which image files are looked at."""
     flags.DEFINE_integer(
         "max_megapixels", 100, "Skip images that declare more: decoding them takes much memory.", 1
     )
+
+
+def max_pixels() -> int:
+    """The value of this flag, in pixels."""
+    found: int = flags.FLAGS["max_megapixels"].value  # type: ignore[assignment]
+    return found * 1_000_000
 
 
 def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
@@ -117,7 +128,7 @@ def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
     return {
         "backbone": BackboneOptions(name=name, layer=layer, **network) if name else None,
         "features": FeatureOptions(**given("short_side", "dtype"), **view),
-        "max_pixels": given("max_megapixels")["max_megapixels"] * 1_000_000,
+        "max_pixels": max_pixels(),
     }
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from absl import flags
 
-from r2m.cli.building import build_options, define_build_flags
+from r2m.cli.building import build_options, define_build_flags, define_image_flags, max_pixels
 from r2m.cli.common import run
 
 _DETECTOR = flags.DEFINE_string(
@@ -47,6 +47,7 @@ _LABEL_MAP = flags.DEFINE_string(
 flags.DEFINE_float("min_score", 0.0, "Leave out objects that are less certain.", 0.0, 1.0)
 flags.DEFINE_integer("max_detections", 100, "Most certain objects of an image to keep.", 1)
 flags.DEFINE_integer("batch_size", 8, "Images a step, where the detector takes several.", 1)
+define_image_flags()
 define_build_flags("detections", split="each split", ordered=True)
 # A detector uses all processors by itself, and its memory once a process. A stopped run begins its
 # unfinished shards again.
@@ -68,6 +69,7 @@ def main(argv: Sequence[str]) -> int | None:
             images=Path(_IMAGES.value) if _IMAGES.value else None,
             splits=parse_splits(_SPLIT.value),
             label_map=Path(_LABEL_MAP.value) if _LABEL_MAP.value else None,
+            max_pixels=max_pixels(),
             **same,
             **build_options("detections"),
         )

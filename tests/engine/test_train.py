@@ -425,7 +425,7 @@ class TestFolder:
 
 
 def test_progress_is_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         changed = options(**SHORT, show_progress=True)
         train(LanguageStage(), changed, tmp_path, strategy=ONE)
     assert "toy: starting from scratch" in caplog.text

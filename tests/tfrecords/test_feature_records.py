@@ -79,7 +79,7 @@ def reasons(records) -> dict[str, str]:
 
 
 def test_features_of_images(options, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     records = build(options)
     found = rows(records)
     name = "val2014/COCO_val2014_000000000042.png"
@@ -262,7 +262,9 @@ def test_numbers_that_do_not_fit_are_skipped(tmp_path):
     np.save(tmp_path / "x.npy", np.array([[1, 2], [70000, 2]], np.float32))
     records = build(stored(tmp_path, tmp_path / "x.npy"))
     assert set(rows(records)) == {"0"}
-    assert "up to 70000, which do not fit into float16" in str(records.manifest["skipped"]["list"])
+    assert "up to 70000, which are not finite in float16" in str(
+        records.manifest["skipped"]["list"]
+    )
 
 
 def test_records_are_a_store_themselves(options, tmp_path):

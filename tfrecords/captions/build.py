@@ -63,7 +63,7 @@ class CaptionsOptions:
         store: features that exist already; None takes those that come with the source.
         backbone: stores features of the pictures by this network; None stores none.
         features: what the network is shown of a picture, and what is kept; of a store's features
-            only how the numbers are stored (`dtype`).
+            only `unit_norm` and `dtype` count.
         store_grid: stores its feature map beside the mean.
         store_pixels: stores the pictures, where there are any.
         max_pixels: pictures that declare more are skipped.

@@ -13,7 +13,7 @@ import numpy as np
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureDtype, FeatureOptions
 from tfrecords.feature_stores import FeatureStore
-from tfrecords.feature_values import UnusableFeaturesError, stored_values
+from tfrecords.feature_values import stored_values
 from tfrecords.images.files import check_image, read_image
 from tfrecords.images.headers import read_header
 from tfrecords.images.shards import raw_feature
@@ -118,9 +118,13 @@ class CaptionShardJob:
     def _record(self, entry: CaptionEntry, picture: Mapping[str, FeatureValue]) -> bytes | Skip:
         values = {"image_id": entry.image_id, **entry.values, **picture}
         if self.store is not None:
+            where = f"image {entry.image_id!r}"
             try:
-                values |= stored_values(self.store, entry.keys, self.features.dtype)
-            except (UnusableFeaturesError, InputError) as error:
+                found = self.store.get(*entry.keys)
+                if found is None:
+                    raise InputError(f"{where}: none for {', '.join(entry.keys)}")
+                values |= stored_values(self.store, found, self.features, where)
+            except InputError as error:
                 return Skip(entry.image_id, "no_features", str(error))
         return encode_example(values)
 

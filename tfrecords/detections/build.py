@@ -26,6 +26,7 @@ from tfrecords.detections.shards import (
 )
 from tfrecords.detectors import DETECTORS, DetectorOptions
 from tfrecords.errors import InputError
+from tfrecords.images.headers import MAX_PIXELS
 from tfrecords.images.names import ALL_IMAGES_SPLIT, ImageNames, list_images, read_split_lists
 from tfrecords.label_maps import read_label_map
 from tfrecords.readers.detections import parse_files, read_boxes
@@ -51,6 +52,7 @@ class DetectionsOptions:
         label_map: names of the classes; None for `coco`, which has them.
         min_score: less certain objects are left out.
         max_detections: the most certain ones of an image that are kept.
+        max_pixels: images that declare more are skipped.
         batch_size: images a step, where the detector takes several.
         shards: shards a split (at most one an image); a stopped build begins unfinished ones again.
         runner: where the work is done; no change in the records.
@@ -66,6 +68,7 @@ class DetectionsOptions:
     label_map: Path | None = None
     min_score: float = 0.0
     max_detections: int = 100
+    max_pixels: int = MAX_PIXELS
     batch_size: int = 8
     shards: int = 64
     runner: Runner = IN_THIS_PROCESS
@@ -128,6 +131,7 @@ def build_detections(options: DetectionsOptions, progress: bool = True) -> Recor
             "splits": {split: path.name for split, path in options.splits.items()},
             "min_score": options.min_score,
             "max_detections": options.max_detections,
+            "max_pixels": options.max_pixels,
             "shards": options.shards,
         },
         sources=plan.sources,
@@ -148,7 +152,7 @@ def _check(options: DetectionsOptions) -> tuple[str, str]:
             f"detector {options.detector!r} is not known; expected KIND:MODEL with one of the "
             f"kinds {', '.join((*DETECTORS, *IMPORTS))}"
         )
-    for name in ("max_detections", "batch_size", "shards"):
+    for name in ("max_detections", "max_pixels", "batch_size", "shards"):
         if getattr(options, name) < 1:
             raise InputError(f"{name}={getattr(options, name)} must be at least 1")
     if not 0 <= options.min_score <= 1:
@@ -187,7 +191,7 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
     return _Plan(
         splits={
             split: [
-                DetectShardJob(folder, tuple(part), detector)
+                DetectShardJob(folder, tuple(part), detector, options.max_pixels)
                 for part in _parts(files, options.shards)
             ]
             for split, files in names.items()

@@ -12,6 +12,7 @@ import numpy as np
 from tfrecords.detections.boxes import Detections
 from tfrecords.detectors import DetectorOptions
 from tfrecords.images.files import read_image
+from tfrecords.images.headers import MAX_PIXELS
 from tfrecords.writing.examples import encode_example
 from tfrecords.writing.shards import Dropped, ShardItem, Skip
 
@@ -27,11 +28,13 @@ class DetectShardJob:
         folder: of the image files.
         names: of the images, in the order of the records.
         detector: what looks at them.
+        max_pixels: an image may have at most.
     """
 
     folder: Path
     names: tuple[str, ...]
     detector: DetectorOptions
+    max_pixels: int = MAX_PIXELS
 
     def __call__(self) -> Iterator[ShardItem]:
         """Reads, detects and encodes the images in batches."""
@@ -45,7 +48,7 @@ class DetectShardJob:
 
         files: list[tuple[str, bytes]] = []
         for name in names:
-            data = read_image(self.folder, name)
+            data = read_image(self.folder, name, self.max_pixels)
             if isinstance(data, Skip):
                 yield data
             else:

@@ -25,31 +25,27 @@ class Hdf5Arrays:
 
     def keys(self) -> list[str]:
         """The names of the data sets."""
-        return list(_opened(self.path))
+        file = _opened(self.path)
+        try:
+            return list(file)
+        except Exception as error:  # the library raises many kinds
+            raise InputError(f"the names in {self.path} cannot be read: {error}") from error
 
     def get(self, key: str) -> np.ndarray | None:
         """See `Arrays.get`."""
-        import h5py
+        from tfrecords.readers.hdf5 import read_values
 
-        where = f"{self.path}, image {key!r}"
         file = _opened(self.path)
+        where = f"{self.path}, image {key!r}"
         try:
             if not key or key not in file:
                 return None
-            found = file[key]
-            if not isinstance(found, h5py.Dataset):
-                raise InputError(f"{where}: a group, expected a data set")
-            # A data set may declare any size: what was never written takes no room in the file.
-            if found.size is None or found.size * found.dtype.itemsize > MOST_BYTES:
-                raise InputError(f"{where}: shape {found.shape}, larger than an image may have")
-            array = found[()]
-        except InputError:
-            raise
+            array = read_values(file, key, MOST_BYTES)
         except UnicodeEncodeError:
             return None
         except Exception as error:  # the library raises many kinds
             raise InputError(f"{where} cannot be read: {error}") from error
-        return finite(np.asarray(array), where)
+        return finite(array, where)
 
 
 @lru_cache(maxsize=8)

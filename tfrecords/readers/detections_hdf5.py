@@ -18,13 +18,15 @@ from tfrecords.detections.boxes import HIGHEST_SCORE, ImageBoxes, checked_detect
 from tfrecords.errors import InputError
 from tfrecords.images.names import is_image_name
 from tfrecords.label_maps import LabelMap
+from tfrecords.readers.hdf5 import read_values
 
 _BOXES, _SCORES, _CLASSES = "detection_boxes", "detection_scores", "detection_classes"
 _EXPECTED = (
     f"a group an image with {_BOXES} [N, 4], {_SCORES} [N] and {_CLASSES} [N] (N the same), stored "
     "in the file itself"
 )
-_MOST = 1_000_000
+# A million boxes.
+_MOST_BYTES = 16 << 20
 
 
 def read_hdf5(path: Path, label_map: LabelMap) -> Iterator[ImageBoxes]:
@@ -49,9 +51,9 @@ def read_hdf5(path: Path, label_map: LabelMap) -> Iterator[ImageBoxes]:
                 )
             for name in names:
                 yield _image(file[name], name, path, label_map)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except Exception as error:  # the library raises many kinds
         raise InputError(f"cannot read the detections {path}: {error}") from error
 
 
@@ -81,16 +83,12 @@ def _image(group: h5py.Group, name: str, path: Path, label_map: LabelMap) -> Ima
 
 
 def _values(group: h5py.Group, key: str, place: str) -> np.ndarray:
-    item = group.get(key) if group.get(key, getclass=True, getlink=True) is h5py.HardLink else None
-    if (
-        not isinstance(item, h5py.Dataset)
-        or item.dtype.kind not in "iuf"
-        or not 1 <= len(item.shape) <= 2
-        # Values may be said to lie in other files.
-        or item.external
-        or item.is_virtual
-    ):
-        raise InputError(f"{place}: {key} is {item!r}; expected {_EXPECTED}")
-    if item.shape[0] > _MOST:
-        raise InputError(f"{place} claims {item.shape[0]} objects, expected at most {_MOST}")
-    return np.asarray(item[()], np.float64)
+    try:
+        values = read_values(group, key, _MOST_BYTES)
+    except ValueError as error:
+        raise InputError(f"{place}: {key}: {error}; expected {_EXPECTED}") from error
+    if values.dtype.kind not in "iuf" or not 1 <= values.ndim <= 2:
+        raise InputError(
+            f"{place}: {key} is {values.dtype} of shape {values.shape}; expected {_EXPECTED}"
+        )
+    return values.astype(np.float64)

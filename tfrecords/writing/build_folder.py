@@ -19,7 +19,7 @@ from absl import logging
 from tfrecords.errors import InputError
 from tfrecords.records import FORMAT_VERSION, MANIFEST, Records, incomplete_folder, open_records
 from tfrecords.writing.files import lock_file, sha256_file, sync_folder, write_atomically
-from tfrecords.writing.shards import Skip, refuse_skips
+from tfrecords.writing.shards import Skip, refuse_faults, refuse_skips
 
 STATE = ".state"
 _PLAN, _LOCK = "plan.json", "lock"
@@ -96,6 +96,7 @@ def open_build(
     if finished is not None:
         if strict:
             refuse_skips([Skip(**skip) for skip in finished.manifest["skipped"]["list"]])
+            refuse_faults(finished.manifest["skipped"]["counts"])
         return finished
     incomplete = incomplete_folder(folder)
     state = incomplete / STATE

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tfrecords.errors import InputError
 from tfrecords.writing.examples import frame_record
 from tfrecords.writing.files import atomic_file, sha256_file, write_atomically
+
+# What is only counted was mostly not asked for (short sentences, duplicates); this is damage.
+_BOX_FAULTS = ("box_not_finite", "box_inverted", "box_outside", "box_score", "box_class")
+_FAULTS = frozenset((*_BOX_FAULTS, "differs_from_first"))
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,17 @@ def refuse_skips(skipped: Sequence[Skip]) -> None:
         raise InputError(
             f"{len(skipped)} inputs cannot be used, and the build is strict: {first}. Correct or "
             "remove them, or build without --strict, which leaves them out and lists them"
+        )
+
+
+def refuse_faults(dropped: Mapping[str, int]) -> None:
+    """Raises InputError if inputs were dropped for being wrong: for builds that shall be strict."""
+    faults = {reason: count for reason, count in dropped.items() if reason in _FAULTS}
+    if any(faults.values()):
+        listed = ", ".join(f"{count} {reason}" for reason, count in sorted(faults.items()))
+        raise InputError(
+            f"inputs that cannot be right, and the build is strict: {listed}. Correct them, or "
+            "build without --strict, which leaves them out and counts them"
         )
 
 

@@ -34,6 +34,7 @@ from tfrecords.writing.shards import (
     ShardTask,
     Skip,
     finished_shard,
+    refuse_faults,
     refuse_skips,
     shard_name,
     write_shard,
@@ -148,6 +149,7 @@ def write_build(
     _check_splits(splits)
     if build.strict:
         refuse_skips(skipped)
+        refuse_faults(dropped or {})
     folder = build.folder
     tasks = {split: _shard_tasks(build, split, jobs) for split, jobs in splits.items()}
     results = _write_shards(build, tasks, runner, progress)
@@ -156,6 +158,8 @@ def write_build(
         refuse_skips(every_skip)
     by_split = {split: [results[task.path] for task in tasks[split]] for split in tasks}
     counts = _skip_counts(results.values(), skipped, dropped or {})
+    if build.strict:
+        refuse_faults(counts)
     for split, found in by_split.items():
         if not any(result.count for result in found):
             raise InputError(

@@ -208,6 +208,11 @@ def test_batches_and_workers_change_nothing(options: DetectionsOptions, label_ma
     assert list(pickle.loads(pickle.dumps(job))()) == list(job())
 
 
+def test_images_that_declare_too_many_pixels(options: DetectionsOptions) -> None:
+    with pytest.raises(InputError, match=r"left out: .*too_large"):
+        build(replace(options, max_pixels=1))
+
+
 def test_an_error_in_the_detector_ends_the_build(options: DetectionsOptions) -> None:
     (Path(options.detector.partition(":")[2])).write_bytes(b"")
     with pytest.raises(InputError, match="has no image_tensor"):

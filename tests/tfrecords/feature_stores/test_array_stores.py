@@ -221,9 +221,14 @@ def test_hdf5_that_is_damaged(tmp_path):
         file["4"] = h5py.Empty("f4")
         file["5"] = np.array([1, np.nan])
         file["6"] = h5py.SoftLink("/nowhere")
+        # Values that lie in other files, and more parts than can be read in reasonable time.
+        file["7"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/1")
+        file.create_dataset("8", (2,), "f4", external=[(str(tmp_path / "raw"), 0, 8)])
+        file.create_dataset("9", (1 << 22,), np.float32, chunks=(1,))
     store = open_feature_store(str(path))
-    expected = {"group": "a group", "2": "larger than", "3": "expected numbers", "4": "larger than",
-                "5": "not finite", "6": "cannot be read", "/": "a group"}  # fmt: skip
+    expected = {"group": "a group", "2": "it declares", "3": "expected numbers",
+                "4": "without values", "5": "not finite", "6": "a link", "/": "cannot be read",
+                "7": "a link", "8": "another file", "9": "in chunks of"}  # fmt: skip
     for key, message in expected.items():
         with pytest.raises(InputError, match=rf"x\.h5, image '{key}'.*{message}"):
             store.get(key)
@@ -242,7 +247,7 @@ def test_lmdb_that_is_damaged(tmp_path):
         cut.write_bytes(whole[:size])
         with pytest.raises(InputError, match=f"{size}.lmdb.*(as an LMDB|was cut short)"):
             open_feature_store(str(cut))
-    with pytest.raises(InputError, match=r"cannot open .*nowhere"):
+    with pytest.raises(InputError, match=r"cannot read .*nowhere.* as an LMDB"):
         open_feature_store(str(tmp_path / "nowhere.lmdb"))
     lmdb = pytest.importorskip("lmdb")
     with lmdb.open(str(tmp_path / "y.lmdb")) as environment:

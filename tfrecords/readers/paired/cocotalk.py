@@ -15,7 +15,7 @@ from tfrecords.vocabulary import UNK
 _LABELS = ("labels", "label_start_ix", "label_end_ix")
 _UPSTREAM_UNK = "UNK"
 # More word ids than any data set has: a damaged header must not ask for all memory.
-_MOST_LABELS = 1 << 30
+_MOST_BYTES = 1 << 33
 
 
 def read_cocotalk(path: Path) -> PairedDataset:
@@ -95,21 +95,21 @@ def _words(value: object, place: str) -> dict[int, str]:
 def _read_labels(path: Path, images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     import h5py
 
+    from tfrecords.readers.hdf5 import read_values
+
     if not path.is_file():
         raise InputError(f"there is no file of captions {path}: it belongs beside the JSON")
     try:
         with h5py.File(path, "r") as file:
-            missing = [name for name in _LABELS if not isinstance(file.get(name), h5py.Dataset)]
+            missing = [name for name in _LABELS if name not in file]
             if missing:
                 raise InputError(
                     f"{path} lacks {', '.join(missing)}: expected a file of prepro_labels"
                 )
-            if any(file[name].size > _MOST_LABELS for name in _LABELS):
-                raise InputError(f"{path} holds more captions than any data set: is it damaged?")
-            labels, start, end = (file[name][()] for name in _LABELS)
-    except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-        if isinstance(error, InputError):
-            raise
+            labels, start, end = (read_values(file, name, _MOST_BYTES) for name in _LABELS)
+    except InputError:
+        raise
+    except Exception as error:  # the library raises many kinds
         raise InputError(f"{path} cannot be read as HDF5: {error}") from error
     shapes = [array.shape for array in (labels, start, end)]
     kinds = {array.dtype.kind for array in (labels, start, end)}

@@ -284,7 +284,7 @@ def build(raw, workers=1):
 def python_in(folder: Path, script: str, *arguments: str) -> subprocess.Popen[bytes]:
     (folder / "tests_options.py").write_text(BUILD)
     (folder / "script.py").write_text(script)
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{root}"}
     return subprocess.Popen([sys.executable, folder / "script.py", *arguments], env=environment)
 

@@ -74,6 +74,19 @@ def test_strict_builds_refuse_what_others_skip(tmp_path: Path) -> None:
     assert build(tmp_path / "clean", strict=True, splits=splits).count("train") == 1
 
 
+def test_strict_builds_refuse_wrong_inputs_that_are_only_counted(tmp_path: Path) -> None:
+    one = encode_example({"n": 1, "t": ""})
+    asked_for = {"train": [lambda: iter([one, Dropped("duplicate", 5)])]}
+    assert build(tmp_path / "asked", strict=True, splits=asked_for).count("train") == 1
+    found = {"train": [lambda: iter([one, Dropped("box_inverted", 2)])]}
+    for early, splits in (({"box_inverted": 2}, asked_for), ({}, found)):
+        with pytest.raises(InputError, match=r"strict: 2 box_inverted\. Correct"):
+            build(tmp_path / "toy", strict=True, splits=splits, dropped=early)
+    assert build(tmp_path / "toy", splits=found).count("train") == 1
+    with pytest.raises(InputError, match="strict: 2 box_inverted"):
+        build(tmp_path / "toy", strict=True, splits=found)
+
+
 def values(records: Records, split: str) -> list[int]:
     found = []
     for path in records.shards(split):

@@ -17,9 +17,9 @@ from PIL import Image
 from pipelines.captions import open_captions, parser
 from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions
+from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.feature_stores import StoredFeatures
-from tfrecords.feature_values import UnusableFeaturesError, stored_values
+from tfrecords.feature_values import stored_values
 from tfrecords.readers.paired.formats import PairedSource
 from tfrecords.records import Records
 from tfrecords.vocabulary import build_vocabulary
@@ -137,7 +137,7 @@ def test_records_hold_the_captions(
     options: CaptionsOptions,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         records = build(options)
     assert "records of text only" in caplog.text
     assert "train: 2 images, 3 captions, 2.7 words each, 0.00 % of the words unknown" in caplog.text
@@ -337,8 +337,8 @@ def test_features_of_a_store(options: CaptionsOptions, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("store", "message"),
     [
-        (Store(value=float("nan")), "not finite in float16"),
-        (Store(value=1e6), "not finite in float16"),
+        (Store(value=float("nan")), "global_feature .* not finite in float16"),
+        (Store(value=1e6), "global_feature .* up to 1e.06, .* not finite in float16"),
         (Store(promised=4), r"global_feature has the shape \(3,\), expected \(4,\)"),
         (Store(regions=3), r"boxes have the shape \(1, 4\), expected \(0, 4\)"),
     ],
@@ -346,8 +346,10 @@ def test_features_of_a_store(options: CaptionsOptions, tmp_path: Path) -> None:
 def test_features_that_cannot_be_stored(
     options: CaptionsOptions, store: Store, message: str
 ) -> None:
-    with pytest.raises(UnusableFeaturesError, match=message):
-        stored_values(store, ("11", "a.jpg"), "float16")
+    found = store.get("11", "a.jpg")
+    assert found is not None
+    with pytest.raises(InputError, match=f"image 'a': {message}"):
+        stored_values(store, found, FeatureOptions(), "image 'a'")
     with pytest.raises(InputError, match=r"left out: .*4 no_features"):
         build(options, store=store)
 
