@@ -1,4 +1,8 @@
-"""att2in."""
+"""Att2in: attention enters the candidate of a maxout LSTM only (Rennie et al. 2017).
+
+    r2m-train-captioner --config=configs/captioners/att2in.py:flickr8k \\
+        --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/att2in
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,5 @@ from configs.captioners import base
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """Published settings."""
-    del arg
-    return base.get_config("att2in")
+    """The published settings, or those of `base.get_config` for `arg`."""
+    return base.get_config("att2in", arg)

@@ -1,4 +1,8 @@
-"""attention_lstm."""
+"""Show, attend and tell: an LSTM that looks at the grid before each word (Xu et al. 2015).
+
+    r2m-train-captioner --config=configs/captioners/attention_lstm.py:flickr8k \\
+        --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/attention_lstm
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,13 @@ from configs.captioners import base
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """Published settings."""
-    del arg
-    return base.get_config("attention_lstm")
+    """The course's settings, or those of `base.get_config` for `arg`."""
+    config = base.get_config("attention_lstm", arg)
+    # AdamW, and the loss summed over each caption.
+    config.training.update({"optimizer": "adamw", "weight_decay": 0.01, "clip_value": None})
+    config.loss.reduction = "captions"
+    if arg is None:
+        config.stages.cross_entropy.update(
+            {"learning_rate": 1e-3, "batch_size": 256, "steps": "60 epochs"}
+        )
+    return config

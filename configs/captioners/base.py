@@ -11,12 +11,48 @@ from ml_collections import ConfigDict
 from configs import common
 
 
-def get_config(captioner: str = "updown") -> ConfigDict:
+def get_config(captioner: str, arg: str | None = None) -> ConfigDict:
     """Settings of a captioner, paths left open.
 
     Args:
         captioner: a name of `models.captioners.CAPTIONERS`.
+        arg: what follows the colon in `--config=FILE:ARG`: None for the published settings,
+            `shapes` for the embedded data set on a laptop, `flickr8k` for 6,000 photographs on two
+            CPU cores, `test` for a few seconds of training.
+
+    Raises:
+        ValueError: an unknown argument.
     """
+    config = _published(captioner)
+    if arg is not None:
+        if arg not in _SIZES:
+            known = ", ".join(_SIZES)
+            raise ValueError(f"unknown argument {arg!r} of a captioner's config; known: {known}")
+        units, own = _SIZES[arg]
+        config.model.units = config.model.word_size = units
+        if captioner in ("att2in", "att2in2", "updown"):
+            config.model.attention_units = units
+        config.stages.cross_entropy.update(own)
+    return config
+
+
+# Argument -> units of the model, and what the stage has of its own.
+_SIZES = {
+    "shapes": (
+        128,
+        {
+            "learning_rate": 2e-3,
+            "batch_size": 32,
+            "steps": "8 epochs",
+            "evaluate_every": "2 epochs",
+        },
+    ),
+    "flickr8k": (256, {"learning_rate": 1e-3, "batch_size": 32, "steps": "12 epochs"}),
+    "test": (16, {"batch_size": 5, "steps": 4, "evaluate_every": 2}),
+}
+
+
+def _published(captioner: str) -> ConfigDict:
     return ConfigDict(
         {
             "name": captioner,
@@ -76,7 +112,12 @@ def get_config(captioner: str = "updown") -> ConfigDict:
                 "length_normalization": 0.0,
                 "allow_unknown": False,
             },
-            "training": {**common.training(), **_CLIPPING},
+            # Every entry of the gradient is clipped.
+            "training": {
+                **common.training(),
+                "clip_global_norm": common.any_type(None),
+                "clip_value": common.any_type(0.1),
+            },
             "stages": {
                 "cross_entropy": {
                     "learning_rate": 5e-4,
@@ -89,7 +130,3 @@ def get_config(captioner: str = "updown") -> ConfigDict:
             },
         }
     )
-
-
-# Every entry of the gradient.
-_CLIPPING = {"clip_global_norm": common.any_type(None), "clip_value": 0.1}

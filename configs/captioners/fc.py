@@ -1,4 +1,8 @@
-"""fc."""
+"""FC: the image's vector goes through a maxout LSTM before the first word (Rennie et al. 2017).
+
+    r2m-train-captioner --config=configs/captioners/fc.py:flickr8k \\
+        --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/fc
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,5 @@ from configs.captioners import base
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """Published settings."""
-    del arg
-    return base.get_config("fc")
+    """The published settings, or those of `base.get_config` for `arg`."""
+    return base.get_config("fc", arg)

@@ -1,4 +1,8 @@
-"""updown."""
+"""Up-down: one LSTM decides where to look, a second what to say (Anderson et al. 2018).
+
+    r2m-train-captioner --config=configs/captioners/updown.py:flickr8k \\
+        --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/updown
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,5 @@ from configs.captioners import base
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """Published settings."""
-    del arg
-    return base.get_config("updown")
+    """The published settings, or those of `base.get_config` for `arg`."""
+    return base.get_config("updown", arg)

@@ -25,15 +25,16 @@ SIZES = {
 SMALLER = {
     "r2m-make-shapes": [f"--{name}={value}" for name, value in SIZES.items()],
     "r2m-train-curriculum": ["--config=configs/r2m/shapes.py:test"],
+    "r2m-train-captioner": ["--config=configs/captioners/att2in2.py:test"],
 }  # fmt: skip
 
 
 def readme_commands() -> list[list[str]]:
-    """The commands of the block that README.md marks for this test."""
+    """The commands of the blocks that README.md marks for this test."""
     text = (ROOT / "README.md").read_text()
-    block = re.search(r"tests/e2e runs this block.*?```bash\n(.*?)```", text, re.DOTALL)
-    assert block, "README.md has lost its block of commands"
-    lines = block.group(1).replace("\\\n", " ").splitlines()
+    blocks = re.findall(r"tests/e2e runs this block.*?```bash\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2, "README.md has lost a block of commands"
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [shlex.split(line) for line in lines if line.strip() and not line.startswith("#")]
 
 
@@ -73,6 +74,9 @@ def test_the_commands_leave_what_the_readme_promises(workspace):
     assert (predictions / "val/index.html").is_file()
     assert len(json.loads((workspace / "workspace/captions/captions.json").read_text())) == 36
     assert (workspace / "workspace/captions/gallery.png").is_file()
+    assert (workspace / "r2m-train-captioner.out").read_text().splitlines()[1].startswith("att2in2")
+    shown = {path.name for path in (workspace / "workspace/attention").iterdir()}
+    assert shown == {"val_000000.png", "val_000000.gif"}
 
 
 @pytest.mark.timeout(600)
