@@ -8,19 +8,21 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 from models.captioners import CAPTIONERS, build_captioner
+from models.pixel_captioner import PixelCaptioner
 from r2m.engine.errors import TrainingError
 from r2m.stages.attention import show_attention
 from r2m.stages.caption_files import caption_files
 from r2m.stages.captioning import evaluate_run, open_run
-from r2m.stages.paired.experiment import run_captioner
+from r2m.stages.paired.experiment import run_captioner, take_weights
 from r2m.stages.paired.looking import looked
-from r2m.stages.paired.model import open_network
+from r2m.stages.paired.model import build_model, open_network
 from tfrecords.errors import InputError
 
 BACKBONE = {"backbone": "MobileNet", "weights": "none", "alpha": 0.25, "resize": 40, "crop": 32}
@@ -50,23 +52,10 @@ def test_a_finished_run_is_not_trained_again(finished: Path, caption_records: Pa
     assert (finished / "metrics.jsonl").read_bytes() == before
 
 
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(
-    finished: Path, caption_records: Path, tmp_path: Path
-) -> None:
-    config = small(caption_records)
-    for steps in (2, 4):
-        config.stages.cross_entropy.steps = steps
-        run_captioner(config, tmp_path)
-    whole, parts = (open_run(run).model for run in (finished, tmp_path / "cross_entropy"))
-    for ours, theirs in zip(whole.get_weights(), parts.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
 @pytest.mark.parametrize("name", sorted(set(CAPTIONERS) - {"att2in2", "updown"}))
 def test_every_configuration_builds_its_model(name: str, caption_records: Path) -> None:
     from r2m.stages.paired.data import open_data
     from r2m.stages.paired.experiment import feature_sizes
-    from r2m.stages.paired.model import build_model
 
     config = small(caption_records, name)
     data = open_data(config, 0)
@@ -140,6 +129,24 @@ def test_pixels_train_the_part_of_the_network_that_is_asked_for(
     by_records = run.captioning.caption_batches(run.batches(records, "val"))
     found = {row["image_id"]: row["caption"] for row in rows}
     assert by_records == {name: found[name] for name in by_records}
+
+
+def test_pixels_may_start_from_a_captioner_of_stored_features(
+    finished: Path, caption_records: Path
+) -> None:
+    before = open_run(finished)
+    config = small(caption_records)
+    sizes = {"global_size": None, "region_size": 1024, "grid_cells": 4}
+    captioner = build_model(config, len(before.vocabulary), sizes, None)
+    network = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Conv2D(1024, 32, 32)])
+    kernel = network.get_weights()[0]
+    pixels = PixelCaptioner(
+        captioner, network, lambda x: x, trained_from="all", wants_global=False, name="att2in2"
+    )
+    take_weights(pixels, finished, {"vocabulary": before.vocabulary.sha256})
+    for ours, theirs in zip(captioner.get_weights(), before.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(network.get_weights()[0], kernel)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def test_xla_follows_what_is_not_compiled(losses, config):
         np.testing.assert_allclose(compiled[name], values, rtol=1e-5, err_msg=name)
 
 
-def test_half_precision_follows_float32(losses):
+def test_half_precision_follows_float32(losses, config, small_network):
+    config.model.update(small_network)
     plain, half = losses("joint", "plain"), losses("joint", "half", precision="mixed_bfloat16")
     assert len(plain) == 1 + 4
     for name, values in plain.items():

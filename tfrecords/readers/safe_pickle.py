@@ -8,8 +8,11 @@ life; everything else is refused by name.
 from __future__ import annotations
 
 import collections
+import contextlib
+import os
 import pickle
-from collections.abc import Callable, Mapping
+import resource
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +21,7 @@ import numpy as np
 from tfrecords.errors import InputError
 
 Allowed = Mapping[tuple[str, str], Any]
+_SMALLEST_BOUND = 1 << 30
 
 
 def _array(kind: Any, shape: Any, code: Any) -> np.ndarray:
@@ -107,7 +111,8 @@ def load_pickle(
         InputError: it is no pickle, is cut short, or asks for something that is not allowed.
     """
     try:
-        return _Unpickler(stream, also or {}, persistent).load()
+        with _bounded_memory():
+            return _Unpickler(stream, also or {}, persistent).load()
     except InputError:
         raise
     except MemoryError as error:
@@ -121,3 +126,28 @@ def load_pickle(
         raise InputError(
             f"{where} is not a whole pickle ({type(error).__name__}: {error}): is it damaged?"
         ) from error
+
+
+@contextlib.contextmanager
+def _bounded_memory() -> Iterator[None]:
+    """Lets the process grow by half of the memory that is free, and no further.
+
+    A pickle numbers what it refers back to, and the unpickler makes a table up to the largest
+    number: one damaged byte may ask for 60 GB, and where memory is promised lightly the process is
+    killed for it. Where the system does not tell how much is in use, there is no bound.
+    """
+    try:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        free = os.sysconf("SC_AVPHYS_PAGES") * resource.getpagesize()
+        before = resource.getrlimit(resource.RLIMIT_AS)
+    except (OSError, ValueError):
+        yield
+        return
+    bound = used + max(free // 2, _SMALLEST_BOUND)
+    if before[0] != resource.RLIM_INFINITY:
+        bound = min(bound, before[0])
+    resource.setrlimit(resource.RLIMIT_AS, (bound, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from zlib import crc32
 import keras
 from absl import logging
 
+from models.pixel_captioner import PixelCaptioner
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
@@ -20,7 +22,7 @@ from r2m.engine.train import TrainingSummary, train
 from r2m.stages.paired.data import CaptionerData, open_data
 from r2m.stages.paired.model import build_model, open_network
 from r2m.stages.paired.stage import CaptionerStage, CrossEntropyOptions
-from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, start_settings
+from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, saved_run, start_settings
 from r2m.stages.settings import TRAINING_SPLIT, setting, training_options
 from r2m.stages.validation import Captioning, search_options
 
@@ -94,7 +96,7 @@ def run_captioner(
             ),
             folder,
             strategy=strategy,
-            init_from=start and partial(_take_weights, stage, start),
+            init_from=start and partial(take_weights, model, start, stage.fingerprint),
             config=json.loads(config.to_json()),
             settings=_settings(config, data, start, folder),
             profile=profile,
@@ -162,6 +164,18 @@ def _settings(config: Any, data: CaptionerData, start: Path | None, folder: Path
     return settings
 
 
-def _take_weights(stage: CaptionerStage, run_folder: Path) -> None:
-    found = checkpoints.restore_model(stage.model, run_folder, stage.fingerprint)
+def take_weights(model: Any, run_folder: Path, fingerprint: Mapping[str, str]) -> None:
+    """Starts from the weights of another run.
+
+    A captioner that looks at pixels may start from one that was shown stored features: its network
+    then keeps the weights it was loaded with.
+
+    Raises:
+        InputError: there is no run in the folder.
+        TrainingError: its weights do not fit.
+    """
+    shown_features = saved_run(run_folder)["config"]["image"]["source"] == "features"
+    if isinstance(model, PixelCaptioner) and shown_features:
+        model = model.captioner
+    found = checkpoints.restore_model(model, run_folder, fingerprint)
     logging.info("starting from the weights of %s", found.folder)

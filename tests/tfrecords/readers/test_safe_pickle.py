@@ -4,6 +4,7 @@ import collections
 import io
 import os
 import pickle
+import resource
 import time
 from typing import Any
 
@@ -69,6 +70,15 @@ def test_a_few_bytes_cannot_ask_for_all_memory() -> None:
     )
     with pytest.raises(InputError, match="the file"):
         load(data)
+
+
+def test_a_number_cannot_ask_for_all_memory() -> None:
+    """LONG_BINPUT: the table of what is referred back to would have 4 billion places."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(InputError, match="asks for more memory than there is"):
+        load(b"\x80\x02}r\xff\xff\xff\xff.")
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 16 << 20  # KiB
 
 
 @settings(max_examples=300, deadline=None)
