@@ -111,12 +111,8 @@ class RecurrentCaptioner(keras.Model):
             assert weights is not None
             return tf.cast(weights, self.compute_dtype), state
 
-        return self._run(step, memory, tokens, rows.shape[1], False)
-
-    def _run(self, step: Any, memory: Memory, tokens: tf.Tensor, size: Any, training: bool) -> Any:
-        words = self.word_input(tf.transpose(tokens), training=training)
-        state = self.initial_state(memory)
-        outputs = recurrence.unroll(step, self.precompute(words), state, size)
+        words = self.precompute(self.word_input(tf.transpose(tokens)))
+        outputs = recurrence.unroll(step, words, self.initial_state(memory), rows.shape[1])
         return tf.transpose(outputs, [1, 0, 2])
 
     def step(

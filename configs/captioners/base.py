@@ -36,6 +36,19 @@ def get_config(captioner: str, arg: str | None = None) -> ConfigDict:
     return config
 
 
+def course(captioner: str, arg: str | None = None) -> ConfigDict:
+    """Settings of the EECS 498 course for its three models; see `get_config` for `arg`."""
+    config = get_config(captioner, arg)
+    # AdamW, and the loss summed over each caption.
+    config.training.update({"optimizer": "adamw", "weight_decay": 0.01, "clip_value": None})
+    config.loss.reduction = "captions"
+    if arg is None:
+        config.stages.cross_entropy.update(
+            {"learning_rate": 1e-3, "batch_size": 256, "steps": "60 epochs"}
+        )
+    return config
+
+
 # Argument -> units of the model, and what the stage has of its own.
 _SIZES = {
     "shapes": (

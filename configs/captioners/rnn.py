@@ -13,12 +13,4 @@ from configs.captioners import base
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """The course's settings, or those of `base.get_config` for `arg`."""
-    config = base.get_config("rnn", arg)
-    # AdamW, and the loss summed over each caption.
-    config.training.update({"optimizer": "adamw", "weight_decay": 0.01, "clip_value": None})
-    config.loss.reduction = "captions"
-    if arg is None:
-        config.stages.cross_entropy.update(
-            {"learning_rate": 1e-3, "batch_size": 256, "steps": "60 epochs"}
-        )
-    return config
+    return base.course("rnn", arg)

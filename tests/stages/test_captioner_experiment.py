@@ -55,11 +55,11 @@ def test_a_finished_run_is_not_trained_again(finished: Path, caption_records: Pa
 @pytest.mark.parametrize("name", sorted(set(CAPTIONERS) - {"att2in2", "updown"}))
 def test_every_configuration_builds_its_model(name: str, caption_records: Path) -> None:
     from r2m.stages.paired.data import open_data
-    from r2m.stages.paired.experiment import feature_sizes
+    from r2m.stages.paired.model import feature_sizes
 
     config = small(caption_records, name)
     data = open_data(config, 0)
-    model = build_model(config, len(data.vocabulary), feature_sizes(data), None)
+    model = build_model(config, len(data.vocabulary), feature_sizes(data.signature("train")), None)
     assert model.name == name
 
 

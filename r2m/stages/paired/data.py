@@ -74,10 +74,7 @@ def caption_options(config: Any, records: Records) -> CaptionOptions:
     pixels: PixelOptions | None = None
     features: tuple[FeatureKind, ...] = ()
     if config.image.source == "pixels":
-        with setting("config.image"):
-            pixels = PixelOptions(
-                resize=config.image.resize, crop=config.image.crop, antialias=True
-            )
+        pixels = pixel_options(config)
     else:
         features = _features(config, records)
     with setting("config.data"):
@@ -88,6 +85,12 @@ def caption_options(config: Any, records: Records) -> CaptionOptions:
             unit_norm=config.data.unit_norm,
             pixels=pixels,
         )
+
+
+def pixel_options(config: Any) -> PixelOptions:
+    """What becomes of pictures, as `config.image` says: scaled as those of stored features are."""
+    with setting("config.image"):
+        return PixelOptions(resize=config.image.resize, crop=config.image.crop, antialias=True)
 
 
 def _features(config: Any, records: Records) -> tuple[FeatureKind, ...]:

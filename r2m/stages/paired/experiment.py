@@ -11,6 +11,7 @@ from typing import Any
 from zlib import crc32
 
 import keras
+import tensorflow as tf
 from absl import logging
 
 from models.pixel_captioner import PixelCaptioner
@@ -20,7 +21,7 @@ from r2m.engine.monitoring.profiling import ProfileWindow
 from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
 from r2m.stages.paired.data import CaptionerData, open_data
-from r2m.stages.paired.model import build_model, open_network
+from r2m.stages.paired.model import build_model, feature_sizes, open_network
 from r2m.stages.paired.stage import CaptionerStage, CrossEntropyOptions
 from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, saved_run, start_settings
 from r2m.stages.settings import TRAINING_SPLIT, setting, training_options
@@ -61,6 +62,7 @@ def run_captioner(
     worker = this_worker(strategy)
     with reporting_lost_workers(strategy):  # they make their variables together
         data = open_data(config, seed)
+        shown = data.signature(TRAINING_SPLIT)
         with setting("config.loss"):
             loss = CrossEntropyOptions(**config.loss.to_dict())
         with strategy.scope():
@@ -69,7 +71,7 @@ def run_captioner(
             model = build_model(
                 config,
                 len(data.vocabulary),
-                feature_sizes(data),
+                feature_sizes(shown),
                 network,
                 config.training.precision,
             )
@@ -83,12 +85,12 @@ def run_captioner(
                     model,
                     data.vocabulary,
                     search_options(config, data.vocabulary),
-                    data.signature(TRAINING_SPLIT),
+                    shown,
                 ),
                 worker=worker,
             )
         if worker.is_chief:
-            keep(folder, _needed_files(data))
+            keep(folder, _needed_files(data, shown))
         return train(
             stage,
             training_options(
@@ -103,28 +105,15 @@ def run_captioner(
         )  # fmt: skip
 
 
-def feature_sizes(data: CaptionerData) -> dict[str, int | None]:
-    """Sizes of stored features that a captioner is shown, as `build_captioner` takes them."""
-    signature = data.signature(TRAINING_SPLIT)
-    whole, rows = signature.get("global"), signature.get("regions")
-    return {
-        "global_size": whole and whole.shape[-1],
-        "region_size": rows and rows.shape[-1],
-        "grid_cells": rows and rows.shape[1],
-    }
-
-
-def _needed_files(data: CaptionerData) -> dict[str, Kept]:
+def _needed_files(data: CaptionerData, shown: Mapping[str, tf.TensorSpec]) -> dict[str, Kept]:
     """Vocabulary, and what tells how to make features of other images."""
     origin, options = data.records.folder, data.records.manifest["options"]
-    shown = data.signature(TRAINING_SPLIT)
     text = json.dumps(
         {
             "inputs": {
                 name: (spec.shape.as_list(), spec.dtype.name) for name, spec in shown.items()
             },
-            "sizes": feature_sizes(data),
-            "unit_norm": data.options.unit_norm,
+            "features": data.options.features,
             "records": {name: options.get(name) for name in _OF_FEATURES},
         },
         indent=1,

@@ -12,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from pipelines.caption_batches import CaptionOptions, inputs
 from pipelines.pixels import PixelOptions, crops
+from r2m.stages.paired.data import pixel_options
 from r2m.stages.paired.trained import saved_features
 from r2m.stages.trained_run import Look, SeenFiles, TrainedRun
 from tfrecords.errors import InputError
@@ -25,10 +27,8 @@ def captioner_look(run: TrainedRun, weights: str | None) -> Look:
     if run.config.image.source == "pixels":
         if weights is not None:
             raise InputError(f"{run.folder}: the captioner has a network of its own: no --weights")
-        image = run.config.image
-        sizes = PixelOptions(resize=image.resize, crop=image.crop, antialias=True)
-        return partial(_pixel_look, sizes)
-    return _feature_look(run.folder, weights)
+        return partial(_pixel_look, pixel_options(run.config))
+    return _feature_look(run, weights)
 
 
 def _pixel_look(sizes: PixelOptions, files: Sequence[Path]) -> SeenFiles:
@@ -40,18 +40,19 @@ def _pixel_look(sizes: PixelOptions, files: Sequence[Path]) -> SeenFiles:
     return SeenFiles({"pixels": crops(tf.constant(shown), sizes, None)}, None, faults)
 
 
-def _feature_look(run_folder: Path, weights: str | None) -> Look:
+def _feature_look(run: TrainedRun, weights: str | None) -> Look:
     """Looks through the backbone of the records that a captioner was trained on.
 
     Args:
-        run_folder: of the captioner.
+        run: of the captioner.
         weights: file of the backbone's weights; None where they were not read from a file.
 
     Raises:
         InputError: the features came from elsewhere, or the backbone cannot be built.
     """
-    shown = saved_features(run_folder)
-    extractor = FeatureExtractor(*_options(run_folder, shown["records"], weights))
+    shown = saved_features(run.folder)
+    options = CaptionOptions(features=tuple(shown["features"]), unit_norm=run.config.data.unit_norm)
+    extractor = FeatureExtractor(*_options(run.folder, shown["records"], weights))
     features = extractor.features
 
     def look(files: Sequence[Path]) -> SeenFiles:
@@ -70,18 +71,11 @@ def _feature_look(run_folder: Path, weights: str | None) -> Look:
         pixels = np.stack([blank if isinstance(item, str) else item for item in found])
         size = extractor.options.batch_size
         parts = [extractor(pixels[i : i + size]) for i in range(0, len(pixels), size)]
-        inputs: dict[str, tf.Tensor] = {}
-        if "global" in shown["inputs"]:
-            inputs["global"] = np.concatenate([part.pooled for part in parts]).astype(np.float32)
-        if "regions" in shown["inputs"]:
-            grid = np.concatenate([part.grid for part in parts]).astype(np.float32)
-            rows = grid.reshape(len(files), -1, grid.shape[-1])
-            if shown["unit_norm"]:
-                norm = np.linalg.norm(rows, axis=-1, keepdims=True)
-                rows = np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0)
-            inputs["regions"] = rows
-        tensors = {name: tf.constant(value) for name, value in inputs.items()}
-        return SeenFiles(tensors, None, faults)
+        rows = {"global_feature": np.concatenate([part.pooled for part in parts])}
+        if extractor.grid_shape is not None:
+            rows["grid_feature"] = np.concatenate([part.grid for part in parts])
+        tensors = {kind: tf.constant(row, tf.float32) for kind, row in rows.items()}
+        return SeenFiles(inputs(tensors, options), None, faults)
 
     return look
 

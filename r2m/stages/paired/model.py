@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import tensorflow as tf
+
 from models.captioners import build_captioner, wanted_inputs
 from models.pixel_captioner import PixelCaptioner
 from models.recurrent_captioner import RecurrentCaptioner
@@ -79,3 +81,13 @@ def build_model(
             wants_global="global" in wanted_inputs(name),
             name=name,
         )
+
+
+def feature_sizes(shown: Mapping[str, tf.TensorSpec]) -> dict[str, int | None]:
+    """Sizes of what a captioner is shown, as `build_captioner` takes them; pixels have none."""
+    whole, rows = shown.get("global"), shown.get("regions")
+    return {
+        "global_size": whole and whole.shape[-1],
+        "region_size": rows and rows.shape[-1],
+        "grid_cells": rows and rows.shape[1],
+    }

@@ -16,7 +16,7 @@ from pipelines import caption_batches, captions
 from r2m.engine.persistence import checkpoints
 from r2m.stages.paired.data import caption_options
 from r2m.stages.paired.experiment import FEATURES_FILE
-from r2m.stages.paired.model import build_model, open_network
+from r2m.stages.paired.model import build_model, feature_sizes, open_network
 from r2m.stages.paired.stage import CAPTIONED_AT_ONCE
 from r2m.stages.run_folder import VOCABULARY_FILE, saved_run
 from r2m.stages.trained_run import TrainedRun
@@ -41,14 +41,14 @@ def open_run(run_folder: Path, overrides: dict[str, Any]) -> TrainedRun:
     config.decoding.update(overrides)
     vocabulary = Vocabulary.load(run_folder / VOCABULARY_FILE)
     checkpoints.require_best_or_latest(run_folder)
-    shown = saved_features(run_folder)
+    signature = {
+        name: tf.TensorSpec(shape, dtype)
+        for name, (shape, dtype) in saved_features(run_folder)["inputs"].items()
+    }
     network = open_network(config, load=False)
-    model = build_model(config, len(vocabulary), shown["sizes"], network)
+    model = build_model(config, len(vocabulary), feature_sizes(signature), network)
     checkpoints.restore_model(model, run_folder, {"vocabulary": vocabulary.sha256})
     search = search_options(config, vocabulary)
-    signature = {
-        name: tf.TensorSpec(shape, dtype) for name, (shape, dtype) in shown["inputs"].items()
-    }
 
     def batches(records: Records, split: str) -> tf.data.Dataset:
         options = caption_options(config, records)
@@ -115,8 +115,8 @@ def saved_features(run_folder: Path) -> dict[str, Any]:
     """What the captioner of a run is shown, and how it was made.
 
     Returns:
-        `inputs` (name -> shape and dtype), `sizes` (of `build_captioner`), `unit_norm`, and
-        `records`: the options of the records that say where features come from.
+        `inputs` (name -> shape and dtype), `features` (kinds of them), and `records`: the options
+        of the records that say where features come from.
     """
     file = run_folder / FEATURES_FILE
     if not file.is_file():
