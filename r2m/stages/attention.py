@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from PIL import Image, ImageOps
 
 from r2m.evaluation.attention import animation, attention_panels, png, sheet
 from r2m.evaluation.files import write_whole
@@ -16,6 +12,7 @@ from r2m.stages.caption_files import look_of
 from r2m.stages.captioning import is_captioner, open_run
 from r2m.stages.paired.looking import looked
 from tfrecords.errors import InputError
+from tfrecords.features import decode_image
 
 
 def show_attention(
@@ -58,8 +55,8 @@ def show_attention(
     captions = run.captioning.captions(seen.inputs)
     found = looked(run.model, run.vocabulary, seen.inputs, captions)
     for file, caption, own in zip(files, captions, found, strict=True):
-        with Image.open(io.BytesIO(file.read_bytes())) as opened:
-            picture = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+        # As the captioner saw it, which does not turn photographs upright: maps and picture agree.
+        picture = decode_image(file.read_bytes()).numpy()
         panels = attention_panels(picture, own.words, own.weights, style=style)
         write_whole(Path(output, f"{file.stem}.png"), png(sheet(panels, caption)))
         write_whole(Path(output, f"{file.stem}.gif"), animation(panels))
