@@ -21,8 +21,10 @@ def training() -> dict[str, Any]:
         "precision": "float32",
         # Compiles loss and gradients of the stages that only read sentences with XLA.
         "jit": False,
-        # Parts a batch is computed in, one after the other: saves memory.
+        # Parts a batch is computed in, and how many of them at once. One after the other they save
+        # memory; on the cores of a processor, as many at once as there are cores save time.
         "micro_batches": 1,
+        "at_once": 1,
         # adam, adamw, kiros_adam, rmsprop, sgd or adagrad.
         "optimizer": "adam",
         "optimizer_settings": {

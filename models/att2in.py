@@ -120,7 +120,7 @@ class Att2in(RecurrentCaptioner):
     def advance(
         self, now: tf.Tensor, state: State, memory: Memory
     ) -> tuple[tf.Tensor, State, tf.Tensor]:
-        """One step on: float[B, 5 * H], state -> hidden float[B, H], state, weights."""
+        """One step on: float[N, 5 * H], state -> hidden float[N, H], state, weights."""
         weights = self.attention(state[0], memory["projected"], memory.get("mask"))
         context = self.context_map(attention.average(memory["rows"], weights))
         state = self.cell.step(now, state, context)

@@ -1,6 +1,10 @@
-"""Attention of a recurrent state over the rows of an image: grid cells or regions.
+"""Attention of recurrent states over the rows of an image: grid cells or regions.
 
-Letters: B batch, L rows of an image, H state, A attention units.
+The rows of an image are read once for all its captions (those of training, or hypotheses of a
+search), which stand together.
+
+Letters: B images, N captions (as many of each image), L rows of an image, H state, A attention
+units.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from models import ops
 from models.packed import Linear
 
 
@@ -17,19 +22,34 @@ def scaled_dot(query: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     """softmax(rows q / sqrt(H)) in float32.
 
     Args:
-        query: float[B, H].
+        query: float[N, H].
         rows: float[B, L, H].
 
     Returns:
-        Weights float32[B, L]. Source: Vaswani et al. 2017, with one query.
+        Weights float32[N, L]. Source: Vaswani et al. 2017, with one query.
     """
-    scores = tf.linalg.matvec(rows, query) * query.shape[-1] ** -0.5
-    return tf.nn.softmax(tf.cast(scores, tf.float32))
+    scores = tf.matmul(_by_image(query, rows), rows, transpose_b=True) * query.shape[-1] ** -0.5
+    return _by_caption(tf.nn.softmax(tf.cast(scores, tf.float32)))
 
 
 def average(rows: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """The rows float[B, L, H] averaged by weights float32[B, L] -> float[B, H]."""
-    return tf.linalg.matvec(rows, tf.cast(weights, rows.dtype), transpose_a=True)
+    """The rows float[B, L, H] averaged by weights float32[N, L] -> float[N, H]."""
+    return _by_caption(tf.matmul(_by_image(tf.cast(weights, rows.dtype), rows), rows))
+
+
+def _by_image(x: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """[N, ...] -> [B, N / B, ...]."""
+    shape = tf.shape(x)
+    images = tf.shape(rows)[0]
+    each = shape[0] // tf.maximum(images, 1)
+    apart = tf.reshape(x, tf.concat([[images, each], shape[1:]], axis=0))
+    return tf.ensure_shape(apart, [None, None, *x.shape[1:]])
+
+
+def _by_caption(x: tf.Tensor) -> tf.Tensor:
+    """[B, N / B, ...] -> [N, ...]."""
+    together = tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], axis=0))
+    return tf.ensure_shape(together, [None, *x.shape[2:]])
 
 
 @keras.saving.register_keras_serializable("r2m")
@@ -60,18 +80,22 @@ class AdditiveAttention(keras.layers.Layer):
         """The weights of the rows.
 
         Args:
-            query: float[B, H].
+            query: float[N, H].
             projected: what `project` gave.
             mask: float32[B, L], 1 for real rows; None where all are.
 
         Returns:
-            float32[B, L] that sum to 1.
+            float32[N, L] that sum to 1.
         """
-        hidden = tf.tanh(projected + self.query_map(query)[:, None])
-        weights = tf.nn.softmax(tf.cast(self.score(hidden)[..., 0], tf.float32))
+        asked = _by_image(self.query_map(query), projected)
+        # Not [:, None]: the gradient of an index is a copy, that of a reshape is none.
+        hidden = tf.tanh(tf.expand_dims(projected, 1) + tf.expand_dims(asked, 2))
+        scores = tf.squeeze(self.score(hidden), axis=-1)
+        weights = tf.nn.softmax(tf.cast(scores, tf.float32))
+        weights = _by_caption(weights)
         if mask is None:
             return weights
-        weights *= mask
+        weights *= ops.per_caption(mask, tf.shape(query)[0])
         return tf.math.divide_no_nan(weights, tf.reduce_sum(weights, -1, keepdims=True))
 
     def get_config(self) -> dict[str, Any]:
@@ -85,7 +109,7 @@ class AdditiveAttention(keras.layers.Layer):
 
     @property
     def wide_layers(self) -> list[Linear]:
-        """What a step gives float[n, L, A]."""
+        """What a step gives float[n, 1, L, A]."""
         return [self.score]
 
 

@@ -35,7 +35,7 @@ def lstm_step(sums: tf.Tensor, cell: tf.Tensor) -> State:
     Returns:
         The state (h, c'), float[B, H] each.
     """
-    gates, candidate = sums[:, : 3 * cell.shape[-1]], sums[:, 3 * cell.shape[-1] :]
+    gates, candidate = tf.split(sums, [3 * cell.shape[-1], cell.shape[-1]], axis=-1)
     return _gated(gates, tf.tanh(candidate), cell)
 
 
@@ -51,7 +51,7 @@ def maxout_step(sums: tf.Tensor, cell: tf.Tensor, attended: tf.Tensor | None = N
         The state (h, c'), float[B, H] each. Source: Rennie et al. 2017 (arXiv 1612.00563).
     """
     size = cell.shape[-1]
-    gates, candidates = sums[:, : 3 * size], sums[:, 3 * size :]
+    gates, candidates = tf.split(sums, [3 * size, 2 * size], axis=-1)
     if attended is not None:
         candidates += attended
     return _gated(gates, tf.maximum(*tf.split(candidates, 2, axis=-1)), cell)

@@ -1,6 +1,6 @@
 """Batched greedy and beam search, each in one graph loop.
 
-Letters: B batch, W beam width, T longest caption, V vocabulary.
+Letters: B images, W beam width, R captions returned of each, T longest caption, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import tensorflow as tf
 
 from models import ops
 
-# (tokens int32[N], state) -> (logits float32[N, V], state); N rows are independent.
-StepFunction = Callable[[tf.Tensor, Any], tuple[tf.Tensor, Any]]
+# (tokens int32[N], state, memory of B images) -> (logits float32[N, V], state); the N / B rows of
+# an image stand together, and rows are independent.
+StepFunction = Callable[[tf.Tensor, Any, Any], tuple[tf.Tensor, Any]]
 
 _MINUS_INFINITY = -1e9
+# Images are let go once so many of a hundred have their captions: doing it copies all the others.
+_DECIDED_PERCENT = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,8 @@ class DecodingOptions:
 
     Attributes:
         beam_size: hypotheses kept alive; 1 searches greedily.
+        returned: best captions wanted of each image; the search of an image ends once these are
+            certain. None returns `beam_size`.
         max_length: most words of a caption, the end marker included.
         length_normalization: alpha; a caption of n words (end marker included) scores
             log p / n**alpha. Upstream uses 0.
@@ -34,6 +39,7 @@ class DecodingOptions:
     """
 
     beam_size: int = 3
+    returned: int | None = None
     max_length: int = 20
     length_normalization: float = 0.0
     suppressed: tuple[int, ...] = (0, 1)
@@ -41,10 +47,14 @@ class DecodingOptions:
     end_id: int = 2
 
     def __post_init__(self) -> None:
-        """Refuses sizes below one and a negative length normalisation."""
+        """Refuses sizes out of range and a negative length normalisation."""
         for name in ("beam_size", "max_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if self.returned is not None and not 1 <= self.returned <= self.beam_size:
+            raise ValueError(
+                f"returned={self.returned} must be between 1 and beam_size={self.beam_size}"
+            )
         if self.length_normalization < 0:
             raise ValueError(
                 f"length_normalization must not be negative, found {self.length_normalization}"
@@ -55,9 +65,9 @@ class Captions(NamedTuple):
     """What a search found, best first.
 
     Attributes:
-        tokens: int32[B, W, T], 0 after the end marker.
-        lengths: int32[B, W], end marker included; 0 for a place that no hypothesis took.
-        scores: float32[B, W], log p / length**alpha; very low for an empty place.
+        tokens: int32[B, R, T], 0 after the end marker.
+        lengths: int32[B, R], end marker included; 0 for a place that no hypothesis took.
+        scores: float32[B, R], log p / length**alpha; very low for an empty place.
     """
 
     tokens: tf.Tensor
@@ -74,36 +84,33 @@ def decode(model: Any, memory: Any, options: DecodingOptions) -> Captions:
         options: of the search.
 
     Returns:
-        The captions found, W = `options.beam_size` an image (1 for greedy search).
+        The captions found.
     """
     state = model.initial_state(memory)
     batch = tf.shape(tf.nest.flatten(memory)[0])[0]
-    width = options.beam_size
-    # A beam never leaves its image: the memory is repeated once and never gathered.
-    memory = tf.nest.map_structure(lambda x: tf.repeat(x, width, axis=0), memory)
 
-    def step(tokens: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any]:
+    def step(tokens: tf.Tensor, state: Any, memory: Any) -> tuple[tf.Tensor, Any]:
         hidden, state = model.step(tokens, state, memory)
         return model.logits(hidden), state
 
-    if width == 1:
-        return greedy_search(step, state, batch, options)
-    return beam_search(step, state, batch, options)
+    search = greedy_search if options.beam_size == 1 else beam_search
+    return search(step, state, memory, batch, options)
 
 
 def greedy_search(
-    step: StepFunction, state: Any, batch: tf.Tensor, options: DecodingOptions
+    step: StepFunction, state: Any, memory: Any, batch: tf.Tensor, options: DecodingOptions
 ) -> Captions:
     """Takes the most likely word at each step until every row has ended.
 
     Args:
         step: one step of the model for B rows.
         state: nested start state, B first.
+        memory: what `step` needs of the images, nested, B first.
         batch: B.
         options: of the search; `beam_size` is not read.
 
     Returns:
-        Captions with W = 1. A row cut at `max_length` has no end marker.
+        Captions with R = 1. A row cut at `max_length` has no end marker.
     """
     limit = options.max_length
 
@@ -115,7 +122,7 @@ def greedy_search(
         log_probs: tf.Tensor,
         written: tf.Tensor,
     ) -> tuple[Any, ...]:
-        logits, state = step(tokens, state)
+        logits, state = step(tokens, state, memory)
         scores = _suppress(logits, options.suppressed)
         words = tf.argmax(scores, -1, output_type=tf.int32)
         best = tf.reduce_max(scores, -1) - tf.reduce_logsumexp(logits, -1)
@@ -143,88 +150,155 @@ def greedy_search(
     return Captions(tokens[:, None], lengths[:, None], scores[:, None])
 
 
+class _Search(NamedTuple):
+    """A beam search under way, of the b images that are not decided yet.
+
+    Attributes:
+        images: int32[b], which these are.
+        words: int32[b, W], last word of each living hypothesis.
+        state: nested, b * W first.
+        memory: nested, b first.
+        log_probs: float32[b, W], of the living hypotheses, best first.
+        living: int32[b, W, T], their words.
+        finished: the best that have ended.
+    """
+
+    images: tf.Tensor
+    words: tf.Tensor
+    state: Any
+    memory: Any
+    log_probs: tf.Tensor
+    living: tf.Tensor
+    finished: Captions
+
+
 def beam_search(
-    step: StepFunction, state: Any, batch: tf.Tensor, options: DecodingOptions
+    step: StepFunction, state: Any, memory: Any, batch: tf.Tensor, options: DecodingOptions
 ) -> Captions:
     """Beam search with separate sets of living and finished hypotheses.
 
     At each step the 2W best continuations (by log p) of an image's living hypotheses are taken.
-    Those that end join the finished set, which keeps its W best by score; the W best of the others
-    live on. The loop stops when no living hypothesis can still enter a finished set, or at
-    `max_length`, where the living ones join the finished set if that is not full.
+    Those that end join the finished set, which keeps its R best by score; the W best of the others
+    live on. An image is decided when no living hypothesis can still enter its finished set, or at
+    `max_length`, where the living ones join the finished set if that is not full. Decided images
+    are let go, so the others do not wait for them.
 
     Args:
-        step: one step of the model for B * W rows.
+        step: one step of the model for b * W rows.
         state: nested start state of B rows; it is repeated to B * W rows here.
+        memory: what `step` needs of the images, nested, B first.
         batch: B.
         options: of the search.
 
     Returns:
-        The W best captions of each image. Ties go to the earlier hypothesis, then the lower id.
+        The R best captions of each image. Ties go to the earlier hypothesis, then the lower id.
     """
     width, limit, alpha = options.beam_size, options.max_length, options.length_normalization
-    state = tf.nest.map_structure(lambda x: tf.repeat(x, width, axis=0), state)
-    # All W hypotheses start equal: all but the first are out of the race at the first step.
-    first = tf.tile(tf.constant([[0.0] + [_MINUS_INFINITY] * (width - 1)]), [batch, 1])
+    returned = options.returned or width
 
-    def body(
-        t: tf.Tensor,
-        words: tf.Tensor,
-        state: Any,
-        log_probs: tf.Tensor,
-        living: tf.Tensor,
-        finished: Captions,
-    ) -> tuple[Any, ...]:
-        logits, state = step(tf.reshape(words, [-1]), state)
-        # The softmax's denominator alone, and V log-probabilities are never written out.
-        total = tf.reduce_logsumexp(logits, -1, keepdims=True)
-        best, ids = tf.math.top_k(_suppress(logits, options.suppressed), 2 * width)
-        best = tf.reshape(best - total, [batch, width, 2 * width]) + log_probs[:, :, None]
-        best, places = tf.math.top_k(tf.reshape(best, [batch, -1]), 2 * width)
-        parents = places // (2 * width)
-        ids = tf.gather(tf.reshape(ids, [batch, -1]), places, batch_dims=1)
-        tokens = _append(tf.gather(living, parents, batch_dims=1), ids, t)
-        ended = ids == options.end_id
-
-        scores = _score(best, t + 1, alpha)
-        finished = _keep_best(
-            finished, tokens, t + 1, tf.where(ended, scores, _MINUS_INFINITY), width
-        )
-        log_probs, kept = tf.math.top_k(tf.where(ended, _MINUS_INFINITY, best), width)
-        words, living, parents = (tf.gather(x, kept, batch_dims=1) for x in (ids, tokens, parents))
-        rows = tf.reshape(tf.range(batch)[:, None] * width + parents, [-1])
-        state = tf.nest.map_structure(lambda x: tf.gather(x, rows), state)
-        return t + 1, words, state, log_probs, living, finished
-
-    def undecided(
-        t: tf.Tensor,
-        words: tf.Tensor,
-        state: Any,
-        log_probs: tf.Tensor,
-        living: tf.Tensor,
-        finished: Captions,
-    ) -> tf.Tensor:
+    def undecided(search: _Search) -> tf.Tensor:
         # log p only falls, so a longest caption of today's log p is the best that can still come.
-        hope = _score(log_probs[:, 0], limit, alpha)
-        return (t < limit) & tf.reduce_any(hope > finished.scores[:, -1])
+        hope = _score(search.log_probs[:, 0], limit, alpha)
+        return hope > search.finished.scores[:, -1]
 
-    none = Captions(
-        tf.zeros([batch, width, limit], tf.int32),
-        tf.zeros([batch, width], tf.int32),
-        tf.fill([batch, width], _MINUS_INFINITY),
+    def body(t: tf.Tensor, search: _Search, found: Captions) -> tuple[Any, ...]:
+        search = _advance(step, t, search, options)
+        still = undecided(search)
+        decided, of = tf.math.count_nonzero(~still, dtype=tf.int32), tf.shape(still)[0]
+        return tf.cond(
+            decided * 100 >= of * _DECIDED_PERCENT,
+            lambda: (
+                t + 1,
+                _let_go(search, still),
+                _written(found, search.images, search.finished),
+            ),
+            lambda: (t + 1, search, found),
+        )
+
+    start = _Search(
+        images=tf.range(batch),
+        words=tf.fill([batch, width], options.start_id),
+        state=tf.nest.map_structure(lambda x: tf.repeat(x, width, axis=0), state),
+        memory=memory,
+        # All W start equal: all but the first are out of the race at the first step.
+        log_probs=tf.tile([[0.0] + [_MINUS_INFINITY] * (width - 1)], [batch, 1]),
+        living=tf.zeros([batch, width, limit], tf.int32),
+        finished=_no_captions(batch, returned, limit),
     )
-    start = (
-        tf.constant(0),
-        tf.fill([batch, width], options.start_id),
-        state,
+    first = (tf.constant(0), start, start.finished)
+    t, search, found = tf.while_loop(
+        lambda t, search, _: (t < limit) & (tf.size(search.images) > 0),
+        body,
         first,
-        tf.zeros([batch, width, limit], tf.int32),
-        none,
+        shape_invariants=ops.any_batch(first),
     )
-    t, _, _, log_probs, living, finished = tf.while_loop(
-        undecided, body, start, shape_invariants=ops.any_batch(start)
+    scores = _score(search.log_probs, t, alpha)
+    return _written(found, search.images, _fill_up(search.finished, search.living, t, scores))
+
+
+def _advance(
+    step: StepFunction, t: tf.Tensor, search: _Search, options: DecodingOptions
+) -> _Search:
+    """Every hypothesis by a word."""
+    width, batch = options.beam_size, tf.shape(search.images)[0]
+    logits, state = step(tf.reshape(search.words, [-1]), search.state, search.memory)
+    # Of V words only the softmax's denominator and the best are ever written out.
+    total = tf.reduce_logsumexp(logits, -1, keepdims=True)
+    taken = min(2 * width + len(options.suppressed), logits.shape[-1] or 2**31)
+    best, ids = tf.math.top_k(logits, taken)
+    best = tf.where(_is_one_of(ids, options.suppressed), _MINUS_INFINITY, best - total)
+    best = tf.reshape(best, [batch, width, taken]) + search.log_probs[:, :, None]
+    best, places = tf.math.top_k(tf.reshape(best, [batch, -1]), 2 * width)
+    parents = places // taken
+    ids = tf.gather(tf.reshape(ids, [batch, -1]), places, batch_dims=1)
+    tokens = _append(tf.gather(search.living, parents, batch_dims=1), ids, t)
+    ended = ids == options.end_id
+
+    scores = _score(best, t + 1, options.length_normalization)
+    scores = tf.where(ended, scores, _MINUS_INFINITY)
+    finished = _keep_best(search.finished, tokens, t + 1, scores)
+    log_probs, kept = tf.math.top_k(tf.where(ended, _MINUS_INFINITY, best), width)
+    words, living, parents = (tf.gather(x, kept, batch_dims=1) for x in (ids, tokens, parents))
+    rows = tf.reshape(tf.range(batch)[:, None] * width + parents, [-1])
+    return search._replace(
+        words=words,
+        state=tf.nest.map_structure(lambda x: tf.gather(x, rows), state),
+        log_probs=log_probs,
+        living=living,
+        finished=finished,
     )
-    return _fill_up(finished, living, t, _score(log_probs, t, alpha))
+
+
+def _let_go(search: _Search, kept: tf.Tensor) -> _Search:
+    """The search of the images where `kept` bool[b]."""
+    images = tf.where(kept)[:, 0]
+    rows = tf.where(tf.repeat(kept, tf.shape(search.words)[1]))[:, 0]
+    state = tf.nest.map_structure(lambda x: tf.gather(x, rows), search.state)
+    others = search._replace(state=())
+    return tf.nest.map_structure(lambda x: tf.gather(x, images), others)._replace(state=state)
+
+
+def _written(found: Captions, images: tf.Tensor, captions: Captions) -> Captions:
+    """`found` [B, R] with the captions [b, R] of `images` int32[b] put in."""
+    return Captions(
+        *(
+            tf.tensor_scatter_nd_update(all_, images[:, None], own)
+            for all_, own in zip(found, captions, strict=True)
+        )
+    )
+
+
+def _no_captions(images: tf.Tensor, returned: int, limit: int) -> Captions:
+    return Captions(
+        tf.zeros([images, returned, limit], tf.int32),
+        tf.zeros([images, returned], tf.int32),
+        tf.fill([images, returned], _MINUS_INFINITY),
+    )
+
+
+def _is_one_of(ids: tf.Tensor, known: tuple[int, ...]) -> tf.Tensor:
+    """bool, of the shape of `ids`."""
+    return tf.reduce_any(ids[..., None] == tf.constant(known, tf.int32), axis=-1)
 
 
 def _suppress(logits: tf.Tensor, ids: tuple[int, ...]) -> tf.Tensor:
@@ -248,12 +322,10 @@ def _append(tokens: tf.Tensor, ids: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
     return tokens + ids[:, :, None] * tf.one_hot(t, tf.shape(tokens)[2], dtype=tf.int32)
 
 
-def _keep_best(
-    kept: Captions, tokens: tf.Tensor, length: tf.Tensor, scores: tf.Tensor, width: int
-) -> Captions:
-    """The `width` best of `kept` [B, W] and new hypotheses [B, X] that are all `length` long."""
+def _keep_best(kept: Captions, tokens: tf.Tensor, length: tf.Tensor, scores: tf.Tensor) -> Captions:
+    """The R best of `kept` [b, R] and new hypotheses [b, X] that are all `length` long."""
     lengths = tf.fill(tf.shape(scores), length)
-    scores, order = tf.math.top_k(tf.concat([kept.scores, scores], 1), width)
+    scores, order = tf.math.top_k(tf.concat([kept.scores, scores], 1), kept.scores.shape[1])
     tokens, lengths = (
         tf.gather(tf.concat(pair, 1), order, batch_dims=1)
         for pair in ((kept.tokens, tokens), (kept.lengths, lengths))
@@ -265,11 +337,11 @@ def _keep_best(
 def _fill_up(
     finished: Captions, living: tf.Tensor, length: tf.Tensor, scores: tf.Tensor
 ) -> Captions:
-    """Unfinished hypotheses, best first, take the places that no finished one took."""
-    width = tf.shape(scores)[1]
+    """Unfinished hypotheses [b, W], best first, take the places that no finished one took."""
+    returned = tf.shape(finished.scores)[1]
     taken = tf.reduce_sum(tf.cast(finished.lengths > 0, tf.int32), 1, keepdims=True)
-    place = tf.range(width)[None]
-    source = tf.where(place < taken, place, width + place - taken)
+    place = tf.range(returned)[None]
+    source = tf.where(place < taken, place, returned + place - taken)
     lengths = tf.where(scores > _MINUS_INFINITY / 2, length, 0)
     pairs = zip(finished, (living, lengths, scores), strict=True)
     return Captions(*(tf.gather(tf.concat(pair, 1), source, batch_dims=1) for pair in pairs))

@@ -40,7 +40,7 @@ class Ensemble:
     def step(
         self, tokens: tf.Tensor, state: tuple[Any, ...], memory: tuple[Any, ...]
     ) -> tuple[tuple[tf.Tensor, ...], tuple[Any, ...]]:
-        """One word on: tokens int32[B] -> hidden float[B, H] and state of each."""
+        """One word on: tokens int32[N] -> hidden float[N, H] and state of each."""
         found = [
             model.step(tokens, *own) for model, *own in zip(self.models, state, memory, strict=True)
         ]

@@ -85,7 +85,7 @@ class FC(RecurrentCaptioner):
     def advance(
         self, now: tf.Tensor, state: State, memory: Memory
     ) -> tuple[tf.Tensor, State, None]:
-        """One step on: float[B, 5 * H], state -> hidden float[B, H], state, None."""
+        """One step on: float[N, 5 * H], state -> hidden float[N, H], state, None."""
         del memory
         state = self.cell.step(now, state)
         return state[0], state, None

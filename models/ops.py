@@ -42,6 +42,20 @@ def last_real(sequence: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     return tf.gather(sequence, tf.maximum(lengths - 1, 0), batch_dims=1)
 
 
+def per_caption(nested: Any, rows: tf.Tensor) -> Any:
+    """Repeats what there is once an image for its captions, which stand together.
+
+    Args:
+        nested: tensors [B, ...].
+        rows: N captions, as many of each image.
+
+    Returns:
+        Tensors [N, ...].
+    """
+    images = tf.maximum(tf.shape(tf.nest.flatten(nested)[0])[0], 1)
+    return tf.nest.map_structure(lambda x: tf.repeat(x, rows // images, axis=0), nested)
+
+
 def linear(units: int, fan_in: int, name: str, use_bias: bool = True) -> keras.layers.Dense:
     """A dense layer initialised as in Sonnet: truncated normal of stddev 1/sqrt(fan-in), bias 0."""
     return keras.layers.Dense(

@@ -118,7 +118,9 @@ def run(
         outputs, states, said = steps.forward(given)
 
         def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
-            return tf.nest.flatten(steps.backward(given, states, said, upstream))
+            found = tf.nest.flatten(steps.backward(given, states, said, upstream))
+            # What comes out of the loop has forgotten its sizes.
+            return [tf.ensure_shape(x, of.shape) for x, of in zip(found, flat, strict=True)]
 
         return outputs, gradient
 
@@ -197,8 +199,11 @@ class _Steps:
             )
             for x in of_step
         ]
-        summed = tf.nest.map_structure(tf.zeros_like, (given.memory, given.wide))
-        errors = tf.nest.map_structure(lambda x: tf.zeros_like(x[:0]), given.state)
+        # Both grow: the later the step, the fewer captions have a word left.
+        errors, of_memory = tf.nest.map_structure(
+            lambda x: tf.zeros_like(x[:0]), (given.state, given.memory)
+        )
+        summed = (of_memory, tf.nest.map_structure(tf.zeros_like, given.wide))
 
         def body(t: tf.Tensor, errors: Any, summed: Any, arrays: Any) -> tuple[Any, ...]:
             start, count = packing.starts[t], packing.counts[t]
@@ -223,7 +228,7 @@ class _Steps:
             )
             d_now, errors, d_memory, d_wide = tf.nest.pack_sequence_as(sources, found)
             memory = tf.nest.map_structure(
-                lambda total, x: total + _padded(x, tf.shape(total)[0]), summed[0], d_memory
+                lambda total, x: _padded(total, count) + x, summed[0], d_memory
             )
             summed = (memory, tf.nest.map_structure(tf.add, summed[1], d_wide))
             noted = [*tf.nest.flatten(d_now), *products.heard, *products.errors]
@@ -239,10 +244,8 @@ class _Steps:
         half = count + len(given.layers)
         return Groups(
             inputs=tf.nest.pack_sequence_as(given.inputs, packed[:count]),
-            state=tf.nest.map_structure(
-                lambda x, start: _padded(x, tf.shape(start)[0]), errors, given.state
-            ),
-            memory=summed[0],
+            state=tf.nest.map_structure(_as_many, errors, given.state),
+            memory=tf.nest.map_structure(_as_many, summed[0], given.memory),
             layers=[
                 (tf.matmul(x, error, transpose_a=True), tf.reduce_sum(error, 0))[: len(weights)]
                 for x, error, weights in zip(
@@ -344,6 +347,11 @@ def _affine(weights: Sequence[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
 
 def _rows(nested: Any, start: tf.Tensor | int, count: tf.Tensor) -> Any:
     return tf.nest.map_structure(lambda x: x[start : start + count], nested)
+
+
+def _as_many(x: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """Zeros below x up to as many rows as `others` has."""
+    return _padded(x, tf.shape(others)[0])
 
 
 def _padded(x: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:

@@ -185,8 +185,9 @@ class R2M(keras.Model):
         return self.decoder.initial_state(tf.shape(memory["vector"])[0])
 
     def step(self, tokens: tf.Tensor, state: Any, memory: Memory) -> tuple[tf.Tensor, Any]:
-        """One word on: tokens int32[B], state, memory -> hidden float[B, H], state."""
-        fused = self.fusion(self.fusion.project(self.embedding(tokens)), memory["fusion"])
+        """One word on: tokens int32[N], state, memory of B -> hidden float[N, H], state."""
+        heard = ops.per_caption(memory["fusion"], tf.shape(tokens)[0])
+        fused = self.fusion(self.fusion.project(self.embedding(tokens)), heard)
         return self.decoder.step(self.decoder.precompute(fused), state)
 
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:

@@ -20,11 +20,12 @@ class RecurrentCaptioner(keras.Model):
     A family sets `word_input`, `word_output` and `output_dropout`, and gives
     `encode`, `initial_state` and the two functions below; design section 4 has the interface.
 
-    Shapes (B captions, T words, H units, L rows of an image):
+    Shapes (B images, N captions, as many of each image and side by side, T words, H units, L rows
+    of an image):
 
-    * `precompute`: words float[..., E], memory -> nested, what a step takes from them.
-    * `advance`: that of one step, state, memory -> (hidden float[B, H], state, weights
-      float32[B, L] of the image's rows, or None).
+    * `precompute`: words float[..., E] -> nested, what a step takes from them.
+    * `advance`: that of one step, state, memory -> (hidden float[N, H], state, weights
+      float32[N, L] of the image's rows, or None).
     """
 
     word_input: WordInput
@@ -47,12 +48,12 @@ class RecurrentCaptioner(keras.Model):
 
     @property
     def recurrent_layers(self) -> list[Linear]:
-        """The layers that `advance` gives float[B, I], each once."""
+        """The layers that `advance` gives float[N, I], each once."""
         raise NotImplementedError
 
     @property
     def wide_layers(self) -> list[Linear]:
-        """The layers that `advance` gives float[B, L, I], each once."""
+        """The layers that `advance` gives float[N, 1, L, I], each once."""
         return []
 
     def teacher_forced(
@@ -65,18 +66,20 @@ class RecurrentCaptioner(keras.Model):
         """Hidden states for given words.
 
         Args:
-            memory: of `encode`.
-            tokens: int32[B, T], start first.
+            memory: of `encode`, of B images.
+            tokens: int32[N, T], start first.
             training: applies dropout.
-            lengths: int32[B], words that count; None counts all.
+            lengths: int32[N], words that count; None counts all.
 
         Returns:
-            float[B, T, H], 0 at words that do not count.
+            float[N, T, H], 0 at words that do not count.
         """
         count, steps = tf.unstack(tf.shape(tokens))
         packing = packed.pack(tf.fill([count], steps) if lengths is None else lengths, steps)
         words = self.word_input(tf.gather_nd(tokens, packing.places), training=training)
-        memory = tf.nest.map_structure(lambda x: tf.gather(x, packing.order), memory)
+        images = tf.shape(tf.nest.flatten(memory)[0])[0]
+        of_caption = packing.order // (count // tf.maximum(images, 1))
+        memory = tf.nest.map_structure(lambda x: tf.gather(x, of_caption), memory)
 
         def step(now: Any, state: Any, memory: Memory) -> tuple[tf.Tensor, Any]:
             hidden, state, _ = self.advance(now, state, memory)
@@ -118,7 +121,7 @@ class RecurrentCaptioner(keras.Model):
     def step(
         self, tokens: tf.Tensor, state: Any, memory: Memory, training: bool = False
     ) -> tuple[tf.Tensor, Any]:
-        """One word on: tokens int32[B], state, memory -> hidden float[B, H], state."""
+        """One word on: tokens int32[N], state, memory -> hidden float[N, H], state."""
         words = self.word_input(tokens, training=training)
         hidden, state, _ = self.advance(self.precompute(words), state, memory)
         return self.output_dropout(hidden, training=training), state

@@ -25,7 +25,7 @@ def sampled_inputs(
 
     Args:
         model: a recurrent captioner.
-        memory: of its `encode`, a row a caption.
+        memory: of its `encode`, of the images that the N captions belong to, as many to each.
         tokens: int32[N, T], the words of the caption (start first).
         probability: float32[], of each replacement.
         choices: float32[N, T] in 0..1: a word is replaced where it is below `probability`.
@@ -49,7 +49,8 @@ def sampled_inputs(
         return t + 1, state, own, fed.write(t, words)
 
     fed = tf.TensorArray(tf.int32, steps, element_shape=[None])
-    start = (tf.constant(0), model.initial_state(memory), tokens[:, 0], fed)
+    state = ops.per_caption(model.initial_state(memory), tf.shape(tokens)[0])
+    start = (tf.constant(0), state, tokens[:, 0], fed)
     *_, fed = tf.while_loop(
         lambda t, *_: t < steps,
         body,

@@ -143,7 +143,7 @@ class ShowAndTell(RecurrentCaptioner):
     def advance(
         self, now: tf.Tensor, state: State, memory: Memory
     ) -> tuple[tf.Tensor, State, tf.Tensor | None]:
-        """One step on: float[B, blocks * H], state -> hidden float[B, H], state, weights."""
+        """One step on: float[N, blocks * H], state -> hidden float[N, H], state, weights."""
         weights = None
         if self.context_map is not None:
             weights = attention.scaled_dot(state[0], memory["rows"])

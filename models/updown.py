@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from models import attention
+from models import attention, ops
 from models.attention import AdditiveAttention, torch_dense
 from models.cells import Cell
 from models.packed import Linear
@@ -132,9 +132,10 @@ class UpDown(RecurrentCaptioner):
     def advance(
         self, now: tf.Tensor, state: TwoStates, memory: Memory
     ) -> tuple[tf.Tensor, TwoStates, tf.Tensor]:
-        """One step on: float[B, 4 * H], state -> hidden float[B, H], state, weights."""
+        """One step on: float[N, 4 * H], state -> hidden float[N, H], state, weights."""
         attending, saying = state
-        now += memory["image"] + self.language_share(saying[0])
+        image = ops.per_caption(memory["image"], tf.shape(now)[0])
+        now += image + self.language_share(saying[0])
         attending = self.attention_cell.step(now, attending)
         weights = self.attention(attending[0], memory["projected"], memory.get("mask"))
         context = attention.average(memory["rows"], weights)

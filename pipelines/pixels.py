@@ -15,11 +15,13 @@ class PixelOptions:
         resize: side the image is squashed to before cropping, pixels.
         crop: side of the random crop in training and of the centre crop elsewhere.
         antialias: averages what a smaller image has no room for, as stored features are made.
+        mirror: shows every other image in training, drawn at random, from left to right.
     """
 
     resize: int
     crop: int
     antialias: bool
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         """Refuses crops larger than the image."""
@@ -44,7 +46,7 @@ def crops(encoded: tf.Tensor, options: PixelOptions, seeds: tf.Tensor | None) ->
     Args:
         encoded: image files string[B].
         options: sizes.
-        seeds: of random crops, as `crop_seeds` gives them; None cuts the centre out.
+        seeds: of random crops and mirroring, as `crop_seeds` gives them; None cuts the centre out.
 
     Returns:
         float32[B, crop, crop, 3] in 0..255.
@@ -57,7 +59,11 @@ def crops(encoded: tf.Tensor, options: PixelOptions, seeds: tf.Tensor | None) ->
         image = tf.clip_by_value(image, 0.0, 255.0)
         if seeds is None:
             return tf.image.resize_with_crop_or_pad(image, options.crop, options.crop)
-        return tf.image.stateless_random_crop(image, [options.crop] * 2 + [3], arguments[1])
+        image = tf.image.stateless_random_crop(image, [options.crop] * 2 + [3], arguments[1])
+        if options.mirror:
+            # Next to the seed of the crop, or both would come of one number.
+            image = tf.image.stateless_random_flip_left_right(image, arguments[1] + [1, 0])
+        return image
 
     arguments = (encoded,) if seeds is None else (encoded, seeds)
     return tf.map_fn(one, arguments, fn_output_signature=tf.float32, parallel_iterations=16)

@@ -86,6 +86,8 @@ def _published(captioner: str) -> ConfigDict:
                 # Pictures are squashed to `resize`, then cropped: at random in training.
                 "resize": 224,
                 "crop": 224,
+                # Whether training sees them mirrored as often as not.
+                "mirror": False,
                 # Any keras.applications name; weights are `imagenet`, a file or `none`.
                 "backbone": "MobileNet",
                 "weights": "imagenet",

@@ -101,7 +101,13 @@ class _Tracing:
 
 
 def make_gradient_function(
-    stage: Stage, variables: Sequence[Any], *, jit: bool, micro_batches: int, replicas: int
+    stage: Stage,
+    variables: Sequence[Any],
+    *,
+    jit: bool,
+    micro_batches: int,
+    at_once: int,
+    replicas: int,
 ) -> tuple[Callable[[Any], Gradients], Callable[[], TrainingError | None]]:
     """The function that differentiates the objective, to be called in a replica context.
 
@@ -109,8 +115,8 @@ def make_gradient_function(
         stage: whose loss it is.
         variables: what to differentiate for.
         jit: compiles loss and gradients with XLA: one program for each shape of batch.
-        micro_batches: parts that the rows are computed in, one after the other; less memory, the
-            same sums.
+        micro_batches: parts that the rows are computed in; the sums are the same.
+        at_once: how many of the parts are computed side by side.
         replicas: how many compute a share each.
 
     Returns:
@@ -147,7 +153,7 @@ def make_gradient_function(
         zeros = [tf.zeros(variable.shape, variable.dtype) for variable in variables]
         start = (tf.constant(0), tf.constant(0.0), tf.zeros_like(normalisers), *zeros)
         _, objective, totals, *sums = tf.while_loop(
-            lambda part, *_: part < micro_batches, body, start, parallel_iterations=1
+            lambda part, *_: part < micro_batches, body, start, parallel_iterations=at_once
         )
         found = [x for x, reached in zip(sums, tracing.reached, strict=True) if reached]
         return objective, totals, normalisers, found

@@ -18,6 +18,7 @@ CHANGEABLE = (
     "checkpoint_every",
     "keep_checkpoints",
     "show_progress",
+    "at_once",
     "data_service",
     # A step that is not finite changes nothing, and 'stop' never gets past it.
     "on_nonfinite",
@@ -125,8 +126,9 @@ class TrainingOptions:
         clip_value: largest magnitude of each entry of the gradient; None does not clip by it.
         ema_decay: of the moving average of the weights, which evaluations and the best checkpoint
             then use (`r2m.engine.optimization.averaging`); None keeps no average.
-        micro_batches: parts that each replica's share of a batch is computed in, one after the
-            other, to save memory; the objective stays the same.
+        micro_batches: parts that each replica's share of a batch is computed in; the objective
+            stays the same. One after the other they save memory.
+        at_once: how many of these parts are computed side by side.
         jit: compiles loss and gradients with XLA.
         steps_per_loop: steps in one graph call. The host works only between loops.
         log_every: steps between lines of metrics.jsonl.
@@ -154,6 +156,7 @@ class TrainingOptions:
     clip_value: float | None = None
     ema_decay: float | None = None
     micro_batches: int = 1
+    at_once: int = 1
     jit: bool = False
     steps_per_loop: int = 10
     log_every: int = 100
@@ -170,8 +173,11 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of range."""
-        for name in ("steps", "micro_batches", "steps_per_loop", "log_every", "keep_checkpoints"):
+        for name in ("steps", "micro_batches", "at_once", "steps_per_loop", "log_every",
+                     "keep_checkpoints"):  # fmt: skip
             _require(self, name, lambda value: value >= 1, "at least 1")
+        most = self.micro_batches
+        _require(self, "at_once", lambda value: value <= most, f"at most micro_batches={most}")
         for name in ("evaluate_every", "checkpoint_every", "seed"):
             _require(self, name, lambda value: value >= 0, "0 or more")
         _require(self, "weight_decay", lambda value: 0 <= value < math.inf, "0 or more")

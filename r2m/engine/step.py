@@ -95,7 +95,7 @@ def make_train_loop(
     Args:
         stage: what to train; see `r2m.engine.stage` for how its loss is reduced.
         optimizer: built for `stage.trainable_variables`.
-        options: clipping, weight decay, `jit` and `micro_batches` are read.
+        options: clipping, weight decay, `jit`, `micro_batches` and `at_once` are read.
         strategy: the one that model and optimiser were built under.
         average: of the weights, brought up to date after each step.
 
@@ -108,6 +108,7 @@ def make_train_loop(
         stage.trainable_variables,
         jit=options.jit,
         micro_batches=options.micro_batches,
+        at_once=options.at_once,
         replicas=strategy.num_replicas_in_sync,
     )
     term_names: list[str] = []  # known once the loss is traced

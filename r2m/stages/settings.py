@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
+from zlib import crc32
 
 import keras
+import tensorflow as tf
+from absl import logging
 
 from r2m.engine.optimization.periods import to_steps
 from r2m.engine.options import OptimizerSettings, ScheduleOptions, TrainingOptions
@@ -26,6 +30,24 @@ def setting(name: str) -> Iterator[None]:
         raise InputError(f"{name}: {error}") from error
 
 
+def share_cores(at_once: int) -> None:
+    """Gives each of the parts of a batch that are computed at once its own share of the cores.
+
+    An operation that is split over all cores ends when the slowest of them has its piece: many
+    small ones one after the other keep cores waiting, parts side by side do not.
+
+    To be called before TensorFlow does anything: later it is only said that it comes too late.
+    """
+    if at_once == 1:
+        return
+    threads = max((os.cpu_count() or 1) // at_once, 1)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(at_once)
+    except RuntimeError:
+        logging.warning("at_once=%d: TensorFlow already has its threads, they stay", at_once)
+
+
 @contextlib.contextmanager
 def precision(name: str) -> Iterator[None]:
     """Layers made within compute in this precision (`config.training.precision`)."""
@@ -41,27 +63,36 @@ def precision(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def training_options(
-    config: Any,
-    stage: Any,
-    *,
-    seed: int,
-    jit: bool,
-    micro_batches: int,
-) -> TrainingOptions:
+def stage_seed(config: Any, stage: str) -> int:
+    """Of a stage's weights, batches and dropout: none repeats what another one drew."""
+    seed: int = config.seed + crc32(stage.encode()) % 1_000
+    return seed
+
+
+def training_options(config: Any, stage: Any) -> TrainingOptions:
     """How a stage is trained, its periods in steps.
 
     Args:
-        config: of the experiment: `training`, and `stages` with what is the stage's own.
-        stage: its `name`, `steps_per_epoch` and `best_metric` (name or None, `max` or `min`) count.
-        seed: of the random layers.
-        jit: compiles loss and gradients.
-        micro_batches: parts that a batch is computed in.
+        config: of the experiment: `seed`, `training`, and `stages` with what is the stage's own.
+        stage: its `name`, `steps_per_epoch`, `best_metric` (name or None, `max` or `min`),
+            `compiles` (whether XLA takes its loss) and `compares_rows` (whether its loss needs
+            the whole batch) count.
 
     Raises:
         InputError: for an impossible setting.
     """
     own, training = config.stages[stage.name], config.training
+    # The settings are those of a whole curriculum: a stage takes what it can.
+    if training.jit and not stage.compiles:
+        logging.warning("stage %s is not compiled: XLA does not take its loss", stage.name)
+    micro_batches, at_once = training.micro_batches, training.at_once
+    if micro_batches > 1 and stage.compares_rows:
+        logging.warning(
+            "stage %s computes batches whole, not in %d parts: its loss compares their rows",
+            stage.name,
+            micro_batches,
+        )
+        micro_batches = at_once = 1
     with setting(f"config.stages.{stage.name} or config.training"):
         steps = to_steps("steps", own.steps, steps_per_epoch=stage.steps_per_epoch)
         period = partial(to_steps, steps_per_epoch=stage.steps_per_epoch, total=steps)
@@ -80,8 +111,9 @@ def training_options(
             clip_global_norm=training.clip_global_norm,
             clip_value=training.clip_value,
             ema_decay=training.ema_decay,
-            jit=jit,
+            jit=training.jit and stage.compiles,
             micro_batches=micro_batches,
+            at_once=at_once,
             steps_per_loop=training.steps_per_loop,
             log_every=period("log_every", training.log_every),
             evaluate_every=evaluate_every,
@@ -89,7 +121,7 @@ def training_options(
             keep_checkpoints=training.keep_checkpoints,
             best_metric=stage.best_metric[0],
             best_mode=stage.best_metric[1],
-            seed=seed,
+            seed=stage_seed(config, stage.name),
             data_service=training.data_service,
             on_nonfinite=training.on_nonfinite,
             max_skipped=training.max_skipped,

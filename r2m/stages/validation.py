@@ -26,6 +26,7 @@ def search_options(config: Any, vocabulary: Vocabulary) -> decoding.DecodingOpti
     with setting("config.decoding"):
         return decoding.DecodingOptions(
             beam_size=config.decoding.beam_size,
+            returned=1,
             max_length=config.decoding.max_length,
             length_normalization=config.decoding.length_normalization,
             suppressed=tuple(suppressed),

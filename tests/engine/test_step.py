@@ -60,7 +60,9 @@ def test_two_replicas_equal_one(make_stage: Any, mirrored: tf.distribute.Strateg
     assert one.objective.std() > 1e-3
 
 
-@pytest.mark.parametrize("changes", [{"micro_batches": 3}, {"jit": True}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"micro_batches": 3}, {"micro_batches": 3, "at_once": 2}, {"jit": True}], ids=str
+)
 def test_other_ways_to_compute_the_same_step(
     changes: Any, strategy: tf.distribute.Strategy
 ) -> None:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import decoding
+from models import decoding, ops
 from models.decoding import DecodingOptions
 from models.r2m import R2M
 
@@ -28,7 +28,8 @@ class RandomModel:
 
     def step(self, tokens, state, memory):
         mix = (state["mix"] * 3 + tokens) % 7
-        index = tf.stack([memory["image"], mix, tokens], -1)
+        image = ops.per_caption(memory["image"], tf.shape(tokens)[0])
+        index = tf.stack([image, mix, tokens], -1)
         return tf.gather_nd(self.table, index), {"mix": mix}
 
     def logits(self, hidden):
@@ -45,26 +46,28 @@ class RandomModel:
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
-    batch=st.integers(1, 4),
+    batch=st.integers(1, 7),
     vocabulary=st.integers(9, 14),
     beam_size=st.integers(2, 3),
     max_length=st.integers(1, 8),
     alpha=st.sampled_from([0.0, 0.7, 1.0]),
     sharpness=st.sampled_from([0.5, 2.0, 5.0]),
+    returned=st.sampled_from([None, 1, 2]),
 )
 def test_beam_search_equals_the_python_reference(
-    seed, batch, vocabulary, beam_size, max_length, alpha, sharpness
+    seed, batch, vocabulary, beam_size, max_length, alpha, sharpness, returned
 ):
     model = RandomModel(seed, batch, vocabulary, sharpness)
     options = DecodingOptions(
-        beam_size=beam_size, max_length=max_length, length_normalization=alpha
+        beam_size=beam_size, returned=returned, max_length=max_length, length_normalization=alpha
     )
     found = decoding.decode(model, {"image": tf.range(batch)}, options)
     for image in range(batch):
         expected = reference_search.search(
             model.step_one(image), 0, beam_size=beam_size, max_length=max_length, alpha=alpha
         )
-        for place, (tokens, score) in enumerate(expected):
+        assert len(found.lengths[image]) == (returned or beam_size)
+        for place, (tokens, score) in enumerate(expected[:returned]):
             length = int(found.lengths[image, place])
             assert found.tokens[image, place, :length].numpy().tolist() == tokens
             assert not found.tokens[image, place, length:].numpy().any()

@@ -90,7 +90,10 @@ def caption_options(config: Any, records: Records) -> CaptionOptions:
 def pixel_options(config: Any) -> PixelOptions:
     """What becomes of pictures, as `config.image` says: scaled as those of stored features are."""
     with setting("config.image"):
-        return PixelOptions(resize=config.image.resize, crop=config.image.crop, antialias=True)
+        image = config.image
+        return PixelOptions(
+            resize=image.resize, crop=image.crop, antialias=True, mirror=image.mirror
+        )
 
 
 def _features(config: Any, records: Records) -> tuple[FeatureKind, ...]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import keras
 import tensorflow as tf
@@ -24,7 +23,7 @@ from r2m.stages.paired.data import CaptionerData, open_data
 from r2m.stages.paired.model import build_model, feature_sizes, open_network
 from r2m.stages.paired.stage import CaptionerStage, CrossEntropyOptions
 from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, saved_run, start_settings
-from r2m.stages.settings import TRAINING_SPLIT, setting, training_options
+from r2m.stages.settings import TRAINING_SPLIT, setting, share_cores, stage_seed, training_options
 from r2m.stages.validation import Captioning, search_options
 
 FEATURES_FILE = "image_features.json"
@@ -56,7 +55,8 @@ def run_captioner(
     """
     folder = Path(workdir, CaptionerStage.name)
     start = Path(init_from) if init_from else None
-    seed = config.seed + crc32(CaptionerStage.name.encode()) % 1_000
+    seed = stage_seed(config, CaptionerStage.name)
+    share_cores(config.training.at_once)
     # Before anything else: joining other workers comes first in a process.
     strategy = make_strategy(config.training.strategy)
     worker = this_worker(strategy)
@@ -93,9 +93,7 @@ def run_captioner(
             keep(folder, _needed_files(data, shown))
         return train(
             stage,
-            training_options(
-                config, stage, seed=seed, **_ways_to_compute(config.training, stage)
-            ),
+            training_options(config, stage),
             folder,
             strategy=strategy,
             init_from=start and partial(take_weights, model, start, stage.fingerprint),
@@ -122,20 +120,6 @@ def _needed_files(data: CaptionerData, shown: Mapping[str, tf.TensorSpec]) -> di
         VOCABULARY_FILE: Kept(Path(origin, VOCABULARY_FILE).read_bytes(), origin),
         FEATURES_FILE: Kept((text + "\n").encode(), origin),
     }
-
-
-def _ways_to_compute(training: Any, stage: CaptionerStage) -> dict[str, Any]:
-    """What was asked for where it can be done."""
-    micro_batches = training.micro_batches
-    if training.jit:
-        logging.warning("captioners are not compiled: each step works on as many captions as last")
-    if micro_batches > 1 and stage.compares_rows:
-        logging.warning(
-            "batches are computed whole, not in %d parts: loss.drop_worst compares their captions",
-            micro_batches,
-        )
-        micro_batches = 1
-    return {"jit": False, "micro_batches": micro_batches}
 
 
 def _settings(config: Any, data: CaptionerData, start: Path | None, folder: Path) -> dict[str, Any]:

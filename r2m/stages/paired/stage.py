@@ -73,6 +73,8 @@ class CaptionerStage:
 
     name = "cross_entropy"
     unit = "images"
+    # A step works on as many captions as have a word left: XLA wants to know how many.
+    compiles = False
 
     def __init__(
         self,
@@ -168,12 +170,10 @@ class CaptionerStage:
         """`cross_entropy` on one replica's share of a batch."""
         if "captions" in batch:  # a source of validation
             batch = batch["captions"]
-        each = batch["tokens"].shape[1]
         tokens = tf.reshape(batch["tokens"], [-1, tf.shape(batch["tokens"])[2]])
         lengths = tf.reshape(batch["lengths"], [-1])
         # An image is encoded once, whatever the number of its captions.
         memory = self.model.encode(batch, training=training)
-        memory = tf.nest.map_structure(lambda x: tf.repeat(x, each, axis=0), memory)
         fed = tokens[:, :-1]
         if training and "draws" in batch:
             fed = self._own_words(memory, fed, batch)

@@ -7,7 +7,6 @@ import json
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import keras
 from absl import logging
@@ -20,7 +19,7 @@ from r2m.engine.monitoring.profiling import ProfileWindow
 from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
 from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, start_settings
-from r2m.stages.settings import precision, setting, training_options
+from r2m.stages.settings import precision, setting, share_cores, stage_seed, training_options
 from r2m.stages.unpaired.curriculum import CURRICULUM, StageSpec, stage_spec
 from r2m.stages.unpaired.data import Data, open_data
 from r2m.stages.unpaired.stage import CurriculumStage
@@ -61,8 +60,8 @@ def run_stage(
     spec = stage_spec(name)
     workdir = Path(workdir)
     folder = workdir / name
-    # Stages differ in what they draw: none repeats the order or the dropout of the one before.
-    seed = config.seed + crc32(name.encode()) % 1_000
+    seed = stage_seed(config, name)
+    share_cores(config.training.at_once)
     # Before anything else: joining other workers comes first in a process.
     strategy = make_strategy(config.training.strategy)
     worker = this_worker(strategy)
@@ -81,7 +80,7 @@ def run_stage(
             keep(folder, _dictionaries(data))
         return train(
             stage,
-            training_options(config, stage, seed=seed, **_ways_to_compute(config.training, stage)),
+            training_options(config, stage),
             folder,
             strategy=strategy,
             init_from=start and partial(_take_weights, stage, start),
@@ -197,21 +196,6 @@ def _start_of(spec: StageSpec, workdir: Path, init_from: str | Path | None) -> P
             f"run in {before}: train that stage first, or name another run with --init_from"
         )
     return before
-
-
-def _ways_to_compute(training: Any, stage: CurriculumStage) -> dict[str, Any]:
-    """What was asked for where the stage allows it: the setting is that of a whole curriculum."""
-    jit, micro_batches = training.jit, training.micro_batches
-    if jit and not stage_spec(stage.name).compiles:
-        logging.warning("stage %s is not compiled: it learns from captions it makes", stage.name)
-        jit = False
-    if micro_batches > 1 and stage.compares_rows:
-        logging.warning(
-            "stage %s computes batches whole, not in %d parts: it compares their images",
-            stage.name, micro_batches,
-        )  # fmt: skip
-        micro_batches = 1
-    return {"jit": jit, "micro_batches": micro_batches}
 
 
 def _dictionaries(data: Data) -> dict[str, Kept]:

@@ -114,6 +114,11 @@ class CurriculumStage:
         return list(chosen.values())
 
     @property
+    def compiles(self) -> bool:
+        """Whether XLA takes its loss."""
+        return self._spec.compiles
+
+    @property
     def compares_rows(self) -> bool:
         """The triplet loss finds its negatives in the batch."""
         return self._spec.images
