@@ -2,258 +2,31 @@
 
     pytest tests/benchmarks/test_captioner_speed.py -s
 
-512 units, 9,487 words, 10 images of 36 regions of 2,048 with 5 captions each. Training through the
-engine against a loop over all padded positions with the logits inside; beam search over 5
-hypotheses for all images at once in the graph against one image at a time. Each way is a process of
-its own, with the threads that suit it, and they take turns.
+Training through the engine against a loop over all padded positions with the logits inside; beam
+search over 5 hypotheses for all images at once in the graph against one image at a time. Each way
+is a process of its own, with the threads that suit it, and they take turns.
 """
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Connection
 from typing import Any
 
-import keras
+import captioner_ways as ways_to
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from losses.captions import caption_loss
-from models import decoding
-from models.captioners import build_captioner
-from r2m.engine.optimization.optimizers import Adam, make_optimizer
-from r2m.engine.options import TrainingOptions
-from r2m.engine.stage import LossTerm
-from r2m.engine.step import make_train_loop
-from r2m.stages.settings import share_cores
-
-# Words and the four markers.
-VOCABULARY, LENGTH, IMAGES, CAPTIONS = 9_487 + 4, 17, 10, 5
-TURNS, STEPS = 1 + 8, 4
-DECODED, ALONE, BEAM, LONGEST = 100, 10, 5, 16
-AT_ONCE = 2
-
-# Works for a turn; returns how much it did.
-Way = Callable[[int], int]
-
-
-def batch(seed: int) -> dict[str, tf.Tensor]:
-    """Captions of 7 to 17 words, end marker included, as long as COCO's."""
-    rng = np.random.default_rng(seed)
-    lengths = np.clip(rng.normal(10.5, 2.4, IMAGES * CAPTIONS).round(), 6, 16).astype(int) + 1
-    tokens = rng.integers(4, VOCABULARY, (len(lengths), LENGTH + 1))
-    tokens[:, 0] = 1
-    for row, length in zip(tokens, lengths, strict=True):
-        row[length], row[length + 1 :] = 2, 0
-    return {
-        "regions": tf.constant(rng.random((IMAGES, 36, 2_048)), tf.float32),
-        "tokens": tf.constant(tokens.reshape(IMAGES, CAPTIONS, -1), tf.int32),
-        "lengths": tf.constant(lengths.reshape(IMAGES, CAPTIONS), tf.int32),
-    }
-
-
-class Ours:
-    """What the engine needs of a stage."""
-
-    name, compares_rows, compiles = "speed", False, False
-
-    def __init__(self, model: Any) -> None:
-        self.model, self.trainable_variables = model, model.trainable_variables
-
-    def loss(self, data: dict[str, tf.Tensor], training: bool) -> dict[str, LossTerm]:
-        lengths = tf.reshape(data["lengths"], [-1])
-        tokens = tf.reshape(data["tokens"], [-1, LENGTH + 1])[:, : tf.reduce_max(lengths) + 1]
-        hidden = self.model.teacher_forced(
-            self.model.encode({"regions": data["regions"]}, training=training),
-            tokens[:, :-1],
-            training=training,
-            lengths=lengths,
-        )
-        pair = caption_loss(hidden, *self.model.output_layer, tokens[:, 1:], lengths)
-        return {"cross_entropy": LossTerm(*pair)}
-
-
-def step_by_step(model: Any, data: dict[str, tf.Tensor]) -> tf.Tensor:
-    memory = tf.nest.map_structure(
-        lambda x: tf.repeat(x, CAPTIONS, axis=0),
-        model.encode({"regions": data["regions"]}, training=True),
-    )
-    tokens, lengths = (
-        tf.reshape(data["tokens"], [-1, LENGTH + 1]),
-        tf.reshape(data["lengths"], [-1]),
-    )
-    state, total = model.initial_state(memory), 0.0
-    real = tf.sequence_mask(lengths, LENGTH, tf.float32)
-    for step in range(LENGTH):
-        hidden, state = model.step(tokens[:, step], state, memory, training=True)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-            labels=tokens[:, step + 1], logits=model.logits(hidden)
-        )
-        total += tf.reduce_sum(losses * real[:, step])
-    return total / tf.reduce_sum(real)
-
-
-def training_by_the_engine(name: str) -> Way:
-    share_cores(AT_ONCE)
-    stage = Ours(build(name))
-    options = TrainingOptions(
-        steps=1, learning_rate=5e-4, clip_value=0.1, micro_batches=AT_ONCE, at_once=AT_ONCE
-    )
-    optimizer = make_optimizer(options, stage.trainable_variables)
-    loop = make_train_loop(stage, optimizer, options, tf.distribute.get_strategy())
-    batches = [batch(seed) for seed in range(6)]
-
-    def run(turn: int) -> int:
-        shown = (batches[(turn * STEPS + i) % len(batches)] for i in range(STEPS))
-        assert np.isfinite(loop(shown, STEPS).objective).all()
-        return STEPS * IMAGES * CAPTIONS
-
-    return run
-
-
-def training_step_by_step(name: str) -> Way:
-    model = build(name)
-    variables = model.trainable_variables
-    optimizer = Adam(5e-4)
-    optimizer.build(variables)
-    batches = [batch(seed) for seed in range(6)]
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def step(data: dict[str, tf.Tensor]) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            loss = step_by_step(model, data)
-        found = tape.gradient(loss, [variable.value for variable in variables])
-        found = [tf.clip_by_value(tf.convert_to_tensor(gradient), -0.1, 0.1) for gradient in found]
-        optimizer.apply(found, variables)
-        return loss
-
-    def run(turn: int) -> int:
-        for i in range(STEPS):
-            assert np.isfinite(float(step(batches[(turn * STEPS + i) % len(batches)])))
-        return STEPS * IMAGES * CAPTIONS
-
-    return run
-
-
-def searching_together(name: str) -> Way:
-    share_cores(AT_ONCE)
-    model = build(name)
-    options = decoding.DecodingOptions(beam_size=BEAM, returned=1, max_length=LONGEST)
-    parts = tf.split(regions(), AT_ONCE)
-
-    @tf.function(autograph=False)
-    def search(shown: tf.Tensor) -> tf.Tensor:
-        return decoding.decode(model, model.encode({"regions": shown}), options).tokens[:, 0]
-
-    def run(turn: int) -> int:
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            found = np.concatenate(list(threads.map(lambda part: search(part).numpy(), parts)))
-        if turn == 0:
-            for image in range(ALONE):
-                said = [int(word) for word in found[image] if word not in (0, 2)]
-                assert said == searched_alone(model, image, stops=True)
-        return DECODED
-
-    return run
-
-
-def searching_one_by_one(name: str, *, stops: bool) -> Way:
-    model = build(name)
-
-    def run(turn: int) -> int:
-        for image in range(ALONE):
-            searched_alone(model, (turn * ALONE + image) % DECODED, stops=stops)
-        return ALONE
-
-    return run
-
-
-def searched_alone(model: Any, image: int, *, stops: bool) -> list[int]:
-    """The hypotheses of an image are a batch, the search is NumPy's, as in published code.
-
-    Published code takes all steps and sorts all words; with `stops` it ends once the best caption
-    is certain and sorts no more words than it needs.
-    """
-    if not hasattr(model, "graphs"):
-        model.graphs = (
-            tf.function(lambda shown: model.encode({"regions": shown}), autograph=False),
-            tf.function(
-                lambda tokens, state, memory: _log_softmax(model, tokens, state, memory),
-                autograph=False,
-            ),
-        )
-    encode, one_step = model.graphs
-    memory = encode(regions()[image : image + 1])
-    memory = tf.nest.map_structure(lambda x: tf.repeat(x, BEAM, axis=0), memory)
-    state = model.initial_state(memory)
-    words = np.ones((BEAM, 1), np.int32)
-    scores = np.array([0.0] + [-np.inf] * (BEAM - 1))
-    best: tuple[float, list[int]] = (-np.inf, [])
-    for _ in range(LONGEST):
-        log_p, state = one_step(tf.constant(words[:, -1]), state, memory)
-        sums = scores[:, None] + log_p.numpy()
-        sums[:, [0, 1]] = -np.inf
-        if stops:
-            chosen = np.argpartition(sums, -2 * BEAM, axis=None)[-2 * BEAM :]
-            chosen = chosen[np.argsort(-sums.flat[chosen])]
-        else:
-            chosen = np.argsort(-sums, axis=None)[: 2 * BEAM]
-        parents, nexts = np.divmod(chosen, VOCABULARY)
-        ends = nexts == 2
-        for row in chosen[ends]:
-            if sums.flat[row] > best[0]:
-                best = (sums.flat[row], words[row // VOCABULARY, 1:].tolist())
-        parents, nexts = parents[~ends][:BEAM], nexts[~ends][:BEAM]
-        scores = sums[parents, nexts]
-        words = np.concatenate([words[parents], nexts[:, None].astype(np.int32)], axis=1)
-        state = tf.nest.map_structure(lambda x, rows=parents: tf.gather(x, rows), state)
-        if stops and best[0] > scores[0]:
-            break
-    return best[1] if best[0] > scores[0] else words[0, 1:].tolist()
-
-
-def _log_softmax(model: Any, tokens: tf.Tensor, state: Any, memory: Any) -> tuple[tf.Tensor, Any]:
-    hidden, state = model.step(tokens, state, memory)
-    return tf.nn.log_softmax(model.logits(hidden)), state
-
-
-def regions() -> tf.Tensor:
-    return tf.constant(np.random.default_rng(0).random((DECODED, 36, 2_048)), tf.float32)
-
-
-def build(name: str, **changes: Any) -> Any:
-    keras.utils.set_random_seed(0)
-    model = build_captioner(
-        name, vocabulary_size=VOCABULARY, global_size=None, region_size=2_048, grid_cells=36,
-        **changes,
-    )  # fmt: skip
-    # Captions end after some ten words, as trained ones do.
-    bias = np.zeros(VOCABULARY, "f")
-    bias[2] = np.log(VOCABULARY / 10)
-    model.word_output.bias.assign(bias)
-    return model
-
-
-def serve(way: Callable[..., Way], arguments: dict[str, Any], orders: Connection) -> None:
-    """Does a turn for each number it is sent; answers with what it did a second."""
-    run = way(**arguments)
-    while (turn := orders.recv()) is not None:
-        started = time.perf_counter()
-        done = run(turn)
-        orders.send(done / (time.perf_counter() - started))
+TURNS = 1 + 8  # the first compiles
 
 
 @contextlib.contextmanager
-def apart(way: Callable[..., Way], **arguments: Any) -> Iterator[Callable[[int], float]]:
+def apart(way: Callable[..., ways_to.Way], **arguments: Any) -> Iterator[Callable[[int], float]]:
     """A way in a process of its own."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=serve, args=(way, arguments, there), daemon=True)
+    process = context.Process(target=ways_to.serve, args=(way, arguments, there), daemon=True)
     process.start()
     there.close()
 
@@ -272,7 +45,7 @@ def compare(what: str, ways: dict[str, Callable[[int], float]]) -> None:
     for turn in range(TURNS):
         for way, take in ways.items():
             found[way].append(take(turn))
-    speeds = {way: np.array(each[1:]) for way, each in found.items()}  # the first compiles
+    speeds = {way: np.array(each[1:]) for way, each in found.items()}
     ours = np.median(next(iter(speeds.values())))
     for way, each in speeds.items():
         middle = np.median(each)
@@ -286,27 +59,29 @@ def compare(what: str, ways: dict[str, Callable[[int], float]]) -> None:
 @pytest.mark.parametrize("name", ["updown", "att2in2"])
 def test_training(name: str) -> None:
     with (
-        apart(training_by_the_engine, name=name) as ours,
-        apart(training_step_by_step, name=name) as other,
+        apart(ways_to.training_by_the_engine, name=name) as ours,
+        apart(ways_to.training_step_by_step, name=name, keras_adam=True) as plain,
+        apart(ways_to.training_step_by_step, name=name, keras_adam=False) as with_our_adam,
     ):
-        compare(f"{name}, captions in training", {"engine": ours, "step by step": other})
+        ways = {"engine": ours, "step by step": plain, "the same, our Adam": with_our_adam}
+        compare(f"{name}, captions in training", ways)
 
 
 @pytest.mark.parametrize("name", ["updown", "att2in2"])
 def test_both_losses_are_the_same(name: str) -> None:
-    model = build(name, units=32, dropout=0.0)
-    (term,) = Ours(model).loss(batch(0), training=True).values()
+    model = ways_to.build(name, units=32, dropout=0.0)
+    (term,) = ways_to.Ours(model).loss(ways_to.batch(0), training=True).values()
     np.testing.assert_allclose(
-        term.total / term.normaliser, step_by_step(model, batch(0)), rtol=1e-5
+        term.total / term.normaliser, ways_to.step_by_step(model, ways_to.batch(0)), rtol=1e-5
     )
 
 
 @pytest.mark.parametrize("name", ["updown", "att2in2"])
 def test_beam_search(name: str) -> None:
     with (
-        apart(searching_together, name=name) as ours,
-        apart(searching_one_by_one, name=name, stops=False) as published,
-        apart(searching_one_by_one, name=name, stops=True) as lean,
+        apart(ways_to.searching_together, name=name) as ours,
+        apart(ways_to.searching_one_by_one, name=name, stops=False) as published,
+        apart(ways_to.searching_one_by_one, name=name, stops=True) as lean,
     ):
         ways = {"together": ours, "one by one": published, "one by one, stops": lean}
         compare(f"{name}, images in beam search", ways)

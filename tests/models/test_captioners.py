@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_captioners import MODELS, SIZES, TOKENS, D, V, build, images
 
+from models import attention
 from models.att2in import Att2in
 from models.attention import AdditiveAttention
 from models.fc import FC
@@ -30,6 +32,24 @@ def test_all_at_once_is_step_by_step(name: str) -> None:
     weights, bias = model.output_layer
     np.testing.assert_allclose(logits, hidden[:, 0] @ tf.transpose(weights) + bias, atol=1e-5)
     assert logits.shape == (3, V) and logits.dtype == tf.float32
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_captions_of_an_image_share_what_was_made_of_it(name: str) -> None:
+    """Two captions an image, side by side, equal those of two images that look alike."""
+    model, inputs = build(name)
+    tokens = tf.concat([TOKENS, TOKENS[::-1]], axis=0)
+    lengths = tf.constant([6, 2, 3, 0, 4, 6])
+    memory = model.encode(inputs)
+    alone = tf.nest.map_structure(lambda x: tf.repeat(x, 2, axis=0), memory)
+    shared, apart = (
+        model.teacher_forced(given, tokens, lengths=lengths) for given in (memory, alone)
+    )
+    assert shared.shape[0] == 6
+    np.testing.assert_allclose(shared, apart, atol=1e-6)
+    state = model.initial_state(alone)
+    shared, apart = (model.step(tokens[:, 0], state, given)[0] for given in (memory, alone))
+    np.testing.assert_allclose(shared, apart, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -133,3 +153,30 @@ def test_additive_attention_is_the_written_formula(rows: int, hidden: int, seed:
     scores = (np.tanh(x @ wr + br + (h @ wq + bq)[:, None]) @ w)[..., 0] + b
     weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True) * mask
     np.testing.assert_allclose(found, weights / weights.sum(-1, keepdims=True), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["additive", "scaled dot"])
+def test_gradients_of_attention_are_those_of_differences(kind: str) -> None:
+    rng = np.random.default_rng(4)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    try:
+        layer = AdditiveAttention(units=4)
+        layer.build((None, None, 3), (None, 3))
+        # Two captions of each of two images.
+        query, rows = (tf.constant(rng.normal(size=size)) for size in ((4, 3), (2, 5, 3)))
+
+        def loss(query: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+            if kind == "additive":
+                weights = layer(query, layer.project(rows), None)
+            else:
+                weights = attention.scaled_dot(query, rows)
+            return tf.reduce_sum(attention.average(rows, weights) ** 2)
+
+        found, wanted = tf.test.compute_gradient(loss, [query, rows], delta=1e-3)
+        for ours, theirs in zip(found, wanted, strict=True):
+            # The weights are of single precision by design, and so are their differences.
+            assert np.abs(ours).max() > 0.1
+            np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    finally:
+        keras.config.set_dtype_policy(before)
