@@ -28,11 +28,16 @@ def get_config(captioner: str, arg: str | None = None) -> ConfigDict:
         if arg not in _SIZES:
             known = ", ".join(_SIZES)
             raise ValueError(f"unknown argument {arg!r} of a captioner's config; known: {known}")
-        units, own = _SIZES[arg]
+        units, stage = _SIZES[arg]
         config.model.units = config.model.word_size = units
         if captioner in ("att2in", "att2in2", "updown"):
             config.model.attention_units = units
-        config.stages.cross_entropy.update(own)
+        config.stages.cross_entropy.update(stage)
+    if arg == "flickr8k":
+        config.model.dropout = 0.4
+        config.training.schedule.update({"name": "cosine", "warm_up": 200, "final_fraction": 0.02})
+        # Half a batch on each of two cores.
+        config.training.update({"micro_batches": 2, "at_once": 2})
     return config
 
 
@@ -60,7 +65,7 @@ _SIZES = {
             "evaluate_every": "2 epochs",
         },
     ),
-    "flickr8k": (256, {"learning_rate": 1e-3, "batch_size": 32, "steps": "12 epochs"}),
+    "flickr8k": (256, {"learning_rate": 2e-3, "batch_size": 16, "steps": "12 epochs"}),
     "test": (16, {"batch_size": 5, "steps": 4, "evaluate_every": 2}),
 }
 
