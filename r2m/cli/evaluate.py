@@ -51,10 +51,12 @@ define_decoding_flags()
 
 def main(argv: Sequence[str]) -> None:
     """Evaluates, prints the report and says where the files are."""
+    from r2m.engine.distribution.cores import cores, share_cores
     from r2m.evaluation.report import report_markdown
     from r2m.stages.captioning import evaluate_run
 
     del argv
+    share_cores(cores())
     output = Path(_OUTPUT.value or Path(_RUN.value[0], "predictions"))
     report = evaluate_run(
         _RUN.value,

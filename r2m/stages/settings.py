@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 from zlib import crc32
 
 import keras
-import tensorflow as tf
 from absl import logging
 
 from r2m.engine.optimization.periods import to_steps
@@ -28,24 +26,6 @@ def setting(name: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError) as error:
         raise InputError(f"{name}: {error}") from error
-
-
-def share_cores(at_once: int) -> None:
-    """Gives each of the parts of a batch that are computed at once its own share of the cores.
-
-    An operation that is split over all cores ends when the slowest of them has its piece: many
-    small ones one after the other keep cores waiting, parts side by side do not.
-
-    To be called before TensorFlow does anything: later it is only said that it comes too late.
-    """
-    if at_once == 1:
-        return
-    threads = max((os.cpu_count() or 1) // at_once, 1)
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(at_once)
-    except RuntimeError:
-        logging.warning("at_once=%d: TensorFlow already has its threads, they stay", at_once)
 
 
 @contextlib.contextmanager

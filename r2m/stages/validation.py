@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import html
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from models import decoding
+from r2m.engine.distribution.cores import cores
+from r2m.engine.distribution.sharing import share
 from r2m.engine.stage import Evaluation
 from r2m.evaluation.captions import CaptionScorer
 from r2m.stages.settings import setting
@@ -63,8 +66,14 @@ class Captioning:
 
     def captions(self, inputs: Mapping[str, tf.Tensor]) -> list[str]:
         """What `encode` takes of B images -> B captions."""
-        tokens = self._decode(dict(inputs))
-        return [self._vocabulary.decode(row) for row in tokens.numpy().tolist()]
+        given = dict(inputs)
+        images = len(next(iter(given.values())))
+        each = -(-images // cores())
+        parts = -(-images // each)
+        with ThreadPoolExecutor(parts) as threads:
+            found = threads.map(lambda part: self._decode(share(given, part, parts)), range(parts))
+            rows = [row for tokens in found for row in tokens.numpy().tolist()]
+        return [self._vocabulary.decode(row) for row in rows]
 
     def caption_batches(self, batches: tf.data.Dataset) -> dict[str, str]:
         """Captions batches of `image_id` string[B] and inputs: image id -> caption."""

@@ -18,11 +18,11 @@ import tensorflow as tf
 from losses.captions import caption_loss
 from models import decoding
 from models.captioners import build_captioner
+from r2m.engine.distribution.cores import share_cores
 from r2m.engine.optimization.optimizers import Adam, make_optimizer
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import LossTerm
 from r2m.engine.step import make_train_loop
-from r2m.stages.settings import share_cores
 
 # Words and the four markers.
 VOCABULARY, LENGTH, IMAGES, CAPTIONS = 9_487 + 4, 17, 10, 5

@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from models.pixel_captioner import PixelCaptioner
+from r2m.engine.distribution.cores import share_cores
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
@@ -23,7 +24,7 @@ from r2m.stages.paired.data import CaptionerData, open_data
 from r2m.stages.paired.model import build_model, feature_sizes, open_network
 from r2m.stages.paired.stage import CaptionerStage, CrossEntropyOptions
 from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, saved_run, start_settings
-from r2m.stages.settings import TRAINING_SPLIT, setting, share_cores, stage_seed, training_options
+from r2m.stages.settings import TRAINING_SPLIT, setting, stage_seed, training_options
 from r2m.stages.validation import Captioning, search_options
 
 FEATURES_FILE = "image_features.json"

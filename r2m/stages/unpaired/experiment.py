@@ -13,13 +13,14 @@ from absl import logging
 
 from models.r2m import R2M
 from pipelines import images
+from r2m.engine.distribution.cores import share_cores
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
 from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
 from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, start_settings
-from r2m.stages.settings import precision, setting, share_cores, stage_seed, training_options
+from r2m.stages.settings import precision, setting, stage_seed, training_options
 from r2m.stages.unpaired.curriculum import CURRICULUM, StageSpec, stage_spec
 from r2m.stages.unpaired.data import Data, open_data
 from r2m.stages.unpaired.stage import CurriculumStage
