@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from losses.captions import caption_loss
-from models import decoding
+from models import decoding, ops
 from models.captioners import build_captioner
 from r2m.engine.distribution.cores import share_cores
 from r2m.engine.optimization.optimizers import Adam, make_optimizer
@@ -136,13 +137,13 @@ def training_step_by_step(name: str, *, keras_adam: bool) -> Way:
 
 def searching_together(name: str) -> Way:
     share_cores(AT_ONCE)
-    model = build(name)
+    model = Ending(build(name))
     options = decoding.DecodingOptions(beam_size=BEAM, returned=1, max_length=LONGEST)
-    parts = tf.split(regions(), AT_ONCE)
+    parts = [images(part, AT_ONCE) for part in range(AT_ONCE)]
 
     @tf.function(autograph=False)
-    def search(shown: tf.Tensor) -> tf.Tensor:
-        return decoding.decode(model, model.encode({"regions": shown}), options).tokens[:, 0]
+    def search(shown: dict[str, tf.Tensor]) -> tf.Tensor:
+        return decoding.decode(model, model.encode(shown), options).tokens[:, 0]
 
     def run(turn: int) -> int:
         with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -157,7 +158,7 @@ def searching_together(name: str) -> Way:
 
 
 def searching_one_by_one(name: str, *, stops: bool) -> Way:
-    model = build(name)
+    model = Ending(build(name))
 
     def run(turn: int) -> int:
         for image in range(ALONE):
@@ -175,14 +176,14 @@ def searched_alone(model: Any, image: int, *, stops: bool) -> list[int]:
     """
     if not hasattr(model, "graphs"):
         model.graphs = (
-            tf.function(lambda shown: model.encode({"regions": shown}), autograph=False),
+            tf.function(model.encode, autograph=False),
             tf.function(
                 lambda tokens, state, memory: _log_softmax(model, tokens, state, memory),
                 autograph=False,
             ),
         )
     encode, one_step = model.graphs
-    memory = encode(regions()[image : image + 1])
+    memory = encode(images(image, DECODED))
     memory = tf.nest.map_structure(lambda x: tf.repeat(x, BEAM, axis=0), memory)
     state = model.initial_state(memory)
     words = np.ones((BEAM, 1), np.int32)
@@ -216,21 +217,50 @@ def _log_softmax(model: Any, tokens: tf.Tensor, state: Any, memory: Any) -> tupl
     return tf.nn.log_softmax(model.logits(hidden)), state
 
 
-def regions() -> tf.Tensor:
-    return tf.constant(np.random.default_rng(0).random((DECODED, 36, 2_048)), tf.float32)
+@functools.cache
+def images(part: int, parts: int) -> dict[str, tf.Tensor]:
+    """A part of the images, and how many words their captions are to have (as many as COCO's)."""
+    rng = np.random.default_rng(0)
+    regions = rng.random((DECODED, 36, 2_048)).astype("f")
+    lengths = np.clip(rng.normal(10.5, 2.4, DECODED).round(), 6, LONGEST - 1).astype(int)
+    rows = slice(part * DECODED // parts, (part + 1) * DECODED // parts)
+    return {
+        "regions": tf.constant(regions[rows]),
+        "words": tf.constant(lengths[rows], tf.int32),
+    }
+
+
+class Ending:
+    """A captioner that has learnt nothing, but ends its captions as one that has.
+
+    The most likely caption of weights drawn at random is none at all, found in a step.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def encode(self, shown: dict[str, tf.Tensor]) -> Any:
+        return self._model.encode({"regions": shown["regions"]}), shown["words"]
+
+    def initial_state(self, memory: Any) -> Any:
+        return self._model.initial_state(memory[0]), tf.zeros_like(memory[1])
+
+    def step(self, tokens: tf.Tensor, state: Any, memory: Any) -> Any:
+        hidden, inner = self._model.step(tokens, state[0], memory[0])
+        ends = state[1] >= ops.per_caption(memory[1], tf.shape(tokens)[0])
+        return (hidden, ends), (inner, state[1] + 1)
+
+    def logits(self, hidden: Any) -> tf.Tensor:
+        end = tf.where(hidden[1], 30.0, -30.0)[:, None] * tf.one_hot(2, VOCABULARY)
+        return self._model.logits(hidden[0]) + end
 
 
 def build(name: str, **changes: Any) -> Any:
     keras.utils.set_random_seed(0)
-    model = build_captioner(
+    return build_captioner(
         name, vocabulary_size=VOCABULARY, global_size=None, region_size=2_048, grid_cells=36,
         **changes,
     )  # fmt: skip
-    # Captions end after some ten words, as trained ones do.
-    bias = np.zeros(VOCABULARY, "f")
-    bias[2] = np.log(VOCABULARY / 10)
-    model.word_output.bias.assign(bias)
-    return model
 
 
 def serve(way: Callable[..., Way], arguments: dict[str, Any], orders: Connection) -> None:
