@@ -28,28 +28,13 @@ def scaled_dot(query: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     Returns:
         Weights float32[N, L]. Source: Vaswani et al. 2017, with one query.
     """
-    scores = tf.matmul(_by_image(query, rows), rows, transpose_b=True) * query.shape[-1] ** -0.5
-    return _by_caption(tf.nn.softmax(tf.cast(scores, tf.float32)))
+    scores = tf.matmul(ops.by_image(query, rows), rows, transpose_b=True) * query.shape[-1] ** -0.5
+    return ops.by_caption(tf.nn.softmax(tf.cast(scores, tf.float32)))
 
 
 def average(rows: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """The rows float[B, L, H] averaged by weights float32[N, L] -> float[N, H]."""
-    return _by_caption(tf.matmul(_by_image(tf.cast(weights, rows.dtype), rows), rows))
-
-
-def _by_image(x: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """[N, ...] -> [B, N / B, ...]."""
-    shape = tf.shape(x)
-    images = tf.shape(rows)[0]
-    each = shape[0] // tf.maximum(images, 1)
-    apart = tf.reshape(x, tf.concat([[images, each], shape[1:]], axis=0))
-    return tf.ensure_shape(apart, [None, None, *x.shape[1:]])
-
-
-def _by_caption(x: tf.Tensor) -> tf.Tensor:
-    """[B, N / B, ...] -> [N, ...]."""
-    together = tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], axis=0))
-    return tf.ensure_shape(together, [None, *x.shape[2:]])
+    return ops.by_caption(tf.matmul(ops.by_image(tf.cast(weights, rows.dtype), rows), rows))
 
 
 @keras.saving.register_keras_serializable("r2m")
@@ -87,16 +72,16 @@ class AdditiveAttention(keras.layers.Layer):
         Returns:
             float32[N, L] that sum to 1.
         """
-        asked = _by_image(self.query_map(query), projected)
+        asked = ops.by_image(self.query_map(query), projected)
         # Not [:, None]: the gradient of an index is a copy, that of a reshape is none.
         hidden = tf.tanh(tf.expand_dims(projected, 1) + tf.expand_dims(asked, 2))
         scores = tf.squeeze(self.score(hidden), axis=-1)
         weights = tf.nn.softmax(tf.cast(scores, tf.float32))
-        weights = _by_caption(weights)
-        if mask is None:
-            return weights
-        weights *= ops.per_caption(mask, tf.shape(query)[0])
-        return tf.math.divide_no_nan(weights, tf.reduce_sum(weights, -1, keepdims=True))
+        if mask is not None:
+            weights *= tf.expand_dims(mask, 1)
+            total = tf.reduce_sum(weights, -1, keepdims=True)
+            weights = tf.math.divide_no_nan(weights, total)
+        return ops.by_caption(weights)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -123,9 +123,7 @@ def greedy_search(
         written: tf.Tensor,
     ) -> tuple[Any, ...]:
         logits, state = step(tokens, state, memory)
-        scores = _suppress(logits, options.suppressed)
-        words = tf.argmax(scores, -1, output_type=tf.int32)
-        best = tf.reduce_max(scores, -1) - tf.reduce_logsumexp(logits, -1)
+        best, words = (x[:, 0] for x in _likeliest(logits, 1, options))
         log_probs += tf.where(alive, best, 0.0)
         words = tf.where(alive, words, 0)
         written = _append(written[:, None], words[:, None], t)[:, 0]
@@ -218,7 +216,7 @@ def beam_search(
     start = _Search(
         images=tf.range(batch),
         words=tf.fill([batch, width], options.start_id),
-        state=tf.nest.map_structure(lambda x: tf.repeat(x, width, axis=0), state),
+        state=ops.per_caption(state, batch * width),
         memory=memory,
         # All W start equal: all but the first are out of the race at the first step.
         log_probs=tf.tile([[0.0] + [_MINUS_INFINITY] * (width - 1)], [batch, 1]),
@@ -242,14 +240,10 @@ def _advance(
     """Every hypothesis by a word."""
     width, batch = options.beam_size, tf.shape(search.images)[0]
     logits, state = step(tf.reshape(search.words, [-1]), search.state, search.memory)
-    # Of V words only the softmax's denominator and the best are ever written out.
-    total = tf.reduce_logsumexp(logits, -1, keepdims=True)
-    taken = min(2 * width + len(options.suppressed), logits.shape[-1] or 2**31)
-    best, ids = tf.math.top_k(logits, taken)
-    best = tf.where(_is_one_of(ids, options.suppressed), _MINUS_INFINITY, best - total)
-    best = tf.reshape(best, [batch, width, taken]) + search.log_probs[:, :, None]
+    best, ids = _likeliest(logits, 2 * width, options)
+    best = tf.reshape(best, [batch, width, 2 * width]) + search.log_probs[:, :, None]
     best, places = tf.math.top_k(tf.reshape(best, [batch, -1]), 2 * width)
-    parents = places // taken
+    parents = places // (2 * width)
     ids = tf.gather(tf.reshape(ids, [batch, -1]), places, batch_dims=1)
     tokens = _append(tf.gather(search.living, parents, batch_dims=1), ids, t)
     ended = ids == options.end_id
@@ -296,18 +290,19 @@ def _no_captions(images: tf.Tensor, returned: int, limit: int) -> Captions:
     )
 
 
-def _is_one_of(ids: tf.Tensor, known: tuple[int, ...]) -> tf.Tensor:
-    """bool, of the shape of `ids`."""
-    return tf.reduce_any(ids[..., None] == tf.constant(known, tf.int32), axis=-1)
+def _likeliest(
+    logits: tf.Tensor, count: int, options: DecodingOptions
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Log p and ids, [N, count] each, of the words that may follow, best first.
 
-
-def _suppress(logits: tf.Tensor, ids: tuple[int, ...]) -> tf.Tensor:
-    """Puts the logits [N, V] of `ids` out of reach."""
-    if not ids:
-        return logits
-    vocabulary = tf.shape(logits)[-1]
-    mask = tf.reduce_sum(tf.one_hot(list(ids), vocabulary, on_value=_MINUS_INFINITY), 0)
-    return logits + mask
+    Of V words only the softmax's denominator and the best are ever written out.
+    """
+    taken = min(count + len(options.suppressed), logits.shape[-1] or 2**31)
+    best, ids = tf.math.top_k(logits, taken)
+    best -= tf.reduce_logsumexp(logits, -1, keepdims=True)
+    refused = tf.reduce_any(ids[..., None] == tf.constant(options.suppressed, tf.int32), axis=-1)
+    best, places = tf.math.top_k(tf.where(refused, _MINUS_INFINITY, best), count)
+    return best, tf.gather(ids, places, batch_dims=1)
 
 
 def _score(log_probs: tf.Tensor, lengths: tf.Tensor | int, alpha: float) -> tf.Tensor:

@@ -42,18 +42,37 @@ def last_real(sequence: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     return tf.gather(sequence, tf.maximum(lengths - 1, 0), batch_dims=1)
 
 
-def per_caption(nested: Any, rows: tf.Tensor) -> Any:
-    """Repeats what there is once an image for its captions, which stand together.
+def captions_each(nested: Any, captions: tf.Tensor) -> tf.Tensor:
+    """How many of N captions, which stand together, each image of tensors [B, ...] has."""
+    return captions // tf.maximum(tf.shape(tf.nest.flatten(nested)[0])[0], 1)
+
+
+def per_caption(nested: Any, captions: tf.Tensor) -> Any:
+    """Repeats what there is once an image for its captions.
 
     Args:
         nested: tensors [B, ...].
-        rows: N captions, as many of each image.
+        captions: N, as many of each image, which stand together.
 
     Returns:
         Tensors [N, ...].
     """
-    images = tf.maximum(tf.shape(tf.nest.flatten(nested)[0])[0], 1)
-    return tf.nest.map_structure(lambda x: tf.repeat(x, rows // images, axis=0), nested)
+    each = captions_each(nested, captions)
+    return tf.nest.map_structure(lambda x: tf.repeat(x, each, axis=0), nested)
+
+
+def by_image(x: tf.Tensor, of_images: tf.Tensor) -> tf.Tensor:
+    """What is of N captions beside what is of B images: [N, ...] -> [B, N / B, ...]."""
+    shape = tf.shape(x)
+    sizes = [tf.shape(of_images)[0], captions_each(of_images, shape[0])]
+    apart = tf.reshape(x, tf.concat([sizes, shape[1:]], axis=0))
+    return tf.ensure_shape(apart, [None, None, *x.shape[1:]])
+
+
+def by_caption(x: tf.Tensor) -> tf.Tensor:
+    """Undoes `by_image`: [B, N / B, ...] -> [N, ...]."""
+    together = tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], axis=0))
+    return tf.ensure_shape(together, [None, *x.shape[2:]])
 
 
 def linear(units: int, fan_in: int, name: str, use_bias: bool = True) -> keras.layers.Dense:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from models import packed, recurrence
+from models import ops, packed, recurrence
 from models.packed import Linear
 from models.words import WordInput, WordOutput
 
@@ -77,8 +77,7 @@ class RecurrentCaptioner(keras.Model):
         count, steps = tf.unstack(tf.shape(tokens))
         packing = packed.pack(tf.fill([count], steps) if lengths is None else lengths, steps)
         words = self.word_input(tf.gather_nd(tokens, packing.places), training=training)
-        images = tf.shape(tf.nest.flatten(memory)[0])[0]
-        of_caption = packing.order // (count // tf.maximum(images, 1))
+        of_caption = packing.order // ops.captions_each(memory, count)
         memory = tf.nest.map_structure(lambda x: tf.gather(x, of_caption), memory)
 
         def step(now: Any, state: Any, memory: Memory) -> tuple[tf.Tensor, Any]:

@@ -134,8 +134,9 @@ class UpDown(RecurrentCaptioner):
     ) -> tuple[tf.Tensor, TwoStates, tf.Tensor]:
         """One step on: float[N, 4 * H], state -> hidden float[N, H], state, weights."""
         attending, saying = state
-        image = ops.per_caption(memory["image"], tf.shape(now)[0])
-        now += image + self.language_share(saying[0])
+        image = memory["image"]
+        now = ops.by_caption(ops.by_image(now, image) + tf.expand_dims(image, 1))
+        now += self.language_share(saying[0])
         attending = self.attention_cell.step(now, attending)
         weights = self.attention(attending[0], memory["projected"], memory.get("mask"))
         context = attention.average(memory["rows"], weights)

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from models import decoding
 from r2m.engine.distribution.cores import cores
-from r2m.engine.distribution.sharing import share
 from r2m.engine.stage import Evaluation
 from r2m.evaluation.captions import CaptionScorer
 from r2m.stages.settings import setting
@@ -66,12 +65,15 @@ class Captioning:
 
     def captions(self, inputs: Mapping[str, tf.Tensor]) -> list[str]:
         """What `encode` takes of B images -> B captions."""
-        given = dict(inputs)
-        images = len(next(iter(given.values())))
+        images = len(next(iter(inputs.values())))
         each = -(-images // cores())
-        parts = -(-images // each)
-        with ThreadPoolExecutor(parts) as threads:
-            found = threads.map(lambda part: self._decode(share(given, part, parts)), range(parts))
+        with ThreadPoolExecutor(cores()) as threads:
+            found = threads.map(
+                lambda first: self._decode(
+                    {name: x[first : first + each] for name, x in inputs.items()}
+                ),
+                range(0, images, each or 1),
+            )
             rows = [row for tokens in found for row in tokens.numpy().tolist()]
         return [self._vocabulary.decode(row) for row in rows]
 

@@ -159,6 +159,7 @@ def searching_together(name: str) -> Way:
 
 def searching_one_by_one(name: str, *, stops: bool) -> Way:
     model = Ending(build(name))
+    all_images()  # not in the time of a turn
 
     def run(turn: int) -> int:
         for image in range(ALONE):
@@ -174,15 +175,7 @@ def searched_alone(model: Any, image: int, *, stops: bool) -> list[int]:
     Published code takes all steps and sorts all words; with `stops` it ends once the best caption
     is certain and sorts no more words than it needs.
     """
-    if not hasattr(model, "graphs"):
-        model.graphs = (
-            tf.function(model.encode, autograph=False),
-            tf.function(
-                lambda tokens, state, memory: _log_softmax(model, tokens, state, memory),
-                autograph=False,
-            ),
-        )
-    encode, one_step = model.graphs
+    encode, one_step = programs(model)
     memory = encode(images(image, DECODED))
     memory = tf.nest.map_structure(lambda x: tf.repeat(x, BEAM, axis=0), memory)
     state = model.initial_state(memory)
@@ -212,21 +205,31 @@ def searched_alone(model: Any, image: int, *, stops: bool) -> list[int]:
     return best[1] if best[0] > scores[0] else words[0, 1:].tolist()
 
 
-def _log_softmax(model: Any, tokens: tf.Tensor, state: Any, memory: Any) -> tuple[tf.Tensor, Any]:
-    hidden, state = model.step(tokens, state, memory)
-    return tf.nn.log_softmax(model.logits(hidden)), state
+@functools.cache
+def programs(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What makes a memory of images, and a step that gives log-probabilities."""
+
+    def one_step(tokens: tf.Tensor, state: Any, memory: Any) -> tuple[tf.Tensor, Any]:
+        hidden, state = model.step(tokens, state, memory)
+        return tf.nn.log_softmax(model.logits(hidden)), state
+
+    return tf.function(model.encode, autograph=False), tf.function(one_step, autograph=False)
+
+
+def images(part: int, parts: int) -> dict[str, tf.Tensor]:
+    """A part of all images."""
+    rows = slice(part * DECODED // parts, (part + 1) * DECODED // parts)
+    return {name: tensor[rows] for name, tensor in all_images().items()}
 
 
 @functools.cache
-def images(part: int, parts: int) -> dict[str, tf.Tensor]:
-    """A part of the images, and how many words their captions are to have (as many as COCO's)."""
+def all_images() -> dict[str, tf.Tensor]:
+    """Their regions, and how many words their captions are to have (as many as COCO's)."""
     rng = np.random.default_rng(0)
-    regions = rng.random((DECODED, 36, 2_048)).astype("f")
-    lengths = np.clip(rng.normal(10.5, 2.4, DECODED).round(), 6, LONGEST - 1).astype(int)
-    rows = slice(part * DECODED // parts, (part + 1) * DECODED // parts)
+    lengths = np.clip(rng.normal(10.5, 2.4, DECODED).round(), 6, LONGEST - 1)
     return {
-        "regions": tf.constant(regions[rows]),
-        "words": tf.constant(lengths[rows], tf.int32),
+        "regions": tf.constant(rng.random((DECODED, 36, 2_048)), tf.float32),
+        "words": tf.constant(lengths, tf.int32),
     }
 
 
@@ -263,9 +266,9 @@ def build(name: str, **changes: Any) -> Any:
     )  # fmt: skip
 
 
-def serve(way: Callable[..., Way], arguments: dict[str, Any], orders: Connection) -> None:
+def serve(way: Callable[[], Way], orders: Connection) -> None:
     """Does a turn for each number it is sent; answers with what it did a second."""
-    run = way(**arguments)
+    run = way()
     while (turn := orders.recv()) is not None:
         started = time.perf_counter()
         done = run(turn)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
 
 import captioner_ways as ways_to
 import numpy as np
@@ -22,11 +22,11 @@ TURNS = 1 + 8  # the first compiles
 
 
 @contextlib.contextmanager
-def apart(way: Callable[..., ways_to.Way], **arguments: Any) -> Iterator[Callable[[int], float]]:
+def apart(way: Callable[[], ways_to.Way]) -> Iterator[Callable[[int], float]]:
     """A way in a process of its own."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=ways_to.serve, args=(way, arguments, there), daemon=True)
+    process = context.Process(target=ways_to.serve, args=(way, there), daemon=True)
     process.start()
     there.close()
 
@@ -40,11 +40,13 @@ def apart(way: Callable[..., ways_to.Way], **arguments: Any) -> Iterator[Callabl
     process.join()
 
 
-def compare(what: str, ways: dict[str, Callable[[int], float]]) -> None:
+def compare(what: str, ways: dict[str, Callable[[], ways_to.Way]]) -> None:
     found: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(TURNS):
-        for way, take in ways.items():
-            found[way].append(take(turn))
+    with contextlib.ExitStack() as stack:
+        takes = {way: stack.enter_context(apart(start)) for way, start in ways.items()}
+        for turn in range(TURNS):
+            for way, take in takes.items():
+                found[way].append(take(turn))
     speeds = {way: np.array(each[1:]) for way, each in found.items()}
     ours = np.median(next(iter(speeds.values())))
     for way, each in speeds.items():
@@ -58,13 +60,13 @@ def compare(what: str, ways: dict[str, Callable[[int], float]]) -> None:
 
 @pytest.mark.parametrize("name", ["updown", "att2in2"])
 def test_training(name: str) -> None:
-    with (
-        apart(ways_to.training_by_the_engine, name=name) as ours,
-        apart(ways_to.training_step_by_step, name=name, keras_adam=True) as plain,
-        apart(ways_to.training_step_by_step, name=name, keras_adam=False) as with_our_adam,
-    ):
-        ways = {"engine": ours, "step by step": plain, "the same, our Adam": with_our_adam}
-        compare(f"{name}, captions in training", ways)
+    plain = partial(ways_to.training_step_by_step, name)
+    ways = {
+        "engine": partial(ways_to.training_by_the_engine, name),
+        "step by step": partial(plain, keras_adam=True),
+        "the same, our Adam": partial(plain, keras_adam=False),
+    }
+    compare(f"{name}, captions in training", ways)
 
 
 @pytest.mark.parametrize("name", ["updown", "att2in2"])
@@ -78,10 +80,10 @@ def test_both_losses_are_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["updown", "att2in2"])
 def test_beam_search(name: str) -> None:
-    with (
-        apart(ways_to.searching_together, name=name) as ours,
-        apart(ways_to.searching_one_by_one, name=name, stops=False) as published,
-        apart(ways_to.searching_one_by_one, name=name, stops=True) as lean,
-    ):
-        ways = {"together": ours, "one by one": published, "one by one, stops": lean}
-        compare(f"{name}, images in beam search", ways)
+    alone = partial(ways_to.searching_one_by_one, name)
+    ways = {
+        "together": partial(ways_to.searching_together, name),
+        "one by one": partial(alone, stops=False),
+        "one by one, stops": partial(alone, stops=True),
+    }
+    compare(f"{name}, images in beam search", ways)

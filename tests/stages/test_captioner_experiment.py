@@ -52,6 +52,18 @@ def test_a_finished_run_is_not_trained_again(finished: Path, caption_records: Pa
     assert (finished / "metrics.jsonl").read_bytes() == before
 
 
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+    finished: Path, caption_records: Path, tmp_path: Path
+) -> None:
+    config = small(caption_records)
+    for steps in (2, 4):
+        config.stages.cross_entropy.steps = steps
+        run_captioner(config, tmp_path)
+    whole, parts = (open_run(run).model for run in (finished, tmp_path / "cross_entropy"))
+    for ours, theirs in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("name", sorted(set(CAPTIONERS) - {"att2in2", "updown"}))
 def test_every_configuration_builds_its_model(name: str, caption_records: Path) -> None:
     from r2m.stages.paired.data import open_data
