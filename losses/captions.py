@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import tensorflow as tf
 
 from losses import text
 from losses.text import LossPair
-
-Reduction = Literal["words", "captions"]
-REDUCTIONS = ("words", "captions")
 
 
 def caption_loss(
@@ -22,8 +18,7 @@ def caption_loss(
     lengths: tf.Tensor,
     *,
     smoothing: float = 0.0,
-    reduction: Reduction = "words",
-    drop_worst: float = 0.0,
+    drop_worst: tf.Tensor | float | None = None,
 ) -> LossPair:
     """Cross entropy of the next words of captions, end marker included.
 
@@ -35,13 +30,11 @@ def caption_loss(
         lengths: int32[N], real words a caption.
         smoothing: epsilon; the target is 1 - epsilon on the word and epsilon / (V - 1) on the
             others, and the loss is the divergence from it.
-        reduction: what the sum will be divided by: all words, as self-critical.pytorch does, or the
-            captions, as in show and tell.
         drop_worst: part of the captions, those of the greatest mean loss, that is left out; each
-            replica leaves out its own.
+            replica leaves out its own. None leaves out none, without comparing them.
 
     Returns:
-        The sum float32[] in nats, and the number of words or captions float32[].
+        The sum float32[] in nats, and the number of words float32[].
     """
     steps = tf.shape(targets)[1]
     positions = text.real_positions(lengths, steps)
@@ -51,19 +44,19 @@ def caption_loss(
         losses = smoothed_losses(rows, weights, bias, words, smoothing)
     else:
         losses = text.word_losses(rows, weights, bias, words)
-    if not drop_worst and reduction == "words":
+    if drop_worst is None:
         return tf.reduce_sum(losses), tf.cast(tf.shape(words)[0], tf.float32)
     captions = tf.shape(lengths)[0]
     sums = tf.math.unsorted_segment_sum(losses, positions[:, 0], captions)
     counts = tf.cast(lengths, tf.float32)
-    if drop_worst:
-        means = tf.math.divide_no_nan(sums, counts)
-        kept = tf.cast(tf.math.round((1.0 - drop_worst) * tf.cast(captions, tf.float32)), tf.int32)
-        _, best = tf.math.top_k(-means, kept)
-        sums, counts = tf.gather(sums, best), tf.gather(counts, best)
-    if reduction == "captions":
-        counts = tf.ones_like(counts)
-    return tf.reduce_sum(sums), tf.reduce_sum(counts)
+    means = tf.math.divide_no_nan(sums, counts)
+    _, best = tf.math.top_k(-means, kept_captions(captions, drop_worst))
+    return tf.reduce_sum(tf.gather(sums, best)), tf.reduce_sum(tf.gather(counts, best))
+
+
+def kept_captions(captions: tf.Tensor, drop_worst: tf.Tensor | float) -> tf.Tensor:
+    """How many of int32[] captions the loss keeps where `drop_worst` are left out: int32[]."""
+    return tf.cast(tf.math.round((1.0 - drop_worst) * tf.cast(captions, tf.float32)), tf.int32)
 
 
 def smoothed_losses(

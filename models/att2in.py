@@ -24,7 +24,8 @@ class Att2in(RecurrentCaptioner):
     Shapes: `regions` float[B, L, D], `region_lengths` int32[B] (optional).
 
     * `att2in2`: rows and words go through a map or an embedding, ReLU and dropout first.
-    * `att2in`: rows as they are, plain embedding, weights uniform in +-0.1.
+    * `att2in`: rows as they are, plain embedding; its weights, and those of the output, uniform in
+      +-0.1.
 
     Source: Rennie et al. 2017 (arXiv 1612.00563) and its released code.
     """
@@ -64,7 +65,7 @@ class Att2in(RecurrentCaptioner):
             "units": units, "word_size": word_size, "attention_units": attention_units,
             "dropout": dropout,
         }  # fmt: skip
-        embeds = variant == "att2in2"
+        self.embeds = embeds = variant == "att2in2"
         small = keras.initializers.RandomUniform(-0.1, 0.1)
         self.word_input = WordInput(
             vocabulary_size=vocabulary_size,
@@ -75,8 +76,9 @@ class Att2in(RecurrentCaptioner):
             name="word_input",
         )
         row_size = units if embeds else feature_size
-        self.row_map = torch_dense(units, feature_size, "row_map") if embeds else None
-        self.row_dropout = keras.layers.Dropout(dropout, name="row_dropout")
+        if embeds:
+            self.row_map = torch_dense(units, feature_size, "row_map")
+            self.row_dropout = keras.layers.Dropout(dropout, name="row_dropout")
         self.attention = AdditiveAttention(units=attention_units, name="attention")
         self.attention.build((None, None, row_size), (None, units))
         self.context_map = torch_dense(2 * units, row_size, "context_map")
@@ -105,7 +107,7 @@ class Att2in(RecurrentCaptioner):
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
         """`rows` float[B, L, H or D], `projected` float[B, L, A], `mask` where rows are padded."""
         rows = inputs["regions"]
-        if self.row_map is not None:
+        if self.embeds:
             rows = self.row_dropout(tf.nn.relu(self.row_map(rows)), training=training)
         return attention.encoded(rows, self.attention.project(rows), inputs)
 

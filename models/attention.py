@@ -1,7 +1,7 @@
 """Attention of recurrent states over the rows of an image: grid cells or regions.
 
-The rows of an image are read once for all its captions (those of training, or hypotheses of a
-search), which stand together.
+The captions of an image stand together, and may share its rows: a search reads them once for all
+hypotheses. Teacher forcing sorts captions by length and gathers rows for each (B = N there).
 
 Letters: B images, N captions (as many of each image), L rows of an image, H state, A attention
 units.
@@ -78,7 +78,8 @@ class AdditiveAttention(keras.layers.Layer):
         scores = tf.squeeze(self.score(hidden), axis=-1)
         weights = tf.nn.softmax(tf.cast(scores, tf.float32))
         if mask is not None:
-            weights *= tf.expand_dims(mask, 1)
+            # Keras casts what a layer is given to what it computes in.
+            weights *= tf.cast(tf.expand_dims(mask, 1), tf.float32)
             total = tf.reduce_sum(weights, -1, keepdims=True)
             weights = tf.math.divide_no_nan(weights, total)
         return ops.by_caption(weights)

@@ -21,6 +21,8 @@ _CAPTIONERS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
     "updown": (UpDown, {}, ("regions", "global")),
 }
 CAPTIONERS = tuple(_CAPTIONERS)
+# Those whose `attended` tells where they look.
+WITH_ATTENTION = ("attention_lstm", "att2in", "att2in2", "updown")
 
 
 def wanted_inputs(name: str) -> tuple[str, ...]:

@@ -68,7 +68,9 @@ class Cell(keras.layers.Layer):
     """A recurrent cell with its weights: sums = x W_x + b_x + h W_h + b_h.
 
     Shapes: inputs float[..., F], state a tuple of float[B, units] whose first is the output h.
-    PyTorch's cells have both biases: with them parameters count as published.
+    PyTorch's cells have both biases: with them parameters count as published. Starting weights are
+    as there: those of `rnn` and `lstm` uniform in +-1/sqrt(units); `maxout` is two linear layers,
+    each uniform in +-1/sqrt(fan-in).
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class Cell(keras.layers.Layer):
         Args:
             kind: `rnn`, `lstm` or `maxout`.
             units: H.
-            input_initializer: of W_x; by default PyTorch's, uniform in +-1/sqrt(units).
+            input_initializer: of W_x; None is PyTorch's.
             recurrent_initializer: of W_h, likewise.
             bias_initializer: of both biases, likewise.
             recurrent_bias: whether there is a b_h beside b_x.
@@ -95,10 +97,8 @@ class Cell(keras.layers.Layer):
         """
         super().__init__(**kwargs)
         self.kind, self.units, self.recurrent_bias = kind, units, recurrent_bias
-        bound = units**-0.5
-        uniform = keras.initializers.RandomUniform(-bound, bound)
         self._initializers = [
-            keras.initializers.get(given) if given is not None else uniform.clone()
+            keras.initializers.get(given)
             for given in (input_initializer, recurrent_initializer, bias_initializer)
         ]
 
@@ -106,14 +106,18 @@ class Cell(keras.layers.Layer):
         """Creates the weights for inputs float[..., F]."""
         size = _BLOCKS[self.kind] * self.units
         inputs, recurrent, bias = self._initializers
+        fan_in = int(input_shape[-1] or 0) if self.kind == "maxout" else self.units
         self.input_map = Linear(
-            size, kernel_initializer=inputs, bias_initializer=bias.clone(), name="input_map"
+            size,
+            kernel_initializer=_or_uniform(inputs, fan_in),
+            bias_initializer=_or_uniform(bias, fan_in),
+            name="input_map",
         )
         self.recurrent_map = Linear(
             size,
             use_bias=self.recurrent_bias,
-            kernel_initializer=recurrent,
-            bias_initializer=bias.clone(),
+            kernel_initializer=_or_uniform(recurrent, self.units),
+            bias_initializer=_or_uniform(bias, self.units),
             name="recurrent_map",
         )
         self.input_map.build((None, input_shape[-1]))
@@ -151,3 +155,9 @@ class Cell(keras.layers.Layer):
             "bias_initializer": bias,
             "recurrent_bias": self.recurrent_bias,
         }
+
+
+def _or_uniform(given: Any, fan_in: int) -> Any:
+    """A given initialiser, else uniform in +-1/sqrt(fan-in)."""
+    bound = fan_in**-0.5
+    return keras.initializers.RandomUniform(-bound, bound) if given is None else given.clone()

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from models import ops
 
-# (tokens int32[N], state, memory of B images) -> (logits float32[N, V], state); the N / B rows of
-# an image stand together, and rows are independent.
+# (tokens int32[N], state, memory of B images) -> (logits float32[N, V] of known V, state); the
+# N / B rows of an image stand together, and rows are independent.
 StepFunction = Callable[[tf.Tensor, Any, Any], tuple[tf.Tensor, Any]]
 
 _MINUS_INFINITY = -1e9
@@ -190,6 +190,9 @@ def beam_search(
 
     Returns:
         The R best captions of each image. Ties go to the earlier hypothesis, then the lower id.
+
+    Raises:
+        ValueError: W is more than the words that can follow the start without ending the caption.
     """
     width, limit, alpha = options.beam_size, options.max_length, options.length_normalization
     returned = options.returned or width
@@ -240,10 +243,12 @@ def _advance(
     """Every hypothesis by a word."""
     width, batch = options.beam_size, tf.shape(search.images)[0]
     logits, state = step(tf.reshape(search.words, [-1]), search.state, search.memory)
-    best, ids = _likeliest(logits, 2 * width, options)
-    best = tf.reshape(best, [batch, width, 2 * width]) + search.log_probs[:, :, None]
+    _check_vocabulary(logits.shape[-1], options)
+    each = min(2 * width, logits.shape[-1])
+    best, ids = _likeliest(logits, each, options)
+    best = tf.reshape(best, [batch, width, each]) + search.log_probs[:, :, None]
     best, places = tf.math.top_k(tf.reshape(best, [batch, -1]), 2 * width)
-    parents = places // (2 * width)
+    parents = places // each
     ids = tf.gather(tf.reshape(ids, [batch, -1]), places, batch_dims=1)
     tokens = _append(tf.gather(search.living, parents, batch_dims=1), ids, t)
     ended = ids == options.end_id
@@ -261,6 +266,17 @@ def _advance(
         living=living,
         finished=finished,
     )
+
+
+def _check_vocabulary(size: int, options: DecodingOptions) -> None:
+    """Refuses a vocabulary that cannot keep W hypotheses alive after their first word."""
+    going_on = size - len({*options.suppressed, options.end_id} & set(range(size)))
+    if going_on < options.beam_size:
+        raise ValueError(
+            f"beam_size={options.beam_size} is too large for a vocabulary of {size}: only "
+            f"{going_on} of it can follow the start, the others are never generated or end a "
+            f"caption; search with beam_size={max(going_on, 1)} at most"
+        )
 
 
 def _let_go(search: _Search, kept: tf.Tensor) -> _Search:
@@ -297,7 +313,7 @@ def _likeliest(
 
     Of V words only the softmax's denominator and the best are ever written out.
     """
-    taken = min(count + len(options.suppressed), logits.shape[-1] or 2**31)
+    taken = min(count + len(options.suppressed), logits.shape[-1])
     best, ids = tf.math.top_k(logits, taken)
     best -= tf.reduce_logsumexp(logits, -1, keepdims=True)
     refused = tf.reduce_any(ids[..., None] == tf.constant(options.suppressed, tf.int32), axis=-1)

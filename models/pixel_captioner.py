@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from models import ops
 from models.recurrent_captioner import Memory, RecurrentCaptioner
 
 
@@ -26,6 +27,7 @@ class PixelCaptioner(keras.Model):
         *,
         trained_from: str | None,
         wants_global: bool,
+        unit_norm: bool = False,
         **kwargs: Any,
     ) -> None:
         """Puts the two together.
@@ -37,6 +39,8 @@ class PixelCaptioner(keras.Model):
             trained_from: name of the first layer of the network that is trained, with all behind
                 it; `all` trains every layer, None none.
             wants_global: whether the captioner is shown the mean of the maps too.
+            unit_norm: divides every cell of the maps by its L2 norm; their mean is of the maps as
+                they are, as the stored vector of an image is.
             **kwargs: of `keras.Model`.
 
         Raises:
@@ -45,6 +49,7 @@ class PixelCaptioner(keras.Model):
         super().__init__(**kwargs)
         self.captioner, self.network = captioner, network
         self._preprocess, self._wants_global = preprocess, wants_global
+        self._unit_norm = unit_norm
         network.trainable = trained_from is not None
         if trained_from not in (None, "all"):
             names = [layer.name for layer in network.layers]
@@ -59,11 +64,19 @@ class PixelCaptioner(keras.Model):
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
         """`pixels` float32[B, S, S, 3] in 0..255 -> the captioner's memory."""
-        maps = self.network(self._preprocess(inputs["pixels"]), training=False)
+        pixels = inputs["pixels"]
+        count = tf.shape(pixels)[0]
+        # A replica, or a part of a batch, may have no images. TensorFlow leaves the gradient of a
+        # depthwise convolution's filter uninitialised then; of a picture nobody looks at it is 0.
+        padding = [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]]
+        some = tf.ensure_shape(tf.pad(pixels, padding), [None, *pixels.shape[1:]])
+        maps = self.network(self._preprocess(some), training=False)[:count]
         rows = tf.reshape(maps, [-1, maps.shape[1] * maps.shape[2], maps.shape[3]])
         shown = {"regions": rows}
         if self._wants_global:
             shown["global"] = tf.reduce_mean(rows, axis=1)
+        if self._unit_norm:
+            shown["regions"] = ops.unit_norm(rows)
         return self.captioner.encode(shown, training=training)
 
     def __getattr__(self, name: str) -> Any:

@@ -21,7 +21,8 @@ def sampled_inputs(
     """Replaces words by draws from what the model said before them (Bengio et al. 2015).
 
     The first word, the start marker, stays. What is drawn carries no gradient, so the words can be
-    found first and the model be run on all of them at once afterwards.
+    found first and the model be run on all of them at once afterwards. Dropout masks are drawn in
+    both passes: those that a word was drawn under are not those that it is learnt under.
 
     Args:
         model: a recurrent captioner.

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from models import attention
+from models import attention, keras_lstm, ops
 from models.attention import torch_dense
 from models.cells import Cell, CellKind, State
 from models.packed import Linear
@@ -42,7 +42,7 @@ class ShowAndTell(RecurrentCaptioner):
         kind: Literal["rnn", "lstm", "attention_lstm"] = "attention_lstm",
         units: int = 512,
         word_size: int = 256,
-        pool: Literal["flatten", "average"] = "average",
+        pool: Literal["flatten", "average"] | None = None,
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
@@ -55,17 +55,22 @@ class ShowAndTell(RecurrentCaptioner):
             kind: `rnn`, `lstm` or `attention_lstm`.
             units: H.
             word_size: E, of the word embedding.
-            pool: how the grid becomes the initial state of `rnn` and `lstm`.
+            pool: how the grid becomes the initial state of `rnn` and `lstm`; None averages it.
             dropout: rate on words, projected grid and hidden states while training.
             **kwargs: of `keras.Model`.
 
         Raises:
-            ValueError: for an unknown kind or pool.
+            ValueError: for an unknown kind or pool, or a pool of `attention_lstm`.
         """
         super().__init__(**kwargs)
-        for name, value, known in (("kind", kind, KINDS), ("pool", pool, POOLS)):
+        for name, value, known in (("kind", kind, KINDS), ("pool", pool or "average", POOLS)):
             if value not in known:
                 raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
+        if pool is not None and kind == "attention_lstm":
+            raise ValueError(
+                f"pool={pool!r} is of rnn and lstm only: attention_lstm starts from the mean of "
+                "its projected grid; leave it out"
+            )
         self._settings = {
             "vocabulary_size": vocabulary_size, "feature_size": feature_size,
             "grid_cells": grid_cells, "kind": kind, "units": units, "word_size": word_size,
@@ -91,6 +96,9 @@ class ShowAndTell(RecurrentCaptioner):
             name="cell",
         )
         self.cell.build((None, word_size))
+        self._twin = None
+        if kind == "lstm" and tf.config.list_physical_devices("GPU"):
+            self._twin = keras_lstm.keras_twin(self.cell, word_size)
         self.grid_dropout = keras.layers.Dropout(dropout, name="grid_dropout")
         self.context_map: Linear | None = None
         if kind == "attention_lstm":
@@ -135,6 +143,23 @@ class ShowAndTell(RecurrentCaptioner):
         if self.cell.kind == "rnn":
             return (start,)
         return start, start if self.context_map is not None else tf.zeros_like(start)
+
+    def teacher_forced(
+        self,
+        memory: Memory,
+        tokens: tf.Tensor,
+        training: bool = False,
+        lengths: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """As of `RecurrentCaptioner`; a plain LSTM takes all steps at once on a GPU."""
+        if self._twin is None:
+            return super().teacher_forced(memory, tokens, training=training, lengths=lengths)
+        count, steps = tf.unstack(tf.shape(tokens))
+        lengths = tf.fill([count], steps) if lengths is None else lengths
+        words = self.word_input(tokens, training=training)
+        state = self.initial_state(ops.per_caption(memory, count))
+        hidden = keras_lstm.all_steps(self._twin, self.cell, words, state, lengths)
+        return self.output_dropout(hidden, training=training)
 
     def precompute(self, words: tf.Tensor) -> tf.Tensor:
         """The words' share of the cell's sums: float[..., E] -> float[..., blocks * H]."""

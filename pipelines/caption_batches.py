@@ -12,6 +12,7 @@ from pipelines import batching, captions
 from pipelines.pixels import PixelOptions, crop_seeds, crops
 from tfrecords.errors import InputError
 from tfrecords.records import Records
+from tfrecords.vocabulary import END_ID
 
 # Records carry feature maps: windows are small, and there is nothing to sort them by.
 _WINDOW_BATCHES = 8
@@ -28,7 +29,7 @@ class CaptionOptions:
     Attributes:
         captions_per_image: S; of an image with fewer some come twice, of one with more a run of
             neighbours is drawn.
-        max_length: words kept of a sentence, the end marker included; longer ones are cut.
+        max_length: words of a sentence, the end marker included; longer ones are cut and ended.
         features: the kinds of features in a batch.
         unit_norm: divides the rows of grids and regions by their L2 norm.
         pixels: decodes the stored images, for a network in the model; None leaves them alone.
@@ -138,7 +139,7 @@ def image_batches(
 
 
 def check_features(records: Records, options: CaptionOptions) -> None:
-    """Raises `InputError` when the records do not hold what `options.features` needs."""
+    """Raises `InputError` when the records do not hold what `options` asks for."""
     missing = [kind for kind in options.features if kind not in records.feature_names]
     if missing:
         held = [kind for kind in FEATURES if kind in records.feature_names]
@@ -146,6 +147,11 @@ def check_features(records: Records, options: CaptionOptions) -> None:
             f"{records.folder}: these records have no {missing[0]}, only "
             f"{', '.join(held) or 'captions'}; build them with --backbone (and --store_grid) or "
             "with --features"
+        )
+    if options.pixels is not None and "image" not in records.feature_names:
+        raise InputError(
+            f"{records.folder}: these records hold no pictures, which image.source=pixels needs; "
+            "build them with --images and without --nostore_pixels"
         )
 
 
@@ -194,6 +200,9 @@ def _sentences(
     taken = tf.cast(taken, tf.int32)[:, : options.max_length + 1]
     lengths = tf.cast(taken.row_lengths(), tf.int32) - 1
     tokens = taken.to_tensor(shape=tf.stack([-1, tf.reduce_max(lengths) + 1]))
+    # Also those that were cut before it.
+    ends = tf.range(tf.shape(tokens)[1])[None] == lengths[:, None]
+    tokens = tf.where(ends, END_ID, tokens)
     shape = tf.stack([tf.size(there), wanted, tf.shape(tokens)[1]])
     return {
         "tokens": tf.ensure_shape(tf.reshape(tokens, shape), [None, wanted, None]),

@@ -1,7 +1,7 @@
-"""What every supervised captioner can set, at the values of the self-critical reference code.
+"""What every supervised captioner can set.
 
-Other configurations start from `base.get_config()` and change what differs. Every field can be
-overridden on the command line: `--config.stages.cross_entropy.steps="10 epochs"`.
+Other configurations start from `get_config` or `course` and change what differs. Every field can
+be overridden on the command line: `--config.stages.cross_entropy.steps="10 epochs"`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from configs import common
 
 
 def get_config(captioner: str, arg: str | None = None) -> ConfigDict:
-    """Settings of a captioner, paths left open.
+    """Settings of a captioner of self-critical.pytorch, paths left open.
 
     Args:
         captioner: a name of `models.captioners.CAPTIONERS`.
@@ -23,34 +23,54 @@ def get_config(captioner: str, arg: str | None = None) -> ConfigDict:
     Raises:
         ValueError: an unknown argument.
     """
-    config = _published(captioner)
+    config = _common(captioner)
     if arg is not None:
-        if arg not in _SIZES:
-            known = ", ".join(_SIZES)
-            raise ValueError(f"unknown argument {arg!r} of a captioner's config; known: {known}")
-        units, stage = _SIZES[arg]
-        config.model.units = config.model.word_size = units
-        if captioner in ("att2in", "att2in2", "updown"):
-            config.model.attention_units = units
-        config.stages.cross_entropy.update(stage)
+        return _sized(config, arg)
+    # 0.8 times the learning rate every three epochs; every five epochs, 0.05 more of the words a
+    # captioner is fed are its own.
+    config.training.schedule.update(
+        {"name": "step", "decay_start": 0, "decay_every": "3 epochs", "decay_rate": 0.8}
+    )
+    config.loss.sampling_start = 0
+    if captioner == "updown":
+        config.model.update({"units": 1000, "word_size": 1000, "attention_units": 512})
+    return config
+
+
+def course(captioner: str, arg: str | None = None) -> ConfigDict:
+    """Settings of the EECS 498 course for its three models; see `get_config` for `arg`.
+
+    The course's network is trained along: `image.source=pixels`, `image.trained_from=all`.
+    """
+    config = _common(captioner)
+    # AdamW, and the loss summed over each caption.
+    config.training.update({"optimizer": "adamw", "weight_decay": 0.01, "clip_value": None})
+    config.loss.reduction = "captions"
+    if arg is not None:
+        return _sized(config, arg)
+    # Pairs: each image comes with one caption.
+    config.data.captions_per_image = 1
+    config.stages.cross_entropy.update(
+        {"learning_rate": 1e-3, "batch_size": 256, "steps": "60 epochs"}
+    )
+    return config
+
+
+def _sized(config: ConfigDict, arg: str) -> ConfigDict:
+    """`config` at the size and budget that `arg` names."""
+    if arg not in _SIZES:
+        known = ", ".join(_SIZES)
+        raise ValueError(f"unknown argument {arg!r} of a captioner's config; known: {known}")
+    units, stage = _SIZES[arg]
+    config.model.units = config.model.word_size = units
+    if config.name in ("att2in", "att2in2", "updown"):
+        config.model.attention_units = units
+    config.stages.cross_entropy.update(stage)
     if arg == "flickr8k":
         config.model.dropout = 0.4
         config.training.schedule.update({"name": "cosine", "warm_up": 200, "final_fraction": 0.02})
         # Half a batch on each of two cores.
         config.training.update({"micro_batches": 2, "at_once": 2})
-    return config
-
-
-def course(captioner: str, arg: str | None = None) -> ConfigDict:
-    """Settings of the EECS 498 course for its three models; see `get_config` for `arg`."""
-    config = get_config(captioner, arg)
-    # AdamW, and the loss summed over each caption.
-    config.training.update({"optimizer": "adamw", "weight_decay": 0.01, "clip_value": None})
-    config.loss.reduction = "captions"
-    if arg is None:
-        config.stages.cross_entropy.update(
-            {"learning_rate": 1e-3, "batch_size": 256, "steps": "60 epochs"}
-        )
     return config
 
 
@@ -70,7 +90,7 @@ _SIZES = {
 }
 
 
-def _published(captioner: str) -> ConfigDict:
+def _common(captioner: str) -> ConfigDict:
     return ConfigDict(
         {
             "name": captioner,
@@ -79,7 +99,7 @@ def _published(captioner: str) -> ConfigDict:
             "data": {
                 "captions": "",
                 "captions_per_image": 5,
-                # Words of a sentence, the end marker included; longer ones are cut.
+                # Words of a sentence, the end marker included; longer ones are cut and ended.
                 "max_length": 17,
                 # Divides every cell of a grid, or region, by its L2 norm.
                 "unit_norm": False,
@@ -117,8 +137,10 @@ def _published(captioner: str) -> ConfigDict:
                 "smoothing": 0.0,
                 # What the sum over words is divided by: words, or captions.
                 "reduction": "words",
-                # Part of a batch's captions that is left out, the worst ones.
+                # Part of a batch's captions that is left out, the worst ones, and epochs before
+                # that begins, in which all count.
                 "drop_worst": 0.0,
+                "drop_worst_after": 0,
                 # Scheduled sampling: epoch it begins after (None: never), epochs between its
                 # increases, how much each is, and the most it may be.
                 "sampling_start": common.none_of(int),

@@ -10,6 +10,12 @@ With a supervised captioner, which looks through the backbone of its records:
 
     r2m-caption --run=workspace/runs/updown/cross_entropy --images=photographs \\
         --output=workspace/captions
+
+With several of these, as an ensemble:
+
+    r2m-caption --run=workspace/runs/updown/cross_entropy \\
+        --run=workspace/runs/att2in2/cross_entropy --images=photographs \\
+        --output=workspace/captions
 """
 
 from __future__ import annotations
@@ -21,10 +27,11 @@ from absl import flags
 
 from r2m.cli.common import decoding_overrides, define_decoding_flags, run
 
-_RUN = flags.DEFINE_string(
+_RUN = flags.DEFINE_multi_string(
     "run",
     None,
-    "Run folder of the stage to caption with, for example workspace/runs/shapes/tri_rec.",
+    "Run folder of the stage to caption with, for example workspace/runs/shapes/tri_rec. Its best "
+    "checkpoint is used. Given several times, these captioners caption together, as an ensemble.",
     required=True,
 )
 _IMAGES = flags.DEFINE_string(
@@ -44,7 +51,8 @@ _DETECTIONS = flags.DEFINE_multi_string(
 _WEIGHTS = flags.DEFINE_string(
     "weights",
     None,
-    "File of the backbone's weights, of a supervised captioner whose records were built with one.",
+    "File of the backbone's weights, of supervised captioners whose records were built with such a "
+    "file.",
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)
 define_decoding_flags()

@@ -1,6 +1,19 @@
 """Captions a split of records with a trained run and scores the captions.
 
-r2m-evaluate --run=workspace/runs/shapes/tri_rec --records=workspace/records/images/shapes
+R2M, on image records:
+
+    r2m-evaluate --run=workspace/runs/shapes/tri_rec --records=workspace/records/images/shapes
+
+A supervised captioner, on caption records:
+
+    r2m-evaluate --run=workspace/runs/updown/cross_entropy \\
+        --records=workspace/records/captions/shapes
+
+Several of these, as an ensemble:
+
+    r2m-evaluate --run=workspace/runs/updown/cross_entropy \\
+        --run=workspace/runs/att2in2/cross_entropy \\
+        --records=workspace/records/captions/shapes --output=workspace/evaluations/both
 """
 
 from __future__ import annotations
@@ -29,7 +42,9 @@ _RECORDS = flags.DEFINE_string(
 )
 _SPLIT = flags.DEFINE_string("split", "val", "Which split of the records.")
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder to write to. Default: `predictions` in the (first) run folder."
+    "output",
+    None,
+    "Folder to write to. Default: `predictions` in the run folder; several runs need another one.",
 )
 _METRICS = flags.DEFINE_multi_enum(
     "metric",
@@ -51,11 +66,18 @@ define_decoding_flags()
 
 def main(argv: Sequence[str]) -> None:
     """Evaluates, prints the report and says where the files are."""
+    from tfrecords.errors import InputError
+
+    del argv
+    if len(_RUN.value) > 1 and _OUTPUT.value is None:
+        raise InputError(
+            f"{len(_RUN.value)} runs caption together, and what they say belongs in the folder of "
+            "none of them: name another one with --output"
+        )
     from r2m.engine.distribution.cores import cores, share_cores
     from r2m.evaluation.report import report_markdown
     from r2m.stages.captioning import evaluate_run
 
-    del argv
     share_cores(cores())
     output = Path(_OUTPUT.value or Path(_RUN.value[0], "predictions"))
     report = evaluate_run(

@@ -1,5 +1,9 @@
 """Shows where a captioner looks while it says each word: a PNG sheet and an animated GIF an image.
 
+Of photograph.jpg these are photograph.attention.png and photograph.attention.gif, of the part of
+the image that the captioner saw. The number behind each word is the weight of the cell that was
+looked at most for it, out of 1; brightness is relative to that cell.
+
     r2m-show-attention photograph.jpg --model=workspace/runs/updown/cross_entropy \\
         --output=workspace/attention
 """
@@ -16,9 +20,10 @@ from r2m.cli.common import decoding_overrides, define_decoding_flags, run
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Run folder of a captioner with attention (attention_lstm, att2in2, updown) that was trained "
-    "on a grid of features or on pixels.",
+    "Run folder of a captioner with attention (attention_lstm, att2in, att2in2 or updown) that was "
+    "trained on a grid of features or on pixels.",
     required=True,
+    allow_overwrite=False,
 )
 _STYLE = flags.DEFINE_enum(
     "style", "smooth", ("smooth", "grid"), "Cells blended into each other, or as they are."
@@ -26,7 +31,7 @@ _STYLE = flags.DEFINE_enum(
 _WEIGHTS = flags.DEFINE_string(
     "weights",
     None,
-    "File of the backbone's weights, of a captioner whose records were built with one.",
+    "File of the backbone's weights, of a captioner whose records were built with such a file.",
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)
 define_decoding_flags()
@@ -45,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
         overrides=decoding_overrides(),
     )
     for name, caption in captions.items():
-        print(f"{name}  {caption}  {Path(_OUTPUT.value, Path(name).stem)}.png, .gif")
+        print(f"{name}  {caption}  {Path(_OUTPUT.value, Path(name).stem)}.attention.png, .gif")
 
 
 def console() -> None:

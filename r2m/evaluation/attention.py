@@ -30,7 +30,7 @@ def attention_panels(
     """The picture, then where it was looked at for each word.
 
     Brightness is relative to the cell that was looked at most for that word: uniform attention over
-    49 cells would be nearly black otherwise.
+    49 cells would be nearly black otherwise. The number behind a word is the weight of that cell.
 
     Args:
         picture: uint8[H, W, 3].

@@ -13,6 +13,7 @@ from r2m.evaluation.gallery import GalleryItem, write_gallery
 from r2m.evaluation.predictions import write_predictions
 from r2m.stages.captioning import is_captioner, open_run
 from r2m.stages.paired.image_files import captioner_look
+from r2m.stages.run_folder import run_names
 from r2m.stages.trained_run import Look, TrainedRun
 from r2m.stages.unpaired.image_files import concept_look, sources_as_trained
 from tfrecords.errors import InputError
@@ -24,7 +25,7 @@ _BATCH = 256
 
 
 def caption_files(
-    run_folder: str | Path,
+    run_folder: str | Path | Sequence[str | Path],
     source: Path,
     output: str | Path,
     *,
@@ -35,11 +36,11 @@ def caption_files(
     """Captions image files.
 
     R2M needs detections of them, and its concepts are chosen by the rules of the image records it
-    was trained with. A captioner needs the backbone that its records were built with. Writes
-    `captions.json` (COCO results), `index.html` and `gallery.png`.
+    was trained with. A captioner needs the backbone that its records were built with, unless it
+    looks at pixels itself. Writes `captions.json` (COCO results), `index.html` and `gallery.png`.
 
     Args:
-        run_folder: of a trained stage.
+        run_folder: of a trained stage; several captioners make an ensemble, see `open_run`.
         source: a folder of images, or a text file that lists them.
         output: folder to write to.
         detections: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` each: what detectors saw, by file name.
@@ -71,7 +72,7 @@ def caption_files(
         output,
         [_item(row, file) for row, file in zip(rows, files, strict=True)],
         title=f"{len(files)} images captioned",
-        settings={"run": Path(run_folder).name, **run.config.decoding.to_dict()},
+        settings={"run": run_names(run.members), **run.config.decoding.to_dict()},
     )
     return rows
 
@@ -83,7 +84,7 @@ def look_of(
     if is_captioner(run.folder):
         if detections:
             raise InputError(f"{run.folder} is a captioner: it looks itself, without --detections")
-        return captioner_look(run, weights)
+        return captioner_look(run.members, weights)
     if not detections:
         raise InputError(
             f"{run.folder} is a run of R2M, which speaks of what detectors saw: give their files "
@@ -143,5 +144,7 @@ def image_files(source: Path) -> list[Path]:
         )
     twice = [name for name, count in Counter(file.name for file in files).items() if count > 1]
     if twice:
-        raise InputError(f"{source}: detections go by file name, and {twice[0]} is listed twice")
+        raise InputError(
+            f"{source}: captions are kept by file name, and {twice[0]} is listed twice"
+        )
     return files

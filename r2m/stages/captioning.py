@@ -17,7 +17,7 @@ from r2m.evaluation.predictions import write_predictions
 from r2m.evaluation.report import Report, write_report
 from r2m.stages.paired import trained as paired
 from r2m.stages.paired.stage import CaptionerStage
-from r2m.stages.run_folder import saved_run
+from r2m.stages.run_folder import run_names, saved_run
 from r2m.stages.trained_run import TrainedRun
 from r2m.stages.unpaired import trained as unpaired
 from tfrecords.errors import InputError
@@ -113,7 +113,7 @@ def evaluate_run(
         scores=scores,
         decode=decoding,
         settings={
-            "run": ", ".join(str(member) for member in run.members),
+            "run": run_names(run.members),
             "step": ", ".join(
                 str(checkpoints.require_best_or_latest(member).step) for member in run.members
             ),
@@ -134,7 +134,7 @@ def evaluate_run(
         ],
         title=f"{run.config.name}: {records.name} {split}",
         note=f"{len(chosen)} of {len(texts)} images, drawn with seed {gallery_seed}.",
-        settings={"run": run.folder.name, **decoding},
+        settings={"run": run_names(run.members), **decoding},
     )
     return report
 

@@ -6,7 +6,7 @@ config.json is the engine's; vocabulary and concepts are copied in before traini
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -46,12 +46,22 @@ def saved_run(folder: str | Path) -> dict[str, Any]:
     """The contents of config.json; raises `InputError` where the folder is not that of a run."""
     file = Path(folder, "config.json")
     if not file.is_file():
+        runs = sorted(str(own.parent) for own in Path(folder).glob("*/config.json"))
         raise InputError(
-            f"{folder} is not the run folder of a stage: it has no config.json; expected something "
-            "like workspace/runs/<experiment>/tri_rec"
+            f"{folder} is not the run folder of a stage: it has no config.json; "
+            + (
+                f"did you mean {' or '.join(runs)}?"
+                if runs
+                else "expected something like workspace/runs/<experiment>/<stage>"
+            )
         )
     saved: dict[str, Any] = json.loads(file.read_text())
     return saved
+
+
+def run_names(folders: Sequence[Path]) -> str:
+    """Runs as people know them, `<experiment>/<stage>` each, for galleries and reports."""
+    return ", ".join("/".join(folder.absolute().parts[-2:]) for folder in folders)
 
 
 def start_settings(start: Path, folder: Path) -> Any:

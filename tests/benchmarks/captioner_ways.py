@@ -91,11 +91,11 @@ def step_by_step(model: Any, data: dict[str, tf.Tensor]) -> tf.Tensor:
     return total / tf.reduce_sum(real)
 
 
-def training_by_the_engine(name: str) -> Way:
-    share_cores(AT_ONCE)
+def training_by_the_engine(name: str, *, parts: int = AT_ONCE) -> Way:
+    share_cores(parts)
     stage = Ours(build(name))
     options = TrainingOptions(
-        steps=1, learning_rate=5e-4, clip_value=0.1, micro_batches=AT_ONCE, at_once=AT_ONCE
+        steps=1, learning_rate=5e-4, clip_value=0.1, micro_batches=parts, at_once=parts
     )
     optimizer = make_optimizer(options, stage.trainable_variables)
     loop = make_train_loop(stage, optimizer, options, tf.distribute.get_strategy())
@@ -170,17 +170,17 @@ def searching_one_by_one(name: str, *, stops: bool) -> Way:
 
 
 def searched_alone(model: Any, image: int, *, stops: bool) -> list[int]:
-    """The hypotheses of an image are a batch, the search is NumPy's, as in published code.
+    """The hypotheses of an image are a batch, the search is NumPy's, as in code of 2017.
 
-    Published code takes all steps and sorts all words; with `stops` it ends once the best caption
-    is certain and sorts no more words than it needs.
+    That takes all steps and sorts all words of each hypothesis; with `stops` it ends once the best
+    caption is certain and sorts no more words than it needs.
     """
     encode, one_step = programs(model)
     memory = encode(images(image, DECODED))
     memory = tf.nest.map_structure(lambda x: tf.repeat(x, BEAM, axis=0), memory)
     state = model.initial_state(memory)
     words = np.ones((BEAM, 1), np.int32)
-    scores = np.array([0.0] + [-np.inf] * (BEAM - 1))
+    scores = np.array([0.0] + [-np.inf] * (BEAM - 1), np.float32)
     best: tuple[float, list[int]] = (-np.inf, [])
     for _ in range(LONGEST):
         log_p, state = one_step(tf.constant(words[:, -1]), state, memory)
@@ -188,9 +188,10 @@ def searched_alone(model: Any, image: int, *, stops: bool) -> list[int]:
         sums[:, [0, 1]] = -np.inf
         if stops:
             chosen = np.argpartition(sums, -2 * BEAM, axis=None)[-2 * BEAM :]
-            chosen = chosen[np.argsort(-sums.flat[chosen])]
         else:
-            chosen = np.argsort(-sums, axis=None)[: 2 * BEAM]
+            of_each = np.argsort(-sums, axis=1)[:, : 2 * BEAM]
+            chosen = (of_each + np.arange(BEAM)[:, None] * VOCABULARY).ravel()
+        chosen = chosen[np.argsort(-sums.flat[chosen], kind="stable")][: 2 * BEAM]
         parents, nexts = np.divmod(chosen, VOCABULARY)
         ends = nexts == 2
         for row in chosen[ends]:

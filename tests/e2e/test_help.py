@@ -34,6 +34,7 @@ def test_help_tells_what_the_script_does_and_its_flags(script, tmp_path):
         "r2m-build-document-frequencies": "--captions",
         "r2m-crawl-descriptions": "--base_url",
         "r2m-evaluate": "--beam_size",
+        "r2m-export-backbone": "--run",
         "r2m-runs": "--compare",
         "r2m-show-attention": "--style",
     }

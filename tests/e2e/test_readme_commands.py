@@ -76,7 +76,7 @@ def test_the_commands_leave_what_the_readme_promises(workspace):
     assert (workspace / "workspace/captions/gallery.png").is_file()
     assert (workspace / "r2m-train-captioner.out").read_text().splitlines()[1].startswith("att2in2")
     shown = {path.name for path in (workspace / "workspace/attention").iterdir()}
-    assert shown == {"val_000000.png", "val_000000.gif"}
+    assert shown == {"val_000000.attention.png", "val_000000.attention.gif"}
 
 
 def test_the_demo_is_these_commands_in_one(workspace, monkeypatch, capsys):

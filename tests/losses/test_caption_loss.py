@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from losses import text
-from losses.captions import caption_loss, smoothed_losses
+from losses.captions import caption_loss, kept_captions, smoothed_losses
 
 V, H, T = 7, 4, 5
 
@@ -43,23 +42,17 @@ def written(d: dict[str, Any], smoothing: float) -> list[np.ndarray]:
     st.integers(0, 2**31),
     st.integers(1, 6),
     st.sampled_from([0.0, 0.1, 0.5]),
-    st.sampled_from(["words", "captions"]),
-    st.sampled_from([0.0, 0.25, 0.5]),
+    st.sampled_from([None, 0.0, 0.25, 0.5]),
 )
-def test_as_written(
-    seed: int, captions: int, smoothing: float, reduction: str, drop_worst: float
-) -> None:
+def test_as_written(seed: int, captions: int, smoothing: float, drop_worst: float | None) -> None:
     d = data(seed, captions)
-    total, count = caption_loss(
-        *map(tf.constant, d.values()),
-        smoothing=smoothing,
-        reduction=reduction,  # type: ignore[arg-type]
-        drop_worst=drop_worst,
-    )
+    part = drop_worst and tf.constant(drop_worst)
+    total, words = caption_loss(*map(tf.constant, d.values()), smoothing=smoothing, drop_worst=part)
     rows = sorted(written(d, smoothing), key=np.mean)
-    kept = rows[: round((1 - drop_worst) * captions)] if drop_worst else rows
+    kept = rows[: round((1 - (drop_worst or 0)) * captions)]
     np.testing.assert_allclose(total, sum(row.sum() for row in kept), rtol=1e-4, atol=1e-4)
-    assert count == (len(kept) if reduction == "captions" else sum(map(len, kept)))
+    assert words == sum(map(len, kept))
+    assert kept_captions(tf.constant(captions), drop_worst or 0.0) == len(kept)
 
 
 def test_without_options_it_is_the_cross_entropy() -> None:
@@ -85,17 +78,16 @@ def test_smoothed_loss_is_nothing_at_its_target_and_has_the_gradient_p_minus_t()
 
 def test_no_captions_are_a_loss_of_nothing() -> None:
     d = {name: x[:0] if x.shape[0] == 3 else x for name, x in data(0, 3).items()}
-    for options in ({}, {"smoothing": 0.1}, {"drop_worst": 0.5}, {"reduction": "captions"}):
+    for options in ({}, {"smoothing": 0.1}, {"drop_worst": 0.5}):
         total, count = caption_loss(*map(tf.constant, d.values()), **options)
         assert (float(total), float(count)) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("reduction", ["words", "captions"])
-def test_only_kept_captions_learn(reduction: str) -> None:
+def test_only_kept_captions_learn() -> None:
     d = {name: tf.constant(x) for name, x in data(3, 4).items()}
     with tf.GradientTape() as tape:
         tape.watch(d["hidden"])
-        loss, _ = caption_loss(*d.values(), drop_worst=0.5, reduction=reduction)  # type: ignore[arg-type]
+        loss, _ = caption_loss(*d.values(), drop_worst=0.5)
     moved = np.abs(tape.gradient(loss, d["hidden"])).max((1, 2)) > 0
     means = [row.mean() for row in written({k: v.numpy() for k, v in d.items()}, 0.0)]
     assert moved.tolist() == [rank < 2 for rank in np.argsort(np.argsort(means))]

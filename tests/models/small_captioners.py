@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -46,6 +48,17 @@ def build(name: str) -> tuple[Any, dict[str, tf.Tensor]]:
     if name == "updown_without_global":
         del inputs["global"]
     return MODELS[name](), inputs
+
+
+@contextlib.contextmanager
+def computing_in(policy: str) -> Iterator[None]:
+    """Layers made within compute as this Keras policy says."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 TOKENS = tf.constant(np.random.default_rng(3).integers(0, V, (3, 6)), tf.int32)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_captioners import MODELS, SIZES, TOKENS, D, V, build, images
+from small_captioners import MODELS, SIZES, TOKENS, D, V, build, computing_in, images
 
 from models import attention
 from models.att2in import Att2in
 from models.attention import AdditiveAttention
 from models.fc import FC
+from models.show_and_tell import ShowAndTell
 from models.updown import UpDown
 
 REGIONAL = ["att2in2", "att2in", "updown_without_global"]
@@ -114,25 +117,56 @@ def test_attention_is_shown_only_where_there_is_any() -> None:
         lstm.attended(lstm.encode(inputs), TOKENS)
 
 
-def published_sizes() -> dict[str, int]:
-    """Parameters by the formulas of spec self_critical_and_spatial 2.1 to 2.3, C = 9,488."""
-    c, e, r, a, d = 9_488, 512, 512, 512, 2_048
-    words, output = c * e, r * c + c
-    maxout = e * 5 * r + 5 * r + r * 5 * r + 5 * r
-    look = (r * a + a) + (r * a + a) + (a + 1)
-    rows = d * r + r
-    lstms = ((e + 2 * r) + r + 2) * 4 * r + ((2 * r) + r + 2) * 4 * r
-    return {
-        "fc": words + (d * e + e) + maxout + output,
-        "att2in2": words + rows + look + maxout + (r * 2 * r + 2 * r) + output,
-        "updown": words + 2 * rows + look + lstms + output,
-    }
+@pytest.mark.parametrize("name", MODELS)
+def test_half_precision_follows_float32(name: str) -> None:
+    """Padded rows included; activations are rounded to 8 bits."""
+    plain, inputs = build(name)
+    with computing_in("mixed_bfloat16"):
+        half, _ = build(name)
+    half.set_weights(plain.get_weights())
+    if name in [*REGIONAL, "updown"]:
+        inputs["region_lengths"] = tf.constant([4, 1, 3])
+    lengths = tf.constant([6, 2, 4])
+    wanted = plain.teacher_forced(plain.encode(inputs), TOKENS, lengths=lengths)
+    variables = [v.value for v in half.trainable_variables]
+    with tf.GradientTape() as tape:
+        hidden = half.teacher_forced(half.encode(inputs), TOKENS, lengths=lengths)
+        loss = tf.reduce_sum(half.logits(tf.reshape(hidden, [-1, SIZES["units"]])) ** 2)
+    assert hidden.dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(hidden, tf.float32), wanted, atol=0.02)
+    for gradient in tape.gradient(loss, variables):
+        assert np.isfinite(tf.convert_to_tensor(gradient)).all()
 
 
-@pytest.mark.parametrize(("name", "wanted"), published_sizes().items())
-def test_parameters_count_as_published(name: str, wanted: int) -> None:
-    make = {"fc": FC, "att2in2": Att2in, "updown": UpDown}[name]
-    model = make(vocabulary_size=9_488, feature_size=2_048)
+def test_a_pool_is_of_those_that_have_one() -> None:
+    with pytest.raises(ValueError, match="pool='average' is of rnn and lstm only"):
+        ShowAndTell(vocabulary_size=V, feature_size=D, grid_cells=4, pool="average", **SIZES)
+    with pytest.raises(ValueError, match="unknown pool 'max'; known: flatten, average"):
+        ShowAndTell(
+            vocabulary_size=V, feature_size=D, grid_cells=4, kind="rnn", pool="max", **SIZES
+        )
+
+
+@pytest.mark.parametrize("name", ["fc", "att2in", "att2in2"])
+def test_maxout_cells_start_as_two_linear_layers_of_pytorch(name: str) -> None:
+    model, _ = build(name)
+    of_words, of_states = SIZES["word_size"] ** -0.5, SIZES["units"] ** -0.5
+    bounds = [of_words, of_words, of_states, of_states]
+    for weights, bound in zip(model.cell.get_weights(), bounds, strict=True):
+        assert 0.9 * bound < np.abs(weights).max() <= bound
+
+
+# Spec self_critical_and_spatial 9, of 9,488 outputs: 13.40M, 14.45M and 52.13M.
+@pytest.mark.parametrize(
+    ("make", "sizes", "wanted"),
+    [
+        (FC, {}, 13_400_848),
+        (Att2in, {}, 14_451_985),
+        (UpDown, {"units": 1_000, "word_size": 1_000, "attention_units": 512}, 52_125_025),
+    ],
+)
+def test_parameters_count_as_published(make: Any, sizes: dict[str, int], wanted: int) -> None:
+    model = make(vocabulary_size=9_488, feature_size=2_048, **sizes)
     assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == wanted
 
 
@@ -158,9 +192,8 @@ def test_additive_attention_is_the_written_formula(rows: int, hidden: int, seed:
 @pytest.mark.parametrize("kind", ["additive", "scaled dot"])
 def test_gradients_of_attention_are_those_of_differences(kind: str) -> None:
     rng = np.random.default_rng(4)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    try:
+    keras.utils.set_random_seed(0)
+    with computing_in("float64"):
         layer = AdditiveAttention(units=4)
         layer.build((None, None, 3), (None, 3))
         # Two captions of each of two images.
@@ -178,5 +211,3 @@ def test_gradients_of_attention_are_those_of_differences(kind: str) -> None:
             # The weights are of single precision by design, and so are their differences.
             assert np.abs(ours).max() > 0.1
             np.testing.assert_allclose(ours, theirs, atol=2e-3)
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_captioners import computing_in
 
 from models import attention, cells
 from models.cells import Cell
@@ -100,13 +101,10 @@ def test_maxout_is_the_written_formula() -> None:
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "maxout"])
 def test_gradients_are_those_of_differences(kind: str) -> None:
     rng = np.random.default_rng(2)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    try:
+    with computing_in("float64"):
         cell = Cell(kind=kind, units=3)
         cell.build((None, 2))
         inputs = [tf.constant(rng.normal(size=(2, n))) for n in (2, 3, 3)]
-        weights = [tf.constant(w) for w in cell.get_weights()]
 
         def loss(x: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
             state = (h,) if kind == "rnn" else (h, c)
@@ -117,9 +115,17 @@ def test_gradients_are_those_of_differences(kind: str) -> None:
         found, wanted = tf.test.compute_gradient(loss, inputs, delta=1e-5)
         for ours, theirs in zip(found, wanted, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-7)
-        assert len(weights) == 4
-    finally:
-        keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "maxout"])
+def test_starting_weights_are_as_in_pytorch(kind: str) -> None:
+    """Its cells are uniform in +-1/sqrt(H); the maxout cell is two linear layers, by fan-in."""
+    keras.utils.set_random_seed(0)
+    cell = Cell(kind=kind, units=100)
+    cell.build((None, 16))
+    of_inputs = 0.25 if kind == "maxout" else 0.1
+    for weights, bound in zip(cell.get_weights(), [of_inputs] * 2 + [0.1] * 2, strict=True):
+        assert 0.9 * bound < np.abs(weights).max() <= bound
 
 
 def test_config_round_trip() -> None:

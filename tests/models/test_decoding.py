@@ -74,6 +74,35 @@ def test_beam_search_equals_the_python_reference(
             np.testing.assert_allclose(found.scores[image, place], score, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("vocabulary", "beam_size", "suppressed"),
+    [(8, 5, (0, 1)), (6, 3, (0, 1)), (5, 2, (0, 1)), (5, 2, (0, 1, 40)), (5, 2, (0, 1, 2))],
+)
+@pytest.mark.parametrize("alpha", [0.0, 0.7])
+def test_vocabularies_hardly_larger_than_the_beam(vocabulary, beam_size, suppressed, alpha):
+    """At the first step an image has fewer continuations than the search looks at."""
+    for seed in range(3):
+        model = RandomModel(seed, 2, vocabulary, 1.0)
+        settings = {"beam_size": beam_size, "max_length": 6, "suppressed": suppressed}
+        options = DecodingOptions(length_normalization=alpha, **settings)
+        found = decoding.decode(model, {"image": tf.range(2)}, options)
+        for image in range(2):
+            expected = reference_search.search(model.step_one(image), 0, alpha=alpha, **settings)
+            for place, (tokens, score) in enumerate(expected):
+                length = int(found.lengths[image, place])
+                assert found.tokens[image, place, :length].numpy().tolist() == tokens
+                np.testing.assert_allclose(found.scores[image, place], score, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("vocabulary", "beam_size", "fits"), [(6, 3, 2), (4, 2, 1), (9, 8, 5)])
+def test_vocabularies_too_small_for_the_beam(vocabulary, beam_size, fits):
+    model = RandomModel(0, 1, vocabulary, 1.0)
+    options = DecodingOptions(beam_size=beam_size, suppressed=(0, 1, vocabulary - 1))
+    message = rf"beam_size={beam_size} .* vocabulary of {vocabulary}: .* beam_size={fits} at most"
+    with pytest.raises(ValueError, match=message):
+        decoding.decode(model, {"image": tf.range(1)}, options)
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), max_length=st.integers(1, 8))
 def test_greedy_search_equals_a_python_loop(seed, max_length):

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 
 from pipelines import caption_batches, captions
 from pipelines.caption_batches import CaptionOptions
+from pipelines.pixels import PixelOptions
 from tfrecords.captions.shards import LENGTHS, WORDS
 from tfrecords.errors import InputError
 from tfrecords.records import Records
@@ -136,10 +137,17 @@ def test_a_run_goes_on_where_it_was(records: Records, first_step: int) -> None:
             np.testing.assert_array_equal(one[name], other[name])
 
 
-def test_long_sentences_are_cut(records: Records) -> None:
-    options = CaptionOptions(features=(), max_length=3)
+def test_long_sentences_are_cut_and_ended(records: Records) -> None:
+    options = CaptionOptions(features=(), max_length=4)
+    cut = 0
     for batch in batches(records, 5, options):
-        assert batch["tokens"].shape[1:] == (5, 4) and batch["lengths"].max() == 3
+        assert batch["tokens"].shape[1:] == (5, 5) and batch["lengths"].max() == 4
+        for row in itertools.chain(*shown(batch)):
+            whole = sentences_of(row[1] - 100)[row[2] - 200]
+            # Start, three words, end.
+            assert row == (whole if len(whole) <= 5 else [*whole[:4], 2])
+            cut += len(whole) > 5
+    assert cut
 
 
 def test_regions_are_padded_and_counted(records: Records) -> None:
@@ -181,3 +189,8 @@ def test_wrong_requests(records: Records, tmp_path: Path) -> None:
     bare = Records(folder=tmp_path, kind="captions", name="toy", manifest=manifest)
     with pytest.raises(InputError, match="no grid_feature, only global_feature"):
         caption_batches.check_features(bare, CaptionOptions())
+    pixels = PixelOptions(resize=8, crop=8, antialias=True)
+    with pytest.raises(InputError, match=r"toy: these records hold no pictures.*--nostore_pixels"):
+        caption_batches.image_batches(
+            records, "val", CaptionOptions(features=(), pixels=pixels), batch_size=1
+        )

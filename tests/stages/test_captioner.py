@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,79 @@ def test_scheduled_sampling_begins_with_its_epoch(records: Records) -> None:
     assert sampled["cross_entropy"].total != stage.loss(late, training=False)["cross_entropy"].total
 
 
-def test_batches_go_on_from_any_step(records: Records) -> None:
-    stage = make_stage(records, CrossEntropyOptions(sampling_start=0))
+def test_the_worst_are_left_out_from_their_epoch_on(records: Records) -> None:
+    loss = CrossEntropyOptions(drop_worst=0.25, drop_worst_after=1, reduction="captions")
+    stage, plain = make_stage(records, loss), make_stage(records)
+    assert stage.steps_per_epoch == 2 and stage.compares_rows
+    assert "drop_worst" not in first_batch(plain)
+    parts = [float(batch["drop_worst"]) for batch in stage.train_dataset(0).take(5)]
+    assert parts == [0.0, 0.0, 0.25, 0.25, 0.25]
+    early, late = first_batch(stage, 1), first_batch(stage, 2)
+    for batch, training, kept in ((early, True, 10), (late, True, 8), (late, False, 10)):
+        found = stage.loss(batch, training=training)
+        assert int(found["cross_entropy"].normaliser) == kept
+        if kept == 10:
+            (all_,) = plain.loss(batch, training=training).values()
+            np.testing.assert_allclose(found["cross_entropy"].total, all_.total, rtol=1e-5)
+            assert found["per_word"].normaliser == all_.normaliser
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        CrossEntropyOptions(sampling_start=0),
+        CrossEntropyOptions(drop_worst=0.5, drop_worst_after=1),
+    ],
+    ids=["sampling", "drop_worst"],
+)
+def test_batches_go_on_from_any_step(records: Records, options: CrossEntropyOptions) -> None:
+    stage = make_stage(records, options)
     whole = [dict(batch) for batch in stage.train_dataset(0).take(4)]
     for name, value in first_batch(stage, 3).items():
         np.testing.assert_array_equal(value, whole[3][name])
+
+
+def test_by_captions_the_loss_of_a_word_is_told_too(records: Records, tmp_path: Path) -> None:
+    stage = make_stage(records, CrossEntropyOptions(reduction="captions"))
+    batch = first_batch(stage)
+    found = stage.loss(batch, training=True)
+    (by_words,) = make_stage(records).loss(batch, training=True).values()
+    total, captions, words = by_words.total, batch["lengths"].shape[0] * 2, by_words.normaliser
+    assert found["cross_entropy"] == (total, captions, 1.0)
+    assert found["per_word"] == (total, words, 0.0)
+    options = TrainingOptions(
+        steps=1, learning_rate=0.01, log_every=1, evaluate_every=1, checkpoint_every=1,
+        show_progress=False,
+    )  # fmt: skip
+    train(stage, options, tmp_path, strategy=make_strategy("one_device"))
+    logged, validated, *_ = read_metrics(tmp_path)
+    # What is optimised is not changed by what is told.
+    assert logged["loss"] == pytest.approx(total / captions)
+    assert logged["loss/cross_entropy"] == pytest.approx(total / captions)
+    assert logged["loss/per_word"] == pytest.approx(total / words)
+    assert validated["loss"] == validated["cross_entropy"] > validated["per_word"] > 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"sampling_start": -1}, "sampling_start=-1 must not be negative; None is off"),
+        ({"sampling_increase": -0.1}, "sampling_increase=-0.1 must not be negative"),
+        ({"sampling_most": 1.1}, "sampling_most=1.1 must be between 0 and 1"),
+        ({"sampling_every": 0}, "sampling_every=0 must be at least 1"),
+        ({"drop_worst": 1.0}, "drop_worst=1.0 must be 0 or more and below 1"),
+        ({"drop_worst_after": -1}, "drop_worst_after=-1 must not be negative"),
+        ({"smoothing": -0.1}, "smoothing=-0.1 must be 0 or more"),
+        ({"reduction": "letters"}, "unknown reduction 'letters'; known: words, captions"),
+    ],
+)
+def test_impossible_losses_are_refused(bad: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CrossEntropyOptions(**bad)
+
+
+def test_all_words_may_be_its_own() -> None:
+    assert CrossEntropyOptions(sampling_start=0, sampling_most=1.0).sampling_most == 1.0
 
 
 def test_it_learns_and_is_validated(records: Records, tmp_path: Path) -> None:
@@ -116,6 +185,30 @@ def test_it_learns_and_is_validated(records: Records, tmp_path: Path) -> None:
     found = stage.evaluate(60)
     assert found.texts["captions"].startswith("| image | caption | references |")
     assert found.images["pictures"].shape[0] == 4
+
+
+def test_what_is_shown_of_attention_is_the_part_that_was_seen(records: Records) -> None:
+    stage = make_stage(records)
+    whole = stage._pictures[0].shape
+    sheets = stage.evaluate(0).images["attention"]
+    assert sheets.dtype == np.uint8 and len(sheets) == 4
+    options = dict(records.manifest["options"])
+    options["backbone"] = {**options["backbone"], "short_side": 128}  # cut to 64
+    cut = dataclasses.replace(records, manifest={**records.manifest, "options": options})
+    assert make_stage(cut)._pictures[0].shape == (whole[0] // 2, whole[1] // 2, 3)
+
+
+def test_only_attention_is_looked_for(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise ValueError("a shape is wrong")
+
+    without, stage = make_stage(records, name="lstm"), make_stage(records)
+    monkeypatch.setattr(Captioning, "captions", broken)
+    assert without._attention() == {}
+    monkeypatch.setattr(Captioning, "captions", lambda _, inputs: ["a"] * 4)
+    monkeypatch.setattr(stage.model, "attended", broken)
+    with pytest.raises(ValueError, match="a shape is wrong"):
+        stage._attention()
 
 
 def test_every_captioner_is_built_by_name() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import shutil
@@ -14,16 +15,20 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from models.captioners import CAPTIONERS, build_captioner
+from models.captioners import CAPTIONERS
 from models.pixel_captioner import PixelCaptioner
 from r2m.engine.errors import TrainingError
+from r2m.engine.monitoring.run_log import read_metrics
+from r2m.engine.train import TrainingSummary, train
 from r2m.stages.attention import show_attention
 from r2m.stages.caption_files import caption_files
 from r2m.stages.captioning import evaluate_run, open_run
+from r2m.stages.paired import experiment
+from r2m.stages.paired.data import caption_options
 from r2m.stages.paired.experiment import run_captioner, take_weights
-from r2m.stages.paired.looking import looked
 from r2m.stages.paired.model import build_model, open_network
 from tfrecords.errors import InputError
+from tfrecords.features.backbones import Network
 
 BACKBONE = {"backbone": "MobileNet", "weights": "none", "alpha": 0.25, "resize": 40, "crop": 32}
 
@@ -118,7 +123,7 @@ def test_an_ensemble_needs_one_vocabulary(finished: Path, tmp_path: Path) -> Non
 
 
 def test_pixels_train_the_part_of_the_network_that_is_asked_for(
-    caption_records: Path, pictures: Path, tmp_path: Path
+    finished: Path, caption_records: Path, pictures: Path, tmp_path: Path
 ) -> None:
     config = small(caption_records, "updown")
     config.image.update({**BACKBONE, "source": "pixels", "trained_from": "conv_pw_13"})
@@ -142,6 +147,56 @@ def test_pixels_train_the_part_of_the_network_that_is_asked_for(
     found = {row["image_id"]: row["caption"] for row in rows}
     assert by_records == {name: found[name] for name in by_records}
 
+    # With one that is shown stored features.
+    members = [tmp_path / "cross_entropy", finished]
+    both = open_run(members)
+    by_records = both.captioning.caption_batches(both.batches(records, "val"))
+    rows = caption_files(members, pictures / "images", tmp_path / "both")
+    found = {row["image_id"]: row["caption"] for row in rows}
+    assert by_records == {name: found[name] for name in by_records}
+    page = (tmp_path / "both" / "index.html").read_text()
+    assert f"{tmp_path.name}/cross_entropy, {finished.parent.name}/cross_entropy" in page
+    resized = shutil.copytree(members[0], tmp_path / "resized")
+    saved = json.loads((resized / "config.json").read_text())
+    saved["config"]["image"]["resize"] += 1
+    (resized / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(InputError, match=r"resized and .*cross_entropy differ in image\.resize"):
+        open_run([members[0], resized])
+
+
+def test_features_made_in_another_way_are_refused(
+    finished: Path, caption_records: Path, tmp_path: Path
+) -> None:
+    shown = json.loads((finished / "image_features.json").read_text())
+
+    def changed(name: str, **backbone: Any) -> Path:
+        copy = shutil.copytree(finished, tmp_path / name)
+        records = {**shown["records"], "backbone": {**shown["records"]["backbone"], **backbone}}
+        (copy / "image_features.json").write_text(json.dumps({**shown, "records": records}))
+        return copy
+
+    other = changed("other", weights="other.h5", layer="relu")
+    told = "with weights '{}', layer {}.* with weights '{}', layer {}; the same network"
+    with pytest.raises(
+        InputError, match=f"{caption_records} {told}".format("none", None, "other.h5", "'relu'")
+    ):
+        evaluate_run(other, caption_records, "val", tmp_path)
+    with pytest.raises(
+        InputError, match="other " + told.format("other.h5", "'relu'", "none", None)
+    ):
+        open_run([finished, other])
+    # Not what decides features.
+    alike = changed("alike", batch_size=7)
+    assert len(open_run([finished, alike]).members) == 2
+    regions = changed("regions")
+    (regions / "image_features.json").write_text(
+        json.dumps({**shown, "features": ["region_feature"]})
+    )
+    with pytest.raises(
+        InputError, match=r"holds grid_feature, and no region_feature.*regions was trained"
+    ):
+        evaluate_run(regions, caption_records, "val", tmp_path)
+
 
 def test_pixels_may_start_from_a_captioner_of_stored_features(
     finished: Path, caption_records: Path
@@ -161,6 +216,80 @@ def test_pixels_may_start_from_a_captioner_of_stored_features(
     np.testing.assert_array_equal(network.get_weights()[0], kernel)
 
 
+def test_rows_of_unit_norm_are_of_pixels_too() -> None:
+    config = importlib.import_module("configs.captioners.att2in").get_config("test")
+    config.image.update({**BACKBONE, "source": "pixels"})
+    config.data.unit_norm = True
+    # Random weights of a whole network fade out: its maps would be 0.
+    network = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(6, 16, 16)])
+    model = build_model(config, 9, {}, Network(network, lambda x: x, (2, 2, 6)))
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    norms = np.linalg.norm(model.encode({"pixels": tf.constant(pixels)})["rows"], axis=-1)
+    np.testing.assert_allclose(norms, np.ones((2, 4)), rtol=1e-5)
+
+
+def test_a_run_starts_from_the_best_weights_of_another(
+    finished: Path, caption_records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[np.ndarray] = []
+
+    def noting(stage: Any, *arguments: Any, init_from: Any, **others: Any) -> TrainingSummary:
+        def start() -> None:
+            init_from()
+            found.extend(stage.model.get_weights())
+
+        return train(stage, *arguments, init_from=start, **others)
+
+    monkeypatch.setattr(experiment, "train", noting)
+    config = small(caption_records)
+    config.seed = 7
+    run_captioner(config, tmp_path, init_from=finished)
+    for ours, best in zip(found, open_run(finished).model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, best)
+    first, *_ = read_metrics(tmp_path / "cross_entropy")
+    assert (first["step"], first["kind"]) == (0, "evaluation")
+    of_start = [line for line in read_metrics(finished) if line["kind"] == "evaluation"]
+    assert first["loss"] in [pytest.approx(line["loss"]) for line in of_start]
+
+
+def test_weights_follow_from_the_seed_but_for_those_of_a_network_without_any(
+    caption_records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = []
+
+    def noting(*arguments: Any) -> None:
+        model = build_model(*arguments)
+        found.append([part.get_weights() for part in (model.network, model.captioner)])
+        raise InputError("that is enough")
+
+    monkeypatch.setattr(experiment, "build_model", noting)
+    config = small(caption_records, "fc")
+    config.image.update({**BACKBONE, "source": "pixels"})
+    for seed in (0, 0, 1):
+        config.seed = seed
+        with pytest.raises(InputError, match="that is enough"):
+            run_captioner(config, tmp_path)
+    one, again, other = found
+    tf.nest.map_structure(np.testing.assert_array_equal, one, again)
+    tf.nest.map_structure(np.testing.assert_array_equal, one[0], other[0])
+    assert all((a != b).any() for a, b in zip(one[1], other[1], strict=True) if a.any())
+
+
+@pytest.mark.parametrize(("drop_worst", "parts"), [(0.0, 2), (0.5, 1)])
+def test_cores_are_shared_by_parts_that_are_computed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drop_worst: float, parts: int
+) -> None:
+    found: list[int] = []
+    monkeypatch.setattr(experiment, "share_cores", found.append)
+    config = small(Path())
+    config.data.captions = ""
+    config.training.update({"micro_batches": 2, "at_once": 2})
+    config.loss.drop_worst = drop_worst
+    with pytest.raises(InputError, match="--captions"):
+        run_captioner(config, tmp_path)
+    assert found == [parts]
+
+
 @pytest.mark.parametrize(
     ("section", "field", "value", "message"),
     [
@@ -169,6 +298,7 @@ def test_pixels_may_start_from_a_captioner_of_stored_features(
         ("image", "source", "sound", "unknown source 'sound'"),
         ("data", "captions_per_image", 0, r"config\.data: captions_per_image"),
         ("loss", "reduction", "letters", r"config\.loss"),
+        ("loss", "sampling_start", -1, r"config\.loss: sampling_start=-1"),
     ],
 )
 def test_impossible_settings_name_the_config(
@@ -189,6 +319,14 @@ def test_records_without_what_the_model_needs(
         run_captioner(config, tmp_path)
     shown = json.loads((finished / "image_features.json").read_text())
     assert shown["records"]["backbone"]["name"] == "DenseNet121"
+    records = open_run(finished).open_records(str(caption_records))
+    for features, message in (
+        ([], "or with --features$"),
+        (["image"], "or with --features, or train on their pictures with --config.image.source="),
+    ):
+        bare = dataclasses.replace(records, manifest={**records.manifest, "features": features})
+        with pytest.raises(InputError, match=message):
+            caption_options(small(caption_records), bare)
     copy = shutil.copytree(finished, tmp_path / "run")
     shown["records"]["backbone"] = None
     (copy / "image_features.json").write_text(json.dumps(shown))
@@ -197,16 +335,25 @@ def test_records_without_what_the_model_needs(
 
 
 def test_attention_is_shown_of_files_and_in_tensorboard(
-    finished: Path, pictures: Path, tmp_path: Path
+    finished: Path, pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    files = sorted((pictures / "images").iterdir())[:2]
-    captions = show_attention(finished, files, tmp_path, style="grid")
+    files = [
+        Path(shutil.copy(file, tmp_path)) for file in sorted((pictures / "images").iterdir())[:2]
+    ]
+    before = [file.read_bytes() for file in files]
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    captions = show_attention(finished, [tmp_path / "broken.png", *files], tmp_path, style="grid")
     assert list(captions) == [file.name for file in files]
+    assert "left out: " in caplog.text and "broken.png cannot be read" in caplog.text
     for file in files:
-        with Image.open(tmp_path / f"{file.stem}.gif") as image:
+        with Image.open(tmp_path / f"{file.stem}.attention.gif") as image:
             # Frames that are equal become one.
             assert 2 <= image.n_frames <= 1 + len(captions[file.name].split())
-        assert (tmp_path / f"{file.stem}.png").stat().st_size
+        assert (tmp_path / f"{file.stem}.attention.png").stat().st_size
+    assert [file.read_bytes() for file in files] == before
+    assert len(list(tmp_path.glob("broken*"))) == 1
+    with pytest.raises(InputError, match=r"no image left to show: .*broken\.png cannot be read"):
+        show_attention(finished, [tmp_path / "broken.png"], tmp_path)
     (events,) = finished.glob("events.*")
     tags = {
         value.tag
@@ -214,19 +361,3 @@ def test_attention_is_shown_of_files_and_in_tensorboard(
         for value in event.summary.value
     }
     assert {"evaluation/attention", "evaluation/pictures", "evaluation/captions"} <= tags
-
-
-def test_no_attention_to_show(finished: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"no picture")
-    for files, message in (
-        ([], "no images were given"),
-        ([tmp_path / "b.png"], "no such image: .*b.png"),
-        ([tmp_path / "a.png"], "an image cannot be read: .*a.png"),
-    ):
-        with pytest.raises(InputError, match=message):
-            show_attention(finished, files, tmp_path)
-    fc = build_captioner(
-        "fc", vocabulary_size=9, global_size=4, region_size=None, grid_cells=None, units=8
-    )
-    with pytest.raises(InputError, match="fc has no attention"):
-        looked(fc, open_run(finished).vocabulary, {"global": tf.ones([1, 4])}, ["a"])

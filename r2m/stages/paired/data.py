@@ -108,9 +108,11 @@ def _features(config: Any, records: Records) -> tuple[FeatureKind, ...]:
         name: [kind for kind in kinds[name] if kind in records.feature_names][:1] for name in wanted
     }
     if not found[wanted[0]]:
+        pictures = ", or train on their pictures with --config.image.source=pixels"
         raise InputError(
             f"{records.folder}: captioner {config.model.captioner} needs "
             f"{' or '.join(kinds[wanted[0]])}, which these records do not hold; build them with "
             "--backbone (and --store_grid) or with --features"
+            + (pictures if "image" in records.feature_names else "")
         )
     return tuple(kind for kinds in found.values() for kind in kinds)

@@ -57,17 +57,19 @@ def run_captioner(
     folder = Path(workdir, CaptionerStage.name)
     start = Path(init_from) if init_from else None
     seed = stage_seed(config, CaptionerStage.name)
-    share_cores(config.training.at_once)
+    with setting("config.loss"):
+        loss = CrossEntropyOptions(**config.loss.to_dict())
+    # A loss that compares rows is computed whole, which then needs all cores.
+    share_cores(1 if loss.compares_rows else config.training.at_once)
     # Before anything else: joining other workers comes first in a process.
     strategy = make_strategy(config.training.strategy)
     worker = this_worker(strategy)
     with reporting_lost_workers(strategy):  # they make their variables together
         data = open_data(config, seed)
         shown = data.signature(TRAINING_SPLIT)
-        with setting("config.loss"):
-            loss = CrossEntropyOptions(**config.loss.to_dict())
         with strategy.scope():
             network = open_network(config)
+            # Only now: a network without weights is seeded on its own, the same in every process.
             keras.utils.set_random_seed(seed)
             model = build_model(
                 config,

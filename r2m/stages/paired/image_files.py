@@ -11,64 +11,80 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from ml_collections import ConfigDict
 
 from pipelines.caption_batches import CaptionOptions, inputs
-from pipelines.pixels import PixelOptions, crops
+from pipelines.pixels import PixelOptions
 from r2m.stages.paired.data import pixel_options
 from r2m.stages.paired.trained import saved_features
-from r2m.stages.trained_run import Look, SeenFiles, TrainedRun
+from r2m.stages.run_folder import saved_run
+from r2m.stages.trained_run import Look, SeenFiles
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.features import FeatureExtractor, decode_all
 
 
-def captioner_look(run: TrainedRun, weights: str | None) -> Look:
-    """Looks at image files as a captioner was trained to: at pixels or stored features."""
-    if run.config.image.source == "pixels":
-        if weights is not None:
-            raise InputError(f"{run.folder}: the captioner has a network of its own: no --weights")
-        return partial(_pixel_look, pixel_options(run.config))
-    return _feature_look(run, weights)
-
-
-def _pixel_look(sizes: PixelOptions, files: Sequence[Path]) -> SeenFiles:
-    encoded = [file.read_bytes() for file in files]
-    faults = [item if isinstance(item, str) else None for item in decode_all(encoded, None)]
-    # An unreadable one takes part, to keep places; its caption is thrown away.
-    blank = tf.io.encode_png(tf.zeros([1, 1, 3], tf.uint8)).numpy()
-    shown = [blank if fault else data for data, fault in zip(encoded, faults, strict=True)]
-    return SeenFiles({"pixels": crops(tf.constant(shown), sizes, None)}, None, faults)
-
-
-def _feature_look(run: TrainedRun, weights: str | None) -> Look:
-    """Looks through the backbone of the records that a captioner was trained on.
+def captioner_look(run_folders: Sequence[Path], weights: str | None) -> Look:
+    """Looks at image files as captioners were trained to: at pixels, stored features, or both.
 
     Args:
-        run: of the captioner.
+        run_folders: of captioners that fit together, see `trained.ensemble`; most often one.
         weights: file of the backbone's weights; None where they were not read from a file.
 
     Raises:
-        InputError: the features came from elsewhere, or the backbone cannot be built.
+        InputError: the features came from elsewhere, the backbone cannot be built, or weights are
+            given and there are no stored features to make.
     """
-    shown = saved_features(run.folder)
-    options = CaptionOptions(features=tuple(shown["features"]), unit_norm=run.config.data.unit_norm)
-    extractor = FeatureExtractor(*_options(run.folder, shown["records"], weights))
+    configs = {folder: ConfigDict(saved_run(folder)["config"]) for folder in run_folders}
+    by_pixels = [config for config in configs.values() if config.image.source == "pixels"]
+    by_features = [f for f, config in configs.items() if config.image.source != "pixels"]
+    looks: list[Look] = []
+    if by_pixels:
+        looks.append(partial(_pixel_look, pixel_options(by_pixels[0])))
+    if by_features:
+        unit_norm = configs[by_features[0]].data.unit_norm
+        looks.append(_feature_look(by_features, unit_norm, weights))
+    elif weights is not None:
+        raise InputError(f"{run_folders[0]}: the captioner has a network of its own: no --weights")
+
+    def look(files: Sequence[Path]) -> SeenFiles:
+        each = [one(files) for one in looks]
+        shown = {name: tensor for seen in each for name, tensor in seen.inputs.items()}
+        faults = zip(*(seen.faults for seen in each), strict=True)
+        return SeenFiles(shown, None, [next(filter(None, own), None) for own in faults])
+
+    return look
+
+
+def _pixel_look(sizes: PixelOptions, files: Sequence[Path]) -> SeenFiles:
+    squashed, faults = _decoded(files, sizes.resize)
+    pixels = tf.image.resize_with_crop_or_pad(squashed, sizes.crop, sizes.crop)
+    return SeenFiles({"pixels": pixels}, None, faults)
+
+
+def _feature_look(run_folders: Sequence[Path], unit_norm: bool, weights: str | None) -> Look:
+    """Looks through the backbone of the records that captioners were trained on."""
+    each = {folder: saved_features(folder) for folder in run_folders}
+    for folder, shown in each.items():
+        if shown["records"]["backbone"] is None or "region_feature" in shown["features"]:
+            raise InputError(
+                f"the captioner of {folder} was trained on features that were made elsewhere: it "
+                "can caption records (r2m-evaluate), not image files"
+            )
+    kinds = tuple(dict.fromkeys(kind for shown in each.values() for kind in shown["features"]))
+    options = CaptionOptions(features=kinds, unit_norm=unit_norm)
+    # The records of a captioner without a grid may not know what shape one has.
+    folder = max(each, key=lambda folder: "grid_feature" in each[folder]["features"])
+    extractor = FeatureExtractor(*_options(folder, each[folder]["records"], weights))
     features = extractor.features
 
     def look(files: Sequence[Path]) -> SeenFiles:
-        found = decode_all(
-            [file.read_bytes() for file in files],
+        pixels, faults = _decoded(
+            files,
             extractor.options.image_size,
             short_side=features.short_side,
             crops=features.crops,
         )
-        faults = [item if isinstance(item, str) else None for item in found]
-        # An unreadable one takes part, to keep places; its caption is thrown away. Grey, and not
-        # black: of nothing at all, some networks make zeros, which are refused.
-        side = extractor.options.image_size
-        several = () if features.crops == 1 else (features.crops,)
-        blank = np.full((*several, side, side, 3), 128.0, np.float32)
-        pixels = np.stack([blank if isinstance(item, str) else item for item in found])
         size = extractor.options.batch_size
         parts = [extractor(pixels[i : i + size]) for i in range(0, len(pixels), size)]
         rows = {"global_feature": np.concatenate([part.pooled for part in parts])}
@@ -80,15 +96,26 @@ def _feature_look(run: TrainedRun, weights: str | None) -> Look:
     return look
 
 
+def _decoded(
+    files: Sequence[Path], size: int, *, short_side: int | None = None, crops: int = 1
+) -> tuple[np.ndarray, list[str | None]]:
+    """Pixels of B files as `decode_all` makes them, and why files cannot be read.
+
+    An unreadable one takes part, to keep places; its caption is thrown away.
+    """
+    encoded = [file.read_bytes() for file in files]
+    found = decode_all(encoded, size, short_side=short_side, crops=crops)
+    # Grey, and not black: of nothing at all, some networks make zeros, which are refused.
+    several = () if crops == 1 else (crops,)
+    blank = np.full((*several, size, size, 3), 128.0, np.float32)
+    pixels = np.stack([blank if isinstance(item, str) else item for item in found])
+    return pixels, [item if isinstance(item, str) else None for item in found]
+
+
 def _options(
     run_folder: Path, records: dict[str, Any], weights: str | None
 ) -> tuple[BackboneOptions, FeatureOptions]:
     backbone = records["backbone"]
-    if backbone is None:
-        raise InputError(
-            f"the captioner of {run_folder} was trained on features that were made elsewhere: it "
-            "can caption records (r2m-evaluate), not image files"
-        )
     network = {field.name: backbone[field.name] for field in fields(BackboneOptions)}
     recorded = network["weights"]
     if recorded not in ("imagenet", "none"):

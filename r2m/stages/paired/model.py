@@ -79,6 +79,7 @@ def build_model(
             network.preprocess,
             trained_from=config.image.trained_from,
             wants_global="global" in wanted_inputs(name),
+            unit_norm=config.data.unit_norm,
             name=name,
         )
 

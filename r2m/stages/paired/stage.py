@@ -6,12 +6,12 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import tensorflow as tf
 
-from losses.captions import REDUCTIONS, Reduction, caption_loss
+from losses.captions import caption_loss, kept_captions
 from models.pixel_captioner import PixelCaptioner
 from models.scheduled_sampling import sampled_inputs, sampling_probability
 from pipelines import caption_batches, captions
@@ -20,11 +20,10 @@ from r2m.engine.distribution.sharing import share
 from r2m.engine.distribution.workers import Worker
 from r2m.engine.stage import Evaluation, LossTerm
 from r2m.stages.paired.data import CaptionerData
-from r2m.stages.paired.looking import attention_sheets, looked
+from r2m.stages.paired.looking import attention_sheets, looked, nothing_to_show, seen_part
 from r2m.stages.settings import TRAINING_SPLIT, VALIDATION_SPLIT
 from r2m.stages.validation import Captioning, Validator
 from r2m.stages.validation_losses import ValidationLosses
-from tfrecords.errors import InputError
 from tfrecords.features import decode_image
 
 # Images that the beam search works on together: it gains from many, training may want few.
@@ -33,14 +32,19 @@ CAPTIONED_AT_ONCE = 100
 _SHEETS = 4
 
 
+Reduction = Literal["words", "captions"]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CrossEntropyOptions:
     """What is optimised.
 
     Attributes:
         smoothing: of the labels.
-        reduction: what the sum is divided by, `words` or `captions`.
+        reduction: what the sum is divided by: `words`, as self-critical.pytorch does, or
+            `captions`, as in show and tell.
         drop_worst: part of the captions that is left out.
+        drop_worst_after: epochs in which none is left out yet.
         sampling_start: epoch that scheduled sampling begins after; None for none.
         sampling_every: epochs between its increases.
         sampling_increase: of the probability, each time.
@@ -50,6 +54,7 @@ class CrossEntropyOptions:
     smoothing: float = 0.0
     reduction: Reduction = "words"
     drop_worst: float = 0.0
+    drop_worst_after: int = 0
     sampling_start: int | None = None
     sampling_every: int = 5
     sampling_increase: float = 0.05
@@ -57,15 +62,28 @@ class CrossEntropyOptions:
 
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of range."""
-        if self.reduction not in REDUCTIONS:
-            raise ValueError(
-                f"unknown reduction {self.reduction!r}; known: {', '.join(REDUCTIONS)}"
-            )
-        for name in ("smoothing", "drop_worst", "sampling_most"):
+        known = get_args(Reduction)
+        if self.reduction not in known:
+            raise ValueError(f"unknown reduction {self.reduction!r}; known: {', '.join(known)}")
+        for name in ("smoothing", "drop_worst"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be 0 or more and below 1")
+        if not 0 <= self.sampling_most <= 1:
+            raise ValueError(f"sampling_most={self.sampling_most} must be between 0 and 1")
+        for name in ("drop_worst_after", "sampling_increase"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        if self.sampling_start is not None and self.sampling_start < 0:
+            raise ValueError(
+                f"sampling_start={self.sampling_start} must not be negative; None is off"
+            )
         if self.sampling_every < 1:
             raise ValueError(f"sampling_every={self.sampling_every} must be at least 1")
+
+    @property
+    def compares_rows(self) -> bool:
+        """Whether some captions are left out for being worse than others."""
+        return self.drop_worst > 0
 
 
 class CaptionerStage:
@@ -135,39 +153,42 @@ class CaptionerStage:
     @property
     def compares_rows(self) -> bool:
         """Whether some captions are left out for being worse than others."""
-        return self._loss.drop_worst > 0
+        return self._loss.compares_rows
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
         """This worker's rows of endless global batches from step `first_step` on."""
-        sampling = self._loss.sampling_start is not None
         batches = caption_batches.training_batches(
             self._data.records,
             self._data.options,
             batch_size=self._batch_size,
             seed=self._data.seed,
             first_step=first_step,
-            with_draws=sampling,
+            with_draws=self._loss.sampling_start is not None,
             own_rows=partial(share, part=self._worker.index, parts=self._worker.count),
         )
-        if not sampling:
-            return batches
         steps = tf.data.Dataset.counter(first_step)
-        return tf.data.Dataset.zip(batches, steps).map(self._with_probability)
+        return tf.data.Dataset.zip(batches, steps).map(self._with_rates)
 
-    def _with_probability(
-        self, batch: dict[str, tf.Tensor], step: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        probability = sampling_probability(
-            step // self.steps_per_epoch,
-            start=self._loss.sampling_start or 0,
-            every=self._loss.sampling_every,
-            increase=self._loss.sampling_increase,
-            most=self._loss.sampling_most,
-        )
-        return {**batch, "sampling_probability": probability}
+    def _with_rates(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Adds what of the loss changes by epoch: a pure function of the step, as the batch is."""
+        options, epoch = self._loss, step // self.steps_per_epoch
+        rates: dict[str, tf.Tensor] = {}
+        if options.sampling_start is not None:
+            rates["sampling_probability"] = sampling_probability(
+                epoch,
+                start=options.sampling_start,
+                every=options.sampling_every,
+                increase=options.sampling_increase,
+                most=options.sampling_most,
+            )
+        if options.drop_worst:
+            rates["drop_worst"] = tf.where(
+                epoch >= options.drop_worst_after, options.drop_worst, 0.0
+            )
+        return {**batch, **rates}
 
     def loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:
-        """`cross_entropy` on one replica's share of a batch."""
+        """`cross_entropy` on one replica's share of a batch; `per_word` too, if by captions."""
         if "captions" in batch:  # a source of validation
             batch = batch["captions"]
         tokens = tf.reshape(batch["tokens"], [-1, tf.shape(batch["tokens"])[2]])
@@ -179,17 +200,26 @@ class CaptionerStage:
             fed = self._own_words(memory, fed, batch)
         hidden = self.model.teacher_forced(memory, fed, training=training, lengths=lengths)
         weights, bias = self.model.output_layer
-        pair = caption_loss(
+        drop_worst = batch.get("drop_worst") if training else None
+        total, words = caption_loss(
             hidden,
             weights,
             bias,
             tokens[:, 1:],
             lengths,
             smoothing=self._loss.smoothing if training else 0.0,
-            reduction=self._loss.reduction,
-            drop_worst=self._loss.drop_worst if training else 0.0,
+            drop_worst=drop_worst,
         )
-        return {"cross_entropy": LossTerm(*pair)}
+        if self._loss.reduction == "words":
+            return {"cross_entropy": LossTerm(total, words)}
+        captions = tf.size(lengths)
+        if drop_worst is not None:
+            captions = kept_captions(captions, drop_worst)
+        # Sums by captions of different lengths cannot be compared: the log has the mean too.
+        return {
+            "cross_entropy": LossTerm(total, captions),
+            "per_word": LossTerm(total, words, weight=0.0),
+        }
 
     def _own_words(self, memory: Any, fed: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         probability = batch["sampling_probability"]
@@ -219,13 +249,11 @@ class CaptionerStage:
 
     def _attention(self) -> dict[str, np.ndarray]:
         """Sheets of the first validation images; nothing without pictures, or maps to show."""
-        if not self._pictures:
+        if nothing_to_show(self.model.name, self._data.options.features) or not self._pictures:
             return {}
         said = self._captioning.captions(self._shown)
-        try:
-            found = looked(self.model, self._data.vocabulary, self._shown, said)
-        except InputError:
-            return {}
+        grid_shape = self._data.records.manifest["options"]["grid_shape"]
+        found = looked(self.model, self._data.vocabulary, self._shown, said, grid_shape)
         return {"attention": attention_sheets(self._pictures, said, found)}
 
     @cached_property
@@ -240,11 +268,17 @@ class CaptionerStage:
 
     @cached_property
     def _pictures(self) -> list[np.ndarray]:
-        """The first validation images, as far as the records hold pictures."""
-        if VALIDATION_SPLIT not in self._data.records.splits:
+        """What was seen of the first validation images, as far as the records hold pictures."""
+        records = self._data.records
+        if VALIDATION_SPLIT not in records.splits:
             return []
-        first = itertools.islice(captions.examples(self._data.records, VALIDATION_SPLIT), _SHEETS)
-        return [decode_image(example["image"]).numpy() for example in first if example["image"]]
+        first = itertools.islice(captions.examples(records, VALIDATION_SPLIT), _SHEETS)
+        pixels, backbone = self._data.options.pixels, records.manifest["options"].get("backbone")
+        return [
+            seen_part(decode_image(example["image"]).numpy(), pixels, backbone)
+            for example in first
+            if example["image"]
+        ]
 
     def _image_batches(self) -> tf.data.Dataset:
         return caption_batches.image_batches(

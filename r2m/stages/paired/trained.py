@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from models.ensemble import Ensemble
 from pipelines import caption_batches, captions
+from pipelines.caption_batches import CaptionOptions
 from r2m.engine.persistence import checkpoints
 from r2m.stages.paired.data import caption_options
 from r2m.stages.paired.experiment import FEATURES_FILE
@@ -51,8 +52,8 @@ def open_run(run_folder: Path, overrides: dict[str, Any]) -> TrainedRun:
     search = search_options(config, vocabulary)
 
     def batches(records: Records, split: str) -> tf.data.Dataset:
-        options = caption_options(config, records)
-        return caption_batches.image_batches(records, split, options, batch_size=CAPTIONED_AT_ONCE)
+        options = _options_as_trained(run_folder, config, records)
+        return _batches(records, split, options, run_folder, signature)
 
     return TrainedRun(
         folder=run_folder,
@@ -75,30 +76,16 @@ def ensemble(runs: Sequence[TrainedRun]) -> TrainedRun:
         InputError: their vocabularies differ, or they are shown the same thing in different ways.
     """
     first = runs[0]
-    signature: dict[str, tf.TensorSpec] = {}
-    for run in runs:
-        check_same_vocabulary(
-            f"run {first.folder}", first.vocabulary.sha256,
-            f"run {run.folder}", run.vocabulary.sha256,
-        )  # fmt: skip
-        if run.config.data.unit_norm != first.config.data.unit_norm:
-            raise InputError(
-                f"{run.folder} and {first.folder} differ in data.unit_norm: they cannot be shown "
-                "the same features"
-            )
-        for name, spec in run.signature.items():
-            if signature.setdefault(name, spec) != spec:
-                raise InputError(
-                    f"{run.folder}: its {name} are {spec}, those of another member "
-                    f"{signature[name]}: they cannot be shown the same features"
-                )
+    signature = _common_signature(runs)
 
     def batches(records: Records, split: str) -> tf.data.Dataset:
-        each = [caption_options(run.config, records) for run in runs]
-        kinds = dict.fromkeys(kind for options in each for kind in options.features)
-        pixels = next((options.pixels for options in each if options.pixels), None)
-        options = dataclasses.replace(each[0], features=tuple(kinds), pixels=pixels)
-        return caption_batches.image_batches(records, split, options, batch_size=CAPTIONED_AT_ONCE)
+        each = [_options_as_trained(run.folder, run.config, records) for run in runs]
+        options = dataclasses.replace(
+            next((options for options in each if options.features), each[0]),
+            features=tuple(dict.fromkeys(kind for options in each for kind in options.features)),
+            pixels=next((options.pixels for options in each if options.pixels), None),
+        )
+        return _batches(records, split, options, first.folder, signature)
 
     model = Ensemble([run.model for run in runs], [list(run.signature) for run in runs])
     search = search_options(first.config, first.vocabulary)
@@ -109,6 +96,44 @@ def ensemble(runs: Sequence[TrainedRun]) -> TrainedRun:
         signature=signature,
         batches=batches,
     )
+
+
+def _common_signature(runs: Sequence[TrainedRun]) -> dict[str, tf.TensorSpec]:
+    """What all of the runs are shown; raises `InputError` where they do not fit together."""
+    first = runs[0]
+    by_pixels = [run for run in runs if run.config.image.source == "pixels"]
+    by_features = [run for run in runs if run.config.image.source != "pixels"]
+    signature: dict[str, tf.TensorSpec] = {}
+    for run in runs:
+        check_same_vocabulary(
+            f"run {first.folder}", first.vocabulary.sha256,
+            f"run {run.folder}", run.vocabulary.sha256,
+        )  # fmt: skip
+        for name, spec in run.signature.items():
+            if signature.setdefault(name, spec) != spec:
+                raise InputError(
+                    f"{run.folder}: its {name} are {spec}, those of another member "
+                    f"{signature[name]}: they cannot be shown the same features"
+                )
+    for run in by_pixels[1:]:
+        if run.config.image.resize != by_pixels[0].config.image.resize:
+            raise InputError(
+                f"{run.folder} and {by_pixels[0].folder} differ in image.resize: they cannot be "
+                "shown the same pixels"
+            )
+    for run in by_features[1:]:
+        one = by_features[0]
+        if run.config.data.unit_norm != one.config.data.unit_norm:
+            raise InputError(
+                f"{run.folder} and {one.folder} differ in data.unit_norm: they cannot be shown the "
+                "same features"
+            )
+    made = [run for run in by_features if _has_made_features(saved_features(run.folder))]
+    for run in made[1:]:
+        one = made[0]
+        ours, theirs = (saved_features(each.folder)["records"]["backbone"] for each in (run, one))
+        _check_made_alike(f"those of {run.folder}", ours, f"those of {one.folder}", theirs)
+    return signature
 
 
 def saved_features(run_folder: Path) -> dict[str, Any]:
@@ -122,4 +147,80 @@ def saved_features(run_folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{run_folder} is not the run of a captioner: it has no {FEATURES_FILE}")
     found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def _options_as_trained(run_folder: Path, config: Any, records: Records) -> CaptionOptions:
+    """What a trained captioner is shown of records: the kinds of features that it learned from.
+
+    Raises:
+        InputError: the records do not hold them, or hold what was made in another way.
+    """
+    options = caption_options(config, records)
+    if options.pixels is not None:
+        return options
+    shown = saved_features(run_folder)
+    kinds = tuple(shown["features"])
+    if missing := [kind for kind in kinds if kind not in records.feature_names]:
+        raise InputError(
+            f"{records.folder} holds {', '.join(options.features)}, and no {missing[0]}, which the "
+            f"captioner of {run_folder} was trained on: give records that were built as those"
+        )
+    if _has_made_features(shown):
+        _check_made_alike(
+            f"those of {records.folder}",
+            records.manifest["options"].get("backbone"),
+            f"those that {run_folder} was trained on",
+            shown["records"]["backbone"],
+        )
+    return dataclasses.replace(options, features=kinds)
+
+
+def _has_made_features(shown: Mapping[str, Any]) -> bool:
+    """Whether a backbone may have made what is shown: regions are always made elsewhere."""
+    return shown["features"] != ["region_feature"]
+
+
+def _check_made_alike(
+    one: str, ours: Mapping[str, Any] | None, other: str, theirs: Mapping[str, Any] | None
+) -> None:
+    """Raises `InputError` unless features come from the same network, fed and kept alike.
+
+    Args:
+        one: whose, for the message.
+        ours: the backbone in the options of records; None where features were made elsewhere.
+        other: as `one`.
+        theirs: as `ours`.
+    """
+    elsewhere = {"name": "made elsewhere"}
+    a, b = ours or elsewhere, theirs or elsewhere
+    # How many images went through it at a time makes no difference.
+    differ = [key for key in a if key in b and a[key] != b[key] and key != "batch_size"]
+    if differ:
+        raise InputError(
+            f"features were made in two ways: {one} with {_listed(a, differ)}, {other} with "
+            f"{_listed(b, differ)}; the same network has to make both"
+        )
+
+
+def _listed(backbone: Mapping[str, Any], keys: Sequence[str]) -> str:
+    return ", ".join(f"{key} {backbone[key]!r}" for key in keys)
+
+
+def _batches(
+    records: Records,
+    split: str,
+    options: CaptionOptions,
+    run_folder: Path,
+    signature: Mapping[str, tf.TensorSpec],
+) -> tf.data.Dataset:
+    """Images of a split; raises `InputError` where they are not of the sizes in `signature`."""
+    found = caption_batches.image_batches(records, split, options, batch_size=CAPTIONED_AT_ONCE)
+    for name, spec in signature.items():
+        shape = found.element_spec[name].shape
+        if not spec.shape.is_compatible_with(shape):
+            raise InputError(
+                f"{records.folder}: its {name} are of shape {shape}, those that {run_folder} was "
+                f"trained on of {spec.shape}: give records that were built as those"
+            )
     return found

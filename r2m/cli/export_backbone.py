@@ -1,0 +1,42 @@
+"""Writes the weights of the backbone that a captioner trained along, to make features with.
+
+    r2m-export-backbone --run=workspace/runs/att2in2_pixels/cross_entropy \\
+        --output=workspace/backbones/att2in2.weights.h5
+
+Builders of records take the file as --weights: other captioners then learn from stored features of
+the trained backbone, several times as fast as from pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from r2m.cli.common import run
+
+_RUN = flags.DEFINE_string(
+    "run",
+    None,
+    "Run folder of a captioner that was trained with --config.image.source=pixels.",
+    required=True,
+)
+_OUTPUT = flags.DEFINE_string("output", None, "File to write: NAME.weights.h5.", required=True)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Writes the file and prints the flags of a builder that go with it."""
+    from r2m.stages.paired.backbone import export_backbone
+
+    del argv
+    exported = export_backbone(_RUN.value, _OUTPUT.value)
+    print(f"backbone: {exported.file}\nflags of a builder of records: {' '.join(exported.flags)}")
+
+
+def console() -> None:
+    """Entry of the console script."""
+    run(main)
+
+
+if __name__ == "__main__":
+    console()

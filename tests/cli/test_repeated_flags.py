@@ -1,0 +1,37 @@
+"""Flags that are given several times."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (
+            ["evaluate", "--run=a", "--run=b", "--records=c"],
+            "error: 2 runs caption together.*--output",
+        ),
+        (
+            ["show_attention", "x.png", "--model=a", "--model=b", "--output=c"],
+            "flag --model=b: already defined as a",
+        ),
+    ],
+)
+def test_a_flag_too_many_is_refused(script: list[str], message: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"r2m.cli.{script[0]}", *script[1:]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(message, done.stderr), done.stderr

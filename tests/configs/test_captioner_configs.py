@@ -1,0 +1,60 @@
+"""The published settings of captioners, as papers' code and the course have them."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+from ml_collections import ConfigDict
+
+SELF_CRITICAL = ("fc", "att2in", "att2in2", "updown")
+COURSE = ("rnn", "lstm", "attention_lstm")
+
+
+def published(name: str, arg: str | None = None) -> ConfigDict:
+    config: ConfigDict = importlib.import_module(f"configs.captioners.{name}").get_config(arg)
+    return config
+
+
+@pytest.mark.parametrize("name", SELF_CRITICAL)
+def test_settings_of_the_self_critical_code(name: str) -> None:
+    config = published(name)
+    assert config.stages.cross_entropy.to_dict() == {
+        "learning_rate": 5e-4, "batch_size": 10, "steps": "30 epochs", "evaluate_every": "1 epochs"
+    }  # fmt: skip
+    schedule = config.training.schedule
+    assert (schedule.name, schedule.decay_start) == ("step", 0)
+    assert (schedule.decay_every, schedule.decay_rate) == ("3 epochs", 0.8)
+    assert (config.training.optimizer, config.training.clip_value) == ("adam", 0.1)
+    loss = config.loss
+    assert (loss.sampling_start, loss.sampling_every) == (0, 5)
+    assert (loss.sampling_increase, loss.sampling_most) == (0.05, 0.25)
+    assert (config.data.captions_per_image, loss.reduction) == (5, "words")
+
+
+def test_updown_has_its_published_size() -> None:
+    model = published("updown").model
+    assert (model.units, model.word_size, model.attention_units) == (1000, 1000, 512)
+
+
+@pytest.mark.parametrize("name", COURSE)
+def test_settings_of_the_course(name: str) -> None:
+    config = published(name)
+    stage = config.stages.cross_entropy
+    assert (stage.learning_rate, stage.batch_size, stage.steps) == (1e-3, 256, "60 epochs")
+    assert (config.training.optimizer, config.training.weight_decay) == ("adamw", 0.01)
+    assert config.training.schedule.name == "constant"
+    assert (config.data.captions_per_image, config.loss.reduction) == (1, "captions")
+
+
+@pytest.mark.parametrize("name", SELF_CRITICAL + COURSE)
+def test_small_settings_are_not_those_of_long_training(name: str) -> None:
+    config = published(name, "flickr8k")
+    assert config.training.schedule.name == "cosine"
+    assert config.training.schedule.decay_every is None
+    assert config.loss.sampling_start is None
+
+
+def test_an_unknown_argument_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"unknown argument 'coco'.*known: shapes, flickr8k"):
+        published("fc", "coco")
