@@ -23,6 +23,8 @@ _CAPTIONERS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
 CAPTIONERS = tuple(_CAPTIONERS)
 # Those whose `attended` tells where they look.
 WITH_ATTENTION = ("attention_lstm", "att2in", "att2in2", "updown")
+# Those that are shown the rows of a grid, as many in every image, and not regions.
+OF_GRIDS = ("rnn", "lstm", "attention_lstm")
 
 
 def wanted_inputs(name: str) -> tuple[str, ...]:

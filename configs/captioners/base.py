@@ -18,7 +18,8 @@ def get_config(captioner: str, arg: str | None = None) -> ConfigDict:
         captioner: a name of `models.captioners.CAPTIONERS`.
         arg: what follows the colon in `--config=FILE:ARG`: None for the published settings,
             `shapes` for the embedded data set on a laptop, `flickr8k` for 6,000 photographs on two
-            CPU cores, `test` for a few seconds of training.
+            CPU cores, `flickr8k_pixels` to go on from there with the last blocks of MobileNet,
+            `test` for a few seconds of training.
 
     Raises:
         ValueError: an unknown argument.
@@ -66,11 +67,14 @@ def _sized(config: ConfigDict, arg: str) -> ConfigDict:
     if config.name in ("att2in", "att2in2", "updown"):
         config.model.attention_units = units
     config.stages.cross_entropy.update(stage)
-    if arg == "flickr8k":
-        config.model.dropout = 0.4
-        config.training.schedule.update({"name": "cosine", "warm_up": 200, "final_fraction": 0.02})
+    if arg.startswith("flickr8k"):
+        config.model.dropout = 0.3
+        config.training.schedule.update({"name": "cosine", "warm_up": 100, "final_fraction": 0.02})
         # Half a batch on each of two cores.
         config.training.update({"micro_batches": 2, "at_once": 2})
+    if arg == "flickr8k_pixels":
+        config.image.update({"source": "pixels", "resize": 240, "mirror": True, "alpha": 0.75})
+        config.image.trained_from = "conv_dw_9"
     return config
 
 
@@ -85,7 +89,24 @@ _SIZES = {
             "evaluate_every": "2 epochs",
         },
     ),
-    "flickr8k": (256, {"learning_rate": 2e-3, "batch_size": 16, "steps": "12 epochs"}),
+    "flickr8k": (
+        256,
+        {
+            "learning_rate": 4e-3,
+            "batch_size": 16,
+            "steps": "10 epochs",
+            "evaluate_every": "2 epochs",
+        },
+    ),
+    "flickr8k_pixels": (
+        256,
+        {
+            "learning_rate": 2e-3,
+            "batch_size": 16,
+            "steps": "6 epochs",
+            "evaluate_every": "2 epochs",
+        },
+    ),
     "test": (16, {"batch_size": 5, "steps": 4, "evaluate_every": 2}),
 }
 
@@ -103,6 +124,9 @@ def _common(captioner: str) -> ConfigDict:
                 "max_length": 17,
                 # Divides every cell of a grid, or region, by its L2 norm.
                 "unit_norm": False,
+                # What attention goes over where records hold both: grid or regions. None: regions,
+                # but for the captioners that only know grids.
+                "rows": common.none_of(str),
             },
             "image": {
                 # `features`: stored in the records. `pixels`: from the stored pictures, through a

@@ -334,6 +334,24 @@ def test_records_without_what_the_model_needs(
         caption_files(copy, pictures / "images", tmp_path)
 
 
+def test_grids_and_regions_side_by_side(caption_records: Path, finished: Path) -> None:
+    records = open_run(finished).open_records(str(caption_records))
+    held = {"grid_feature", "region_feature", "global_feature"}
+    both = dataclasses.replace(records, manifest={**records.manifest, "features": sorted(held)})
+    for captioner, rows, wanted in (
+        ("lstm", None, ("grid_feature",)),
+        ("att2in2", None, ("region_feature",)),
+        ("att2in2", "grid", ("grid_feature",)),
+        ("updown", "regions", ("region_feature", "global_feature")),
+    ):
+        config = small(caption_records, captioner)
+        config.data.rows = rows
+        assert caption_options(config, both).features == wanted
+    config.data.rows = "cells"
+    with pytest.raises(InputError, match="unknown rows 'cells'; known: grid, regions"):
+        caption_options(config, both)
+
+
 def test_attention_is_shown_of_files_and_in_tensorboard(
     finished: Path, pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from absl import logging
 
-from models.captioners import wanted_inputs
+from models.captioners import OF_GRIDS, wanted_inputs
 from pipelines import caption_batches, captions
 from pipelines.caption_batches import CaptionOptions, FeatureKind
 from pipelines.pixels import PixelOptions
@@ -97,20 +97,25 @@ def pixel_options(config: Any) -> PixelOptions:
 
 
 def _features(config: Any, records: Records) -> tuple[FeatureKind, ...]:
-    """The stored features that the captioner looks at: regions where there are any, else a grid."""
-    kinds: dict[str, tuple[FeatureKind, ...]] = {
-        "global": ("global_feature",),
-        "regions": ("region_feature", "grid_feature"),
+    """The stored features that the captioner looks at, as far as the records hold them."""
+    rows: dict[str | None, tuple[FeatureKind, ...]] = {
+        None: ("region_feature", "grid_feature"),
+        "regions": ("region_feature",),
+        "grid": ("grid_feature",),
     }
+    name, chosen = config.model.captioner, config.data.rows
+    if chosen not in rows:
+        raise InputError(f"config.data: unknown rows {chosen!r}; known: grid, regions, None")
     with setting("config.model"):
-        wanted = wanted_inputs(config.model.captioner)
-    found = {
-        name: [kind for kind in kinds[name] if kind in records.feature_names][:1] for name in wanted
-    }
+        wanted = wanted_inputs(name)
+    if chosen is None and name in OF_GRIDS:
+        chosen = "grid"
+    kinds = {"global": ("global_feature",), "regions": rows[chosen]}
+    found = {of: [kind for kind in kinds[of] if kind in records.feature_names][:1] for of in wanted}
     if not found[wanted[0]]:
         pictures = ", or train on their pictures with --config.image.source=pixels"
         raise InputError(
-            f"{records.folder}: captioner {config.model.captioner} needs "
+            f"{records.folder}: captioner {name} needs "
             f"{' or '.join(kinds[wanted[0]])}, which these records do not hold; build them with "
             "--backbone (and --store_grid) or with --features"
             + (pictures if "image" in records.feature_names else "")
