@@ -6,7 +6,8 @@ all steps at once, before and after, sees real positions only as well.
 The gradient is our own. The one that TensorFlow derives adds up a product as large as the weights
 at every step; here a step only notes what its `Linear` layers heard and the errors of what they
 said, and the weights' gradients are one product over all steps. Nor are the layers' products
-computed again on the way back.
+computed again on the way back. Weights are transposed once for all steps: a product with transposed
+weights transposes them first, which takes several times as long as a product of few rows does.
 
 Letters: B captions, T steps, N real positions in all (step by step), L rows of an image, n the
 captions that still have a word.
@@ -199,6 +200,7 @@ class _Steps:
             )
             for x in of_step
         ]
+        transposed = [tf.transpose(weights[0]) for weights in given.layers]
         # Both grow: the later the step, the fewer captions have a word left.
         errors, of_memory = tf.nest.map_structure(
             lambda x: tf.zeros_like(x[:0]), (given.state, given.memory)
@@ -210,7 +212,7 @@ class _Steps:
             now = _rows(given.inputs, start, count)
             before, memory = _rows(states, start, count), _rows(given.memory, 0, count)
             products = _Replayed(
-                self._layers, given.layers, self._wide, given.wide, _rows(said, start, count)
+                self._layers, transposed, self._wide, given.wide, _rows(said, start, count)
             )
             sources = (now, before, memory, given.wide)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -302,9 +304,16 @@ class _Products:
 class _Replayed(_Products):
     """Gives what the layers said on the way forward; notes what they heard, and the errors."""
 
-    def __init__(self, *arguments: Any) -> None:
-        *own, self._given = arguments
-        super().__init__(*own)
+    def __init__(
+        self,
+        layers: Sequence[Linear],
+        transposed: Sequence[tf.Tensor],
+        wide: Sequence[Linear],
+        wide_weights: Sequence[Sequence[tf.Tensor]],
+        said: Sequence[tf.Tensor],
+    ) -> None:
+        super().__init__(layers, (), wide, wide_weights)
+        self._transposed, self._given = transposed, said
         self._heard: dict[int, tf.Tensor] = {}
         self._errors: dict[int, tf.Tensor] = {}
 
@@ -325,7 +334,7 @@ class _Replayed(_Products):
         def replay(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
             def gradient(error: tf.Tensor) -> tf.Tensor:
                 self._errors[place] = error
-                return tf.matmul(error, self._weights[place][0], transpose_b=True)
+                return tf.matmul(error, self._transposed[place])
 
             del inputs
             return tf.identity(self._given[place]), gradient

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tfrecords.readers.detections import DetectionSource
 from tfrecords.readers.paired.formats import PairedSource
 from tfrecords.readers.text import parse_source
 from tfrecords.shapes.dataset import make_shapes
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")
@@ -126,3 +129,17 @@ def caption_records(pictures, tmp_path_factory) -> Path:
         store_grid=True,
     )
     return build_captions(options, progress=False).folder
+
+
+@pytest.fixture(scope="session")
+def att2in2_run(caption_records, tmp_path_factory) -> Path:
+    """The run of a small att2in2, to be looked at and copied, never changed."""
+    from captioner_runs import small
+
+    from r2m.stages.paired.experiment import run_captioner
+
+    folder = tmp_path_factory.mktemp("att2in2")
+    summary = run_captioner(small(caption_records), folder)
+    assert summary.step == 4
+    assert {"loss", "bleu_4", "rouge_l", "cider"} <= set(summary.best_metrics)
+    return folder / "cross_entropy"

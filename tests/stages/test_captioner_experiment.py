@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from captioner_runs import small
 from PIL import Image
 
 from models.captioners import CAPTIONERS
-from models.pixel_captioner import PixelCaptioner
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.run_log import read_metrics
 from r2m.engine.train import TrainingSummary, train
@@ -25,46 +23,25 @@ from r2m.stages.caption_files import caption_files
 from r2m.stages.captioning import evaluate_run, open_run
 from r2m.stages.paired import experiment
 from r2m.stages.paired.data import caption_options
-from r2m.stages.paired.experiment import run_captioner, take_weights
-from r2m.stages.paired.model import build_model, open_network
+from r2m.stages.paired.experiment import run_captioner
+from r2m.stages.paired.model import build_model
 from tfrecords.errors import InputError
-from tfrecords.features.backbones import Network
-
-BACKBONE = {"backbone": "MobileNet", "weights": "none", "alpha": 0.25, "resize": 40, "crop": 32}
 
 
-def small(records: Path, captioner: str = "att2in2") -> Any:
-    config = importlib.import_module(f"configs.captioners.{captioner}").get_config()
-    config.data.captions = str(records)
-    config.model.units = config.model.word_size = 16
-    own = config.stages.cross_entropy
-    own.batch_size, own.steps, own.evaluate_every = 5, 4, 2
-    return config
-
-
-@pytest.fixture(scope="module")
-def finished(caption_records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("att2in2")
-    summary = run_captioner(small(caption_records), folder)
-    assert summary.step == 4
-    assert {"loss", "bleu_4", "rouge_l", "cider"} <= set(summary.best_metrics)
-    return folder / "cross_entropy"
-
-
-def test_a_finished_run_is_not_trained_again(finished: Path, caption_records: Path) -> None:
-    before = (finished / "metrics.jsonl").read_bytes()
-    assert run_captioner(small(caption_records), finished.parent).step == 4
-    assert (finished / "metrics.jsonl").read_bytes() == before
+def test_a_finished_run_is_not_trained_again(att2in2_run: Path, caption_records: Path) -> None:
+    before = (att2in2_run / "metrics.jsonl").read_bytes()
+    assert run_captioner(small(caption_records), att2in2_run.parent).step == 4
+    assert (att2in2_run / "metrics.jsonl").read_bytes() == before
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
-    finished: Path, caption_records: Path, tmp_path: Path
+    att2in2_run: Path, caption_records: Path, tmp_path: Path
 ) -> None:
     config = small(caption_records)
     for steps in (2, 4):
         config.stages.cross_entropy.steps = steps
         run_captioner(config, tmp_path)
-    whole, parts = (open_run(run).model for run in (finished, tmp_path / "cross_entropy"))
+    whole, parts = (open_run(run).model for run in (att2in2_run, tmp_path / "cross_entropy"))
     for ours, theirs in zip(whole.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -80,23 +57,25 @@ def test_every_configuration_builds_its_model(name: str, caption_records: Path) 
     assert model.name == name
 
 
-def test_it_is_evaluated_on_records(finished: Path, caption_records: Path, tmp_path: Path) -> None:
-    report = evaluate_run(finished, caption_records, "val", tmp_path, metrics=("bleu", "cider"))
+def test_it_is_evaluated_on_records(
+    att2in2_run: Path, caption_records: Path, tmp_path: Path
+) -> None:
+    report = evaluate_run(att2in2_run, caption_records, "val", tmp_path, metrics=("bleu", "cider"))
     assert report.scores.images == 4
     assert (tmp_path / "val" / "gallery.png").stat().st_size
 
 
 def test_image_files_are_captioned_as_their_records_are(
-    finished: Path, caption_records: Path, pictures: Path, tmp_path: Path
+    att2in2_run: Path, caption_records: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    run = open_run(finished)
+    run = open_run(att2in2_run)
     records = run.open_records(str(caption_records))
     by_records = run.captioning.caption_batches(run.batches(records, "val"))
     (tmp_path / "in").mkdir()
     for name in by_records:
         shutil.copy(pictures / "images" / name, tmp_path / "in")
     (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
-    rows = caption_files(finished, tmp_path / "in", tmp_path / "out")
+    rows = caption_files(att2in2_run, tmp_path / "in", tmp_path / "out")
     found = {row["image_id"]: row["caption"] for row in rows}
     assert found.pop("broken.png") == ""
     assert found == by_records
@@ -104,9 +83,9 @@ def test_image_files_are_captioned_as_their_records_are(
 
 
 def test_an_ensemble_of_one_model_twice_says_what_it_says(
-    finished: Path, caption_records: Path
+    att2in2_run: Path, caption_records: Path
 ) -> None:
-    one, two = open_run(finished), open_run([finished, finished])
+    one, two = open_run(att2in2_run), open_run([att2in2_run, att2in2_run])
     records = one.open_records(str(caption_records))
     alone, together = (
         run.captioning.caption_batches(run.batches(records, "val")) for run in (one, two)
@@ -114,63 +93,21 @@ def test_an_ensemble_of_one_model_twice_says_what_it_says(
     assert alone == together
 
 
-def test_an_ensemble_needs_one_vocabulary(finished: Path, tmp_path: Path) -> None:
-    other = shutil.copytree(finished, tmp_path / "other")
+def test_an_ensemble_needs_one_vocabulary(att2in2_run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(att2in2_run, tmp_path / "other")
     words = (other / "vocabulary.txt").read_text().splitlines()
     (other / "vocabulary.txt").write_text("\n".join([*words[:-2], words[-1], words[-2]]) + "\n")
     with pytest.raises((InputError, TrainingError), match="vocabular"):
-        open_run([finished, other])
-
-
-def test_pixels_train_the_part_of_the_network_that_is_asked_for(
-    finished: Path, caption_records: Path, pictures: Path, tmp_path: Path
-) -> None:
-    config = small(caption_records, "updown")
-    config.image.update({**BACKBONE, "source": "pixels", "trained_from": "conv_pw_13"})
-    config.stages.cross_entropy.evaluate_every = 0
-    start = open_network(config)
-    assert start is not None
-    before = {layer.name: layer.get_weights() for layer in start.model.layers}
-    run_captioner(config, tmp_path)
-    run = open_run(tmp_path / "cross_entropy")
-    moved = {
-        layer.name
-        for layer in run.model.network.layers
-        if layer.get_weights()
-        and any(map(np.any, map(np.subtract, layer.get_weights(), before[layer.name])))
-    }
-    # Random weights fade out: hardly any gradient may be left for the kernel.
-    assert "conv_pw_13_bn" in moved <= {"conv_pw_13", "conv_pw_13_bn"}
-    rows = caption_files(tmp_path / "cross_entropy", pictures / "images", tmp_path / "out")
-    records = run.open_records(str(caption_records))
-    by_records = run.captioning.caption_batches(run.batches(records, "val"))
-    found = {row["image_id"]: row["caption"] for row in rows}
-    assert by_records == {name: found[name] for name in by_records}
-
-    # With one that is shown stored features.
-    members = [tmp_path / "cross_entropy", finished]
-    both = open_run(members)
-    by_records = both.captioning.caption_batches(both.batches(records, "val"))
-    rows = caption_files(members, pictures / "images", tmp_path / "both")
-    found = {row["image_id"]: row["caption"] for row in rows}
-    assert by_records == {name: found[name] for name in by_records}
-    page = (tmp_path / "both" / "index.html").read_text()
-    assert f"{tmp_path.name}/cross_entropy, {finished.parent.name}/cross_entropy" in page
-    resized = shutil.copytree(members[0], tmp_path / "resized")
-    saved = json.loads((resized / "config.json").read_text())
-    saved["config"]["image"]["resize"] += 1
-    (resized / "config.json").write_text(json.dumps(saved))
-    with pytest.raises(InputError, match=r"resized and .*cross_entropy differ in image\.resize"):
-        open_run([members[0], resized])
+        open_run([att2in2_run, other])
 
 
 def test_features_made_in_another_way_are_refused(
-    finished: Path, caption_records: Path, tmp_path: Path
+    att2in2_run: Path, caption_records: Path, tmp_path: Path
 ) -> None:
-    shown = json.loads((finished / "image_features.json").read_text())
+    shown = json.loads((att2in2_run / "image_features.json").read_text())
 
     def changed(name: str, **backbone: Any) -> Path:
-        copy = shutil.copytree(finished, tmp_path / name)
+        copy = shutil.copytree(att2in2_run, tmp_path / name)
         records = {**shown["records"], "backbone": {**shown["records"]["backbone"], **backbone}}
         (copy / "image_features.json").write_text(json.dumps({**shown, "records": records}))
         return copy
@@ -184,10 +121,10 @@ def test_features_made_in_another_way_are_refused(
     with pytest.raises(
         InputError, match="other " + told.format("other.h5", "'relu'", "none", None)
     ):
-        open_run([finished, other])
+        open_run([att2in2_run, other])
     # Not what decides features.
     alike = changed("alike", batch_size=7)
-    assert len(open_run([finished, alike]).members) == 2
+    assert len(open_run([att2in2_run, alike]).members) == 2
     regions = changed("regions")
     (regions / "image_features.json").write_text(
         json.dumps({**shown, "features": ["region_feature"]})
@@ -198,38 +135,8 @@ def test_features_made_in_another_way_are_refused(
         evaluate_run(regions, caption_records, "val", tmp_path)
 
 
-def test_pixels_may_start_from_a_captioner_of_stored_features(
-    finished: Path, caption_records: Path
-) -> None:
-    before = open_run(finished)
-    config = small(caption_records)
-    sizes = {"global_size": None, "region_size": 1024, "grid_cells": 4}
-    captioner = build_model(config, len(before.vocabulary), sizes, None)
-    network = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Conv2D(1024, 32, 32)])
-    kernel = network.get_weights()[0]
-    pixels = PixelCaptioner(
-        captioner, network, lambda x: x, trained_from="all", wants_global=False, name="att2in2"
-    )
-    take_weights(pixels, finished, {"vocabulary": before.vocabulary.sha256})
-    for ours, theirs in zip(captioner.get_weights(), before.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(network.get_weights()[0], kernel)
-
-
-def test_rows_of_unit_norm_are_of_pixels_too() -> None:
-    config = importlib.import_module("configs.captioners.att2in").get_config("test")
-    config.image.update({**BACKBONE, "source": "pixels"})
-    config.data.unit_norm = True
-    # Random weights of a whole network fade out: its maps would be 0.
-    network = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(6, 16, 16)])
-    model = build_model(config, 9, {}, Network(network, lambda x: x, (2, 2, 6)))
-    pixels = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
-    norms = np.linalg.norm(model.encode({"pixels": tf.constant(pixels)})["rows"], axis=-1)
-    np.testing.assert_allclose(norms, np.ones((2, 4)), rtol=1e-5)
-
-
 def test_a_run_starts_from_the_best_weights_of_another(
-    finished: Path, caption_records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    att2in2_run: Path, caption_records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[np.ndarray] = []
 
@@ -243,36 +150,13 @@ def test_a_run_starts_from_the_best_weights_of_another(
     monkeypatch.setattr(experiment, "train", noting)
     config = small(caption_records)
     config.seed = 7
-    run_captioner(config, tmp_path, init_from=finished)
-    for ours, best in zip(found, open_run(finished).model.get_weights(), strict=True):
+    run_captioner(config, tmp_path, init_from=att2in2_run)
+    for ours, best in zip(found, open_run(att2in2_run).model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, best)
     first, *_ = read_metrics(tmp_path / "cross_entropy")
     assert (first["step"], first["kind"]) == (0, "evaluation")
-    of_start = [line for line in read_metrics(finished) if line["kind"] == "evaluation"]
+    of_start = [line for line in read_metrics(att2in2_run) if line["kind"] == "evaluation"]
     assert first["loss"] in [pytest.approx(line["loss"]) for line in of_start]
-
-
-def test_weights_follow_from_the_seed_but_for_those_of_a_network_without_any(
-    caption_records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found: list[Any] = []
-
-    def noting(*arguments: Any) -> None:
-        model = build_model(*arguments)
-        found.append([part.get_weights() for part in (model.network, model.captioner)])
-        raise InputError("that is enough")
-
-    monkeypatch.setattr(experiment, "build_model", noting)
-    config = small(caption_records, "fc")
-    config.image.update({**BACKBONE, "source": "pixels"})
-    for seed in (0, 0, 1):
-        config.seed = seed
-        with pytest.raises(InputError, match="that is enough"):
-            run_captioner(config, tmp_path)
-    one, again, other = found
-    tf.nest.map_structure(np.testing.assert_array_equal, one, again)
-    tf.nest.map_structure(np.testing.assert_array_equal, one[0], other[0])
-    assert all((a != b).any() for a, b in zip(one[1], other[1], strict=True) if a.any())
 
 
 @pytest.mark.parametrize(("drop_worst", "parts"), [(0.0, 2), (0.5, 1)])
@@ -311,15 +195,15 @@ def test_impossible_settings_name_the_config(
 
 
 def test_records_without_what_the_model_needs(
-    caption_records: Path, pictures: Path, tmp_path: Path, finished: Path
+    caption_records: Path, pictures: Path, tmp_path: Path, att2in2_run: Path
 ) -> None:
     config = small(caption_records)
     config.data.captions = ""
     with pytest.raises(InputError, match="--captions"):
         run_captioner(config, tmp_path)
-    shown = json.loads((finished / "image_features.json").read_text())
+    shown = json.loads((att2in2_run / "image_features.json").read_text())
     assert shown["records"]["backbone"]["name"] == "DenseNet121"
-    records = open_run(finished).open_records(str(caption_records))
+    records = open_run(att2in2_run).open_records(str(caption_records))
     for features, message in (
         ([], "or with --features$"),
         (["image"], "or with --features, or train on their pictures with --config.image.source="),
@@ -327,15 +211,15 @@ def test_records_without_what_the_model_needs(
         bare = dataclasses.replace(records, manifest={**records.manifest, "features": features})
         with pytest.raises(InputError, match=message):
             caption_options(small(caption_records), bare)
-    copy = shutil.copytree(finished, tmp_path / "run")
+    copy = shutil.copytree(att2in2_run, tmp_path / "run")
     shown["records"]["backbone"] = None
     (copy / "image_features.json").write_text(json.dumps(shown))
     with pytest.raises(InputError, match="made elsewhere"):
         caption_files(copy, pictures / "images", tmp_path)
 
 
-def test_grids_and_regions_side_by_side(caption_records: Path, finished: Path) -> None:
-    records = open_run(finished).open_records(str(caption_records))
+def test_grids_and_regions_side_by_side(caption_records: Path, att2in2_run: Path) -> None:
+    records = open_run(att2in2_run).open_records(str(caption_records))
     held = {"grid_feature", "region_feature", "global_feature"}
     both = dataclasses.replace(records, manifest={**records.manifest, "features": sorted(held)})
     for captioner, rows, wanted in (
@@ -353,14 +237,16 @@ def test_grids_and_regions_side_by_side(caption_records: Path, finished: Path) -
 
 
 def test_attention_is_shown_of_files_and_in_tensorboard(
-    finished: Path, pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    att2in2_run: Path, pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = [
         Path(shutil.copy(file, tmp_path)) for file in sorted((pictures / "images").iterdir())[:2]
     ]
     before = [file.read_bytes() for file in files]
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    captions = show_attention(finished, [tmp_path / "broken.png", *files], tmp_path, style="grid")
+    captions = show_attention(
+        att2in2_run, [tmp_path / "broken.png", *files], tmp_path, style="grid"
+    )
     assert list(captions) == [file.name for file in files]
     assert "left out: " in caplog.text and "broken.png cannot be read" in caplog.text
     for file in files:
@@ -371,8 +257,8 @@ def test_attention_is_shown_of_files_and_in_tensorboard(
     assert [file.read_bytes() for file in files] == before
     assert len(list(tmp_path.glob("broken*"))) == 1
     with pytest.raises(InputError, match=r"no image left to show: .*broken\.png cannot be read"):
-        show_attention(finished, [tmp_path / "broken.png"], tmp_path)
-    (events,) = finished.glob("events.*")
+        show_attention(att2in2_run, [tmp_path / "broken.png"], tmp_path)
+    (events,) = att2in2_run.glob("events.*")
     tags = {
         value.tag
         for event in tf.compat.v1.train.summary_iterator(str(events))
