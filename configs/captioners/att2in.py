@@ -2,6 +2,9 @@
 
     r2m-train-captioner --config=configs/captioners/att2in.py:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/att2in
+
+The records have a grid (`--backbone --store_grid`) or regions (`--features`), which
+r2m-build-captions makes.
 """
 
 from __future__ import annotations

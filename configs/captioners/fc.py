@@ -2,6 +2,9 @@
 
     r2m-train-captioner --config=configs/captioners/fc.py:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/fc
+
+The records have vectors, which r2m-build-captions makes (`--backbone`).
+`configs/captioners/flickr8k.sh DATA WORKSPACE fc` does both and scores the captions.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
     r2m-train-captioner --config=configs/captioners/lstm.py:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/lstm
+
+The records have a grid, which r2m-build-captions makes (`--backbone --store_grid`).
+`configs/captioners/flickr8k.sh DATA WORKSPACE lstm` does both and scores the captions.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
     r2m-train-captioner --config=configs/captioners/updown.py:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/updown
+
+The records have a grid (`--backbone --store_grid`) or regions (`--features`), which
+r2m-build-captions makes.
+`configs/captioners/flickr8k.sh DATA WORKSPACE updown` does both and scores the captions.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
     r2m-train-captioner --config=configs/captioners/updown.py --workdir=workspace/runs/updown \\
         --captions=workspace/records/captions/flickr8k
 
-The records need the features that the model looks at: r2m-build-captions --backbone --store_grid.
+The records need what the model looks at: a grid (r2m-build-captions --backbone --store_grid) or
+regions (--features); fc a vector (--backbone); with --config.image.source=pixels the pictures
+(--images).
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ _CAPTIONS = flags.DEFINE_string(
 _INIT_FROM = flags.DEFINE_string(
     "init_from",
     None,
-    "Run folder of the same model whose best weights to start from. Default: random weights. "
+    "Run folder of the same model whose best weights to start from; a captioner of pixels may start "
+    "from one of stored features. Default: random weights. "
     "Ignored by a run that has a checkpoint to resume.",
 )
 

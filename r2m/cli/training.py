@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "Settings of the experiment, a file such as configs/r2m/flickr8k.py. Override any of them with "
-    "--config.FIELD=VALUE, for example --config.training.log_every=50.",
+    "Settings of the experiment, a file such as configs/r2m/flickr8k.py or "
+    "configs/captioners/updown.py:flickr8k. Override any of them with --config.FIELD=VALUE, for "
+    "example --config.training.log_every=50.",
     lock_config=True,
 )
 WORKDIR = flags.DEFINE_string(
@@ -48,7 +49,7 @@ _TRAINING_FLAGS: list[flags.FlagHolder[Any]] = [
         "grpc://HOST:PORT of an r2m-data-service that makes the batches. Default: made here.",
     ),
     flags.DEFINE_bool(
-        "jit", None, "Compile loss and gradients with XLA, in stages that learn from given text."
+        "jit", None, "Compile loss and gradients with XLA, in the stages xe and xe_rec."
     ),
 ]
 _PROFILE_STEPS = flags.DEFINE_string(

@@ -91,7 +91,7 @@ def step_by_step(model: Any, data: dict[str, tf.Tensor]) -> tf.Tensor:
     return total / tf.reduce_sum(real)
 
 
-def training_by_the_engine(name: str, *, parts: int = AT_ONCE) -> Way:
+def training_by_the_engine(name: str, *, parts: int = 1) -> Way:
     share_cores(parts)
     stage = Ours(build(name))
     options = TrainingOptions(

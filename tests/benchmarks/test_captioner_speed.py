@@ -5,8 +5,8 @@
 Training through the engine against a loop over all padded positions with the logits inside; beam
 search over 5 hypotheses for all images at once in the graph against one image at a time, without
 the reading of records and the writing of words. Each way is a process of its own, and they take
-turns. Ours computes two halves side by side, a core each, unless it is said otherwise; the others
-have the threads that TensorFlow gives them. All captions end after as many words as COCO's, and all
+turns. Ours searches two halves of the images side by side, a core each; all else has the threads
+that TensorFlow gives it, unless it is said otherwise. All captions end after as many words as COCO's, and all
 hypotheses of an image at one step, which saves ours and the one that stops the steps behind it.
 """
 
@@ -71,7 +71,7 @@ def test_training(name: str) -> None:
     plain = partial(ways_to.training_step_by_step, name)
     ways = {
         "engine": partial(ways_to.training_by_the_engine, name),
-        "engine, one part": partial(ways_to.training_by_the_engine, name, parts=1),
+        "engine, two halves side by side": partial(ways_to.training_by_the_engine, name, parts=2),
         "step by step": partial(plain, keras_adam=True),
         "the same, our Adam": partial(plain, keras_adam=False),
     }
