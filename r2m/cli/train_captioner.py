@@ -24,9 +24,9 @@ _CAPTIONS = flags.DEFINE_string(
 _INIT_FROM = flags.DEFINE_string(
     "init_from",
     None,
-    "Run folder of the same model whose best weights to start from; a captioner of pixels may start "
-    "from one of stored features. Default: random weights. "
-    "Ignored by a run that has a checkpoint to resume.",
+    "Run folder of the same model whose best weights to start from; a captioner of pixels may "
+    "start from one of stored features. Default: random weights. Ignored by a run that has a "
+    "checkpoint to resume.",
 )
 
 

@@ -6,8 +6,9 @@ Training through the engine against a loop over all padded positions with the lo
 search over 5 hypotheses for all images at once in the graph against one image at a time, without
 the reading of records and the writing of words. Each way is a process of its own, and they take
 turns. Ours searches two halves of the images side by side, a core each; all else has the threads
-that TensorFlow gives it, unless it is said otherwise. All captions end after as many words as COCO's, and all
-hypotheses of an image at one step, which saves ours and the one that stops the steps behind it.
+that TensorFlow gives it, unless it is said otherwise. All captions end after as many words as
+COCO's, and all hypotheses of an image at one step, which saves ours and the one that stops the
+steps behind it.
 """
 
 from __future__ import annotations
