@@ -55,8 +55,17 @@ def saved_run(folder: str | Path) -> dict[str, Any]:
                 else "expected something like workspace/runs/<experiment>/<stage>"
             )
         )
-    saved: dict[str, Any] = json.loads(file.read_text())
-    return saved
+    try:
+        saved = json.loads(file.read_text())
+    except ValueError:
+        saved = None
+    if not isinstance(saved, dict) or not {"stage", "config"} <= set(saved):
+        raise InputError(
+            f"{file} is not the config.json of a run, which r2m-train-* write: expected an object "
+            "with `stage` and `config`; give the folder of a run"
+        )
+    found: dict[str, Any] = saved
+    return found
 
 
 def run_names(folders: Sequence[Path]) -> str:

@@ -149,3 +149,7 @@ def test_a_folder_of_runs_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"did you mean .*shapes/xe or .*shapes/xe_rec\?"):
         saved_run(tmp_path / "shapes")
     assert run_names([tmp_path / "shapes" / "xe", Path("a/b/c")]) == "shapes/xe, b/c"
+    for text in ('{"model": "a preset"}', "[]", '{"stage": "xe"'):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(InputError, match=r"is not the config\.json of a run"):
+            saved_run(tmp_path)

@@ -36,6 +36,11 @@ class StageSpec:
         return not self.images
 
     @property
+    def compares_rows(self) -> bool:
+        """Whether its batches are computed whole: the triplet loss finds its negatives in them."""
+        return self.images
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """The parts of the model that its loss reaches, and so the ones it trains."""
         parts = ["embedding", "encoder", "fusion", "decoder"]

@@ -62,7 +62,7 @@ def run_stage(
     workdir = Path(workdir)
     folder = workdir / name
     seed = stage_seed(config, name)
-    share_cores(config.training.at_once)
+    share_cores(1 if spec.compares_rows else config.training.at_once)
     # Before anything else: joining other workers comes first in a process.
     strategy = make_strategy(config.training.strategy)
     worker = this_worker(strategy)

@@ -120,8 +120,8 @@ class CurriculumStage:
 
     @property
     def compares_rows(self) -> bool:
-        """The triplet loss finds its negatives in the batch."""
-        return self._spec.images
+        """Whether its batches are computed whole."""
+        return self._spec.compares_rows
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
         """This worker's rows of endless global batches from step `first_step` on."""
