@@ -5,6 +5,8 @@
 
 The records have vectors, which r2m-build-captions makes (`--backbone`).
 `configs/captioners/flickr8k.sh DATA WORKSPACE fc` does both and scores the captions.
+It reaches CIDEr 0.266, BLEU-4 0.139 and METEOR 0.159 on dev (RESULTS.md), after 7 minutes of
+training on two cores.
 """
 
 from __future__ import annotations
