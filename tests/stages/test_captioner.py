@@ -135,8 +135,10 @@ def test_by_captions_the_loss_of_a_word_is_told_too(records: Records, tmp_path: 
     found = stage.loss(batch, training=True)
     (by_words,) = make_stage(records).loss(batch, training=True).values()
     total, captions, words = by_words.total, batch["lengths"].shape[0] * 2, by_words.normaliser
-    assert found["cross_entropy"] == (total, captions, 1.0)
-    assert found["per_word"] == (total, words, 0.0)
+    # Sums over threads differ in the last bit from time to time.
+    for name, divisor, weight in (("cross_entropy", captions, 1.0), ("per_word", words, 0.0)):
+        assert float(found[name].total) == pytest.approx(float(total), rel=1e-6)
+        assert found[name][1:] == (divisor, weight)
     options = TrainingOptions(
         steps=1, learning_rate=0.01, log_every=1, evaluate_every=1, checkpoint_every=1,
         show_progress=False,

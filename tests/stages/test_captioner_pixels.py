@@ -88,8 +88,9 @@ def test_a_builder_makes_what_the_captioner_sees(from_pixels: Path, tmp_path: Pa
         build_network(BackboneOptions(weights=weights, **options)).model(pixels)
         for weights in (str(exported.file), "none")
     )
-    np.testing.assert_array_equal(found, wanted)
-    assert np.abs(untrained - wanted).max() > 0
+    # The same but for the order of sums; without the training it is not.
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
+    assert not np.allclose(untrained, wanted, rtol=1e-3, atol=1e-6)
 
 
 def test_only_a_backbone_of_ones_own_can_be_taken_out(
