@@ -30,7 +30,7 @@ demo: install
 	$(BIN)/r2m-demo --home=workspace
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

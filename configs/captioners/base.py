@@ -75,6 +75,11 @@ def _sized(config: ConfigDict, arg: str) -> ConfigDict:
     if arg == "flickr8k_pixels":
         config.image.update({"source": "pixels", "resize": 240, "mirror": True, "alpha": 0.75})
         config.image.trained_from = "conv_dw_9"
+        # Few photographs for so many weights.
+        config.model.dropout = 0.5
+        config.loss.smoothing = 0.1
+        config.training.ema_decay = 0.999
+        config.decoding.length_normalization = 0.7
     return config
 
 
@@ -96,7 +101,7 @@ _SIZES = {
     ),
     "flickr8k_pixels": (
         256,
-        {"learning_rate": 1e-3, "batch_size": 4, "steps": "5 epochs", "evaluate_every": "1 epochs"},
+        {"learning_rate": 1e-3, "batch_size": 8, "steps": "7 epochs", "evaluate_every": "1 epochs"},
     ),
     "test": (16, {"batch_size": 5, "steps": 4, "evaluate_every": 2}),
 }

@@ -4,8 +4,8 @@
 #   configs/captioners/flickr8k.sh DATA WORKSPACE [RUN ...]
 #
 # RUN is fc, rnn, lstm, attention_lstm, att2in2 or updown, on stored features of MobileNet as it
-# comes, or `tuned`: att2in2 fine-tunes the network's last blocks, three captioners learn from the
-# features it then gives, and caption together. All by default.
+# comes, or `ensemble`: three of them go on from there with the network's last blocks, and caption
+# together. All by default.
 #
 # DATA holds flickr8k/ (images, captions.token.txt, train_images.txt, dev_images.txt) and models/
 # (MobileNet).
@@ -13,49 +13,42 @@ set -euo pipefail
 trap 'exit 130' INT TERM # an interrupted training ends well: its state is saved
 data=${1:?folder of the raw data} workspace=${2:?working directory}
 shift 2
-[ $# -gt 0 ] || set -- fc rnn lstm attention_lstm att2in2 updown tuned
+[ $# -gt 0 ] || set -- fc rnn lstm attention_lstm att2in2 updown ensemble
 here=$(dirname "$0")
 network=$data/models/mobilenet_v1_0.75_224_notop.weights.h5
-plain=$workspace/records/captions/flickr8k
+records=$workspace/records/captions/flickr8k
 
-records() { # name, weights
-  r2m-build-captions --name="$1" --captions="$data/flickr8k/captions.token.txt" \
-    --split=train="$data/flickr8k/train_images.txt" --split=val="$data/flickr8k/dev_images.txt" \
-    --images="$data/flickr8k/images" --backbone=MobileNet --alpha=0.75 --weights="$2" \
-    --store_grid --workers=2 --output="$workspace/records/captions/$1"
+run_of() { # name
+  echo "$workspace/runs/$1/cross_entropy"
 }
 
-train() { # captioner, argument of its configuration, records, run, further flags
-  r2m-train-captioner --config="$here/$1.py:$2" --captions="$3" --workdir="$workspace/runs/$4" \
-    "${@:5}"
+train() { # captioner, argument of its configuration, name of the run, further flags
+  r2m-train-captioner --config="$here/$1.py:$2" --captions="$records" \
+    --workdir="$workspace/runs/$3" "${@:4}"
 }
 
-evaluate() { # records, run, further flags
-  r2m-evaluate --records="$1" --run="$workspace/runs/$2/cross_entropy" --gallery=12 \
-    --gallery_seed=1 "${@:3}"
+evaluate() { # flags
+  r2m-evaluate --records="$records" --gallery=12 --gallery_seed=1 "$@"
 }
 
-records flickr8k "$network"
+r2m-build-captions --name=flickr8k --captions="$data/flickr8k/captions.token.txt" \
+  --split=train="$data/flickr8k/train_images.txt" --split=val="$data/flickr8k/dev_images.txt" \
+  --images="$data/flickr8k/images" --backbone=MobileNet --alpha=0.75 --weights="$network" \
+  --store_grid --workers=2 --output="$records"
 for run in "$@"; do
-  if [ "$run" != tuned ]; then
-    train "$run" flickr8k "$plain" "flickr8k_$run"
-    evaluate "$plain" "flickr8k_$run"
+  if [ "$run" != ensemble ]; then
+    train "$run" flickr8k "flickr8k_$run"
+    evaluate --run="$(run_of "flickr8k_$run")"
     continue
   fi
-  train att2in2 flickr8k "$plain" flickr8k_att2in2
-  train att2in2 flickr8k_pixels "$plain" flickr8k_pixels --config.image.weights="$network" \
-    --init_from="$workspace/runs/flickr8k_att2in2/cross_entropy"
-  evaluate "$plain" flickr8k_pixels
-  weights=$workspace/backbones/flickr8k.weights.h5
-  r2m-export-backbone --run="$workspace/runs/flickr8k_pixels/cross_entropy" --output="$weights"
-  records flickr8k_tuned "$weights"
-  tuned=$workspace/records/captions/flickr8k_tuned
-  together=()
-  for captioner in att2in2 updown attention_lstm; do
-    train "$captioner" flickr8k "$tuned" "tuned_$captioner"
-    evaluate "$tuned" "tuned_$captioner"
-    together+=(--run="$workspace/runs/tuned_$captioner/cross_entropy")
+  members=()
+  for captioner in updown att2in2 attention_lstm; do
+    train "$captioner" flickr8k "flickr8k_$captioner"
+    member=flickr8k_pixels_$captioner
+    train "$captioner" flickr8k_pixels "$member" --config.image.weights="$network" \
+      --init_from="$(run_of "flickr8k_$captioner")"
+    evaluate --run="$(run_of "$member")"
+    members+=(--run="$(run_of "$member")")
   done
-  r2m-evaluate --records="$tuned" "${together[@]}" --gallery=12 --gallery_seed=1 \
-    --output="$workspace/runs/tuned_together"
+  evaluate "${members[@]}" --output="$workspace/runs/flickr8k_ensemble"
 done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 import sys
@@ -13,16 +14,20 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(re.findall(r"^(r2m-[a-z-]+) = ", (ROOT / "pyproject.toml").read_text(), re.M))
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_help_tells_what_the_script_does_and_its_flags(script, tmp_path):
-    program = Path(sys.executable).with_name(script)
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", str(program), "--help"],
-        cwd=tmp_path,
+@functools.cache
+def run_help(script: str) -> subprocess.CompletedProcess[str]:
+    """What `script --help` writes, and to stderr what it loads."""
+    return subprocess.run(
+        [sys.executable, "-X", "importtime", Path(sys.executable).with_name(script), "--help"],
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_tells_what_the_script_does_and_its_flags(script):
+    done = run_help(script)
     description, _, flags = done.stdout.partition("flags:")
     assert len(description.split()) > 5
     known = {
@@ -53,8 +58,7 @@ def test_the_commands_of_workspace_md_have_these_flags() -> None:
         named.setdefault(script, set()).update(re.findall(r"--(\w+)=", arguments))
     assert set(named) <= set(SCRIPTS) and len(named["r2m-build-captions"]) > 5
     for script, flags in named.items():
-        program = Path(sys.executable).with_name(script)
-        shown = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
-        known = set(re.findall(r"--(?:\[no\])?(\w+)", shown.stdout.partition("flags:")[2]))
+        shown = run_help(script).stdout
+        known = set(re.findall(r"--(?:\[no\])?(\w+)", shown.partition("flags:")[2]))
         # A config's fields are flags that only the config knows.
         assert flags - known - {"config"} == set(), script
