@@ -6,6 +6,8 @@
 The records have a grid (`--backbone --store_grid`) or regions (`--features`), which
 r2m-build-captions makes.
 `configs/captioners/flickr8k.sh DATA WORKSPACE updown` does both and scores the captions.
+It reaches CIDEr 0.406, BLEU-4 0.181 and METEOR 0.180 on dev (RESULTS.md), after 22 minutes of
+training on two slow cores.
 """
 
 from __future__ import annotations
