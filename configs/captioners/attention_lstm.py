@@ -5,6 +5,8 @@
 
 The records have a grid, which r2m-build-captions makes (`--backbone --store_grid`).
 `configs/captioners/flickr8k.sh DATA WORKSPACE attention_lstm` does both and scores the captions.
+It reaches CIDEr 0.355, BLEU-4 0.167 and METEOR 0.173 on dev (RESULTS.md), after 11 minutes of
+training on two cores.
 """
 
 from __future__ import annotations
