@@ -5,6 +5,8 @@
 
 The records have a grid, which r2m-build-captions makes (`--backbone --store_grid`).
 `configs/captioners/flickr8k.sh DATA WORKSPACE lstm` does both and scores the captions.
+It reaches CIDEr 0.221, BLEU-4 0.129 and METEOR 0.149 on dev (RESULTS.md), after 9 minutes of
+training on two cores.
 """
 
 from __future__ import annotations
