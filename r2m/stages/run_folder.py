@@ -5,6 +5,7 @@ config.json is the engine's; vocabulary and concepts are copied in before traini
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,17 +56,15 @@ def saved_run(folder: str | Path) -> dict[str, Any]:
                 else "expected something like workspace/runs/<experiment>/<stage>"
             )
         )
-    try:
+    saved: Any = None
+    with contextlib.suppress(ValueError):
         saved = json.loads(file.read_text())
-    except ValueError:
-        saved = None
     if not isinstance(saved, dict) or not {"stage", "config"} <= set(saved):
         raise InputError(
             f"{file} is not the config.json of a run, which r2m-train-* write: expected an object "
             "with `stage` and `config`; give the folder of a run"
         )
-    found: dict[str, Any] = saved
-    return found
+    return saved
 
 
 def run_names(folders: Sequence[Path]) -> str:

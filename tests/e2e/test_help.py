@@ -6,6 +6,7 @@ import functools
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,11 @@ SCRIPTS = sorted(re.findall(r"^(r2m-[a-z-]+) = ", (ROOT / "pyproject.toml").read
 
 @functools.cache
 def run_help(script: str) -> subprocess.CompletedProcess[str]:
-    """What `script --help` writes, and to stderr what it loads."""
+    """What `script --help` writes outside the repository, and to stderr what it loads."""
+    program = Path(sys.executable).with_name(script)
     return subprocess.run(
-        [sys.executable, "-X", "importtime", Path(sys.executable).with_name(script), "--help"],
+        [sys.executable, "-X", "importtime", str(program), "--help"],
+        cwd=tempfile.gettempdir(),
         capture_output=True,
         text=True,
         check=False,
