@@ -81,3 +81,44 @@ def smoothed_losses(
     entropy = (1.0 - smoothing) * math.log(1.0 - smoothing) + smoothing * tf.math.log(other)
     at_word = tf.gather(log_p, words, batch_dims=1)
     return entropy - (1.0 - smoothing - other) * at_word - other * tf.reduce_sum(log_p, -1)
+
+
+def leave_one_out(rewards: tf.Tensor) -> tf.Tensor:
+    """What each caption's reward is above the mean of the others of its image (Luo 2020).
+
+    Args:
+        rewards: float32[B, S], S at least 2.
+
+    Returns:
+        float32[B, S], of mean 0 in each row.
+    """
+    others = tf.cast(tf.shape(rewards)[1], tf.float32) - 1.0
+    return rewards - (tf.reduce_sum(rewards, axis=1, keepdims=True) - rewards) / others
+
+
+def policy_loss(
+    hidden: tf.Tensor,
+    weights: tf.Tensor,
+    bias: tf.Tensor,
+    tokens: tf.Tensor,
+    lengths: tf.Tensor,
+    advantages: tf.Tensor,
+) -> tf.Tensor:
+    """-sum_i a_i log p(caption i), end marker included (Rennie et al. 2017, equation 7).
+
+    Args:
+        hidden: float[N, T, H].
+        weights: float[V, H] of the softmax.
+        bias: float[V].
+        tokens: int32[N, T], the captions.
+        lengths: int32[N], words a caption.
+        advantages: a float32[N]; no gradient goes through them.
+
+    Returns:
+        The sum float32[].
+    """
+    positions = text.real_positions(lengths, tf.shape(tokens)[1])
+    losses = text.word_losses(
+        tf.gather_nd(hidden, positions), weights, bias, tf.gather_nd(tokens, positions)
+    )
+    return tf.reduce_sum(losses * tf.gather(tf.stop_gradient(advantages), positions[:, 0]))

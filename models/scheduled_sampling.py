@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from models import ops
+from models.sampling import drawn_words
 
 
 def sampled_inputs(
@@ -43,10 +44,7 @@ def sampled_inputs(
         replaced = (choices[:, t] < probability) & (t > 0)
         words = tf.where(replaced, own, tokens[:, t])
         hidden, state = model.step(words, state, memory, training=True)
-        sums = tf.cumsum(tf.nn.softmax(model.logits(hidden)), axis=-1)
-        # Against the whole sum, which rounding keeps from being 1.
-        below = sums <= (draws[:, t] * sums[:, -1])[:, None]
-        own = tf.reduce_sum(tf.cast(below, tf.int32), axis=-1)
+        own = drawn_words(model.logits(hidden), draws[:, t])
         return t + 1, state, own, fed.write(t, words)
 
     fed = tf.TensorArray(tf.int32, steps, element_shape=[None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 import tensorflow as tf
@@ -59,7 +60,8 @@ def training_batches(
     batch_size: int,
     seed: int,
     first_step: int = 0,
-    with_draws: bool = False,
+    draws: Callable[[tf.Tensor], tf.Tensor | None] | None = None,
+    with_references: bool = False,
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
 ) -> tf.data.Dataset:
     """Endless training batches from batch number `first_step` on.
@@ -70,14 +72,18 @@ def training_batches(
         batch_size: images a batch (the last of an epoch has fewer).
         seed: of the run.
         first_step: number of the first batch.
-        with_draws: adds `draws` float32[B, S, T, 2], uniform in 0..1, for scheduled sampling.
+        draws: gives the shape, B first, of what is drawn for the batch with given `tokens`: adds
+            `draws` float32, uniform in 0..1. None, or giving None, draws nothing.
+        with_references: adds all captions of each image, for rewards.
         own_rows: which rows of a batch this process computes, of several that train together.
 
     Returns:
         Batches of `tokens` int32[B, S, T + 1] (from start to end marker, 0-padded on the right),
         `lengths` int32[B, S] (words to predict, 1..T), and of what was asked for `global`
         float32[B, D], `regions` float32[B, L, D], with `region_lengths` int32[B] where L varies,
-        and `pixels` float32[B, crop, crop, 3] in 0..255.
+        `pixels` float32[B, crop, crop, 3] in 0..255, `draws`, and `references` int32[B, R, T']
+        (without the start marker) with `reference_lengths` int32[B, R], 0 where an image has
+        fewer than R.
     """
     check_features(records, options)
 
@@ -85,8 +91,10 @@ def training_batches(
         batch = {**inputs(rows, options), **_sentences(rows, options, rows["key"])}
         if options.pixels is not None:
             batch["crop_seed"] = crop_seeds(rows["key"], rows["image"])
-        if with_draws:
-            shape = tf.concat([tf.shape(batch["tokens"]) - [0, 0, 1], [2]], axis=0)
+        if with_references:
+            batch.update(_references(rows, options))
+        shape = draws(batch["tokens"]) if draws is not None else None
+        if shape is not None:
             seed = tf.random.experimental.stateless_fold_in(rows["key"], _DRAWS)
             batch["draws"] = tf.random.stateless_uniform(shape, seed)
         return batch
@@ -197,16 +205,36 @@ def _sentences(
     flat = sentences.values
     first = tf.cast(sentences.row_starts(), tf.int32)
     taken = tf.gather(flat, tf.reshape(first[:, None] + chosen, [-1]))
-    taken = tf.cast(taken, tf.int32)[:, : options.max_length + 1]
-    lengths = tf.cast(taken.row_lengths(), tf.int32) - 1
-    tokens = taken.to_tensor(shape=tf.stack([-1, tf.reduce_max(lengths) + 1]))
-    # Also those that were cut before it.
-    ends = tf.range(tf.shape(tokens)[1])[None] == lengths[:, None]
-    tokens = tf.where(ends, END_ID, tokens)
+    tokens, lengths = _cut(taken, options.max_length)
     shape = tf.stack([tf.size(there), wanted, tf.shape(tokens)[1]])
     return {
         "tokens": tf.ensure_shape(tf.reshape(tokens, shape), [None, wanted, None]),
         "lengths": tf.reshape(lengths, [-1, wanted]),
+    }
+
+
+def _cut(sentences: tf.RaggedTensor, max_length: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """At most `max_length` words of each, start marker not counted, the last of them the end.
+
+    Returns:
+        Tokens int32[N, T + 1] and lengths int32[N], 1..T.
+    """
+    taken = tf.cast(sentences, tf.int32)[:, : max_length + 1]
+    lengths = tf.cast(taken.row_lengths(), tf.int32) - 1
+    tokens = taken.to_tensor(shape=tf.stack([-1, tf.reduce_max(lengths) + 1]))
+    # Also those that were cut before it.
+    ends = tf.range(tf.shape(tokens)[1])[None] == lengths[:, None]
+    return tf.where(ends, END_ID, tokens), lengths
+
+
+def _references(rows: batching.Rows, options: CaptionOptions) -> dict[str, tf.Tensor]:
+    """All captions of each image, cut as those that are learnt from."""
+    sentences = rows["sentences"]
+    tokens, lengths = _cut(sentences.values, options.max_length)
+    by_image = partial(tf.RaggedTensor.from_row_splits, row_splits=sentences.row_splits)
+    return {
+        "references": by_image(tokens[:, 1:]).to_tensor(),
+        "reference_lengths": by_image(lengths).to_tensor(),
     }
 
 

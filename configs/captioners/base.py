@@ -6,6 +6,8 @@ be overridden on the command line: `--config.stages.cross_entropy.steps="10 epoc
 
 from __future__ import annotations
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs import common
@@ -62,11 +64,12 @@ def _sized(config: ConfigDict, arg: str) -> ConfigDict:
     if arg not in _SIZES:
         known = ", ".join(_SIZES)
         raise ValueError(f"unknown argument {arg!r} of a captioner's config; known: {known}")
-    units, stage = _SIZES[arg]
+    units, cross_entropy, self_critical = _SIZES[arg]
     config.model.units = config.model.word_size = units
     if config.name in ("att2in", "att2in2", "updown"):
         config.model.attention_units = units
-    config.stages.cross_entropy.update(stage)
+    config.stages.cross_entropy.update(cross_entropy)
+    config.stages.self_critical.update(self_critical)
     if arg.startswith("flickr8k"):
         config.model.dropout = 0.3
         config.training.schedule.update({"name": "cosine", "warm_up": 200, "final_fraction": 0.02})
@@ -83,8 +86,9 @@ def _sized(config: ConfigDict, arg: str) -> ConfigDict:
     return config
 
 
-# Argument -> units of the model, and what the stage has of its own.
-_SIZES = {
+_FLICKR8K_REWARDS = {"learning_rate": 5e-5, "batch_size": 16, "steps": "6 epochs"}
+# Argument -> units of the model, and what each stage has of its own.
+_SIZES: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
     "shapes": (
         128,
         {
@@ -93,17 +97,24 @@ _SIZES = {
             "steps": "8 epochs",
             "evaluate_every": "2 epochs",
         },
+        {"learning_rate": 1e-4, "batch_size": 16, "steps": "2 epochs"},
     ),
     # Small batches: what they learn from an image is worth more than the time they take longer.
     "flickr8k": (
         256,
         {"learning_rate": 2e-3, "batch_size": 4, "steps": "8 epochs", "evaluate_every": "2 epochs"},
+        _FLICKR8K_REWARDS,
     ),
     "flickr8k_pixels": (
         256,
         {"learning_rate": 1e-3, "batch_size": 8, "steps": "7 epochs", "evaluate_every": "1 epochs"},
+        _FLICKR8K_REWARDS,
     ),
-    "test": (16, {"batch_size": 5, "steps": 4, "evaluate_every": 2}),
+    "test": (
+        16,
+        {"batch_size": 5, "steps": 4, "evaluate_every": 2},
+        {"batch_size": 5, "steps": 2, "evaluate_every": 1},
+    ),
 }
 
 
@@ -133,6 +144,8 @@ def _common(captioner: str) -> ConfigDict:
                 "crop": 224,
                 # Whether training sees them mirrored as often as not.
                 "mirror": False,
+                # Below 1: crops of many sizes, squashed to `crop`; the smallest of this area.
+                "least_area": 1.0,
                 # Any keras.applications name; weights are `imagenet`, a file or `none`.
                 "backbone": "MobileNet",
                 "weights": "imagenet",
@@ -168,6 +181,13 @@ def _common(captioner: str) -> ConfigDict:
                 "sampling_increase": 0.05,
                 "sampling_most": 0.25,
             },
+            # Of self-critical training: CIDEr-D of captions that the captioner draws.
+            "reward": {
+                # Captions of an image; each is compared with the mean of the others.
+                "samples": 5,
+                # Most words of one, the end marker included.
+                "max_length": 17,
+            },
             "decoding": {
                 "beam_size": 3,
                 "max_length": 20,
@@ -188,7 +208,13 @@ def _common(captioner: str) -> ConfigDict:
                     "steps": common.any_type("30 epochs"),
                     # Also the period of checkpoints.
                     "evaluate_every": common.any_type("1 epochs"),
-                }
+                },
+                "self_critical": {
+                    "learning_rate": 5e-5,
+                    "batch_size": 10,
+                    "steps": common.any_type("20 epochs"),
+                    "evaluate_every": common.any_type("1 epochs"),
+                },
             },
         }
     )

@@ -17,7 +17,7 @@ from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.predictions import write_predictions
 from r2m.evaluation.report import Report, write_report
 from r2m.stages.paired import trained as paired
-from r2m.stages.paired.stage import CaptionerStage
+from r2m.stages.paired.experiment import STAGES
 from r2m.stages.run_folder import run_names, saved_run
 from r2m.stages.trained_run import TrainedRun
 from r2m.stages.unpaired import trained as unpaired
@@ -55,7 +55,7 @@ def open_run(
 
 def is_captioner(run_folder: str | Path) -> bool:
     """Whether a run is that of a supervised captioner; raises `InputError` where it is none."""
-    return saved_run(run_folder)["stage"] == CaptionerStage.name
+    return saved_run(run_folder)["stage"] in STAGES
 
 
 def evaluate_run(

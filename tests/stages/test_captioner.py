@@ -20,7 +20,8 @@ from r2m.engine.distribution.workers import Worker
 from r2m.engine.monitoring.run_log import read_metrics
 from r2m.engine.options import TrainingOptions
 from r2m.engine.train import train
-from r2m.stages.paired.stage import CaptionerData, CaptionerStage, CrossEntropyOptions
+from r2m.stages.paired.cross_entropy import CrossEntropy, CrossEntropyOptions
+from r2m.stages.paired.stage import CaptionerData, CaptionerStage, Objective
 from r2m.stages.validation import Captioning
 from tfrecords.records import Records
 
@@ -34,7 +35,10 @@ def records(caption_records: Path) -> Records:
 
 
 def make_stage(
-    records: Records, loss: CrossEntropyOptions = PLAIN, name: str = "att2in2"
+    records: Records,
+    loss: CrossEntropyOptions = PLAIN,
+    name: str = "att2in2",
+    objective: Objective | None = None,
 ) -> CaptionerStage:
     keras.utils.set_random_seed(0)
     vocabulary = records.vocabulary()
@@ -55,7 +59,7 @@ def make_stage(
     return CaptionerStage(
         data=CaptionerData(records, vocabulary, OPTIONS, 0),
         model=model,
-        loss=loss,
+        objective=objective or CrossEntropy(loss),
         batch_size=5,
         captioning=Captioning(model, vocabulary, search, signature),
         worker=Worker(),

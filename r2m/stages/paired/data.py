@@ -92,7 +92,11 @@ def pixel_options(config: Any) -> PixelOptions:
     with setting("config.image"):
         image = config.image
         return PixelOptions(
-            resize=image.resize, crop=image.crop, antialias=True, mirror=image.mirror
+            resize=image.resize,
+            crop=image.crop,
+            antialias=True,
+            mirror=image.mirror,
+            least_area=image.least_area,
         )
 
 

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from losses.cider_d import CiderD
 from models.pixel_captioner import PixelCaptioner
 from r2m.engine.distribution.cores import share_cores
 from r2m.engine.distribution.strategies import make_strategy
@@ -20,13 +21,19 @@ from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
 from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
+from r2m.stages.paired.cross_entropy import CrossEntropy, CrossEntropyOptions
 from r2m.stages.paired.data import CaptionerData, open_data
 from r2m.stages.paired.model import build_model, feature_sizes, open_network
-from r2m.stages.paired.stage import CaptionerStage, CrossEntropyOptions
+from r2m.stages.paired.self_critical import SelfCritical, SelfCriticalOptions
+from r2m.stages.paired.stage import CaptionerStage, Objective
 from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, saved_run, start_settings
 from r2m.stages.settings import TRAINING_SPLIT, setting, stage_seed, training_options
 from r2m.stages.validation import Captioning, search_options
+from tfrecords.document_frequencies import frequencies_of_records
+from tfrecords.errors import InputError
 
+# A captioner's stages, each of which can go on from the one before.
+STAGES = (CrossEntropy.name, SelfCritical.name)
 FEATURES_FILE = "image_features.json"
 # What the options of records say of their features.
 _OF_FEATURES = ("backbone", "feature_dtype", "grid_shape")
@@ -36,15 +43,18 @@ def run_captioner(
     config: Any,
     workdir: str | Path,
     *,
+    name: str = CrossEntropy.name,
     init_from: str | Path | None = None,
     profile: ProfileWindow | None = None,
 ) -> TrainingSummary:
-    """Trains a captioner by cross entropy in `<workdir>/cross_entropy`, or resumes it there.
+    """Trains a captioner's stage in `<workdir>/<name>`, or resumes it there.
 
     Args:
         config: the experiment's settings (`configs/captioners/base.py`).
         workdir: folder of the experiment.
-        init_from: run folder whose best weights to start from; None starts from scratch.
+        name: of the stage: `cross_entropy`, or `self_critical`, which goes on from there.
+        init_from: run folder whose best weights to start from. None starts `cross_entropy` from
+            scratch, and `self_critical` from the run of `cross_entropy` in the same workdir.
         profile: steps to run under TensorFlow's profiler.
 
     Returns:
@@ -54,13 +64,13 @@ def run_captioner(
         InputError: bad paths or records, or impossible settings.
         TrainingError: see `engine.train`.
     """
-    folder = Path(workdir, CaptionerStage.name)
-    start = Path(init_from) if init_from else None
-    seed = stage_seed(config, CaptionerStage.name)
-    with setting("config.loss"):
-        loss = CrossEntropyOptions(**config.loss.to_dict())
+    folder = Path(workdir, name)
+    start = _start_of(name, Path(workdir), init_from)
+    seed = stage_seed(config, name)
+    options = _objective_options(name, config)
     # A loss that compares rows is computed whole, which then needs all cores.
-    share_cores(1 if loss.compares_rows else config.training.at_once)
+    compares_rows = isinstance(options, CrossEntropyOptions) and options.compares_rows
+    share_cores(1 if compares_rows else config.training.at_once)
     # Before anything else: joining other workers comes first in a process.
     strategy = make_strategy(config.training.strategy)
     worker = this_worker(strategy)
@@ -81,8 +91,8 @@ def run_captioner(
             stage = CaptionerStage(
                 data=data,
                 model=model,
-                loss=loss,
-                batch_size=config.stages[CaptionerStage.name].batch_size,
+                objective=_objective(options, config, data),
+                batch_size=config.stages[name].batch_size,
                 network_rate=config.image.learning_rate_factor,
                 captioning=Captioning(
                     model,
@@ -101,7 +111,7 @@ def run_captioner(
             strategy=strategy,
             init_from=start and partial(take_weights, model, start, stage.fingerprint),
             config=json.loads(config.to_json()),
-            settings=_settings(config, data, start, folder),
+            settings=_settings(config, name, data, start, folder),
             profile=profile,
         )  # fmt: skip
 
@@ -125,14 +135,54 @@ def _needed_files(data: CaptionerData, shown: Mapping[str, tf.TensorSpec]) -> di
     }
 
 
-def _settings(config: Any, data: CaptionerData, start: Path | None, folder: Path) -> dict[str, Any]:
+def _start_of(name: str, workdir: Path, init_from: str | Path | None) -> Path | None:
+    """The run folder whose weights a stage starts with; None for scratch."""
+    if init_from:
+        return Path(init_from)
+    if name == CrossEntropy.name:
+        return None
+    before = workdir / CrossEntropy.name
+    if not before.is_dir() and checkpoints.newest(workdir / name / checkpoints.LATEST) is None:
+        raise InputError(
+            f"{name} goes on from a captioner that was trained by cross entropy, and there is no "
+            f"run in {before}: train it first (r2m-train-captioner), or name another run with "
+            "--init_from"
+        )
+    return before
+
+
+def _objective_options(name: str, config: Any) -> CrossEntropyOptions | SelfCriticalOptions:
+    """What `config` says of the objective of a stage; raises `InputError` where it cannot be."""
+    if name == CrossEntropy.name:
+        with setting("config.loss"):
+            return CrossEntropyOptions(**config.loss.to_dict())
+    if name != SelfCritical.name:
+        raise InputError(f"unknown stage {name!r} of a captioner; known: {', '.join(STAGES)}")
+    with setting("config.reward"):
+        return SelfCriticalOptions(**config.reward.to_dict())
+
+
+def _objective(
+    options: CrossEntropyOptions | SelfCriticalOptions, config: Any, data: CaptionerData
+) -> Objective:
+    """The objective; for rewards the n-grams of the training captions are counted."""
+    if isinstance(options, CrossEntropyOptions):
+        return CrossEntropy(options)
+    frequencies = frequencies_of_records(data.records, TRAINING_SPLIT)
+    reward = CiderD(frequencies.lookup, frequencies.images)
+    return SelfCritical(options, reward, search_options(config, data.vocabulary).suppressed)
+
+
+def _settings(
+    config: Any, name: str, data: CaptionerData, start: Path | None, folder: Path
+) -> dict[str, Any]:
     """What a run must find unchanged when it is resumed."""
     settings = {
         "model": config.model.to_dict(),
         "image": config.image.to_dict(),
         "precision": config.training.precision,
-        "loss": config.loss.to_dict(),
-        "batch": {"batch_size": config.stages[CaptionerStage.name].batch_size},
+        "loss": (config.loss if name == CrossEntropy.name else config.reward).to_dict(),
+        "batch": {"batch_size": config.stages[name].batch_size},
         "data": {**dataclasses.asdict(data.options), "records": data.records.digest},
     }
     if start is not None:

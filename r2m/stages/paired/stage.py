@@ -1,4 +1,4 @@
-"""The stage that trains a supervised captioner by cross entropy."""
+"""A stage that trains a supervised captioner, whatever of it is optimised."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 from functools import cached_property, partial
-from typing import Any, Literal, get_args
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from losses.captions import caption_loss, kept_captions
 from models.pixel_captioner import PixelCaptioner
-from models.scheduled_sampling import sampled_inputs, sampling_probability
 from pipelines import caption_batches, captions
 from pipelines.batching import batches_per_epoch
 from r2m.engine.distribution.sharing import share
 from r2m.engine.distribution.workers import Worker
 from r2m.engine.stage import Evaluation, LossTerm
+from r2m.stages.paired.cross_entropy import CrossEntropy, CrossEntropyOptions
 from r2m.stages.paired.data import CaptionerData
 from r2m.stages.paired.looking import attention_sheets, looked, nothing_to_show, seen_part
 from r2m.stages.settings import TRAINING_SPLIT, VALIDATION_SPLIT
@@ -32,64 +31,34 @@ CAPTIONED_AT_ONCE = 100
 _SHEETS = 4
 
 
-Reduction = Literal["words", "captions"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CrossEntropyOptions:
-    """What is optimised.
+class Objective(Protocol):
+    """What of a captioner is optimised.
 
     Attributes:
-        smoothing: of the labels.
-        reduction: what the sum is divided by: `words`, as self-critical.pytorch does, or
-            `captions`, as in show and tell.
-        drop_worst: part of the captions that is left out.
-        drop_worst_after: epochs in which none is left out yet.
-        sampling_start: epoch that scheduled sampling begins after; None for none.
-        sampling_every: epochs between its increases.
-        sampling_increase: of the probability, each time.
-        sampling_most: the largest probability.
+        name: of the stage, and so of its run folder.
+        wants_references: whether its batches have all captions of each image.
     """
 
-    smoothing: float = 0.0
-    reduction: Reduction = "words"
-    drop_worst: float = 0.0
-    drop_worst_after: int = 0
-    sampling_start: int | None = None
-    sampling_every: int = 5
-    sampling_increase: float = 0.05
-    sampling_most: float = 0.25
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a value out of range."""
-        known = get_args(Reduction)
-        if self.reduction not in known:
-            raise ValueError(f"unknown reduction {self.reduction!r}; known: {', '.join(known)}")
-        for name in ("smoothing", "drop_worst"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be 0 or more and below 1")
-        if not 0 <= self.sampling_most <= 1:
-            raise ValueError(f"sampling_most={self.sampling_most} must be between 0 and 1")
-        for name in ("drop_worst_after", "sampling_increase"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
-        if self.sampling_start is not None and self.sampling_start < 0:
-            raise ValueError(
-                f"sampling_start={self.sampling_start} must not be negative; None is off"
-            )
-        if self.sampling_every < 1:
-            raise ValueError(f"sampling_every={self.sampling_every} must be at least 1")
+    name: str
+    wants_references: bool
 
     @property
     def compares_rows(self) -> bool:
-        """Whether some captions are left out for being worse than others."""
-        return self.drop_worst > 0
+        """Whether the loss of one row depends on the other rows of the batch."""
+
+    def draws(self, tokens: tf.Tensor) -> tf.Tensor | None:
+        """Shape of what is drawn for a batch of `tokens` int32[B, S, T + 1]; None for nothing."""
+
+    def rates(self, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scalars that join a batch of this epoch int64[]."""
+
+    def loss(self, model: Any, batch: Any, training: bool) -> dict[str, LossTerm]:
+        """The terms on one replica's share of a batch."""
 
 
 class CaptionerStage:
-    """A captioner, its data, its loss and its validation (an `engine.stage.Stage`)."""
+    """A captioner, its data, its objective and its validation (an `engine.stage.Stage`)."""
 
-    name = "cross_entropy"
     unit = "images"
     # A step works on as many captions as have a word left: XLA wants to know how many.
     compiles = False
@@ -99,7 +68,7 @@ class CaptionerStage:
         *,
         data: CaptionerData,
         model: Any,
-        loss: CrossEntropyOptions,
+        objective: Objective,
         batch_size: int,
         network_rate: float = 1.0,
         captioning: Captioning,
@@ -110,15 +79,15 @@ class CaptionerStage:
         Args:
             data: opened records.
             model: the captioner.
-            loss: what is optimised.
+            objective: what is optimised.
             batch_size: images of a global batch.
             network_rate: factor of the learning rate for the network that looks at pixels.
             captioning: of the model, for validation.
             worker: which of the processes that train together this is.
         """
-        self.model = model
+        self.model, self.name = model, objective.name
         self.fingerprint: Mapping[str, str] = {"vocabulary": data.vocabulary.sha256}
-        self._data, self._loss, self._batch_size = data, loss, batch_size
+        self._data, self._objective, self._batch_size = data, objective, batch_size
         self._worker, self._network_rate, self._captioning = worker, network_rate, captioning
         records, validates = data.records, VALIDATION_SPLIT in data.records.splits
         self._validator = Validator(
@@ -152,8 +121,8 @@ class CaptionerStage:
 
     @property
     def compares_rows(self) -> bool:
-        """Whether some captions are left out for being worse than others."""
-        return self._loss.compares_rows
+        """Whether the loss of one row depends on the other rows of the batch."""
+        return self._objective.compares_rows
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
         """This worker's rows of endless global batches from step `first_step` on."""
@@ -163,7 +132,8 @@ class CaptionerStage:
             batch_size=self._batch_size,
             seed=self._data.seed,
             first_step=first_step,
-            with_draws=self._loss.sampling_start is not None,
+            draws=self._objective.draws,
+            with_references=self._objective.wants_references,
             own_rows=partial(share, part=self._worker.index, parts=self._worker.count),
         )
         steps = tf.data.Dataset.counter(first_step)
@@ -171,71 +141,11 @@ class CaptionerStage:
 
     def _with_rates(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> dict[str, tf.Tensor]:
         """Adds what of the loss changes by epoch: a pure function of the step, as the batch is."""
-        options, epoch = self._loss, step // self.steps_per_epoch
-        rates: dict[str, tf.Tensor] = {}
-        if options.sampling_start is not None:
-            rates["sampling_probability"] = sampling_probability(
-                epoch,
-                start=options.sampling_start,
-                every=options.sampling_every,
-                increase=options.sampling_increase,
-                most=options.sampling_most,
-            )
-        if options.drop_worst:
-            rates["drop_worst"] = tf.where(
-                epoch >= options.drop_worst_after, options.drop_worst, 0.0
-            )
-        return {**batch, **rates}
+        return {**batch, **self._objective.rates(step // self.steps_per_epoch)}
 
-    def loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:
-        """`cross_entropy` on one replica's share of a batch; `per_word` too, if by captions."""
-        if "captions" in batch:  # a source of validation
-            batch = batch["captions"]
-        tokens = tf.reshape(batch["tokens"], [-1, tf.shape(batch["tokens"])[2]])
-        lengths = tf.reshape(batch["lengths"], [-1])
-        # An image is encoded once, whatever the number of its captions.
-        memory = self.model.encode(batch, training=training)
-        fed = tokens[:, :-1]
-        if training and "draws" in batch:
-            fed = self._own_words(memory, fed, batch)
-        hidden = self.model.teacher_forced(memory, fed, training=training, lengths=lengths)
-        weights, bias = self.model.output_layer
-        drop_worst = batch.get("drop_worst") if training else None
-        total, words = caption_loss(
-            hidden,
-            weights,
-            bias,
-            tokens[:, 1:],
-            lengths,
-            smoothing=self._loss.smoothing if training else 0.0,
-            drop_worst=drop_worst,
-        )
-        if self._loss.reduction == "words":
-            return {"cross_entropy": LossTerm(total, words)}
-        captions = tf.size(lengths)
-        if drop_worst is not None:
-            captions = kept_captions(captions, drop_worst)
-        # Sums by captions of different lengths cannot be compared: the log has the mean too.
-        return {
-            "cross_entropy": LossTerm(total, captions),
-            "per_word": LossTerm(total, words, weight=0.0),
-        }
-
-    def _own_words(self, memory: Any, fed: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        probability = batch["sampling_probability"]
-        draws = tf.reshape(batch["draws"], [-1, tf.shape(fed)[1], 2])
-        return tf.cond(
-            probability > 0.0,
-            lambda: sampled_inputs(
-                self.model,
-                memory,
-                fed,
-                probability=probability,
-                choices=draws[:, :, 0],
-                draws=draws[:, :, 1],
-            ),
-            lambda: fed,
-        )
+    def loss(self, batch: Any, training: bool) -> Mapping[str, LossTerm]:
+        """The objective's terms on one replica's share of a batch."""
+        return self._objective.loss(self.model, batch, training)
 
     def evaluate(self, step: int) -> Evaluation:
         """Validation loss, caption metrics, sample captions, where they were looked for."""
@@ -288,8 +198,15 @@ class CaptionerStage:
     @cached_property
     def _validation_losses(self) -> ValidationLosses:
         if VALIDATION_SPLIT not in self._data.records.splits:
-            return ValidationLosses({}, self.loss)
+            return ValidationLosses({}, self._validation_loss)
         batches = caption_batches.validation_batches(
             self._data.records, VALIDATION_SPLIT, self._data.options, batch_size=self._batch_size
         )
-        return ValidationLosses({"captions": batches}, self.loss)
+        return ValidationLosses({"captions": batches}, self._validation_loss)
+
+    def _validation_loss(self, batch: Any, training: bool) -> Mapping[str, LossTerm]:
+        """Cross entropy, whatever is optimised: the likelihood of what people wrote."""
+        objective = self._objective
+        if not isinstance(objective, CrossEntropy):
+            objective = CrossEntropy(CrossEntropyOptions())
+        return objective.loss(self.model, batch["captions"], training)

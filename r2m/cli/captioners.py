@@ -1,0 +1,46 @@
+"""Flags and entry point shared by the scripts that train a supervised captioner, one a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from r2m.cli.common import run
+from r2m.cli.training import WORKDIR, base_config, print_summaries, profile_window
+from r2m.engine.signals import noting_signals
+
+_CAPTIONS = flags.DEFINE_string(
+    "captions", None, "Folder of caption records made by r2m-build-captions."
+)
+_INIT_FROM = flags.DEFINE_string(
+    "init_from",
+    None,
+    "Run folder of the same model whose best weights to start from; a captioner of pixels may "
+    "start from one of stored features. Default: cross entropy starts from random weights, "
+    "self-critical training from the run of cross entropy in the same workdir. Ignored by a run "
+    "that has a checkpoint to resume.",
+)
+
+
+def stage_main(name: str, description: str) -> Callable[[], None]:
+    """The console entry of the script that trains stage `name`."""
+
+    @noting_signals()
+    def main(argv: Sequence[str]) -> None:
+        from r2m.stages.paired.experiment import run_captioner
+
+        del argv
+        config = base_config()
+        if _CAPTIONS.value:
+            config.data.captions = _CAPTIONS.value
+        summary = run_captioner(
+            config, WORKDIR.value, name=name, init_from=_INIT_FROM.value, profile=profile_window()
+        )
+        print_summaries({config.name: summary})
+
+    def console() -> None:
+        flags.mark_flag_as_required("config")
+        run(main, description)
+
+    return console

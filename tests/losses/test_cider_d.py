@@ -1,0 +1,121 @@
+"""CIDEr-D of word ids: golden values, and a plain transcription of the formula."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from losses.cider_d import CiderD
+
+Sentence = list[int]
+# Spec of the self-critical models, section 9; 0 is the end marker there.
+GOLDEN = [
+    [[1, 2, 3, 4, 0], [1, 2, 5, 0]],
+    [[1, 6, 3, 0], [6, 3, 4, 0]],
+    [[2, 2, 7, 0], [1, 7, 0]],
+]
+
+
+def ngrams(sentence: Sentence) -> Counter[tuple[int, ...]]:
+    return Counter(
+        tuple(sentence[i : i + n]) for n in range(1, 5) for i in range(len(sentence) - n + 1)
+    )
+
+
+def document_frequencies(images: list[list[Sentence]]) -> Counter[tuple[int, ...]]:
+    found: Counter[tuple[int, ...]] = Counter()
+    for references in images:
+        found.update({g for reference in references for g in ngrams(reference)})
+    return found
+
+
+def reward(images: list[list[Sentence]]) -> CiderD:
+    found = document_frequencies(images)
+    return CiderD(
+        lambda rows: np.array([found[tuple(row)] for row in rows.tolist()], np.int32), len(images)
+    )
+
+
+def padded(sentences: list[Sentence], size: int) -> tuple[np.ndarray, np.ndarray]:
+    rows = [sentence + [9] * (size - len(sentence)) for sentence in sentences]
+    return np.array(rows, np.int32).reshape(-1, size), np.array(
+        [len(sentence) for sentence in sentences], np.int32
+    )
+
+
+def score(images: list[list[Sentence]], image: int, hypothesis: Sentence) -> float:
+    tokens, lengths = padded([hypothesis], 8)
+    references, reference_lengths = padded(images[image], 8)
+    (found,) = reward(images).scores(tokens, lengths, references[None], reference_lengths[None])
+    return float(found)
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "image", "expected"),
+    [
+        ([1, 2, 3, 4, 0], 0, 5.718574),
+        ([1, 2, 3, 0], 0, 3.269936),
+        ([6, 3, 4, 0], 1, 6.820984),
+        ([2, 2, 2, 7, 0], 2, 4.910816),
+        ([1, 2, 3, 4], 0, 5.236152),
+    ],
+)
+def test_golden_values(hypothesis: Sentence, image: int, expected: float) -> None:
+    assert score(GOLDEN, image, hypothesis) == pytest.approx(expected, abs=2e-6)
+
+
+def transcribed(images: list[list[Sentence]], image: int, hypothesis: Sentence) -> float:
+    frequency = document_frequencies(images)
+
+    def weigh(sentence: Sentence) -> dict[tuple[int, ...], float]:
+        return {
+            g: n * (math.log(len(images)) - math.log(max(1, frequency[g])))
+            for g, n in ngrams(sentence).items()
+        }
+
+    ours, total = weigh(hypothesis), 0.0
+    for reference in images[image]:
+        theirs = weigh(reference)
+        apart = max(len(hypothesis) - 1, 0) - max(len(reference) - 1, 0)
+        for n in range(1, 5):
+            a = {g: w for g, w in ours.items() if len(g) == n}
+            b = {g: w for g, w in theirs.items() if len(g) == n}
+            norms = math.sqrt(sum(w * w for w in a.values()) * sum(w * w for w in b.values()))
+            if norms:
+                dot = sum(min(w, b[g]) * b[g] for g, w in a.items() if g in b)
+                total += dot / norms * math.exp(-(apart**2) / 72)
+    return 10 / 4 * total / len(images[image])
+
+
+SENTENCES = st.lists(st.integers(0, 4), min_size=1, max_size=8)
+
+
+@given(
+    images=st.lists(st.lists(SENTENCES, min_size=1, max_size=3), min_size=1, max_size=4),
+    data=st.data(),
+)
+def test_batches_score_as_the_formula_does(
+    images: list[list[Sentence]], data: st.DataObject
+) -> None:
+    hypotheses = [data.draw(SENTENCES) for _ in range(2 * len(images))]
+    tokens, lengths = padded(hypotheses, 9)
+    references = np.full([len(images), 3, 9], 7, np.int32)
+    reference_lengths = np.zeros([len(images), 3], np.int32)
+    for i, own in enumerate(images):
+        references[i, : len(own)], reference_lengths[i, : len(own)] = padded(own, 9)
+    found = reward(images).scores(tokens, lengths, references, reference_lengths)
+    assert found.dtype == np.float32
+    expected = [transcribed(images, i // 2, hypothesis) for i, hypothesis in enumerate(hypotheses)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_to_score() -> None:
+    empty = reward(GOLDEN).scores(*padded([], 4), np.zeros([0, 1, 4], np.int32), np.zeros([0, 1]))
+    assert empty.shape == (0,)
+    alone = reward(GOLDEN).scores(*padded([[1, 0]], 4), np.zeros([1, 1, 4]), np.zeros([1, 1], int))
+    assert alone.tolist() == [0.0]
