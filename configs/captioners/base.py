@@ -152,7 +152,7 @@ def _common(captioner: str) -> ConfigDict:
                 # Width multiplier of the MobileNets; 0 for all others.
                 "alpha": 0.0,
                 # First layer that is trained, with all behind it; `all`, or None for none.
-                "trained_from": common.none_of(str),
+                "trained_from": common.any_type(None),
                 # What the learning rate is multiplied by for the network.
                 "learning_rate_factor": 0.1,
             },

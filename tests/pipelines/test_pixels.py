@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from pipelines import pixels
@@ -40,3 +41,30 @@ def test_the_same_seeds_show_the_same_and_validation_is_not_mirrored() -> None:
     np.testing.assert_array_equal(
         pixels.crops(files, options, None), pixels.crops(files, OPTIONS, None)
     )
+
+
+def test_crops_of_many_sizes_show_no_less_than_their_area() -> None:
+    # Brightness is the place: what is seen of a picture tells how much of it that is.
+    side, options = 40, PixelOptions(resize=40, crop=20, antialias=True, least_area=0.5)
+    y, x = np.mgrid[:side, :side].astype(np.uint8)
+    files = tf.fill([200], tf.io.encode_png(np.stack([5 * y, 5 * x, 0 * x], axis=-1)))
+    seeds = pixels.crop_seeds(tf.constant([3, 7], tf.int64), files)
+    found = pixels.crops(files, options, seeds).numpy()
+    assert found.shape == (200, 20, 20, 3)
+    # Between the middles of the outermost cells lies all but one of 20 parts.
+    height, width = ((found[:, -1, -1, i] - found[:, 0, 0, i]) / 5 * 20 / 19 for i in (0, 1))
+    areas = height * width / side**2
+    assert 0.45 < areas.min() < 0.6 and 0.85 < areas.max() < 1.05
+    # Rounding to whole pixels, of at least 24 a side, moves a shape by a few percent.
+    shapes = width / height
+    assert 0.7 < shapes.min() < 0.85 and 1.2 < shapes.max() < 1.43
+    np.testing.assert_array_equal(found, pixels.crops(files, options, seeds))
+    centre = pixels.crops(files[:1], options, None)
+    whole = pixels.crops(files[:1], dataclasses.replace(options, least_area=1.0), None)
+    np.testing.assert_array_equal(centre, whole)
+
+
+@pytest.mark.parametrize("bad", [{"least_area": 0.0}, {"least_area": 1.5}, {"crop": 13}])
+def test_impossible_crops_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        dataclasses.replace(OPTIONS, **bad)

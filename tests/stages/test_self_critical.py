@@ -27,6 +27,8 @@ from tfrecords.errors import InputError
 from tfrecords.records import Records
 
 SAMPLES, LIMIT = 3, 8
+# The word after the end marker too: it is common, and so must be missing from the softmax.
+SUPPRESSED = (0, 1, 3)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def self_critical_stage(records: Records, name: str = "att2in2") -> CaptionerSta
     objective = SelfCritical(
         SelfCriticalOptions(samples=SAMPLES, max_length=LIMIT),
         CiderD(frequencies.lookup, frequencies.images),
-        (0, 1),
+        SUPPRESSED,
     )
     return make_stage(records, name=name, objective=objective)
 
@@ -76,9 +78,20 @@ def test_the_loss_is_that_of_the_captions_it_drew(
         memory = stage.model.encode({"regions": batch["regions"][image][None]})
         fed = tf.constant([[1, *words[: length - 1]]])
         hidden = stage.model.teacher_forced(memory, fed)[0]
-        log_p = tf.nn.log_softmax(stage.model.logits(hidden)).numpy()
+        # Of the words that can be drawn alone.
+        can_be = np.isin(np.arange(len(records.vocabulary())), SUPPRESSED, invert=True)
+        log_p = tf.nn.log_softmax(tf.where(can_be, stage.model.logits(hidden), -1e9)).numpy()
         expected -= advantage * log_p[np.arange(length), words[:length]].sum()
     assert float(found["policy"].total) == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_no_likelihood_goes_to_words_that_are_never_drawn(records: Records) -> None:
+    stage = self_critical_stage(records)
+    with tf.GradientTape() as tape:
+        total = stage.loss(first_batch(stage), training=True)["policy"].total
+    gradient = tape.gradient(total, stage.model.word_output.bias.value).numpy()
+    assert np.abs(gradient).max() > 0
+    np.testing.assert_array_equal(gradient[list(SUPPRESSED)], 0.0)
 
 
 def test_references_are_all_captions_of_the_image_with_their_ends(records: Records) -> None:
@@ -100,12 +113,12 @@ def test_references_are_all_captions_of_the_image_with_their_ends(records: Recor
 def test_training_raises_the_reward(records: Records, tmp_path: Path) -> None:
     stage = self_critical_stage(records)
     options = TrainingOptions(
-        steps=100, learning_rate=0.02, log_every=25, evaluate_every=100, checkpoint_every=100,
+        steps=200, learning_rate=0.02, log_every=25, evaluate_every=200, checkpoint_every=200,
         clip_global_norm=1.0, show_progress=False,
     )  # fmt: skip
     train(stage, options, tmp_path, strategy=make_strategy("one_device"))
     rewards = [row["loss/reward"] for row in read_metrics(tmp_path) if "loss/reward" in row]
-    assert len(rewards) == 4 and rewards == sorted(rewards) and rewards[-1] > 1.2 * rewards[0]
+    assert rewards[-1] > 1.3 * rewards[0]
 
 
 def test_batches_go_on_from_any_step(records: Records) -> None:

@@ -84,8 +84,10 @@ class SelfCritical:
         rewards = tf.reshape(rewards, [-1, self._options.samples])
         fed = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START_ID), tokens[:, :-1]], axis=1)
         hidden = model.teacher_forced(memory, fed, lengths=lengths)
+        weights, bias = model.output_layer
+        advantages = tf.reshape(leave_one_out(rewards), [-1])
         total = policy_loss(
-            hidden, *model.output_layer, tokens, lengths, tf.reshape(leave_one_out(rewards), [-1])
+            hidden, weights, bias, tokens, lengths, advantages, suppressed=self._suppressed
         )
         captions = tf.shape(draws)[0]
         words = tf.cast(tf.reduce_sum(lengths), tf.float32)

@@ -204,7 +204,7 @@ class CaptionerStage:
         )
         return ValidationLosses({"captions": batches}, self._validation_loss)
 
-    def _validation_loss(self, batch: Any, training: bool) -> Mapping[str, LossTerm]:
+    def _validation_loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:
         """Cross entropy, whatever is optimised: the likelihood of what people wrote."""
         objective = self._objective
         if not isinstance(objective, CrossEntropy):
