@@ -55,28 +55,28 @@ def sample_captions(
     count, limit = tf.unstack(tf.shape(draws))
 
     def body(
-        t: tf.Tensor, words: tf.Tensor, state: Any, alive: tf.Tensor, written: tf.TensorArray
+        t: tf.Tensor, words: tf.Tensor, state: Any, alive: tf.Tensor, tokens: tf.Tensor
     ) -> tuple[Any, ...]:
         hidden, state = model.step(words, state, memory)
         logits = model.logits(hidden)
         refused = tf.reduce_sum(tf.one_hot(list(suppressed), logits.shape[-1]), axis=0)
         words = drawn_words(logits + _MINUS_INFINITY * refused, draws[:, t])
         words = tf.where(alive, words, 0)
-        return t + 1, words, state, alive & (words != end_id), written.write(t, words)
+        tokens += words[:, None] * tf.one_hot(t, limit, dtype=tf.int32)
+        return t + 1, words, state, alive & (words != end_id), tokens
 
     start = (
         tf.constant(0),
         tf.fill([count], start_id),
         ops.per_caption(model.initial_state(memory), count),
         tf.fill([count], True),
-        tf.TensorArray(tf.int32, limit, element_shape=[None]),
+        tf.zeros_like(draws, tf.int32),
     )
-    t, *_, written = tf.while_loop(
+    *_, tokens = tf.while_loop(
         lambda t, words, state, alive, _: (t < limit) & tf.reduce_any(alive),
         body,
         start,
         shape_invariants=ops.any_batch(start),
     )
-    tokens = tf.transpose(written.gather(tf.range(t)))
-    tokens = tf.stop_gradient(tf.pad(tokens, [[0, 0], [0, limit - t]]))
+    tokens = tf.stop_gradient(tokens)
     return tokens, tf.reduce_sum(tf.cast(tokens != 0, tf.int32), axis=1)
