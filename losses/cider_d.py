@@ -59,17 +59,11 @@ class CiderD(NamedTuple):
         for image in range(images):
             own = slice(image * each, (image + 1) * each)
             there = reference_lengths[image] > 0
-            sentences = [
-                *(row[:n] for row, n in zip(tokens[own], lengths[own], strict=True)),
-                *(
-                    row[:n]
-                    for row, n in zip(
-                        references[image][there], reference_lengths[image][there], strict=True
-                    )
-                ),
-            ]
-            if there.any():
-                found[own] = self._image(sentences, each)
+            if not there.any():
+                continue
+            captions = zip(tokens[own], lengths[own], strict=True)
+            known = zip(references[image][there], reference_lengths[image][there], strict=True)
+            found[own] = self._image([row[:n] for row, n in (*captions, *known)], each)
         return found
 
     def _image(self, sentences: list[np.ndarray], captions: int) -> np.ndarray:

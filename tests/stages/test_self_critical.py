@@ -119,7 +119,6 @@ def test_training_raises_the_reward(records: Records, tmp_path: Path) -> None:
     train(stage, options, tmp_path, strategy=make_strategy("one_device"))
     rewards = [row["loss/reward"] for row in read_metrics(tmp_path) if "loss/reward" in row]
     # Of 25 steps each: draws make single ones differ by a few percent.
-    print(rewards)
     assert np.mean(rewards[-3:]) > 1.1 * rewards[0]
 
 

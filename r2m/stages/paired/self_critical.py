@@ -69,7 +69,7 @@ class SelfCritical:
         draws = tf.reshape(batch["draws"], [-1, self._options.max_length])
         tokens, lengths = sample_captions(
             model,
-            tf.nest.map_structure(tf.stop_gradient, memory),
+            memory,
             draws,
             suppressed=self._suppressed,
             start_id=START_ID,
