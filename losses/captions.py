@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import tensorflow as tf
 
 from losses import text
 from losses.text import LossPair
-
-_MINUS_INFINITY = -1e9
 
 
 def caption_loss(
@@ -106,29 +103,24 @@ def policy_loss(
     tokens: tf.Tensor,
     lengths: tf.Tensor,
     advantages: tf.Tensor,
-    suppressed: Sequence[int] = (),
 ) -> tf.Tensor:
     """-sum_i a_i log p(caption i), end marker included (Rennie et al. 2017, equation 7).
 
-    p is what the captions were drawn from, which knows no suppressed words. With these in the
-    softmax, all that is taken off a bad caption can go to a word that is never drawn, and so never
-    punished: the likelihood of everything else runs off to 0.
+    The softmax must be the one they were drawn from. If it had words that are never drawn, all
+    that is taken off a bad caption could go to these, which nothing ever punishes: the likelihood
+    of everything else would run off to 0.
 
     Args:
         hidden: float[N, T, H].
         weights: float[V, H] of the softmax.
-        bias: float[V].
+        bias: float[V], with the suppression of words that were not to be drawn.
         tokens: int32[N, T], the captions.
         lengths: int32[N], words a caption.
         advantages: a float32[N]; no gradient goes through them.
-        suppressed: ids that are never drawn.
 
     Returns:
         The sum float32[].
     """
-    if suppressed:
-        never = tf.reduce_sum(tf.one_hot(list(suppressed), tf.shape(bias)[0]), axis=0)
-        bias = tf.cast(bias, tf.float32) + _MINUS_INFINITY * never
     positions = text.real_positions(lengths, tf.shape(tokens)[1])
     losses = text.word_losses(
         tf.gather_nd(hidden, positions), weights, bias, tf.gather_nd(tokens, positions)

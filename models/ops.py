@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -40,6 +41,11 @@ def last_real(sequence: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         float[B, H]: `sequence[b, lengths[b] - 1]`.
     """
     return tf.gather(sequence, tf.maximum(lengths - 1, 0), batch_dims=1)
+
+
+def suppression(ids: Sequence[int], vocabulary_size: int) -> tf.Tensor:
+    """What logits float[..., V] get added so that words `ids` have no likelihood: float32[V]."""
+    return -1e9 * tf.reduce_sum(tf.one_hot(list(ids), vocabulary_size), axis=0)
 
 
 def captions_each(nested: Any, captions: tf.Tensor) -> tf.Tensor:

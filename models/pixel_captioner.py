@@ -26,6 +26,7 @@ class PixelCaptioner(keras.Model):
         preprocess: Callable[[tf.Tensor], tf.Tensor],
         *,
         trained_from: str | None,
+        average_mirrored: bool = False,
         wants_global: bool,
         unit_norm: bool = False,
         **kwargs: Any,
@@ -38,6 +39,8 @@ class PixelCaptioner(keras.Model):
             preprocess: float32[B, S, S, 3] in 0..255 -> what the network was trained on.
             trained_from: name of the first layer of the network that is trained, with all behind
                 it; `all` trains every layer, None none.
+            average_mirrored: outside training, averages the maps of an image and those, turned
+                back, of its mirror image.
             wants_global: whether the captioner is shown the mean of the maps too.
             unit_norm: divides every cell of the maps by its L2 norm; their mean is of the maps as
                 they are, as the stored vector of an image is.
@@ -49,7 +52,7 @@ class PixelCaptioner(keras.Model):
         super().__init__(**kwargs)
         self.captioner, self.network = captioner, network
         self._preprocess, self._wants_global = preprocess, wants_global
-        self._unit_norm = unit_norm
+        self._average_mirrored, self._unit_norm = average_mirrored, unit_norm
         network.trainable = trained_from is not None
         if trained_from not in (None, "all"):
             names = [layer.name for layer in network.layers]
@@ -70,7 +73,10 @@ class PixelCaptioner(keras.Model):
         # depthwise convolution's filter uninitialised then; of a picture nobody looks at it is 0.
         padding = [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]]
         some = tf.ensure_shape(tf.pad(pixels, padding), [None, *pixels.shape[1:]])
-        maps = self.network(self._preprocess(some), training=False)[:count]
+        maps = self._maps(some)[:count]
+        if self._average_mirrored and not training:
+            mirrored = self._maps(tf.reverse(some, axis=[2]))[:count]
+            maps = (maps + tf.reverse(mirrored, axis=[2])) / 2
         rows = tf.reshape(maps, [-1, maps.shape[1] * maps.shape[2], maps.shape[3]])
         shown = {"regions": rows}
         if self._wants_global:
@@ -78,6 +84,9 @@ class PixelCaptioner(keras.Model):
         if self._unit_norm:
             shown["regions"] = ops.unit_norm(rows)
         return self.captioner.encode(shown, training=training)
+
+    def _maps(self, pixels: tf.Tensor) -> tf.Tensor:
+        return self.network(self._preprocess(pixels), training=False)
 
     def __getattr__(self, name: str) -> Any:
         """All that follows on `encode` is the captioner's."""

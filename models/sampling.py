@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from models import ops
-
-_MINUS_INFINITY = -1e9
 
 
 def drawn_words(logits: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
@@ -33,7 +30,7 @@ def sample_captions(
     memory: Any,
     draws: tf.Tensor,
     *,
-    suppressed: Sequence[int],
+    suppression: tf.Tensor,
     start_id: int,
     end_id: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -44,7 +41,7 @@ def sample_captions(
         memory: of its `encode`, of B images.
         draws: float32[N, T] in 0..1, uniform: N captions, as many of each image and side by side,
             of T words at most.
-        suppressed: ids that are never drawn.
+        suppression: float32[V] of `ops.suppression`, which keeps words from being drawn.
         start_id: id fed in first.
         end_id: id that ends a caption.
 
@@ -58,9 +55,7 @@ def sample_captions(
         t: tf.Tensor, words: tf.Tensor, state: Any, alive: tf.Tensor, tokens: tf.Tensor
     ) -> tuple[Any, ...]:
         hidden, state = model.step(words, state, memory)
-        logits = model.logits(hidden)
-        refused = tf.reduce_sum(tf.one_hot(list(suppressed), logits.shape[-1]), axis=0)
-        words = drawn_words(logits + _MINUS_INFINITY * refused, draws[:, t])
+        words = drawn_words(model.logits(hidden) + suppression, draws[:, t])
         words = tf.where(alive, words, 0)
         tokens += words[:, None] * tf.one_hot(t, limit, dtype=tf.int32)
         return t + 1, words, state, alive & (words != end_id), tokens

@@ -72,6 +72,31 @@ def run_names(folders: Sequence[Path]) -> str:
     return ", ".join("/".join(folder.absolute().parts[-2:]) for folder in folders)
 
 
+def start_of(
+    name: str, previous: str | None, workdir: Path, init_from: str | Path | None
+) -> Path | None:
+    """The run folder whose weights a stage starts with; None for scratch.
+
+    Args:
+        name: of the stage.
+        previous: name of the stage before it, whose run it goes on from by default.
+        workdir: folder of the experiment.
+        init_from: another run folder to start from.
+
+    Raises:
+        InputError: there is no run before this one, and none of this stage that could be resumed.
+    """
+    if init_from or previous is None:
+        return Path(init_from) if init_from else None
+    before = workdir / previous
+    if not before.is_dir() and checkpoints.newest(workdir / name / checkpoints.LATEST) is None:
+        raise InputError(
+            f"stage {name} starts from the weights of stage {previous}, and there is no run in "
+            f"{before}: train that stage first, or name another run with --init_from"
+        )
+    return before
+
+
 def start_settings(start: Path, folder: Path) -> Any:
     """Which weights a run in `folder` starts from: those that the run `start` would hand on now.
 

@@ -94,3 +94,19 @@ def test_the_vector_of_an_image_is_the_mean_of_the_maps_as_they_are() -> None:
         maps = model.network(pictures(2) / 255.0, training=False)
         shown = model.encode({"pixels": pictures(2)})
         np.testing.assert_allclose(shown["global"], tf.reduce_mean(maps, [1, 2]), rtol=1e-5)
+
+
+def test_a_mirror_image_gives_the_mirrored_average_outside_training() -> None:
+    plain, both = small(), small(average_mirrored=True)
+    pixels = pictures(2)
+    turned = tf.reverse(pixels, axis=[2])
+
+    def maps(model: PixelCaptioner, shown: tf.Tensor, training: bool = False) -> np.ndarray:
+        rows = model.encode({"pixels": shown}, training=training)["rows"]
+        return rows.numpy().reshape(2, 4, 4, D)
+
+    average = (maps(plain, pixels) + maps(plain, turned)[:, :, ::-1]) / 2
+    np.testing.assert_allclose(maps(both, pixels), average, rtol=1e-6)
+    np.testing.assert_allclose(maps(both, turned), average[:, :, ::-1], rtol=1e-6)
+    assert np.abs(average - maps(plain, pixels)).max() > 1e-3
+    np.testing.assert_array_equal(maps(both, pixels, True), maps(plain, pixels, True))

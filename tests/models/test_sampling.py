@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models import ops
 from models.sampling import drawn_words, sample_captions
 from tests.models.small_captioners import MODELS, V, build
 
 EACH, LIMIT, END = 2, 6, 2
 SUPPRESSED = (0, 1, V - 1)
+SUPPRESSION = ops.suppression(SUPPRESSED, V)
 
 
 def test_words_are_drawn_as_often_as_they_are_likely() -> None:
@@ -38,7 +40,7 @@ def test_each_caption_is_that_of_a_plain_loop(name: str) -> None:
     memory = model.encode(inputs)
     draws = np.random.default_rng(1).random((3 * EACH, LIMIT)).astype(np.float32)
     found = sample_captions(
-        model, memory, tf.constant(draws), suppressed=SUPPRESSED, start_id=1, end_id=END
+        model, memory, tf.constant(draws), suppression=SUPPRESSION, start_id=1, end_id=END
     )
     tokens, lengths = (x.numpy() for x in found)
     assert tokens.shape == (3 * EACH, LIMIT)
@@ -62,6 +64,6 @@ def test_no_images_no_captions() -> None:
     model, inputs = build("updown")
     memory = model.encode({name: x[:0] for name, x in inputs.items()})
     tokens, lengths = sample_captions(
-        model, memory, tf.zeros([0, LIMIT]), suppressed=SUPPRESSED, start_id=1, end_id=END
+        model, memory, tf.zeros([0, LIMIT]), suppression=SUPPRESSION, start_id=1, end_id=END
     )
     assert tokens.shape == (0, LIMIT) and lengths.shape == (0,)

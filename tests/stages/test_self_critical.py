@@ -140,7 +140,7 @@ def test_it_goes_on_from_cross_entropy_in_the_same_folder(
 ) -> None:
     config = small(caption_records)
     config.stages.self_critical.update({"batch_size": 5, "steps": 2, "evaluate_every": 1})
-    with pytest.raises(InputError, match=r"no run in .*cross_entropy: train it first"):
+    with pytest.raises(InputError, match=r"no run in .*cross_entropy: train that stage first"):
         run_captioner(config, tmp_path, name="self_critical")
     shutil.copytree(att2in2_run, tmp_path / "cross_entropy")
     summary = run_captioner(config, tmp_path, name="self_critical")

@@ -137,6 +137,10 @@ class CrossEntropy:
             "per_word": LossTerm(total, words, weight=0.0),
         }
 
+    def validation_loss(self, model: Any, batch: Any) -> dict[str, LossTerm]:
+        """The same, of the labels as they are and of all captions."""
+        return self.loss(model, batch, training=False)
+
 
 def _own_words(model: Any, memory: Any, fed: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
     probability = batch["sampling_probability"]

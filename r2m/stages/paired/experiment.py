@@ -26,7 +26,14 @@ from r2m.stages.paired.data import CaptionerData, open_data
 from r2m.stages.paired.model import build_model, feature_sizes, open_network
 from r2m.stages.paired.self_critical import SelfCritical, SelfCriticalOptions
 from r2m.stages.paired.stage import CaptionerStage, Objective
-from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, saved_run, start_settings
+from r2m.stages.run_folder import (
+    VOCABULARY_FILE,
+    Kept,
+    keep,
+    saved_run,
+    start_of,
+    start_settings,
+)
 from r2m.stages.settings import TRAINING_SPLIT, setting, stage_seed, training_options
 from r2m.stages.validation import Captioning, search_options
 from tfrecords.document_frequencies import frequencies_of_records
@@ -65,12 +72,12 @@ def run_captioner(
         TrainingError: see `engine.train`.
     """
     folder = Path(workdir, name)
-    start = _start_of(name, Path(workdir), init_from)
-    seed = stage_seed(config, name)
     options = _objective_options(name, config)
+    previous = None if name == CrossEntropy.name else CrossEntropy.name
+    start = start_of(name, previous, Path(workdir), init_from)
+    seed = stage_seed(config, name)
     # A loss that compares rows is computed whole, which then needs all cores.
-    compares_rows = isinstance(options, CrossEntropyOptions) and options.compares_rows
-    share_cores(1 if compares_rows else config.training.at_once)
+    share_cores(1 if options.compares_rows else config.training.at_once)
     # Before anything else: joining other workers comes first in a process.
     strategy = make_strategy(config.training.strategy)
     worker = this_worker(strategy)
@@ -133,22 +140,6 @@ def _needed_files(data: CaptionerData, shown: Mapping[str, tf.TensorSpec]) -> di
         VOCABULARY_FILE: Kept(Path(origin, VOCABULARY_FILE).read_bytes(), origin),
         FEATURES_FILE: Kept((text + "\n").encode(), origin),
     }
-
-
-def _start_of(name: str, workdir: Path, init_from: str | Path | None) -> Path | None:
-    """The run folder whose weights a stage starts with; None for scratch."""
-    if init_from:
-        return Path(init_from)
-    if name == CrossEntropy.name:
-        return None
-    before = workdir / CrossEntropy.name
-    if not before.is_dir() and checkpoints.newest(workdir / name / checkpoints.LATEST) is None:
-        raise InputError(
-            f"{name} goes on from a captioner that was trained by cross entropy, and there is no "
-            f"run in {before}: train it first (r2m-train-captioner), or name another run with "
-            "--init_from"
-        )
-    return before
 
 
 def _objective_options(name: str, config: Any) -> CrossEntropyOptions | SelfCriticalOptions:

@@ -78,6 +78,7 @@ def build_model(
             network.model,
             network.preprocess,
             trained_from=config.image.trained_from,
+            average_mirrored=config.image.average_mirrored,
             wants_global="global" in wanted_inputs(name),
             unit_norm=config.data.unit_norm,
             name=name,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
 from losses.captions import leave_one_out, policy_loss
 from losses.cider_d import CiderD
+from models import ops
 from models.sampling import sample_captions
 from r2m.engine.stage import LossTerm
+from r2m.stages.paired.cross_entropy import CrossEntropy, CrossEntropyOptions
 from tfrecords.vocabulary import END_ID, START_ID
 
 
@@ -25,6 +27,7 @@ class SelfCriticalOptions:
 
     samples: int = 5
     max_length: int = 17
+    compares_rows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of range."""
@@ -45,7 +48,7 @@ class SelfCritical:
 
     name = "self_critical"
     wants_references = True
-    compares_rows = False
+    compares_rows = SelfCriticalOptions.compares_rows
 
     def __init__(
         self, options: SelfCriticalOptions, reward: CiderD, suppressed: tuple[int, ...]
@@ -66,12 +69,14 @@ class SelfCritical:
         """`policy`, and for the log `reward` and `words`, means of the captions drawn."""
         del training
         memory = model.encode(batch)
+        weights, bias = model.output_layer
+        suppression = ops.suppression(self._suppressed, bias.shape[0])
         draws = tf.reshape(batch["draws"], [-1, self._options.max_length])
         tokens, lengths = sample_captions(
             model,
             memory,
             draws,
-            suppressed=self._suppressed,
+            suppression=suppression,
             start_id=START_ID,
             end_id=END_ID,
         )
@@ -84,11 +89,9 @@ class SelfCritical:
         rewards = tf.reshape(rewards, [-1, self._options.samples])
         fed = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START_ID), tokens[:, :-1]], axis=1)
         hidden = model.teacher_forced(memory, fed, lengths=lengths)
-        weights, bias = model.output_layer
         advantages = tf.reshape(leave_one_out(rewards), [-1])
-        total = policy_loss(
-            hidden, weights, bias, tokens, lengths, advantages, suppressed=self._suppressed
-        )
+        bias = tf.cast(bias, tf.float32) + suppression
+        total = policy_loss(hidden, weights, bias, tokens, lengths, advantages)
         captions = tf.shape(draws)[0]
         words = tf.cast(tf.reduce_sum(lengths), tf.float32)
         return {
@@ -96,3 +99,7 @@ class SelfCritical:
             "reward": LossTerm(tf.reduce_sum(rewards), captions, weight=0.0),
             "words": LossTerm(words, captions, weight=0.0),
         }
+
+    def validation_loss(self, model: Any, batch: Any) -> dict[str, LossTerm]:
+        """The likelihood of what people wrote: it tells how far training went from there."""
+        return CrossEntropy(CrossEntropyOptions()).validation_loss(model, batch)

@@ -17,7 +17,6 @@ from pipelines.batching import batches_per_epoch
 from r2m.engine.distribution.sharing import share
 from r2m.engine.distribution.workers import Worker
 from r2m.engine.stage import Evaluation, LossTerm
-from r2m.stages.paired.cross_entropy import CrossEntropy, CrossEntropyOptions
 from r2m.stages.paired.data import CaptionerData
 from r2m.stages.paired.looking import attention_sheets, looked, nothing_to_show, seen_part
 from r2m.stages.settings import TRAINING_SPLIT, VALIDATION_SPLIT
@@ -54,6 +53,9 @@ class Objective(Protocol):
 
     def loss(self, model: Any, batch: Any, training: bool) -> dict[str, LossTerm]:
         """The terms on one replica's share of a batch."""
+
+    def validation_loss(self, model: Any, batch: Any) -> dict[str, LossTerm]:
+        """The terms on captions of the validation split."""
 
 
 class CaptionerStage:
@@ -205,8 +207,5 @@ class CaptionerStage:
         return ValidationLosses({"captions": batches}, self._validation_loss)
 
     def _validation_loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:
-        """Cross entropy, whatever is optimised: the likelihood of what people wrote."""
-        objective = self._objective
-        if not isinstance(objective, CrossEntropy):
-            objective = CrossEntropy(CrossEntropyOptions())
-        return objective.loss(self.model, batch["captions"], training)
+        del training
+        return self._objective.validation_loss(self.model, batch["captions"])

@@ -19,12 +19,11 @@ from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
 from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
-from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, start_settings
+from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, start_of, start_settings
 from r2m.stages.settings import precision, setting, stage_seed, training_options
 from r2m.stages.unpaired.curriculum import CURRICULUM, StageSpec, stage_spec
 from r2m.stages.unpaired.data import Data, open_data
 from r2m.stages.unpaired.stage import CurriculumStage
-from tfrecords.errors import InputError
 from tfrecords.features import BackboneOptions, FeatureExtractor
 from tfrecords.vocabulary import Vocabulary
 
@@ -68,7 +67,7 @@ def run_stage(
     worker = this_worker(strategy)
     with reporting_lost_workers(strategy):  # they make their variables together
         data = open_data(config, seed)
-        start = _start_of(spec, workdir, init_from)
+        start = start_of(spec.name, spec.previous, workdir, init_from)
         with strategy.scope():
             backbone = _backbone(config, spec)
             keras.utils.set_random_seed(seed)
@@ -181,22 +180,6 @@ def _backbone(config: Any, spec: StageSpec) -> FeatureExtractor | None:
             alpha=config.image.alpha or None,
         )
     )
-
-
-def _start_of(spec: StageSpec, workdir: Path, init_from: str | Path | None) -> Path | None:
-    """The run folder whose weights a stage starts with; None for scratch."""
-    if init_from:
-        return Path(init_from)
-    if spec.previous is None:
-        return None
-    before = workdir / spec.previous
-    resumes = checkpoints.newest(workdir / spec.name / checkpoints.LATEST) is not None
-    if not before.is_dir() and not resumes:
-        raise InputError(
-            f"stage {spec.name} starts from the weights of stage {spec.previous}, and there is no "
-            f"run in {before}: train that stage first, or name another run with --init_from"
-        )
-    return before
 
 
 def _dictionaries(data: Data) -> dict[str, Kept]:
