@@ -6,7 +6,7 @@ NumPy on the host: it has no gradient, and takes a few milliseconds a step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -63,14 +63,27 @@ class CiderD(NamedTuple):
                 continue
             captions = zip(tokens[own], lengths[own], strict=True)
             known = zip(references[image][there], reference_lengths[image][there], strict=True)
-            found[own] = self._image([row[:n] for row, n in (*captions, *known)], each)
+            found[own] = self.likeness(
+                [row[:n] for row, n in captions], [row[:n] for row, n in known]
+            ).mean(1)
         return found
 
-    def _image(self, sentences: list[np.ndarray], captions: int) -> np.ndarray:
-        """Scores of the first `captions` sentences against the others."""
+    def likeness(
+        self, captions: Sequence[np.ndarray], references: Sequence[np.ndarray]
+    ) -> np.ndarray:
+        """The terms of the score before their average over the references.
+
+        Args:
+            captions: word ids of each, integers [T].
+            references: likewise.
+
+        Returns:
+            float32[captions, references], 0 to 10.
+        """
+        sentences, count = [*captions, *references], len(captions)
         lengths = np.array([len(sentence) for sentence in sentences])
         bigrams = np.maximum(lengths - 1, 0)
-        apart = bigrams[:captions, None] - bigrams[None, captions:]
+        apart = bigrams[:count, None] - bigrams[None, count:]
         likeness = np.zeros(apart.shape)
         words = np.concatenate(sentences).astype(np.int64)
         owner = np.repeat(np.arange(len(sentences)), lengths)
@@ -85,9 +98,10 @@ class CiderD(NamedTuple):
             rarity = math.log(self.images) - np.log(np.maximum(1, self.frequencies(ngrams)))
             weights = counts * rarity
             norms = np.sqrt(np.square(weights).sum(1))
-            ours, theirs = weights[:captions, None], weights[None, captions:]
+            shared = counts[:count].any(0)
+            ours, theirs = weights[:count, None, shared], weights[None, count:, shared]
             dots = (np.minimum(ours, theirs) * theirs).sum(-1)
-            scale = norms[:captions, None] * norms[None, captions:]
+            scale = norms[:count, None] * norms[None, count:]
             likeness += np.divide(dots, scale, out=np.zeros_like(dots), where=scale > 0)
         likeness *= np.exp(-np.square(apart) / (2 * _SIGMA**2))
-        return np.asarray(10.0 / MAX_ORDER * likeness.mean(1), np.float32)
+        return np.asarray(10.0 / MAX_ORDER * likeness, np.float32)

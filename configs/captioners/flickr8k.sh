@@ -4,8 +4,8 @@
 #   configs/captioners/flickr8k.sh DATA WORKSPACE [RUN ...]
 #
 # RUN is fc, rnn, lstm, attention_lstm, att2in2 or updown, on stored features of MobileNet as it
-# comes, or `ensemble`: three of them go on from there with the network's last blocks, and caption
-# together. All by default.
+# comes, or `ensemble`: up-down goes on from there with the network's last blocks, and the two
+# up-downs caption together, with and without the consensus of similar photographs. All by default.
 #
 # DATA holds flickr8k/ (images, captions.token.txt, train_images.txt, dev_images.txt) and models/
 # (MobileNet).
@@ -41,14 +41,12 @@ for run in "$@"; do
     evaluate --run="$(run_of "flickr8k_$run")"
     continue
   fi
-  members=()
-  for captioner in updown att2in2 attention_lstm; do
-    train "$captioner" flickr8k "flickr8k_$captioner"
-    member=flickr8k_pixels_$captioner
-    train "$captioner" flickr8k_pixels "$member" --config.image.weights="$network" \
-      --init_from="$(run_of "flickr8k_$captioner")"
-    evaluate --run="$(run_of "$member")"
-    members+=(--run="$(run_of "$member")")
-  done
-  evaluate "${members[@]}" --output="$workspace/runs/flickr8k_ensemble"
+  stored=$(run_of flickr8k_updown) pixels=$(run_of flickr8k_pixels_updown)
+  train updown flickr8k flickr8k_updown
+  train updown flickr8k_pixels flickr8k_pixels_updown --config.image.weights="$network" \
+    --init_from="$stored"
+  evaluate --run="$pixels"
+  both=(--run="$pixels" --run="$stored")
+  evaluate "${both[@]}" --output="$workspace/runs/flickr8k_ensemble"
+  evaluate "${both[@]}" --neighbours=60 --beam_size=20 --output="$workspace/runs/flickr8k_consensus"
 done

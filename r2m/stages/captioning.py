@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.predictions import write_predictions
 from r2m.evaluation.report import Report, write_report
 from r2m.stages.paired import trained as paired
+from r2m.stages.paired.consensus import ConsensusOptions
 from r2m.stages.paired.experiment import STAGES
 from r2m.stages.run_folder import run_names, saved_run
 from r2m.stages.trained_run import TrainedRun
@@ -65,6 +67,7 @@ def evaluate_run(
     output: str | Path,
     *,
     overrides: dict[str, Any] | None = None,
+    consensus: ConsensusOptions | None = None,
     metrics: tuple[str, ...] = METRICS,
     tokenizer: str = "auto",
     gallery: int = 24,
@@ -75,14 +78,20 @@ def evaluate_run(
     Writes to `output`: `<split>.predictions.json` (COCO results), `<split>.report.json` and `.md`,
     and `<split>/index.html` with `gallery.png` of images drawn by seed.
 
+    With `consensus` the captions are chosen from the beams by it (captioners only).
+
     Raises:
-        InputError: bad folders, a vocabulary that differs from the run's, no such split, or images
-            without references.
+        InputError: bad folders, a vocabulary that differs from the run's, no such split, images
+            without references, or consensus where it cannot be.
     """
     run = open_run(run_folder, overrides)
-    records, vocabulary, decoding = (
-        run.open_records(str(records_folder)), run.vocabulary, run.config.decoding.to_dict()
-    )  # fmt: skip
+    decoding = run.config.decoding.to_dict()
+    if consensus is not None:
+        if not is_captioner(run.folder):
+            raise InputError(f"{run.folder} is a run of R2M: it learned from no captions of images")
+        run = paired.by_consensus(run, consensus)
+        decoding |= dataclasses.asdict(consensus)
+    records, vocabulary = run.open_records(str(records_folder)), run.vocabulary
     if split not in records.splits:
         known = ", ".join(records.splits)
         raise InputError(f"{records_folder}: no split {split!r}; known: {known}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,13 +22,19 @@ _SAMPLES = 8
 _SAMPLE_SIDE = 160
 
 
-def search_options(config: Any, vocabulary: Vocabulary) -> decoding.DecodingOptions:
-    """The caption search that `config.decoding` describes."""
+# (inputs of B images, what a search found) -> the place of the hypothesis that is said, int[B].
+Choice = Callable[[Mapping[str, np.ndarray], decoding.Captions], np.ndarray]
+
+
+def search_options(
+    config: Any, vocabulary: Vocabulary, *, returned: int | None = 1
+) -> decoding.DecodingOptions:
+    """The caption search that `config.decoding` describes, with the best `returned` hypotheses."""
     suppressed = [0, 1] if config.decoding.allow_unknown else [0, 1, vocabulary.unk_id]
     with setting("config.decoding"):
         return decoding.DecodingOptions(
             beam_size=config.decoding.beam_size,
-            returned=1,
+            returned=returned,
             max_length=config.decoding.max_length,
             length_normalization=config.decoding.length_normalization,
             suppressed=tuple(suppressed),
@@ -44,6 +50,7 @@ class Captioning:
         vocabulary: Vocabulary,
         search: decoding.DecodingOptions,
         signature: Mapping[str, tf.TensorSpec],
+        choice: Choice | None = None,
     ) -> None:
         """Compiles nothing yet.
 
@@ -52,29 +59,41 @@ class Captioning:
             vocabulary: of it.
             search: how to search.
             signature: what `encode` takes, with sizes that differ by batch left open.
+            choice: which hypothesis is said; it is shown all inputs. None: the best one.
         """
-        self._model = model
+        self._model, self._choice = model, choice
+        self._shown = tuple(signature)
         self._vocabulary = vocabulary
         self._search = search
         # One program for all batches.
-        self._decode = tf.function(self._best, autograph=False, input_signature=[dict(signature)])
+        self._decode = tf.function(
+            self._search_all, autograph=False, input_signature=[dict(signature)]
+        )
 
-    def _best(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-        found = decoding.decode(self._model, self._model.encode(inputs), self._search)
-        return found.tokens[:, 0]
+    def _search_all(self, inputs: dict[str, tf.Tensor]) -> decoding.Captions:
+        return decoding.decode(self._model, self._model.encode(inputs), self._search)
+
+    def _said(self, inputs: dict[str, tf.Tensor]) -> np.ndarray:
+        """int32[B, T] of what is said."""
+        found = self._decode({name: inputs[name] for name in self._shown})
+        found = decoding.Captions(*(tensor.numpy() for tensor in found))
+        if self._choice is None:
+            return found.tokens[:, 0]
+        chosen = self._choice(inputs, found)
+        return np.take_along_axis(found.tokens, chosen[:, None, None], axis=1)[:, 0]
 
     def captions(self, inputs: Mapping[str, tf.Tensor]) -> list[str]:
-        """What `encode` takes of B images -> B captions."""
+        """What `encode`, and a choice, take of B images -> B captions."""
         images = len(next(iter(inputs.values())))
         each = -(-images // cores())
         with ThreadPoolExecutor(cores()) as threads:
             found = threads.map(
-                lambda first: self._decode(
+                lambda first: self._said(
                     {name: x[first : first + each] for name, x in inputs.items()}
                 ),
                 range(0, images, each or 1),
             )
-            rows = [row for tokens in found for row in tokens.numpy().tolist()]
+            rows = [row for tokens in found for row in tokens.tolist()]
         return [self._vocabulary.decode(row) for row in rows]
 
     def caption_batches(self, batches: tf.data.Dataset) -> dict[str, str]:

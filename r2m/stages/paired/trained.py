@@ -8,18 +8,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from models import decoding
 from models.ensemble import Ensemble
 from pipelines import caption_batches, captions
 from pipelines.caption_batches import CaptionOptions
 from r2m.engine.persistence import checkpoints
+from r2m.stages.paired.consensus import ConsensusOptions, open_consensus
 from r2m.stages.paired.data import caption_options
 from r2m.stages.paired.experiment import FEATURES_FILE
 from r2m.stages.paired.model import build_model, feature_sizes, open_network
 from r2m.stages.paired.stage import CAPTIONED_AT_ONCE
 from r2m.stages.run_folder import VOCABULARY_FILE, saved_run
+from r2m.stages.settings import TRAINING_SPLIT
 from r2m.stages.trained_run import TrainedRun
 from r2m.stages.validation import Captioning, search_options
 from tfrecords.errors import InputError
@@ -134,6 +138,46 @@ def _common_signature(runs: Sequence[TrainedRun]) -> dict[str, tf.TensorSpec]:
         ours, theirs = (saved_features(each.folder)["records"]["backbone"] for each in (run, one))
         _check_made_alike(f"those of {run.folder}", ours, f"those of {one.folder}", theirs)
     return signature
+
+
+def by_consensus(run: TrainedRun, options: ConsensusOptions) -> TrainedRun:
+    """A captioner, or ensemble, whose captions are chosen by consensus from its beams.
+
+    The captions are those of the training images, in the records it was trained on.
+
+    Raises:
+        InputError: these are gone, or hold no vectors to find similar images by, or a vocabulary
+            that is not the run's.
+    """
+    known = captions.open_captions(run.config.data.captions)
+    check_same_vocabulary(
+        f"run {run.folder}", run.vocabulary.sha256, str(known.folder), known.vocabulary_sha256
+    )
+    consensus = open_consensus(known, TRAINING_SPLIT, options)
+
+    def batches(records: Records, split: str) -> tf.data.Dataset:
+        _check_made_alike(
+            f"those of {records.folder}",
+            records.manifest["options"].get("backbone"),
+            f"those of {known.folder}",
+            known.manifest["options"].get("backbone"),
+        )
+        plain = run.batches(records, split)
+        if "global" in plain.element_spec:
+            return plain
+        only = CaptionOptions(features=("global_feature",))
+        vectors = caption_batches.image_batches(records, split, only, batch_size=CAPTIONED_AT_ONCE)
+        both = tf.data.Dataset.zip(plain, vectors)
+        return both.map(lambda a, b: {**a, "global": b["global"]})
+
+    def choice(inputs: Mapping[str, tf.Tensor], found: decoding.Captions) -> np.ndarray:
+        return consensus.choose(inputs["global"].numpy(), *found)
+
+    search = search_options(run.config, run.vocabulary, returned=None)
+    return run._replace(
+        captioning=Captioning(run.model, run.vocabulary, search, run.signature, choice),
+        batches=batches,
+    )
 
 
 def saved_features(run_folder: Path) -> dict[str, Any]:

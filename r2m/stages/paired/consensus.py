@@ -1,0 +1,142 @@
+"""Captions by consensus: of what a search found, what people said of images like this one.
+
+Beam search gives what is likely word by word, which is what fits many images. Among its hypotheses
+the one that agrees most with the captions of similar training images is a better guess of what
+people will say of this one (Devlin et al. 2015, arXiv 1505.04467; Mao et al. 2015, arXiv 1412.6632,
+section 8).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from losses.cider_d import CiderD
+from pipelines import captions
+from tfrecords.document_frequencies import frequencies_of_records
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+
+_AT_ONCE = 100
+# Keeps values that hardly vary from counting as much as the others.
+_LEAST_DEVIATION = 0.05
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConsensusOptions:
+    """How captions are chosen.
+
+    Attributes:
+        neighbours: similar training images whose captions are compared with.
+        sharpness: an image of cosine similarity s counts exp(sharpness * s).
+        likelihood: what a hypothesis' own score (log p, as normalised in the search) counts beside
+            its mean CIDEr-D, 0 to 10.
+    """
+
+    neighbours: int = 60
+    sharpness: float = 8.0
+    likelihood: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a value out of range."""
+        if self.neighbours < 1:
+            raise ValueError(f"neighbours={self.neighbours} must be at least 1")
+        for name in ("sharpness", "likelihood"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+
+
+class Consensus(NamedTuple):
+    """Training images with their captions, to choose hypotheses by.
+
+    Attributes:
+        options: how.
+        directions: float32[N, D], the images' features, standardised, of norm 1.
+        mean: float32[D], of the features.
+        deviation: float32[D].
+        sentences: of each image the word ids of its captions, end markers included.
+        reward: CIDEr-D with the document frequencies of these captions.
+    """
+
+    options: ConsensusOptions
+    directions: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+    sentences: list[list[np.ndarray]]
+    reward: CiderD
+
+    def choose(
+        self, features: np.ndarray, tokens: np.ndarray, lengths: np.ndarray, scores: np.ndarray
+    ) -> np.ndarray:
+        """Chooses a hypothesis for each image.
+
+        Args:
+            features: float32[B, D] of the images, made as those of the training images.
+            tokens: int32[B, R, T], what a search found (`models.decoding.Captions`).
+            lengths: int32[B, R]; 0 for an empty place.
+            scores: float32[B, R].
+
+        Returns:
+            int[B], places in 0..R - 1.
+        """
+        found = np.zeros(len(tokens), np.int64)
+        likeness = self._directions(features) @ self.directions.T
+        for image, row in enumerate(likeness):
+            there = np.flatnonzero(lengths[image] > 0)
+            if len(there) < 2:
+                continue
+            hypotheses = [tokens[image, place, : lengths[image, place]] for place in there]
+            worth = self._agreement(row, hypotheses)
+            worth = worth + self.options.likelihood * scores[image, there]
+            found[image] = there[worth.argmax()]
+        return found
+
+    def _agreement(self, likeness: np.ndarray, hypotheses: list[np.ndarray]) -> np.ndarray:
+        """Mean CIDEr-D of hypotheses against captions of the most similar images."""
+        nearest = np.argsort(-likeness, kind="stable")[: self.options.neighbours]
+        weights = np.exp(self.options.sharpness * (likeness[nearest] - likeness[nearest[0]]))
+        references = [sentence for image in nearest for sentence in self.sentences[image]]
+        each = np.repeat(weights, [len(self.sentences[image]) for image in nearest])
+        return np.average(self.reward.likeness(hypotheses, references), axis=1, weights=each)
+
+    def _directions(self, features: np.ndarray) -> np.ndarray:
+        return _unit((features - self.mean) / self.deviation)
+
+
+def open_consensus(records: Records, split: str, options: ConsensusOptions) -> Consensus:
+    """Reads the images of a split of `captions` records.
+
+    Raises:
+        InputError: the records hold no vector of each image.
+    """
+    if "global_feature" not in records.feature_names:
+        raise InputError(
+            f"{records.folder}: these records hold no vector of each image to find similar ones "
+            "by; build them with --backbone"
+        )
+    parse = captions.parser(records, ("sentences", "global_feature"))
+    vectors, sentences = [], []
+    for batch in tf.data.TFRecordDataset(records.shards(split)).batch(_AT_ONCE):
+        rows = parse(batch)
+        vectors.append(rows["global_feature"].numpy())
+        # From start to end marker; captions of CIDEr-D have no start.
+        sentences += [[np.array(s[1:]) for s in image] for image in rows["sentences"].to_list()]
+    features = np.concatenate(vectors)
+    mean, deviation = features.mean(0), features.std(0) + _LEAST_DEVIATION
+    frequencies = frequencies_of_records(records, split)
+    return Consensus(
+        options=options,
+        directions=_unit((features - mean) / deviation),
+        mean=mean,
+        deviation=deviation,
+        sentences=sentences,
+        reward=CiderD(frequencies.lookup, frequencies.images),
+    )
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
