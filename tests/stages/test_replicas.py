@@ -69,7 +69,7 @@ def test_two_replicas_equal_one(
     config.data.corpora, config.data.images = without_validation
     config.model.dropout = 0.0
     # Elsewhere the network is as it is published.
-    if name == "joint":
+    if name != "joint":
         config.model.update(small_network)
     config.stages[name].update({"steps": STEPS, "batch_size": BATCH, "evaluate_every": 0})
     config.training.log_every = 1
