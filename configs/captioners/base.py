@@ -76,8 +76,8 @@ def _sized(config: ConfigDict, arg: str) -> ConfigDict:
         # Half a batch on each of two cores.
         config.training.update({"micro_batches": 2, "at_once": 2})
     if arg == "flickr8k_pixels":
-        config.image.update({"source": "pixels", "resize": 240, "mirror": True, "alpha": 0.75})
-        config.image.update({"trained_from": "conv_dw_9", "average_mirrored": True})
+        config.image.update({"source": "pixels", "alpha": 0.75, "trained_from": "conv_dw_9"})
+        config.image.update({"resize": 240, "mirror": True, "average_mirrored": True})
         # Few photographs for so many weights.
         config.model.dropout = 0.5
         config.loss.smoothing = 0.1

@@ -86,8 +86,10 @@ def start_of(
     Raises:
         InputError: there is no run before this one, and none of this stage that could be resumed.
     """
-    if init_from or previous is None:
-        return Path(init_from) if init_from else None
+    if init_from:
+        return Path(init_from)
+    if previous is None:
+        return None
     before = workdir / previous
     if not before.is_dir() and checkpoints.newest(workdir / name / checkpoints.LATEST) is None:
         raise InputError(

@@ -23,7 +23,7 @@ _SAMPLE_SIDE = 160
 
 
 # (inputs of B images, what a search found) -> the place of the hypothesis that is said, int[B].
-Choice = Callable[[Mapping[str, np.ndarray], decoding.Captions], np.ndarray]
+Choice = Callable[[Mapping[str, tf.Tensor], decoding.Captions], np.ndarray]
 
 
 def search_options(

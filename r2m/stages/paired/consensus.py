@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from losses.cider_d import CiderD
+from models import ops
 from pipelines import captions
 from tfrecords.document_frequencies import frequencies_of_records
 from tfrecords.errors import InputError
@@ -103,7 +104,7 @@ class Consensus(NamedTuple):
         return np.average(self.reward.likeness(hypotheses, references), axis=1, weights=each)
 
     def _directions(self, features: np.ndarray) -> np.ndarray:
-        return _unit((features - self.mean) / self.deviation)
+        return ops.unit_norm((features - self.mean) / self.deviation).numpy()
 
 
 def open_consensus(records: Records, split: str, options: ConsensusOptions) -> Consensus:
@@ -129,14 +130,9 @@ def open_consensus(records: Records, split: str, options: ConsensusOptions) -> C
     frequencies = frequencies_of_records(records, split)
     return Consensus(
         options=options,
-        directions=_unit((features - mean) / deviation),
+        directions=ops.unit_norm((features - mean) / deviation).numpy(),
         mean=mean,
         deviation=deviation,
         sentences=sentences,
         reward=CiderD(frequencies.lookup, frequencies.images),
     )
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
