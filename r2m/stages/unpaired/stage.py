@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
@@ -190,12 +190,19 @@ class CurriculumStage:
         batch = self._validation_losses.first_batch() or {}
         return {name: batch[name][:_GATE_ROWS] for name in _GATE_INPUTS if name in batch}
 
+    @cached_property
+    def _gate_values(self) -> Callable[[], dict[str, tf.Tensor]]:
+        # A graph: step by step, a search takes as long as all of the validation's.
+        return tf.function(
+            lambda: objectives.gate_values(self.model, self._gate_inputs, self._rollout),
+            autograph=False,
+        )
+
     def _gates(self) -> dict[str, np.ndarray]:
         """The decoder's gates on the first rows of the first validation batch, the same always."""
         if not self._gate_inputs:
             return {}
-        gates = objectives.gate_values(self.model, self._gate_inputs, self._rollout)
-        return {f"decoder/{name}": values.numpy() for name, values in gates.items()}
+        return {f"decoder/{name}": values.numpy() for name, values in self._gate_values().items()}
 
 
 def _validator(data: stage_data.Data, captioning: Captioning) -> Validator:
