@@ -16,6 +16,11 @@ With several of these, as an ensemble:
     r2m-caption --run=workspace/runs/updown/cross_entropy \\
         --run=workspace/runs/att2in2/cross_entropy --images=photographs \\
         --output=workspace/captions
+
+By consensus: of what was found, what agrees most with the captions of similar training images:
+
+    r2m-caption --run=workspace/runs/updown/cross_entropy --images=photographs \\
+        --neighbours=60 --beam_size=20 --output=workspace/captions
 """
 
 from __future__ import annotations
@@ -25,7 +30,13 @@ from pathlib import Path
 
 from absl import flags
 
-from r2m.cli.common import decoding_overrides, define_decoding_flags, run
+from r2m.cli.common import run
+from r2m.cli.decoding_flags import (
+    consensus_options,
+    decoding_overrides,
+    define_consensus_flags,
+    define_decoding_flags,
+)
 
 _RUN = flags.DEFINE_multi_string(
     "run",
@@ -55,6 +66,7 @@ _WEIGHTS = flags.DEFINE_string(
     "file.",
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)
+define_consensus_flags()
 define_decoding_flags()
 
 
@@ -70,6 +82,7 @@ def main(argv: Sequence[str]) -> None:
         detections=_DETECTIONS.value or (),
         weights=_WEIGHTS.value,
         overrides=decoding_overrides(),
+        consensus=consensus_options(),
     )
     width = max(len(row["image_id"]) for row in rows)
     for row in rows:

@@ -116,22 +116,3 @@ def _make_help(description: str | None) -> None:
 def home() -> Path:
     """The working directory that scripts use where no folder is named."""
     return Path(os.environ.get("R2M_HOME", "workspace"))
-
-
-def define_decoding_flags() -> None:
-    """Flags that override how a trained run searches its captions."""
-    flags.DEFINE_integer("beam_size", None, "Hypotheses kept alive; default: as trained.", 1)
-    flags.DEFINE_integer("max_length", None, "Most words of a caption; default: as trained.", 1)
-    flags.DEFINE_float(
-        "length_normalization",
-        None,
-        "alpha in log p / length**alpha, 0 favours short captions; default: as trained.",
-        0.0,
-    )
-
-
-def decoding_overrides() -> dict[str, int | float]:
-    """The decoding settings given on the command line."""
-    names = ("beam_size", "max_length", "length_normalization")
-    values = {name: flags.FLAGS[name].value for name in names}
-    return {name: value for name, value in values.items() if value is not None}

@@ -23,7 +23,13 @@ from pathlib import Path
 
 from absl import flags
 
-from r2m.cli.common import decoding_overrides, define_decoding_flags, run
+from r2m.cli.common import run
+from r2m.cli.decoding_flags import (
+    consensus_options,
+    decoding_overrides,
+    define_consensus_flags,
+    define_decoding_flags,
+)
 from r2m.evaluation.metrics import METRICS
 
 _RUN = flags.DEFINE_multi_string(
@@ -61,26 +67,7 @@ _TOKENIZER = flags.DEFINE_enum(
 )
 _GALLERY = flags.DEFINE_integer("gallery", 24, "How many images the gallery shows.", 1)
 _SEED = flags.DEFINE_integer("gallery_seed", 0, "Draws the images of the gallery.")
-_NEIGHBOURS = flags.DEFINE_integer(
-    "neighbours",
-    None,
-    "Of captioners, whose training records must be there with a vector of each image: so many "
-    "training images that are most like the one to caption choose among the hypotheses of the beam "
-    "(--beam_size), by the CIDEr-D with their captions. Default: the likeliest is said.",
-    1,
-)
-_SHARPNESS = flags.DEFINE_float(
-    "sharpness",
-    8.0,
-    "With --neighbours: an image of cosine similarity s counts exp(sharpness * s).",
-    0.0,
-)
-_LIKELIHOOD = flags.DEFINE_float(
-    "likelihood",
-    0.2,
-    "With --neighbours: what the score of a hypothesis (log p, normalised) counts beside CIDEr-D.",
-    0.0,
-)
+define_consensus_flags()
 define_decoding_flags()
 
 
@@ -97,7 +84,6 @@ def main(argv: Sequence[str]) -> None:
     from r2m.engine.distribution.cores import cores, share_cores
     from r2m.evaluation.report import report_markdown
     from r2m.stages.captioning import evaluate_run
-    from r2m.stages.paired.consensus import ConsensusOptions
 
     share_cores(cores())
     output = Path(_OUTPUT.value or Path(_RUN.value[0], "predictions"))
@@ -107,13 +93,7 @@ def main(argv: Sequence[str]) -> None:
         _SPLIT.value,
         output,
         overrides=decoding_overrides(),
-        consensus=ConsensusOptions(
-            neighbours=_NEIGHBOURS.value,
-            sharpness=_SHARPNESS.value,
-            likelihood=_LIKELIHOOD.value,
-        )
-        if _NEIGHBOURS.value
-        else None,
+        consensus=consensus_options(),
         metrics=tuple(_METRICS.value),
         tokenizer=_TOKENIZER.value,
         gallery=_GALLERY.value,

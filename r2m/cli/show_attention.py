@@ -15,7 +15,8 @@ from pathlib import Path
 
 from absl import flags
 
-from r2m.cli.common import decoding_overrides, define_decoding_flags, run
+from r2m.cli.common import run
+from r2m.cli.decoding_flags import decoding_overrides, define_decoding_flags
 
 _MODEL = flags.DEFINE_string(
     "model",

@@ -12,6 +12,7 @@ from absl import logging
 from r2m.evaluation.gallery import GalleryItem, write_gallery
 from r2m.evaluation.predictions import write_predictions
 from r2m.stages.captioning import is_captioner, open_run
+from r2m.stages.paired.consensus import ConsensusOptions
 from r2m.stages.paired.image_files import captioner_look
 from r2m.stages.run_folder import run_names
 from r2m.stages.trained_run import Look, TrainedRun
@@ -32,6 +33,7 @@ def caption_files(
     detections: Sequence[str] = (),
     weights: str | None = None,
     overrides: dict[str, Any] | None = None,
+    consensus: ConsensusOptions | None = None,
 ) -> list[dict[str, Any]]:
     """Captions image files.
 
@@ -46,6 +48,7 @@ def caption_files(
         detections: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` each: what detectors saw, by file name.
         weights: file of the backbone's weights.
         overrides: of the run's `decoding` settings.
+        consensus: how captions are chosen from the beams, see `open_run`.
 
     Returns:
         A row an image: `image_id`, `caption`, of R2M `concepts` (word, score, count; best first)
@@ -57,8 +60,10 @@ def caption_files(
             what is not given.
     """
     files = image_files(source)
-    run = open_run(run_folder, overrides)
-    look = look_of(run, files, detections=detections, weights=weights)
+    run = open_run(run_folder, overrides, consensus)
+    look = look_of(
+        run, files, detections=detections, weights=weights, vectors=consensus is not None
+    )
     rows: list[dict[str, Any]] = []
     for start in range(0, len(files), _BATCH):
         chunk = files[start : start + _BATCH]
@@ -78,13 +83,21 @@ def caption_files(
 
 
 def look_of(
-    run: TrainedRun, files: Sequence[Path], *, detections: Sequence[str], weights: str | None
+    run: TrainedRun,
+    files: Sequence[Path],
+    *,
+    detections: Sequence[str],
+    weights: str | None,
+    vectors: bool = False,
 ) -> Look:
-    """How a run looks at image files; arguments and errors as those of `caption_files`."""
+    """How a run looks at image files; arguments and errors as those of `caption_files`.
+
+    With `vectors` a captioner is shown the vector of each image too, whatever it learned from.
+    """
     if is_captioner(run.folder):
         if detections:
             raise InputError(f"{run.folder} is a captioner: it looks itself, without --detections")
-        return captioner_look(run.members, weights)
+        return captioner_look(run.members, weights, vectors=vectors)
     if not detections:
         raise InputError(
             f"{run.folder} is a run of R2M, which speaks of what detectors saw: give their files "

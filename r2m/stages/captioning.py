@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import time
 from collections.abc import Sequence
@@ -29,7 +28,9 @@ from tfrecords.vocabulary import Vocabulary
 
 
 def open_run(
-    run_folder: str | Path | Sequence[str | Path], overrides: dict[str, Any] | None = None
+    run_folder: str | Path | Sequence[str | Path],
+    overrides: dict[str, Any] | None = None,
+    consensus: ConsensusOptions | None = None,
 ) -> TrainedRun:
     """A trained run of any kind, ready to caption, or an ensemble of captioners.
 
@@ -37,9 +38,11 @@ def open_run(
         run_folder: of a stage, for example `workspace/runs/shapes/tri_rec`; several make an
             ensemble, whose settings are those of the first.
         overrides: of the run's `decoding` settings (beam_size, max_length, length_normalization).
+        consensus: captioners only: how captions are chosen from the beams; None says the likeliest.
 
     Raises:
-        InputError: not a run folder, runs that cannot caption together, or impossible settings.
+        InputError: not a run folder, runs that cannot caption together or by consensus, or
+            impossible settings.
         TrainingError: the run holds no whole checkpoint, or one that does not fit.
     """
     folders = [run_folder] if isinstance(run_folder, str | Path) else list(run_folder)
@@ -52,7 +55,12 @@ def open_run(
         (paired if captioner else unpaired).open_run(Path(folder), overrides or {})
         for folder, captioner in zip(folders, kinds, strict=True)
     ]
-    return found[0] if len(found) == 1 else paired.ensemble(found)
+    run = found[0] if len(found) == 1 else paired.ensemble(found)
+    if consensus is None:
+        return run
+    if not kinds[0]:
+        raise InputError(f"{run.folder} is a run of R2M: it learned from no captions of images")
+    return paired.by_consensus(run, consensus)
 
 
 def is_captioner(run_folder: str | Path) -> bool:
@@ -76,21 +84,15 @@ def evaluate_run(
     """Captions a split of records and scores it against its references.
 
     Writes to `output`: `<split>.predictions.json` (COCO results), `<split>.report.json` and `.md`,
-    and `<split>/index.html` with `gallery.png` of images drawn by seed.
-
-    With `consensus` the captions are chosen from the beams by it (captioners only).
+    and `<split>/index.html` with `gallery.png` of images drawn by seed. `overrides` and `consensus`
+    are those of `open_run`.
 
     Raises:
         InputError: bad folders, a vocabulary that differs from the run's, no such split, images
             without references, or consensus where it cannot be.
     """
-    run = open_run(run_folder, overrides)
+    run = open_run(run_folder, overrides, consensus)
     decoding = run.config.decoding.to_dict()
-    if consensus is not None:
-        if not is_captioner(run.folder):
-            raise InputError(f"{run.folder} is a run of R2M: it learned from no captions of images")
-        run = paired.by_consensus(run, consensus)
-        decoding |= dataclasses.asdict(consensus)
     records, vocabulary = run.open_records(str(records_folder)), run.vocabulary
     if split not in records.splits:
         known = ", ".join(records.splits)

@@ -26,7 +26,8 @@ class TrainedRun(NamedTuple):
         config: the run's configuration, with what was overridden.
         open_records: opens a folder of the records that it is shown.
         signature: what `encode` takes.
-        batches: of a split of them, as `Captioning.caption_batches` takes them.
+        batches: of a split of them, as `Captioning.caption_batches` takes them. Those of a
+            captioner can be asked for more kinds of features than it is shown.
         examples: the images of a split, for galleries and scoring: `image_id`, `image`, `texts`
             and, where they have concepts, `concepts` (ids) and `concept_scores`.
     """
@@ -39,7 +40,7 @@ class TrainedRun(NamedTuple):
     config: Any
     signature: dict[str, tf.TensorSpec]
     open_records: Callable[[str], Records]
-    batches: Callable[[Records, str], tf.data.Dataset]
+    batches: Callable[..., tf.data.Dataset]
     examples: Callable[[Records, str], Iterable[dict[str, Any]]]
 
 

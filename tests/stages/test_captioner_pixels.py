@@ -19,6 +19,7 @@ from r2m.stages.caption_files import caption_files
 from r2m.stages.captioning import open_run
 from r2m.stages.paired import experiment
 from r2m.stages.paired.backbone import export_backbone
+from r2m.stages.paired.consensus import ConsensusOptions
 from r2m.stages.paired.experiment import run_captioner, take_weights
 from r2m.stages.paired.model import build_model, open_network
 from tfrecords.errors import InputError
@@ -55,15 +56,17 @@ def test_the_part_of_the_network_that_is_asked_for_is_trained(from_pixels: Path)
 def test_image_files_are_captioned_as_stored_pictures_are(
     from_pixels: Path, att2in2_run: Path, caption_records: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    # Alone, and with one that is shown stored features.
-    for members in ([from_pixels], [from_pixels, att2in2_run]):
-        run = open_run(members)
+    # Alone, where vectors are what only the choice looks at, and with one that is shown features.
+    choice = ConsensusOptions(neighbours=3, likelihood=0.0)
+    for members, consensus in (([from_pixels], choice), ([from_pixels, att2in2_run], None)):
+        run = open_run(members, consensus=consensus)
         records = run.open_records(str(caption_records))
         by_records = run.captioning.caption_batches(run.batches(records, "val"))
-        rows = caption_files(members, pictures / "images", tmp_path)
+        rows = caption_files(members, pictures / "images", tmp_path, consensus=consensus)
         found = {row["image_id"]: row["caption"] for row in rows}
         assert by_records == {name: found[name] for name in by_records}
         page = (tmp_path / "index.html").read_text()
+        assert ("neighbours" in page) == (consensus is not None)
         assert ", ".join(f"{member.parent.name}/cross_entropy" for member in members) in page
 
 

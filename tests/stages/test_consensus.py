@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 
 from losses.cider_d import CiderD
 from pipelines import captions
-from r2m.stages.captioning import evaluate_run
+from r2m.stages.caption_files import caption_files
+from r2m.stages.captioning import evaluate_run, open_run
 from r2m.stages.paired.consensus import Consensus, ConsensusOptions, open_consensus
+from r2m.stages.paired.experiment import FEATURES_FILE
 from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.errors import InputError
 from tfrecords.readers.paired.formats import PairedSource
@@ -111,8 +114,8 @@ def test_likeness_is_the_score_before_its_mean(consensus: Consensus) -> None:
     np.testing.assert_allclose(found[0].mean(), mean[0], rtol=1e-6)
 
 
-def test_a_split_is_captioned_by_consensus(
-    att2in2_run: Path, caption_records: Path, tmp_path: Path
+def test_a_split_and_its_files_are_captioned_by_consensus(
+    att2in2_run: Path, caption_records: Path, pictures: Path, tmp_path: Path
 ) -> None:
     def said(name: str, consensus: ConsensusOptions | None) -> dict[str, str]:
         report = evaluate_run(
@@ -126,7 +129,24 @@ def test_a_split_is_captioned_by_consensus(
     plain = said("plain", None)
     # Where only the search's own score counts, its first hypothesis is the one.
     assert said("likely", dataclasses.replace(OPTIONS, likelihood=1e6)) == plain
-    assert said("agreed", dataclasses.replace(OPTIONS, likelihood=0.0)) != plain
+    agreed = dataclasses.replace(OPTIONS, likelihood=0.0)
+    by_records = said("agreed", agreed)
+    assert by_records != plain
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(str(pictures / "images" / name) for name in plain))
+    rows = caption_files(
+        att2in2_run, listed, tmp_path / "files", overrides={"beam_size": 4}, consensus=agreed
+    )
+    assert {row["image_id"]: row["caption"] for row in rows} == by_records
+
+
+def test_features_made_in_another_way_are_refused(att2in2_run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(att2in2_run, tmp_path / "other")
+    shown = json.loads((other / FEATURES_FILE).read_text())
+    shown["records"]["backbone"]["alpha"] = 0.5
+    (other / FEATURES_FILE).write_text(json.dumps(shown))
+    with pytest.raises(InputError, match=r"made in two ways: those of .*other with alpha 0\.5"):
+        open_run(other, consensus=OPTIONS)
 
 
 def test_records_without_vectors_are_refused(pictures: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from r2m.engine.options import OptimizerSettings, ScheduleOptions
 from r2m.engine.persistence import checkpoints
 from r2m.stages.caption_files import caption_files
 from r2m.stages.captioning import evaluate_run, open_run
+from r2m.stages.paired.consensus import ConsensusOptions
 from r2m.stages.unpaired import experiment
 from r2m.stages.unpaired.data import concept_options
 from tfrecords.errors import InputError
@@ -321,6 +322,8 @@ def test_evaluation_writes_predictions_report_and_gallery(finished, images, tmp_
         evaluate_run(folder / "tri_rec", images, "dev", tmp_path)
     with pytest.raises(InputError, match=r"config\.decoding: beam_size"):
         evaluate_run(folder / "xe", images, "val", tmp_path, overrides={"beam_size": 0})
+    with pytest.raises(InputError, match="a run of R2M: it learned from no captions of images"):
+        evaluate_run(folder / "xe", images, "val", tmp_path, consensus=ConsensusOptions())
 
 
 def test_a_folder_and_a_list_of_images_can_be_captioned(finished, raw, images, tmp_path):

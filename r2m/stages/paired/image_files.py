@@ -24,12 +24,15 @@ from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.features import FeatureExtractor, decode_all
 
 
-def captioner_look(run_folders: Sequence[Path], weights: str | None) -> Look:
+def captioner_look(
+    run_folders: Sequence[Path], weights: str | None, *, vectors: bool = False
+) -> Look:
     """Looks at image files as captioners were trained to: at pixels, stored features, or both.
 
     Args:
         run_folders: of captioners that fit together, see `trained.ensemble`; most often one.
         weights: file of the backbone's weights; None where they were not read from a file.
+        vectors: shows `global` of each image too, made as that of the records.
 
     Raises:
         InputError: the features came from elsewhere, the backbone cannot be built, or weights are
@@ -41,9 +44,10 @@ def captioner_look(run_folders: Sequence[Path], weights: str | None) -> Look:
     looks: list[Look] = []
     if by_pixels:
         looks.append(partial(_pixel_look, pixel_options(by_pixels[0])))
-    if by_features:
-        unit_norm = configs[by_features[0]].data.unit_norm
-        looks.append(_feature_look(by_features, unit_norm, weights))
+    made = by_features or (run_folders[:1] if vectors else ())
+    if made:
+        unit_norm = configs[made[0]].data.unit_norm
+        looks.append(_feature_look(made, unit_norm, weights, vectors=vectors))
     elif weights is not None:
         raise InputError(f"{run_folders[0]}: the captioner has a network of its own: no --weights")
 
@@ -62,7 +66,9 @@ def _pixel_look(sizes: PixelOptions, files: Sequence[Path]) -> SeenFiles:
     return SeenFiles({"pixels": pixels}, None, faults)
 
 
-def _feature_look(run_folders: Sequence[Path], unit_norm: bool, weights: str | None) -> Look:
+def _feature_look(
+    run_folders: Sequence[Path], unit_norm: bool, weights: str | None, *, vectors: bool
+) -> Look:
     """Looks through the backbone of the records that captioners were trained on."""
     each = {folder: saved_features(folder) for folder in run_folders}
     for folder, shown in each.items():
@@ -71,8 +77,10 @@ def _feature_look(run_folders: Sequence[Path], unit_norm: bool, weights: str | N
                 f"the captioner of {folder} was trained on features that were made elsewhere: it "
                 "can caption records (r2m-evaluate), not image files"
             )
-    kinds = tuple(dict.fromkeys(kind for shown in each.values() for kind in shown["features"]))
-    options = CaptionOptions(features=kinds, unit_norm=unit_norm)
+    kinds = dict.fromkeys(kind for shown in each.values() for kind in shown["features"])
+    if vectors:
+        kinds["global_feature"] = None
+    options = CaptionOptions(features=tuple(kinds), unit_norm=unit_norm)
     # The records of a captioner without a grid may not know what shape one has.
     folder = max(each, key=lambda folder: "grid_feature" in each[folder]["features"])
     extractor = FeatureExtractor(*_options(folder, each[folder]["records"], weights))

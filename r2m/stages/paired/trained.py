@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from ml_collections import ConfigDict
 from models import decoding
 from models.ensemble import Ensemble
 from pipelines import caption_batches, captions
-from pipelines.caption_batches import CaptionOptions
+from pipelines.caption_batches import CaptionOptions, FeatureKind
 from r2m.engine.persistence import checkpoints
 from r2m.stages.paired.consensus import ConsensusOptions, open_consensus
 from r2m.stages.paired.data import caption_options
@@ -55,9 +56,11 @@ def open_run(run_folder: Path, overrides: dict[str, Any]) -> TrainedRun:
     checkpoints.restore_model(model, run_folder, {"vocabulary": vocabulary.sha256})
     search = search_options(config, vocabulary)
 
-    def batches(records: Records, split: str) -> tf.data.Dataset:
+    def batches(
+        records: Records, split: str, more: tuple[FeatureKind, ...] = ()
+    ) -> tf.data.Dataset:
         options = _options_as_trained(run_folder, config, records)
-        return _batches(records, split, options, run_folder, signature)
+        return _batches(records, split, options, more, run_folder, signature)
 
     return TrainedRun(
         folder=run_folder,
@@ -82,14 +85,16 @@ def ensemble(runs: Sequence[TrainedRun]) -> TrainedRun:
     first = runs[0]
     signature = _common_signature(runs)
 
-    def batches(records: Records, split: str) -> tf.data.Dataset:
+    def batches(
+        records: Records, split: str, more: tuple[FeatureKind, ...] = ()
+    ) -> tf.data.Dataset:
         each = [_options_as_trained(run.folder, run.config, records) for run in runs]
         options = dataclasses.replace(
             next((options for options in each if options.features), each[0]),
             features=tuple(dict.fromkeys(kind for options in each for kind in options.features)),
             pixels=next((options.pixels for options in each if options.pixels), None),
         )
-        return _batches(records, split, options, first.folder, signature)
+        return _batches(records, split, options, more, first.folder, signature)
 
     model = Ensemble([run.model for run in runs], [list(run.signature) for run in runs])
     search = search_options(first.config, first.vocabulary)
@@ -155,26 +160,28 @@ def by_consensus(run: TrainedRun, options: ConsensusOptions) -> TrainedRun:
     )
     consensus = open_consensus(known, TRAINING_SPLIT, options)
 
+    def check(other: str, backbone: Mapping[str, Any] | None) -> None:
+        theirs = known.manifest["options"].get("backbone")
+        _check_made_alike(f"those of {other}", backbone, f"those of {known.folder}", theirs)
+
+    # Of image files the vectors are made as the features that these members are shown.
+    shown = {member: saved_features(member) for member in run.members}
+    made = [folder for folder, own in shown.items() if own["features"] and _has_made_features(own)]
+    for folder in made or [run.folder]:
+        check(str(folder), shown[folder]["records"]["backbone"])
+
     def batches(records: Records, split: str) -> tf.data.Dataset:
-        _check_made_alike(
-            f"those of {records.folder}",
-            records.manifest["options"].get("backbone"),
-            f"those of {known.folder}",
-            known.manifest["options"].get("backbone"),
-        )
-        plain = run.batches(records, split)
-        if "global" in plain.element_spec:
-            return plain
-        only = CaptionOptions(features=("global_feature",))
-        vectors = caption_batches.image_batches(records, split, only, batch_size=CAPTIONED_AT_ONCE)
-        both = tf.data.Dataset.zip(plain, vectors)
-        return both.map(lambda a, b: {**a, "global": b["global"]})
+        check(str(records.folder), records.manifest["options"].get("backbone"))
+        return run.batches(records, split, ("global_feature",))
 
     def choice(inputs: Mapping[str, tf.Tensor], found: decoding.Captions) -> np.ndarray:
         return consensus.choose(inputs["global"].numpy(), *found)
 
-    search = search_options(run.config, run.vocabulary, returned=None)
+    config = copy.deepcopy(run.config)
+    config.decoding.update(dataclasses.asdict(options))
+    search = search_options(config, run.vocabulary, returned=None)
     return run._replace(
+        config=config,
         captioning=Captioning(run.model, run.vocabulary, search, run.signature, choice),
         batches=batches,
     )
@@ -255,10 +262,17 @@ def _batches(
     records: Records,
     split: str,
     options: CaptionOptions,
+    more: tuple[FeatureKind, ...],
     run_folder: Path,
     signature: Mapping[str, tf.TensorSpec],
 ) -> tf.data.Dataset:
-    """Images of a split; raises `InputError` where they are not of the sizes in `signature`."""
+    """Images of a split, with `more` than `options` tells of features.
+
+    Raises:
+        InputError: they are not of the sizes in `signature`.
+    """
+    kinds = tuple(dict.fromkeys((*options.features, *more)))
+    options = dataclasses.replace(options, features=kinds)
     found = caption_batches.image_batches(records, split, options, batch_size=CAPTIONED_AT_ONCE)
     for name, spec in signature.items():
         shape = found.element_spec[name].shape

@@ -1,4 +1,4 @@
-"""Flags that are given several times."""
+"""Flags that do not go together."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ import pytest
             ["show_attention", "x.png", "--model=a", "--model=b", "--output=c"],
             "flag --model=b: already defined as a",
         ),
+        (
+            ["caption", "--run=a", "--images=b", "--output=c", "--sharpness=2"],
+            "error: --sharpness is of a choice by --neighbours",
+        ),
     ],
 )
-def test_a_flag_too_many_is_refused(script: list[str], message: str, tmp_path: Path) -> None:
+def test_they_are_refused(script: list[str], message: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"r2m.cli.{script[0]}", *script[1:]],
         cwd=tmp_path,

@@ -1,0 +1,73 @@
+"""Flags of how a trained run finds its captions, shared by the scripts that caption."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+if TYPE_CHECKING:
+    from r2m.stages.paired.consensus import ConsensusOptions
+
+
+def define_decoding_flags() -> None:
+    """Flags that override how a trained run searches its captions."""
+    flags.DEFINE_integer("beam_size", None, "Hypotheses kept alive; default: as trained.", 1)
+    flags.DEFINE_integer("max_length", None, "Most words of a caption; default: as trained.", 1)
+    flags.DEFINE_float(
+        "length_normalization",
+        None,
+        "alpha in log p / length**alpha, 0 favours short captions; default: as trained.",
+        0.0,
+    )
+
+
+def decoding_overrides() -> dict[str, int | float]:
+    """The decoding settings given on the command line."""
+    names = ("beam_size", "max_length", "length_normalization")
+    values = {name: flags.FLAGS[name].value for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def define_consensus_flags() -> None:
+    """Flags of how captioners choose among what they found."""
+    flags.DEFINE_integer(
+        "neighbours",
+        None,
+        "Of captioners, whose training records must be there with a vector of each image: so many "
+        "training images that are most like the one to caption choose among the hypotheses of the "
+        "beam (--beam_size), by the CIDEr-D with their captions. Default: the likeliest is said.",
+        1,
+    )
+    flags.DEFINE_float(
+        "sharpness",
+        None,
+        "With --neighbours: an image of cosine similarity s counts exp(sharpness * s). Default: 8.",
+        0.0,
+    )
+    flags.DEFINE_float(
+        "likelihood",
+        None,
+        "With --neighbours: what the score of a hypothesis (log p, normalised) counts beside "
+        "CIDEr-D. Default: 0.2.",
+        0.0,
+    )
+
+
+def consensus_options() -> ConsensusOptions | None:
+    """How captions are chosen, by the command line; None to say the likeliest.
+
+    Raises:
+        InputError: a choice is described that is not made, as there is no --neighbours.
+    """
+    from r2m.stages.paired.consensus import ConsensusOptions
+    from tfrecords.errors import InputError
+
+    names = ("neighbours", "sharpness", "likelihood")
+    given: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        return None
+    if "neighbours" not in given:
+        raise InputError(f"--{next(iter(given))} is of a choice by --neighbours: give this one too")
+    return ConsensusOptions(**given)
