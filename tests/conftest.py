@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from pathlib import Path
 
@@ -22,6 +23,10 @@ with contextlib.suppress(RuntimeError):
 # Tests compile many small graphs and run each a few times: optimising them costs more than it
 # saves. The end-to-end tests run the scripts, and so the optimiser, in processes of their own.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+# Tracing makes millions of objects that stay: looking through them for garbage takes a tenth of it.
+gc.freeze()
+gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(scope="session")

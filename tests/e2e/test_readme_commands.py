@@ -24,6 +24,9 @@ SIZES = {
 # What makes a command of the README quick; appended to it.
 SMALLER = {
     "r2m-make-shapes": [f"--{name}={value}" for name, value in SIZES.items()],
+    # Each worker process builds the network again.
+    "r2m-build-images": ["--workers=1"],
+    "r2m-build-captions": ["--workers=1"],
     "r2m-train-curriculum": ["--config=configs/r2m/shapes.py:test"],
     "r2m-train-captioner": ["--config=configs/captioners/att2in2.py:test"],
 }  # fmt: skip

@@ -125,7 +125,7 @@ def caption_records(pictures, tmp_path_factory) -> Path:
         splits={split: pictures / f"{split}.txt" for split in ("train", "val")},
         images=(pictures / "images",),
         min_count=1,
-        backbone=BackboneOptions(name="DenseNet121", weights="none", image_size=64),
+        backbone=BackboneOptions(name="VGG16", weights="none", image_size=64),
         store_grid=True,
     )
     return build_captions(options, progress=False).folder

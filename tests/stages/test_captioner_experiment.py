@@ -202,7 +202,7 @@ def test_records_without_what_the_model_needs(
     with pytest.raises(InputError, match="--captions"):
         run_captioner(config, tmp_path)
     shown = json.loads((att2in2_run / "image_features.json").read_text())
-    assert shown["records"]["backbone"]["name"] == "DenseNet121"
+    assert shown["records"]["backbone"]["name"] == "VGG16"
     records = open_run(att2in2_run).open_records(str(caption_records))
     for features, message in (
         ([], "or with --features$"),

@@ -20,7 +20,7 @@ from r2m.stages.unpaired import experiment
 from r2m.stages.unpaired.curriculum import STAGES
 
 ROOT = Path(__file__).parents[2]
-STEPS, BATCH = 20, 9
+STEPS, BATCH = 8, 9
 
 pytestmark = pytest.mark.skipif(
     len(tf.config.list_logical_devices("CPU")) < 2, reason="TensorFlow started with one CPU device"
@@ -68,9 +68,7 @@ def test_two_replicas_equal_one(
 ):
     config.data.corpora, config.data.images = without_validation
     config.model.dropout = 0.0
-    # Elsewhere the network is as it is published.
-    if name != "joint":
-        config.model.update(small_network)
+    config.model.update(small_network)
     config.stages[name].update({"steps": STEPS, "batch_size": BATCH, "evaluate_every": 0})
     config.training.log_every = 1
     monkeypatch.setitem(STAGES, name, dataclasses.replace(STAGES[name], previous=None))
