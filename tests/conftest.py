@@ -26,7 +26,7 @@ tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # Tracing makes millions of objects that stay: looking through them for garbage takes a tenth of it.
 gc.freeze()
-gc.set_threshold(100_000, 50, 100)
+gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(scope="session")

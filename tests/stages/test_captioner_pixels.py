@@ -111,9 +111,9 @@ def test_pixels_may_start_from_a_captioner_of_stored_features(
 ) -> None:
     before = open_run(att2in2_run)
     config = small(caption_records)
-    sizes = {"global_size": None, "region_size": 1024, "grid_cells": 4}
+    sizes = {"global_size": None, "region_size": 512, "grid_cells": 4}
     captioner = build_model(config, len(before.vocabulary), sizes, None)
-    network = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Conv2D(1024, 32, 32)])
+    network = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Conv2D(512, 32, 32)])
     kernel = network.get_weights()[0]
     pixels = PixelCaptioner(
         captioner, network, lambda x: x, trained_from="all", wants_global=False, name="att2in2"
