@@ -115,10 +115,6 @@ class Att2in(RecurrentCaptioner):
         """Two zeros float[B, H]."""
         return self.cell.initial_state(tf.shape(memory["rows"])[0])
 
-    def precompute(self, words: tf.Tensor) -> tf.Tensor:
-        """The words' share of the cell's sums: float[..., E] -> float[..., 5 * H]."""
-        return self.cell.precompute(words)
-
     def advance(
         self, now: tf.Tensor, state: State, memory: Memory
     ) -> tuple[tf.Tensor, State, tf.Tensor]:

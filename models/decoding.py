@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from models import ops
+from models.ready import ready
 
 # (tokens int32[N], state, memory of B images) -> (logits float32[N, V] of known V, state); the
 # N / B rows of an image stand together, and rows are independent.
@@ -79,7 +80,8 @@ def decode(model: Any, memory: Any, options: DecodingOptions) -> Captions:
     """Searches captions with a captioner (design section 4) for encoded images.
 
     Args:
-        model: has `initial_state(memory)`, `step(tokens, state, memory)` and `logits(hidden)`.
+        model: has `initial_state(memory)`, `step(tokens, state, memory)`, `logits(hidden)`, and
+            `loop_weights`, which of its weights are made ready for the loop.
         memory: nested tensors, batch first, as the model's `encode` gives them.
         options: of the search.
 
@@ -94,7 +96,8 @@ def decode(model: Any, memory: Any, options: DecodingOptions) -> Captions:
         return model.logits(hidden), state
 
     search = greedy_search if options.beam_size == 1 else beam_search
-    return search(step, state, memory, batch, options)
+    with ready(model.loop_weights):
+        return search(step, state, memory, batch, options)
 
 
 def greedy_search(
@@ -314,7 +317,7 @@ def _likeliest(
     Of V words only the softmax's denominator and the best are ever written out.
     """
     taken = min(count + len(options.suppressed), logits.shape[-1])
-    best, ids = tf.math.top_k(logits, taken)
+    best, ids = ops.top_k(logits, taken)
     best -= tf.reduce_logsumexp(logits, -1, keepdims=True)
     refused = tf.reduce_any(ids[..., None] == tf.constant(options.suppressed, tf.int32), axis=-1)
     best, places = tf.math.top_k(tf.where(refused, _MINUS_INFINITY, best), count)

@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.ready import LoopWeights
+
 
 class Ensemble:
     """Says what the models find likely on average: the mean of their probabilities.
@@ -46,6 +48,11 @@ class Ensemble:
         ]
         hidden, states = zip(*found, strict=True)
         return hidden, states
+
+    @property
+    def loop_weights(self) -> list[LoopWeights]:
+        """Those of all of them."""
+        return [own for model in self.models for own in model.loop_weights]
 
     def logits(self, hidden: tuple[tf.Tensor, ...]) -> tf.Tensor:
         """Logarithm of the mean probabilities of the next word: float[N, H] of each -> [N, V]."""

@@ -78,10 +78,6 @@ class FC(RecurrentCaptioner):
         image = memory["image"]
         return self.cell.step(image, self.cell.initial_state(tf.shape(image)[0]))
 
-    def precompute(self, words: tf.Tensor) -> tf.Tensor:
-        """The words' share of the cell's sums: float[..., E] -> float[..., 5 * H]."""
-        return self.cell.precompute(words)
-
     def advance(
         self, now: tf.Tensor, state: State, memory: Memory
     ) -> tuple[tf.Tensor, State, None]:

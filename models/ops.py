@@ -9,6 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+# Columns that `top_k` takes the maximum of at once.
+_GROUP = 32
+
 
 def unit_norm(x: tf.Tensor, axis: int = -1) -> tf.Tensor:
     """L2-normalises `x`; a zero vector stays zero and gets a zero gradient.
@@ -46,6 +49,37 @@ def last_real(sequence: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
 def suppression(ids: Sequence[int], vocabulary_size: int) -> tf.Tensor:
     """What logits float[..., V] get added so that words `ids` have no likelihood: float32[V]."""
     return -1e9 * tf.reduce_sum(tf.one_hot(list(ids), vocabulary_size), axis=0)
+
+
+def top_k(x: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """What `tf.math.top_k` finds, several times faster where rows are long.
+
+    That one compares each number with the least of the best so far. Here the best are looked for
+    only in the groups of columns with the largest maxima: where `count` groups have a larger one,
+    or as large a one further to the left, a number of another group comes after `count` others.
+
+    Args:
+        x: float[N, V], no NaN.
+        count: k, at most V.
+
+    Returns:
+        The k largest of each row, the largest first, and their columns int32[N, k]; of equal ones
+        the leftmost come first.
+    """
+    columns = x.shape[-1]
+    groups = -(-columns // _GROUP)
+    if groups <= 2 * count:
+        found: tuple[tf.Tensor, tf.Tensor] = tf.math.top_k(x, count)
+        return found
+    padding = [[0, 0], [0, groups * _GROUP - columns]]
+    grouped = tf.pad(x, padding, constant_values=-math.inf)
+    grouped = tf.reshape(grouped, [-1, groups, _GROUP])
+    _, chosen = tf.math.top_k(tf.reduce_max(grouped, axis=-1), count)
+    chosen = tf.sort(chosen, axis=-1)
+    candidates = tf.gather(grouped, chosen, batch_dims=1)
+    best, places = tf.math.top_k(tf.reshape(candidates, [-1, count * _GROUP]), count)
+    of_group = tf.gather(chosen, places // _GROUP, batch_dims=1)
+    return best, of_group * _GROUP + places % _GROUP
 
 
 def captions_each(nested: Any, captions: tf.Tensor) -> tf.Tensor:

@@ -24,6 +24,7 @@ import keras
 import tensorflow as tf
 
 from models import ops
+from models.ready import LoopWeights, product
 
 # (inputs of one step, state, memory) -> (output float[n, H], state); all of n rows.
 Step = Callable[[Any, Any, Any], tuple[tf.Tensor, Any]]
@@ -31,14 +32,22 @@ Step = Callable[[Any, Any, Any], tuple[tf.Tensor, Any]]
 
 @keras.saving.register_keras_serializable("r2m")
 class Linear(keras.layers.Dense):
-    """A dense layer that may recur: `run` takes over its products."""
+    """A dense layer that may recur: `run`, or what made its weights ready, does its products."""
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """float[..., I] -> float[..., O]."""
         products = _products.get()
-        if products is None:
+        if products is not None:
+            return products.of(self, inputs)
+        if inputs.shape.rank != 2:
             return super().call(inputs, training)
-        return products.of(self, inputs)
+        outputs = product(inputs, self.kernel)
+        return outputs if self.bias is None else outputs + tf.cast(self.bias, outputs.dtype)
+
+    @property
+    def loop_weights(self) -> LoopWeights:
+        """The kernel."""
+        return LoopWeights(self.kernel, self.compute_dtype)
 
     def tensors(self) -> tuple[tf.Tensor, ...]:
         """Kernel float[I, O] and, where there is one, bias float[O], as they compute."""

@@ -99,6 +99,7 @@ _PASSED_ON = (
     "attended",
     "initial_state",
     "logits",
+    "loop_weights",
     "output_layer",
     "step",
     "teacher_forced",

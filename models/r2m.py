@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from models import ops
 from models.fusion import AttentionFusion, ConcatFusion
+from models.ready import LoopWeights, product
 from models.recurrence import LongShortTermMemory
 from models.relational_memory import RelationalMemory
 
@@ -192,9 +193,13 @@ class R2M(keras.Model):
 
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:
         """float[N, H] -> float32[N, V] unnormalised log probabilities of the next word."""
-        weights, bias = self.output_layer
-        weights = tf.cast(weights, hidden.dtype)
-        return tf.cast(tf.matmul(hidden, weights, transpose_b=True), tf.float32) + bias
+        logits = product(hidden, self.softmax_weights, transposed=True)
+        return tf.cast(logits, tf.float32) + self.softmax_bias
+
+    @property
+    def loop_weights(self) -> list[LoopWeights]:
+        """What `step` and `logits` multiply with and is best made ready."""
+        return [LoopWeights(self.softmax_weights, self.compute_dtype, transposed=True)]
 
     @property
     def output_layer(self) -> tuple[tf.Variable, tf.Variable]:

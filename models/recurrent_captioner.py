@@ -8,7 +8,9 @@ import keras
 import tensorflow as tf
 
 from models import ops, packed, recurrence
+from models.cells import Cell
 from models.packed import Linear
+from models.ready import LoopWeights
 from models.words import WordInput, WordOutput
 
 Memory = dict[str, Any]
@@ -17,13 +19,13 @@ Memory = dict[str, Any]
 class RecurrentCaptioner(keras.Model):
     """The half of the captioner's interface that follows from a step over precomputed inputs.
 
-    A family sets `word_input`, `word_output` and `output_dropout`, and gives
-    `encode`, `initial_state` and the two functions below; design section 4 has the interface.
+    A family sets `word_input`, `cell`, `word_output` and `output_dropout`, and gives `encode`,
+    `initial_state` and `advance`; design section 4 has the interface.
 
     Shapes (B images, N captions, as many of each image and side by side, T words, H units, L rows
     of an image):
 
-    * `precompute`: words float[..., E] -> nested, what a step takes from them.
+    * `precompute`: words float[..., E] -> float[..., blocks * H], what a step takes from them.
     * `advance`: that of one step, state, memory -> (hidden float[N, H], state, weights
       float32[N, L] of the image's rows, or None).
     """
@@ -31,10 +33,16 @@ class RecurrentCaptioner(keras.Model):
     word_input: WordInput
     word_output: WordOutput
     output_dropout: keras.layers.Dropout
+    cell: Cell
 
-    def precompute(self, words: tf.Tensor) -> Any:
-        """What a step takes from its word, for all words at once: float[..., E] -> nested."""
-        raise NotImplementedError
+    @property
+    def word_cell(self) -> Cell:
+        """The cell that hears the words."""
+        return self.cell
+
+    def precompute(self, words: tf.Tensor) -> tf.Tensor:
+        """The words' share of the cell's sums: float[..., E] -> float[..., blocks * H]."""
+        return self.word_cell.precompute(words)
 
     def advance(
         self, now: Any, state: Any, memory: Memory
@@ -128,6 +136,12 @@ class RecurrentCaptioner(keras.Model):
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:
         """float[N, H] -> float32[N, V] unnormalised log probabilities of the next word."""
         return self.word_output(hidden)
+
+    @property
+    def loop_weights(self) -> list[LoopWeights]:
+        """What `step` and `logits` multiply with."""
+        layers = [self.word_cell.input_map, *self.recurrent_layers]
+        return [*(layer.loop_weights for layer in layers), self.word_output.loop_weights]
 
     @property
     def output_layer(self) -> tuple[tf.Tensor, tf.Tensor]:

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from models import ops
+from models.ready import ready
 
 
 def drawn_words(logits: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
@@ -67,11 +68,12 @@ def sample_captions(
         tf.fill([count], True),
         tf.zeros_like(draws, tf.int32),
     )
-    *_, tokens = tf.while_loop(
-        lambda t, words, state, alive, _: (t < limit) & tf.reduce_any(alive),
-        body,
-        start,
-        shape_invariants=ops.any_batch(start),
-    )
+    with ready(model.loop_weights):
+        *_, tokens = tf.while_loop(
+            lambda t, words, state, alive, _: (t < limit) & tf.reduce_any(alive),
+            body,
+            start,
+            shape_invariants=ops.any_batch(start),
+        )
     tokens = tf.stop_gradient(tokens)
     return tokens, tf.reduce_sum(tf.cast(tokens != 0, tf.int32), axis=1)

@@ -161,10 +161,6 @@ class ShowAndTell(RecurrentCaptioner):
         hidden = keras_lstm.all_steps(self._twin, self.cell, words, state, lengths)
         return self.output_dropout(hidden, training=training)
 
-    def precompute(self, words: tf.Tensor) -> tf.Tensor:
-        """The words' share of the cell's sums: float[..., E] -> float[..., blocks * H]."""
-        return self.cell.precompute(words)
-
     def advance(
         self, now: tf.Tensor, state: State, memory: Memory
     ) -> tuple[tf.Tensor, State, tf.Tensor | None]:

@@ -98,6 +98,11 @@ class UpDown(RecurrentCaptioner):
         self.built = True
 
     @property
+    def word_cell(self) -> Cell:
+        """The attention LSTM."""
+        return self.attention_cell
+
+    @property
     def recurrent_layers(self) -> list[Linear]:
         """The layers in a step that are given float[n, I]."""
         attending = [self.language_share, self.attention_cell.recurrent_map]
@@ -124,10 +129,6 @@ class UpDown(RecurrentCaptioner):
         """Zeros: (h, c) of the attention LSTM and of the language LSTM."""
         batch = tf.shape(memory["image"])[0]
         return self.attention_cell.initial_state(batch), self.language_cell.initial_state(batch)
-
-    def precompute(self, words: tf.Tensor) -> tf.Tensor:
-        """The words' share of the attention LSTM: float[..., E] -> float[..., 4 * H]."""
-        return self.attention_cell.precompute(words)
 
     def advance(
         self, now: tf.Tensor, state: TwoStates, memory: Memory

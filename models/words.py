@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from models.ready import LoopWeights, product
+
 
 @keras.saving.register_keras_serializable("r2m")
 class WordInput(keras.layers.Layer):
@@ -86,9 +88,13 @@ class WordOutput(keras.layers.Layer):
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         """float[N, H] -> float32[N, V] unnormalised log probabilities."""
-        weights, bias = self.pair
-        product = tf.matmul(hidden, tf.cast(weights, hidden.dtype), transpose_b=True)
-        return tf.cast(product, tf.float32) + tf.cast(bias, tf.float32)
+        logits = product(hidden, self.kernel, transposed=True)
+        return tf.cast(logits, tf.float32) + tf.cast(self.bias, tf.float32)
+
+    @property
+    def loop_weights(self) -> LoopWeights:
+        """The weights."""
+        return LoopWeights(self.kernel, self.compute_dtype, transposed=True)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -72,9 +72,11 @@ define_decoding_flags()
 
 def main(argv: Sequence[str]) -> None:
     """Captions, prints the table and says where the files are."""
+    from r2m.engine.distribution.cores import cores, use_machine
     from r2m.stages.caption_files import caption_files
 
     del argv
+    use_machine(cores())
     rows = caption_files(
         _RUN.value,
         Path(_IMAGES.value),

@@ -81,11 +81,11 @@ def main(argv: Sequence[str]) -> None:
             f"{len(_RUN.value)} runs caption together, and what they say belongs in the folder of "
             "none of them: name another one with --output"
         )
-    from r2m.engine.distribution.cores import cores, share_cores
+    from r2m.engine.distribution.cores import cores, use_machine
     from r2m.evaluation.report import report_markdown
     from r2m.stages.captioning import evaluate_run
 
-    share_cores(cores())
+    use_machine(cores())
     output = Path(_OUTPUT.value or Path(_RUN.value[0], "predictions"))
     report = evaluate_run(
         _RUN.value,

@@ -19,7 +19,7 @@ import tensorflow as tf
 from losses.captions import caption_loss
 from models import decoding, ops
 from models.captioners import build_captioner
-from r2m.engine.distribution.cores import share_cores
+from r2m.engine.distribution.cores import use_machine
 from r2m.engine.optimization.optimizers import Adam, make_optimizer
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import LossTerm
@@ -92,7 +92,7 @@ def step_by_step(model: Any, data: dict[str, tf.Tensor]) -> tf.Tensor:
 
 
 def training_by_the_engine(name: str, *, parts: int = 1) -> Way:
-    share_cores(parts)
+    use_machine(parts)
     stage = Ours(build(name))
     options = TrainingOptions(
         steps=1, learning_rate=5e-4, clip_value=0.1, micro_batches=parts, at_once=parts
@@ -136,7 +136,7 @@ def training_step_by_step(name: str, *, keras_adam: bool) -> Way:
 
 
 def searching_together(name: str) -> Way:
-    share_cores(AT_ONCE)
+    use_machine(AT_ONCE)
     model = Ending(build(name))
     options = decoding.DecodingOptions(beam_size=BEAM, returned=1, max_length=LONGEST)
     parts = [images(part, AT_ONCE) for part in range(AT_ONCE)]
@@ -242,6 +242,7 @@ class Ending:
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        self.loop_weights = model.loop_weights
 
     def encode(self, shown: dict[str, tf.Tensor]) -> Any:
         return self._model.encode({"regions": shown["regions"]}), shown["words"]

@@ -18,6 +18,8 @@ from models.r2m import R2M
 class RandomModel:
     """Logits drawn from a table by (image, last word, state), where the state mixes the words."""
 
+    loop_weights = ()
+
     def __init__(self, seed: int, batch: int, vocabulary: int, sharpness: float):
         random = np.random.RandomState(seed)
         self.table = random.randn(batch, 7, vocabulary, vocabulary).astype(np.float32) * sharpness

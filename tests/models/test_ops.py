@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models import ops
 
@@ -33,3 +36,22 @@ def test_attention_over_two_rows(wide):
         found.append([output, *tape.gradient(total, [query, *rows])])
     for own, expected in zip(*found, strict=True):
         np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    # Few values, and so many equal ones, over a row that the groups do not divide.
+    arrays.arrays(np.float32, (2, 331), elements=st.sampled_from([-np.inf, -1e9, 0.0, 1.0, 2.0])),
+    st.integers(1, 5),
+)
+def test_top_k_is_that_of_tensorflow(x: np.ndarray, count: int) -> None:
+    for found, wanted in zip(ops.top_k(x, count), tf.math.top_k(x, count), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("columns", [3, 32, 33, 10_000])
+def test_top_k_of_rows_of_any_length(columns: int) -> None:
+    x = tf.random.stateless_normal([7, columns], [1, 2])
+    for found, wanted in zip(ops.top_k(x, 3), tf.math.top_k(x, 3), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert ops.top_k(x[:0], 3)[0].shape == (0, 3)

@@ -15,7 +15,7 @@ from absl import logging
 
 from losses.cider_d import CiderD
 from models.pixel_captioner import PixelCaptioner
-from r2m.engine.distribution.cores import share_cores
+from r2m.engine.distribution.cores import use_machine
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
@@ -77,7 +77,7 @@ def run_captioner(
     start = start_of(name, previous, Path(workdir), init_from)
     seed = stage_seed(config, name)
     # A loss that compares rows is computed whole, which then needs all cores.
-    share_cores(1 if options.compares_rows else config.training.at_once)
+    use_machine(1 if options.compares_rows else config.training.at_once)
     # Before anything else: joining other workers comes first in a process.
     strategy = make_strategy(config.training.strategy)
     worker = this_worker(strategy)

@@ -13,7 +13,7 @@ from absl import logging
 
 from models.r2m import R2M
 from pipelines import images
-from r2m.engine.distribution.cores import share_cores
+from r2m.engine.distribution.cores import use_machine
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
@@ -61,7 +61,7 @@ def run_stage(
     workdir = Path(workdir)
     folder = workdir / name
     seed = stage_seed(config, name)
-    share_cores(1 if spec.compares_rows else config.training.at_once)
+    use_machine(1 if spec.compares_rows else config.training.at_once)
     # Before anything else: joining other workers comes first in a process.
     strategy = make_strategy(config.training.strategy)
     worker = this_worker(strategy)
