@@ -2,6 +2,8 @@
 
     pytest tests/benchmarks/test_captioner_speed.py -s
 
+With R2M_TORCH_PYTHON=PYTHON, a Python that has PyTorch, also against plain PyTorch.
+
 Training through the engine against a loop over all padded positions with the logits inside; beam
 search over 5 hypotheses for all images at once in the graph against one image at a time, without
 the reading of records and the writing of words. Each way is a process of its own, and they take
@@ -15,14 +17,18 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import captioner_ways as ways_to
 import numpy as np
 import pytest
 
 TURNS = 1 + 8  # the first compiles
+TORCH_PYTHON = os.environ.get("R2M_TORCH_PYTHON")
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -49,10 +55,34 @@ def apart(way: Callable[[], ways_to.Way]) -> Iterator[Callable[[int], float]]:
         process.kill()
 
 
-def compare(what: str, ways: dict[str, Callable[[], ways_to.Way]]) -> None:
-    found: dict[str, list[float]] = {way: [] for way in ways}
+@contextlib.contextmanager
+def plain_torch(what: str, name: str) -> Iterator[Callable[[int], float]]:
+    """The same in PyTorch."""
+    script = Path(__file__).with_name("torch_captioners.py")
+    assert TORCH_PYTHON is not None
+    with subprocess.Popen(
+        [TORCH_PYTHON, str(script), what, name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        orders, answers = process.stdin, process.stdout
+
+        def take(turn: int) -> float:
+            print(turn, file=orders, flush=True)
+            return float(answers.readline())
+
+        yield take
+        orders.close()
+
+
+def compare(name: str, what: str, ways: dict[str, Callable[[], ways_to.Way]]) -> None:
     with contextlib.ExitStack() as stack:
         takes = {way: stack.enter_context(apart(start)) for way, start in ways.items()}
+        if TORCH_PYTHON:
+            takes["plain PyTorch"] = stack.enter_context(plain_torch(what, name))
+        found: dict[str, list[float]] = {way: [] for way in takes}
         for turn in range(TURNS):
             for way, take in takes.items():
                 found[way].append(take(turn))
@@ -61,7 +91,7 @@ def compare(what: str, ways: dict[str, Callable[[], ways_to.Way]]) -> None:
     for way, each in speeds.items():
         middle = np.median(each)
         print(
-            f"\n{what}, {way}: median {middle:.1f}/s, best {each.max():.1f}/s; ours is "
+            f"\n{name}, {what}, {way}: median {middle:.1f}/s, best {each.max():.1f}/s; ours is "
             f"{ours / middle:.2f} times as fast",
             end="",
         )
@@ -76,7 +106,7 @@ def test_training(name: str) -> None:
         "step by step": partial(plain, keras_adam=True),
         "the same, our Adam": partial(plain, keras_adam=False),
     }
-    compare(f"{name}, captions in training", ways)
+    compare(name, "training", ways)
 
 
 @pytest.mark.parametrize("name", ["updown", "att2in2"])
@@ -96,4 +126,4 @@ def test_beam_search(name: str) -> None:
         "one by one": partial(alone, stops=False),
         "one by one, stops": partial(alone, stops=True),
     }
-    compare(f"{name}, images in beam search", ways)
+    compare(name, "search", ways)

@@ -1,0 +1,195 @@
+"""Up-down and att2in2 in plain PyTorch, which `test_captioner_speed.py` compares ours with.
+
+    python tests/benchmarks/torch_captioners.py WHAT NAME
+
+does a turn of `training` or `search` for each line it reads, and prints what it did a second. Needs
+PyTorch, which the project does not have: R2M_TORCH_PYTHON names a Python that has it.
+
+Sizes and batches are those of `captioner_ways.py`; the loop is the one everybody writes: all padded
+positions, a cell at a time, logits inside the loop, images encoded once and repeated for their
+captions. The search takes an image at a time, its hypotheses are a batch.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+VOCABULARY, LENGTH, IMAGES, CAPTIONS, UNITS = 9_487 + 4, 17, 10, 5, 512
+STEPS = 4
+ALONE, BEAM, LONGEST = 10, 5, 16
+
+
+def batch(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Regions, tokens int[B * S, T + 1] and lengths int[B * S]."""
+    rng = np.random.default_rng(seed)
+    lengths = np.clip(rng.normal(10.5, 2.4, IMAGES * CAPTIONS).round(), 6, 16).astype(int) + 1
+    tokens = rng.integers(4, VOCABULARY, (len(lengths), LENGTH + 1))
+    tokens[:, 0] = 1
+    for row, length in zip(tokens, lengths, strict=True):
+        row[length], row[length + 1 :] = 2, 0
+    regions = torch.tensor(rng.random((IMAGES, 36, 2_048)), dtype=torch.float32)
+    return regions, torch.tensor(tokens), torch.tensor(lengths)
+
+
+Step = tuple[Tensor, list[Tensor]]
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.project, self.hidden = nn.Linear(UNITS, UNITS), nn.Linear(UNITS, UNITS)
+        self.score = nn.Linear(UNITS, 1)
+
+    def forward(self, hidden: Tensor, rows: Tensor, projected: Tensor) -> Tensor:
+        both = torch.tanh(projected + self.hidden(hidden).unsqueeze(1))
+        weights = functional.softmax(self.score(both).squeeze(2), dim=1)
+        return torch.bmm(weights.unsqueeze(1), rows).squeeze(1)
+
+
+class Captioner(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Sequential(nn.Embedding(VOCABULARY, UNITS), nn.ReLU(), nn.Dropout(0.5))
+        self.row_map = nn.Sequential(nn.Linear(2_048, UNITS), nn.ReLU(), nn.Dropout(0.5))
+        self.attention, self.out = Attention(), nn.Linear(UNITS, VOCABULARY)
+
+    def encode(self, regions: Tensor, copies: int) -> list[Tensor]:
+        rows = self.row_map(regions)
+        memory = [rows, self.attention.project(rows), *self.more(regions)]
+        return [one.repeat_interleave(copies, 0) for one in memory]
+
+    def forward(self, regions: Tensor, tokens: Tensor) -> Tensor:
+        memory = self.encode(regions, CAPTIONS)
+        state = [torch.zeros(len(tokens), UNITS) for _ in range(self.states)]
+        found = []
+        for step in range(LENGTH):
+            hidden, state = self.step(self.embed(tokens[:, step]), state, memory)
+            found.append(functional.log_softmax(self.out(functional.dropout(hidden)), dim=1))
+        return torch.stack(found, 1)
+
+    @torch.no_grad()
+    def search(self, regions: Tensor, words: int) -> list[int]:
+        """Beam search for one image, [1, L, D]; hypotheses end after `words` words."""
+        memory = self.encode(regions, BEAM)
+        state = [torch.zeros(BEAM, UNITS) for _ in range(self.states)]
+        said, scores = torch.ones(BEAM, 1, dtype=torch.long), torch.full((BEAM,), -1e9)
+        scores[0], best = 0.0, (-1e9, [])
+        for step in range(LONGEST):
+            hidden, state = self.step(self.embed(said[:, -1]), state, memory)
+            logits = self.out(hidden)
+            logits[:, 2] += 30.0 if step >= words else -30.0
+            logits[:, :2] = -1e9
+            sums = scores[:, None] + functional.log_softmax(logits, 1)
+            found, places = sums.flatten().topk(2 * BEAM)
+            parents, nexts = places // VOCABULARY, places % VOCABULARY
+            for score, parent, word in zip(
+                *(x.tolist() for x in (found, parents, nexts)), strict=True
+            ):
+                if word == 2 and score > best[0]:
+                    best = (score, said[parent, 1:].tolist())
+            alive = torch.nonzero(nexts != 2)[:BEAM, 0]
+            scores, parents = found[alive], parents[alive]
+            said = torch.cat([said[parents], nexts[alive, None]], 1)
+            state = [one[parents] for one in state]
+            if best[0] > float(scores[0]):
+                break
+        return best[1]
+
+
+class UpDown(Captioner):
+    states = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.global_map = nn.Sequential(nn.Linear(2_048, UNITS), nn.ReLU(), nn.Dropout(0.5))
+        self.look, self.say = nn.LSTMCell(3 * UNITS, UNITS), nn.LSTMCell(2 * UNITS, UNITS)
+
+    def more(self, regions: Tensor) -> list[Tensor]:
+        return [self.global_map(regions.mean(1))]
+
+    def step(self, word: Tensor, state: list[Tensor], memory: list[Tensor]) -> Step:
+        rows, projected, image = memory
+        looking = self.look(torch.cat([state[2], image, word], 1), (state[0], state[1]))
+        context = self.attention(looking[0], rows, projected)
+        saying = self.say(torch.cat([context, looking[0]], 1), (state[2], state[3]))
+        return saying[0], [*looking, *saying]
+
+
+class Att2in2(Captioner):
+    states = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.word, self.hidden = nn.Linear(UNITS, 5 * UNITS), nn.Linear(UNITS, 5 * UNITS)
+        self.context = nn.Linear(UNITS, 2 * UNITS)
+
+    def more(self, regions: Tensor) -> list[Tensor]:
+        return []
+
+    def step(self, word: Tensor, state: list[Tensor], memory: list[Tensor]) -> Step:
+        context = self.attention(state[0], *memory)
+        sums = self.word(word) + self.hidden(state[0])
+        gates = torch.sigmoid(sums[:, : 3 * UNITS])
+        into, forget, out = gates.chunk(3, 1)
+        pair = sums[:, 3 * UNITS :] + self.context(context)
+        cell = forget * state[1] + into * torch.max(*pair.chunk(2, 1))
+        hidden = out * torch.tanh(cell)
+        return hidden, [hidden, cell]
+
+
+MODELS = {"updown": UpDown, "att2in2": Att2in2}
+
+
+def train(model: Captioner) -> Callable[[int], int]:
+    optimizer = torch.optim.Adam(model.parameters(), 5e-4)
+    batches = [batch(seed) for seed in range(6)]
+
+    def run(turn: int) -> int:
+        for i in range(STEPS):
+            regions, tokens, lengths = batches[(turn * STEPS + i) % 6]
+            real = torch.arange(LENGTH)[None] < lengths[:, None]
+            chosen = model(regions, tokens).gather(2, tokens[:, 1:, None]).squeeze(2)
+            loss = -(chosen * real).sum() / real.sum()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_value_(model.parameters(), 0.1)
+            optimizer.step()
+            assert torch.isfinite(loss)
+        return STEPS * IMAGES * CAPTIONS
+
+    return run
+
+
+def search(model: Captioner) -> Callable[[int], int]:
+    rng = np.random.default_rng(0)
+    words = np.clip(rng.normal(10.5, 2.4, 100).round(), 6, LONGEST - 1).astype(int)
+    regions = torch.tensor(rng.random((100, 36, 2_048)), dtype=torch.float32)
+    model.eval()
+
+    def run(turn: int) -> int:
+        for i in range(ALONE):
+            image = (turn * ALONE + i) % 100
+            assert len(model.search(regions[image : image + 1], words[image])) == words[image]
+        return ALONE
+
+    return run
+
+
+def main(what: str, name: str) -> None:
+    torch.manual_seed(0)
+    run = {"training": train, "search": search}[what](MODELS[name]())
+    for turn, _ in enumerate(sys.stdin):
+        started = time.perf_counter()
+        done = run(turn)
+        print(done / (time.perf_counter() - started), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
