@@ -25,6 +25,8 @@ CAPTIONERS = tuple(_CAPTIONERS)
 WITH_ATTENTION = ("attention_lstm", "att2in", "att2in2", "updown")
 # Those that are shown the rows of a grid, as many in every image, and not regions.
 OF_GRIDS = ("rnn", "lstm", "attention_lstm")
+# Those that take the mean of the rows for the vector of an image that has none.
+OF_MEANS = ("fc",)
 
 
 def wanted_inputs(name: str) -> tuple[str, ...]:
@@ -59,7 +61,10 @@ def build_captioner(
         ValueError: unknown name or setting, or the images lack what the model needs.
     """
     make, fixed, inputs = _known(name)
-    sizes: dict[str, Any] = {"feature_size": region_size if inputs[0] == "regions" else global_size}
+    size = region_size if inputs[0] == "regions" else global_size
+    if size is None and name in OF_MEANS:
+        size = region_size
+    sizes: dict[str, Any] = {"feature_size": size}
     if sizes["feature_size"] is None:
         raise ValueError(f"captioner {name!r} needs {inputs[0]} features, which are not there")
     if make is ShowAndTell:

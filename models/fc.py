@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from models import attention
 from models.attention import torch_dense
 from models.cells import Cell, State
 from models.packed import Linear
@@ -18,7 +19,8 @@ from models.words import WordInput, WordOutput
 class FC(RecurrentCaptioner):
     """The image's vector is the first input of the LSTM; what it says to that is not heard.
 
-    Shapes: `global` float[B, D]. Source: Rennie et al. 2017 (arXiv 1612.00563), FC model.
+    Shapes: `global` float[B, D] or, for their mean, `regions` float[B, L, D] and perhaps
+    `region_lengths` int32[B]. Source: Rennie et al. 2017 (arXiv 1612.00563), FC model.
     """
 
     def __init__(
@@ -69,9 +71,12 @@ class FC(RecurrentCaptioner):
         return [self.cell.recurrent_map]
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
-        """`global` float[B, D] -> the image's share of the cell's sums float[B, 5 * H]."""
+        """The image's share of the cell's sums: `image` float[B, 5 * H]."""
         del training
-        return {"image": self.cell.precompute(self.image_map(inputs["global"]))}
+        whole = inputs.get("global")
+        if whole is None:
+            whole = attention.mean_row(inputs["regions"], inputs)
+        return {"image": self.cell.precompute(self.image_map(whole))}
 
     def initial_state(self, memory: Memory) -> State:
         """(h, c) after the image."""

@@ -4,7 +4,7 @@
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/att2in
 
 The records have a grid (`--backbone --store_grid`) or regions (`--features`), which
-r2m-build-captions makes.
+r2m-build-captions makes. It was not trained on real data here; its successor is att2in2.py.
 """
 
 from __future__ import annotations

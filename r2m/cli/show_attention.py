@@ -34,7 +34,9 @@ _WEIGHTS = flags.DEFINE_string(
     None,
     "File of the backbone's weights, of a captioner whose records were built with such a file.",
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder to write to. Default: `attention` in the run folder."
+)
 define_decoding_flags()
 
 
@@ -42,16 +44,17 @@ def main(argv: Sequence[str]) -> None:
     """Writes the pictures, prints the captions."""
     from r2m.stages.attention import show_attention
 
+    output = Path(_OUTPUT.value or Path(_MODEL.value, "attention"))
     captions = show_attention(
         _MODEL.value,
         [Path(name) for name in argv[1:]],
-        _OUTPUT.value,
+        output,
         style=_STYLE.value,
         weights=_WEIGHTS.value,
         overrides=decoding_overrides(),
     )
     for name, caption in captions.items():
-        print(f"{name}  {caption}  {Path(_OUTPUT.value, Path(name).stem)}.attention.png, .gif")
+        print(f"{name}  {caption}  {output / Path(name).stem}.attention.png, .gif")
 
 
 def console() -> None:

@@ -145,7 +145,10 @@ class Validator:
         self._scored = frozenset(references)
 
     def evaluate(self) -> Evaluation:
-        """Metrics (BLEU-4, ROUGE-L and CIDEr, 1.0 = 100), sample captions and their images."""
+        """Metrics (BLEU-1 to 4, ROUGE-L, CIDEr, 1.0 = 100), sample captions and their images.
+
+        METEOR takes a Java process, and `r2m-evaluate`.
+        """
         if self._batches is None:
             return Evaluation(metrics={})
         captions = self._captioning.caption_batches(self._batches)

@@ -226,6 +226,14 @@ def test_every_captioner_is_built_by_name() -> None:
     with pytest.raises(ValueError, match="unknown captioner 'gru'; known: rnn, lstm"):
         build_captioner("gru", global_size=3, region_size=5, grid_cells=2, **sizes)
     with pytest.raises(ValueError, match="'fc' needs global features"):
-        build_captioner("fc", global_size=None, region_size=5, grid_cells=2, **sizes)
+        build_captioner("fc", global_size=None, region_size=None, grid_cells=2, **sizes)
+    fc = build_captioner("fc", global_size=None, region_size=5, grid_cells=2, **sizes)
+    rows = tf.random.stateless_normal([3, 2, 5], [0, 1])
+    np.testing.assert_allclose(
+        fc.encode({"regions": rows})["image"],
+        fc.encode({"global": tf.reduce_mean(rows, axis=1)})["image"],
+        rtol=1e-5,
+        atol=1e-6,
+    )
     with pytest.raises(ValueError, match="'lstm' needs a grid"):
         build_captioner("lstm", global_size=3, region_size=5, grid_cells=None, **sizes)

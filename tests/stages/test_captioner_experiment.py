@@ -159,6 +159,30 @@ def test_a_run_starts_from_the_best_weights_of_another(
     assert first["loss"] in [pytest.approx(line["loss"]) for line in of_start]
 
 
+def test_words_are_sampled_in_training_from_their_epoch_on(
+    caption_records: Path, tmp_path: Path
+) -> None:
+    """In the graph, with dropout, on one device and on two."""
+
+    def losses(name: str, strategy: str, start: int | None) -> list[float]:
+        config = small(caption_records)
+        assert config.model.dropout > 0
+        config.training.update({"strategy": strategy, "log_every": 1})
+        config.stages.cross_entropy.evaluate_every = 0
+        config.loss.update({"sampling_start": start, "sampling_every": 1})
+        config.loss.update({"sampling_increase": 1.0, "sampling_most": 1.0})
+        run_captioner(config, tmp_path / name)
+        lines = read_metrics(tmp_path / name / "cross_entropy")
+        return [line["loss"] for line in lines if line["kind"] == "train"]
+
+    plain, sampled = losses("plain", "one_device", None), losses("sampled", "one_device", 0)
+    # Two steps are an epoch; until its end, all words are those of the captions.
+    assert len(plain) == len(sampled) == 4
+    np.testing.assert_allclose(sampled[:2], plain[:2], rtol=1e-5)
+    assert abs(sampled[3] - plain[3]) > 1e-3
+    assert np.isfinite(losses("two", "mirrored", 0)).all()
+
+
 @pytest.mark.parametrize(("drop_worst", "parts"), [(0.0, 2), (0.5, 1)])
 def test_cores_are_shared_by_parts_that_are_computed_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drop_worst: float, parts: int
@@ -227,10 +251,16 @@ def test_grids_and_regions_side_by_side(caption_records: Path, att2in2_run: Path
         ("att2in2", None, ("region_feature",)),
         ("att2in2", "grid", ("grid_feature",)),
         ("updown", "regions", ("region_feature", "global_feature")),
+        ("fc", None, ("global_feature",)),
     ):
         config = small(caption_records, captioner)
         config.data.rows = rows
         assert caption_options(config, both).features == wanted
+    # The mean of the rows stands for a vector that is not there.
+    rows_only = dataclasses.replace(
+        records, manifest={**records.manifest, "features": ["region_feature"]}
+    )
+    assert caption_options(small(caption_records, "fc"), rows_only).features == ("region_feature",)
     config.data.rows = "cells"
     with pytest.raises(InputError, match="unknown rows 'cells'; known: grid, regions"):
         caption_options(config, both)

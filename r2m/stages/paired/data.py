@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from absl import logging
 
-from models.captioners import OF_GRIDS, wanted_inputs
+from models.captioners import OF_GRIDS, OF_MEANS, wanted_inputs
 from pipelines import caption_batches, captions
 from pipelines.caption_batches import CaptionOptions, FeatureKind
 from pipelines.pixels import PixelOptions
@@ -115,13 +115,16 @@ def _features(config: Any, records: Records) -> tuple[FeatureKind, ...]:
     if chosen is None and name in OF_GRIDS:
         chosen = "grid"
     kinds = {"global": ("global_feature",), "regions": rows[chosen]}
-    found = {of: [kind for kind in kinds[of] if kind in records.feature_names][:1] for of in wanted}
-    if not found[wanted[0]]:
+    held = {of: [kind for kind in kinds[of] if kind in records.feature_names][:1] for of in kinds}
+    needed = kinds[wanted[0]]
+    if name in OF_MEANS and not held["global"]:
+        wanted, needed = ("regions",), (*needed, *rows[chosen])
+    if not held[wanted[0]]:
         pictures = ", or train on their pictures with --config.image.source=pixels"
         raise InputError(
             f"{records.folder}: captioner {name} needs "
-            f"{' or '.join(kinds[wanted[0]])}, which these records do not hold; build them with "
+            f"{' or '.join(needed)}, which these records do not hold; build them with "
             "--backbone (and --store_grid) or with --features"
             + (pictures if "image" in records.feature_names else "")
         )
-    return tuple(kind for kinds in found.values() for kind in kinds)
+    return tuple(kind for of in wanted for kind in held[of])
