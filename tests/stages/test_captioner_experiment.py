@@ -166,7 +166,7 @@ def test_words_are_sampled_in_training_from_their_epoch_on(
 
     def losses(name: str, strategy: str, start: int | None) -> list[float]:
         config = small(caption_records)
-        assert config.model.dropout > 0
+        config.model.dropout = 0.5
         config.training.update({"strategy": strategy, "log_every": 1})
         config.stages.cross_entropy.evaluate_every = 0
         config.loss.update({"sampling_start": start, "sampling_every": 1})
