@@ -61,10 +61,8 @@ def build_captioner(
         ValueError: unknown name or setting, or the images lack what the model needs.
     """
     make, fixed, inputs = _known(name)
-    size = region_size if inputs[0] == "regions" else global_size
-    if size is None and name in OF_MEANS:
-        size = region_size
-    sizes: dict[str, Any] = {"feature_size": size}
+    of_rows = inputs[0] == "regions" or (name in OF_MEANS and global_size is None)
+    sizes: dict[str, Any] = {"feature_size": region_size if of_rows else global_size}
     if sizes["feature_size"] is None:
         raise ValueError(f"captioner {name!r} needs {inputs[0]} features, which are not there")
     if make is ShowAndTell:

@@ -1,6 +1,6 @@
 """Ways to train and to search with the captioners of published sizes, ours and step by step.
 
-512 units, 9,487 words, 10 images of 36 regions of 2,048 with 5 captions each.
+512 units; words, images and captions are those of `captioner_data.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
 
+import captioner_data
 import keras
 import numpy as np
 import tensorflow as tf
+from captioner_data import (
+    ALONE,
+    BEAM,
+    CAPTIONS,
+    DECODED,
+    IMAGES,
+    LENGTH,
+    LONGEST,
+    STEPS,
+    VOCABULARY,
+)
 
 from losses.captions import caption_loss
 from models import decoding, ops
@@ -25,10 +37,6 @@ from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import LossTerm
 from r2m.engine.step import make_train_loop
 
-# Words and the four markers.
-VOCABULARY, LENGTH, IMAGES, CAPTIONS = 9_487 + 4, 17, 10, 5
-STEPS = 4
-DECODED, ALONE, BEAM, LONGEST = 100, 10, 5, 16
 AT_ONCE = 2
 
 # Works for a turn; returns how much it did.
@@ -36,15 +44,10 @@ Way = Callable[[int], int]
 
 
 def batch(seed: int) -> dict[str, tf.Tensor]:
-    """Captions of 7 to 17 words, end marker included, as long as COCO's."""
-    rng = np.random.default_rng(seed)
-    lengths = np.clip(rng.normal(10.5, 2.4, IMAGES * CAPTIONS).round(), 6, 16).astype(int) + 1
-    tokens = rng.integers(4, VOCABULARY, (len(lengths), LENGTH + 1))
-    tokens[:, 0] = 1
-    for row, length in zip(tokens, lengths, strict=True):
-        row[length], row[length + 1 :] = 2, 0
+    """A batch to train on."""
+    regions, tokens, lengths = captioner_data.batch(seed)
     return {
-        "regions": tf.constant(rng.random((IMAGES, 36, 2_048)), tf.float32),
+        "regions": tf.constant(regions),
         "tokens": tf.constant(tokens.reshape(IMAGES, CAPTIONS, -1), tf.int32),
         "lengths": tf.constant(lengths.reshape(IMAGES, CAPTIONS), tf.int32),
     }
@@ -226,12 +229,8 @@ def images(part: int, parts: int) -> dict[str, tf.Tensor]:
 @functools.cache
 def all_images() -> dict[str, tf.Tensor]:
     """Their regions, and how many words their captions are to have (as many as COCO's)."""
-    rng = np.random.default_rng(0)
-    lengths = np.clip(rng.normal(10.5, 2.4, DECODED).round(), 6, LONGEST - 1)
-    return {
-        "regions": tf.constant(rng.random((DECODED, 36, 2_048)), tf.float32),
-        "words": tf.constant(lengths, tf.int32),
-    }
+    regions, words = captioner_data.all_images()
+    return {"regions": tf.constant(regions), "words": tf.constant(words, tf.int32)}
 
 
 class Ending:

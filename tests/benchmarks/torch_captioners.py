@@ -5,7 +5,7 @@
 does a turn of `training` or `search` for each line it reads, and prints what it did a second. Needs
 PyTorch, which the project does not have: R2M_TORCH_PYTHON names a Python that has it.
 
-Sizes and batches are those of `captioner_ways.py`; the loop is the one everybody writes: all padded
+Sizes and batches are those of `captioner_data.py`; the loop is the one everybody writes: all padded
 positions, a cell at a time, logits inside the loop, images encoded once and repeated for their
 captions. The search takes an image at a time, its hypotheses are a batch.
 """
@@ -16,26 +16,23 @@ import sys
 import time
 from collections.abc import Callable
 
-import numpy as np
+import captioner_data
 import torch
+from captioner_data import (
+    ALONE,
+    BEAM,
+    CAPTIONS,
+    DECODED,
+    IMAGES,
+    LENGTH,
+    LONGEST,
+    STEPS,
+    VOCABULARY,
+)
 from torch import Tensor, nn
 from torch.nn import functional
 
-VOCABULARY, LENGTH, IMAGES, CAPTIONS, UNITS = 9_487 + 4, 17, 10, 5, 512
-STEPS = 4
-ALONE, BEAM, LONGEST = 10, 5, 16
-
-
-def batch(seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Regions, tokens int[B * S, T + 1] and lengths int[B * S]."""
-    rng = np.random.default_rng(seed)
-    lengths = np.clip(rng.normal(10.5, 2.4, IMAGES * CAPTIONS).round(), 6, 16).astype(int) + 1
-    tokens = rng.integers(4, VOCABULARY, (len(lengths), LENGTH + 1))
-    tokens[:, 0] = 1
-    for row, length in zip(tokens, lengths, strict=True):
-        row[length], row[length + 1 :] = 2, 0
-    regions = torch.tensor(rng.random((IMAGES, 36, 2_048)), dtype=torch.float32)
-    return regions, torch.tensor(tokens), torch.tensor(lengths)
+UNITS = 512
 
 
 Step = tuple[Tensor, list[Tensor]]
@@ -149,7 +146,9 @@ MODELS = {"updown": UpDown, "att2in2": Att2in2}
 
 def train(model: Captioner) -> Callable[[int], int]:
     optimizer = torch.optim.Adam(model.parameters(), 5e-4)
-    batches = [batch(seed) for seed in range(6)]
+    batches = [
+        tuple(torch.tensor(array) for array in captioner_data.batch(seed)) for seed in range(6)
+    ]
 
     def run(turn: int) -> int:
         for i in range(STEPS):
@@ -168,14 +167,13 @@ def train(model: Captioner) -> Callable[[int], int]:
 
 
 def search(model: Captioner) -> Callable[[int], int]:
-    rng = np.random.default_rng(0)
-    words = np.clip(rng.normal(10.5, 2.4, 100).round(), 6, LONGEST - 1).astype(int)
-    regions = torch.tensor(rng.random((100, 36, 2_048)), dtype=torch.float32)
+    shown, words = captioner_data.all_images()
+    regions = torch.tensor(shown)
     model.eval()
 
     def run(turn: int) -> int:
         for i in range(ALONE):
-            image = (turn * ALONE + i) % 100
+            image = (turn * ALONE + i) % DECODED
             assert len(model.search(regions[image : image + 1], words[image])) == words[image]
         return ALONE
 
