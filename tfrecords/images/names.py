@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from tfrecords.errors import InputError
+from tfrecords.text_files import normalize_name, numbered_lines
 from tfrecords.writing.shards import Skip
 
 # Not `all`, which TensorFlow Datasets takes for all splits together.
@@ -114,13 +115,9 @@ def read_split_lists(splits: Mapping[str, Path]) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     owner: dict[str, str] = {}
     for split, path in splits.items():
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the list of {split} images {path}: {error}") from error
         names[split] = []
-        for number, line in enumerate(lines, start=1):
-            name = line.strip()
+        for number, line in numbered_lines(path, f"list of {split} images"):
+            name = normalize_name(line.strip())
             if not name:
                 continue
             if not is_image_name(name):

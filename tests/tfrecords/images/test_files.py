@@ -220,7 +220,7 @@ def test_file_names_that_are_no_text_are_skipped(tmp_path):
 )
 def test_names_that_lead_out_of_the_folder(tmp_path, name):
     (tmp_path / "list.txt").write_text(f"a.jpg\n{name}\n")
-    with pytest.raises(InputError, match=r"list\.txt:2: .* leads out of the folder of images"):
+    with pytest.raises(InputError, match=r"list\.txt:2: .*(folder of images|zero bytes)"):
         read_split_lists({"train": tmp_path / "list.txt"})
 
 

@@ -14,6 +14,7 @@ from tfrecords.errors import InputError
 from tfrecords.feature_stores import StoredFeatures
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
+from tfrecords.text_files import numbered_lines
 from tfrecords.writing.shards import Skip
 
 _CAPTIONS_AN_IMAGE = 5
@@ -54,7 +55,7 @@ def read_caption_rows(path: Path) -> PairedDataset:
     files: list[Path] = []
     for (prefix, split), captions_path in found.items():
         array_path = captions_path.with_name(f"{prefix}{split}_ims.npy")
-        lines = list(fields.numbered_lines(captions_path))
+        lines = list(numbered_lines(captions_path, fields.CAPTIONS))
         blocks[f"{prefix}{split}"] = rows = _rows(array_path, captions_path, len(lines))
         files += [captions_path, array_path]
         for index in range(len(lines) // rows.captions):
@@ -211,12 +212,12 @@ def _first_difference(array: np.ndarray) -> int | None:
 
 
 def _captions(
-    lines: list[tuple[int, str | Skip]], path: Path, first: int, skipped: list[Skip]
+    lines: list[tuple[int, str]], path: Path, first: int, skipped: list[Skip]
 ) -> list[Caption]:
     captions = []
     for number, (line_number, line) in enumerate(lines, start=first):
         place = f"{path}:{line_number}"
-        item = line if isinstance(line, Skip) else fields.caption(line, place, number=number)
+        item = fields.caption(line, place, number=number)
         if isinstance(item, Skip):
             skipped.append(item)
         else:

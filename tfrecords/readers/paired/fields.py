@@ -12,6 +12,8 @@ from tfrecords.readers.json_stream import Element, stream_json
 from tfrecords.readers.paired.types import Caption
 from tfrecords.writing.shards import Skip
 
+# The kind of file, as errors name it.
+CAPTIONS = "file of captions"
 _INT64 = 1 << 63
 _MOST_PIXELS = (1 << 31) - 1
 _SURROGATES = ("\ud800", "\udfff")
@@ -37,36 +39,11 @@ def json_elements(path: Path) -> Iterator[tuple[str, Element]]:
         raise cannot_read(path, error) from error
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, str | Skip]]:
-    """The lines of a text file with their numbers from 1; a line that is no UTF-8 is a `Skip`.
-
-    Raises:
-        InputError: the file cannot be read, or is no text.
-    """
-    try:
-        with path.open("rb") as stream:
-            # Only \n ends a line: other breaks of str.splitlines() occur inside of captions.
-            for number, line in enumerate(stream, start=1):
-                if b"\0" in line:
-                    raise InputError(
-                        f"{path}:{number}: not text: it holds zero bytes. Is it compressed or "
-                        "UTF-16? Expected UTF-8 text"
-                    )
-                if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                try:
-                    yield number, line.rstrip(b"\r\n").decode()
-                except UnicodeDecodeError as error:
-                    yield number, Skip(f"{path}:{number}", "undecodable", str(error))
-    except OSError as error:
-        raise cannot_read(path, error) from error
-
-
 def cannot_read(path: Path, error: OSError) -> InputError:
     """The error for a file that the system does not give."""
     if isinstance(error, FileNotFoundError):
-        return InputError(f"there is no file of captions {path}")
-    return InputError(f"cannot read the captions {path}: {error.strerror or error}")
+        return InputError(f"there is no {CAPTIONS} {path}")
+    return InputError(f"cannot read the {CAPTIONS} {path}: {error.strerror or error}")
 
 
 def found(value: object) -> str:

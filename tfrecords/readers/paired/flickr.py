@@ -11,6 +11,7 @@ from pathlib import Path
 from tfrecords.errors import InputError
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
+from tfrecords.text_files import numbered_lines
 from tfrecords.writing.shards import Skip
 
 # In one line of the published results.csv of Flickr30k the second bar is missing.
@@ -37,9 +38,6 @@ def read_flickr(path: Path) -> PairedDataset:
     skipped: list[Skip] = []
     for number, row in _rows(path):
         place = f"{path}:{number}"
-        if isinstance(row, Skip):
-            skipped.append(row)
-            continue
         file = fields.relative_file(row[0], place, "the image")
         places.setdefault(file, place)
         item = fields.caption(row[1], place)
@@ -69,13 +67,10 @@ def is_table(path: Path, first_line: str) -> bool:
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, tuple[str, str] | Skip]]:
+def _rows(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
     parse: _Parse | None = None
     expected = ""
-    for number, line in fields.numbered_lines(path):
-        if isinstance(line, Skip):
-            yield number, line
-            continue
+    for number, line in numbered_lines(path, fields.CAPTIONS):
         if not line.strip():
             continue
         if parse is None:

@@ -17,7 +17,7 @@ from tfrecords.readers.paired.imageclef import read_imageclef
 from tfrecords.readers.paired.karpathy import read_karpathy
 from tfrecords.readers.paired.tfds_set import read_tfds
 from tfrecords.readers.paired.types import PairedDataset
-from tfrecords.writing.shards import Skip
+from tfrecords.text_files import numbered_lines
 
 _READERS: dict[str, Callable[[Path], PairedDataset]] = {
     "karpathy": read_karpathy,
@@ -138,9 +138,7 @@ def detect_format(path: Path) -> str:
 
 
 def _first_line(path: Path) -> str:
-    for _, line in fields.numbered_lines(path):
-        if isinstance(line, Skip):
-            raise _unknown(path, "it does not begin with UTF-8 text")
+    for _, line in numbered_lines(path, fields.CAPTIONS):
         if line.strip():
             return line.lstrip()
     raise InputError(f"{path} is empty: it has no caption")

@@ -8,6 +8,7 @@ from pathlib import Path
 from tfrecords.errors import InputError
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
+from tfrecords.text_files import numbered_lines
 from tfrecords.writing.shards import Skip
 
 _CONCEPTS = re.compile(r"C\d{7}(?:\s*[,;]\s*C\d{7})*[,;]?")
@@ -26,11 +27,8 @@ def read_imageclef(path: Path) -> PairedDataset:
     """
     images: dict[str, PairedImage] = {}
     skipped: list[Skip] = []
-    for number, line in fields.numbered_lines(path):
+    for number, line in numbered_lines(path, fields.CAPTIONS):
         place = f"{path}:{number}"
-        if isinstance(line, Skip):
-            skipped.append(line)
-            continue
         if not line.strip():
             continue
         key, tab, text = line.partition("\t")

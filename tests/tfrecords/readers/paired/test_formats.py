@@ -123,12 +123,10 @@ def test_flickr(tmp_path: Path, content: str) -> None:
     assert texts(read(path)) == EXPECTED
 
 
-def test_lines_in_other_encodings_are_skipped(tmp_path: Path) -> None:
+def test_other_line_breaks_belong_to_the_caption(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
-    path.write_bytes("a.jpg#0\tA café\n".encode("latin-1") + "a.jpg#1\tA\u2028dog\n".encode())
-    dataset = read(path, "flickr")
-    assert texts(dataset) == {"a.jpg": ["A\u2028dog"]}
-    assert [(s.source, s.reason) for s in dataset.skipped] == [(f"{path}:1", "undecodable")]
+    path.write_bytes("a.jpg#1\tA\u2028dog\n".encode())
+    assert texts(read(path, "flickr")) == {"a.jpg": ["A\u2028dog"]}
 
 
 def test_xray(files: dict[str, Path]) -> None:

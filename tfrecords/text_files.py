@@ -1,0 +1,129 @@
+"""One reader for text files that people bring, and one spelling for the names in them."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import shlex
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfrecords.errors import InputError
+
+# The line ends of text mode; the other breaks of str.splitlines() occur inside captions.
+_LINE_END = re.compile(r"\r\n|\n")
+_CURRENT_FOLDER = re.compile(r"(?:\./+)+")
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MARK = "\ufeff"
+# Bytes that are control characters in Latin-1 and printable in the code page of Windows.
+_WINDOWS_BYTES = re.compile(rb"[\x80-\x9f]")
+
+
+def read_text(path: Path, what: str) -> str:
+    """Reads a whole text file: UTF-8 with or without a byte-order mark, or UTF-16 with one.
+
+    Args:
+        path: the file.
+        what: the kind of file, as errors name it: "label map".
+
+    Returns:
+        The text without byte-order marks. Line ends are those of the file.
+
+    Raises:
+        InputError: the file is missing, cannot be read or is not text in these encodings; names
+            `path:line` and the command that converts it.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"there is no {what} {path}") from None
+    except OSError as error:
+        raise InputError(f"cannot read the {what} {path}: {error.strerror or error}") from error
+    return decode_text(data, path, what)
+
+
+def decode_text(data: bytes, path: Path, what: str) -> str:
+    """Decodes the bytes of a text file; see `read_text`.
+
+    Raises:
+        InputError: see `read_text`.
+    """
+    try:
+        text = data.decode(text_encoding(data[:4]))
+    except UnicodeDecodeError as error:
+        raise not_text(data, error, path, what) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InputError(f"{path}:{line}: {not_utf8(data, path, what)}")
+    # Files that were put together keep the marks of their parts.
+    return text.replace("\n" + _MARK, "\n").removeprefix(_MARK)
+
+
+def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
+    r"""Yields the lines of a text file with their numbers from 1, without line ends.
+
+    A line ends with `\n` or `\r\n`; with `\r` in a file that has no `\n`.
+
+    Args:
+        path: see `read_text`.
+        what: see `read_text`.
+
+    Raises:
+        InputError: see `read_text`.
+    """
+    lines = split_lines(read_text(path, what))
+    yield from enumerate(lines, start=1)
+
+
+def split_lines(text: str) -> list[str]:
+    """Returns the lines of a text without their ends; see `numbered_lines`."""
+    lines = _LINE_END.split(text) if "\n" in text else text.split("\r")
+    if lines[-1] == "":
+        lines.pop()
+    return lines
+
+
+def text_encoding(head: bytes) -> str:
+    """Returns Python's name for the encoding of a text file that begins with these bytes."""
+    return "utf-16" if head.startswith(_UTF16_MARKS) else "utf-8-sig"
+
+
+def not_text(data: bytes, error: UnicodeDecodeError, path: Path, what: str) -> InputError:
+    """Returns the error for a file that does not decode; names the line."""
+    # `utf-8-sig` counts from behind the mark.
+    known = error.object[: error.start].decode(text_encoding(data[:4]), errors="replace")
+    line = known.count("\n") + 1
+    return InputError(f"{path}:{line}: {not_utf8(data, path, what)}")
+
+
+def not_utf8(data: bytes, path: Path, what: str) -> str:
+    """Returns what is wrong with bytes that are not UTF-8, and the command that converts them."""
+    if data.startswith(_UTF16_MARKS):
+        return f"the {what} is damaged UTF-16: copy or export it again, as UTF-8"
+    target = path.with_name(f"{path.stem}.utf8{path.suffix}")
+    paths = f"{shlex.quote(str(path))} > {shlex.quote(str(target))}"
+    if b"\0" in data:
+        first = data.index(b"\0")
+        encoding = "UTF-16LE" if first % 2 else "UTF-16BE"
+        return (
+            f"the {what} is not text: it holds zero bytes. Is it compressed? Expected UTF-8. "
+            f"If it is UTF-16, convert it: iconv -f {encoding} -t UTF-8 {paths}"
+        )
+    encoding = "WINDOWS-1252" if _WINDOWS_BYTES.search(data) else "LATIN1"
+    return (
+        f"the {what} is not UTF-8. Convert it from the encoding it was written in, and use the "
+        f"converted file: iconv -f {encoding} -t UTF-8 {paths}"
+    )
+
+
+def normalize_name(name: str) -> str:
+    r"""Returns the form in which names in files are compared and stored.
+
+    Unicode NFC (macOS writes NFD), `/` for the `\` of Windows paths, no leading `./`.
+    """
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", name)
+    name = name.replace("\\", "/")
+    matched = _CURRENT_FOLDER.match(name)
+    return name[matched.end() :] if matched and matched.end() < len(name) else name
