@@ -5,6 +5,7 @@ Scripts import what needs TensorFlow in `main`, so that `--help` answers at once
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -40,6 +41,7 @@ def run(
         takes_command: whether arguments that are not flags are allowed.
     """
     logging.set_verbosity(logging.INFO)
+    print_any_text()
     _make_help(description or sys.modules[main.__module__].__doc__)
 
     def checked(argv: Sequence[str]) -> int | None:
@@ -48,6 +50,16 @@ def run(
         return exit_code(main, argv)
 
     app.run(checked)
+
+
+def print_any_text() -> None:
+    """Lets what cannot be encoded be printed as `\\xe9`, instead of ending the command.
+
+    Captions and names of files hold any character, while a terminal or pipe may take ASCII only.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int | None:

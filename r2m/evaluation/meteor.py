@@ -16,6 +16,10 @@ from typing import IO
 from r2m.evaluation import java
 
 _JAR = ("meteor", "meteor-1.5.jar")
+_HEAP = "-Xmx2G"
+_OPTIONS = ("-stdio", "-l", "en", "-norm")
+# Seconds that a failing program has to write its stack trace and end by itself.
+_LAST_WORDS = 1.0
 
 
 Score = Callable[[Sequence[str], Sequence[Sequence[str]]], tuple[float, list[float]]]
@@ -52,19 +56,10 @@ def session(*, timeout: float) -> Iterator[Score]:
         java.JavaError: as `meteor`.
     """
     path = java.jar(*_JAR)
-    command = [java.java(), java.UTF8, "-Xmx2G", "-jar", path.name]
-    command += ["-", "-", "-stdio", "-l", "en", "-norm"]
+    # It looks for its paraphrase table from the folder it is started in.
+    arguments = [_HEAP, "-jar", path.name, "-", "-", *_OPTIONS]
     with tempfile.TemporaryFile() as stderr:
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=path.parent,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-            )
-        except OSError as error:
-            raise java.JavaError(f"{path.name} could not be started: {error}") from error
+        process = java.launch(arguments, stderr=stderr.fileno(), cwd=path.parent)
         overdue = threading.Event()
 
         def stop() -> None:
@@ -77,13 +72,12 @@ def session(*, timeout: float) -> Iterator[Score]:
             try:
                 return _talk(process, candidates, references)
             except (OSError, ValueError) as error:
-                process.kill()
-                process.wait()
-                stderr.seek(0)
-                reason = f"failed: {java.last_line(stderr.read())}"
                 if overdue.is_set():
-                    reason = f"did not finish in {timeout:g} s"
-                raise java.JavaError(f"{path.name} {reason}") from error
+                    reason = f"{path.name} did not finish in {timeout:g} s"
+                    raise java.JavaError(reason) from error
+                code = _end(process)
+                stderr.seek(0)
+                raise java.failure(arguments, stderr.read(), code) from error
 
         watchdog = threading.Timer(timeout, stop)
         watchdog.daemon = True
@@ -117,12 +111,23 @@ def _field(text: str) -> str:
 
 
 def _ask(stdin: IO[bytes], stdout: IO[bytes], line: str) -> str:
-    stdin.write(f"{line}\n".encode())
+    # JSON can spell half of a surrogate pair, which UTF-8 cannot.
+    stdin.write(f"{line}\n".encode(errors="replace"))
     stdin.flush()
     answer = stdout.readline()
     if not answer.endswith(b"\n"):
         raise ValueError("the program ended in the middle of the conversation")
     return answer.decode("utf-8").strip()
+
+
+def _end(process: subprocess.Popen[bytes]) -> int | None:
+    """Ends a failing program; its own return code where it had ended by itself, else None."""
+    try:
+        return process.wait(_LAST_WORDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return None
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:

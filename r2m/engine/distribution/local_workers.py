@@ -75,7 +75,8 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> Process:
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
+            errors="backslashreplace",
             # Ctrl-C reaches a worker once, from here: a second one would end it without saving.
             start_new_session=True,
         )
