@@ -29,8 +29,8 @@ def parser(
         A function of serialised records string[B], which gives `image_id` and `split` string[B],
         `caption_ids` int64[B, (S)], `texts` string[B, (S)], `sentences` int64[B, (S), (T)] (ragged,
         start and end marker included), `height` and `width` int64[B]; and of what the records hold
-        `image` string[B], `global_feature` float32[B, D], `grid_feature` float32[B, gh, gw, D],
-        `region_feature` float32[B, (N), D] and `boxes` float32[B, (N), 4].
+        `source_id` and `image` string[B], `global_feature` float32[B, D], `grid_feature`
+        float32[B, gh, gw, D], `region_feature` float32[B, (N), D] and `boxes` float32[B, (N), 4].
     """
     options = records.manifest["options"]
     every: dict[str, list[int | None]] = {
@@ -54,8 +54,7 @@ def parser(
         "width": number,
         **dict.fromkeys(shapes, one),
     }
-    if "image" in records.feature_names:
-        spec["image"] = one
+    spec |= {name: one for name in ("source_id", "image") if name in records.feature_names}
     if "boxes" in records.feature_names:
         rows_of_4 = [tf.io.RaggedFeature.UniformRowLength(4)]
         spec["boxes"] = tf.io.RaggedFeature(tf.float32, partitions=rows_of_4)
@@ -77,11 +76,13 @@ def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
     """The images of a split one by one, for galleries and scoring.
 
     Yields:
-        `image_id` str, `image` bytes (empty where the records hold no pictures), `texts` list of
-        the captions.
+        `image_id` str, `source_id` str (the number in the source; empty where it has none), `image`
+        bytes (empty where the records hold no pictures), `texts` list of the captions.
     """
     features = {
         "image_id": tf.io.FixedLenFeature([], tf.string),
+        # Records of earlier builds have none.
+        "source_id": tf.io.FixedLenFeature([], tf.string, default_value=b""),
         "image": tf.io.FixedLenFeature([], tf.string, default_value=b""),
         "texts": tf.io.RaggedFeature(tf.string),
     }
@@ -89,6 +90,7 @@ def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
         row = tf.io.parse_single_example(serialized, features)
         yield {
             "image_id": row["image_id"].numpy().decode(),
+            "source_id": row["source_id"].numpy().decode(),
             "image": row["image"].numpy(),
             "texts": [text.decode() for text in row["texts"].numpy()],
         }

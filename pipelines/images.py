@@ -144,11 +144,14 @@ def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
     """The images of a split one by one, for galleries and scoring.
 
     Yields:
-        `image_id` str, `image` bytes, `concepts` and `concept_scores` arrays [K], `texts` list of
+        `image_id` str, `source_id` str (the number in the source of the references; empty where it
+        has none), `image` bytes, `concepts` and `concept_scores` arrays [K], `texts` list of
         the reference captions.
     """
     features = {
         **_IDENTITY,
+        # Records of earlier builds have none.
+        "source_id": tf.io.FixedLenFeature([], tf.string, default_value=b""),
         "image": tf.io.FixedLenFeature([], tf.string, default_value=b""),
         "concepts": tf.io.RaggedFeature(tf.int64),
         "concept_scores": tf.io.RaggedFeature(tf.float32),
@@ -158,6 +161,7 @@ def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
         row = tf.io.parse_single_example(serialized, features)
         yield {
             "image_id": row["image_id"].numpy().decode(),
+            "source_id": row["source_id"].numpy().decode(),
             "image": row["image"].numpy(),
             "concepts": np.asarray(row["concepts"]),
             "concept_scores": np.asarray(row["concept_scores"]),

@@ -7,6 +7,7 @@ and be computed again elsewhere.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 from r2m.evaluation.files import name_some, write_whole
 from tfrecords.errors import InputError
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 def write_predictions(path: Path | str, predictions: Iterable[Mapping[str, Any]]) -> Path:
@@ -58,6 +61,37 @@ def read_predictions(path: Path | str) -> list[dict[str, Any]]:
         )
     _check_rows(rows, str(path))
     return rows
+
+
+def prediction_rows(
+    captions: Mapping[str, str], source_ids: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Returns captions by file name as COCO results.
+
+    Args:
+        captions: file name of the image (`image_id` of the records) -> its caption.
+        source_ids: the same file names -> the image's number in the source of the records, as text;
+            empty where it has none.
+
+    Returns:
+        A row per image, in the same order. Where every image has a number of its own, `image_id` is
+        this integer, as in the files of references that pycocotools loads, and `file_name` the file
+        name; otherwise `image_id` is the file name.
+    """
+    numbers = [_as_integer(source_ids.get(name, "")) for name in captions]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return [{"image_id": name, "caption": text} for name, text in captions.items()]
+    rows: list[dict[str, Any]] = []
+    for number, (name, text) in zip(numbers, captions.items(), strict=True):
+        # The records of sources that name no files call an image by its number.
+        file_name = {} if name == str(number) else {"file_name": name}
+        rows.append({"image_id": number, **file_name, "caption": text})
+    return rows
+
+
+def _as_integer(text: str) -> int | None:
+    """The int64 that a text is; None for another text, also for one with zeros in front."""
+    return int(text) if _INTEGER.fullmatch(text) and abs(int(text)) < 1 << 63 else None
 
 
 def captions_by_id(predictions: Iterable[Mapping[str, Any]]) -> dict[str, str]:

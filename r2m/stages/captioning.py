@@ -14,7 +14,7 @@ from r2m.engine.persistence import checkpoints
 from r2m.evaluation.captions import CaptionScores, score_captions
 from r2m.evaluation.gallery import GalleryItem, write_gallery
 from r2m.evaluation.metrics import METRICS
-from r2m.evaluation.predictions import write_predictions
+from r2m.evaluation.predictions import prediction_rows, write_predictions
 from r2m.evaluation.report import Report, write_report
 from r2m.stages.paired import trained as paired
 from r2m.stages.paired.consensus import ConsensusOptions
@@ -102,11 +102,12 @@ def evaluate_run(
     )
     captions, images_per_second = _captioned(run, records, split)
     output = Path(output)
-    write_predictions(
-        output / f"{split}.predictions.json",
-        [{"image_id": name, "caption": caption} for name, caption in captions.items()],
-    )
-    texts = {e["image_id"]: e["texts"] for e in run.examples(records, split)}
+    texts: dict[str, list[str]] = {}
+    source_ids: dict[str, str] = {}
+    for example in run.examples(records, split):
+        texts[example["image_id"]] = example["texts"]
+        source_ids[example["image_id"]] = example["source_id"]
+    write_predictions(output / f"{split}.predictions.json", prediction_rows(captions, source_ids))
     references = {name: found for name, found in texts.items() if found}
     if not references:
         raise InputError(

@@ -28,8 +28,8 @@ class TrainedRun(NamedTuple):
         signature: what `encode` takes.
         batches: of a split of them, as `Captioning.caption_batches` takes them. Those of a
             captioner can be asked for more kinds of features than it is shown.
-        examples: the images of a split, for galleries and scoring: `image_id`, `image`, `texts`
-            and, where they have concepts, `concepts` (ids) and `concept_scores`.
+        examples: the images of a split, for galleries and scoring: `image_id`, `source_id`,
+            `image`, `texts` and, where they have concepts, `concepts` (ids) and `concept_scores`.
     """
 
     folder: Path

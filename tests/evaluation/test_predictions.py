@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from r2m.evaluation.predictions import (
     captions_by_id,
+    prediction_rows,
     read_predictions,
     read_references,
     write_predictions,
@@ -36,6 +37,22 @@ def test_extras_and_numpy_values_are_kept(tmp_path: Path) -> None:
     assert rows[0]["score"] == 0.5 and rows[0]["concepts"] == [1, 2]
     assert captions_by_id(rows) == {"a.jpg": "a dog", "7": ""}
     assert [p.name for p in path.parent.iterdir()] == ["p.json"]
+
+
+def test_a_number_of_its_own_makes_the_image_id() -> None:
+    captions = {"a.jpg": "a dog", "b/c.jpg": "", "7": "a cat"}
+    numbered = [
+        {"image_id": 42, "file_name": "a.jpg", "caption": "a dog"},
+        {"image_id": 0, "file_name": "b/c.jpg", "caption": ""},
+        {"image_id": 7, "caption": "a cat"},
+    ]
+    named = [{"image_id": name, "caption": text} for name, text in captions.items()]
+    ids = {"a.jpg": "42", "b/c.jpg": "0", "7": "7"}
+    assert prediction_rows(captions, ids) == numbered
+    # No number, the number of another image, zeros in front, not an integer, beyond int64.
+    for other in ("", "42", "007", "4.5", "9" * 19):
+        assert prediction_rows(captions, {**ids, "7": other}) == named
+    assert prediction_rows(captions, {}) == named
 
 
 @pytest.mark.parametrize(

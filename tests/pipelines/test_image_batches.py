@@ -79,6 +79,8 @@ def test_pixels_are_random_crops_in_training_and_centre_crops_in_validation(reco
 def test_captioning_batches_keep_the_best_concepts_last(records):
     examples = {e["image_id"]: e for e in images.examples(records, "val")}
     assert len(examples) == 6
+    # The records are those of an earlier build.
+    assert {example["source_id"] for example in examples.values()} == {""}
     (batch,) = images.concept_batches(
         records, "val", batch_size=10, concept_options=OPTIONS
     ).as_numpy_iterator()

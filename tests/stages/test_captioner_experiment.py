@@ -13,11 +13,14 @@ import pytest
 import tensorflow as tf
 from captioner_runs import small
 from PIL import Image
+from pycocoevalcap.cider.cider import Cider
+from pycocotools.coco import COCO
 
 from models.captioners import CAPTIONERS
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.run_log import read_metrics
 from r2m.engine.train import TrainingSummary, train
+from r2m.evaluation.tokenizers import tokenize
 from r2m.stages.attention import show_attention
 from r2m.stages.caption_files import caption_files
 from r2m.stages.captioning import evaluate_run, open_run
@@ -58,10 +61,29 @@ def test_every_configuration_builds_its_model(name: str, caption_records: Path) 
 
 
 def test_it_is_evaluated_on_records(
-    att2in2_run: Path, caption_records: Path, tmp_path: Path
+    att2in2_run: Path, caption_records: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    report = evaluate_run(att2in2_run, caption_records, "val", tmp_path, metrics=("bleu", "cider"))
+    report = evaluate_run(
+        att2in2_run,
+        caption_records,
+        "val",
+        tmp_path,
+        metrics=("bleu", "cider"),
+        tokenizer="ptb_python",
+    )
     assert report.scores.images == 4
+    # pycocotools takes the references and the predictions as they are.
+    coco = COCO(str(pictures / "captions.json"))
+    results = coco.loadRes(str(tmp_path / "val.predictions.json"))
+    ids = results.getImgIds()
+    assert {coco.imgs[i]["file_name"] for i in ids} == set(report.scores.per_image["cider"])
+    cider, _ = Cider().compute_score(
+        *(
+            {i: tokenize([row["caption"] for row in side.imgToAnns[i]], "ptb_python") for i in ids}
+            for side in (coco, results)
+        )
+    )
+    assert cider == pytest.approx(report.scores.scores["cider"], abs=1e-9)
     assert (tmp_path / "val" / "gallery.png").stat().st_size
 
 

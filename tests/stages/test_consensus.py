@@ -124,7 +124,7 @@ def test_a_split_and_its_files_are_captioned_by_consensus(
         )  # fmt: skip
         assert (consensus is None) == ("neighbours" not in report.decode)
         rows = json.loads((tmp_path / name / "val.predictions.json").read_text())
-        return {row["image_id"]: row["caption"] for row in rows}
+        return {row["file_name"]: row["caption"] for row in rows}
 
     plain = said("plain", None)
     # Where only the search's own score counts, its first hypothesis is the one.

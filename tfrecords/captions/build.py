@@ -102,9 +102,10 @@ class CaptionsOptions:
 def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
     """Writes the records of images with captions: splits `train`, `val`, `test`, those there are.
 
-    Every record has `image_id`, `split` (as the source calls it), `caption_ids` int64 [S], `texts`
-    string [S], `sentences` int64 [S, (T)] (ragged; word ids with start and end marker), `height`
-    and `width` int64 (0 where they are not known). `image` holds the picture's bytes where there
+    Every record has `image_id`, `source_id` (the image's number in the source, as text; empty where
+    it has none), `split` (as the source calls it), `caption_ids` int64 [S], `texts` string [S],
+    `sentences` int64 [S, (T)] (ragged; word ids with start and end marker), `height` and `width`
+    int64 (0 where they are not known). `image` holds the picture's bytes where there
     are pictures. `global_feature` [D], `grid_feature` [gh, gw, D], `region_feature` [N, D] (with
     `boxes` float32 [N, 4]) are one string of little-endian bytes each (`tf.io.decode_raw`); in the
     options of the manifest stand `feature_dtype`, `feature_size`, `grid_shape` and `region_size`.
@@ -242,6 +243,7 @@ def _entry(
     return CaptionEntry(
         image_id=image.image_id,
         values=caption_values(
+            source_id=image.source_id,
             split=chosen.split,
             caption_ids=[caption.caption_id or 0 for caption in chosen.captions],
             texts=[caption.text for caption in chosen.captions],

@@ -131,6 +131,7 @@ class CaptionShardJob:
 
 def caption_values(
     *,
+    source_id: str | None,
     split: str,
     caption_ids: list[int],
     texts: list[str],
@@ -141,6 +142,7 @@ def caption_values(
     """The features of a record that speak of its captions.
 
     Args:
+        source_id: what the source calls the image beside its file name; None where it does not.
         split: as the source calls it.
         caption_ids: [S].
         texts: [S] as they were written; at least one.
@@ -149,6 +151,7 @@ def caption_values(
         width: likewise.
     """
     return {
+        "source_id": source_id or "",
         "split": split,
         "caption_ids": np.array(caption_ids, np.int64),
         "texts": texts,
@@ -178,6 +181,7 @@ def record_features(
 
     features: dict[str, Any] = {
         "image_id": tfds.features.Text(),
+        "source_id": tfds.features.Text(),
         "split": tfds.features.Text(),
         "caption_ids": tfds.features.Sequence(np.int64),
         "texts": tfds.features.Sequence(tfds.features.Text()),

@@ -153,6 +153,7 @@ def test_records_hold_the_captions(
     assert a["texts"].tolist() == [b"A dog runs .", b"Two dogs"]
     assert words(records, a["sentences"]) == ["a dog runs", "two dogs"]
     assert a["caption_ids"].tolist() == [100, 101]
+    assert a["source_id"] == b"11"
     # The vocabulary knows the training split only.
     assert words(records, found["c.jpg"]["sentences"]) == ["a <unk> <unk>", "a dog"]
     assert records.vocabulary().words == (
@@ -170,7 +171,7 @@ def test_tfds_reads_the_same(options: CaptionsOptions, images: Path) -> None:
             same = mine[row["image_id"].numpy().decode()]
             assert row["sentences"].to_list() == same["sentences"]
             for name in (
-                *("split", "caption_ids", "texts", "height", "width"),
+                *("source_id", "split", "caption_ids", "texts", "height", "width"),
                 *("global_feature", "region_feature", "boxes"),
             ):
                 np.testing.assert_array_equal(row[name].numpy(), same[name], err_msg=name)
