@@ -22,6 +22,7 @@ from r2m.cli.building import (
     define_build_flags,
 )
 from r2m.cli.common import run
+from tfrecords.detections.box_formats import BOX_HELP
 
 _IMAGES = flags.DEFINE_string("images", None, "Folder with the image files.", required=True)
 _CORPORA = flags.DEFINE_string(
@@ -30,10 +31,12 @@ _CORPORA = flags.DEFINE_string(
 _DETECTIONS = flags.DEFINE_multi_string(
     "detections",
     None,
-    "FILE[+FILE][,MIN_SCORE[,WEIGHT]]: what a detector saw. A folder of r2m-detect-objects, COCO "
-    "results (.json; a plain list + the JSON with images and categories), Open Images boxes (.csv "
+    "FILE[+FILE][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT][,scores=percent][,sizes=FILE]: what a "
+    "detector saw. A folder of r2m-detect-objects, COCO results (.json; a plain list + the JSON "
+    "with images and categories), Open Images boxes (.csv "
     "+ label map) or the R2M authors' .hdf5 + label map. Keeps scores from MIN_SCORE (0.3) on, "
-    "times WEIGHT (1). Several merge; a classifier's whole-image labels are recognised.",
+    "times WEIGHT (1). Several merge; a classifier's whole-image labels are recognised. "
+    f"{BOX_HELP}",
     required=True,
 )
 _SPLIT = flags.DEFINE_multi_string(

@@ -55,9 +55,10 @@ _IMAGES = flags.DEFINE_string(
 _DETECTIONS = flags.DEFINE_multi_string(
     "detections",
     None,
-    "FILE[+FILE][,MIN_SCORE[,WEIGHT]]: what a detector saw in these images, as for "
-    "r2m-build-images. R2M needs it: it speaks of what it is told was seen, so use the detectors "
-    "it was trained with. Thresholds and weights are those of its training unless given.",
+    "FILE[+FILE][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT][,scores=percent]: what a detector saw in "
+    "these images, as for r2m-build-images. R2M needs it: captions name what was detected, so use "
+    "the detectors it was trained with. Thresholds, weights and formats are those of its training "
+    "unless given.",
 )
 _WEIGHTS = flags.DEFINE_string(
     "weights",

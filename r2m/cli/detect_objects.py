@@ -21,6 +21,7 @@ from absl import flags
 
 from r2m.cli.building import build_options, define_build_flags, define_image_flags, max_pixels
 from r2m.cli.common import run
+from tfrecords.detections.box_formats import BOX_HELP
 
 _DETECTOR = flags.DEFINE_string(
     "detector",
@@ -28,7 +29,8 @@ _DETECTOR = flags.DEFINE_string(
     "KIND:MODEL. To run: frozen_graph:FILE (TF1, image_tensor:0), saved_model:FOLDER (TensorFlow "
     "object detection API), keras_hub:PRESET (a name, which is downloaded, or a folder; needs the "
     "extra [keras_hub]). To take results over: coco:FILE[+JSON] (the JSON with images and "
-    "categories of a plain list), open_images:CSV, hdf5:FILE (of the R2M authors' script).",
+    "categories of a plain list), open_images:CSV, hdf5:FILE (of the R2M authors' script), each "
+    f"with [,boxes=FORMAT][,scores=percent][,sizes=FILE]. {BOX_HELP}",
     required=True,
 )
 _IMAGES = flags.DEFINE_string("images", None, "Folder with the image files to look at.")

@@ -63,6 +63,13 @@ class ImageBoxes:
     found: Detections
 
 
+def are_in_pixels(boxes: np.ndarray) -> bool:
+    """Whether boxes of a detector, float [N, 4], cannot be fractions: most numbers are far off."""
+    with np.errstate(invalid="ignore"):
+        far = int((np.abs(boxes).max(axis=1, initial=0) > 2).sum())
+    return far >= 3 and 2 * far >= len(boxes)
+
+
 def checked_detections(
     boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, classes: Mapping[int, str]
 ) -> Detections:

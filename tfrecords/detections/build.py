@@ -6,6 +6,9 @@ The detector runs here, or its published results are taken over:
 |---|---|
 | `frozen_graph:FILE`, `saved_model:FOLDER`, `keras_hub:PRESET` | see `tfrecords.detectors` |
 | `coco:FILE[+JSON]`, `open_images:FILE`, `hdf5:FILE` | see `tfrecords.readers.detections` |
+
+Behind a FILE may stand `,boxes=FORMAT`, `,scores=percent` and `,sizes=FILE`, see
+`tfrecords.detections.box_formats`.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Any
 
 from absl import logging
 
+from tfrecords.detections.box_formats import split_box_options
 from tfrecords.detections.shards import (
     DetectShardJob,
     EncodedShardJob,
@@ -86,6 +90,8 @@ class _Plan:
         model: what the manifest calls the detector's model.
         skipped: images without a record.
         dropped: reason -> objects that were left out.
+        converted: format -> boxes and scores that were converted.
+        box_options: how they were written, for the manifest.
     """
 
     splits: dict[str, list[ShardJob]]
@@ -93,6 +99,8 @@ class _Plan:
     model: str
     skipped: Sequence[Skip] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
+    converted: Mapping[str, int] = field(default_factory=dict)
+    box_options: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_detections(options: DetectionsOptions, progress: bool = True) -> Records:
@@ -133,10 +141,12 @@ def build_detections(options: DetectionsOptions, progress: bool = True) -> Recor
             "max_detections": options.max_detections,
             "max_pixels": options.max_pixels,
             "shards": options.shards,
+            **plan.box_options,
         },
         sources=plan.sources,
         skipped=plan.skipped,
         dropped=plan.dropped,
+        converted=plan.converted,
         runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
@@ -204,6 +214,12 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
 
 def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
     """Results to take over; their records are kept in memory until they are written."""
+    (model, *strange), box_options = split_box_options(model)
+    if strange:
+        raise InputError(
+            f"detector {options.detector!r}: expected {kind}:FILE[,boxes=FORMAT][,scores=percent]"
+            f"[,sizes=FILE], found {', '.join(strange)}"
+        )
     path, companion = parse_files(model) if kind == "coco" else (Path(model), options.label_map)
     lists = read_split_lists(options.splits)
     owner = {name: split for split, names in lists.items() for name in names}
@@ -211,7 +227,8 @@ def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
     records: dict[str, list[bytes]] = {split: [] for split in lists or (ALL_IMAGES_SPLIT,)}
     missing, taken, objects = dict(owner), set(), 0
     dropped: Counter[str] = Counter()
-    for image in read_boxes(path, companion, kind):
+    converted: Counter[str] = Counter()
+    for image in read_boxes(path, companion, kind, box_options, converted):
         name = match(image.name)
         if name is None:
             continue
@@ -235,13 +252,19 @@ def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
             split: [EncodedShardJob(tuple(part)) for part in _parts(rows, options.shards)]
             for split, rows in records.items()
         },
-        sources=[path, *options.splits.values(), *([companion] if companion else [])],
+        sources=[
+            path,
+            *options.splits.values(),
+            *filter(None, (companion, box_options.sizes)),
+        ],
         model=path.name,
         skipped=[
             Skip(name, "missing", f"{split}: {path.name} does not list it")
             for name, split in missing.items()
         ],
         dropped=dropped,
+        converted=converted,
+        box_options=box_options.recorded,
     )
 
 

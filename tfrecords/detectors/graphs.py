@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrecords.detections.boxes import Detections, checked_detections
+from tfrecords.detections.boxes import Detections, are_in_pixels, checked_detections
 from tfrecords.detectors import DetectorOptions
 from tfrecords.errors import InputError
 from tfrecords.label_maps import read_label_map
@@ -88,6 +88,13 @@ class GraphDetector:
         count = int(arrays["num_detections"])
         boxes, scores, classes = (arrays[name][:count] for name in OUTPUTS[1:])
         options = self._options
+        if are_in_pixels(boxes):
+            shown = ", ".join(f"{number:g}" for number in boxes[0])
+            raise InputError(
+                f"{options.model} gives boxes such as [{shown}]; expected ymin, xmin, ymax, xmax "
+                "as fractions of the image, as of the TensorFlow object detection API. Does it "
+                "give pixels?"
+            )
         found = checked_detections(boxes, scores, classes, self._classes)
         return found.best(min_score=options.min_score, most=options.max_detections)
 

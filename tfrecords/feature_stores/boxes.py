@@ -8,6 +8,9 @@ from tfrecords.errors import InputError
 
 # Rounding may put a corner a little outside of a relative box.
 _MARGIN = 1e-3
+# Fewer boxes of an image than this prove nothing about their format.
+_LEAST_BOXES = 3
+_LEAST_SIDE = 10
 
 
 def from_pixels(corners: np.ndarray, height: int, width: int, where: str) -> np.ndarray:
@@ -23,9 +26,18 @@ def from_pixels(corners: np.ndarray, height: int, width: int, where: str) -> np.
         float32 [N, 4]: ymin, xmin, ymax, xmax, clipped to 0..1.
 
     Raises:
-        InputError: not an array of finite numbers of that shape.
+        InputError: not an array of finite numbers of that shape, or boxes of another format: most
+            of them are inverted, or all of them lie in the first pixel of the image.
     """
-    return _relative(corners, np.array([width, height, width, height], np.float64), where)
+    boxes = _relative(corners, np.array([width, height, width, height], np.float64), where)
+    is_large = len(corners) >= _LEAST_BOXES and min(height, width) >= _LEAST_SIDE
+    if is_large and corners.any() and are_relative(corners):
+        raise InputError(
+            f"{where}: all {len(corners)} boxes of an image of {width} x {height} pixels lie in "
+            f"its first pixel, {_example(corners)}; expected x1, y1, x2, y2 in pixels. Multiply "
+            "fractions by width and height"
+        )
+    return boxes
 
 
 def from_relative(corners: np.ndarray, where: str) -> np.ndarray:
@@ -54,5 +66,16 @@ def _relative(corners: np.ndarray, size: np.ndarray, where: str) -> np.ndarray:
             f"{where}: boxes of shape {corners.shape}, expected finite numbers [N, 4] (x1, y1, "
             "x2, y2)"
         )
+    # Rounding inverts no box of a detector; of x, y, width, height most look inverted.
+    inverted = (corners[:, 2:] < corners[:, :2]).any(axis=1)
+    if 10 * inverted.sum() > len(corners) >= _LEAST_BOXES:
+        raise InputError(
+            f"{where}: {inverted.sum()} of {len(corners)} boxes end before they begin, "
+            f"{_example(corners[inverted])}; expected x1, y1, x2, y2. Are they x, y, width, height?"
+        )
     boxes = np.clip(corners / size, 0.0, 1.0).astype(np.float32)
     return boxes[:, [1, 0, 3, 2]]
+
+
+def _example(corners: np.ndarray) -> str:
+    return f"for example [{', '.join(f'{number:g}' for number in corners[0])}]"

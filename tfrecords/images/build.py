@@ -129,7 +129,8 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         )
     names, skipped = list_images(options.images, options.splits)
     dropped: Counter[str] = Counter()
-    concepts = _concepts_of_images(options, dictionary, allowed, names, dropped)
+    converted: Counter[str] = Counter()
+    concepts = _concepts_of_images(options, dictionary, allowed, names, dropped, converted)
     references = read_references(options.references) if options.references else {}
     entries: dict[str, list[ImageEntry]] = {}
     for split, files in names.items():
@@ -167,6 +168,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         },
         skipped=skipped,
         dropped=dropped,
+        converted=converted,
         runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
@@ -214,10 +216,13 @@ def _concepts_of_images(
     allowed: set[str],
     names: Mapping[str, Sequence[str]],
     dropped: Counter[str],
+    converted: Counter[str],
 ) -> dict[str, list[ImageConcept]]:
-    """The concepts of every wanted image that the detections list; adds to `dropped`."""
+    """The concepts of every wanted image that the detections list; adds to both counters."""
     wanted = {name for files in names.values() for name in files}
-    detections = read_detections(options.detections, names=wanted, dropped=dropped)
+    detections = read_detections(
+        options.detections, names=wanted, dropped=dropped, converted=converted
+    )
     classes = {name for found in detections.values() for name in found.class_names}
     known = {name for name in classes if set(dictionary.concepts_of_class(name)) & allowed}
     if not known:
@@ -309,7 +314,12 @@ def _recorded_options(options: ImagesOptions) -> dict[str, Any]:
         "concept_order": options.concept_order,
         "min_concept_count": options.min_concept_count,
         "detections": [
-            {"file": s.path.name, "min_score": s.min_score, "weight": s.weight}
+            {
+                "file": s.path.name,
+                "min_score": s.min_score,
+                "weight": s.weight,
+                **s.box_options.recorded,
+            }
             for s in options.detections
         ],
         "splits": {split: path.name for split, path in options.splits.items()},

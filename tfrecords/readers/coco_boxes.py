@@ -1,16 +1,16 @@
 """Detections in COCO's format: results of a detector, and annotations made by people.
 
 A JSON object with `images` (id, file_name, width, height), `annotations` (image_id, category_id,
-bbox [x, y, width, height] in pixels, score) and `categories` (id, name); or, as COCO's own results
-format has it, the plain list of annotations, beside a JSON with the other two. An annotation
-without `score` counts as certain.
+bbox [x, y, width, height] in pixels unless the options say otherwise, score) and `categories` (id,
+name); or, as COCO's own results format has it, the plain list of annotations, beside a JSON with
+the other two. An annotation without `score` counts as certain.
 """
 
 from __future__ import annotations
 
 import json
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from tfrecords.detections.boxes import HIGHEST_SCORE, ImageBoxes, checked_detections
+from tfrecords.detections.box_formats import AS_EXPECTED, BoxOptions, WrittenBoxes
+from tfrecords.detections.boxes import ImageBoxes
+from tfrecords.detections.written_boxes import read_written
 from tfrecords.errors import InputError
 from tfrecords.images.names import is_image_name, is_unicode
 from tfrecords.readers.json_stream import Element, stream_json
@@ -27,11 +29,12 @@ from tfrecords.readers.json_stream import Element, stream_json
 _MOST = 1 << 53
 # Of JSON; true and false are no numbers.
 _NUMBERS = frozenset((int, float))
+_COLUMNS = 7
 
 
 @dataclass
 class _Content:
-    """What a file holds; an annotation is x, y, width, height, score, category."""
+    """What a file holds; an annotation is its four numbers, score, category, number."""
 
     images: dict[Any, tuple[str, int, int]] = field(default_factory=dict)
     categories: dict[int, str] = field(default_factory=dict)
@@ -43,16 +46,24 @@ class _Content:
     annotations: int = 0
 
 
-def read_coco(path: Path, companion: Path | None = None) -> Iterator[ImageBoxes]:
+def read_coco(
+    path: Path,
+    companion: Path | None = None,
+    options: BoxOptions = AS_EXPECTED,
+    converted: Counter[str] | None = None,
+) -> Iterator[ImageBoxes]:
     """Yields every image the file lists, in that order, also those without an annotation.
 
     Args:
         path: a JSON object, or the plain list of annotations.
         companion: the JSON with `images` and `categories` that a plain list lacks.
+        options: how its boxes and scores are written.
+        converted: see `read_written`.
 
     Raises:
         InputError: not such a JSON, no annotation at all, an image or category listed twice, an
-            annotation of an unknown one, or a value of the wrong type; names line and number.
+            annotation of an unknown one, a value of the wrong type, or boxes in another format;
+            names line and number.
     """
     content = _Content()
     for element in stream_json(path):
@@ -74,19 +85,27 @@ def read_coco(path: Path, companion: Path | None = None) -> Iterator[ImageBoxes]
     if not content.annotations:
         raise InputError(f"{path} has no detection at all (its `annotations` are empty)")
     _check_ids(content, path)
+    yield from read_written(
+        _images(content, path),
+        content.categories,
+        path=path,
+        native="xywh",
+        options=options,
+        converted=converted,
+    )
+
+
+def _images(content: _Content, path: Path) -> Iterator[WrittenBoxes]:
     none = array("d")
     for image_id, (name, height, width) in content.images.items():
-        rows = np.asarray(content.rows.get(image_id, none)).reshape(-1, 6)
-        x, y, w, h, scores, categories = rows.T
-        with np.errstate(over="ignore", invalid="ignore"):
-            edges = (y / height, x / width, (y + h) / height, (x + w) / width)
-        yield ImageBoxes(
-            name=name,
-            height=height,
-            width=width,
-            found=checked_detections(
-                np.stack(edges, axis=1), scores, categories.astype(np.int64), content.categories
-            ),
+        rows = np.asarray(content.rows.get(image_id, none)).reshape(-1, _COLUMNS)
+        _, _, _, _, scores, categories, numbers = rows.T
+
+        def place(row: int, numbers: np.ndarray = numbers) -> str:
+            return f"{path}: annotation {int(numbers[row])}"
+
+        yield WrittenBoxes(
+            name, height, width, rows[:, :4], scores, categories.astype(np.int64), place
         )
 
 
@@ -138,20 +157,20 @@ def _add_annotation(content: _Content, value: Any, place: str) -> None:
             number,
             place,
             value,
-            "image_id and category_id that the file lists, bbox [x, y, width, height] in pixels, "
-            "and score a number",
+            "image_id and category_id that the file lists, bbox [x, y, width, height], and score "
+            "a number",
         )
     # A score that is not a number at all is left out and counted with the boxes.
-    if score < 0 or score > HIGHEST_SCORE:
+    if score < 0:
         raise InputError(
-            f"{place}: {number} has the score {_short(score)}, expected 0..1. Divide percents by "
-            "100, turn logits into probabilities"
+            f"{place}: {number} has the score {_short(score)}, expected 0..1. Turn logits into "
+            "probabilities"
         )
     if image_id not in content.first_of_image:
         content.first_of_image[image_id] = f"{place}: {number}"
     if category not in content.first_of_category:
         content.first_of_category[category] = f"{place}: {number}"
-    content.rows[image_id].extend((*map(_float, bbox), score, category))
+    content.rows[image_id].extend((*map(_float, (*bbox, score)), category, content.annotations))
 
 
 def _check_ids(content: _Content, path: Path) -> None:

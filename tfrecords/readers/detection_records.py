@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tfrecords.detections.box_evidence import BoxEvidence
+from tfrecords.detections.box_formats import WrittenBoxes
 from tfrecords.detections.boxes import Detections, ImageBoxes
 from tfrecords.errors import InputError
 from tfrecords.records import open_records
@@ -19,9 +21,11 @@ def read_detection_records(folder: Path) -> Iterator[ImageBoxes]:
     """Yields every image of all splits, in the order of the records.
 
     Raises:
-        InputError: no finished records, records of another kind, or damaged ones.
+        InputError: no finished records, records of another kind, damaged ones, or records of boxes
+            that were read in the wrong format.
     """
     records = open_records(folder, kind="detections")
+    evidence = BoxEvidence(folder, "relative_yxyx", percent=False)
     # TensorFlow takes seconds to load, which other sources are spared.
     import tensorflow as tf
 
@@ -43,7 +47,9 @@ def read_detection_records(folder: Path) -> Iterator[ImageBoxes]:
                 columns = {name: _rows(values) for name, values in parsed.items()}
                 for row in range(len(batch)):
                     count += 1
-                    yield _image({name: column[row] for name, column in columns.items()})
+                    image = _image({name: column[row] for name, column in columns.items()})
+                    evidence.add(_written(image, split), image.height, image.width)
+                    yield image
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
             raise InputError(
                 f"the {split} records of {folder} are damaged ({error.message}): build them again"
@@ -53,6 +59,7 @@ def read_detection_records(folder: Path) -> Iterator[ImageBoxes]:
                 f"{folder} has {count} {split} records, its manifest says {records.count(split)}: "
                 "build them again"
             )
+    evidence.check()
 
 
 def _rows(values: Any) -> Any:
@@ -60,6 +67,19 @@ def _rows(values: Any) -> Any:
     if hasattr(values, "row_splits"):
         return np.split(values.flat_values.numpy(), values.row_splits.numpy()[1:-1])
     return values.numpy()
+
+
+def _written(image: ImageBoxes, split: str) -> WrittenBoxes:
+    found = image.found
+    return WrittenBoxes(
+        image.name,
+        image.height,
+        image.width,
+        found.boxes,
+        found.scores,
+        found.class_ids,
+        lambda row: f"split {split}, image {image.name!r}, box {row}",
+    )
 
 
 def _image(row: dict[str, Any]) -> ImageBoxes:

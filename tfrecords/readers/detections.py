@@ -7,7 +7,8 @@
 | `open_images` | `.csv` | boxes of Open Images, with the class descriptions or a label map |
 | `hdf5` | `.h5`, `.hdf5` | what the R2M authors' detector script leaves, with its label map |
 
-One reader each in a file of its own; all yield `ImageBoxes`.
+One reader each in a file of its own; all yield `ImageBoxes`, and raise an error at the end of a
+file whose boxes or scores are in another format than its kind or the options say.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from tfrecords.detections.box_formats import AS_EXPECTED, BoxOptions, split_box_options
 from tfrecords.detections.boxes import Detections, ImageBoxes
 from tfrecords.errors import InputError
 from tfrecords.images.names import ImageNames
@@ -43,40 +45,61 @@ class DetectionSource:
         weight: factor on the scores, to make those of several sources comparable.
         companion: what the file itself does not say: the JSON with `images` and `categories` of a
             plain COCO list, the label map of the others.
+        box_options: how its boxes and scores are written, where not as its kind expects.
     """
 
     path: Path
     min_score: float = 0.3
     weight: float = 1.0
     companion: Path | None = None
+    box_options: BoxOptions = AS_EXPECTED
 
     @classmethod
-    def parse(cls, text: str, defaults: tuple[float, float] = (0.3, 1.0)) -> DetectionSource:
-        """The source that `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` names.
+    def parse(
+        cls,
+        text: str,
+        defaults: tuple[float, float] = (0.3, 1.0),
+        box_defaults: BoxOptions = AS_EXPECTED,
+    ) -> DetectionSource:
+        """Parses `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT][,scores=percent]`.
 
         Args:
-            text: of a command line.
+            text: of a command line; `,sizes=FILE` may follow, too, see `BoxOptions`.
             defaults: MIN_SCORE and WEIGHT where the text has none.
+            box_defaults: the other options where the text has none of them.
 
         Raises:
-            InputError: the numbers are none, or there are more of them.
+            InputError: the numbers are none, there are more of them, or an unknown option.
         """
-        name, *numbers = text.split(",")
+        (name, *numbers), box_options = split_box_options(text)
         try:
             min_score, weight = [*map(float, numbers), *defaults[len(numbers) :]]
         except ValueError:
             name = ""
         if not name or not np.isfinite([min_score, weight]).all():
-            raise InputError(f"expected FILE[+FILE][,MIN_SCORE[,WEIGHT]], found {text!r}")
+            raise InputError(
+                "expected FILE[+FILE][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT][,scores=percent], found "
+                f"{text!r}"
+            )
         path, companion = parse_files(name)
-        return cls(path=path, companion=companion, min_score=min_score, weight=weight)
+        return cls(
+            path=path,
+            companion=companion,
+            min_score=min_score,
+            weight=weight,
+            box_options=BoxOptions(
+                boxes=box_options.boxes or box_defaults.boxes,
+                scores=box_options.scores or box_defaults.scores,
+                sizes=box_options.sizes or box_defaults.sizes,
+            ),
+        )
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that decide what is read, to notice changes by."""
         # The manifest of records has the checksums of all of them.
         path = self.path / MANIFEST if self.path.is_dir() else self.path
-        return (path, self.companion) if self.companion else (path,)
+        return tuple(filter(None, (path, self.companion, self.box_options.sizes)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,18 +150,27 @@ def kind_of(path: Path) -> str:
     return kind
 
 
-def read_boxes(path: Path, companion: Path | None, kind: str = "") -> Iterator[ImageBoxes]:
+def read_boxes(
+    path: Path,
+    companion: Path | None,
+    kind: str = "",
+    options: BoxOptions = AS_EXPECTED,
+    converted: Counter[str] | None = None,
+) -> Iterator[ImageBoxes]:
     """Yields the images of one file of detections with their objects.
 
     Args:
         path: the file or folder.
         companion: see `DetectionSource`.
         kind: of the table above; by default found from the path.
+        options: how boxes and scores are written.
+        converted: gets the numbers of boxes and scores that were converted, by format.
 
     Raises:
-        InputError: a file is missing or not of that kind, or its content is wrong.
+        InputError: a file is missing or not of that kind, or its content is wrong; at the end of
+            the file also boxes or scores in another format than expected.
     """
-    for file in filter(None, (path, companion)):
+    for file in filter(None, (path, companion, options.sizes)):
         if not file.exists():
             raise InputError(f"there is no file of detections {file}")
     kind = kind or kind_of(path)
@@ -148,19 +180,25 @@ def read_boxes(path: Path, companion: Path | None, kind: str = "") -> Iterator[I
         if kind == "records":
             from tfrecords.readers.detection_records import read_detection_records
 
+            if options != AS_EXPECTED:
+                raise InputError(
+                    f"{path} holds detections records, whose boxes have one format: leave "
+                    f"{', '.join(f'{k}={v}' for k, v in options.recorded.items())} out, or give it "
+                    "to r2m-detect-objects, which makes the records"
+                )
             yield from read_detection_records(path)
         elif kind == "coco":
             from tfrecords.readers.coco_boxes import read_coco
 
-            yield from read_coco(path, companion)
+            yield from read_coco(path, companion, options, converted)
         elif kind == "open_images" and companion:
             from tfrecords.readers.open_images import read_open_images
 
-            yield from read_open_images(path, read_label_map(companion))
+            yield from read_open_images(path, read_label_map(companion), options, converted)
         elif kind == "hdf5" and companion:
             from tfrecords.readers.detections_hdf5 import read_hdf5
 
-            yield from read_hdf5(path, read_label_map(companion))
+            yield from read_hdf5(path, read_label_map(companion), options, converted)
     except OSError as error:
         raise InputError(f"cannot read the detections {path}: {error}") from error
 
@@ -170,6 +208,7 @@ def read_detections(
     *,
     names: Collection[str] | None = None,
     dropped: Counter[str] | None = None,
+    converted: Counter[str] | None = None,
 ) -> dict[str, ImageDetections]:
     """Reads and merges detections.
 
@@ -182,6 +221,7 @@ def read_detections(
             without a suffix is the one whose name begins so. None keeps all, as they are named.
         dropped: gets the numbers of objects that were left out because they cannot be right, by
             reason (see `tfrecords.detections.boxes`).
+        converted: gets the numbers of boxes and scores that were converted, by format.
 
     Returns:
         Image name -> detections, for every image any source lists, also where nothing was found.
@@ -200,7 +240,9 @@ def read_detections(
         own: dict[str, Detections] = {}
         faults: Counter[str] = Counter()
         are_tags, count = True, 0
-        for image in read_boxes(source.path, source.companion):
+        for image in read_boxes(
+            source.path, source.companion, options=source.box_options, converted=converted
+        ):
             count += len(image.found.scores)
             are_tags = are_tags and _are_whole_images(image.found.boxes)
             faults.update(image.found.dropped)

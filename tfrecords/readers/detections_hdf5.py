@@ -7,6 +7,7 @@ the detector's label map). The file does not say how large the images are.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tfrecords.detections.boxes import HIGHEST_SCORE, ImageBoxes, checked_detections
+from tfrecords.detections.box_formats import AS_EXPECTED, BoxOptions, WrittenBoxes
+from tfrecords.detections.boxes import ImageBoxes
+from tfrecords.detections.written_boxes import read_written
 from tfrecords.errors import InputError
 from tfrecords.images.names import is_image_name
 from tfrecords.label_maps import LabelMap
@@ -29,16 +32,35 @@ _EXPECTED = (
 _MOST_BYTES = 16 << 20
 
 
-def read_hdf5(path: Path, label_map: LabelMap) -> Iterator[ImageBoxes]:
+def read_hdf5(
+    path: Path,
+    label_map: LabelMap,
+    options: BoxOptions = AS_EXPECTED,
+    converted: Counter[str] | None = None,
+) -> Iterator[ImageBoxes]:
     """Yields every image of the file, by name; one image in memory at a time.
 
     Args:
         path: the HDF5 file.
         label_map: the detector's classes.
+        options: how its boxes and scores are written.
+        converted: see `read_written`.
 
     Raises:
-        InputError: not HDF5, damaged, or not of that layout; names the group and what it holds.
+        InputError: not HDF5, damaged, not of that layout, or boxes in another format; names the
+            group and what it holds.
     """
+    yield from read_written(
+        _images(path),
+        label_map.classes,
+        path=path,
+        native="relative_yxyx",
+        options=options,
+        converted=converted,
+    )
+
+
+def _images(path: Path) -> Iterator[WrittenBoxes]:
     try:
         with h5py.File(path, "r") as file:
             names: list[str] = []
@@ -50,7 +72,7 @@ def read_hdf5(path: Path, label_map: LabelMap) -> Iterator[ImageBoxes]:
                     f"{', '.join(map(repr, list(file)[:5])) or 'nothing'}; expected {_EXPECTED}"
                 )
             for name in names:
-                yield _image(file[name], name, path, label_map)
+                yield _image(file[name], name, path)
     except InputError:
         raise
     except Exception as error:  # the library raises many kinds
@@ -63,7 +85,7 @@ def _is_image(item: Any) -> bool:
     )
 
 
-def _image(group: h5py.Group, name: str, path: Path, label_map: LabelMap) -> ImageBoxes:
+def _image(group: h5py.Group, name: str, path: Path) -> WrittenBoxes:
     place = f"{path}: group {name!r}"
     if not is_image_name(name):
         raise InputError(f"{place} cannot name an image")
@@ -72,14 +94,7 @@ def _image(group: h5py.Group, name: str, path: Path, label_map: LabelMap) -> Ima
     if not (boxes.shape == (count, 4) and scores.shape == classes.shape == (count,)):
         found = f"{boxes.shape}, {scores.shape} and {classes.shape}"
         raise InputError(f"{place} has the shapes {found}; expected {_EXPECTED}")
-    if ((scores < 0) | (scores > HIGHEST_SCORE)).any():
-        raise InputError(f"{place} has scores from {scores.min()} to {scores.max()}, expected 0..1")
-    return ImageBoxes(
-        name=name,
-        height=0,
-        width=0,
-        found=checked_detections(boxes, scores, classes, label_map.classes),
-    )
+    return WrittenBoxes(name, 0, 0, boxes, scores, classes, lambda row: f"{place}: box {row}")
 
 
 def _values(group: h5py.Group, key: str, place: str) -> np.ndarray:

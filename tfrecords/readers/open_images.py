@@ -2,12 +2,14 @@
 
 A header line, then a line a box, those of one image together: `ImageID`, `LabelName` (a code such
 as `/m/01g317`), `Confidence`, `XMin`, `XMax`, `YMin`, `YMax` (fractions of the image) and any other
-columns. The file does not say how large the images are, and names them without a suffix.
+columns. The file does not say how large the images are, and names them without a suffix. Other box
+formats read the four places in the order XMin, YMin, XMax, YMax.
 """
 
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -15,12 +17,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfrecords.detections.boxes import HIGHEST_SCORE, ImageBoxes, checked_detections
+from tfrecords.detections.box_formats import AS_EXPECTED, BoxOptions, WrittenBoxes
+from tfrecords.detections.boxes import ImageBoxes
+from tfrecords.detections.written_boxes import read_written
 from tfrecords.errors import InputError
 from tfrecords.images.names import is_image_name
 from tfrecords.label_maps import LabelMap
 
 _NUMBERS = ("Confidence", "YMin", "XMin", "YMax", "XMax")
+_XYXY = [2, 1, 4, 3]
 _COLUMNS = ("ImageID", "LabelName", *_NUMBERS)
 _UNKNOWN = -1
 
@@ -32,17 +37,36 @@ class _Box(NamedTuple):
     numbers: list[float]
 
 
-def read_open_images(path: Path, label_map: LabelMap) -> Iterator[ImageBoxes]:
+def read_open_images(
+    path: Path,
+    label_map: LabelMap,
+    options: BoxOptions = AS_EXPECTED,
+    converted: Counter[str] | None = None,
+) -> Iterator[ImageBoxes]:
     """Yields every image the file names, in that order; one image in memory at a time.
 
     Args:
         path: the CSV file.
         label_map: the classes with their codes.
+        options: how its boxes and scores are written.
+        converted: see `read_written`.
 
     Raises:
         InputError: not such a CSV, a number that is none, an image that comes back after another
-            one, or a label map that knows none of the codes; names the line.
+            one, a label map that knows none of the codes, or boxes in another format; names the
+            line.
     """
+    yield from read_written(
+        _images(path, label_map),
+        label_map.classes,
+        path=path,
+        native="relative_xyxy",
+        options=options,
+        converted=converted,
+    )
+
+
+def _images(path: Path, label_map: LabelMap) -> Iterator[WrittenBoxes]:
     if not label_map.codes:
         raise InputError(
             f"{path} names classes by codes such as /m/01g317, and {label_map.name} has none: give "
@@ -64,14 +88,12 @@ def read_open_images(path: Path, label_map: LabelMap) -> Iterator[ImageBoxes]:
         ids = [label_map.codes.get(box.label, _UNKNOWN) for box in boxes]
         known = known or any(box.label in label_map.codes for box in boxes)
         numbers = np.array([box.numbers for box in boxes])
-        yield ImageBoxes(
-            name=image_id,
-            height=0,
-            width=0,
-            found=checked_detections(
-                numbers[:, 1:], numbers[:, 0], np.array(ids), label_map.classes
-            ),
-        )
+        lines = [box.line for box in boxes]
+
+        def place(row: int, lines: list[int] = lines) -> str:
+            return f"{path}:{lines[row]}: the box"
+
+        yield WrittenBoxes(image_id, 0, 0, numbers[:, _XYXY], numbers[:, 0], np.array(ids), place)
     if not seen:
         raise InputError(f"{path} has no detection at all: no line below its header")
     if not known:
@@ -118,6 +140,6 @@ def _numbers(cells: list[str], place: str) -> list[float]:
     except ValueError:
         named = ", ".join(f"{n} {c[:20]!r}" for n, c in zip(_NUMBERS, cells, strict=True))
         raise InputError(f"{place}: expected numbers, found {named}") from None
-    if numbers[0] < 0 or numbers[0] > HIGHEST_SCORE:
+    if numbers[0] < 0:
         raise InputError(f"{place}: Confidence {numbers[0]} is not in 0..1")
     return numbers

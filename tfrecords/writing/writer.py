@@ -67,6 +67,7 @@ def write_dataset(
     extra_files: Mapping[str, bytes | str] | None = None,
     skipped: Sequence[Skip] = (),
     dropped: Mapping[str, int] | None = None,
+    converted: Mapping[str, int] | None = None,
     runner: Runner = IN_THIS_PROCESS,
     progress: bool = True,
     overwrite: bool = False,
@@ -90,6 +91,8 @@ def write_dataset(
             `concepts.json` get their sha256 into the manifest by name.
         skipped: inputs skipped before the shard jobs.
         dropped: reason -> number of inputs that were dropped before the shard jobs.
+        converted: what -> number of values that are recorded otherwise than they were written
+            (boxes of another format, texts with HTML entities), for the manifest.
         runner: where the jobs run; no change in the records.
         progress: show a bar on a terminal and log lines elsewhere.
         overwrite: replace a finished folder that was built from other options or sources.
@@ -121,6 +124,7 @@ def write_dataset(
             extra_files=extra_files,
             skipped=skipped,
             dropped=dropped,
+            converted=converted,
             runner=runner,
             progress=progress,
         )
@@ -134,6 +138,7 @@ def write_build(
     extra_files: Mapping[str, bytes | str] | None = None,
     skipped: Sequence[Skip] = (),
     dropped: Mapping[str, int] | None = None,
+    converted: Mapping[str, int] | None = None,
     if_empty: str = "",
     runner: Runner = IN_THIS_PROCESS,
     progress: bool = True,
@@ -193,6 +198,7 @@ def write_build(
                 "list": [asdict(skip) for skip in every_skip[:_LISTED_SKIPS]],
                 "file": SKIPPED_FILE if SKIPPED_FILE in extra else None,
             },
+            "converted": dict(sorted((converted or {}).items())),
             "wall_seconds": round(time.monotonic() - build.started, 1),
             "versions": _versions(),
         }
@@ -204,7 +210,8 @@ def write_build(
         "wrote %s: %s%s",
         folder,
         ", ".join(f"{records.count(split)} {split}" for split in records.splits),
-        f"; left out: {describe_counts(counts)}" if counts else "",
+        (f"; left out: {describe_counts(counts)}" if counts else "")
+        + (f"; converted: {describe_counts(converted)}" if converted else ""),
     )
     return records
 

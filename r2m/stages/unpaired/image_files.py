@@ -16,6 +16,7 @@ from r2m.stages.unpaired.data import concept_options
 from r2m.stages.unpaired.experiment import CONCEPTS_FILE
 from r2m.stages.unpaired.trained import concept_rules
 from tfrecords.concepts import ConceptDictionary
+from tfrecords.detections.box_formats import BoxOptions
 from tfrecords.features import decode_all
 from tfrecords.images.concepts import image_concepts
 from tfrecords.readers.detections import DetectionSource, read_detections
@@ -72,13 +73,13 @@ def concept_look(
 
 
 def sources_as_trained(run_folder: str | Path, texts: Sequence[str]) -> list[DetectionSource]:
-    """Files of detections, with the thresholds and weights that the run was trained with.
+    """Files of detections, with the thresholds, weights and box formats of the run's training.
 
     They are told apart by file name, else by their order where there are as many as in training.
 
     Args:
         run_folder: of a trained stage.
-        texts: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` each; numbers that are given count.
+        texts: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT]...` each; what is given counts.
 
     Raises:
         InputError: one is not of that form.
@@ -97,7 +98,14 @@ def sources_as_trained(run_folder: str | Path, texts: Sequence[str]) -> list[Det
             )  # fmt: skip
             sources.append(DetectionSource.parse(text))
         else:
-            sources.append(DetectionSource.parse(text, (rule["min_score"], rule["weight"])))
+            # A file of another kind writes boxes in its own way. Sizes are of other images.
+            same_kind = Path(name).suffix.lower() == Path(rule["file"]).suffix.lower()
+            written = {key: rule[key] for key in ("boxes", "scores") if key in rule and same_kind}
+            sources.append(
+                DetectionSource.parse(
+                    text, (rule["min_score"], rule["weight"]), BoxOptions(**written)
+                )
+            )
     return sources
 
 

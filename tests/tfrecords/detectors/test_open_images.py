@@ -44,7 +44,7 @@ def test_real_label_map_has_codes(shared_data: Path, tmp_path: Path) -> None:
     [
         (["a,s,/m/01,1,0,1,0"], r"b\.csv:2: expected 9 columns, found 7"),
         (["a,s,/m/01,1,0,1,0,x,0"], r"b\.csv:2: expected numbers, found Confidence '1', YMin"),
-        (["a,s,/m/01,87,0,1,0,1,0"], r"b\.csv:2: Confidence 87\.0 is not in 0\.\.1"),
+        (["a,s,/m/01,87,0,1,0,1,0"], r"b\.csv:2: the box has the score 87, expected 0\.\.1"),
         (["../a,s,/m/01,1,0,1,0,1,0"], r"b\.csv:2: '\.\./a' cannot name an image"),
         (["/a,s,/m/01,1,0,1,0,1,0"], "cannot name an image"),
         ([ROWS[0], ROWS[2], ROWS[1]], r"b\.csv:4: image 'a1' comes back"),

@@ -51,6 +51,13 @@ def test_records_give_back_what_was_written(tmp_path: Path) -> None:
         assert again.found.class_names == image.found.class_names
 
 
+def test_records_of_boxes_in_the_wrong_format(tmp_path: Path) -> None:
+    rows = [annotation(bbox=[0.1, 0.2, 0.3 + 0.1 * n, 0.4]) for n in range(2)]
+    images = read_json(tmp_path, coco(rows)) * 2  # too few boxes for an error
+    with pytest.raises(InputError, match="all of its 4 boxes lie in the first pixels"):
+        read(write_records(tmp_path / "records", images))
+
+
 def test_damaged_records(tmp_path: Path) -> None:
     folder = write_records(tmp_path / "records", read_json(tmp_path, coco([annotation()])) * 2)
     shard = folder / "d-train.tfrecord-00000-of-00001"
