@@ -30,7 +30,7 @@ from r2m.cli.decoding_flags import (
     define_consensus_flags,
     define_decoding_flags,
 )
-from r2m.evaluation.metrics import METRICS
+from r2m.cli.scoring_flags import define_scoring_flags, scoring_options
 
 _RUN = flags.DEFINE_multi_string(
     "run",
@@ -52,21 +52,9 @@ _OUTPUT = flags.DEFINE_string(
     None,
     "Folder to write to. Default: `predictions` in the run folder; several runs need another one.",
 )
-_METRICS = flags.DEFINE_multi_enum(
-    "metric",
-    list(METRICS),
-    METRICS,
-    "Which metrics; give it several times. METEOR and SPICE need Java, and are reported as "
-    "unavailable without it.",
-)
-_TOKENIZER = flags.DEFINE_enum(
-    "tokenizer",
-    "auto",
-    ("auto", "ptb", "ptb_python"),
-    "ptb is the one all papers use and needs Java; ptb_python is our own, nearly always equal.",
-)
 _GALLERY = flags.DEFINE_integer("gallery", 24, "How many images the gallery shows.", 1)
 _SEED = flags.DEFINE_integer("gallery_seed", 0, "Draws the images of the gallery.")
+define_scoring_flags()
 define_consensus_flags()
 define_decoding_flags()
 
@@ -94,8 +82,7 @@ def main(argv: Sequence[str]) -> None:
         output,
         overrides=decoding_overrides(),
         consensus=consensus_options(),
-        metrics=tuple(_METRICS.value),
-        tokenizer=_TOKENIZER.value,
+        **scoring_options(),
         gallery=_GALLERY.value,
         gallery_seed=_SEED.value,
     )

@@ -15,7 +15,9 @@ from typing import Any
 
 from r2m.evaluation.files import name_some, write_whole
 from tfrecords.errors import InputError
+from tfrecords.text_files import read_text
 
+_WHAT = "file of captions"
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
@@ -34,7 +36,7 @@ def write_predictions(path: Path | str, predictions: Iterable[Mapping[str, Any]]
         InputError: no predictions, a prediction of another form, or two for one image.
     """
     rows = list(predictions)
-    _check_rows(rows, str(path))
+    check_rows(rows, str(path))
     try:
         text = json.dumps(
             [dict(row) for row in rows],
@@ -54,12 +56,12 @@ def read_predictions(path: Path | str) -> list[dict[str, Any]]:
     Raises:
         InputError: no such file, malformed JSON, another form, or two predictions for one image.
     """
-    rows = _read_json(path)
+    rows = read_json(path)
     if not isinstance(rows, list):
         raise InputError(
-            f"{path}: expected a list of predictions (COCO results), found {_kind(rows)}"
+            f"{path}: expected a list of predictions (COCO results), found {found_kind(rows)}"
         )
-    _check_rows(rows, str(path))
+    check_rows(rows, str(path))
     return rows
 
 
@@ -120,41 +122,71 @@ def read_references(path: Path | str) -> dict[str, list[str]]:
     Raises:
         InputError: no such file, malformed JSON, or another form.
     """
-    content = _read_json(path)
+    return reference_table(read_json(path), str(path))
+
+
+def reference_table(content: Any, where: str) -> dict[str, list[str]]:
+    """Returns the reference captions that a JSON file holds; see `read_references`.
+
+    Args:
+        content: of the file.
+        where: the file, for messages.
+
+    Raises:
+        InputError: the content is of another form.
+    """
     if not isinstance(content, dict):
         raise InputError(
-            f"{path}: expected {{image_id: [captions]}} or COCO captions, found {_kind(content)}"
+            f"{where}: expected {{image_id: [captions]}} or COCO captions, found "
+            f"{found_kind(content)}"
         )
+    table: dict[str, list[str]] = {}
     if isinstance(content.get("annotations"), list):
-        table: dict[str, list[str]] = {}
         for index, row in enumerate(content["annotations"]):
             fault = _row_fault(row)
             if fault:
-                raise InputError(f"{path}: annotation {index}: {fault}")
+                raise InputError(f"{where}: annotation {index}: {fault}")
             table.setdefault(str(row["image_id"]), []).append(row["caption"])
     else:
-        table = content
-    _check_references(table, str(path))
+        table = {image_id: caption_texts(captions) for image_id, captions in content.items()}
+    _check_references(table, where)
     return table
 
 
-def _read_json(path: Path | str) -> Any:
+def caption_texts(captions: Any) -> Any:
+    """Returns the texts of a list of `{"caption": text}`, as pycocoevalcap holds them.
+
+    Any other value is returned as it is.
+    """
+    if not isinstance(captions, list):
+        return captions
+    return [row.get("caption") if isinstance(row, Mapping) else row for row in captions]
+
+
+def read_json(path: Path | str) -> Any:
+    """Returns the content of a JSON file.
+
+    Raises:
+        InputError: no such file, or malformed JSON; names `path:line`.
+    """
+    text = read_text(Path(path), _WHAT)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}:{error.lineno}: malformed JSON: {error.msg} (column {error.colno}); "
             "was the file cut short?"
         ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text: {error}") from error
     except RecursionError as error:
         raise InputError(f"{path}: JSON nested too deeply") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _check_rows(rows: Sequence[Any], where: str) -> None:
+def check_rows(rows: Sequence[Any], where: str) -> None:
+    """Checks that rows are predictions: COCO results of one caption per image.
+
+    Raises:
+        InputError: no rows, a row of another form, or two for one image.
+    """
     if not rows:
         raise InputError(f"{where}: no predictions: expected one caption an image")
     for index, row in enumerate(rows):
@@ -170,15 +202,15 @@ def _check_rows(rows: Sequence[Any], where: str) -> None:
 
 def _row_fault(row: Any) -> str | None:
     if not isinstance(row, Mapping):
-        return f"expected {{'image_id', 'caption'}}, found {_kind(row)}"
+        return f"expected {{'image_id', 'caption'}}, found {found_kind(row)}"
     missing = [key for key in ("image_id", "caption") if key not in row]
     if missing:
         return f"no {' and no '.join(missing)}, found the keys {sorted(map(str, row))}"
     image_id, caption = row["image_id"], row["caption"]
     if isinstance(image_id, bool) or not isinstance(image_id, str | int):
-        return f"image_id must be text or an integer, found {_kind(image_id)}"
+        return f"image_id must be text or an integer, found {found_kind(image_id)}"
     if not isinstance(caption, str):
-        return f"the caption of {image_id!r} must be text, found {_kind(caption)}"
+        return f"the caption of {image_id!r} must be text, found {found_kind(caption)}"
     return None
 
 
@@ -196,7 +228,8 @@ def _check_references(table: Mapping[str, Any], where: str) -> None:
         )
 
 
-def _kind(value: Any) -> str:
+def found_kind(value: Any) -> str:
+    """Returns what a value of JSON is, for messages."""
     names = {dict: "an object", list: "a list", str: "text", type(None): "null"}
     return names.get(type(value), f"{value!r:.40}")
 

@@ -108,7 +108,7 @@ def test_malformed_files_say_where(tmp_path: Path, text: str, says: str) -> None
 
 
 def test_missing_and_binary_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read: No such file"):
+    with pytest.raises(InputError, match="there is no file of captions"):
         read_predictions(tmp_path / "none.json")
     (tmp_path / "b.json").write_bytes(b'["\xff\xfe"]')
     with pytest.raises(InputError, match="not UTF-8"):

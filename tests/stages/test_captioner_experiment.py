@@ -20,6 +20,7 @@ from models.captioners import CAPTIONERS
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.run_log import read_metrics
 from r2m.engine.train import TrainingSummary, train
+from r2m.evaluation.scoring import score_files
 from r2m.evaluation.tokenizers import tokenize
 from r2m.stages.attention import show_attention
 from r2m.stages.caption_files import caption_files
@@ -84,6 +85,13 @@ def test_it_is_evaluated_on_records(
         )
     )
     assert cider == pytest.approx(report.scores.scores["cider"], abs=1e-9)
+    again = score_files(
+        str(tmp_path / "val.predictions.json"),
+        str(pictures / "captions.json"),
+        metrics=("bleu", "cider"),
+        tokenizer="ptb_python",
+    )
+    assert again.scores.scores == pytest.approx(report.scores.scores)
     assert (tmp_path / "val" / "gallery.png").stat().st_size
 
 

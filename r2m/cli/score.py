@@ -1,0 +1,69 @@
+"""Scores a file of captions that any tool wrote against reference captions.
+
+    r2m-score --predictions=results.json --references=captions_val2017.json
+
+    r2m-score --predictions=results.csv --references=dataset_coco.json --split=test \\
+        --metrics=bleu,cider --output=workspace/scores
+
+Predictions are COCO results (`[{"image_id", "caption"}, ...]`, ids or file names), `{id: caption}`
+JSON, or a table (CSV, TSV) of image and caption. References are COCO or Karpathy JSON, a Flickr
+token file, a table, `{id: [captions]}` JSON, or any other format of r2m-build-captions. Images are
+matched by file name (with or without folders and suffix), by id, or by the number in the file name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from r2m.cli.common import run
+from r2m.cli.scoring_flags import define_scoring_flags, scoring_options
+
+_PREDICTIONS = flags.DEFINE_string(
+    "predictions",
+    None,
+    "[FORMAT:]PATH of a file with one caption per image.",
+    required=True,
+)
+_REFERENCES = flags.DEFINE_string(
+    "references",
+    None,
+    "[FORMAT:]PATH of the reference captions; formats are those of r2m-build-captions, and are "
+    "detected where none is named.",
+    required=True,
+)
+_SPLIT = flags.DEFINE_string(
+    "split",
+    None,
+    "Split of the references, or `all`. Default: `test` where the file has several splits, all "
+    "images where it has not.",
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder to write report.json and report.md to. Default: only print the report."
+)
+define_scoring_flags()
+
+
+def main(argv: Sequence[str]) -> None:
+    """Scores, prints the report and writes it."""
+    from r2m.evaluation.report import report_markdown, write_report
+    from r2m.evaluation.scoring import score_files
+
+    del argv
+    report = score_files(
+        _PREDICTIONS.value, _REFERENCES.value, split=_SPLIT.value, **scoring_options()
+    )
+    print(report_markdown(report))
+    if _OUTPUT.value:
+        for path in write_report(_OUTPUT.value, report):
+            print(f"report: {path}")
+
+
+def console() -> None:
+    """Entry of the console script."""
+    run(main)
+
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,53 @@
+"""Flags of the scripts that score captions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from absl import flags
+
+from r2m.evaluation.metrics import METRICS
+
+
+class _Metrics(flags.ArgumentParser):
+    """Parses metrics separated by commas."""
+
+    syntactic_help = "metrics separated by commas"
+
+    def parse(self, argument: str) -> tuple[str, ...]:
+        names = argument.split(",")
+        if unknown := [name for name in names if name not in METRICS]:
+            raise ValueError(f"{unknown[0]!r} is not a metric; known: {', '.join(METRICS)}")
+        return tuple(names)
+
+    def flag_type(self) -> str:
+        return "metrics"
+
+
+def define_scoring_flags() -> None:
+    """Which metrics, and how captions become words."""
+    flags.DEFINE_multi(
+        _Metrics(),
+        flags.ArgumentSerializer(),
+        "metrics",
+        None,
+        f"Which of the metrics {','.join(METRICS)}. METEOR and SPICE need Java, and are reported "
+        "as unavailable without it. Default: all",
+    )
+    flags.DEFINE_alias("metric", "metrics")
+    flags.DEFINE_enum(
+        "tokenizer",
+        "auto",
+        ("auto", "ptb", "ptb_python"),
+        "ptb is the one all papers use and needs Java; ptb_python is our own, nearly always equal.",
+    )
+
+
+def scoring_options() -> dict[str, Any]:
+    """Returns the values of these flags, named as the arguments of `score_captions`."""
+    given: list[tuple[str, ...]] | None = flags.FLAGS["metrics"].value
+    chosen = METRICS if given is None else [name for names in given for name in names]
+    return {
+        "metrics": tuple(dict.fromkeys(chosen)),
+        "tokenizer": flags.FLAGS["tokenizer"].value,
+    }

@@ -1,0 +1,140 @@
+"""Finding the image that a prediction is of, when files name images in different ways.
+
+Predictions call an image by its COCO number, its file name, the end of its path or its name without
+suffix, and so do references. One way of matching is chosen for a whole file: the first one in
+`WAYS` by which every prediction finds an image of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from r2m.evaluation.files import name_some
+from tfrecords.errors import InputError
+from tfrecords.text_files import normalize_name
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLabel:
+    """What a file calls an image.
+
+    Attributes:
+        name: its file name, as `normalize_name` spells it; the id where the file has no name.
+        id: its id as text; the name where the file has no id.
+        has_integer_id: the id was an integer of JSON, and so is an id for certain.
+    """
+
+    name: str
+    id: str
+    has_integer_id: bool = False
+
+    @classmethod
+    def of(cls, image_id: str | int | None, name: str | None = None) -> ImageLabel:
+        """Returns the label of an image with an id, a file name or both."""
+        text = normalize_name(str(name if image_id is None else image_id))
+        return cls(
+            name=text if name is None else normalize_name(name),
+            id=text,
+            has_integer_id=isinstance(image_id, int),
+        )
+
+    def __str__(self) -> str:
+        """Returns what messages call the image."""
+        return self.name if self.name == self.id else f"{self.name} (id {self.id})"
+
+
+def _without_suffix(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix("")) if PurePosixPath(name).name else name
+
+
+def _number(name: str) -> str | None:
+    """The number that a file name ends with: 42 of `COCO_val2014_000000000042.jpg`."""
+    stem = PurePosixPath(_without_suffix(name)).name
+    head = stem.rstrip("0123456789")
+    return (stem[len(head) :].lstrip("0") or "0") if len(head) < len(stem) else None
+
+
+_ID = "id"
+WAYS: dict[str, Callable[[ImageLabel], str | None]] = {
+    "file name": lambda label: label.name,
+    _ID: lambda label: label.id,
+    "file name without folders": lambda label: PurePosixPath(label.name).name,
+    "file name without suffix": lambda label: _without_suffix(label.name),
+    "file name without folders and suffix": lambda label: (
+        PurePosixPath(_without_suffix(label.name)).name
+    ),
+    "number at the end of the file name": lambda label: _number(label.name),
+}
+"""Ways of matching, the most exact first -> the part of a label that must agree."""
+
+
+def match_images(
+    predicted: Sequence[ImageLabel], referenced: Sequence[ImageLabel]
+) -> tuple[str, list[int | None]]:
+    """Finds the image of every prediction.
+
+    Args:
+        predicted: the labels of N predictions.
+        referenced: the labels of M images with references.
+
+    Returns:
+        The way in `WAYS` that was taken, and the place of the image of each prediction; None where
+        there is none. Where no way finds all images, it is the way that finds most.
+
+    Raises:
+        InputError: no image is found at all, or two ways find all, but different ones.
+    """
+    found = {way: _match(predicted, referenced, part) for way, part in WAYS.items()}
+    complete = [way for way, places in found.items() if None not in places]
+    if not complete:
+        best = max(found, key=lambda way: sum(place is not None for place in found[way]))
+        if all(place is None for place in found[best]):
+            raise InputError(
+                "no prediction is of an image with references. Predictions are called "
+                f"{_some(predicted)}; references {_some(referenced)}. They match by file name "
+                "(with or without folders and suffix), by id, or by the number at the end of the "
+                "file name: use one of these on both sides"
+            )
+        return best, found[best]
+    way = complete[0]
+    if way == _ID and not all(label.has_integer_id for label in predicted):
+        for other in complete[1:]:
+            _check_same(predicted, referenced, found[way], found[other], other)
+    return way, found[way]
+
+
+def _check_same(
+    predicted: Sequence[ImageLabel],
+    referenced: Sequence[ImageLabel],
+    by_id: Sequence[int | None],
+    by_other: Sequence[int | None],
+    other: str,
+) -> None:
+    for label, one, two in zip(predicted, by_id, by_other, strict=True):
+        if one != two and one is not None and two is not None:
+            raise InputError(
+                f"the prediction of {str(label)!r} is of {str(referenced[one])!r} by its id and of "
+                f"{str(referenced[two])!r} by the {other}: give whole file names, or integers as "
+                "`image_id` of COCO results"
+            )
+
+
+def _match(
+    predicted: Sequence[ImageLabel],
+    referenced: Sequence[ImageLabel],
+    part: Callable[[ImageLabel], str | None],
+) -> list[int | None]:
+    """The image of each prediction; None where there is none, or where several are called so."""
+    keys = [part(label) for label in referenced]
+    counts = Counter(keys)
+    places = {key: place for place, key in enumerate(keys) if counts[key] == 1}
+    wanted = [part(label) for label in predicted]
+    times = Counter(wanted)
+    return [places.get(key) if key is not None and times[key] == 1 else None for key in wanted]
+
+
+def _some(labels: Sequence[ImageLabel]) -> str:
+    return name_some(map(str, labels), 3)
