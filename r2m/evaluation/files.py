@@ -13,7 +13,8 @@ def write_whole(path: Path | str, data: bytes | str) -> Path:
 
     Args:
         path: where to; a file that is there already stays as it was until the new one is whole.
-        data: all of it; text is written as UTF-8.
+        data: all of it; text is written as UTF-8, half of a surrogate pair (of a file name that is
+            not UTF-8) as its escape, which JSON reads as that half again.
 
     Returns:
         The path.
@@ -25,7 +26,8 @@ def write_whole(path: Path | str, data: bytes | str) -> Path:
     path = Path(path)
     with clear_disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data.encode("utf-8") if isinstance(data, str) else data)
+        encoded = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
+        write_atomically(path, encoded)
     return path
 
 

@@ -114,11 +114,13 @@ def _is_coco(rows: list[Any]) -> bool:
 
 
 def _file_names(content: Any) -> dict[int | str, str]:
-    images = content.get("images", ()) if isinstance(content, dict) else ()
+    images = content.get("images") if isinstance(content, dict) else ()
     return {
         row["id"]: row["file_name"]
-        for row in images
-        if isinstance(row, Mapping) and isinstance(row.get("file_name"), str) and "id" in row
+        for row in (images if isinstance(images, list) else ())
+        if isinstance(row, Mapping)
+        and isinstance(row.get("file_name"), str)
+        and isinstance(row.get("id"), int | str)
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -11,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from r2m.evaluation.captions import score_captions
+from r2m.evaluation.result_files import read_any_predictions, read_any_references
 from r2m.evaluation.scoring import score_files
 from tfrecords.errors import InputError
 
@@ -169,6 +173,34 @@ def test_mismatches_and_other_forms_are_refused(
     target = _write(tmp_path / "r.json", TEXTS)
     with pytest.raises(InputError, match=says):
         score_files(str(_write(tmp_path / "p.json", predictions)), str(target), **QUICK)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["image_id", "caption", "annotations", "images", "id", "file_name"])
+            | st.text(max_size=3),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(json_values)
+@settings(max_examples=200, deadline=None)
+def test_any_json_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: object
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    for read in (read_any_predictions, read_any_references):
+        with contextlib.suppress(InputError):
+            found = read(str(path))
+            assert all(isinstance(text, str) for image in found for text in image.captions)
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="no java on the PATH")
