@@ -18,7 +18,8 @@ from tfrecords.feature_options import (
     FeatureOptions,
     recorded_backbone,
 )
-from tfrecords.feature_stores import FeatureStore, image_keys
+from tfrecords.feature_stores import FeatureStore
+from tfrecords.feature_stores.lookup import AmbiguousNameError
 from tfrecords.feature_values import Shapes, recorded_shapes, stored_values
 from tfrecords.images.headers import MAX_PIXELS, read_header
 from tfrecords.images.names import ALL_IMAGES_SPLIT, list_images, read_split_lists, readable_names
@@ -161,18 +162,19 @@ class _StoreJob:
 
     store: FeatureStore
     names: tuple[str, ...]
-    other_names: bool
     features: FeatureOptions
 
     def __call__(self) -> Iterator[ShardItem]:
         for name in self.names:
             try:
-                found = self.store.get(*(image_keys(name) if self.other_names else [name]))
+                found = self.store.get(name)
                 if found is None:
                     yield Skip(name, "missing", "the store has no such image")
                 else:
                     values = stored_values(self.store, found, self.features, f"image {name!r}")
                     yield encode_example({"image_id": name, "height": 0, "width": 0, **values})
+            except AmbiguousNameError:
+                raise
             except InputError as error:
                 yield Skip(name, "damaged", str(error))
 
@@ -236,9 +238,7 @@ def _jobs(options: FeatureRecordsOptions, shapes: Shapes, names: Sequence[str]) 
     shards = min(options.shards, len(names))
     parts = [tuple(names[shard::shards]) for shard in range(shards)]
     if options.store is not None:
-        # An array of rows knows no names: row 42 is not the image that COCO calls so.
-        other_names = options.store.paths[0].suffix != ".npy"
-        return [_StoreJob(options.store, part, other_names, options.features) for part in parts]
+        return [_StoreJob(options.store, part, options.features) for part in parts]
     assert options.images is not None and options.backbone is not None
     folder = options.images.resolve()
     return [

@@ -9,10 +9,8 @@ import numpy as np
 
 from tfrecords.errors import InputError
 from tfrecords.feature_options import FeatureOptions
-from tfrecords.feature_stores import FeatureStore, StoredFeatures
+from tfrecords.feature_stores.types import FEATURE_KINDS, FeatureStore, StoredFeatures
 from tfrecords.writing.examples import FeatureValue
-
-FEATURE_KINDS = ("global_feature", "grid_feature", "region_feature")
 
 Shapes = Mapping[str, tuple[int | None, ...]]
 

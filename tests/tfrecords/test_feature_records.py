@@ -281,7 +281,9 @@ def test_records_are_a_store_themselves(options, tmp_path):
         assert found.global_feature.tobytes() == expected["global_feature"]
         assert found.grid_feature.tobytes() == expected["grid_feature"]
         assert (found.height, found.width) == (20, 64)
-    assert store.get("42.png") is None
+    # The number of COCO's file name is one of its names, too.
+    assert store.get("42.png").width == 64
+    assert store.get("43.png") is None
 
 
 def test_region_records_come_back_with_their_boxes(tmp_path):

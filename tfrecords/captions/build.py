@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from absl import logging
@@ -238,8 +238,8 @@ def _entry(
     max_length: int | None,
 ) -> CaptionEntry:
     image = chosen.image
-    stem = str(PurePosixPath(image.image_id).with_suffix(""))
-    keys = [key for key in (image.source_id, image.image_id, stem) if key]
+    # The file name with its folders, where the source has them: `0.png` alone may be any study's.
+    names = [name for name in (image.source_id, image.file or image.image_id) if name]
     return CaptionEntry(
         image_id=image.image_id,
         values=caption_values(
@@ -251,7 +251,7 @@ def _entry(
             height=image.height,
             width=image.width,
         ),
-        keys=tuple(dict.fromkeys(keys)),
+        names=tuple(dict.fromkeys(names)),
         file=image.file,
         read=image.read,
     )

@@ -13,6 +13,7 @@ import numpy as np
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureDtype, FeatureOptions
 from tfrecords.feature_stores import FeatureStore
+from tfrecords.feature_stores.lookup import AmbiguousNameError
 from tfrecords.feature_values import stored_values
 from tfrecords.images.files import check_image, read_image
 from tfrecords.images.headers import read_header
@@ -31,14 +32,14 @@ class CaptionEntry:
     Attributes:
         image_id: of the record.
         values: the rest of the record, but for what comes from its picture and its features.
-        keys: what a feature store may call the image.
+        names: of the image, for a feature store: its number in the source and its file name.
         file: of the picture, relative to the folder of images; None where none is named.
         read: gives the picture where the source of the captions holds it.
     """
 
     image_id: str
     values: Mapping[str, FeatureValue]
-    keys: tuple[str, ...]
+    names: tuple[str, ...]
     file: str | None
     read: Callable[[], bytes] | None
 
@@ -120,10 +121,12 @@ class CaptionShardJob:
         if self.store is not None:
             where = f"image {entry.image_id!r}"
             try:
-                found = self.store.get(*entry.keys)
+                found = self.store.get(*entry.names)
                 if found is None:
-                    raise InputError(f"{where}: none for {', '.join(entry.keys)}")
+                    raise InputError(f"{where}: none for {', '.join(entry.names)}")
                 values |= stored_values(self.store, found, self.features, where)
+            except AmbiguousNameError:
+                raise
             except InputError as error:
                 return Skip(entry.image_id, "no_features", str(error))
         return encode_example(values)

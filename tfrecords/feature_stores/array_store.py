@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -10,22 +13,35 @@ import numpy as np
 from absl import logging
 
 from tfrecords.errors import InputError
-from tfrecords.feature_stores import StoredFeatures
 from tfrecords.feature_stores.boxes import are_relative, from_pixels, from_relative
-from tfrecords.feature_stores.sizes import read_sizes
+from tfrecords.feature_stores.field_names import FEATURE_ROLES, FieldRole
+from tfrecords.feature_stores.lookup import NameIndex, find_stored
+from tfrecords.feature_stores.sizes import checked_size, find_size, read_sizes
+from tfrecords.feature_stores.types import StoredFeatures
 
-Role = Literal["global_feature", "grid_feature", "region_feature", "boxes"]
+Kind = Literal["global_feature", "grid_feature", "region_feature", "boxes"]
 
 
-class Arrays(Protocol):
-    """One array an image. Picklable: files are opened when the first array is read."""
+class Arrays(Hashable, Protocol):
+    """One array per image. Picklable and hashable: files are opened when an array is read."""
 
     @property
     def path(self) -> Path:
         """The file or folder."""
 
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """Every file and folder that is read: `path`, and a list of the names of its rows."""
+
+    @property
+    def has_row_numbers(self) -> bool:
+        """Whether images are called by the numbers of their rows, as no other file calls them."""
+
     def keys(self) -> list[str]:
         """The names of all images, in the order of the file or sorted."""
+
+    def has(self, key: str) -> bool:
+        """Whether there is an array of exactly this name."""
 
     def get(self, key: str) -> np.ndarray | None:
         """The array of an image, finite float16 or float32; None if there is none.
@@ -34,39 +50,68 @@ class Arrays(Protocol):
             InputError: it is damaged; names file and image.
         """
 
+    def describe(self) -> str:
+        """Some of what the file holds, for errors."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """Arrays and the role that their name gives them."""
+
+    role: FieldRole
+    arrays: Arrays
+
 
 @dataclass(frozen=True)
 class _Part:
-    """Arrays, what they are, and the shape they have; None varies."""
+    """Arrays, their kind, and the shape they have; None varies.
 
-    role: Role
+    `transposed`: the features of a region are a column (`x` of OpenVQA). `corners_first`: more
+    follows after the four numbers of a box (`spatial_features` of bottom-up attention for VQA).
+    """
+
+    kind: Kind
     arrays: Arrays
     shape: tuple[int | None, ...]
+    transposed: bool = False
+    corners_first: bool = False
 
 
 @dataclass(frozen=True)
 class ArrayStore:
-    """A `FeatureStore` of one or several `Arrays`; made by `open_arrays`."""
+    """A `FeatureStore` of one or several `Arrays`; made by `open_arrays`.
+
+    Attributes:
+        parts: the features, boxes last.
+        size: the arrays that hold height and width, one for both or one each; or none.
+        count: how many rows of the arrays of an image are regions, where they are padded.
+        sizes_file: see `read_sizes`.
+        boxes_in_pixels: whether boxes must be divided by the size of the image.
+    """
 
     parts: tuple[_Part, ...]
+    size: tuple[Arrays, ...]
+    count: Arrays | None
     sizes_file: Path | None
     boxes_in_pixels: bool
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """See `FeatureStore.paths`."""
-        sizes = () if self.sizes_file is None else (self.sizes_file,)
-        return (*(part.arrays.path for part in self.parts), *sizes)
+        found = [path for part in self.parts for path in part.arrays.sources]
+        found += [path for arrays in self.size for path in arrays.sources]
+        found += [] if self.sizes_file is None else [self.sizes_file]
+        return tuple(dict.fromkeys(found))
 
     @property
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
         """See `FeatureStore.shapes`."""
-        return {part.role: part.shape for part in self.parts if part.role != "boxes"}
+        return {part.kind: part.shape for part in self.parts if part.kind != "boxes"}
 
     @property
     def has_boxes(self) -> bool:
         """See `FeatureStore.has_boxes`."""
-        return any(part.role == "boxes" for part in self.parts)
+        return any(part.kind == "boxes" for part in self.parts)
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -77,25 +122,20 @@ class ArrayStore:
         """See `FeatureStore.keys`."""
         return self.parts[0].arrays.keys()
 
-    def get(self, *keys: str) -> StoredFeatures | None:
+    def get(self, *names: str) -> StoredFeatures | None:
         """See `FeatureStore.get`."""
-        for key in keys:
-            if (first := self.parts[0].arrays.get(key)) is not None:
-                return self._found(key, keys, first)
-        return None
-
-    def _found(self, key: str, keys: tuple[str, ...], first: np.ndarray) -> StoredFeatures:
+        key = _find(self.parts[0].arrays, names)
+        if key is None or (first := self.parts[0].arrays.get(key)) is None:
+            return None
         found: dict[str, Any] = {}
         for number, part in enumerate(self.parts):
             where = f"{part.arrays.path}, image {key!r}"
-            array = first if number == 0 else part.arrays.get(key)
-            if array is None:
-                raise InputError(
-                    f"{where}: it is not there, but in {self.parts[0].arrays.path} it is"
-                )
-            found[part.role] = _fitting(array, part, where)
-        if self.sizes_file is not None:
-            found["height"], found["width"] = self._size(self.sizes_file, keys)
+            array = first if number == 0 else self._array(part.arrays, key)
+            if self.count is not None and part.kind in ("region_feature", "boxes"):
+                array = _without_padding(array, _row_count(self.count, key), where)
+            found[part.kind] = _fitting(array, part, where)
+        if (size := self._size(key, names)) is not None:
+            found["height"], found["width"] = size
         if "boxes" in found:
             where = f"the boxes of image {key!r} in {self.parts[-1].arrays.path}"
             found["boxes"] = (
@@ -110,20 +150,34 @@ class ArrayStore:
                 )
         return StoredFeatures(**found)
 
-    def _size(self, path: Path, keys: tuple[str, ...]) -> tuple[int, int]:
-        sizes = read_sizes(path)
-        for key in keys:
-            if key in sizes:
-                return sizes[key]
-        raise InputError(f"{path} gives no size of image {' or '.join(map(repr, keys))}")
+    def _array(self, arrays: Arrays, key: str) -> np.ndarray:
+        own = _find(arrays, (key,))
+        array = None if own is None else arrays.get(own)
+        if array is None:
+            raise InputError(
+                f"{arrays.path}, image {key!r}: it is not there, but in "
+                f"{self.parts[0].arrays.path} it is"
+            )
+        return array
+
+    def _size(self, key: str, names: Sequence[str]) -> tuple[int, int] | None:
+        if self.sizes_file is not None:
+            return find_size(self.sizes_file, (key, *names))
+        if not self.size:
+            return None
+        where = f"{self.size[0].path}, image {key!r}"
+        arrays = [self._array(part, key).reshape(-1) for part in self.size]
+        height, width = whole_numbers(np.concatenate(arrays), 2, f"{where}: its size")
+        return checked_size(height, width, where)
 
 
-def open_arrays(every: list[Arrays], sizes_file: Path | None = None) -> ArrayStore:
-    """A store of several arrays an image; what each is, is seen from the first of them.
+def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> ArrayStore:
+    """Opens several arrays per image as one store; their kinds follow from the first image.
 
     [D] is the vector of an image, [N, 4] boxes (x1, y1, x2, y2), any other [N, D] its regions, and
-    [gh, gw, D] a feature map. Boxes are relative where the first of them lie in 0..1. In pixels
-    they need the sizes of the images, and are left out without.
+    [gh, gw, D] a feature map; a map may be flat [gh * gw, D] where its name says that it is one.
+    Boxes are relative where the first of them lie in 0..1. In pixels they need the sizes of the
+    images, and are left out without.
 
     Args:
         every: the arrays.
@@ -132,26 +186,32 @@ def open_arrays(every: list[Arrays], sizes_file: Path | None = None) -> ArraySto
     Raises:
         InputError: arrays of no such shape, two of a kind, boxes without regions, or no image.
     """
+    by_role = {field.role: field.arrays for field in every}
+    sides = tuple(by_role[role] for role in ("height", "width") if role in by_role)
+    size = (by_role["size"],) if "size" in by_role else sides if len(sides) == 2 else ()
+    count = by_role.get("count")
+    ordered = [f for role in (*FEATURE_ROLES, "boxes") for f in every if f.role == role]
+    firsts = _first_arrays(ordered, count)
     parts: dict[str, _Part] = {}
     in_pixels = False
-    for arrays in every:
-        name, first = _first(arrays)
-        where = f"{arrays.path}, image {name!r}"
-        role, shape = _role(first, where)
-        if role in parts:
+    for field, first in firsts:
+        part = _part(field, first, parts, firsts)
+        if part is None:
+            continue
+        if part.kind in parts:
             raise InputError(
-                f"{arrays.path} holds {role} like {parts[role].arrays.path}: one of a kind is read"
+                f"{part.arrays.path} holds {part.kind} like {parts[part.kind].arrays.path}: one of "
+                "a kind is read"
             )
-        if role == "boxes" and not are_relative(first):
-            if sizes_file is None:
-                logging.warning(
-                    "%s holds boxes in pixels and the sizes of the images are not known: they are "
-                    "left out (sizes=FILE names a COCO JSON with widths and heights)",
-                    arrays.path,
-                )
+        if part.kind == "boxes" and not are_relative(first):
+            if not size and sizes_file is None:
+                if "relative_boxes" not in by_role:
+                    _warn_of_pixels(part.arrays.path)
                 continue
             in_pixels = True
-        parts[role] = _Part(role, arrays, shape)
+        parts[part.kind] = part
+    if "boxes" not in parts and "relative_boxes" in by_role and "region_feature" in parts:
+        parts["boxes"] = _Part("boxes", by_role["relative_boxes"], (None, 4), corners_first=True)
     if "boxes" in parts and "region_feature" not in parts:
         raise InputError(f"{parts['boxes'].arrays.path} holds boxes, but there are no regions")
     if not parts:
@@ -159,28 +219,127 @@ def open_arrays(every: list[Arrays], sizes_file: Path | None = None) -> ArraySto
     if sizes_file is not None:
         read_sizes(sizes_file)
     order = ("global_feature", "grid_feature", "region_feature", "boxes")
-    return ArrayStore(tuple(parts[r] for r in order if r in parts), sizes_file, in_pixels)
+    found = tuple(parts[kind] for kind in order if kind in parts)
+    return ArrayStore(found, size, count, sizes_file, in_pixels)
 
 
-def _first(arrays: Arrays) -> tuple[str, np.ndarray]:
-    names = arrays.keys()
-    for key in names:
-        if (array := arrays.get(key)) is not None:
-            return key, array
-    raise InputError(f"{arrays.path} holds no image")
+def _first_arrays(fields: Sequence[Field], count: Arrays | None) -> list[tuple[Field, np.ndarray]]:
+    """The fields with their array of the first image that has one, without padding."""
+    found = []
+    name = None
+    for field in fields:
+        arrays = field.arrays
+        names = arrays.keys() if name is None or not arrays.has(name) else [name]
+        for key in names:
+            if (array := arrays.get(key)) is not None:
+                break
+        else:
+            raise InputError(f"{arrays.path} holds no image{_held(arrays)}")
+        name = name or key
+        rows = None if count is None or field.role == "grid_feature" else _row_count(count, key)
+        found.append((field, _without_padding(array, rows, f"{arrays.path}, image {key!r}")))
+    return found
 
 
-def _role(first: np.ndarray, where: str) -> tuple[Role, tuple[int | None, ...]]:
+def _part(
+    field: Field,
+    first: np.ndarray,
+    parts: Mapping[str, _Part],
+    firsts: Sequence[tuple[Field, np.ndarray]],
+) -> _Part | None:
+    arrays, shape = field.arrays, first.shape
     if first.size == 0 or first.ndim not in (1, 2, 3):
-        raise InputError(f"{where}: shape {first.shape}, expected [D], [N, D] or [gh, gw, D]")
+        raise InputError(
+            f"the first image in {arrays.path}: shape {shape}, expected [D], [N, D] or [gh, gw, D]"
+            f"{_held(arrays)}"
+        )
+    if field.role == "boxes":
+        return _Part("boxes", arrays, (None, 4))
     if first.ndim == 1:
-        return "global_feature", first.shape
+        return _Part("global_feature", arrays, shape)
     if first.ndim == 3:
-        return "grid_feature", first.shape
-    return ("boxes" if first.shape[1] == 4 else "region_feature"), (None, first.shape[1])
+        return _Part("grid_feature", arrays, shape)
+    side = math.isqrt(shape[0])
+    if field.role == "grid_feature" and side * side == shape[0]:
+        return _Part("grid_feature", arrays, (side, side, shape[1]))
+    if field.role == "grid_feature" and "region_feature" in parts:
+        logging.warning(
+            "%s holds maps of %d cells, which are no square, beside regions: they are left out",
+            arrays.path,
+            shape[0],
+        )
+        return None
+    if shape[1] == 4:
+        return _Part("boxes", arrays, (None, 4))
+    # OpenVQA stores the features of a region as a column.
+    boxes = [len(other) for known, other in firsts if known.role == "boxes" and other.ndim == 2]
+    transposed = bool(boxes) and shape[0] != boxes[0] == shape[1]
+    return _Part(
+        "region_feature", arrays, (None, shape[0 if transposed else 1]), transposed=transposed
+    )
+
+
+def _warn_of_pixels(path: Path) -> None:
+    logging.warning(
+        "%s holds boxes in pixels and the sizes of the images are not known: they are left out "
+        "(sizes=FILE names a COCO JSON with widths and heights)",
+        path,
+    )
+
+
+def _held(arrays: Arrays) -> str:
+    return f"; it holds {held}" if (held := arrays.describe()) else ""
+
+
+def _row_count(count: Arrays, key: str) -> int | None:
+    array = count.get(key)
+    return None if array is None else whole_numbers(array, 1, f"{count.path}, image {key!r}")[0]
+
+
+def _without_padding(array: np.ndarray, rows: int | None, where: str) -> np.ndarray:
+    """The rows of the regions: of those of all regions one after another, or of padded ones."""
+    if rows is None or array.ndim > 2:
+        return array
+    if array.ndim == 1:
+        if rows < 1 or array.size % rows:
+            raise InputError(f"{where}: {array.size} numbers for {rows} boxes")
+        return array.reshape(rows, -1)
+    return array if len(array) < rows and array.shape[1] == rows else array[:rows]
+
+
+def whole_numbers(array: np.ndarray, count: int, where: str) -> list[int]:
+    """The numbers of an array as integers.
+
+    Raises:
+        InputError: they are not whole, or not so many; names `where`.
+    """
+    values = array.reshape(-1)
+    if len(values) != count or not (np.abs(values) < 2**31).all() or (values % 1).any():
+        raise InputError(f"{where}: {values[:4].tolist()}, expected whole numbers ({count})")
+    return [int(value) for value in values]
+
+
+@lru_cache(maxsize=16)
+def _index(arrays: Arrays) -> NameIndex:
+    """The names of the images; listed once per process."""
+    return NameIndex(arrays.keys(), str(arrays.path))
+
+
+def _find(arrays: Arrays, names: Sequence[str]) -> str | None:
+    if arrays.has_row_numbers:
+        return next((name for name in names if arrays.has(name)), None)
+    return find_stored(names, arrays.has, lambda: _index(arrays))
 
 
 def _fitting(array: np.ndarray, part: _Part, where: str) -> np.ndarray:
+    if part.transposed and array.ndim == 2:
+        array = array.T
+    if part.corners_first and array.ndim == 2:
+        array = array[:, :4]
+    if part.kind == "grid_feature" and array.ndim == 2:
+        # One side is enough: maps by cell are square.
+        side = part.shape[0] or 1
+        array = array.reshape(side, side, -1) if len(array) == side * side else array
     if array.ndim != len(part.shape) or any(
         size != wanted and (wanted is not None or size == 0)
         for size, wanted in zip(array.shape, part.shape, strict=False)

@@ -15,16 +15,19 @@ from typing import BinaryIO
 import numpy as np
 
 from tfrecords.errors import InputError
+from tfrecords.feature_stores.field_names import FEATURE_ROLES, describe_fields, fields_by_role
 
 # One array of one image: a 64 x 64 map of 8192 float64 channels has half of it.
 MOST_BYTES = 1 << 29
 NPY, ZIP = b"\x93NUMPY", b"PK"
-# The names that self-critical.pytorch reads an array of an .npz by.
-_NPZ_KEYS = ("feat", "z")
 
 
-def read_array_file(path: Path) -> np.ndarray | None:
+def read_array_file(path: Path, field: str | None = None) -> np.ndarray | None:
     """The array of a .npy or .npz file; None if there is no such file.
+
+    Args:
+        path: of the file.
+        field: see `read_array`.
 
     Raises:
         InputError: the file is damaged, or holds no numbers; names it.
@@ -36,15 +39,17 @@ def read_array_file(path: Path) -> np.ndarray | None:
         return None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error}") from error
-    return read_array(data, str(path))
+    return read_array(data, str(path), field)
 
 
-def read_array(data: bytes, where: str) -> np.ndarray:
-    """The array in the bytes of a .npy, or of an .npz (its `feat`, its `z`, or its only one).
+def read_array(data: bytes, where: str, field: str | None = None) -> np.ndarray:
+    """The array in the bytes of a .npy, or of an .npz.
 
     Args:
         data: the bytes.
         where: what to call them in messages.
+        field: name of the array in the .npz; None takes its only one, or the one with the first of
+            the usual names of features (`feat`, `z`, `features`, ...).
 
     Returns:
         Finite numbers: float16 as stored, all others as float32.
@@ -58,7 +63,7 @@ def read_array(data: bytes, where: str) -> np.ndarray:
         if data.startswith(NPY):
             array = _npy(data)
         elif data.startswith(ZIP):
-            array = _npy(_unpacked(data))
+            array = _npy(_unpacked(data, field))
         else:
             raise ValueError(f"it begins with {data[:8]!r}, expected a .npy or .npz file")
     except Exception as error:  # a damaged header or archive can fail in any way
@@ -115,17 +120,30 @@ def _npy(data: bytes) -> np.ndarray:
     return array.reshape(shape, order="F" if fortran else "C")
 
 
-def _unpacked(data: bytes) -> bytes:
+def npz_names(path: Path) -> list[str]:
+    """The names of the arrays in an .npz file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except Exception as error:  # a damaged archive can fail in any way
+        raise InputError(f"{path} cannot be read as an array: {error or repr(error)}") from error
+
+
+def _unpacked(data: bytes, field: str | None) -> bytes:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = archive.namelist()
-        for key in _NPZ_KEYS:
-            if f"{key}.npy" in names:
-                name = f"{key}.npy"
-                break
-        else:
-            if len(names) != 1:
-                raise ValueError(f"it holds {', '.join(names[:8]) or 'nothing'}, expected `feat`")
+        by_role = fields_by_role(name.removesuffix(".npy") for name in names)
+        known = [by_role[role] for role in FEATURE_ROLES if role in by_role]
+        name = f"{field or (known[0] if known else '')}.npy"
+        if field is None and not known and len(names) == 1:
             name = names[0]
+        if name not in names:
+            wanted = f"`{field}`" if field else describe_fields()
+            raise ValueError(f"it holds {', '.join(names[:8]) or 'nothing'}, expected {wanted}")
         # No more than what is declared is ever unpacked.
         if archive.getinfo(name).file_size > MOST_BYTES:
             raise ValueError(f"{name} unpacks to more than {MOST_BYTES} bytes")

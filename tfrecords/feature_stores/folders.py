@@ -1,4 +1,5 @@
-"""A file an image: `PREFIX_fc/<id>.npy`, `PREFIX_att/<id>.npz`, `PREFIX_box/<id>.npy`."""
+"""A file per image: `PREFIX_fc/<id>.npy`, `PREFIX_att/<id>.npz`, `PREFIX_box/<id>.npy`, or a
+folder of them; an .npz may hold several arrays (`x`, `bbox`, `image_h` of OpenVQA)."""
 
 from __future__ import annotations
 
@@ -9,12 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from tfrecords.errors import InputError
-from tfrecords.feature_stores.array_store import Arrays, ArrayStore, open_arrays
-from tfrecords.feature_stores.arrays import read_array_file
+from tfrecords.feature_stores.array_store import ArrayStore, Field, open_arrays
+from tfrecords.feature_stores.arrays import npz_names, read_array_file
+from tfrecords.feature_stores.field_names import FEATURE_ROLES, fields_by_role
 
 _SUFFIXES = (".npy", ".npz")
 _LONGEST_NAME = 255
+_LISTED = 6
 PARTS = ("_fc", "_att", "_box")
+# MMF writes what it knows of the boxes beside the features, as a pickled dictionary.
+_NOT_FEATURES = "_info"
 
 
 @dataclass(frozen=True)
@@ -25,56 +30,113 @@ class FolderArrays:
         path: of the folder.
         suffix: of its files.
         flat: take the arrays as vectors, whatever dimensions of size 1 they have.
+        field: name of the array in an .npz; None for files that hold one.
     """
 
     path: Path
     suffix: str
-    flat: bool
+    flat: bool = False
+    field: str | None = None
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """See `Arrays.sources`."""
+        return (self.path,)
+
+    @property
+    def has_row_numbers(self) -> bool:
+        """See `Arrays.has_row_numbers`."""
+        return False
 
     def keys(self) -> list[str]:
-        """The file names without suffix, sorted."""
-        names = (item.name for item in os.scandir(self.path))
-        return sorted(n.removesuffix(self.suffix) for n in names if n.endswith(self.suffix))
+        """The file names without suffix, with the folders below this one, sorted."""
+        found = []
+        for place, _, files in os.walk(self.path):
+            inside = Path(place).relative_to(self.path).as_posix()
+            prefix = "" if inside == "." else inside + "/"
+            stems = [n.removesuffix(self.suffix) for n in files if n.endswith(self.suffix)]
+            found += [prefix + stem for stem in stems if not stem.endswith(_NOT_FEATURES)]
+        return sorted(found)
+
+    def has(self, key: str) -> bool:
+        """See `Arrays.has`."""
+        # A key is somebody else's text: it must not lead out of the folder.
+        name = f"{key}{self.suffix}"
+        parts = key.split("/")
+        if "\0" in key or any(part in ("", ".", "..") for part in parts):
+            return False
+        if any(
+            len(part.encode(errors="surrogatepass")) > _LONGEST_NAME for part in name.split("/")
+        ):
+            return False
+        try:
+            return os.path.lexists(self.path / name)
+        except UnicodeEncodeError:
+            return False
 
     def get(self, key: str) -> np.ndarray | None:
         """See `Arrays.get`."""
-        # A key is somebody else's text: it must not lead out of the folder.
-        name = f"{key}{self.suffix}"
-        if not key or "/" in key or "\0" in key:
+        if not self.has(key):
             return None
-        if len(name.encode(errors="surrogatepass")) > _LONGEST_NAME:
-            return None
-        try:
-            array = read_array_file(self.path / name)
-        except UnicodeEncodeError:
-            return None
+        array = read_array_file(self.path / f"{key}{self.suffix}", self.field)
         return array.reshape(-1) if array is not None and self.flat else array
+
+    def describe(self) -> str:
+        """See `Arrays.describe`."""
+        return _some_names(self.path)
 
 
 def open_folders(prefix: Path, sizes_file: Path | None = None) -> ArrayStore:
-    """The features under a prefix, as self-critical.pytorch's `prepro_feats` writes them.
+    """The features under a prefix, as self-critical.pytorch's `prepro_feats` writes them, or in a
+    folder.
 
     Args:
-        prefix: what the names of the folders have in common; `_fc` or `_att` must be there.
+        prefix: what the names of the folders have in common, of which `_fc` or `_att` must be
+            there; or a folder of .npy or .npz files.
         sizes_file: gives boxes in pixels a meaning; see `open_arrays`.
 
     Raises:
-        InputError: there are no such folders, or they are empty.
+        InputError: there are no such folders, or they hold no such files.
     """
-    every: list[Arrays] = []
-    for part in PARTS:
-        folder = prefix.with_name(prefix.name + part)
-        if folder.is_dir():
-            every.append(FolderArrays(folder, _suffix(folder), flat=part == "_fc"))
-    if not any(arrays.path.name.endswith(PARTS[:2]) for arrays in every):
-        raise InputError(
-            f"there is no folder {prefix}_fc or {prefix}_att: give what their names begin with"
+    folders = [prefix.with_name(prefix.name + part) for part in PARTS]
+    folders = [folder for folder in folders if folder.is_dir()]
+    if any(folder.name.endswith(PARTS[:2]) for folder in folders):
+        return open_arrays([f for folder in folders for f in _fields(folder)], sizes_file)
+    if prefix.is_dir():
+        return open_arrays(_fields(prefix), sizes_file)
+    raise InputError(
+        f"there is no folder {prefix}_fc, {prefix}_att or {prefix}: give a folder of .npy or .npz "
+        "files, or what the names of the folders begin with"
+    )
+
+
+def _fields(folder: Path) -> list[Field]:
+    first = _first_file(folder)
+    suffix = first.suffix
+    if folder.name.endswith("_fc"):
+        return [Field("feature", FolderArrays(folder, suffix, flat=True))]
+    by_role = fields_by_role(npz_names(first)) if suffix == ".npz" else {}
+    if by_role.keys().isdisjoint(FEATURE_ROLES):
+        return [Field("feature", FolderArrays(folder, suffix))]
+    return [Field(role, FolderArrays(folder, suffix, field=name)) for role, name in by_role.items()]
+
+
+def _first_file(folder: Path) -> Path:
+    for place, _, files in os.walk(folder):
+        for name in files:
+            if name.endswith(_SUFFIXES) and not name[:-4].endswith(_NOT_FEATURES):
+                return Path(place, name)
+    hint = ""
+    if any(folder.glob("*.pt*")):
+        hint = (
+            ". Files of PyTorch may run any program when they are loaded, and are not read: save "
+            "the arrays of those you trust as <id>.npz, with numpy.savez(path, feat=array)"
         )
-    return open_arrays(every, sizes_file)
+    raise InputError(f"{folder} holds no .npy or .npz file; it holds {_some_names(folder)}{hint}")
 
 
-def _suffix(folder: Path) -> str:
-    for item in os.scandir(folder):
-        if item.name.endswith(_SUFFIXES):
-            return item.name[-4:]
-    raise InputError(f"{folder} holds no .npy or .npz file")
+def _some_names(folder: Path) -> str:
+    with os.scandir(folder) as items:
+        names = sorted(item.name for item in items)
+    more = ", ..." if len(names) > _LISTED else ""
+    return ", ".join(map(repr, names[:_LISTED])) + more if names else "nothing"

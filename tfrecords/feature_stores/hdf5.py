@@ -1,7 +1,21 @@
-"""HDF5 files with a data set an image, as self-critical.pytorch reads them."""
+"""HDF5 files of features, in the layouts of several code bases.
+
+| layout | data sets |
+|---|---|
+| an array per image (self-critical.pytorch) | `<id>` |
+| fields per image (Meshed-Memory, DLCT, RSTNet) | `<id>_features`, `<id>_boxes`, `<id>_grids` |
+| groups per image | `<id>/features`, `<id>/boxes` |
+| groups per field | `features/<id>`, `boxes/<id>` |
+| columns (bottom-up attention for VQA, nocaps) | `features` [M, N, D], `image_id` [M], `boxes` |
+
+Names of fields and columns are those of `field_names.py`. Columns without the names of their rows
+take them from a file (`imgid2idx.pkl`).
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,47 +24,223 @@ from typing import Any
 import numpy as np
 
 from tfrecords.errors import InputError
+from tfrecords.feature_stores.array_store import Field
 from tfrecords.feature_stores.arrays import MOST_BYTES, finite
+from tfrecords.feature_stores.field_names import (
+    FEATURE_ROLES,
+    describe_fields,
+    field_role,
+    fields_by_role,
+    split_field,
+)
+
+_SAMPLE = 8
+_DEEPEST = 8
+_LISTED = 6
 
 
 @dataclass(frozen=True)
 class Hdf5Arrays:
-    """The data sets of a file.
+    """Data sets of a file, one per image.
 
     Attributes:
         path: of the file.
+        prefix: of the name of every data set, before the name of the image (`features/`).
+        suffix: behind it (`_features`, `/features`).
     """
 
     path: Path
+    prefix: str = ""
+    suffix: str = ""
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """See `Arrays.sources`."""
+        return (self.path,)
+
+    @property
+    def has_row_numbers(self) -> bool:
+        """See `Arrays.has_row_numbers`."""
+        return False
 
     def keys(self) -> list[str]:
-        """The names of the data sets."""
-        file = _opened(self.path)
+        """The names of the images."""
+        return list(_image_names(self))
+
+    def has(self, key: str) -> bool:
+        """See `Arrays.has`."""
         try:
-            return list(file)
+            return bool(key) and self._name(key) in opened(self.path)
+        except UnicodeEncodeError:
+            return False
+        except InputError:
+            raise
         except Exception as error:  # the library raises many kinds
-            raise InputError(f"the names in {self.path} cannot be read: {error}") from error
+            raise InputError(f"{self.path}, image {key!r} cannot be read: {error}") from error
 
     def get(self, key: str) -> np.ndarray | None:
         """See `Arrays.get`."""
         from tfrecords.readers.hdf5 import read_values
 
-        file = _opened(self.path)
+        if not self.has(key):
+            return None
         where = f"{self.path}, image {key!r}"
         try:
-            if not key or key not in file:
-                return None
-            array = read_values(file, key, MOST_BYTES)
-        except UnicodeEncodeError:
-            return None
+            array = read_values(opened(self.path), self._name(key), MOST_BYTES)
         except Exception as error:  # the library raises many kinds
             raise InputError(f"{where} cannot be read: {error}") from error
         return finite(array, where)
 
+    def describe(self) -> str:
+        """See `Arrays.describe`."""
+        return describe_contents(self.path)
+
+    def _name(self, key: str) -> str:
+        return f"{self.prefix}{key}{self.suffix}"
+
+
+def hdf5_fields(path: Path, ids: Path | None = None) -> list[Field]:
+    """The fields of a file, whichever layout it has.
+
+    Args:
+        path: of the file.
+        ids: a list of the names of the rows, for columns; see `read_ids`.
+
+    Raises:
+        InputError: it is no HDF5 file, it has none of the layouts, or columns whose rows have no
+            names; says what was looked for and what the file holds.
+    """
+    import h5py
+
+    from tfrecords.feature_stores.hdf5_columns import column_fields, is_columns
+
+    file = opened(path)
+    try:
+        names = list(file)
+        groups = [name for name in names[:_SAMPLE] if isinstance(item_of(file, name), h5py.Group)]
+        if is_columns(file, names, with_ids=ids is not None):
+            return column_fields(path, names, ids)
+    except InputError:
+        raise
+    except Exception as error:  # the library raises many kinds
+        raise InputError(f"the names in {path} cannot be read: {error}") from error
+    if ids is not None:
+        raise InputError(
+            f"ids={ids} names the rows of columns, but {path} has no column of features: looked "
+            f"for {describe_fields()}; it holds {describe_contents(path)}"
+        )
+    if not names:
+        raise InputError(f"{path} holds no image")
+    try:
+        found = _grouped(path, names, groups) if groups else _suffixed(path, names)
+    except Exception as error:  # the library raises many kinds
+        raise InputError(f"the names in {path} cannot be read: {error}") from error
+    return found or [Field("feature", Hdf5Arrays(path))]
+
+
+def _grouped(path: Path, names: list[str], groups: list[str]) -> list[Field]:
+    file = opened(path)
+    by_role = fields_by_role(names)
+    if not by_role.keys().isdisjoint(FEATURE_ROLES):
+        return [Field(role, Hdf5Arrays(path, prefix=f"{name}/")) for role, name in by_role.items()]
+    members = fields_by_role(list(file[groups[0]]))
+    if not members.keys().isdisjoint(FEATURE_ROLES):
+        return [Field(role, Hdf5Arrays(path, suffix=f"/{name}")) for role, name in members.items()]
+    return []
+
+
+def _suffixed(path: Path, names: list[str]) -> list[Field]:
+    """The fields of `<id>_features`, where most names are of that form."""
+    images: dict[str, set[str]] = {}
+    for name in names:
+        if (split := split_field(name)) is not None:
+            images.setdefault(split[1], set()).add(split[0])
+    features = [name for name in images if field_role(name) in FEATURE_ROLES]
+    every = set().union(*(images[name] for name in features))
+    others = sum(not _begins_with_one_of(every, name) for name in names)
+    if not every or others > len(every):
+        return []
+    return [
+        Field(role, Hdf5Arrays(path, suffix=f"_{name}"))
+        for role, name in fields_by_role(images).items()
+    ]
+
+
+def _begins_with_one_of(images: set[str], name: str) -> bool:
+    at = name.find("_")
+    while at > 0:
+        if name[:at] in images:
+            return True
+        at = name.find("_", at + 1)
+    return False
+
+
+def _image_names(arrays: Hdf5Arrays) -> Iterator[str]:
+    file = opened(arrays.path)
+    try:
+        if arrays.prefix:
+            yield from file[arrays.prefix]
+        elif arrays.suffix.startswith("/"):
+            yield from file
+        elif arrays.suffix:
+            for name in file:
+                if name.endswith(arrays.suffix):
+                    yield name.removesuffix(arrays.suffix)
+        else:
+            yield from _nested_names(file, "", 0)
+    except Exception as error:  # the library raises many kinds
+        raise InputError(f"the names in {arrays.path} cannot be read: {error}") from error
+
+
+def _nested_names(group: Any, prefix: str, depth: int) -> Iterator[str]:
+    """The names of all data sets; those in groups as `val2014/000000000042`."""
+    import h5py
+
+    # Opening 123,287 items to see what each is takes half a minute: the first tell.
+    sample = itertools.islice(group, _SAMPLE)
+    deeper = depth < _DEEPEST and any(isinstance(item_of(group, n), h5py.Group) for n in sample)
+    for name in group:
+        item = item_of(group, name) if deeper else None
+        if isinstance(item, h5py.Group) and len(item):
+            yield from _nested_names(item, f"{prefix}{name}/", depth + 1)
+        else:
+            yield prefix + name
+
+
+def item_of(group: Any, name: str) -> Any:
+    """The data set or group of a name; None for links to elsewhere, which are never followed."""
+    import h5py
+
+    if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
+        return None
+    return group.get(name)
+
+
+def describe_contents(path: Path) -> str:
+    """The first names in a file with their shapes, for errors."""
+    try:
+        file = opened(path)
+        shown = [_described(name, item_of(file, name)) for name in itertools.islice(file, _LISTED)]
+        more = [f"{len(file)} names in all"] if len(file) > _LISTED else []
+    except Exception as error:  # the library raises many kinds
+        return f"names that cannot be read ({error})"
+    return ", ".join([*shown, *more]) or "nothing"
+
+
+def _described(name: str, item: Any) -> str:
+    if item is None:
+        return f"{name!r} (a link)"
+    shape = getattr(item, "shape", None)
+    return f"{name!r} {'(a group)' if shape is None else list(shape)}"
+
 
 @lru_cache(maxsize=8)
-def _opened(path: Path) -> Any:
-    """The open file; once a process, because a handle cannot go to another."""
+def opened(path: Path) -> Any:
+    """The open file; once a process, because a handle cannot go to another.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
     import h5py
 
     try:

@@ -27,6 +27,7 @@ import numpy as np
 
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.arrays import MOST_BYTES, read_array
+from tfrecords.feature_stores.lookup import describe_names
 
 _PAGE = struct.Struct("<QHHHH")
 _BRANCH, _LEAF, _LARGE = 1, 2, 4
@@ -49,9 +50,27 @@ class LmdbArrays:
 
     path: Path
 
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """See `Arrays.sources`."""
+        return (self.path,)
+
+    @property
+    def has_row_numbers(self) -> bool:
+        """See `Arrays.has_row_numbers`."""
+        return False
+
     def keys(self) -> list[str]:
         """The keys, but for those of the database itself (`__len__`, `__keys__`)."""
         return [key for key in _index(self.path).values if not key.startswith("__")]
+
+    def has(self, key: str) -> bool:
+        """See `Arrays.has`."""
+        return key in _index(self.path).values
+
+    def describe(self) -> str:
+        """See `Arrays.describe`."""
+        return describe_names(self.keys(), "key")
 
     def get(self, key: str) -> np.ndarray | None:
         """See `Arrays.get`."""

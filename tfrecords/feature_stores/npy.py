@@ -1,4 +1,4 @@
-"""One .npy with a row an image: `*_ims.npy` of Kiros et al. and of VSE++."""
+"""One .npy with a row per image: `*_ims.npy` of Kiros et al. and of VSE++, [M, 36, D] of others."""
 
 from __future__ import annotations
 
@@ -10,28 +10,70 @@ import numpy as np
 
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.arrays import finite, npy_header
+from tfrecords.feature_stores.row_names import read_row_names
 
 
 @dataclass(frozen=True)
 class NpyRows:
-    """The rows of a file, which stays on disk; an image's name is its row number from 0.
+    """The rows of a file, which stays on disk.
 
     Attributes:
-        path: of the file: [N, D], [N, L, D] or [N, gh, gw, D].
+        path: of the file: [M, D], [M, N, D] or [M, gh, gw, D].
+        ids: a list of the names of the rows, see `read_row_names`; None calls an image by its row
+            number from 0.
     """
 
     path: Path
+    ids: Path | None = None
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """See `Arrays.sources`."""
+        return (self.path,) if self.ids is None else (self.path, self.ids)
+
+    @property
+    def has_row_numbers(self) -> bool:
+        """See `Arrays.has_row_numbers`."""
+        return self.ids is None
 
     def keys(self) -> list[str]:
-        """The row numbers."""
+        """The names of the rows, or their numbers."""
+        if self.ids is not None:
+            return list(_names(self.path, self.ids))
         return [str(number) for number in range(len(_mapped(self.path)))]
+
+    def has(self, key: str) -> bool:
+        """See `Arrays.has`."""
+        return self._row(key) is not None
 
     def get(self, key: str) -> np.ndarray | None:
         """See `Arrays.get`."""
+        row = self._row(key)
+        if row is None:
+            return None
+        return finite(np.array(_mapped(self.path)[row]), f"{self.path}, row {row}")
+
+    def describe(self) -> str:
+        """See `Arrays.describe`."""
+        return f"an array of shape {list(_mapped(self.path).shape)}"
+
+    def _row(self, key: str) -> int | None:
         rows = _mapped(self.path)
+        if self.ids is not None:
+            return _names(self.path, self.ids).get(key)
         if not (key.isascii() and key.isdigit()) or len(key) > 18 or int(key) >= len(rows):
             return None
-        return finite(np.array(rows[int(key)]), f"{self.path}, row {key}")
+        return int(key)
+
+
+@lru_cache(maxsize=4)
+def _names(path: Path, ids: Path) -> dict[str, int]:
+    names, rows = read_row_names(ids), len(_mapped(path))
+    if len(names) != rows:
+        raise InputError(
+            f"{ids} names {len(names)} images, but {path} has {rows} rows: expected a name per row"
+        )
+    return names
 
 
 @lru_cache(maxsize=8)
@@ -40,7 +82,7 @@ def _mapped(path: Path) -> np.ndarray:
         with path.open("rb") as stream:
             shape, fortran, dtype, start = npy_header(stream, path.stat().st_size)
         if len(shape) < 2 or 0 in shape or fortran:
-            raise ValueError(f"shape {shape}{' in columns' * fortran}, expected rows [N, D]")
+            raise ValueError(f"shape {shape}{' in columns' * fortran}, expected rows [M, D]")
         return np.memmap(path, dtype, "r", start, shape)
     except Exception as error:  # a damaged header can fail in any way
         raise InputError(f"{path} cannot be read as an array of rows: {error}") from error

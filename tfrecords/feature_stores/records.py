@@ -1,26 +1,27 @@
-"""`features` records as a store: any image of them without reading the others."""
+"""Records with features as a store: any image of them without reading the others."""
 
 from __future__ import annotations
 
 import mmap
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tfrecords.errors import InputError
-from tfrecords.feature_stores import StoredFeatures
+from tfrecords.feature_stores.lookup import NameIndex, find_stored
+from tfrecords.feature_stores.types import FEATURE_KINDS, StoredFeatures
 from tfrecords.records import Records, open_records
 from tfrecords.writing.examples import decode_example, find_feature, frame_span, read_frame
+
+KINDS = ("features", "captions", "images")
 
 
 @dataclass(frozen=True)
 class RecordStore:
-    """A `FeatureStore` of `features` records; made by `open_feature_records`.
-
-    An image is known by its `image_id`, and by that without its folder where only one is called so.
+    """A `FeatureStore` of records; made by `open_feature_records`.
 
     Attributes:
         folder: of the records.
@@ -50,21 +51,18 @@ class RecordStore:
         """See `FeatureStore.keys`."""
         return list(_index(self.folder, self.digest).places)
 
-    def get(self, *keys: str) -> StoredFeatures | None:
+    def get(self, *names: str) -> StoredFeatures | None:
         """See `FeatureStore.get`."""
         index = _index(self.folder, self.digest)
-        for key in keys:
-            name = key if key in index.places else index.aliases.get(key, "")
-            if name in index.places:
-                return self._read(index, name)
-        return None
+        name = find_stored(names, index.places.__contains__, lambda: index.names)
+        return None if name is None else self._read(index, name)
 
     def _read(self, index: _Index, name: str) -> StoredFeatures:
         shard, offset = index.places[name]
         where = f"{index.files[shard]}: image {name!r}"
         try:
             record = read_frame(index.maps[shard], offset, where)
-            values = decode_example(record)
+            values = decode_example(record, {*self.shapes, "boxes", "height", "width"})
             found: dict[str, Any] = {
                 feature: np.frombuffer(values[feature][0], np.dtype(self.dtype).newbyteorder("<"))
                 .astype(self.dtype)
@@ -73,39 +71,66 @@ class RecordStore:
             }
             if self.has_boxes:
                 found["boxes"] = np.asarray(values["boxes"]).reshape(-1, 4)
-            height, width = int(values["height"][0]), int(values["width"][0])
+            # `images` records do not have them.
+            height, width = (int(values.get(side, [0])[0]) for side in ("height", "width"))
         except (ValueError, KeyError, IndexError) as error:
             raise InputError(f"{where}: damaged ({error}); build the records again") from error
         return StoredFeatures(**found, height=height or None, width=width or None)
 
 
 def open_feature_records(folder: Path) -> RecordStore:
-    """Opens `features` records.
+    """Opens the features in `features`, `captions` or `images` records.
+
+    Boxes are taken with the regions that they belong to; those of `images` records belong to
+    concepts.
 
     Raises:
-        InputError: the folder holds no whole `features` records.
+        InputError: the folder holds no whole records, of another kind, or without features.
     """
-    records = open_records(folder, kind="features")
+    records = open_records(folder)
+    names = records.feature_names
+    if records.kind not in KINDS or not set(FEATURE_KINDS) & set(names):
+        raise InputError(
+            f"{folder} holds {records.kind!r} records of {', '.join(names)}; expected "
+            f"{', '.join(KINDS)} records with one of {', '.join(FEATURE_KINDS)}: "
+            "r2m-extract-features makes them"
+        )
     options = records.manifest["options"]
-    sizes = {
-        "global_feature": (options["feature_size"],),
-        "grid_feature": tuple(options["grid_shape"] or ()),
-        "region_feature": (None, options["region_size"]),
+    dtype = options["feature_dtype"]
+    sizes: dict[str, tuple[int | None, ...]] = {
+        "grid_feature": tuple(options.get("grid_shape") or ()),
+        "region_feature": (None, options.get("region_size")),
+        "global_feature": (options.get("feature_size"),),
     }
+    if "global_feature" in names and sizes["global_feature"] == (None,):
+        # The manifest of `images` records does not name it.
+        sizes["global_feature"] = (_vector_size(records, np.dtype(dtype).itemsize),)
     return RecordStore(
         folder=records.folder,
         digest=records.digest,
-        shapes={name: shape for name, shape in sizes.items() if name in records.feature_names},
-        dtype=options["feature_dtype"],
-        has_boxes="boxes" in records.feature_names,
+        shapes={name: sizes[name] for name in FEATURE_KINDS if name in names},
+        dtype=dtype,
+        has_boxes="boxes" in names and "region_feature" in names and records.kind != "images",
     )
+
+
+def _vector_size(records: Records, itemsize: int) -> int:
+    """D of the vectors, from the first record."""
+    path = next(path for path in _files(records) if Path(path).stat().st_size)
+    with Path(path).open("rb") as stream:
+        buffer = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        span = frame_span(buffer, 0, path)
+        return len(find_feature(buffer, *span, "global_feature")[0]) // itemsize
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{path}: damaged ({error}); build the records again") from error
 
 
 class _Index(NamedTuple):
     files: list[str]
     maps: list[mmap.mmap]
     places: dict[str, tuple[int, int]]
-    aliases: dict[str, str]
+    names: NameIndex
 
 
 @lru_cache(maxsize=4)
@@ -115,35 +140,30 @@ def _index(folder: Path, digest: str) -> _Index:
     Only the names are read: the features of an Example are sorted by name and say how long they
     are, so that the large ones are leapt over.
     """
-    records = open_records(folder, kind="features")
+    records = open_records(folder)
     if records.digest != digest:
         raise InputError(f"{folder} was built anew since it was opened")
-    index = _Index(_files(records), [], {}, {})
-    for shard, path in enumerate(index.files):
+    files = _files(records)
+    maps: list[mmap.mmap] = []
+    places: dict[str, tuple[int, int]] = {}
+    for shard, path in enumerate(files):
         with Path(path).open("rb") as stream:
             # An empty file cannot be mapped.
             if not stream.seek(0, 2):
-                index.maps.append(mmap.mmap(-1, 1))
+                maps.append(mmap.mmap(-1, 1))
                 continue
             buffer = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        index.maps.append(buffer)
+        maps.append(buffer)
         offset = 0
         try:
             while offset < len(buffer):
                 start, end = frame_span(buffer, offset, path)
                 name = bytes(find_feature(buffer, start, end, "image_id")[0]).decode()
-                index.places[name] = (shard, offset)
+                places[name] = (shard, offset)
                 offset = end + 4
         except (ValueError, IndexError) as error:
             raise InputError(f"{path}: damaged ({error}); build the records again") from error
-    names = [PurePosixPath(name).name for name in index.places]
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    for full, name in zip(index.places, names, strict=True):
-        if full != name and counts[name] == 1:
-            index.aliases[name] = full
-    return index
+    return _Index(files, maps, places, NameIndex(places, str(folder)))
 
 
 def _files(records: Records) -> list[str]:

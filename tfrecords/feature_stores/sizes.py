@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from tfrecords.errors import InputError
+from tfrecords.feature_stores.lookup import describe_names, name_forms
 from tfrecords.readers.json_stream import stream_json
 
 _NAME_KEYS = ("id", "cocoid", "imgid", "file_name", "filename", "file_path")
@@ -35,6 +37,7 @@ def read_sizes(path: Path) -> dict[str, tuple[int, int]]:
 def _read(path: Path, size: int, modified: int) -> dict[str, tuple[int, int]]:
     del size, modified
     sizes: dict[str, tuple[int, int]] = {}
+    several: set[str] = set()
     for element in stream_json(path):
         if element.key != "images":
             # What comes after them is long and not needed.
@@ -47,15 +50,38 @@ def _read(path: Path, size: int, modified: int) -> dict[str, tuple[int, int]]:
         height, width = checked_size(row["height"], row["width"], f"{path}:{element.line}")
         for key in _NAME_KEYS:
             if isinstance(row.get(key), (str, int)):
-                name = PurePosixPath(str(row[key]))
-                for known in (str(row[key]), name.name, name.stem):
-                    sizes.setdefault(known, (height, width))
+                for form in name_forms(str(row[key])):
+                    # The number of one image may be the file name of another one.
+                    if sizes.setdefault(form, (height, width)) != (height, width):
+                        several.add(form)
+    for form in several | {""}:
+        sizes.pop(form, None)
     if not sizes:
         raise InputError(
             f"{path} gives no sizes of images: expected "
             '{"images": [{"id", "file_name", "width", "height"}]}'
         )
     return sizes
+
+
+def find_size(path: Path, names: Sequence[str]) -> tuple[int, int]:
+    """Height and width of an image, by the most exact form of its names.
+
+    Args:
+        path: see `read_sizes`.
+        names: of one image.
+
+    Raises:
+        InputError: the file has no size for it, or different ones; see `read_sizes`.
+    """
+    sizes = read_sizes(path)
+    for forms in zip(*map(name_forms, names), strict=True):
+        for form in forms:
+            if form in sizes:
+                return sizes[form]
+    wanted = " or ".join(map(repr, dict.fromkeys(names)))
+    some = describe_names(list(sizes), "name")
+    raise InputError(f"{path} gives no size of image {wanted}, or several; it has {some}")
 
 
 def checked_size(height: Any, width: Any, where: str) -> tuple[int, int]:

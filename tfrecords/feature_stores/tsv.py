@@ -19,10 +19,11 @@ import numpy as np
 from absl import logging
 
 from tfrecords.errors import InputError
-from tfrecords.feature_stores import StoredFeatures
 from tfrecords.feature_stores.arrays import MOST_BYTES, finite
 from tfrecords.feature_stores.boxes import from_pixels
+from tfrecords.feature_stores.lookup import NameIndex, find_stored
 from tfrecords.feature_stores.sizes import checked_size
+from tfrecords.feature_stores.types import StoredFeatures
 
 COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
 _BLOCK = 1 << 20
@@ -59,16 +60,16 @@ class TsvStore:
         """See `FeatureStore.keys`."""
         return list(_index(self.paths).lines)
 
-    def get(self, *keys: str) -> StoredFeatures | None:
+    def get(self, *names: str) -> StoredFeatures | None:
         """See `FeatureStore.get`."""
         lines = _index(self.paths).lines
-        for key in keys:
-            if key in lines:
-                line = lines[key]
-                path = self.paths[line.file]
-                where = f"{path}:{line.number}: image {key!r}"
-                return _parse(_read(path, line, where), self.feature_size, where)
-        return None
+        key = find_stored(names, lines.__contains__, lambda: _name_index(self.paths))
+        if key is None:
+            return None
+        line = lines[key]
+        path = self.paths[line.file]
+        where = f"{path}:{line.number}: image {key!r}"
+        return _parse(_read(path, line, where), self.feature_size, where)
 
 
 def open_tsv(paths: tuple[Path, ...]) -> TsvStore:
@@ -120,6 +121,11 @@ def _index(paths: tuple[Path, ...]) -> _Index:
         return _make_index(paths, states)
     except OSError as error:
         raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+@lru_cache(maxsize=2)
+def _name_index(paths: tuple[Path, ...]) -> NameIndex:
+    return NameIndex(_index(paths).lines, ", ".join(map(str, paths)))
 
 
 @lru_cache(maxsize=2)

@@ -27,12 +27,52 @@ def read_values(group: h5py.Group, name: str, most_bytes: int) -> np.ndarray:
         ValueError: it is no data set, is not stored in this file itself, or is larger.
         Exception: the file is damaged; the library raises many kinds.
     """
+    item = _dataset(group, name)
+    _check_extent(item, item.shape, most_bytes)
+    return np.asarray(item[()])
+
+
+def read_rows(group: h5py.Group, name: str, begin: int, end: int, most_bytes: int) -> np.ndarray:
+    """Some rows of a data set.
+
+    Args:
+        group: that holds it.
+        name: of the data set: [M, ...], or [M] of rows of various lengths.
+        begin: the first row.
+        end: the row after the last one.
+        most_bytes: more are not read.
+
+    Returns:
+        [end - begin, ...]; of rows of various lengths, one [1, L].
+
+    Raises:
+        ValueError: see `read_values`; there are no such rows.
+        Exception: see `read_values`.
+    """
+    item = _dataset(group, name)
+    if not item.shape or not 0 <= begin <= end <= item.shape[0]:
+        raise ValueError(f"there are no rows {begin} to {end} in its shape {item.shape}")
+    _check_extent(item, (end - begin, *item.shape[1:]), most_bytes)
+    array = np.asarray(item[begin:end])
+    if h5py.check_vlen_dtype(item.dtype) is None:
+        return array
+    if len(array) != 1 or array.ndim != 1:
+        raise ValueError(f"rows of various lengths in the shape {item.shape}")
+    return np.asarray(array[0])[np.newaxis]
+
+
+def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     item = group.get(name) if _is_here(group, name) else None
     if not isinstance(item, h5py.Dataset) or _lies_elsewhere(item, group):
         raise ValueError(f"it is {_described(item)}, expected a data set stored in the file itself")
-    shape, chunks = item.shape, item.chunks
-    if shape is None:
+    if item.shape is None:
         raise ValueError("it is a data set without values")
+    return item
+
+
+def _check_extent(item: h5py.Dataset, shape: tuple[int, ...], most_bytes: int) -> None:
+    """Raises ValueError if values of that shape in a data set are too many, or in odd chunks."""
+    chunks = item.chunks
     # What was never written takes no room in the file.
     if math.prod(shape) * item.dtype.itemsize > most_bytes:
         raise ValueError(f"it declares {shape} of {item.dtype}, more than {most_bytes} bytes")
@@ -43,7 +83,6 @@ def read_values(group: h5py.Group, name: str, most_bytes: int) -> np.ndarray:
         <= _MOST_CHUNKS
     ):
         raise ValueError(f"it declares {shape} in chunks of {chunks}: is the file damaged?")
-    return np.asarray(item[()])
 
 
 def _is_here(group: h5py.Group, name: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tfrecords.errors import InputError
-from tfrecords.feature_stores import image_keys, open_feature_store
+from tfrecords.feature_stores import open_feature_store
 from tfrecords.feature_stores.sizes import read_sizes
 
 IDS = ("42", "7", "391895")
@@ -320,15 +320,3 @@ def test_stores_that_make_no_sense(tmp_path):
     write_h5(tmp_path / "y.h5", {})
     with pytest.raises(InputError, match="holds no image"):
         open_feature_store(str(tmp_path / "y.h5"))
-
-
-def test_an_image_is_known_by_several_names():
-    assert image_keys("val2014/COCO_val2014_000000000042.jpg") == (
-        "val2014/COCO_val2014_000000000042.jpg",
-        "COCO_val2014_000000000042.jpg",
-        "COCO_val2014_000000000042",
-        "42",
-    )
-    assert image_keys("000000391895.jpg") == ("000000391895.jpg", "000000391895", "391895")
-    assert image_keys("1000268201_693b08cb0e.jpg")[1:] == ("1000268201_693b08cb0e",)
-    assert image_keys("42") == ("42",)

@@ -325,7 +325,7 @@ def test_features_of_a_store(options: CaptionsOptions, tmp_path: Path) -> None:
     found = read(records)
     assert reasons(records) == {"b.jpg": "no_features"}
     assert records.manifest["skipped"]["counts"] == {"no_features": 1, "duplicate": 7}
-    assert found["c.jpg"]["global_feature"].tolist() == [13, 3, 1]
+    assert found["c.jpg"]["global_feature"].tolist() == [13, 2, 1]  # number and file name
     assert found["c.jpg"]["region_feature"].tolist() == [[0, 1], [2, 3]]
     assert found["a.jpg"]["region_feature"].shape == (0, 2)
     assert found["a.jpg"]["boxes"].shape == (0, 4)

@@ -1,0 +1,137 @@
+"""HDF5 files in the layouts of other code bases: the same features out of each of them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import feature_layouts as layouts
+import h5py
+import numpy as np
+import pytest
+
+from tfrecords.errors import InputError
+from tfrecords.feature_stores import open_feature_store
+
+CASES = Path(
+    os.environ.get("R2M_SHARED_CASES", Path(__file__).resolve().parents[4] / "shared" / "cases")
+)
+
+
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+def test_every_layout(layout: str, tmp_path: Path):
+    path = layouts.LAYOUTS[layout](tmp_path / "x.hdf5")
+    store = open_feature_store(str(path))
+    regions = {} if layout == "grids_only" else {"region_feature": (None, 32)}
+    grids = {"grid_feature": (7, 7, 32)} if layout in ("grids_only", "dlct") else {}
+    assert store.shapes == regions | grids
+    assert store.has_boxes == (layout in layouts.WITH_BOXES)
+    assert len(store.keys()) == 8
+    assert store.paths == (path,)
+    for opened in (store, pickle.loads(pickle.dumps(store))):
+        for i in layouts.IDS:
+            found = opened.get(f"val2014/COCO_val2014_{i:012}.jpg", str(i))
+            if regions:
+                np.testing.assert_array_equal(found.region_feature, layouts.REGIONS[i])
+            if grids:
+                np.testing.assert_array_equal(found.grid_feature.reshape(49, 32), layouts.GRIDS[i])
+            if store.has_boxes:
+                np.testing.assert_allclose(found.boxes, [layouts.STORED_BOX] * (10 + i), rtol=1e-6)
+            known = (layouts.HEIGHT, layouts.WIDTH) if layout in layouts.WITH_SIZES else (None,) * 2
+            assert (found.height, found.width) == known
+        assert opened.get("9", "COCO_val2014_000000000009.jpg") is None
+
+
+@pytest.mark.parametrize("case", ["m2", "m2_feat_only", "dlct", "columns", "padded"])
+def test_handed_files(case: str):
+    found = list((CASES / "features").glob(f"{case}.*5"))
+    if not found:
+        pytest.skip(f"no file {case} in {CASES}/features (set R2M_SHARED_CASES to the folder)")
+    store = open_feature_store(str(found[0]))
+    assert store.shapes["region_feature"] == (None, 32)
+    assert store.has_boxes == (case in ("dlct", "columns"))
+    assert store.get("COCO_val2014_000000000008.jpg").region_feature.shape[1] == 32
+
+
+def test_boxes_in_pixels_by_the_relative_ones_beside_them(tmp_path: Path, caplog):
+    """`image_bb` is in pixels of images of unknown size, `spatial_features` is not."""
+    store = open_feature_store(str(layouts.adaptive(tmp_path / "train.hdf5")))
+    assert store.has_boxes and "are left out" not in caplog.text
+    store = open_feature_store(str(layouts.meshed_memory(tmp_path / "m2.hdf5")))
+    assert not store.has_boxes and "are left out" in caplog.text
+
+
+def test_names_of_rows_from_the_pickle_beside(tmp_path: Path):
+    path = layouts.write(tmp_path / "train36.hdf5", image_features=layouts.PADDED)
+    beside = tmp_path / "train36_imgid2idx.pkl"
+    beside.write_bytes(pickle.dumps({i: row for row, i in enumerate(layouts.IDS)}, protocol=2))
+    message = (
+        r"train36\.hdf5 holds columns, but none with the names .* looked for `image_id`.* it holds "
+        r"'image_features' \[8, 18, 32\].* ids=train36_imgid2idx\.pkl"
+    )
+    with pytest.raises(InputError, match=message):
+        open_feature_store(str(path))
+    store = open_feature_store(f"{path},ids={beside}")
+    assert store.paths == (path, beside)
+    np.testing.assert_array_equal(store.get("000000000003.jpg").region_feature, layouts.PADDED[2])
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"features": np.ones((3, 4, 6)), "image_id": [1, 2]},
+            "'features' has 3 rows, but image_id",
+        ),
+        ({"features": np.ones((2, 4, 6)), "image_id": [1, 1]}, "rows 0 and 1 are both called '1'"),
+        ({"features": np.ones((2, 4, 6)), "image_id": [1.0, 2.0]}, r"row 0 is '1\.0'"),
+        ({"features": np.ones((2, 4, 6)), "bbox": np.ones((2, 4, 4))}, "looked for `image_id`"),
+        ({"features": np.ones((1, 2, 3, 4, 5)), "ids": [5]}, r"shape \(2, 3, 4, 5\), expected"),
+        (
+            {"features": np.ones((2, 4, 6)), "ids": [1, 2], "num_boxes": [2.5, 1]},
+            r"\[2\.5\], expected whole numbers",
+        ),
+    ],
+)
+def test_columns_that_make_no_sense(columns: dict, message: str, tmp_path: Path):
+    path = layouts.write(tmp_path / "x.h5", **columns)
+    with pytest.raises(InputError, match=message):
+        open_feature_store(str(path))
+
+
+def test_what_is_no_layout_names_what_it_holds(tmp_path: Path):
+    path = layouts.write(tmp_path / "x.h5", **{str(i): np.ones((1, 2, 3, 4)) for i in range(9)})
+    with pytest.raises(
+        InputError, match=r"expected \[D\], .*it holds '0' \[1, 2, 3, 4\].* 9 names"
+    ):
+        open_feature_store(str(path))
+    with pytest.raises(InputError, match=r"has no column of features: looked for `feat`"):
+        open_feature_store(f"{path},ids={tmp_path / 'ids.txt'}")
+
+
+def test_flat_maps_that_are_no_square(tmp_path: Path, caplog):
+    grids = {f"{i}_grids": np.ones((12, 32)) for i in layouts.IDS}
+    path = layouts.write(tmp_path / "x.h5", **grids)
+    assert open_feature_store(str(path)).shapes == {"region_feature": (None, 32)}
+    features = {f"{i}_features": layouts.REGIONS[i] for i in layouts.IDS}
+    path = layouts.write(tmp_path / "y.h5", **grids, **features)
+    assert open_feature_store(str(path)).get("1").region_feature.shape == (11, 32)
+    assert "maps of 12 cells, which are no square" in caplog.text
+
+
+def test_links_and_ranges_that_lead_elsewhere(tmp_path: Path):
+    path = layouts.features_only(tmp_path / "x.h5")
+    with h5py.File(path, "a") as file:
+        del file["2_features"]
+        file["2_features"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/1")
+    store = open_feature_store(str(path))
+    with pytest.raises(InputError, match=r"x\.h5, image '2' cannot be read: .* a link"):
+        store.get("2")
+    path = layouts.adaptive(tmp_path / "y.h5")
+    with h5py.File(path, "a") as file:
+        file["pos_boxes"][3] = [5, 4000]
+    with pytest.raises(
+        InputError, match=r"image '4' \(row 3\) cannot be read: .* no rows 5 to 4000"
+    ):
+        open_feature_store(str(path)).get("4")

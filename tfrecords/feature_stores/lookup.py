@@ -1,0 +1,175 @@
+"""How the names of an image are matched with the names in a store of features.
+
+Code bases call the same image `val2014/COCO_val2014_000000000042.jpg`, `000000000042` or `42`. A
+name of a store matches where one of these forms is equal, tried in this order:
+
+1. the name as it is written (NFC, `/` between folders), with its folders;
+2. the file name without folders;
+3. that without the suffix of a file (`.jpg`, `.npy`);
+4. the number of it: `COCO_val2014_000000000042`, `000000000042` and `42` are 42.
+
+Folders that both names have must agree: `s1/0.png` is not `s2/0.png`. COCO's own file names are
+unique without folders.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from tfrecords.errors import InputError
+from tfrecords.text_files import normalize_name
+
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
+_NUMBER = re.compile(r"(?:COCO_\w+_)?0*(\d+)", re.ASCII)
+_EXAMPLES = 2
+
+
+class AmbiguousNameError(InputError):
+    """Several entries of a store match one image. Ends a build: a guess would be silent."""
+
+
+class NameForms(NamedTuple):
+    """The forms of one name, the most exact first; empty where it has none.
+
+    Attributes:
+        full: normalized, with folders.
+        base: without folders.
+        stem: without folders and the suffix of a file.
+        number: of a name that is one, or COCO's file name with one; without leading zeros.
+    """
+
+    full: str
+    base: str
+    stem: str
+    number: str
+
+
+_LEVELS = tuple(range(len(NameForms._fields)))
+
+
+@lru_cache(maxsize=1 << 12)
+def name_forms(name: str) -> NameForms:
+    """Returns the forms under which an image of this name is looked up."""
+    full = normalize_name(name)
+    base = full.rpartition("/")[2]
+    stem = _SUFFIX.sub("", base)
+    number = _NUMBER.fullmatch(stem)
+    return NameForms(full, base, stem, number[1] if number else "")
+
+
+class NameIndex:
+    """Finds the name that a store has for an image. Made once per process and store."""
+
+    def __init__(self, names: Iterable[str], where: str) -> None:
+        """Keeps the names of a store; `where` is what errors call the store."""
+        self._names = tuple(dict.fromkeys(names))
+        self._where = where
+        self._levels: dict[int, dict[str, list[str]]] = {}
+
+    def find(self, *wanted: str) -> str | None:
+        """Returns the name of the store that matches best; None if no name does.
+
+        Args:
+            *wanted: names of one image. A number among them (`42`, the id of a data set) does not
+                decide against the file name.
+
+        Raises:
+            AmbiguousNameError: several names match equally well; names them.
+        """
+        for level in _LEVELS:
+            if found := self._matches(wanted, level):
+                return self.check(found, wanted, level)
+        return None
+
+    def check(self, found: Mapping[str, str], wanted: Sequence[str], level: int = 0) -> str:
+        """Returns the only match, if the image can be no other entry of the store.
+
+        Args:
+            found: matching name of the store -> the name of the image that it matches.
+            wanted: all names of the image.
+            level: of the form by which they match.
+
+        Raises:
+            AmbiguousNameError: there are several matches, the file name stands for another entry
+                (`3.jpg` with the number 7), or the number is spelled in two ways (`7`, `007`).
+        """
+        every = dict(found)
+        if all(name.isdigit() for name in found.values()):
+            files = [name for name in wanted if not name.isdigit()]
+            for deeper in _LEVELS[level + 1 :]:
+                if others := self._matches(files, deeper):
+                    every |= others
+                    break
+            for stored in found:
+                forms = name_forms(stored)
+                if forms.base == forms.stem:
+                    twins = self._level(_LEVELS[-1]).get(forms.number, ())
+                    every |= {t: t for t in twins if name_forms(t).base == name_forms(t).stem}
+        if len(every) > 1:
+            raise AmbiguousNameError(
+                f"{self._where}: image {' or '.join(map(repr, dict.fromkeys(wanted)))} may be any "
+                f"of {', '.join(map(repr, sorted(every)[:4]))}: remove or rename all but one"
+            )
+        return next(iter(found))
+
+    def _matches(self, wanted: Sequence[str], level: int) -> dict[str, str]:
+        """Matching names of the store -> the name of the image that each matches."""
+        index = self._level(level)
+        found: dict[str, str] = {}
+        for name in wanted:
+            forms = name_forms(name)
+            for stored in index.get(forms[level], ()) if forms[level] else ():
+                if level == 0 or _folders_agree(forms, name_forms(stored)):
+                    found.setdefault(stored, name)
+        # Of names that differ in their spelling alone, the one that is spelled the same.
+        exact = {stored: name for stored, name in found.items() if stored in wanted}
+        return exact if level == 0 and exact else found
+
+    def _level(self, level: int) -> dict[str, list[str]]:
+        if level not in self._levels:
+            index: dict[str, list[str]] = {}
+            for name in self._names:
+                if form := name_forms(name)[level]:
+                    index.setdefault(form, []).append(name)
+            self._levels[level] = index
+        return self._levels[level]
+
+
+def describe_names(names: Sequence[str], what: str = "image") -> str:
+    """Returns how many names there are, and two of them: `8 images ('1', '2', ...)`."""
+    if not names:
+        return f"no {what}"
+    shown = ", ".join(repr(name[:100]) for name in names[:_EXAMPLES])
+    more = ", ..." if len(names) > _EXAMPLES else ""
+    return f"{len(names)} {what}{'s' * (len(names) > 1)} ({shown}{more})"
+
+
+def find_stored(
+    wanted: Sequence[str], has: Callable[[str], bool], index: Callable[[], NameIndex]
+) -> str | None:
+    """Returns the name that a store has for an image; see `NameIndex.find`.
+
+    The names of a large store are listed only where they are needed, as that takes seconds.
+
+    Args:
+        wanted: names of one image.
+        has: whether the store has an entry of exactly that name.
+        index: gives the index of all names in the store.
+
+    Raises:
+        AmbiguousNameError: see `NameIndex.find`.
+    """
+    exact = [name for name in dict.fromkeys(wanted) if has(name)]
+    if len(exact) != 1:
+        return index().find(*wanted)
+    return index().check({exact[0]: exact[0]}, wanted) if exact[0].isdigit() else exact[0]
+
+
+def _folders_agree(a: NameForms, b: NameForms) -> bool:
+    if a.stem.startswith("COCO_") and a.number and a.stem == b.stem:
+        return True
+    folders = [forms.full.split("/")[:-1][::-1] for forms in (a, b)]
+    return all(one == other for one, other in zip(*folders, strict=False))

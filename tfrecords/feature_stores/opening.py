@@ -1,0 +1,137 @@
+"""Opens a store of features by a text of the form `KIND:PATH`.
+
+| written as | what |
+|---|---|
+| `tsv:FILE[,FILE...]`, `tsv:FOLDER` | bottom-up attention TSVs and the like, see `tsv.py` |
+| `folders:PREFIX` | some of `PREFIX_fc/<id>.npy`, `PREFIX_att/<id>.npz`, `PREFIX_box/<id>.npy` |
+| `folders:FOLDER` | a folder with a .npy or .npz per image |
+| `h5:FILE[,FILE...]` | HDF5, see `hdf5.py`; one file, or one each for vectors, regions, boxes |
+| `lmdb:PATH[,PATH...]` | LMDB with .npy or .npz bytes per image, likewise |
+| `npy:FILE` | an array with a row per image, which is called by its row number or by `,ids=LIST` |
+| `records:FOLDER` | `features`, `captions` or `images` records |
+
+Without the first word the name of the file tells. `folders`, `h5` and `lmdb` take `,sizes=FILE`: a
+COCO JSON that gives the sizes of the images, without which boxes in pixels mean nothing. `npy` and
+`h5` take `,ids=FILE`: the names of the rows.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tfrecords.errors import InputError
+from tfrecords.feature_stores.types import FeatureStore
+
+STORE_KINDS = ("tsv", "folders", "h5", "lmdb", "npy", "records")
+_TSV_NAME = re.compile(r"\.tsv(\.\d+)?$")
+_OPTIONS = {"sizes": ("folders", "h5", "lmdb"), "ids": ("npy", "h5")}
+# What other code bases pickle: reading it would run a program.
+_PICKLES = (".pth", ".pt", ".pkl", ".pickle", ".p")
+
+
+def open_feature_store(text: str) -> FeatureStore:
+    """Opens what a text of the form `KIND:PATH`, or a path alone, names: see the table above.
+
+    Raises:
+        InputError: an unknown kind, no such files, or files that are not what they should be.
+    """
+    kind, colon, rest = text.partition(":")
+    if not colon or kind not in STORE_KINDS:
+        kind, rest = "", text
+    paths: list[Path] = []
+    options: dict[str, Path] = {}
+    for item in filter(None, rest.split(",")):
+        name, equals, value = item.partition("=")
+        if not (equals and name in _OPTIONS):
+            paths.append(Path(item).absolute())
+        elif not value or name in options:
+            raise InputError(f"cannot open {text!r}: expected one {name}=FILE")
+        else:
+            options[name] = Path(value).absolute()
+    kind = kind or _guess(text)
+    if not paths or any(kind not in _OPTIONS[name] for name in options):
+        raise InputError(
+            f"cannot open {text!r}: expected KIND:PATH, of {', '.join(STORE_KINDS)}; "
+            "sizes=FILE goes with folders, h5 and lmdb, ids=FILE with npy and h5"
+        )
+    if len(paths) > 1 and kind in ("folders", "npy", "records"):
+        raise InputError(f"{text!r}: {kind} takes one path")
+    for path in paths:
+        if path.suffix in _PICKLES:
+            raise _pickled(path)
+    return _open(kind, paths, options.get("sizes"), options.get("ids"))
+
+
+def _open(kind: str, paths: list[Path], sizes: Path | None, ids: Path | None) -> FeatureStore:
+    # Only what is asked for is imported.
+    if kind == "tsv":
+        from tfrecords.feature_stores.tsv import open_tsv
+
+        return open_tsv(tuple(file for path in paths for file in _tsv_files(path)))
+    if kind == "folders":
+        from tfrecords.feature_stores.folders import open_folders
+
+        return open_folders(paths[0], sizes)
+    if kind == "records":
+        from tfrecords.feature_stores.records import open_feature_records
+
+        return open_feature_records(paths[0])
+    from tfrecords.feature_stores.array_store import Field, open_arrays
+
+    if kind == "h5":
+        from tfrecords.feature_stores.hdf5 import hdf5_fields
+
+        return open_arrays([f for path in paths for f in hdf5_fields(path, ids)], sizes)
+    if kind == "lmdb":
+        from tfrecords.feature_stores.lmdb import LmdbArrays
+
+        return open_arrays([Field("feature", LmdbArrays(path)) for path in paths], sizes)
+    from tfrecords.feature_stores.npy import NpyRows
+
+    return open_arrays([Field("feature", NpyRows(path, ids)) for path in paths], sizes)
+
+
+def _tsv_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(item for item in path.iterdir() if _TSV_NAME.search(item.name))
+    if not found:
+        raise InputError(f"{path} holds no .tsv file")
+    return found
+
+
+def _guess(text: str) -> str:
+    first = text.split(",")[0]
+    path = Path(first)
+    if path.is_dir() and (path / "manifest.json").is_file():
+        return "records"
+    if (path.is_dir() and (path / "data.mdb").is_file()) or first.endswith((".lmdb", ".mdb")):
+        return "lmdb"
+    if _TSV_NAME.search(first):
+        return "tsv"
+    for suffix, kind in ((".h5", "h5"), (".hdf5", "h5"), (".npy", "npy")):
+        if first.endswith(suffix):
+            return kind
+    if Path(first + "_fc").is_dir() or Path(first + "_att").is_dir():
+        return "folders"
+    if path.is_dir() and any(_TSV_NAME.search(item.name) for item in path.iterdir()):
+        return "tsv"
+    if path.suffix in _PICKLES:
+        raise _pickled(path)
+    if first and path.is_dir():
+        return "folders"
+    raise InputError(
+        f"cannot tell what kind of features {text!r} is; name it: KIND:PATH, of "
+        f"{', '.join(STORE_KINDS)}"
+    )
+
+
+def _pickled(path: Path) -> InputError:
+    return InputError(
+        f"{path} is a file of PyTorch or a pickle, which may run any program when it is loaded, "
+        "and is not read. Convert what you trust to a folder of <id>.npz: in Python, "
+        "`array = torch.load(path, map_location='cpu')`, for a map [1, D, gh, gw] of "
+        "grid-feats-vqa `array = array[0].permute(1, 2, 0)`, then "
+        "`numpy.savez(f'{id}.npz', feat=array.numpy())`; give the folder as folders:FOLDER"
+    )
