@@ -43,8 +43,8 @@ _IMAGES = flags.DEFINE_multi_string(
 _FEATURES = flags.DEFINE_string(
     "features",
     None,
-    "Store features that exist already: tsv:FILE,..., folders:PREFIX, h5:FILE, lmdb:PATH, npy:FILE "
-    "or records:FOLDER, see r2m-extract-features --help.",
+    "Store features that exist already: tsv:FILE,..., folders:PREFIX, h5:FILE, lmdb:PATH, "
+    "npy:FILE,ids=LIST or records:FOLDER, see --from of r2m-extract-features --help.",
 )
 _VOCABULARY = flags.DEFINE_string("vocabulary", None, "A vocabulary.txt, or records, to use.")
 _COUNTED = flags.DEFINE_list("vocabulary_splits", ["train"], "Whose words a new one counts.")
