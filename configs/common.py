@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 from ml_collections import FieldReference, config_dict
@@ -73,3 +74,18 @@ def any_type(value: Any) -> FieldReference:
 def none_of(kind: type) -> FieldReference:
     """A field of that type that is None until it is set."""
     return config_dict.placeholder(kind)
+
+
+def check_argument(arg: str | None, *known: str) -> None:
+    """Refuses what follows the colon in `--config=FILE:ARG`, unless it is one of the known words.
+
+    Raises:
+        ValueError: lists them, with the nearest one.
+    """
+    if arg is None or arg in known:
+        return
+    if not known:
+        raise ValueError(f"unknown argument {arg!r}: this configuration takes none")
+    near = difflib.get_close_matches(arg, known, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    raise ValueError(f"unknown argument {arg!r}; known: {', '.join(known)}{meant}")

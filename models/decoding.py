@@ -271,9 +271,15 @@ def _advance(
     )
 
 
+def largest_beam(vocabulary_size: int, options: DecodingOptions) -> int:
+    """How many words can follow the start without ending the caption: the most that W may be."""
+    unable = {*options.suppressed, options.end_id} & set(range(vocabulary_size))
+    return vocabulary_size - len(unable)
+
+
 def _check_vocabulary(size: int, options: DecodingOptions) -> None:
     """Refuses a vocabulary that cannot keep W hypotheses alive after their first word."""
-    going_on = size - len({*options.suppressed, options.end_id} & set(range(size)))
+    going_on = largest_beam(size, options)
     if going_on < options.beam_size:
         raise ValueError(
             f"beam_size={options.beam_size} is too large for a vocabulary of {size}: only "

@@ -61,9 +61,7 @@ def course(captioner: str, arg: str | None = None) -> ConfigDict:
 
 def _sized(config: ConfigDict, arg: str) -> ConfigDict:
     """`config` at the size and budget that `arg` names."""
-    if arg not in _SIZES:
-        known = ", ".join(_SIZES)
-        raise ValueError(f"unknown argument {arg!r} of a captioner's config; known: {known}")
+    common.check_argument(arg, *_SIZES)
     units, cross_entropy, self_critical = _SIZES[arg]
     config.model.units = config.model.word_size = units
     if config.name in ("att2in", "att2in2", "updown"):

@@ -15,9 +15,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
     """Settings of the IJCAI 2020 paper's released code, paths left open.
 
     Args:
-        arg: unused; present because configuration files may take one.
+        arg: None: there is only one size.
+
+    Raises:
+        ValueError: another argument.
     """
-    del arg
+    common.check_argument(arg)
     return ConfigDict(
         {
             "name": "r2m",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+from configs import common
 from configs.r2m import base
 
 
@@ -17,7 +18,11 @@ def get_config(arg: str | None = None) -> ConfigDict:
 
     Args:
         arg: `test` cuts the training to a few seconds: enough to see that everything runs.
+
+    Raises:
+        ValueError: another argument.
     """
+    common.check_argument(arg, "test")
     config = base.get_config()
     config.name = "shapes"
     config.model.units = 128
@@ -35,6 +40,4 @@ def get_config(arg: str | None = None) -> ConfigDict:
         config.model.units = 32
         for stage in config.stages.values():
             stage.steps, stage.evaluate_every = 4, 2
-    elif arg is not None:
-        raise ValueError(f"unknown argument {arg!r} of configs/r2m/shapes.py; known: test")
     return config

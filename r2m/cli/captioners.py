@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from r2m.cli.common import run
-from r2m.cli.training import WORKDIR, base_config, print_summaries, profile_window
+from r2m.cli.training import WORKDIR, checked_config, print_summaries, profile_window
 from r2m.engine.signals import noting_signals
 
 _CAPTIONS = flags.DEFINE_string(
@@ -28,12 +28,10 @@ def stage_main(name: str, description: str) -> Callable[[], None]:
 
     @noting_signals()
     def main(argv: Sequence[str]) -> None:
+        del argv
+        config = checked_config(name, {"captions": _CAPTIONS.value})
         from r2m.stages.paired.experiment import run_captioner
 
-        del argv
-        config = base_config()
-        if _CAPTIONS.value:
-            config.data.captions = _CAPTIONS.value
         summary = run_captioner(
             config, WORKDIR.value, name=name, init_from=_INIT_FROM.value, profile=profile_window()
         )

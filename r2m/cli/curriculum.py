@@ -8,9 +8,9 @@ from typing import Any
 from absl import flags
 
 from r2m.cli.common import run
-from r2m.cli.training import WORKDIR, base_config, print_summaries, profile_window
+from r2m.cli.training import WORKDIR, checked_config, print_summaries, profile_window
 from r2m.engine.signals import noting_signals
-from r2m.stages.unpaired.curriculum import stage_spec
+from r2m.stages.unpaired.curriculum import CURRICULUM, stage_spec
 
 _EXAMPLE = """    r2m-train-{name} --config=configs/r2m/shapes.py --workdir=workspace/runs/shapes \\
         --corpora=workspace/records/corpora/shapes --images=workspace/records/images/shapes"""
@@ -33,14 +33,8 @@ _IMAGES = flags.DEFINE_string(
 )
 
 
-def experiment_config() -> Any:
-    """The configuration, with what was given in flags of its own."""
-    config = base_config()
-    if _CORPORA.value:
-        config.data.corpora = _CORPORA.value
-    if _IMAGES.value:
-        config.data.images = _IMAGES.value
-    return config
+def _experiment_config(stage: str) -> Any:
+    return checked_config(stage, {"corpora": _CORPORA.value, "images": _IMAGES.value})
 
 
 def stage_main(name: str) -> Callable[[], None]:
@@ -48,12 +42,13 @@ def stage_main(name: str) -> Callable[[], None]:
 
     @noting_signals()
     def main(argv: Sequence[str]) -> None:
+        del argv
+        config = _experiment_config(name)
         from r2m.stages.unpaired import experiment
 
-        del argv
         summary = experiment.run_stage(
             name,
-            experiment_config(),
+            config,
             WORKDIR.value,
             init_from=_INIT_FROM.value,
             profile=profile_window(),
@@ -73,12 +68,13 @@ def stage_main(name: str) -> Callable[[], None]:
 @noting_signals()
 def curriculum_main(argv: Sequence[str]) -> None:
     """Trains the four stages in order."""
+    del argv
+    config = _experiment_config(CURRICULUM[0])
     from r2m.stages.unpaired import experiment
 
-    del argv
     print_summaries(
         experiment.run_curriculum(
-            experiment_config(),
+            config,
             WORKDIR.value,
             init_from=_INIT_FROM.value,
             profile=profile_window(),

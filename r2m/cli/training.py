@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
-from ml_collections import config_flags
+
+from r2m.cli.config_flag import config_file, define_config_flag
+from r2m.stages.config_fields import check_config, check_family
 
 if TYPE_CHECKING:
     from r2m.engine.monitoring.profiling import ProfileWindow
     from r2m.engine.state import TrainingSummary
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "Settings of the experiment, a file such as configs/r2m/flickr8k.py or "
-    "configs/captioners/updown.py:flickr8k. Override any of them with --config.FIELD=VALUE, for "
-    "example --config.training.log_every=50.",
-    lock_config=True,
-)
+_CONFIG = define_config_flag()
 WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
@@ -60,12 +56,25 @@ _PROFILE_STEPS = flags.DEFINE_string(
 )
 
 
-def base_config() -> Any:
-    """The configuration, with what was given in the flags above."""
+def checked_config(stage: str, records: Mapping[str, str | None]) -> Any:
+    """The configuration, with what was given in flags of its own.
+
+    Args:
+        stage: the (first) stage that is trained with it.
+        records: field of `config.data` -> folder of records; None keeps the configuration's.
+
+    Raises:
+        InputError: a configuration of another family, or impossible values.
+    """
     config = _CONFIG.value
+    check_family(config, stage, config_file())
     for flag in _TRAINING_FLAGS:
         if flag.value is not None:
             config.training[flag.name] = flag.value
+    for name, folder in records.items():
+        if folder:
+            config.data[name] = folder
+    check_config(config, stage, config_file())
     return config
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
-
-from r2m.engine.errors import TrainingError
 
 # What may differ when a run is resumed: none of these changes the weights after a given step.
 CHANGEABLE = (
@@ -27,9 +25,6 @@ CHANGEABLE = (
 
 # What a schedule of the learning rate depends on, which then may not differ either.
 _FIXED_BY_SCHEDULE = {"cosine": ("steps",), "plateau": ("evaluate_every",)}
-
-# Stands for the default of a setting that has to be given.
-NEEDED = object()
 
 
 def _require(options: Any, name: str, holds: Callable[[Any], bool], expected: str) -> None:
@@ -73,7 +68,7 @@ class ScheduleOptions:
     """How the learning rate changes; see `r2m.engine.optimization.schedules`.
 
     Attributes:
-        name: a name of `r2m.engine.optimization.schedules.SCHEDULES`.
+        name: a name of `r2m.engine.optimization.known_settings.SCHEDULES`.
         warm_up: steps that the learning rate rises in; 0 for none.
         decay_start: steps before the first decay.
         decay_every: steps between decays.
@@ -117,7 +112,7 @@ class TrainingOptions:
         steps: optimiser steps in all.
         learning_rate: what the schedule starts from; the one of name 'noam' does not use it.
         schedule: how the learning rate changes.
-        optimizer: a name of `r2m.engine.optimization.optimizers.OPTIMIZERS`.
+        optimizer: a name of `r2m.engine.optimization.known_settings.OPTIMIZERS`.
         optimizer_settings: of that optimiser.
         weight_decay: L2 factor; `weight_decay * variable` is added to each clipped gradient. With
             'adamw' it is decoupled: `learning_rate * weight_decay * variable` is taken off each
@@ -208,38 +203,6 @@ class TrainingOptions:
         for name in ("optimizer_settings", "schedule"):
             options[name] = _changed(options[name])
         return options
-
-
-def chosen_settings(
-    what: str, name: str, given: Any, known: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    """The settings of one of several kinds: those that are given, else their defaults.
-
-    Args:
-        what: the kinds are of, for messages.
-        name: of the kind.
-        given: a dataclass; of its fields those count that some kind has as a setting.
-        known: kind -> setting -> default, where NEEDED means that it has to be given.
-
-    Raises:
-        TrainingError: the kind is unknown, has no such setting, or lacks one that it needs.
-    """
-    if name not in known:
-        raise TrainingError(f"unknown {what} {name!r}; the known ones: {', '.join(sorted(known))}")
-    own = known[name]
-    settable = sorted(set().union(*known.values()))
-    chosen = {key: getattr(given, key) for key in settable if getattr(given, key) is not None}
-    foreign = [f"{key}={value!r}" for key, value in chosen.items() if key not in own]
-    if foreign:
-        raise TrainingError(
-            f"{what} {name!r} has no setting {', '.join(foreign)}; it has: "
-            f"{', '.join(sorted(own)) or 'none'}"
-        )
-    settings = {**own, **chosen}
-    missing = [key for key, value in settings.items() if value is NEEDED]
-    if missing:
-        raise TrainingError(f"{what} {name!r} needs the setting {', '.join(missing)}")
-    return settings
 
 
 def _changed(options: Any) -> dict[str, Any] | None:

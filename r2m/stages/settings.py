@@ -13,10 +13,10 @@ from absl import logging
 
 from r2m.engine.optimization.periods import to_steps
 from r2m.engine.options import OptimizerSettings, ScheduleOptions, TrainingOptions
+from r2m.stages.config_fields import PRECISIONS
 from tfrecords.errors import InputError
 
 TRAINING_SPLIT, VALIDATION_SPLIT = "train", "val"
-PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 @contextlib.contextmanager

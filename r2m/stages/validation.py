@@ -16,6 +16,7 @@ from r2m.engine.distribution.cores import cores
 from r2m.engine.stage import Evaluation
 from r2m.evaluation.captions import CaptionScorer
 from r2m.stages.settings import setting
+from tfrecords.errors import InputError
 from tfrecords.vocabulary import Vocabulary
 
 _SAMPLES = 8
@@ -29,16 +30,28 @@ Choice = Callable[[Mapping[str, tf.Tensor], decoding.Captions], np.ndarray]
 def search_options(
     config: Any, vocabulary: Vocabulary, *, returned: int | None = 1
 ) -> decoding.DecodingOptions:
-    """The caption search that `config.decoding` describes, with the best `returned` hypotheses."""
+    """The caption search that `config.decoding` describes, with the best `returned` hypotheses.
+
+    Raises:
+        InputError: a setting is out of range, or the beam is wider than the vocabulary.
+    """
     suppressed = [0, 1] if config.decoding.allow_unknown else [0, 1, vocabulary.unk_id]
     with setting("config.decoding"):
-        return decoding.DecodingOptions(
+        search = decoding.DecodingOptions(
             beam_size=config.decoding.beam_size,
             returned=returned,
             max_length=config.decoding.max_length,
             length_normalization=config.decoding.length_normalization,
             suppressed=tuple(suppressed),
         )
+    most = decoding.largest_beam(len(vocabulary), search)
+    # A greedy search asks for no second word.
+    if search.beam_size > max(most, 1):
+        raise InputError(
+            f"beam_size={search.beam_size} (--config.decoding.beam_size, or --beam_size): must be "
+            f"at most {most}, the words of the vocabulary that can follow the start of a caption"
+        )
+    return search
 
 
 class Captioning:

@@ -58,5 +58,7 @@ def test_half_precision_follows_float32(losses, config, small_network):
 
 def test_unknown_precision_lists_the_known_ones(config, tmp_path):
     config.training.precision = "float16"
-    with pytest.raises(InputError, match="'float16'; known: float32, mixed_bfloat16"):
+    with pytest.raises(
+        InputError, match="precision=float16: must be one of float32, mixed_bfloat16"
+    ):
         experiment.run_stage("xe", config, tmp_path)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from r2m.engine.optimization.known_settings import OPTIMIZERS, chosen_settings
 from r2m.engine.optimization.schedules import LearningRate
-from r2m.engine.options import TrainingOptions, chosen_settings
+from r2m.engine.options import TrainingOptions
 
 
 @keras.saving.register_keras_serializable(package="r2m")
@@ -74,23 +74,13 @@ def _handle(variable: Any) -> tf.Tensor:
     return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
 
-@dataclasses.dataclass(frozen=True)
-class _Kind:
-    make: Callable[..., keras.optimizers.Optimizer]
-    settings: Mapping[str, Any]  # with their defaults
-
-
-# Epsilon as in TensorFlow 1's Adam, which the published runs used (Keras' own default is 1e-7).
-_ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
-
-OPTIMIZERS: dict[str, _Kind] = {
-    "adam": _Kind(Adam, _ADAM),
-    "adamw": _Kind(Adam, _ADAM),  # given a weight decay of its own, see `_DECOUPLED`
-    "kiros_adam": _Kind(KirosAdam, _ADAM),
-    # As Keras has them: epsilon is added below the root, Adagrad's sum begins with 0.1.
-    "rmsprop": _Kind(keras.optimizers.RMSprop, {"rho": 0.9, "momentum": 0.0, "epsilon": 1e-7}),
-    "sgd": _Kind(keras.optimizers.SGD, {"momentum": 0.0, "nesterov": False}),
-    "adagrad": _Kind(keras.optimizers.Adagrad, {"epsilon": 1e-7}),
+_CLASSES: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
+    "adam": Adam,
+    "adamw": Adam,  # given a weight decay of its own, see `_DECOUPLED`
+    "kiros_adam": KirosAdam,
+    "rmsprop": keras.optimizers.RMSprop,
+    "sgd": keras.optimizers.SGD,
+    "adagrad": keras.optimizers.Adagrad,
 }
 
 # These take the weights' decay out of the gradient and scale it by the learning rate alone.
@@ -115,14 +105,15 @@ def make_optimizer(
     Raises:
         TrainingError: the optimiser is unknown or has no such setting, or as `LearningRate` does.
     """
-    kinds = {name: kind.settings for name, kind in OPTIMIZERS.items()}
-    settings = chosen_settings("optimizer", options.optimizer, options.optimizer_settings, kinds)
+    settings = chosen_settings(
+        "optimizer", options.optimizer, options.optimizer_settings, OPTIMIZERS
+    )
     if options.optimizer in _DECOUPLED:
         settings["weight_decay"] = options.weight_decay
     learning_rate = learning_rate or LearningRate(options)
     # Keras makes a plain number a variable, which belongs to the checkpoints' layout.
     rate = learning_rate if learning_rate.varies else options.learning_rate
-    optimizer = OPTIMIZERS[options.optimizer].make(rate, **settings)
+    optimizer = _CLASSES[options.optimizer](rate, **settings)
     # A lazy build inside the replica function fails under a strategy.
     optimizer.build(variables)
     if factors is not None and set(factors) != {1.0}:

@@ -26,15 +26,8 @@ import keras
 import tensorflow as tf
 
 from r2m.engine.errors import TrainingError
-from r2m.engine.options import NEEDED, TrainingOptions, chosen_settings
-
-SCHEDULES: dict[str, dict[str, Any]] = {
-    "constant": {},
-    "step": {"decay_start": 0, "decay_every": NEEDED, "decay_rate": 0.8},
-    "noam": {"factor": 1.0, "model_size": NEEDED},
-    "cosine": {"final_fraction": 0.0},
-    "plateau": {"factor": 0.5, "patience": 3, "min_learning_rate": 0.0},
-}
+from r2m.engine.optimization.known_settings import SCHEDULES, chosen_settings
+from r2m.engine.options import TrainingOptions
 
 
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):

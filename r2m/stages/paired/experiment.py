@@ -21,6 +21,7 @@ from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
 from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
+from r2m.stages.config_fields import check_config
 from r2m.stages.paired.cross_entropy import CrossEntropy, CrossEntropyOptions
 from r2m.stages.paired.data import CaptionerData, open_data
 from r2m.stages.paired.model import build_model, feature_sizes, open_network
@@ -71,6 +72,9 @@ def run_captioner(
         InputError: bad paths or records, or impossible settings.
         TrainingError: see `engine.train`.
     """
+    if name not in STAGES:
+        raise InputError(f"unknown stage {name!r} of a captioner; known: {', '.join(STAGES)}")
+    check_config(config, name)
     folder = Path(workdir, name)
     options = _objective_options(name, config)
     previous = None if name == CrossEntropy.name else CrossEntropy.name
@@ -147,8 +151,6 @@ def _objective_options(name: str, config: Any) -> CrossEntropyOptions | SelfCrit
     if name == CrossEntropy.name:
         with setting("config.loss"):
             return CrossEntropyOptions(**config.loss.to_dict())
-    if name != SelfCritical.name:
-        raise InputError(f"unknown stage {name!r} of a captioner; known: {', '.join(STAGES)}")
     with setting("config.reward"):
         return SelfCriticalOptions(**config.reward.to_dict())
 

@@ -19,6 +19,7 @@ from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
 from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
+from r2m.stages.config_fields import check_config
 from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, start_of, start_settings
 from r2m.stages.settings import precision, setting, stage_seed, training_options
 from r2m.stages.unpaired.curriculum import CURRICULUM, StageSpec, stage_spec
@@ -57,6 +58,7 @@ def run_stage(
         InputError: bad paths or records, or nothing to start from.
         TrainingError: see `engine.train`.
     """
+    check_config(config, name)
     spec = stage_spec(name)
     workdir = Path(workdir)
     folder = workdir / name

@@ -1,0 +1,133 @@
+"""Kinds of values that a field of a configuration may have. Needs no TensorFlow.
+
+A rule is a function: value -> None where the value is right, else what it must be, in words that
+follow "must be".
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from r2m.engine.optimization.periods import to_steps
+
+Rule = Callable[[Any], "str | None"]
+
+# The most of any whole number: TensorFlow counts in 32 bits in places.
+LARGEST_INT = 2**31 - 1
+# The most of any other number: products of a few such fit into float32.
+LARGEST_FLOAT = 1e6
+
+
+def whole(least: int, most: int = LARGEST_INT) -> Rule:
+    """A whole number in a range, both ends included."""
+
+    def rule(value: Any) -> str | None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            return f"a whole number, at least {least}"
+        if value < least:
+            return f"at least {least}"
+        return f"at most {most:,}" if value > most else None
+
+    return rule
+
+
+def number(
+    *,
+    least: float = 0,
+    above: float | None = None,
+    most: float = LARGEST_FLOAT,
+    below: float | None = None,
+) -> Rule:
+    """A finite number in a range.
+
+    Args:
+        least: smallest value.
+        above: a bound that the value must exceed; instead of `least`.
+        most: largest value.
+        below: a bound that the value must not reach; instead of `most`.
+    """
+    lower = f"at least {least:g}" if above is None else f"above {above:g}"
+    upper = f"at most {most:g}" if below is None else f"below {below:g}"
+    expected = lower if (most, below) == (LARGEST_FLOAT, None) else f"{lower} and {upper}"
+
+    def rule(value: Any) -> str | None:
+        if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
+            return f"a number, {expected}"
+        high_enough = value > above if above is not None else value >= least
+        low_enough = value < below if below is not None else value <= most
+        return None if high_enough and low_enough else f"{lower} and {upper}"
+
+    return rule
+
+
+def period(least: int, *, percent: bool = True) -> Rule:
+    """Steps, or text such as "2 epochs" (`r2m.engine.optimization.periods`).
+
+    Args:
+        least: smallest number of steps.
+        percent: whether "10%" of a run's steps means something.
+    """
+    steps = whole(least)
+
+    def rule(value: Any) -> str | None:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return steps(value)
+        try:
+            found = to_steps("", value, steps_per_epoch=1, total=100 if percent else None)
+        except ValueError:
+            also = " or '10%'" if percent else ""
+            return f"steps as a whole number, at least {least}, or text such as '2 epochs'{also}"
+        return steps(found)
+
+    return rule
+
+
+def choice(*known: str) -> Rule:
+    """One of several names."""
+
+    def rule(value: Any) -> str | None:
+        if value in known:
+            return None
+        meant = "".join(f"; did you mean {name}?" for name in near(value, known))
+        return f"one of {', '.join(known)}{meant}"
+
+    return rule
+
+
+def switch(value: Any) -> str | None:
+    """True or False."""
+    return None if isinstance(value, bool) else "True or False"
+
+
+def path(value: Any) -> str | None:
+    """A path, perhaps empty."""
+    return None if isinstance(value, str) else "a path"
+
+
+def name(value: Any) -> str | None:
+    """Text that is not empty."""
+    return None if isinstance(value, str) and value.strip() else "a name"
+
+
+def address(value: Any) -> str | None:
+    """Where a data service listens."""
+    found = isinstance(value, str) and re.fullmatch(r"grpc://.+:\d+", value)
+    return None if found else "grpc://HOST:PORT of an r2m-data-service"
+
+
+def optional(rule: Rule) -> Rule:
+    """What `rule` takes, or None."""
+
+    def optional_rule(value: Any) -> str | None:
+        expected = None if value is None else rule(value)
+        return expected and f"{expected}, or None"
+
+    return optional_rule
+
+
+def near(found: Any, known: Iterable[str]) -> list[str]:
+    """The known name that is spelled almost as `found`; none where there is no such name."""
+    return difflib.get_close_matches(str(found), list(known), n=1)

@@ -1,0 +1,110 @@
+"""The flag --config and its fields: what users mistype, and what they are told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from r2m.cli.config_flag import _ConfigFiles, _Plain, _Switch
+from tfrecords.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+
+
+def parsed(argument: str, *overrides: str) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(sys, "argv", ["train", *overrides])
+        return _ConfigFiles().parse(argument)
+
+
+@pytest.mark.parametrize(
+    ("argument", "overrides", "message"),
+    [
+        ("configs/r2m/shapes.py:tset", [], "unknown argument 'tset'; known: test; did you mean te"),
+        ("configs/captioners/fc.py:coco", [], "unknown argument 'coco'; known: shapes, flickr8k,"),
+        ("configs/r2m/flickr8k.py:test", [], "'test': this configuration takes none"),
+        ("configs/captioners/updwon.py", [], "; did you mean configs/captioners/updown.py?"),
+        ("captioners/updown.py:test", [], "; did you mean configs/captioners/updown.py?"),
+        ("configs/r2m", [], "is a folder"),
+        ("configs/common.py", [], "configs/common.py has no function get_config: it is no conf"),
+        ("configs/captioners/base.py", [], "get_config cannot be called with no argument"),
+        ("configs/r2m/shapes.py", ["--config.data.corpra=x"],
+         "--config.data.corpra: configs/r2m/shapes.py has no such field; did you mean --config.data"
+         ".corpora? config.data has corpora, images, max_concepts, max_repeats"),
+        ("configs/r2m/shapes.py", ["--noconfig.training.nesterov"],
+         "did you mean --config.training.optimizer_settings.nesterov?"),
+        ("configs/r2m/shapes.py", ["--config.batch_size=3"],
+         "did you mean --config.stages.joint.batch_size or --config.stages.tri.batch_size or"),
+        ("configs/r2m/shapes.py", ["--config.training", "5"],
+         "--config.training is a group of fields: set them one by one"),
+    ],
+)  # fmt: skip
+def test_what_is_mistyped_is_named_with_what_is_meant(
+    argument: str, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        parsed(argument, *overrides)
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(:\n", "my.py:1: invalid syntax"),
+        ("import no_such_thing\n", "my.py:1: ModuleNotFoundError: No module named 'no_such_thing'"),
+        ("def get_config():\n    return 1 / 0\n", "my.py:2: ZeroDivisionError: division by zero"),
+        ("def get_config():\n    pass\n", "my.py: get_config returns NoneType, not a ConfigDict"),
+    ],
+)
+def test_a_file_that_cannot_be_run_is_named_with_the_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "my.py"
+    file.write_text(text)
+    with pytest.raises(InputError) as refusal:
+        parsed(str(file))
+    assert message in str(refusal.value)
+
+
+def test_values_are_read_as_what_the_field_is_and_none_resets_it() -> None:
+    assert (_Plain(int, "a whole number").parse("None"), _Switch().parse("None")) == (None, None)
+    assert (_Plain(float, "a number").parse("1e-3"), _Switch().parse("true")) == (1e-3, True)
+    with pytest.raises(ValueError, match="expected a whole number"):
+        _Plain(int, "a whole number").parse("1.5")
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("train_captioner", ["--config=configs/r2m/flickr8k.py", "--captions=x"],
+         "error: configs/r2m/flickr8k.py is a configuration of R2M, which r2m-train-curriculum"),
+        ("train_self_critical", ["--config=configs/r2m/shapes.py:test"],
+         "such as configs/captioners/updown.py:flickr8k"),
+        ("train_curriculum", ["--config=configs/captioners/fc.py", "--corpora=x"],
+         "is a configuration of supervised captioners, which r2m-train-captioner"),
+        ("train_tri_rec", ["--config=configs/captioners/fc.py"], "those of R2M, such as con"),
+        ("train_xe", ["--config=configs/r2m/shapes.py", "--config.stages.xe.batch_size=0",
+                      "--config.training.at_once=0"],
+         "error: --config.stages.xe.batch_size=0: must be at least 1\n"
+         "--config.training.at_once=0: must be at least 1"),
+        ("train_joint", ["--config=configs/r2m/shapes.py", "--config.seed=x"],
+         "flag --config.seed=x: expected a whole number"),
+        ("train_xe_rec", ["--confg=configs/r2m/shapes.py"], "Did you mean: config ?"),
+    ],
+)  # fmt: skip
+def test_commands_end_in_one_message(command: str, arguments: list[str], message: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", f"r2m.cli.{command}", "--workdir=x", *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    shown = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert (done.returncode, message in "\n".join(shown)) == (1, True), shown
+    assert "Traceback" not in done.stderr and len(shown) <= 4
+    # Nothing slow was loaded for it.
+    assert "tensorflow" not in {
+        line.rpartition("|")[2].strip() for line in done.stderr.splitlines()
+    }
