@@ -178,11 +178,9 @@ def failure(arguments: Sequence[str], errors: bytes, code: int | None) -> JavaEr
     message = f"{program(arguments)} failed: {reason}"
     if not _OUT_OF_MEMORY.search(text) and code != _KILLED:
         return JavaError(message)
-    heap = next((f" up to {a[4:]}B" for a in arguments if a.startswith("-Xmx")), "")
+    heap = next((f" (it takes up to {a[4:]}B)" for a in arguments if a.startswith("-Xmx")), "")
     limit = os.environ.get(_OVERRIDING, "")
     where = (
         f"in {_OVERRIDING}={limit!r}" if "-X" in limit else "of this container or of `ulimit -v`"
     )
-    return JavaError(
-        f"{message}. Memory ran out: it takes{heap or ' more'}; raise the limit {where}"
-    )
+    return JavaError(f"{message}. Memory ran out{heap}: raise the limit {where}")
