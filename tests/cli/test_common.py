@@ -58,3 +58,24 @@ def test_an_error_ends_in_a_line_and_an_exit_code(
 ) -> None:
     done = start(tmp_path, "a_script.py", f"--how={how}")
     assert (done.returncode, done.stderr) == expected
+
+
+def test_any_text_is_printed_where_only_ascii_can_be_printed(tmp_path: Path) -> None:
+    script = tmp_path / "prints.py"
+    script.write_text(
+        "'''Prints: é.'''\n"
+        "from absl import logging\nfrom r2m.cli.common import run\n"
+        "def main(argv):\n"
+        "    print('caption: café \\udcff')\n"
+        "    logging.warning('in Käse')\n"
+        "if __name__ == '__main__':\n    run(main)\n",
+        encoding="utf-8",
+    )
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    for arguments, expected in (([], r"caption: caf\xe9 \udcff"), (["--help"], r"Prints: \xe9.")):
+        done = subprocess.run(
+            [sys.executable, str(script), *arguments], capture_output=True, check=False,
+            env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": path},
+        )  # fmt: skip
+        assert expected in done.stdout.decode("ascii"), done.stderr
+        assert b"Traceback" not in done.stderr and b"Error" not in done.stderr
