@@ -24,6 +24,7 @@ from tfrecords.feature_values import Shapes, recorded_shapes, stored_values
 from tfrecords.images.headers import MAX_PIXELS, read_header
 from tfrecords.images.names import ALL_IMAGES_SPLIT, list_images, read_split_lists, readable_names
 from tfrecords.images.shards import raw_feature
+from tfrecords.name_examples import describe_folder, describe_names
 from tfrecords.records import Records
 from tfrecords.writing.examples import encode_example
 from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
@@ -110,6 +111,7 @@ def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Rec
         sources=_sources(options),
         skipped=skipped,
         dropped=options.store.dropped if options.store else {},
+        if_empty=lambda: _held(options),
         runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
@@ -117,6 +119,13 @@ def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Rec
     )
     _log_rate(records, started)
     return records
+
+
+def _held(options: FeatureRecordsOptions) -> str:
+    if options.store is not None:
+        return f"The features hold {describe_names(options.store.keys())}"
+    assert options.images is not None
+    return f"{options.images} holds {describe_folder(options.images)}"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from tfrecords.images.build import TRAIN_SPLIT
 from tfrecords.images.headers import MAX_PIXELS
 from tfrecords.images.names import read_split_lists
 from tfrecords.images.shards import grid_shape
+from tfrecords.name_examples import describe_folder, describe_names
 from tfrecords.readers.paired.formats import SPLITS, PairedSource, read_paired
 from tfrecords.readers.paired.types import PairedDataset
 from tfrecords.records import VOCABULARY, Records, open_records
@@ -182,11 +183,20 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         extra_files={VOCABULARY: vocabulary.file_bytes},
         skipped=[*choice.skipped, *wordless, *(s for data in datasets for s in data.skipped)],
         dropped=choice.dropped + Counter(store.dropped if store else {}),
+        if_empty=lambda: _held(options.images if pictures else (), store),
         runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
         strict=options.strict,
     )
+
+
+def _held(folders: Sequence[Path], store: FeatureStore | None) -> str:
+    """The names in the pictures and the features, for the error where none is one of the images."""
+    parts = [f"{folder} holds {describe_folder(folder)}" for folder in folders]
+    if store is not None:
+        parts.append(f"the features hold {describe_names(store.keys())}")
+    return "; ".join(parts)
 
 
 def _check(options: CaptionsOptions) -> None:

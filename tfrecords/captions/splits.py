@@ -9,9 +9,10 @@ from itertools import chain
 from pathlib import PurePosixPath
 
 from tfrecords.errors import InputError
+from tfrecords.name_examples import describe_names
 from tfrecords.readers.paired.formats import SPLITS
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
-from tfrecords.writing.shards import Skip
+from tfrecords.writing.shards import Skip, describe_skips
 
 _RESTVAL = "restval"
 
@@ -102,9 +103,11 @@ def choose_images(
         choice.skipped += listed.not_found(datasets)
     choice.splits = {split: images for split, images in choice.splits.items() if images}
     if not choice.splits:
+        every = [image.image_id for dataset in datasets for image in dataset.images]
         raise InputError(
-            f"none of the {len(places) + choice.dropped.total()} images of the sources is left: "
-            f"{len(choice.skipped)} have no caption, {dict(choice.dropped)} were not asked for"
+            f"none of the {describe_names(every)} of the sources is left: "
+            f"{len(choice.skipped)} have no caption ({describe_skips(choice.skipped, 2) or 'none'})"
+            f", {dict(choice.dropped)} were not asked for"
         )
     return choice
 

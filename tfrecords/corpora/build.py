@@ -40,7 +40,7 @@ from tfrecords.vocabulary import END, START, Vocabulary, build_vocabulary
 from tfrecords.writing.build_folder import Build, open_build
 from tfrecords.writing.files import clear_disk_errors, write_atomically
 from tfrecords.writing.runners import IN_THIS_PROCESS, Runner, run_jobs
-from tfrecords.writing.shards import ShardJob, Skip
+from tfrecords.writing.shards import ShardJob, Skip, describe_skips
 from tfrecords.writing.writer import describe_counts, write_build
 
 KIND = "corpora"
@@ -225,7 +225,7 @@ def _build(
         },
         skipped=skipped,
         dropped=dropped,
-        if_empty="Take more sentences: " + _CURES["too_many_unknown"],
+        if_empty=lambda: "Take more sentences: " + _CURES["too_many_unknown"],
         runner=options.runner,
         progress=progress,
     )
@@ -261,7 +261,8 @@ def _run_passes(
         cures = "; ".join(_CURES[reason] for reason, _ in reasons.most_common() if reason in _CURES)
         raise InputError(
             f"no sentence is left of {sum(part.read for part in part_reports)} that were read: "
-            f"{describe_counts(reasons)}. What would help: {cures or 'another source'}"
+            f"{describe_counts(reasons)}{'. ' * bool(skipped)}{describe_skips(skipped, 2)}. "
+            f"What would help: {cures or 'another source'}"
         )
     return bucket_reports, dropped, skipped
 

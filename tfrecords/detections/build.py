@@ -33,6 +33,7 @@ from tfrecords.errors import InputError
 from tfrecords.images.headers import MAX_PIXELS
 from tfrecords.images.names import ALL_IMAGES_SPLIT, ImageNames, list_images, read_split_lists
 from tfrecords.label_maps import read_label_map
+from tfrecords.name_examples import describe_folder
 from tfrecords.readers.detections import parse_files, read_boxes
 from tfrecords.records import Records
 from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
@@ -88,6 +89,7 @@ class _Plan:
         splits: split -> its shards.
         sources: the files that decide the records.
         model: what the manifest calls the detector's model.
+        held: the names of other images than those wanted, for errors.
         skipped: images without a record.
         dropped: reason -> objects that were left out.
         converted: format -> boxes and scores that were converted.
@@ -97,6 +99,7 @@ class _Plan:
     splits: dict[str, list[ShardJob]]
     sources: list[Path]
     model: str
+    held: str
     skipped: Sequence[Skip] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     converted: Mapping[str, int] = field(default_factory=dict)
@@ -147,6 +150,7 @@ def build_detections(options: DetectionsOptions, progress: bool = True) -> Recor
         skipped=plan.skipped,
         dropped=plan.dropped,
         converted=plan.converted,
+        if_empty=lambda: plan.held,
         runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
@@ -208,6 +212,7 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
         },
         sources=[options.images, *options.splits.values(), *detector.files],
         model=Path(model).name if Path(model).exists() else model,
+        held=f"{options.images} holds {describe_folder(options.images)}",
         skipped=skipped,
     )
 
@@ -227,10 +232,12 @@ def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
     records: dict[str, list[bytes]] = {split: [] for split in lists or (ALL_IMAGES_SPLIT,)}
     missing, taken, objects = dict(owner), set(), 0
     dropped: Counter[str] = Counter()
+    strangers: list[str] = []
     converted: Counter[str] = Counter()
     for image in read_boxes(path, companion, kind, box_options, converted):
         name = match(image.name)
         if name is None:
+            strangers = [*strangers[:1], image.name]
             continue
         if name in taken:
             raise InputError(f"{path} names image {name!r} twice")
@@ -245,6 +252,7 @@ def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
         raise InputError(
             f"{path} has no detection of {'the listed images' if owner else 'any image'}"
             f"{f'; left out: {describe_counts(dropped)}' if dropped else ''}"
+            + (f": it names {strangers}, the lists {list(owner)[:2]}" if owner else "")
         )
     logging.info("%s: %d detections in %d images", path.name, objects, len(taken))
     return _Plan(
@@ -258,6 +266,7 @@ def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
             *filter(None, (companion, box_options.sizes)),
         ],
         model=path.name,
+        held=f"{path} also names {strangers}" if strangers else "",
         skipped=[
             Skip(name, "missing", f"{split}: {path.name} does not list it")
             for name, split in missing.items()

@@ -13,10 +13,10 @@ from tfrecords.errors import InputError
 from tfrecords.feature_stores.array_store import ArrayStore, Field, open_arrays
 from tfrecords.feature_stores.arrays import npz_names, read_array_file
 from tfrecords.feature_stores.field_names import FEATURE_ROLES, fields_by_role
+from tfrecords.name_examples import describe_folder
 
 _SUFFIXES = (".npy", ".npz")
 _LONGEST_NAME = 255
-_LISTED = 6
 PARTS = ("_fc", "_att", "_box")
 # MMF writes what it knows of the boxes beside the features, as a pickled dictionary.
 _NOT_FEATURES = "_info"
@@ -83,7 +83,7 @@ class FolderArrays:
 
     def describe(self) -> str:
         """See `Arrays.describe`."""
-        return _some_names(self.path)
+        return describe_folder(self.path)
 
 
 def open_folders(prefix: Path, sizes_file: Path | None = None) -> ArrayStore:
@@ -132,11 +132,6 @@ def _first_file(folder: Path) -> Path:
             ". Files of PyTorch may run any program when they are loaded, and are not read: save "
             "the arrays of those you trust as <id>.npz, with numpy.savez(path, feat=array)"
         )
-    raise InputError(f"{folder} holds no .npy or .npz file; it holds {_some_names(folder)}{hint}")
-
-
-def _some_names(folder: Path) -> str:
-    with os.scandir(folder) as items:
-        names = sorted(item.name for item in items)
-    more = ", ..." if len(names) > _LISTED else ""
-    return ", ".join(map(repr, names[:_LISTED])) + more if names else "nothing"
+    raise InputError(
+        f"{folder} holds no .npy or .npz file; it holds {describe_folder(folder)}{hint}"
+    )

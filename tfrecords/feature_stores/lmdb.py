@@ -27,7 +27,7 @@ import numpy as np
 
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.arrays import MOST_BYTES, read_array
-from tfrecords.feature_stores.lookup import describe_names
+from tfrecords.name_examples import describe_names
 
 _PAGE = struct.Struct("<QHHHH")
 _BRANCH, _LEAF, _LARGE = 1, 2, 4

@@ -24,7 +24,6 @@ from tfrecords.text_files import normalize_name
 
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
 _NUMBER = re.compile(r"(?:COCO_\w+_)?0*(\d+)", re.ASCII)
-_EXAMPLES = 2
 
 
 class AmbiguousNameError(InputError):
@@ -136,15 +135,6 @@ class NameIndex:
                     index.setdefault(form, []).append(name)
             self._levels[level] = index
         return self._levels[level]
-
-
-def describe_names(names: Sequence[str], what: str = "image") -> str:
-    """Returns how many names there are, and two of them: `8 images ('1', '2', ...)`."""
-    if not names:
-        return f"no {what}"
-    shown = ", ".join(repr(name[:100]) for name in names[:_EXAMPLES])
-    more = ", ..." if len(names) > _EXAMPLES else ""
-    return f"{len(names)} {what}{'s' * (len(names) > 1)} ({shown}{more})"
 
 
 def find_stored(

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tfrecords.errors import InputError
-from tfrecords.feature_stores.lookup import describe_names, name_forms
+from tfrecords.feature_stores.lookup import name_forms
+from tfrecords.name_examples import describe_names
 from tfrecords.readers.json_stream import stream_json
 
 _NAME_KEYS = ("id", "cocoid", "imgid", "file_name", "filename", "file_path")

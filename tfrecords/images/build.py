@@ -24,10 +24,12 @@ from tfrecords.images.concepts import ConceptOrder, ImageConcept, image_concepts
 from tfrecords.images.headers import MAX_PIXELS
 from tfrecords.images.names import list_images
 from tfrecords.images.shards import ImageEntry, ImageShardJob, grid_shape, record_features
+from tfrecords.name_examples import describe_folder, describe_names
 from tfrecords.readers.detections import DetectionSource, read_detections
 from tfrecords.readers.references import read_references
 from tfrecords.records import CONCEPTS, VOCABULARY, Records, open_records
 from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
+from tfrecords.writing.shards import describe_skips
 from tfrecords.writing.writer import Skip, write_dataset
 
 if TYPE_CHECKING:
@@ -168,6 +170,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         },
         skipped=skipped,
         dropped=dropped,
+        if_empty=lambda: f"{options.images} holds {describe_folder(options.images)}",
         converted=converted,
         runner=options.runner,
         progress=progress,
@@ -267,11 +270,15 @@ def _entries(
         texts = tuple(references.get(Path(name).name, ()))
         entries.append(ImageEntry(name, tuple(found), ids, texts))
     if not entries:
-        raise InputError(f"split {split!r}: none of its {len(files)} images has a concept")
+        raise InputError(
+            f"split {split!r}: none of its {len(files)} images has a concept: "
+            f"{describe_skips(skipped[-len(files) :], 2)}. The detections name "
+            f"{describe_names(sorted(concepts))} of the wanted ones"
+        )
     if references and not any(entry.texts for entry in entries):
         raise InputError(
-            f"{options.references} has no caption for any image of split {split!r}: it speaks of "
-            f"{sorted(references)[:3]}"
+            f"{options.references} has no caption for any image of split {split!r}: it names "
+            f"{sorted(references)[:3]}, the images are called {list(files[:2])}"
         )
     if split == TRAIN_SPLIT:
         random.Random(options.seed).shuffle(entries)

@@ -73,13 +73,19 @@ class ShardTask:
 def refuse_skips(skipped: Sequence[Skip]) -> None:
     """Raises InputError if there is any: for builds that shall be strict."""
     if skipped:
-        first = "; ".join(
-            f"{s.source}: {s.reason}" + f" ({s.detail})" * bool(s.detail) for s in skipped[:5]
-        )
         raise InputError(
-            f"{len(skipped)} inputs cannot be used, and the build is strict: {first}. Correct or "
+            f"{len(skipped)} inputs cannot be used, and the build is strict: "
+            f"{describe_skips(skipped, 5)}. Correct or "
             "remove them, or build without --strict, which leaves them out and lists them"
         )
+
+
+def describe_skips(skipped: Sequence[Skip], most: int) -> str:
+    """Returns the first skipped inputs with their reasons: `a.jpg: empty (it has zero bytes)`."""
+    return "; ".join(
+        f"{skip.source}: {skip.reason}" + f" ({skip.detail})" * bool(skip.detail)
+        for skip in skipped[:most]
+    )
 
 
 def refuse_faults(dropped: Mapping[str, int]) -> None:

@@ -13,7 +13,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -33,6 +33,7 @@ from tfrecords.writing.shards import (
     ShardResult,
     ShardTask,
     Skip,
+    describe_skips,
     finished_shard,
     refuse_faults,
     refuse_skips,
@@ -52,6 +53,8 @@ __all__ = [
 ]
 
 _LISTED_SKIPS = 1000
+# Shown when nothing is left: inputs per reason, and reasons.
+_EXAMPLES, _REASONS = 2, 3
 SKIPPED_FILE = "skipped.jsonl"
 
 
@@ -68,6 +71,7 @@ def write_dataset(
     skipped: Sequence[Skip] = (),
     dropped: Mapping[str, int] | None = None,
     converted: Mapping[str, int] | None = None,
+    if_empty: Callable[[], str] = str,
     runner: Runner = IN_THIS_PROCESS,
     progress: bool = True,
     overwrite: bool = False,
@@ -93,6 +97,8 @@ def write_dataset(
         dropped: reason -> number of inputs that were dropped before the shard jobs.
         converted: what -> number of values that are recorded otherwise than they were written
             (boxes of another format, texts with HTML entities), for the manifest.
+        if_empty: returns what the error for a split without a record says beside the skipped
+            inputs: the names that other files have, or what would help.
         runner: where the jobs run; no change in the records.
         progress: show a bar on a terminal and log lines elsewhere.
         overwrite: replace a finished folder that was built from other options or sources.
@@ -125,6 +131,7 @@ def write_dataset(
             skipped=skipped,
             dropped=dropped,
             converted=converted,
+            if_empty=if_empty,
             runner=runner,
             progress=progress,
         )
@@ -139,14 +146,13 @@ def write_build(
     skipped: Sequence[Skip] = (),
     dropped: Mapping[str, int] | None = None,
     converted: Mapping[str, int] | None = None,
-    if_empty: str = "",
+    if_empty: Callable[[], str] = str,
     runner: Runner = IN_THIS_PROCESS,
     progress: bool = True,
 ) -> Records:
     """The second half of `write_dataset`, for builds that first prepare something under the lock.
 
-    Arguments and errors are those of `write_dataset`, and `if_empty` is what to advise when a split
-    would hold no record.
+    Arguments and errors are those of `write_dataset`.
 
     Returns:
         The finished records.
@@ -167,10 +173,8 @@ def write_build(
         refuse_faults(counts)
     for split, found in by_split.items():
         if not any(result.count for result in found):
-            raise InputError(
-                f"split {split!r} of {folder} would hold no record; left out: "
-                f"{describe_counts(counts)}{if_empty and '. ' + if_empty}"
-            )
+            own = [skip for result in found for skip in result.skipped] or every_skip
+            raise _no_record(f"split {split!r} of {folder}", counts, own, if_empty())
     with clear_disk_errors(folder):
         _remove_strangers(build.incomplete, {task.path for t in tasks.values() for task in t})
         feature_names = _write_metadata(build, features, by_split)
@@ -214,6 +218,20 @@ def write_build(
         + (f"; converted: {describe_counts(converted)}" if converted else ""),
     )
     return records
+
+
+def _no_record(
+    split: str, counts: Mapping[str, int], skipped: Sequence[Skip], advice: str
+) -> InputError:
+    """The error for a split without a record: how many inputs of which kind were left out, two of
+    each of the most frequent reasons, and what the builder adds."""
+    by_reason: dict[str, list[Skip]] = {}
+    for skip in skipped:
+        by_reason.setdefault(skip.reason, []).append(skip)
+    frequent = sorted(by_reason.values(), key=len, reverse=True)[:_REASONS]
+    examples = [describe_skips(skips, _EXAMPLES) for skips in frequent]
+    parts = [f"{split} would hold no record; left out: {describe_counts(counts)}", *examples]
+    return InputError(". ".join([*parts, advice] if advice else parts))
 
 
 def _check_splits(splits: Mapping[str, Sequence[ShardJob]]) -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from tfrecords.feature_stores.lookup import (
     AmbiguousNameError,
     NameIndex,
-    describe_names,
     find_stored,
     name_forms,
 )
@@ -100,9 +99,3 @@ def test_a_name_that_is_stored_is_never_taken_for_another_one(stored: list[str],
         assert wanted.isdigit()
     else:
         assert found == wanted
-
-
-def test_examples_of_names():
-    assert describe_names([]) == "no image"
-    assert describe_names(["1"], "key") == "1 key ('1')"
-    assert describe_names(["1", "2", "3"]) == "3 images ('1', '2', ...)"

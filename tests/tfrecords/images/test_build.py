@@ -400,3 +400,14 @@ def test_random_weights_are_the_same_in_every_process():
     np.testing.assert_allclose(
         FeatureExtractor(RANDOM_NET).pooled(pixels), first.pooled, rtol=2e-3, atol=1e-4
     )
+
+
+def test_no_record_names_both_sides(options):
+    for name in "abcd":
+        (options.images / f"{name}.jpg").unlink()
+    message = (
+        r"'train' .* would hold no record; left out: 4 missing\. [a-d]\.jpg: missing .*; [a-d]\.jpg"
+        r".*pictures holds 2 entries \('e\.jpg', 'f\.jpg'\)"
+    )
+    with pytest.raises(InputError, match=message):
+        build_images(options, progress=False)

@@ -1,0 +1,106 @@
+"""Builds in which nothing matches say so, with names of both sides."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfrecords.captions.build import CaptionsOptions, build_captions
+from tfrecords.detections.build import DetectionsOptions, build_detections
+from tfrecords.errors import InputError
+from tfrecords.feature_options import BackboneOptions
+from tfrecords.feature_records import FeatureRecordsOptions, build_features
+from tfrecords.feature_stores import open_feature_store
+from tfrecords.readers.paired.formats import PairedSource
+
+
+@pytest.fixture
+def captions(tmp_path: Path) -> CaptionsOptions:
+    rows = [
+        {"filename": f"wanted_{i}.jpg", "imgid": i, "split": "train", "sentences": [{"raw": "dog"}]}
+        for i in range(3)
+    ]
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"images": rows}))
+    return CaptionsOptions(
+        folder=tmp_path / "records", captions=(PairedSource(str(path)),), min_count=1
+    )
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("held_a.png", "held_b.png", "held_c.png"):
+        Image.new("RGB", (20, 10)).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> str:
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for name in ("held_a", "held_b", "held_c"):
+        np.save(folder / f"{name}.npy", np.ones((2, 6)))
+    return f"folders:{folder}"
+
+
+def test_captions_and_features(captions: CaptionsOptions, features: str):
+    message = (
+        r"split 'train' of .* would hold no record; left out: 3 no_features\. "
+        r"wanted_\d\.jpg: no_features \(.*: none for \d, wanted_\d\.jpg\); wanted_\d\.jpg: .*"
+        r"the features hold 3 images \('held_a', 'held_b', \.\.\.\)"
+    )
+    options = CaptionsOptions(**{**captions.__dict__, "store": open_feature_store(features)})
+    with pytest.raises(InputError, match=message):
+        build_captions(options, progress=False)
+
+
+def test_captions_and_pictures(captions: CaptionsOptions, pictures: Path):
+    message = (
+        r"left out: 3 missing\. wanted_\d\.jpg: missing \(no such file in pictures\); wanted_.*"
+        r"pictures holds 3 entries \('held_a\.png', 'held_b\.png', \.\.\.\)"
+    )
+    options = CaptionsOptions(**{**captions.__dict__, "images": (pictures,)})
+    with pytest.raises(InputError, match=message):
+        build_captions(options, progress=False)
+
+
+def test_features_of_listed_images(tmp_path: Path, pictures: Path, features: str):
+    (tmp_path / "val.txt").write_text("wanted_1.png\nwanted_2.png\n")
+    splits = {"val": tmp_path / "val.txt"}
+    network = BackboneOptions(name="MobileNet", weights="none", image_size=32, alpha=0.25)
+    for more, held in (
+        ({"store": open_feature_store(features)}, r"features hold 3 images \('held_a', 'held_b', "),
+        ({"images": pictures, "backbone": network}, r"pictures holds 3 entries \('held_a\.png', "),
+    ):
+        message = r"hold no record; left out: 2 missing\. wanted_1\.png: .*; wanted_2\.png: .*"
+        options = FeatureRecordsOptions(folder=tmp_path / "records", splits=splits, **more)
+        with pytest.raises(InputError, match=message + held):
+            build_features(options, progress=False)
+
+
+def test_detections_of_listed_images(tmp_path: Path):
+    content = {
+        "images": [{"id": i, "file_name": f"held_{i}.jpg"} for i in range(3)],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": [{"image_id": i, "category_id": 1, "bbox": [1, 1, 5, 5]} for i in range(3)],
+    }
+    for image in content["images"]:
+        image |= {"width": 20, "height": 10}
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    (tmp_path / "train.txt").write_text("held_0.jpg\n")
+    (tmp_path / "val.txt").write_text("wanted_1.jpg\nwanted_2.jpg\n")
+    options = {"folder": tmp_path / "records", "detector": f"coco:{tmp_path / 'results.json'}"}
+    splits = {split: tmp_path / f"{split}.txt" for split in ("train", "val")}
+    message = r"'val' .* would hold no record; .* wanted_1\.jpg: missing .*results\.json also names"
+    with pytest.raises(InputError, match=message + r" \['held_1\.jpg', 'held_2\.jpg'\]"):
+        build_detections(DetectionsOptions(splits=splits, **options), progress=False)
+    del splits["train"]
+    message = r"names \['held_\d\.jpg', 'held_2\.jpg'\], the lists \['wanted_1\.jpg', 'wanted_2"
+    with pytest.raises(InputError, match=message):
+        build_detections(DetectionsOptions(splits=splits, **options), progress=False)

@@ -1,0 +1,30 @@
+"""Some of the names in a file or a folder, for errors about names that were not found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+_EXAMPLES = 2
+_LONGEST = 100
+
+
+def describe_names(names: Sequence[str], what: str = "image") -> str:
+    """Returns how many names there are, and two of them: `8 images ('1', '2', ...)`."""
+    if not names:
+        return f"no {what}"
+    shown = ", ".join(repr(name[:_LONGEST]) for name in names[:_EXAMPLES])
+    more = ", ..." if len(names) > _EXAMPLES else ""
+    plural = what.removesuffix("y") + "ies" if what.endswith("ry") else what + "s"
+    return f"{len(names)} {what if len(names) == 1 else plural} ({shown}{more})"
+
+
+def describe_folder(folder: Path) -> str:
+    """Returns how many entries a folder has, and two of them: `3 entries ('a.jpg', 'b/', ...)`."""
+    try:
+        with os.scandir(folder) as items:
+            names = sorted(item.name + "/" * item.is_dir() for item in items)
+    except OSError as error:
+        return f"entries that cannot be listed ({error.strerror})"
+    return describe_names(names, "entry")
