@@ -21,6 +21,7 @@ from absl import flags
 
 from r2m.cli import building
 from r2m.cli.common import run
+from r2m.cli.number_flags import define_whole
 
 _CAPTIONS = flags.DEFINE_multi_string(
     "captions",
@@ -58,8 +59,8 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
         "neuraltalk: lower-case words seen more than 5 times, no punctuation. vsepp: NLTK's words "
         "and punctuation in lower case, at least 4 times. kiros: all that stands between spaces.",
     ),
-    flags.DEFINE_integer("min_count", None, "Rarer words become <unk>. Default: the rule's."),
-    flags.DEFINE_integer("max_length", None, "Cut sentences to so many words. Default: never."),
+    define_whole("min_count", None, "Rarer words become <unk>. Default: the rule's.", least=1),
+    define_whole("max_length", None, "Cut sentences to so many words. Default: never.", least=1),
     flags.DEFINE_bool("train_only", False, "Leave out Karpathy's restval, which is training data."),
     flags.DEFINE_bool("store_grid", False, "Store the feature map of --backbone beside its mean."),
     flags.DEFINE_bool("store_pixels", True, "Store the bytes of the pictures, if there are any."),

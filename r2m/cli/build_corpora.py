@@ -18,6 +18,7 @@ from absl import flags
 
 from r2m.cli.building import build_options, define_build_flags
 from r2m.cli.common import run
+from r2m.cli.number_flags import define_number, define_whole
 from tfrecords.concepts import DEFAULT_TABLES
 from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.readers.text import READERS, parse_source
@@ -50,11 +51,13 @@ _SYNONYMS = flags.DEFINE_multi_string(
 define_build_flags("corpora", split="split train")
 # Named as the fields of CorporaOptions.
 _OPTIONS: list[flags.FlagHolder[Any]] = [
-    flags.DEFINE_integer("min_count", 15, "Rarer words become <unk>. Small corpora: 3 to 5."),
-    flags.DEFINE_integer("min_words", 8, "Shorter sentences are left out."),
-    flags.DEFINE_float("max_unknown_fraction", 0.15, "Leave out sentences with more <unk>."),
+    define_whole("min_count", 15, "Rarer words become <unk>. Small corpora: 3 to 5.", least=1),
+    define_whole("min_words", 8, "Shorter sentences are left out.", least=1),
+    define_number("max_unknown_fraction", 0.15, "Leave out sentences with more <unk>.", most=1),
     flags.DEFINE_bool("require_concept", True, "Leave out sentences that mention no concept."),
-    flags.DEFINE_float("validation_fraction", 0.01, "Part kept aside as split val; 0 for none."),
+    define_number(
+        "validation_fraction", 0.01, "Part kept aside as split val; 0 for none.", below=1
+    ),
     flags.DEFINE_bool("deduplicate", True, "Keep one of several equal sentences."),
     flags.DEFINE_bool("keep_punctuation", False, "Keep commas and stops as words."),
     flags.DEFINE_bool("fold_plurals", False, "Write plurals of concepts as singulars."),

@@ -22,6 +22,7 @@ from r2m.cli.building import (
     define_build_flags,
 )
 from r2m.cli.common import run
+from r2m.cli.number_flags import define_whole
 from tfrecords.detections.box_formats import BOX_HELP
 
 _IMAGES = flags.DEFINE_string("images", None, "Folder with the image files.", required=True)
@@ -45,14 +46,15 @@ _SPLIT = flags.DEFINE_multi_string(
     "SPLIT=FILE with an image name a line, e.g. train=train.txt; once a split. Default: one split "
     "`images` of all.",
 )
-flags.DEFINE_integer("max_concepts", 5, "Concepts an image has at most.")
+define_whole("max_concepts", 5, "Concepts an image has at most.", least=1)
 flags.DEFINE_enum(
     "concept_order", "score", ["score", "class_id"], "class_id chooses as the R2M authors' code."
 )
-flags.DEFINE_integer(
+define_whole(
     "min_concept_count",
     1,
     "Leave out concepts mentioned in fewer sentences of the corpus than this.",
+    least=0,
 )
 _REFERENCES = flags.DEFINE_string("references", None, "Captions people wrote, to score with.")
 _REFERENCE_SPLITS = flags.DEFINE_list(

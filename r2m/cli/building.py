@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from absl import app, flags
 
 from r2m.cli.common import home
+from r2m.cli.number_flags import define_number, define_whole
+from r2m.stages.value_rules import MOST_PIXELS
 
 if TYPE_CHECKING:
     from tfrecords.writing.runners import Runner
@@ -38,9 +40,15 @@ def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
         "./workspace.",
     )
     if not ordered:
-        flags.DEFINE_integer("seed", 0, "Decides the order of the records.")
-    flags.DEFINE_integer("shards", 8, f"Number of files of {split}.")
-    flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes; no change in the records.", 1)
+        define_whole("seed", 0, "Decides the order of the records.", least=0)
+    define_whole("shards", 8, f"Number of files of {split}.", least=1, most=99_999)
+    define_whole(
+        "workers",
+        os.cpu_count() or 1,
+        "Processes; no change in the records.",
+        least=1,
+        most=4_096,
+    )
     flags.DEFINE_string(
         "runner",
         None,
@@ -84,15 +92,18 @@ def define_backbone_flags() -> None:
     flags.DEFINE_string(
         "weights", "imagenet", "A file, `imagenet` (download; of a preset: its own) or `none`."
     )
-    flags.DEFINE_integer("image_size", 224, "Side of the square the network is fed with.", 1)
-    flags.DEFINE_float("alpha", None, "Width multiplier of a MobileNet.")
-    flags.DEFINE_integer("batch_size", 32, "Images (or crops) a step of the network.", 1)
-    flags.DEFINE_integer(
+    define_whole(
+        "image_size", 224, "Side of the square the network is fed with.", least=1, most=MOST_PIXELS
+    )
+    define_number("alpha", None, "Width multiplier of a MobileNet.", above=0, most=10)
+    define_whole("batch_size", 32, "Images (or crops) a step of the network.", least=1)
+    define_whole(
         "short_side",
         None,
         "Resize the shorter side to this, e.g. 256, and cut the square out of the middle. "
         "Default: squash the whole image into the square.",
-        1,
+        least=1,
+        most=MOST_PIXELS,
     )
     flags.DEFINE_enum("dtype", "float16", ["float16", "float32"], "Of the stored features.")
     define_image_flags()
@@ -100,8 +111,12 @@ def define_backbone_flags() -> None:
 
 def define_image_flags() -> None:
     """Which image files are looked at."""
-    flags.DEFINE_integer(
-        "max_megapixels", 100, "Skip images that declare more: decoding them takes much memory.", 1
+    define_whole(
+        "max_megapixels",
+        100,
+        "Skip images that declare more: decoding them takes much memory.",
+        least=1,
+        most=1_000_000,
     )
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from absl import flags
 
 from r2m.cli.common import run
+from r2m.cli.number_flags import define_number, define_whole
 from tfrecords.crawler import CrawlOptions, crawl_descriptions
 from tfrecords.crawler.crawl import BASE_URL, USER_AGENT
 from tfrecords.label_maps import read_label_map
@@ -37,11 +38,13 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder of the JSON files.", requi
 # Named as the fields of CrawlOptions.
 _OPTIONS: list[flags.FlagHolder[Any]] = [
     flags.DEFINE_string("base_url", BASE_URL, "Where a class is searched for: BASE_URL/CLASS."),
-    flags.DEFINE_integer("pages", 1000, "Search pages of a class, at most."),
-    flags.DEFINE_integer("threads", 4, "Classes fetched at the same time."),
-    flags.DEFINE_float("requests_per_second", 1.0, "Of all threads together."),
-    flags.DEFINE_integer("attempts", 5, "Tries of a page before it is left out."),
-    flags.DEFINE_float("timeout", 30.0, "Seconds until an attempt counts as failed."),
+    define_whole("pages", 1000, "Search pages of a class, at most.", least=1),
+    define_whole("threads", 4, "Classes fetched at the same time.", least=1, most=1_000),
+    define_number("requests_per_second", 1.0, "Of all threads together.", above=0, below=1e6),
+    define_whole("attempts", 5, "Tries of a page before it is left out.", least=1),
+    define_number(
+        "timeout", 30.0, "Seconds until an attempt counts as failed.", above=0, below=1e6
+    ),
     flags.DEFINE_string("user_agent", USER_AGENT, "Who we say we are; add a contact address."),
     flags.DEFINE_bool(
         "ignore_robots", False, "Fetch what robots.txt forbids; only with leave of the site."

@@ -13,11 +13,10 @@ import contextlib
 import time
 from collections.abc import Sequence
 
-from absl import flags
-
 from r2m.cli.common import run
+from r2m.cli.number_flags import define_whole
 
-_PORT = flags.DEFINE_integer("port", 5050, "Where runs find the service.", 1, 65535)
+_PORT = define_whole("port", 5050, "Where runs find the service.", least=1, most=65_535)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -6,19 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from r2m.cli.number_flags import define_number, define_whole
+from r2m.stages.value_rules import MOST_ALPHA, MOST_BEAMS, MOST_WORDS
+
 if TYPE_CHECKING:
     from r2m.stages.paired.consensus import ConsensusOptions
 
 
 def define_decoding_flags() -> None:
     """Flags that override how a trained run searches its captions."""
-    flags.DEFINE_integer("beam_size", None, "Hypotheses kept alive; default: as trained.", 1)
-    flags.DEFINE_integer("max_length", None, "Most words of a caption; default: as trained.", 1)
-    flags.DEFINE_float(
+    define_whole(
+        "beam_size", None, "Hypotheses kept alive; default: as trained.", least=1, most=MOST_BEAMS
+    )
+    define_whole(
+        "max_length",
+        None,
+        "Most words of a caption; default: as trained.",
+        least=1,
+        most=MOST_WORDS,
+    )
+    define_number(
         "length_normalization",
         None,
         "alpha in log p / length**alpha, 0 favours short captions; default: as trained.",
-        0.0,
+        most=MOST_ALPHA,
     )
 
 
@@ -31,26 +42,25 @@ def decoding_overrides() -> dict[str, int | float]:
 
 def define_consensus_flags() -> None:
     """Flags of how captioners choose among what they found."""
-    flags.DEFINE_integer(
+    define_whole(
         "neighbours",
         None,
         "Of captioners, whose training records must be there with a vector of each image: so many "
         "training images that are most like the one to caption choose among the hypotheses of the "
         "beam (--beam_size), by the CIDEr-D with their captions. Default: the likeliest is said.",
-        1,
+        least=1,
     )
-    flags.DEFINE_float(
+    define_number(
         "sharpness",
         None,
         "With --neighbours: an image of cosine similarity s counts exp(sharpness * s). Default: 8.",
-        0.0,
+        most=80,
     )
-    flags.DEFINE_float(
+    define_number(
         "likelihood",
         None,
         "With --neighbours: what the score of a hypothesis (log p, normalised) counts beside "
         "CIDEr-D. Default: 0.2.",
-        0.0,
     )
 
 

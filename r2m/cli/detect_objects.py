@@ -21,6 +21,7 @@ from absl import flags
 
 from r2m.cli.building import build_options, define_build_flags, define_image_flags, max_pixels
 from r2m.cli.common import run
+from r2m.cli.number_flags import define_number, define_whole
 from tfrecords.detections.box_formats import BOX_HELP
 
 _DETECTOR = flags.DEFINE_string(
@@ -46,9 +47,9 @@ _LABEL_MAP = flags.DEFINE_string(
     "Names of the classes the detector was trained with: .pbtxt, .json with COCO categories, .csv "
     "or a name a line. For all kinds but coco.",
 )
-flags.DEFINE_float("min_score", 0.0, "Leave out objects that are less certain.", 0.0, 1.0)
-flags.DEFINE_integer("max_detections", 100, "Most certain objects of an image to keep.", 1)
-flags.DEFINE_integer("batch_size", 8, "Images a step, where the detector takes several.", 1)
+define_number("min_score", 0.0, "Leave out objects that are less certain.", most=1)
+define_whole("max_detections", 100, "Most certain objects of an image to keep.", least=1)
+define_whole("batch_size", 8, "Images a step, where the detector takes several.", least=1)
 define_image_flags()
 define_build_flags("detections", split="each split", ordered=True)
 # A detector uses all processors by itself, and its memory once a process. A stopped run begins its

@@ -30,6 +30,7 @@ from r2m.cli.decoding_flags import (
     define_consensus_flags,
     define_decoding_flags,
 )
+from r2m.cli.number_flags import define_whole
 from r2m.cli.scoring_flags import define_scoring_flags, scoring_options
 
 _RUN = flags.DEFINE_multi_string(
@@ -52,8 +53,8 @@ _OUTPUT = flags.DEFINE_string(
     None,
     "Folder to write to. Default: `predictions` in the run folder; several runs need another one.",
 )
-_GALLERY = flags.DEFINE_integer("gallery", 24, "How many images the gallery shows.", 1)
-_SEED = flags.DEFINE_integer("gallery_seed", 0, "Draws the images of the gallery.")
+_GALLERY = define_whole("gallery", 24, "How many images the gallery shows.", least=1)
+_SEED = define_whole("gallery_seed", 0, "Draws the images of the gallery.", least=0)
 define_scoring_flags()
 define_consensus_flags()
 define_decoding_flags()

@@ -24,6 +24,7 @@ from r2m.cli.building import (
     define_build_flags,
 )
 from r2m.cli.common import run
+from r2m.cli.number_flags import define_whole
 
 _IMAGES = flags.DEFINE_string("images", None, "Folder with the image files.")
 _FROM = flags.DEFINE_string(
@@ -50,8 +51,12 @@ _GRID = flags.DEFINE_string(
 _LAYER = flags.DEFINE_string(
     "layer", None, "Take the output of this layer, e.g. fc2 of VGG19, not the last feature map."
 )
-_CROPS = flags.DEFINE_integer(
-    "crops", 1, "10 averages the vectors of the corners, the centre and their mirror images."
+_CROPS = define_whole(
+    "crops",
+    1,
+    "10 averages the vectors of the corners, the centre and their mirror images.",
+    least=1,
+    most=10,
 )
 _UNIT_NORM = flags.DEFINE_bool("unit_norm", False, "Divide every vector by its L2 norm.")
 define_backbone_flags()

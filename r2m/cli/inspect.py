@@ -14,15 +14,16 @@ from pathlib import Path
 from absl import app, flags
 
 from r2m.cli.common import run
+from r2m.cli.number_flags import define_whole
 
 _SPLIT = flags.DEFINE_string("split", None, "Only this split. Default: all.")
-_SHOW = flags.DEFINE_integer("show", 3, "Records of each split to show in full.", 0)
-_MOST = flags.DEFINE_integer("most", None, "Records of each split to count. Default: all.", 1)
+_SHOW = define_whole("show", 3, "Records of each split to show in full.", least=0)
+_MOST = define_whole("most", None, "Records of each split to count. Default: all.", least=1)
 _VERIFY = flags.DEFINE_bool("verify", False, "Compare the checksums of all files, too.")
 _HTML = flags.DEFINE_string(
     "html", None, "Folder for a page with pictures and the boxes drawn on them."
 )
-_PICTURES = flags.DEFINE_integer("pictures", 24, "Pictures on that page.", 1)
+_PICTURES = define_whole("pictures", 24, "Pictures on that page.", least=1)
 _IMAGES = flags.DEFINE_string(
     "images", None, "Folder with the image files, for records that hold none."
 )

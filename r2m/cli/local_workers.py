@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app
 
 from r2m.cli.common import COMMAND_VARIABLE, run, this_command
+from r2m.cli.number_flags import define_whole
 
-_WORKERS = flags.DEFINE_integer("workers", 2, "How many processes.", lower_bound=1)
+_WORKERS = define_whole("workers", 2, "How many processes.", least=1, most=1_024)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from absl import flags, logging
 
 from r2m.cli.common import run
-from tfrecords.shapes.dataset import ShapesOptions, make_shapes
+from r2m.cli.number_flags import define_whole
+from tfrecords.shapes.dataset import LARGEST_IMAGE, SMALLEST_IMAGE, ShapesOptions, make_shapes
 
 _DEFAULTS = ShapesOptions()
 _OUTPUT = flags.DEFINE_string(
@@ -26,22 +27,26 @@ _OUTPUT = flags.DEFINE_string(
     "the same flags, it is kept.",
     required=True,
 )
-_TRAIN_IMAGES = flags.DEFINE_integer(
-    "train_images", _DEFAULTS.train_images, "Pictures to train with.", lower_bound=1
+_TRAIN_IMAGES = define_whole(
+    "train_images", _DEFAULTS.train_images, "Pictures to train with.", least=1
 )
-_VAL_IMAGES = flags.DEFINE_integer(
-    "val_images", _DEFAULTS.val_images, "Pictures to choose the best model with.", lower_bound=1
+_VAL_IMAGES = define_whole(
+    "val_images", _DEFAULTS.val_images, "Pictures to choose the best model with.", least=1
 )
-_TEST_IMAGES = flags.DEFINE_integer(
-    "test_images", _DEFAULTS.test_images, "Pictures for the final score.", lower_bound=1
+_TEST_IMAGES = define_whole(
+    "test_images", _DEFAULTS.test_images, "Pictures for the final score.", least=1
 )
-_SENTENCES = flags.DEFINE_integer(
-    "sentences", _DEFAULTS.sentences, "Different sentences of the text corpus.", lower_bound=1
+_SENTENCES = define_whole(
+    "sentences", _DEFAULTS.sentences, "Different sentences of the text corpus.", least=1
 )
-_IMAGE_SIZE = flags.DEFINE_integer(
-    "image_size", _DEFAULTS.image_size, "Width and height of the pictures in pixels."
+_IMAGE_SIZE = define_whole(
+    "image_size",
+    _DEFAULTS.image_size,
+    "Width and height of the pictures in pixels.",
+    least=SMALLEST_IMAGE,
+    most=LARGEST_IMAGE,
 )
-_SEED = flags.DEFINE_integer("seed", _DEFAULTS.seed, "Another seed makes another data set.")
+_SEED = define_whole("seed", _DEFAULTS.seed, "Another seed makes another data set.", least=0)
 
 
 def main(argv: Sequence[str]) -> None:

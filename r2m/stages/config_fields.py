@@ -12,7 +12,11 @@ from typing import Any, NamedTuple
 
 from r2m.engine.errors import TrainingError
 from r2m.engine.optimization.known_settings import OPTIMIZERS, SCHEDULES, chosen_settings
-from r2m.stages.config_rules import (
+from r2m.stages.value_rules import (
+    MOST_ALPHA,
+    MOST_BEAMS,
+    MOST_PIXELS,
+    MOST_WORDS,
     Rule,
     address,
     choice,
@@ -72,8 +76,8 @@ _TRAINING: _Rules = {
     "max_skipped": whole(1),
 }
 
-# More words, images a batch or pixels a side than these do not fit into any memory.
-_WORDS, _BATCH, _SIDE, _UNITS = 1_000, 1_000_000, 8_192, 65_536
+# As `MOST_WORDS` and the like.
+_BATCH, _UNITS = 1_000_000, 65_536
 
 _STAGE: _Rules = {
     "learning_rate": number(above=0),
@@ -82,15 +86,15 @@ _STAGE: _Rules = {
     "evaluate_every": period(0),
 }
 _DECODING: _Rules = {
-    "beam_size": whole(1, 1_000),
-    "max_length": whole(1, _WORDS),
-    "length_normalization": number(least=0, most=10),
+    "beam_size": whole(1, MOST_BEAMS),
+    "max_length": whole(1, MOST_WORDS),
+    "length_normalization": number(least=0, most=MOST_ALPHA),
     "allow_unknown": switch,
 }
 _IMAGE: _Rules = {
     "source": choice("features", "pixels"),
-    "resize": whole(1, _SIDE),
-    "crop": whole(1, _SIDE),
+    "resize": whole(1, MOST_PIXELS),
+    "crop": whole(1, MOST_PIXELS),
     "backbone": name,
     "weights": name,
     "alpha": number(least=0, most=10),
@@ -101,7 +105,7 @@ _CAPTIONER: _Rules = {
     "data": {
         "captions": path,
         "captions_per_image": whole(1, 1_000),
-        "max_length": whole(1, _WORDS),
+        "max_length": whole(1, MOST_WORDS),
         "unit_norm": switch,
         "rows": optional(choice("grid", "regions")),
     },
@@ -131,12 +135,12 @@ _CAPTIONER: _Rules = {
         "sampling_increase": number(least=0, most=1),
         "sampling_most": number(least=0, most=1),
     },
-    "reward": {"samples": whole(2, 1_000), "max_length": whole(1, _WORDS)},
+    "reward": {"samples": whole(2, 1_000), "max_length": whole(1, MOST_WORDS)},
     "decoding": _DECODING,
     "training": _TRAINING,
     "stages": {"cross_entropy": _STAGE, "self_critical": _STAGE},
 }
-_R2M_STAGE = {**_STAGE, "max_length": whole(1, _WORDS)}
+_R2M_STAGE = {**_STAGE, "max_length": whole(1, MOST_WORDS)}
 _R2M: _Rules = {
     "name": name,
     "seed": whole(0),

@@ -1,4 +1,4 @@
-"""Kinds of values that a field of a configuration may have. Needs no TensorFlow.
+"""Kinds of values that a field of a configuration, or a flag, may have. Needs no TensorFlow.
 
 A rule is a function: value -> None where the value is right, else what it must be, in words that
 follow "must be".
@@ -19,6 +19,9 @@ Rule = Callable[[Any], "str | None"]
 LARGEST_INT = 2**31 - 1
 # The most of any other number: products of a few such fit into float32.
 LARGEST_FLOAT = 1e6
+# More hypotheses, words, or pixels a side than these do not fit into any memory; a sentence of most
+# words to the power of the most alpha does fit into float32.
+MOST_BEAMS, MOST_WORDS, MOST_PIXELS, MOST_ALPHA = 1_000, 1_000, 8_192, 10
 
 
 def whole(least: int, most: int = LARGEST_INT) -> Rule:

@@ -1,0 +1,63 @@
+"""Flags with numbers: each states its range, and none takes NaN or infinity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from absl import flags
+
+from r2m.stages.value_rules import LARGEST_FLOAT, LARGEST_INT, Rule, number, whole
+
+
+class _NumberParser(flags.ArgumentParser):
+    """Reads a number and holds it against a rule."""
+
+    def __init__(self, kind: type, rule: Rule) -> None:
+        self._kind, self._rule = kind, rule
+        # For --help: what a value of no kind at all must be.
+        self.syntactic_help = rule(None) or ""
+
+    def parse(self, argument: Any) -> Any:
+        """The number; raises ValueError that says what it must be."""
+        try:
+            value = self._kind(argument)
+        except (ValueError, OverflowError):
+            value = None
+        if expected := self._rule(value):
+            raise ValueError(f"must be {expected}")
+        return value
+
+    def flag_type(self) -> str:
+        """For --help."""
+        return self._kind.__name__
+
+
+def define_whole(
+    name: str, default: int | None, description: str, *, least: int, most: int = LARGEST_INT
+) -> flags.FlagHolder[Any]:
+    """Defines a flag with a whole number from `least` to `most`."""
+    return _define(name, default, description, _NumberParser(int, whole(least, most)))
+
+
+def define_number(
+    name: str,
+    default: float | None,
+    description: str,
+    *,
+    least: float = 0,
+    above: float | None = None,
+    most: float = LARGEST_FLOAT,
+    below: float | None = None,
+) -> flags.FlagHolder[Any]:
+    """Defines a flag with a finite number in a range; `r2m.stages.value_rules.number` has it."""
+    rule = number(least=least, above=above, most=most, below=below)
+    return _define(name, default, description, _NumberParser(float, rule))
+
+
+def _define(
+    name: str, default: Any, description: str, parser: _NumberParser
+) -> flags.FlagHolder[Any]:
+    holder: flags.FlagHolder[Any] = flags.DEFINE(
+        parser, name, default, description, serializer=flags.ArgumentSerializer()
+    )
+    return holder

@@ -1,0 +1,72 @@
+"""Every flag with a number, of every command: what it cannot be is refused with its range."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# Each command defines flags of its own: a process of its own for each, made from one that has
+# loaded what they share.
+SCRIPT = """\
+import importlib, json, os, sys
+from absl import flags
+import r2m.cli.common, r2m.cli.number_flags
+
+found = {}
+for command in sys.argv[1:]:
+    read, write = os.pipe()
+    if os.fork() == 0:
+        importlib.import_module(f"r2m.cli.{command}")
+        answers = {}
+        for module, defined in flags.FLAGS.flags_by_module_dict().items():
+            for flag in defined if module.startswith("r2m.cli.") else ():
+                if flag.flag_type() not in ("int", "float"):
+                    continue
+                for text in ("0", "-1", "0.5", "nan", "inf", "-inf", "1" + "0" * 40, "x", ""):
+                    try:
+                        flag.parse(text)
+                        answers.setdefault(flag.name, {})[text] = None
+                    except flags.IllegalFlagValueError as error:
+                        answers.setdefault(flag.name, {})[text] = str(error)
+        os.write(write, json.dumps(answers).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        found[command] = json.loads(answer.read())
+print(json.dumps(found))
+"""
+# Flags that mean something at 0, and those with fractions.
+AT_ZERO = {
+    "seed", "gallery_seed", "show", "min_concept_count", "length_normalization", "sharpness",
+    "likelihood", "min_score", "max_unknown_fraction", "validation_fraction",
+}  # fmt: skip
+FRACTIONS = {
+    "alpha", "length_normalization", "sharpness", "likelihood", "min_score", "timeout",
+    "max_unknown_fraction", "validation_fraction", "requests_per_second",
+}  # fmt: skip
+
+
+def test_numbers_out_of_range_are_refused_by_every_command() -> None:
+    scripts = re.findall(r'= "r2m\.cli\.(\w+):console"', (ROOT / "pyproject.toml").read_text())
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *scripts],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert len(found["build_captions"]) > 8 and len(found["evaluate"]) > 7
+    for command, answers in found.items():
+        for flag, messages in answers.items():
+            where = f"{command} --{flag}"
+            assert (messages.pop("0") is None) == (flag in AT_ZERO), where
+            assert (messages.pop("0.5") is None) == (flag in FRACTIONS), where
+            for text, message in messages.items():
+                assert message and f"--{flag}={text}: must be" in message, (where, text, message)
+
+
+def test_numbers_are_only_defined_with_a_range() -> None:
+    for file in (ROOT / "r2m" / "cli").glob("*.py"):
+        assert not re.search(r"DEFINE_(multi_)?(integer|float)\(", file.read_text()), file.name
