@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from absl import logging
@@ -77,6 +77,15 @@ class _Part:
     corners_first: bool = False
 
 
+class _First(NamedTuple):
+    """The array of the first image of a field, and how many of its rows are regions."""
+
+    field: Field
+    array: np.ndarray
+    rows: int | None
+    where: str
+
+
 @dataclass(frozen=True)
 class ArrayStore:
     """A `FeatureStore` of one or several `Arrays`; made by `open_arrays`.
@@ -131,6 +140,7 @@ class ArrayStore:
         for number, part in enumerate(self.parts):
             where = f"{part.arrays.path}, image {key!r}"
             array = first if number == 0 else self._array(part.arrays, key)
+            array = array.T if part.transposed and array.ndim == 2 else array
             if self.count is not None and part.kind in ("region_feature", "boxes"):
                 array = _without_padding(array, _row_count(self.count, key), where)
             found[part.kind] = _fitting(array, part, where)
@@ -194,8 +204,8 @@ def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> Array
     firsts = _first_arrays(ordered, count)
     parts: dict[str, _Part] = {}
     in_pixels = False
-    for field, first in firsts:
-        part = _part(field, first, parts, firsts)
+    for first in firsts:
+        part = _part(first, parts, transposed=_is_transposed(first, firsts))
         if part is None:
             continue
         if part.kind in parts:
@@ -203,7 +213,7 @@ def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> Array
                 f"{part.arrays.path} holds {part.kind} like {parts[part.kind].arrays.path}: one of "
                 "a kind is read"
             )
-        if part.kind == "boxes" and not are_relative(first):
+        if part.kind == "boxes" and not are_relative(first.array):
             if not size and sizes_file is None:
                 if "relative_boxes" not in by_role:
                     _warn_of_pixels(part.arrays.path)
@@ -223,8 +233,8 @@ def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> Array
     return ArrayStore(found, size, count, sizes_file, in_pixels)
 
 
-def _first_arrays(fields: Sequence[Field], count: Arrays | None) -> list[tuple[Field, np.ndarray]]:
-    """The fields with their array of the first image that has one, without padding."""
+def _first_arrays(fields: Sequence[Field], count: Arrays | None) -> list[_First]:
+    """The fields with their array of the first image that has one."""
     found = []
     name = None
     for field in fields:
@@ -236,18 +246,29 @@ def _first_arrays(fields: Sequence[Field], count: Arrays | None) -> list[tuple[F
         else:
             raise InputError(f"{arrays.path} holds no image{_held(arrays)}")
         name = name or key
-        rows = None if count is None or field.role == "grid_feature" else _row_count(count, key)
-        found.append((field, _without_padding(array, rows, f"{arrays.path}, image {key!r}")))
+        padded = field.role in ("feature", "boxes")
+        rows = _row_count(count, key) if count is not None and padded else None
+        found.append(_First(field, array, rows, f"{arrays.path}, image {key!r}"))
     return found
 
 
-def _part(
-    field: Field,
-    first: np.ndarray,
-    parts: Mapping[str, _Part],
-    firsts: Sequence[tuple[Field, np.ndarray]],
-) -> _Part | None:
-    arrays, shape = field.arrays, first.shape
+def _is_transposed(first: _First, firsts: Sequence[_First]) -> bool:
+    """Whether the features of a region are a column, as OpenVQA stores them."""
+    boxes = [
+        len(other.array)
+        for other in firsts
+        if other.field.role == "boxes" and other.array.ndim == 2
+    ]
+    rows = boxes[0] if boxes else first.rows
+    shape = first.array.shape
+    return first.field.role == "feature" and len(shape) == 2 and shape[0] != rows == shape[1]
+
+
+def _part(item: _First, parts: Mapping[str, _Part], *, transposed: bool) -> _Part | None:
+    field, arrays = item.field, item.field.arrays
+    first = item.array.T if transposed else item.array
+    first = _without_padding(first, item.rows, item.where)
+    shape = first.shape
     if first.size == 0 or first.ndim not in (1, 2, 3):
         raise InputError(
             f"the first image in {arrays.path}: shape {shape}, expected [D], [N, D] or [gh, gw, D]"
@@ -255,6 +276,8 @@ def _part(
         )
     if field.role == "boxes":
         return _Part("boxes", arrays, (None, 4))
+    if field.role == "global_feature" and first.size == shape[-1]:
+        return _Part("global_feature", arrays, shape[-1:])
     if first.ndim == 1:
         return _Part("global_feature", arrays, shape)
     if first.ndim == 3:
@@ -271,12 +294,7 @@ def _part(
         return None
     if shape[1] == 4:
         return _Part("boxes", arrays, (None, 4))
-    # OpenVQA stores the features of a region as a column.
-    boxes = [len(other) for known, other in firsts if known.role == "boxes" and other.ndim == 2]
-    transposed = bool(boxes) and shape[0] != boxes[0] == shape[1]
-    return _Part(
-        "region_feature", arrays, (None, shape[0 if transposed else 1]), transposed=transposed
-    )
+    return _Part("region_feature", arrays, (None, shape[1]), transposed=transposed)
 
 
 def _warn_of_pixels(path: Path) -> None:
@@ -304,7 +322,7 @@ def _without_padding(array: np.ndarray, rows: int | None, where: str) -> np.ndar
         if rows < 1 or array.size % rows:
             raise InputError(f"{where}: {array.size} numbers for {rows} boxes")
         return array.reshape(rows, -1)
-    return array if len(array) < rows and array.shape[1] == rows else array[:rows]
+    return array[:rows]
 
 
 def whole_numbers(array: np.ndarray, count: int, where: str) -> list[int]:
@@ -332,10 +350,10 @@ def _find(arrays: Arrays, names: Sequence[str]) -> str | None:
 
 
 def _fitting(array: np.ndarray, part: _Part, where: str) -> np.ndarray:
-    if part.transposed and array.ndim == 2:
-        array = array.T
     if part.corners_first and array.ndim == 2:
         array = array[:, :4]
+    if part.kind == "global_feature" and array.ndim and array.size == array.shape[-1]:
+        array = array.reshape(-1)
     if part.kind == "grid_feature" and array.ndim == 2:
         # One side is enough: maps by cell are square.
         side = part.shape[0] or 1
