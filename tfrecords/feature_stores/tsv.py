@@ -1,31 +1,28 @@
-"""Bottom-up attention TSVs: `image_id, image_w, image_h, num_boxes, boxes, features` a line.
+"""TSVs of bottom-up attention and the like, see `tsv_rows.py`: a line per image.
 
-The last two are base64 of float32 arrays, so a line is hundreds of kilobytes and the files of COCO
-are tens of gigabytes. They stay on disk: one pass notes where the line of each image lies. It leaps
-over the arrays, whose length follows from the number of boxes; only where that does not lead to the
-end of the line it looks for the end.
+Features are base64 of float32 arrays, so a line is hundreds of kilobytes and the files of COCO are
+tens of gigabytes. They stay on disk: one pass notes where the line of each image lies. In the
+layout of bottom-up attention it leaps over the arrays, whose length follows from the number of
+boxes; only where that does not lead to the end of the line it looks for the end.
 """
 
 from __future__ import annotations
 
-import base64
 import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
 from absl import logging
 
 from tfrecords.errors import InputError
-from tfrecords.feature_stores.arrays import MOST_BYTES, finite
-from tfrecords.feature_stores.boxes import from_pixels
+from tfrecords.feature_stores.arrays import MOST_BYTES
 from tfrecords.feature_stores.lookup import NameIndex, find_stored
-from tfrecords.feature_stores.sizes import checked_size
+from tfrecords.feature_stores.tsv_rows import BOTTOM_UP, Columns, layout_of, parse_row
 from tfrecords.feature_stores.types import StoredFeatures
 
-COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
+_HEADINGS = (b"image_id\t", b"img_id\t")
 _BLOCK = 1 << 20
 # The first four columns are much shorter.
 _HEAD = 512
@@ -39,17 +36,14 @@ class TsvStore:
     Attributes:
         paths: the files.
         feature_size: D of the regions.
+        has_boxes: see `FeatureStore.has_boxes`.
         dropped: `differs_from_first`: lines of images that came before with other features.
     """
 
     paths: tuple[Path, ...]
     feature_size: int
+    has_boxes: bool
     dropped: dict[str, int]
-
-    @property
-    def has_boxes(self) -> bool:
-        """See `FeatureStore.has_boxes`."""
-        return True
 
     @property
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
@@ -62,14 +56,18 @@ class TsvStore:
 
     def get(self, *names: str) -> StoredFeatures | None:
         """See `FeatureStore.get`."""
-        lines = _index(self.paths).lines
+        index = _index(self.paths)
+        lines = index.lines
         key = find_stored(names, lines.__contains__, lambda: _name_index(self.paths))
         if key is None:
             return None
         line = lines[key]
         path = self.paths[line.file]
         where = f"{path}:{line.number}: image {key!r}"
-        return _parse(_read(path, line, where), self.feature_size, where)
+        found = parse_row(_read(path, line, where), index.columns, self.feature_size, where)
+        if self.has_boxes and found.boxes is None:
+            raise InputError(f"{where}: no boxes, the first image has them")
+        return found
 
 
 def open_tsv(paths: tuple[Path, ...]) -> TsvStore:
@@ -98,8 +96,10 @@ def open_tsv(paths: tuple[Path, ...]) -> TsvStore:
         raise InputError(f"{', '.join(map(str, paths))}: no image")
     first = next(iter(index.lines.values()))
     where = f"{paths[first.file]}:{first.number}"
-    data = _read(paths[first.file], first, where)
-    return TsvStore(paths, _feature_size(data, where), dropped)
+    found = parse_row(_read(paths[first.file], first, where), index.columns, None, where)
+    assert found.region_feature is not None
+    size = found.region_feature.shape[1]
+    return TsvStore(paths, size, found.boxes is not None, dropped)
 
 
 class _Line(NamedTuple):
@@ -110,6 +110,7 @@ class _Line(NamedTuple):
 
 
 class _Index(NamedTuple):
+    columns: Columns
     lines: dict[str, _Line]
     differing: list[str]
 
@@ -132,6 +133,7 @@ def _name_index(paths: tuple[Path, ...]) -> NameIndex:
 def _make_index(paths: tuple[Path, ...], states: tuple[tuple[int, int], ...]) -> _Index:
     lines: dict[str, _Line] = {}
     differing: list[str] = []
+    columns: Columns | None = None
     for file, (path, (size, _)) in enumerate(zip(paths, states, strict=True)):
         with path.open("rb", buffering=0) as stream:
             offset, number, feature_bytes = 0, 0, 0
@@ -139,10 +141,12 @@ def _make_index(paths: tuple[Path, ...], states: tuple[tuple[int, int], ...]) ->
                 number += 1
                 where = f"{path}:{number}"
                 head = os.pread(stream.fileno(), _HEAD, offset)
-                if head[:1] in (b"\n", b"\r") or (number == 1 and head.startswith(b"image_id\t")):
+                if head[:1] in (b"\n", b"\r") or (number == 1 and head.startswith(_HEADINGS)):
                     offset = _end_of_line(stream, offset, size)
                     continue
-                name, boxes, start = _line_head(head, where)
+                if columns is None:
+                    columns = _columns(stream, head, offset, size)
+                name, boxes, start = _line_head(head, columns, where)
                 end = _leap(stream, offset + start, boxes, feature_bytes, size)
                 if end is None:
                     end = _end_of_line(stream, offset, size)
@@ -154,12 +158,29 @@ def _make_index(paths: tuple[Path, ...], states: tuple[tuple[int, int], ...]) ->
                     first = lines[name]
                     differing.append(f"{where}: {name!r}, as in {paths[first.file]}:{first.number}")
                 offset = end
-    return _Index(lines, differing)
+    return _Index(columns or BOTTOM_UP, lines, differing)
 
 
-def _line_head(head: bytes, where: str) -> tuple[str, int, int]:
-    """The id of an image, how many boxes it has, and where the boxes begin."""
+def _columns(stream: BinaryIO, head: bytes, offset: int, size: int) -> Columns:
+    """The layout of a file, by its first line."""
     fields = head.split(b"\t", 4)
+    if len(fields) == 5 and all(field.isdigit() for field in fields[1:4]):
+        return BOTTOM_UP
+    end = _end_of_line(stream, offset, min(size, offset + MOST_BYTES))
+    return layout_of(os.pread(stream.fileno(), end - offset, offset))
+
+
+def _line_head(head: bytes, columns: Columns, where: str) -> tuple[str, int, int]:
+    """The id of an image, how many boxes it has, and where the boxes begin; 0 if not known."""
+    fields = head.split(b"\t", 4)
+    if columns != BOTTOM_UP:
+        name = fields[0].decode(errors="replace").strip()
+        if len(fields) < 2 or not name or b"\n" in fields[0]:
+            raise InputError(
+                f"{where}: not a line of {', '.join(columns)}, with tabs between them: "
+                f"{head[:80]!r}. Was the file cut short?"
+            )
+        return name, 0, 0
     try:
         if len(fields) < 5 or b"\n" in b"\t".join(fields[:4]):
             raise ValueError(f"{len(fields)} columns")
@@ -171,7 +192,7 @@ def _line_head(head: bytes, where: str) -> tuple[str, int, int]:
     except ValueError as error:
         raise InputError(
             f"{where}: not a line of a bottom-up TSV: {error} in {head[:80]!r}; expected "
-            f"{', '.join(COLUMNS)} with tabs between them. Was the file cut short?"
+            f"{', '.join(BOTTOM_UP)} with tabs between them. Was the file cut short?"
         ) from None
 
 
@@ -224,63 +245,3 @@ def _read(path: Path, line: _Line, where: str) -> bytes:
             return os.pread(stream.fileno(), line.length, line.offset)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error}") from error
-
-
-def _feature_size(data: bytes, where: str) -> int:
-    fields = _fields(data, where)
-    count = _number(fields[3], "num_boxes", where)
-    numbers = len(_decoded(fields[5], "features", where)) // 4
-    if not count or not numbers or numbers % count:
-        raise InputError(f"{where}: {numbers} numbers of features for {count} boxes")
-    return numbers // count
-
-
-def _parse(data: bytes, feature_size: int, where: str) -> StoredFeatures:
-    fields = _fields(data, where)
-    width, height, count = (
-        _number(field, name, where) for field, name in zip(fields[1:4], COLUMNS[1:4], strict=True)
-    )
-    height, width = checked_size(height, width, where)
-    if count < 1:
-        raise InputError(f"{where}: no boxes")
-    arrays = []
-    for column, size in ((4, 4), (5, feature_size)):
-        name = COLUMNS[column]
-        raw = _decoded(fields[column], name, where)
-        if len(raw) != 4 * size * count:
-            raise InputError(
-                f"{where}: {name} has {len(raw)} bytes, expected {4 * size * count} ({count} "
-                f"boxes, {size} float32 each)"
-            )
-        numbers = np.frombuffer(raw, "<f4").reshape(count, size)
-        arrays.append(finite(numbers, f"{where}: {name}"))
-    return StoredFeatures(
-        region_feature=arrays[1],
-        boxes=from_pixels(arrays[0], height, width, where),
-        height=height,
-        width=width,
-    )
-
-
-def _fields(data: bytes, where: str) -> list[bytes]:
-    fields = data.rstrip(b"\r\n").split(b"\t")
-    if len(fields) != len(COLUMNS):
-        raise InputError(
-            f"{where}: {len(fields)} columns, expected {', '.join(COLUMNS)}: is the file cut?"
-        )
-    return fields
-
-
-def _number(field: bytes, name: str, where: str) -> int:
-    if not field.isdigit() or len(field) > 9:
-        raise InputError(f"{where}: {name} is {field[:40]!r}, expected a whole number")
-    return int(field)
-
-
-def _decoded(field: bytes, name: str, where: str) -> bytes:
-    try:
-        return base64.b64decode(field, validate=True)
-    except ValueError as error:
-        raise InputError(
-            f"{where}: {name} is no base64 ({error}): is the file cut short or damaged?"
-        ) from None
