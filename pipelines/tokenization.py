@@ -18,6 +18,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from tfrecords.errors import InputError
+from tfrecords.segmentation import CLUSTER, COMPOSED
 from tfrecords.vocabulary import END_ID, START_ID, Vocabulary
 
 _Rule = tuple[str, str]
@@ -46,6 +48,8 @@ _CAPITAL_I: tuple[_Rule, ...] = (
     ("\u0128", "\u0129"),
     ("\u012e", "\u012f"),
 )
+# The segmenter `characters`.
+_CHARACTERS: tuple[_Rule, ...] = (*COMPOSED, (CLUSTER, r" \0 "))
 _LAST_STOP: _Rule = (r"([^.])(\.)([\])}>\"' ]*)\s*$", r"\1 \2 \3 ")
 _WORDS: tuple[_Rule, ...] = (
     # Opening quotes.
@@ -102,17 +106,29 @@ _LAST: tuple[_Rule, ...] = (
 )
 
 
-def tokenize(text: tf.Tensor, *, keep_punctuation: bool = False) -> tf.RaggedTensor:
+def tokenize(
+    text: tf.Tensor, *, keep_punctuation: bool = False, segmenter: str = "words"
+) -> tf.RaggedTensor:
     """Splits sentences into lower-case words, as `tfrecords.tokenization.tokenize` does.
 
     Args:
         text: string [B], UTF-8.
         keep_punctuation: keep words without any letter or digit; as the corpus was built.
+        segmenter: `words` or `characters`; as the corpus was built.
 
     Returns:
         string [B, (T)] words; a row is empty where a sentence has none.
+
+    Raises:
+        InputError: another segmenter, which cannot run in a graph.
     """
+    if segmenter not in ("words", "characters"):
+        raise InputError(
+            f"the segmenter {segmenter!r} cannot run in a graph; those that can: words, characters"
+        )
     text = _lower(_normalise(tf.convert_to_tensor(text, tf.string)))
+    if segmenter == "characters":
+        text = _replace(text, _CHARACTERS)
     words = tf.strings.split(_replace(text, (*_WORDS, *_CONTRACTIONS, *_LAST)))
     if keep_punctuation:
         return words
@@ -131,7 +147,11 @@ def word_table(vocabulary: Vocabulary) -> tf.lookup.StaticHashTable:
 
 
 def encode(
-    text: tf.Tensor, table: tf.lookup.StaticHashTable, *, keep_punctuation: bool = False
+    text: tf.Tensor,
+    table: tf.lookup.StaticHashTable,
+    *,
+    keep_punctuation: bool = False,
+    segmenter: str = "words",
 ) -> tf.RaggedTensor:
     """The word ids of sentences between a start and an end marker: `Vocabulary.encode_sentence`.
 
@@ -142,11 +162,12 @@ def encode(
         text: string [B], UTF-8.
         table: of `word_table`.
         keep_punctuation: see `tokenize`.
+        segmenter: see `tokenize`.
 
     Returns:
         int32 [B, (T)], T >= 2.
     """
-    words = tokenize(text, keep_punctuation=keep_punctuation)
+    words = tokenize(text, keep_punctuation=keep_punctuation, segmenter=segmenter)
     ids = words.with_flat_values(table.lookup(words.flat_values))
     rows = words.nrows(tf.int32)[None]
     start, end = (

@@ -24,6 +24,8 @@ from typing import NamedTuple
 from tfrecords.errors import InputError
 from tfrecords.label_maps import LabelMap
 from tfrecords.plurals import plural_of
+from tfrecords.segmentation import MARKS
+from tfrecords.tokenization import tokenize
 
 _DATA = Path(__file__).parent / "data"
 DEFAULT_TABLES: tuple[Path, ...] = (
@@ -33,7 +35,9 @@ DEFAULT_TABLES: tuple[Path, ...] = (
 )
 _FORMAT_VERSION = 1
 _NOTHING = "-"
-_WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
+# Combining marks are within words of Thai, Hindi and others.
+_LETTERS = rf"(?:[^\W_]|[{MARKS}])+"
+_WORD = re.compile(rf"{_LETTERS}(?:[-']{_LETTERS})*")
 
 
 class Mention(NamedTuple):
@@ -199,7 +203,9 @@ def class_key(name: str) -> str:
 
 
 def build_concept_dictionary(
-    label_maps: Sequence[LabelMap], synonyms: Sequence[str | Path] = DEFAULT_TABLES
+    label_maps: Sequence[LabelMap],
+    synonyms: Sequence[str | Path] = DEFAULT_TABLES,
+    segmenter: str = "words",
 ) -> ConceptDictionary:
     """Makes the dictionary of the concepts that the given detectors can see.
 
@@ -213,6 +219,8 @@ def build_concept_dictionary(
             first decides what it means.
         synonyms: word and class tables (see `data/synonyms.tsv` and `data/classes.tsv` for the
             two formats); later files win. Empty: R2M's own last-word rule and nothing else.
+        segmenter: how sentences are split into words; forms that it splits are found by their
+            parts, too.
 
     Raises:
         InputError: no label map, a malformed table, or no concept at all.
@@ -248,6 +256,9 @@ def build_concept_dictionary(
         elif not kind and found:
             nouns[form] = found
     _add_plurals(nouns, forms, plurals)
+    if segmenter != "words":
+        for form, concepts in list(forms.items()):
+            forms.setdefault(" ".join(tokenize(form, segmenter=segmenter)) or form, concepts)
     return ConceptDictionary(
         words=tuple(words), forms=forms, plurals=frozenset(plurals), classes=classes
     )

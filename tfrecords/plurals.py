@@ -1,14 +1,22 @@
-"""English plurals, by the `inflect` library."""
+"""English plurals, by the `inflect` library; words of other scripts have none."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
 from unittest import mock
 
 
 def plural_of(noun: str) -> str:
-    """The plural of a noun of one word in lower case: dogs, men, buses, sheep."""
+    """The plural of a noun of one word in lower case: dogs, men, buses, sheep.
+
+    A noun of another script than Latin is returned as it is.
+    """
+    if not noun.isascii() and any(
+        letter.isalpha() and not unicodedata.name(letter, "").startswith("LATIN") for letter in noun
+    ):
+        return noun
     return str(_inflect()(noun))
 
 

@@ -85,6 +85,12 @@ class Records:
         value: str | None = self.manifest["concepts_sha256"]
         return value
 
+    @property
+    def segmenter(self) -> str:
+        """How the sentences were split into words, see `tfrecords.segmentation`."""
+        value: str = self.manifest["options"].get("segmenter", "words")
+        return value
+
     def vocabulary(self) -> Vocabulary:
         """Reads the vocabulary of the records.
 
@@ -93,7 +99,7 @@ class Records:
         """
         if self.vocabulary_sha256 is None:
             raise InputError(f"{self.folder} ({self.kind} records) has no vocabulary")
-        vocabulary = Vocabulary.load(self.folder / VOCABULARY)
+        vocabulary = Vocabulary.load(self.folder / VOCABULARY, self.segmenter)
         check_same_vocabulary(
             f"the manifest of {self.folder}",
             self.vocabulary_sha256,

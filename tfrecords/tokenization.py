@@ -2,7 +2,8 @@
 
 Lower-cased, Unicode-normalised, split by NLTK's word tokenizer (which needs no download). NLTK
 expects one sentence and leaves the full stop on the last word of any sentence but the last; here it
-is split off there too, which stands in for the sentence splitter that upstream ran first.
+is split off there too, which stands in for the sentence splitter that upstream ran first. Scripts
+without spaces between words are first split by a segmenter (`tfrecords.segmentation`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import re
 import unicodedata
 from functools import lru_cache
 from typing import Protocol
+
+from tfrecords.segmentation import segment
 
 
 class _Tokenizer(Protocol):
@@ -55,18 +58,19 @@ def normalise(text: str) -> str:
     return text
 
 
-def tokenize(text: str, *, keep_punctuation: bool = False) -> list[str]:
+def tokenize(text: str, *, keep_punctuation: bool = False, segmenter: str = "words") -> list[str]:
     """Splits a sentence into lower-case words.
 
     Args:
         text: any text.
         keep_punctuation: keep tokens without any letter or digit (",", "."), which are dropped
             otherwise. Apostrophes inside words stay either way ("'s", "n't").
+        segmenter: one of `tfrecords.segmentation.SEGMENTERS`.
 
     Returns:
         The tokens; none is empty or holds white space.
     """
-    text = normalise(text).lower()
+    text = segment(normalise(text).lower(), segmenter)
     if not keep_punctuation and _PLAIN.fullmatch(text) and not _NOT_PLAIN.search(text):
         # Most captions: five times faster, and a test compares it with the long way.
         tokens = text.replace(",", " ").replace(".", " ").split()

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tfrecords.errors import InputError
+from tfrecords.segmentation import join_words
 from tfrecords.writing.files import write_atomically
 
 PAD, START, END = "<pad>", "<S>", "</S>"
@@ -28,6 +29,8 @@ class Vocabulary:
     Attributes:
         words: [V] `<pad>`, `<S>`, `</S>`, the words by falling count, `<unk>`.
         counts: [V] how often each word was seen; for `<unk>` all words that were left out together.
+        segmenter: how text was split into these words, see `tfrecords.segmentation`; it is not in
+            the file.
 
     Raises:
         InputError: a word is empty, holds white space or comes twice, or a marker is out of place.
@@ -35,6 +38,7 @@ class Vocabulary:
 
     words: tuple[str, ...]
     counts: tuple[int, ...]
+    segmenter: str = "words"
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -87,7 +91,7 @@ class Vocabulary:
                     f"(ids 0..{self.unk_id}): the ids were made with another vocabulary"
                 )
             found.append(self.words[number])
-        return " ".join(found)
+        return join_words(found, self.segmenter)
 
     @cached_property
     def file_bytes(self) -> bytes:
@@ -105,8 +109,12 @@ class Vocabulary:
         write_atomically(Path(path), self.file_bytes)
 
     @classmethod
-    def load(cls, path: str | Path) -> Vocabulary:
+    def load(cls, path: str | Path, segmenter: str = "words") -> Vocabulary:
         """Reads a vocabulary file.
+
+        Args:
+            path: the file.
+            segmenter: how text was split into its words.
 
         Raises:
             InputError: no such file, not UTF-8, empty, a malformed line, a word that comes twice,
@@ -130,7 +138,7 @@ class Vocabulary:
             words.append(word)
             counts.append(int(count))
         _check_words(words, counts, where=str(path), first_line=1)
-        return cls(tuple(words), tuple(counts))
+        return cls(tuple(words), tuple(counts), segmenter)
 
 
 def build_vocabulary(
@@ -139,6 +147,7 @@ def build_vocabulary(
     min_count: int,
     always: Iterable[str] = (),
     allowed: Container[str] | None = None,
+    segmenter: str = "words",
 ) -> Vocabulary:
     """Chooses the words of a vocabulary.
 
@@ -148,6 +157,7 @@ def build_vocabulary(
         min_count: a word is taken when it was seen at least so often.
         always: words taken whatever their count (the concept words).
         allowed: when given, only these words are taken, those of `always` excepted.
+        segmenter: how text was split into the words.
 
     Returns:
         The vocabulary, words by falling count, ties in alphabetical order.
@@ -177,6 +187,7 @@ def build_vocabulary(
     return Vocabulary(
         words=(*_MARKERS, *(word for word, _ in ranked), UNK),
         counts=(*(counts.get(m, 0) for m in _MARKERS), *(n for _, n in ranked), unknown),
+        segmenter=segmenter,
     )
 
 

@@ -59,6 +59,7 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
         "neuraltalk: lower-case words seen more than 5 times, no punctuation. vsepp: NLTK's words "
         "and punctuation in lower case, at least 4 times. kiros: all that stands between spaces.",
     ),
+    building.define_segmenter_flag(),
     define_whole("min_count", None, "Rarer words become <unk>. Default: the rule's.", least=1),
     define_whole("max_length", None, "Cut sentences to so many words. Default: never.", least=1),
     flags.DEFINE_bool("train_only", False, "Leave out Karpathy's restval, which is training data."),

@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import flags
 
-from r2m.cli.building import build_options, define_build_flags
+from r2m.cli.building import build_options, define_build_flags, define_segmenter_flag
 from r2m.cli.common import run
 from r2m.cli.number_flags import define_number, define_whole
 from tfrecords.concepts import DEFAULT_TABLES
@@ -60,6 +60,7 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
     ),
     flags.DEFINE_bool("deduplicate", True, "Keep one of several equal sentences."),
     flags.DEFINE_bool("keep_punctuation", False, "Keep commas and stops as words."),
+    define_segmenter_flag(),
     flags.DEFINE_bool("fold_plurals", False, "Write plurals of concepts as singulars."),
 ]
 _GLOVE = flags.DEFINE_string(

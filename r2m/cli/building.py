@@ -81,6 +81,19 @@ def build_options(kind: str) -> dict[str, Any]:
     return {"name": name or fallback, "folder": folder, "runner": _runner(), **shared}
 
 
+def define_segmenter_flag() -> Any:
+    """How text is split into words."""
+    return flags.DEFINE_enum(
+        "segmenter",
+        None,
+        ["words", "characters", "icu"],
+        "How text is split into words, where scripts write none between spaces (Chinese, Japanese, "
+        "Thai, Khmer, Lao, Burmese). characters: each character of these scripts is a word. icu: "
+        "words by dictionary; needs the extra [segmenter]. words: split at spaces, and no check. "
+        "Default: split at spaces, and an error where the text has none.",
+    )
+
+
 def define_backbone_flags() -> None:
     """Which network looks at images, and how they are shown to it."""
     flags.DEFINE_string(

@@ -38,8 +38,10 @@ def define_scoring_flags() -> None:
     flags.DEFINE_enum(
         "tokenizer",
         "auto",
-        ("auto", "ptb", "ptb_python"),
-        "ptb is the one all papers use and needs Java; ptb_python is our own, nearly always equal.",
+        ("auto", "ptb", "ptb_python", "characters", "icu"),
+        "ptb is the one all papers use and needs Java; ptb_python is our own, nearly always equal. "
+        "characters and icu (extra [segmenter]) are for scripts without spaces between words. "
+        "auto: of a run, its --segmenter; else ptb, or ptb_python without Java.",
     )
 
 

@@ -26,6 +26,7 @@ from r2m.evaluation.meteor import meteor
 from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.spice import spice
 from tfrecords.errors import InputError
+from tfrecords.segmentation import UnspacedText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +96,9 @@ def score_captions(
     per_image: dict[str, dict[str, float]] = {}
     unavailable: dict[str, str] = {}
     for metric in dict.fromkeys(metrics):
+        if metric == "spice" and not name.startswith("ptb"):
+            unavailable[metric] = f"SPICE parses English, not words of the tokenizer {name!r}"
+            continue
         try:
             computed = _COMPUTE[metric](candidates, groups, java_timeout)
         except Unavailable as error:
@@ -118,24 +122,24 @@ def score_captions(
 class CaptionScorer:
     """BLEU, ROUGE-L and CIDEr during training: no JVM, references prepared once.
 
-    Uses the `ptb_python` tokeniser, so figures can differ from a report's in the fourth decimal.
+    The `ptb_python` tokeniser gives figures that can differ from a report's in the fourth decimal.
 
     Attributes:
         image_ids: the ids that `score` expects predictions for.
         tokenizer: the tokeniser's name, for logs.
     """
 
-    tokenizer = "ptb_python"
-
-    def __init__(self, references: Mapping[str, Sequence[str]]):
+    def __init__(self, references: Mapping[str, Sequence[str]], tokenizer: str = "ptb_python"):
         """Tokenises and counts the references.
 
         Args:
             references: reference captions of every image id, at least one each.
+            tokenizer: one of `tokenizers.TOKENIZERS` that needs no Java.
 
         Raises:
             InputError: no images, or an image whose references hold no token.
         """
+        self.tokenizer = tokenizer
         check_same_images(references, references)
         self.image_ids: tuple[str, ...] = tuple(references)
         texts = [text for captions in references.values() for text in captions]
@@ -233,12 +237,22 @@ def _regroup(
 def _tokenize_all(captions: Sequence[str], tokenizer: str, timeout: float) -> tuple[str, list[str]]:
     name = tokenizers.choose(tokenizer)
     try:
-        return name, tokenizers.tokenize(captions, name, timeout=timeout)
+        return name, _warned(captions, tokenizers.tokenize(captions, name, timeout=timeout))
     except JavaError as error:
         if tokenizer != "auto":
             raise InputError(f"the tokenizer {name!r} failed: {error}; use 'ptb_python'") from error
         logging.warning("the tokenizer %r failed (%s): using 'ptb_python' instead", name, error)
-        return "ptb_python", tokenizers.tokenize(captions, "ptb_python")
+        return "ptb_python", _warned(captions, tokenizers.tokenize(captions, "ptb_python"))
+
+
+def _warned(captions: Sequence[str], tokenized: list[str]) -> list[str]:
+    """The tokenized captions; warns where whole phrases became tokens."""
+    unspaced = UnspacedText()
+    for caption, tokens in zip(captions, tokenized, strict=True):
+        unspaced.add(caption, tokens.split())
+    if found := unspaced.describe():
+        logging.warning("%s; score them with --tokenizer=characters", found)
+    return tokenized
 
 
 _Computed = dict[str, tuple[float, Sequence[float] | np.ndarray]]

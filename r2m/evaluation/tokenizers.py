@@ -2,6 +2,8 @@
 
 - `ptb`: Stanford's PTBTokenizer as pycocoevalcap runs it, for figures to be compared with papers.
 - `ptb_python`: our look-alike, for machines without Java and for scoring during training.
+- `characters`, `icu`: for scripts that are written without spaces, see `tfrecords.segmentation`;
+  lower-case words without punctuation. METEOR then matches equal words only.
 """
 
 from __future__ import annotations
@@ -12,8 +14,11 @@ from r2m.evaluation import java
 from r2m.evaluation.ptb import PUNCTUATION, one_line
 from r2m.evaluation.ptb import tokenize as tokenize_in_python
 from tfrecords.errors import InputError
+from tfrecords.segmentation import SEGMENTERS, check_segmenter
+from tfrecords.tokenization import tokenize as words_of
 
-TOKENIZERS = ("ptb", "ptb_python")
+_SEGMENTING = tuple(name for name in SEGMENTERS if name != "words")
+TOKENIZERS = ("ptb", "ptb_python", *_SEGMENTING)
 _JAR = ("tokenizer", "stanford-corenlp-3.4.1.jar")
 _MAIN = "edu.stanford.nlp.process.PTBTokenizer"
 
@@ -25,11 +30,13 @@ def choose(name: str = "auto") -> str:
         name: `auto` (ptb where Java is installed, else ptb_python) or one of `TOKENIZERS`.
 
     Raises:
-        InputError: an unknown name, or `ptb` without Java.
+        InputError: an unknown name, `ptb` without Java, or `icu` without its package.
     """
     if name not in ("auto", *TOKENIZERS):
         raise InputError(f"unknown tokenizer {name!r}; known: auto, {', '.join(TOKENIZERS)}")
-    if name == "ptb_python":
+    if name in _SEGMENTING:
+        check_segmenter(name)
+    if name in ("ptb_python", *_SEGMENTING):
         return name
     try:
         java.java()
@@ -41,6 +48,16 @@ def choose(name: str = "auto") -> str:
             ) from error
         return "ptb_python"
     return "ptb"
+
+
+def tokenizer_for(segmenter: str, name: str = "auto") -> str:
+    """The tokenizer for words of a segmenter: itself, unless another one was asked for.
+
+    Args:
+        segmenter: of the vocabulary that captions are made with.
+        name: `auto`, or one of `TOKENIZERS`, which then counts.
+    """
+    return segmenter if name == "auto" and segmenter in _SEGMENTING else name
 
 
 def tokenize(captions: Sequence[str], name: str, *, timeout: float = 600.0) -> list[str]:
@@ -61,6 +78,8 @@ def tokenize(captions: Sequence[str], name: str, *, timeout: float = 600.0) -> l
     """
     if name == "ptb_python":
         return [tokenize_in_python(caption) for caption in captions]
+    if name in _SEGMENTING:
+        return [" ".join(words_of(caption, segmenter=name)) for caption in captions]
     if name == "ptb":
         return _ptb(captions, timeout)
     raise InputError(f"unknown tokenizer {name!r}; known: {', '.join(TOKENIZERS)}")

@@ -16,6 +16,7 @@ from r2m.evaluation.gallery import GalleryItem, write_gallery
 from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.predictions import prediction_rows, write_predictions
 from r2m.evaluation.report import Report, write_report
+from r2m.evaluation.tokenizers import tokenizer_for
 from r2m.stages.paired import trained as paired
 from r2m.stages.paired.consensus import ConsensusOptions
 from r2m.stages.paired.experiment import STAGES
@@ -119,7 +120,7 @@ def evaluate_run(
         {name: captions[name] for name in references},
         references,
         metrics=metrics,
-        tokenizer=tokenizer,
+        tokenizer=tokenizer_for(vocabulary.segmenter, tokenizer),
     )
     report = Report(
         split=f"{records.name} {split}",

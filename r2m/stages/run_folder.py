@@ -15,8 +15,12 @@ from zlib import crc32
 from r2m.engine.persistence import checkpoints
 from r2m.evaluation.files import write_whole
 from tfrecords.errors import InputError
+from tfrecords.records import Records
+from tfrecords.segmentation import SEGMENTERS
+from tfrecords.vocabulary import Vocabulary
 
 VOCABULARY_FILE = "vocabulary.txt"
+_SEGMENTER_FILE = "segmenter.txt"
 
 
 class Kept(NamedTuple):
@@ -41,6 +45,24 @@ def keep(folder: Path, files: Mapping[str, Kept]) -> None:
             )
     for name, file in files.items():
         write_whole(folder / name, file.contents)
+
+
+def vocabulary_files(records: Records) -> dict[str, Kept]:
+    """What a run keeps of the vocabulary of its records, for `load_vocabulary`."""
+    origin = records.folder
+    files = {VOCABULARY_FILE: Kept((origin / VOCABULARY_FILE).read_bytes(), origin)}
+    if records.segmenter != "words":
+        files[_SEGMENTER_FILE] = Kept(f"{records.segmenter}\n".encode(), origin)
+    return files
+
+
+def load_vocabulary(folder: Path) -> Vocabulary:
+    """Reads the vocabulary of a run; raises `InputError` where it is missing or damaged."""
+    file = folder / _SEGMENTER_FILE
+    segmenter = file.read_text().strip() if file.is_file() else "words"
+    if segmenter not in SEGMENTERS:
+        raise InputError(f"{file}: {segmenter!r} is not known; known: {', '.join(SEGMENTERS)}")
+    return Vocabulary.load(folder / VOCABULARY_FILE, segmenter)
 
 
 def saved_run(folder: str | Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from models import decoding
 from r2m.engine.distribution.cores import cores
 from r2m.engine.stage import Evaluation
 from r2m.evaluation.captions import CaptionScorer
+from r2m.evaluation.tokenizers import tokenizer_for
 from r2m.stages.settings import setting
 from tfrecords.errors import InputError
 from tfrecords.vocabulary import Vocabulary
@@ -154,7 +155,12 @@ class Validator:
             if len(self._samples) < _SAMPLES:
                 self._samples.append(_sample(example, vocabulary))
         self.has_references = bool(references)
-        self._scorer = CaptionScorer(references) if references else None
+        tokenizer = tokenizer_for(vocabulary.segmenter, "auto")
+        self._scorer = (
+            CaptionScorer(references, "ptb_python" if tokenizer == "auto" else tokenizer)
+            if references
+            else None
+        )
         self._scored = frozenset(references)
 
     def evaluate(self) -> Evaluation:

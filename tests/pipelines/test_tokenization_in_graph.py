@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines import tokenization
+from tfrecords.errors import InputError
 from tfrecords.readers.text import TextSource, plan_parts, read_part
 from tfrecords.tokenization import tokenize
 from tfrecords.vocabulary import build_vocabulary
@@ -146,3 +147,21 @@ def test_words_do_not_depend_on_the_language_of_the_machine() -> None:
     )
     wanted = [word.encode() for word in tokenize("I \u0130 SKI CAF\u00c9")]
     assert found.stdout.strip() == str(wanted)
+
+
+@tf.function(input_signature=_TEXT)
+def _characters(text: tf.Tensor) -> tf.RaggedTensor:
+    return tokenization.tokenize(text, segmenter="characters")
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.text(st.sampled_from("狗草ではラーุสำขກຳก្កែ가é ab12,.。'-&々")), max_size=8))
+@example(["一只iPhone 12手机,在3个狗旁边。", "สุนัขสีดำกำลังวิ่ง", "ໝາດຳກຳລັງ"])
+def test_characters_are_the_same_words_in_a_graph(texts: list[str]) -> None:
+    found = [
+        [word.decode() for word in row]
+        for row in _characters(tf.constant(texts, tf.string)).to_list()
+    ]
+    assert found == [tokenize(text, segmenter="characters") for text in texts]
+    with pytest.raises(InputError, match="icu' cannot run in a graph"):
+        tokenization.tokenize(tf.constant(texts, tf.string), segmenter="icu")

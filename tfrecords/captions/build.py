@@ -31,6 +31,7 @@ from tfrecords.name_examples import describe_folder, describe_names
 from tfrecords.readers.paired.formats import SPLITS, PairedSource, read_paired
 from tfrecords.readers.paired.types import PairedDataset
 from tfrecords.records import VOCABULARY, Records, open_records
+from tfrecords.segmentation import check_segmenter
 from tfrecords.vocabulary import Vocabulary
 from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
 from tfrecords.writing.writer import write_dataset
@@ -53,6 +54,8 @@ class CaptionsOptions:
         vocabulary_rule: how captions are split into words and which get an id: `neuraltalk`,
             `vsepp` or `kiros`, see `tfrecords.captions.words`. Sources that hold word ids keep
             their words.
+        segmenter: how captions are split into words, see `tfrecords.segmentation`; None takes that
+            of `vocabulary`, else splits at spaces and refuses text that is written without them.
         min_count: a word is in the vocabulary when it was seen at least so often; None for the
             number of the rule, or all words of a source that holds word ids.
         vocabulary_splits: the splits whose captions are counted.
@@ -82,6 +85,7 @@ class CaptionsOptions:
     splits: Mapping[str, Path] = field(default_factory=dict)
     train_only: bool = False
     vocabulary_rule: str = "neuraltalk"
+    segmenter: str | None = None
     min_count: int | None = None
     vocabulary_splits: tuple[str, ...] = (TRAIN_SPLIT,)
     vocabulary: Path | None = None
@@ -130,8 +134,17 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
     choice = choose_images(
         datasets, read_split_lists(options.splits), train_only=options.train_only
     )
-    words, wordless = split_captions(choice, options.vocabulary_rule)
-    vocabulary = _vocabulary(options, words, datasets)
+    given = _given_vocabulary(options)
+    segmenter = given.segmenter if given else options.segmenter
+    words, wordless = split_captions(choice, options.vocabulary_rule, segmenter)
+    vocabulary = given or count_words(
+        words,
+        options.vocabulary_splits,
+        rule=options.vocabulary_rule,
+        min_count=options.min_count,
+        own_words=[word for dataset in datasets for word in dataset.words or ()],
+        segmenter=segmenter or "words",
+    )
     store = _store(options, datasets)
     shapes = _feature_shapes(options, store)
     pictures = _has_pictures(options, choice)
@@ -175,6 +188,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         options={
             **_recorded_options(options),
             "vocabulary": vocabulary.sha256 if options.vocabulary else None,
+            "segmenter": vocabulary.segmenter,
             "cut_sentences": cut,
             **recorded_shapes(shapes),
             "store_pixels": pictures and options.store_pixels,
@@ -184,6 +198,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         skipped=[*choice.skipped, *wordless, *(s for data in datasets for s in data.skipped)],
         dropped=choice.dropped + Counter(store.dropped if store else {}),
         if_empty=lambda: _held(options.images if pictures else (), store),
+        converted=+Counter(html_entities=sum(dataset.entities for dataset in datasets)),
         runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
@@ -208,6 +223,8 @@ def _check(options: CaptionsOptions) -> None:
         raise InputError("no source: give at least one file with captions")
     if options.vocabulary_rule not in RULES:
         raise InputError(f"vocabulary_rule={options.vocabulary_rule!r}; known: {', '.join(RULES)}")
+    if options.segmenter is not None:
+        check_segmenter(options.segmenter)
     known = dict.fromkeys(SPLITS.values())
     if strange := [split for split in options.vocabulary_splits if split not in known]:
         raise InputError(f"vocabulary_splits has {strange[0]!r}; known: {', '.join(known)}")
@@ -225,20 +242,19 @@ def _check(options: CaptionsOptions) -> None:
             raise InputError(f"there is no folder of images {folder}")
 
 
-def _vocabulary(
-    options: CaptionsOptions, words: SplitWords, datasets: Sequence[PairedDataset]
-) -> Vocabulary:
+def _given_vocabulary(options: CaptionsOptions) -> Vocabulary | None:
+    """The vocabulary of another build; None where a new one is built."""
     if options.vocabulary is None:
-        return count_words(
-            words,
-            options.vocabulary_splits,
-            rule=options.vocabulary_rule,
-            min_count=options.min_count,
-            own_words=[word for dataset in datasets for word in dataset.words or ()],
+        return None
+    if not options.vocabulary.is_dir():
+        return Vocabulary.load(options.vocabulary, options.segmenter or "words")
+    vocabulary = open_records(options.vocabulary).vocabulary()
+    if options.segmenter not in (None, vocabulary.segmenter):
+        raise InputError(
+            f"the words of {options.vocabulary} were split by the segmenter "
+            f"{vocabulary.segmenter}, not by {options.segmenter}: leave the segmenter out"
         )
-    if options.vocabulary.is_dir():
-        return open_records(options.vocabulary).vocabulary()
-    return Vocabulary.load(options.vocabulary)
+    return vocabulary
 
 
 def _entry(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from tfrecords.captions.splits import Choice, ChosenImage
 from tfrecords.errors import InputError
 from tfrecords.readers.paired.types import Caption
+from tfrecords.segmentation import UnspacedText, segment
 from tfrecords.tokenization import tokenize
 from tfrecords.vocabulary import END, PAD, START, UNK, Vocabulary, build_vocabulary
 from tfrecords.writing.shards import Skip
@@ -23,25 +24,25 @@ class VocabularyRule:
 
     Attributes:
         min_count: a word is in the vocabulary when it was seen at least so often.
-        split: caption -> its words.
+        split: caption and segmenter -> its words.
     """
 
     min_count: int
-    split: Callable[[Caption], list[str]]
+    split: Callable[[Caption, str], list[str]]
 
 
-def _given_tokens(caption: Caption) -> list[str]:
-    if caption.tokens is not None:
+def _given_tokens(caption: Caption, segmenter: str) -> list[str]:
+    if caption.tokens is not None and segmenter == "words":
         return list(caption.tokens)
-    return tokenize(caption.text)
+    return tokenize(caption.text, segmenter=segmenter)
 
 
-def _nltk_words(caption: Caption) -> list[str]:
-    return tokenize(caption.text, keep_punctuation=True)
+def _nltk_words(caption: Caption, segmenter: str) -> list[str]:
+    return tokenize(caption.text, keep_punctuation=True, segmenter=segmenter)
 
 
-def _white_space(caption: Caption) -> list[str]:
-    return caption.text.split()
+def _white_space(caption: Caption, segmenter: str) -> list[str]:
+    return segment(caption.text, segmenter).split()
 
 
 RULES: dict[str, VocabularyRule] = {
@@ -55,21 +56,27 @@ RULES: dict[str, VocabularyRule] = {
 _MARKERS = frozenset((PAD, START, END))
 
 
-def split_captions(choice: Choice, rule: str) -> tuple[SplitWords, list[Skip]]:
+def split_captions(
+    choice: Choice, rule: str, segmenter: str | None = None
+) -> tuple[SplitWords, list[Skip]]:
     """Splits every caption into its words.
 
     Args:
         choice: the images.
         rule: a name of `RULES`. Where the source has stored word ids, its words are taken as they
             are.
+        segmenter: one of `tfrecords.segmentation.SEGMENTERS`; None splits at spaces, and refuses
+            text that is written without them.
 
     Returns:
         The images that have a caption left, with one list of words a caption; and what was left
         out: captions without a word, images without a caption.
 
     Raises:
-        InputError: no image of a split is left.
+        InputError: no image of a split is left, captions are written without spaces, or the words
+            of a source are stored and cannot be split otherwise.
     """
+    unspaced = UnspacedText()
     found: SplitWords = {}
     skipped: list[Skip] = []
     # Millions of words of some ten thousand kinds: each kind is kept once.
@@ -78,10 +85,20 @@ def split_captions(choice: Choice, rule: str) -> tuple[SplitWords, list[Skip]]:
         found[split] = []
         for chosen in images:
             words_of = _given_tokens if chosen.fixed_words else RULES[rule].split
+            if chosen.fixed_words and (segmenter or "words") != "words":
+                raise InputError(
+                    f"{chosen.image.place}: this source stores word ids, so its captions cannot be "
+                    f"split by the segmenter {segmenter}: leave it out"
+                )
             captions, sentences = [], []
             for caption in chosen.captions:
                 # A marker is none, whatever somebody wrote.
-                words = [UNK if word in _MARKERS else word for word in words_of(caption)]
+                words = [
+                    UNK if word in _MARKERS else word
+                    for word in words_of(caption, segmenter or "words")
+                ]
+                if not chosen.fixed_words:
+                    unspaced.add(caption.text, words)
                 if words:
                     captions.append(caption)
                     sentences.append([shared.setdefault(word, word) for word in words])
@@ -94,6 +111,7 @@ def split_captions(choice: Choice, rule: str) -> tuple[SplitWords, list[Skip]]:
                 skipped.append(Skip(chosen.image.image_id, "no_caption", chosen.image.place))
         if not found[split]:
             raise InputError(f"split {split!r}: no caption of its {len(images)} images has a word")
+    unspaced.check(segmenter)
     return found, skipped
 
 
@@ -104,6 +122,7 @@ def count_words(
     rule: str,
     min_count: int | None,
     own_words: Iterable[str],
+    segmenter: str = "words",
 ) -> Vocabulary:
     """The vocabulary of captions.
 
@@ -114,6 +133,7 @@ def count_words(
         min_count: how often a word must be seen; None for the rule's number, and then `own_words`
             are taken whatever their count.
         own_words: the vocabularies that come with the sources.
+        segmenter: how the captions were split.
 
     Raises:
         InputError: there is no caption in these splits, or no word is frequent enough.
@@ -130,5 +150,7 @@ def count_words(
             f"{', '.join(words)}): name other vocabulary_splits, or an existing vocabulary"
         )
     if min_count is None:
-        return build_vocabulary(counts, min_count=RULES[rule].min_count, always=own_words)
-    return build_vocabulary(counts, min_count=min_count)
+        return build_vocabulary(
+            counts, min_count=RULES[rule].min_count, always=own_words, segmenter=segmenter
+        )
+    return build_vocabulary(counts, min_count=min_count, segmenter=segmenter)

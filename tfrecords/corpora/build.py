@@ -26,6 +26,7 @@ from tfrecords.corpora.encoding import corpora_features, encode_buckets
 from tfrecords.corpora.sorting import (
     BucketReport,
     BucketTask,
+    PartReport,
     PartTask,
     SortingPlan,
     gather_bucket,
@@ -36,6 +37,7 @@ from tfrecords.label_maps import read_label_map
 from tfrecords.plurals import plural_of
 from tfrecords.readers.text import TextPart, TextSource, plan_parts
 from tfrecords.records import CONCEPTS, VOCABULARY, Records
+from tfrecords.segmentation import UnspacedText, check_segmenter
 from tfrecords.vocabulary import END, START, Vocabulary, build_vocabulary
 from tfrecords.writing.build_folder import Build, open_build
 from tfrecords.writing.files import clear_disk_errors, write_atomically
@@ -74,6 +76,8 @@ class CorporaOptions:
         runner: where the work is done; no change in the records.
         deduplicate: keep the first of equal sentences (after tokenisation) only.
         keep_punctuation: keep commas, stops etc. as words.
+        segmenter: how sentences are split into words, see `tfrecords.segmentation`; None splits
+            at spaces, and refuses text that is written without them.
         fold_plurals: replace the plural of a concept by its singular in the sentence, as upstream
             did; `concept_counts` still tells them apart.
         overwrite: replace a finished folder that was built differently.
@@ -96,6 +100,7 @@ class CorporaOptions:
     runner: Runner = IN_THIS_PROCESS
     deduplicate: bool = True
     keep_punctuation: bool = False
+    segmenter: str | None = None
     fold_plurals: bool = False
     overwrite: bool = False
     strict: bool = False
@@ -116,6 +121,8 @@ class CorporaOptions:
             )
         if not self.sources:
             raise InputError("no source: give at least one file with sentences")
+        if self.segmenter is not None:
+            check_segmenter(self.segmenter)
 
 
 def build_corpora(options: CorporaOptions, progress: bool = True) -> Records:
@@ -129,14 +136,17 @@ def build_corpora(options: CorporaOptions, progress: bool = True) -> Records:
         sentences mention each concept).
 
     Raises:
-        InputError: a source is missing, empty or malformed (`path:line`), no sentence is left, the
-            disk is full, or the folder holds another build.
+        InputError: a source is missing, empty or malformed (`path:line`), written without spaces
+            and no segmenter was given, no sentence is left, the disk is full, or the folder holds
+            another build.
     """
     planned = [plan_parts(source) for source in options.sources]
     # What a folder or a data set consists of is found out once, here.
     files = [file for parts in planned for file in dict.fromkeys((p.path, p.form) for p in parts)]
     dictionary = build_concept_dictionary(
-        [read_label_map(path) for path in options.label_maps], options.synonyms
+        [read_label_map(path) for path in options.label_maps],
+        options.synonyms,
+        options.segmenter or "words",
     )
     extra = [*options.label_maps, *options.synonyms, *([options.glove] if options.glove else [])]
     build = open_build(
@@ -169,6 +179,7 @@ def _deciding_options(options: CorporaOptions, readers: list[str]) -> dict[str, 
         "shards": options.shards,
         "deduplicate": options.deduplicate,
         "keep_punctuation": options.keep_punctuation,
+        "segmenter": options.segmenter or "words",
         "fold_plurals": options.fold_plurals,
     }
 
@@ -196,11 +207,13 @@ def _build(
             min_words=options.min_words,
             require_concept=options.require_concept,
             keep_punctuation=options.keep_punctuation,
+            segmenter=options.segmenter or "words",
             deduplicate=options.deduplicate,
             singulars=_singulars(dictionary) if options.fold_plurals else {},
             validation_fraction=options.validation_fraction,
         )
-        reports, dropped, skipped = _run_passes(plan, parts, options.runner, progress)
+        read = _sort(plan, parts, options, progress)
+        reports, dropped, skipped = _gather(plan, read, options.runner, progress)
         vocabulary = _vocabulary(reports, dictionary, options)
         vocabulary.save(scratch / VOCABULARY)
     concept_counts: Counter[str] = Counter()
@@ -225,22 +238,35 @@ def _build(
         },
         skipped=skipped,
         dropped=dropped,
+        converted=+Counter(html_entities=sum(part.entities for part in read)),
         if_empty=lambda: "Take more sentences: " + _CURES["too_many_unknown"],
         runner=options.runner,
         progress=progress,
     )
 
 
-def _run_passes(
-    plan: SortingPlan, parts: Sequence[TextPart], runner: Runner, progress: bool
-) -> tuple[list[BucketReport], Counter[str], list[Skip]]:
-    part_reports = run_jobs(
+def _sort(
+    plan: SortingPlan, parts: Sequence[TextPart], options: CorporaOptions, progress: bool
+) -> list[PartReport]:
+    """The first pass; refuses text that is written without spaces."""
+    reports = run_jobs(
         sort_part,
         [PartTask(plan, index, part) for index, part in enumerate(parts)],
-        runner=runner,
+        runner=options.runner,
         description="tokenising",
         progress=progress,
     )
+    unspaced = UnspacedText()
+    for report in reports:
+        unspaced.merge(report.unspaced)
+    unspaced.check(options.segmenter)
+    return reports
+
+
+def _gather(
+    plan: SortingPlan, part_reports: Sequence[PartReport], runner: Runner, progress: bool
+) -> tuple[list[BucketReport], Counter[str], list[Skip]]:
+    """The second pass."""
     bucket_reports = run_jobs(
         gather_bucket,
         [BucketTask(plan, index, part_reports) for index in range(plan.buckets)],
@@ -249,7 +275,7 @@ def _run_passes(
         progress=progress,
     )
     # Emptied, not removed: the notes beside them tell a build that goes on that they were read.
-    for index in range(len(parts)):
+    for index in range(len(part_reports)):
         plan.part_path(index).write_bytes(b"")
     dropped = Counter({"duplicate": sum(report.duplicates for report in bucket_reports)})
     for part in part_reports:
@@ -286,6 +312,7 @@ def _vocabulary(
         min_count=options.min_count,
         always=dictionary.words,
         allowed=_allowed_words(options.glove, counts) if options.glove else None,
+        segmenter=options.segmenter or "words",
     )
 
 

@@ -7,7 +7,7 @@ Features of a record:
 | `sentence` | int64 [T] | word ids with the start and end marker |
 | `concepts` | int64 [K] | ids of the concepts mentioned, each once, in order of first mention |
 | `concept_counts` | int64 [K] | how many objects of each the sentence speaks of, 1..9 |
-| `text` | string | the sentence as it was found |
+| `text` | string | the sentence as it was found, HTML entities decoded |
 """
 
 from __future__ import annotations

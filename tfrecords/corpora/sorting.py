@@ -30,7 +30,9 @@ from typing import Any
 
 from tfrecords.concepts import ConceptDictionary
 from tfrecords.corpora.concept_counts import count_concepts
+from tfrecords.html_entities import decode_entities
 from tfrecords.readers.text import TextPart, read_part
+from tfrecords.segmentation import UnspacedText
 from tfrecords.tokenization import tokenize
 from tfrecords.writing.files import atomic_file, write_atomically
 from tfrecords.writing.shards import Skip
@@ -52,6 +54,7 @@ class SortingPlan:
         min_words: shorter sentences are dropped.
         require_concept: drop sentences that mention no concept.
         keep_punctuation: see `tokenize`.
+        segmenter: see `tokenize`.
         deduplicate: keep the first of equal sentences only.
         singulars: plural -> singular, replaced in the counted sentence (empty: nothing is).
         validation_fraction: of the sentences, that may go into validation.
@@ -64,6 +67,7 @@ class SortingPlan:
     min_words: int
     require_concept: bool
     keep_punctuation: bool
+    segmenter: str
     deduplicate: bool
     singulars: dict[str, str]
     validation_fraction: float
@@ -86,12 +90,16 @@ class PartReport:
         read: sentences read.
         dropped: reason -> sentences dropped.
         skipped: entries that could not be read.
+        entities: sentences with HTML entities, which were decoded.
+        unspaced: what was found of text without spaces.
     """
 
     blocks: list[list[int]]
     read: int
     dropped: dict[str, int]
     skipped: list[Skip]
+    entities: int
+    unspaced: UnspacedText
 
 
 @dataclass(frozen=True)
@@ -144,9 +152,11 @@ def sort_part(task: PartTask) -> PartReport:
     path = plan.part_path(task.index)
     if (note := _read_note(path)) is not None:
         note["skipped"] = [Skip(**skip) for skip in note["skipped"]]
+        note["unspaced"] = UnspacedText(**note["unspaced"])
         return PartReport(**note)
     dictionary = _load_dictionary(plan.dictionary)
-    read, skipped, dropped = 0, [], Counter[str]()
+    read, entities, skipped, dropped = 0, 0, [], Counter[str]()
+    unspaced = UnspacedText()
     blocks: list[list[int]] = []
     held: list[list[bytes]] = [[] for _ in range(plan.buckets)]
     with atomic_file(path) as temporary, temporary.open("wb") as stream:
@@ -160,12 +170,17 @@ def sort_part(task: PartTask) -> PartReport:
             blocks.append(offsets)
 
         waiting = 0
-        for sentence in read_part(task.part):
-            if isinstance(sentence, Skip):
-                skipped.append(sentence)
+        for found in read_part(task.part):
+            if isinstance(found, Skip):
+                skipped.append(found)
                 continue
             read += 1
-            tokens = tokenize(sentence, keep_punctuation=plan.keep_punctuation)
+            sentence = decode_entities(found)
+            entities += sentence != found
+            tokens = tokenize(
+                sentence, keep_punctuation=plan.keep_punctuation, segmenter=plan.segmenter
+            )
+            unspaced.add(sentence, tokens)
             if len(tokens) < plan.min_words:
                 dropped["too_short"] += 1
                 continue
@@ -181,7 +196,7 @@ def sort_part(task: PartTask) -> PartReport:
                 write_block()
                 waiting = 0
         write_block()
-    report = PartReport(blocks=blocks, read=read, dropped=dict(dropped), skipped=skipped)
+    report = PartReport(blocks, read, dict(dropped), skipped, entities, unspaced)
     _write_note(path, asdict(report))
     return report
 

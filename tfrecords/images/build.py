@@ -162,7 +162,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
             store_pixels=options.store_pixels,
             features=options.features,
         ),
-        options=_recorded_options(options),
+        options={**_recorded_options(options), "segmenter": vocabulary.segmenter},
         sources=sources,
         extra_files={
             VOCABULARY: (options.corpora / VOCABULARY).read_bytes(),

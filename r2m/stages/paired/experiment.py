@@ -28,12 +28,12 @@ from r2m.stages.paired.model import build_model, feature_sizes, open_network
 from r2m.stages.paired.self_critical import SelfCritical, SelfCriticalOptions
 from r2m.stages.paired.stage import CaptionerStage, Objective
 from r2m.stages.run_folder import (
-    VOCABULARY_FILE,
     Kept,
     keep,
     saved_run,
     start_of,
     start_settings,
+    vocabulary_files,
 )
 from r2m.stages.settings import TRAINING_SPLIT, setting, stage_seed, training_options
 from r2m.stages.validation import Captioning, search_options
@@ -141,7 +141,7 @@ def _needed_files(data: CaptionerData, shown: Mapping[str, tf.TensorSpec]) -> di
         indent=1,
     )
     return {
-        VOCABULARY_FILE: Kept(Path(origin, VOCABULARY_FILE).read_bytes(), origin),
+        **vocabulary_files(data.records),
         FEATURES_FILE: Kept((text + "\n").encode(), origin),
     }
 

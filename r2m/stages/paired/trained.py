@@ -23,13 +23,12 @@ from r2m.stages.paired.data import caption_options
 from r2m.stages.paired.experiment import FEATURES_FILE
 from r2m.stages.paired.model import build_model, feature_sizes, open_network
 from r2m.stages.paired.stage import CAPTIONED_AT_ONCE
-from r2m.stages.run_folder import VOCABULARY_FILE, saved_run
+from r2m.stages.run_folder import load_vocabulary, saved_run
 from r2m.stages.settings import TRAINING_SPLIT
 from r2m.stages.trained_run import TrainedRun
 from r2m.stages.validation import Captioning, search_options
 from tfrecords.errors import InputError
 from tfrecords.records import Records, check_same_vocabulary
-from tfrecords.vocabulary import Vocabulary
 
 
 def open_run(run_folder: Path, overrides: dict[str, Any]) -> TrainedRun:
@@ -45,7 +44,7 @@ def open_run(run_folder: Path, overrides: dict[str, Any]) -> TrainedRun:
     """
     config = ConfigDict(saved_run(run_folder)["config"])
     config.decoding.update(overrides)
-    vocabulary = Vocabulary.load(run_folder / VOCABULARY_FILE)
+    vocabulary = load_vocabulary(run_folder)
     checkpoints.require_best_or_latest(run_folder)
     signature = {
         name: tf.TensorSpec(shape, dtype)

@@ -20,7 +20,7 @@ from r2m.engine.monitoring.profiling import ProfileWindow
 from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
 from r2m.stages.config_fields import check_config
-from r2m.stages.run_folder import VOCABULARY_FILE, Kept, keep, start_of, start_settings
+from r2m.stages.run_folder import Kept, keep, start_of, start_settings, vocabulary_files
 from r2m.stages.settings import precision, setting, stage_seed, training_options
 from r2m.stages.unpaired.curriculum import CURRICULUM, StageSpec, stage_spec
 from r2m.stages.unpaired.data import Data, open_data
@@ -186,8 +186,9 @@ def _backbone(config: Any, spec: StageSpec) -> FeatureExtractor | None:
 
 def _dictionaries(data: Data) -> dict[str, Kept]:
     """Vocabulary, concepts and the rules of concepts, as files of the run folder."""
-    sources = dict.fromkeys((VOCABULARY_FILE, CONCEPTS_FILE), data.sentences.folder)
-    files = {name: Kept(Path(of, name).read_bytes(), of) for name, of in sources.items()}
+    origin = data.sentences.folder
+    files = vocabulary_files(data.sentences)
+    files[CONCEPTS_FILE] = Kept((origin / CONCEPTS_FILE).read_bytes(), origin)
     if data.images is not None:
         options = data.images.manifest["options"]
         rules = {name: options[name] for name in (*DEFAULT_RULES, "detections")}

@@ -11,13 +11,12 @@ from ml_collections import ConfigDict
 
 from pipelines import images
 from r2m.engine.persistence import checkpoints
-from r2m.stages.run_folder import VOCABULARY_FILE, saved_run
+from r2m.stages.run_folder import load_vocabulary, saved_run
 from r2m.stages.trained_run import TrainedRun
 from r2m.stages.unpaired.data import concept_options
 from r2m.stages.unpaired.experiment import DEFAULT_RULES, RULES_FILE, build_model
 from r2m.stages.unpaired.stage import CONCEPT_INPUTS
 from r2m.stages.validation import Captioning, search_options
-from tfrecords.vocabulary import Vocabulary
 
 
 def open_run(run_folder: Path, overrides: dict[str, Any]) -> TrainedRun:
@@ -33,7 +32,7 @@ def open_run(run_folder: Path, overrides: dict[str, Any]) -> TrainedRun:
     """
     config = ConfigDict(saved_run(run_folder)["config"])
     config.decoding.update(overrides)
-    vocabulary = Vocabulary.load(run_folder / VOCABULARY_FILE)
+    vocabulary = load_vocabulary(run_folder)
     found = checkpoints.require_best_or_latest(run_folder)
     model = build_model(config.model, vocabulary, _feature_size(found))
     checkpoints.restore_model(model, run_folder, {"vocabulary": vocabulary.sha256})

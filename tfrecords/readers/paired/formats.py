@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfrecords.errors import InputError
+from tfrecords.html_entities import decode_entities
 from tfrecords.readers.paired import fields, flickr, xray
 from tfrecords.readers.paired.caption_rows import caption_files, read_caption_rows
 from tfrecords.readers.paired.coco import read_coco
@@ -109,11 +110,32 @@ def read_paired(source: PairedSource, data_dir: Path | None = None) -> PairedDat
         raise InputError(
             f"{source.path} tells the split of its images itself: leave out {source.split}="
         )
+    dataset = _without_entities(dataset)
     split = source.split or dataset.default_split
     if split is None:
         return dataset
     images = [i if i.split else replace(i, split=split) for i in dataset.images]
     return replace(dataset, images=images)
+
+
+def _without_entities(dataset: PairedDataset) -> PairedDataset:
+    """Decodes HTML entities in captions; the source's words of such a caption are not kept."""
+    if dataset.words is not None:
+        return dataset
+    decoded = 0
+    images = list(dataset.images)
+    for number, image in enumerate(images):
+        if not any("&" in caption.text for caption in image.captions):
+            continue
+        texts = [decode_entities(caption.text) for caption in image.captions]
+        captions = tuple(
+            caption if text == caption.text else replace(caption, text=text, tokens=None)
+            for caption, text in zip(image.captions, texts, strict=True)
+        )
+        if captions != image.captions:
+            decoded += sum(a is not b for a, b in zip(captions, image.captions, strict=True))
+            images[number] = replace(image, captions=captions)
+    return replace(dataset, images=images, entities=decoded) if decoded else dataset
 
 
 def detect_format(path: Path) -> str:

@@ -65,6 +65,7 @@ class PairedDataset:
         words: the source's own vocabulary without markers, where captions were stored as word ids;
             then every caption has `tokens`, and `<unk>` stands for words out of the vocabulary.
         features: features of the images that come with the source.
+        entities: captions with HTML entities, which were decoded.
     """
 
     images: list[PairedImage]
@@ -73,3 +74,4 @@ class PairedDataset:
     default_split: str | None = None
     words: tuple[str, ...] | None = None
     features: FeatureStore | None = None
+    entities: int = 0

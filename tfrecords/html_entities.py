@@ -1,0 +1,20 @@
+"""HTML entities in texts that were taken from web pages: `&amp;`, `&quot;`, `&#39;`."""
+
+from __future__ import annotations
+
+import html
+import re
+
+# With the semicolon only: "AT&T" and "?a=1&copy=2" are no entities.
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+
+
+def decode_entities(text: str) -> str:
+    """Replaces HTML entities by the characters they stand for, once.
+
+    What an entity gives is not decoded again: `&amp;lt;` becomes `&lt;`. Names that HTML does not
+    have stay as they are.
+    """
+    if "&" not in text:
+        return text
+    return _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)

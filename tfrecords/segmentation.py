@@ -1,0 +1,207 @@
+"""Words of text that is written without spaces: Chinese, Japanese, Thai, Khmer, Lao, Burmese.
+
+| segmenter | words |
+|---|---|
+| `words` | what stands between spaces, as in languages that write them |
+| `characters` | every character of these scripts, with its combining marks; other words are whole |
+| `icu` | words by the dictionaries of the ICU library; needs the extra `[segmenter]` |
+
+Text of all other scripts, and numbers, are left as they are by each of them.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from absl import logging
+
+from tfrecords.errors import InputError
+
+SEGMENTERS = ("words", "characters", "icu")
+
+# Chinese and Japanese: ideographs, kana, bopomofo; no digits and no punctuation.
+_EAST_ASIAN = (
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303b\u3041-\u3096\u309d-\u309f"
+    "\u30a1-\u30fa\u30fc-\u30ff\u3105-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U000323af"
+)
+# Thai, Lao, Tibetan, Burmese, Khmer, and the scripts of the Tai languages.
+_SOUTH_EAST_ASIAN_BLOCKS = (
+    *((0x0E00, 0x1000), (0x1000, 0x10A0), (0x1780, 0x1800), (0x1950, 0x19E0), (0x1A20, 0x1AB0)),
+    *((0xA9E0, 0xAA00), (0xAA60, 0xAAE0)),
+)
+# All scripts with combining marks in the middle of words.
+_MARK_BLOCKS = ((0x0300, 0x2100), (0x3099, 0x309B), (0xA800, 0xAC00), (0xFE00, 0xFE10))
+
+
+def _class_of(kind: str, blocks: Iterable[tuple[int, int]]) -> str:
+    """The characters of a kind ("L": letters, "M": marks) as ranges of a character class."""
+    found = [
+        number
+        for first, end in blocks
+        for number in range(first, end)
+        if unicodedata.category(chr(number))[0] == kind
+    ]
+    ranges: list[list[int]] = []
+    for number in found:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
+
+
+MARKS = _class_of("M", _MARK_BLOCKS)
+"""Combining marks, as the inside of a character class."""
+CLUSTER = f"[{_EAST_ASIAN}{_class_of('L', _SOUTH_EAST_ASIAN_BLOCKS)}][{MARKS}]*"
+"""A character that is written without spaces, with its marks: a pattern of `re` and of RE2."""
+COMPOSED = (("\u0e4d\u0e32", "\u0e33"), ("\u0ecd\u0eb2", "\u0eb3"))
+"""Vowels of Thai and Lao that NFKC takes apart -> as people and dictionaries write them."""
+_CLUSTER = re.compile(CLUSTER)
+_RUN = re.compile(f"(?:{CLUSTER})+")
+_EAST_ASIAN_CHARACTER = re.compile(f"[{_EAST_ASIAN}]")
+
+# Characters of an average word: no segmented text has as many. Chinese and Japanese have 1 to 2.
+_LONG_EAST_ASIAN, _LONG = 3.0, 4.5
+# Parts of the sentences: names on signs are in a few of them.
+_WARNED, _REFUSED = 0.01, 0.1
+
+
+def check_segmenter(name: str) -> None:
+    """Checks that a segmenter exists and can run.
+
+    Raises:
+        InputError: an unknown name, or the package it needs is missing.
+    """
+    if name not in SEGMENTERS:
+        raise InputError(f"segmenter {name!r} is not known; known: {', '.join(SEGMENTERS)}")
+    if name == "icu":
+        _word_breaker()
+
+
+def segment(text: str, segmenter: str) -> str:
+    """Puts spaces around the words of scripts that are written without them.
+
+    Args:
+        text: any text.
+        segmenter: one of `SEGMENTERS`; `words` changes nothing.
+
+    Raises:
+        InputError: see `check_segmenter`.
+    """
+    if segmenter == "words" or text.isascii():
+        return text
+    for apart, composed in COMPOSED:
+        text = text.replace(apart, composed)
+    if segmenter == "characters":
+        return _CLUSTER.sub(r" \g<0> ", text)
+    check_segmenter(segmenter)
+    breaker = _word_breaker()
+    return _RUN.sub(lambda run: f" {' '.join(breaker(run.group()))} ", text)
+
+
+def join_words(words: Sequence[str], segmenter: str) -> str:
+    """Writes words as a sentence: single spaces, but none beside scripts that have none."""
+    if segmenter == "words":
+        return " ".join(words)
+    parts: list[str] = []
+    was_unspaced = True
+    for word in words:
+        is_unspaced = _CLUSTER.match(word) is not None
+        parts.append(word if was_unspaced or is_unspaced else f" {word}")
+        was_unspaced = is_unspaced
+    return "".join(parts)
+
+
+@lru_cache(maxsize=1)
+def _word_breaker() -> Callable[[str], Iterable[str]]:
+    try:
+        from icu4py.breakers import WordBreaker
+    except ImportError as error:
+        raise InputError(
+            f"the segmenter icu needs a package that is not installed ({error}): "
+            "pip install 'r2m[segmenter]'"
+        ) from error
+    # The dictionaries are chosen by script, not by the locale.
+    return lambda text: WordBreaker(text, "en")
+
+
+@dataclass
+class UnspacedText:
+    """Counts over the sentences of a source how many are written without spaces.
+
+    Attributes:
+        sentences: that were counted.
+        unspaced: those of them with a word too long to be one.
+        words: words of scripts without spaces.
+        excess: sum over these words of their characters, divided by those of a long word.
+        example: a sentence that counts as `unspaced`.
+    """
+
+    sentences: int = 0
+    unspaced: int = 0
+    words: int = 0
+    excess: float = 0.0
+    example: str = ""
+
+    def add(self, text: str, words: Iterable[str]) -> None:
+        """Counts a sentence and its words."""
+        self.sentences += 1
+        if text.isascii():
+            return
+        is_unspaced = False
+        for word in words:
+            if word.isascii() or not (length := len(_CLUSTER.findall(word))):
+                continue
+            long = _LONG_EAST_ASIAN if _EAST_ASIAN_CHARACTER.search(word) else _LONG
+            self.words += 1
+            self.excess += length / long
+            is_unspaced = is_unspaced or length > long
+        if is_unspaced:
+            self.unspaced += 1
+            self.example = self.example or text[:60]
+
+    def merge(self, other: UnspacedText) -> None:
+        """Adds what was counted elsewhere."""
+        self.sentences += other.sentences
+        self.unspaced += other.unspaced
+        self.words += other.words
+        self.excess += other.excess
+        self.example = self.example or other.example
+
+    def describe(self, least: float = _WARNED) -> str | None:
+        """What is wrong with splitting these sentences at spaces; None where nothing is.
+
+        Args:
+            least: part of the sentences that must be unspaced.
+        """
+        if not self.unspaced or self.excess < self.words or self.unspaced < least * self.sentences:
+            return None
+        return (
+            f"{self.unspaced} of {self.sentences} sentences are written without spaces between "
+            f"words, for example {self.example!r}: split at spaces, whole phrases become words"
+        )
+
+    def check(self, segmenter: str | None) -> None:
+        """Refuses to split such text at spaces unless that was asked for.
+
+        Args:
+            segmenter: that was asked for; None for none.
+
+        Raises:
+            InputError: none was asked for, and a tenth of the sentences is unspaced.
+        """
+        found = self.describe()
+        if found is None:
+            return
+        if segmenter is None and self.describe(_REFUSED):
+            raise InputError(
+                f"{found}. Give --segmenter=characters (each character is a word) or "
+                "--segmenter=icu (words by dictionary; pip install 'r2m[segmenter]'); "
+                "--segmenter=words splits at spaces all the same"
+            )
+        logging.warning("%s; see --segmenter", found)
