@@ -29,7 +29,8 @@ _SOURCE = flags.DEFINE_multi_string(
     "A file or folder with sentences, as PATH or READER:PATH; repeat the flag for more. Readers: "
     f"{', '.join(READERS)}. auto (the default) looks at the first line: plain text with a sentence "
     "a line, COCO or Karpathy captions JSON, Flickr8k/30k token file, Conceptual Captions or 12M "
-    "TSV, Shutterstock JSON (r2m-crawl-descriptions), IU X-ray reports (JSON or CSV). "
+    "TSV, a table (CSV, TSV) with a column of captions, a JSON list or JSON Lines, "
+    "Shutterstock JSON (r2m-crawl-descriptions), IU X-ray reports (JSON or CSV). "
     "tfds:NAME[:FEATURE][@SPLIT] is a data set that TensorFlow Datasets has prepared in "
     "$TFDS_DATA_DIR: tfds:coco_captions@train.",
     required=True,

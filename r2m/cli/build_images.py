@@ -56,7 +56,12 @@ define_whole(
     "Leave out concepts mentioned in fewer sentences of the corpus than this.",
     least=0,
 )
-_REFERENCES = flags.DEFINE_string("references", None, "Captions people wrote, to score with.")
+_REFERENCES = flags.DEFINE_string(
+    "references",
+    None,
+    "Captions people wrote, to score with: a token file, a table with columns of images and "
+    "captions, COCO or Karpathy JSON, a JSON list or JSON Lines.",
+)
 _REFERENCE_SPLITS = flags.DEFINE_list(
     "reference_splits", ["val", "test"], "Splits that get them; `train` would give up unpairedness."
 )

@@ -6,12 +6,16 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from tfrecords.errors import InputError
-from tfrecords.writing.files import open_unpacked
+from tfrecords.text_files import not_utf8, text_encoding
+from tfrecords.writing.files import open_unpacked, peek
 
+JSON_LINES_SUFFIXES = (".jsonl", ".ndjson", ".jsonlines")
 _BLOCK = 1 << 20
+# The first object of JSON Lines is looked for in so many characters.
+_HEAD = 1 << 20
 _DECODER = json.JSONDecoder()
 
 
@@ -33,15 +37,21 @@ def stream_json(path: Path) -> Iterator[Element]:
     """Yields the elements of the arrays at the top of a JSON file, one in memory at a time.
 
     Args:
-        path: a UTF-8 JSON file, perhaps `.gz`, whose top level is an object or an array.
+        path: a JSON file in UTF-8 or in UTF-16 with a byte-order mark, perhaps `.gz`, whose top
+            level is an object or an array; or JSON Lines, objects that follow each other, which
+            are yielded like the elements of an array.
 
     Raises:
         InputError: missing, not JSON, not UTF-8 or cut short; names `path:line`.
     """
+    lines = is_json_lines(path)
     with open_unpacked(path) as packed:
-        stream = io.TextIOWrapper(packed, encoding="utf-8-sig", newline="")
-        cursor = _Cursor(path, stream)
+        cursor = _Cursor(path, _text_stream(packed))
         start = cursor.peek()
+        while lines and start == "{":
+            yield Element("", *cursor.value())
+            if not (start := cursor.peek()):
+                return
         if start == "[":
             yield from _array(cursor, "")
         elif start == "{":
@@ -50,6 +60,27 @@ def stream_json(path: Path) -> Iterator[Element]:
             raise cursor.error(f"expected {{ or [, found {start!r}")
         if rest := cursor.peek():
             raise cursor.error(f"expected the end of the file, found {rest!r}")
+
+
+def is_json_lines(path: Path) -> bool:
+    """Returns whether a file is JSON Lines, by its suffix or its first two lines.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    with open_unpacked(path) as packed:
+        try:
+            head = _text_stream(packed).read(_HEAD).lstrip()
+            if Path(path.name.removesuffix(".gz")).suffix.lower() in JSON_LINES_SUFFIXES:
+                return head.startswith("{")
+            value, end = _DECODER.raw_decode(head)
+        except (ValueError, RecursionError):
+            return False
+    return isinstance(value, dict) and head[end:].lstrip().startswith("{")
+
+
+def _text_stream(packed: BinaryIO) -> TextIO:
+    return io.TextIOWrapper(packed, encoding=text_encoding(peek(packed)), newline="")
 
 
 def _object(cursor: _Cursor) -> Iterator[Element]:
@@ -98,6 +129,10 @@ class _Cursor:
         return InputError(
             f"{self._path}:{line}: not valid JSON: {what}; is the file cut short or damaged?"
         )
+
+    def _not_text(self, data: bytes) -> InputError:
+        what = not_utf8(data, self._path, "JSON file")
+        return InputError(f"{self._path}:{self._line_here()}: {what}")
 
     def peek(self) -> str:
         """The next character that is no white space, "" at the end."""
@@ -149,7 +184,9 @@ class _Cursor:
             # Doubling keeps the cost of one huge value linear.
             block = self._stream.read(max(_BLOCK, pending))
         except UnicodeDecodeError as error:
-            raise self.error(f"not UTF-8 ({error.reason})") from None
+            raise self._not_text(error.object) from None
+        if "\0" in block:
+            raise self._not_text(block.encode(errors="replace"))
         self._line_here()
         self._text, self._at, self._counted = self._text[self._at :] + block, 0, 0
         self._ended = not block

@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import logging
 
 from tfrecords.errors import InputError
+from tfrecords.readers.json_stream import JSON_LINES_SUFFIXES
 from tfrecords.readers.paired.fields import file_key
 from tfrecords.readers.paired.formats import (
     PairedSource,
@@ -17,18 +18,19 @@ from tfrecords.readers.paired.formats import (
 )
 
 _FORMATS = (
-    "Flickr8k/30k `name#number<TAB>caption`, a CSV `image,caption`, COCO captions JSON "
-    "(`images` and `annotations`) or Karpathy JSON (`images` with `sentences` or `captions`)"
+    "Flickr8k/30k `name#number<TAB>caption`, a table (CSV, TSV) with the columns `image` and "
+    "`caption`, COCO captions JSON (`images` and `annotations`), Karpathy JSON (`images` with "
+    "`sentences` or `captions`), or a JSON list or JSON Lines of `{file_path, captions}`"
 )
-_KNOWN = ("coco", "karpathy", "flickr")
+_KNOWN = ("coco", "karpathy", "flickr", "imageclef", "json_list")
 
 
 def read_references(path: str | Path) -> dict[str, list[str]]:
     """Reads the captions people wrote for images.
 
     Args:
-        path: a file in one of the formats: Flickr8k/30k token file, `.csv` with the columns
-            `image,caption`, COCO captions `.json`, Karpathy `.json`.
+        path: a file in one of the formats of `r2m-build-captions`: Flickr8k/30k token file, table
+            with columns of images and captions, COCO or Karpathy JSON, JSON list or JSON Lines.
 
     Returns:
         File name of the image (without folder) -> its captions, in the order of the file.
@@ -38,9 +40,7 @@ def read_references(path: str | Path) -> dict[str, list[str]]:
     """
     path = Path(path)
     try:
-        form = detect_format(path) if path.suffix.lower() == ".json" else "flickr"
-        if form not in _KNOWN:
-            raise UnknownFormatError
+        form = _format(path)
         dataset = read_paired(PairedSource(str(path), form))
     except UnknownFormatError:
         raise InputError(f"{path} is malformed: expected {_FORMATS}") from None
@@ -58,7 +58,20 @@ def read_references(path: str | Path) -> dict[str, list[str]]:
     if not captions:
         raise InputError(f"{path} has no caption ({left_out or 'nothing'}); expected {_FORMATS}")
     if any(skip.reason == "undecodable" for skip in dataset.skipped):
-        raise InputError(f"{left_out}; convert {path} to UTF-8")
+        raise InputError(f"{left_out}; correct {path}")
     if left_out:
         logging.warning("%d captions were left out; %s", len(dataset.skipped), left_out)
     return dict(captions)
+
+
+def _format(path: Path) -> str:
+    try:
+        form = detect_format(path)
+    except UnknownFormatError:
+        if path.suffix.lower() in (".json", *JSON_LINES_SUFFIXES):
+            raise
+        # Its reader names the line that is of another form.
+        return "flickr"
+    if form not in _KNOWN:
+        raise UnknownFormatError
+    return form

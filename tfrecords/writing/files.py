@@ -6,6 +6,7 @@ import errno
 import fcntl
 import gzip
 import hashlib
+import io
 import os
 import shutil
 import zlib
@@ -87,6 +88,11 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
         ) from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def peek(stream: BinaryIO) -> bytes:
+    """Returns the next bytes of a stream from `open_unpacked`, which are read again afterwards."""
+    return cast(io.BufferedReader, stream).peek(1 << 12)
 
 
 def sha256_file(path: Path) -> str:

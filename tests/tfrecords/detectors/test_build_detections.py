@@ -108,7 +108,7 @@ def test_lists_of_images(options: DetectionsOptions, tmp_path: Path) -> None:
     assert counts(records)["missing"] == 1
     for line in ("../a.png", "/etc/passwd", "b\0.png"):
         (tmp_path / "train.txt").write_text(f"a.png\n{line}\n")
-        with pytest.raises(InputError, match=r"train\.txt:2: .* leads out of the folder"):
+        with pytest.raises(InputError, match=r"train\.txt:2: .*(out of the folder|zero bytes)"):
             build(replace(options, splits=lists, overwrite=True))
 
 

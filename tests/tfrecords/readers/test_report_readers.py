@@ -110,9 +110,8 @@ def test_reports_that_are_no_text(tmp_path: Path) -> None:
     ]
     table = tmp_path / "x.csv"
     table.write_bytes(b"uid,findings\n1,Clear.\n2,\xff\n3,Normal.\n")
-    first, skip, last = read(table)
-    assert (first, last) == ("Clear.", "Normal.")
-    assert isinstance(skip, Skip) and (skip.source, skip.reason) == (f"{table}:3", "undecodable")
+    with pytest.raises(InputError, match=r"x\.csv:3: .* not UTF-8.* iconv"):
+        read(table)
 
 
 @given(

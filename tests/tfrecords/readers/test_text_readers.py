@@ -181,9 +181,9 @@ def test_line_numbers_hold_in_later_parts(tmp_path: Path) -> None:
 
 def test_undecodable_lines_are_skipped_and_listed(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
-    path.write_bytes(b"\xef\xbb\xbffirst\nsecond \xff\nthird\n")
+    path.write_bytes(b"\xef\xbb\xbffirst \xc3\xa9\nsecond \xff\nthird\n")
     first, skip, third = read(path)
-    assert (first, third) == ("first\n", "third\n")
+    assert (first, third) == ("first \u00e9\n", "third\n")
     assert isinstance(skip, Skip)
     assert (skip.source, skip.reason) == (f"{path}:2", "undecodable")
 
@@ -223,8 +223,8 @@ def test_missing_file_folder_and_reader(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"pipe\.txt is no file that can be read twice"):
         read(tmp_path / "pipe.txt")
     table = tmp_path / "captions.csv"
-    table.write_text("image,caption\na.jpg,a dog\n")
-    with pytest.raises(InputError, match="a table without the column 'findings'"):
+    table.write_text("image,label\na.jpg,a dog\n")
+    with pytest.raises(InputError, match="a table without a column of captions"):
         read(table)
     with pytest.raises(InputError, match="known: auto, text"):
         read(tmp_path / "none", "csv")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -10,10 +12,13 @@ from typing import Any
 from tfrecords.errors import InputError
 from tfrecords.readers.json_stream import Element, stream_json
 from tfrecords.readers.paired.types import Caption
+from tfrecords.text_files import normalize_name
 from tfrecords.writing.shards import Skip
 
 # The kind of file, as errors name it.
 CAPTIONS = "file of captions"
+_DRIVE = re.compile(r"[A-Za-z]:")
+_LINE_BREAKS = re.compile(r"\s*[\r\n]+\s*")
 _INT64 = 1 << 63
 _MOST_PIXELS = (1 << 31) - 1
 _SURROGATES = ("\ud800", "\udfff")
@@ -85,7 +90,7 @@ def identifier(value: object, place: str, what: str) -> str:
     """
     if isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64:
         return str(value)
-    if isinstance(value, str) and is_clean(value) and (name := value.strip()):
+    if isinstance(value, str) and is_clean(value) and (name := normalize_name(value.strip())):
         path = PurePosixPath(name)
         if not path.is_absolute() and ".." not in path.parts:
             return name
@@ -122,8 +127,9 @@ def relative_file(value: object, place: str, what: str = "the file name") -> str
         InputError: it is no file name.
     """
     if isinstance(value, str) and is_clean(value):
-        path = PurePosixPath(value.strip())
-        if path.is_absolute() or ".." in path.parts:
+        path = PurePosixPath(normalize_name(value.strip()))
+        # `C:/images/a.jpg` is absolute where it was written.
+        if path.is_absolute() or ".." in path.parts or _DRIVE.fullmatch(path.parts[0]):
             path = PurePosixPath(path.name)
         if path.name not in ("", ".."):
             return str(path)
@@ -165,7 +171,16 @@ def caption(
         return Skip(place, "empty", "a caption without text")
     if not is_clean(text) or not is_clean("".join(words or ())):
         return Skip(place, "undecodable", "zero bytes or half of a surrogate pair")
-    return Caption(text.strip(), words, caption_number(number))
+    if words is not None:
+        words = tuple(map(_normalize_text, words))
+    return Caption(_normalize_text(text.strip()), words, caption_number(number))
+
+
+def _normalize_text(text: str) -> str:
+    """Returns a caption on one line and in Unicode NFC, so that equal words are equal."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    return _LINE_BREAKS.sub(" ", text) if "\n" in text or "\r" in text else text
 
 
 def is_clean(text: str) -> bool:

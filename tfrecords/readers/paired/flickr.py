@@ -1,59 +1,100 @@
-"""Captions a line by the name of their image: Flickr8k, Flickr30k and tables of them."""
+"""Captions by the name of their image: Flickr8k, Flickr30k and tables of them."""
 
 from __future__ import annotations
 
-import csv
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfrecords.errors import InputError
+from tfrecords.readers import tables
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
-from tfrecords.text_files import numbered_lines
+from tfrecords.text_files import read_text, split_lines
 from tfrecords.writing.shards import Skip
 
 # In one line of the published results.csv of Flickr30k the second bar is missing.
 _BARS = re.compile(r"\s*([^|]*[^|\s])\s*\|\s*\d+\s*(?:\||\s)(.*)")
-_BAR_HEADER = re.compile(r"\s*image(?:_name)?\s*\|.*", re.IGNORECASE)
-_IMAGE_COLUMNS = ("image", "image_name")
-_CAPTION_COLUMNS = ("caption", "comment")
+_BAR_HEADER = re.compile(r"\s*image(?:_name)?\s*\|[^|]*num[^|]*\|[^|]*", re.IGNORECASE)
+_TOKEN_LINE = re.compile(r"[^\t]+#\d+\t.*")
+_NUMBER = re.compile(r"#\d+$")
 
 _Parse = Callable[[str], "tuple[str, str] | None"]
 
 
-def read_flickr(path: Path) -> PairedDataset:
-    """Reads `image.jpg#0<TAB>caption`, `image.jpg,caption` or `image.jpg| 0| caption` lines.
+@dataclass
+class CaptionRow:
+    """One row of a file.
 
-    A table may have more columns where its first line names `image` and `caption` (or
-    `image_name` and `comment`). Captions of an image need not stand together; images keep the order
-    of their first one. The files say nothing about splits.
+    Attributes:
+        line: number of its first line.
+        image: as it is written there, without `#number`.
+        captions: at least one, perhaps blank.
+        split: as the row calls it; None where it does not say.
+        is_id: `image` is an id and not the name of a file.
+    """
+
+    line: int
+    image: str
+    captions: list[str]
+    split: str | None = None
+    is_id: bool = False
+
+
+@dataclass
+class _Image:
+    """What the rows of an image say together."""
+
+    place: str
+    source_id: str | None
+    split: str | None
+    captions: list[Caption] = field(default_factory=list)
+
+
+def read_flickr(path: Path) -> PairedDataset:
+    """Reads `image.jpg#0<TAB>caption` or `image.jpg| 0| caption` lines, and tables.
+
+    A table has a first line that names a column of images and one of captions (see
+    `tfrecords.readers.tables`), or two columns without a header. Captions of an image
+    need not stand together; images keep the order of their first one. Only a column `split` says
+    anything about splits. A column of ids without suffixes means the pictures `id.jpg`.
 
     Raises:
-        InputError: a line of another form; names `path:line`.
+        InputError: a row of another form; names `path:line`.
     """
-    captions: dict[str, list[Caption]] = defaultdict(list)
-    places: dict[str, str] = {}
+    images: dict[str, _Image] = {}
     skipped: list[Skip] = []
-    for number, row in _rows(path):
-        place = f"{path}:{number}"
-        file = fields.relative_file(row[0], place, "the image")
-        places.setdefault(file, place)
-        item = fields.caption(row[1], place)
-        if isinstance(item, Skip):
-            skipped.append(item)
-        else:
-            captions[file].append(item)
+    rows = list(caption_rows(read_text(path, fields.CAPTIONS), path))
+    ids = all(row.is_id and not tables.has_image_suffix(row.image) for row in rows)
+    for row in rows:
+        place = f"{path}:{row.line}"
+        source_id = fields.identifier(row.image, place, "the image's id") if ids else None
+        name = f"{source_id}.jpg" if ids else row.image
+        file = fields.relative_file(name, place, "the image")
+        image = images.setdefault(file, _Image(place, source_id, row.split))
+        if image.split != row.split:
+            raise InputError(
+                f"{place}: image {file!r} is in split {row.split!r} here and in {image.split!r} in "
+                f"{image.place}"
+            )
+        for text in row.captions:
+            item = fields.caption(text, place)
+            if isinstance(item, Skip):
+                skipped.append(item)
+            else:
+                image.captions.append(item)
     return PairedDataset(
         images=[
             PairedImage(
                 image_id=fields.file_key(file),
-                place=place,
-                captions=tuple(captions.get(file, ())),
+                place=image.place,
+                captions=tuple(image.captions),
+                source_id=image.source_id,
                 file=file,
+                split=image.split,
             )
-            for file, place in places.items()
+            for file, image in images.items()
         ],
         files=(path,),
         skipped=skipped,
@@ -61,53 +102,115 @@ def read_flickr(path: Path) -> PairedDataset:
 
 
 def is_table(path: Path, first_line: str) -> bool:
-    """Whether a file is a table of this format, by its suffix or its first line."""
-    return bool(
-        path.suffix.lower() == ".csv" or _BAR_HEADER.fullmatch(first_line) or _columns(first_line)
+    """Returns whether a file is of this format, by its suffix or its first line."""
+    return (
+        _is_csv(path)
+        or _TOKEN_LINE.fullmatch(first_line) is not None
+        or has_bar_header(first_line)
+        or _header(first_line) is not None
+        or separator_of(first_line) is not None
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
-    parse: _Parse | None = None
-    expected = ""
-    for number, line in numbered_lines(path, fields.CAPTIONS):
-        if not line.strip():
-            continue
-        if parse is None:
-            parse, expected, is_header = _parser(path, line)
-            if is_header:
-                continue
+def has_bar_header(first_line: str) -> bool:
+    """Returns whether a line is the header of `results.csv` of Flickr30k."""
+    return _BAR_HEADER.fullmatch(first_line) is not None
+
+
+def caption_rows(text: str, path: Path) -> Iterator[CaptionRow]:
+    """Yields the rows of a file; see `read_flickr`.
+
+    Args:
+        text: of the file.
+        path: of the file, for messages and for its suffix.
+
+    Raises:
+        InputError: see `read_flickr`.
+    """
+    text = tables.skip_separator_line(text)
+    first = next((line for line in split_lines(text) if line.strip()), "")
+    if has_bar_header(first):
+        yield from _line_rows(path, text, _bar_line, "`image| number| caption`", has_header=True)
+    elif columns := _header(first):
+        assert columns.image is not None
+        for line, cells in tables.read_cells(text, columns, path):
+            yield CaptionRow(
+                line=line,
+                image=_image(cells[columns.image], f"{path}:{line}"),
+                captions=tables.captions_of(cells, columns),
+                split=None if columns.split is None else cells[columns.split].strip() or None,
+                is_id=columns.is_id,
+            )
+    elif (separator := separator_of(first) or ("," if _is_csv(path) else "\t")) != "\t":
+        yield from _rows_without_header(path, text, separator)
+    else:
+        yield from _line_rows(path, text, _token_line, "`name#number<TAB>caption`")
+
+
+def _is_csv(path: Path) -> bool:
+    return path.name.lower().removesuffix(".gz").endswith(".csv")
+
+
+def separator_of(first_line: str) -> str | None:
+    """Returns the separator behind the first cell, where that is the name of an image."""
+    # Commas may occur in captions: not every separator of the line is one of the table.
+    return next(
+        (
+            separator
+            for separator in ",;\t|"
+            if separator in first_line
+            and tables.has_image_suffix(first_line.partition(separator)[0].strip(' "'))
+        ),
+        None,
+    )
+
+
+def _header(first_line: str) -> tables.Columns | None:
+    columns = tables.find_columns(first_line)
+    return None if columns is None or columns.image is None else columns
+
+
+def _line_rows(
+    path: Path, text: str, parse: _Parse, expected: str, *, has_header: bool = False
+) -> Iterator[CaptionRow]:
+    lines = [(n, line) for n, line in enumerate(split_lines(text), start=1) if line.strip()]
+    found: list[CaptionRow] = []
+    for number, line in lines[has_header:]:
         row = parse(line)
-        if row is None or not row[0].strip():
+        if row is None:
             raise InputError(f"{path}:{number}: expected {expected}, found {line[:80]!r}")
-        yield number, row
+        found.append(CaptionRow(number, _image(row[0], f"{path}:{number}"), [row[1]]))
+    if not has_header:
+        _check_first(found, path)
+    yield from found
 
 
-def _parser(path: Path, first_line: str) -> tuple[_Parse, str, bool]:
-    """How to read the lines of a file, what they should be, and whether the first is a header."""
-    if _BAR_HEADER.fullmatch(first_line):
-        return _bar_line, "`image| number| caption`", True
-    if columns := _columns(first_line):
-        width = first_line.count(",") + 1
-        return (
-            lambda line: _csv_line(line, *columns, width, open_end=True),
-            f"`{first_line.strip()}` (a caption with a comma in quotes)",
-            True,
-        )
-    if path.suffix.lower() == ".csv":
-        return (
-            lambda line: _csv_line(line, 0, 1, 2, open_end=False),
-            "`image,caption` (a caption with a comma in quotes)",
-            False,
-        )
-    return _token_line, "`name#number<TAB>caption`", False
+def _rows_without_header(path: Path, text: str, separator: str) -> Iterator[CaptionRow]:
+    found: list[CaptionRow] = []
+    for line, cells in tables.read_rows(text, separator, path):
+        if len(cells) != 2:
+            shown = separator.join(cells)[:80]
+            raise InputError(
+                f"{path}:{line}: expected `image{separator}caption` (a caption with "
+                f"{separator!r} in quotes), or a first row that names the columns "
+                f"{tables.HEADER_HINT}; found {shown!r}"
+            )
+        found.append(CaptionRow(line, _image(cells[0], f"{path}:{line}"), [cells[1]]))
+    _check_first(found, path)
+    yield from found
 
 
-def _columns(first_line: str) -> tuple[int, int] | None:
-    names = [name.strip().lower() for name in first_line.split(",")]
-    image = next((names.index(name) for name in _IMAGE_COLUMNS if name in names), None)
-    caption = next((names.index(name) for name in _CAPTION_COLUMNS if name in names), None)
-    return None if image is None or caption is None else (image, caption)
+def _check_first(rows: list[CaptionRow], path: Path) -> None:
+    if rows:
+        others = [row.image for row in rows[1:]]
+        tables.check_no_header(rows[0].image, others, f"{path}:{rows[0].line}")
+
+
+def _image(cell: str, place: str) -> str:
+    name = cell.strip()
+    if not name:
+        raise InputError(f"{place}: expected the name of an image, found a blank cell")
+    return _NUMBER.sub("", name) if tables.has_image_suffix(name) else name
 
 
 def _token_line(line: str) -> tuple[str, str] | None:
@@ -118,16 +221,3 @@ def _token_line(line: str) -> tuple[str, str] | None:
 def _bar_line(line: str) -> tuple[str, str] | None:
     match = _BARS.fullmatch(line)
     return match and (match[1], match[2])
-
-
-def _csv_line(
-    line: str, image: int, caption: int, width: int, *, open_end: bool
-) -> tuple[str, str] | None:
-    """Two cells of `width`; with `open_end` the last one may hold commas without quotes."""
-    try:
-        cells = next(csv.reader([line], strict=True), [])
-    except csv.Error:
-        return None
-    if open_end and len(cells) > width and caption == width - 1:
-        cells[caption:] = [",".join(cells[caption:])]
-    return (cells[image], cells[caption]) if len(cells) == width else None

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfrecords.errors import InputError
 from tfrecords.html_entities import decode_entities
+from tfrecords.readers import tables
+from tfrecords.readers.json_stream import JSON_LINES_SUFFIXES
 from tfrecords.readers.paired import fields, flickr, xray
 from tfrecords.readers.paired.caption_rows import caption_files, read_caption_rows
 from tfrecords.readers.paired.coco import read_coco
 from tfrecords.readers.paired.coco_pt import read_coco_pt
 from tfrecords.readers.paired.cocotalk import read_cocotalk
-from tfrecords.readers.paired.imageclef import read_imageclef
+from tfrecords.readers.paired.imageclef import has_concepts, read_imageclef
+from tfrecords.readers.paired.json_list import EXPECTED, is_image_row, read_json_list
 from tfrecords.readers.paired.karpathy import read_karpathy
 from tfrecords.readers.paired.tfds_set import read_tfds
 from tfrecords.readers.paired.types import PairedDataset
-from tfrecords.text_files import numbered_lines
+from tfrecords.text_files import read_text, split_lines
 
 _READERS: dict[str, Callable[[Path], PairedDataset]] = {
     "karpathy": read_karpathy,
@@ -26,6 +28,7 @@ _READERS: dict[str, Callable[[Path], PairedDataset]] = {
     "flickr": flickr.read_flickr,
     "xray": xray.read_xray,
     "imageclef": read_imageclef,
+    "json_list": read_json_list,
     "coco_pt": read_coco_pt,
     "cocotalk": read_cocotalk,
     "kiros": read_caption_rows,
@@ -44,8 +47,6 @@ SPLITS = {
     "validate": "val",
     "test": "test",
 }
-
-_TOKEN_LINE = re.compile(r"[^\t]+#\d+\t.*")
 
 
 class UnknownFormatError(InputError):
@@ -149,10 +150,14 @@ def detect_format(path: Path) -> str:
         return _detect_folder(path)
     if path.suffix in (".pt", ".pth", ".npz"):
         return "coco_pt"
-    first = _first_line(path)
-    if path.suffix == ".json" or first[0] in "{[":
+    if path.suffix.lower() in (".json", *JSON_LINES_SUFFIXES):
         return _detect_json(path)
-    if _TOKEN_LINE.fullmatch(first) or flickr.is_table(path, first):
+    first = _first_line(path)
+    if first[0] in "{[":
+        return _detect_json(path)
+    if has_concepts(first):
+        return "imageclef"
+    if flickr.is_table(path, first):
         return "flickr"
     if "\t" in first:
         return "imageclef"
@@ -160,7 +165,8 @@ def detect_format(path: Path) -> str:
 
 
 def _first_line(path: Path) -> str:
-    for _, line in numbered_lines(path, fields.CAPTIONS):
+    text = tables.skip_separator_line(read_text(path, fields.CAPTIONS))
+    for line in split_lines(text):
         if line.strip():
             return line.lstrip()
     raise InputError(f"{path} is empty: it has no caption")
@@ -180,6 +186,8 @@ def _detect_json(path: Path) -> str:
     keys: dict[str, None] = {}
     for _, element in fields.json_elements(path):
         keys[element.key] = None
+        if not element.key and is_image_row(element.value):
+            return "json_list"
         if element.key == "annotations":
             return "coco"
         if element.key == "ix_to_word":
@@ -189,6 +197,9 @@ def _detect_json(path: Path) -> str:
         is_image = element.key == "images" and isinstance(element.value, dict)
         if is_image and {"sentences", "captions"} & element.value.keys():
             return "karpathy"
+    if keys.keys() == {""}:
+        found = fields.found(element.value)
+        raise _unknown(path, f"it is a list of {found}; expected {EXPECTED}")
     raise _unknown(path, f"it has the keys {_listed([key for key in keys if key])}")
 
 

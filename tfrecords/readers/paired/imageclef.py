@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 from tfrecords.errors import InputError
+from tfrecords.readers import tables
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
 from tfrecords.text_files import numbered_lines
 from tfrecords.writing.shards import Skip
 
 _CONCEPTS = re.compile(r"C\d{7}(?:\s*[,;]\s*C\d{7})*[,;]?")
-_SUFFIX = re.compile(r".*\.(?:jpe?g|png|bmp|gif)", re.IGNORECASE)
 
 
 def read_imageclef(path: Path) -> PairedDataset:
@@ -27,10 +27,14 @@ def read_imageclef(path: Path) -> PairedDataset:
     """
     images: dict[str, PairedImage] = {}
     skipped: list[Skip] = []
-    for number, line in numbered_lines(path, fields.CAPTIONS):
+    lines = [(n, line) for n, line in numbered_lines(path, fields.CAPTIONS) if line.strip()]
+    if lines and _is_header(lines[0][1]):
+        lines = lines[1:]
+    elif lines:
+        first, *others = [line.partition("\t")[0] for _, line in lines]
+        tables.check_no_header(first, others, f"{path}:{lines[0][0]}")
+    for number, line in lines:
         place = f"{path}:{number}"
-        if not line.strip():
-            continue
         key, tab, text = line.partition("\t")
         if not tab:
             raise InputError(f"{place}: expected `id<TAB>caption`, found {line[:80]!r}")
@@ -42,7 +46,7 @@ def read_imageclef(path: Path) -> PairedDataset:
         item = _caption(text, place)
         if isinstance(item, Skip):
             skipped.append(item)
-        file = source_id if _SUFFIX.fullmatch(source_id) else f"{source_id}.jpg"
+        file = source_id if tables.has_image_suffix(source_id) else f"{source_id}.jpg"
         file = fields.relative_file(file, place, "the image's id")
         images[source_id] = PairedImage(
             image_id=fields.file_key(file),
@@ -52,6 +56,16 @@ def read_imageclef(path: Path) -> PairedDataset:
             file=file,
         )
     return PairedDataset(images=list(images.values()), files=(path,), skipped=skipped)
+
+
+def has_concepts(line: str) -> bool:
+    """Returns whether a line is one of a concept file."""
+    return _CONCEPTS.fullmatch(line.partition("\t")[2].strip()) is not None
+
+
+def _is_header(line: str) -> bool:
+    name = tables.simple_name(line.partition("\t")[0])
+    return "\t" in line and name in (*tables.ID_NAMES, *tables.IMAGE_NAMES)
 
 
 def _caption(text: str, place: str) -> Caption | Skip:

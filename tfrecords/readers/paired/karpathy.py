@@ -29,13 +29,24 @@ def read_karpathy(path: Path) -> PairedDataset:
     for place, element in fields.json_elements(path):
         if element.key == "images":
             row = fields.object_of(element.value, place, "an object for an image")
-            images.append(_image(row, place, skipped, words))
+            images.append(read_image(row, place, skipped, words))
     return PairedDataset(images=images, files=(path,), skipped=skipped)
 
 
-def _image(
+def read_image(
     row: dict[str, Any], place: str, skipped: list[Skip], words: dict[str, str]
 ) -> PairedImage:
+    """Reads one image of a file; see `read_karpathy`.
+
+    Args:
+        row: the object.
+        place: of it, for messages.
+        skipped: gets the captions that are left out.
+        words: gets every token, so that equal tokens are kept once.
+
+    Raises:
+        InputError: see `read_karpathy`.
+    """
     file = _file(row, place)
     number = next((row[key] for key in _NUMBERS if row.get(key) is not None), None)
     source_id = None if number is None else fields.identifier(number, place, "the image's number")

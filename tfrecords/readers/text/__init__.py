@@ -8,6 +8,8 @@
 | `cc12m` | `url<TAB>caption` a line (Conceptual 12M) |
 | `coco` | COCO captions JSON `{"annotations": [{"caption"}]}`, or Karpathy's `{"images": [{"captions"}]}` and `{"images": [{"sentences": [{"raw"}]}]}` |
 | `shutterstock` | `{page: [{"description"}]}` |
+| `table` | a CSV or TSV table with a column of captions, `image,caption` lines, results.csv of Flickr30k |
+| `json_list` | a JSON list or JSON Lines: texts, or objects with captions (`{"file_path", "captions"}`, `{"text"}`) |
 | `iu_xray` | `{split: [{"report"}]}` (annotation.json), or a CSV table with the column `findings` |
 | `tfds` | no file, but `NAME[:FEATURE][@SPLIT]` of a prepared TensorFlow Datasets data set |
 | `auto` | finds out which from the first line |
@@ -22,20 +24,30 @@ from itertools import pairwise
 from pathlib import Path
 
 from tfrecords.errors import InputError
-from tfrecords.readers.json_stream import stream_json
+from tfrecords.readers.json_stream import JSON_LINES_SUFFIXES, stream_json
+from tfrecords.readers.tables import CAPTION_NAMES, skip_separator_line
 from tfrecords.readers.text.json_files import JSON_READERS, detect_json, read_json
 from tfrecords.readers.text.lines import LINE_PARSERS, detect_lines, read_lines
 from tfrecords.readers.text.reports import is_report_table, read_reports
-from tfrecords.readers.text.sources import TextPart, TextSource
+from tfrecords.readers.text.sources import (
+    SOURCE,
+    TextPart,
+    TextSource,
+    is_utf8_lines,
+    open_utf8,
+)
+from tfrecords.readers.text.tables import is_caption_table, read_table
 from tfrecords.readers.text.tfds_sets import plan_data_set, read_data_set
-from tfrecords.writing.files import open_unpacked
+from tfrecords.text_files import not_utf8, split_lines
+from tfrecords.writing.files import open_unpacked, peek
 from tfrecords.writing.shards import Skip
 
 __all__ = ["READERS", "TextPart", "TextSource", "parse_source", "plan_parts", "read_part"]
 
-READERS = ("auto", *LINE_PARSERS, *JSON_READERS, "iu_xray", "tfds")
+READERS = ("auto", *LINE_PARSERS, *JSON_READERS, "table", "iu_xray", "tfds")
 _PART_BYTES = 8 << 20
-_SUFFIXES = {".txt", ".token", ".tsv", ".csv", ".json"}
+_HEAD_BYTES = 1 << 16
+_SUFFIXES = {".txt", ".token", ".tsv", ".csv", ".json", *JSON_LINES_SUFFIXES}
 
 
 def parse_source(value: str) -> TextSource:
@@ -63,7 +75,8 @@ def plan_parts(source: TextSource, part_bytes: int = _PART_BYTES) -> list[TextPa
 def read_part(part: TextPart) -> Iterator[str | Skip]:
     """Yields the sentences of a part in file order, and what could not be read as a `Skip`.
 
-    Bytes that are no UTF-8 are a skip `undecodable`; an entry without any text a skip `empty`.
+    A line that is no UTF-8 is a skip `undecodable`, where others are; an entry without any text a
+    skip `empty`.
 
     Raises:
         InputError: a line or an entry does not have the form of the format; names `path:line`.
@@ -72,6 +85,8 @@ def read_part(part: TextPart) -> Iterator[str | Skip]:
         yield from read_lines(part)
     elif part.reader in JSON_READERS:
         yield from read_json(part)
+    elif part.reader == "table":
+        yield from read_table(part)
     elif part.reader == "iu_xray":
         yield from read_reports(part)
     else:
@@ -100,38 +115,65 @@ def _plan_file(path: Path, reader: str, part_bytes: int) -> list[TextPart]:
     if reader == "auto":
         reader = _detect(path, first)
     size = path.stat().st_size
-    divisible = reader in LINE_PARSERS and path.suffix != ".gz"
+    divisible = reader in LINE_PARSERS and path.suffix != ".gz" and _is_utf8_lines(path)
     step = part_bytes if divisible else size
     return [
         TextPart(path, reader, start, end) for start, end in pairwise([*range(0, size, step), size])
     ]
 
 
+def _is_utf8_lines(path: Path) -> bool:
+    with open_unpacked(path) as stream:
+        return is_utf8_lines(peek(stream))
+
+
 def _first_line(path: Path) -> str:
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no file that can be read twice; write it to one first")
-    with open_unpacked(path) as stream:
-        head = stream.read(1 << 16)
-    if b"\0" in head:
-        raise InputError(
-            f"{path} is not text: it holds zero bytes. Is it compressed or UTF-16? "
-            "Expected UTF-8 text"
-        )
-    for line in head.decode("utf-8-sig", errors="replace").splitlines():
+    with open_utf8(path) as stream:
+        head = stream.read(_HEAD_BYTES)
+    _check_encoding(head, path)
+    text = skip_separator_line(head.decode("utf-8-sig", errors="replace"))
+    for line in split_lines(text):
         if line.strip():
             return line.strip()
     raise InputError(f"{path} is empty: expected at least one sentence")
 
 
+def _check_encoding(head: bytes, path: Path) -> None:
+    """Refuses a file in another encoding; a damaged line among others in UTF-8 is none."""
+    if b"\0" in head:
+        raise InputError(f"{path}: {not_utf8(head, path, SOURCE)}")
+    # The end of the head may cut a character.
+    lines = head.split(b"\n")
+    lines = lines[:-1] if len(head) == _HEAD_BYTES else lines
+    wrong = [number for number, line in enumerate(lines, start=1) if not _is_utf8(line)]
+    if wrong and not any(not line.isascii() and _is_utf8(line) for line in lines):
+        raise InputError(f"{path}:{wrong[0]}: {not_utf8(head, path, SOURCE)}")
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _detect(path: Path, first: str) -> str:
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
-    if suffix == ".json" or first[0] in "{[":
+    if suffix in (".json", *JSON_LINES_SUFFIXES) or first[0] in "{[":
         return detect_json(next(stream_json(path), None))
-    if suffix != ".csv":
-        return detect_lines(first)
     if is_report_table(first):
         return "iu_xray"
+    if (lines := detect_lines(first)) != "text":
+        return lines
+    if is_caption_table(path, first):
+        return "table"
+    if suffix != ".csv":
+        return lines
     raise InputError(
-        f"{path} is a table without the column 'findings': found {first[:100]!r}. Write its "
-        "sentences to a text file, one a line, or name a reader"
+        f"{path} is a table without a column of captions: found {first[:100]!r}; expected a first "
+        f"row with one of the columns {', '.join(CAPTION_NAMES)} (or findings). Name the column "
+        "so, or write its sentences to a text file, one a line"
     )

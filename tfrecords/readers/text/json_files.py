@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from tfrecords.errors import InputError
 from tfrecords.readers.json_stream import Element, stream_json
+from tfrecords.readers.tables import CAPTION_NAMES, find_name, simple_name
 from tfrecords.readers.text.sources import TextPart, sentence_or_skip
 from tfrecords.writing.shards import Skip
 
@@ -13,6 +14,7 @@ _COCO_KEYS = {"annotations", "images", "info", "licenses", "dataset", "categorie
 _EXPECTED = {
     "coco": '{"annotations": [{"caption"}]} or {"images": [{"captions"}]}',
     "shutterstock": '{page: [{"description"}]}',
+    "json_list": 'a list of texts or of objects with "captions", "caption" or "text"',
 }
 
 
@@ -20,6 +22,9 @@ def detect_json(first: Element | None) -> str:
     """The reader that the first element of a file speaks for."""
     if first is None:
         return "shutterstock"
+    if not first.key:
+        is_shutterstock = isinstance(first.value, dict) and "description" in first.value
+        return "shutterstock" if is_shutterstock else "json_list"
     if isinstance(first.value, dict) and "report" in first.value:
         return "iu_xray"
     return "coco" if first.key in _COCO_KEYS else "shutterstock"
@@ -94,7 +99,28 @@ def _shutterstock_sentences(element: Element, place: str) -> Iterator[object]:
         yield from [line for line in lines if line.strip()] or [""]
 
 
+def _list_sentences(element: Element, place: str) -> Iterator[object]:
+    if element.key:
+        raise InputError(
+            f"{place}: expected {_EXPECTED['json_list']}, found the key {element.key!r}"
+        )
+    if not isinstance(element.value, dict):
+        yield element.value
+        return
+    names = [simple_name(key) for key in element.value]
+    column = find_name(names, CAPTION_NAMES)
+    if column is None:
+        raise InputError(
+            f"{place}: expected an object with one of {', '.join(CAPTION_NAMES)}, found the keys "
+            f"{', '.join(element.value)[:200]}"
+        )
+    value = list(element.value.values())[column]
+    for sentence in value if isinstance(value, list) else [value]:
+        yield _karpathy_sentence(sentence, place)
+
+
 JSON_READERS: dict[str, Callable[[Element, str], Iterator[object]]] = {
     "coco": _coco_sentences,
     "shutterstock": _shutterstock_sentences,
+    "json_list": _list_sentences,
 }

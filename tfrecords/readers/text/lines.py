@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tfrecords.errors import InputError
-from tfrecords.readers.text.sources import TextPart
-from tfrecords.writing.files import open_unpacked
+from tfrecords.readers.text.sources import TextPart, open_utf8
 from tfrecords.writing.shards import Skip
 
 FLICKR_LINE = re.compile(r"[^\t#]+#\d+\t")
@@ -36,8 +36,10 @@ def read_lines(part: TextPart) -> Iterator[str | Skip]:
     """
     parse = LINE_PARSERS[part.reader]
     first_number: int | None = None
-    end = math.inf if part.path.suffix == ".gz" else part.end
-    with open_unpacked(part.path) as stream:
+    with open_utf8(part.path) as stream:
+        # Unpacked or decoded, a file has another number of bytes than on the disk.
+        is_whole = part.path.suffix == ".gz" or isinstance(stream, io.BytesIO)
+        end = math.inf if is_whole else part.end
         if part.start:
             # A part owns the lines that begin in it: the one cut by its start is its neighbour's.
             stream.seek(part.start - 1)
@@ -72,7 +74,7 @@ def read_lines(part: TextPart) -> Iterator[str | Skip]:
 
 def _lines_before(path: Path, offset: int) -> int:
     count = 0
-    with open_unpacked(path) as stream:
+    with open_utf8(path) as stream:
         while offset > 0 and (block := stream.read(min(1 << 20, offset))):
             count += block.count(b"\n")
             offset -= len(block)

@@ -15,9 +15,15 @@ from pathlib import Path
 
 from tfrecords.errors import InputError
 from tfrecords.readers.json_stream import stream_json
+from tfrecords.readers.tables import SEPARATORS, skip_separator_line
 from tfrecords.readers.text.json_files import entry
-from tfrecords.readers.text.sources import TextPart, sentence_or_skip
-from tfrecords.writing.files import open_unpacked
+from tfrecords.readers.text.sources import (
+    TextPart,
+    open_utf8,
+    read_source_text,
+    sentence_or_skip,
+)
+from tfrecords.text_files import split_lines
 from tfrecords.writing.shards import Skip
 
 _COLUMN = "findings"
@@ -31,8 +37,8 @@ _UNITS = {"cm", "mm", "a.m", "p.m", "etc"}
 
 
 def is_report_table(first: str) -> bool:
-    """Whether the first line of a CSV file names the column of findings."""
-    return _COLUMN in _names(next(csv.reader([first])))
+    """Returns whether the first line of a table names the column of findings."""
+    return _separator(first) is not None
 
 
 def read_reports(part: TextPart) -> Iterator[str | Skip]:
@@ -41,9 +47,8 @@ def read_reports(part: TextPart) -> Iterator[str | Skip]:
     Raises:
         InputError: the file or an entry does not have the form of the format; names `path:line`.
     """
-    table = part.path.name.lower().removesuffix(".gz").endswith(".csv")
     found = False
-    for place, report in (_from_csv if table else _from_json)(part.path):
+    for place, report in (_from_json if _is_json(part.path) else _from_csv)(part.path):
         found = True
         text = sentence_or_skip(report, place)
         if isinstance(text, Skip):
@@ -90,32 +95,43 @@ def _from_json(path: Path) -> Iterator[tuple[str, object]]:
         yield place, entry(element.value, "report", place)
 
 
+def _is_json(path: Path) -> bool:
+    with open_utf8(path) as stream:
+        return stream.read(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+
+
 def _from_csv(path: Path) -> Iterator[tuple[str, object]]:
-    with open_unpacked(path) as packed:
-        stream = io.TextIOWrapper(
-            packed, encoding="utf-8-sig", errors="surrogateescape", newline=""
-        )
-        rows = csv.reader(stream, strict=True)
-        line = 1
-        try:
-            names = _names(next(rows, []))
-            if _COLUMN not in names:
-                raise InputError(
-                    f"{path}:1: expected a table with the column {_COLUMN!r}, found "
-                    f"{', '.join(names)[:200]!r}"
-                )
-            column = names.index(_COLUMN)
+    text = skip_separator_line(read_source_text(path))
+    header = next(filter(str.strip, split_lines(text)), "")
+    rows = csv.reader(
+        io.StringIO(text, newline=""), strict=True, delimiter=_separator(header) or ","
+    )
+    line = 1
+    try:
+        names = _names(next(rows, []))
+        if _COLUMN not in names:
+            raise InputError(
+                f"{path}:1: expected a table with the column {_COLUMN!r}, found "
+                f"{', '.join(names)[:200]!r}"
+            )
+        column = names.index(_COLUMN)
+        line = rows.line_num + 1
+        for row in rows:
+            if row and len(row) != len(names):
+                raise InputError(f"{path}:{line}: expected {len(names)} columns, found {len(row)}")
+            if row:
+                yield f"{path}:{line}", row[column]
             line = rows.line_num + 1
-            for row in rows:
-                if row and len(row) != len(names):
-                    raise InputError(
-                        f"{path}:{line}: expected {len(names)} columns, found {len(row)}"
-                    )
-                if row:
-                    yield f"{path}:{line}", row[column]
-                line = rows.line_num + 1
-        except csv.Error as error:
-            raise InputError(f"{path}:{line}: not a row of a CSV table: {error}") from None
+    except csv.Error as error:
+        raise InputError(f"{path}:{line}: not a row of a CSV table: {error}") from None
+
+
+def _separator(header: str) -> str | None:
+    """The separator of a table with the column of findings; None for another first line."""
+    for separator in SEPARATORS:
+        if _COLUMN in _names(next(csv.reader([header], delimiter=separator), [])):
+            return separator
+    return None
 
 
 def _names(header: list[str]) -> list[str]:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from tfrecords.text_files import decode_text, text_encoding
+from tfrecords.writing.files import open_unpacked, peek
 from tfrecords.writing.shards import Skip
 
 
@@ -52,3 +58,39 @@ def sentence_or_skip(value: object, place: str) -> str | Skip:
     if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
         return Skip(place, "undecodable", "half of a surrogate pair, or no UTF-8")
     return value
+
+
+# How messages call a file with sentences.
+SOURCE = "text source"
+
+
+@contextmanager
+def open_utf8(path: Path) -> Iterator[BinaryIO]:
+    r"""Opens the bytes of a text file as UTF-8 with `\n` at the ends of its lines.
+
+    Files that have both already are read where they lie, the others whole into memory.
+
+    Raises:
+        InputError: it is missing, cannot be read or decoded, or is no whole gzip file.
+    """
+    with open_unpacked(path) as stream:
+        if is_utf8_lines(peek(stream)):
+            yield stream
+        else:
+            text = decode_text(stream.read(), path, SOURCE)
+            yield io.BytesIO(text.replace("\r\n", "\n").replace("\r", "\n").encode())
+
+
+def is_utf8_lines(head: bytes) -> bool:
+    """Returns whether ranges of bytes of a file can be read by themselves; see `open_utf8`."""
+    return text_encoding(head) != "utf-16" and (b"\n" in head or b"\r" not in head)
+
+
+def read_source_text(path: Path) -> str:
+    """Reads a whole text file, perhaps packed.
+
+    Raises:
+        InputError: see `open_utf8`; names the command that converts it.
+    """
+    with open_unpacked(path) as stream:
+        return decode_text(stream.read(), path, SOURCE)

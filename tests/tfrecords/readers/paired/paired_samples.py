@@ -304,6 +304,15 @@ def write_all(folder: Path) -> dict[str, Path]:
         "coco": text("captions_val2014.json", json.dumps(coco())),
         "flickr": text("Flickr8k.token.txt", flickr_lines()),
         "xray": text("annotation.json", json.dumps(xray())),
+        "json_list": text(
+            "raw.json",
+            json.dumps(
+                [
+                    {"file_path": f"val/{name}", "id": number, "captions": captions}
+                    for name, (_, number, captions) in IMAGES.items()
+                ]
+            ),
+        ),
         "imageclef": text("caption_train.txt", "1471-2-1\tA scan of a chest .\nb-2\tBones\n"),
         "coco_pt": write_torch(folder / "coco.pt", coco_pt()),
         "cocotalk": write_cocotalk(folder / "talk"),

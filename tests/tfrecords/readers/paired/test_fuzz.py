@@ -76,7 +76,7 @@ def read_files(files: dict[str, bytes], form: str) -> None:
         quietly(lambda: check(read_paired(source)))
 
 
-FORMS = ["karpathy", "coco", "flickr", "xray", "imageclef", "coco_pt", "legacy"]
+FORMS = ["karpathy", "coco", "flickr", "xray", "imageclef", "json_list", "coco_pt", "legacy"]
 FORMS += ["cocotalk", "kiros", "vsepp", "tfds"]
 
 
@@ -116,7 +116,7 @@ def nodes(value: Any) -> Iterator[tuple[Any, Any]]:
             yield from nodes(inner)
 
 
-@pytest.mark.parametrize("form", ["karpathy", "coco", "xray", "cocotalk"])
+@pytest.mark.parametrize("form", ["karpathy", "coco", "xray", "cocotalk", "json_list"])
 @FUZZ
 @given(data=st.data())
 def test_wrong_values_in_json(contents: Contents, form: str, data: st.DataObject) -> None:

@@ -1,0 +1,79 @@
+"""Lists of images in JSON and JSON Lines: neuraltalk2's raw JSON and files written like it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tfrecords.errors import InputError
+from tfrecords.readers import tables
+from tfrecords.readers.paired import fields, karpathy
+from tfrecords.readers.paired.types import PairedDataset, PairedImage
+from tfrecords.writing.shards import Skip
+
+EXPECTED = (
+    "a list of objects (or one a line) with `file_path`, `file_name`, `image` or `id`, and "
+    "`captions`, `caption` or `text`"
+)
+
+
+def read_json_list(path: Path) -> PairedDataset:
+    """Reads `[{"file_path", "id", "captions"}, ...]`, or one such object a line.
+
+    Names and captions have the keys of `karpathy`, or those of the columns of tables (`image`,
+    `caption`, `text`; see `tfrecords.readers.tables`). Captions are a list or one text; objects of
+    the same image need not stand together.
+
+    Raises:
+        InputError: no JSON, or an object without a name or captions; names `path:line`.
+    """
+    images: dict[str, PairedImage] = {}
+    skipped: list[Skip] = []
+    words: dict[str, str] = {}
+    for place, element in fields.json_elements(path):
+        if element.key:
+            raise InputError(f"{place}: expected {EXPECTED}, found the key {element.key!r}")
+        row = fields.object_of(element.value, place, "an object for an image")
+        image = karpathy.read_image(_with_known_keys(row, place), place, skipped, words)
+        name = image.file or image.image_id
+        known = images.setdefault(name, image)
+        if known is not image:
+            if (known.split, known.source_id) != (image.split, image.source_id):
+                raise InputError(
+                    f"{place}: image {name!r} has another id or split than in {known.place}"
+                )
+            images[name] = replace(known, captions=known.captions + image.captions)
+    return PairedDataset(images=list(images.values()), files=(path,), skipped=skipped)
+
+
+def is_image_row(value: object) -> bool:
+    """Returns whether an element of a list is an image with captions."""
+    if not isinstance(value, dict):
+        return False
+    names = [tables.simple_name(key) for key in value]
+    has_name = tables.find_name(names, (*tables.IMAGE_NAMES, *tables.ID_NAMES, "cocoid"))
+    return has_name is not None and tables.find_name(names, tables.CAPTION_NAMES) is not None
+
+
+def _with_known_keys(row: dict[str, Any], place: str) -> dict[str, Any]:
+    """Returns the row with the keys that `karpathy` reads."""
+    keys = list(row)
+    names = [tables.simple_name(key) for key in keys]
+    found = dict(row)
+    if not {"filename", "file_path", "file_name"} & row.keys():
+        image = tables.find_name(names, tables.IMAGE_NAMES)
+        number = tables.find_name(names, ("cocoid", *tables.ID_NAMES))
+        if image is not None:
+            found["file_name"] = row[keys[image]]
+        if number is not None:
+            found.setdefault("id", row[keys[number]])
+    if not {"sentences", "captions"} & row.keys():
+        caption = tables.find_name(names, tables.CAPTION_NAMES)
+        if caption is None:
+            raise InputError(f"{place}: expected {EXPECTED}, found {fields.found(row)}")
+        value = row[keys[caption]]
+        found["captions"] = value if isinstance(value, list) else [value]
+    elif isinstance(row.get("captions"), str):
+        found["captions"] = [row["captions"]]
+    return found

@@ -1,0 +1,237 @@
+r"""Tables of captions: columns by their usual names, cells by the rules of CSV.
+
+| separator | cells in quotes |
+|---|---|
+| `,` and `;` | hold separators, line breaks and doubled quotes; a cell that begins with a quote must end with one |
+| tab and `|` | likewise where they are well-formed, else taken literally |
+
+The last column of a table may hold its separator without quotes (`captions.txt` of Flickr8k).
+"""  # noqa: E501 - a table row cannot be broken
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfrecords.errors import InputError
+from tfrecords.text_files import split_lines
+
+# In order of preference; compared without case, spaces and punctuation: "Image Name" is imagename.
+IMAGE_NAMES = (
+    "image", "imagename", "imagefile", "imagefilename", "imagefilepath", "imagepath", "filename",
+    "file", "filepath", "path", "img", "imgname", "imgfile", "imgfilename", "imgpath", "picture",
+    "photo", "name",
+)  # fmt: skip
+ID_NAMES = ("imageid", "imgid", "id")
+CAPTION_NAMES = (
+    "caption", "comment", "captions", "text", "sentence", "sentences", "description",
+    "imagecaption", "imagedescription", "captiontext", "raw", "alttext", "alt", "report", "title",
+)  # fmt: skip
+HEADER_HINT = "`image` (or filename, file, image_id, ...) and `caption` (or text, comment, ...)"
+_NUMBERED_CAPTION = re.compile(r"(?:caption|comment|text|sentence|description)\d+")
+SEPARATORS = (",", "\t", ";", "|")
+_EXCEL_SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
+_IMAGE_SUFFIX = re.compile(
+    r".*\.(?:jpe?g|jpe|jfif|png|bmp|gif|webp|tiff?|heic|heif|avif|ppm|pgm)(?:#\d+)?", re.IGNORECASE
+)
+# Longer cells are no lists of captions; it bounds what `ast` is given.
+_LIST_CHARACTERS = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Positions of the columns of a table.
+
+    Attributes:
+        separator: of the cells.
+        width: number of columns.
+        captions: the columns with captions, at least one.
+        image: the column with names of images; None where there is none.
+        split: the column with the splits of the images; None where there is none.
+        is_id: the column of images holds ids and not names of files.
+    """
+
+    separator: str
+    width: int
+    captions: tuple[int, ...]
+    image: int | None = None
+    split: int | None = None
+    is_id: bool = False
+
+
+def find_columns(header: str) -> Columns | None:
+    """Returns the columns that a first line names; None unless it names one with captions.
+
+    Args:
+        header: the line, without its end.
+    """
+    for separator in SEPARATORS:
+        if separator not in header:
+            continue
+        try:
+            cells = next(iter(read_rows(header, separator)))[1]
+        except InputError:
+            continue
+        names = [simple_name(cell) for cell in cells]
+        captions = tuple(i for i, name in enumerate(names) if _NUMBERED_CAPTION.fullmatch(name))
+        if not captions:
+            caption = find_name(names, CAPTION_NAMES)
+            captions = () if caption is None else (caption,)
+        if not captions:
+            continue
+        image = find_name(names, (*IMAGE_NAMES, *ID_NAMES))
+        return Columns(
+            separator=separator,
+            width=len(names),
+            captions=captions,
+            image=image,
+            split=find_name(names, ("split",)),
+            is_id=image is not None and names[image] in ID_NAMES,
+        )
+    return None
+
+
+def find_name(names: list[str], wanted: Iterable[str]) -> int | None:
+    """Returns the position of the first wanted name that is there; None for none."""
+    return next((names.index(name) for name in wanted if name in names), None)
+
+
+def simple_name(name: str) -> str:
+    """Returns a column name or key in the form of `IMAGE_NAMES`."""
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def has_image_suffix(name: str) -> bool:
+    """Returns whether a cell ends like the name of an image file."""
+    return _IMAGE_SUFFIX.fullmatch(name.strip()) is not None
+
+
+def skip_separator_line(text: str) -> str:
+    """Returns a table without the line `sep=;` that Excel reads; its place stays empty."""
+    first = split_lines(text[:16])[:1]
+    return text[5:] if first and _EXCEL_SEPARATOR.fullmatch(first[0]) else text
+
+
+def read_rows(text: str, separator: str, path: Path | str = "") -> Iterator[tuple[int, list[str]]]:
+    """Yields the rows of a table that are not blank, each with the number of its first line.
+
+    Args:
+        text: of the table.
+        separator: of the cells.
+        path: of the file, for messages.
+
+    Raises:
+        InputError: a cell in quotes that does not end; names `path:line`.
+    """
+    text = text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
+    end = re.escape(separator)
+    quoted = re.compile(rf' *"([^"]*(?:""[^"]*)*)" *(?=[{end}\n]|\Z)')
+    plain = re.compile(rf"[^{end}\n]*")
+    strict = separator in ",;"
+    at, line = 0, 1
+    while at < len(text):
+        first_line, cells = line, []
+        while True:
+            match = quoted.match(text, at)
+            # Of a stray quote in a text that quotes nothing the next one is in another row.
+            if match and not strict and "\n" in match[1] and separator in match[1]:
+                match = None
+            if match:
+                cells.append(match[1].replace('""', '"'))
+                line += match[1].count("\n")
+            else:
+                match = plain.match(text, at)
+                assert match
+                if strict and match[0].startswith('"'):
+                    raise InputError(
+                        f"{path}:{line}: a cell in quotes that has no end, or quotes that are not "
+                        f"doubled inside of it: {match[0][:80]!r}"
+                    )
+                cells.append(match[0])
+            at = match.end()
+            if text[at : at + 1] != separator:
+                break
+            at += 1
+        at += 1
+        line += 1
+        if any(cell.strip() for cell in cells):
+            yield first_line, cells
+
+
+def read_cells(text: str, columns: Columns, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yields the rows under the header of a table, each with the number of its first line.
+
+    Args:
+        text: of the table, header included; see `skip_separator_line`.
+        columns: from `find_columns`.
+        path: of the file, for messages.
+
+    Raises:
+        InputError: a row of another width; names `path:line`.
+    """
+    rows = read_rows(text, columns.separator, path)
+    _, header = next(rows, (0, []))
+    last = columns.width - 1
+    for line, cells in rows:
+        if len(cells) > columns.width and columns.captions[-1] == last:
+            cells[last:] = [columns.separator.join(cells[last:])]
+        if len(cells) != columns.width:
+            raise InputError(
+                f"{path}:{line}: expected {columns.width} columns as in the header "
+                f"`{columns.separator.join(header).strip()}`, found {len(cells)}: "
+                f"{columns.separator.join(cells)[:80]!r}; a cell that holds {columns.separator!r} "
+                "must be in quotes"
+            )
+        yield line, cells
+
+
+def captions_of(cells: list[str], columns: Columns) -> list[str]:
+    """Returns the captions of a row; one cell may hold a JSON or Python list of them."""
+    found = [text for column in columns.captions for text in _listed(cells[column])]
+    # Wide tables leave the cells of missing captions blank.
+    return [text for text in found if text.strip()] or found[:1]
+
+
+def _listed(cell: str) -> list[str]:
+    text = cell.strip()
+    if not (text.startswith("[") and text.endswith("]")) or len(text) > _LIST_CHARACTERS:
+        return [cell]
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            value = parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+            return value
+    return [cell]
+
+
+def check_no_header(first: str, others: list[str], place: str) -> None:
+    """Refuses a first row that names columns by names that are not known.
+
+    Args:
+        first: the image of the first row.
+        others: the images of the following rows.
+        place: of the first row.
+
+    Raises:
+        InputError: the first row looks like no other: no suffix, or no digit, where all others have
+            one.
+    """
+
+    def unlike(has: Callable[[str], bool]) -> bool:
+        return bool(others) and not has(first) and all(map(has, others))
+
+    def has_digit(name: str) -> bool:
+        return any(map(str.isdigit, name))
+
+    if unlike(has_image_suffix) or (len(others) > 1 and unlike(has_digit)):
+        raise InputError(
+            f"{place}: the first row looks like a header ({first.strip()[:80]!r} is not named like "
+            f"the images of the other rows), but its columns are not known: name them "
+            f"{HEADER_HINT}, or delete the row"
+        )

@@ -1,0 +1,58 @@
+"""Sentences out of the captions of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfrecords.errors import InputError
+from tfrecords.readers import tables
+from tfrecords.readers.paired import flickr
+from tfrecords.readers.text.sources import TextPart, read_source_text, sentence_or_skip
+from tfrecords.text_files import split_lines
+from tfrecords.writing.shards import Skip
+
+
+def is_caption_table(path: Path, first: str) -> bool:
+    """Returns whether a file is a table of captions, by its first line and its suffix."""
+    return (
+        flickr.has_bar_header(first)
+        or tables.find_columns(first) is not None
+        or _only_captions(path, first)
+        or flickr.separator_of(first) is not None
+    )
+
+
+def read_table(part: TextPart) -> Iterator[str | Skip]:
+    """Yields the captions of a table, in its order.
+
+    Raises:
+        InputError: a row is of another form, or there is none; names `path:line`.
+    """
+    path, found = part.path, False
+    for line, captions in _rows(path):
+        for caption in captions:
+            found = True
+            yield sentence_or_skip(caption.replace("\n", " "), f"{path}:{line}")
+    if not found:
+        raise InputError(f"{path} is a table without a row; expected at least one caption")
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    text = tables.skip_separator_line(read_source_text(path))
+    first = next((line for line in split_lines(text) if line.strip()), "")
+    columns = None if flickr.has_bar_header(first) else tables.find_columns(first)
+    if columns is None and _only_captions(path, first):
+        columns = tables.Columns(separator=",", width=1, captions=(0,))
+    if columns is None:
+        for row in flickr.caption_rows(text, path):
+            yield row.line, row.captions
+    else:
+        for line, cells in tables.read_cells(text, columns, path):
+            yield line, tables.captions_of(cells, columns)
+
+
+def _only_captions(path: Path, first: str) -> bool:
+    """Whether a `.csv` or `.tsv` has one column, which is called like captions."""
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    return suffix in (".csv", ".tsv") and tables.simple_name(first) in tables.CAPTION_NAMES
