@@ -29,7 +29,8 @@ _CAPTIONS = flags.DEFINE_multi_string(
     "[SPLIT=][FORMAT:]PATH, repeatable. Formats: auto (the default, looks at the path), karpathy "
     "(dataset_*.json), coco (captions_*.json), flickr (token file, or CSV or TSV "
     "table with columns of images and captions), json_list (JSON list or JSON Lines of images with "
-    "captions), xray (annotation.json of IU X-ray, MIMIC-CXR), imageclef, coco_pt (.pt, .npz), cocotalk (.json with _label.h5), "
+    "captions), xray (annotation.json of IU X-ray, MIMIC-CXR), imageclef, "
+    "coco_pt (.pt, .npz), cocotalk (.json with _label.h5), "
     "kiros and vsepp (folder of *_caps.txt and *_ims.npy), tfds:NAME. SPLIT (train, restval, val, "
     "test) where the file does not tell.",
     required=True,
