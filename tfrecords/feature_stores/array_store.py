@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from tfrecords.errors import InputError
-from tfrecords.feature_stores.boxes import are_relative, from_pixels, from_relative
+from tfrecords.feature_stores.boxes import are_corners, are_relative, from_pixels, from_relative
 from tfrecords.feature_stores.field_names import FEATURE_ROLES, FieldRole
 from tfrecords.feature_stores.lookup import NameIndex, find_stored
 from tfrecords.feature_stores.sizes import checked_size, find_size, read_sizes
@@ -213,12 +213,12 @@ def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> Array
                 f"{part.arrays.path} holds {part.kind} like {parts[part.kind].arrays.path}: one of "
                 "a kind is read"
             )
-        if part.kind == "boxes" and not are_relative(first.array):
-            if not size and sizes_file is None:
-                if "relative_boxes" not in by_role:
-                    _warn_of_pixels(part.arrays.path)
+        if part.kind == "boxes" and first.array.ndim == 2:
+            pixels = not are_relative(first.array)
+            known = bool(size) or sizes_file is not None
+            if not _are_usable(first, sizes_known=known or not pixels, others=by_role):
                 continue
-            in_pixels = True
+            in_pixels = pixels
         parts[part.kind] = part
     if "boxes" not in parts and "relative_boxes" in by_role and "region_feature" in parts:
         parts["boxes"] = _Part("boxes", by_role["relative_boxes"], (None, 4), corners_first=True)
@@ -297,12 +297,22 @@ def _part(item: _First, parts: Mapping[str, _Part], *, transposed: bool) -> _Par
     return _Part("region_feature", arrays, (None, shape[1]), transposed=transposed)
 
 
-def _warn_of_pixels(path: Path) -> None:
-    logging.warning(
-        "%s holds boxes in pixels and the sizes of the images are not known: they are left out "
-        "(sizes=FILE names a COCO JSON with widths and heights)",
-        path,
-    )
+def _are_usable(first: _First, *, sizes_known: bool, others: Container[FieldRole]) -> bool:
+    """Whether boxes are taken; those that are not are logged, unless others replace them."""
+    corners = first.array[: first.rows]
+    if corners.shape[1] == 4 and not are_corners(corners):
+        logging.warning(
+            "%s: the boxes are no x1, y1, x2, y2, as many end before they begin, and are left out",
+            first.where,
+        )
+        return False
+    if not sizes_known and "relative_boxes" not in others:
+        logging.warning(
+            "%s holds boxes in pixels and the sizes of the images are not known: they are left out "
+            "(sizes=FILE names a COCO JSON with widths and heights)",
+            first.field.arrays.path,
+        )
+    return sizes_known
 
 
 def _held(arrays: Arrays) -> str:

@@ -60,15 +60,24 @@ def are_relative(corners: np.ndarray) -> bool:
     return bool(((corners >= -_MARGIN) & (corners <= 1 + _MARGIN)).all())
 
 
+def are_corners(corners: np.ndarray) -> bool:
+    """Whether boxes [N, 4] can be x1, y1, x2, y2: few of them end before they begin."""
+    # Rounding inverts no box of a detector; of x, y, width, height most look inverted.
+    return bool(10 * _inverted(corners).sum() <= len(corners) or len(corners) < _LEAST_BOXES)
+
+
+def _inverted(corners: np.ndarray) -> np.ndarray:
+    return np.asarray((corners[:, 2:] < corners[:, :2]).any(axis=1))
+
+
 def _relative(corners: np.ndarray, size: np.ndarray, where: str) -> np.ndarray:
     if corners.ndim != 2 or corners.shape[1] != 4 or not np.isfinite(corners).all():
         raise InputError(
             f"{where}: boxes of shape {corners.shape}, expected finite numbers [N, 4] (x1, y1, "
             "x2, y2)"
         )
-    # Rounding inverts no box of a detector; of x, y, width, height most look inverted.
-    inverted = (corners[:, 2:] < corners[:, :2]).any(axis=1)
-    if 10 * inverted.sum() > len(corners) >= _LEAST_BOXES:
+    if not are_corners(corners):
+        inverted = _inverted(corners)
         raise InputError(
             f"{where}: {inverted.sum()} of {len(corners)} boxes end before they begin, "
             f"{_example(corners[inverted])}; expected x1, y1, x2, y2. Are they x, y, width, height?"

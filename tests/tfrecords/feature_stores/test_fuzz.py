@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import feature_layouts as layouts
 import h5py
 import numpy as np
 import pytest
@@ -49,7 +50,8 @@ def read_all(kind: str, path: Path) -> int:
         except InputError as error:
             assert str(path) in str(error)
         else:
-            assert found is None or np.isfinite(found.region_feature).all()
+            for kind in store.shapes if found is not None else ():
+                assert np.isfinite(getattr(found, kind)).all()
             read += 1
     return read
 
@@ -82,6 +84,33 @@ def test_damaged_stores(
     path = tmp_path_factory.mktemp("damaged") / "x"
     path.write_bytes(damaged[:cut])
     read_all(kind, path)
+
+
+@pytest.fixture(scope="module")
+def layout_contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("layouts")
+    return {
+        name: layout(folder / f"{name}.h5").read_bytes() for name, layout in layouts.LAYOUTS.items()
+    }
+
+
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_damaged_layouts(
+    layout_contents: dict[str, bytes],
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+) -> None:
+    damaged = bytearray(layout_contents[data.draw(st.sampled_from(list(layouts.LAYOUTS)))])
+    for _ in range(data.draw(st.integers(1, 5))):
+        # Names, links and shapes stand near the beginning and after the first arrays.
+        place = data.draw(st.integers(0, 2047) | st.integers(0, len(damaged) - 1))
+        if place < len(damaged):
+            damaged[place] = data.draw(st.sampled_from([0, 1, 128, 255]) | st.integers(0, 255))
+    cut = data.draw(st.none() | st.integers(0, len(damaged)))
+    path = tmp_path_factory.mktemp("damaged") / "x"
+    path.write_bytes(damaged[:cut])
+    read_all("h5", path)
 
 
 def test_chunks_of_another_shape(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def test_handed_files(case: str):
         pytest.skip(f"no file {case} in {CASES}/features (set R2M_SHARED_CASES to the folder)")
     store = open_feature_store(str(found[0]))
     assert store.shapes["region_feature"] == (None, 32)
-    assert store.has_boxes == (case in ("dlct", "columns"))
+    # The boxes of `columns` are random numbers, and those of `m2` in pixels of unknown images.
+    assert store.has_boxes == (case == "dlct")
     assert store.get("COCO_val2014_000000000008.jpg").region_feature.shape[1] == 32
 
 
@@ -60,6 +61,15 @@ def test_boxes_in_pixels_by_the_relative_ones_beside_them(tmp_path: Path, caplog
     assert store.has_boxes and "are left out" not in caplog.text
     store = open_feature_store(str(layouts.meshed_memory(tmp_path / "m2.hdf5")))
     assert not store.has_boxes and "are left out" in caplog.text
+
+
+def test_boxes_of_another_format_are_left_out(tmp_path: Path, caplog):
+    """x, y, width, height."""
+    sides = layouts.BOXES[1] * np.float32([1, 1, 0.1, 0.1])
+    path = layouts.write(tmp_path / "x.h5", **{"1_features": layouts.REGIONS[1], "1_boxes": sides})
+    store = open_feature_store(str(path))
+    assert not store.has_boxes and store.get("1").region_feature.shape == (11, 32)
+    assert "image '1': the boxes are no x1, y1, x2, y2" in caplog.text
 
 
 def test_names_of_rows_from_the_pickle_beside(tmp_path: Path):

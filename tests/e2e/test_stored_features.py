@@ -1,0 +1,93 @@
+"""Features of other code bases through `r2m-build-captions` and `r2m-extract-features`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tfrecords.feature_stores import open_feature_store
+from tfrecords.records import open_records
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tfrecords" / "feature_stores"))
+import feature_layouts as layouts
+
+# One command per process, as flags are defined when it is imported; TensorFlow is loaded once each.
+DRIVER = """
+import importlib, json, sys
+from absl import flags
+from tfrecords.errors import InputError
+command = importlib.import_module("r2m.cli." + sys.argv[1])
+for line in json.loads(sys.argv[2]):
+    flags.FLAGS.unparse_flags()
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+    flags.FLAGS(["program", "--workers=1", "--shards=1", *line])
+    try:
+        command.main(["program"])
+    except InputError as error:
+        print("error:", error)
+"""
+
+
+def run(command: str, lines: list[list[str]], folder: Path) -> list[str]:
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, command, json.dumps(lines)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": root},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()
+
+
+def test_every_layout_becomes_records(tmp_path: Path):
+    layouts.karpathy(tmp_path / "dataset.json")
+    for name, layout in layouts.LAYOUTS.items():
+        layout(tmp_path / f"{name}.hdf5")
+    names = list(layouts.LAYOUTS)
+    captions = ["--captions=dataset.json", "--min_count=1"]
+    printed = run(
+        "build_captions",
+        [[*captions, f"--features={name}.hdf5", f"--output=captions/{name}"] for name in names]
+        # Captions with features are a store themselves.
+        + [[*captions, "--features=records:captions/dlct", "--output=captions/again"]],
+        tmp_path,
+    )
+    assert [Path(line).name for line in printed] == [
+        f"{n}: 6 train, 2 val" for n in [*names, "again"]
+    ]
+    printed = run(
+        "extract_features",
+        [[f"--from={name}.hdf5", f"--output=features/{name}"] for name in names],
+        tmp_path,
+    )
+    assert [Path(line).name for line in printed] == [f"{name}: 8 images" for name in names]
+    for name in [*names, "again"]:
+        records = open_records(tmp_path / "captions" / name, kind="captions")
+        kinds = {"dlct", "again", "grids_only"} & {name}
+        assert ("grid_feature" in records.feature_names) == bool(kinds)
+        assert ("boxes" in records.feature_names) == (name in (*layouts.WITH_BOXES, "again"))
+        if name == "grids_only":
+            continue
+        store = open_feature_store(f"records:{records.folder}")
+        for i in layouts.IDS:
+            found = store.get(f"COCO_val2014_{i:012}.jpg").region_feature
+            np.testing.assert_array_equal(found, layouts.REGIONS[i].astype(np.float16))
+
+
+def test_other_images_are_named(tmp_path: Path):
+    layouts.karpathy(tmp_path / "dataset.json", ids=(11, 12))
+    layouts.zero_padded(tmp_path / "x.h5")
+    flags = ["--captions=dataset.json", "--features=x.h5", "--min_count=1", "--output=out"]
+    (line,) = run("build_captions", [[*flags, "--vocabulary_splits=val"]], tmp_path)
+    assert "error: split 'val' of " in line and "would hold no record" in line
+    assert "none for 11, COCO_val2014_000000000011.jpg" in line
+    assert "the features hold 8 images ('000000000001', '000000000002', ...)" in line
