@@ -3,7 +3,7 @@
 - `ptb`: Stanford's PTBTokenizer as pycocoevalcap runs it, for figures to be compared with papers.
 - `ptb_python`: our look-alike, for machines without Java and for scoring during training.
 - `characters`, `icu`: for scripts that are written without spaces, see `tfrecords.segmentation`;
-  lower-case words without punctuation. METEOR then matches equal words only.
+  lower-case words without punctuation. METEOR splits Chinese into characters whatever it is given.
 """
 
 from __future__ import annotations
