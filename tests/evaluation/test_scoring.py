@@ -72,6 +72,17 @@ REFERENCES: dict[str, Any] = {
     ),
     "table.csv": "image,caption\n"
     + "".join(f'{name},"{text}"\n' for name, texts in TEXTS.items() for text in texts),
+    "table.tsv": "filename\ttext\n"
+    + "".join(f"{name}\t{text}\n" for name, texts in TEXTS.items() for text in texts),
+    "neuraltalk.json": [
+        {"file_path": f"val2014/{name}", "id": IDS[name], "captions": texts}
+        for name, texts in TEXTS.items()
+    ],
+    "lines.jsonl": "".join(
+        json.dumps({"id": i, "image_id": IDS[name], "file_name": name, "caption": text}) + "\n"
+        for name, texts in TEXTS.items()
+        for i, text in enumerate(texts)
+    ),
     "names.json": TEXTS,
     "ids.json": {str(IDS[name]): texts for name, texts in TEXTS.items()},
     "pycocoevalcap.json": {
@@ -87,6 +98,16 @@ PREDICTIONS: dict[str, Any] = {
     "object.json": CAPTIONS,
     "lists.json": {name: [{"caption": text}] for name, text in CAPTIONS.items()},
     "table.csv": "image,caption\n" + "".join(f'{n},"{text}"\n' for n, text in CAPTIONS.items()),
+    "table.tsv": "image_name\tprediction\tcaption\n"
+    + "".join(f"{name}\t-\t{text}\n" for name, text in CAPTIONS.items()),
+    "semicolons.csv": "\ufefffile;caption\n" + "".join(f"{n};{t}\n" for n, t in CAPTIONS.items()),
+    "windows.csv": "image,caption\r\n"
+    + "".join(f'images\\{n},"{text}"\r\n' for n, text in CAPTIONS.items()),
+    "lines.jsonl": "".join(
+        json.dumps({"image_id": IDS[name], "file_name": name, "caption": text}) + "\n"
+        for name, text in CAPTIONS.items()
+    ),
+    "images.json": [{"image": name, "caption": text} for name, text in CAPTIONS.items()],
     "coco.json": {
         "images": _coco()["images"],
         "annotations": [{"image_id": IDS[n], "caption": text} for n, text in CAPTIONS.items()],
@@ -100,7 +121,7 @@ def test_every_format_gives_the_same_scores(tmp_path: Path, references: str) -> 
     (tmp_path / "p").mkdir()
     for name, content in PREDICTIONS.items():
         by_id = references in ("no_images.json", "ids.json")
-        if by_id and name not in ("ours.json", "coco.json"):
+        if by_id and name not in ("ours.json", "coco.json", "lines.jsonl"):
             continue
         report = score_files(str(_write(tmp_path / "p" / name, content)), str(target), **QUICK)
         assert report.scores.scores == pytest.approx(EXPECTED, abs=1e-12), name

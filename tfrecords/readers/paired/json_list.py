@@ -63,11 +63,12 @@ def _with_known_keys(row: dict[str, Any], place: str) -> dict[str, Any]:
     found = dict(row)
     if not {"filename", "file_path", "file_name"} & row.keys():
         image = tables.find_name(names, tables.IMAGE_NAMES)
-        number = tables.find_name(names, ("cocoid", *tables.ID_NAMES))
         if image is not None:
             found["file_name"] = row[keys[image]]
-        if number is not None:
-            found.setdefault("id", row[keys[number]])
+    # Beside `image_id` the key `id` is that of the caption, as in COCO's annotations.
+    number = tables.find_name(names, ("cocoid", *tables.ID_NAMES))
+    if number is not None:
+        found["id"] = row[keys[number]]
     if not {"sentences", "captions"} & row.keys():
         caption = tables.find_name(names, tables.CAPTION_NAMES)
         if caption is None:
