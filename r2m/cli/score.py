@@ -6,9 +6,10 @@
         --metrics=bleu,cider --output=workspace/scores
 
 Predictions are COCO results (`[{"image_id", "caption"}, ...]`, ids or file names), `{id: caption}`
-JSON, JSON Lines, or a table (CSV, TSV) of image and caption. References are COCO or Karpathy JSON, a Flickr
-token file, a table, `{id: [captions]}` JSON, or any other format of r2m-build-captions. Images are
-matched by file name (with or without folders and suffix), by id, or by the number in the file name.
+JSON, JSON Lines, or a table (CSV, TSV) of image and caption. References are COCO or Karpathy JSON,
+a Flickr token file, a table, `{id: [captions]}` JSON, or any other format of r2m-build-captions.
+Images are matched by file name (with or without folders and suffix), by id, or by the number in the
+file name.
 """
 
 from __future__ import annotations
