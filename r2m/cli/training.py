@@ -96,4 +96,5 @@ def print_summaries(summaries: dict[str, TrainingSummary]) -> None:
             f"{metrics[key]:>9.4f}" if key in metrics else f"{'-':>9}"
             for key in ("loss", "bleu_4", "rouge_l", "cider")
         )
-        print(f"{name:<10}{summary.step:>8}{summary.best_step or 0:>9}{values}")
+        best_at = "-" if summary.best_step is None else summary.best_step
+        print(f"{name:<10}{summary.step:>8}{best_at:>9}{values}")

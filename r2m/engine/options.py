@@ -130,7 +130,8 @@ class TrainingOptions:
         evaluate_every: steps between evaluations; 0 evaluates only at the end.
         checkpoint_every: steps between checkpoints; 0 saves only at the end.
         keep_checkpoints: how many of the latest are kept.
-        best_metric: the evaluation metric that the best checkpoint is chosen by; None keeps none.
+        best_metric: the evaluation metric that the best checkpoint is chosen by, ties by the lower
+            `loss`; None keeps none.
         best_mode: 'max' or 'min'.
         seed: of the Keras random layers (dropout) of the model.
         on_nonfinite: what to do when a loss or gradient is not finite: 'stop', or 'skip' the step's

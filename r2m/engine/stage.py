@@ -27,7 +27,7 @@ emptiness each replica has. For a stage this means:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import keras
@@ -73,8 +73,9 @@ class Stage(Protocol):
     """What is trained, on which batches, for which objective.
 
     Model and stage are built inside `strategy.scope()`. A stage may also have a `unit`: what the
-    rows of its batches are called where their speed is shown ('sentences'; else 'examples'); and
-    `learning_rate_factor(variable)`, what the learning rate is multiplied by (else 1).
+    rows of its batches are called where their speed is shown ('sentences'; else 'examples');
+    `learning_rate_factor(variable)`, what the learning rate is multiplied by (else 1); and
+    `remark(metrics)`, what to warn of, given the training metrics of a log interval (else None).
     """
 
     @property
@@ -132,3 +133,9 @@ def learning_rate_factors(stage: Stage) -> list[float]:
     """What the learning rate is multiplied by for each of the trainable variables."""
     factor = getattr(stage, "learning_rate_factor", lambda variable: 1.0)
     return [factor(variable) for variable in stage.trainable_variables]
+
+
+def remark_on(stage: Stage, metrics: Mapping[str, float]) -> str | None:
+    """What a stage warns of in the training metrics of a log interval; None for nothing."""
+    remark: Callable[[Mapping[str, float]], str | None] = getattr(stage, "remark", lambda _: None)
+    return remark(metrics)

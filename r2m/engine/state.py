@@ -14,6 +14,11 @@ from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Evaluation
 from r2m.engine.step import StepResults
 
+# The evaluation metric that decides between evaluations whose best metric is equal: less is better.
+TIE_BREAK = "loss"
+# Evaluations in a row with the same best metric before that is warned of.
+_CONSTANT = 3
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingSummary:
@@ -40,10 +45,13 @@ class RunState:
     last_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     best_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     best_step: int | None = None
+    # Evaluations in a row that found the same value of the best metric.
+    equal_evaluations: int = 0
     # Of the plateau schedule: what the learning rate is multiplied by, the best value of the metric
-    # and the evaluations since.
+    # (negative where less is better) and what decided ties there, and the evaluations since.
     learning_rate_factor: float = 1.0
     plateau_best: float | None = None
+    plateau_tie_break: float | None = None
     plateau_evaluations: int = 0
     # Steps whose batch was left out because it was not finite: all, and the last ones in a row.
     skipped: int = 0
@@ -89,9 +97,14 @@ class RunState:
         return metrics
 
     def judge(self, evaluation: Evaluation, options: TrainingOptions) -> bool:
-        """Notes an evaluation; returns whether it is the best one so far."""
+        """Notes an evaluation; returns whether it is the best one so far.
+
+        Of two with the same value of the best metric the one with the lower `TIE_BREAK` is better;
+        where there is none the later one: a metric that never changes must not keep the weights
+        that training began with.
+        """
         metrics = {name: float(value) for name, value in evaluation.metrics.items()}
-        self.last_metrics = metrics
+        before, self.last_metrics = self.last_metrics, metrics
         key = options.best_metric
         if key is None:
             return False
@@ -100,14 +113,36 @@ class RunState:
                 f"best_metric={key!r} is not among the evaluation's metrics: "
                 f"{', '.join(sorted(metrics)) or 'none'}"
             )
-        sign = 1 if options.best_mode == "max" else -1
         if not math.isfinite(metrics[key]):
             logging.warning("%s is %s at step %d: not taken for best", key, metrics[key], self.step)
             return False
-        if self.best_step is not None and sign * metrics[key] <= sign * self.best_metrics[key]:
-            return False
+        self._watch_for_constant(key, before.get(key))
+        if self.best_step is not None:
+            rank, best = _rank(metrics, options), _rank(self.best_metrics, options)
+            undecided = rank == best and rank[1] is None
+            if not (undecided or _exceeds(rank, best)):
+                return False
         self.best_metrics, self.best_step = metrics, self.step
         return True
+
+    def _watch_for_constant(self, key: str, before: float | None) -> None:
+        """Warns once of a best metric that does not change from evaluation to evaluation."""
+        value = self.last_metrics[key]
+        self.equal_evaluations = self.equal_evaluations + 1 if value == before else 1
+        if self.equal_evaluations != _CONSTANT:
+            return
+        if key == TIE_BREAK:
+            kept = "the first of them"
+        elif TIE_BREAK in self.last_metrics:
+            kept = f"the one with the lowest {TIE_BREAK}"
+        else:
+            kept = "the last of them"
+        logging.warning(
+            "%s was %.4g at each of the last %d evaluations: it cannot choose the best weights, "
+            "and best/ holds %s. If it stays constant, validate on more examples, and more varied "
+            "ones",
+            key, value, _CONSTANT, kept,
+        )  # fmt: skip
 
     def watch_plateau(self, options: TrainingOptions) -> None:
         """Reduces the learning rate's factor after an evaluation, if the schedule says so.
@@ -119,10 +154,10 @@ class RunState:
             return
         if self.step % options.evaluate_every:
             return
-        sign = 1 if options.best_mode == "max" else -1
-        value = sign * self.last_metrics[options.best_metric]
-        if math.isfinite(value) and (self.plateau_best is None or value > self.plateau_best):
-            self.plateau_best, self.plateau_evaluations = value, 0
+        rank = _rank(self.last_metrics, options)
+        best = None if self.plateau_best is None else (self.plateau_best, self.plateau_tie_break)
+        if math.isfinite(rank[0]) and (best is None or _exceeds(rank, best)):
+            (self.plateau_best, self.plateau_tie_break), self.plateau_evaluations = rank, 0
             return
         self.plateau_evaluations += 1
         settings = schedule_settings(options)
@@ -144,3 +179,21 @@ class RunState:
             best_metrics=self.best_metrics,
             best_step=self.best_step,
         )
+
+
+# What evaluations are compared by, more is better: the best metric, then the tie break, None where
+# it is not known.
+_Rank = tuple[float, "float | None"]
+
+
+def _rank(metrics: Mapping[str, float], options: TrainingOptions) -> _Rank:
+    assert options.best_metric is not None
+    sign = 1 if options.best_mode == "max" else -1
+    tie_break = -metrics.get(TIE_BREAK, math.nan)
+    return sign * metrics[options.best_metric], tie_break if math.isfinite(tie_break) else None
+
+
+def _exceeds(rank: _Rank, other: _Rank) -> bool:
+    if rank[0] != other[0] or rank[1] is None:
+        return rank[0] > other[0]
+    return other[1] is None or rank[1] > other[1]

@@ -40,8 +40,8 @@ from r2m.engine.persistence.files import locked, write_json, writing
 from r2m.engine.persistence.names import describe
 from r2m.engine.persistence.saver import Saver
 from r2m.engine.signals import noting_signals
-from r2m.engine.stage import Evaluation, Stage, learning_rate_factors, unit_of
-from r2m.engine.state import RunState, TrainingSummary
+from r2m.engine.stage import Evaluation, Stage, learning_rate_factors, remark_on, unit_of
+from r2m.engine.state import TIE_BREAK, RunState, TrainingSummary
 from r2m.engine.step import (
     StepResults,
     make_train_loop,
@@ -119,6 +119,7 @@ def train(
         run_loop = make_train_loop(stage, optimizer, options, strategy, average)
 
         state = RunState()
+        remarks: set[str] = set()  # each is made once
 
         def told_to_stop() -> bool:  # by a signal to any of the workers
             return sum_over_workers(strategy, float(bool(signals))) > 0
@@ -213,6 +214,10 @@ def train(
                     metrics["learning_rate"] = learning_rate.last(state.step - state.skipped)
                     log.train(state.step, metrics)
                     progress.report(metrics)
+                    remark = remark_on(stage, metrics)
+                    if remark is not None and remark not in remarks:
+                        remarks.add(remark)
+                        logging.warning("%s, up to step %d: %s", stage.name, state.step, remark)
                 if _due(state.step, options.evaluate_every) or ends:
                     with average.in_use():  # also for whoever takes the best weights
                         evaluation = _evaluate(stage, state.step, options, strategy)
@@ -278,18 +283,19 @@ def _check_same_start(step: int, workdir: Path, strategy: tf.distribute.Strategy
 def _evaluate(
     stage: Stage, step: int, options: TrainingOptions, strategy: tf.distribute.Strategy
 ) -> Evaluation:
-    """What the chief found; the other workers learn the metric that decides on the best."""
+    """What the chief found; the other workers get the metrics that decide on the best."""
     key = options.best_metric
+    deciding = [] if key is None else list(dict.fromkeys((key, TIE_BREAK)))
     if not this_worker(strategy).is_chief:
-        return Evaluation(metrics={} if key is None else {key: chiefs(strategy, 0.0)})
+        return Evaluation(metrics={name: chiefs(strategy, 0.0) for name in deciding})
     # Training must not depend on how often it is evaluated: undo what evaluation draws.
     states = [(state, state.numpy()) for state in seed_states(stage.model)]
     evaluation = stage.evaluate(step)
     for state, value in states:
         state.assign(value)
     seed_replicas(stage.model, options.seed, strategy)
-    if key is not None:
-        chiefs(strategy, float(evaluation.metrics.get(key, math.nan)))
+    for name in deciding:
+        chiefs(strategy, float(evaluation.metrics.get(name, math.nan)))
     return evaluation
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from models import decoding
 from r2m.engine.distribution.cores import cores
@@ -22,6 +23,9 @@ from tfrecords.vocabulary import Vocabulary
 
 _SAMPLES = 8
 _SAMPLE_SIDE = 160
+# Evaluations in a row that find one caption for all images before that is warned of: a model that
+# has just begun does that.
+_ALL_EQUAL = 3
 
 
 # (inputs of B images, what a search found) -> the place of the hypothesis that is said, int[B].
@@ -162,6 +166,14 @@ class Validator:
             else None
         )
         self._scored = frozenset(references)
+        self._all_equal = 0  # evaluations in a row that found one caption for all images
+        if len(references) == 1:
+            logging.warning(
+                "only one validation image has references (%s): CIDEr is 0 for every caption, as "
+                "all n-grams of the references are in all images; best/ goes by the validation "
+                "loss. Build the records with more validation images",
+                next(iter(references)),
+            )
 
     def evaluate(self) -> Evaluation:
         """Metrics (BLEU-1 to 4, ROUGE-L, CIDEr, 1.0 = 100), sample captions and their images.
@@ -175,6 +187,7 @@ class Validator:
         if self._scorer is not None:
             scored = {name: captions[name] for name in captions if name in self._scored}
             metrics = dict(self._scorer.score(scored))
+        self._watch_for_equal(captions)
         with_concepts = any(s.concepts is not None for s in self._samples)
         heads = ["image", *["concepts"] * with_concepts, "caption", "references"]
         rows = [_row(*heads), "|---" * len(heads) + "|"]
@@ -187,6 +200,18 @@ class Validator:
             texts={"captions": "\n".join(rows)},
             images={"pictures": np.stack(pictures)} if pictures else {},
         )
+
+    def _watch_for_equal(self, captions: Mapping[str, str]) -> None:
+        """Warns once where several images are given the same caption again and again."""
+        equal = len(captions) > 1 and len(set(captions.values())) == 1
+        self._all_equal = self._all_equal + 1 if equal else 0
+        if self._all_equal == _ALL_EQUAL:
+            logging.warning(
+                "all %d validation images had the same caption at %d evaluations in a row (%r): "
+                "the model does not distinguish them yet. If it stays so, train longer, or check "
+                "with r2m-inspect that their features or concepts differ",
+                len(captions), _ALL_EQUAL, next(iter(captions.values())),
+            )  # fmt: skip
 
 
 def _sample(example: Mapping[str, Any], vocabulary: Vocabulary) -> _Sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import tensorflow as tf
@@ -136,6 +137,11 @@ class CrossEntropy:
             "cross_entropy": LossTerm(total, captions),
             "per_word": LossTerm(total, words, weight=0.0),
         }
+
+    def remark(self, metrics: Mapping[str, float]) -> str | None:
+        """Nothing to warn of."""
+        del metrics
+        return None
 
     def validation_loss(self, model: Any, batch: Any) -> dict[str, LossTerm]:
         """The same, of the labels as they are and of all captions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -66,7 +67,11 @@ class SelfCritical:
         return {}
 
     def loss(self, model: Any, batch: Any, training: bool) -> dict[str, LossTerm]:
-        """`policy`, and for the log `reward` and `words`, means of the captions drawn."""
+        """`policy`, and for the log `reward`, `words` and `reward_spread`.
+
+        The first two are means over the captions drawn; the last one is the difference between the
+        highest and the lowest reward of an image, a mean over images.
+        """
         del training
         memory = model.encode(batch)
         weights, bias = model.output_layer
@@ -89,6 +94,7 @@ class SelfCritical:
         rewards = tf.reshape(rewards, [-1, self._options.samples])
         fed = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START_ID), tokens[:, :-1]], axis=1)
         hidden = model.teacher_forced(memory, fed, lengths=lengths)
+        spread = tf.reduce_max(rewards, axis=1) - tf.reduce_min(rewards, axis=1)
         advantages = tf.reshape(leave_one_out(rewards), [-1])
         bias = tf.cast(bias, tf.float32) + suppression
         total = policy_loss(hidden, weights, bias, tokens, lengths, advantages)
@@ -98,7 +104,25 @@ class SelfCritical:
             "policy": LossTerm(total, captions),
             "reward": LossTerm(tf.reduce_sum(rewards), captions, weight=0.0),
             "words": LossTerm(words, captions, weight=0.0),
+            "reward_spread": LossTerm(tf.reduce_sum(spread), tf.size(spread), weight=0.0),
         }
+
+    def remark(self, metrics: Mapping[str, float]) -> str | None:
+        """A warning where no caption earned more than the others of its image."""
+        if metrics.get("loss/reward_spread") != 0.0:
+            return None
+        equal = "all captions drawn of an image had the same reward: nothing was learnt from them. "
+        if metrics["loss/reward"] == 0.0:
+            return equal + (
+                f"Their CIDEr-D is 0, with document frequencies of {self._reward.images} training "
+                "images: of one image all n-grams weigh nothing, of few most do. Train on more "
+                "images, or longer by cross entropy first, until captions share words with the "
+                "references"
+            )
+        return equal + (
+            "The captioner draws the same caption again and again: draw more of them "
+            "(--config.reward.samples), or start from weights of an earlier step"
+        )
 
     def validation_loss(self, model: Any, batch: Any) -> dict[str, LossTerm]:
         """The likelihood of what people wrote: it tells how far training went from there."""

@@ -54,6 +54,9 @@ class Objective(Protocol):
     def loss(self, model: Any, batch: Any, training: bool) -> dict[str, LossTerm]:
         """The terms on one replica's share of a batch."""
 
+    def remark(self, metrics: Mapping[str, float]) -> str | None:
+        """What to warn of, given the training metrics of a log interval."""
+
     def validation_loss(self, model: Any, batch: Any) -> dict[str, LossTerm]:
         """The terms on captions of the validation split."""
 
@@ -148,6 +151,10 @@ class CaptionerStage:
     def loss(self, batch: Any, training: bool) -> Mapping[str, LossTerm]:
         """The objective's terms on one replica's share of a batch."""
         return self._objective.loss(self.model, batch, training)
+
+    def remark(self, metrics: Mapping[str, float]) -> str | None:
+        """What the objective warns of."""
+        return self._objective.remark(metrics)
 
     def evaluate(self, step: int) -> Evaluation:
         """Validation loss, caption metrics, sample captions, where they were looked for."""
