@@ -61,8 +61,9 @@ class LmdbArrays:
         return False
 
     def keys(self) -> list[str]:
-        """The keys, but for those of the database itself (`__len__`, `__keys__`)."""
-        return [key for key in _index(self.path).values if not key.startswith("__")]
+        """The keys, but for those of the database itself (`__len__`, `__keys__`, `keys`)."""
+        every = _index(self.path).values
+        return [key for key in every if not key.startswith("__") and key != "keys"]
 
     def has(self, key: str) -> bool:
         """See `Arrays.has`."""
@@ -74,17 +75,23 @@ class LmdbArrays:
 
     def get(self, key: str) -> np.ndarray | None:
         """See `Arrays.get`."""
-        index = _index(self.path)
-        if key not in index.values:
+        if not self.has(key):
             return None
-        where = f"{self.path}, image {key!r}"
+        return read_array(self.value(key), f"{self.path}, image {key!r}")
+
+    def value(self, key: str) -> bytes:
+        """The bytes that the database has under a key.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        index = _index(self.path)
         offset, size = index.values[key]
         try:
             with index.file.open("rb", buffering=0) as stream:
-                data = os.pread(stream.fileno(), min(size, MOST_BYTES + 1), offset)
+                return os.pread(stream.fileno(), min(size, MOST_BYTES + 1), offset)
         except OSError as error:
-            raise InputError(f"{where} cannot be read: {error}") from error
-        return read_array(data, where)
+            raise InputError(f"{self.path}, image {key!r} cannot be read: {error}") from error
 
 
 class _Index(NamedTuple):

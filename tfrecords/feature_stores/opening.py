@@ -6,7 +6,7 @@
 | `folders:PREFIX` | some of `PREFIX_fc/<id>.npy`, `PREFIX_att/<id>.npz`, `PREFIX_box/<id>.npy` |
 | `folders:FOLDER` | a folder with a .npy or .npz per image |
 | `h5:FILE[,FILE...]` | HDF5, see `hdf5.py`; one file, or one each for vectors, regions, boxes |
-| `lmdb:PATH[,PATH...]` | LMDB with .npy or .npz bytes per image, likewise |
+| `lmdb:PATH[,PATH...]` | LMDB with .npy or .npz bytes, or a pickled dictionary, per image |
 | `npy:FILE` | an array with a row per image, which is called by its row number or by `,ids=LIST` |
 | `records:FOLDER` | `features`, `captions` or `images` records |
 
@@ -84,9 +84,9 @@ def _open(kind: str, paths: list[Path], sizes: Path | None, ids: Path | None) ->
 
         return open_arrays([f for path in paths for f in hdf5_fields(path, ids)], sizes)
     if kind == "lmdb":
-        from tfrecords.feature_stores.lmdb import LmdbArrays
+        from tfrecords.feature_stores.lmdb_pickles import lmdb_fields
 
-        return open_arrays([Field("feature", LmdbArrays(path)) for path in paths], sizes)
+        return open_arrays([f for path in paths for f in lmdb_fields(path)], sizes)
     from tfrecords.feature_stores.npy import NpyRows
 
     return open_arrays([Field("feature", NpyRows(path, ids)) for path in paths], sizes)
@@ -119,6 +119,11 @@ def _guess(text: str) -> str:
         return "tsv"
     if path.suffix in _PICKLES:
         raise _pickled(path)
+    if path.suffix == ".npz":
+        raise InputError(
+            f"{path}: give the folder of a file per image, folders:FOLDER; of a file of many images "
+            "save each array as .npy and give npy:FILE,ids=LIST"
+        )
     if first and path.is_dir():
         return "folders"
     raise InputError(

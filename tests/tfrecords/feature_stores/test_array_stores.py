@@ -291,6 +291,7 @@ def test_arrays_without_rows(array, message, tmp_path):
     [
         ("", "cannot tell what kind"),
         ("nowhere", "cannot tell what kind .* of tsv, folders, h5, lmdb, npy, records"),
+        ("nowhere.npz", "give the folder of a file per image, folders:FOLDER"),
         ("h5:", "expected KIND:PATH"),
         ("npy:a.npy,b.npy", "takes one path"),
         ("npy:a.npy,sizes=x.json", "expected KIND:PATH"),
