@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Container, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
-from absl import logging
 
 from tfrecords.errors import InputError
-from tfrecords.feature_stores.boxes import are_corners, are_relative, from_pixels, from_relative
-from tfrecords.feature_stores.field_names import FEATURE_ROLES, FieldRole
+from tfrecords.feature_stores.boxes import from_pixels, from_relative
+from tfrecords.feature_stores.field_names import FieldRole
 from tfrecords.feature_stores.lookup import NameIndex, find_stored
-from tfrecords.feature_stores.sizes import checked_size, find_size, read_sizes
+from tfrecords.feature_stores.sizes import checked_size, find_size
 from tfrecords.feature_stores.types import StoredFeatures
 
 Kind = Literal["global_feature", "grid_feature", "region_feature", "boxes"]
@@ -63,7 +61,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """Arrays, their kind, and the shape they have; None varies.
 
     `transposed`: the features of a region are a column (`x` of OpenVQA). `corners_first`: more
@@ -77,18 +75,9 @@ class _Part:
     corners_first: bool = False
 
 
-class _First(NamedTuple):
-    """The array of the first image of a field, and how many of its rows are regions."""
-
-    field: Field
-    array: np.ndarray
-    rows: int | None
-    where: str
-
-
 @dataclass(frozen=True)
 class ArrayStore:
-    """A `FeatureStore` of one or several `Arrays`; made by `open_arrays`.
+    """A `FeatureStore` of one or several `Arrays`; made by `open_arrays` of `array_kinds.py`.
 
     Attributes:
         parts: the features, boxes last.
@@ -98,7 +87,7 @@ class ArrayStore:
         boxes_in_pixels: whether boxes must be divided by the size of the image.
     """
 
-    parts: tuple[_Part, ...]
+    parts: tuple[Part, ...]
     size: tuple[Arrays, ...]
     count: Arrays | None
     sizes_file: Path | None
@@ -142,7 +131,7 @@ class ArrayStore:
             array = first if number == 0 else self._array(part.arrays, key)
             array = array.T if part.transposed and array.ndim == 2 else array
             if self.count is not None and part.kind in ("region_feature", "boxes"):
-                array = _without_padding(array, _row_count(self.count, key), where)
+                array = without_padding(array, row_count(self.count, key), where)
             found[part.kind] = _fitting(array, part, where)
         if (size := self._size(key, names)) is not None:
             found["height"], found["width"] = size
@@ -181,150 +170,13 @@ class ArrayStore:
         return checked_size(height, width, where)
 
 
-def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> ArrayStore:
-    """Opens several arrays per image as one store; their kinds follow from the first image.
-
-    [D] is the vector of an image, [N, 4] boxes (x1, y1, x2, y2), any other [N, D] its regions, and
-    [gh, gw, D] a feature map; a map may be flat [gh * gw, D] where its name says that it is one.
-    Boxes are relative where the first of them lie in 0..1. In pixels they need the sizes of the
-    images, and are left out without.
-
-    Args:
-        every: the arrays.
-        sizes_file: see `read_sizes`.
-
-    Raises:
-        InputError: arrays of no such shape, two of a kind, boxes without regions, or no image.
-    """
-    by_role = {field.role: field.arrays for field in every}
-    sides = tuple(by_role[role] for role in ("height", "width") if role in by_role)
-    size = (by_role["size"],) if "size" in by_role else sides if len(sides) == 2 else ()
-    count = by_role.get("count")
-    ordered = [f for role in (*FEATURE_ROLES, "boxes") for f in every if f.role == role]
-    firsts = _first_arrays(ordered, count)
-    parts: dict[str, _Part] = {}
-    in_pixels = False
-    for first in firsts:
-        part = _part(first, parts, transposed=_is_transposed(first, firsts))
-        if part is None:
-            continue
-        if part.kind in parts:
-            raise InputError(
-                f"{part.arrays.path} holds {part.kind} like {parts[part.kind].arrays.path}: one of "
-                "a kind is read"
-            )
-        if part.kind == "boxes" and first.array.ndim == 2:
-            pixels = not are_relative(first.array)
-            known = bool(size) or sizes_file is not None
-            if not _are_usable(first, sizes_known=known or not pixels, others=by_role):
-                continue
-            in_pixels = pixels
-        parts[part.kind] = part
-    if "boxes" not in parts and "relative_boxes" in by_role and "region_feature" in parts:
-        parts["boxes"] = _Part("boxes", by_role["relative_boxes"], (None, 4), corners_first=True)
-    if "boxes" in parts and "region_feature" not in parts:
-        raise InputError(f"{parts['boxes'].arrays.path} holds boxes, but there are no regions")
-    if not parts:
-        raise InputError("boxes alone are no features")
-    if sizes_file is not None:
-        read_sizes(sizes_file)
-    order = ("global_feature", "grid_feature", "region_feature", "boxes")
-    found = tuple(parts[kind] for kind in order if kind in parts)
-    return ArrayStore(found, size, count, sizes_file, in_pixels)
-
-
-def _first_arrays(fields: Sequence[Field], count: Arrays | None) -> list[_First]:
-    """The fields with their array of the first image that has one."""
-    found = []
-    name = None
-    for field in fields:
-        arrays = field.arrays
-        names = arrays.keys() if name is None or not arrays.has(name) else [name]
-        for key in names:
-            if (array := arrays.get(key)) is not None:
-                break
-        else:
-            raise InputError(f"{arrays.path} holds no image{_held(arrays)}")
-        name = name or key
-        padded = field.role in ("feature", "boxes")
-        rows = _row_count(count, key) if count is not None and padded else None
-        found.append(_First(field, array, rows, f"{arrays.path}, image {key!r}"))
-    return found
-
-
-def _is_transposed(first: _First, firsts: Sequence[_First]) -> bool:
-    """Whether the features of a region are a column, as OpenVQA stores them."""
-    boxes = [
-        len(other.array)
-        for other in firsts
-        if other.field.role == "boxes" and other.array.ndim == 2
-    ]
-    rows = boxes[0] if boxes else first.rows
-    shape = first.array.shape
-    return first.field.role == "feature" and len(shape) == 2 and shape[0] != rows == shape[1]
-
-
-def _part(item: _First, parts: Mapping[str, _Part], *, transposed: bool) -> _Part | None:
-    field, arrays = item.field, item.field.arrays
-    first = item.array.T if transposed else item.array
-    first = _without_padding(first, item.rows, item.where)
-    shape = first.shape
-    if first.size == 0 or first.ndim not in (1, 2, 3):
-        raise InputError(
-            f"the first image in {arrays.path}: shape {shape}, expected [D], [N, D] or [gh, gw, D]"
-            f"{_held(arrays)}"
-        )
-    if field.role == "boxes":
-        return _Part("boxes", arrays, (None, 4))
-    if field.role == "global_feature" and first.size == shape[-1]:
-        return _Part("global_feature", arrays, shape[-1:])
-    if first.ndim == 1:
-        return _Part("global_feature", arrays, shape)
-    if first.ndim == 3:
-        return _Part("grid_feature", arrays, shape)
-    side = math.isqrt(shape[0])
-    if field.role == "grid_feature" and side * side == shape[0]:
-        return _Part("grid_feature", arrays, (side, side, shape[1]))
-    if field.role == "grid_feature" and "region_feature" in parts:
-        logging.warning(
-            "%s holds maps of %d cells, which are no square, beside regions: they are left out",
-            arrays.path,
-            shape[0],
-        )
-        return None
-    if shape[1] == 4:
-        return _Part("boxes", arrays, (None, 4))
-    return _Part("region_feature", arrays, (None, shape[1]), transposed=transposed)
-
-
-def _are_usable(first: _First, *, sizes_known: bool, others: Container[FieldRole]) -> bool:
-    """Whether boxes are taken; those that are not are logged, unless others replace them."""
-    corners = first.array[: first.rows]
-    if corners.shape[1] == 4 and not are_corners(corners):
-        logging.warning(
-            "%s: the boxes are no x1, y1, x2, y2, as many end before they begin, and are left out",
-            first.where,
-        )
-        return False
-    if not sizes_known and "relative_boxes" not in others:
-        logging.warning(
-            "%s holds boxes in pixels and the sizes of the images are not known: they are left out "
-            "(sizes=FILE names a COCO JSON with widths and heights)",
-            first.field.arrays.path,
-        )
-    return sizes_known
-
-
-def _held(arrays: Arrays) -> str:
-    return f"; it holds {held}" if (held := arrays.describe()) else ""
-
-
-def _row_count(count: Arrays, key: str) -> int | None:
+def row_count(count: Arrays, key: str) -> int | None:
+    """How many rows of the arrays of an image are regions; None if nothing says it."""
     array = count.get(key)
     return None if array is None else whole_numbers(array, 1, f"{count.path}, image {key!r}")[0]
 
 
-def _without_padding(array: np.ndarray, rows: int | None, where: str) -> np.ndarray:
+def without_padding(array: np.ndarray, rows: int | None, where: str) -> np.ndarray:
     """The rows of the regions: of those of all regions one after another, or of padded ones."""
     if rows is None or array.ndim > 2:
         return array
@@ -359,7 +211,7 @@ def _find(arrays: Arrays, names: Sequence[str]) -> str | None:
     return find_stored(names, arrays.has, lambda: _index(arrays))
 
 
-def _fitting(array: np.ndarray, part: _Part, where: str) -> np.ndarray:
+def _fitting(array: np.ndarray, part: Part, where: str) -> np.ndarray:
     if part.corners_first and array.ndim == 2:
         array = array[:, :4]
     if part.kind == "global_feature" and array.ndim and array.size == array.shape[-1]:

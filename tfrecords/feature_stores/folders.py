@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from tfrecords.errors import InputError
-from tfrecords.feature_stores.array_store import ArrayStore, Field, open_arrays
+from tfrecords.feature_stores.array_kinds import open_arrays
+from tfrecords.feature_stores.array_store import ArrayStore, Field
 from tfrecords.feature_stores.arrays import npz_names, read_array_file
 from tfrecords.feature_stores.field_names import FEATURE_ROLES, fields_by_role
 from tfrecords.name_examples import describe_folder

@@ -77,7 +77,8 @@ def _open(kind: str, paths: list[Path], sizes: Path | None, ids: Path | None) ->
         from tfrecords.feature_stores.records import open_feature_records
 
         return open_feature_records(paths[0])
-    from tfrecords.feature_stores.array_store import Field, open_arrays
+    from tfrecords.feature_stores.array_kinds import open_arrays
+    from tfrecords.feature_stores.array_store import Field
 
     if kind == "h5":
         from tfrecords.feature_stores.hdf5 import hdf5_fields
@@ -121,8 +122,8 @@ def _guess(text: str) -> str:
         raise _pickled(path)
     if path.suffix == ".npz":
         raise InputError(
-            f"{path}: give the folder of a file per image, folders:FOLDER; of a file of many images "
-            "save each array as .npy and give npy:FILE,ids=LIST"
+            f"{path}: give the folder of a file per image, folders:FOLDER; of a file of many "
+            "images save each array as .npy and give npy:FILE,ids=LIST"
         )
     if first and path.is_dir():
         return "folders"

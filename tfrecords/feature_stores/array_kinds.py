@@ -1,0 +1,173 @@
+"""Which arrays are vectors, maps, regions and boxes: found from those of the first image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+
+from tfrecords.errors import InputError
+from tfrecords.feature_stores.array_store import (
+    Arrays,
+    ArrayStore,
+    Field,
+    Part,
+    row_count,
+    without_padding,
+)
+from tfrecords.feature_stores.boxes import are_corners, are_relative
+from tfrecords.feature_stores.field_names import FEATURE_ROLES, FieldRole
+from tfrecords.feature_stores.sizes import read_sizes
+
+
+class _First(NamedTuple):
+    """The array of the first image of a field, and how many of its rows are regions."""
+
+    field: Field
+    array: np.ndarray
+    rows: int | None
+    where: str
+
+
+def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> ArrayStore:
+    """Opens several arrays per image as one store; their kinds follow from the first image.
+
+    [D] is the vector of an image, [N, 4] boxes (x1, y1, x2, y2), any other [N, D] its regions, and
+    [gh, gw, D] a feature map; a map may be flat [gh * gw, D] where its name says that it is one.
+    Boxes are relative where the first of them lie in 0..1. In pixels they need the sizes of the
+    images, and are left out without.
+
+    Args:
+        every: the arrays.
+        sizes_file: see `read_sizes`.
+
+    Raises:
+        InputError: arrays of no such shape, two of a kind, boxes without regions, or no image.
+    """
+    by_role = {field.role: field.arrays for field in every}
+    sides = tuple(by_role[role] for role in ("height", "width") if role in by_role)
+    size = (by_role["size"],) if "size" in by_role else sides if len(sides) == 2 else ()
+    count = by_role.get("count")
+    ordered = [f for role in (*FEATURE_ROLES, "boxes") for f in every if f.role == role]
+    firsts = _first_arrays(ordered, count)
+    parts: dict[str, Part] = {}
+    in_pixels = False
+    for first in firsts:
+        part = _part(first, parts, transposed=_is_transposed(first, firsts))
+        if part is None:
+            continue
+        if part.kind in parts:
+            raise InputError(
+                f"{part.arrays.path} holds {part.kind} like {parts[part.kind].arrays.path}: one of "
+                "a kind is read"
+            )
+        if part.kind == "boxes":
+            corners = without_padding(first.array, first.rows, first.where)
+            pixels = not are_relative(corners)
+            known = bool(size) or sizes_file is not None
+            if not _are_usable(first, corners, known or not pixels, by_role):
+                continue
+            in_pixels = pixels
+        parts[part.kind] = part
+    if "boxes" not in parts and "relative_boxes" in by_role and "region_feature" in parts:
+        parts["boxes"] = Part("boxes", by_role["relative_boxes"], (None, 4), corners_first=True)
+    if "boxes" in parts and "region_feature" not in parts:
+        raise InputError(f"{parts['boxes'].arrays.path} holds boxes, but there are no regions")
+    if not parts:
+        raise InputError("boxes alone are no features")
+    if sizes_file is not None:
+        read_sizes(sizes_file)
+    order = ("global_feature", "grid_feature", "region_feature", "boxes")
+    found = tuple(parts[kind] for kind in order if kind in parts)
+    return ArrayStore(found, size, count, sizes_file, in_pixels)
+
+
+def _first_arrays(fields: Sequence[Field], count: Arrays | None) -> list[_First]:
+    """The fields with their array of the first image that has one."""
+    found = []
+    name = None
+    for field in fields:
+        arrays = field.arrays
+        names = arrays.keys() if name is None or not arrays.has(name) else [name]
+        for key in names:
+            if (array := arrays.get(key)) is not None:
+                break
+        else:
+            raise InputError(f"{arrays.path} holds no image{_held(arrays)}")
+        name = name or key
+        padded = field.role in ("feature", "boxes")
+        rows = row_count(count, key) if count is not None and padded else None
+        found.append(_First(field, array, rows, f"{arrays.path}, image {key!r}"))
+    return found
+
+
+def _is_transposed(first: _First, firsts: Sequence[_First]) -> bool:
+    """Whether the features of a region are a column, as OpenVQA stores them."""
+    boxes = [
+        len(other.array)
+        for other in firsts
+        if other.field.role == "boxes" and other.array.ndim == 2
+    ]
+    rows = boxes[0] if boxes else first.rows
+    shape = first.array.shape
+    return first.field.role == "feature" and len(shape) == 2 and shape[0] != rows == shape[1]
+
+
+def _part(item: _First, parts: Mapping[str, Part], *, transposed: bool) -> Part | None:
+    field, arrays = item.field, item.field.arrays
+    first = item.array.T if transposed else item.array
+    first = without_padding(first, item.rows, item.where)
+    shape = first.shape
+    if first.size == 0 or first.ndim not in (1, 2, 3):
+        raise InputError(
+            f"the first image in {arrays.path}: shape {shape}, expected [D], [N, D] or [gh, gw, D]"
+            f"{_held(arrays)}"
+        )
+    if field.role == "boxes":
+        return Part("boxes", arrays, (None, 4))
+    if field.role == "global_feature" and first.size == shape[-1]:
+        return Part("global_feature", arrays, shape[-1:])
+    if first.ndim == 1:
+        return Part("global_feature", arrays, shape)
+    if first.ndim == 3:
+        return Part("grid_feature", arrays, shape)
+    side = math.isqrt(shape[0])
+    if field.role == "grid_feature" and side * side == shape[0]:
+        return Part("grid_feature", arrays, (side, side, shape[1]))
+    if field.role == "grid_feature" and "region_feature" in parts:
+        logging.warning(
+            "%s holds maps of %d cells, which are no square, beside regions: they are left out",
+            arrays.path,
+            shape[0],
+        )
+        return None
+    if shape[1] == 4:
+        return Part("boxes", arrays, (None, 4))
+    return Part("region_feature", arrays, (None, shape[1]), transposed=transposed)
+
+
+def _are_usable(
+    first: _First, corners: np.ndarray, sizes_known: bool, others: Container[FieldRole]
+) -> bool:
+    """Whether boxes are taken; those that are not are logged, unless others replace them."""
+    if corners.ndim == 2 and corners.shape[1] == 4 and not are_corners(corners):
+        logging.warning(
+            "%s: the boxes are no x1, y1, x2, y2, as many end before they begin, and are left out",
+            first.where,
+        )
+        return False
+    if not sizes_known and "relative_boxes" not in others:
+        logging.warning(
+            "%s holds boxes in pixels and the sizes of the images are not known: they are left out "
+            "(sizes=FILE names a COCO JSON with widths and heights)",
+            first.field.arrays.path,
+        )
+    return sizes_known
+
+
+def _held(arrays: Arrays) -> str:
+    return f"; it holds {held}" if (held := arrays.describe()) else ""
