@@ -25,6 +25,7 @@ from tfrecords.errors import InputError
 from tfrecords.label_maps import LabelMap
 from tfrecords.plurals import plural_of
 from tfrecords.segmentation import MARKS
+from tfrecords.text_files import numbered_lines, to_nfc
 from tfrecords.tokenization import tokenize
 
 _DATA = Path(__file__).parent / "data"
@@ -198,8 +199,8 @@ class ConceptDictionary:
 
 
 def class_key(name: str) -> str:
-    """How a class name is compared: lower case, single spaces, underscores are spaces."""
-    return " ".join(name.replace("_", " ").lower().split())
+    """Returns a class name as it is compared: NFC, lower case, single spaces for underscores."""
+    return " ".join(to_nfc(name).replace("_", " ").lower().split())
 
 
 def build_concept_dictionary(
@@ -315,13 +316,9 @@ def _rows_for(label_map: LabelMap, tables: Sequence[_Table]) -> dict[str, tuple[
 
 
 def _read_table(path: Path) -> _Table:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the concept table {path}: {error}") from error
     rows = [
-        (number, [cell.strip() for cell in line.split("\t")])
-        for number, line in enumerate(lines, start=1)
+        (number, [to_nfc(cell.strip()) for cell in line.split("\t")])
+        for number, line in numbered_lines(path, "concept table")
         if line.strip() and not line.startswith("#")
     ]
     if len(rows) < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfrecords.errors import InputError
+from tfrecords.text_files import read_text, split_lines, to_nfc
 
 _PBTXT_ITEM = re.compile(r"\bitem\s*:?\s*\{([^{}]*)\}")
 _PBTXT_FIELD = re.compile(
@@ -18,7 +20,7 @@ _PBTXT_FIELD = re.compile(
     r"(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|(-?[0-9]{1,19}\b))"
 )
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
-_CSV_HEADERS = {"id", "class_id", "label", "labelname", "mid", "index"}
+_SEPARATORS = ",;\t|"
 _FORMATS = (
     "a TF object-detection .pbtxt, a .json with COCO `categories`, a .csv with `id,name` or "
     "Open Images `/m/...,Name` rows, or a plain .txt with a name a line"
@@ -44,9 +46,10 @@ def read_label_map(path: str | Path) -> LabelMap:
     """Reads a label map; the format follows from the file's suffix.
 
     Formats: TF object-detection `.pbtxt` (`display_name`, else `name`); `.json` with COCO
-    `categories` (an annotation or results file will do); `.csv` with `id,name` rows or Open Images
-    class descriptions `/m/xxx,Name` (ids are then line numbers from 1); any other suffix is a
-    plain list, a name a line, ids from 1.
+    `categories` (an annotation or results file will do); `.csv` or `.tsv` with `id,name` rows or
+    Open Images class descriptions `/m/xxx,Name` (ids are then line numbers from 1), separated by
+    commas, semicolons or tabs, with or without a header; any other suffix is a plain list, a name
+    per line, ids from 1. Names are stored in Unicode NFC.
 
     Args:
         path: the file.
@@ -59,21 +62,18 @@ def read_label_map(path: str | Path) -> LabelMap:
             to two classes.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"label map {path} does not exist; give {_FORMATS}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read label map {path}: {error}; expected {_FORMATS}") from error
+    if not path.exists():
+        raise InputError(f"label map {path} does not exist; give {_FORMATS}")
+    text = to_nfc(read_text(path, "label map"))
     suffix = path.suffix.lower()
     if suffix in (".pbtxt", ".prototxt"):
         rows = _pbtxt_rows(text, path)
     elif suffix == ".json":
         rows = _json_rows(text, path)
-    elif suffix == ".csv":
+    elif suffix in (".csv", ".tsv"):
         rows = _csv_rows(text, path)
     else:
-        names = [line.strip() for line in text.splitlines()]
+        names = [line.strip() for line in split_lines(text)]
         rows = [_Row(i, name) for i, name in enumerate(filter(None, names), start=1)]
     return _label_map(rows, path)
 
@@ -138,17 +138,21 @@ def _json_rows(text: str, path: Path) -> list[_Row]:
 
 def _csv_rows(text: str, path: Path) -> list[_Row]:
     rows: list[_Row] = []
+    first = next(filter(str.strip, split_lines(text)), "")
+    separator = min(_SEPARATORS, key=lambda s: first.index(s) if s in first else len(first))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
-        lines = list(csv.reader(text.splitlines()))
+        # Rows of cells in quotes with line breaks are named by their last line.
+        lines = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise InputError(f"cannot read label map {path}: {error}; expected {_FORMATS}") from error
-    for line, row in enumerate(lines, start=1):
-        if not any(cell.strip() for cell in row):
-            continue
+    lines = [(line, row) for line, row in lines if any(cell.strip() for cell in row)]
+    for index, (line, row) in enumerate(lines):
         if len(row) < 2 or not row[1].strip():
             raise InputError(f"{path}:{line}: expected `id,name`, found {row}")
         key, name = row[0].strip(), row[1].strip()
-        if line == 1 and key.lower().replace(" ", "") in _CSV_HEADERS:
+        # A header has any names; ids are numbers or codes.
+        if index == 0 and not key.startswith("/") and key[:1].isalpha():
             continue
         if key.startswith("/"):
             rows.append(_Row(len(rows) + 1, name, key))

@@ -117,13 +117,16 @@ def not_utf8(data: bytes, path: Path, what: str) -> str:
     )
 
 
+def to_nfc(text: str) -> str:
+    """Returns a text in Unicode NFC, so that words and names that look alike are equal."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 def normalize_name(name: str) -> str:
     r"""Returns the form in which names in files are compared and stored.
 
     Unicode NFC (macOS writes NFD), `/` for the `\` of Windows paths, no leading `./`.
     """
-    if not name.isascii():
-        name = unicodedata.normalize("NFC", name)
-    name = name.replace("\\", "/")
+    name = to_nfc(name).replace("\\", "/")
     matched = _CURRENT_FOLDER.match(name)
     return name[matched.end() :] if matched and matched.end() < len(name) else name

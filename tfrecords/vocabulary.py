@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tfrecords.errors import InputError
 from tfrecords.segmentation import join_words
+from tfrecords.text_files import numbered_lines
 from tfrecords.writing.files import write_atomically
 
 PAD, START, END = "<pad>", "<S>", "</S>"
@@ -121,17 +122,9 @@ class Vocabulary:
                 or a marker out of place; the message names `path:line`.
         """
         path = Path(path)
-        try:
-            text = path.read_bytes().decode()
-        except FileNotFoundError:
-            raise InputError(f"there is no vocabulary file {path}") from None
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path} is not a vocabulary file: not UTF-8 ({error})") from None
-        lines = text.split("\n")
-        if lines[-1] == "":
-            lines.pop()
         words, counts = [], []
-        for number, line in enumerate(lines, start=1):
+        # Words stay in their Unicode form: the bytes of all are the identity of records.
+        for number, line in numbered_lines(path, "vocabulary file"):
             word, tab, count = line.partition("\t")
             if not tab or not (count.isascii() and count.isdigit()):
                 raise InputError(f"{path}:{number}: expected word<TAB>count, found {line[:80]!r}")

@@ -152,7 +152,7 @@ def test_nothing_to_build_from(tmp_path):
         build_concept_dictionary([])
     with pytest.raises(InputError, match="no class of the label maps test"):
         build_concept_dictionary([label_map("Mammal", "Human body")])
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="there is no concept table"):
         build_concept_dictionary([label_map("dog")], [tmp_path / "none.tsv"])
 
 

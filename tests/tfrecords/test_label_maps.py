@@ -73,8 +73,8 @@ def test_bad_maps_are_named(tmp_path, name, text, message):
 def test_missing_and_undecodable_files(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_label_map(tmp_path / "no.pbtxt")
-    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00dog")
-    with pytest.raises(InputError, match="cannot read"):
+    (tmp_path / "bytes.txt").write_bytes(b"dog\ncaf\xe9")
+    with pytest.raises(InputError, match=r"bytes\.txt:2: the label map is not UTF-8.* iconv"):
         read_label_map(tmp_path / "bytes.txt")
 
 

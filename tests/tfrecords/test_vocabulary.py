@@ -91,7 +91,7 @@ def test_any_vocabulary_survives_its_file(
         (b"<pad>\t0\n<S>\t0\n</S>\t0\na\t1\n", "cut short"),
         (b"<pad>\t0\n<S>\t0\n</S>\t0\na\t1\na\t1\n<unk>\t0\n", r":5: .*twice, first as id 3"),
         (b"<pad>\t0\n<S>\t0\n</S>\t0\n\t1\n<unk>\t0\n", r":4: a word is empty"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"<pad>\t0\ncaf\xe9\t1\n", r":2: the vocabulary file is not UTF-8"),
     ],
 )
 def test_damaged_files_are_named(tmp_path: Path, content: bytes, message: str) -> None:

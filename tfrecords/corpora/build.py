@@ -9,6 +9,7 @@ The features of a record are in `tfrecords.corpora.encoding`, the first two line
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import json
 import math
@@ -36,8 +37,10 @@ from tfrecords.errors import InputError
 from tfrecords.label_maps import read_label_map
 from tfrecords.plurals import plural_of
 from tfrecords.readers.text import TextPart, TextSource, plan_parts
+from tfrecords.readers.text.sources import open_utf8, read_head
 from tfrecords.records import CONCEPTS, VOCABULARY, Records
 from tfrecords.segmentation import UnspacedText, check_segmenter
+from tfrecords.tokenization import normalise
 from tfrecords.vocabulary import END, START, Vocabulary, build_vocabulary
 from tfrecords.writing.build_folder import Build, open_build
 from tfrecords.writing.files import clear_disk_errors, write_atomically
@@ -51,7 +54,7 @@ _CURES = {
     "too_short": "lower min_words",
     "no_concept": "give other label maps or synonyms, or set require_concept to false",
     "too_many_unknown": "lower min_count, raise max_unknown_fraction, or drop the GloVe list",
-    "undecodable": "convert the sources to UTF-8",
+    "undecodable": "convert the sources to UTF-8 (iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE)",
 }
 
 
@@ -319,11 +322,15 @@ def _vocabulary(
 def _allowed_words(path: Path, wanted: Counter[str]) -> set[str]:
     """The words of the corpus that are in the first column of a word list or GloVe file."""
     found, lines = set(), 0
-    with path.open("rb") as stream:
+    read_head(path)  # refuses a file in another encoding
+    with open_utf8(path) as stream:
         for line in stream:
+            if lines == 0:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if columns := line.split(maxsplit=1):
                 lines += 1
-                word = columns[0].decode(errors="replace")
+                # Words of sentences are in the same form.
+                word = normalise(columns[0].decode(errors="replace"))
                 if word in wanted:
                     found.add(word)
     if not found:

@@ -24,6 +24,7 @@ from tfrecords.detections.written_boxes import read_written
 from tfrecords.errors import InputError
 from tfrecords.images.names import is_image_name, is_unicode
 from tfrecords.readers.json_stream import Element, stream_json
+from tfrecords.text_files import normalize_name
 
 # Ids are kept as float64 among the boxes, which holds integers up to here exactly.
 _MOST = 1 << 53
@@ -139,7 +140,7 @@ def _add_image(content: _Content, value: Any, place: str) -> None:
             f"{place}: image id {image_id!r} is listed twice: {content.images[image_id][0]!r} "
             f"and {name!r}"
         )
-    content.images[image_id] = (name, height, width)
+    content.images[image_id] = (normalize_name(name), height, width)
 
 
 def _add_annotation(content: _Content, value: Any, place: str) -> None:

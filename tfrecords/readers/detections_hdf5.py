@@ -22,6 +22,7 @@ from tfrecords.errors import InputError
 from tfrecords.images.names import is_image_name
 from tfrecords.label_maps import LabelMap
 from tfrecords.readers.hdf5 import read_values
+from tfrecords.text_files import normalize_name
 
 _BOXES, _SCORES, _CLASSES = "detection_boxes", "detection_scores", "detection_classes"
 _EXPECTED = (
@@ -94,6 +95,7 @@ def _image(group: h5py.Group, name: str, path: Path) -> WrittenBoxes:
     if not (boxes.shape == (count, 4) and scores.shape == classes.shape == (count,)):
         found = f"{boxes.shape}, {scores.shape} and {classes.shape}"
         raise InputError(f"{place} has the shapes {found}; expected {_EXPECTED}")
+    name = normalize_name(name)
     return WrittenBoxes(name, 0, 0, boxes, scores, classes, lambda row: f"{place}: box {row}")
 
 

@@ -21,6 +21,7 @@ from tfrecords.document_frequencies import (
 from tfrecords.errors import InputError
 from tfrecords.readers.json_stream import stream_json
 from tfrecords.readers.safe_pickle import load_pickle
+from tfrecords.text_files import to_nfc
 from tfrecords.vocabulary import END, END_ID, PAD, START, UNK, Vocabulary
 from tfrecords.writing.files import open_unpacked
 
@@ -102,7 +103,7 @@ def _load(path: Path) -> tuple[dict[tuple[str, ...], int], int]:
                 f"{path}: expected 1 to {MAX_ORDER} words and a number of 1 to {images} images, "
                 f"found {ngram!r:.80}: {value!r:.80}"
             )
-        counts[ngram] = count
+        counts[tuple(map(to_nfc, ngram))] = count
     return counts, images
 
 
@@ -117,7 +118,7 @@ def _read_words(path: Path) -> dict[str, str]:
     for element in stream_json(path):
         if element.key == "ix_to_word" and isinstance(element.value, dict):
             if all(isinstance(word, str) for word in element.value.values()):
-                return element.value
+                return {key: to_nfc(word) for key, word in element.value.items()}
             break
     raise InputError(f'{path}: expected {{"ix_to_word": {{id: word}}, ...}}')
 

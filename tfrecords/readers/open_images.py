@@ -9,6 +9,7 @@ formats read the four places in the order XMin, YMin, XMax, YMax.
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
@@ -23,6 +24,8 @@ from tfrecords.detections.written_boxes import read_written
 from tfrecords.errors import InputError
 from tfrecords.images.names import is_image_name
 from tfrecords.label_maps import LabelMap
+from tfrecords.text_files import normalize_name, not_utf8, text_encoding
+from tfrecords.writing.files import peek
 
 _NUMBERS = ("Confidence", "YMin", "XMin", "YMax", "XMax")
 _XYXY = [2, 1, 4, 3]
@@ -104,7 +107,8 @@ def _images(path: Path, label_map: LabelMap) -> Iterator[WrittenBoxes]:
 
 
 def _boxes(path: Path) -> Iterator[_Box]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
+    with path.open("rb") as packed:
+        stream = io.TextIOWrapper(packed, encoding=text_encoding(peek(packed)), newline="")
         reader = csv.reader(stream)
         try:
             header = [name.strip() for name in next(reader, [])]
@@ -127,11 +131,12 @@ def _boxes(path: Path) -> Iterator[_Box]:
                 if not is_image_name(row[image]):
                     raise InputError(f"{place}: {row[image][:80]!r} cannot name an image")
                 numbers = _numbers([row[i] for i in places], place)
-                yield _Box(reader.line_num, row[image], row[label], numbers)
+                yield _Box(reader.line_num, normalize_name(row[image]), row[label], numbers)
         except csv.Error as error:
             raise InputError(f"{path}:{reader.line_num}: not CSV: {error}") from error
         except UnicodeDecodeError as error:
-            raise InputError(f"{path}:{reader.line_num + 1}: not UTF-8: {error.reason}") from error
+            what = not_utf8(error.object, path, "file of boxes")
+            raise InputError(f"{path}:{reader.line_num + 1}: {what}") from error
 
 
 def _numbers(cells: list[str], place: str) -> list[float]:

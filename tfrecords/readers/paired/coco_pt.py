@@ -15,6 +15,7 @@ from tfrecords.errors import InputError
 from tfrecords.readers.paired.fields import is_clean
 from tfrecords.readers.paired.torch_file import load_torch
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
+from tfrecords.text_files import to_nfc
 from tfrecords.vocabulary import UNK
 
 SPLITS = ("train", "val", "test")
@@ -115,9 +116,10 @@ def _words(vocab: Any, path: Path) -> list[str]:
             f"{path}: expected `idx_to_token`, a list of words that begins with {_NULL}, {_START}, "
             f"{_END}"
         )
+    words = [to_nfc(word.strip()) for word in words]
     if len(set(words)) < len(words):
         raise InputError(f"{path}: a word comes twice in `idx_to_token`")
-    return [word.strip() for word in words]
+    return words
 
 
 def _images(

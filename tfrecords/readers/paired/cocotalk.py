@@ -10,6 +10,7 @@ import numpy as np
 from tfrecords.errors import InputError
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
+from tfrecords.text_files import to_nfc
 from tfrecords.vocabulary import UNK
 
 _LABELS = ("labels", "label_start_ix", "label_end_ix")
@@ -88,7 +89,7 @@ def _words(value: object, place: str) -> dict[int, str]:
                 f"{place}: `ix_to_word` must map numbers from 1 to words, found "
                 f"{key[:20]!r}: {fields.found(word)}"
             )
-        words[int(key)] = UNK if word == _UPSTREAM_UNK else word.strip()
+        words[int(key)] = UNK if word == _UPSTREAM_UNK else to_nfc(word.strip())
     return words
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -12,7 +11,7 @@ from typing import Any
 from tfrecords.errors import InputError
 from tfrecords.readers.json_stream import Element, stream_json
 from tfrecords.readers.paired.types import Caption
-from tfrecords.text_files import normalize_name
+from tfrecords.text_files import normalize_name, to_nfc
 from tfrecords.writing.shards import Skip
 
 # The kind of file, as errors name it.
@@ -178,8 +177,7 @@ def caption(
 
 def _normalize_text(text: str) -> str:
     """Returns a caption on one line and in Unicode NFC, so that equal words are equal."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
+    text = to_nfc(text)
     return _LINE_BREAKS.sub(" ", text) if "\n" in text or "\r" in text else text
 
 

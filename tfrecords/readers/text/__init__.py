@@ -29,16 +29,10 @@ from tfrecords.readers.tables import CAPTION_NAMES, skip_separator_line
 from tfrecords.readers.text.json_files import JSON_READERS, detect_json, read_json
 from tfrecords.readers.text.lines import LINE_PARSERS, detect_lines, read_lines
 from tfrecords.readers.text.reports import is_report_table, read_reports
-from tfrecords.readers.text.sources import (
-    SOURCE,
-    TextPart,
-    TextSource,
-    is_utf8_lines,
-    open_utf8,
-)
+from tfrecords.readers.text.sources import TextPart, TextSource, is_utf8_lines, read_head
 from tfrecords.readers.text.tables import is_caption_table, read_table
 from tfrecords.readers.text.tfds_sets import plan_data_set, read_data_set
-from tfrecords.text_files import not_utf8, split_lines
+from tfrecords.text_files import split_lines
 from tfrecords.writing.files import open_unpacked, peek
 from tfrecords.writing.shards import Skip
 
@@ -46,7 +40,6 @@ __all__ = ["READERS", "TextPart", "TextSource", "parse_source", "plan_parts", "r
 
 READERS = ("auto", *LINE_PARSERS, *JSON_READERS, "table", "iu_xray", "tfds")
 _PART_BYTES = 8 << 20
-_HEAD_BYTES = 1 << 16
 _SUFFIXES = {".txt", ".token", ".tsv", ".csv", ".json", *JSON_LINES_SUFFIXES}
 
 
@@ -130,34 +123,11 @@ def _is_utf8_lines(path: Path) -> bool:
 def _first_line(path: Path) -> str:
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no file that can be read twice; write it to one first")
-    with open_utf8(path) as stream:
-        head = stream.read(_HEAD_BYTES)
-    _check_encoding(head, path)
-    text = skip_separator_line(head.decode("utf-8-sig", errors="replace"))
+    text = skip_separator_line(read_head(path).decode("utf-8-sig", errors="replace"))
     for line in split_lines(text):
         if line.strip():
             return line.strip()
     raise InputError(f"{path} is empty: expected at least one sentence")
-
-
-def _check_encoding(head: bytes, path: Path) -> None:
-    """Refuses a file in another encoding; a damaged line among others in UTF-8 is none."""
-    if b"\0" in head:
-        raise InputError(f"{path}: {not_utf8(head, path, SOURCE)}")
-    # The end of the head may cut a character.
-    lines = head.split(b"\n")
-    lines = lines[:-1] if len(head) == _HEAD_BYTES else lines
-    wrong = [number for number, line in enumerate(lines, start=1) if not _is_utf8(line)]
-    if wrong and not any(not line.isascii() and _is_utf8(line) for line in lines):
-        raise InputError(f"{path}:{wrong[0]}: {not_utf8(head, path, SOURCE)}")
-
-
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _detect(path: Path, first: str) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from tfrecords.text_files import decode_text, text_encoding
+from tfrecords.errors import InputError
+from tfrecords.text_files import decode_text, not_utf8, text_encoding
 from tfrecords.writing.files import open_unpacked, peek
 from tfrecords.writing.shards import Skip
 
@@ -62,6 +63,7 @@ def sentence_or_skip(value: object, place: str) -> str | Skip:
 
 # How messages call a file with sentences.
 SOURCE = "text source"
+_HEAD_BYTES = 1 << 16
 
 
 @contextmanager
@@ -79,6 +81,36 @@ def open_utf8(path: Path) -> Iterator[BinaryIO]:
         else:
             text = decode_text(stream.read(), path, SOURCE)
             yield io.BytesIO(text.replace("\r\n", "\n").replace("\r", "\n").encode())
+
+
+def read_head(path: Path) -> bytes:
+    """Returns the first bytes of a text file, as `open_utf8` gives them.
+
+    Raises:
+        InputError: see `open_utf8`; or the file is in another encoding: a line is not UTF-8, and no
+            other line has a character of UTF-8 beyond ASCII. Then it is no damaged line, and lines
+            with such characters must not be passed over. Names the command that converts the file.
+    """
+    with open_utf8(path) as stream:
+        head = stream.read(_HEAD_BYTES)
+    if b"\0" in head:
+        raise InputError(f"{path}: {not_utf8(head, path, SOURCE)}")
+    lines = head.split(b"\n")
+    if len(head) == _HEAD_BYTES:
+        # A character of the last line may be cut.
+        lines.pop()
+    wrong = [number for number, line in enumerate(lines, start=1) if not _is_utf8(line)]
+    if wrong and not any(not line.isascii() and _is_utf8(line) for line in lines):
+        raise InputError(f"{path}:{wrong[0]}: {not_utf8(head, path, SOURCE)}")
+    return head
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def is_utf8_lines(head: bytes) -> bool:
