@@ -157,6 +157,14 @@ def test_rows_of_json_lists(tmp_path: Path, row: dict[str, Any]) -> None:
     assert captions(read(path)) == {"a.jpg": ["A dog", "A dog"]}
 
 
+def test_captions_by_image(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.json", '{"a.jpg": ["A dog", "Dogs"], "x/b.jpg": "A man"}')
+    assert captions(read(path)) == {"a.jpg": ["A dog", "Dogs"], "x/b.jpg": ["A man"]}
+    assert read_references(path) and sentences(path) == ["A dog", "Dogs", "A man"]
+    write(path, '{"7": ["A dog"]}')
+    assert [(i.image_id, i.source_id) for i in read(path).images] == [("7", "7")]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

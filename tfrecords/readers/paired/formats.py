@@ -186,7 +186,7 @@ def _detect_json(path: Path) -> str:
     keys: dict[str, None] = {}
     for _, element in fields.json_elements(path):
         keys[element.key] = None
-        if not element.key and is_image_row(element.value):
+        if is_image_row(element.key, element.value):
             return "json_list"
         if element.key == "annotations":
             return "coco"

@@ -13,14 +13,15 @@ from tfrecords.readers.paired.types import PairedDataset, PairedImage
 from tfrecords.writing.shards import Skip
 
 EXPECTED = (
-    "a list of objects (or one a line) with `file_path`, `file_name`, `image` or `id`, and "
-    "`captions`, `caption` or `text`"
+    "a list of objects (or one per line) with `file_path`, `file_name`, `image` or `id`, and "
+    "`captions`, `caption` or `text`; or one object of image -> captions"
 )
 
 
 def read_json_list(path: Path) -> PairedDataset:
-    """Reads `[{"file_path", "id", "captions"}, ...]`, or one such object a line.
+    """Reads `[{"file_path", "id", "captions"}, ...]`, one such object per line, or an object.
 
+    An object has names or ids of images as keys, and a caption or a list of captions under each.
     Names and captions have the keys of `karpathy`, or those of the columns of tables (`image`,
     `caption`, `text`; see `tfrecords.readers.tables`). Captions are a list or one text; objects of
     the same image need not stand together.
@@ -32,9 +33,13 @@ def read_json_list(path: Path) -> PairedDataset:
     skipped: list[Skip] = []
     words: dict[str, str] = {}
     for place, element in fields.json_elements(path):
+        row = element.value
         if element.key:
-            raise InputError(f"{place}: expected {EXPECTED}, found the key {element.key!r}")
-        row = fields.object_of(element.value, place, "an object for an image")
+            if not isinstance(row, str):
+                raise InputError(f"{place}: expected {EXPECTED}, found {fields.found(row)}")
+            name = "file_name" if tables.has_image_suffix(element.key) else "id"
+            row = {name: element.key, "captions": [row]}
+        row = fields.object_of(row, place, "an object for an image")
         image = karpathy.read_image(_with_known_keys(row, place), place, skipped, words)
         name = image.file or image.image_id
         known = images.setdefault(name, image)
@@ -47,11 +52,13 @@ def read_json_list(path: Path) -> PairedDataset:
     return PairedDataset(images=list(images.values()), files=(path,), skipped=skipped)
 
 
-def is_image_row(value: object) -> bool:
-    """Returns whether an element of a list is an image with captions."""
+def is_image_row(key: str, value: object) -> bool:
+    """Returns whether an element of a JSON file is an image with captions; see `Element`."""
+    if key:
+        return isinstance(value, str) and (key.isdigit() or tables.has_image_suffix(key))
     if not isinstance(value, dict):
         return False
-    names = [tables.simple_name(key) for key in value]
+    names = [tables.simple_name(name) for name in value]
     has_name = tables.find_name(names, (*tables.IMAGE_NAMES, *tables.ID_NAMES, "cocoid"))
     return has_name is not None and tables.find_name(names, tables.CAPTION_NAMES) is not None
 

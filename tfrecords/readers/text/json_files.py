@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from tfrecords.errors import InputError
 from tfrecords.readers.json_stream import Element, stream_json
-from tfrecords.readers.tables import CAPTION_NAMES, find_name, simple_name
+from tfrecords.readers.tables import CAPTION_NAMES, find_name, has_image_suffix, simple_name
 from tfrecords.readers.text.sources import TextPart, sentence_or_skip
 from tfrecords.writing.shards import Skip
 
@@ -14,7 +14,8 @@ _COCO_KEYS = {"annotations", "images", "info", "licenses", "dataset", "categorie
 _EXPECTED = {
     "coco": '{"annotations": [{"caption"}]} or {"images": [{"captions"}]}',
     "shutterstock": '{page: [{"description"}]}',
-    "json_list": 'a list of texts or of objects with "captions", "caption" or "text"',
+    "json_list": 'a list of texts or of objects with "captions", "caption" or "text", or '
+    "{image: [caption]}",
 }
 
 
@@ -22,6 +23,10 @@ def detect_json(first: Element | None) -> str:
     """The reader that the first element of a file speaks for."""
     if first is None:
         return "shutterstock"
+    is_image = first.key.isdigit() or has_image_suffix(first.key)
+    if is_image and isinstance(first.value, str):
+        # Captions by their image; the other formats hold objects.
+        return "json_list"
     if not first.key:
         is_shutterstock = isinstance(first.value, dict) and "description" in first.value
         return "shutterstock" if is_shutterstock else "json_list"
@@ -100,7 +105,7 @@ def _shutterstock_sentences(element: Element, place: str) -> Iterator[object]:
 
 
 def _list_sentences(element: Element, place: str) -> Iterator[object]:
-    if element.key:
+    if element.key and not isinstance(element.value, str):
         raise InputError(
             f"{place}: expected {_EXPECTED['json_list']}, found the key {element.key!r}"
         )
