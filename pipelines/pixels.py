@@ -6,6 +6,8 @@ import dataclasses
 
 import tensorflow as tf
 
+from tfrecords.features.upright import decode_upright
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PixelOptions:
@@ -58,7 +60,7 @@ def crops(encoded: tf.Tensor, options: PixelOptions, seeds: tf.Tensor | None) ->
     """
 
     def one(arguments: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        image = tf.io.decode_image(arguments[0], channels=3, expand_animations=False)
+        image = decode_upright(arguments[0])
         size = [options.resize] * 2
         image = tf.image.resize(tf.cast(image, tf.float32), size, antialias=options.antialias)
         image = tf.clip_by_value(image, 0.0, 255.0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ from tfrecords.feature_options import (
 from tfrecords.feature_stores import FeatureStore
 from tfrecords.feature_stores.lookup import AmbiguousNameError
 from tfrecords.feature_values import Shapes, recorded_shapes, stored_values
+from tfrecords.images.files import ImageFolder, open_folder
+from tfrecords.images.folders import ListedImages, list_images
 from tfrecords.images.headers import MAX_PIXELS, read_header
-from tfrecords.images.names import ALL_IMAGES_SPLIT, list_images, read_split_lists, readable_names
+from tfrecords.images.names import ALL_IMAGES_SPLIT, read_split_lists, readable_names
+from tfrecords.images.orientation import RECORDED
 from tfrecords.images.shards import raw_feature
 from tfrecords.name_examples import describe_folder, describe_names
 from tfrecords.records import Records
@@ -40,7 +44,7 @@ class FeatureRecordsOptions:
         folder: where the records go.
         name: first part of the shard names.
         images: folder with the image files; only with a backbone.
-        recursive: also images in folders in it; they are called `folder/file`.
+        recursive: also images in folders below it; they are called `folder/file`.
         splits: split -> file with the names of its images, a name a line; empty puts every image of
             the folder or the store into the one split `all`.
         backbone: the network that looks at the images.
@@ -59,7 +63,7 @@ class FeatureRecordsOptions:
     folder: Path
     name: str = "features"
     images: Path | None = None
-    recursive: bool = False
+    recursive: bool = True
     splits: Mapping[str, Path] = field(default_factory=dict)
     backbone: BackboneOptions | None = None
     store: FeatureStore | None = None
@@ -98,19 +102,20 @@ def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Rec
         InputError: bad options or inputs, or a split without a usable image.
     """
     _check(options)
-    names, skipped = _names(options)
+    listed = _listed(options)
     shapes = _shapes(options)
+    every_name = list(itertools.chain(*listed.splits.values()))
     started = time.time()
     records = write_dataset(
         folder=options.folder,
         kind="features",
         name=options.name,
-        splits={split: _jobs(options, shapes, rows) for split, rows in names.items()},
+        splits={split: _jobs(options, rows, every_name) for split, rows in listed.splits.items()},
         features=lambda: _record_features(shapes, options),
         options=_recorded_options(options, shapes),
         sources=_sources(options),
-        skipped=skipped,
-        dropped=options.store.dropped if options.store else {},
+        skipped=listed.skipped,
+        dropped=options.store.dropped if options.store else listed.passed_over,
         if_empty=lambda: _held(options),
         runner=options.runner,
         progress=progress,
@@ -132,24 +137,23 @@ def _held(options: FeatureRecordsOptions) -> str:
 class _ExtractionJob:
     """Yields the records of some image files, and a `Skip` for each that cannot be read."""
 
-    folder: Path
+    images: ImageFolder
     names: tuple[str, ...]
     backbone: BackboneOptions
     features: FeatureOptions
     store_grid: bool
-    max_pixels: int
 
     def __call__(self) -> Iterator[ShardItem]:
         # TensorFlow is imported in the process that writes, not in the one that plans.
         from tfrecords.features.reading import read_images
 
         for item in read_images(
-            self.folder,
+            self.images.read,
             self.names,
             backbone=self.backbone,
             features=self.features,
             store_grid=self.store_grid,
-            max_pixels=self.max_pixels,
+            max_pixels=self.images.max_pixels,
         ):
             if isinstance(item, Skip):
                 yield item
@@ -201,7 +205,7 @@ def _check(options: FeatureRecordsOptions) -> None:
                 "stored features are taken as they are: grid, crops and short_side "
                 "are for a backbone"
             )
-        if options.images or options.recursive:
+        if options.images:
             raise InputError("stored features need no folder of images")
         return
     if options.images is None:
@@ -214,14 +218,14 @@ def _check(options: FeatureRecordsOptions) -> None:
         raise InputError("grid is the size of stored maps: give store_grid too")
 
 
-def _names(options: FeatureRecordsOptions) -> tuple[dict[str, list[str]], list[Skip]]:
+def _listed(options: FeatureRecordsOptions) -> ListedImages:
     if options.images is not None:
         return list_images(options.images, options.splits, recursive=options.recursive)
     if options.splits:
-        return read_split_lists(options.splits), []
+        return ListedImages(read_split_lists(options.splits))
     assert options.store is not None
     found, skipped = readable_names(options.store.keys())
-    return {ALL_IMAGES_SPLIT: found}, skipped
+    return ListedImages({ALL_IMAGES_SPLIT: found}, skipped)
 
 
 def _shapes(options: FeatureRecordsOptions) -> Shapes:
@@ -243,22 +247,19 @@ def _shapes(options: FeatureRecordsOptions) -> Shapes:
     return shapes
 
 
-def _jobs(options: FeatureRecordsOptions, shapes: Shapes, names: Sequence[str]) -> list[ShardJob]:
+def _jobs(
+    options: FeatureRecordsOptions, names: Sequence[str], every_name: Collection[str]
+) -> list[ShardJob]:
     shards = min(options.shards, len(names))
     parts = [tuple(names[shard::shards]) for shard in range(shards)]
     if options.store is not None:
         return [_StoreJob(options.store, part, options.features) for part in parts]
     assert options.images is not None and options.backbone is not None
-    folder = options.images.resolve()
+    images = open_folder(
+        options.images, every_name, recursive=options.recursive, max_pixels=options.max_pixels
+    )
     return [
-        _ExtractionJob(
-            folder,
-            part,
-            options.backbone,
-            options.features,
-            options.store_grid,
-            options.max_pixels,
-        )
+        _ExtractionJob(images, part, options.backbone, options.features, options.store_grid)
         for part in parts
     ]
 
@@ -288,6 +289,7 @@ def _recorded_options(options: FeatureRecordsOptions, shapes: Shapes) -> dict[st
         "splits": {split: path.name for split, path in options.splits.items()},
         "recursive": options.recursive,
         "max_pixels": options.max_pixels,
+        **(RECORDED if options.images else {}),
         "shards": options.shards,
     }
 

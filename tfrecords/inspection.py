@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tfrecords.errors import InputError
+from tfrecords.images.orientation import is_upright
 from tfrecords.records import Records
 from tfrecords.vocabulary import Vocabulary
 from tfrecords.writing.examples import decode_example, read_frames
@@ -155,6 +156,16 @@ def describe_records(records: Records) -> list[tuple[str, str]]:
             )
         )
     rows += [(f"feature {name}", text) for name, text in _schema(records).items()]
+    if is_upright(manifest):
+        rows.append(("pictures", "turned upright by their EXIF orientation"))
+    elif "image" in records.feature_names or manifest["options"].get("backbone"):
+        rows.append(
+            (
+                "pictures",
+                "as stored: made before EXIF orientation was read; features and boxes of turned "
+                "photographs are those of the picture on its side. Build the records again",
+            )
+        )
     skipped = manifest.get("skipped", {})
     counts = skipped.get("counts", {})
     rows += [(f"left out: {reason}", f"{count:,}") for reason, count in counts.items()]

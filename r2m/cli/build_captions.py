@@ -22,6 +22,7 @@ from absl import flags
 from r2m.cli import building
 from r2m.cli.common import run
 from r2m.cli.number_flags import define_whole
+from r2m.cli.reports import print_records
 
 _CAPTIONS = flags.DEFINE_multi_string(
     "captions",
@@ -93,7 +94,7 @@ def main(argv: Sequence[str]) -> None:
             **building.build_options("captions"),
         )
     )
-    print(f"{records.folder}: " + ", ".join(f"{records.count(s)} {s}" for s in records.splits))
+    print_records(records)
 
 
 console = partial(run, main)

@@ -19,6 +19,7 @@ from absl import flags
 from r2m.cli.building import build_options, define_build_flags, define_segmenter_flag
 from r2m.cli.common import run
 from r2m.cli.number_flags import define_number, define_whole
+from r2m.cli.reports import print_records
 from tfrecords.concepts import DEFAULT_TABLES
 from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.readers.text import READERS, parse_source
@@ -82,8 +83,7 @@ def main(argv: Sequence[str]) -> None:
         **build_options("corpora"),
     )
     records = build_corpora(options)
-    counts = ", ".join(f"{records.count(split)} {split}" for split in records.splits)
-    print(f"{records.folder}: {counts} sentences, {len(records.vocabulary())} words")
+    print_records(records, f" sentences, {len(records.vocabulary())} words")
 
 
 def console() -> None:

@@ -23,6 +23,7 @@ from r2m.cli.building import (
 )
 from r2m.cli.common import run
 from r2m.cli.number_flags import define_whole
+from r2m.cli.reports import print_records
 from tfrecords.detections.box_formats import BOX_HELP
 
 _IMAGES = flags.DEFINE_string("images", None, "Folder with the image files.", required=True)
@@ -97,7 +98,7 @@ def main(argv: Sequence[str]) -> int | None:
             **build_options("images"),
         )
     )
-    print(f"{records.folder}: " + ", ".join(f"{records.count(s)} {s}" for s in records.splits))
+    print_records(records)
     return 0
 
 

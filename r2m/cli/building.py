@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 
+from r2m.cli import image_flags
 from r2m.cli.common import home
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.stages.value_rules import MOST_PIXELS
@@ -119,24 +120,7 @@ def define_backbone_flags() -> None:
         most=MOST_PIXELS,
     )
     flags.DEFINE_enum("dtype", "float16", ["float16", "float32"], "Of the stored features.")
-    define_image_flags()
-
-
-def define_image_flags() -> None:
-    """Which image files are looked at."""
-    define_whole(
-        "max_megapixels",
-        100,
-        "Skip images that declare more: decoding them takes much memory.",
-        least=1,
-        most=1_000_000,
-    )
-
-
-def max_pixels() -> int:
-    """The value of this flag, in pixels."""
-    found: int = flags.FLAGS["max_megapixels"].value  # type: ignore[assignment]
-    return found * 1_000_000
+    image_flags.define_image_flags()
 
 
 def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
@@ -156,7 +140,8 @@ def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
     return {
         "backbone": BackboneOptions(name=name, layer=layer, **network) if name else None,
         "features": FeatureOptions(**given("short_side", "dtype"), **view),
-        "max_pixels": max_pixels(),
+        "max_pixels": image_flags.max_pixels(),
+        "recursive": image_flags.recursive(),
     }
 
 

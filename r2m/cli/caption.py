@@ -25,11 +25,13 @@ By consensus: of what was found, what agrees most with the captions of similar t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
+from r2m.cli import image_flags
 from r2m.cli.common import run
 from r2m.cli.decoding_flags import (
     consensus_options,
@@ -37,6 +39,7 @@ from r2m.cli.decoding_flags import (
     define_consensus_flags,
     define_decoding_flags,
 )
+from r2m.cli.reports import describe_use
 
 _RUN = flags.DEFINE_multi_string(
     "run",
@@ -48,8 +51,8 @@ _RUN = flags.DEFINE_multi_string(
 _IMAGES = flags.DEFINE_string(
     "images",
     None,
-    "Folder of JPEG or PNG files, or a text file that lists image files, one a line (relative to "
-    "the list's own folder).",
+    "Folder of images (with all folders below it), a text file that lists image files, one per "
+    "line (relative to the folder of the list), or an image.",
     required=True,
 )
 _DETECTIONS = flags.DEFINE_multi_string(
@@ -67,6 +70,7 @@ _WEIGHTS = flags.DEFINE_string(
     "file.",
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)
+image_flags.define_folder_flags()
 define_consensus_flags()
 define_decoding_flags()
 
@@ -78,10 +82,11 @@ def main(argv: Sequence[str]) -> None:
 
     del argv
     use_machine(cores())
-    rows = caption_files(
+    rows, passed_over = caption_files(
         _RUN.value,
         Path(_IMAGES.value),
         Path(_OUTPUT.value),
+        recursive=image_flags.recursive(),
         detections=_DETECTIONS.value or (),
         weights=_WEIGHTS.value,
         overrides=decoding_overrides(),
@@ -91,7 +96,11 @@ def main(argv: Sequence[str]) -> None:
     for row in rows:
         concepts = ", ".join(concept["word"] for concept in row.get("concepts", ()))
         shown = f"  [{concepts}]" if concepts else ""
-        print(f"{row['image_id']:<{width}}  {row['caption']}{shown}")
+        note = f"({row['note']})" if "note" in row and not row["caption"] else ""
+        print(f"{row['image_id']:<{width}}  {row['caption']}{shown}{note}")
+    # A row without a caption is an entry that could not be read.
+    unread = Counter(row["reason"] for row in rows if "reason" in row)
+    print(describe_use("captioned", len(rows) - unread.total(), unread + passed_over))
     print(f"captions: {_OUTPUT.value}/captions.json\ngallery: {_OUTPUT.value}/index.html")
 
 

@@ -19,9 +19,11 @@ from typing import Any
 
 from absl import flags
 
-from r2m.cli.building import build_options, define_build_flags, define_image_flags, max_pixels
+from r2m.cli import image_flags
+from r2m.cli.building import build_options, define_build_flags
 from r2m.cli.common import run
 from r2m.cli.number_flags import define_number, define_whole
+from r2m.cli.reports import print_records
 from tfrecords.detections.box_formats import BOX_HELP
 
 _DETECTOR = flags.DEFINE_string(
@@ -50,7 +52,7 @@ _LABEL_MAP = flags.DEFINE_string(
 define_number("min_score", 0.0, "Leave out objects that are less certain.", most=1)
 define_whole("max_detections", 100, "Most certain objects of an image to keep.", least=1)
 define_whole("batch_size", 8, "Images a step, where the detector takes several.", least=1)
-define_image_flags()
+image_flags.define_image_flags()
 define_build_flags("detections", split="each split", ordered=True)
 # A detector uses all processors by itself, and its memory once a process. A stopped run begins its
 # unfinished shards again.
@@ -72,12 +74,13 @@ def main(argv: Sequence[str]) -> int | None:
             images=Path(_IMAGES.value) if _IMAGES.value else None,
             splits=parse_splits(_SPLIT.value),
             label_map=Path(_LABEL_MAP.value) if _LABEL_MAP.value else None,
-            max_pixels=max_pixels(),
+            max_pixels=image_flags.max_pixels(),
+            recursive=image_flags.recursive(),
             **same,
             **build_options("detections"),
         )
     )
-    print(f"{records.folder}: " + ", ".join(f"{records.count(s)} {s}" for s in records.splits))
+    print_records(records)
     return 0
 
 

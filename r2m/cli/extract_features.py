@@ -25,6 +25,7 @@ from r2m.cli.building import (
 )
 from r2m.cli.common import run
 from r2m.cli.number_flags import define_whole
+from r2m.cli.reports import print_records
 
 _IMAGES = flags.DEFINE_string("images", None, "Folder with the image files.")
 _FROM = flags.DEFINE_string(
@@ -41,7 +42,6 @@ _SPLIT = flags.DEFINE_multi_string(
     "SPLIT=FILE with an image name a line, e.g. train=train.txt; once a split. Default: one split "
     "`images` of all.",
 )
-_RECURSIVE = flags.DEFINE_bool("recursive", False, "Also images in folders within --images.")
 _GRID = flags.DEFINE_string(
     "grid",
     "none",
@@ -81,7 +81,6 @@ def main(argv: Sequence[str]) -> None:
             images=Path(_IMAGES.value) if _IMAGES.value else None,
             store=open_feature_store(_FROM.value) if _FROM.value else None,
             splits=parse_splits(_SPLIT.value),
-            recursive=_RECURSIVE.value,
             store_grid=grid != "none",
             **backbone_options(
                 _LAYER.value,
@@ -92,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
             **build_options("features"),
         )
     )
-    print(f"{records.folder}: " + ", ".join(f"{records.count(s)} {s}" for s in records.splits))
+    print_records(records)
 
 
 console = partial(run, main)

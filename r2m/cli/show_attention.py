@@ -6,6 +6,8 @@ looked at most for it, out of 1; brightness is relative to that cell.
 
     r2m-show-attention photograph.jpg --model=workspace/runs/updown/cross_entropy \\
         --output=workspace/attention
+
+Folders, and text files that list images, are read as well as single images.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from pathlib import Path
 
 from absl import flags
 
+from r2m.cli import image_flags
 from r2m.cli.common import run
 from r2m.cli.decoding_flags import decoding_overrides, define_decoding_flags
+from r2m.cli.reports import describe_use
 
 _MODEL = flags.DEFINE_string(
     "model",
@@ -37,6 +41,7 @@ _WEIGHTS = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder to write to. Default: `attention` in the run folder."
 )
+image_flags.define_folder_flags()
 define_decoding_flags()
 
 
@@ -45,16 +50,18 @@ def main(argv: Sequence[str]) -> None:
     from r2m.stages.attention import show_attention
 
     output = Path(_OUTPUT.value or Path(_MODEL.value, "attention"))
-    captions = show_attention(
+    shown, passed_over = show_attention(
         _MODEL.value,
         [Path(name) for name in argv[1:]],
         output,
+        recursive=image_flags.recursive(),
         style=_STYLE.value,
         weights=_WEIGHTS.value,
         overrides=decoding_overrides(),
     )
-    for name, caption in captions.items():
-        print(f"{name}  {caption}  {output / Path(name).stem}.attention.png, .gif")
+    for image in shown:
+        print(f"{image.name}  {image.caption}  {image.sheet}, {image.animation.name}")
+    print(describe_use("shown", len(shown), passed_over))
 
 
 def console() -> None:

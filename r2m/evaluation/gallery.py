@@ -18,6 +18,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from r2m.evaluation.files import write_whole
 from tfrecords.errors import InputError
+from tfrecords.images.files import read_file
+from tfrecords.writing.shards import Skip
 
 _PAGE_EDGE = 480  # pixels of a picture's longer edge on the page
 _QUALITY = 85
@@ -33,7 +35,7 @@ class GalleryItem:
 
     Attributes:
         image_id: its name.
-        image: the bytes of a JPEG or PNG (any format Pillow reads), or the path of such a file.
+        image: the bytes of a picture, or the path of an image file.
         caption: the generated caption.
         concepts: what the detector saw: (word, score in 0..1).
         references: what people said.
@@ -99,8 +101,11 @@ def _spread(count: int, most: int) -> set[int]:
 
 def _open(source: bytes | Path) -> Image.Image | None:
     """The picture, upright and in RGB, at the size of the page; None when it cannot be read."""
+    data = source if isinstance(source, bytes) else read_file(source, source.name)
+    if isinstance(data, Skip):
+        return None
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+        with Image.open(io.BytesIO(data)) as opened:
             upright = ImageOps.exif_transpose(opened)
             if upright.mode in ("RGBA", "LA", "P", "PA"):
                 layer = upright.convert("RGBA")

@@ -11,8 +11,12 @@ import numpy as np
 
 from r2m.evaluation.gallery import GalleryItem, write_gallery
 from tfrecords.errors import InputError
+from tfrecords.images.files import ImageFolder
+from tfrecords.images.headers import read_header
+from tfrecords.images.orientation import boxes_as_shown, is_upright
 from tfrecords.inspection import read_split
 from tfrecords.records import Records
+from tfrecords.writing.shards import Skip
 
 
 def write_records_page(
@@ -40,8 +44,9 @@ def write_records_page(
             f"{records.folder} holds no pictures: name the folder of the image files with --images"
         )
     words = records.vocabulary().words if records.vocabulary_sha256 else ()
+    folder_of_images = ImageFolder(images) if images else None
     items = [
-        _item(example, words, images)
+        _item(example, words, folder_of_images, records)
         for example in itertools.islice(read_split(records, split), pictures)
     ]
     return write_gallery(
@@ -52,21 +57,43 @@ def write_records_page(
     )
 
 
-def _item(example: Mapping[str, Any], words: tuple[str, ...], images: Path | None) -> GalleryItem:
+def _item(
+    example: Mapping[str, Any],
+    words: tuple[str, ...],
+    images: ImageFolder | None,
+    records: Records,
+) -> GalleryItem:
     name = example["image_id"][0].decode()
+    data = images.read(name) if images else example["image"][0]
     labels = [text.decode() for text in example.get("class_names", ())]
     labels = labels or [words[int(number)] for number in example.get("concepts", ())]
     scores = example.get("scores", example.get("concept_scores", np.zeros(0)))
-    boxes = np.reshape(example.get("boxes", np.zeros(0)), (-1, 4)).tolist()
+    boxes = _boxes(example, data, records).tolist()
     texts = [text.decode() for text in example.get("texts", ())]
     named: dict[tuple[float, ...], list[str]] = {}  # a thing may have several: its kind, its colour
     for number, box in enumerate(boxes):
         named.setdefault(tuple(box), []).append(labels[number] if labels else str(number))
     return GalleryItem(
         image_id=name,
-        image=images / name if images else example["image"][0],
+        image=data if isinstance(data, bytes) else b"",
         caption=texts[0] if texts else ", ".join(dict.fromkeys(labels)),
         concepts=[(label, float(score)) for label, score in zip(labels, scores, strict=False)],
         references=texts[1:],
         boxes=[(", ".join(names), box) for box, names in named.items()],
     )
+
+
+def _boxes(example: Mapping[str, Any], data: bytes | Skip, records: Records) -> np.ndarray:
+    """The boxes of a record in the frame of the upright picture: float [N, 4]."""
+    boxes = np.reshape(example.get("boxes", np.zeros(0)), (-1, 4))
+    if isinstance(data, Skip) or not len(boxes) or is_upright(records.manifest):
+        return boxes
+    try:
+        header = read_header(data)
+    except InputError:  # the page says that the picture cannot be read
+        return boxes
+    sides = (example.get(side, np.zeros(1))[0] for side in ("height", "width"))
+    height, width = map(int, sides)
+    # Records from before orientation was read hold no size of the picture, and its stored frame.
+    seen = (height, width) if height and width else header.stored_size
+    return boxes_as_shown(boxes, header.orientation, seen, header.stored_size)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import logging
 
@@ -18,101 +19,118 @@ from r2m.stages.paired.looking import looked, nothing_to_show, seen_part
 from r2m.stages.paired.trained import saved_features
 from r2m.stages.run_folder import saved_run
 from tfrecords.errors import InputError
-from tfrecords.features import decode_image
+from tfrecords.features.reading import decode_files
+from tfrecords.images.entries import ImageFile, named_files
+from tfrecords.writing.shards import Skip
 
 # Images looked at at once.
 _BATCH = 32
 
 
+class ShownImage(NamedTuple):
+    """An image whose attention was drawn.
+
+    Attributes:
+        name: of the image, see `tfrecords.images.entries`.
+        caption: of the image.
+        sheet: PNG file with a panel per word.
+        animation: GIF file with a frame per word.
+    """
+
+    name: str
+    caption: str
+    sheet: Path
+    animation: Path
+
+
 def show_attention(
     run_folder: str | Path,
-    files: Sequence[Path],
+    sources: Sequence[Path],
     output: str | Path,
     *,
+    recursive: bool = True,
     style: str = "smooth",
     weights: str | None = None,
     overrides: dict[str, Any] | None = None,
-) -> dict[str, str]:
+) -> tuple[list[ShownImage], Counter[str]]:
     """Shows where a captioner looks in images while it says each word.
 
-    Writes `<name>.attention.png` (a panel a word) and `<name>.attention.gif` (a frame a word) for
-    each image, of the part of it that the captioner saw. Images that cannot be read are left out,
-    with a warning.
+    Writes `<name>.attention.png` (a panel per word) and `<name>.attention.gif` (a frame per word)
+    for each image, of the part of it that the captioner saw. `<name>` has no suffix unless two
+    images differ in it alone. Images that cannot be read are left out, with a warning.
 
     Args:
         run_folder: of a captioner with attention over a grid.
-        files: images.
+        sources: image files, folders of them and text files that list them.
         output: folder to write to.
+        recursive: also images in folders below a folder.
         style: `grid` or `smooth`.
         weights: file of the backbone's weights, see `caption_files`.
         overrides: of the run's `decoding` settings.
 
     Returns:
-        The captions, by file name.
+        The images that were drawn, and reason -> number of entries that were passed over.
 
     Raises:
         InputError: no such images, none that can be read, or a run whose captioner has no attention
             over a grid.
     """
-    _check_files(files, output)
+    files, passed_over = named_files(sources, recursive=recursive)
+    places = _places(files, Path(output))
     run_folder = Path(run_folder)
     _check_run(run_folder)
-    shown = saved_features(run_folder)["records"]
+    recorded = saved_features(run_folder)["records"]
     run = open_run(run_folder, overrides)
     pixels = pixel_options(run.config) if run.config.image.source == "pixels" else None
     look = look_of(run, files, detections=(), weights=weights)
-    captions: dict[str, str] = {}
+    shown: list[ShownImage] = []
     faults: list[str] = []
     for start in range(0, len(files), _BATCH):
         chunk = files[start : start + _BATCH]
         seen = look(chunk)
         said = run.captioning.captions(seen.inputs)
-        found = looked(run.model, run.vocabulary, seen.inputs, said, shown["grid_shape"])
+        found = looked(run.model, run.vocabulary, seen.inputs, said, recorded["grid_shape"])
+        pictures = decode_files(chunk, None)
         for file, caption, own, fault in zip(chunk, said, found, seen.faults, strict=True):
-            if fault is not None:
-                faults.append(f"{file} cannot be read: {fault}")
+            picture = next(pictures)
+            if isinstance(picture, Skip) or fault is not None:
+                skip = picture if isinstance(picture, Skip) else fault
+                assert skip is not None
+                faults.append(f"{file.path} cannot be read: {skip.detail}")
                 logging.warning("left out: %s", faults[-1])
+                passed_over[skip.reason] += 1
                 continue
-            # As the captioner saw it, which does not turn photographs upright.
-            picture = decode_image(file.read_bytes()).numpy()
-            part = seen_part(picture, pixels, shown["backbone"])
+            part = seen_part(picture.pixels.numpy(), pixels, recorded["backbone"])
             panels = attention_panels(part, own.words, own.weights, style=style)
-            still, moving = _pictures_of(file, output)
+            still, moving = places[file.name]
             write_whole(still, png(sheet(panels, caption)))
             write_whole(moving, animation(panels))
-            captions[file.name] = caption
-    if not captions:
+            shown.append(ShownImage(file.name, caption, still, moving))
+    if not shown:
         raise InputError(f"there is no image left to show: {faults[0]}")
-    return captions
+    return shown, passed_over
 
 
-def _pictures_of(file: Path, output: str | Path) -> tuple[Path, Path]:
-    """The sheet and the animation of an image; named so that they are not written over it."""
-    return Path(output, f"{file.stem}.attention.png"), Path(output, f"{file.stem}.attention.gif")
+def _places(files: Sequence[ImageFile], output: Path) -> dict[str, tuple[Path, Path]]:
+    """The sheet and the animation of each image by its name.
 
-
-def _check_files(files: Sequence[Path], output: str | Path) -> None:
-    if not files:
-        raise InputError("no images were given: name the image files")
-    by_stem: dict[str, Path] = {}
+    Raises:
+        InputError: one of them would be written over an image.
+    """
+    stems = {file.name: file.name.removesuffix(Path(file.name).suffix) for file in files}
+    counts = Counter(stems.values())
+    places = {}
+    for name, stem in stems.items():
+        base = stem if counts[stem] == 1 else name
+        places[name] = (output / f"{base}.attention.png", output / f"{base}.attention.gif")
+    written = {path.resolve(): name for name, paths in places.items() for path in paths}
     for file in files:
-        if file.is_dir():
-            raise InputError(f"{file} is a folder: name the image files ({file}/*.jpg)")
-        if not file.is_file():
-            raise InputError(f"no such image: {file}")
-        other = by_stem.setdefault(file.stem, file)
-        if other is not file:
+        if other := written.get(file.path.resolve()):
             raise InputError(
-                f"{other} and {file} would both become {_pictures_of(file, output)[0]}: show them "
-                "one after the other, each with an --output of its own"
+                f"{file.path} is one of the images, and what is shown of {other} would be written "
+                "over it: leave one of them out, or give another --output"
             )
-    written = {path.resolve(): file for file in files for path in _pictures_of(file, output)}
-    for file in files:
-        if shown := written.get(file.resolve()):
-            raise InputError(
-                f"{file} is one of the images, and what is shown of {shown} would be written over "
-                "it: leave one of them out, or give another --output"
-            )
+    return places
 
 
 def _check_run(run_folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import logging
 
@@ -19,10 +19,25 @@ from r2m.stages.trained_run import Look, TrainedRun
 from r2m.stages.unpaired.image_files import concept_look, sources_as_trained
 from tfrecords.errors import InputError
 from tfrecords.images.concepts import ImageConcept
-from tfrecords.images.names import IMAGE_SUFFIXES
+from tfrecords.images.entries import ImageFile, image_files
+from tfrecords.writing.shards import Skip
 
 # Images captioned at once.
 _BATCH = 256
+
+
+class CaptionedFiles(NamedTuple):
+    """Captions of image files.
+
+    Attributes:
+        rows: one per entry: `image_id`, `caption`, for R2M `concepts` (word, score, count; best
+            first) and, where something is wrong with the entry, `note`. An entry that cannot be
+            read has an empty caption and a `reason`, see WORKSPACE.md.
+        passed_over: reason -> number of entries of the folder that are not meant to be pictures.
+    """
+
+    rows: list[dict[str, Any]]
+    passed_over: Counter[str]
 
 
 def caption_files(
@@ -30,11 +45,12 @@ def caption_files(
     source: Path,
     output: str | Path,
     *,
+    recursive: bool = True,
     detections: Sequence[str] = (),
     weights: str | None = None,
     overrides: dict[str, Any] | None = None,
     consensus: ConsensusOptions | None = None,
-) -> list[dict[str, Any]]:
+) -> CaptionedFiles:
     """Captions image files.
 
     R2M needs detections of them, and its concepts are chosen by the rules of the image records it
@@ -43,23 +59,21 @@ def caption_files(
 
     Args:
         run_folder: of a trained stage; several captioners make an ensemble, see `open_run`.
-        source: a folder of images, or a text file that lists them.
+        source: a folder of images, a text file that lists them, or an image.
         output: folder to write to.
-        detections: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` each: what detectors saw, by file name.
+        recursive: also the images in folders below the folder. Images are identified by their
+            paths relative to it.
+        detections: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` each: what detectors saw, by those
+            names.
         weights: file of the backbone's weights.
         overrides: of the run's `decoding` settings.
         consensus: how captions are chosen from the beams, see `open_run`.
-
-    Returns:
-        A row an image: `image_id`, `caption`, of R2M `concepts` (word, score, count; best first)
-        and, where something is the matter with it, `note`. An unreadable image has an empty
-        caption.
 
     Raises:
         InputError: no images, detections of none of them, or a run that cannot be opened or needs
             what is not given.
     """
-    files = image_files(source)
+    files, passed_over = image_files(source, recursive=recursive)
     run = open_run(run_folder, overrides, consensus)
     look = look_of(
         run, files, detections=detections, weights=weights, vectors=consensus is not None
@@ -79,12 +93,12 @@ def caption_files(
         title=f"{len(files)} images captioned",
         settings={"run": run_names(run.members), **run.config.decoding.to_dict()},
     )
-    return rows
+    return CaptionedFiles(rows, passed_over)
 
 
 def look_of(
     run: TrainedRun,
-    files: Sequence[Path],
+    files: Sequence[ImageFile],
     *,
     detections: Sequence[str],
     weights: str | None,
@@ -107,7 +121,7 @@ def look_of(
 
 
 def _row(
-    file: Path, caption: str, concepts: Sequence[ImageConcept] | None, fault: str | None
+    file: ImageFile, caption: str, concepts: Sequence[ImageConcept] | None, fault: Skip | None
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"image_id": file.name, "caption": caption}
     if concepts is not None:
@@ -116,48 +130,17 @@ def _row(
             for c in reversed(concepts)
         ]
     if fault is not None:
-        return {**row, "caption": "", "note": f"cannot be read: {fault[:200]}"}
+        note = f"cannot be read: {fault.detail[:200]}"
+        return {**row, "caption": "", "reason": fault.reason, "note": note}
     if concepts is not None and not concepts:
         row["note"] = "no concept was detected, the caption speaks of nothing seen"
     return row
 
 
-def _item(row: dict[str, Any], file: Path) -> GalleryItem:
+def _item(row: dict[str, Any], file: ImageFile) -> GalleryItem:
     return GalleryItem(
         image_id=row["image_id"],
-        image=file,
+        image=file.path,
         caption=row["caption"],
         concepts=[(concept["word"], concept["score"]) for concept in row.get("concepts", ())],
     )
-
-
-def image_files(source: Path) -> list[Path]:
-    """The images of a folder, or of a text file that lists them; raises `InputError` for none."""
-    if source.is_dir():
-        files = sorted(f for f in source.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
-        if not files:
-            raise InputError(f"{source}: no image files ({', '.join(IMAGE_SUFFIXES)}) in there")
-        return files
-    if not source.is_file():
-        raise InputError(f"{source}: no such folder of images or list of image files")
-    try:
-        lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{source}: expected a folder of images or a text file that lists them: {error}"
-        ) from error
-    files = [source.parent / line for line in lines if line]
-    if not files:
-        raise InputError(f"{source}: the list names no image")
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise InputError(
-            f"{source}: {len(missing)} of the {len(files)} images listed do not exist, the first "
-            f"is {missing[0]}; names are relative to the folder of the list"
-        )
-    twice = [name for name, count in Counter(file.name for file in files).items() if count > 1]
-    if twice:
-        raise InputError(
-            f"{source}: captions are kept by file name, and {twice[0]} is listed twice"
-        )
-    return files

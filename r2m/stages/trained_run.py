@@ -10,8 +10,10 @@ import tensorflow as tf
 
 from r2m.stages.validation import Captioning
 from tfrecords.images.concepts import ImageConcept
+from tfrecords.images.entries import ImageFile
 from tfrecords.records import Records
 from tfrecords.vocabulary import Vocabulary
+from tfrecords.writing.shards import Skip
 
 
 class TrainedRun(NamedTuple):
@@ -50,13 +52,13 @@ class SeenFiles(NamedTuple):
     Attributes:
         inputs: what its `encode` takes.
         concepts: of each file, best last; None where the model is not shown concepts.
-        faults: of each file, why it cannot be read; None where it can.
+        faults: of each file, why it cannot be read; None where it can be.
     """
 
     inputs: dict[str, tf.Tensor]
     concepts: list[list[ImageConcept]] | None
-    faults: list[str | None]
+    faults: list[Skip | None]
 
 
 # Looks at a few files at once.
-Look = Callable[[Sequence[Path]], SeenFiles]
+Look = Callable[[Sequence[ImageFile]], SeenFiles]

@@ -19,6 +19,7 @@ from r2m.evaluation.captions import CaptionScorer
 from r2m.evaluation.tokenizers import tokenizer_for
 from r2m.stages.settings import setting
 from tfrecords.errors import InputError
+from tfrecords.features import decode_image
 from tfrecords.vocabulary import Vocabulary
 
 _SAMPLES = 8
@@ -217,8 +218,7 @@ class Validator:
 def _sample(example: Mapping[str, Any], vocabulary: Vocabulary) -> _Sample:
     picture = None
     if example["image"]:
-        decoded = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
-        resized = tf.image.resize(decoded, [_SAMPLE_SIDE, _SAMPLE_SIDE])
+        resized = tf.image.resize(decode_image(example["image"]), [_SAMPLE_SIDE, _SAMPLE_SIDE])
         picture = tf.cast(resized, tf.uint8).numpy()
     concepts = example.get("concepts")
     return _Sample(

@@ -56,6 +56,19 @@ def test_boxes_are_drawn_on_the_pictures_of_a_folder(detections: Records, tmp_pa
     assert (214, 39, 40) in colors and (0, 0, 0) in colors
 
 
+def test_boxes_of_records_from_before_orientation_are_drawn_in_the_upright_frame(
+    detections: Records, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise: top left comes to the top right
+    Image.new("RGB", (80, 40), (0, 0, 0)).save(tmp_path / "x.png", exif=exif)
+    write_records_page(detections, tmp_path / "page", split="images", pictures=5, images=tmp_path)
+    sheet = Image.open(io.BytesIO((tmp_path / "page" / "gallery.png").read_bytes()))
+    tile = np.asarray(sheet.crop((16, 16, 316, 316)).convert("RGB")) == (214, 39, 40)
+    columns = np.flatnonzero(tile.all(-1).any(0))
+    assert columns.min() > 120 and columns.max() > 290
+
+
 def test_records_without_pictures_need_a_folder(detections: Records, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--images"):
         write_records_page(detections, tmp_path / "page", split="images", pictures=5, images=None)

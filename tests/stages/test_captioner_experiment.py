@@ -105,7 +105,7 @@ def test_image_files_are_captioned_as_their_records_are(
     for name in by_records:
         shutil.copy(pictures / "images" / name, tmp_path / "in")
     (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
-    rows = caption_files(att2in2_run, tmp_path / "in", tmp_path / "out")
+    rows = caption_files(att2in2_run, tmp_path / "in", tmp_path / "out").rows
     found = {row["image_id"]: row["caption"] for row in rows}
     assert found.pop("broken.png") == ""
     assert found == by_records
@@ -304,10 +304,12 @@ def test_attention_is_shown_of_files_and_in_tensorboard(
     ]
     before = [file.read_bytes() for file in files]
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    captions = show_attention(
+    shown, passed_over = show_attention(
         att2in2_run, [tmp_path / "broken.png", *files], tmp_path, style="grid"
     )
+    captions = {image.name: image.caption for image in shown}
     assert list(captions) == [file.name for file in files]
+    assert passed_over == {"unreadable": 1}
     assert "left out: " in caplog.text and "broken.png cannot be read" in caplog.text
     for file in files:
         with Image.open(tmp_path / f"{file.stem}.attention.gif") as image:

@@ -24,8 +24,10 @@ from tfrecords.feature_options import BackboneOptions, FeatureOptions, recorded_
 from tfrecords.feature_stores import FeatureStore
 from tfrecords.feature_values import recorded_shapes
 from tfrecords.images.build import TRAIN_SPLIT
+from tfrecords.images.files import open_folder
 from tfrecords.images.headers import MAX_PIXELS
 from tfrecords.images.names import read_split_lists
+from tfrecords.images.orientation import RECORDED
 from tfrecords.images.shards import grid_shape
 from tfrecords.name_examples import describe_folder, describe_names
 from tfrecords.readers.paired.formats import SPLITS, PairedSource, read_paired
@@ -62,8 +64,9 @@ class CaptionsOptions:
         vocabulary: a vocabulary file or a folder of records to take the vocabulary from; None
             builds one.
         max_length: sentences are cut to so many words; None keeps them whole.
-        images: folders with the image files, looked through in this order; none takes the pictures
-            that the sources hold.
+        images: folders with the image files, searched in this order; none takes the pictures that
+            the sources hold.
+        recursive: also searches the folders below them.
         store: features that exist already; None takes those that come with the source.
         backbone: stores features of the pictures by this network; None stores none.
         features: what the network is shown of a picture, and what is kept; of a store's features
@@ -91,6 +94,7 @@ class CaptionsOptions:
     vocabulary: Path | None = None
     max_length: int | None = None
     images: tuple[Path, ...] = ()
+    recursive: bool = True
     store: FeatureStore | None = None
     backbone: BackboneOptions | None = None
     features: FeatureOptions = field(default_factory=FeatureOptions)
@@ -157,13 +161,19 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
     if not pictures and store is None:
         logging.info("neither pictures nor features were given: these are records of text only")
 
+    files = [entry.file for rows in entries.values() for entry in rows if entry.file]
+    folders = tuple(
+        open_folder(path, files, recursive=options.recursive, max_pixels=options.max_pixels)
+        for path in options.images
+    )
+
     def jobs(rows: Sequence[CaptionEntry]) -> list[CaptionShardJob]:
         shards = min(options.shards, len(rows))
         return [
             CaptionShardJob(
                 entries=tuple(rows[shard::shards]),
                 pictures=pictures,
-                folders=tuple(folder.resolve() for folder in options.images),
+                folders=folders,
                 backbone=options.backbone,
                 store_grid=options.store_grid,
                 store_pixels=options.store_pixels,
@@ -192,6 +202,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
             "cut_sentences": cut,
             **recorded_shapes(shapes),
             "store_pixels": pictures and options.store_pixels,
+            **({"recursive": options.recursive, **RECORDED} if pictures else {}),
         },
         sources=_source_files(options, datasets, store),
         extra_files={VOCABULARY: vocabulary.file_bytes},

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from tfrecords.feature_options import BackboneOptions, FeatureDtype, FeatureOpti
 from tfrecords.feature_stores import FeatureStore
 from tfrecords.feature_stores.lookup import AmbiguousNameError
 from tfrecords.feature_values import stored_values
-from tfrecords.images.files import check_image, read_image
+from tfrecords.images.files import ImageFolder, check_image
 from tfrecords.images.headers import read_header
 from tfrecords.images.shards import raw_feature
 from tfrecords.writing.examples import FeatureValue, encode_example
@@ -51,8 +49,7 @@ class CaptionShardJob:
     Attributes:
         entries: the images, in the order of the records.
         pictures: whether the pictures are looked at.
-        folders: of the image files, looked through in this order; none where every entry has
-            `read`.
+        folders: of the image files, searched in this order; none where every entry has `read`.
         backbone: whose features of the pictures to store; None stores none.
         store_grid: whether to store its feature map beside the mean.
         store_pixels: whether to store the pictures.
@@ -63,7 +60,7 @@ class CaptionShardJob:
 
     entries: tuple[CaptionEntry, ...]
     pictures: bool
-    folders: tuple[Path, ...]
+    folders: tuple[ImageFolder, ...]
     backbone: BackboneOptions | None
     store_grid: bool
     store_pixels: bool
@@ -105,16 +102,15 @@ class CaptionShardJob:
         if not self.folders or entry.file is None:
             data = entry.read() if entry.read else b""
             return check_image(entry.image_id, data, self.max_pixels)
-        # Published lists name folders (val2014/) that many people have unpacked into one.
-        names = dict.fromkeys((entry.file, PurePosixPath(entry.file).name))
-        for folder, name in itertools.product(self.folders, names):
-            found = read_image(folder, name, self.max_pixels)
+        details = []
+        for folder in self.folders:
+            found = folder.read(entry.file)
             if isinstance(found, bytes):
                 return found
             if found.reason != "missing":
                 return Skip(entry.image_id, found.reason, found.detail)
-        folders = ", ".join(folder.name for folder in self.folders)
-        return Skip(entry.image_id, "missing", f"no such file in {folders}")
+            details.append(found.detail)
+        return Skip(entry.image_id, "missing", "; ".join(details))
 
     def _record(self, entry: CaptionEntry, picture: Mapping[str, FeatureValue]) -> bytes | Skip:
         values = {"image_id": entry.image_id, **entry.values, **picture}

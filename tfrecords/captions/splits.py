@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import PurePosixPath
 
 from tfrecords.errors import InputError
+from tfrecords.images.names import base_name
 from tfrecords.name_examples import describe_names
 from tfrecords.readers.paired.formats import SPLITS
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
@@ -59,15 +60,16 @@ def choose_images(
 
     Args:
         datasets: the sources.
-        lists: split -> names of its images (file names, or what the source calls them); they alone
-            decide when there are any. Empty leaves it to the sources.
+        lists: split -> names of its images (paths, file names that only one image has, or what the
+            source calls them); they alone decide when there are any. Empty leaves it to the
+            sources.
         train_only: leaves `restval` out.
 
     Raises:
         InputError: an image without a split or of an unknown one, two images of the same name, a
             list of which no image has captions, or nothing left.
     """
-    listed = _Lists(lists) if lists else None
+    listed = _Lists(lists, datasets) if lists else None
     choice = Choice(splits={split: [] for split in dict.fromkeys(SPLITS.values())})
     places: dict[str, str] = {}
     numbered = 0
@@ -130,7 +132,9 @@ def _own_split(image: PairedImage) -> str:
 class _Lists:
     """The lists of names, and which of the names were found."""
 
-    def __init__(self, lists: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, lists: Mapping[str, Sequence[str]], datasets: Sequence[PairedDataset]
+    ) -> None:
         for split in lists:
             if split not in SPLITS:
                 raise InputError(f"a list for split {split!r}; known: {', '.join(SPLITS)}")
@@ -143,11 +147,17 @@ class _Lists:
             if bare[base] == 1:
                 self._names.setdefault(base, entry)
         self._found: set[str] = set()
+        # Nor may a name without folder mean several images.
+        images = chain(*(dataset.images for dataset in datasets))
+        self._bases = Counter(base_name(image.image_id) for image in images)
 
     def split_of(self, image: PairedImage) -> str | None:
         """The split whose list names the image; None for no list."""
-        stem = str(PurePosixPath(image.image_id).with_suffix(""))
-        for key in (image.file, image.image_id, image.source_id, stem):
+        path = PurePosixPath(image.image_id)
+        keys = [image.file, image.image_id, image.source_id, str(path.with_suffix(""))]
+        if self._bases[path.name] == 1:
+            keys += [path.name, path.stem]
+        for key in keys:
             if key is not None and key in self._names:
                 split, name = self._names[key]
                 self._found.add(name)

@@ -13,6 +13,7 @@ Behind a FILE may stand `,boxes=FORMAT`, `,scores=percent` and `,sizes=FILE`, se
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,8 +31,11 @@ from tfrecords.detections.shards import (
 )
 from tfrecords.detectors import DETECTORS, DetectorOptions
 from tfrecords.errors import InputError
+from tfrecords.images.files import open_folder
+from tfrecords.images.folders import list_images
 from tfrecords.images.headers import MAX_PIXELS
-from tfrecords.images.names import ALL_IMAGES_SPLIT, ImageNames, list_images, read_split_lists
+from tfrecords.images.names import ALL_IMAGES_SPLIT, ImageNames, read_split_lists
+from tfrecords.images.orientation import RECORDED
 from tfrecords.label_maps import read_label_map
 from tfrecords.name_examples import describe_folder
 from tfrecords.readers.detections import parse_files, read_boxes
@@ -52,6 +56,7 @@ class DetectionsOptions:
         name: first part of the shard names.
         detector: `KIND:MODEL` of the table above.
         images: folder with the image files; None for results that are taken over.
+        recursive: also images in folders below it.
         splits: split -> file with the names of its images, a name a line; empty puts every image
             of the folder, or of the results, into the one split `images`.
         label_map: names of the classes; None for `coco`, which has them.
@@ -69,6 +74,7 @@ class DetectionsOptions:
     detector: str
     name: str = "detections"
     images: Path | None = None
+    recursive: bool = True
     splits: Mapping[str, Path] = field(default_factory=dict)
     label_map: Path | None = None
     min_score: float = 0.0
@@ -109,8 +115,9 @@ class _Plan:
 def build_detections(options: DetectionsOptions, progress: bool = True) -> Records:
     """Writes the records of what was detected in a set of images.
 
-    Every record has `image_id` (the file name), `height` and `width` int64 (pixels; 0 where results
-    that are taken over do not say), `boxes` float32 [N, 4] (ymin, xmin, ymax, xmax in 0..1),
+    Every record has `image_id` (the path relative to `images`), `height` and `width` int64 (pixels;
+    0 where results that are taken over do not say), `boxes` float32 [N, 4] (ymin, xmin, ymax, xmax
+    in 0..1 of the upright image),
     `classes` int64 [N] (ids of the label map), `class_names` string [N] and `scores` float32 [N],
     most certain first.
 
@@ -145,6 +152,7 @@ def build_detections(options: DetectionsOptions, progress: bool = True) -> Recor
             "max_pixels": options.max_pixels,
             "shards": options.shards,
             **plan.box_options,
+            **({"recursive": options.recursive, **RECORDED} if options.images else {}),
         },
         sources=plan.sources,
         skipped=plan.skipped,
@@ -200,20 +208,26 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
     read_label_map(options.label_map)
     if kind != "keras_hub" and not Path(model).exists():
         raise InputError(f"there is no {kind} {model}")
-    names, skipped = list_images(options.images, options.splits)
-    folder = options.images.resolve()
+    listed = list_images(options.images, options.splits, recursive=options.recursive)
+    images = open_folder(
+        options.images,
+        itertools.chain(*listed.splits.values()),
+        recursive=options.recursive,
+        max_pixels=options.max_pixels,
+    )
     return _Plan(
         splits={
             split: [
-                DetectShardJob(folder, tuple(part), detector, options.max_pixels)
+                DetectShardJob(images, tuple(part), detector)
                 for part in _parts(files, options.shards)
             ]
-            for split, files in names.items()
+            for split, files in listed.splits.items()
         },
         sources=[options.images, *options.splits.values(), *detector.files],
         model=Path(model).name if Path(model).exists() else model,
         held=f"{options.images} holds {describe_folder(options.images)}",
-        skipped=skipped,
+        skipped=listed.skipped,
+        dropped=listed.passed_over,
     )
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfrecords.detections.boxes import Detections
 from tfrecords.detectors import DetectorOptions
-from tfrecords.images.files import read_image
-from tfrecords.images.headers import MAX_PIXELS
+from tfrecords.images.files import ImageFolder
 from tfrecords.writing.examples import encode_example
 from tfrecords.writing.shards import Dropped, ShardItem, Skip
 
@@ -25,16 +23,14 @@ class DetectShardJob:
     """Yields the detections in some images, and a `Skip` for each that cannot be looked at.
 
     Attributes:
-        folder: of the image files.
+        images: the folder of the image files.
         names: of the images, in the order of the records.
         detector: what looks at them.
-        max_pixels: an image may have at most.
     """
 
-    folder: Path
+    images: ImageFolder
     names: tuple[str, ...]
     detector: DetectorOptions
-    max_pixels: int = MAX_PIXELS
 
     def __call__(self) -> Iterator[ShardItem]:
         """Reads, detects and encodes the images in batches."""
@@ -48,19 +44,23 @@ class DetectShardJob:
 
         files: list[tuple[str, bytes]] = []
         for name in names:
-            data = read_image(self.folder, name, self.max_pixels)
+            data = self.images.read(name)
             if isinstance(data, Skip):
                 yield data
             else:
                 files.append((name, data))
-        images: list[tuple[str, np.ndarray]] = []
-        for (name, _), pixels in zip(files, decode_all([d for _, d in files], None), strict=True):
+        decoded: list[tuple[str, np.ndarray]] = []
+        for (name, _), pixels in zip(
+            files,
+            decode_all([d for _, d in files], None, max_pixels=self.images.max_pixels),
+            strict=True,
+        ):
             if isinstance(pixels, str):
                 yield Skip(name, "unreadable", pixels[:300])
             else:
-                images.append((name, pixels.numpy()))
-        found = open_detector(self.detector).detect([pixels for _, pixels in images])
-        for (name, pixels), objects in zip(images, found, strict=True):
+                decoded.append((name, pixels.numpy()))
+        found = open_detector(self.detector).detect([pixels for _, pixels in decoded])
+        for (name, pixels), objects in zip(decoded, found, strict=True):
             if isinstance(objects, str):
                 yield Skip(name, "undetectable", objects)
                 continue

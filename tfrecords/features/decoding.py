@@ -1,4 +1,4 @@
-"""Pixels out of encoded images, in the shape a network is fed with."""
+"""Decodes image files into the pixels that a network is fed with."""
 
 from __future__ import annotations
 
@@ -10,29 +10,36 @@ from concurrent.futures import ThreadPoolExecutor
 import tensorflow as tf
 
 from tfrecords.errors import InputError
+from tfrecords.features.upright import turn_upright
 from tfrecords.images.headers import MAX_PIXELS, ImageHeader, check_size, read_header
+from tfrecords.images.orientation import UPRIGHT
 
 # Where TensorFlow's messages say which operation they come from.
 _OPERATION = re.compile(r"^\{\{[^}]*\}\}\s*|\s*\[Op:\w+\][^\n]*")
 
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
-    """The pixels of a JPEG, PNG, BMP, GIF or WebP (its first frame), uint8 [H, W, 3].
+    """Decodes a JPEG, PNG, BMP, GIF (its first frame) or WebP and turns it upright.
 
-    Grey, CMYK, palette and 16-bit images become RGB; transparency is dropped.
+    Gray, CMYK, palette and 16-bit images become RGB; transparency is dropped.
 
     Args:
-        data: the encoded image.
+        data: the encoded image; of other formats what `tfrecords.images.files` made of it.
         max_pixels: what it may declare at most.
+
+    Returns:
+        uint8 [H, W, 3], turned by the EXIF orientation.
 
     Raises:
         InputError: the bytes are no whole image, or one of too many pixels.
     """
-    check_size(read_header(data), max_pixels)
+    header = read_header(data)
+    check_size(header, max_pixels)
     try:
-        return tf.io.decode_image(data, channels=3, expand_animations=False)
+        pixels = tf.io.decode_image(data, channels=3, expand_animations=False)
     except tf.errors.OpError as error:
         raise InputError(_OPERATION.sub("", str(error.message))) from error
+    return pixels if header.orientation == UPRIGHT else turn_upright(pixels, header.orientation)
 
 
 def resize_image(pixels: tf.Tensor, size: int) -> tf.Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import logging
 
@@ -21,11 +21,14 @@ from tfrecords.feature_options import (
     recorded_backbone,
 )
 from tfrecords.images.concepts import ConceptOrder, ImageConcept, image_concepts
+from tfrecords.images.files import ImageFolder, open_folder
+from tfrecords.images.folders import list_images
 from tfrecords.images.headers import MAX_PIXELS
-from tfrecords.images.names import list_images
+from tfrecords.images.names import ImageNames
+from tfrecords.images.orientation import RECORDED
 from tfrecords.images.shards import ImageEntry, ImageShardJob, grid_shape, record_features
 from tfrecords.name_examples import describe_folder, describe_names
-from tfrecords.readers.detections import DetectionSource, read_detections
+from tfrecords.readers.detections import DetectionSource, ImageDetections, read_detections
 from tfrecords.readers.references import read_references
 from tfrecords.records import CONCEPTS, VOCABULARY, Records, open_records
 from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
@@ -46,6 +49,7 @@ class ImagesOptions:
         folder: where the records go.
         name: first part of the shard names.
         images: folder with the image files.
+        recursive: also images in folders below it; they are called `folder/file`.
         detections: what a detector or classifier saw in them.
         corpora: folder of `corpora` records; gives the vocabulary and the concepts.
         splits: split -> file with the names of its images, a name a line; empty puts every image
@@ -75,6 +79,7 @@ class ImagesOptions:
     detections: tuple[DetectionSource, ...]
     corpora: Path
     name: str = "images"
+    recursive: bool = True
     splits: Mapping[str, Path] = field(default_factory=dict)
     max_concepts: int = 5
     concept_order: ConceptOrder = "score"
@@ -97,10 +102,11 @@ class ImagesOptions:
 def build_images(options: ImagesOptions, progress: bool = True) -> Records:
     """Writes the records of a set of images.
 
-    Every record has `image_id` (the file name), `concepts` int64 [K] (vocabulary ids, most certain
-    last), `concept_scores` float32 [K], `concept_counts` int64 [K], `boxes` float32 [K, 4] (ymin,
-    xmin, ymax, xmax in 0..1 of the most certain box of each) and `texts` string [S]; `image` (the
-    file's bytes) unless left out; with a backbone `global_feature` and perhaps `grid_feature`,
+    Every record has `image_id` (the path relative to `images`), `concepts` int64 [K] (vocabulary
+    ids, most certain last), `concept_scores` float32 [K], `concept_counts` int64 [K], `boxes`
+    float32 [K, 4] (ymin, xmin, ymax, xmax in 0..1 of the upright image, the most certain box of
+    each) and `texts` string [S]; `image` (the file's bytes; PNG where TensorFlow does not decode
+    the file's format) unless left out; with a backbone `global_feature` and perhaps `grid_feature`,
     little-endian [D] and [gh, gw, D] in `options.feature_dtype` of the manifest (float16), as one
     byte string (`tf.io.decode_raw`).
 
@@ -129,15 +135,24 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
             f"no concept is mentioned by {options.min_concept_count} sentences of "
             f"{options.corpora}: lower min_concept_count"
         )
-    names, skipped = list_images(options.images, options.splits)
-    dropped: Counter[str] = Counter()
+    listed = list_images(options.images, options.splits, recursive=options.recursive)
+    skipped, dropped = list(listed.skipped), Counter(listed.passed_over)
+    wanted = {name for files in listed.splits.values() for name in files}
+    images = open_folder(
+        options.images, wanted, recursive=options.recursive, max_pixels=options.max_pixels
+    )
     converted: Counter[str] = Counter()
-    concepts = _concepts_of_images(options, dictionary, allowed, names, dropped, converted)
-    references = read_references(options.references) if options.references else {}
+    detections = read_detections(
+        options.detections, names=wanted, dropped=dropped, converted=converted
+    )
+    concepts = _concepts_of_images(options, dictionary, allowed, detections)
+    references = _references(options, wanted)
     entries: dict[str, list[ImageEntry]] = {}
-    for split, files in names.items():
+    for split, files in listed.splits.items():
         texts = references if split in options.reference_splits else {}
-        entries[split] = _entries(options, split, files, concepts, texts, vocabulary, skipped)
+        entries[split] = _entries(
+            options, split, files, images, concepts, texts, vocabulary, skipped
+        )
     _log_concepts(entries)
 
     sources = [
@@ -155,7 +170,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         folder=options.folder,
         kind="images",
         name=options.name,
-        splits={split: _jobs(options, rows) for split, rows in entries.items()},
+        splits={split: _jobs(options, images, rows) for split, rows in entries.items()},
         features=lambda: record_features(
             options.backbone,
             store_grid=options.store_grid,
@@ -213,19 +228,23 @@ def _read_concepts(path: Path, vocabulary: Vocabulary) -> tuple[ConceptDictionar
     return dictionary, counts
 
 
+class _Seen(NamedTuple):
+    """The concepts of an image, and the height and width of the picture the detectors saw."""
+
+    concepts: list[ImageConcept]
+    size: tuple[int, int]
+
+
+_NOTHING = _Seen([], (0, 0))
+
+
 def _concepts_of_images(
     options: ImagesOptions,
     dictionary: ConceptDictionary,
     allowed: set[str],
-    names: Mapping[str, Sequence[str]],
-    dropped: Counter[str],
-    converted: Counter[str],
-) -> dict[str, list[ImageConcept]]:
-    """The concepts of every wanted image that the detections list; adds to both counters."""
-    wanted = {name for files in names.values() for name in files}
-    detections = read_detections(
-        options.detections, names=wanted, dropped=dropped, converted=converted
-    )
+    detections: Mapping[str, ImageDetections],
+) -> dict[str, _Seen]:
+    """Returns the concepts of every wanted image that the detections list."""
     classes = {name for found in detections.values() for name in found.class_names}
     known = {name for name in classes if set(dictionary.concepts_of_class(name)) & allowed}
     if not known:
@@ -235,23 +254,50 @@ def _concepts_of_images(
         )
     logging.info("%d of %d detected classes mean a concept", len(known), len(classes))
     return {
-        name: image_concepts(
-            detections[name],
-            dictionary,
-            sources=options.detections,
-            max_concepts=options.max_concepts,
-            order=options.concept_order,
-            allowed=allowed,
+        name: _Seen(
+            image_concepts(
+                found,
+                dictionary,
+                sources=options.detections,
+                max_concepts=options.max_concepts,
+                order=options.concept_order,
+                allowed=allowed,
+            ),
+            (found.height, found.width),
         )
-        for name in sorted(detections)
+        for name, found in sorted(detections.items())
     }
+
+
+def _references(options: ImagesOptions, names: Collection[str]) -> dict[str, list[str]]:
+    """The captions of the wanted images that the references name.
+
+    Raises:
+        InputError: the references cannot be read, or name none of the images, or a name in them
+            stands for several.
+    """
+    if options.references is None:
+        return {}
+    match = ImageNames(names, what=f"the references {options.references}")
+    captions = read_references(options.references)
+    found: dict[str, list[str]] = {}
+    for name, texts in captions.items():
+        if (image := match(name)) is not None:
+            found.setdefault(image, []).extend(texts)
+    if not found:
+        raise InputError(
+            f"{options.references} has no caption for any image: it names {sorted(captions)[:2]}, "
+            f"the images are called {sorted(names)[:2]}"
+        )
+    return found
 
 
 def _entries(
     options: ImagesOptions,
     split: str,
     files: Sequence[str],
-    concepts: Mapping[str, Sequence[ImageConcept]],
+    images: ImageFolder,
+    seen: Mapping[str, _Seen],
     references: Mapping[str, Sequence[str]],
     vocabulary: Vocabulary,
     skipped: list[Skip],
@@ -260,25 +306,27 @@ def _entries(
     keep = options.keep_images_without_concepts and split != TRAIN_SPLIT
     entries = []
     for name in files:
-        found = concepts.get(name)
-        if not found and not keep:
-            why = "no detection lists it" if found is None else "no detection means a concept"
-            skipped.append(Skip(name, "no_concept", f"{split}: {why}"))
+        concepts, size = seen.get(name, _NOTHING)
+        if not concepts and not keep:
+            # A picture that cannot be read has no detection for that reason.
+            why = "no detection means a concept" if name in seen else "no detection lists it"
+            data = images.read(name)
+            none = Skip(name, "no_concept", f"{split}: {why}")
+            skipped.append(data if isinstance(data, Skip) else none)
             continue
-        found = found or []
-        ids = tuple(vocabulary.id_of(concept.word) for concept in found)
-        texts = tuple(references.get(Path(name).name, ()))
-        entries.append(ImageEntry(name, tuple(found), ids, texts))
+        ids = tuple(vocabulary.id_of(concept.word) for concept in concepts)
+        texts = tuple(references.get(name, ()))
+        entries.append(ImageEntry(name, tuple(concepts), ids, texts, size))
     if not entries:
         raise InputError(
             f"split {split!r}: none of its {len(files)} images has a concept: "
             f"{describe_skips(skipped[-len(files) :], 2)}. The detections name "
-            f"{describe_names(sorted(concepts))} of the wanted ones"
+            f"{describe_names(sorted(seen))} of the wanted ones"
         )
     if references and not any(entry.texts for entry in entries):
         raise InputError(
-            f"{options.references} has no caption for any image of split {split!r}: it names "
-            f"{sorted(references)[:3]}, the images are called {list(files[:2])}"
+            f"{options.references} has no caption for any image of split {split!r}, only for "
+            f"those of other splits, such as {sorted(references)[:3]}"
         )
     if split == TRAIN_SPLIT:
         random.Random(options.seed).shuffle(entries)
@@ -298,17 +346,18 @@ def _log_concepts(entries: Mapping[str, Sequence[ImageEntry]]) -> None:
         )
 
 
-def _jobs(options: ImagesOptions, entries: Sequence[ImageEntry]) -> list[ImageShardJob]:
+def _jobs(
+    options: ImagesOptions, images: ImageFolder, entries: Sequence[ImageEntry]
+) -> list[ImageShardJob]:
     shards = min(options.shards, len(entries))
     return [
         ImageShardJob(
-            folder=options.images.resolve(),
+            images=images,
             entries=tuple(entries[shard::shards]),
             backbone=options.backbone,
             store_grid=options.store_grid,
             store_pixels=options.store_pixels,
             features=options.features,
-            max_pixels=options.max_pixels,
         )
         for shard in range(shards)
     ]
@@ -341,4 +390,6 @@ def _recorded_options(options: ImagesOptions) -> dict[str, Any]:
         "max_pixels": options.max_pixels,
         "shards": options.shards,
         "seed": options.seed,
+        "recursive": options.recursive,
+        **RECORDED,
     }

@@ -1,62 +1,167 @@
-"""Image files: their bytes, or why they have none."""
+"""Image files: found in their folder, read, checked, and converted where TensorFlow cannot decode.
+
+This is the one reader of image files: every command that looks at pictures gets its bytes here.
+"""
 
 from __future__ import annotations
 
+import os
 import stat
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tfrecords.errors import InputError
-from tfrecords.images.headers import MAX_PIXELS, check_size, read_header
+from tfrecords.images.folders import walk_folder
+from tfrecords.images.formats import decodable, sniff_format, unsupported
+from tfrecords.images.headers import MAX_PIXELS, TooLargeError, check_size, read_header
+from tfrecords.images.names import base_name, same_end
+from tfrecords.text_files import normalize_name
 from tfrecords.writing.shards import Skip
 
-# An uncompressed pixel has at most four channels of two bytes; the rest is for what comes with it.
-_BYTES_A_PIXEL, _BYTES_BESIDE = 8, 64 << 20
+# An uncompressed pixel has at most four channels of two bytes; the rest is metadata.
+_BYTES_PER_PIXEL, _METADATA_BYTES = 8, 64 << 20
 
 
-def read_image(folder: Path, name: str, max_pixels: int = MAX_PIXELS) -> bytes | Skip:
-    """The bytes of an image file whose header says that it can be decoded.
+@dataclass(frozen=True)
+class ImageFolder:
+    """The image files of a folder, by the names that lists, records and detections use.
+
+    A file is found by its path relative to the folder, in any Unicode form. Where there is no such
+    file, it is found by the end of its path, if only one file fits: published lists name folders
+    (`val2014/`) that many people have unpacked into one, and the reverse.
+
+    Attributes:
+        path: of the folder.
+        recursive: whether folders below it are searched for names.
+        max_pixels: images that declare more are not read.
+        repeated: file names without folder that several of the wanted images have. These are found
+            by their whole path alone, since another image may lie where one is missing.
+    """
+
+    path: Path
+    recursive: bool = True
+    max_pixels: int = MAX_PIXELS
+    repeated: frozenset[str] = frozenset()
+
+    def read(self, name: str) -> bytes | Skip:
+        """Reads an image file.
+
+        Args:
+            name: path relative to the folder.
+
+        Returns:
+            The bytes of a JPEG, PNG, GIF, BMP or WebP (see `check_image`), or why there are none:
+            `missing`, `empty`, `too_large`, `unreadable`, `unsupported_format`.
+        """
+        path = self.locate(name)
+        if os.path.lexists(path):
+            return read_file(path, name, self.max_pixels)
+        found = self._find(name)
+        detail = f"no such file in {self.path.name}"
+        if len(found) > 1:
+            detail += f"; {found[0]} and {found[1]} have that name: give the folder too"
+        return Skip(name, "missing", detail)
+
+    def locate(self, name: str) -> Path:
+        """Returns the path of the file that a name means, or where it would be."""
+        path = self.path / name
+        if not os.path.lexists(path) and len(found := self._find(name)) == 1:
+            return self.path / found[0]
+        return path
+
+    def _find(self, name: str) -> list[str]:
+        """The paths of the files that a name can mean, as the file system has them."""
+        key = normalize_name(name)
+        base = base_name(key)
+        files = self._by_base.get(base, {})
+        if key in files:
+            return [files[key]]
+        if base in self.repeated:
+            return []
+        return [file for other, file in files.items() if same_end(other, key)]
+
+    @cached_property
+    def _by_base(self) -> dict[str, dict[str, str]]:
+        """Name without folder -> normalized path -> path."""
+        found: dict[str, dict[str, str]] = defaultdict(dict)
+        for entry in walk_folder(self.path, recursive=self.recursive):
+            if entry.kind == "file":
+                key = normalize_name(entry.name)
+                found[base_name(key)].setdefault(key, entry.name)
+        return dict(found)
+
+
+def open_folder(
+    path: Path, names: Iterable[str], *, recursive: bool = True, max_pixels: int = MAX_PIXELS
+) -> ImageFolder:
+    """Opens a folder for reading images of given names.
 
     Args:
-        folder: of the images.
-        name: of the file, relative to it.
+        path: of the folder.
+        names: of all images that will be read.
+        recursive: see `ImageFolder`.
+        max_pixels: see `ImageFolder`.
+    """
+    counts = Counter(base_name(normalize_name(name)) for name in names)
+    repeated = frozenset(base for base, count in counts.items() if count > 1)
+    return ImageFolder(path.resolve(), recursive, max_pixels, repeated)
+
+
+def read_file(path: Path, name: str, max_pixels: int = MAX_PIXELS) -> bytes | Skip:
+    """Reads one image file.
+
+    Args:
+        path: of the file.
+        name: what to call it in messages.
         max_pixels: see `tfrecords.images.headers`.
 
     Returns:
-        The bytes, or why there are none: `missing`, `empty`, `too_large`, `unreadable`.
+        As `ImageFolder.read`.
     """
-    path = folder / name
     try:
         status = path.stat()
         # Reading a pipe or a device would never end.
         if not stat.S_ISREG(status.st_mode):
-            return Skip(name, "unreadable", "it is no file")
-        if status.st_size > _BYTES_A_PIXEL * max_pixels + _BYTES_BESIDE:
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+            return Skip(name, "unreadable", f"it is {kind}, not a file")
+        if status.st_size > _BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES:
             detail = f"{status.st_size} bytes for at most {max_pixels} pixels"
             return Skip(name, "too_large", detail)
         data = path.read_bytes()
     except FileNotFoundError:
-        return Skip(name, "missing", f"no such file in {folder.name}")
+        if path.is_symlink():
+            return Skip(name, "missing", f"a dangling link to {path.readlink()}")
+        return Skip(name, "missing", f"no such file in {path.parent.name}")
     except OSError as error:
-        return Skip(name, "unreadable", str(error))
+        return Skip(name, "unreadable", error.strerror or str(error))
     return check_image(name, data, max_pixels)
 
 
 def check_image(name: str, data: bytes, max_pixels: int = MAX_PIXELS) -> bytes | Skip:
-    """The bytes of an image whose header says that it can be decoded, or why it cannot.
+    """Checks by its header that an image can be decoded.
 
     Args:
         name: of the image.
         data: the encoded image.
         max_pixels: see `tfrecords.images.headers`.
+
+    Returns:
+        The bytes, which TensorFlow decodes: unchanged for JPEG, PNG, GIF, BMP and WebP, and the
+        first frame as an upright PNG for all other formats. Else why there are none.
     """
     if not data:
         return Skip(name, "empty", "the file has zero bytes")
+    found = sniff_format(data, name)
+    if reason := unsupported(found, name):
+        return Skip(name, "unsupported_format", reason)
     try:
-        header = read_header(data)
+        data = decodable(data, found, max_pixels)
+        check_size(read_header(data), max_pixels)
+    except TooLargeError as error:
+        return Skip(name, "too_large", str(error))
     except InputError as error:
         return Skip(name, "unreadable", str(error))
-    try:
-        check_size(header, max_pixels)
-    except InputError as error:
-        return Skip(name, "too_large", str(error))
     return data

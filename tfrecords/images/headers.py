@@ -1,4 +1,4 @@
-"""How large an image says it is, read before anything is decoded.
+"""How large an image declares to be, and how it is turned, read before anything is decoded.
 
 A file of a few kilobytes may declare billions of pixels, and decoders allocate what it declares.
 The headers of the five formats that TensorFlow decodes here are simple, so they are read by hand:
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tfrecords.errors import InputError
+from tfrecords.images.orientation import UPRIGHT, read_orientation, swaps_sides
 
 # What one image may cost at most unless told otherwise.
 MAX_PIXELS = 100_000_000
@@ -26,19 +27,31 @@ _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _START_OF_FRAME = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
+class TooLargeError(InputError):
+    """An image declares more pixels than may be decoded."""
+
+
 class ImageHeader(NamedTuple):
     """What an encoded image declares about itself.
 
     Attributes:
-        height: pixels.
-        width: pixels.
+        height: pixels, of the upright image.
+        width: pixels, of the upright image.
         pixels: how many must be decoded: those of all frames of an animation, and those of a JPEG
             with very many scans (each passes over the whole image) several times.
+        orientation: EXIF orientation of the stored rows, 1 to 8; 1 is upright.
     """
 
     height: int
     width: int
     pixels: int
+    orientation: int = UPRIGHT
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Height and width of the rows as they are stored, before they are turned upright."""
+        size = self.height, self.width
+        return size[::-1] if swaps_sides(self.orientation) else size
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -56,17 +69,20 @@ def read_header(data: bytes) -> ImageHeader:
         header = None
     if header is None:
         raise InputError(f"no whole JPEG, PNG, GIF, BMP or WebP: it begins with {data[:12]!r}")
-    return header
+    orientation = read_orientation(data)
+    if swaps_sides(orientation):
+        header = header._replace(height=header.width, width=header.height)
+    return header._replace(orientation=orientation)
 
 
 def check_size(header: ImageHeader, max_pixels: int) -> None:
     """Checks what decoding an image takes.
 
     Raises:
-        InputError: it has more than `max_pixels` pixels.
+        TooLargeError: it has more than `max_pixels` pixels.
     """
     if header.pixels > max_pixels:
-        raise InputError(
+        raise TooLargeError(
             f"{header.width} x {header.height} pixels ({header.pixels / 1e6:.1f} megapixels to "
             f"decode), more than the {max_pixels / 1e6:g} megapixels allowed"
         )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from tfrecords.errors import InputError
+from tfrecords.images.formats import IMAGE_SUFFIXES
 from tfrecords.text_files import normalize_name, numbered_lines
 from tfrecords.writing.shards import Skip
 
 # Not `all`, which TensorFlow Datasets takes for all splits together.
 ALL_IMAGES_SPLIT = "images"
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
 
 def parse_splits(texts: Sequence[str]) -> dict[str, Path]:
@@ -33,72 +32,14 @@ def parse_splits(texts: Sequence[str]) -> dict[str, Path]:
     return splits
 
 
-def list_images(
-    folder: Path, lists: Mapping[str, Path], *, recursive: bool = False
-) -> tuple[dict[str, list[str]], list[Skip]]:
-    """The names of the images of each split.
-
-    Args:
-        folder: of the image files.
-        lists: see `read_split_lists`; empty puts every image of the folder into one split.
-        recursive: see `find_images`.
-
-    Returns:
-        Split -> names, and a `Skip` for each name that is no text.
-
-    Raises:
-        InputError: see `find_images` and `read_split_lists`.
-    """
-    if lists:
-        if not folder.is_dir():
-            raise InputError(f"there is no folder of images {folder}")
-        return read_split_lists(lists), []
-    names, skipped = find_images(folder, recursive=recursive)
-    return {ALL_IMAGES_SPLIT: names}, skipped
-
-
-def find_images(folder: Path, *, recursive: bool = False) -> tuple[list[str], list[Skip]]:
-    """The image files of a folder, sorted, by their names relative to it.
-
-    Args:
-        folder: where to look.
-        recursive: also in the folders in it (links to folders are not followed).
-
-    Returns:
-        The names (with `/` between folders), and a `Skip` for each that is no text.
-
-    Raises:
-        InputError: there is no such folder, or no image in it.
-    """
-    if not folder.is_dir():
-        raise InputError(f"there is no folder of images {folder}")
-    found: list[str] = []
-    for place, folders, files in os.walk(folder):
-        inside = Path(place).relative_to(folder).as_posix()
-        prefix = "" if inside == "." else inside + "/"
-        found += [prefix + name for name in files if name.lower().endswith(IMAGE_SUFFIXES)]
-        if not recursive:
-            folders.clear()
-    names, skipped = readable_names(sorted(found))
-    if not names:
-        raise InputError(
-            f"{folder} holds no image ({', '.join(s[1:] for s in IMAGE_SUFFIXES)})"
-            + ("" if recursive else "; images in folders below it are not looked for")
-        )
-    return names, skipped
-
-
 def readable_names(names: Iterable[str]) -> tuple[list[str], list[Skip]]:
-    """Names of images that are text, and a `Skip` for each that is not (it was no UTF-8)."""
+    """Divides names into those that can be stored, and a `Skip` for each that is not UTF-8."""
     readable, skipped = [], []
     for name in names:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            printable = name.encode(errors="backslashreplace").decode()
-            skipped.append(Skip(printable, "undecodable", "the name is not UTF-8"))
-        else:
+        if is_unicode(name):
             readable.append(name)
+        else:
+            skipped.append(Skip(printable(name), "undecodable", "the name is not UTF-8"))
     return readable, skipped
 
 
@@ -138,32 +79,68 @@ def read_split_lists(splits: Mapping[str, Path]) -> dict[str, list[str]]:
 
 
 class ImageNames:
-    """Finds the image that a file of detections means by a name, with or without a suffix."""
+    """Finds the image that another file means by a name.
 
-    def __init__(self, names: Iterable[str] | None) -> None:
-        """`names`: those of the images; None takes every name as it is."""
-        self._names = None if names is None else frozenset(names)
-        self._by_stem: dict[str, list[str]] = defaultdict(list)
-        for name in self._names or ():
-            self._by_stem[_stem(name)].append(name)
+    A name means the image of that name; else the one image of that name without its suffix (`42`
+    for `42.jpg`); else the one image whose path ends with it, or that it ends with (`val2014/a.jpg`
+    and `a.jpg`). Names are compared as `normalize_name` spells them.
+    """
+
+    def __init__(self, names: Iterable[str] | None, what: str = "the detections") -> None:
+        """Takes the names of the images.
+
+        Args:
+            names: relative to their folder; None takes every name as it is.
+            what: names the other file in messages.
+        """
+        self._what = what
+        self._names: dict[str, str] | None = None
+        self._spellings = frozenset(names or ())
+        self._by_base: dict[str, list[str]] = defaultdict(list)
+        if names is not None:
+            self._names = {}
+            for name in sorted(self._spellings, key=lambda name: normalize_name(name) != name):
+                self._names.setdefault(normalize_name(name), name)
+            for key in self._names:
+                base = base_name(key)
+                for form in {base, _stem(base)}:
+                    self._by_base[form].append(key)
 
     def __call__(self, name: str) -> str | None:
-        """The name of the image, or None.
+        """Returns the name of the image, or None.
 
         Raises:
             InputError: the name stands for several images.
         """
-        if self._names is None or name in self._names:
+        if name in self._spellings:
             return name
-        if _stem(name) != name:
-            return None
-        found = self._by_stem.get(name, [])
-        if len(found) > 1:
+        key = normalize_name(name)
+        if self._names is None:
+            return key
+        if key in self._names:
+            return self._names[key]
+        candidates = self._by_base.get(base_name(key), ())
+        found = [n for n in candidates if same_end(n, key) or same_end(_stem(n), key)]
+        # Without its suffix a name is a whole path before it is the end of one.
+        whole = [n for n in found if _stem(n) == key]
+        if len(found := whole or found) > 1:
             raise InputError(
-                f"the detections speak of {name!r}, which may be any of the images "
-                f"{', '.join(sorted(found)[:3])}: keep one of them"
+                f"{self._what} name {name!r}, which may be any of the images "
+                f"{', '.join(sorted(found)[:3])}: give the folder and the suffix too, or keep one "
+                "of them"
             )
-        return found[0] if found else None
+        return self._names[found[0]] if found else None
+
+
+def same_end(one: str, other: str) -> bool:
+    """Returns whether one of two paths ends with the other, folder by folder."""
+    long, short = f"/{one}", f"/{other}"
+    return long.endswith(short) or short.endswith(long)
+
+
+def base_name(name: str) -> str:
+    """Returns the file name of a normalized path, without its folders."""
+    return name.rpartition("/")[2]
 
 
 def _stem(name: str) -> str:
@@ -180,10 +157,18 @@ def is_image_name(name: object) -> bool:
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name or not is_unicode(name):
         return False
-    path = PurePosixPath(name.replace("\\", "/"))
+    path = PurePosixPath(normalize_name(name))
     return not path.is_absolute() and ".." not in path.parts and path.name != ""
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be stored: JSON can spell half of a surrogate pair, which none can."""
+    """Returns whether a text can be stored: it holds no half of a surrogate pair.
+
+    JSON can spell such halves, and Python reads file names with them that are not UTF-8.
+    """
     return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def printable(name: str) -> str:
+    """Returns a file name as it can be printed and stored, with escapes for what is not UTF-8."""
+    return name.encode(errors="backslashreplace").decode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,9 @@ from tfrecords.feature_options import (
     FeatureOptions,
 )
 from tfrecords.images.concepts import ImageConcept
-from tfrecords.images.headers import MAX_PIXELS
+from tfrecords.images.files import ImageFolder
+from tfrecords.images.headers import read_header
+from tfrecords.images.orientation import boxes_as_shown
 from tfrecords.writing.examples import encode_example
 from tfrecords.writing.writer import ShardItem, Skip
 
@@ -27,16 +28,19 @@ class ImageEntry:
     """One image to write.
 
     Attributes:
-        image_id: its file name in the folder of images.
+        image_id: its path relative to the folder of images.
         concepts: [K] most certain last.
         concept_ids: [K] their ids in the vocabulary.
         texts: [S] reference captions.
+        detected_size: height and width of the picture that was looked at by detectors, in pixels;
+            zeros where they do not say.
     """
 
     image_id: str
     concepts: tuple[ImageConcept, ...]
     concept_ids: tuple[int, ...]
     texts: tuple[str, ...]
+    detected_size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -44,22 +48,20 @@ class ImageShardJob:
     """Yields the records of some images, and a `Skip` for each that cannot be read.
 
     Attributes:
-        folder: of the image files.
+        images: the folder of the image files.
         entries: the images, in the order of the records.
         backbone: whose features to store; None stores none.
         store_grid: whether to store the feature map beside its mean.
         store_pixels: whether to store the files' bytes.
         features: what the backbone is shown and what is kept of it.
-        max_pixels: an image may have at most.
     """
 
-    folder: Path
+    images: ImageFolder
     entries: tuple[ImageEntry, ...]
     backbone: BackboneOptions | None
     store_grid: bool
     store_pixels: bool
     features: FeatureOptions = DEFAULT_FEATURES
-    max_pixels: int = MAX_PIXELS
 
     def __call__(self) -> Iterator[ShardItem]:
         """Reads, checks and encodes the images in batches."""
@@ -67,12 +69,12 @@ class ImageShardJob:
         from tfrecords.features.reading import read_images
 
         for item in read_images(
-            self.folder,
+            self.images.read,
             [entry.image_id for entry in self.entries],
             backbone=self.backbone,
             features=self.features,
             store_grid=self.store_grid,
-            max_pixels=self.max_pixels,
+            max_pixels=self.images.max_pixels,
         ):
             if isinstance(item, Skip):
                 yield item
@@ -86,13 +88,21 @@ class ImageShardJob:
             "concepts": np.array(entry.concept_ids, np.int64),
             "concept_scores": np.array([c.score for c in concepts], np.float32),
             "concept_counts": np.array([c.count for c in concepts], np.int64),
-            "boxes": np.array([c.box for c in concepts], np.float32).reshape(-1, 4),
+            "boxes": _upright(entry, data),
             "texts": list(entry.texts) or np.array([], "S1"),
             **extra,
         }
         if self.store_pixels:
             values["image"] = data
         return encode_example(values)
+
+
+def _upright(entry: ImageEntry, data: bytes) -> np.ndarray:
+    """The boxes of an image's concepts in its upright frame: float32 [K, 4]."""
+    boxes = np.array([c.box for c in entry.concepts], np.float32).reshape(-1, 4)
+    header = read_header(data)
+    found = boxes_as_shown(boxes, header.orientation, entry.detected_size, header.stored_size)
+    return found.astype(np.float32)
 
 
 def grid_shape(

@@ -9,7 +9,6 @@ from absl import logging
 
 from tfrecords.errors import InputError
 from tfrecords.readers.json_stream import JSON_LINES_SUFFIXES
-from tfrecords.readers.paired.fields import file_key
 from tfrecords.readers.paired.formats import (
     PairedSource,
     UnknownFormatError,
@@ -33,7 +32,8 @@ def read_references(path: str | Path) -> dict[str, list[str]]:
             with columns of images and captions, COCO or Karpathy JSON, JSON list or JSON Lines.
 
     Returns:
-        File name of the image (without folder) -> its captions, in the order of the file.
+        Name of the image, as the file has it (with folders) -> its captions, in the order of the
+        file.
 
     Raises:
         InputError: the file is missing, malformed or has no caption.
@@ -51,7 +51,7 @@ def read_references(path: str | Path) -> dict[str, list[str]]:
     captions: dict[str, list[str]] = defaultdict(list)
     for image in dataset.images:
         if image.captions:
-            captions[file_key(image.image_id)] += [caption.text for caption in image.captions]
+            captions[image.image_id] += [caption.text for caption in image.captions]
     left_out = (
         f"{dataset.skipped[0].source}: {dataset.skipped[0].detail}" if dataset.skipped else ""
     )

@@ -21,7 +21,10 @@ from r2m.stages.run_folder import saved_run
 from r2m.stages.trained_run import Look, SeenFiles
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
-from tfrecords.features import FeatureExtractor, decode_all
+from tfrecords.features import FeatureExtractor
+from tfrecords.features.reading import decode_files
+from tfrecords.images.entries import ImageFile
+from tfrecords.writing.shards import Skip
 
 
 def captioner_look(
@@ -51,7 +54,7 @@ def captioner_look(
     elif weights is not None:
         raise InputError(f"{run_folders[0]}: the captioner has a network of its own: no --weights")
 
-    def look(files: Sequence[Path]) -> SeenFiles:
+    def look(files: Sequence[ImageFile]) -> SeenFiles:
         each = [one(files) for one in looks]
         shown = {name: tensor for seen in each for name, tensor in seen.inputs.items()}
         faults = zip(*(seen.faults for seen in each), strict=True)
@@ -60,7 +63,7 @@ def captioner_look(
     return look
 
 
-def _pixel_look(sizes: PixelOptions, files: Sequence[Path]) -> SeenFiles:
+def _pixel_look(sizes: PixelOptions, files: Sequence[ImageFile]) -> SeenFiles:
     squashed, faults = _decoded(files, sizes.resize)
     pixels = tf.image.resize_with_crop_or_pad(squashed, sizes.crop, sizes.crop)
     return SeenFiles({"pixels": pixels}, None, faults)
@@ -86,7 +89,7 @@ def _feature_look(
     extractor = FeatureExtractor(*_options(folder, each[folder]["records"], weights))
     features = extractor.features
 
-    def look(files: Sequence[Path]) -> SeenFiles:
+    def look(files: Sequence[ImageFile]) -> SeenFiles:
         pixels, faults = _decoded(
             files,
             extractor.options.image_size,
@@ -105,19 +108,23 @@ def _feature_look(
 
 
 def _decoded(
-    files: Sequence[Path], size: int, *, short_side: int | None = None, crops: int = 1
-) -> tuple[np.ndarray, list[str | None]]:
-    """Pixels of B files as `decode_all` makes them, and why files cannot be read.
+    files: Sequence[ImageFile], size: int, *, short_side: int | None = None, crops: int = 1
+) -> tuple[np.ndarray, list[Skip | None]]:
+    """Returns the pixels of B files as `decode_all` makes them, and why files cannot be read.
 
-    An unreadable one takes part, to keep places; its caption is thrown away.
+    An unreadable file keeps its place with gray pixels; its caption is discarded.
     """
-    encoded = [file.read_bytes() for file in files]
-    found = decode_all(encoded, size, short_side=short_side, crops=crops)
-    # Grey, and not black: of nothing at all, some networks make zeros, which are refused.
     several = () if crops == 1 else (crops,)
-    blank = np.full((*several, size, size, 3), 128.0, np.float32)
-    pixels = np.stack([blank if isinstance(item, str) else item for item in found])
-    return pixels, [item if isinstance(item, str) else None for item in found]
+    # Gray, since some networks turn black into zeros, which are refused.
+    pixels = np.full((len(files), *several, size, size, 3), 128.0, np.float32)
+    faults: list[Skip | None] = []
+    for item in decode_files(files, size, short_side=short_side, crops=crops):
+        if isinstance(item, Skip):
+            faults.append(item)
+        else:
+            pixels[len(faults)] = item.pixels
+            faults.append(None)
+    return pixels, faults
 
 
 def _options(

@@ -17,20 +17,22 @@ from r2m.stages.unpaired.experiment import CONCEPTS_FILE
 from r2m.stages.unpaired.trained import concept_rules
 from tfrecords.concepts import ConceptDictionary
 from tfrecords.detections.box_formats import BoxOptions
-from tfrecords.features import decode_all
+from tfrecords.features.reading import decode_files
 from tfrecords.images.concepts import image_concepts
+from tfrecords.images.entries import ImageFile
 from tfrecords.readers.detections import DetectionSource, read_detections
+from tfrecords.writing.shards import Skip
 
 
 def concept_look(
-    run: TrainedRun, files: Sequence[Path], detections: Sequence[DetectionSource]
+    run: TrainedRun, files: Sequence[ImageFile], detections: Sequence[DetectionSource]
 ) -> Look:
     """Looks detections up, and chooses concepts as those of the run's training were.
 
     Args:
         run: of R2M.
         files: all that will be looked at.
-        detections: what detectors saw in them, by file name.
+        detections: what detectors saw in them, by the names of the files.
 
     Raises:
         InputError: there are detections of none of them, or they cannot be read.
@@ -40,7 +42,7 @@ def concept_look(
     dictionary, allowed, order = _rules(run.folder)
     id_of = run.vocabulary.id_of
 
-    def look(files: Sequence[Path]) -> SeenFiles:
+    def look(files: Sequence[ImageFile]) -> SeenFiles:
         found = [
             image_concepts(
                 seen[file.name],
@@ -63,10 +65,8 @@ def concept_look(
             key=None,
             order="kept",
         )
-        faults = [
-            item if isinstance(item, str) else None
-            for item in decode_all([file.read_bytes() for file in files], None)
-        ]
+        # R2M is shown no pixels, but a caption of a picture that nobody can see is no use.
+        faults = [item if isinstance(item, Skip) else None for item in decode_files(files, None)]
         return SeenFiles({"concepts": inputs, "concept_lengths": lengths}, found, faults)
 
     return look

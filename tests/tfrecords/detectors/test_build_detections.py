@@ -25,6 +25,7 @@ from tfrecords.detections.boxes import ImageBoxes
 from tfrecords.detections.build import DetectionsOptions, build_detections
 from tfrecords.detectors import DetectorOptions
 from tfrecords.errors import InputError
+from tfrecords.images.files import ImageFolder
 from tfrecords.readers.detections import DetectionSource, read_boxes, read_detections
 from tfrecords.records import Records, open_records
 
@@ -149,6 +150,7 @@ def test_hostile_images_harm_no_other(options: DetectionsOptions) -> None:
         "low.png": "undetectable",
         "one.png": "undetectable",
         "loop.png": "unreadable",
+        "folder.png": "unreadable",
     }
     for name in good:
         box = images_of(records)[name].found.boxes[1]
@@ -206,7 +208,7 @@ def test_batches_and_workers_change_nothing(options: DetectionsOptions, label_ma
     detector = DetectorOptions(
         kind="frozen_graph", model=options.detector.partition(":")[2], label_map=label_map
     )
-    job = detection_shards.DetectShardJob(options.images, tuple(NAMES), detector)
+    job = detection_shards.DetectShardJob(ImageFolder(options.images), tuple(NAMES), detector)
     assert list(pickle.loads(pickle.dumps(job))()) == list(job())
 
 
@@ -357,7 +359,7 @@ def test_the_command(taken_over: DetectionsOptions, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == f"{tmp_path / 'found'}: 3 images"
+    assert done.stdout.strip() == f"{tmp_path / 'found'}: 3 images; passed over: 1 box_inverted"
     assert open_records(tmp_path / "found").manifest["options"]["min_score"] == 0.3
 
 

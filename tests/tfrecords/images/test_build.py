@@ -303,7 +303,9 @@ def test_an_image_in_two_splits(options, tmp_path):
 
 def test_references_of_other_images(options, tmp_path):
     (tmp_path / "captions.txt").write_text("x.jpg#0\tA dog\n")
-    with pytest.raises(InputError, match="no caption for any image of split 'val'"):
+    with pytest.raises(
+        InputError, match=r"no caption for any image: it names \['x\.jpg'\], the images"
+    ):
         build_images(replace(options, references=tmp_path / "captions.txt"), progress=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
-from pathlib import Path
+import sys
 
 import numpy as np
 import pytest
@@ -15,9 +15,10 @@ from PIL import Image
 
 from tfrecords.errors import InputError
 from tfrecords.features import decode_all, decode_image
-from tfrecords.images.files import read_image
+from tfrecords.images import formats
+from tfrecords.images.files import ImageFolder, check_image
 from tfrecords.images.headers import MAX_PIXELS, check_size, read_header
-from tfrecords.images.names import find_images, read_split_lists
+from tfrecords.images.names import read_split_lists
 from tfrecords.writing.shards import Skip
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8))
@@ -79,15 +80,86 @@ def test_images_that_are_cut_short_are_refused(name):
             decode_image(data[:size])
 
 
-def test_animated_webp_is_refused():
-    with pytest.raises(InputError, match="Animation"):
-        decode_image(encoded(NOISE, "WEBP", **ANIMATION))
-
-
-@pytest.mark.parametrize("kind", ["TIFF", "PPM", "ICO"])
-def test_other_formats_are_refused(kind):
+def test_other_formats_are_refused_by_the_decoder():
     with pytest.raises(InputError, match="no whole JPEG, PNG, GIF, BMP or WebP"):
-        decode_image(encoded(FLAT, kind))
+        decode_image(encoded(FLAT, "TIFF"))
+
+
+GRAY = (np.arange(1200) % 256).reshape(30, 40)
+DEEP_GRAY = Image.fromarray((GRAY * 257).astype(np.uint16))
+# Formats that TensorFlow does not decode, and the first frame of each as RGB.
+CONVERTED = {
+    "rgb.tif": (encoded(NOISE, "TIFF"), NOISE),
+    "lzw.tiff": (encoded(NOISE, "TIFF", compression="tiff_lzw"), NOISE),
+    "pages.tif": (encoded(NOISE, "TIFF", **ANIMATION), NOISE),
+    "16-bit.tif": (encoded(DEEP_GRAY, "TIFF"), Image.fromarray(GRAY.astype(np.uint8))),
+    "16-bit.pgm": (encoded(DEEP_GRAY, "PPM"), Image.fromarray(GRAY.astype(np.uint8))),
+    "see-through.tif": (encoded(NOISE.convert("RGBA"), "TIFF"), NOISE),
+    "palette.tif": (encoded(NOISE.quantize(16), "TIFF"), NOISE.quantize(16)),
+    "two colors.tif": (encoded(NOISE.convert("1"), "TIFF"), NOISE.convert("1")),
+    "rgb.ppm": (encoded(NOISE, "PPM"), NOISE),
+    "rgb.jp2": (encoded(NOISE, "JPEG2000"), NOISE),
+    "animated.webp": (encoded(NOISE, "WEBP", lossless=True, **ANIMATION), NOISE),
+}
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_formats_of_pillow_are_converted_without_loss(name):
+    data, expected = CONVERTED[name]
+    found = check_image(name, data)
+    assert found.startswith(b"\x89PNG")
+    np.testing.assert_array_equal(decode_image(found), np.asarray(expected.convert("RGB")))
+    for size in (20, len(data) // 4):
+        assert check_image(name, data[:size]).reason == "unreadable"
+    assert check_image(name, data, max_pixels=1199).reason == "too_large"
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_photographs_of_phones_are_converted(kind):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    colors = np.zeros((64, 96, 3), np.uint8)
+    colors[:32, :48] = 200, 30, 60
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.fromarray(colors), kind, quality=95, exif=exif.tobytes())
+    found = decode_image(check_image("IMG_1.HEIC", data))
+    # Turned a quarter clockwise: the bright corner comes to the right.
+    assert found.shape == (96, 64, 3)
+    np.testing.assert_allclose(found[10, 50], (200, 30, 60), atol=12)
+    np.testing.assert_allclose(found[10, 10], 0, atol=12)
+
+
+def test_heif_without_its_plugin_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    formats.heif_plugin.cache_clear()
+    data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
+    skip = check_image("IMG_1.HEIC", data)
+    formats.heif_plugin.cache_clear()
+    assert skip.reason == "unsupported_format"
+    assert "pip install 'r2m[heif]'" in skip.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "what"),
+    [
+        ("scan.dcm", bytes(128) + b"DICM" + bytes(40), "DICOM"),
+        ("scan", bytes(128) + b"DICM" + bytes(40), "DICOM"),
+        ("layers.psd", b"8BPS" + bytes(40), "Photoshop"),
+        ("new.jxl", b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "JPEG XL"),
+        ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", ".svg"),
+        ("DSC_1.NEF", encoded(FLAT, "TIFF"), "camera raw"),
+    ],
+)
+def test_formats_that_are_not_read_are_named(name, data, what):
+    skip = check_image(name, data)
+    assert skip.reason == "unsupported_format"
+    assert skip.detail.startswith(f"{what} pictures are not read: convert it")
+
+
+def test_floating_point_pictures_are_refused():
+    skip = check_image("x.tif", encoded(Image.fromarray(GRAY.astype(np.float32)), "TIFF"))
+    assert skip.reason == "unreadable"
+    assert "floating-point" in skip.detail
 
 
 @settings(max_examples=150, deadline=None)
@@ -154,7 +226,7 @@ def test_images_of_too_many_pixels_are_never_decoded(name, tmp_path):
     with pytest.raises(InputError, match=r"megapixels to decode\), more than the 100 megapixels"):
         check_size(read_header(BOMBS[name]), MAX_PIXELS)
     (tmp_path / "x.jpg").write_bytes(BOMBS[name])
-    assert read_image(tmp_path, "x.jpg").reason == "too_large"
+    assert ImageFolder(tmp_path).read("x.jpg").reason == "too_large"
     assert "megapixels" in decode_all([BOMBS[name]], 32)[0]
 
 
@@ -175,7 +247,7 @@ def test_files_that_are_no_images(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     with (tmp_path / "huge.jpg").open("wb") as stream:
         stream.truncate(1 << 34)
-    assert read_image(tmp_path, "whole.jpg") == IMAGES["rgb.jpg"][0]
+    assert ImageFolder(tmp_path).read("whole.jpg") == IMAGES["rgb.jpg"][0]
     expected = {
         "empty": "empty",
         "text": "unreadable",
@@ -185,34 +257,11 @@ def test_files_that_are_no_images(tmp_path):
         "pipe": "unreadable",
         "huge": "too_large",
         "nowhere": "missing",
-        "n" * 300: "unreadable",
+        "n" * 300: "missing",
     }
-    found = {name: read_image(tmp_path, f"{name}.jpg") for name in expected}
+    found = {name: ImageFolder(tmp_path).read(f"{name}.jpg") for name in expected}
     assert {name: skip.reason for name, skip in found.items()} == expected
-    assert read_image(tmp_path, "whole.jpg", max_pixels=1199).reason == "too_large"
-
-
-def test_images_of_a_folder_and_those_below(tmp_path):
-    (tmp_path / "b" / "deep").mkdir(parents=True)
-    (tmp_path / "outer" / "inner").mkdir(parents=True)
-    for name in ("z.PNG", "a.jpg", "b/c.jpeg", "b/deep/d.gif", "notes.txt", "b/x.tiff"):
-        (tmp_path / name).write_bytes(b"x")
-    (tmp_path / "b" / "round").symlink_to(tmp_path)
-    assert find_images(tmp_path) == (["a.jpg", "z.PNG"], [])
-    everything = ["a.jpg", "b/c.jpeg", "b/deep/d.gif", "z.PNG"]
-    assert find_images(tmp_path, recursive=True) == (everything, [])
-    with pytest.raises(InputError, match="images in folders below it"):
-        find_images(tmp_path / "outer")
-    with pytest.raises(InputError, match="no folder of images"):
-        find_images(tmp_path / "nowhere")
-
-
-def test_file_names_that_are_no_text_are_skipped(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"x")
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg")).write_bytes(b"x")
-    names, skipped = find_images(tmp_path)
-    assert names == ["a.jpg"]
-    assert [(skip.source, skip.reason) for skip in skipped] == [("\\udcff.jpg", "undecodable")]
+    assert ImageFolder(tmp_path, max_pixels=1199).read("whole.jpg").reason == "too_large"
 
 
 @pytest.mark.parametrize(
@@ -231,6 +280,6 @@ def test_lists_may_name_folders(tmp_path):
 
 def test_skips_tell_what_was_wrong(tmp_path):
     (tmp_path / "x.jpg").write_bytes(b"GIF89")
-    assert read_image(tmp_path, "x.jpg") == Skip(
+    assert ImageFolder(tmp_path).read("x.jpg") == Skip(
         "x.jpg", "unreadable", "no whole JPEG, PNG, GIF, BMP or WebP: it begins with b'GIF89'"
     )

@@ -39,7 +39,9 @@ def test_all_formats_say_the_same(tmp_path):
         ("coco.json", coco),
         ("karpathy.json", karpathy),
     ]:
-        assert read_references(write(tmp_path, name, content)) == EXPECTED
+        found = read_references(write(tmp_path, name, content))
+        assert {key.removeprefix("val/"): texts for key, texts in found.items()} == EXPECTED
+        assert ("val/a.jpg" in found) == (name == "coco.json")
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,11 @@ def test_json_lists(tmp_path: Path, mark: str, write_rows: Any, name: str) -> No
     assert detect_format(path) == "json_list"
     dataset = read(path)
     assert captions(dataset) == {"val/1.jpg": ["A sign.", "A limit"], "val/2.jpg": ["A man."]}
-    assert [(i.image_id, i.source_id) for i in dataset.images] == [("1.jpg", "1"), ("2.jpg", "2")]
-    assert set(read_references(path)) == {"1.jpg", "2.jpg"}
+    assert [(i.image_id, i.source_id) for i in dataset.images] == [
+        ("val/1.jpg", "1"),
+        ("val/2.jpg", "2"),
+    ]
+    assert set(read_references(path)) == {"val/1.jpg", "val/2.jpg"}
     assert sentences(path) == ["A sign.", "A limit", "A man."]
 
 
@@ -294,3 +297,14 @@ def test_any_json_list_reads_back(
 def test_lines_that_are_no_header() -> None:
     for line in ("A man and a caption", "a.jpg#0\tcaption", "image,label", "the image, a text"):
         assert find_columns(line) is None or find_columns(line).image is None  # type: ignore[union-attr]
+
+
+def test_absolute_paths_of_another_machine_keep_their_folders_apart(tmp_path: Path) -> None:
+    rows = [f"/data/xray/study{number}/0.png\tcaption {number}\n" for number in (1, 2)]
+    path = write(tmp_path / "x.tsv", "image\tcaption\n" + "".join(rows))
+    assert captions(read(path)) == {
+        "study1/0.png": ["caption 1"],
+        "study2/0.png": ["caption 2"],
+    }
+    path = write(tmp_path / "y.tsv", "image\tcaption\nC:\\images\\a.jpg\tone\n")
+    assert [(i.image_id, i.file) for i in read(path).images] == [("a.jpg", "a.jpg")]

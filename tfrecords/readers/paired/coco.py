@@ -70,7 +70,7 @@ def _image(number: str, row: dict[str, Any], place: str, captions: list[Caption]
     name = row.get("file_name")
     file = None if name is None else fields.relative_file(name, place, "`file_name`")
     return PairedImage(
-        image_id=number if file is None else fields.file_key(file),
+        image_id=number if file is None else file,
         place=place,
         captions=tuple(captions),
         source_id=number,

@@ -145,7 +145,7 @@ def _image(row: dict[str, Any], place: str, captions: tuple[Caption, ...]) -> Pa
     if file is None and source_id is None:
         raise InputError(f"{place}: an image without `id` and `file_path`: {fields.found(row)}")
     return PairedImage(
-        image_id=str(source_id) if file is None else fields.file_key(file),
+        image_id=str(source_id) if file is None else file,
         place=place,
         captions=captions,
         source_id=source_id,

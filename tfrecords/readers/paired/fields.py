@@ -118,9 +118,10 @@ def pixels(row: dict[str, Any], key: str, place: str) -> int | None:
 
 
 def relative_file(value: object, place: str, what: str = "the file name") -> str:
-    """The path of a file below the folder of images.
+    """Returns the path of a file below the folder of images.
 
-    Of an absolute path, and of one that climbs out of its folder, only the name is left.
+    Of a path that climbs out of its folder only the name is left. An absolute path stays one, with
+    `/` in front, until all of a source are known (see `read_paired`).
 
     Raises:
         InputError: it is no file name.
@@ -128,16 +129,13 @@ def relative_file(value: object, place: str, what: str = "the file name") -> str
     if isinstance(value, str) and is_clean(value):
         path = PurePosixPath(normalize_name(value.strip()))
         # `C:/images/a.jpg` is absolute where it was written.
-        if path.is_absolute() or ".." in path.parts or _DRIVE.fullmatch(path.parts[0]):
+        if _DRIVE.fullmatch(path.parts[0]):
+            path = PurePosixPath("/", *path.parts[1:])
+        if ".." in path.parts:
             path = PurePosixPath(path.name)
         if path.name not in ("", ".."):
             return str(path)
     raise InputError(f"{place}: {what} must be a relative path, found {found(value)}")
-
-
-def file_key(file: str) -> str:
-    """The `image_id` of a file: its name without folder."""
-    return PurePosixPath(file).name
 
 
 def caption(

@@ -87,7 +87,7 @@ def read_flickr(path: Path) -> PairedDataset:
     return PairedDataset(
         images=[
             PairedImage(
-                image_id=fields.file_key(file),
+                image_id=file,
                 place=image.place,
                 captions=tuple(image.captions),
                 source_id=image.source_id,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tfrecords.errors import InputError
 from tfrecords.html_entities import decode_entities
@@ -19,7 +20,7 @@ from tfrecords.readers.paired.imageclef import has_concepts, read_imageclef
 from tfrecords.readers.paired.json_list import EXPECTED, is_image_row, read_json_list
 from tfrecords.readers.paired.karpathy import read_karpathy
 from tfrecords.readers.paired.tfds_set import read_tfds
-from tfrecords.readers.paired.types import PairedDataset
+from tfrecords.readers.paired.types import PairedDataset, PairedImage
 from tfrecords.text_files import read_text, split_lines
 
 _READERS: dict[str, Callable[[Path], PairedDataset]] = {
@@ -111,12 +112,33 @@ def read_paired(source: PairedSource, data_dir: Path | None = None) -> PairedDat
         raise InputError(
             f"{source.path} tells the split of its images itself: leave out {source.split}="
         )
-    dataset = _without_entities(dataset)
+    dataset = _without_entities(_below_one_folder(dataset))
     split = source.split or dataset.default_split
     if split is None:
         return dataset
     images = [i if i.split else replace(i, split=split) for i in dataset.images]
     return replace(dataset, images=images)
+
+
+def _below_one_folder(dataset: PairedDataset) -> PairedDataset:
+    """Makes absolute paths of files relative to the folder that holds all of them.
+
+    They lead to folders of the machine that they were written on.
+    """
+    files = [image.file for image in dataset.images if image.file]
+    folders = [str(PurePosixPath(file).parent) for file in files if file.startswith("/")]
+    if not folders:
+        return dataset
+    top = posixpath.commonpath(folders)
+
+    def relative(image: PairedImage) -> PairedImage:
+        if not (image.file and image.file.startswith("/")):
+            return image
+        file = posixpath.relpath(image.file, top)
+        image_id = file if image.image_id == image.file else image.image_id
+        return replace(image, file=file, image_id=image_id)
+
+    return replace(dataset, images=[relative(image) for image in dataset.images])
 
 
 def _without_entities(dataset: PairedDataset) -> PairedDataset:

@@ -49,7 +49,7 @@ def read_imageclef(path: Path) -> PairedDataset:
         file = source_id if tables.has_image_suffix(source_id) else f"{source_id}.jpg"
         file = fields.relative_file(file, place, "the image's id")
         images[source_id] = PairedImage(
-            image_id=fields.file_key(file),
+            image_id=file,
             place=place,
             captions=() if isinstance(item, Skip) else (item,),
             source_id=source_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tfrecords.errors import InputError
@@ -64,7 +64,7 @@ def read_image(
             captions.append(_shared(item, words))
     split = row.get("split")
     return PairedImage(
-        image_id=fields.file_key(file) if file is not None else str(source_id),
+        image_id=file if file is not None else str(source_id),
         place=place,
         captions=tuple(captions),
         source_id=source_id,
@@ -83,7 +83,7 @@ def _file(row: dict[str, Any], place: str) -> str | None:
     if name is None:
         return None
     file = fields.relative_file(name, place)
-    if folder := row.get("filepath"):
+    if (folder := row.get("filepath")) and not PurePosixPath(file).is_absolute():
         fields.relative_file(folder, place, "the folder (`filepath`)")
         return fields.relative_file(f"{folder}/{file}", place)
     return file

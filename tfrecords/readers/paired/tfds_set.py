@@ -219,7 +219,7 @@ def _image(
     file = fields.relative_file(file_name, place) if file_name else None
     source_id = None if source is None else fields.identifier(source, place, "the id")
     return PairedImage(
-        image_id=fields.file_key(file) if file else source_id or name,
+        image_id=file if file else source_id or name,
         place=place,
         captions=tuple(_captions(row, layout, place, skipped)),
         source_id=source_id,

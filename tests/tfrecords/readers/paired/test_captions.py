@@ -144,18 +144,18 @@ def test_records_hold_the_captions(
     assert records.splits == ("train", "val", "test")
     found = read(records)
     assert {name: (row["of"], row["split"].decode()) for name, row in found.items()} == {
-        "a.jpg": ("train", "train"),
-        "b.jpg": ("train", "restval"),
-        "c.jpg": ("val", "val"),
-        "d.jpg": ("test", "test"),
+        "val2014/a.jpg": ("train", "train"),
+        "val2014/b.jpg": ("train", "restval"),
+        "val2014/c.jpg": ("val", "val"),
+        "val2014/d.jpg": ("test", "test"),
     }
-    a = found["a.jpg"]
+    a = found["val2014/a.jpg"]
     assert a["texts"].tolist() == [b"A dog runs .", b"Two dogs"]
     assert words(records, a["sentences"]) == ["a dog runs", "two dogs"]
     assert a["caption_ids"].tolist() == [100, 101]
     assert a["source_id"] == b"11"
     # The vocabulary knows the training split only.
-    assert words(records, found["c.jpg"]["sentences"]) == ["a <unk> <unk>", "a dog"]
+    assert words(records, found["val2014/c.jpg"]["sentences"]) == ["a <unk> <unk>", "a dog"]
     assert records.vocabulary().words == (
         *("<pad>", "<S>", "</S>", "a", "dog", "dogs", "man", "runs", "sitting", "two", "<unk>"),
     )
@@ -247,13 +247,13 @@ def test_the_vocabulary_of_other_splits_or_records(
     options: CaptionsOptions, tmp_path: Path
 ) -> None:
     every = build(options, vocabulary_splits=("train", "val", "test"))
-    assert words(every, read(every)["c.jpg"]["sentences"]) == ["a red car", "a dog"]
+    assert words(every, read(every)["val2014/c.jpg"]["sentences"]) == ["a red car", "a dog"]
     again = build(options, folder=tmp_path / "again", vocabulary=every.folder, min_count=None)
     assert again.vocabulary_sha256 == every.vocabulary_sha256
     path = tmp_path / "v.txt"
     build_vocabulary({"dog": 3}, min_count=1).save(path)
     tiny = build(options, folder=tmp_path / "tiny", vocabulary=path, min_count=None)
-    assert words(tiny, read(tiny)["a.jpg"]["sentences"])[0] == "<unk> dog <unk>"
+    assert words(tiny, read(tiny)["val2014/a.jpg"]["sentences"])[0] == "<unk> dog <unk>"
     with pytest.raises(InputError, match="min_count chooses"):
         build(options, folder=tmp_path / "both", vocabulary=path)
     write(tmp_path / "x.json", {"images": [{"id": 1, "split": "val", "captions": ["a"]}]})
@@ -265,8 +265,8 @@ def test_long_sentences_are_kept_unless_a_length_is_given(options: CaptionsOptio
     whole = build(options)
     assert whole.manifest["options"]["cut_sentences"] == 0
     cut = build(options, max_length=2, overwrite=True)
-    assert words(cut, read(cut)["a.jpg"]["sentences"]) == ["a dog", "two dogs"]
-    assert read(cut)["a.jpg"]["texts"].tolist()[0] == b"A dog runs ."
+    assert words(cut, read(cut)["val2014/a.jpg"]["sentences"]) == ["a dog", "two dogs"]
+    assert read(cut)["val2014/a.jpg"]["texts"].tolist()[0] == b"A dog runs ."
     assert cut.manifest["options"]["cut_sentences"] == 3
     # As upstream, the words that are cut off are counted.
     assert cut.vocabulary_sha256 == whole.vocabulary_sha256
@@ -281,11 +281,11 @@ def test_unreadable_pictures_are_skipped(options: CaptionsOptions, images: Path)
     (images / "e.jpg").write_bytes(samples.picture(5, (40, 30)))
     path = write(images.parent / "more.json", {"images": data["images"] + extra})
     records = build(options, captions=source(path), images=(images,))
-    assert reasons(records) == {"a.jpg": "missing", "c.jpg": "unreadable"}
+    assert reasons(records) == {"val2014/a.jpg": "missing", "val2014/c.jpg": "unreadable"}
     found = read(records)
-    assert set(found) == {"b.jpg", "d.jpg", "e.jpg"}
-    assert found["b.jpg"]["image"] == (images / "val2014/b.jpg").read_bytes()
-    assert (found["e.jpg"]["height"], found["e.jpg"]["width"]) == (30, 40)
+    assert set(found) == {"val2014/b.jpg", "val2014/d.jpg", "val2014/e.jpg"}
+    assert found["val2014/b.jpg"]["image"] == (images / "val2014/b.jpg").read_bytes()
+    assert (found["val2014/e.jpg"]["height"], found["val2014/e.jpg"]["width"]) == (30, 40)
     for path in images.glob("*.jpg"):
         path.unlink()
     with pytest.raises(InputError, match=r"split 'val' .*would hold no record.* missing"):
@@ -303,8 +303,8 @@ def test_names_that_leave_the_folder_are_not_followed(
     path = write(images.parent / "x.json", {"images": rows})
     records = build(options, captions=source(path), images=(images,))
     # An absolute name is looked for below the folder.
-    assert reasons(records) == {"secret.jpg": "missing", "b.jpg": "missing"}
-    assert set(read(records)) == {"a.jpg"}
+    assert reasons(records) == {"secret.jpg": "missing"}
+    assert set(read(records)) == {"a.jpg", "b.jpg"}
 
 
 def test_a_backbone_gives_features(options: CaptionsOptions, images: Path) -> None:
@@ -312,7 +312,7 @@ def test_a_backbone_gives_features(options: CaptionsOptions, images: Path) -> No
         options, images=(images,), backbone=RANDOM_NET, store_grid=True, store_pixels=False
     )
     assert "image" not in records.feature_names
-    row = read(records)["a.jpg"]
+    row = read(records)["val2014/a.jpg"]
     assert row["global_feature"].shape == (512,) and row["grid_feature"].shape == (1, 1, 512)
     np.testing.assert_allclose(row["global_feature"], row["grid_feature"][0, 0], rtol=1e-2)
     recorded = records.manifest["options"]
@@ -323,14 +323,14 @@ def test_a_backbone_gives_features(options: CaptionsOptions, images: Path) -> No
 def test_features_of_a_store(options: CaptionsOptions, tmp_path: Path) -> None:
     records = build(options, store=Store(lacks=("12",)))
     found = read(records)
-    assert reasons(records) == {"b.jpg": "no_features"}
+    assert reasons(records) == {"val2014/b.jpg": "no_features"}
     assert records.manifest["skipped"]["counts"] == {"no_features": 1, "duplicate": 7}
-    assert found["c.jpg"]["global_feature"].tolist() == [13, 2, 1]  # number and file name
-    assert found["c.jpg"]["region_feature"].tolist() == [[0, 1], [2, 3]]
-    assert found["a.jpg"]["region_feature"].shape == (0, 2)
-    assert found["a.jpg"]["boxes"].shape == (0, 4)
-    assert found["c.jpg"]["boxes"].tolist() == [[0.25] * 4] * 2
-    assert (found["c.jpg"]["height"], found["c.jpg"]["width"]) == (100, 50)
+    assert found["val2014/c.jpg"]["global_feature"].tolist() == [13, 2, 1]  # number and file name
+    assert found["val2014/c.jpg"]["region_feature"].tolist() == [[0, 1], [2, 3]]
+    assert found["val2014/a.jpg"]["region_feature"].shape == (0, 2)
+    assert found["val2014/a.jpg"]["boxes"].shape == (0, 4)
+    assert found["val2014/c.jpg"]["boxes"].tolist() == [[0.25] * 4] * 2
+    assert (found["val2014/c.jpg"]["height"], found["val2014/c.jpg"]["width"]) == (100, 50)
     plain = build(options, folder=tmp_path / "plain", store=Store(regions=None))
     assert "boxes" not in plain.feature_names
 
@@ -381,8 +381,8 @@ def test_words_that_were_chosen_already_are_kept(options: CaptionsOptions, tmp_p
     records = build(options, captions=source(path), min_count=None)
     assert len(records.vocabulary()) == 3 + 8 + 1
     found = read(records)
-    assert words(records, found["c.jpg"]["sentences"]) == ["a red <unk>", "a dog"]
-    assert found["c.jpg"]["texts"].tolist() == [b"a red <unk>", b"a dog"]
+    assert words(records, found["val2014/c.jpg"]["sentences"]) == ["a red <unk>", "a dog"]
+    assert found["val2014/c.jpg"]["texts"].tolist() == [b"a red <unk>", b"a dog"]
     assert records.vocabulary().counts[-1] == 1
     fewer = build(options, captions=source(path), min_count=2, overwrite=True)
     assert fewer.vocabulary().words[3:-1] == ("a",)
@@ -432,7 +432,7 @@ def test_images_without_captions_are_skipped(options: CaptionsOptions, tmp_path:
     data["images"].append({**data["images"][3], "split": "val", "filename": "e.jpg"})
     path = write(tmp_path / "x.json", data)
     records = build(options, captions=source(path))
-    assert set(read(records)) == {"b.jpg", "d.jpg", "e.jpg"}
+    assert set(read(records)) == {"val2014/b.jpg", "val2014/d.jpg", "val2014/e.jpg"}
     assert records.manifest["skipped"]["counts"] == {"empty": 2, "no_caption": 2}
 
 
@@ -463,7 +463,9 @@ def test_two_images_of_one_name(options: CaptionsOptions, tmp_path: Path) -> Non
     data = samples.karpathy()
     data["images"][2]["filename"] = "a.jpg"
     path = write(tmp_path / "x.json", data)
-    with pytest.raises(InputError, match=r"called 'a.jpg': .*images\[0\] and .*images\[2\]"):
+    with pytest.raises(
+        InputError, match=r"called 'val2014/a.jpg': .*images\[0\] and .*images\[2\]"
+    ):
         build(options, captions=source(path))
 
 

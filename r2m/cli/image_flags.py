@@ -1,0 +1,40 @@
+"""Flags about image files."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from r2m.cli.number_flags import define_whole
+
+
+def define_folder_flags() -> None:
+    """Defines how folders of images are searched."""
+    flags.DEFINE_bool(
+        "recursive",
+        True,
+        "Also read the images in folders below a folder of images; images are identified by their "
+        "paths relative to it.",
+    )
+
+
+def define_image_flags() -> None:
+    """Defines which image files are read."""
+    define_folder_flags()
+    define_whole(
+        "max_megapixels",
+        100,
+        "Skip images that declare more: decoding them takes much memory.",
+        least=1,
+        most=1_000_000,
+    )
+
+
+def recursive() -> bool:
+    """Returns the value of `--recursive`."""
+    return bool(flags.FLAGS["recursive"].value)
+
+
+def max_pixels() -> int:
+    """Returns the value of `--max_megapixels`, in pixels."""
+    found: int = flags.FLAGS["max_megapixels"].value  # type: ignore[assignment]
+    return found * 1_000_000

@@ -1,0 +1,47 @@
+"""How commands report which of their inputs they used and which they passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfrecords.records import Records
+
+_LISTED = 3
+
+
+def describe_use(verb: str, used: int, passed_over: Mapping[str, int]) -> str:
+    """Returns how many entries were used and passed over, by reason.
+
+    Args:
+        verb: what was done with the entries that were used: "captioned".
+        used: their number.
+        passed_over: reason -> number of the others.
+    """
+    total = used + sum(passed_over.values())
+    return f"{verb} {used} of {total} entries" + _passed_over(passed_over)
+
+
+def _passed_over(counts: Mapping[str, int]) -> str:
+    """The counts behind a statement; nothing where there are none."""
+    listed = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    text = ", ".join(f"{count} {reason}" for reason, count in listed)
+    return f"; passed over: {text}" if text else ""
+
+
+def print_records(records: Records, more: str = "") -> None:
+    """Prints what a build wrote and what it passed over, with some examples.
+
+    Args:
+        records: that were built.
+        more: what else the first line says.
+    """
+    counts = {split: records.count(split) for split in records.splits}
+    listed = ", ".join(f"{count} {split}" for split, count in counts.items())
+    skipped = records.manifest["skipped"]
+    print(f"{records.folder}: {listed}{more}{_passed_over(skipped['counts'])}")
+    for skip in skipped["list"][:_LISTED]:
+        print(f"  {skip['source']}: {skip['reason']}: {skip['detail']}")
+    if len(skipped["list"]) > _LISTED:
+        print(f"  ... and more, in {records.folder}/{skipped['file'] or 'manifest.json'}")

@@ -1,0 +1,142 @@
+"""Image files named on a command line: folders, lists and single files, each under one name."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tfrecords.errors import InputError
+from tfrecords.images.files import ImageFolder, read_file
+from tfrecords.images.folders import begins_as_image, find_images
+from tfrecords.images.formats import has_image_suffix
+from tfrecords.images.names import is_image_name
+from tfrecords.text_files import normalize_name, numbered_lines
+from tfrecords.writing.shards import Skip
+
+
+class ImageFile(NamedTuple):
+    """An image file that was asked for, whether or not it can be read.
+
+    Attributes:
+        name: its identity: the path relative to the folder, or as the list spells it.
+        path: where it lies.
+        fault: why it cannot be an image, where that is known before it is read.
+    """
+
+    name: str
+    path: Path
+    fault: Skip | None = None
+
+    def read(self) -> bytes | Skip:
+        """Reads the file; see `tfrecords.images.files.read_file`."""
+        return read_file(self.path, self.name) if self.fault is None else self.fault
+
+
+class ImageFiles(NamedTuple):
+    """The image files that were asked for.
+
+    Attributes:
+        files: sorted by name for a folder, in the order of a list; names are unique.
+        passed_over: reason -> number of entries of a folder that are not meant to be pictures.
+    """
+
+    files: list[ImageFile]
+    passed_over: Counter[str]
+
+
+def image_files(source: Path, *, recursive: bool = True) -> ImageFiles:
+    """Lists the images of a folder, of a text file that names one per line, or a single image.
+
+    Args:
+        source: the folder or file. Names in a list are relative to the folder of the list.
+        recursive: also images in the folders below a folder.
+
+    Raises:
+        InputError: there is no such folder or file, no image in it, none of the listed files
+            exists, or one is listed twice.
+    """
+    if source.is_dir():
+        found = find_images(source, recursive=recursive)
+        folder = ImageFolder(source, recursive)
+        files = [ImageFile(name, folder.locate(name)) for name in found.names]
+        files += [ImageFile(skip.source, source / skip.source, skip) for skip in found.skipped]
+        return ImageFiles(sorted(files, key=lambda file: file.name), found.passed_over)
+    if not os.path.lexists(source):
+        raise InputError(f"{source}: no such folder of images, list of image files or image")
+    if has_image_suffix(source.name) or begins_as_image(source):
+        return ImageFiles([ImageFile(normalize_name(source.name), source)], Counter())
+    return ImageFiles(_listed(source), Counter())
+
+
+def named_files(sources: Sequence[Path], *, recursive: bool = True) -> ImageFiles:
+    """Lists the images of several folders, lists and files, as `image_files` does of one.
+
+    Where names would repeat, all are relative to the folder that holds all of them.
+
+    Raises:
+        InputError: see `image_files`; or no source, or an image is named twice.
+    """
+    if not sources:
+        raise InputError("no images were given: name image files or folders of them")
+    files: list[ImageFile] = []
+    places: list[str] = []
+    passed_over: Counter[str] = Counter()
+    for source in sources:
+        found = image_files(source, recursive=recursive)
+        files += found.files
+        places += [str(source)] * len(found.files)
+        passed_over += found.passed_over
+    if len({file.name for file in files}) < len(files):
+        files = _relative(files)
+    _check_unique(files, places)
+    return ImageFiles(files, passed_over)
+
+
+def _listed(source: Path) -> list[ImageFile]:
+    folder = ImageFolder(source.parent)
+    files: list[ImageFile] = []
+    places: list[str] = []
+    for number, line in numbered_lines(source, "list of image files"):
+        if name := normalize_name(line.strip()):
+            files.append(ImageFile(name, folder.locate(name)))
+            places.append(f"{source}:{number}")
+    if not files:
+        raise InputError(f"{source}: the list names no image")
+    if not any(os.path.lexists(file.path) for file in files):
+        raise InputError(
+            f"{source}: none of the {len(files)} images listed exists, the first is "
+            f"{files[0].path}; names are relative to the folder of the list"
+        )
+    outside = iter(_relative([file for file in files if not is_image_name(file.name)]))
+    files = [file if is_image_name(file.name) else next(outside) for file in files]
+    _check_unique(files, places)
+    return files
+
+
+def _relative(files: Sequence[ImageFile]) -> list[ImageFile]:
+    """The files, named by their paths relative to the folder that holds all of them."""
+    if not files:
+        return []
+    # The file itself may be a link, and a dangling one.
+    folders = [file.path.parent.resolve() for file in files]
+    top = os.path.commonpath(folders)
+    return [
+        file._replace(name=normalize_name((folder.relative_to(top) / file.path.name).as_posix()))
+        for file, folder in zip(files, folders, strict=True)
+    ]
+
+
+def _check_unique(files: Sequence[ImageFile], places: Sequence[str]) -> None:
+    """Raises `InputError` where two files have one name; names both places."""
+    first: dict[str, int] = {}
+    for index, file in enumerate(files):
+        other = first.setdefault(file.name, index)
+        if other != index:
+            raise InputError(
+                f"{places[index]}: image {file.name!r} ({file.path}) is already named at "
+                f"{places[other]} ({files[other].path}); captions are kept by name: name each "
+                "image once"
+            )

@@ -1,0 +1,171 @@
+"""Picture formats: told apart by content, and converted where TensorFlow cannot decode them."""
+
+from __future__ import annotations
+
+import io
+import re
+from functools import lru_cache
+from pathlib import PurePosixPath
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from tfrecords.errors import InputError
+from tfrecords.images.headers import ImageHeader, TooLargeError, check_size
+
+SNIFFED_BYTES = 160
+"""How much of a file `sniff_format` needs: DICOM's mark is at byte 128."""
+
+_TENSORFLOW = ("JPEG", "PNG", "GIF", "BMP", "WebP")
+# Name -> what Pillow calls it.
+_PILLOW = {
+    "animated WebP": "WEBP",
+    "TIFF": "TIFF",
+    "AVIF": "AVIF",
+    "HEIF": "HEIF",
+    "JPEG 2000": "JPEG2000",
+    "PNM": "PPM",
+}
+READ_FORMATS = (*_TENSORFLOW, "TIFF", "AVIF", "HEIF (extra [heif])", "JPEG 2000", "PNM")
+
+_READ_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
+    *(".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpf", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+_RAW_SUFFIXES = (".nef", ".cr2", ".cr3", ".arw", ".dng", ".orf", ".rw2", ".raf")
+_OTHER_SUFFIXES = (".jxl", ".psd", ".svg", ".dcm", *_RAW_SUFFIXES)
+IMAGE_SUFFIXES = (*_READ_SUFFIXES, *_OTHER_SUFFIXES)
+"""Suffixes by which a file is meant to be a picture, whatever is in it."""
+
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (b"8BPS", "Photoshop"),
+)
+_PNM = re.compile(rb"P[1-6]\s+(#[^\n]*\n\s*)*\d+\s")
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+_ANIMATED = 0x02  # of the flags of a VP8X chunk
+
+
+def has_image_suffix(name: str) -> bool:
+    """Returns whether a file is meant to be a picture, by its name."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def sniff_format(data: bytes, name: str = "") -> str | None:
+    """Tells the format of a picture from its first bytes.
+
+    Args:
+        data: the file, or its first `SNIFFED_BYTES` bytes.
+        name: of the file: raw pictures of cameras are TIFF files with a suffix of their own.
+
+    Returns:
+        `JPEG`, `TIFF`, ...; None where it is no picture of a known format.
+    """
+    for magic, found in _MAGIC:
+        if data.startswith(magic):
+            raw = found == "TIFF" and name.lower().endswith(_RAW_SUFFIXES)
+            return "camera raw" if raw else found
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        animated = data[12:16] == b"VP8X" and len(data) > 20 and data[20] & _ANIMATED
+        return "animated WebP" if animated else "WebP"
+    # Text may begin with BM or P1, and any video with `ftyp`.
+    if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
+        return "BMP"
+    if data[4:8] == b"ftyp":
+        return _iso_format(data)
+    if _PNM.match(data):
+        return "PNM"
+    return "DICOM" if data[128:132] == b"DICM" else None
+
+
+def _iso_format(data: bytes) -> str | None:
+    brand, compatible = data[8:12], data[16 : max(16, min(data[3], SNIFFED_BYTES))]
+    brands = {brand, *(compatible[i : i + 4] for i in range(0, len(compatible), 4))}
+    if brands & {b"avif", b"avis"}:
+        return "AVIF"
+    if brands & {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}:
+        return "HEIF"
+    return "camera raw" if brand == b"crx " else None
+
+
+def unsupported(found: str | None, name: str) -> str | None:
+    """Returns why a picture of a known format is not read; None where it is, or is no picture.
+
+    Args:
+        found: of `sniff_format`.
+        name: of the file.
+    """
+    stem = PurePosixPath(name).stem
+    if found == "HEIF" and not heif_plugin():
+        return "HEIF pictures need the extra [heif]: pip install 'r2m[heif]'"
+    if found is not None and found not in _TENSORFLOW and found not in _PILLOW:
+        return f"{found} pictures are not read: convert it (magick '{name}' '{stem}.png')"
+    if found is None and name.lower().endswith(_OTHER_SUFFIXES):
+        suffix = PurePosixPath(name).suffix
+        return f"{suffix} pictures are not read: convert it (magick '{name}' '{stem}.png')"
+    return None
+
+
+def decodable(data: bytes, found: str | None, max_pixels: int) -> bytes:
+    """Returns a picture that TensorFlow decodes: as it is, or its first frame as a PNG.
+
+    Args:
+        data: the encoded picture.
+        found: of `sniff_format`.
+        max_pixels: what it may declare at most.
+
+    Returns:
+        The bytes unchanged where TensorFlow decodes them, else a PNG: upright, RGB, 8 bits per
+        channel, transparency dropped.
+
+    Raises:
+        TooLargeError: it has too many pixels.
+        InputError: the bytes are no whole picture.
+    """
+    if found not in _PILLOW:
+        return data
+    if found == "HEIF":
+        heif_plugin()
+    try:
+        with Image.open(io.BytesIO(data), formats=[_PILLOW[found]]) as image:
+            width, height = image.size
+            check_size(ImageHeader(height, width, height * width), max_pixels)
+            pixels = _rgb(ImageOps.exif_transpose(image))
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(str(error)) from error
+    except Exception as error:  # a damaged file can fail in any way
+        raise InputError(f"no whole {found}: {error}") from error
+    stream = io.BytesIO()
+    pixels.save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise InputError(
+            "its pixels are floating-point numbers: convert it to 8 or 16 bits per channel"
+        )
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
+
+
+@lru_cache(maxsize=1)
+def heif_plugin() -> bool:
+    """Registers Pillow's plug-in for HEIF and returns whether it is installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True

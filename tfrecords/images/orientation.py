@@ -1,0 +1,147 @@
+"""EXIF orientation: how a stored picture is turned to stand upright.
+
+Cameras store the rows of the sensor as they lie and note in the EXIF tag 0x0112 how the picture was
+held. Every reader of this project turns pictures upright; boxes, heights and widths refer to the
+upright picture. `tfrecords.features.upright` does the same inside a TensorFlow graph.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+UPRIGHT = 1
+"""The orientation of a picture that is stored as it is to be shown."""
+
+RECORDED: dict[str, str] = {"orientation": "upright"}
+"""Manifest options of records whose pictures were turned upright before they were looked at.
+
+Records without this option were made before orientation was read.
+"""
+
+
+ORIENTATION_TAG = 0x0112
+MAX_SEGMENTS = 64
+"""How many JPEG segments, PNG chunks or RIFF chunks are searched for EXIF data."""
+
+_TRANSPOSED = (5, 6, 7, 8)
+
+
+def is_upright(manifest: Mapping[str, Any]) -> bool:
+    """Returns whether the pictures of records were turned upright before they were looked at."""
+    return RECORDED.items() <= manifest["options"].items()
+
+
+def read_orientation(data: bytes) -> int:
+    """Returns the EXIF orientation of a JPEG, PNG or WebP, 1 to 8.
+
+    Args:
+        data: the encoded picture.
+
+    Returns:
+        1 (upright) where the file has no orientation, an invalid one, or damaged EXIF data.
+    """
+    start = _exif_start(data)
+    if start is None:
+        return UPRIGHT
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[start : start + 4])
+    if order is None:
+        return UPRIGHT
+    try:
+        (offset,) = struct.unpack_from(f"{order}I", data, start + 4)
+        (count,) = struct.unpack_from(f"{order}H", data, start + offset)
+        for entry in range(start + offset + 2, start + offset + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", data, entry)
+            if tag == ORIENTATION_TAG:
+                return value if 1 <= value <= 8 else UPRIGHT
+    except struct.error:
+        pass
+    return UPRIGHT
+
+
+def swaps_sides(orientation: int) -> bool:
+    """Returns whether turning a picture upright exchanges its height and width."""
+    return orientation in _TRANSPOSED
+
+
+def upright_boxes(boxes: np.ndarray, orientation: int) -> np.ndarray:
+    """Moves boxes from the frame of the stored rows to that of the upright picture.
+
+    Args:
+        boxes: float [N, 4], ymin, xmin, ymax, xmax in 0..1 of the stored rows.
+        orientation: of the picture, 1 to 8.
+
+    Returns:
+        float [N, 4], in the same order of corners.
+    """
+    top, left, bottom, right = np.asarray(boxes).reshape(-1, 4).T
+    if swaps_sides(orientation):
+        top, left, bottom, right = left, top, right, bottom
+    if orientation in (2, 3, 6, 7):
+        left, right = 1 - right, 1 - left
+    if orientation in (3, 4, 7, 8):
+        top, bottom = 1 - bottom, 1 - top
+    return np.stack([top, left, bottom, right], axis=1)
+
+
+def boxes_as_shown(
+    boxes: np.ndarray, orientation: int, seen: tuple[int, int], stored: tuple[int, int]
+) -> np.ndarray:
+    """Moves boxes to the upright frame where a detector saw the rows as they are stored.
+
+    A detector that ignores EXIF tells so by the size that it gives for the picture.
+
+    Args:
+        boxes: float [N, 4], ymin, xmin, ymax, xmax in 0..1.
+        orientation: of the picture, 1 to 8.
+        seen: height and width of the picture according to the detector.
+        stored: height and width of the rows as they are stored.
+    """
+    if seen == stored and stored[0] != stored[1] and swaps_sides(orientation):
+        return upright_boxes(boxes, orientation)
+    return boxes
+
+
+def _exif_start(data: bytes) -> int | None:
+    """Where the TIFF header of the EXIF data begins; None without EXIF data."""
+    try:
+        if data.startswith(b"\xff\xd8"):
+            return _in_jpeg(data)
+        if data.startswith(b"\x89PNG\r\n\x1a\n"):
+            return _in_chunks(data, 8, ">", b"eXIf", padded=False)
+        if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+            return _in_chunks(data, 12, "<", b"EXIF", padded=True)
+    except struct.error:  # the file ends before EXIF data
+        pass
+    return None
+
+
+def _in_jpeg(data: bytes) -> int | None:
+    position = 2
+    for _ in range(MAX_SEGMENTS):
+        mark, kind, length = struct.unpack_from(">BBH", data, position)
+        if mark != 0xFF or kind == 0xDA:  # no segment, or the start of the scan
+            return None
+        if kind == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
+            return position + 10
+        position += 2 + length
+    return None
+
+
+def _in_chunks(
+    data: bytes, position: int, order: str, wanted: bytes, *, padded: bool
+) -> int | None:
+    """`padded`: the layout of RIFF (name first, even sizes), else that of PNG (length first)."""
+    for _ in range(MAX_SEGMENTS):
+        one, other = struct.unpack_from("4s4s", data, position)
+        name, size = (one, other) if padded else (other, one)
+        (length,) = struct.unpack(f"{order}I", size)
+        if name == wanted:
+            start = position + 8
+            # Some writers put the JPEG prefix before the TIFF header.
+            return start + 6 if data[start : start + 6] == b"Exif\0\0" else start
+        position += 8 + length + (length % 2 if padded else 4)
+    return None
