@@ -120,9 +120,13 @@ class ArrayStore:
         """See `FeatureStore.keys`."""
         return self.parts[0].arrays.keys()
 
+    def find(self, *names: str) -> str | None:
+        """The name of an image in the store; see `FeatureStore.get`."""
+        return _find(self.parts[0].arrays, names)
+
     def get(self, *names: str) -> StoredFeatures | None:
         """See `FeatureStore.get`."""
-        key = _find(self.parts[0].arrays, names)
+        key = self.find(*names)
         if key is None or (first := self.parts[0].arrays.get(key)) is None:
             return None
         found: dict[str, Any] = {}

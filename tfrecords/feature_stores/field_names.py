@@ -63,11 +63,15 @@ def field_role(name: str) -> FieldRole | None:
 
 
 def fields_by_role(names: Iterable[str]) -> dict[FieldRole, str]:
-    """Returns role -> the preferred one of the names that have it."""
-    ranked = sorted((_ROLES[name.lower()][0], name) for name in names if field_role(name))
+    """Returns role -> the preferred one of the names that have it.
+
+    Args:
+        names: of data sets; of those in groups the last part counts.
+    """
+    known = ((_ROLES.get(name.rpartition("/")[2].lower()), name) for name in names)
     found: dict[FieldRole, str] = {}
-    for _, name in ranked:
-        found.setdefault(_ROLES[name.lower()][1], name)
+    for (_, role), name in sorted((ranked, name) for ranked, name in known if ranked):
+        found.setdefault(role, name)
     return found
 
 

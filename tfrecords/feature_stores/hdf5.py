@@ -120,6 +120,10 @@ def hdf5_fields(path: Path, ids: Path | None = None) -> list[Field]:
         groups = [name for name in names[:_SAMPLE] if isinstance(item_of(file, name), h5py.Group)]
         if is_columns(file, names, with_ids=ids is not None):
             return column_fields(path, names, ids)
+        if len(names) == len(groups) == 1:
+            inside = list(file[names[0]])
+            if is_columns(file[names[0]], inside, with_ids=ids is not None, sure=True):
+                return column_fields(path, [f"{names[0]}/{name}" for name in inside], ids)
     except InputError:
         raise
     except Exception as error:  # the library raises many kinds
@@ -132,7 +136,7 @@ def hdf5_fields(path: Path, ids: Path | None = None) -> list[Field]:
     if not names:
         raise InputError(f"{path} holds no image")
     try:
-        found = _grouped(path, names, groups) if groups else _suffixed(path, names)
+        found = (_grouped(path, names, groups) if groups else []) or _suffixed(path, names)
     except Exception as error:  # the library raises many kinds
         raise InputError(f"the names in {path} cannot be read: {error}") from error
     return found or [Field("feature", Hdf5Arrays(path))]

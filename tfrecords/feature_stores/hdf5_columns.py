@@ -12,7 +12,7 @@ import numpy as np
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.array_store import Field, whole_numbers
 from tfrecords.feature_stores.arrays import MOST_BYTES, finite
-from tfrecords.feature_stores.field_names import FEATURE_ROLES, fields_by_role
+from tfrecords.feature_stores.field_names import FEATURE_ROLES, field_role, fields_by_role
 from tfrecords.feature_stores.hdf5 import describe_contents, item_of, opened
 from tfrecords.feature_stores.row_names import names_of_rows, read_row_names
 
@@ -86,21 +86,21 @@ class Hdf5Column:
         return _row_numbers(self.path, self.ids_column, self.ids)
 
 
-def is_columns(file: Any, names: list[str], *, with_ids: bool) -> bool:
-    """Whether the data sets of a file are columns.
+def is_columns(group: Any, names: list[str], *, with_ids: bool, sure: bool = False) -> bool:
+    """Whether the data sets of a file or a group are columns.
 
-    They are where one of the usual names of features comes with a column of as many names of
-    images, or with a list of them, or where all names are usual names of columns.
+    They are where one of the usual names of features comes with a column of names of images, or
+    with a list of them; or, unless it must be `sure`, where all names are usual ones of columns.
     """
     if not names or len(names) > _MOST_COLUMNS:
         return False
     by_role = fields_by_role(names)
     features = [by_role[role] for role in FEATURE_ROLES if role in by_role]
-    items = [item_of(file, name) for name in features]
+    items = [item_of(group, name) for name in features]
     if not any(len(getattr(item, "shape", None) or ()) >= 1 for item in items):
         return False
-    ids = getattr(item_of(file, by_role["ids"]), "shape", None) if "ids" in by_role else None
-    return with_ids or bool(ids) or len(fields_by_role(names)) == len(names)
+    ids = getattr(item_of(group, by_role["ids"]), "shape", None) if "ids" in by_role else None
+    return with_ids or bool(ids) or (not sure and all(map(field_role, names)))
 
 
 def column_fields(path: Path, names: list[str], ids: Path | None) -> list[Field]:

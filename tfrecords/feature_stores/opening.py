@@ -5,7 +5,7 @@
 | `tsv:FILE[,FILE...]`, `tsv:FOLDER` | bottom-up attention TSVs and the like, see `tsv.py` |
 | `folders:PREFIX` | some of `PREFIX_fc/<id>.npy`, `PREFIX_att/<id>.npz`, `PREFIX_box/<id>.npy` |
 | `folders:FOLDER` | a folder with a .npy or .npz per image |
-| `h5:FILE[,FILE...]` | HDF5, see `hdf5.py`; one file, or one each for vectors, regions, boxes |
+| `h5:FILE[,FILE...]` | HDF5, see `hdf5.py`; a file per split, or per kind of feature and boxes |
 | `lmdb:PATH[,PATH...]` | LMDB with .npy or .npz bytes, or a pickled dictionary, per image |
 | `npy:FILE` | an array with a row per image, which is called by its row number or by `,ids=LIST` |
 | `records:FOLDER` | `features`, `captions` or `images` records |
@@ -55,8 +55,8 @@ def open_feature_store(text: str) -> FeatureStore:
             f"cannot open {text!r}: expected KIND:PATH, of {', '.join(STORE_KINDS)}; "
             "sizes=FILE goes with folders, h5 and lmdb, ids=FILE with npy and h5"
         )
-    if len(paths) > 1 and kind in ("folders", "npy", "records"):
-        raise InputError(f"{text!r}: {kind} takes one path")
+    if len(paths) > 1 and (kind in ("folders", "npy", "records") or "ids" in options):
+        raise InputError(f"{text!r}: {kind} takes one path{' with ids' * ('ids' in options)}")
     for path in paths:
         if path.suffix in _PICKLES:
             raise _pickled(path)
@@ -80,17 +80,21 @@ def _open(kind: str, paths: list[Path], sizes: Path | None, ids: Path | None) ->
     from tfrecords.feature_stores.array_kinds import open_arrays
     from tfrecords.feature_stores.array_store import Field
 
+    if kind == "npy":
+        from tfrecords.feature_stores.npy import NpyRows
+
+        return open_arrays([Field("feature", NpyRows(paths[0], ids))], sizes)
     if kind == "h5":
         from tfrecords.feature_stores.hdf5 import hdf5_fields
 
-        return open_arrays([f for path in paths for f in hdf5_fields(path, ids)], sizes)
-    if kind == "lmdb":
+        fields = [hdf5_fields(path, ids) for path in paths]
+    else:
         from tfrecords.feature_stores.lmdb_pickles import lmdb_fields
 
-        return open_arrays([f for path in paths for f in lmdb_fields(path)], sizes)
-    from tfrecords.feature_stores.npy import NpyRows
+        fields = [lmdb_fields(path) for path in paths]
+    from tfrecords.feature_stores.joined_store import join_or_combine
 
-    return open_arrays([Field("feature", NpyRows(path, ids)) for path in paths], sizes)
+    return join_or_combine(fields, sizes)
 
 
 def _tsv_files(path: Path) -> list[Path]:

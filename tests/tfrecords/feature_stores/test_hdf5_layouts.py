@@ -145,3 +145,55 @@ def test_links_and_ranges_that_lead_elsewhere(tmp_path: Path):
         InputError, match=r"image '4' \(row 3\) cannot be read: .* no rows 5 to 4000"
     ):
         open_feature_store(str(path)).get("4")
+
+
+@pytest.mark.parametrize("layout", ["dlct", "zero_padded", "columns"])
+def test_files_of_other_images(layout: str, tmp_path: Path):
+    """`train36.hdf5` and `val36.hdf5`."""
+    first, second, both = (tmp_path / f"{name}.h5" for name in ("train", "val", "both"))
+    layouts.LAYOUTS[layout](first)
+    with h5py.File(first) as source, h5py.File(second, "w") as target:
+        for name in source:
+            if layout == "columns" or "1" in name:
+                target[name.replace("1", "9")] = source[name][()] + 100 * (name == "image_id")
+    layouts.LAYOUTS[layout](both)
+    with pytest.raises(InputError, match="one of a kind is read"):
+        open_feature_store(f"h5:{first},{both}")
+    number = "101" if layout == "columns" else "9"
+    text = f"h5:{first},{second}"
+    store = pickle.loads(pickle.dumps(open_feature_store(text)))
+    assert len(store.keys()) == (16 if layout == "columns" else 9)
+    assert store.paths == (first, second)
+    assert store.has_boxes == (layout != "zero_padded")
+    np.testing.assert_array_equal(store.get(number).region_feature, layouts.REGIONS[1])
+    np.testing.assert_array_equal(store.get("2").region_feature, layouts.REGIONS[2])
+    assert store.get("10") is None
+
+
+def test_files_of_other_images_that_differ(tmp_path: Path):
+    layouts.write(tmp_path / "a.h5", **{"1": np.ones((2, 6))})
+    layouts.write(tmp_path / "b.h5", **{"2": np.ones((2, 7))})
+    layouts.write(tmp_path / "c.h5", **{"001": np.ones((2, 6))})
+    message = r"b\.h5 has region_feature \[N, 7\], but .*a\.h5 region_feature \[N, 6\]"
+    with pytest.raises(InputError, match=message):
+        open_feature_store(f"h5:{tmp_path / 'a.h5'},{tmp_path / 'b.h5'}")
+    store = open_feature_store(f"h5:{tmp_path / 'a.h5'},{tmp_path / 'c.h5'}")
+    with pytest.raises(InputError, match=r"'1' of .*a\.h5, '001' of .*c\.h5"):
+        store.get("1")
+
+
+def test_columns_in_a_group(tmp_path: Path):
+    path = layouts.columns(tmp_path / "x.h5")
+    with h5py.File(path, "a") as file:
+        for name in list(file):
+            file.move(name, f"data/{name}")
+    found = open_feature_store(str(path)).get("3")
+    np.testing.assert_array_equal(found.region_feature, layouts.REGIONS[3])
+    np.testing.assert_allclose(found.boxes, [layouts.STORED_BOX] * 13, rtol=1e-6)
+
+
+def test_other_groups_beside_the_images(tmp_path: Path):
+    path = layouts.meshed_memory(tmp_path / "x.h5")
+    with h5py.File(path, "a") as file:
+        file.create_group("0")["about"] = "meshed memory"
+    assert open_feature_store(str(path)).keys() == [str(i) for i in layouts.IDS]
