@@ -53,11 +53,26 @@ def test_captions_and_features(captions: CaptionsOptions, features: str):
     message = (
         r"split 'train' of .* would hold no record; left out: 3 no_features\. "
         r"wanted_\d\.jpg: no_features \(.*: none for \d, wanted_\d\.jpg\); wanted_\d\.jpg: .*"
-        r"the features hold 3 images \('held_a', 'held_b', \.\.\.\)"
+        r"The features hold 3 images \('held_a', 'held_b', \.\.\.\)"
     )
     options = CaptionsOptions(**{**captions.__dict__, "store": open_feature_store(features)})
     with pytest.raises(InputError, match=message):
         build_captions(options, progress=False)
+
+
+def test_captions_and_rows_without_names(captions: CaptionsOptions, tmp_path: Path):
+    """Numbers of images are numbers of rows only where they are the same ones."""
+    for count in (3, 4):
+        np.save(tmp_path / f"{count}.npy", np.ones((count, 2, 6)))
+    options = {**captions.__dict__, "store": open_feature_store(str(tmp_path / "3.npy"))}
+    assert build_captions(CaptionsOptions(**options), progress=False).count("train") == 3
+    options["store"] = open_feature_store(str(tmp_path / "4.npy"))
+    message = (
+        r"4\.npy has 4 rows without names, but the numbers of the 3 images \('0', '1', \.\.\.\) "
+        r"are not those of its rows, 0 to 3: .* npy:4\.npy,ids=LIST"
+    )
+    with pytest.raises(InputError, match=message):
+        build_captions(CaptionsOptions(**options), progress=False)
 
 
 def test_captions_and_pictures(captions: CaptionsOptions, pictures: Path):

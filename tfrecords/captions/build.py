@@ -18,6 +18,7 @@ from tfrecords.captions.shards import (
     record_features,
 )
 from tfrecords.captions.splits import Choice, ChosenImage, choose_images
+from tfrecords.captions.stored_features import caption_features, feature_shapes, held_names
 from tfrecords.captions.words import RULES, SplitWords, count_words, split_captions
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureOptions, recorded_backbone
@@ -28,8 +29,6 @@ from tfrecords.images.files import open_folder
 from tfrecords.images.headers import MAX_PIXELS
 from tfrecords.images.names import read_split_lists
 from tfrecords.images.orientation import RECORDED
-from tfrecords.images.shards import grid_shape
-from tfrecords.name_examples import describe_folder, describe_names
 from tfrecords.readers.paired.formats import SPLITS, PairedSource, read_paired
 from tfrecords.readers.paired.types import PairedDataset
 from tfrecords.records import VOCABULARY, Records, open_records
@@ -149,8 +148,10 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         own_words=[word for dataset in datasets for word in dataset.words or ()],
         segmenter=segmenter or "words",
     )
-    store = _store(options, datasets)
-    shapes = _feature_shapes(options, store)
+    store = caption_features(options.store, datasets)
+    shapes = feature_shapes(
+        store, options.backbone, options.features, store_grid=options.store_grid
+    )
     pictures = _has_pictures(options, choice)
     entries = {
         split: [_entry(image, found, vocabulary, options.max_length) for image, found in rows]
@@ -208,21 +209,13 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         extra_files={VOCABULARY: vocabulary.file_bytes},
         skipped=[*choice.skipped, *wordless, *(s for data in datasets for s in data.skipped)],
         dropped=choice.dropped + Counter(store.dropped if store else {}),
-        if_empty=lambda: _held(options.images if pictures else (), store),
+        if_empty=lambda: held_names(options.images if pictures else (), store),
         converted=+Counter(html_entities=sum(dataset.entities for dataset in datasets)),
         runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
         strict=options.strict,
     )
-
-
-def _held(folders: Sequence[Path], store: FeatureStore | None) -> str:
-    """The names in the pictures and the features, for the error where none is one of the images."""
-    parts = [f"{folder} holds {describe_folder(folder)}" for folder in folders]
-    if store is not None:
-        parts.append(f"the features hold {describe_names(store.keys())}")
-    return "; ".join(parts)
 
 
 def _check(options: CaptionsOptions) -> None:
@@ -292,38 +285,6 @@ def _entry(
         file=image.file,
         read=image.read,
     )
-
-
-def _store(options: CaptionsOptions, datasets: Sequence[PairedDataset]) -> FeatureStore | None:
-    if options.store is not None:
-        return options.store
-    own = [dataset.features for dataset in datasets if dataset.features is not None]
-    if own and len(datasets) > 1:
-        raise InputError(
-            "features that come with captions can only be stored when these are the only source: "
-            "build the sources one by one, or name the features of all of them"
-        )
-    return own[0] if own else None
-
-
-def _feature_shapes(
-    options: CaptionsOptions, store: FeatureStore | None
-) -> dict[str, tuple[int | None, ...]]:
-    """The shape of each kind of feature that will be stored; None varies."""
-    shapes = dict(store.shapes) if store else {}
-    if options.backbone:
-        from tfrecords.features import cached_extractor
-
-        extractor = cached_extractor(options.backbone, options.features)
-        made: dict[str, tuple[int | None, ...]] = {"global_feature": (extractor.feature_size,)}
-        if options.store_grid:
-            made["grid_feature"] = grid_shape(options.backbone, options.features)
-        if twice := sorted(made.keys() & shapes.keys()):
-            raise InputError(
-                f"both the backbone and the existing features give {', '.join(twice)}: choose one"
-            )
-        shapes |= made
-    return shapes
 
 
 def _has_pictures(options: CaptionsOptions, choice: Choice) -> bool:

@@ -120,6 +120,11 @@ class ArrayStore:
         """See `FeatureStore.keys`."""
         return self.parts[0].arrays.keys()
 
+    @property
+    def has_row_numbers(self) -> bool:
+        """Whether images are called by the numbers of rows, see `Arrays.has_row_numbers`."""
+        return self.parts[0].arrays.has_row_numbers
+
     def find(self, *names: str) -> str | None:
         """The name of an image in the store; see `FeatureStore.get`."""
         return _find(self.parts[0].arrays, names)

@@ -20,6 +20,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from absl import logging
+
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.types import FeatureStore
 
@@ -83,6 +85,11 @@ def _open(kind: str, paths: list[Path], sizes: Path | None, ids: Path | None) ->
     if kind == "npy":
         from tfrecords.feature_stores.npy import NpyRows
 
+        if ids is None:
+            logging.warning(
+                "%s: images are called by the numbers of their rows, from 0; ids=LIST names them",
+                paths[0],
+            )
         return open_arrays([Field("feature", NpyRows(paths[0], ids))], sizes)
     if kind == "h5":
         from tfrecords.feature_stores.hdf5 import hdf5_fields

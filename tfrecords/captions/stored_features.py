@@ -1,0 +1,84 @@
+"""The features of captioned images: where they come from, and which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfrecords.errors import InputError
+from tfrecords.feature_options import BackboneOptions, FeatureOptions
+from tfrecords.feature_stores import FeatureStore
+from tfrecords.feature_stores.array_store import ArrayStore
+from tfrecords.images.shards import grid_shape
+from tfrecords.name_examples import describe_folder, describe_names
+from tfrecords.readers.paired.types import PairedDataset
+
+
+def caption_features(
+    store: FeatureStore | None, datasets: Sequence[PairedDataset]
+) -> FeatureStore | None:
+    """Returns the given store, else the features that come with the captions, if any.
+
+    Raises:
+        InputError: features come with one of several sources, or the rows of an array are called by
+            numbers that the images do not have.
+    """
+    if store is not None:
+        if isinstance(store, ArrayStore) and store.has_row_numbers:
+            _check_row_numbers(store, datasets)
+        return store
+    own = [dataset.features for dataset in datasets if dataset.features is not None]
+    if own and len(datasets) > 1:
+        raise InputError(
+            "features that come with captions can only be stored when these are the only source: "
+            "build the sources one by one, or name the features of all of them"
+        )
+    return own[0] if own else None
+
+
+def _check_row_numbers(store: ArrayStore, datasets: Sequence[PairedDataset]) -> None:
+    """Refuses ids of COCO as numbers of rows: image 42 would get the features of the 43rd one."""
+    numbers = [image.source_id or "" for dataset in datasets for image in dataset.images]
+    rows = store.keys()
+    if set(numbers) != set(rows):
+        raise InputError(
+            f"{store.paths[0]} has {len(rows)} rows without names, but the numbers of the "
+            f"{describe_names(numbers)} are not those of its rows, 0 to {len(rows) - 1}: give the "
+            f"names of the rows, npy:{store.paths[0].name},ids=LIST"
+        )
+
+
+def feature_shapes(
+    store: FeatureStore | None,
+    backbone: BackboneOptions | None,
+    features: FeatureOptions,
+    *,
+    store_grid: bool,
+) -> dict[str, tuple[int | None, ...]]:
+    """The shape of each kind of feature that will be stored; None varies.
+
+    Raises:
+        InputError: the store and the backbone give the same kind.
+    """
+    shapes = dict(store.shapes) if store else {}
+    if backbone:
+        from tfrecords.features import cached_extractor
+
+        extractor = cached_extractor(backbone, features)
+        made: dict[str, tuple[int | None, ...]] = {"global_feature": (extractor.feature_size,)}
+        if store_grid:
+            made["grid_feature"] = grid_shape(backbone, features)
+        if twice := sorted(made.keys() & shapes.keys()):
+            raise InputError(
+                f"both the backbone and the existing features give {', '.join(twice)}: choose one"
+            )
+        shapes |= made
+    return shapes
+
+
+def held_names(folders: Sequence[Path], store: FeatureStore | None) -> str:
+    """The names in the pictures and the features, for the error where none is one of the images."""
+    parts = [f"{folder} holds {describe_folder(folder)}" for folder in folders]
+    if store is not None:
+        parts.append(f"The features hold {describe_names(store.keys())}")
+    return ". ".join(parts)
