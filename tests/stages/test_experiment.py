@@ -304,7 +304,7 @@ def test_a_damaged_record_is_an_error(config, corpora, tmp_path, capsys):
     )
 
 
-def test_evaluation_writes_predictions_report_and_gallery(finished, images, tmp_path):
+def test_evaluation_writes_predictions_report_and_gallery(finished, raw, images, tmp_path):
     folder, _, _ = finished
     report = evaluate_run(
         folder / "tri_rec",
@@ -316,7 +316,13 @@ def test_evaluation_writes_predictions_report_and_gallery(finished, images, tmp_
     )
     assert report.scores.images == 8
     assert report.decode["beam_size"] == 2
-    assert len(json.loads((tmp_path / "val.predictions.json").read_text())) == 8
+    rows = json.loads((tmp_path / "val.predictions.json").read_text())
+    numbers = {
+        row["id"]: row["file_name"]
+        for row in json.loads((raw / "captions.json").read_text())["images"]
+    }
+    assert len(rows) == 8
+    assert all(numbers[row["image_id"]] == row["file_name"] for row in rows)
     assert (tmp_path / "val" / "gallery.png").stat().st_size
     with pytest.raises(InputError, match="no split 'dev'; known: train, val"):
         evaluate_run(folder / "tri_rec", images, "dev", tmp_path)

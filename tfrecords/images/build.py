@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,12 +24,16 @@ from tfrecords.images.concepts import ConceptOrder, ImageConcept, image_concepts
 from tfrecords.images.files import ImageFolder, open_folder
 from tfrecords.images.folders import list_images
 from tfrecords.images.headers import MAX_PIXELS
-from tfrecords.images.names import ImageNames
+from tfrecords.images.image_references import (
+    NO_REFERENCES,
+    ImageReferences,
+    read_image_references,
+    with_caption,
+)
 from tfrecords.images.orientation import RECORDED
 from tfrecords.images.shards import ImageEntry, ImageShardJob, grid_shape, record_features
 from tfrecords.name_examples import describe_folder, describe_names
 from tfrecords.readers.detections import DetectionSource, ImageDetections, read_detections
-from tfrecords.readers.references import read_references
 from tfrecords.records import CONCEPTS, VOCABULARY, Records, open_records
 from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
 from tfrecords.writing.shards import describe_skips
@@ -102,7 +106,8 @@ class ImagesOptions:
 def build_images(options: ImagesOptions, progress: bool = True) -> Records:
     """Writes the records of a set of images.
 
-    Every record has `image_id` (the path relative to `images`), `concepts` int64 [K] (vocabulary
+    Every record has `image_id` (the path relative to `images`), `source_id` (its number in the
+    source of the references as text; empty where it has none), `concepts` int64 [K] (vocabulary
     ids, most certain last), `concept_scores` float32 [K], `concept_counts` int64 [K], `boxes`
     float32 [K, 4] (ymin, xmin, ymax, xmax in 0..1 of the upright image, the most certain box of
     each) and `texts` string [S]; `image` (the file's bytes; PNG where TensorFlow does not decode
@@ -146,12 +151,12 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         options.detections, names=wanted, dropped=dropped, converted=converted
     )
     concepts = _concepts_of_images(options, dictionary, allowed, detections)
-    references = _references(options, wanted)
+    references = read_image_references(options.references, wanted) if options.references else {}
     entries: dict[str, list[ImageEntry]] = {}
     for split, files in listed.splits.items():
-        texts = references if split in options.reference_splits else {}
+        with_texts = split in options.reference_splits
         entries[split] = _entries(
-            options, split, files, images, concepts, texts, vocabulary, skipped
+            options, split, files, images, concepts, references, with_texts, vocabulary, skipped
         )
     _log_concepts(entries)
 
@@ -269,36 +274,14 @@ def _concepts_of_images(
     }
 
 
-def _references(options: ImagesOptions, names: Collection[str]) -> dict[str, list[str]]:
-    """The captions of the wanted images that the references name.
-
-    Raises:
-        InputError: the references cannot be read, or name none of the images, or a name in them
-            stands for several.
-    """
-    if options.references is None:
-        return {}
-    match = ImageNames(names, what=f"the references {options.references}")
-    captions = read_references(options.references)
-    found: dict[str, list[str]] = {}
-    for name, texts in captions.items():
-        if (image := match(name)) is not None:
-            found.setdefault(image, []).extend(texts)
-    if not found:
-        raise InputError(
-            f"{options.references} has no caption for any image: it names {sorted(captions)[:2]}, "
-            f"the images are called {sorted(names)[:2]}"
-        )
-    return found
-
-
 def _entries(
     options: ImagesOptions,
     split: str,
     files: Sequence[str],
     images: ImageFolder,
     seen: Mapping[str, _Seen],
-    references: Mapping[str, Sequence[str]],
+    references: Mapping[str, ImageReferences],
+    with_texts: bool,
     vocabulary: Vocabulary,
     skipped: list[Skip],
 ) -> list[ImageEntry]:
@@ -315,18 +298,19 @@ def _entries(
             skipped.append(data if isinstance(data, Skip) else none)
             continue
         ids = tuple(vocabulary.id_of(concept.word) for concept in concepts)
-        texts = tuple(references.get(name, ()))
-        entries.append(ImageEntry(name, tuple(concepts), ids, texts, size))
+        texts, source_id = references.get(name, NO_REFERENCES)
+        texts = texts if with_texts else ()
+        entries.append(ImageEntry(name, tuple(concepts), ids, texts, source_id, size))
     if not entries:
         raise InputError(
             f"split {split!r}: none of its {len(files)} images has a concept: "
             f"{describe_skips(skipped[-len(files) :], 2)}. The detections name "
             f"{describe_names(sorted(seen))} of the wanted ones"
         )
-    if references and not any(entry.texts for entry in entries):
+    if references and with_texts and not any(entry.texts for entry in entries):
         raise InputError(
             f"{options.references} has no caption for any image of split {split!r}, only for "
-            f"those of other splits, such as {sorted(references)[:3]}"
+            f"those of other splits, such as {with_caption(references)[:3]}"
         )
     if split == TRAIN_SPLIT:
         random.Random(options.seed).shuffle(entries)

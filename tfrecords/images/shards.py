@@ -32,6 +32,7 @@ class ImageEntry:
         concepts: [K] most certain last.
         concept_ids: [K] their ids in the vocabulary.
         texts: [S] reference captions.
+        source_id: its number in the source of the references, as text; empty where it has none.
         detected_size: height and width of the picture that was looked at by detectors, in pixels;
             zeros where they do not say.
     """
@@ -40,6 +41,7 @@ class ImageEntry:
     concepts: tuple[ImageConcept, ...]
     concept_ids: tuple[int, ...]
     texts: tuple[str, ...]
+    source_id: str = ""
     detected_size: tuple[int, int] = (0, 0)
 
 
@@ -85,6 +87,7 @@ class ImageShardJob:
         concepts = entry.concepts
         values: dict[str, Any] = {
             "image_id": entry.image_id,
+            "source_id": entry.source_id,
             "concepts": np.array(entry.concept_ids, np.int64),
             "concept_scores": np.array([c.score for c in concepts], np.float32),
             "concept_counts": np.array([c.count for c in concepts], np.int64),
@@ -136,6 +139,7 @@ def record_features(
 
     found: dict[str, Any] = {
         "image_id": tfds.features.Text(),
+        "source_id": tfds.features.Text(),
         "concepts": tfds.features.Sequence(np.int64),
         "concept_scores": tfds.features.Sequence(np.float32),
         "concept_counts": tfds.features.Sequence(np.int64),

@@ -15,6 +15,7 @@ from tfrecords.readers.paired.formats import (
     detect_format,
     read_paired,
 )
+from tfrecords.readers.paired.types import PairedImage
 
 _FORMATS = (
     "Flickr8k/30k `name#number<TAB>caption`, a table (CSV, TSV) with the columns `image` and "
@@ -38,6 +39,25 @@ def read_references(path: str | Path) -> dict[str, list[str]]:
     Raises:
         InputError: the file is missing, malformed or has no caption.
     """
+    captions: dict[str, list[str]] = defaultdict(list)
+    for image in read_reference_images(path):
+        if image.captions:
+            captions[image.image_id] += [caption.text for caption in image.captions]
+    return dict(captions)
+
+
+def read_reference_images(path: str | Path) -> list[PairedImage]:
+    """Reads the images of a file of references, with their captions and numbers.
+
+    Args:
+        path: see `read_references`.
+
+    Returns:
+        The images in the order of the file, also those without a caption.
+
+    Raises:
+        InputError: see `read_references`.
+    """
     path = Path(path)
     try:
         form = _format(path)
@@ -48,20 +68,16 @@ def read_references(path: str | Path) -> dict[str, list[str]]:
         if not path.exists():
             raise
         raise InputError(f"the reference captions are malformed: {error}") from error
-    captions: dict[str, list[str]] = defaultdict(list)
-    for image in dataset.images:
-        if image.captions:
-            captions[image.image_id] += [caption.text for caption in image.captions]
     left_out = (
         f"{dataset.skipped[0].source}: {dataset.skipped[0].detail}" if dataset.skipped else ""
     )
-    if not captions:
+    if not any(image.captions for image in dataset.images):
         raise InputError(f"{path} has no caption ({left_out or 'nothing'}); expected {_FORMATS}")
     if any(skip.reason == "undecodable" for skip in dataset.skipped):
         raise InputError(f"{left_out}; correct {path}")
     if left_out:
         logging.warning("%d captions were left out; %s", len(dataset.skipped), left_out)
-    return dict(captions)
+    return dataset.images
 
 
 def _format(path: Path) -> str:

@@ -108,6 +108,7 @@ def parse(records, split):
     """All records of a split by image id, parsed in one batch as the pipelines do."""
     spec = {
         "image_id": tf.io.FixedLenFeature([], tf.string),
+        "source_id": tf.io.FixedLenFeature([], tf.string),
         "concepts": tf.io.RaggedFeature(tf.int64),
         "concept_scores": tf.io.RaggedFeature(tf.float32),
         "concept_counts": tf.io.RaggedFeature(tf.int64),
@@ -160,6 +161,23 @@ def test_training_images_get_texts_only_when_asked(options, tmp_path):
     records = build_images(asked, progress=False)
     assert all(len(row["texts"]) == 2 for row in parse(records, "train").values())
     assert all(len(row["texts"]) == 0 for row in parse(records, "val").values())
+
+
+def test_images_keep_their_numbers_of_the_references(options, tmp_path):
+    names = {7: "a.jpg", 0: "e.jpg", 12: "val/f.jpg"}
+    content = {
+        "images": [{"id": number, "file_name": name} for number, name in names.items()],
+        "annotations": [{"id": 1, "image_id": 0, "caption": "a car"}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    records = build_images(replace(options, references=tmp_path / "coco.json"), progress=False)
+    rows = {**parse(records, "train"), **parse(records, "val")}
+    numbers = {name: row["source_id"] for name, row in rows.items()}
+    assert numbers == {
+        **{"a.jpg": b"7", "e.jpg": b"0", "f.jpg": b"12"},
+        **dict.fromkeys(("b.jpg", "c.jpg", "d.jpg"), b""),
+    }
+    assert {name for name, row in rows.items() if len(row["texts"])} == {"e.jpg"}
 
 
 def test_tfds_opens_the_folder(options):

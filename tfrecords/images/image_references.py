@@ -1,0 +1,62 @@
+"""Reference captions and numbers of the images of a folder, out of a file that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from tfrecords.errors import InputError
+from tfrecords.images.names import ImageNames
+from tfrecords.readers.references import read_reference_images
+
+
+class ImageReferences(NamedTuple):
+    """What a file of references holds about an image.
+
+    Attributes:
+        texts: its captions.
+        source_id: its number, as text; empty where it has none.
+    """
+
+    texts: tuple[str, ...] = ()
+    source_id: str = ""
+
+
+NO_REFERENCES = ImageReferences()
+
+
+def read_image_references(path: Path, names: Collection[str]) -> dict[str, ImageReferences]:
+    """Reads what a file of references holds about some images.
+
+    Args:
+        path: see `read_reference_images`.
+        names: of the images; matched with those in the file as by `ImageNames`.
+
+    Returns:
+        Name of an image -> its references, for the images that the file names.
+
+    Raises:
+        InputError: the file cannot be read, has no caption for any of the images, or a name in it
+            stands for several.
+    """
+    match = ImageNames(names, what=f"the references {path}")
+    images = read_reference_images(path)
+    found: dict[str, ImageReferences] = {}
+    for image in images:
+        if (name := match(image.image_id)) is not None:
+            known = found.get(name, NO_REFERENCES)
+            texts = known.texts + tuple(caption.text for caption in image.captions)
+            found[name] = ImageReferences(texts, known.source_id or image.source_id or "")
+    if not with_caption(found):
+        called = sorted(image.image_id for image in images if image.captions)
+        raise InputError(
+            f"{path} has no caption for any image: it names {called[:2]}, the images are called "
+            f"{sorted(names)[:2]}"
+        )
+    return found
+
+
+def with_caption(references: Mapping[str, ImageReferences]) -> list[str]:
+    """Returns the sorted names of the images that have a caption."""
+    return sorted(name for name, found in references.items() if found.texts)
