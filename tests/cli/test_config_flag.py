@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,58 @@ def test_commands_end_in_one_message(command: str, arguments: list[str], message
     assert "tensorflow" not in {
         line.rpartition("|")[2].strip() for line in done.stderr.splitlines()
     }
+
+
+# Each value in a process of its own, made from one that has loaded what they share: exit code 0
+# where it is taken, 1 where it is refused with the name of the field, 2 for anything else.
+SWEEP = """\
+import importlib, json, os, sys
+from absl import flags
+from r2m.cli.training import checked_config
+from r2m.stages.config_fields import flattened
+from tfrecords.errors import InputError
+
+file, stage, *texts = sys.argv[1:]
+module = file.removesuffix(".py").replace("/", ".")
+found = {}
+for field in flattened(importlib.import_module(module).get_config("test").to_dict()):
+    for text in texts:
+        child = os.fork()
+        if not child:
+            code = 2
+            try:
+                override = f"--config.{field}={text}"
+                sys.argv = ["train", "--workdir=x", f"--config={file}:test", override]
+                flags.FLAGS(sys.argv)
+                checked_config(stage, {})
+                code = 0
+            except (InputError, flags.Error) as error:
+                code = 1 if field.rpartition(".")[2] in str(error) else 3
+            finally:
+                os._exit(code)
+        found.setdefault(text, {})[field] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "stage"),
+    [("configs/r2m/shapes.py", "xe"), ("configs/captioners/updown.py", "cross_entropy")],
+)
+def test_every_field_on_the_command_line(file: str, stage: str) -> None:
+    texts = ["-1", "nan", "None", "x"]
+    done = subprocess.run(
+        [sys.executable, "-c", SWEEP, file, stage, *texts],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert {code for codes in found.values() for code in codes.values()} == {0, 1}
+    names = {"name", "backbone", "weights", "strategy", "captions", "corpora", "images"}
+    for text in ("-1", "nan", "x"):
+        taken = {field.split(".")[-1] for field, code in found[text].items() if code == 0}
+        # A number is no name of a layer.
+        assert taken <= names | (set() if text == "-1" else {"trained_from"}), text
+    # None resets what may be None.
+    assert {"clip_value", "ema_decay", "warm_up"} & {
+        field.split(".")[-1] for field, code in found["None"].items() if code == 0
+    } == {"clip_value", "ema_decay"}
