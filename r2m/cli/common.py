@@ -5,6 +5,7 @@ Scripts import what needs TensorFlow in `main`, so that `--help` answers at once
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shlex
@@ -77,6 +78,10 @@ def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
         return 130  # as shells have it
     except (InputError, TrainingError) as error:
         print(f"\nerror: {error}", file=sys.stderr)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"\nerror: {_path_problem(error)}", file=sys.stderr)
     except Exception as error:
         if (damage := _record_damage(error)) is None:
             raise
@@ -86,6 +91,15 @@ def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
             file=sys.stderr,
         )
     return 1
+
+
+def _path_problem(error: OSError) -> str:
+    """What the operating system says about a path that was given, or one below it."""
+    if isinstance(error, FileExistsError):
+        return f"{os.fsdecode(error.filename)}: a file, where a folder is needed; give another path"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cure = "make room" if full else "give another path, or access to this one"
+    return f"{os.fsdecode(error.filename)}: {error.strerror}; {cure}"
 
 
 def _record_damage(error: Exception) -> str | None:

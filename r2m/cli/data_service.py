@@ -23,9 +23,17 @@ def main(argv: Sequence[str]) -> None:
     """Serves until it is stopped."""
     import tensorflow as tf
 
+    from r2m.engine.errors import TrainingError
+
     del argv
     service = tf.data.experimental.service
-    dispatcher = service.DispatchServer(service.DispatcherConfig(port=_PORT.value))
+    try:
+        dispatcher = service.DispatchServer(service.DispatcherConfig(port=_PORT.value))
+    except RuntimeError as error:
+        raise TrainingError(
+            f"--port={_PORT.value}: cannot be served at ({error}): another process may have it, or "
+            "it may be reserved; give another one"
+        ) from error
     address = dispatcher.target.split("://")[1]
     # One worker only: each worker would send every batch.
     worker = service.WorkerServer(service.WorkerConfig(dispatcher_address=address))

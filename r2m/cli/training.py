@@ -93,7 +93,7 @@ def print_summaries(summaries: dict[str, TrainingSummary]) -> None:
     for name, summary in summaries.items():
         metrics = summary.best_metrics or summary.last_metrics
         values = "".join(
-            f"{metrics[key]:>9.4f}" if key in metrics else f"{'-':>9}"
+            f" {metrics[key]:>8.4f}" if key in metrics else f"{'-':>9}"
             for key in ("loss", "bleu_4", "rouge_l", "cider")
         )
         best_at = "-" if summary.best_step is None else summary.best_step

@@ -21,6 +21,8 @@ HOW, NAME = flags.DEFINE_string("how", "", ""), flags.DEFINE_string("name", "", 
 def main(argv):
     from r2m.engine.errors import TrainingError, TrainingInterrupted
     errors = {"stop": TrainingInterrupted, "fail": TrainingError, "ctrl-c": KeyboardInterrupt}
+    if HOW.value == "path":
+        open(NAME.value, "w")
     raise errors[HOW.value]("toy: step 3")
 
 if __name__ == "__main__":
@@ -51,12 +53,17 @@ def test_an_interrupted_training_prints_its_command_and_ends_well(
 
 @pytest.mark.parametrize(
     ("how", "expected"),
-    [("fail", (1, "\nerror: toy: step 3\n")), ("ctrl-c", (130, "\ninterrupted\n"))],
-)
+    [
+        ("fail", (1, "\nerror: toy: step 3\n")),
+        ("ctrl-c", (130, "\ninterrupted\n")),
+        ("path", (1, "\nerror: a_script.py/x: Not a directory; give another path, or access to t"
+                     "his one\n")),
+    ],
+)  # fmt: skip
 def test_an_error_ends_in_a_line_and_an_exit_code(
     tmp_path: Path, how: str, expected: tuple[int, str]
 ) -> None:
-    done = start(tmp_path, "a_script.py", f"--how={how}")
+    done = start(tmp_path, "a_script.py", f"--how={how}", "--name=a_script.py/x")
     assert (done.returncode, done.stderr) == expected
 
 

@@ -17,6 +17,7 @@ from pycocoevalcap.cider.cider import Cider
 from pycocotools.coco import COCO
 
 from models.captioners import CAPTIONERS
+from pipelines import captions
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.run_log import read_metrics
 from r2m.engine.train import TrainingSummary, train
@@ -327,3 +328,18 @@ def test_attention_is_shown_of_files_and_in_tensorboard(
         for value in event.summary.value
     }
     assert {"evaluation/attention", "evaluation/pictures", "evaluation/captions"} <= tags
+
+
+def test_a_beam_is_no_wider_than_the_vocabulary(
+    caption_records: Path, att2in2_run: Path, tmp_path: Path
+) -> None:
+    words = len(captions.open_captions(str(caption_records)).vocabulary())
+    # Padding, start, end and <unk> never follow the start of a caption.
+    assert open_run(att2in2_run, {"beam_size": words - 4}).config.decoding.beam_size == words - 4
+    message = rf"beam_size={words - 3} .*--beam_size\): must be at most {words - 4}, the words"
+    with pytest.raises(InputError, match=message):
+        open_run(att2in2_run, {"beam_size": words - 3})
+    config = small(caption_records)
+    config.decoding.beam_size = words - 3
+    with pytest.raises(InputError, match=message):
+        run_captioner(config, tmp_path)
