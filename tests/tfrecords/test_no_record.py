@@ -119,3 +119,23 @@ def test_detections_of_listed_images(tmp_path: Path):
     message = r"names \['held_\d\.jpg', 'held_2\.jpg'\], the lists \['wanted_1\.jpg', 'wanted_2"
     with pytest.raises(InputError, match=message):
         build_detections(DetectionsOptions(splits=splits, **options), progress=False)
+
+
+@pytest.mark.parametrize("command", ["captions", "features"])
+def test_an_image_with_two_entries_ends_the_build(
+    command: str, captions: CaptionsOptions, tmp_path: Path
+):
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for name in ("wanted_0", "2", "02", "1"):
+        np.save(folder / f"{name}.npy", np.ones((2, 6)))
+    (tmp_path / "val.txt").write_text("2.jpg\n")
+    store = open_feature_store(f"folders:{folder}")
+    message = r"features: image '2.*' may be any of '02', '2': remove or rename all but one"
+    with pytest.raises(InputError, match=message):
+        if command == "captions":
+            build_captions(CaptionsOptions(**{**captions.__dict__, "store": store}), progress=False)
+        else:
+            splits = {"val": tmp_path / "val.txt"}
+            options = FeatureRecordsOptions(folder=tmp_path / "records", store=store, splits=splits)
+            build_features(options, progress=False)

@@ -14,7 +14,6 @@ take them from a file (`imgid2idx.pkl`).
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -116,12 +115,12 @@ def hdf5_fields(path: Path, ids: Path | None = None) -> list[Field]:
 
     file = opened(path)
     try:
-        names = list(file)
+        names = names_in(file)
         groups = [name for name in names[:_SAMPLE] if isinstance(item_of(file, name), h5py.Group)]
         if is_columns(file, names, with_ids=ids is not None):
             return column_fields(path, names, ids)
         if len(names) == len(groups) == 1:
-            inside = list(file[names[0]])
+            inside = names_in(file[names[0]])
             if is_columns(file[names[0]], inside, with_ids=ids is not None, sure=True):
                 return column_fields(path, [f"{names[0]}/{name}" for name in inside], ids)
     except InputError:
@@ -147,7 +146,7 @@ def _grouped(path: Path, names: list[str], groups: list[str]) -> list[Field]:
     by_role = fields_by_role(names)
     if not by_role.keys().isdisjoint(FEATURE_ROLES):
         return [Field(role, Hdf5Arrays(path, prefix=f"{name}/")) for role, name in by_role.items()]
-    members = fields_by_role(list(file[groups[0]]))
+    members = fields_by_role(names_in(file[groups[0]]))
     if not members.keys().isdisjoint(FEATURE_ROLES):
         return [Field(role, Hdf5Arrays(path, suffix=f"/{name}")) for role, name in members.items()]
     return []
@@ -183,11 +182,11 @@ def _image_names(arrays: Hdf5Arrays) -> Iterator[str]:
     file = opened(arrays.path)
     try:
         if arrays.prefix:
-            yield from file[arrays.prefix]
+            yield from names_in(file[arrays.prefix])
         elif arrays.suffix.startswith("/"):
-            yield from file
+            yield from names_in(file)
         elif arrays.suffix:
-            for name in file:
+            for name in names_in(file):
                 if name.endswith(arrays.suffix):
                     yield name.removesuffix(arrays.suffix)
         else:
@@ -201,9 +200,10 @@ def _nested_names(group: Any, prefix: str, depth: int) -> Iterator[str]:
     import h5py
 
     # Opening 123,287 items to see what each is takes half a minute: the first tell.
-    sample = itertools.islice(group, _SAMPLE)
+    names = names_in(group)
+    sample = names[:_SAMPLE]
     deeper = depth < _DEEPEST and any(isinstance(item_of(group, n), h5py.Group) for n in sample)
-    for name in group:
+    for name in names:
         item = item_of(group, name) if deeper else None
         if isinstance(item, h5py.Group) and len(item):
             yield from _nested_names(item, f"{prefix}{name}/", depth + 1)
@@ -211,21 +211,33 @@ def _nested_names(group: Any, prefix: str, depth: int) -> Iterator[str]:
             yield prefix + name
 
 
+def names_in(group: Any) -> list[str]:
+    """The names in a group; bytes that are no UTF-8 become surrogates, which match no image."""
+    # The library gives such names as bytes.
+    return [
+        name if isinstance(name, str) else bytes(name).decode(errors="surrogateescape")
+        for name in group
+    ]
+
+
 def item_of(group: Any, name: str) -> Any:
     """The data set or group of a name; None for links to elsewhere, which are never followed."""
     import h5py
 
-    if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
+    try:
+        link = group.get(name, getclass=True, getlink=True)
+        return group.get(name) if link is h5py.HardLink else None
+    except UnicodeEncodeError:
         return None
-    return group.get(name)
 
 
 def describe_contents(path: Path) -> str:
     """The first names in a file with their shapes, for errors."""
     try:
         file = opened(path)
-        shown = [_described(name, item_of(file, name)) for name in itertools.islice(file, _LISTED)]
-        more = [f"{len(file)} names in all"] if len(file) > _LISTED else []
+        names = names_in(file)
+        shown = [_described(name, item_of(file, name)) for name in names[:_LISTED]]
+        more = [f"{len(names)} names in all"] if len(names) > _LISTED else []
     except Exception as error:  # the library raises many kinds
         return f"names that cannot be read ({error})"
     return ", ".join([*shown, *more]) or "nothing"

@@ -102,11 +102,10 @@ class NameIndex:
                 if others := self._matches(files, deeper):
                     every |= others
                     break
-            for stored in found:
-                forms = name_forms(stored)
-                if forms.base == forms.stem:
-                    twins = self._level(_LEVELS[-1]).get(forms.number, ())
-                    every |= {t: t for t in twins if name_forms(t).base == name_forms(t).stem}
+        for name in found.values():
+            # A name with its folders, as it is written, can be no other one.
+            if level or name.isdigit():
+                every |= self._spellings(name_forms(name))
         if len(every) > 1:
             raise AmbiguousNameError(
                 f"{self._where}: image {' or '.join(map(repr, dict.fromkeys(wanted)))} may be any "
@@ -126,6 +125,16 @@ class NameIndex:
         # Of names that differ in their spelling alone, the one that is spelled the same.
         exact = {stored: name for stored, name in found.items() if stored in wanted}
         return exact if level == 0 and exact else found
+
+    def _spellings(self, wanted: NameForms) -> dict[str, str]:
+        """The names that are the number of an image and nothing else: `7`, `007`."""
+        found = self._level(_LEVELS[-1]).get(wanted.number, ()) if wanted.number else ()
+        forms = {stored: name_forms(stored) for stored in found}
+        return {
+            stored: stored
+            for stored, form in forms.items()
+            if form.base == form.stem and _folders_agree(form, wanted)
+        }
 
     def _level(self, level: int) -> dict[str, list[str]]:
         if level not in self._levels:

@@ -197,3 +197,13 @@ def test_other_groups_beside_the_images(tmp_path: Path):
     with h5py.File(path, "a") as file:
         file.create_group("0")["about"] = "meshed memory"
     assert open_feature_store(str(path)).keys() == [str(i) for i in layouts.IDS]
+
+
+def test_names_that_are_no_text(tmp_path: Path):
+    path = layouts.zero_padded(tmp_path / "x.h5")
+    with h5py.File(path, "a") as file:
+        file[b"\xff"] = layouts.REGIONS[1]
+    store = open_feature_store(str(path))
+    assert store.keys() == [f"{i:012}" for i in layouts.IDS] + ["\udcff"]
+    assert store.get("\udcff", "val2014/x.jpg") is None
+    assert store.get("COCO_val2014_000000000008.jpg").region_feature.shape == (18, 32)
