@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tfrecords.feature_options import DEFAULT_FEATURES, BackboneOptions
 from tfrecords.features.reading import read_images
+from tfrecords.images.folders import find_images
 from tfrecords.images.headers import MAX_PIXELS
-from tfrecords.images.names import find_images
 
 IMAGES, WARM_UP = 1000, 64
 
@@ -22,7 +22,7 @@ IMAGES, WARM_UP = 1000, 64
 def main() -> None:
     """Looks at 1,000 images, again and again at the same ones where there are fewer."""
     folder, weights = Path(sys.argv[1]), sys.argv[2]
-    found, _ = find_images(folder)
+    found = find_images(folder).names
     names = list(itertools.islice(itertools.cycle(found), IMAGES))
     network = BackboneOptions(name="MobileNet", weights=weights, alpha=0.75)
     report = {"images": len(found)}

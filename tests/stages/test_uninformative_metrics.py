@@ -23,6 +23,7 @@ from tests.stages.test_captioner import make_stage
 from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.features import BackboneOptions
 from tfrecords.readers.paired.formats import PairedSource
+from tfrecords.vocabulary import build_vocabulary
 
 
 def test_with_one_validation_image_the_lowest_loss_is_the_best(
@@ -60,7 +61,8 @@ class OneCaption:
 
 
 def test_one_caption_for_all_images_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    validator = Validator(OneCaption(), None, ["a.png", "b.png"])  # type: ignore[arg-type]
+    vocabulary = build_vocabulary({"dog": 1}, min_count=1)
+    validator = Validator(OneCaption(), vocabulary, ["a.png", "b.png"])  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING, "absl"):
         for _ in range(6):
             validator.evaluate()

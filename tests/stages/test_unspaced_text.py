@@ -149,7 +149,7 @@ def test_r2m_learns_captions_and_is_scored_by_characters(
     assert report.scores.tokenizer == "characters"
     assert "English" in report.scores.unavailable["spice"]
     assert "characters" in (tmp_path / "out/val.report.md").read_text()
-    rows = caption_files(
+    rows, _ = caption_files(
         run, pictures / "images", tmp_path / "captions", detections=[str(detections.path)]
     )
     assert all(" " not in row["caption"] for row in rows)
