@@ -6,6 +6,7 @@ Letters: B images, W beam width, R captions returned of each, T longest caption,
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -56,9 +57,10 @@ class DecodingOptions:
             raise ValueError(
                 f"returned={self.returned} must be between 1 and beam_size={self.beam_size}"
             )
-        if self.length_normalization < 0:
+        if not 0 <= self.length_normalization < math.inf:
             raise ValueError(
-                f"length_normalization must not be negative, found {self.length_normalization}"
+                "length_normalization must be a number and not negative, found "
+                f"{self.length_normalization}"
             )
 
 

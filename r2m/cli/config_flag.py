@@ -16,7 +16,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 import configs
-from r2m.stages.config_fields import flattened, unknown_field
+from r2m.stages.config_checks import unknown_field
+from r2m.stages.config_fields import flattened
 from tfrecords.errors import InputError
 
 _HELP = (

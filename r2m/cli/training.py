@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from r2m.cli.config_flag import config_file, define_config_flag
-from r2m.stages.config_fields import check_config, check_family
+from r2m.stages.config_checks import check_config, check_family
 
 if TYPE_CHECKING:
     from r2m.engine.monitoring.profiling import ProfileWindow

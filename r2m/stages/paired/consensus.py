@@ -9,6 +9,7 @@ section 8).
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -46,8 +47,8 @@ class ConsensusOptions:
         if self.neighbours < 1:
             raise ValueError(f"neighbours={self.neighbours} must be at least 1")
         for name in ("sharpness", "likelihood"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)} must be a number, not negative")
 
 
 class Consensus(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -51,7 +52,7 @@ class CrossEntropyOptions:
         if not 0 <= self.sampling_most <= 1:
             raise ValueError(f"sampling_most={self.sampling_most} must be between 0 and 1")
         for name in ("drop_worst_after", "sampling_increase"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.sampling_start is not None and self.sampling_start < 0:
             raise ValueError(

@@ -21,7 +21,7 @@ from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
 from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
-from r2m.stages.config_fields import check_config
+from r2m.stages.config_checks import check_config
 from r2m.stages.paired.cross_entropy import CrossEntropy, CrossEntropyOptions
 from r2m.stages.paired.data import CaptionerData, open_data
 from r2m.stages.paired.model import build_model, feature_sizes, open_network

@@ -19,7 +19,7 @@ from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
 from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
-from r2m.stages.config_fields import check_config
+from r2m.stages.config_checks import check_config
 from r2m.stages.run_folder import Kept, keep, start_of, start_settings, vocabulary_files
 from r2m.stages.settings import precision, setting, stage_seed, training_options
 from r2m.stages.unpaired.curriculum import CURRICULUM, StageSpec, stage_spec

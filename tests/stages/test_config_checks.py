@@ -20,7 +20,8 @@ from configs.r2m import shapes
 from models import decoding
 from models.captioners import CAPTIONERS
 from r2m.engine.optimization.optimizers import make_optimizer
-from r2m.stages.config_fields import FAMILIES, Family, check_config, find_problems, flattened
+from r2m.stages.config_checks import check_config, find_problems
+from r2m.stages.config_fields import FAMILIES, Family, flattened
 from r2m.stages.paired.cross_entropy import CrossEntropy, CrossEntropyOptions
 from r2m.stages.paired.data import pixel_options
 from r2m.stages.paired.model import build_model as build_captioner
