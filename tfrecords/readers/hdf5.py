@@ -12,6 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from tfrecords.readers.safe_pickle import bounded_memory
+
 _MOST_CHUNKS = 1 << 20
 
 
@@ -29,7 +31,7 @@ def read_values(group: h5py.Group, name: str, most_bytes: int) -> np.ndarray:
     """
     item = _dataset(group, name)
     _check_extent(item, item.shape, most_bytes)
-    return np.asarray(item[()])
+    return _values(item, (), most_bytes)
 
 
 def read_rows(group: h5py.Group, name: str, begin: int, end: int, most_bytes: int) -> np.ndarray:
@@ -53,12 +55,20 @@ def read_rows(group: h5py.Group, name: str, begin: int, end: int, most_bytes: in
     if not item.shape or not 0 <= begin <= end <= item.shape[0]:
         raise ValueError(f"there are no rows {begin} to {end} in its shape {item.shape}")
     _check_extent(item, (end - begin, *item.shape[1:]), most_bytes)
-    array = np.asarray(item[begin:end])
+    array = _values(item, slice(begin, end), most_bytes)
     if h5py.check_vlen_dtype(item.dtype) is None:
         return array
     if len(array) != 1 or array.ndim != 1:
         raise ValueError(f"rows of various lengths in the shape {item.shape}")
     return np.asarray(array[0])[np.newaxis]
+
+
+def _values(item: h5py.Dataset, rows: slice | tuple[()], most_bytes: int) -> np.ndarray:
+    if item.dtype.kind != "O":
+        return np.asarray(item[rows])
+    # The library makes room for as many values of various lengths as a damaged file declares.
+    with bounded_memory(2 * most_bytes):
+        return np.asarray(item[rows])
 
 
 def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:

@@ -111,7 +111,7 @@ def load_pickle(
         InputError: it is no pickle, is cut short, or asks for something that is not allowed.
     """
     try:
-        with _bounded_memory():
+        with bounded_memory():
             return _Unpickler(stream, also or {}, persistent).load()
     except InputError:
         raise
@@ -129,8 +129,8 @@ def load_pickle(
 
 
 @contextlib.contextmanager
-def _bounded_memory() -> Iterator[None]:
-    """Lets the process grow by half of the memory that is free, and no further.
+def bounded_memory(most_bytes: int | None = None) -> Iterator[None]:
+    """Lets the process grow by half of the memory that is free, or `most_bytes`, and no further.
 
     A pickle numbers what it refers back to, and the unpickler makes a table up to the largest
     number: one damaged byte may ask for 60 GB, and where memory is promised lightly the process is
@@ -143,7 +143,8 @@ def _bounded_memory() -> Iterator[None]:
     except (OSError, ValueError):
         yield
         return
-    bound = used + max(free // 2, _SMALLEST_BOUND)
+    growth = max(free // 2, _SMALLEST_BOUND)
+    bound = used + (growth if most_bytes is None else min(growth, most_bytes))
     if before[0] != resource.RLIM_INFINITY:
         bound = min(bound, before[0])
     resource.setrlimit(resource.RLIMIT_AS, (bound, before[1]))

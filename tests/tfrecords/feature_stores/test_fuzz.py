@@ -122,6 +122,20 @@ def test_chunks_of_another_shape(tmp_path: Path) -> None:
         open_feature_store(str(tmp_path / "x.h5")).get("many")
 
 
+def test_rows_of_an_impossible_length(tmp_path: Path) -> None:
+    """The library makes room for gigabytes before it finds that they are not there."""
+    path = layouts.nocaps(tmp_path / "x.h5")
+    with h5py.File(path) as file:
+        offset = file["features"].id.get_offset()
+    damaged = bytearray(path.read_bytes())
+    damaged[offset : offset + 4] = (0x3FFFFFFF).to_bytes(4, "little")
+    path.write_bytes(damaged)
+    with pytest.raises(
+        InputError, match=r"features of image '1' \(row 0\) cannot be read: .*memory"
+    ):
+        open_feature_store(str(path))
+
+
 def test_pages_in_a_circle(contents: dict[str, bytes], tmp_path: Path) -> None:
     data = bytearray(contents["lmdb"])
     kind, page = None, 0
