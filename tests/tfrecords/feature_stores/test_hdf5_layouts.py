@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -11,8 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
+from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.errors import InputError
 from tfrecords.feature_stores import open_feature_store
+from tfrecords.readers.paired.formats import PairedSource
 
 CASES = Path(
     os.environ.get("R2M_SHARED_CASES", Path(__file__).resolve().parents[4] / "shared" / "cases")
@@ -44,7 +47,7 @@ def test_every_layout(layout: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("case", ["m2", "m2_feat_only", "dlct", "columns", "padded"])
-def test_handed_files(case: str):
+def test_handed_files(case: str, tmp_path: Path):
     found = list((CASES / "features").glob(f"{case}.*5"))
     if not found:
         pytest.skip(f"no file {case} in {CASES}/features (set R2M_SHARED_CASES to the folder)")
@@ -53,6 +56,12 @@ def test_handed_files(case: str):
     # The boxes of `columns` are random numbers, and those of `m2` in pixels of unknown images.
     assert store.has_boxes == (case == "dlct")
     assert store.get("COCO_val2014_000000000008.jpg").region_feature.shape[1] == 32
+    captions = PairedSource(str(CASES / "features" / "d.json"))
+    options = CaptionsOptions(
+        folder=tmp_path / "records", captions=(captions,), store=store, min_count=1
+    )
+    records = build_captions(options, progress=False)
+    assert (records.count("train"), records.count("val")) == (6, 2)
 
 
 def test_boxes_in_pixels_by_the_relative_ones_beside_them(tmp_path: Path, caplog):
@@ -61,6 +70,20 @@ def test_boxes_in_pixels_by_the_relative_ones_beside_them(tmp_path: Path, caplog
     assert store.has_boxes and "are left out" not in caplog.text
     store = open_feature_store(str(layouts.meshed_memory(tmp_path / "m2.hdf5")))
     assert not store.has_boxes and "are left out" in caplog.text
+
+
+def test_boxes_in_pixels_by_sizes_of_coco(tmp_path: Path):
+    images = [
+        {"id": i, "file_name": f"COCO_val2014_{i:012}.jpg"}
+        | {"width": layouts.WIDTH, "height": layouts.HEIGHT}
+        for i in layouts.IDS
+    ]
+    (tmp_path / "sizes.json").write_text(json.dumps({"images": images}))
+    path = layouts.meshed_memory(tmp_path / "m2.hdf5")
+    store = open_feature_store(f"h5:{path},sizes={tmp_path / 'sizes.json'}")
+    found = store.get("5")
+    np.testing.assert_allclose(found.boxes, [layouts.STORED_BOX] * 15, rtol=1e-6)
+    assert (found.height, found.width) == (layouts.HEIGHT, layouts.WIDTH)
 
 
 def test_boxes_of_another_format_are_left_out(tmp_path: Path, caplog):
