@@ -20,11 +20,11 @@ from tfrecords.feature_options import (
     recorded_backbone,
 )
 from tfrecords.feature_stores import FeatureStore
-from tfrecords.feature_stores.lookup import AmbiguousNameError
 from tfrecords.feature_values import Shapes, recorded_shapes, stored_values
 from tfrecords.images.files import ImageFolder, open_folder
 from tfrecords.images.folders import ListedImages, list_images
 from tfrecords.images.headers import MAX_PIXELS, read_header
+from tfrecords.images.name_index import AmbiguousNameError
 from tfrecords.images.names import ALL_IMAGES_SPLIT, read_split_lists, readable_names
 from tfrecords.images.orientation import RECORDED
 from tfrecords.images.shards import raw_feature

@@ -170,7 +170,7 @@ def test_r2m_is_told_by_relative_names(odd_folder, tmp_path):
         "categories": [{"id": 1, "name": "dog"}],
     }
     (tmp_path / "d.json").write_text(json.dumps(table))
-    with pytest.raises(InputError, match=r"may be any of the images study 1/0\.png, study 2/deep"):
+    with pytest.raises(InputError, match=r"'0\.png' may be any of 'study 1/0\.png', 'study 2/deep"):
         concept_look(None, files, [DetectionSource(path=tmp_path / "d.json")])
 
 

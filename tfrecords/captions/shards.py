@@ -11,10 +11,10 @@ import numpy as np
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureDtype, FeatureOptions
 from tfrecords.feature_stores import FeatureStore
-from tfrecords.feature_stores.lookup import AmbiguousNameError
 from tfrecords.feature_values import stored_values
 from tfrecords.images.files import ImageFolder, check_image
 from tfrecords.images.headers import read_header
+from tfrecords.images.name_index import AmbiguousNameError
 from tfrecords.images.shards import raw_feature
 from tfrecords.writing.examples import FeatureValue, encode_example
 from tfrecords.writing.shards import ShardItem, Skip

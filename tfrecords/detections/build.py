@@ -34,12 +34,14 @@ from tfrecords.errors import InputError
 from tfrecords.images.files import open_folder
 from tfrecords.images.folders import list_images
 from tfrecords.images.headers import MAX_PIXELS
-from tfrecords.images.names import ALL_IMAGES_SPLIT, ImageNames, read_split_lists
+from tfrecords.images.name_index import NameIndex
+from tfrecords.images.names import ALL_IMAGES_SPLIT, read_split_lists
 from tfrecords.images.orientation import RECORDED
 from tfrecords.label_maps import read_label_map
 from tfrecords.name_examples import describe_folder
 from tfrecords.readers.detections import parse_files, read_boxes
 from tfrecords.records import Records
+from tfrecords.text_files import normalize_name
 from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
 from tfrecords.writing.shards import ShardJob, Skip
 from tfrecords.writing.writer import describe_counts, write_dataset
@@ -242,7 +244,7 @@ def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
     path, companion = parse_files(model) if kind == "coco" else (Path(model), options.label_map)
     lists = read_split_lists(options.splits)
     owner = {name: split for split, names in lists.items() for name in names}
-    match = ImageNames(owner or None)
+    match = NameIndex(owner, "the lists of images").find if owner else normalize_name
     records: dict[str, list[bytes]] = {split: [] for split in lists or (ALL_IMAGES_SPLIT,)}
     missing, taken, objects = dict(owner), set(), 0
     dropped: Counter[str] = Counter()

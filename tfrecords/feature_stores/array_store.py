@@ -13,9 +13,9 @@ import numpy as np
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.boxes import from_pixels, from_relative
 from tfrecords.feature_stores.field_names import FieldRole
-from tfrecords.feature_stores.lookup import NameIndex, find_stored
 from tfrecords.feature_stores.sizes import checked_size, find_size
 from tfrecords.feature_stores.types import StoredFeatures
+from tfrecords.images.name_index import NameIndex, find_stored
 
 Kind = Literal["global_feature", "grid_feature", "region_feature", "boxes"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.array_kinds import open_arrays
 from tfrecords.feature_stores.array_store import ArrayStore, Field
-from tfrecords.feature_stores.lookup import AmbiguousNameError
 from tfrecords.feature_stores.types import StoredFeatures
+from tfrecords.images.name_index import AmbiguousNameError
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfrecords.errors import InputError
-from tfrecords.feature_stores.lookup import NameIndex, find_stored
 from tfrecords.feature_stores.types import FEATURE_KINDS, StoredFeatures
+from tfrecords.images.name_index import NameIndex, find_stored
 from tfrecords.records import Records, open_records
 from tfrecords.writing.examples import decode_example, find_feature, frame_span, read_frame
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrecords.errors import InputError
-from tfrecords.feature_stores.lookup import name_forms
+from tfrecords.images.name_index import name_forms
 from tfrecords.name_examples import describe_names
 from tfrecords.readers.json_stream import stream_json
 

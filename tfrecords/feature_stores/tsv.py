@@ -18,9 +18,9 @@ from absl import logging
 
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.arrays import MOST_BYTES
-from tfrecords.feature_stores.lookup import NameIndex, find_stored
 from tfrecords.feature_stores.tsv_rows import BOTTOM_UP, Columns, layout_of, parse_row
 from tfrecords.feature_stores.types import StoredFeatures
+from tfrecords.images.name_index import NameIndex, find_stored
 
 _HEADINGS = (b"image_id\t", b"img_id\t")
 _BLOCK = 1 << 20

@@ -65,7 +65,7 @@ class FeatureStore(Protocol):
 
         Args:
             *names: of the same image: its file name, relative to the folder of images, and its
-                number in the data set. Names are matched by `tfrecords.feature_stores.lookup`.
+                number in the data set. Names are matched by `tfrecords.images.name_index`.
 
         Raises:
             AmbiguousNameError: the names match several entries of the store.

@@ -12,6 +12,7 @@ from tfrecords.errors import InputError
 from tfrecords.images.files import ImageFolder, read_file
 from tfrecords.images.folders import begins_as_image, find_images
 from tfrecords.images.formats import has_image_suffix
+from tfrecords.images.name_index import AmbiguousNameError
 from tfrecords.images.names import is_image_name
 from tfrecords.text_files import normalize_name, numbered_lines
 from tfrecords.writing.shards import Skip
@@ -101,7 +102,7 @@ def _listed(source: Path) -> list[ImageFile]:
     places: list[str] = []
     for number, line in numbered_lines(source, "list of image files"):
         if name := normalize_name(line.strip()):
-            files.append(ImageFile(name, folder.locate(name)))
+            files.append(_located(folder, name))
             places.append(f"{source}:{number}")
     if not files:
         raise InputError(f"{source}: the list names no image")
@@ -114,6 +115,13 @@ def _listed(source: Path) -> list[ImageFile]:
     files = [file if is_image_name(file.name) else next(outside) for file in files]
     _check_unique(files, places)
     return files
+
+
+def _located(folder: ImageFolder, name: str) -> ImageFile:
+    try:
+        return ImageFile(name, folder.locate(name))
+    except AmbiguousNameError as error:
+        return ImageFile(name, folder.path / name, Skip(name, "missing", str(error)))
 
 
 def _relative(files: Sequence[ImageFile]) -> list[ImageFile]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +17,8 @@ from tfrecords.errors import InputError
 from tfrecords.images.folders import walk_folder
 from tfrecords.images.formats import decodable, sniff_format, unsupported
 from tfrecords.images.headers import MAX_PIXELS, TooLargeError, check_size, read_header
-from tfrecords.images.names import base_name, same_end
+from tfrecords.images.name_index import AmbiguousNameError, NameIndex
+from tfrecords.images.names import base_name
 from tfrecords.text_files import normalize_name
 from tfrecords.writing.shards import Skip
 
@@ -29,9 +30,9 @@ _BYTES_PER_PIXEL, _METADATA_BYTES = 8, 64 << 20
 class ImageFolder:
     """The image files of a folder, by the names that lists, records and detections use.
 
-    A file is found by its path relative to the folder, in any Unicode form. Where there is no such
-    file, it is found by the end of its path, if only one file fits: published lists name folders
-    (`val2014/`) that many people have unpacked into one, and the reverse.
+    A file is found by its path relative to the folder. Where there is no such file, it is found as
+    `NameIndex` matches names: published lists name folders (`val2014/`) that many people have
+    unpacked into one, and the reverse.
 
     Attributes:
         path: of the folder.
@@ -56,42 +57,31 @@ class ImageFolder:
             The bytes of a JPEG, PNG, GIF, BMP or WebP (see `check_image`), or why there are none:
             `missing`, `empty`, `too_large`, `unreadable`, `unsupported_format`.
         """
-        path = self.locate(name)
-        if os.path.lexists(path):
-            return read_file(path, name, self.max_pixels)
-        found = self._find(name)
-        detail = f"no such file in {self.path.name}"
-        if len(found) > 1:
-            detail += f"; {found[0]} and {found[1]} have that name: give the folder too"
-        return Skip(name, "missing", detail)
+        try:
+            path = self.locate(name)
+        except AmbiguousNameError as error:
+            return Skip(name, "missing", str(error))
+        if not os.path.lexists(path):
+            return Skip(name, "missing", f"no such file in {self.path.name}")
+        return read_file(path, name, self.max_pixels)
 
     def locate(self, name: str) -> Path:
-        """Returns the path of the file that a name means, or where it would be."""
-        path = self.path / name
-        if not os.path.lexists(path) and len(found := self._find(name)) == 1:
-            return self.path / found[0]
-        return path
+        """Returns the path of the file that a name means, or where it would be.
 
-    def _find(self, name: str) -> list[str]:
-        """The paths of the files that a name can mean, as the file system has them."""
-        key = normalize_name(name)
-        base = base_name(key)
-        files = self._by_base.get(base, {})
-        if key in files:
-            return [files[key]]
-        if base in self.repeated:
-            return []
-        return [file for other, file in files.items() if same_end(other, key)]
+        Raises:
+            AmbiguousNameError: the name means several files.
+        """
+        path = self.path / name
+        if os.path.lexists(path):
+            return path
+        shared = base_name(normalize_name(name)) in self.repeated
+        found = self._index.find_whole(name) if shared else self._index.find(name)
+        return path if found is None else self.path / found
 
     @cached_property
-    def _by_base(self) -> dict[str, dict[str, str]]:
-        """Name without folder -> normalized path -> path."""
-        found: dict[str, dict[str, str]] = defaultdict(dict)
-        for entry in walk_folder(self.path, recursive=self.recursive):
-            if entry.kind == "file":
-                key = normalize_name(entry.name)
-                found[base_name(key)].setdefault(key, entry.name)
-        return dict(found)
+    def _index(self) -> NameIndex:
+        entries = walk_folder(self.path, recursive=self.recursive)
+        return NameIndex((e.name for e in entries if e.kind == "file"), str(self.path))
 
 
 def open_folder(

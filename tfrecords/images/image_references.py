@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfrecords.errors import InputError
-from tfrecords.images.names import ImageNames
+from tfrecords.images.name_index import NameIndex
 from tfrecords.readers.references import read_reference_images
 
 
@@ -31,7 +31,7 @@ def read_image_references(path: Path, names: Collection[str]) -> dict[str, Image
 
     Args:
         path: see `read_reference_images`.
-        names: of the images; matched with those in the file as by `ImageNames`.
+        names: of the images; matched with those in the file as by `NameIndex`.
 
     Returns:
         Name of an image -> its references, for the images that the file names.
@@ -40,11 +40,11 @@ def read_image_references(path: Path, names: Collection[str]) -> dict[str, Image
         InputError: the file cannot be read, has no caption for any of the images, or a name in it
             stands for several.
     """
-    match = ImageNames(names, what=f"the references {path}")
+    index = NameIndex(names, f"the references {path}")
     images = read_reference_images(path)
     found: dict[str, ImageReferences] = {}
     for image in images:
-        if (name := match(image.image_id)) is not None:
+        if (name := index.find(image.image_id)) is not None:
             known = found.get(name, NO_REFERENCES)
             texts = known.texts + tuple(caption.text for caption in image.captions)
             found[name] = ImageReferences(texts, known.source_id or image.source_id or "")

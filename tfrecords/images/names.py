@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from tfrecords.errors import InputError
-from tfrecords.images.formats import IMAGE_SUFFIXES
 from tfrecords.text_files import normalize_name, numbered_lines
 from tfrecords.writing.shards import Skip
 
@@ -78,76 +76,9 @@ def read_split_lists(splits: Mapping[str, Path]) -> dict[str, list[str]]:
     return names
 
 
-class ImageNames:
-    """Finds the image that another file means by a name.
-
-    A name means the image of that name; else the one image of that name without its suffix (`42`
-    for `42.jpg`); else the one image whose path ends with it, or that it ends with (`val2014/a.jpg`
-    and `a.jpg`). Names are compared as `normalize_name` spells them.
-    """
-
-    def __init__(self, names: Iterable[str] | None, what: str = "the detections") -> None:
-        """Takes the names of the images.
-
-        Args:
-            names: relative to their folder; None takes every name as it is.
-            what: names the other file in messages.
-        """
-        self._what = what
-        self._names: dict[str, str] | None = None
-        self._spellings = frozenset(names or ())
-        self._by_base: dict[str, list[str]] = defaultdict(list)
-        if names is not None:
-            self._names = {}
-            for name in sorted(self._spellings, key=lambda name: normalize_name(name) != name):
-                self._names.setdefault(normalize_name(name), name)
-            for key in self._names:
-                base = base_name(key)
-                for form in {base, _stem(base)}:
-                    self._by_base[form].append(key)
-
-    def __call__(self, name: str) -> str | None:
-        """Returns the name of the image, or None.
-
-        Raises:
-            InputError: the name stands for several images.
-        """
-        if name in self._spellings:
-            return name
-        key = normalize_name(name)
-        if self._names is None:
-            return key
-        if key in self._names:
-            return self._names[key]
-        candidates = self._by_base.get(base_name(key), ())
-        found = [n for n in candidates if same_end(n, key) or same_end(_stem(n), key)]
-        # Without its suffix a name is a whole path before it is the end of one.
-        whole = [n for n in found if _stem(n) == key]
-        if len(found := whole or found) > 1:
-            raise InputError(
-                f"{self._what} name {name!r}, which may be any of the images "
-                f"{', '.join(sorted(found)[:3])}: give the folder and the suffix too, or keep one "
-                "of them"
-            )
-        return self._names[found[0]] if found else None
-
-
-def same_end(one: str, other: str) -> bool:
-    """Returns whether one of two paths ends with the other, folder by folder."""
-    long, short = f"/{one}", f"/{other}"
-    return long.endswith(short) or short.endswith(long)
-
-
 def base_name(name: str) -> str:
     """Returns the file name of a normalized path, without its folders."""
     return name.rpartition("/")[2]
-
-
-def _stem(name: str) -> str:
-    for suffix in IMAGE_SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
 
 
 def is_image_name(name: object) -> bool:

@@ -24,9 +24,10 @@ from absl import logging
 from tfrecords.detections.box_formats import AS_EXPECTED, BoxOptions, split_box_options
 from tfrecords.detections.boxes import Detections, ImageBoxes
 from tfrecords.errors import InputError
-from tfrecords.images.names import ImageNames
+from tfrecords.images.name_index import NameIndex
 from tfrecords.label_maps import read_label_map
 from tfrecords.records import MANIFEST
+from tfrecords.text_files import normalize_name
 
 _KIND_OF_SUFFIX = {".json": "coco", ".csv": "open_images", ".h5": "hdf5", ".hdf5": "hdf5"}
 _NEEDS_LABELS = ("open_images", "hdf5")
@@ -232,7 +233,7 @@ def read_detections(
     """
     if not sources:
         raise InputError("no file of detections was given")
-    match = ImageNames(names)
+    match = normalize_name if names is None else NameIndex(names, "the images").find
     sizes: dict[str, tuple[int, int]] = {}
     found: dict[str, list[tuple[int, bool, Detections]]] = defaultdict(list)
     strangers: list[str] = []

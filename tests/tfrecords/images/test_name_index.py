@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrecords.feature_stores.lookup import (
+from tfrecords.images.name_index import (
     AmbiguousNameError,
     NameIndex,
     find_stored,

@@ -1,7 +1,7 @@
-"""How the names of an image are matched with the names in a store of features.
+"""The one rule by which names of images in different files and folders are matched.
 
-Code bases call the same image `val2014/COCO_val2014_000000000042.jpg`, `000000000042` or `42`. A
-name of a store matches where one of these forms is equal, tried in this order:
+Code bases call the same image `val2014/COCO_val2014_000000000042.jpg`, `000000000042` or `42`. Two
+names match where one of these forms is equal, tried in this order:
 
 1. the name as it is written (NFC, `/` between folders), with its folders;
 2. the file name without folders;
@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"(?:COCO_\w+_)?0*(\d+)", re.ASCII)
 
 
 class AmbiguousNameError(InputError):
-    """Several entries of a store match one image. Ends a build: a guess would be silent."""
+    """A name matches several images equally well. Ends a build: a guess would be silent."""
 
 
 class NameForms(NamedTuple):
@@ -60,16 +60,16 @@ def name_forms(name: str) -> NameForms:
 
 
 class NameIndex:
-    """Finds the name that a store has for an image. Made once per process and store."""
+    """Finds the name that a file, a folder or a store of features has for an image."""
 
     def __init__(self, names: Iterable[str], where: str) -> None:
-        """Keeps the names of a store; `where` is what errors call the store."""
+        """Keeps the names that are there; `where` is what errors call the place."""
         self._names = tuple(dict.fromkeys(names))
         self._where = where
         self._levels: dict[int, dict[str, list[str]]] = {}
 
     def find(self, *wanted: str) -> str | None:
-        """Returns the name of the store that matches best; None if no name does.
+        """Returns the name here that matches best; None if no name does.
 
         Args:
             *wanted: names of one image. A number among them (`42`, the id of a data set) does not
@@ -83,11 +83,15 @@ class NameIndex:
                 return self.check(found, wanted, level)
         return None
 
+    def find_whole(self, name: str) -> str | None:
+        """Returns the name here that is the same but for its spelling, folders included."""
+        return next(iter(self._matches((name,), 0)), None)
+
     def check(self, found: Mapping[str, str], wanted: Sequence[str], level: int = 0) -> str:
-        """Returns the only match, if the image can be no other entry of the store.
+        """Returns the only match, if the image can be no other one here.
 
         Args:
-            found: matching name of the store -> the name of the image that it matches.
+            found: matching name here -> the name of the image that it matches.
             wanted: all names of the image.
             level: of the form by which they match.
 
@@ -109,12 +113,13 @@ class NameIndex:
         if len(every) > 1:
             raise AmbiguousNameError(
                 f"{self._where}: image {' or '.join(map(repr, dict.fromkeys(wanted)))} may be any "
-                f"of {', '.join(map(repr, sorted(every)[:4]))}: remove or rename all but one"
+                f"of {', '.join(map(repr, sorted(every)[:4]))}: name it with its folders, or "
+                "remove or rename all but one"
             )
         return next(iter(found))
 
     def _matches(self, wanted: Sequence[str], level: int) -> dict[str, str]:
-        """Matching names of the store -> the name of the image that each matches."""
+        """Matching names here -> the name of the image that each matches."""
         index = self._level(level)
         found: dict[str, str] = {}
         for name in wanted:
