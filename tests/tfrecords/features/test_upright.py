@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from tfrecords.features import decode_image
 from tfrecords.features.upright import decode_upright, orientation_of
 from tfrecords.images.headers import read_header
-from tfrecords.images.orientation import read_orientation, upright_boxes
+from tfrecords.images.orientation import boxes_as_shown, read_orientation, upright_boxes
 
 PICTURE = Image.fromarray(
     np.repeat(np.repeat(np.arange(6 * 9 * 3, dtype=np.uint8).reshape(6, 9, 3), 8, 0), 8, 1)
@@ -71,6 +71,16 @@ def test_boxes_move_with_the_picture(orientation):
     inside = upright[top:bottom, left:right]
     assert inside.min() == 255
     assert inside.size == (upright == 255).sum()
+
+
+def test_boxes_of_detectors_that_ignore_orientation_are_moved():
+    boxes = np.array([[0.0, 0.0, 0.5, 0.25]], np.float32)
+    moved = np.array([[0.0, 0.5, 0.25, 1.0]])
+    # Stored 40 rows of 90, shown as 90 rows of 40: the size that a detector gives tells its frame.
+    np.testing.assert_allclose(boxes_as_shown(boxes, 6, (40, 90), (40, 90)), moved)
+    for orientation, seen in [(6, (90, 40)), (6, (0, 0)), (1, (40, 90)), (3, (40, 90))]:
+        assert boxes_as_shown(boxes, orientation, seen, (40, 90)) is boxes
+    assert boxes_as_shown(boxes, 6, (50, 50), (50, 50)) is boxes
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
