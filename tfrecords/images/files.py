@@ -139,8 +139,8 @@ def check_image(name: str, data: bytes, max_pixels: int = MAX_PIXELS) -> bytes |
         max_pixels: see `tfrecords.images.headers`.
 
     Returns:
-        The bytes, which TensorFlow decodes: unchanged for JPEG, PNG, GIF, BMP and WebP, and the
-        first frame as an upright PNG for all other formats. Else why there are none.
+        The bytes, which TensorFlow decodes: unchanged for JPEG, PNG, GIF, BMP of 24 bits and WebP,
+        and the first frame as an upright PNG for all other formats. Else why there are none.
     """
     if not data:
         return Skip(name, "empty", "the file has zero bytes")

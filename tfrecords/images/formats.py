@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 from functools import lru_cache
 from pathlib import PurePosixPath
 
@@ -19,6 +20,7 @@ SNIFFED_BYTES = 160
 _TENSORFLOW = ("JPEG", "PNG", "GIF", "BMP", "WebP")
 # Name -> what Pillow calls it.
 _PILLOW = {
+    "BMP (not 24-bit)": "BMP",
     "animated WebP": "WEBP",
     "TIFF": "TIFF",
     "AVIF": "AVIF",
@@ -44,6 +46,8 @@ _MAGIC = (
     (b"GIF89a", "GIF"),
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),  # BigTIFF
+    (b"MM\0+", "TIFF"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
@@ -51,6 +55,7 @@ _MAGIC = (
 )
 _PNM = re.compile(rb"P[1-6]\s+(#[^\n]*\n\s*)*\d+\s")
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+_SHORT_BMP_HEADER = 12  # its sizes have two bytes instead of four
 _ANIMATED = 0x02  # of the flags of a VP8X chunk
 
 
@@ -67,7 +72,8 @@ def sniff_format(data: bytes, name: str = "") -> str | None:
         name: of the file: raw pictures of cameras are TIFF files with a suffix of their own.
 
     Returns:
-        `JPEG`, `TIFF`, ...; None where it is no picture of a known format.
+        `JPEG`, `TIFF`, ..., `BMP (not 24-bit)` and `animated WebP` for those that TensorFlow does not
+        decode right; None where it is no picture of a known format.
     """
     for magic, found in _MAGIC:
         if data.startswith(magic):
@@ -78,12 +84,20 @@ def sniff_format(data: bytes, name: str = "") -> str | None:
         return "animated WebP" if animated else "WebP"
     # Text may begin with BM or P1, and any video with `ftyp`.
     if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
-        return "BMP"
+        return _bmp_format(data)
     if data[4:8] == b"ftyp":
         return _iso_format(data)
     if _PNM.match(data):
         return "PNM"
     return "DICOM" if data[128:132] == b"DICM" else None
+
+
+def _bmp_format(data: bytes) -> str:
+    # TensorFlow reads palette indices as gray values, and neither 1 nor 16 bits per pixel.
+    short = data[14] == _SHORT_BMP_HEADER
+    bits = int.from_bytes(data[28:30], "little")
+    compression = int.from_bytes(data[30:34], "little")
+    return "BMP" if not short and bits == 24 and compression == 0 else "BMP (not 24-bit)"
 
 
 def _iso_format(data: bytes) -> str | None:
@@ -103,14 +117,15 @@ def unsupported(found: str | None, name: str) -> str | None:
         found: of `sniff_format`.
         name: of the file.
     """
-    stem = PurePosixPath(name).stem
+    converted = f"{PurePosixPath(name).stem}.png"
+    convert = f"convert it ({shlex.join(['magick', name, converted])})"
     if found == "HEIF" and not heif_plugin():
         return "HEIF pictures need the extra [heif]: pip install 'r2m[heif]'"
     if found is not None and found not in _TENSORFLOW and found not in _PILLOW:
-        return f"{found} pictures are not read: convert it (magick '{name}' '{stem}.png')"
+        return f"{found} pictures are not read: {convert}"
     if found is None and name.lower().endswith(_OTHER_SUFFIXES):
         suffix = PurePosixPath(name).suffix
-        return f"{suffix} pictures are not read: convert it (magick '{name}' '{stem}.png')"
+        return f"{suffix} pictures are not read: {convert}"
     return None
 
 
@@ -138,7 +153,7 @@ def decodable(data: bytes, found: str | None, max_pixels: int) -> bytes:
         with Image.open(io.BytesIO(data), formats=[_PILLOW[found]]) as image:
             width, height = image.size
             check_size(ImageHeader(height, width, height * width), max_pixels)
-            pixels = _rgb(ImageOps.exif_transpose(image))
+            pixels = _rgb(ImageOps.exif_transpose(image), found)
     except InputError:
         raise
     except Image.DecompressionBombError as error:
@@ -150,11 +165,11 @@ def decodable(data: bytes, found: str | None, max_pixels: int) -> bytes:
     return stream.getvalue()
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise InputError(
-            "its pixels are floating-point numbers: convert it to 8 or 16 bits per channel"
-        )
+def _rgb(image: Image.Image, found: str) -> Image.Image:
+    # TIFF gives 32-bit and signed pixels as I, whose range nothing tells; PNM those of 16 bits.
+    if image.mode == "F" or (image.mode == "I" and found == "TIFF"):
+        kind = "floating-point numbers" if image.mode == "F" else "32-bit or signed integers"
+        raise InputError(f"its pixels are {kind}: convert it to 8 or 16 bits per channel")
     if image.mode == "I" or image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     return image.convert("RGB")

@@ -87,6 +87,23 @@ def test_other_formats_are_refused_by_the_decoder():
 
 GRAY = (np.arange(1200) % 256).reshape(30, 40)
 DEEP_GRAY = Image.fromarray((GRAY * 257).astype(np.uint16))
+FLAT_16_BITS = Image.fromarray(np.full((30, 40, 3), (205, 98, 49), np.uint8))
+
+
+def bmp_16_bits() -> bytes:
+    """FLAT with five bits per channel."""
+    rows = struct.pack("<H", 25 << 10 | 12 << 5 | 6) * 1200
+    header = struct.pack("<IiiHHIIiiII", 40, 40, 30, 1, 16, 0, len(rows), 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54 + len(rows), 0, 0, 54) + header + rows
+
+
+def bmp_short_header() -> bytes:
+    """NOISE as OS/2 wrote it."""
+    rows = np.asarray(NOISE)[::-1, :, ::-1].tobytes()
+    header = struct.pack("<IHHHH", 12, 40, 30, 1, 24)
+    return b"BM" + struct.pack("<IHHI", 26 + len(rows), 0, 0, 26) + header + rows
+
+
 # Formats that TensorFlow does not decode, and the first frame of each as RGB.
 CONVERTED = {
     "rgb.tif": (encoded(NOISE, "TIFF"), NOISE),
@@ -100,6 +117,13 @@ CONVERTED = {
     "rgb.ppm": (encoded(NOISE, "PPM"), NOISE),
     "rgb.jp2": (encoded(NOISE, "JPEG2000"), NOISE),
     "animated.webp": (encoded(NOISE, "WEBP", lossless=True, **ANIMATION), NOISE),
+    "large.tif": (encoded(NOISE, "TIFF", big_tiff=True), NOISE),
+    "palette.bmp": (encoded(NOISE.quantize(16), "BMP"), NOISE.quantize(16)),
+    "gray.bmp": (encoded(NOISE.convert("L"), "BMP"), NOISE.convert("L")),
+    "two colors.bmp": (encoded(NOISE.convert("1"), "BMP"), NOISE.convert("1")),
+    "see-through.bmp": (encoded(NOISE.convert("RGBA"), "BMP"), NOISE),
+    "16 bits.bmp": (bmp_16_bits(), FLAT_16_BITS),
+    "short header.bmp": (bmp_short_header(), NOISE),
 }
 
 
@@ -156,10 +180,13 @@ def test_formats_that_are_not_read_are_named(name, data, what):
     assert skip.detail.startswith(f"{what} pictures are not read: convert it")
 
 
-def test_floating_point_pictures_are_refused():
-    skip = check_image("x.tif", encoded(Image.fromarray(GRAY.astype(np.float32)), "TIFF"))
+@pytest.mark.parametrize(
+    ("dtype", "kind"), [(np.float32, "floating-point"), (np.int32, "32-bit or signed integers")]
+)
+def test_pictures_of_an_unknown_range_are_refused(dtype, kind):
+    skip = check_image("x.tif", encoded(Image.fromarray(GRAY.astype(dtype)), "TIFF"))
     assert skip.reason == "unreadable"
-    assert "floating-point" in skip.detail
+    assert kind in skip.detail
 
 
 @settings(max_examples=150, deadline=None)
@@ -216,7 +243,9 @@ BOMBS = {
     "jpeg": bomb_jpeg(),
     "gif": bomb_gif(),
     "scans": bomb_of_scans(),
-    "bmp": IMAGES["rgb.bmp"][0][:18] + struct.pack("<ii", 1 << 30, -(1 << 30)) + bytes(40),
+    "bmp": IMAGES["rgb.bmp"][0][:18]
+    + struct.pack("<ii", 1 << 30, -(1 << 30))
+    + IMAGES["rgb.bmp"][0][26:],
     "webp": b"RIFF\0\0\0\0WEBPVP8X" + bytes(8) + b"\xff" * 6,
 }
 
