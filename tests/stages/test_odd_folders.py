@@ -190,6 +190,19 @@ def test_lists_of_images(tmp_path):
         image_files(listed)
 
 
+def test_an_image_missing_from_a_list_is_not_replaced_by_another_one(tmp_path):
+    (tmp_path / "0.png").write_bytes(PNG)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/1.png").write_bytes(PNG)
+    listed = tmp_path / "list.txt"
+    listed.write_text("study 1/0.png\nstudy 2/0.png\n1.png\n")
+    one, other, below = image_files(listed).files
+    assert one.read().reason == other.read().reason == "missing"
+    assert below.read() == PNG
+    listed.write_text("0.png\n1.png\n")
+    assert image_files(listed, recursive=False).files[1].read().reason == "missing"
+
+
 def test_files_of_several_folders_keep_their_names_apart(tmp_path):
     for name in ("a/0.png", "b/0.png", "b/1.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfrecords.errors import InputError
-from tfrecords.images.files import ImageFolder, read_file
+from tfrecords.images.files import ImageFolder, open_folder, read_file
 from tfrecords.images.folders import begins_as_image, find_images
 from tfrecords.images.formats import has_image_suffix
 from tfrecords.images.name_index import AmbiguousNameError
@@ -53,7 +53,8 @@ def image_files(source: Path, *, recursive: bool = True) -> ImageFiles:
 
     Args:
         source: the folder or file. Names in a list are relative to the folder of the list.
-        recursive: also images in the folders below a folder.
+        recursive: also images in the folders below a folder, or below that of a list where they
+            do not lie where the list says.
 
     Raises:
         InputError: there is no such folder or file, no image in it, none of the listed files
@@ -69,7 +70,7 @@ def image_files(source: Path, *, recursive: bool = True) -> ImageFiles:
         raise InputError(f"{source}: no such folder of images, list of image files or image")
     if has_image_suffix(source.name) or begins_as_image(source):
         return ImageFiles([ImageFile(normalize_name(source.name), source)], Counter())
-    return ImageFiles(_listed(source), Counter())
+    return ImageFiles(_listed(source, recursive), Counter())
 
 
 def named_files(sources: Sequence[Path], *, recursive: bool = True) -> ImageFiles:
@@ -96,16 +97,17 @@ def named_files(sources: Sequence[Path], *, recursive: bool = True) -> ImageFile
     return ImageFiles(files, passed_over)
 
 
-def _listed(source: Path) -> list[ImageFile]:
-    folder = ImageFolder(source.parent)
-    files: list[ImageFile] = []
+def _listed(source: Path, recursive: bool) -> list[ImageFile]:
+    names: list[str] = []
     places: list[str] = []
     for number, line in numbered_lines(source, "list of image files"):
         if name := normalize_name(line.strip()):
-            files.append(_located(folder, name))
+            names.append(name)
             places.append(f"{source}:{number}")
-    if not files:
+    if not names:
         raise InputError(f"{source}: the list names no image")
+    folder = open_folder(source.parent, names, recursive=recursive)
+    files = [_located(folder, name) for name in names]
     if not any(os.path.lexists(file.path) for file in files):
         raise InputError(
             f"{source}: none of the {len(files)} images listed exists, the first is "

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tfrecords.errors import InputError
-from tfrecords.images.folders import walk_folder
+from tfrecords.folder_walk import walk_folder
 from tfrecords.images.formats import decodable, sniff_format, unsupported
 from tfrecords.images.headers import MAX_PIXELS, TooLargeError, check_size, read_header
 from tfrecords.images.name_index import AmbiguousNameError, NameIndex
@@ -61,7 +61,7 @@ class ImageFolder:
             path = self.locate(name)
         except AmbiguousNameError as error:
             return Skip(name, "missing", str(error))
-        if not os.path.lexists(path):
+        if not _exists(path):
             return Skip(name, "missing", f"no such file in {self.path.name}")
         return read_file(path, name, self.max_pixels)
 
@@ -72,7 +72,7 @@ class ImageFolder:
             AmbiguousNameError: the name means several files.
         """
         path = self.path / name
-        if os.path.lexists(path):
+        if _exists(path):
             return path
         shared = base_name(normalize_name(name)) in self.repeated
         found = self._index.find_whole(name) if shared else self._index.find(name)
@@ -82,6 +82,17 @@ class ImageFolder:
     def _index(self) -> NameIndex:
         entries = walk_folder(self.path, recursive=self.recursive)
         return NameIndex((e.name for e in entries if e.kind == "file"), str(self.path))
+
+
+def _exists(path: Path) -> bool:
+    """Returns whether there is such a file, or a link of that name, as far as can be known."""
+    try:
+        os.lstat(path)
+    except PermissionError:  # reading it tells what is wrong
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def open_folder(

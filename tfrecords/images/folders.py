@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from tfrecords.errors import InputError
+from tfrecords.folder_walk import walk_folder
 from tfrecords.images.formats import (
     READ_FORMATS,
     SNIFFED_BYTES,
@@ -19,7 +18,7 @@ from tfrecords.images.formats import (
 )
 from tfrecords.images.names import ALL_IMAGES_SPLIT, is_unicode, printable, read_split_lists
 from tfrecords.text_files import normalize_name
-from tfrecords.writing.shards import Skip
+from tfrecords.writing.shards import Skip, describe_skips
 
 
 @dataclass(frozen=True)
@@ -72,72 +71,6 @@ def list_images(folder: Path, lists: Mapping[str, Path], *, recursive: bool = Tr
     return ListedImages({ALL_IMAGES_SPLIT: found.names}, found.skipped, found.passed_over)
 
 
-class Entry(NamedTuple):
-    """An entry that `walk_folder` met.
-
-    Attributes:
-        name: path relative to the folder, as the file system has it, with `/` between folders.
-        kind: `file` (also a pipe or a dangling link), `folder` or `hidden`.
-        fault: why a folder cannot be listed.
-    """
-
-    name: str
-    kind: str
-    fault: str | None = None
-
-
-def walk_folder(folder: Path, *, recursive: bool = True) -> Iterator[Entry]:
-    """Yields the entries of a folder and, with `recursive`, of all folders below it.
-
-    Links to folders are followed; a folder that is reached twice is listed once, by the path
-    without links where there is one. Entries whose name begins with a dot are hidden: they are
-    yielded and not entered.
-    """
-    seen: set[tuple[int, int]] = set()
-    linked = [("", folder)]
-    while linked:
-        prefix, place = linked.pop(0)
-        yield from _walk(prefix, place, recursive, seen, linked)
-
-
-def _walk(
-    prefix: str,
-    place: Path,
-    recursive: bool,
-    seen: set[tuple[int, int]],
-    linked: list[tuple[str, Path]],
-) -> Iterator[Entry]:
-    try:
-        status = place.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(place) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except OSError as error:
-        yield Entry(prefix.rstrip("/"), "folder", error.strerror or str(error))
-        return
-    for entry in entries:
-        name = prefix + entry.name
-        if entry.name.startswith("."):
-            yield Entry(name, "hidden")
-        elif not _is_folder(entry):
-            yield Entry(name, "file")
-        else:
-            yield Entry(name, "folder")
-            if recursive and entry.is_symlink():
-                linked.append((f"{name}/", place / entry.name))
-            elif recursive:
-                yield from _walk(f"{name}/", place / entry.name, recursive, seen, linked)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads back to itself
-        return False
-
-
 def find_images(folder: Path, *, recursive: bool = True) -> FoundImages:
     """Finds the pictures of a folder.
 
@@ -153,7 +86,7 @@ def find_images(folder: Path, *, recursive: bool = True) -> FoundImages:
         Unicode form alone, the second keeps its name as it is.
 
     Raises:
-        InputError: there is no such folder, or no picture in it.
+        InputError: there is no such folder, it cannot be listed, or it holds no picture.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder of images {folder}")
@@ -164,6 +97,8 @@ def find_images(folder: Path, *, recursive: bool = True) -> FoundImages:
         if entry.kind == "hidden":
             passed_over["hidden"] += 1
         elif entry.fault is not None:
+            if not entry.name:
+                raise InputError(f"the folder of images {folder} cannot be listed: {entry.fault}")
             skipped.append(Skip(printable(entry.name), "unreadable", entry.fault))
         elif entry.kind == "folder":
             # Its pictures are found under their own names.
@@ -183,6 +118,7 @@ def find_images(folder: Path, *, recursive: bool = True) -> FoundImages:
         raise InputError(
             f"{folder} holds no image ({', '.join(READ_FORMATS)})"
             + (f"; passed over: {left_out}" if left_out else "")
+            + (f"; {describe_skips(skipped, 2)}" if skipped else "")
             + hint
         )
     return FoundImages(_normalized(sorted(names)), skipped, passed_over)

@@ -72,8 +72,8 @@ def sniff_format(data: bytes, name: str = "") -> str | None:
         name: of the file: raw pictures of cameras are TIFF files with a suffix of their own.
 
     Returns:
-        `JPEG`, `TIFF`, ..., `BMP (not 24-bit)` and `animated WebP` for those that TensorFlow does not
-        decode right; None where it is no picture of a known format.
+        `JPEG`, `TIFF`, ..., `BMP (not 24-bit)` and `animated WebP` for those that TensorFlow
+        does not decode right; None where it is no picture of a known format.
     """
     for magic, found in _MAGIC:
         if data.startswith(magic):

@@ -17,6 +17,7 @@ from typing import IO, Any
 from absl import logging
 
 from tfrecords.errors import InputError
+from tfrecords.folder_walk import walk_folder
 from tfrecords.records import FORMAT_VERSION, MANIFEST, Records, incomplete_folder, open_records
 from tfrecords.writing.files import lock_file, sha256_file, sync_folder, write_atomically
 from tfrecords.writing.shards import Skip, refuse_faults, refuse_skips
@@ -201,12 +202,13 @@ def _clear(incomplete: Path) -> None:
 def _describe_source(path: Path) -> dict[str, Any]:
     if path.is_dir():
         # The listing stands for the content: hashing every image would read them all.
-        items = sorted((p.relative_to(path).as_posix(), p) for p in path.rglob("*") if p.is_file())
-        sizes = [(name, item.stat().st_size) for name, item in items]
+        names = sorted(entry.name for entry in walk_folder(path) if entry.kind == "file")
+        items = [(name, path / name) for name in names]
+        sizes = [(name, item.stat().st_size) for name, item in items if item.is_file()]
         listing = "".join(f"{name}\t{size}\n" for name, size in sizes)
         return {
             "path": str(path),
-            "files": len(items),
+            "files": len(sizes),
             "bytes": sum(size for _, size in sizes),
             "sha256_of_listing": hashlib.sha256(os.fsencode(listing)).hexdigest(),
         }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tfrecords.errors import InputError
 from tfrecords.images.files import ImageFolder, open_folder
 from tfrecords.images.folders import find_images
 from tfrecords.images.name_index import NameIndex
+from tfrecords.writing.shards import Skip
 
 
 def picture(kind: str = "PNG") -> bytes:
@@ -81,6 +84,37 @@ def test_links_to_folders_are_followed_once(tmp_path):
     (images / "other").symlink_to(tmp_path / "elsewhere")
     (images / "round").symlink_to(images)
     assert find_images(images).names == ["other/b.png", "real/a.png"]
+
+
+def test_folders_may_be_nested_deeper_than_the_stack_of_python(tmp_path):
+    name = "d/" * 200 + "a.png"
+    make(tmp_path, name)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 100)
+    try:
+        assert find_images(tmp_path).names == [name]
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_folders_that_cannot_be_listed_are_named(tmp_path, monkeypatch):
+    make(tmp_path, "a.png", "locked/b.png")
+    scan = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = find_images(tmp_path)
+    assert found.names == ["a.png"]
+    assert found.skipped == [Skip("locked", "unreadable", "Permission denied")]
+    with pytest.raises(InputError, match="locked cannot be listed: Permission denied"):
+        find_images(tmp_path / "locked")
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(InputError, match=r"holds no image .*locked: unreadable \(Permission"):
+        find_images(tmp_path)
 
 
 def test_hidden_entries_are_counted_and_not_read(tmp_path):

@@ -347,6 +347,11 @@ def test_folders_as_sources_are_listed(tmp_path: Path) -> None:
     records = build(tmp_path / "out", sources=[images])
     described = records.manifest["sources"][0]
     assert (described["files"], described["bytes"]) == (1, 3)
-    (images / "b.jpg").write_bytes(b"4")
+    (images / ".DS_Store").write_bytes(b"what a file manager writes")
+    build(tmp_path / "out", sources=[images])
+    # Images are read through links to folders, too.
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.jpg").write_bytes(b"4")
+    (images / "linked").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="other options or sources"):
         build(tmp_path / "out", sources=[images])
