@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +16,12 @@ from tfrecords.errors import InputError
 from tfrecords.folder_walk import walk_folder
 from tfrecords.images.formats import decodable, sniff_format, unsupported
 from tfrecords.images.headers import MAX_PIXELS, TooLargeError, check_size, read_header
-from tfrecords.images.name_index import AmbiguousNameError, NameIndex
-from tfrecords.images.names import base_name
-from tfrecords.text_files import normalize_name
+from tfrecords.images.name_index import (
+    AmbiguousNameError,
+    NameIndex,
+    SharedForm,
+    shared_forms,
+)
 from tfrecords.writing.shards import Skip
 
 # An uncompressed pixel has at most four channels of two bytes; the rest is metadata.
@@ -38,14 +40,14 @@ class ImageFolder:
         path: of the folder.
         recursive: whether folders below it are searched for names.
         max_pixels: images that declare more are not read.
-        repeated: file names without folder that several of the wanted images have. These are found
-            by their whole path alone, since another image may lie where one is missing.
+        shared: forms of names that several of the wanted images have, see `shared_forms`: the
+            picture of another image is not taken where one is missing.
     """
 
     path: Path
     recursive: bool = True
     max_pixels: int = MAX_PIXELS
-    repeated: frozenset[str] = frozenset()
+    shared: frozenset[SharedForm] = frozenset()
 
     def read(self, name: str) -> bytes | Skip:
         """Reads an image file.
@@ -74,8 +76,7 @@ class ImageFolder:
         path = self.path / name
         if _exists(path):
             return path
-        shared = base_name(normalize_name(name)) in self.repeated
-        found = self._index.find_whole(name) if shared else self._index.find(name)
+        found = self._index.find(name, shared=self.shared)
         return path if found is None else self.path / found
 
     @cached_property
@@ -106,9 +107,7 @@ def open_folder(
         recursive: see `ImageFolder`.
         max_pixels: see `ImageFolder`.
     """
-    counts = Counter(base_name(normalize_name(name)) for name in names)
-    repeated = frozenset(base for base, count in counts.items() if count > 1)
-    return ImageFolder(path.resolve(), recursive, max_pixels, repeated)
+    return ImageFolder(path.resolve(), recursive, max_pixels, shared_forms(names))
 
 
 def read_file(path: Path, name: str, max_pixels: int = MAX_PIXELS) -> bytes | Skip:

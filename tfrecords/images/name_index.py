@@ -15,6 +15,7 @@ unique without folders.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -59,6 +60,24 @@ def name_forms(name: str) -> NameForms:
     return NameForms(full, base, stem, number[1] if number else "")
 
 
+SharedForm = tuple[int, str]
+"""A place in `NameForms` from 1 on, and a form that several images have there."""
+
+
+def shared_forms(names: Iterable[str]) -> frozenset[SharedForm]:
+    """Returns the forms that several of these names of images have, except whole names.
+
+    An entry that matches such a form may be that of the other image, where one image is missing.
+    """
+    counts = Counter(
+        (level, form)
+        for name in set(names)
+        for level, form in enumerate(name_forms(name))
+        if level and form
+    )
+    return frozenset(form for form, count in counts.items() if count > 1)
+
+
 class NameIndex:
     """Finds the name that a file, a folder or a store of features has for an image."""
 
@@ -68,24 +87,23 @@ class NameIndex:
         self._where = where
         self._levels: dict[int, dict[str, list[str]]] = {}
 
-    def find(self, *wanted: str) -> str | None:
+    def find(self, *wanted: str, shared: frozenset[SharedForm] = frozenset()) -> str | None:
         """Returns the name here that matches best; None if no name does.
 
         Args:
             *wanted: names of one image. A number among them (`42`, the id of a data set) does not
                 decide against the file name.
+            shared: see `shared_forms`; these forms are not looked up, since the entry may be that
+                of the other image.
 
         Raises:
             AmbiguousNameError: several names match equally well; names them.
         """
         for level in _LEVELS:
-            if found := self._matches(wanted, level):
+            own = [name for name in wanted if (level, name_forms(name)[level]) not in shared]
+            if found := self._matches(own, level):
                 return self.check(found, wanted, level)
         return None
-
-    def find_whole(self, name: str) -> str | None:
-        """Returns the name here that is the same but for its spelling, folders included."""
-        return next(iter(self._matches((name,), 0)), None)
 
     def check(self, found: Mapping[str, str], wanted: Sequence[str], level: int = 0) -> str:
         """Returns the only match, if the image can be no other one here.

@@ -164,6 +164,10 @@ def test_the_picture_of_another_image_is_never_taken(tmp_path):
     folder = open_folder(tmp_path, ["study1/0.png", "study2/0.png"])
     assert folder.read("study1/0.png").reason == "missing"
     assert isinstance(open_folder(tmp_path, ["study1/0.png"]).read("study1/0.png"), bytes)
+    make(tmp_path, "7.png")
+    for other in ("7.jpg", "007.png"):
+        assert open_folder(tmp_path, ["7.png", other]).read(other).reason == "missing"
+        assert open_folder(tmp_path, ["8.png", other]).read(other) == picture()
 
 
 def test_names_in_other_files_mean_images():
