@@ -127,7 +127,9 @@ class NameIndex:
         for name in found.values():
             # A name with its folders, as it is written, can be no other one.
             if level or name.isdigit():
-                every |= self._spellings(name_forms(name))
+                spellings = self._spellings(name_forms(name))
+                # `7` as it is written is not `study/7`.
+                every |= {key: key for key in spellings if level or "/" not in key}
         if len(every) > 1:
             raise AmbiguousNameError(
                 f"{self._where}: image {' or '.join(map(repr, dict.fromkeys(wanted)))} may be any "

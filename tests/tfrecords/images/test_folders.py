@@ -10,7 +10,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -183,6 +183,7 @@ def test_names_in_other_files_mean_images():
 
 
 @given(st.lists(st.text("ab/.é1", min_size=1, max_size=8), min_size=1, max_size=6, unique=True))
+@example(["1", "a/1"])
 def test_every_image_is_found_by_its_own_name(names):
     index = NameIndex(names, "here")
     assert all(index.find(name) == name for name in names)
