@@ -5,12 +5,14 @@ Scripts import what needs TensorFlow in `main`, so that `--help` answers at once
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
+import select
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -23,6 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 COMMAND_VARIABLE = "R2M_COMMAND"
 # How `assert_cardinality` of tf.data puts it.
 _MISCOUNTED = "dataset was expected to contain"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run(
@@ -34,7 +37,7 @@ def run(
     """Runs `main` under absl; bad input ends in one readable message and exit code 1.
 
     A training that SIGTERM or SIGINT stopped has saved its state: exit code 0, and the command that
-    resumes it is printed.
+    resumes it is printed. Output that cannot be written ends the script without a traceback.
 
     Args:
         main: takes the arguments that are not flags and returns an exit code (None is 0).
@@ -50,7 +53,47 @@ def run(
             raise app.UsageError(f"unexpected arguments {argv[1:]}: every option is a --flag")
         return exit_code(main, argv)
 
-    app.run(checked)
+    with _writable_output():
+        app.run(checked)
+
+
+@contextlib.contextmanager
+def _writable_output() -> Iterator[None]:
+    """Ends the process where its output cannot be written.
+
+    Quietly, with exit code 141 as shells have it, where the reader of a pipe has ended (`| head`);
+    with a message and exit code 1 where the disk is full.
+    """
+    try:
+        try:
+            yield
+        finally:
+            for stream in _outputs():
+                stream.flush()
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and any(map(_has_lost_its_reader, _outputs())):
+            code = 141
+        elif error.filename is None and error.errno in _FULL:
+            code = 1
+            with contextlib.suppress(OSError):
+                print(f"\nerror: cannot write: {error.strerror}; make room", file=sys.stderr)
+        else:
+            raise
+        # What is still buffered cannot be written, either: Python tries that again when it ends.
+        for stream in _outputs():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(code)
+
+
+def _outputs() -> list[io.TextIOWrapper]:
+    """Standard output and standard error; without those that are closed."""
+    return [s for s in (sys.stdout, sys.stderr) if isinstance(s, io.TextIOWrapper)]
+
+
+def _has_lost_its_reader(stream: io.TextIOWrapper) -> bool:
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def print_any_text() -> None:
@@ -58,9 +101,8 @@ def print_any_text() -> None:
 
     Captions and names of files hold any character, while a terminal or pipe may take ASCII only.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    for stream in _outputs():
+        stream.reconfigure(errors="backslashreplace")
 
 
 def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int | None:
@@ -97,8 +139,7 @@ def _path_problem(error: OSError) -> str:
     """What the operating system says about a path that was given, or one below it."""
     if isinstance(error, FileExistsError):
         return f"{os.fsdecode(error.filename)}: a file, where a folder is needed; give another path"
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    cure = "make room" if full else "give another path, or access to this one"
+    cure = "make room" if error.errno in _FULL else "give another path, or access to this one"
     return f"{os.fsdecode(error.filename)}: {error.strerror}; {cure}"
 
 

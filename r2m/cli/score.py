@@ -47,7 +47,7 @@ define_scoring_flags()
 
 
 def main(argv: Sequence[str]) -> None:
-    """Scores, prints the report and writes it."""
+    """Scores, writes the report and prints it."""
     from r2m.evaluation.report import report_markdown, write_report
     from r2m.evaluation.scoring import score_files
 
@@ -55,10 +55,11 @@ def main(argv: Sequence[str]) -> None:
     report = score_files(
         _PREDICTIONS.value, _REFERENCES.value, split=_SPLIT.value, **scoring_options()
     )
+    # Written first: nobody may be there to read what is printed.
+    written = write_report(_OUTPUT.value, report) if _OUTPUT.value else ()
     print(report_markdown(report))
-    if _OUTPUT.value:
-        for path in write_report(_OUTPUT.value, report):
-            print(f"report: {path}")
+    for path in written:
+        print(f"report: {path}")
 
 
 def console() -> None:

@@ -86,3 +86,45 @@ def test_any_text_is_printed_where_only_ascii_can_be_printed(tmp_path: Path) -> 
         )  # fmt: skip
         assert expected in done.stdout.decode("ascii"), done.stderr
         assert b"Traceback" not in done.stderr and b"Error" not in done.stderr
+
+
+def prints_much(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """A command that prints more than a pipe holds, and its environment."""
+    script = folder / "prints_much.py"
+    script.write_text(
+        "'''Prints.'''\n"
+        "from r2m.cli.common import run\n"
+        "def main(argv):\n    print('line\\n' * 100_000)\n"
+        "if __name__ == '__main__':\n    run(main)\n"
+    )
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return [sys.executable, str(script)], {**os.environ, "PYTHONPATH": path}
+
+
+@pytest.mark.parametrize("flag", ["", "--help"])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_script_ends_quietly_when_nobody_reads_its_output(
+    tmp_path: Path, flag: str, both: bool
+) -> None:
+    """As of `r2m-runs | head -1`, also with `2>&1`."""
+    command, environment = prints_much(tmp_path)
+    read, write = os.pipe()
+    os.close(read)
+    errors = write if both else subprocess.PIPE
+    done = subprocess.run(
+        [*command, *filter(None, [flag])], stdout=write, stderr=errors, env=environment,
+        timeout=120, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, None if both else b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_output_to_a_full_disk_ends_in_a_message(tmp_path: Path) -> None:
+    command, environment = prints_much(tmp_path)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, env=environment, timeout=120, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"\nerror: cannot write: No space left on device; make room\n"
