@@ -125,17 +125,18 @@ def _load(file: str, arguments: tuple[str, ...]) -> ConfigDict:
 
 
 def _no_such_file(file: str) -> str:
-    kind = "is a folder" if Path(file).is_dir() else "there is no such file"
+    if Path(file).is_dir():
+        return f"a folder, not a file; {_shipped_files()}"
     known = {f"configs/{name}": path for name, path in _shipped().items()}
     near = difflib.get_close_matches(file, known, n=1) or [
         name for name in known if name.endswith("/" + Path(file).name)
     ]
     if not near:
-        return f"{kind}; {_shipped_files()}"
+        return f"there is no such file; {_shipped_files()}"
     # As it has to be typed here: the project may be another folder.
     path = near[0] if Path(near[0]).is_file() else os.path.relpath(known[near[0]])
     where = "" if Path(file).is_absolute() else f" in {Path.cwd()}"
-    return f"{kind}{where}; did you mean {path}?"
+    return f"there is no such file{where}; did you mean {path}?"
 
 
 def _shipped() -> dict[str, Path]:
@@ -152,7 +153,9 @@ def _shipped_files() -> str:
 def _failure(file: str, arguments: tuple[str, ...], error: Exception) -> str:
     """What an exception of a configuration file says, with the line of the file."""
     if isinstance(error, SyntaxError):
-        return f"{error.filename}:{error.lineno}: {error.msg}"
+        # No line of a file that is not text.
+        where = f"{error.filename}:{error.lineno}" if error.lineno else file
+        return f"{where}: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == file]
     if not lines:  # get_config could not be called

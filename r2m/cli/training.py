@@ -9,6 +9,7 @@ from absl import flags
 
 from r2m.cli.config_flag import config_file, define_config_flag
 from r2m.stages.config_checks import check_config, check_family
+from r2m.stages.config_fields import PRECISIONS
 
 if TYPE_CHECKING:
     from r2m.engine.monitoring.profiling import ProfileWindow
@@ -36,7 +37,7 @@ _TRAINING_FLAGS: list[flags.FlagHolder[Any]] = [
     flags.DEFINE_enum(
         "precision",
         None,
-        ["float32", "mixed_bfloat16"],
+        PRECISIONS,
         "Of the activations; variables, sums and softmax stay in float32.",
     ),
     flags.DEFINE_string(

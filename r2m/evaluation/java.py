@@ -41,7 +41,9 @@ _MACHINE = (
 # Java appends these options to those of the command line and so they win.
 _OVERRIDING = "_JAVA_OPTIONS"
 
-# Lines of standard error that do not say why a program failed.
+CRASH = "#"
+"""How the lines of a crash report begin. In spite of `_MACHINE` some go to standard output."""
+# Lines that do not say why a program failed.
 _CHATTER = re.compile(
     r"Picked up |at |\.\.\. \d+ more|Error occurred during initialization of VM"
     r"|Error: Could not create the Java Virtual Machine|Error: A fatal exception has occurred"
@@ -147,7 +149,7 @@ def run_java(arguments: Sequence[str], *, text: str = "", timeout: float) -> str
         finally:
             process.kill()
     if process.returncode != 0:
-        raise failure(arguments, errors, process.returncode)
+        raise failure(arguments, errors, process.returncode, output)
     return output.decode("utf-8")
 
 
@@ -156,27 +158,35 @@ def program(arguments: Sequence[str]) -> str:
     return next((Path(a).name for a in arguments if a.endswith(".jar")), "java")
 
 
-def failure(arguments: Sequence[str], errors: bytes, code: int | None) -> JavaError:
+def failure(
+    arguments: Sequence[str], errors: bytes, code: int | None, output: bytes = b""
+) -> JavaError:
     """Returns the error for a program that failed, with its reason in one line.
 
     Args:
         arguments: everything after `java`.
-        errors: what it wrote to standard error: a stack trace, or what the virtual machine says.
+        errors: what it wrote to standard error: a stack trace, or the virtual machine's report.
         code: its return code; None where it did not end by itself.
+        output: what it wrote to standard output, or the end of it.
 
     Returns:
-        An error with the first line of the exception, else with the last line that is no chatter;
-        and with what to do where memory ran out.
+        An error with the first line of the exception, else with the one about memory, else with the
+        last line that is no chatter; and with what to do where memory ran out.
     """
-    text = errors.decode("utf-8", errors="replace")
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [
+        line.strip(f" \t{CRASH}")
+        for source in (output, errors)
+        for line in source.decode("utf-8", errors="replace").splitlines()
+        if source is errors or line.startswith(CRASH)
+    ]
     lines = [line for line in lines if line and not _CHATTER.match(line)]
     exceptions = [match[1] for line in lines if (match := _EXCEPTION.match(line))]
-    reason = (exceptions or lines[-1:] or ["it printed no reason"])[0]
+    of_memory = [line for line in lines if _OUT_OF_MEMORY.search(line)]
+    reason = (exceptions or of_memory or lines[-1:] or ["it printed no reason"])[0].rstrip(".")
     if code is not None and code < 0:
         reason = f"{reason} (ended by signal {-code})"
     message = f"{program(arguments)} failed: {reason}"
-    if not _OUT_OF_MEMORY.search(text) and code != _KILLED:
+    if not of_memory and code != _KILLED:
         return JavaError(message)
     heap = next((f" (it takes up to {a[4:]}B)" for a in arguments if a.startswith("-Xmx")), "")
     limit = os.environ.get(_OVERRIDING, "")

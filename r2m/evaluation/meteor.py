@@ -77,7 +77,9 @@ def session(*, timeout: float) -> Iterator[Score]:
                     raise java.JavaError(reason) from error
                 code = _end(process)
                 stderr.seek(0)
-                raise java.failure(arguments, stderr.read(), code) from error
+                assert process.stdout is not None
+                unread = process.stdout.read()
+                raise java.failure(arguments, stderr.read(), code, unread) from error
 
         watchdog = threading.Timer(timeout, stop)
         watchdog.daemon = True
@@ -115,7 +117,7 @@ def _ask(stdin: IO[bytes], stdout: IO[bytes], line: str) -> str:
     stdin.write(f"{line}\n".encode(errors="replace"))
     stdin.flush()
     answer = stdout.readline()
-    if not answer.endswith(b"\n"):
+    if not answer.endswith(b"\n") or answer.startswith(java.CRASH.encode()):
         raise ValueError("the program ended in the middle of the conversation")
     return answer.decode("utf-8").strip()
 

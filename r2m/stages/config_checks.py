@@ -72,7 +72,8 @@ def find_problems(
     for field, value in values.items():
         if field not in rules:
             sound = False
-            yield unknown_field(field, rules, file)
+            owner = f"{file}: a configuration of {family.title}"
+            yield unknown_field(field, rules, owner)
         elif expected := rules[field](value):
             sound = False
             yield f"--config.{field}={value}: must be {expected}"
@@ -83,8 +84,8 @@ def find_problems(
         yield from _contradictions(values)
 
 
-def unknown_field(field: str, known: Mapping[str, Any], file: str) -> str:
-    """What to say about a field that a configuration does not have."""
+def unknown_field(field: str, known: Mapping[str, Any], owner: str) -> str:
+    """What to say about a field that `owner` does not have, of which `known` are all fields."""
     group, _, last = field.rpartition(".")
     inside = [name for name in known if name.startswith(f"{group}.")] if group else []
 
@@ -104,7 +105,7 @@ def unknown_field(field: str, known: Mapping[str, Any], file: str) -> str:
     start = f"{group}." if inside else ""
     names = sorted({name.removeprefix(start).split(".")[0] for name in inside or known})
     where = f"config.{group}" if inside else "config"
-    return f"--config.{field}: {file} has no such field;{meant} {where} has {', '.join(names)}"
+    return f"--config.{field}: {owner} has no such field;{meant} {where} has {', '.join(names)}"
 
 
 def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:

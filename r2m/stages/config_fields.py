@@ -1,6 +1,7 @@
 """Every field of every configuration: its kind and range, which `config_checks` checks.
 
 `configs/common.py`, `configs/captioners/base.py` and `configs/r2m/base.py` say what the fields do.
+A field that is added to one of them needs a rule here: without one it is refused as unknown.
 Needs no TensorFlow.
 """
 
@@ -96,6 +97,17 @@ _IMAGE: _Rules = {
     "weights": name,
     "alpha": number(least=0, most=10),
 }
+# Captioner -> what of `model` it has besides `units`, `word_size` and `dropout`.
+CAPTIONER_PARTS = {
+    "rnn": {"pool"},
+    "lstm": {"pool"},
+    "attention_lstm": set(),
+    "fc": set(),
+    "att2in": {"attention_units"},
+    "att2in2": {"attention_units"},
+    "updown": {"attention_units"},
+}
+
 _CAPTIONER: _Rules = {
     "name": name,
     "seed": whole(0),
@@ -115,7 +127,7 @@ _CAPTIONER: _Rules = {
         "learning_rate_factor": number(least=0),
     },
     "model": {
-        "captioner": choice("rnn", "lstm", "attention_lstm", "fc", "att2in", "att2in2", "updown"),
+        "captioner": choice(*CAPTIONER_PARTS),
         "units": optional(whole(1, _UNITS)),
         "word_size": optional(whole(1, _UNITS)),
         "attention_units": optional(whole(1, _UNITS)),
@@ -162,17 +174,6 @@ _R2M: _Rules = {
     "decoding": _DECODING,
     "training": _TRAINING,
     "stages": dict.fromkeys(("xe", "xe_rec", "tri", "tri_rec", "joint"), _R2M_STAGE),
-}
-
-# Captioner -> what of `model` it has besides `units`, `word_size` and `dropout`.
-CAPTIONER_PARTS = {
-    "rnn": {"pool"},
-    "lstm": {"pool"},
-    "attention_lstm": set(),
-    "fc": set(),
-    "att2in": {"attention_units"},
-    "att2in2": {"attention_units"},
-    "updown": {"attention_units"},
 }
 
 

@@ -30,7 +30,7 @@ def parsed(argument: str, *overrides: str) -> object:
         ("configs/r2m/flickr8k.py:test", [], "'test': this configuration takes none"),
         ("configs/captioners/updwon.py", [], "; did you mean configs/captioners/updown.py?"),
         ("captioners/updown.py:test", [], "; did you mean configs/captioners/updown.py?"),
-        ("configs/r2m", [], "is a folder"),
+        ("configs/r2m", [], "a folder, not a file; configurations are configs/captioners/att2in.p"),
         ("configs/common.py", [], "configs/common.py has no function get_config: it is no conf"),
         ("configs/captioners/base.py", [], "get_config cannot be called with no argument"),
         ("configs/r2m/shapes.py", ["--config.data.corpra=x"],
@@ -56,6 +56,7 @@ def test_what_is_mistyped_is_named_with_what_is_meant(
     ("text", "message"),
     [
         ("def get_config(:\n", "my.py:1: invalid syntax"),
+        ("\0\0", "my.py: source code string cannot contain null bytes"),
         ("import no_such_thing\n", "my.py:1: ModuleNotFoundError: No module named 'no_such_thing'"),
         ("def get_config():\n    return 1 / 0\n", "my.py:2: ZeroDivisionError: division by zero"),
         ("def get_config():\n    pass\n", "my.py: get_config returns NoneType, not a ConfigDict"),

@@ -108,6 +108,19 @@ def test_the_reason_is_the_first_line_of_the_exception(
     assert str(java.failure(["-Xmx8G", "-jar", "x.jar"], errors, code)) == says
 
 
+def test_a_crash_that_is_reported_on_standard_output_is_one_of_memory() -> None:
+    output = b"""1.5 a dog
+#
+# There is insufficient memory for the Java Runtime Environment to continue.
+# Native memory allocation (malloc) failed to allocate 57936 bytes. Error detail: Chunk::new
+# An error report file with more information is saved as:
+"""
+    says = str(java.failure(["-jar", "x.jar"], b"", 1, output))
+    assert says.startswith("x.jar failed: There is insufficient memory for the Java Runtime")
+    assert "Memory ran out: raise the limit" in says
+    assert str(java.failure(["-jar", "x.jar"], b"", 1, b"a dog")).endswith("printed no reason")
+
+
 def test_run_java_times_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "java"
     program.write_text(f"#!{sys.executable}\nimport time; time.sleep(60)\n", encoding="utf-8")

@@ -227,7 +227,7 @@ def test_fields_that_a_file_adds_or_lacks() -> None:
     with pytest.raises(InputError) as refusal:
         check_config(config, "xe", "my.py")
     assert str(refusal.value).splitlines() == [
-        "--config.loss.marign: my.py has no such field; did you mean --config.loss.margin? "
-        "config.loss has margin, reconstruction_weight",
+        "--config.loss.marign: my.py: a configuration of R2M has no such field; did you mean "
+        "--config.loss.margin? config.loss has margin, reconstruction_weight",
         "my.py lacks the field data.max_repeats; begin with the configurations of this version",
     ]
