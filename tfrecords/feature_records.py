@@ -20,7 +20,7 @@ from tfrecords.feature_options import (
     recorded_backbone,
 )
 from tfrecords.feature_stores import FeatureStore
-from tfrecords.feature_values import Shapes, recorded_shapes, stored_values
+from tfrecords.feature_values import Shapes, recorded_shapes, stored_values, stores_boxes
 from tfrecords.images.files import ImageFolder, open_folder
 from tfrecords.images.folders import ListedImages, list_images
 from tfrecords.images.headers import MAX_PIXELS, read_header
@@ -105,13 +105,17 @@ def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Rec
     listed = _listed(options)
     shapes = _shapes(options)
     every_name = list(itertools.chain(*listed.splits.values()))
+    boxes = options.store is not None and stores_boxes(options.store, every_name)
     started = time.time()
     records = write_dataset(
         folder=options.folder,
         kind="features",
         name=options.name,
-        splits={split: _jobs(options, rows, every_name) for split, rows in listed.splits.items()},
-        features=lambda: _record_features(shapes, options),
+        splits={
+            split: _jobs(options, rows, every_name, boxes=boxes)
+            for split, rows in listed.splits.items()
+        },
+        features=lambda: _record_features(shapes, options, boxes=boxes),
         options=_recorded_options(options, shapes),
         sources=_sources(options),
         skipped=listed.skipped,
@@ -176,6 +180,7 @@ class _StoreJob:
     store: FeatureStore
     names: tuple[str, ...]
     features: FeatureOptions
+    boxes: bool
 
     def __call__(self) -> Iterator[ShardItem]:
         for name in self.names:
@@ -184,7 +189,9 @@ class _StoreJob:
                 if found is None:
                     yield Skip(name, "missing", "the store has no such image")
                 else:
-                    values = stored_values(self.store, found, self.features, f"image {name!r}")
+                    values = stored_values(
+                        self.store, found, self.features, f"image {name!r}", boxes=self.boxes
+                    )
                     yield encode_example({"image_id": name, "height": 0, "width": 0, **values})
             except AmbiguousNameError:
                 raise
@@ -248,12 +255,16 @@ def _shapes(options: FeatureRecordsOptions) -> Shapes:
 
 
 def _jobs(
-    options: FeatureRecordsOptions, names: Sequence[str], every_name: Collection[str]
+    options: FeatureRecordsOptions,
+    names: Sequence[str],
+    every_name: Collection[str],
+    *,
+    boxes: bool,
 ) -> list[ShardJob]:
     shards = min(options.shards, len(names))
     parts = [tuple(names[shard::shards]) for shard in range(shards)]
     if options.store is not None:
-        return [_StoreJob(options.store, part, options.features) for part in parts]
+        return [_StoreJob(options.store, part, options.features, boxes) for part in parts]
     assert options.images is not None and options.backbone is not None
     images = open_folder(
         options.images, every_name, recursive=options.recursive, max_pixels=options.max_pixels
@@ -264,7 +275,7 @@ def _jobs(
     ]
 
 
-def _record_features(shapes: Shapes, options: FeatureRecordsOptions) -> Any:
+def _record_features(shapes: Shapes, options: FeatureRecordsOptions, *, boxes: bool) -> Any:
     """The TFDS description (`FeaturesDict`) of the records."""
     import tensorflow_datasets as tfds
 
@@ -274,7 +285,7 @@ def _record_features(shapes: Shapes, options: FeatureRecordsOptions) -> Any:
         "width": tfds.features.Scalar(np.int64),
         **{kind: raw_feature(shape, options.features.dtype) for kind, shape in shapes.items()},
     }
-    if options.store is not None and options.store.has_boxes:
+    if boxes:
         features["boxes"] = tfds.features.Tensor(shape=(None, 4), dtype=np.float32)
     return tfds.features.FeaturesDict(features)
 

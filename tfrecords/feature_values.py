@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from tfrecords.errors import InputError
 from tfrecords.feature_options import FeatureOptions
 from tfrecords.feature_stores.types import FEATURE_KINDS, FeatureStore, StoredFeatures
+from tfrecords.name_examples import describe_names
 from tfrecords.writing.examples import FeatureValue
 
 Shapes = Mapping[str, tuple[int | None, ...]]
 
 
+def stores_boxes(store: FeatureStore, unknown: Sequence[str]) -> bool:
+    """Returns whether the boxes of a store can be stored; logs why where they cannot.
+
+    Args:
+        store: of the features.
+        unknown: names of the images whose sizes nothing else tells.
+    """
+    if not (store.has_boxes and store.needs_sizes and unknown):
+        return store.has_boxes
+    logging.warning(
+        "%s holds boxes in pixels, and nothing tells the sizes of %s: boxes are left out. Add "
+        ",sizes=FILE (a COCO JSON with widths and heights) to the path of the features",
+        store.paths[0],
+        describe_names(unknown),
+    )
+    return False
+
+
 def stored_values(
-    store: FeatureStore, found: StoredFeatures, options: FeatureOptions, where: str
+    store: FeatureStore, found: StoredFeatures, options: FeatureOptions, where: str, *, boxes: bool
 ) -> dict[str, FeatureValue]:
     """The features of an image, encoded.
 
@@ -25,10 +45,11 @@ def stored_values(
         found: what it gave for the image.
         options: `unit_norm` and `dtype` of the stored numbers.
         where: what to call the image in messages.
+        boxes: whether the boxes are stored, see `stores_boxes`.
 
     Returns:
-        A byte string for each kind that the store has; `boxes` float32 [N, 4] where it has boxes;
-        `height` and `width` where they are known.
+        A byte string for each kind that the store has; `boxes` float32 [N, 4] where they are
+        stored; `height` and `width` where they are known.
 
     Raises:
         InputError: they are not of the shapes the store promises, or numbers that `dtype` cannot
@@ -38,7 +59,7 @@ def stored_values(
         kind: _bytes_of(getattr(found, kind), shape, options, f"{where}: {kind}")
         for kind, shape in store.shapes.items()
     }
-    if store.has_boxes:
+    if boxes:
         values["boxes"] = _boxes(found, where)
     if found.height and found.width:
         values |= {"height": int(found.height), "width": int(found.width)}
@@ -83,6 +104,8 @@ def _bytes_of(
 
 
 def _boxes(found: StoredFeatures, where: str) -> np.ndarray:
+    if found.corners is not None:
+        raise InputError(f"{where}: its boxes are in pixels, and its size is not known")
     regions = 0 if found.region_feature is None else len(found.region_feature)
     if found.boxes is None or found.boxes.shape != (regions, 4):
         shape = None if found.boxes is None else found.boxes.shape

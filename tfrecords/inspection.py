@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tfrecords.errors import InputError
-from tfrecords.images.orientation import is_upright
+from tfrecords.images.orientation import is_upright, predates_orientation
 from tfrecords.records import Records
 from tfrecords.vocabulary import Vocabulary
 from tfrecords.writing.examples import decode_example, read_frames
@@ -158,7 +158,7 @@ def describe_records(records: Records) -> list[tuple[str, str]]:
     rows += [(f"feature {name}", text) for name, text in _schema(records).items()]
     if is_upright(manifest):
         rows.append(("pictures", "turned upright by their EXIF orientation"))
-    elif "image" in records.feature_names or manifest["options"].get("backbone"):
+    elif predates_orientation(manifest):
         rows.append(
             (
                 "pictures",

@@ -33,8 +33,9 @@ _FROM = flags.DEFINE_string(
     None,
     "Take features that exist already, instead of --images and --backbone: tsv:FILE,... (bottom-up "
     "attention) or tsv:FOLDER, folders:PREFIX (PREFIX_fc, PREFIX_att, PREFIX_box), folders:FOLDER, "
-    "h5:FILE,..., lmdb:PATH,..., npy:FILE, records:FOLDER. Boxes in pixels need ,sizes=COCO_JSON, "
-    "rows without names ,ids=LIST. WORKSPACE.md, section Image features, lists the layouts.",
+    "h5:FILE,..., lmdb:PATH,..., npy:FILE, records:FOLDER. Boxes in pixels without sizes of images "
+    "need ,sizes=COCO_JSON, rows without names ,ids=LIST. WORKSPACE.md, section Image features, "
+    "lists the layouts.",
 )
 _SPLIT = flags.DEFINE_multi_string(
     "split",

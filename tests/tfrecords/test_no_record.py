@@ -52,7 +52,8 @@ def features(tmp_path: Path) -> str:
 def test_captions_and_features(captions: CaptionsOptions, features: str):
     message = (
         r"split 'train' of .* would hold no record; left out: 3 no_features\. "
-        r"wanted_\d\.jpg: no_features \(.*: none for \d, wanted_\d\.jpg\); wanted_\d\.jpg: .*"
+        r"wanted_\d\.jpg: no_features \(the features hold no image called '\d' or "
+        r"'wanted_\d\.jpg'\); wanted_\d\.jpg: .*"
         r"The features hold 3 images \('held_a', 'held_b', \.\.\.\)"
     )
     options = CaptionsOptions(**{**captions.__dict__, "store": open_feature_store(features)})

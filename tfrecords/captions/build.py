@@ -11,6 +11,7 @@ from typing import Any
 
 from absl import logging
 
+from tfrecords.captions.image_sizes import images_without_size
 from tfrecords.captions.shards import (
     CaptionEntry,
     CaptionShardJob,
@@ -23,7 +24,7 @@ from tfrecords.captions.words import RULES, SplitWords, count_words, split_capti
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureOptions, recorded_backbone
 from tfrecords.feature_stores import FeatureStore
-from tfrecords.feature_values import recorded_shapes
+from tfrecords.feature_values import recorded_shapes, stores_boxes
 from tfrecords.images.build import TRAIN_SPLIT
 from tfrecords.images.files import open_folder
 from tfrecords.images.headers import MAX_PIXELS
@@ -158,6 +159,8 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         for split, rows in words.items()
     }
     random.Random(options.seed).shuffle(entries.get(TRAIN_SPLIT, []))
+    unknown = [] if pictures else images_without_size(choice)
+    boxes = store is not None and stores_boxes(store, unknown)
     cut = _describe(options, words, vocabulary)
     if not pictures and store is None:
         logging.info("neither pictures nor features were given: these are records of text only")
@@ -179,6 +182,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
                 store_grid=options.store_grid,
                 store_pixels=options.store_pixels,
                 store=store,
+                boxes=boxes,
                 features=options.features,
                 max_pixels=options.max_pixels,
             )
@@ -193,7 +197,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         features=lambda: record_features(
             shapes,
             options.features.dtype,
-            boxes=store is not None and store.has_boxes,
+            boxes=boxes,
             pixels=pictures and options.store_pixels,
         ),
         options={
@@ -203,6 +207,8 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
             "cut_sentences": cut,
             **recorded_shapes(shapes),
             "store_pixels": pictures and options.store_pixels,
+            # Records of the same sources without boxes were built before sizes were looked up.
+            **({"boxes_by_image_size": True} if boxes and store and store.needs_sizes else {}),
             **({"recursive": options.recursive, **RECORDED} if pictures else {}),
         },
         sources=_source_files(options, datasets, store),
@@ -278,9 +284,8 @@ def _entry(
             caption_ids=[caption.caption_id or 0 for caption in chosen.captions],
             texts=[caption.text for caption in chosen.captions],
             sentences=[vocabulary.encode_sentence(words[:max_length]) for words in sentences],
-            height=image.height,
-            width=image.width,
         ),
+        size=(image.height or 0, image.width or 0),
         names=tuple(dict.fromkeys(names)),
         file=image.file,
         read=image.read,

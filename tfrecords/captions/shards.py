@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from tfrecords.captions.image_sizes import image_size, upright_features
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureDtype, FeatureOptions
 from tfrecords.feature_stores import FeatureStore
 from tfrecords.feature_values import stored_values
 from tfrecords.images.files import ImageFolder, check_image
-from tfrecords.images.headers import read_header
+from tfrecords.images.headers import ImageHeader, read_header
 from tfrecords.images.name_index import AmbiguousNameError
 from tfrecords.images.shards import raw_feature
 from tfrecords.writing.examples import FeatureValue, encode_example
@@ -30,6 +31,7 @@ class CaptionEntry:
     Attributes:
         image_id: of the record.
         values: the rest of the record, but for what comes from its picture and its features.
+        size: height and width according to the source, pixels; 0 where it does not tell.
         names: of the image, for a feature store: its number in the source and its file name.
         file: of the picture, relative to the folder of images; None where none is named.
         read: gives the picture where the source of the captions holds it.
@@ -37,6 +39,7 @@ class CaptionEntry:
 
     image_id: str
     values: Mapping[str, FeatureValue]
+    size: tuple[int, int]
     names: tuple[str, ...]
     file: str | None
     read: Callable[[], bytes] | None
@@ -54,6 +57,7 @@ class CaptionShardJob:
         store_grid: whether to store its feature map beside the mean.
         store_pixels: whether to store the pictures.
         store: features that exist already; None for none.
+        boxes: whether the boxes of the store are stored.
         features: what the backbone is shown, what is kept of it, and how numbers are stored.
         max_pixels: a picture may have at most.
     """
@@ -65,6 +69,7 @@ class CaptionShardJob:
     store_grid: bool
     store_pixels: bool
     store: FeatureStore | None
+    boxes: bool
     features: FeatureOptions
     max_pixels: int
 
@@ -72,7 +77,7 @@ class CaptionShardJob:
         """Reads, checks and encodes the images in batches."""
         if not self.pictures:
             for entry in self.entries:
-                yield self._record(entry, {})
+                yield self._record(entry, {}, None)
             return
         # TensorFlow is imported in the process that writes, not in the one that plans.
         from tfrecords.features.reading import read_images
@@ -90,13 +95,9 @@ class CaptionShardJob:
                 yield item
                 continue
             picture: dict[str, FeatureValue] = {**item.features}
-            entry = self.entries[item.place]
-            if not entry.values["height"]:
-                header = read_header(item.data)
-                picture |= {"height": header.height, "width": header.width}
             if self.store_pixels:
                 picture["image"] = item.data
-            yield self._record(entry, picture)
+            yield self._record(self.entries[item.place], picture, read_header(item.data))
 
     def _picture(self, entry: CaptionEntry) -> bytes | Skip:
         if not self.folders or entry.file is None:
@@ -112,15 +113,31 @@ class CaptionShardJob:
             details.append(found.detail)
         return Skip(entry.image_id, "missing", "; ".join(details))
 
-    def _record(self, entry: CaptionEntry, picture: Mapping[str, FeatureValue]) -> bytes | Skip:
-        values = {"image_id": entry.image_id, **entry.values, **picture}
+    def _record(
+        self,
+        entry: CaptionEntry,
+        picture: Mapping[str, FeatureValue],
+        header: ImageHeader | None,
+    ) -> bytes | Skip:
+        height, width = image_size(entry.size, header)
+        values = {
+            "image_id": entry.image_id,
+            **entry.values,
+            "height": height,
+            "width": width,
+            **picture,
+        }
         if self.store is not None:
             where = f"image {entry.image_id!r}"
             try:
                 found = self.store.get(*entry.names)
                 if found is None:
-                    raise InputError(f"{where}: none for {', '.join(entry.names)}")
-                values |= stored_values(self.store, found, self.features, where)
+                    names = " or ".join(map(repr, entry.names))
+                    raise InputError(f"the features hold no image called {names}")
+                if not self.boxes:
+                    found = replace(found, corners=None)
+                found = upright_features(found, (height, width), header, where)
+                values |= stored_values(self.store, found, self.features, where, boxes=self.boxes)
             except AmbiguousNameError:
                 raise
             except InputError as error:
@@ -135,8 +152,6 @@ def caption_values(
     caption_ids: list[int],
     texts: list[str],
     sentences: list[list[int]],
-    height: int | None,
-    width: int | None,
 ) -> dict[str, FeatureValue]:
     """The features of a record that speak of its captions.
 
@@ -146,8 +161,6 @@ def caption_values(
         caption_ids: [S].
         texts: [S] as they were written; at least one.
         sentences: [S, (T)] word ids with start and end marker.
-        height: pixels; None where it is not known.
-        width: likewise.
     """
     return {
         "source_id": source_id or "",
@@ -156,8 +169,6 @@ def caption_values(
         "texts": texts,
         WORDS: np.array([word for sentence in sentences for word in sentence], np.int64),
         LENGTHS: np.array([len(sentence) for sentence in sentences], np.int64),
-        "height": height or 0,
-        "width": width or 0,
     }
 
 

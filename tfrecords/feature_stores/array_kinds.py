@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from tfrecords.feature_stores.array_store import (
     without_padding,
 )
 from tfrecords.feature_stores.boxes import are_corners, are_relative
-from tfrecords.feature_stores.field_names import FEATURE_ROLES, FieldRole
+from tfrecords.feature_stores.field_names import FEATURE_ROLES
 from tfrecords.feature_stores.sizes import read_sizes
 
 
@@ -38,8 +38,7 @@ def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> Array
 
     [D] is the vector of an image, [N, 4] boxes (x1, y1, x2, y2), any other [N, D] its regions, and
     [gh, gw, D] a feature map; a map may be flat [gh * gw, D] where its name says that it is one.
-    Boxes are relative where the first of them lie in 0..1. In pixels they need the sizes of the
-    images, and are left out without.
+    Boxes are relative where the first of them lie in 0..1.
 
     Args:
         every: the arrays.
@@ -67,9 +66,11 @@ def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> Array
             )
         if part.kind == "boxes":
             corners = without_padding(first.array, first.rows, first.where)
+            if not _are_usable(first, corners):
+                continue
             pixels = not are_relative(corners)
-            known = bool(size) or sizes_file is not None
-            if not _are_usable(first, corners, known or not pixels, by_role):
+            without_size = not size and sizes_file is None
+            if pixels and without_size and "relative_boxes" in by_role:
                 continue
             in_pixels = pixels
         parts[part.kind] = part
@@ -150,23 +151,15 @@ def _part(item: _First, parts: Mapping[str, Part], *, transposed: bool) -> Part 
     return Part("region_feature", arrays, (None, shape[1]), transposed=transposed)
 
 
-def _are_usable(
-    first: _First, corners: np.ndarray, sizes_known: bool, others: Container[FieldRole]
-) -> bool:
-    """Whether boxes are taken; those that are not are logged, unless others replace them."""
+def _are_usable(first: _First, corners: np.ndarray) -> bool:
+    """Whether boxes are taken; those that are not are logged."""
     if corners.ndim == 2 and corners.shape[1] == 4 and not are_corners(corners):
         logging.warning(
             "%s: the boxes are no x1, y1, x2, y2, as many end before they begin, and are left out",
             first.where,
         )
         return False
-    if not sizes_known and "relative_boxes" not in others:
-        logging.warning(
-            "%s holds boxes in pixels and the sizes of the images are not known: they are left out "
-            "(sizes=FILE names a COCO JSON with widths and heights)",
-            first.field.arrays.path,
-        )
-    return sizes_known
+    return True
 
 
 def _held(arrays: Arrays) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from tfrecords.errors import InputError
-from tfrecords.feature_stores.boxes import from_pixels, from_relative
+from tfrecords.feature_stores.boxes import from_relative, place_boxes
 from tfrecords.feature_stores.field_names import FieldRole
 from tfrecords.feature_stores.sizes import checked_size, find_size
 from tfrecords.feature_stores.types import StoredFeatures
@@ -112,6 +112,12 @@ class ArrayStore:
         return any(part.kind == "boxes" for part in self.parts)
 
     @property
+    def needs_sizes(self) -> bool:
+        """See `FeatureStore.needs_sizes`."""
+        sizes_known = bool(self.size) or self.sizes_file is not None
+        return self.has_boxes and self.boxes_in_pixels and not sizes_known
+
+    @property
     def dropped(self) -> dict[str, int]:
         """See `FeatureStore.dropped`."""
         return {}
@@ -146,17 +152,17 @@ class ArrayStore:
             found["height"], found["width"] = size
         if "boxes" in found:
             where = f"the boxes of image {key!r} in {self.parts[-1].arrays.path}"
-            found["boxes"] = (
-                from_pixels(found["boxes"], found["height"], found["width"], where)
-                if self.boxes_in_pixels
-                else from_relative(found["boxes"], where)
-            )
             if len(found["boxes"]) != len(found["region_feature"]):
                 raise InputError(
                     f"{where}: {len(found['boxes'])} boxes for {len(found['region_feature'])} "
                     "regions"
                 )
-        return StoredFeatures(**found)
+            if self.boxes_in_pixels:
+                found["corners"] = found.pop("boxes")
+            else:
+                found["boxes"] = from_relative(found["boxes"], where)
+        stored = StoredFeatures(**found)
+        return stored if size is None else place_boxes(stored, *size, where)
 
     def _array(self, arrays: Arrays, key: str) -> np.ndarray:
         own = _find(arrays, (key,))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tfrecords.errors import InputError
+from tfrecords.feature_stores.types import StoredFeatures
 
 # Rounding may put a corner a little outside of a relative box.
 _MARGIN = 1e-3
 # Fewer boxes of an image than this prove nothing about their format.
 _LEAST_BOXES = 3
 _LEAST_SIDE = 10
+# Detectors that do not clip leave an image by less than this part of its side.
+_OVERHANG = 0.05
 
 
 def from_pixels(corners: np.ndarray, height: int, width: int, where: str) -> np.ndarray:
@@ -40,6 +45,14 @@ def from_pixels(corners: np.ndarray, height: int, width: int, where: str) -> np.
     return boxes
 
 
+def place_boxes(found: StoredFeatures, height: int, width: int, where: str) -> StoredFeatures:
+    """Features with boxes instead of corners, in an image of this size; see `from_pixels`."""
+    if found.corners is None:
+        return found
+    boxes = from_pixels(found.corners, height, width, where)
+    return replace(found, boxes=boxes, corners=None, height=height, width=width)
+
+
 def from_relative(corners: np.ndarray, where: str) -> np.ndarray:
     """Boxes that are relative already, x1, y1, x2, y2 in 0..1; see `from_pixels`.
 
@@ -55,6 +68,15 @@ def from_relative(corners: np.ndarray, where: str) -> np.ndarray:
     return boxes
 
 
+def check_corners(corners: np.ndarray, where: str) -> None:
+    """Raises InputError where boxes are not finite numbers [N, 4]."""
+    if corners.ndim != 2 or corners.shape[1] != 4 or not np.isfinite(corners).all():
+        raise InputError(
+            f"{where}: boxes of shape {corners.shape}, expected finite numbers [N, 4] (x1, y1, "
+            "x2, y2)"
+        )
+
+
 def are_relative(corners: np.ndarray) -> bool:
     """Whether all corners lie in 0..1: then they are relative to their image."""
     return bool(((corners >= -_MARGIN) & (corners <= 1 + _MARGIN)).all())
@@ -66,16 +88,19 @@ def are_corners(corners: np.ndarray) -> bool:
     return bool(10 * _inverted(corners).sum() <= len(corners) or len(corners) < _LEAST_BOXES)
 
 
+def fit_in(corners: np.ndarray, height: int, width: int) -> bool:
+    """Whether boxes [N, 4] in pixels lie in an image of this size: few of them end outside."""
+    limit = (1 + _OVERHANG) * np.array([width, height])
+    outside = (corners[:, 2:] > limit).any(axis=1)
+    return bool(10 * outside.sum() <= len(corners))
+
+
 def _inverted(corners: np.ndarray) -> np.ndarray:
     return np.asarray((corners[:, 2:] < corners[:, :2]).any(axis=1))
 
 
 def _relative(corners: np.ndarray, size: np.ndarray, where: str) -> np.ndarray:
-    if corners.ndim != 2 or corners.shape[1] != 4 or not np.isfinite(corners).all():
-        raise InputError(
-            f"{where}: boxes of shape {corners.shape}, expected finite numbers [N, 4] (x1, y1, "
-            "x2, y2)"
-        )
+    check_corners(corners, where)
     if not are_corners(corners):
         inverted = _inverted(corners)
         raise InputError(

@@ -31,6 +31,11 @@ class JoinedStore:
         return self.stores[0].has_boxes
 
     @property
+    def needs_sizes(self) -> bool:
+        """See `FeatureStore.needs_sizes`."""
+        return any(store.needs_sizes for store in self.stores)
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """See `FeatureStore.paths`."""
         return tuple(dict.fromkeys(path for store in self.stores for path in store.paths))

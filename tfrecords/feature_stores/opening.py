@@ -10,9 +10,9 @@
 | `npy:FILE` | an array with a row per image, which is called by its row number or by `,ids=LIST` |
 | `records:FOLDER` | `features`, `captions` or `images` records |
 
-Without the first word the name of the file tells. `folders`, `h5` and `lmdb` take `,sizes=FILE`: a
-COCO JSON that gives the sizes of the images, without which boxes in pixels mean nothing. `npy` and
-`h5` take `,ids=FILE`: the names of the rows.
+Without the first word the name of the file tells. `tsv`, `folders`, `h5` and `lmdb` take
+`,sizes=FILE`: a COCO JSON with the sizes of the images, for boxes in pixels. `npy` and `h5` take
+`,ids=FILE`: the names of the rows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tfrecords.feature_stores.types import FeatureStore
 
 STORE_KINDS = ("tsv", "folders", "h5", "lmdb", "npy", "records")
 _TSV_NAME = re.compile(r"\.tsv(\.\d+)?$")
-_OPTIONS = {"sizes": ("folders", "h5", "lmdb"), "ids": ("npy", "h5")}
+_OPTIONS = {"sizes": ("tsv", "folders", "h5", "lmdb"), "ids": ("npy", "h5")}
 # What other code bases pickle: reading it would run a program.
 _PICKLES = (".pth", ".pt", ".pkl", ".pickle", ".p")
 
@@ -55,7 +55,7 @@ def open_feature_store(text: str) -> FeatureStore:
     if not paths or any(kind not in _OPTIONS[name] for name in options):
         raise InputError(
             f"cannot open {text!r}: expected KIND:PATH, of {', '.join(STORE_KINDS)}; "
-            "sizes=FILE goes with folders, h5 and lmdb, ids=FILE with npy and h5"
+            "sizes=FILE goes with tsv, folders, h5 and lmdb, ids=FILE with npy and h5"
         )
     if len(paths) > 1 and (kind in ("folders", "npy", "records") or "ids" in options):
         raise InputError(f"{text!r}: {kind} takes one path{' with ids' * ('ids' in options)}")
@@ -70,7 +70,7 @@ def _open(kind: str, paths: list[Path], sizes: Path | None, ids: Path | None) ->
     if kind == "tsv":
         from tfrecords.feature_stores.tsv import open_tsv
 
-        return open_tsv(tuple(file for path in paths for file in _tsv_files(path)))
+        return open_tsv(tuple(file for path in paths for file in _tsv_files(path)), sizes)
     if kind == "folders":
         from tfrecords.feature_stores.folders import open_folders
 

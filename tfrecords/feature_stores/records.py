@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.types import FEATURE_KINDS, StoredFeatures
 from tfrecords.images.name_index import NameIndex, find_stored
+from tfrecords.images.orientation import predates_orientation
 from tfrecords.records import Records, open_records
 from tfrecords.writing.examples import decode_example, find_feature, frame_span, read_frame
 
@@ -36,6 +38,11 @@ class RecordStore:
     shapes: dict[str, tuple[int | None, ...]]
     dtype: str
     has_boxes: bool
+
+    @property
+    def needs_sizes(self) -> bool:
+        """See `FeatureStore.needs_sizes`."""
+        return False
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -94,6 +101,12 @@ def open_feature_records(folder: Path) -> RecordStore:
             f"{folder} holds {records.kind!r} records of {', '.join(names)}; expected "
             f"{', '.join(KINDS)} records with one of {', '.join(FEATURE_KINDS)}: "
             "r2m-extract-features makes them"
+        )
+    if predates_orientation(records.manifest):
+        logging.warning(
+            "%s was built before EXIF orientation was read: the features of turned photographs are "
+            "those of the picture on its side. Build it again if there are any",
+            folder,
         )
     options = records.manifest["options"]
     dtype = options["feature_dtype"]

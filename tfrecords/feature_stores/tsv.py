@@ -18,6 +18,8 @@ from absl import logging
 
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.arrays import MOST_BYTES
+from tfrecords.feature_stores.boxes import place_boxes
+from tfrecords.feature_stores.sizes import find_size, read_sizes
 from tfrecords.feature_stores.tsv_rows import BOTTOM_UP, Columns, layout_of, parse_row
 from tfrecords.feature_stores.types import StoredFeatures
 from tfrecords.images.name_index import NameIndex, find_stored
@@ -34,16 +36,25 @@ class TsvStore:
     """A `FeatureStore` of one or several files; made by `open_tsv`.
 
     Attributes:
-        paths: the files.
+        files: that hold the features.
+        sizes_file: see `read_sizes`.
         feature_size: D of the regions.
         has_boxes: see `FeatureStore.has_boxes`.
+        needs_sizes: see `FeatureStore.needs_sizes`.
         dropped: `differs_from_first`: lines of images that came before with other features.
     """
 
-    paths: tuple[Path, ...]
+    files: tuple[Path, ...]
+    sizes_file: Path | None
     feature_size: int
     has_boxes: bool
+    needs_sizes: bool
     dropped: dict[str, int]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """See `FeatureStore.paths`."""
+        return self.files if self.sizes_file is None else (*self.files, self.sizes_file)
 
     @property
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
@@ -52,25 +63,27 @@ class TsvStore:
 
     def keys(self) -> list[str]:
         """See `FeatureStore.keys`."""
-        return list(_index(self.paths).lines)
+        return list(_index(self.files).lines)
 
     def get(self, *names: str) -> StoredFeatures | None:
         """See `FeatureStore.get`."""
-        index = _index(self.paths)
+        index = _index(self.files)
         lines = index.lines
-        key = find_stored(names, lines.__contains__, lambda: _name_index(self.paths))
+        key = find_stored(names, lines.__contains__, lambda: _name_index(self.files))
         if key is None:
             return None
         line = lines[key]
-        path = self.paths[line.file]
+        path = self.files[line.file]
         where = f"{path}:{line.number}: image {key!r}"
         found = parse_row(_read(path, line, where), index.columns, self.feature_size, where)
-        if self.has_boxes and found.boxes is None:
+        if self.sizes_file is not None and found.corners is not None:
+            found = place_boxes(found, *find_size(self.sizes_file, (key, *names)), where)
+        if self.has_boxes and found.boxes is None and found.corners is None:
             raise InputError(f"{where}: no boxes, the first image has them")
         return found
 
 
-def open_tsv(paths: tuple[Path, ...]) -> TsvStore:
+def open_tsv(paths: tuple[Path, ...], sizes_file: Path | None = None) -> TsvStore:
     """Opens files as published: `karpathy_train_resnet101_faster_rcnn_genome.tsv.0`, ...
 
     A line of an image that an earlier line has already described is passed over. Where the two
@@ -78,6 +91,7 @@ def open_tsv(paths: tuple[Path, ...]) -> TsvStore:
 
     Args:
         paths: the files, in the order in which they are read.
+        sizes_file: gives the sizes of images whose lines do not; see `read_sizes`.
 
     Raises:
         InputError: a file is missing or empty, or a line does not begin as it must; names the line.
@@ -98,8 +112,16 @@ def open_tsv(paths: tuple[Path, ...]) -> TsvStore:
     where = f"{paths[first.file]}:{first.number}"
     found = parse_row(_read(paths[first.file], first, where), index.columns, None, where)
     assert found.region_feature is not None
-    size = found.region_feature.shape[1]
-    return TsvStore(paths, size, found.boxes is not None, dropped)
+    if sizes_file is not None:
+        read_sizes(sizes_file)
+    return TsvStore(
+        files=paths,
+        sizes_file=sizes_file,
+        feature_size=found.region_feature.shape[1],
+        has_boxes=found.boxes is not None or found.corners is not None,
+        needs_sizes=found.corners is not None and sizes_file is None,
+        dropped=dropped,
+    )
 
 
 class _Line(NamedTuple):

@@ -20,7 +20,7 @@ import numpy as np
 
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.arrays import finite
-from tfrecords.feature_stores.boxes import from_pixels
+from tfrecords.feature_stores.boxes import check_corners, place_boxes
 from tfrecords.feature_stores.sizes import checked_size
 from tfrecords.feature_stores.types import StoredFeatures
 
@@ -77,24 +77,27 @@ def parse_row(
     count = _number(row["num_boxes"], "num_boxes", where)
     if count < 1:
         raise InputError(f"{where}: no boxes")
-    boxes = None
-    if "boxes" in row and height is not None and width is not None:
+    corners = None
+    if "boxes" in row:
         corners = row["boxes"]
         if not isinstance(corners, np.ndarray):
             corners = _numbers(_decoded(corners, "boxes", where), "boxes", count, 4, where)
-        boxes = from_pixels(corners, height, width, where)
+        check_corners(corners, where)
     raw = _decoded(row["features"], "features", where)
     if feature_size is None:
         numbers = len(raw) // 4
         if not numbers or numbers % count:
             raise InputError(f"{where}: {numbers} numbers of features for {count} boxes")
         feature_size = numbers // count
-    return StoredFeatures(
+    found = StoredFeatures(
         region_feature=_numbers(raw, "features", count, feature_size, where),
-        boxes=boxes,
+        corners=corners,
         height=height,
         width=width,
     )
+    if height is None or width is None:
+        return found
+    return place_boxes(found, height, width, where)
 
 
 def _vinvl_row(data: bytes, where: str) -> dict[str, Any]:

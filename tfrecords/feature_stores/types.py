@@ -20,6 +20,8 @@ class StoredFeatures:
         grid_feature: float [gh, gw, D], a feature map.
         region_feature: float [N, D], one vector per region.
         boxes: float32 [N, 4], ymin, xmin, ymax, xmax of the regions, in 0..1.
+        corners: float [N, 4], x1, y1, x2, y2 in pixels, instead of boxes, where the store does not
+            know the size of the image; see `place_boxes`.
         height: of the image, pixels.
         width: of the image, pixels.
     """
@@ -28,6 +30,7 @@ class StoredFeatures:
     grid_feature: np.ndarray | None = None
     region_feature: np.ndarray | None = None
     boxes: np.ndarray | None = None
+    corners: np.ndarray | None = None
     height: int | None = None
     width: int | None = None
 
@@ -48,6 +51,10 @@ class FeatureStore(Protocol):
     @property
     def has_boxes(self) -> bool:
         """Whether it has the boxes of its regions."""
+
+    @property
+    def needs_sizes(self) -> bool:
+        """Whether boxes are in pixels of images whose sizes it does not know."""
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -35,6 +35,12 @@ def is_upright(manifest: Mapping[str, Any]) -> bool:
     return RECORDED.items() <= manifest["options"].items()
 
 
+def predates_orientation(manifest: Mapping[str, Any]) -> bool:
+    """Returns whether records hold pictures, or what was seen in them, as their rows are stored."""
+    saw_pictures = "image" in manifest["features"] or bool(manifest["options"].get("backbone"))
+    return saw_pictures and not is_upright(manifest)
+
+
 def read_orientation(data: bytes) -> int:
     """Returns the EXIF orientation of a JPEG, PNG or WebP, 1 to 8.
 

@@ -107,11 +107,12 @@ def test_vectors_regions_and_boxes(kind, tmp_path, sizes):
 
 
 @pytest.mark.parametrize("kind", ["folders", "h5", "lmdb"])
-def test_boxes_in_pixels_need_sizes(kind, tmp_path, caplog):
+def test_boxes_in_pixels_need_sizes(kind, tmp_path):
     store = open_feature_store(write_all(kind, tmp_path))
-    assert not store.has_boxes
-    assert store.get("42").boxes is None
-    assert "sizes=FILE names a COCO JSON" in caplog.text
+    assert store.has_boxes and store.needs_sizes
+    found = store.get("42")
+    assert found.boxes is None
+    np.testing.assert_array_equal(found.corners, PIXELS["42"])
 
 
 def test_relative_boxes_need_none(tmp_path):

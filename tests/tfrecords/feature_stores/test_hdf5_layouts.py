@@ -29,7 +29,8 @@ def test_every_layout(layout: str, tmp_path: Path):
     regions = {} if layout == "grids_only" else {"region_feature": (None, 32)}
     grids = {"grid_feature": (7, 7, 32)} if layout in ("grids_only", "dlct") else {}
     assert store.shapes == regions | grids
-    assert store.has_boxes == (layout in layouts.WITH_BOXES)
+    assert store.has_boxes == (layout in layouts.WITH_BOXES or layout == "meshed_memory")
+    assert store.needs_sizes == (layout == "meshed_memory")
     assert len(store.keys()) == 8
     assert store.paths == (path,)
     for opened in (store, pickle.loads(pickle.dumps(store))):
@@ -39,7 +40,10 @@ def test_every_layout(layout: str, tmp_path: Path):
                 np.testing.assert_array_equal(found.region_feature, layouts.REGIONS[i])
             if grids:
                 np.testing.assert_array_equal(found.grid_feature.reshape(49, 32), layouts.GRIDS[i])
-            if store.has_boxes:
+            if store.needs_sizes:
+                np.testing.assert_array_equal(found.corners, layouts.BOXES[i])
+                assert found.boxes is None
+            elif store.has_boxes:
                 np.testing.assert_allclose(found.boxes, [layouts.STORED_BOX] * (10 + i), rtol=1e-6)
             known = (layouts.HEIGHT, layouts.WIDTH) if layout in layouts.WITH_SIZES else (None,) * 2
             assert (found.height, found.width) == known
@@ -54,7 +58,8 @@ def test_handed_files(case: str, tmp_path: Path):
     store = open_feature_store(str(found[0]))
     assert store.shapes["region_feature"] == (None, 32)
     # The boxes of `columns` are random numbers, and those of `m2` in pixels of unknown images.
-    assert store.has_boxes == (case == "dlct")
+    assert store.has_boxes == (case in ("m2", "dlct"))
+    assert store.needs_sizes == (case == "m2")
     assert store.get("COCO_val2014_000000000008.jpg").region_feature.shape[1] == 32
     captions = PairedSource(str(CASES / "features" / "d.json"))
     options = CaptionsOptions(
@@ -62,14 +67,13 @@ def test_handed_files(case: str, tmp_path: Path):
     )
     records = build_captions(options, progress=False)
     assert (records.count("train"), records.count("val")) == (6, 2)
+    assert ("boxes" in records.feature_names) == (case == "dlct")
 
 
-def test_boxes_in_pixels_by_the_relative_ones_beside_them(tmp_path: Path, caplog):
+def test_boxes_in_pixels_by_the_relative_ones_beside_them(tmp_path: Path):
     """`image_bb` is in pixels of images of unknown size, `spatial_features` is not."""
     store = open_feature_store(str(layouts.adaptive(tmp_path / "train.hdf5")))
-    assert store.has_boxes and "are left out" not in caplog.text
-    store = open_feature_store(str(layouts.meshed_memory(tmp_path / "m2.hdf5")))
-    assert not store.has_boxes and "are left out" in caplog.text
+    assert store.has_boxes and not store.needs_sizes
 
 
 def test_boxes_in_pixels_by_sizes_of_coco(tmp_path: Path):

@@ -82,3 +82,14 @@ def test_records_without_features(kind: str, tmp_path: Path):
     )
     with pytest.raises(InputError, match=message):
         open_feature_store(f"records:{built.folder}")
+
+
+@pytest.mark.parametrize("orientation", [{}, {"orientation": "upright"}])
+def test_records_from_before_orientation_was_read(
+    orientation: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    options = {"feature_dtype": "float16", "feature_size": 4, "backbone": {"name": "VGG16"}}
+    vectors = {name: vector.tobytes() for name, vector in VECTORS.items()}
+    built = records(tmp_path / "f", "features", options | orientation, global_feature=vectors)
+    assert open_feature_store(str(built.folder)).get("42").global_feature[0] == 2
+    assert ("built before EXIF orientation was read" in caplog.text) == (not orientation)

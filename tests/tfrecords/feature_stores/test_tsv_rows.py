@@ -66,6 +66,21 @@ def test_layouts(layout: str, end: str, tmp_path: Path):
     assert store.get("8") is None
 
 
+def test_boxes_of_images_of_unknown_size(tmp_path: Path):
+    """VinVL keeps the sizes in another file."""
+    path = tmp_path / "features.tsv"
+    path.write_text(vinvl_objects("7", 1).replace('"image_h": 50, "image_w": 100, ', ""))
+    store = open_feature_store(str(path))
+    assert store.has_boxes and store.needs_sizes
+    np.testing.assert_array_equal(store.get("7").corners, BOXES)
+    sizes = tmp_path / "sizes.json"
+    sizes.write_text(json.dumps({"images": [{"id": 7, "height": 50, "width": 100}]}))
+    store = open_feature_store(f"tsv:{path},sizes={sizes}")
+    assert store.has_boxes and not store.needs_sizes
+    assert store.paths == (path, sizes)
+    np.testing.assert_allclose(store.get("7").boxes, [STORED] * 3, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

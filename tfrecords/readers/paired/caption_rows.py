@@ -124,6 +124,11 @@ class RowStore:
         return False
 
     @property
+    def needs_sizes(self) -> bool:
+        """They have no boxes."""
+        return False
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """The arrays."""
         return tuple(rows.path for rows in self.blocks.values())

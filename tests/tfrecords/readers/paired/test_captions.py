@@ -47,6 +47,10 @@ class Store:
         return self.regions is not None
 
     @property
+    def needs_sizes(self) -> bool:
+        return False
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         return ()
 
@@ -350,7 +354,7 @@ def test_features_that_cannot_be_stored(
     found = store.get("11", "a.jpg")
     assert found is not None
     with pytest.raises(InputError, match=f"image 'a': {message}"):
-        stored_values(store, found, FeatureOptions(), "image 'a'")
+        stored_values(store, found, FeatureOptions(), "image 'a'", boxes=store.has_boxes)
     with pytest.raises(InputError, match=r"left out: .*4 no_features"):
         build(options, store=store)
 
