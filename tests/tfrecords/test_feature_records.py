@@ -162,15 +162,15 @@ def test_a_killed_build_goes_on(options, tmp_path, monkeypatch):
     whole = build(options)
     from tfrecords.features import reading
 
-    original, calls = reading.decode_all, []
+    original, calls = reading._with_features, []
 
-    def counted(images, *arguments, **named):
+    def counted(images, *arguments):
         calls.append(len(images))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return original(images, *arguments, **named)
+        return original(images, *arguments)
 
-    monkeypatch.setattr(reading, "decode_all", counted)
+    monkeypatch.setattr(reading, "_with_features", counted)
     again = replace(options, folder=tmp_path / "again")
     with pytest.raises(KeyboardInterrupt):
         build(again)

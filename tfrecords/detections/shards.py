@@ -14,8 +14,8 @@ from tfrecords.images.files import ImageFolder
 from tfrecords.writing.examples import encode_example
 from tfrecords.writing.shards import Dropped, ShardItem, Skip
 
-# Pixels of so many images are in memory together.
-_DECODED_AT_ONCE = 32
+# So many images are in memory together, or fewer that have so many pixels.
+_DECODED_AT_ONCE, _PIXELS_AT_ONCE = 32, 100_000_000
 
 
 @dataclass(frozen=True)
@@ -34,33 +34,30 @@ class DetectShardJob:
 
     def __call__(self) -> Iterator[ShardItem]:
         """Reads, detects and encodes the images in batches."""
-        for start in range(0, len(self.names), _DECODED_AT_ONCE):
-            yield from self._batch(self.names[start : start + _DECODED_AT_ONCE])
-
-    def _batch(self, names: Sequence[str]) -> Iterator[ShardItem]:
         # TensorFlow is imported in the process that detects, not in the one that plans.
-        from tfrecords.detectors import open_detector
-        from tfrecords.features import decode_all
+        from tfrecords.features.reading import decode_ahead
 
-        files: list[tuple[str, bytes]] = []
-        for name in names:
-            data = self.images.read(name)
-            if isinstance(data, Skip):
-                yield data
-            else:
-                files.append((name, data))
-        decoded: list[tuple[str, np.ndarray]] = []
-        for (name, _), pixels in zip(
-            files,
-            decode_all([d for _, d in files], None, max_pixels=self.images.max_pixels),
-            strict=True,
+        batch: list[tuple[str, np.ndarray]] = []
+        pixels = 0
+        for item in decode_ahead(
+            self.images.read, self.names, None, max_pixels=self.images.max_pixels
         ):
-            if isinstance(pixels, str):
-                yield Skip(name, "unreadable", pixels[:300])
-            else:
-                decoded.append((name, pixels.numpy()))
-        found = open_detector(self.detector).detect([pixels for _, pixels in decoded])
-        for (name, pixels), objects in zip(decoded, found, strict=True):
+            if isinstance(item, Skip):
+                yield item
+                continue
+            batch.append((self.names[item.place], item.pixels.numpy()))
+            pixels += batch[-1][1].shape[0] * batch[-1][1].shape[1]
+            if len(batch) == _DECODED_AT_ONCE or pixels >= _PIXELS_AT_ONCE:
+                yield from self._batch(batch)
+                batch, pixels = [], 0
+        if batch:
+            yield from self._batch(batch)
+
+    def _batch(self, batch: Sequence[tuple[str, np.ndarray]]) -> Iterator[ShardItem]:
+        from tfrecords.detectors import open_detector
+
+        found = open_detector(self.detector).detect([pixels for _, pixels in batch])
+        for (name, pixels), objects in zip(batch, found, strict=True):
             if isinstance(objects, str):
                 yield Skip(name, "undetectable", objects)
                 continue

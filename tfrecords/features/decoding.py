@@ -118,20 +118,27 @@ def decode_all(
     """
 
     def decode(data: bytes) -> tf.Tensor | str:
-        try:
-            pixels = decode_image(data, max_pixels)
-            if size is None:
-                return pixels
-            if short_side is None:
-                return resize_image(pixels, size)
-            return cut_image(
-                pixels, size, short_side=short_side, crops=crops, max_pixels=max_pixels
-            )
-        except InputError as error:
-            return str(error)
+        return decode_or_fault(
+            data, size, short_side=short_side, crops=crops, max_pixels=max_pixels
+        )
 
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(decode, images))
+
+
+def decode_or_fault(
+    data: bytes, size: int | None, *, short_side: int | None, crops: int, max_pixels: int
+) -> tf.Tensor | str:
+    """Decodes one image; arguments and result are those of `decode_all`."""
+    try:
+        pixels = decode_image(data, max_pixels)
+        if size is None:
+            return pixels
+        if short_side is None:
+            return resize_image(pixels, size)
+        return cut_image(pixels, size, short_side=short_side, crops=crops, max_pixels=max_pixels)
+    except InputError as error:
+        return str(error)
 
 
 def _resize(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
@@ -11,14 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
-from tfrecords.features.decoding import decode_all
-from tfrecords.features.extraction import ImageFeatures, cached_extractor
+from tfrecords.features.decoding import decode_or_fault
+from tfrecords.features.extraction import FeatureExtractor, cached_extractor
 from tfrecords.images.entries import ImageFile
 from tfrecords.images.headers import MAX_PIXELS
 from tfrecords.writing.shards import Skip
-
-# Images per chunk: squares for a network are small, photographs at their full size are not.
-_SQUARES_AT_ONCE, _PHOTOGRAPHS_AT_ONCE = 64, 16
 
 
 class ReadImage(NamedTuple):
@@ -62,32 +60,34 @@ def read_images(
     Raises:
         InputError: see `FeatureExtractor`.
     """
-    for chunk in decode_ahead(
+    at_once = max(1, backbone.batch_size // features.crops) if backbone else 1
+    batch: list[ReadImage] = []
+    for item in decode_ahead(
         read,
         names,
         backbone.image_size if backbone else None,
         short_side=features.short_side,
         crops=features.crops,
         max_pixels=max_pixels,
-        at_once=backbone.batch_size if backbone else 1,
+        ahead=at_once,
     ):
-        found: list[ReadImage] = []
-        for item in chunk:
-            if isinstance(item, Skip):
-                yield item
-            else:
-                found.append(item)
-        if backbone is None:
-            yield from found
+        if isinstance(item, Skip) or backbone is None:
+            yield item
             continue
-        extractor = cached_extractor(backbone, features)
-        at_once = max(1, backbone.batch_size // features.crops)
-        for start in range(0, len(found), at_once):
-            batch = found[start : start + at_once]
-            pixels = np.stack([item.pixels for item in batch])
-            seen: ImageFeatures = extractor(pixels, with_grid=store_grid)
-            for row, item in enumerate(batch):
-                yield item._replace(features=seen.stored(row))
+        batch.append(item)
+        if len(batch) == at_once:
+            yield from _with_features(batch, cached_extractor(backbone, features), store_grid)
+            batch = []
+    if batch and backbone is not None:
+        yield from _with_features(batch, cached_extractor(backbone, features), store_grid)
+
+
+def _with_features(
+    batch: Sequence[ReadImage], extractor: FeatureExtractor, store_grid: bool
+) -> Iterator[ReadImage]:
+    seen = extractor(np.stack([item.pixels for item in batch]), with_grid=store_grid)
+    for row, item in enumerate(batch):
+        yield item._replace(features=seen.stored(row))
 
 
 def decode_files(
@@ -95,10 +95,9 @@ def decode_files(
 ) -> Iterator[ReadImage | Skip]:
     """Reads and decodes image files in order; arguments are those of `decode_all`."""
     by_name = {file.name: file for file in files}
-    chunks = decode_ahead(
+    return decode_ahead(
         lambda name: by_name[name].read(), list(by_name), size, short_side=short_side, crops=crops
     )
-    return itertools.chain.from_iterable(chunks)
 
 
 def decode_ahead(
@@ -109,54 +108,45 @@ def decode_ahead(
     short_side: int | None = None,
     crops: int = 1,
     max_pixels: int = MAX_PIXELS,
-    at_once: int = 1,
-) -> Iterator[list[ReadImage | Skip]]:
-    """Reads and decodes image files in chunks, one chunk ahead of the one that is used.
+    ahead: int = 0,
+    threads: int = os.cpu_count() or 1,
+) -> Iterator[ReadImage | Skip]:
+    """Reads and decodes image files in threads, ahead of the ones that are used.
 
     Args:
-        read: see `read_images`.
+        read: see `read_images`; is called in threads.
         names: see `read_images`.
         size: see `decode_all`.
         short_side: see `decode_all`.
         crops: see `decode_all`.
         max_pixels: see `decode_all`.
-        at_once: images (or crops of them) that a chunk holds at least. Two chunks are in memory
-            together.
+        ahead: images that wait in memory to be used, beside one per thread. Photographs at their
+            full size (`size` of None) take much memory.
+        threads: images that are read at once.
 
     Yields:
-        The images of a chunk without features, in order, a `Skip` in place of each that cannot be
-        read.
+        The images without features, in order, a `Skip` in place of each that cannot be read.
     """
-    least = _PHOTOGRAPHS_AT_ONCE if size is None else _SQUARES_AT_ONCE
-    at_once = max(1, max(least, at_once) // crops)
 
-    def decode(start: int) -> list[ReadImage | Skip]:
-        found = [read(name) for name in names[start : start + at_once]]
-        pixels = iter(
-            decode_all(
-                [data for data in found if isinstance(data, bytes)],
-                size,
-                short_side=short_side,
-                crops=crops,
-                max_pixels=max_pixels,
-            )
+    def decode(place: int) -> ReadImage | Skip:
+        data = read(names[place])
+        if isinstance(data, Skip):
+            return data
+        found = decode_or_fault(
+            data, size, short_side=short_side, crops=crops, max_pixels=max_pixels
         )
-        chunk: list[ReadImage | Skip] = []
-        for index, data in enumerate(found, start):
-            if isinstance(data, Skip):
-                chunk.append(data)
-            elif isinstance(item := next(pixels), str):
-                chunk.append(Skip(names[index], "unreadable", item[:300]))
-            else:
-                chunk.append(ReadImage(index, data, item, {}))
-        return chunk
+        if isinstance(found, str):
+            return Skip(names[place], "unreadable", found[:300])
+        return ReadImage(place, data, found, {})
 
-    with ThreadPoolExecutor(1) as pool:
-        ahead: Future[list[ReadImage | Skip]] | None = None
-        for start in range(0, len(names), at_once):
-            following = pool.submit(decode, start)
-            if ahead is not None:
-                yield ahead.result()
-            ahead = following
-        if ahead is not None:
-            yield ahead.result()
+    waiting: deque[Future[ReadImage | Skip]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for place in range(len(names)):
+                waiting.append(pool.submit(decode, place))
+                if len(waiting) > threads + ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # the caller may have stopped
+            pool.shutdown(cancel_futures=True)

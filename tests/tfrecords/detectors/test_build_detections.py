@@ -171,11 +171,11 @@ def test_a_stopped_build_goes_on(
     looked_at: list[str] = []
     batch = detection_shards.DetectShardJob._batch
 
-    def counted(job: Any, names: Any) -> Any:
+    def counted(job: Any, images: Any) -> Any:
         if len(looked_at) >= 5:
             raise KeyboardInterrupt
-        looked_at.extend(names)
-        return batch(job, names)
+        looked_at.extend(name for name, _ in images)
+        return batch(job, images)
 
     monkeypatch.setattr(detection_shards.DetectShardJob, "_batch", counted)
     with pytest.raises(KeyboardInterrupt):
