@@ -20,7 +20,7 @@ from tfrecords.feature_stores.array_store import (
     without_padding,
 )
 from tfrecords.feature_stores.boxes import are_corners, are_relative
-from tfrecords.feature_stores.field_names import FEATURE_ROLES
+from tfrecords.feature_stores.field_names import FEATURE_ROLES, describe_fields
 from tfrecords.feature_stores.sizes import read_sizes
 
 
@@ -76,10 +76,13 @@ def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> Array
         parts[part.kind] = part
     if "boxes" not in parts and "relative_boxes" in by_role and "region_feature" in parts:
         parts["boxes"] = Part("boxes", by_role["relative_boxes"], (None, 4), corners_first=True)
+    if not parts.keys() - {"boxes"}:
+        raise InputError(
+            f"{every[0].arrays.path} holds boxes alone: looked for features under the names "
+            f"{describe_fields()}{_held(every[0].arrays)}"
+        )
     if "boxes" in parts and "region_feature" not in parts:
         raise InputError(f"{parts['boxes'].arrays.path} holds boxes, but there are no regions")
-    if not parts:
-        raise InputError("boxes alone are no features")
     if sizes_file is not None:
         read_sizes(sizes_file)
     order = ("global_feature", "grid_feature", "region_feature", "boxes")

@@ -261,5 +261,7 @@ def opened(path: Path) -> Any:
 
     try:
         return h5py.File(path, "r")
+    except FileNotFoundError:
+        raise InputError(f"there is no HDF5 file {path}") from None
     except Exception as error:
         raise InputError(f"cannot open {path} as HDF5: {error}") from error

@@ -15,6 +15,7 @@ from tfrecords.feature_stores.arrays import MOST_BYTES, finite
 from tfrecords.feature_stores.field_names import FEATURE_ROLES, field_role, fields_by_role
 from tfrecords.feature_stores.hdf5 import describe_contents, item_of, opened
 from tfrecords.feature_stores.row_names import names_of_rows, read_row_names
+from tfrecords.name_examples import describe_names
 
 _MOST_COLUMNS = 64
 # Of each of the regions of all images, where images have ranges of rows.
@@ -117,7 +118,7 @@ def column_fields(path: Path, names: list[str], ids: Path | None) -> list[Field]
             f"`ids` and the like; it holds {describe_contents(path)}. Give them in the order of "
             f"the rows: h5:{path.name},ids=FILE (a name per line, JSON, .npy{_pickle_beside(path)})"
         )
-    rows = len(_row_numbers(path, ids_column, ids))
+    names_of_images = _row_numbers(path, ids_column, ids)
     ranges = by_role.get("ranges")
     found = []
     for role, name in by_role.items():
@@ -125,10 +126,11 @@ def column_fields(path: Path, names: list[str], ids: Path | None) -> list[Field]
             continue
         own = ranges if role in _PER_REGION else None
         length = _length(path, own or name)
-        if length != rows:
+        if length != len(names_of_images):
             raise InputError(
                 f"{path}: {own or name!r} has {length} rows, but "
-                f"{ids or ids_column} names {rows} images; it holds {describe_contents(path)}"
+                f"{ids or ids_column} names {describe_names(list(names_of_images))}; it holds "
+                f"{describe_contents(path)}"
             )
         found.append(Field(role, Hdf5Column(path, name, ids_column, ids, own)))
     return found

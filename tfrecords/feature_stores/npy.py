@@ -11,6 +11,7 @@ import numpy as np
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.arrays import finite, npy_header
 from tfrecords.feature_stores.row_names import read_row_names
+from tfrecords.name_examples import describe_names
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def _names(path: Path, ids: Path) -> dict[str, int]:
     names, rows = read_row_names(ids), len(_mapped(path))
     if len(names) != rows:
         raise InputError(
-            f"{ids} names {len(names)} images, but {path} has {rows} rows: expected a name per row"
+            f"{ids} names {describe_names(list(names))}, but {path} has {rows} rows: expected a "
+            "name per row"
         )
     return names
 

@@ -85,12 +85,13 @@ def _open(kind: str, paths: list[Path], sizes: Path | None, ids: Path | None) ->
     if kind == "npy":
         from tfrecords.feature_stores.npy import NpyRows
 
+        store = open_arrays([Field("feature", NpyRows(paths[0], ids))], sizes)
         if ids is None:
             logging.warning(
                 "%s: images are called by the numbers of their rows, from 0; ids=LIST names them",
                 paths[0],
             )
-        return open_arrays([Field("feature", NpyRows(paths[0], ids))], sizes)
+        return store
     if kind == "h5":
         from tfrecords.feature_stores.hdf5 import hdf5_fields
 
@@ -138,8 +139,9 @@ def _guess(text: str) -> str:
         )
     if first and path.is_dir():
         return "folders"
+    missing = "" if path.exists() else " (there is no such file or folder)"
     raise InputError(
-        f"cannot tell what kind of features {text!r} is; name it: KIND:PATH, of "
+        f"cannot tell what kind of features {text!r} is{missing}; name it: KIND:PATH, of "
         f"{', '.join(STORE_KINDS)}"
     )
 

@@ -291,7 +291,10 @@ def test_arrays_without_rows(array, message, tmp_path):
     ("text", "message"),
     [
         ("", "cannot tell what kind"),
-        ("nowhere", "cannot tell what kind .* of tsv, folders, h5, lmdb, npy, records"),
+        (
+            "nowhere",
+            r"what kind .* no such file or folder.* of tsv, folders, h5, lmdb, npy, records",
+        ),
         ("nowhere.npz", "give the folder of a file per image, folders:FOLDER"),
         ("h5:", "expected KIND:PATH"),
         ("npy:a.npy,b.npy", "takes one path"),

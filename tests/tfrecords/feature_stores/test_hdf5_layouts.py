@@ -119,7 +119,7 @@ def test_names_of_rows_from_the_pickle_beside(tmp_path: Path):
     [
         (
             {"features": np.ones((3, 4, 6)), "image_id": [1, 2]},
-            "'features' has 3 rows, but image_id",
+            r"'features' has 3 rows, but image_id names 2 images \('1', '2'\)",
         ),
         ({"features": np.ones((2, 4, 6)), "image_id": [1, 1]}, "rows 0 and 1 are both called '1'"),
         ({"features": np.ones((2, 4, 6)), "image_id": [1.0, 2.0]}, r"row 0 is '1\.0'"),
@@ -143,6 +143,11 @@ def test_what_is_no_layout_names_what_it_holds(tmp_path: Path):
         InputError, match=r"expected \[D\], .*it holds '0' \[1, 2, 3, 4\].* 9 names"
     ):
         open_feature_store(str(path))
+    with pytest.raises(InputError, match=r"there is no HDF5 file .*nowhere\.h5"):
+        open_feature_store(str(tmp_path / "nowhere.h5"))
+    boxes = layouts.write(tmp_path / "y.h5", **{f"{i}__geometry": np.ones((3, 4)) for i in "12"})
+    with pytest.raises(InputError, match=r"boxes alone: looked for .*`feat`.* holds '1' \(a group"):
+        open_feature_store(str(boxes))
     with pytest.raises(InputError, match=r"has no column of features: looked for `feat`"):
         open_feature_store(f"{path},ids={tmp_path / 'ids.txt'}")
 

@@ -64,7 +64,11 @@ class Runs:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.txt", b"a.jpg\nb.jpg\n", r"names 2 images, but .*x\.npy has 3 rows"),
+        (
+            "x.txt",
+            b"a.jpg\nb.jpg\n",
+            r"names 2 images \('a\.jpg', 'b\.jpg'\), but .*x\.npy has 3 rows",
+        ),
         ("x.txt", b"a\nb\na\n", "rows 0 and 2 are both called 'a'"),
         ("x.txt", b"a\n\nb\n", "row 1 has no name"),
         ("x.txt", b"", "expected a list of names"),
