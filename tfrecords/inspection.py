@@ -171,6 +171,8 @@ def describe_records(records: Records) -> list[tuple[str, str]]:
     rows += [(f"left out: {reason}", f"{count:,}") for reason, count in counts.items()]
     if not counts:
         rows.append(("left out", "nothing"))
+    for what, count in manifest.get("converted", {}).items():
+        rows.append((f"converted: {what}", f"{count:,}"))
     examples = [f"{row['source']} ({row['reason']})" for row in skipped.get("list", [])[:3]]
     if examples:
         rows.append(("for example", "; ".join(examples)))

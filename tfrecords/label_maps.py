@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfrecords.errors import InputError
-from tfrecords.text_files import read_text, split_lines, to_nfc
+from tfrecords.text_files import first_line, read_text, split_lines, to_nfc
 
 _PBTXT_ITEM = re.compile(r"\bitem\s*:?\s*\{([^{}]*)\}")
 _PBTXT_FIELD = re.compile(
@@ -138,7 +138,7 @@ def _json_rows(text: str, path: Path) -> list[_Row]:
 
 def _csv_rows(text: str, path: Path) -> list[_Row]:
     rows: list[_Row] = []
-    first = next(filter(str.strip, split_lines(text)), "")
+    first = first_line(text)
     separator = min(_SEPARATORS, key=lambda s: first.index(s) if s in first else len(first))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:

@@ -163,7 +163,7 @@ class UnspacedText:
             is_unspaced = is_unspaced or length > long
         if is_unspaced:
             self.unspaced += 1
-            self.example = self.example or text[:60]
+            self.example = self.example or " ".join(text.split())[:60]
 
     def merge(self, other: UnspacedText) -> None:
         """Adds what was counted elsewhere."""
@@ -174,7 +174,7 @@ class UnspacedText:
         self.example = self.example or other.example
 
     def describe(self, least: float = _WARNED) -> str | None:
-        """What is wrong with splitting these sentences at spaces; None where nothing is.
+        """Returns what is wrong with splitting these sentences at spaces; None where nothing is.
 
         Args:
             least: part of the sentences that must be unspaced.

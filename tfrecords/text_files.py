@@ -11,13 +11,19 @@ from pathlib import Path
 
 from tfrecords.errors import InputError
 
-# The line ends of text mode; the other breaks of str.splitlines() occur inside captions.
-_LINE_END = re.compile(r"\r\n|\n")
 _CURRENT_FOLDER = re.compile(r"(?:\./+)+")
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MARK = "\ufeff"
 # Bytes that are control characters in Latin-1 and printable in the code page of Windows.
 _WINDOWS_BYTES = re.compile(rb"[\x80-\x9f]")
+# Text in Western European languages has few letters beyond ASCII in a row.
+_OTHER_SCRIPT = re.compile(rb"[\x80-\xff][\x40-\xff][\x80-\xff][\x40-\xff][\x80-\xff]")
+# First bytes of files that are not text -> what they are, and the way to text.
+_PACKED = {
+    b"\x1f\x8b": "is compressed by gzip: unpack it (gunzip) and use the unpacked file",
+    b"PK\x03\x04": "is a ZIP archive or an Excel workbook: unpack it, or export the sheet as CSV "
+    "in UTF-8",
+}
 
 
 def read_text(path: Path, what: str) -> str:
@@ -78,10 +84,23 @@ def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
 
 def split_lines(text: str) -> list[str]:
     """Returns the lines of a text without their ends; see `numbered_lines`."""
-    lines = _LINE_END.split(text) if "\n" in text else text.split("\r")
+    # Not str.splitlines(): its other breaks occur inside captions.
+    lines = text.replace("\r\n", "\n").split("\n") if "\n" in text else text.split("\r")
     if lines[-1] == "":
         lines.pop()
     return lines
+
+
+def first_line(text: str) -> str:
+    """Returns the first line of a text that is not blank, without its end; "" for none."""
+    end, at = "\n" if "\n" in text else "\r", 0
+    while at < len(text):
+        stop = text.find(end, at)
+        line = text[at:] if stop < 0 else text[at:stop]
+        if line.strip():
+            return line if stop < 0 else line.removesuffix("\r")
+        at += len(line) + 1
+    return ""
 
 
 def text_encoding(head: bytes) -> str:
@@ -101,6 +120,9 @@ def not_utf8(data: bytes, path: Path, what: str) -> str:
     """Returns what is wrong with bytes that are not UTF-8, and the command that converts them."""
     if data.startswith(_UTF16_MARKS):
         return f"the {what} is damaged UTF-16: copy or export it again, as UTF-8"
+    for mark, found in _PACKED.items():
+        if data.startswith(mark):
+            return f"the {what} {found}"
     target = path.with_name(f"{path.stem}.utf8{path.suffix}")
     paths = f"{shlex.quote(str(path))} > {shlex.quote(str(target))}"
     if b"\0" in data:
@@ -110,11 +132,15 @@ def not_utf8(data: bytes, path: Path, what: str) -> str:
             f"the {what} is not text: it holds zero bytes. Is it compressed? Expected UTF-8. "
             f"If it is UTF-16, convert it: iconv -f {encoding} -t UTF-8 {paths}"
         )
+    cure = "Convert it from the encoding it was written in, and use the converted file"
+    if _OTHER_SCRIPT.search(data):
+        return (
+            f"the {what} is not UTF-8. {cure}: iconv -f ENCODING -t UTF-8 {paths}; ENCODING is "
+            "often GB18030 or BIG5 for Chinese, SHIFT_JIS or EUC-JP for Japanese, EUC-KR for "
+            "Korean, WINDOWS-1251 for Cyrillic text"
+        )
     encoding = "WINDOWS-1252" if _WINDOWS_BYTES.search(data) else "LATIN1"
-    return (
-        f"the {what} is not UTF-8. Convert it from the encoding it was written in, and use the "
-        f"converted file: iconv -f {encoding} -t UTF-8 {paths}"
-    )
+    return f"the {what} is not UTF-8. {cure}: iconv -f {encoding} -t UTF-8 {paths}"
 
 
 def to_nfc(text: str) -> str:

@@ -97,6 +97,8 @@ def test_text_without_spaces_names_the_flag(chinese: Path, pictures: Path, tmp_p
         chinese, tmp_path / "corpora", segmenter="words", require_concept=False, **whole
     )
     assert kept.segmenter == "words"
+    with pytest.raises(InputError, match=message):
+        build_pairs(chinese, pictures, tmp_path / "b", vocabulary=kept.folder, min_count=None)
 
 
 def test_words_by_dictionary_are_kept_with_the_records(

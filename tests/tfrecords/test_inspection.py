@@ -60,6 +60,7 @@ def captions(tmp_path_factory: pytest.TempPathFactory) -> Records:
         options={},
         sources=[],
         extra_files={"vocabulary.txt": VOCABULARY.file_bytes},
+        converted={"html_entities": 2},
         progress=False,
     )
 
@@ -81,6 +82,7 @@ def test_description(captions: Records) -> None:
     assert rows["vocabulary"].startswith(f"{len(VOCABULARY)} words (6.67% of the text is unknown)")
     assert rows["feature sentences"] == "list of list of int64 []"
     assert rows["feature boxes"] == "float32 [?, 4]" and rows["feature image"] == "image"
+    assert rows["converted: html_entities"] == "2"
     assert rows["left out: unreadable"] == "1" and rows["for example"] == "2.png (unreadable)"
 
 

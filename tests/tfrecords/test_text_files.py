@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import subprocess
 import unicodedata
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfrecords.errors import InputError
-from tfrecords.text_files import normalize_name, numbered_lines, read_text
+from tfrecords.text_files import first_line, normalize_name, numbered_lines, read_text, split_lines
 
 _LINES = ["", "a.jpg\tA café", "two words\u2028still one line\x0b\x85"]
 
@@ -63,6 +64,28 @@ def test_the_command_in_the_error_converts(tmp_path: Path, encoding: str, named:
     assert message.startswith(f"{path}:2: the label map is not ")
     subprocess.run(message[message.index("iconv") :], shell=True, check=True)
     assert read_text(tmp_path / "my list.utf8.txt", "label map") == text
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("a.jpg,一只狗".encode("gb18030"), "often GB18030"),
+        ("犬が走る".encode("shift-jis"), "SHIFT_JIS"),
+        ("собака".encode("cp1251"), "WINDOWS-1251"),
+        (gzip.compress(b"image,caption"), r"compressed by gzip: unpack it"),
+        (b"PK\x03\x04\x14\x00", "Excel workbook: .*export the sheet as CSV in UTF-8"),
+    ],
+)
+def test_other_files_name_their_cure(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=rf"x\.csv:1: the table .*{message}"):
+        read_text(path, "table")
+
+
+@given(st.text(st.sampled_from("a \r\n"), max_size=8))
+def test_the_first_line(text: str) -> None:
+    assert first_line(text) == next((line for line in split_lines(text) if line.strip()), "")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from tfrecords.readers.paired.formats import SPLITS, PairedSource, read_paired
 from tfrecords.readers.paired.types import PairedDataset
 from tfrecords.records import VOCABULARY, Records, open_records
 from tfrecords.segmentation import check_segmenter
+from tfrecords.text_files import to_nfc
 from tfrecords.vocabulary import Vocabulary
 from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
 from tfrecords.writing.writer import write_dataset
@@ -139,7 +140,8 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         datasets, read_split_lists(options.splits), train_only=options.train_only
     )
     given = _given_vocabulary(options)
-    segmenter = given.segmenter if given else options.segmenter
+    # `words` is the default of vocabularies: it must not silence the check of text without spaces.
+    segmenter = given.segmenter if given and given.segmenter != "words" else options.segmenter
     words, wordless = split_captions(choice, options.vocabulary_rule, segmenter)
     vocabulary = given or count_words(
         words,
@@ -257,7 +259,9 @@ def _given_vocabulary(options: CaptionsOptions) -> Vocabulary | None:
     if options.vocabulary is None:
         return None
     if not options.vocabulary.is_dir():
-        return Vocabulary.load(options.vocabulary, options.segmenter or "words")
+        found = Vocabulary.load(options.vocabulary, options.segmenter or "words")
+        # Captions are in this form, too.
+        return replace(found, words=tuple(map(to_nfc, found.words)))
     vocabulary = open_records(options.vocabulary).vocabulary()
     if options.segmenter not in (None, vocabulary.segmenter):
         raise InputError(

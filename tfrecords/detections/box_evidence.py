@@ -108,14 +108,16 @@ class BoxEvidence:
                 image.place(row - sum(counts[:number])), shown, height, width
             )
 
-        finite = np.isfinite(boxes).all(axis=1)
-        sized = finite & (sizes > 0).all(axis=1)
+        # Four equal numbers are a placeholder for no box: [0, 0, 0, 0], [-1, -1, -1, -1].
+        is_placeholder = (boxes == boxes[:, :1]).all(axis=1)
+        real = np.isfinite(boxes).all(axis=1) & ~is_placeholder
+        sized = real & (sizes > 0).all(axis=1)
         large = sized & (sizes >= _SMALL_SIDE).all(axis=1)
-        self._boxes += int(finite.sum())
+        self._boxes += int(real.sum())
         self._sized += int(sized.sum())
         self._in_large += int(large.sum())
         for name in BOX_FORMATS:
-            usable = finite if is_relative(name) else sized
+            usable = real if is_relative(name) else sized
             fits = usable & _inside(boxes, name, sizes)
             self._fits[name] += int(fits.sum())
             if name == self._format:
@@ -130,7 +132,7 @@ class BoxEvidence:
         fractional = tiny & (boxes != np.round(boxes)).any(axis=1)
         self._fractional += int(fractional.sum())
         first("tiny", fractional if fractional.any() else tiny, boxes)
-        pixels = finite & (np.abs(boxes).max(axis=1) > _PIXELS)
+        pixels = real & (np.abs(boxes).max(axis=1) > _PIXELS)
         self._large_numbers += int(pixels.sum())
         first("pixels", pixels, boxes)
         known = scores[np.isfinite(scores)]

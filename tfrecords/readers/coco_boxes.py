@@ -3,7 +3,7 @@
 A JSON object with `images` (id, file_name, width, height), `annotations` (image_id, category_id,
 bbox [x, y, width, height] in pixels unless the options say otherwise, score) and `categories` (id,
 name); or, as COCO's own results format has it, the plain list of annotations, beside a JSON with
-the other two. An annotation without `score` counts as certain.
+the other two. An annotation without `score` counts as certain, also where scores are percents.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class _Content:
     first_of_category: dict[int, str] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
     annotations: int = 0
+    # Score of an annotation without one.
+    certain: float = 1.0
 
 
 def read_coco(
@@ -66,7 +68,7 @@ def read_coco(
             annotation of an unknown one, a value of the wrong type, or boxes in another format;
             names line and number.
     """
-    content = _Content()
+    content = _Content(certain=100.0 if options.scores == "percent" else 1.0)
     for element in stream_json(path):
         _add(content, element, path)
     if "" in content.keys:
@@ -146,7 +148,7 @@ def _add_image(content: _Content, value: Any, place: str) -> None:
 def _add_annotation(content: _Content, value: Any, place: str) -> None:
     number = f"annotation {content.annotations}"
     image_id, category, bbox = _fields(value, ("image_id", "category_id", "bbox"), place, number)
-    score = value.get("score", 1.0)
+    score = value.get("score", content.certain)
     if (
         not _is_key(image_id)
         or not _is_id(category)

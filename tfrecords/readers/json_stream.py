@@ -125,9 +125,11 @@ class _Cursor:
         self._line, self._counted = 1, 0
 
     def error(self, what: str, ahead: int = 0) -> InputError:
-        line = self._line_here() + self._text.count("\n", self._at, self._at + ahead)
+        first = self._line_here()
+        line = first + self._text.count("\n", self._at, self._at + ahead)
+        begun = f" (in the value that begins in line {first})" if line > first else ""
         return InputError(
-            f"{self._path}:{line}: not valid JSON: {what}; is the file cut short or damaged?"
+            f"{self._path}:{line}: not valid JSON: {what}{begun}; is the file cut short or damaged?"
         )
 
     def _not_text(self, data: bytes) -> InputError:

@@ -3,7 +3,7 @@ r"""Tables of captions: columns by their usual names, cells by the rules of CSV.
 | separator | cells in quotes |
 |---|---|
 | `,` and `;` | hold separators, line breaks and doubled quotes; a cell that begins with a quote must end with one |
-| tab and `|` | likewise where they are well-formed, else taken literally |
+| tab and `|` | the same where they are well-formed, else taken literally |
 
 The last column of a table may hold its separator without quotes (`captions.txt` of Flickr8k).
 """  # noqa: E501 - a table row cannot be broken
@@ -13,7 +13,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,7 @@ _EXCEL_SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
 _IMAGE_SUFFIX = re.compile(
     r".*\.(?:jpe?g|jpe|jfif|png|bmp|gif|webp|tiff?|heic|heif|avif|ppm|pgm)(?:#\d+)?", re.IGNORECASE
 )
+_ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
 # Longer cells are no lists of captions; it bounds what `ast` is given.
 _LIST_CHARACTERS = 1 << 16
 
@@ -72,11 +73,7 @@ def find_columns(header: str) -> Columns | None:
     for separator in SEPARATORS:
         if separator not in header:
             continue
-        try:
-            cells = next(iter(read_rows(header, separator)))[1]
-        except InputError:
-            continue
-        names = [simple_name(cell) for cell in cells]
+        names = [simple_name(cell) for cell in header_cells(header, separator)]
         captions = tuple(i for i, name in enumerate(names) if _NUMBERED_CAPTION.fullmatch(name))
         if not captions:
             caption = find_name(names, CAPTION_NAMES)
@@ -93,6 +90,14 @@ def find_columns(header: str) -> Columns | None:
             is_id=image is not None and names[image] in ID_NAMES,
         )
     return None
+
+
+def header_cells(header: str, separator: str) -> list[str]:
+    """Returns the cells of a first line; empty where it is not a row of a table."""
+    try:
+        return next((cells for _, cells in read_rows(header, separator)), [])
+    except InputError:
+        return []
 
 
 def find_name(names: list[str], wanted: Iterable[str]) -> int | None:
@@ -137,7 +142,7 @@ def read_rows(text: str, separator: str, path: Path | str = "") -> Iterator[tupl
         first_line, cells = line, []
         while True:
             match = quoted.match(text, at)
-            # Of a stray quote in a text that quotes nothing the next one is in another row.
+            # A stray quote pairs with one in a later row: both separators are in between.
             if match and not strict and "\n" in match[1] and separator in match[1]:
                 match = None
             if match:
@@ -210,28 +215,69 @@ def _listed(cell: str) -> list[str]:
     return [cell]
 
 
-def check_no_header(first: str, others: list[str], place: str) -> None:
-    """Refuses a first row that names columns by names that are not known.
+class ColumnCheck:
+    """A check of tables without a header: for a first row that is one, and for swapped columns.
 
-    Args:
-        first: the image of the first row.
-        others: the images of the following rows.
-        place: of the first row.
-
-    Raises:
-        InputError: the first row looks like no other: no suffix, or no digit, where all others have
-            one.
+    Rows are added one by one: large tables are not held in memory.
     """
 
-    def unlike(has: Callable[[str], bool]) -> bool:
-        return bool(others) and not has(first) and all(map(has, others))
+    def __init__(self) -> None:
+        """Starts without a row."""
+        self._first: str | None = None
+        self._first_has_suffix = self._first_has_digit = False
+        self._others = 0
+        self._others_have_suffix = self._others_have_digit = True
+        self._first_text_is_name = False
+        self._other_texts_are_names = True
 
-    def has_digit(name: str) -> bool:
-        return any(map(str.isdigit, name))
+    def add(self, image: str, text: str) -> None:
+        """Adds the image and the caption of the next row."""
+        if self._first is None:
+            self._first = image
+            self._first_has_suffix, self._first_has_digit = has_image_suffix(image), _digits(image)
+            self._first_text_is_name = _is_name(text)
+            return
+        self._others += 1
+        # Nearly all tables are settled by their first rows.
+        if self._others_have_suffix and not self._first_has_suffix:
+            self._others_have_suffix = has_image_suffix(image)
+        if self._others_have_digit and not self._first_has_digit:
+            self._others_have_digit = _digits(image)
+        self._other_texts_are_names = self._other_texts_are_names and _is_name(text)
 
-    if unlike(has_image_suffix) or (len(others) > 1 and unlike(has_digit)):
-        raise InputError(
-            f"{place}: the first row looks like a header ({first.strip()[:80]!r} is not named like "
-            f"the images of the other rows), but its columns are not known: name them "
-            f"{HEADER_HINT}, or delete the row"
-        )
+    def finish(self, place: str) -> None:
+        """Checks what was added.
+
+        Args:
+            place: of the first row.
+
+        Raises:
+            InputError: the captions are names of images or addresses, or the first row looks like
+                no other: its image has no suffix, or no digit, where all others have one.
+        """
+        if self._first is None:
+            return
+        if self._other_texts_are_names and (self._others or self._first_text_is_name):
+            raise InputError(
+                f"{place}: expected captions behind the names of images, found names of images or "
+                "addresses in all rows: put the columns in the order image, caption, or name them "
+                f"in a first row: {HEADER_HINT}"
+            )
+        suffix = not self._first_has_suffix and self._others_have_suffix and self._others > 0
+        digit = not self._first_has_digit and self._others_have_digit and self._others > 1
+        if suffix or digit:
+            raise InputError(
+                f"{place}: the first row looks like a header ({self._first.strip()[:80]!r} is not "
+                f"named like the images of the other rows), but its columns are not known: name "
+                f"them {HEADER_HINT}, or delete the row"
+            )
+
+
+def _digits(name: str) -> bool:
+    return any(map(str.isdigit, name))
+
+
+def _is_name(text: str) -> bool:
+    """Returns whether a caption is the name of an image file or an address."""
+    text = text.strip()
+    return " " not in text and bool(has_image_suffix(text) or _ADDRESS.fullmatch(text))

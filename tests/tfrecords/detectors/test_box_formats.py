@@ -106,7 +106,7 @@ def test_any_honest_file_passes_and_any_other_format_is_seen(
 @pytest.mark.parametrize(
     ("size", "boxes"),
     [
-        ((640, 480), [[0, 0, 1, 1]]),  # placeholders
+        ((640, 480), [[0, 0, 1, 1]]),  # a placeholder
         ((640, 480), [[0, 0, 1, 1]] * 12),
         ((640, 480), [[0.25, 0.5, 0.5, 0.75]]),  # a single box proves nothing
         ((640, 480), [[300, 200, 500, 400]] * 2),
@@ -124,6 +124,27 @@ def test_weak_evidence_is_no_error(
     path = tmp_path / "d.json"
     path.write_text(json.dumps(coco(rows, images=images)))
     assert len(read_all(path)[0]) == len(boxes)
+
+
+@pytest.mark.parametrize("number", [0, -1, 0.5])
+def test_placeholders_prove_nothing(tmp_path: Path, number: float) -> None:
+    """Four equal numbers: no box of any format."""
+    boxes = [[number] * 4] * 30 + [[10, 10, 20, 20]]
+    rows = [{"image_id": 1, "category_id": 7, "bbox": box} for box in boxes]
+    images = [{"id": 1, "file_name": "a.jpg", "width": 640, "height": 480}]
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps(coco(rows, images=images)))
+    assert read_all(path)[1].tolist() == [1.0] * (1 if number <= 0 else 31)
+
+
+def test_annotations_without_a_score_among_percents(tmp_path: Path) -> None:
+    boxes = {"a.jpg": (99, 99, np.array([[1.0, 1, 50, 50]] * 3), np.array([0.5, 0.7, 0.9]))}
+    path = write_coco(tmp_path / "d.json", boxes, percent=100)
+    content = json.loads(path.read_text())
+    del content["annotations"][1]["score"]
+    path.write_text(json.dumps(content))
+    scores = read_all(path, BoxOptions(scores="percent"))[1]
+    np.testing.assert_allclose(scores, [0.5, 1.0, 0.9], atol=1e-6)
 
 
 def test_boxes_of_a_picture_of_another_size(tmp_path: Path) -> None:

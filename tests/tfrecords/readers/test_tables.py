@@ -119,6 +119,24 @@ def test_unknown_headers_are_refused(tmp_path: Path, name: str) -> None:
         read_references(write(tmp_path / "only.csv", f"image{separator}caption\n"))
 
 
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_columns_in_another_order_are_refused(tmp_path: Path, separator: str) -> None:
+    """Captions never become names of images, as in tables of captions and addresses."""
+    name = "x.csv" if separator == "," else "x.tsv"
+    for rows in (
+        [["A dog", "a.jpg"], ["A man", "b.jpg"]],
+        [["A dog", "https://x.org/a?b=1"], ["A man", "http://x.org/c"]],
+        [["legende", "adresse"], ["A dog", "https://x.org/a"]],
+    ):
+        path = write(tmp_path / name, "\n".join(map(separator.join, rows)))
+        with pytest.raises(InputError, match=r":1: expected captions behind the names of images"):
+            read(path)
+    path = write(tmp_path / name, f"a.jpg{separator}b.jpg\nc.jpg{separator}see b.jpg")
+    assert captions(read(path)) == {"a.jpg": ["b.jpg"], "c.jpg": ["see b.jpg"]}
+    with pytest.raises(InputError, match=r"only\.tsv has no caption"):
+        read(write(tmp_path / "only.tsv", f"image{separator}caption\n"))
+
+
 RAW = [
     {"file_path": "val/1.jpg", "id": 1, "captions": ["A sign.", "A limit"]},
     {"file_path": "val\\2.jpg", "id": 2, "captions": ["A man."]},
@@ -173,7 +191,7 @@ def test_captions_by_image(tmp_path: Path) -> None:
     [
         ('{"image": "a.jpg", "caption": "x"}\n{"image": "b.jpg"}\n', r":2: \[1\]: expected a list"),
         ('{"image": "a.jpg", "caption": "x"}\n{"caption": "b"}\n', r":2: \[1\]: an image without"),
-        ('{"image": "a.jpg", "caption": "x"}\n{"image": \n', r":3: not valid JSON"),
+        ('{"image": "a.jpg", "caption": "x"}\n{"image": \n', r":3: .*begins in line 2"),
         ('{"image": "a.jpg", "caption": "x"}\n{"image": "a.jpg", "id": 3, "text": "x"}', "another"),
         ('{"url": 3}\n{"url": 4}', "it is a list of the keys url; expected a list of objects"),
     ],
@@ -181,6 +199,12 @@ def test_captions_by_image(tmp_path: Path) -> None:
 def test_faults_of_json_lists(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(write(tmp_path / "x.jsonl", content))
+
+
+def test_json_without_captions_names_the_known_forms(tmp_path: Path) -> None:
+    for content in ('{"image": "a.jpg", "text": "x"}', '{"a": ["x", "y"]}'):
+        with pytest.raises(InputError, match=r"x\.json:1: .* has none of the known forms: .*anno"):
+            sentences(write(tmp_path / "x.json", content))
 
 
 def test_texts_only(tmp_path: Path) -> None:
@@ -206,6 +230,17 @@ def test_latin1_names_the_command(tmp_path: Path, name: str) -> None:
     for reader in (read, read_references, sentences):
         with pytest.raises(InputError, match=rf"{name}:[12]: .*iconv -f LATIN1 -t UTF-8 .*{name}"):
             reader(path)  # type: ignore[operator]
+
+
+def test_html_entities_become_one_line_in_one_form(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tsv", "image\tcaption\na.jpg\tR&amp;D, e&#769;t&eacute;&#10;\n")
+    dataset = read(path)
+    assert captions(dataset) == {"a.jpg": ["R&D, été"]} and dataset.entities == 1
+
+
+def test_a_carriage_return_in_the_first_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.txt", "O\rne, dog\nTwo dogs\n")
+    assert sentences(path) == ["O\rne, dog", "Two dogs"]
 
 
 def test_windows_lists_of_sentences(tmp_path: Path) -> None:

@@ -169,11 +169,11 @@ def caption(
     if not is_clean(text) or not is_clean("".join(words or ())):
         return Skip(place, "undecodable", "zero bytes or half of a surrogate pair")
     if words is not None:
-        words = tuple(map(_normalize_text, words))
-    return Caption(_normalize_text(text.strip()), words, caption_number(number))
+        words = tuple(map(normalize_text, words))
+    return Caption(normalize_text(text.strip()), words, caption_number(number))
 
 
-def _normalize_text(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Returns a caption on one line and in Unicode NFC, so that equal words are equal."""
     text = to_nfc(text)
     return _LINE_BREAKS.sub(" ", text) if "\n" in text or "\r" in text else text

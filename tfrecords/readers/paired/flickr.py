@@ -11,7 +11,7 @@ from tfrecords.errors import InputError
 from tfrecords.readers import tables
 from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
-from tfrecords.text_files import read_text, split_lines
+from tfrecords.text_files import first_line, read_text, split_lines
 from tfrecords.writing.shards import Skip
 
 # In one line of the published results.csv of Flickr30k the second bar is missing.
@@ -64,22 +64,27 @@ def read_flickr(path: Path) -> PairedDataset:
         InputError: a row of another form; names `path:line`.
     """
     images: dict[str, _Image] = {}
+    # Image as it is written -> its entry of `images`.
+    written: dict[str, tuple[str, _Image]] = {}
     skipped: list[Skip] = []
-    rows = list(caption_rows(read_text(path, fields.CAPTIONS), path))
-    ids = all(row.is_id and not tables.has_image_suffix(row.image) for row in rows)
-    for row in rows:
+    text = read_text(path, fields.CAPTIONS)
+    ids = _are_ids(text, path)
+    for row in caption_rows(text, path):
         place = f"{path}:{row.line}"
-        source_id = fields.identifier(row.image, place, "the image's id") if ids else None
-        name = f"{source_id}.jpg" if ids else row.image
-        file = fields.relative_file(name, place, "the image")
-        image = images.setdefault(file, _Image(place, source_id, row.split))
+        if row.image not in written:
+            source_id = fields.identifier(row.image, place, "the image's id") if ids else None
+            name = f"{source_id}.jpg" if ids else row.image
+            file = fields.relative_file(name, place, "the image")
+            image = images.setdefault(file, _Image(place, source_id, row.split))
+            written[row.image] = file, image
+        file, image = written[row.image]
         if image.split != row.split:
             raise InputError(
                 f"{place}: image {file!r} is in split {row.split!r} here and in {image.split!r} in "
                 f"{image.place}"
             )
-        for text in row.captions:
-            item = fields.caption(text, place)
+        for caption in row.captions:
+            item = fields.caption(caption, place)
             if isinstance(item, Skip):
                 skipped.append(item)
             else:
@@ -101,20 +106,20 @@ def read_flickr(path: Path) -> PairedDataset:
     )
 
 
-def is_table(path: Path, first_line: str) -> bool:
+def is_table(path: Path, first: str) -> bool:
     """Returns whether a file is of this format, by its suffix or its first line."""
     return (
         _is_csv(path)
-        or _TOKEN_LINE.fullmatch(first_line) is not None
-        or has_bar_header(first_line)
-        or _header(first_line) is not None
-        or separator_of(first_line) is not None
+        or _TOKEN_LINE.fullmatch(first) is not None
+        or has_bar_header(first)
+        or _header(first) is not None
+        or separator_of(first) is not None
     )
 
 
-def has_bar_header(first_line: str) -> bool:
+def has_bar_header(first: str) -> bool:
     """Returns whether a line is the header of `results.csv` of Flickr30k."""
-    return _BAR_HEADER.fullmatch(first_line) is not None
+    return _BAR_HEADER.fullmatch(first) is not None
 
 
 def caption_rows(text: str, path: Path) -> Iterator[CaptionRow]:
@@ -128,7 +133,7 @@ def caption_rows(text: str, path: Path) -> Iterator[CaptionRow]:
         InputError: see `read_flickr`.
     """
     text = tables.skip_separator_line(text)
-    first = next((line for line in split_lines(text) if line.strip()), "")
+    first = first_line(text)
     if has_bar_header(first):
         yield from _line_rows(path, text, _bar_line, "`image| number| caption`", has_header=True)
     elif columns := _header(first):
@@ -142,51 +147,57 @@ def caption_rows(text: str, path: Path) -> Iterator[CaptionRow]:
                 is_id=columns.is_id,
             )
     elif (separator := separator_of(first) or ("," if _is_csv(path) else "\t")) != "\t":
-        yield from _rows_without_header(path, text, separator)
+        yield from _checked(_rows_without_header(path, text, separator), path)
     else:
-        yield from _line_rows(path, text, _token_line, "`name#number<TAB>caption`")
+        lines = _line_rows(path, text, _token_line, "`name#number<TAB>caption`")
+        yield from _checked(lines, path)
 
 
 def _is_csv(path: Path) -> bool:
     return path.name.lower().removesuffix(".gz").endswith(".csv")
 
 
-def separator_of(first_line: str) -> str | None:
+def _are_ids(text: str, path: Path) -> bool:
+    """Returns whether the images of all rows are ids, by the header and the rows of a table."""
+    columns = _header(first_line(tables.skip_separator_line(text)))
+    if columns is None or not columns.is_id:
+        return False
+    return not any(tables.has_image_suffix(row.image) for row in caption_rows(text, path))
+
+
+def separator_of(first: str) -> str | None:
     """Returns the separator behind the first cell, where that is the name of an image."""
     # Commas may occur in captions: not every separator of the line is one of the table.
     return next(
         (
             separator
             for separator in ",;\t|"
-            if separator in first_line
-            and tables.has_image_suffix(first_line.partition(separator)[0].strip(' "'))
+            if separator in first
+            and tables.has_image_suffix(first.partition(separator)[0].strip(' "'))
         ),
         None,
     )
 
 
-def _header(first_line: str) -> tables.Columns | None:
-    columns = tables.find_columns(first_line)
+def _header(first: str) -> tables.Columns | None:
+    columns = tables.find_columns(first)
     return None if columns is None or columns.image is None else columns
 
 
 def _line_rows(
     path: Path, text: str, parse: _Parse, expected: str, *, has_header: bool = False
 ) -> Iterator[CaptionRow]:
-    lines = [(n, line) for n, line in enumerate(split_lines(text), start=1) if line.strip()]
-    found: list[CaptionRow] = []
-    for number, line in lines[has_header:]:
+    lines = ((n, line) for n, line in enumerate(split_lines(text), start=1) if line.strip())
+    if has_header:
+        next(lines, None)
+    for number, line in lines:
         row = parse(line)
         if row is None:
             raise InputError(f"{path}:{number}: expected {expected}, found {line[:80]!r}")
-        found.append(CaptionRow(number, _image(row[0], f"{path}:{number}"), [row[1]]))
-    if not has_header:
-        _check_first(found, path)
-    yield from found
+        yield CaptionRow(number, _image(row[0], f"{path}:{number}"), [row[1]])
 
 
 def _rows_without_header(path: Path, text: str, separator: str) -> Iterator[CaptionRow]:
-    found: list[CaptionRow] = []
     for line, cells in tables.read_rows(text, separator, path):
         if len(cells) != 2:
             shown = separator.join(cells)[:80]
@@ -195,15 +206,17 @@ def _rows_without_header(path: Path, text: str, separator: str) -> Iterator[Capt
                 f"{separator!r} in quotes), or a first row that names the columns "
                 f"{tables.HEADER_HINT}; found {shown!r}"
             )
-        found.append(CaptionRow(line, _image(cells[0], f"{path}:{line}"), [cells[1]]))
-    _check_first(found, path)
-    yield from found
+        yield CaptionRow(line, _image(cells[0], f"{path}:{line}"), [cells[1]])
 
 
-def _check_first(rows: list[CaptionRow], path: Path) -> None:
-    if rows:
-        others = [row.image for row in rows[1:]]
-        tables.check_no_header(rows[0].image, others, f"{path}:{rows[0].line}")
+def _checked(rows: Iterator[CaptionRow], path: Path) -> Iterator[CaptionRow]:
+    """Yields the rows of a table without a header; see `ColumnCheck`."""
+    check, line = tables.ColumnCheck(), 0
+    for row in rows:
+        check.add(row.image, row.captions[0])
+        line = line or row.line
+        yield row
+    check.finish(f"{path}:{line}")
 
 
 def _image(cell: str, place: str) -> str:

@@ -21,7 +21,7 @@ from tfrecords.readers.paired.json_list import EXPECTED, is_image_row, read_json
 from tfrecords.readers.paired.karpathy import read_karpathy
 from tfrecords.readers.paired.tfds_set import read_tfds
 from tfrecords.readers.paired.types import PairedDataset, PairedImage
-from tfrecords.text_files import read_text, split_lines
+from tfrecords.text_files import first_line, read_text
 
 _READERS: dict[str, Callable[[Path], PairedDataset]] = {
     "karpathy": read_karpathy,
@@ -108,6 +108,8 @@ def read_paired(source: PairedSource, data_dir: Path | None = None) -> PairedDat
     path = Path(source.path)
     name = detect_format(path) if source.format == "auto" else source.format
     dataset = read_tfds(source.path, data_dir) if name == TFDS else _READERS[name](path)
+    if not dataset.images:
+        raise InputError(f"{source.path} has no caption: as {name!r} it lists no image")
     if source.split is not None and any(image.split for image in dataset.images):
         raise InputError(
             f"{source.path} tells the split of its images itself: leave out {source.split}="
@@ -150,7 +152,7 @@ def _without_entities(dataset: PairedDataset) -> PairedDataset:
     for number, image in enumerate(images):
         if not any("&" in caption.text for caption in image.captions):
             continue
-        texts = [decode_entities(caption.text) for caption in image.captions]
+        texts = [_decoded(caption.text) for caption in image.captions]
         captions = tuple(
             caption if text == caption.text else replace(caption, text=text, tokens=None)
             for caption, text in zip(image.captions, texts, strict=True)
@@ -159,6 +161,11 @@ def _without_entities(dataset: PairedDataset) -> PairedDataset:
             decoded += sum(a is not b for a, b in zip(captions, image.captions, strict=True))
             images[number] = replace(image, captions=captions)
     return replace(dataset, images=images, entities=decoded) if decoded else dataset
+
+
+def _decoded(text: str) -> str:
+    decoded = decode_entities(text)
+    return text if decoded == text else fields.normalize_text(decoded).strip()
 
 
 def detect_format(path: Path) -> str:
@@ -174,7 +181,7 @@ def detect_format(path: Path) -> str:
         return "coco_pt"
     if path.suffix.lower() in (".json", *JSON_LINES_SUFFIXES):
         return _detect_json(path)
-    first = _first_line(path)
+    first = _checked_first_line(path)
     if first[0] in "{[":
         return _detect_json(path)
     if has_concepts(first):
@@ -186,11 +193,10 @@ def detect_format(path: Path) -> str:
     raise _unknown(path, f"its first line is {first[:80]!r}")
 
 
-def _first_line(path: Path) -> str:
+def _checked_first_line(path: Path) -> str:
     text = tables.skip_separator_line(read_text(path, fields.CAPTIONS))
-    for line in split_lines(text):
-        if line.strip():
-            return line.lstrip()
+    if first := first_line(text).lstrip():
+        return first
     raise InputError(f"{path} is empty: it has no caption")
 
 

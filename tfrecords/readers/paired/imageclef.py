@@ -28,16 +28,15 @@ def read_imageclef(path: Path) -> PairedDataset:
     images: dict[str, PairedImage] = {}
     skipped: list[Skip] = []
     lines = [(n, line) for n, line in numbered_lines(path, fields.CAPTIONS) if line.strip()]
-    if lines and _is_header(lines[0][1]):
-        lines = lines[1:]
-    elif lines:
-        first, *others = [line.partition("\t")[0] for _, line in lines]
-        tables.check_no_header(first, others, f"{path}:{lines[0][0]}")
+    has_header = bool(lines) and _is_header(lines[0][1])
+    lines = lines[has_header:]
+    check = tables.ColumnCheck()
     for number, line in lines:
         place = f"{path}:{number}"
         key, tab, text = line.partition("\t")
         if not tab:
             raise InputError(f"{place}: expected `id<TAB>caption`, found {line[:80]!r}")
+        check.add(key, text)
         source_id = fields.identifier(key, place, "the image's id")
         if source_id in images:
             raise InputError(
@@ -55,6 +54,8 @@ def read_imageclef(path: Path) -> PairedDataset:
             source_id=source_id,
             file=file,
         )
+    if lines and not has_header:
+        check.finish(f"{path}:{lines[0][0]}")
     return PairedDataset(images=list(images.values()), files=(path,), skipped=skipped)
 
 

@@ -32,7 +32,7 @@ from tfrecords.readers.text.reports import is_report_table, read_reports
 from tfrecords.readers.text.sources import TextPart, TextSource, is_utf8_lines, read_head
 from tfrecords.readers.text.tables import is_caption_table, read_table
 from tfrecords.readers.text.tfds_sets import plan_data_set, read_data_set
-from tfrecords.text_files import split_lines
+from tfrecords.text_files import first_line
 from tfrecords.writing.files import open_unpacked, peek
 from tfrecords.writing.shards import Skip
 
@@ -104,7 +104,7 @@ def _text_files(folder: Path) -> list[Path]:
 
 
 def _plan_file(path: Path, reader: str, part_bytes: int) -> list[TextPart]:
-    first = _first_line(path)
+    first = _checked_first_line(path)
     if reader == "auto":
         reader = _detect(path, first)
     size = path.stat().st_size
@@ -120,20 +120,19 @@ def _is_utf8_lines(path: Path) -> bool:
         return is_utf8_lines(peek(stream))
 
 
-def _first_line(path: Path) -> str:
+def _checked_first_line(path: Path) -> str:
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no file that can be read twice; write it to one first")
     text = skip_separator_line(read_head(path).decode("utf-8-sig", errors="replace"))
-    for line in split_lines(text):
-        if line.strip():
-            return line.strip()
+    if first := first_line(text).strip():
+        return first
     raise InputError(f"{path} is empty: expected at least one sentence")
 
 
 def _detect(path: Path, first: str) -> str:
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     if suffix in (".json", *JSON_LINES_SUFFIXES) or first[0] in "{[":
-        return detect_json(next(stream_json(path), None))
+        return detect_json(path, next(stream_json(path), None))
     if is_report_table(first):
         return "iu_xray"
     if (lines := detect_lines(first)) != "text":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from tfrecords.errors import InputError
 from tfrecords.readers.json_stream import Element, stream_json
@@ -19,8 +20,12 @@ _EXPECTED = {
 }
 
 
-def detect_json(first: Element | None) -> str:
-    """The reader that the first element of a file speaks for."""
+def detect_json(path: Path, first: Element | None) -> str:
+    """Returns the reader for a file with this first element.
+
+    Raises:
+        InputError: it is of none of the formats.
+    """
     if first is None:
         return "shutterstock"
     is_image = first.key.isdigit() or has_image_suffix(first.key)
@@ -32,7 +37,14 @@ def detect_json(first: Element | None) -> str:
         return "shutterstock" if is_shutterstock else "json_list"
     if isinstance(first.value, dict) and "report" in first.value:
         return "iu_xray"
-    return "coco" if first.key in _COCO_KEYS else "shutterstock"
+    if first.key in _COCO_KEYS:
+        return "coco"
+    if isinstance(first.value, dict):
+        return "shutterstock"
+    raise InputError(
+        f"{path}:{first.line}: {first.value!r:.80} under the key {first.key!r:.80} has none of the "
+        f'known forms: {"; ".join(_EXPECTED.values())}; or {{split: [{{"report"}}]}}'
+    )
 
 
 def read_json(part: TextPart) -> Iterator[str | Skip]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tfrecords.errors import InputError
 from tfrecords.readers.json_stream import stream_json
-from tfrecords.readers.tables import SEPARATORS, skip_separator_line
+from tfrecords.readers.tables import SEPARATORS, header_cells, skip_separator_line
 from tfrecords.readers.text.json_files import entry
 from tfrecords.readers.text.sources import (
     TextPart,
@@ -23,7 +23,7 @@ from tfrecords.readers.text.sources import (
     read_source_text,
     sentence_or_skip,
 )
-from tfrecords.text_files import split_lines
+from tfrecords.text_files import first_line
 from tfrecords.writing.shards import Skip
 
 _COLUMN = "findings"
@@ -102,10 +102,8 @@ def _is_json(path: Path) -> bool:
 
 def _from_csv(path: Path) -> Iterator[tuple[str, object]]:
     text = skip_separator_line(read_source_text(path))
-    header = next(filter(str.strip, split_lines(text)), "")
-    rows = csv.reader(
-        io.StringIO(text, newline=""), strict=True, delimiter=_separator(header) or ","
-    )
+    separator = _separator(first_line(text)) or ","
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     line = 1
     try:
         names = _names(next(rows, []))
@@ -127,9 +125,9 @@ def _from_csv(path: Path) -> Iterator[tuple[str, object]]:
 
 
 def _separator(header: str) -> str | None:
-    """The separator of a table with the column of findings; None for another first line."""
+    """Returns the separator of a table with a column of findings; None for any other first line."""
     for separator in SEPARATORS:
-        if _COLUMN in _names(next(csv.reader([header], delimiter=separator), [])):
+        if _COLUMN in _names(header_cells(header, separator)):
             return separator
     return None
 

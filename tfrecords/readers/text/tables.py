@@ -9,7 +9,7 @@ from tfrecords.errors import InputError
 from tfrecords.readers import tables
 from tfrecords.readers.paired import flickr
 from tfrecords.readers.text.sources import TextPart, read_source_text, sentence_or_skip
-from tfrecords.text_files import split_lines
+from tfrecords.text_files import first_line
 from tfrecords.writing.shards import Skip
 
 
@@ -40,7 +40,7 @@ def read_table(part: TextPart) -> Iterator[str | Skip]:
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     text = tables.skip_separator_line(read_source_text(path))
-    first = next((line for line in split_lines(text) if line.strip()), "")
+    first = first_line(text)
     columns = None if flickr.has_bar_header(first) else tables.find_columns(first)
     if columns is None and _only_captions(path, first):
         columns = tables.Columns(separator=",", width=1, captions=(0,))
@@ -53,6 +53,6 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _only_captions(path: Path, first: str) -> bool:
-    """Whether a `.csv` or `.tsv` has one column, which is called like captions."""
+    """Returns whether a `.csv` or `.tsv` has one column, which is named like captions."""
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     return suffix in (".csv", ".tsv") and tables.simple_name(first) in tables.CAPTION_NAMES

@@ -255,9 +255,10 @@ def test_the_vocabulary_of_other_splits_or_records(
     again = build(options, folder=tmp_path / "again", vocabulary=every.folder, min_count=None)
     assert again.vocabulary_sha256 == every.vocabulary_sha256
     path = tmp_path / "v.txt"
-    build_vocabulary({"dog": 3}, min_count=1).save(path)
+    build_vocabulary({"dog": 3, "cafe\u0301": 1}, min_count=1).save(path)
     tiny = build(options, folder=tmp_path / "tiny", vocabulary=path, min_count=None)
     assert words(tiny, read(tiny)["val2014/a.jpg"]["sentences"])[0] == "<unk> dog <unk>"
+    assert "caf\u00e9" in tiny.vocabulary().words
     with pytest.raises(InputError, match="min_count chooses"):
         build(options, folder=tmp_path / "both", vocabulary=path)
     write(tmp_path / "x.json", {"images": [{"id": 1, "split": "val", "captions": ["a"]}]})
