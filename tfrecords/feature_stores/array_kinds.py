@@ -1,4 +1,4 @@
-"""Which arrays are vectors, maps, regions and boxes: found from those of the first image."""
+"""Tells vectors, maps, regions and boxes apart by the arrays of the first image."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _first_arrays(fields: Sequence[Field], count: Arrays | None) -> list[_First]
 
 
 def _is_transposed(first: _First, firsts: Sequence[_First]) -> bool:
-    """Whether the features of a region are a column, as OpenVQA stores them."""
+    """Returns whether the features of a region are a column, as OpenVQA stores them."""
     boxes = [
         len(other.array)
         for other in firsts
@@ -155,7 +155,7 @@ def _part(item: _First, parts: Mapping[str, Part], *, transposed: bool) -> Part 
 
 
 def _are_usable(first: _First, corners: np.ndarray) -> bool:
-    """Whether boxes are taken; those that are not are logged."""
+    """Returns whether boxes are corners; logs those that are not."""
     if corners.ndim == 2 and corners.shape[1] == 4 and not are_corners(corners):
         logging.warning(
             "%s: the boxes are no x1, y1, x2, y2, as many end before they begin, and are left out",

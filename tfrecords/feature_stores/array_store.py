@@ -39,7 +39,7 @@ class Arrays(Hashable, Protocol):
         """The names of all images, in the order of the file or sorted."""
 
     def has(self, key: str) -> bool:
-        """Whether there is an array of exactly this name."""
+        """Returns whether there is an array of exactly this name."""
 
     def get(self, key: str) -> np.ndarray | None:
         """The array of an image, finite float16 or float32; None if there is none.
@@ -186,7 +186,7 @@ class ArrayStore:
 
 
 def row_count(count: Arrays, key: str) -> int | None:
-    """How many rows of the arrays of an image are regions; None if nothing says it."""
+    """Returns the number of rows of an image that are regions; None if nothing gives it."""
     array = count.get(key)
     return None if array is None else whole_numbers(array, 1, f"{count.path}, image {key!r}")[0]
 

@@ -78,18 +78,18 @@ def check_corners(corners: np.ndarray, where: str) -> None:
 
 
 def are_relative(corners: np.ndarray) -> bool:
-    """Whether all corners lie in 0..1: then they are relative to their image."""
+    """Returns whether all corners lie in 0..1: then they are relative to their image."""
     return bool(((corners >= -_MARGIN) & (corners <= 1 + _MARGIN)).all())
 
 
 def are_corners(corners: np.ndarray) -> bool:
-    """Whether boxes [N, 4] can be x1, y1, x2, y2: few of them end before they begin."""
+    """Returns whether boxes [N, 4] can be x1, y1, x2, y2: few end before they begin."""
     # Rounding inverts no box of a detector; of x, y, width, height most look inverted.
     return bool(10 * _inverted(corners).sum() <= len(corners) or len(corners) < _LEAST_BOXES)
 
 
 def fit_in(corners: np.ndarray, height: int, width: int) -> bool:
-    """Whether boxes [N, 4] in pixels lie in an image of this size: few of them end outside."""
+    """Returns whether boxes [N, 4] in pixels lie in an image of this size: few end outside."""
     limit = (1 + _OVERHANG) * np.array([width, height])
     outside = (corners[:, 2:] > limit).any(axis=1)
     return bool(10 * outside.sum() <= len(corners))

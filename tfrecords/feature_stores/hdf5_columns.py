@@ -88,7 +88,7 @@ class Hdf5Column:
 
 
 def is_columns(group: Any, names: list[str], *, with_ids: bool, sure: bool = False) -> bool:
-    """Whether the data sets of a file or a group are columns.
+    """Returns whether the data sets of a file or a group are columns.
 
     They are where one of the usual names of features comes with a column of names of images, or
     with a list of them; or, unless it must be `sure`, where all names are usual ones of columns.

@@ -101,7 +101,7 @@ def parse_row(
 
 
 def _vinvl_row(data: bytes, where: str) -> dict[str, Any]:
-    """What the JSON of a line says, under the names of columns."""
+    """Returns the values in the JSON of a line, under the names of columns."""
     row: dict[str, Any]
     try:
         content = json.loads(data)
