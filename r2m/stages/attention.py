@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,9 +124,9 @@ def _places(files: Sequence[ImageFile], output: Path) -> dict[str, tuple[Path, P
     for name, stem in stems.items():
         base = stem if counts[stem] == 1 else name
         places[name] = (output / f"{base}.attention.png", output / f"{base}.attention.gif")
-    written = {path.resolve(): name for name, paths in places.items() for path in paths}
+    written = {os.path.realpath(path): name for name, paths in places.items() for path in paths}
     for file in files:
-        if other := written.get(file.path.resolve()):
+        if other := written.get(os.path.realpath(file.path)):
             raise InputError(
                 f"{file.path} is one of the images, and what is shown of {other} would be written "
                 "over it: leave one of them out, or give another --output"

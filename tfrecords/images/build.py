@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
@@ -233,22 +233,12 @@ def _read_concepts(path: Path, vocabulary: Vocabulary) -> tuple[ConceptDictionar
     return dictionary, counts
 
 
-class _Seen(NamedTuple):
-    """The concepts of an image, and the height and width of the picture the detectors saw."""
-
-    concepts: list[ImageConcept]
-    size: tuple[int, int]
-
-
-_NOTHING = _Seen([], (0, 0))
-
-
 def _concepts_of_images(
     options: ImagesOptions,
     dictionary: ConceptDictionary,
     allowed: set[str],
     detections: Mapping[str, ImageDetections],
-) -> dict[str, _Seen]:
+) -> dict[str, list[ImageConcept]]:
     """Returns the concepts of every wanted image that the detections list."""
     classes = {name for found in detections.values() for name in found.class_names}
     known = {name for name in classes if set(dictionary.concepts_of_class(name)) & allowed}
@@ -259,16 +249,13 @@ def _concepts_of_images(
         )
     logging.info("%d of %d detected classes mean a concept", len(known), len(classes))
     return {
-        name: _Seen(
-            image_concepts(
-                found,
-                dictionary,
-                sources=options.detections,
-                max_concepts=options.max_concepts,
-                order=options.concept_order,
-                allowed=allowed,
-            ),
-            (found.height, found.width),
+        name: image_concepts(
+            found,
+            dictionary,
+            sources=options.detections,
+            max_concepts=options.max_concepts,
+            order=options.concept_order,
+            allowed=allowed,
         )
         for name, found in sorted(detections.items())
     }
@@ -279,7 +266,7 @@ def _entries(
     split: str,
     files: Sequence[str],
     images: ImageFolder,
-    seen: Mapping[str, _Seen],
+    seen: Mapping[str, Sequence[ImageConcept]],
     references: Mapping[str, ImageReferences],
     with_texts: bool,
     vocabulary: Vocabulary,
@@ -289,7 +276,7 @@ def _entries(
     keep = options.keep_images_without_concepts and split != TRAIN_SPLIT
     entries = []
     for name in files:
-        concepts, size = seen.get(name, _NOTHING)
+        concepts = seen.get(name, ())
         if not concepts and not keep:
             # A picture that cannot be read has no detection for that reason.
             why = "no detection means a concept" if name in seen else "no detection lists it"
@@ -300,7 +287,7 @@ def _entries(
         ids = tuple(vocabulary.id_of(concept.word) for concept in concepts)
         texts, source_id = references.get(name, NO_REFERENCES)
         texts = texts if with_texts else ()
-        entries.append(ImageEntry(name, tuple(concepts), ids, texts, source_id, size))
+        entries.append(ImageEntry(name, tuple(concepts), ids, texts, source_id))
     if not entries:
         raise InputError(
             f"split {split!r}: none of its {len(files)} images has a concept: "

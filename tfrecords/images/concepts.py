@@ -24,12 +24,15 @@ class ImageConcept:
         score: weighted score of the most certain detection (summed over labels for tags).
         count: how many objects of it were seen; a label of the whole image counts as one.
         box: ymin, xmin, ymax, xmax in 0..1 of the most certain detection.
+        image_size: height and width of the image that its detector saw, in pixels; zeros where they
+            are not known.
     """
 
     word: str
     score: float
     count: int
     box: tuple[float, float, float, float]
+    image_size: tuple[int, int] = (0, 0)
 
 
 def image_concepts(
@@ -76,7 +79,13 @@ def image_concepts(
         else:
             score, count = float(scores.max()), len(positions)
         ymin, xmin, ymax, xmax = detections.boxes[top].tolist()
-        found = ImageConcept(word, score * sources[source].weight, count, (ymin, xmin, ymax, xmax))
+        found = ImageConcept(
+            word,
+            score * sources[source].weight,
+            count,
+            (ymin, xmin, ymax, xmax),
+            detections.sizes[source],
+        )
         class_key = (source, int(detections.class_ids[positions].min()))
         keys[word] = min(keys.get(word, class_key), class_key)
         known = best.get(word, found)

@@ -33,8 +33,6 @@ class ImageEntry:
         concept_ids: [K] their ids in the vocabulary.
         texts: [S] reference captions.
         source_id: its number in the source of the references, as text; empty where it has none.
-        detected_size: height and width of the picture that was looked at by detectors, in pixels;
-            zeros where they do not say.
     """
 
     image_id: str
@@ -42,7 +40,6 @@ class ImageEntry:
     concept_ids: tuple[int, ...]
     texts: tuple[str, ...]
     source_id: str = ""
-    detected_size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -102,10 +99,12 @@ class ImageShardJob:
 
 def _upright(entry: ImageEntry, data: bytes) -> np.ndarray:
     """The boxes of an image's concepts in its upright frame: float32 [K, 4]."""
-    boxes = np.array([c.box for c in entry.concepts], np.float32).reshape(-1, 4)
     header = read_header(data)
-    found = boxes_as_shown(boxes, header.orientation, entry.detected_size, header.stored_size)
-    return found.astype(np.float32)
+    boxes = [
+        boxes_as_shown(np.array([c.box]), header.orientation, c.image_size, header.stored_size)
+        for c in entry.concepts
+    ]
+    return np.concatenate([np.zeros((0, 4)), *boxes]).astype(np.float32)
 
 
 def grid_shape(

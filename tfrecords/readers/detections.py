@@ -14,7 +14,7 @@ file whose boxes or scores are in another format than its kind or the options sa
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,8 +108,8 @@ class ImageDetections:
     """All detections of one image, N of them, in the order of the sources.
 
     Attributes:
-        height: of the image the detector saw, in pixels; 0 where no source says.
-        width: likewise.
+        sizes: number of a source -> height and width of the image that its detector saw, in pixels;
+            zeros where the source does not say.
         boxes: float32 [N, 4], ymin, xmin, ymax, xmax in 0..1.
         class_names: [N] as the source's categories call them.
         class_ids: int64 [N], the source's category ids.
@@ -118,8 +118,7 @@ class ImageDetections:
         is_tag: bool [N], whether it is a label of the whole image and not an object.
     """
 
-    height: int
-    width: int
+    sizes: Mapping[int, tuple[int, int]]
     boxes: np.ndarray
     class_names: tuple[str, ...]
     class_ids: np.ndarray
@@ -234,7 +233,7 @@ def read_detections(
     if not sources:
         raise InputError("no file of detections was given")
     match = normalize_name if names is None else NameIndex(names, "the images").find
-    sizes: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
     found: dict[str, list[tuple[int, bool, Detections]]] = defaultdict(list)
     strangers: list[str] = []
     for index, source in enumerate(sources):
@@ -254,8 +253,7 @@ def read_detections(
             if name in own:
                 raise InputError(f"{source.path} names image {name!r} twice")
             own[name] = image.found
-            if name not in sizes or not all(sizes[name]):
-                sizes[name] = (image.height, image.width)
+            sizes[name][index] = (image.height, image.width)
         _report(source.path, count, faults)
         if dropped is not None:
             dropped.update(faults)
@@ -286,11 +284,12 @@ def _are_whole_images(boxes: np.ndarray) -> bool:
     return bool((boxes[:, :2] <= low).all() and (boxes[:, 2:] >= high).all())
 
 
-def _merge(size: tuple[int, int], parts: Sequence[tuple[int, bool, Detections]]) -> ImageDetections:
+def _merge(
+    sizes: Mapping[int, tuple[int, int]], parts: Sequence[tuple[int, bool, Detections]]
+) -> ImageDetections:
     counts = [len(part.scores) for _, _, part in parts]
     return ImageDetections(
-        height=size[0],
-        width=size[1],
+        sizes=sizes,
         boxes=np.concatenate([part.boxes for _, _, part in parts]),
         class_names=tuple(name for _, _, part in parts for name in part.class_names),
         class_ids=np.concatenate([part.class_ids for _, _, part in parts]),

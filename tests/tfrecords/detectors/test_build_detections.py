@@ -324,7 +324,7 @@ def test_real_detections_stay_what_they_are(
         order = np.argsort(-theirs[name].scores, kind="stable")
         np.testing.assert_array_equal(mine.boxes, theirs[name].boxes[order])
         np.testing.assert_array_equal(mine.class_ids, theirs[name].class_ids[order])
-        assert (mine.height, mine.width) == (224, 224)
+        assert mine.sizes == {0: (224, 224)}
         assert not mine.is_tag.any()
 
 

@@ -91,7 +91,7 @@ def test_sources_of_several_kinds_merge(tmp_path: Path, labels: Path) -> None:
         DetectionSource(path=write_hdf5(tmp_path / "o.h5", {"a1": GOOD}), companion=labels),
     ]
     found = read_detections(sources, names=["a1.jpg"])["a1.jpg"]
-    assert (found.height, found.width) == (100, 200)
+    assert found.sizes == {0: (0, 0), 1: (100, 200), 2: (0, 0)}
     assert found.class_names == ("Dog", "Person", "dog", "Dog", "Sports ball")
     assert found.source_index.tolist() == [0, 0, 1, 2, 2]
     assert not found.is_tag.any()

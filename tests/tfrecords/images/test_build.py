@@ -296,6 +296,29 @@ def test_detections_records_are_a_source(options, tmp_path):
     assert str(parse(build_images(again, progress=False), "train")) == str(first)
 
 
+def test_boxes_of_each_detector_come_into_the_upright_frame(options, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(options.images / "a.jpg") as image:  # 40 x 30 pixels, stored on its side
+        image.save(options.images / "a.jpg", exif=exif)
+    stored = tmp_path / "stored.json"
+    write_detections(stored, [("a.jpg", "person", 0.9)], ["a.jpg"])
+    text = (tmp_path / "detections.json").read_text()
+    upright = json.loads(text.replace('"width": 40, "height": 30', '"width": 30, "height": 40'))
+    upright["annotations"] = [a for a in upright["annotations"] if a["category_id"] == 2]
+    (tmp_path / "detections.json").write_text(json.dumps(upright))
+    both = (*options.detections, DetectionSource(path=stored))
+    for number, sources in enumerate((both, both[::-1])):
+        built = replace(options, folder=tmp_path / f"{number}", detections=sources)
+        records = build_images(built, progress=False)
+        a = parse(records, "train")["a.jpg"]
+        boxes = dict(
+            zip(records.vocabulary().decode(a["concepts"]).split(), a["boxes"], strict=True)
+        )
+        np.testing.assert_allclose(boxes["dog"], [3 / 40, 4 / 30, 18 / 40, 24 / 30], atol=1e-6)
+        np.testing.assert_allclose(boxes["person"], [0.1, 0.4, 0.6, 0.9], atol=1e-6)
+
+
 def test_label_map_without_a_known_class(options, tmp_path):
     path = tmp_path / "detections.json"
     path.write_text(path.read_text().replace('"dog"', '"xylophone"').replace("person", "gizmo"))

@@ -80,7 +80,7 @@ def test_boxes_are_fractions_clipped_to_the_image(sources):
         found.boxes, [[0.1, 0.1, 0.6, 0.6], [0, 0, 0.1, 0.1], [0.5, 0.5, 1, 1]], atol=1e-6
     )
     assert found.class_names == ("dog", "dog", "car")
-    assert (found.height, found.width) == (100, 200)
+    assert found.sizes == {0: (100, 200)}
     assert not found.is_tag.any()
 
 
