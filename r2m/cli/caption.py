@@ -41,6 +41,9 @@ from r2m.cli.decoding_flags import (
 )
 from r2m.cli.reports import describe_use
 
+# Columns for the names of images; longer names move their captions to the right.
+_WIDEST = 60
+
 _RUN = flags.DEFINE_multi_string(
     "run",
     None,
@@ -92,7 +95,7 @@ def main(argv: Sequence[str]) -> None:
         overrides=decoding_overrides(),
         consensus=consensus_options(),
     )
-    width = max(len(row["image_id"]) for row in rows)
+    width = min(max(len(row["image_id"]) for row in rows), _WIDEST)
     for row in rows:
         concepts = ", ".join(concept["word"] for concept in row.get("concepts", ()))
         shown = f"  [{concepts}]" if concepts else ""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from absl import app, flags
 
+from r2m.cli import image_flags
 from r2m.cli.common import run
 from r2m.cli.number_flags import define_whole
 
@@ -27,6 +28,7 @@ _PICTURES = define_whole("pictures", 24, "Pictures on that page.", least=1)
 _IMAGES = flags.DEFINE_string(
     "images", None, "Folder with the image files, for records that hold none."
 )
+image_flags.define_folder_flags()
 
 
 def main(argv: Sequence[str]) -> int | None:
@@ -61,6 +63,7 @@ def main(argv: Sequence[str]) -> int | None:
             split=_SPLIT.value or records.splits[0],
             pictures=_PICTURES.value,
             images=Path(_IMAGES.value) if _IMAGES.value else None,
+            recursive=image_flags.recursive(),
         )
         print(f"\npage: {page}")
     return 0

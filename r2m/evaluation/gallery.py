@@ -21,6 +21,9 @@ from tfrecords.errors import InputError
 from tfrecords.images.files import read_file
 from tfrecords.writing.shards import Skip
 
+SHEET = "gallery.png"
+"""File name of the contact sheet."""
+
 _PAGE_EDGE = 480  # pixels of a picture's longer edge on the page
 _QUALITY = 85
 _SHEET_MOST = 24
@@ -90,7 +93,7 @@ def write_gallery(
         if index in chosen:
             tiles.append((_square(picture), item.caption))
     # The page last: where it is, the sheet is too.
-    write_whole(Path(folder, "gallery.png"), _png(_sheet(tiles)))
+    write_whole(Path(folder, SHEET), _png(_sheet(tiles)))
     return write_whole(Path(folder, "index.html"), _page(title, note, settings or {}, cards))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from r2m.evaluation.gallery import GalleryItem, write_gallery
 from tfrecords.errors import InputError
-from tfrecords.images.files import ImageFolder
+from tfrecords.images.files import ImageFolder, open_folder
 from tfrecords.images.headers import read_header
 from tfrecords.images.orientation import boxes_as_shown, is_upright
 from tfrecords.inspection import read_split
@@ -20,7 +20,13 @@ from tfrecords.writing.shards import Skip
 
 
 def write_records_page(
-    records: Records, folder: Path, *, split: str, pictures: int, images: Path | None
+    records: Records,
+    folder: Path,
+    *,
+    split: str,
+    pictures: int,
+    images: Path | None,
+    recursive: bool = True,
 ) -> Path:
     """Writes `index.html` and `gallery.png` of the first pictures of a split.
 
@@ -30,6 +36,7 @@ def write_records_page(
         split: whose records.
         pictures: how many.
         images: folder of the image files; None takes the pictures in the records.
+        recursive: also looks for them in folders below it.
 
     Returns:
         The path of the page.
@@ -44,11 +51,10 @@ def write_records_page(
             f"{records.folder} holds no pictures: name the folder of the image files with --images"
         )
     words = records.vocabulary().words if records.vocabulary_sha256 else ()
-    folder_of_images = ImageFolder(images) if images else None
-    items = [
-        _item(example, words, folder_of_images, records)
-        for example in itertools.islice(read_split(records, split), pictures)
-    ]
+    examples = list(itertools.islice(read_split(records, split), pictures))
+    names = [_name(example) for example in examples]
+    files = open_folder(images, names, recursive=recursive) if images else None
+    items = [_item(example, words, files, records) for example in examples]
     return write_gallery(
         folder,
         items,
@@ -57,13 +63,18 @@ def write_records_page(
     )
 
 
+def _name(example: Mapping[str, Any]) -> str:
+    name: str = example["image_id"][0].decode()
+    return name
+
+
 def _item(
     example: Mapping[str, Any],
     words: tuple[str, ...],
     images: ImageFolder | None,
     records: Records,
 ) -> GalleryItem:
-    name = example["image_id"][0].decode()
+    name = _name(example)
     data = images.read(name) if images else example["image"][0]
     labels = [text.decode() for text in example.get("class_names", ())]
     labels = labels or [words[int(number)] for number in example.get("concepts", ())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
-from r2m.evaluation.gallery import GalleryItem, write_gallery
+from r2m.evaluation.gallery import SHEET, GalleryItem, write_gallery
 from r2m.evaluation.predictions import write_predictions
 from r2m.stages.captioning import is_captioner, open_run
 from r2m.stages.paired.consensus import ConsensusOptions
@@ -19,11 +20,12 @@ from r2m.stages.trained_run import Look, TrainedRun
 from r2m.stages.unpaired.image_files import concept_look, sources_as_trained
 from tfrecords.errors import InputError
 from tfrecords.images.concepts import ImageConcept
-from tfrecords.images.entries import ImageFile, image_files
+from tfrecords.images.entries import ImageFile, ImageFiles, image_files
 from tfrecords.writing.shards import Skip
 
 # Images captioned at once.
 _BATCH = 256
+_CAPTIONS = "captions.json"
 
 
 class CaptionedFiles(NamedTuple):
@@ -70,10 +72,10 @@ def caption_files(
         consensus: how captions are chosen from the beams, see `open_run`.
 
     Raises:
-        InputError: no images, detections of none of them, or a run that cannot be opened or needs
-            what is not given.
+        InputError: no images, detections of none of them, an image that would be written over, or a
+            run that cannot be opened or needs what is not given.
     """
-    files, passed_over = image_files(source, recursive=recursive)
+    files, passed_over = _without_output(image_files(source, recursive=recursive), Path(output))
     run = open_run(run_folder, overrides, consensus)
     look = look_of(
         run, files, detections=detections, weights=weights, vectors=consensus is not None
@@ -86,7 +88,7 @@ def caption_files(
         rows += map(_row, chunk, run.captioning.captions(seen.inputs), concepts, seen.faults)
     for note, count in Counter(row["note"].split(":")[0] for row in rows if "note" in row).items():
         logging.warning("%d of %d images: %s", count, len(rows), note)
-    write_predictions(Path(output, "captions.json"), rows)
+    write_predictions(Path(output, _CAPTIONS), rows)
     write_gallery(
         output,
         [_item(row, file) for row, file in zip(rows, files, strict=True)],
@@ -94,6 +96,22 @@ def caption_files(
         settings={"run": run_names(run.members), **run.config.decoding.to_dict()},
     )
     return CaptionedFiles(rows, passed_over)
+
+
+def _without_output(found: ImageFiles, output: Path) -> ImageFiles:
+    """Passes over the contact sheet of an earlier call, where the output is below the images."""
+    sheet = os.path.realpath(output / SHEET)
+    files = [file for file in found.files if os.path.realpath(file.path) != sheet]
+    if len(files) == len(found.files):
+        return found
+    if not (output / _CAPTIONS).exists():
+        raise InputError(
+            f"{output / SHEET} is one of the images, and the contact sheet would be written over "
+            "it: give another --output"
+        )
+    if not files:
+        raise InputError(f"{output / SHEET} is the only image: a contact sheet of earlier captions")
+    return ImageFiles(files, found.passed_over + Counter(own_output=1))
 
 
 def look_of(

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from r2m.cli.reports import describe_use
+from r2m.stages.attention import show_attention
 from r2m.stages.caption_files import caption_files
 from r2m.stages.unpaired.image_files import concept_look
 from tfrecords.errors import InputError
@@ -157,6 +158,34 @@ def test_every_entry_of_a_folder_has_the_right_row(att2in2_run, odd_folder, tmp_
 def test_without_recursion_only_the_folder_itself_is_read(odd_folder):
     names = {file.name for file in image_files(odd_folder, recursive=False).files}
     assert "plain.png" in names and not any("/" in name for name in names)
+
+
+def test_pages_of_earlier_captions_are_no_images(att2in2_run, tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG)
+    for expected in ({}, {"own_output": 1, "not_an_image": 2}):
+        found = caption_files(att2in2_run, tmp_path, tmp_path / "out")
+        assert [row["image_id"] for row in found.rows] == ["a.png"]
+        assert found.passed_over == expected
+    (tmp_path / "gallery.png").write_bytes(PNG)
+    with pytest.raises(InputError, match=r"gallery\.png is one of the images, .* another --output"):
+        caption_files(att2in2_run, tmp_path, tmp_path)
+
+
+def test_attention_is_shown_for_all_images_that_can_be_read(att2in2_run, tmp_path):
+    for name in ("a.png", "sub/a.png", "sub/b.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(PNG)
+    (tmp_path / "in/loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "in/sub/b.jpg").write_bytes(b"no picture")
+    shown, passed_over = show_attention(att2in2_run, [tmp_path / "in"], tmp_path / "out")
+    places = {image.name: image.sheet.relative_to(tmp_path / "out") for image in shown}
+    assert {name: str(place) for name, place in places.items()} == {
+        "a.png": "a.attention.png",
+        "sub/a.png": "sub/a.attention.png",
+        "sub/b.png": "sub/b.png.attention.png",
+    }
+    assert all(image.sheet.is_file() and image.animation.is_file() for image in shown)
+    assert passed_over == {"unreadable": 2}
 
 
 def test_r2m_is_told_by_relative_names(odd_folder, tmp_path):
