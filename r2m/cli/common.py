@@ -1,4 +1,4 @@
-"""What every command line script shares: start, stop and how errors are shown.
+"""Start, end and errors of every command line script.
 
 Scripts import what needs TensorFlow in `main`, so that `--help` answers at once.
 """
@@ -106,7 +106,7 @@ def print_any_text() -> None:
 
 
 def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int | None:
-    """What `main` returns, or else what is right for the error that it raised and this shows."""
+    """Returns the exit code of `main`; prints an error that it raises, which has a code as well."""
     from r2m.engine.errors import TrainingError, TrainingInterrupted
     from tfrecords.errors import InputError
 
@@ -136,7 +136,7 @@ def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
 
 
 def _path_problem(error: OSError) -> str:
-    """What the operating system says about a path that was given, or one below it."""
+    """Returns the message for a path that cannot be read or written."""
     if isinstance(error, FileExistsError):
         return f"{os.fsdecode(error.filename)}: a file, where a folder is needed; give another path"
     cure = "make room" if error.errno in _FULL else "give another path, or access to this one"
@@ -144,7 +144,7 @@ def _path_problem(error: OSError) -> str:
 
 
 def _record_damage(error: Exception) -> str | None:
-    """What TensorFlow says about a damaged record file; None for any other error."""
+    """Returns the message of TensorFlow for a damaged record file; None for any other error."""
     if "tensorflow" not in sys.modules:  # not imported for this: it takes seconds
         return None
     import tensorflow as tf
@@ -160,7 +160,7 @@ def _record_damage(error: Exception) -> str | None:
 
 
 def this_command() -> str:
-    """How this process was started, for a shell; of a worker, how all of them were."""
+    """Returns the command that started this process (of a worker: all of them), for a shell."""
     if COMMAND_VARIABLE in os.environ:
         return os.environ[COMMAND_VARIABLE]
     spec = sys.modules["__main__"].__spec__  # of `python -m`

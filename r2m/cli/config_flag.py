@@ -151,7 +151,7 @@ def _shipped_files() -> str:
 
 
 def _failure(file: str, arguments: tuple[str, ...], error: Exception) -> str:
-    """What an exception of a configuration file says, with the line of the file."""
+    """Returns the message for an exception of a configuration file, with the line of the file."""
     if isinstance(error, SyntaxError):
         # No line of a file that is not text.
         where = f"{error.filename}:{error.lineno}" if error.lineno else file

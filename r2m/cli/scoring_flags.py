@@ -25,7 +25,7 @@ class _Metrics(flags.ArgumentParser):
 
 
 def define_scoring_flags() -> None:
-    """Which metrics, and how captions become words."""
+    """Defines the flags of the metrics and the tokenizer."""
     flags.DEFINE_multi(
         _Metrics(),
         flags.ArgumentSerializer(),

@@ -1,4 +1,4 @@
-"""What all training scripts share: flags, and the table they end with."""
+"""Flags of all training scripts, and the table that they print at their end."""
 
 from __future__ import annotations
 

@@ -125,17 +125,17 @@ class Stage(Protocol):
 
 
 def unit_of(stage: Stage) -> str:
-    """What the rows of a stage's batches are called."""
+    """Returns the name of the rows of a stage's batches."""
     return getattr(stage, "unit", "examples")
 
 
 def learning_rate_factors(stage: Stage) -> list[float]:
-    """What the learning rate is multiplied by for each of the trainable variables."""
+    """Returns the factor of the learning rate of each trainable variable."""
     factor = getattr(stage, "learning_rate_factor", lambda variable: 1.0)
     return [factor(variable) for variable in stage.trainable_variables]
 
 
 def remark_on(stage: Stage, metrics: Mapping[str, float]) -> str | None:
-    """What a stage warns of in the training metrics of a log interval; None for nothing."""
+    """Returns a stage's warning about the training metrics of a log interval; None for nothing."""
     remark: Callable[[Mapping[str, float]], str | None] = getattr(stage, "remark", lambda _: None)
     return remark(metrics)

@@ -1,4 +1,4 @@
-"""What a run knows besides its variables."""
+"""The state of a run besides its variables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CONSTANT = 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingSummary:
-    """How far a run came.
+    """The result of a run.
 
     Attributes:
         step: steps done.
@@ -39,7 +39,7 @@ class TrainingSummary:
 
 @dataclasses.dataclass(kw_only=True)
 class RunState:
-    """What a run knows besides its variables; saved in every checkpoint."""
+    """The state of a run besides its variables; saved in every checkpoint."""
 
     step: int = 0
     last_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -172,7 +172,7 @@ class RunState:
             )  # fmt: skip
 
     def summary(self) -> TrainingSummary:
-        """What `train` returns."""
+        """Returns the result for the caller of `train`."""
         return TrainingSummary(
             step=self.step,
             last_metrics=self.last_metrics,

@@ -283,7 +283,7 @@ def _check_same_start(step: int, workdir: Path, strategy: tf.distribute.Strategy
 def _evaluate(
     stage: Stage, step: int, options: TrainingOptions, strategy: tf.distribute.Strategy
 ) -> Evaluation:
-    """What the chief found; the other workers get the metrics that decide on the best."""
+    """Evaluates on the chief; the other workers get the metrics that decide on the best."""
     key = options.best_metric
     deciding = [] if key is None else list(dict.fromkeys((key, TIE_BREAK)))
     if not this_worker(strategy).is_chief:

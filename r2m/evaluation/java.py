@@ -42,7 +42,7 @@ _MACHINE = (
 _OVERRIDING = "_JAVA_OPTIONS"
 
 CRASH = "#"
-"""How the lines of a crash report begin. In spite of `_MACHINE` some go to standard output."""
+"""Start of the lines of a crash report. In spite of `_MACHINE` some go to standard output."""
 # Lines that do not say why a program failed.
 _CHATTER = re.compile(
     r"Picked up |at |\.\.\. \d+ more|Error occurred during initialization of VM"

@@ -19,7 +19,7 @@ from tfrecords.text_files import normalize_name
 
 @dataclass(frozen=True, slots=True)
 class ImageLabel:
-    """What a file calls an image.
+    """The names of an image in a file.
 
     Attributes:
         name: its file name, as `normalize_name` spells it; the id where the file has no name.
@@ -42,7 +42,7 @@ class ImageLabel:
         )
 
     def __str__(self) -> str:
-        """Returns what messages call the image."""
+        """Returns the name of the image for messages."""
         return self.name if self.name == self.id else f"{self.name} (id {self.id})"
 
 
@@ -99,8 +99,11 @@ def match_images(
                 "file name: use one of these on both sides"
             )
         return best, found[best]
-    way = complete[0]
-    if way == _ID and not all(label.has_integer_id for label in predicted):
+    way, are_ids = complete[0], all(label.has_integer_id for label in predicted)
+    if are_ids and found[way] == found[_ID]:
+        # Files without names match by their ids, which stand for the names.
+        way = _ID
+    elif way == _ID:
         for other in complete[1:]:
             _check_same(predicted, referenced, found[way], found[other], other)
     return way, found[way]

@@ -109,7 +109,7 @@ def _json_content(source: str) -> Any:
 
 
 def _is_coco(rows: list[Any]) -> bool:
-    """Whether these are COCO results, or are meant to be."""
+    """Returns whether these are COCO results, perhaps with mistakes."""
     return not rows or not isinstance(rows[0], Mapping) or "image_id" in rows[0]
 
 
@@ -141,7 +141,7 @@ def _of_key(key: str, value: Any, source: str) -> LabeledCaptions:
 
 
 def _is_table(content: Mapping[str, Any]) -> bool:
-    """Whether a JSON object is `{id: [captions]}`, or has COCO annotations without images."""
+    """Returns whether this is `{id: [captions]}`, or COCO annotations without images."""
     if "annotations" in content:
         return "images" not in content
     return all(_are_texts(caption_texts(captions)) for captions in content.values())

@@ -1,4 +1,4 @@
-"""How captions become tokens before they are scored; a score means little without its tokeniser.
+"""Tokenizers of captions to be scored; a score means little without the name of its tokenizer.
 
 - `ptb`: Stanford's PTBTokenizer as pycocoevalcap runs it, for figures to be compared with papers.
 - `ptb_python`: our look-alike, for machines without Java and for scoring during training.

@@ -61,7 +61,7 @@ def check_config(config: Any, stage: str, file: str = "this configuration") -> N
 def find_problems(
     values: Mapping[str, Any], family: Family, file: str = "this configuration"
 ) -> Iterator[str]:
-    """What is wrong with the fields of a configuration, a line for each.
+    """Finds the fields of a configuration that are wrong: yields a line for each.
 
     Args:
         values: dotted name -> value.
@@ -85,7 +85,7 @@ def find_problems(
 
 
 def unknown_field(field: str, known: Mapping[str, Any], owner: str) -> str:
-    """What to say about a field that `owner` does not have, of which `known` are all fields."""
+    """Returns the message for a field that `owner` does not have; `known` are the ones it has."""
     group, _, last = field.rpartition(".")
     inside = [name for name in known if name.startswith(f"{group}.")] if group else []
 

@@ -1,4 +1,4 @@
-"""What all experiments read out of their configuration in the same way."""
+"""Options that all experiments read from their configuration in the same way."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def precision(name: str) -> Iterator[None]:
 
 
 def stage_seed(config: Any, stage: str) -> int:
-    """Of a stage's weights, batches and dropout: none repeats what another one drew."""
+    """Derives a seed per stage, so that stages draw different random numbers."""
     seed: int = config.seed + crc32(stage.encode()) % 1_000
     return seed
 
 
 def training_options(config: Any, stage: Any) -> TrainingOptions:
-    """How a stage is trained, its periods in steps.
+    """Returns the options to train a stage with, periods in steps.
 
     Args:
         config: of the experiment: `seed`, `training`, and `stages` with what is the stage's own.

@@ -116,13 +116,13 @@ def name(value: Any) -> str | None:
 
 
 def address(value: Any) -> str | None:
-    """Where a data service listens."""
+    """The address of a data service."""
     found = isinstance(value, str) and re.fullmatch(r"grpc://.+:\d+", value)
     return None if found else "grpc://HOST:PORT of an r2m-data-service"
 
 
 def optional(rule: Rule) -> Rule:
-    """What `rule` takes, or None."""
+    """A value of `rule`, or None."""
 
     def optional_rule(value: Any) -> str | None:
         expected = None if value is None else rule(value)

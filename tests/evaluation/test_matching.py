@@ -79,3 +79,8 @@ def test_ids_that_could_be_file_names_are_refused() -> None:
         match_images([ImageLabel.of("1"), ImageLabel.of("2")], referenced)
     assert match_images([ImageLabel.of(1), ImageLabel.of(2)], referenced) == ("id", [0, 1])
     assert match_images([ImageLabel.of("1.jpg")], referenced) == ("file name", [1])
+
+
+def test_numbers_without_names_on_both_sides_match_by_id() -> None:
+    predicted = [ImageLabel.of(7), ImageLabel.of(42)]
+    assert match_images(predicted, [ImageLabel.of("42"), ImageLabel.of("7")]) == ("id", [1, 0])
