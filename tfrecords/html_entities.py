@@ -12,8 +12,7 @@ _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]
 def decode_entities(text: str) -> str:
     """Replaces HTML entities by the characters they stand for, once.
 
-    What an entity gives is not decoded again: `&amp;lt;` becomes `&lt;`. Names that HTML does not
-    have stay as they are.
+    The result is not decoded again: `&amp;lt;` becomes `&lt;`. Unknown entities are kept.
     """
     if "&" not in text:
         return text

@@ -1,4 +1,4 @@
-"""The ways in which files write boxes and scores.
+"""Formats of boxes and scores in files.
 
 A format is an order of four numbers, in pixels or, with `relative_` before it, as fractions of the
 image's width and height:
@@ -36,7 +36,7 @@ BOX_HELP = (
 
 @dataclass(frozen=True, kw_only=True)
 class BoxOptions:
-    """How a file differs from what its kind expects.
+    """The formats of a file, where they differ from those of its kind.
 
     Attributes:
         boxes: one of `BOX_FORMATS`; "" for that of the kind of file.
@@ -50,7 +50,7 @@ class BoxOptions:
 
     @property
     def recorded(self) -> dict[str, str]:
-        """What differs, for manifests; empty for a file as its kind expects it."""
+        """The options that are set, for manifests; empty for the formats of the kind of file."""
         found = {"boxes": self.boxes, "sizes": self.sizes.name if self.sizes else ""}
         found["scores"] = self.scores if self.scores == "percent" else ""
         return {key: value for key, value in found.items() if value}
@@ -98,9 +98,9 @@ class WrittenBoxes:
     Attributes:
         name: of the image, as the file calls it.
         height: of the image in pixels; 0 where the file does not say.
-        width: likewise.
+        width: of the image in pixels; 0 where the file does not say.
         boxes: float64 [N, 4], in the format of the file.
-        scores: float64 [N], likewise.
+        scores: float64 [N], in the format of the file.
         class_ids: [N].
         place: number of a box -> where it is in the file, for messages.
     """
@@ -115,7 +115,7 @@ class WrittenBoxes:
 
 
 def is_relative(box_format: str) -> bool:
-    """Whether the numbers of a format are fractions of the image."""
+    """Returns whether the numbers of a format are fractions of the image."""
     return box_format.startswith(_RELATIVE)
 
 

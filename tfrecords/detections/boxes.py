@@ -64,7 +64,7 @@ class ImageBoxes:
 
 
 def are_in_pixels(boxes: np.ndarray) -> bool:
-    """Whether boxes of a detector, float [N, 4], cannot be fractions: most numbers are far off."""
+    """Returns whether boxes [N, 4] are in pixels: at least three, and half of them, exceed 2."""
     with np.errstate(invalid="ignore"):
         far = int((np.abs(boxes).max(axis=1, initial=0) > 2).sum())
     return far >= 3 and 2 * far >= len(boxes)

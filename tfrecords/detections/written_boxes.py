@@ -69,7 +69,7 @@ def read_written(
 
 
 def _sizes(path: Path, native: str, options: BoxOptions) -> Callable[[str], tuple[int, int]] | None:
-    """Name of an image -> its height and width, for files that do not hold them."""
+    """Returns a function from the name of an image to its height and width, or None."""
     if not is_relative(native):
         if options.sizes:
             raise InputError(

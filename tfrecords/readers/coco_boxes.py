@@ -35,7 +35,7 @@ _COLUMNS = 7
 
 @dataclass
 class _Content:
-    """What a file holds; an annotation is its four numbers, score, category, number."""
+    """Content of a file; a row per annotation: four numbers of the box, score, category, number."""
 
     images: dict[Any, tuple[str, int, int]] = field(default_factory=dict)
     categories: dict[int, str] = field(default_factory=dict)

@@ -44,7 +44,7 @@ class CaptionRow:
 
 @dataclass
 class _Image:
-    """What the rows of an image say together."""
+    """An image with the captions of all its rows."""
 
     place: str
     source_id: str | None
