@@ -46,6 +46,7 @@ def run(
     """
     logging.set_verbosity(logging.INFO)
     print_any_text()
+    _warn_of_locale()
     _make_help(description or sys.modules[main.__module__].__doc__)
 
     def checked(argv: Sequence[str]) -> int | None:
@@ -103,6 +104,17 @@ def print_any_text() -> None:
     """
     for stream in _outputs():
         stream.reconfigure(errors="backslashreplace")
+
+
+def _warn_of_locale() -> None:
+    """Warns where Python takes names of files for text in another encoding than UTF-8."""
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        logging.warning(
+            "this locale reads names of files and folders as %s: other names than those of ASCII "
+            "are misread. Set PYTHONUTF8=1 or a UTF-8 locale",
+            encoding,
+        )
 
 
 def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int | None:

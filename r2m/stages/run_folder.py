@@ -59,7 +59,7 @@ def vocabulary_files(records: Records) -> dict[str, Kept]:
 def load_vocabulary(folder: Path) -> Vocabulary:
     """Reads the vocabulary of a run; raises `InputError` where it is missing or damaged."""
     file = folder / _SEGMENTER_FILE
-    segmenter = file.read_text().strip() if file.is_file() else "words"
+    segmenter = file.read_text(encoding="utf-8").strip() if file.is_file() else "words"
     if segmenter not in SEGMENTERS:
         raise InputError(f"{file}: {segmenter!r} is not known; known: {', '.join(SEGMENTERS)}")
     return Vocabulary.load(folder / VOCABULARY_FILE, segmenter)
@@ -80,7 +80,7 @@ def saved_run(folder: str | Path) -> dict[str, Any]:
         )
     saved: Any = None
     with contextlib.suppress(ValueError):
-        saved = json.loads(file.read_text())
+        saved = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(saved, dict) or not {"stage", "config"} <= set(saved):
         raise InputError(
             f"{file} is not the config.json of a run, which r2m-train-* write: expected an object "

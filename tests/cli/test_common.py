@@ -88,6 +88,18 @@ def test_any_text_is_printed_where_only_ascii_can_be_printed(tmp_path: Path) -> 
         assert b"Traceback" not in done.stderr and b"Error" not in done.stderr
 
 
+def test_a_locale_that_misreads_names_of_files_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    for utf8 in "01":
+        monkeypatch.setenv("PYTHONUTF8", utf8)
+        monkeypatch.setenv("PYTHONCOERCECLOCALE", utf8)
+        done = start(tmp_path, "a_script.py", "--how=fail")
+        warned = "reads names of files and folders as ascii" in done.stderr
+        assert (done.returncode, warned) == (1, utf8 == "0"), done.stderr
+
+
 def prints_much(folder: Path) -> tuple[list[str], dict[str, str]]:
     """A command that prints more than a pipe holds, and its environment."""
     script = folder / "prints_much.py"

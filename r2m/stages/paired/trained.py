@@ -196,7 +196,7 @@ def saved_features(run_folder: Path) -> dict[str, Any]:
     file = run_folder / FEATURES_FILE
     if not file.is_file():
         raise InputError(f"{run_folder} is not the run of a captioner: it has no {FEATURES_FILE}")
-    found: dict[str, Any] = json.loads(file.read_text())
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found
 
 

@@ -58,7 +58,7 @@ def concept_rules(run_folder: Path) -> dict[str, Any]:
         `min_concept_count`, `concept_order` and, if known, `detections` (file, min_score, weight).
     """
     file = run_folder / RULES_FILE
-    saved: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    saved: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return {**DEFAULT_RULES, **saved}
 
 
