@@ -1,9 +1,9 @@
 """Evidence over a whole file that its boxes or scores are in another format than expected.
 
 A single box proves nothing: a detector may report a box of one pixel, and annotators draw boxes
-that exceed the picture. A whole file of such boxes that fit in another format does. The limits below
-have a wide margin: less than 1 % of the boxes of real detectors exceed their image noticeably, and
-most of the same boxes do when they are read in a wrong format.
+that exceed the picture. A whole file of such boxes that fit in another format does. The limits
+below have a wide margin: less than 1 % of the boxes of real detectors exceed their image
+noticeably, and most of the same boxes do when they are read in a wrong format.
 """
 
 from __future__ import annotations
