@@ -87,7 +87,7 @@ class Records:
 
     @property
     def segmenter(self) -> str:
-        """How the sentences were split into words, see `tfrecords.segmentation`."""
+        """The segmenter that split the sentences into words, see `tfrecords.segmentation`."""
         value: str = self.manifest["options"].get("segmenter", "words")
         return value
 

@@ -83,7 +83,7 @@ def build_options(kind: str) -> dict[str, Any]:
 
 
 def define_segmenter_flag() -> Any:
-    """How text is split into words."""
+    """Splitting of text into words."""
     return flags.DEFINE_enum(
         "segmenter",
         None,

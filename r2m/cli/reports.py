@@ -1,4 +1,4 @@
-"""How commands report which of their inputs they used and which they passed over."""
+"""Reports of the inputs that a command used and of those that it passed over."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def keep(folder: Path, files: Mapping[str, Kept]) -> None:
 
 
 def vocabulary_files(records: Records) -> dict[str, Kept]:
-    """What a run keeps of the vocabulary of its records, for `load_vocabulary`."""
+    """Files that a run keeps of the vocabulary of its records, for `load_vocabulary`."""
     origin = records.folder
     files = {VOCABULARY_FILE: Kept((origin / VOCABULARY_FILE).read_bytes(), origin)}
     if records.segmenter != "words":

@@ -1,4 +1,4 @@
-"""Which evaluation is the best one, where the metric that decides says little or nothing."""
+"""Choice of the best evaluation where the deciding metric says little or nothing."""
 
 from __future__ import annotations
 

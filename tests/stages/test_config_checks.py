@@ -144,7 +144,7 @@ TWELVE = Vocabulary(WORDS, (0,) * len(WORDS))
 
 
 def one_image_captioned(search: decoding.DecodingOptions) -> None:
-    """Whether the search finds as many captions as it is asked for, each with a score."""
+    """Tests that a search finds as many captions as it is asked for, each with a score."""
     logits, image = tf.constant([[0.1 * i for i in range(12)]]), tf.zeros([1])
 
     def step(tokens: tf.Tensor, state: Any, memory: Any) -> tuple[tf.Tensor, Any]:

@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures: by content, in all folders below it."""
+"""Pictures among the files of a folder, by content, in all folders below it."""
 
 from __future__ import annotations
 

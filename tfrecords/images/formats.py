@@ -15,7 +15,7 @@ from tfrecords.errors import InputError
 from tfrecords.images.headers import ImageHeader, TooLargeError, check_size
 
 SNIFFED_BYTES = 160
-"""How much of a file `sniff_format` needs: DICOM's mark is at byte 128."""
+"""Bytes at the start of a file that `sniff_format` needs: DICOM's mark is at byte 128."""
 
 _TENSORFLOW = ("JPEG", "PNG", "GIF", "BMP", "WebP")
 # Name -> what Pillow calls it.

@@ -1,4 +1,4 @@
-"""How large an image declares to be, and how it is turned, read before anything is decoded.
+"""Size and orientation that an image declares, read before anything is decoded.
 
 A file of a few kilobytes may declare billions of pixels, and decoders allocate what it declares.
 The headers of the five formats that TensorFlow decodes here are simple, so they are read by hand:

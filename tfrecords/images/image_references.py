@@ -12,7 +12,7 @@ from tfrecords.readers.references import read_reference_images
 
 
 class ImageReferences(NamedTuple):
-    """What a file of references holds about an image.
+    """Captions and number of an image in a file of references.
 
     Attributes:
         texts: its captions.

@@ -25,7 +25,7 @@ Records without this option were made before orientation was read.
 
 ORIENTATION_TAG = 0x0112
 MAX_SEGMENTS = 64
-"""How many JPEG segments, PNG chunks or RIFF chunks are searched for EXIF data."""
+"""Number of JPEG segments, PNG chunks or RIFF chunks that are searched for EXIF data."""
 
 _TRANSPOSED = (5, 6, 7, 8)
 
@@ -112,7 +112,7 @@ def boxes_as_shown(
 
 
 def _exif_start(data: bytes) -> int | None:
-    """Where the TIFF header of the EXIF data begins; None without EXIF data."""
+    """Returns the start of the TIFF header of the EXIF data; None without EXIF data."""
     try:
         if data.startswith(b"\xff\xd8"):
             return _in_jpeg(data)

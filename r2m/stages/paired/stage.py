@@ -55,7 +55,7 @@ class Objective(Protocol):
         """The terms on one replica's share of a batch."""
 
     def remark(self, metrics: Mapping[str, float]) -> str | None:
-        """What to warn of, given the training metrics of a log interval."""
+        """Returns a warning about the training metrics of a log interval."""
 
     def validation_loss(self, model: Any, batch: Any) -> dict[str, LossTerm]:
         """The terms on captions of the validation split."""
@@ -153,7 +153,7 @@ class CaptionerStage:
         return self._objective.loss(self.model, batch, training)
 
     def remark(self, metrics: Mapping[str, float]) -> str | None:
-        """What the objective warns of."""
+        """Returns the warning of the objective."""
         return self._objective.remark(metrics)
 
     def evaluate(self, step: int) -> Evaluation:

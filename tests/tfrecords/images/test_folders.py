@@ -1,4 +1,4 @@
-"""Which entries of a folder are pictures, and how they are found by name."""
+"""Pictures among the entries of a folder, and finding them by name."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ COCO = "COCO_val2014_000000000042"
 
 
 def find(stored: list[str], *wanted: str) -> str | None:
-    """What both ways of looking up find, which must agree."""
+    """Returns the result of both ways of looking up, which must agree."""
     found = NameIndex(stored, "x.h5").find(*wanted)
     assert find_stored(wanted, stored.__contains__, lambda: NameIndex(stored, "x.h5")) == found
     return found
