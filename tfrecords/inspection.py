@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tfrecords.errors import InputError
+from tfrecords.images.headers import read_header
 from tfrecords.images.orientation import is_upright, predates_orientation
 from tfrecords.records import Records
 from tfrecords.vocabulary import Vocabulary
@@ -269,9 +270,11 @@ def _describe_array(name: str, data: bytes, records: Records) -> str:
 def _describe_image(data: bytes) -> str:
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return f"{image.format} {image.width} x {image.height}, {readable_bytes(len(data))}"
+            kind = image.format
+        header = read_header(data)
+        return f"{kind} {header.width} x {header.height}, {readable_bytes(len(data))}"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return f"{readable_bytes(len(data))} that Pillow cannot read ({error})"
+        return f"{readable_bytes(len(data))} that cannot be read ({error})"
 
 
 def _numbers(values: np.ndarray, most: int = 12) -> str:

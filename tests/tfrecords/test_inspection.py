@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from tfrecords import inspection
 from tfrecords.errors import InputError
@@ -93,6 +95,15 @@ def test_a_record_in_words(captions: Records) -> None:
     assert ("image", f"PNG 5 x 3, {len(PNG)} B") in rows
     assert ("global_feature", "3 x float16, -1 to 3, mean 0.667") in rows
     assert ("boxes", "0 0 0.5 0.5 0 0 1 1") in rows
+
+
+def test_the_size_of_a_turned_picture_is_that_of_the_upright_one(captions: Records) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stream = io.BytesIO()
+    Image.new("RGB", (5, 3)).save(stream, "PNG", exif=exif)
+    rows = dict(inspection.describe_example({"image": [stream.getvalue()]}, captions))
+    assert rows["image"].startswith("PNG 3 x 5, ")
 
 
 def test_a_lost_record_is_told(captions: Records, tmp_path: Path) -> None:

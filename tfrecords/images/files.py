@@ -32,9 +32,9 @@ _BYTES_PER_PIXEL, _METADATA_BYTES = 8, 64 << 20
 class ImageFolder:
     """The image files of a folder, by the names that lists, records and detections use.
 
-    A file is found by its path relative to the folder. Where there is no such file, it is found as
-    `NameIndex` matches names: published lists name folders (`val2014/`) that many people have
-    unpacked into one, and the reverse.
+    A file is found by its path relative to the folder, with or without the folder's own name. Where
+    there is no such file, it is found as `NameIndex` matches names: published lists name folders
+    (`val2014/`) that many people have unpacked into one, and the reverse.
 
     Attributes:
         path: of the folder.
@@ -74,8 +74,11 @@ class ImageFolder:
             AmbiguousNameError: the name means several files.
         """
         path = self.path / name
-        if _exists(path):
-            return path
+        # A folder that is given by itself may be part of the name: `val2014/a.jpg` in `val2014`.
+        inside = self.path / name.removeprefix(f"{self.path.name}/")
+        for place in (path, inside):
+            if _exists(place):
+                return place
         found = self._index.find(name, shared=self.shared)
         return path if found is None else self.path / found
 

@@ -158,6 +158,15 @@ def test_files_are_found_by_the_end_of_their_path(tmp_path):
     assert "image '0.png' may be any of 'a/0.png', 'b/0.png'" in twice.detail
 
 
+def test_names_may_begin_with_the_folder_itself(tmp_path):
+    make(tmp_path, "train/0.png", "val/0.png")
+    names = ["train/0.png", "val/0.png"]
+    train, val = (open_folder(tmp_path / split, names) for split in ("train", "val"))
+    assert isinstance(train.read("train/0.png"), bytes)
+    assert isinstance(val.read("val/0.png"), bytes)
+    assert train.read("val/0.png").reason == val.read("train/0.png").reason == "missing"
+
+
 def test_the_picture_of_another_image_is_never_taken(tmp_path):
     # Two studies have a 0.png, and only one lies in the folder, without its own.
     make(tmp_path, "0.png")
