@@ -23,6 +23,7 @@ from tfrecords.feature_stores import FeatureStore
 from tfrecords.feature_values import Shapes, recorded_shapes, stored_values, stores_boxes
 from tfrecords.images.files import ImageFolder, open_folder
 from tfrecords.images.folders import ListedImages, list_images
+from tfrecords.images.formats import recorded_plugins
 from tfrecords.images.headers import MAX_PIXELS, read_header
 from tfrecords.images.name_index import AmbiguousNameError
 from tfrecords.images.names import ALL_IMAGES_SPLIT, read_split_lists, readable_names
@@ -116,7 +117,10 @@ def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Rec
             for split, rows in listed.splits.items()
         },
         features=lambda: _record_features(shapes, options, boxes=boxes),
-        options=_recorded_options(options, shapes),
+        options={
+            **_recorded_options(options, shapes),
+            **(recorded_plugins(every_name) if options.images else {}),
+        },
         sources=_sources(options),
         skipped=listed.skipped,
         dropped=options.store.dropped if options.store else listed.passed_over,

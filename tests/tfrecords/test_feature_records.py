@@ -19,6 +19,7 @@ from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.feature_records import FeatureRecordsOptions, build_features
 from tfrecords.feature_stores import open_feature_store
 from tfrecords.features import FeatureExtractor, decode_all
+from tfrecords.images import formats
 from tfrecords.records import open_records
 from tfrecords.writing.examples import encode_example, find_feature
 
@@ -156,6 +157,15 @@ def test_a_folder_of_traps(options):
     found = reasons(records)
     assert found.pop("\\udcff.png") == "undecodable"
     assert found == dict.fromkeys(("pipe.png", "loop.png", "endless.png"), "unreadable")
+
+
+def test_a_build_is_another_one_once_the_plugin_for_heif_is_installed(options, monkeypatch):
+    (options.images / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+    monkeypatch.setattr(formats, "heif_plugin", lambda: False)
+    assert reasons(build(options))["phone.heic"] == "unsupported_format"
+    monkeypatch.setattr(formats, "heif_plugin", lambda: True)
+    with pytest.raises(InputError, match="other options or sources"):
+        build(options)
 
 
 def test_a_killed_build_goes_on(options, tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ from tfrecords.feature_stores import FeatureStore
 from tfrecords.feature_values import recorded_shapes, stores_boxes
 from tfrecords.images.build import TRAIN_SPLIT
 from tfrecords.images.files import open_folder
+from tfrecords.images.formats import recorded_plugins
 from tfrecords.images.headers import MAX_PIXELS
 from tfrecords.images.names import read_split_lists
 from tfrecords.images.orientation import RECORDED
@@ -211,7 +212,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
             "store_pixels": pictures and options.store_pixels,
             # Records of the same sources without boxes were built before sizes were looked up.
             **({"boxes_by_image_size": True} if boxes and store and store.needs_sizes else {}),
-            **({"recursive": options.recursive, **RECORDED} if pictures else {}),
+            **(_recorded_pictures(options, files) if pictures else {}),
         },
         sources=_source_files(options, datasets, store),
         extra_files={VOCABULARY: vocabulary.file_bytes},
@@ -224,6 +225,10 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         overwrite=options.overwrite,
         strict=options.strict,
     )
+
+
+def _recorded_pictures(options: CaptionsOptions, files: Sequence[str]) -> dict[str, Any]:
+    return {"recursive": options.recursive, **RECORDED, **recorded_plugins(files)}
 
 
 def _check(options: CaptionsOptions) -> None:

@@ -33,6 +33,7 @@ from tfrecords.detectors import DETECTORS, DetectorOptions
 from tfrecords.errors import InputError
 from tfrecords.images.files import open_folder
 from tfrecords.images.folders import list_images
+from tfrecords.images.formats import recorded_plugins
 from tfrecords.images.headers import MAX_PIXELS
 from tfrecords.images.name_index import NameIndex
 from tfrecords.images.names import ALL_IMAGES_SPLIT, read_split_lists
@@ -101,7 +102,7 @@ class _Plan:
         skipped: images without a record.
         dropped: reason -> objects that were left out.
         converted: format -> boxes and scores that were converted.
-        box_options: how they were written, for the manifest.
+        recorded: options for the manifest: how boxes were written, or which pictures are read.
     """
 
     splits: dict[str, list[ShardJob]]
@@ -111,7 +112,7 @@ class _Plan:
     skipped: Sequence[Skip] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     converted: Mapping[str, int] = field(default_factory=dict)
-    box_options: Mapping[str, str] = field(default_factory=dict)
+    recorded: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build_detections(options: DetectionsOptions, progress: bool = True) -> Records:
@@ -153,8 +154,7 @@ def build_detections(options: DetectionsOptions, progress: bool = True) -> Recor
             "max_detections": options.max_detections,
             "max_pixels": options.max_pixels,
             "shards": options.shards,
-            **plan.box_options,
-            **({"recursive": options.recursive, **RECORDED} if options.images else {}),
+            **plan.recorded,
         },
         sources=plan.sources,
         skipped=plan.skipped,
@@ -211,9 +211,10 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
     if kind != "keras_hub" and not Path(model).exists():
         raise InputError(f"there is no {kind} {model}")
     listed = list_images(options.images, options.splits, recursive=options.recursive)
+    names = list(itertools.chain(*listed.splits.values()))
     images = open_folder(
         options.images,
-        itertools.chain(*listed.splits.values()),
+        names,
         recursive=options.recursive,
         max_pixels=options.max_pixels,
     )
@@ -230,6 +231,7 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
         held=f"{options.images} holds {describe_folder(options.images)}",
         skipped=listed.skipped,
         dropped=listed.passed_over,
+        recorded={"recursive": options.recursive, **RECORDED, **recorded_plugins(names)},
     )
 
 
@@ -289,7 +291,7 @@ def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
         ],
         dropped=dropped,
         converted=converted,
-        box_options=box_options.recorded,
+        recorded=box_options.recorded,
     )
 
 

@@ -23,6 +23,7 @@ from tfrecords.feature_options import (
 from tfrecords.images.concepts import ConceptOrder, ImageConcept, image_concepts
 from tfrecords.images.files import ImageFolder, open_folder
 from tfrecords.images.folders import list_images
+from tfrecords.images.formats import recorded_plugins
 from tfrecords.images.headers import MAX_PIXELS
 from tfrecords.images.image_references import (
     NO_REFERENCES,
@@ -182,7 +183,11 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
             store_pixels=options.store_pixels,
             features=options.features,
         ),
-        options={**_recorded_options(options), "segmenter": vocabulary.segmenter},
+        options={
+            **_recorded_options(options),
+            **recorded_plugins(wanted),
+            "segmenter": vocabulary.segmenter,
+        },
         sources=sources,
         extra_files={
             VOCABULARY: (options.corpora / VOCABULARY).read_bytes(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shlex
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import PurePosixPath
 
@@ -30,9 +31,11 @@ _PILLOW = {
 }
 READ_FORMATS = (*_TENSORFLOW, "TIFF", "AVIF", "HEIF (extra [heif])", "JPEG 2000", "PNM")
 
+_HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 _READ_SUFFIXES = (
+    *_HEIF_SUFFIXES,
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
-    *(".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpf", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".avif", ".jp2", ".j2k", ".jpf", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
 _RAW_SUFFIXES = (".nef", ".cr2", ".cr3", ".arw", ".dng", ".orf", ".rw2", ".raf")
 _OTHER_SUFFIXES = (".jxl", ".psd", ".svg", ".dcm", *_RAW_SUFFIXES)
@@ -173,6 +176,18 @@ def _rgb(image: Image.Image, found: str) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     return image.convert("RGB")
+
+
+def recorded_plugins(names: Iterable[str]) -> dict[str, bool]:
+    """Returns the manifest options about plug-ins that decide which of some images are read.
+
+    The same command is another build after the plug-in was installed.
+
+    Args:
+        names: of the images.
+    """
+    heif = any(name.lower().endswith(_HEIF_SUFFIXES) for name in names)
+    return {"heif": heif_plugin()} if heif else {}
 
 
 @lru_cache(maxsize=1)
