@@ -274,7 +274,7 @@ def _advance(
 
 
 def largest_beam(vocabulary_size: int, options: DecodingOptions) -> int:
-    """Number of words that can follow the start without ending the caption: the most that W may be."""
+    """Number of words that can follow the start without ending the caption: the largest W."""
     unable = {*options.suppressed, options.end_id} & set(range(vocabulary_size))
     return vocabulary_size - len(unable)
 
