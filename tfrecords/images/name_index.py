@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from tfrecords.errors import InputError
@@ -85,7 +86,7 @@ class NameIndex:
         """Keeps the names that are there; `where` is what errors call the place."""
         self._names = tuple(dict.fromkeys(names))
         self._where = where
-        self._levels: dict[int, dict[str, list[str]]] = {}
+        self._levels: dict[int, dict[str, dict[str, list[str]]]] = {}
 
     def find(self, *wanted: str, shared: frozenset[SharedForm] = frozenset()) -> str | None:
         """Returns the name here that matches best; None if no name does.
@@ -144,7 +145,7 @@ class NameIndex:
         found: dict[str, str] = {}
         for name in wanted:
             forms = name_forms(name)
-            for stored in index.get(forms[level], ()) if forms[level] else ():
+            for stored in _candidates(index.get(forms[level], {}), forms) if forms[level] else ():
                 if level == 0 or _folders_agree(forms, name_forms(stored)):
                     found.setdefault(stored, name)
         # Of names that differ in their spelling alone, the one that is spelled the same.
@@ -153,20 +154,27 @@ class NameIndex:
 
     def _spellings(self, wanted: NameForms) -> dict[str, str]:
         """The names that are the number of an image and nothing else: `7`, `007`."""
-        found = self._level(_LEVELS[-1]).get(wanted.number, ()) if wanted.number else ()
-        forms = {stored: name_forms(stored) for stored in found}
-        return {
-            stored: stored
-            for stored, form in forms.items()
-            if form.base == form.stem and _folders_agree(form, wanted)
-        }
+        found = self._bare.get(wanted.number, ()) if wanted.number else ()
+        return {name: name for name in found if _folders_agree(name_forms(name), wanted)}
 
-    def _level(self, level: int) -> dict[str, list[str]]:
+    @cached_property
+    def _bare(self) -> dict[str, list[str]]:
+        """Number -> the names that are this number, without a suffix."""
+        found: dict[str, list[str]] = {}
+        for name in self._names:
+            forms = name_forms(name)
+            if forms.number and forms.base == forms.stem:
+                found.setdefault(forms.number, []).append(name)
+        return found
+
+    def _level(self, level: int) -> dict[str, dict[str, list[str]]]:
+        """Form -> folder of the file -> names; thousands of studies may have a `0.png`."""
         if level not in self._levels:
-            index: dict[str, list[str]] = {}
+            index: dict[str, dict[str, list[str]]] = {}
             for name in self._names:
-                if form := name_forms(name)[level]:
-                    index.setdefault(form, []).append(name)
+                forms = name_forms(name)
+                if form := forms[level]:
+                    index.setdefault(form, {}).setdefault(_folder(forms), []).append(name)
             self._levels[level] = index
         return self._levels[level]
 
@@ -192,8 +200,25 @@ def find_stored(
     return index().check({exact[0]: exact[0]}, wanted) if exact[0].isdigit() else exact[0]
 
 
+def _candidates(by_folder: Mapping[str, Sequence[str]], wanted: NameForms) -> Iterator[str]:
+    """Yields the names whose folders may agree with those of an image."""
+    folder = _folder(wanted)
+    if folder and not _is_coco(wanted):
+        by_folder = {key: by_folder[key] for key in (folder, "") if key in by_folder}
+    return chain.from_iterable(by_folder.values())
+
+
+def _folder(forms: NameForms) -> str:
+    """The name of the folder that a file lies in; empty where the name has none."""
+    return forms.full.rpartition("/")[0].rpartition("/")[2]
+
+
+def _is_coco(forms: NameForms) -> bool:
+    return forms.stem.startswith("COCO_") and bool(forms.number)
+
+
 def _folders_agree(a: NameForms, b: NameForms) -> bool:
-    if a.stem.startswith("COCO_") and a.number and a.stem == b.stem:
+    if _is_coco(a) and a.stem == b.stem:
         return True
     folders = [forms.full.split("/")[:-1][::-1] for forms in (a, b)]
     return all(one == other for one, other in zip(*folders, strict=False))

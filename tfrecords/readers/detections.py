@@ -232,7 +232,11 @@ def read_detections(
     """
     if not sources:
         raise InputError("no file of detections was given")
-    match = normalize_name if names is None else NameIndex(names, "the images").find
+    match = (
+        normalize_name
+        if names is None
+        else NameIndex(names, "the images that the detections name").find
+    )
     sizes: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
     found: dict[str, list[tuple[int, bool, Detections]]] = defaultdict(list)
     strangers: list[str] = []

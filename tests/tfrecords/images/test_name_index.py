@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -99,3 +100,13 @@ def test_a_name_that_is_stored_is_never_taken_for_another_one(stored: list[str],
         assert wanted.isdigit()
     else:
         assert found == wanted
+
+
+def test_thousands_of_studies_may_have_the_same_file_names():
+    names = [f"study{study}/{view}.png" for study in range(4000) for view in range(2)]
+    index = NameIndex(names, "here")
+    started = time.process_time()
+    for name in names:
+        assert index.find(f"images/{name}") == index.find(name.removesuffix(".png")) == name
+    # Comparing each with each takes minutes.
+    assert time.process_time() - started < 10
