@@ -278,7 +278,9 @@ def _describe_image(data: bytes) -> str:
 
 
 def _numbers(values: np.ndarray, most: int = 12) -> str:
-    shown = " ".join(f"{value:.4g}" for value in values[:most])
+    # All digits of integers: ids are compared and searched for.
+    form = "d" if values.dtype.kind in "iu" else ".4g"
+    shown = " ".join(f"{value:{form}}" for value in values[:most])
     return f"{shown} ... ({len(values)} in all)" if len(values) > most else shown
 
 

@@ -1,4 +1,4 @@
-"""What a captioner says about pictures, to be looked at: an HTML page and a contact sheet.
+"""Pictures with their captions as an HTML page and a contact sheet.
 
 The page carries its pictures inside itself, so that it can be opened from disk, moved and mailed.
 """
@@ -14,45 +14,51 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from r2m.evaluation.box_labels import COLORS, Box, place_labels
+from r2m.evaluation.contact_sheet import Tile, contact_sheet, square
 from r2m.evaluation.files import write_whole
 from tfrecords.errors import InputError
 from tfrecords.images.files import read_file
+from tfrecords.images.formats import reduce_to_8_bits
 from tfrecords.writing.shards import Skip
 
 SHEET = "gallery.png"
 """File name of the contact sheet."""
 
 _PAGE_EDGE = 480  # pixels of a picture's longer edge on the page
+_BOXED_EDGE = 960  # where boxes are looked at, cards are wider
 _QUALITY = 85
+_PAPER = (255, 255, 255)
 _SHEET_MOST = 24
-_COLUMNS, _TILE, _GAP, _FONT_SIZE, _LINES = 4, 300, 16, 17, 4
-_PAPER, _INK, _FAINT = (255, 255, 255), (24, 28, 34), (226, 229, 233)
-_BOX_COLORS = ((214, 39, 40), (31, 119, 180), (44, 130, 44), (190, 90, 0), (120, 80, 170))
+# CSS pixels of the narrowest picture with boxes, on a phone 320 wide, and of its labels.
+_NARROWEST = 278
+_LABEL_HEIGHT, _LETTER, _WIDE_LETTER, _PADDING = 18, 8.2, 14, 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryItem:
-    """One picture and what was said about it.
+    """One picture with what a model generated for it and what people wrote about it.
 
     Attributes:
-        image_id: its name.
+        image_id: name of the picture.
         image: the bytes of a picture, or the path of an image file.
-        caption: the generated caption.
-        concepts: what the detector saw: (word, score in 0..1).
-        references: what people said.
+        caption: the generated caption, empty where the model generated no word; None where no
+            model captioned the picture.
+        concepts: words with their scores in 0..1, None where there is no score.
+        references: captions that people wrote.
         cider: the caption's CIDEr (a fraction), when it is known.
         boxes: drawn on the picture: (label, (ymin, xmin, ymax, xmax) in 0..1).
     """
 
     image_id: str
     image: bytes | Path
-    caption: str
-    concepts: Sequence[tuple[str, float]] = field(default=())
+    caption: str | None
+    concepts: Sequence[tuple[str, float | None]] = field(default=())
     references: Sequence[str] = field(default=())
     cider: float | None = None
-    boxes: Sequence[tuple[str, tuple[float, ...]]] = field(default=())
+    boxes: Sequence[tuple[str, Box]] = field(default=())
 
 
 def write_gallery(
@@ -84,17 +90,28 @@ def write_gallery(
         raise InputError("a gallery needs at least one picture")
     chosen = _spread(len(items), _SHEET_MOST)
     cards: list[str] = []
-    tiles: list[tuple[Image.Image | None, str]] = []
+    tiles: list[Tile] = []
     for index, item in enumerate(items):
-        picture = _open(item.image)
-        if picture is not None and item.boxes:
-            picture = _with_boxes(picture, item.boxes)
+        picture = _open(item.image, _BOXED_EDGE if item.boxes else _PAGE_EDGE)
         cards.append(_card(item, picture))
         if index in chosen:
-            tiles.append((_square(picture), item.caption))
+            shown = None if picture is None else square(picture, item.boxes)
+            tiles.append(Tile(shown, _sheet_text(item), soft=item.caption is None))
+    boxed = any(item.boxes for item in items)
     # The page last: where it is, the sheet is too.
-    write_whole(Path(folder, SHEET), _png(_sheet(tiles)))
-    return write_whole(Path(folder, "index.html"), _page(title, note, settings or {}, cards))
+    write_whole(Path(folder, SHEET), contact_sheet(tiles))
+    return write_whole(Path(folder, "index.html"), _page(title, note, settings or {}, cards, boxed))
+
+
+def _sheet_text(item: GalleryItem) -> str:
+    """The text below a picture of the contact sheet; what people wrote is marked as such."""
+    if item.caption is not None:
+        return item.caption
+    if item.references:
+        count = len(item.references)
+        which = f"reference 1 of {count}" if count > 1 else "reference"
+        return f"{which}: {item.references[0]}"
+    return ", ".join(dict.fromkeys(word for word, _ in item.concepts)) or item.image_id
 
 
 def _spread(count: int, most: int) -> set[int]:
@@ -102,14 +119,14 @@ def _spread(count: int, most: int) -> set[int]:
     return {index * count // kept for index in range(kept)}
 
 
-def _open(source: bytes | Path) -> Image.Image | None:
-    """The picture, upright and in RGB, at the size of the page; None when it cannot be read."""
+def _open(source: bytes | Path, edge: int) -> Image.Image | None:
+    """The picture, upright and in RGB, at most `edge` wide and high; None if it is unreadable."""
     data = source if isinstance(source, bytes) else read_file(source, source.name)
     if isinstance(data, Skip):
         return None
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            upright = ImageOps.exif_transpose(opened)
+            upright = reduce_to_8_bits(ImageOps.exif_transpose(opened))
             if upright.mode in ("RGBA", "LA", "P", "PA"):
                 layer = upright.convert("RGBA")
                 upright = Image.new("RGBA", layer.size, (*_PAPER, 255))
@@ -117,25 +134,7 @@ def _open(source: bytes | Path) -> Image.Image | None:
             picture = upright.convert("RGB")
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
         return None
-    picture.thumbnail((_PAGE_EDGE, _PAGE_EDGE))
-    return picture
-
-
-def _with_boxes(
-    picture: Image.Image, boxes: Sequence[tuple[str, tuple[float, ...]]]
-) -> Image.Image:
-    scale = _PAGE_EDGE / max(picture.size)  # small pictures would hide behind their labels
-    picture = picture.resize([max(1, round(scale * edge)) for edge in picture.size])
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=_FONT_SIZE - 3)
-    for number, (label, (ymin, xmin, ymax, xmax)) in enumerate(boxes):
-        color = _BOX_COLORS[number % len(_BOX_COLORS)]
-        left, top = xmin * (picture.width - 1), ymin * (picture.height - 1)
-        corner = xmax * (picture.width - 1), ymax * (picture.height - 1)
-        draw.rectangle((left, top, *corner), outline=color, width=2)
-        text = _drawable(label)
-        place = (left + 3, min(max(top, 0), picture.height - _FONT_SIZE))
-        draw.rectangle(draw.textbbox(place, text, font=font), fill=color)
-        draw.text(place, text, font=font, fill=_PAPER)
+    picture.thumbnail((edge, edge))
     return picture
 
 
@@ -158,10 +157,18 @@ dl { display: flex; flex-wrap: wrap; gap: .4rem 1.6rem; margin: 0; padding: .75r
 dl div { display: flex; gap: .45rem; min-width: 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; font-weight: 600; }
 main { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); }
+main.boxed { grid-template-columns: repeat(auto-fill, minmax(min(400px, 100%), 1fr)); }
 article { display: flex; flex-direction: column; overflow: hidden; background: var(--card);
   border: 1px solid var(--line); border-radius: 10px; break-inside: avoid; }
 article img, .missing { display: block; width: 100%; height: auto; aspect-ratio: 4 / 3;
   object-fit: contain; background: var(--line); }
+.boxes { display: grid; justify-items: center; background: var(--line); }
+.frame { position: relative; overflow: hidden; }
+.frame img { aspect-ratio: auto; height: 100%; }
+.box { position: absolute; border: 2px solid var(--color); box-shadow: 0 0 0 1px #ffffffb0; }
+.label { position: absolute; max-width: 100%; padding: 0 4px; overflow: hidden; color: #fff;
+  background: var(--color); font-size: 13px; line-height: 18px; font-weight: 600;
+  white-space: nowrap; text-overflow: ellipsis; print-color-adjust: exact; }
 .missing { display: grid; place-items: center; color: var(--soft); font-size: .875rem; }
 .body { padding: .75rem .9rem .9rem; display: flex; flex-direction: column; gap: .55rem; flex: 1; }
 .caption { margin: 0; font-size: 1.05rem; font-weight: 600; overflow-wrap: anywhere; }
@@ -172,7 +179,8 @@ ul { margin: 0; padding: 0; list-style: none; }
   color: var(--chip-ink); font-size: .82rem; overflow-wrap: anywhere; }
 .chips span { opacity: .75; font-variant-numeric: tabular-nums; }
 details { font-size: .9rem; } summary { cursor: pointer; color: var(--soft); }
-details li { margin-top: .3rem; overflow-wrap: anywhere; }
+details li { margin-top: .3rem; padding-left: .6rem; border-left: 3px solid var(--line);
+  overflow-wrap: anywhere; }
 footer { margin-top: auto; display: flex; justify-content: space-between; gap: .75rem;
   color: var(--soft); font-size: .78rem; }
 footer span { overflow-wrap: anywhere; }
@@ -181,12 +189,15 @@ footer b { color: var(--ink); white-space: nowrap; font-variant-numeric: tabular
 """
 
 
-def _page(title: str, note: str, settings: Mapping[str, Any], cards: Sequence[str]) -> str:
+def _page(
+    title: str, note: str, settings: Mapping[str, Any], cards: Sequence[str], boxed: bool
+) -> str:
     rows = {**settings, "pictures": len(cards)}
     facts = "".join(
         f"<div><dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd></div>"
         for name, value in rows.items()
     )
+    kind = ' class="boxed"' if boxed else ""
     subtitle = f'<p class="note">{escape(note)}</p>' if note else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -196,107 +207,75 @@ def _page(title: str, note: str, settings: Mapping[str, Any], cards: Sequence[st
         "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         f"<header>\n<h1>{escape(title)}</h1>\n{subtitle}\n<dl>{facts}</dl>\n</header>\n"
-        f"<main>\n{''.join(cards)}</main>\n</body>\n</html>\n"
+        f"<main{kind}>\n{''.join(cards)}</main>\n</body>\n</html>\n"
     )
 
 
 def _card(item: GalleryItem, picture: Image.Image | None) -> str:
-    if picture is None:
-        shown = '<div class="missing">picture cannot be read</div>'
-    else:
-        stream = io.BytesIO()
-        picture.save(stream, "JPEG", quality=_QUALITY)
-        data = base64.b64encode(stream.getvalue()).decode("ascii")
-        shown = (
-            f'<img src="data:image/jpeg;base64,{data}" alt="{escape(item.caption)}" '
-            f'width="{picture.width}" height="{picture.height}" loading="lazy">'
+    parts: list[str] = []
+    if item.caption is not None:
+        caption = escape(item.caption).strip() or '<span class="none">no caption</span>'
+        parts.append(f'<p class="caption">{caption}</p>')
+    if item.concepts:
+        chips = "".join(
+            f"<li>{escape(word)}{'' if score is None else f' <span>{score:.2f}</span>'}</li>"
+            for word, score in item.concepts
         )
-    caption = escape(item.caption).strip() or '<span class="none">no caption</span>'
-    chips = "".join(
-        f"<li>{escape(word)} <span>{score:.2f}</span></li>" for word, score in item.concepts
-    )
-    references = "".join(f"<li>{escape(text)}</li>" for text in item.references)
-    parts = [f'<p class="caption">{caption}</p>']
-    if chips:
         parts.append(f'<ul class="chips" aria-label="concepts">{chips}</ul>')
-    if references:
+    if item.references:
         many = len(item.references)
+        listed = "".join(f"<li>{escape(text)}</li>" for text in item.references)
         parts.append(
-            f"<details><summary>{many} reference{'s' * (many != 1)}</summary>"
-            f"<ul>{references}</ul></details>"
+            f"<details open><summary>{many} reference{'s' * (many != 1)}</summary>"
+            f"<ul>{listed}</ul></details>"
         )
     cider = "" if item.cider is None else f"<b>CIDEr {100 * item.cider:.1f}</b>"
     parts.append(f"<footer><span>{escape(item.image_id)}</span>{cider}</footer>")
-    return f'<article>{shown}<div class="body">{"".join(parts)}</div></article>\n'
+    return f'<article>{_shown(item, picture)}<div class="body">{"".join(parts)}</div></article>\n'
 
 
-# --- the contact sheet ---
-
-
-def _square(picture: Image.Image | None) -> Image.Image | None:
-    return None if picture is None else ImageOps.fit(picture, (_TILE, _TILE))
-
-
-def _sheet(tiles: Sequence[tuple[Image.Image | None, str]]) -> Image.Image:
-    font = ImageFont.load_default(size=_FONT_SIZE)
-    texts = [_wrap(_drawable(caption) or "(no caption)", font) for _, caption in tiles]
-    columns = min(_COLUMNS, len(tiles))
-    line = _FONT_SIZE + 5
-    rows = [texts[start : start + columns] for start in range(0, len(texts), columns)]
-    # A row is as high as its longest caption needs.
-    heights = [_TILE + 8 + line * max(len(lines) for lines in row) for row in rows]
-    size = (
-        columns * (_TILE + _GAP) + _GAP,
-        sum(heights) + _GAP * (len(rows) + 1),
-    )
-    sheet = Image.new("RGB", size, _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    top = _GAP
-    for row, height in enumerate(heights):
-        for column, lines in enumerate(rows[row]):
-            left = _GAP + column * (_TILE + _GAP)
-            picture = tiles[row * columns + column][0]
-            if picture is None:
-                draw.rectangle((left, top, left + _TILE - 1, top + _TILE - 1), fill=_FAINT)
-                draw.text((left + 12, top + 12), "picture cannot be read", font=font, fill=_INK)
-            else:
-                sheet.paste(picture, (left, top))
-            for number, text in enumerate(lines):
-                draw.text((left, top + _TILE + 6 + number * line), text, font=font, fill=_INK)
-        top += height + _GAP
-    return sheet
-
-
-def _drawable(text: str) -> str:
-    """Pillow's own font draws ASCII only: accents go, other letters become question marks."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return plain.encode("ascii", errors="replace").decode("ascii").strip()
-
-
-def _wrap(text: str, font: Any) -> list[str]:
-    """Breaks a caption into at most four lines as wide as a tile, the last cut off by `...`."""
-    lines: list[str] = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= _TILE:
-            lines[-1] = longer
-            continue
-        if lines[-1]:
-            lines.append("")
-        while font.getlength(word) > _TILE:
-            cut = next(n for n in range(len(word), 0, -1) if font.getlength(word[:n]) <= _TILE)
-            lines[-1], word = word[:cut], word[cut:]
-            lines.append("")
-        lines[-1] = word
-    if len(lines) <= _LINES:
-        return lines
-    last = lines[_LINES - 1]
-    while last and font.getlength(f"{last}...") > _TILE:
-        last = last[:-1]
-    return [*lines[: _LINES - 1], f"{last}..."]
-
-
-def _png(image: Image.Image) -> bytes:
+def _shown(item: GalleryItem, picture: Image.Image | None) -> str:
+    if picture is None:
+        return '<div class="missing">picture cannot be read</div>'
     stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return stream.getvalue()
+    picture.save(stream, "JPEG", quality=_QUALITY)
+    data = base64.b64encode(stream.getvalue()).decode("ascii")
+    image = (
+        f'<img src="data:image/jpeg;base64,{data}" alt="{escape(item.image_id)}" '
+        f'width="{picture.width}" height="{picture.height}" loading="lazy">'
+    )
+    return _with_boxes(image, picture.width / picture.height, item.boxes) if item.boxes else image
+
+
+def _with_boxes(image: str, shape: float, boxes: Sequence[tuple[str, Box]]) -> str:
+    """A picture of width `shape` times its height with boxes and labels over it.
+
+    Labels are text of the page, so that they keep their size however wide the picture is shown.
+    """
+    share = min(1.0, 4 / 3 * shape)  # of the card's width: no picture is higher than 3:4
+    width = _NARROWEST * share
+    sizes = [(min(_label_width(label), width), float(_LABEL_HEIGHT)) for label, _ in boxes]
+    places = place_labels([box for _, box in boxes], sizes, (width, width / shape))
+    outlines, labels = [], []
+    for number, ((label, box), place) in enumerate(zip(boxes, places, strict=True)):
+        color = f"--color:rgb{COLORS[number % len(COLORS)]}".replace(" ", "")
+        ymin, xmin, ymax, xmax = (100 * min(max(float(edge), 0.0), 1.0) for edge in box)
+        outlines.append(
+            f'<i class="box" title="{escape(label)}" style="{color};left:{xmin:.2f}%;'
+            f'top:{ymin:.2f}%;width:{xmax - xmin:.2f}%;height:{ymax - ymin:.2f}%"></i>'
+        )
+        if place is not None:
+            left, top = 100 * place[0] / width, 100 * place[1] * shape / width
+            labels.append(
+                f'<span class="label" style="{color};left:{left:.2f}%;top:{top:.2f}%">'
+                f"{escape(label)}</span>"
+            )
+    style = f"width:{100 * share:.2f}%;aspect-ratio:{shape:.4f}"
+    over = "".join(outlines + labels)
+    return f'<div class="boxes"><div class="frame" style="{style}">{image}{over}</div></div>'
+
+
+def _label_width(text: str) -> float:
+    """At most so many CSS pixels wide, whatever the font of the page is."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return wide * _WIDE_LETTER + (len(text) - wide) * _LETTER + _PADDING

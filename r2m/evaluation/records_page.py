@@ -84,12 +84,13 @@ def _item(
     named: dict[tuple[float, ...], list[str]] = {}  # a thing may have several: its kind, its colour
     for number, box in enumerate(boxes):
         named.setdefault(tuple(box), []).append(labels[number] if labels else str(number))
+    known = itertools.zip_longest(labels, map(float, scores[: len(labels)]))
     return GalleryItem(
         image_id=name,
         image=data if isinstance(data, bytes) else b"",
-        caption=texts[0] if texts else ", ".join(dict.fromkeys(labels)),
-        concepts=[(label, float(score)) for label, score in zip(labels, scores, strict=False)],
-        references=texts[1:],
+        caption=None,
+        concepts=list(known),
+        references=texts,
         boxes=[(", ".join(names), box) for box, names in named.items()],
     )
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image, ImageFont
+from PIL import Image
 
-from r2m.evaluation import gallery
 from r2m.evaluation.gallery import GalleryItem, write_gallery
 from tfrecords.errors import InputError
 
@@ -99,16 +98,41 @@ def test_contact_sheet_size(tmp_path: Path, count: int, columns: int, rows: int)
     assert rows * 316 < height < rows * 400
 
 
-@given(st.text(max_size=200))
-@settings(max_examples=60, deadline=None)
-def test_wrapped_captions_fit_their_tile(caption: str) -> None:
-    font = ImageFont.load_default(size=17)
-    lines = gallery._wrap(gallery._drawable(caption), font)
-    assert 1 <= len(lines) <= 4 and all(font.getlength(line) <= 300 for line in lines)
+def test_what_people_wrote_is_shown_whole_and_never_as_generated(tmp_path: Path) -> None:
+    item = GalleryItem(
+        image_id="a.jpg", image=_picture(), caption=None, references=["a dog", "two dogs"]
+    )
+    page = write_gallery(tmp_path, [item], title="t").read_text(encoding="utf-8")
+    assert 'class="caption"' not in page and "no caption" not in page
+    assert "<details open>" in page and "<li>a dog</li><li>two dogs</li>" in page
 
 
-def test_accents_stay_readable() -> None:
-    assert gallery._drawable("café naïve 犬 ﬁn") == "cafe naive ? fin"
+def test_the_alternative_text_names_the_file(tmp_path: Path) -> None:
+    items = [GalleryItem(image_id='"a".jpg', image=_picture(), caption="a dog")]
+    page = write_gallery(tmp_path, items, title="t").read_text(encoding="utf-8")
+    assert 'alt="&quot;a&quot;.jpg"' in page
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_pictures_of_16_bits_keep_their_shades(tmp_path: Path, form: str) -> None:
+    shades = np.tile(np.linspace(0, 65535, 256).astype(np.uint16), (192, 1))
+    path = tmp_path / f"deep.{form.lower()}"
+    Image.fromarray(shades).save(path, form)
+    item = GalleryItem(image_id="deep", image=path, caption="a")
+    page = write_gallery(tmp_path / "out", [item], title="t").read_text(encoding="utf-8")
+    found = re.search('data:image/jpeg;base64,([^"]+)', page)
+    assert found is not None
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(found[1]))).convert("L"))
+    np.testing.assert_allclose(shown[96], np.arange(256), atol=4)
+
+
+def test_labels_of_boxes_are_text_that_keeps_its_size(tmp_path: Path) -> None:
+    boxes = [("dog <b>", (0.0, 0.0, 0.5, 0.5)), ("cat", (0.0, 0.0, 1.0, 1.0))]
+    item = GalleryItem(image_id="x", image=_picture(), caption=None, boxes=boxes)
+    page = write_gallery(tmp_path, [item], title="t").read_text(encoding="utf-8")
+    assert '<main class="boxed">' in page and "font-size: 13px" in page
+    assert re.findall(r'<span class="label"[^>]*>([^<]*)<', page) == ["dog &lt;b&gt;", "cat"]
+    assert "left:0.00%;top:0.00%;width:50.00%;height:50.00%" in page
 
 
 def test_no_pictures_is_an_error(tmp_path: Path) -> None:

@@ -44,6 +44,31 @@ def detections(tmp_path: Path) -> Records:
     )
 
 
+@pytest.fixture
+def pictures(tmp_path: Path) -> Records:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "PNG")
+    record = encode_example(
+        {"image_id": "x.png", "image": stream.getvalue(), "texts": ["a dog", "two dogs"]}
+    )
+    return write_dataset(
+        folder=tmp_path / "records",
+        kind="images",
+        name="toy",
+        splits={"images": [lambda: iter([record])]},
+        features=tfds.features.FeaturesDict(
+            {
+                "image_id": tfds.features.Text(),
+                "image": tfds.features.Image(shape=(None, None, 3)),
+                "texts": tfds.features.Sequence(tfds.features.Text()),
+            }
+        ),
+        options={},
+        sources=[],
+        progress=False,
+    )
+
+
 def test_boxes_are_drawn_on_the_pictures_of_a_folder(detections: Records, tmp_path: Path) -> None:
     Image.new("RGB", (40, 20), (0, 0, 0)).save(tmp_path / "x.png")
     page = write_records_page(
@@ -51,6 +76,8 @@ def test_boxes_are_drawn_on_the_pictures_of_a_folder(detections: Records, tmp_pa
     )
     text = page.read_text()
     assert "dog &lt;b&gt;" in text and "0.90" in text
+    # Names of classes are no generated caption.
+    assert 'class="caption"' not in text and text.count(">dog &lt;b&gt;, brown</span>") == 1
     sheet = Image.open(io.BytesIO((tmp_path / "page" / "gallery.png").read_bytes()))
     colors = {color for _, color in sheet.crop((16, 16, 316, 316)).getcolors(1 << 20)}
     assert (214, 39, 40) in colors and (0, 0, 0) in colors
@@ -72,3 +99,11 @@ def test_boxes_of_records_from_before_orientation_are_drawn_in_the_upright_frame
 def test_records_without_pictures_need_a_folder(detections: Records, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--images"):
         write_records_page(detections, tmp_path / "page", split="images", pictures=5, images=None)
+
+
+def test_references_are_shown_as_references(pictures: Records, tmp_path: Path) -> None:
+    page = write_records_page(
+        pictures, tmp_path / "page", split="images", pictures=5, images=None
+    ).read_text()
+    assert "<li>a dog</li><li>two dogs</li>" in page and "2 references" in page
+    assert 'class="caption"' not in page

@@ -37,6 +37,7 @@ def captions(tmp_path_factory: pytest.TempPathFactory) -> Records:
                     "texts": texts,
                     inspection.SENTENCES: np.concatenate(sentences),
                     inspection.SENTENCE_LENGTHS: [len(sentence) for sentence in sentences],
+                    "caption_ids": [123_456_789_012 + number],
                     "global_feature": np.array([-1, 0, 3], "<f2").tobytes(),
                     "boxes": np.array([[0, 0, 0.5, 0.5], [0, 0, 1, 1]][: number + 1], np.float32),
                 }
@@ -55,6 +56,7 @@ def captions(tmp_path_factory: pytest.TempPathFactory) -> Records:
                 "image": tfds.features.Image(shape=(None, None, 3)),
                 "texts": tfds.features.Sequence(tfds.features.Text()),
                 "sentences": tfds.features.Sequence(tfds.features.Sequence(np.int64)),
+                "caption_ids": tfds.features.Sequence(np.int64),
                 "global_feature": half,
                 "boxes": tfds.features.Tensor(shape=(None, 4), dtype=np.float32),
             }
@@ -95,6 +97,7 @@ def test_a_record_in_words(captions: Records) -> None:
     assert ("image", f"PNG 5 x 3, {len(PNG)} B") in rows
     assert ("global_feature", "3 x float16, -1 to 3, mean 0.667") in rows
     assert ("boxes", "0 0 0.5 0.5 0 0 1 1") in rows
+    assert ("caption_ids", "123456789013") in rows
 
 
 def test_the_size_of_a_turned_picture_is_that_of_the_upright_one(captions: Records) -> None:

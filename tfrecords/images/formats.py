@@ -173,9 +173,17 @@ def _rgb(image: Image.Image, found: str) -> Image.Image:
     if image.mode == "F" or (image.mode == "I" and found == "TIFF"):
         kind = "floating-point numbers" if image.mode == "F" else "32-bit or signed integers"
         raise InputError(f"its pixels are {kind}: convert it to 8 or 16 bits per channel")
+    return reduce_to_8_bits(image).convert("RGB")
+
+
+def reduce_to_8_bits(image: Image.Image) -> Image.Image:
+    """Returns a gray picture of 16 bits per pixel with 8, as TensorFlow reads it; others unchanged.
+
+    Pillow's own `convert` takes all values above 255 for white.
+    """
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image
 
 
 def recorded_plugins(names: Iterable[str]) -> dict[str, bool]:
