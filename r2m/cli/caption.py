@@ -1,4 +1,4 @@
-"""Captions the images of a folder or list: a table, a JSON file and a gallery.
+"""Captions images, and folders and lists of them: a table, JSON and CSV files and a gallery.
 
 With R2M, which speaks of what detectors saw:
 
@@ -11,7 +11,12 @@ With a supervised captioner, which looks through the backbone of its records:
     r2m-caption --run=workspace/runs/updown/cross_entropy --images=photographs \\
         --output=workspace/captions
 
-With several of these, as an ensemble:
+Single images, by name or with --images, and the three best captions of each:
+
+    r2m-caption dog.jpg cat.jpg --run=workspace/runs/updown/cross_entropy --captions=3 \\
+        --output=workspace/captions
+
+With several captioners, as an ensemble:
 
     r2m-caption --run=workspace/runs/updown/cross_entropy \\
         --run=workspace/runs/att2in2/cross_entropy --images=photographs \\
@@ -39,7 +44,9 @@ from r2m.cli.decoding_flags import (
     define_consensus_flags,
     define_decoding_flags,
 )
+from r2m.cli.number_flags import define_whole
 from r2m.cli.reports import describe_use
+from r2m.stages.value_rules import MOST_BEAMS
 
 # Columns for the names of images; longer names move their captions to the right.
 _WIDEST = 60
@@ -51,12 +58,12 @@ _RUN = flags.DEFINE_multi_string(
     "checkpoint is used. Given several times, these captioners caption together, as an ensemble.",
     required=True,
 )
-_IMAGES = flags.DEFINE_string(
+_IMAGES = flags.DEFINE_multi_string(
     "images",
     None,
-    "Folder of images (with all folders below it), a text file that lists image files, one per "
-    "line (relative to the folder of the list), or an image.",
-    required=True,
+    "An image, a folder of images (with all folders below it), or a text file that lists image "
+    "files, one per line (relative to the folder of the list). May be given several times, and "
+    "names without a flag are images too.",
 )
 _DETECTIONS = flags.DEFINE_multi_string(
     "detections",
@@ -72,6 +79,13 @@ _WEIGHTS = flags.DEFINE_string(
     "File of the backbone's weights, of supervised captioners whose records were built with such a "
     "file.",
 )
+_CAPTIONS = define_whole(
+    "captions",
+    1,
+    "Captions to find per image, best first; no more than --beam_size.",
+    least=1,
+    most=MOST_BEAMS,
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)
 image_flags.define_folder_flags()
 define_consensus_flags()
@@ -83,17 +97,17 @@ def main(argv: Sequence[str]) -> None:
     from r2m.engine.distribution.cores import cores, use_machine
     from r2m.stages.caption_files import caption_files
 
-    del argv
     use_machine(cores())
     rows, passed_over = caption_files(
         _RUN.value,
-        Path(_IMAGES.value),
+        [Path(name) for name in [*(_IMAGES.value or ()), *argv[1:]]],
         Path(_OUTPUT.value),
         recursive=image_flags.recursive(),
         detections=_DETECTIONS.value or (),
         weights=_WEIGHTS.value,
         overrides=decoding_overrides(),
         consensus=consensus_options(),
+        captions=_CAPTIONS.value,
     )
     width = min(max(len(row["image_id"]) for row in rows), _WIDEST)
     for row in rows:
@@ -101,15 +115,18 @@ def main(argv: Sequence[str]) -> None:
         shown = f"  [{concepts}]" if concepts else ""
         note = f"({row['note']})" if "note" in row and not row["caption"] else ""
         print(f"{row['image_id']:<{width}}  {row['caption']}{shown}{note}")
+        for other in row.get("captions", ())[1:]:
+            print(f"{'':<{width}}  {other['caption']}")
     # A row without a caption is an entry that could not be read.
     unread = Counter(row["reason"] for row in rows if "reason" in row)
     print(describe_use("captioned", len(rows) - unread.total(), unread + passed_over))
-    print(f"captions: {_OUTPUT.value}/captions.json\ngallery: {_OUTPUT.value}/index.html")
+    print(f"captions: {_OUTPUT.value}/captions.json and captions.csv")
+    print(f"gallery: {_OUTPUT.value}/index.html")
 
 
 def console() -> None:
     """Entry of the console script."""
-    run(main)
+    run(main, takes_command=True)
 
 
 if __name__ == "__main__":

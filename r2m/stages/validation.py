@@ -6,7 +6,7 @@ import dataclasses
 import html
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -29,8 +29,34 @@ _SAMPLE_SIDE = 160
 _ALL_EQUAL = 3
 
 
-# (inputs of B images, what a search found) -> the place of the hypothesis that is said, int[B].
-Choice = Callable[[Mapping[str, tf.Tensor], decoding.Captions], np.ndarray]
+# (inputs of B images, what a search found) -> what each hypothesis is worth, float[B, R].
+Reranker = Callable[[Mapping[str, tf.Tensor], decoding.Captions], np.ndarray]
+
+
+class Hypothesis(NamedTuple):
+    """A caption that a search found.
+
+    Attributes:
+        caption: its words.
+        log_probability: natural logarithm of its probability, end marker included.
+        score: log_probability / n**alpha, by which the search ranks captions; n words, the end
+            marker included, and alpha the length normalization.
+        reranked: what the reranker found it worth; None without one.
+    """
+
+    caption: str
+    log_probability: float
+    score: float
+    reranked: float | None
+
+
+class _Found(NamedTuple):
+    """Captions of B images, best first, as NumPy arrays; see `models.decoding.Captions`."""
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+    scores: np.ndarray
+    worth: np.ndarray | None
 
 
 def search_options(
@@ -69,7 +95,7 @@ class Captioning:
         vocabulary: Vocabulary,
         search: decoding.DecodingOptions,
         signature: Mapping[str, tf.TensorSpec],
-        choice: Choice | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         """Compiles nothing yet.
 
@@ -78,10 +104,10 @@ class Captioning:
             vocabulary: of it.
             search: how to search.
             signature: what `encode` takes, with sizes that differ by batch left open.
-            choice: which hypothesis is said; it is shown all inputs. None: the best one.
+            reranker: orders the hypotheses anew; it receives all inputs. None: as the search does.
         """
-        self._model, self._choice = model, choice
-        self._shown = tuple(signature)
+        self._model, self._reranker = model, reranker
+        self._signature, self._count = signature, 1
         self._vocabulary = vocabulary
         self._search = search
         # One program for all batches.
@@ -92,28 +118,74 @@ class Captioning:
     def _search_all(self, inputs: dict[str, tf.Tensor]) -> decoding.Captions:
         return decoding.decode(self._model, self._model.encode(inputs), self._search)
 
-    def _said(self, inputs: dict[str, tf.Tensor]) -> np.ndarray:
-        """int32[B, T] of what is said."""
-        found = self._decode({name: inputs[name] for name in self._shown})
-        found = decoding.Captions(*(tensor.numpy() for tensor in found))
-        if self._choice is None:
-            return found.tokens[:, 0]
-        chosen = self._choice(inputs, found)
-        return np.take_along_axis(found.tokens, chosen[:, None, None], axis=1)[:, 0]
+    def returning(self, count: int) -> Captioning:
+        """Returns one like this whose `hypotheses` are `count` per image.
 
-    def captions(self, inputs: Mapping[str, tf.Tensor]) -> list[str]:
-        """What `encode`, and a choice, take of B images -> B captions."""
+        Raises:
+            InputError: the beam is narrower.
+        """
+        if count > self._search.beam_size:
+            raise InputError(
+                f"captions={count} per image: the search keeps {self._search.beam_size} hypotheses "
+                f"and finds no more captions; give --beam_size={count} or more"
+            )
+        # A reranker may find the last one best.
+        returned = count if self._reranker is None else None
+        search = dataclasses.replace(self._search, returned=returned)
+        found = Captioning(self._model, self._vocabulary, search, self._signature, self._reranker)
+        found._count = count
+        return found
+
+    def _ranked(self, inputs: Mapping[str, tf.Tensor]) -> _Found:
+        tensors = self._decode({name: inputs[name] for name in self._signature})
+        found = decoding.Captions(*(tensor.numpy() for tensor in tensors))
+        if self._reranker is None:
+            return _Found(*found, None)
+        worth = self._reranker(inputs, found)
+        order = np.argsort(-worth, axis=1, kind="stable")
+        return _Found(
+            np.take_along_axis(found.tokens, order[:, :, None], axis=1),
+            *(np.take_along_axis(x, order, axis=1) for x in (found.lengths, found.scores, worth)),
+        )
+
+    def _search_in_parts(self, inputs: Mapping[str, tf.Tensor]) -> list[_Found]:
+        """What is found for the images of each core, in order."""
         images = len(next(iter(inputs.values())))
         each = -(-images // cores())
+        parts = [
+            {name: x[first : first + each] for name, x in inputs.items()}
+            for first in range(0, images, each or 1)
+        ]
         with ThreadPoolExecutor(cores()) as threads:
-            found = threads.map(
-                lambda first: self._said(
-                    {name: x[first : first + each] for name, x in inputs.items()}
-                ),
-                range(0, images, each or 1),
-            )
-            rows = [row for tokens in found for row in tokens.tolist()]
-        return [self._vocabulary.decode(row) for row in rows]
+            return list(threads.map(self._ranked, parts))
+
+    def captions(self, inputs: Mapping[str, tf.Tensor]) -> list[str]:
+        """What `encode`, and a reranker, take of B images -> the best caption of each."""
+        found = self._search_in_parts(inputs)
+        return [self._vocabulary.decode(row) for own in found for row in own.tokens[:, 0].tolist()]
+
+    def hypotheses(self, inputs: Mapping[str, tf.Tensor]) -> list[list[Hypothesis]]:
+        """What `encode`, and a reranker, take of B images -> captions of each, best first.
+
+        One per image unless `returning` says otherwise; fewer where the search found fewer.
+        """
+        return [
+            [self._hypothesis(own, image, place) for place in self._places(own.lengths[image])]
+            for own in self._search_in_parts(inputs)
+            for image in range(len(own.lengths))
+        ]
+
+    def _places(self, lengths: np.ndarray) -> list[int]:
+        return [place for place in range(min(self._count, len(lengths))) if lengths[place] > 0]
+
+    def _hypothesis(self, found: _Found, image: int, place: int) -> Hypothesis:
+        score, length = (float(x[image, place]) for x in (found.scores, found.lengths))
+        return Hypothesis(
+            caption=self._vocabulary.decode(found.tokens[image, place].tolist()),
+            log_probability=score * length**self._search.length_normalization,
+            score=score,
+            reranked=None if found.worth is None else float(found.worth[image, place]),
+        )
 
     def caption_batches(self, batches: tf.data.Dataset) -> dict[str, str]:
         """Captions batches of `image_id` string[B] and inputs: image id -> caption."""

@@ -48,7 +48,8 @@ def test_the_choice_is_that_of_the_formula(consensus: Consensus) -> None:
     lengths = np.stack([n for _, n in found])
     scores = rng.normal(size=lengths.shape).astype(np.float32)
     lengths[1, 3:] = 0
-    chosen = consensus.choose(features, tokens, lengths, scores)
+    found_worth = consensus.worth(features, tokens, lengths, scores)
+    chosen = found_worth.argmax(1)
     for image in range(images):
         x = (features[image] - consensus.mean) / consensus.deviation
         likeness = [float(x @ d) / np.linalg.norm(x) for d in consensus.directions]
@@ -69,6 +70,8 @@ def test_the_choice_is_that_of_the_formula(consensus: Consensus) -> None:
                     total += np.exp(2.0 * likeness[other]) * similarity
                     weight += np.exp(2.0 * likeness[other])
             worth.append(total / weight + 0.5 * scores[image, place])
+        np.testing.assert_allclose(found_worth[image, : len(worth)], worth, rtol=1e-4)
+        assert (found_worth[image, len(worth) :] == -np.inf).all()
         assert chosen[image] == int(np.argmax(worth))
     assert len(set(chosen.tolist())) > 1
 
@@ -76,11 +79,12 @@ def test_the_choice_is_that_of_the_formula(consensus: Consensus) -> None:
 def test_without_a_choice_the_first_is_taken(consensus: Consensus) -> None:
     tokens, lengths = hypotheses(consensus, [0, 1])
     lengths[1] = 0
-    found = consensus.choose(
+    found = consensus.worth(
         consensus.mean[None], tokens[None], lengths[None], np.zeros((1, 2), np.float32)
     )
-    assert found.tolist() == [0]
-    assert consensus.choose(np.zeros((0, 1)), *(np.zeros((0, 2, 3), int),) * 3).tolist() == []
+    assert found.argmax(1).tolist() == [0]
+    none = (np.zeros((0, 2, 3), int), np.zeros((0, 2), int), np.zeros((0, 2)))
+    assert consensus.worth(np.zeros((0, 1)), *none).shape == (0, 2)
 
 
 def test_a_training_image_is_most_like_itself(consensus: Consensus, caption_records: Path) -> None:
@@ -97,8 +101,8 @@ def test_a_training_image_is_most_like_itself(consensus: Consensus, caption_reco
         tokens, lengths = hypotheses(consensus, [other, image])
         if np.array_equal(tokens[0], tokens[1]):
             continue
-        found = sharp.choose(features[None], tokens[None], lengths[None], np.zeros((1, 2)))
-        assert found.tolist() == [1]
+        found = sharp.worth(features[None], tokens[None], lengths[None], np.zeros((1, 2)))
+        assert found.argmax(1).tolist() == [1]
 
 
 def test_likeness_is_the_score_before_its_mean(consensus: Consensus) -> None:

@@ -352,7 +352,11 @@ def test_a_folder_and_a_list_of_images_can_be_captioned(finished, raw, images, t
     files = sorted((raw / "images").iterdir())[:3]
     listed.write_text("\n".join(str(file) for file in files))
     some, _ = caption_files(folder / "tri_rec", listed, tmp_path / "some", detections=sources)
-    assert some == rows[:3]
+    for row, own in zip(some, rows[:3], strict=True):
+        # Of fewer images at once: the last digit of a score may differ.
+        assert row.pop("log_probability") == pytest.approx(own["log_probability"], abs=2e-4)
+        assert row.pop("score") == pytest.approx(own["score"], abs=2e-4)
+        assert row == {key: own[key] for key in row} and len(row) + 2 == len(own)
 
 
 def test_captioning_says_what_is_wrong_with_its_input(finished, raw, tmp_path):

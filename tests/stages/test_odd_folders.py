@@ -162,7 +162,7 @@ def test_without_recursion_only_the_folder_itself_is_read(odd_folder):
 
 def test_pages_of_earlier_captions_are_no_images(att2in2_run, tmp_path):
     (tmp_path / "a.png").write_bytes(PNG)
-    for expected in ({}, {"own_output": 1, "not_an_image": 2}):
+    for expected in ({}, {"own_output": 1, "not_an_image": 3}):
         found = caption_files(att2in2_run, tmp_path, tmp_path / "out")
         assert [row["image_id"] for row in found.rows] == ["a.png"]
         assert found.passed_over == expected
@@ -240,6 +240,11 @@ def test_files_of_several_folders_keep_their_names_apart(tmp_path):
     assert [file.name for file in found.files] == ["a/0.png", "b/0.png", "b/1.png"]
     one = image_files(tmp_path / "a" / "0.png")
     assert [file.name for file in one.files] == ["0.png"]
+    # By two names: of the folder, and by itself.
+    with pytest.raises(InputError, match=r"image 'b/1\.png' .* already named at"):
+        named_files([tmp_path, tmp_path / "b" / "1.png"])
+    with pytest.raises(InputError, match="no images were given"):
+        named_files([])
 
 
 def test_features_of_turned_photographs_are_those_of_the_upright_one(shared_data):

@@ -79,19 +79,25 @@ def named_files(sources: Sequence[Path], *, recursive: bool = True) -> ImageFile
     Where names would repeat, all are relative to the folder that holds all of them.
 
     Raises:
-        InputError: see `image_files`; or no source, or an image is named twice.
+        InputError: see `image_files`; or no source, or an image is named twice: by one name, or by
+            two sources.
     """
     if not sources:
         raise InputError("no images were given: name image files or folders of them")
     files: list[ImageFile] = []
     places: list[str] = []
     passed_over: Counter[str] = Counter()
+    known: set[Path] = set()
+    shared = False
     for source in sources:
         found = image_files(source, recursive=recursive)
+        own = {file.path.parent.resolve() / file.path.name for file in found.files}
+        shared |= not known.isdisjoint(own)
+        known |= own
         files += found.files
         places += [str(source)] * len(found.files)
         passed_over += found.passed_over
-    if len({file.name for file in files}) < len(files):
+    if shared or len({file.name for file in files}) < len(files):
         files = _relative(files)
     _check_unique(files, places)
     return ImageFiles(files, passed_over)

@@ -70,10 +70,10 @@ class Consensus(NamedTuple):
     sentences: list[list[np.ndarray]]
     reward: CiderD
 
-    def choose(
+    def worth(
         self, features: np.ndarray, tokens: np.ndarray, lengths: np.ndarray, scores: np.ndarray
     ) -> np.ndarray:
-        """Chooses a hypothesis for each image.
+        """Computes what the hypotheses of each image are worth.
 
         Args:
             features: float32[B, D] of the images, made as those of the training images.
@@ -82,18 +82,18 @@ class Consensus(NamedTuple):
             scores: float32[B, R].
 
         Returns:
-            int[B], places in 0..R - 1.
+            float64[B, R]: mean CIDEr-D plus `likelihood` times the score; minus infinity for an
+            empty place.
         """
-        found = np.zeros(len(tokens), np.int64)
+        found = np.full(lengths.shape, -np.inf)
         likeness = self._directions(features) @ self.directions.T
         for image, row in enumerate(likeness):
             there = np.flatnonzero(lengths[image] > 0)
-            if len(there) < 2:
+            if not len(there):
                 continue
             hypotheses = [tokens[image, place, : lengths[image, place]] for place in there]
-            worth = self._agreement(row, hypotheses)
-            worth = worth + self.options.likelihood * scores[image, there]
-            found[image] = there[worth.argmax()]
+            own = self.options.likelihood * scores[image, there]
+            found[image, there] = self._agreement(row, hypotheses) + own
         return found
 
     def _agreement(self, likeness: np.ndarray, hypotheses: list[np.ndarray]) -> np.ndarray:

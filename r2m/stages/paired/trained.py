@@ -173,15 +173,15 @@ def by_consensus(run: TrainedRun, options: ConsensusOptions) -> TrainedRun:
         check(str(records.folder), records.manifest["options"].get("backbone"))
         return run.batches(records, split, ("global_feature",))
 
-    def choice(inputs: Mapping[str, tf.Tensor], found: decoding.Captions) -> np.ndarray:
-        return consensus.choose(inputs["global"].numpy(), *found)
+    def worth(inputs: Mapping[str, tf.Tensor], found: decoding.Captions) -> np.ndarray:
+        return consensus.worth(inputs["global"].numpy(), *found)
 
     config = copy.deepcopy(run.config)
     config.decoding.update(dataclasses.asdict(options))
     search = search_options(config, run.vocabulary, returned=None)
     return run._replace(
         config=config,
-        captioning=Captioning(run.model, run.vocabulary, search, run.signature, choice),
+        captioning=Captioning(run.model, run.vocabulary, search, run.signature, worth),
         batches=batches,
     )
 

@@ -1,0 +1,50 @@
+"""Captions of images as a table for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from r2m.evaluation.files import write_whole
+
+COLUMNS = (
+    "image_id",
+    "rank",
+    "caption",
+    "log_probability",
+    "score",
+    "length_normalization",
+    "consensus_score",
+    "note",
+)
+"""Columns of the table; the last two are empty where there is nothing to say."""
+
+
+def write_caption_table(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Writes captions as CSV (RFC 4180), a line per caption.
+
+    The text is UTF-8 behind a byte-order mark, without which Excel takes it for another encoding.
+
+    Args:
+        path: the file, replaced as a whole.
+        rows: one per image with the keys of `COLUMNS` that apply, `rank` left out; several captions
+            of an image are in `captions`, best first.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: the disk is full.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
+    writer.writeheader()
+    for row in rows:
+        for rank, found in enumerate(row.get("captions", [{}]), 1):
+            # An image that could not be read has no captions to rank.
+            ranked = {"rank": rank} if "reason" not in row else {}
+            writer.writerow({**row, **found, **ranked})
+    return write_whole(path, "\ufeff" + text.getvalue())

@@ -1,0 +1,41 @@
+"""Images of `r2m-caption`: by flag, by name, or both."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+# The command without what needs TensorFlow: prints the images and the number of captions.
+DRIVER = """
+import json, sys, types
+from collections import Counter
+
+def caption_files(runs, sources, output, **options):
+    print(json.dumps([[str(source) for source in sources], options["captions"]]))
+    found = [{"caption": "a"}, {"caption": "b"}]
+    return [{"image_id": "x", "caption": "a", "captions": found}], Counter()
+
+fakes = {"r2m.stages.caption_files": {"caption_files": caption_files},
+         "r2m.engine.distribution.cores": {"cores": int, "use_machine": print}}
+for name, content in fakes.items():
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__dict__.update(content)
+from r2m.cli.caption import console
+console()
+"""
+
+
+def test_images_by_name_and_by_flag() -> None:
+    arguments = ["a.jpg", "b", "--captions=2", "--images=c", "--images=d.txt"]
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, *arguments, "--run=r", "--output=o"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    given = json.loads(next(line for line in lines if line.startswith("[[")))
+    assert given == [["c", "d.txt", "a.jpg", "b"], 2]
+    assert [line for line in lines if line.startswith(("x ", " "))] == ["x  a", "   b"]
