@@ -119,15 +119,15 @@ class Captioning:
         return decoding.decode(self._model, self._model.encode(inputs), self._search)
 
     def returning(self, count: int) -> Captioning:
-        """Returns one like this whose `hypotheses` are `count` per image.
+        """Returns a copy whose `hypotheses` are `count` per image; of the same model.
 
         Raises:
             InputError: the beam is narrower.
         """
         if count > self._search.beam_size:
             raise InputError(
-                f"captions={count} per image: the search keeps {self._search.beam_size} hypotheses "
-                f"and finds no more captions; give --beam_size={count} or more"
+                f"--captions={count}: must be at most {self._search.beam_size}, the hypotheses "
+                f"that the search keeps alive; or give --beam_size={count}"
             )
         # A reranker may find the last one best.
         returned = count if self._reranker is None else None
