@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import flags
 
 from r2m.cli.common import run
-from r2m.cli.training import WORKDIR, checked_config, print_summaries, profile_window
+from r2m.cli.training import WORKDIR, checked_config, print_next, print_summaries, profile_window
 from r2m.engine.signals import noting_signals
 
 _CAPTIONS = flags.DEFINE_string(
@@ -36,6 +37,7 @@ def stage_main(name: str, description: str) -> Callable[[], None]:
             config, WORKDIR.value, name=name, init_from=_INIT_FROM.value, profile=profile_window()
         )
         print_summaries({config.name: summary})
+        print_next(Path(WORKDIR.value, name), config.data.captions, detections=False)
 
     def console() -> None:
         flags.mark_flag_as_required("config")

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from r2m.cli.log_lines import use_short_lines
+
 # TensorFlow's C++ start-up notes (CPU features, missing GPU) bury the messages of the scripts. It
 # reads this when it is imported, so scripts import this module before any other of ours.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -45,6 +47,7 @@ def run(
         takes_command: whether arguments that are not flags are allowed.
     """
     logging.set_verbosity(logging.INFO)
+    use_short_lines()
     print_any_text()
     _warn_of_locale()
     _make_help(description or sys.modules[main.__module__].__doc__)

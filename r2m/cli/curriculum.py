@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from r2m.cli.common import run
-from r2m.cli.training import WORKDIR, checked_config, print_summaries, profile_window
+from r2m.cli.training import (
+    WORKDIR,
+    checked_config,
+    print_next,
+    print_summaries,
+    profile_window,
+)
 from r2m.engine.signals import noting_signals
 from r2m.stages.unpaired.curriculum import CURRICULUM, stage_spec
 
@@ -54,6 +61,7 @@ def stage_main(name: str) -> Callable[[], None]:
             profile=profile_window(),
         )
         print_summaries({name: summary})
+        _print_next(name, config)
 
     def console() -> None:
         flags.mark_flag_as_required("config")
@@ -72,11 +80,19 @@ def curriculum_main(argv: Sequence[str]) -> None:
     config = _experiment_config(CURRICULUM[0])
     from r2m.stages.unpaired import experiment
 
-    print_summaries(
-        experiment.run_curriculum(
-            config,
-            WORKDIR.value,
-            init_from=_INIT_FROM.value,
-            profile=profile_window(),
-        )
+    summaries = experiment.run_curriculum(
+        config, WORKDIR.value, init_from=_INIT_FROM.value, profile=profile_window()
+    )
+    print_summaries(summaries)
+    _print_next(list(summaries)[-1], config)
+
+
+def _print_next(name: str, config: Any) -> None:
+    """Prints where the run of a stage is and what to do with it."""
+    after = [stage for stage in CURRICULUM if stage_spec(stage).previous == name]
+    print_next(
+        Path(WORKDIR.value, name),
+        config.data.images,
+        detections=True,
+        next_stage=f"r2m-train-{after[0].replace('_', '-')}" if after else None,
     )

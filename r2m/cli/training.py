@@ -1,8 +1,10 @@
-"""Flags of all training scripts, and the table that they print at their end."""
+"""Flags of all training scripts, and what they print at their end: scores, run, next commands."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -14,6 +16,9 @@ from r2m.stages.config_fields import PRECISIONS
 if TYPE_CHECKING:
     from r2m.engine.monitoring.profiling import ProfileWindow
     from r2m.engine.state import TrainingSummary
+
+# Aligns what `print_next` prints.
+_LABEL = 10
 
 _CONFIG = define_config_flag()
 WORKDIR = flags.DEFINE_string(
@@ -99,3 +104,38 @@ def print_summaries(summaries: dict[str, TrainingSummary]) -> None:
         )
         best_at = "-" if summary.best_step is None else summary.best_step
         print(f"{name:<10}{summary.step:>8}{best_at:>9}{values}")
+
+
+def print_next(
+    folder: Path, records: str | None, *, detections: bool, next_stage: str | None = None
+) -> None:
+    """Prints where a run is, its best score, and the commands that evaluate it and caption with it.
+
+    Args:
+        folder: of the run.
+        records: that it was validated on; None where there were none.
+        detections: whether it captions what detectors saw.
+        next_stage: the script of the stage that starts from this one.
+    """
+    from r2m.engine.monitoring.runs import read_run
+    from r2m.engine.monitoring.tables import four_digits
+
+    run = read_run(folder)
+    best = "no score to choose a best checkpoint by: its latest one is used"
+    if run.best_value is not None:
+        best = f"best {run.best_metric} {four_digits(run.best_value)} at step {run.best_step}"
+    asked = ["--detections=FILE"] if detections else []
+    lines = {
+        "run": f"{folder} ({best})",
+        "evaluate": _command("r2m-evaluate", folder, f"--records={records or 'FOLDER'}"),
+        "caption": _command("r2m-caption", folder, "--images=FOLDER", *asked, "--output=FOLDER"),
+    }
+    if next_stage:
+        lines["go on"] = f"{next_stage}, with the same flags"
+    print()
+    for label, text in lines.items():
+        print(f"{label + ':':<{_LABEL}}{text}")
+
+
+def _command(script: str, folder: Path, *arguments: str) -> str:
+    return shlex.join([script, f"--run={folder}", *arguments])

@@ -23,6 +23,7 @@ class Gradients(NamedTuple):
         gradients: dense, one for each of `variables`.
         variables: the trainable variables that the loss depends on.
         names: of the terms.
+        weights: of the terms.
     """
 
     objective: tf.Tensor
@@ -31,6 +32,7 @@ class Gradients(NamedTuple):
     gradients: list[tf.Tensor]
     variables: list[Any]
     names: list[str]
+    weights: list[float]
 
 
 class _Tracing:
@@ -169,6 +171,8 @@ def make_gradient_function(
             found = run(batch, normalisers)
         objective, totals, normalisers, dense = found
         reached = [v for v, r in zip(tracing.variables, tracing.reached, strict=True) if r]
-        return Gradients(objective, totals, normalisers, dense, reached, tracing.names)
+        return Gradients(
+            objective, totals, normalisers, dense, reached, tracing.names, tracing.weights
+        )
 
     return gradients, lambda: tracing.refusal

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from absl import logging
 
 from r2m.engine.errors import TrainingError
+from r2m.engine.monitoring.tables import four_digits
 from r2m.engine.optimization.schedules import schedule_settings
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Evaluation
@@ -138,10 +139,10 @@ class RunState:
         else:
             kept = "the last of them"
         logging.warning(
-            "%s was %.4g at each of the last %d evaluations: it cannot choose the best weights, "
+            "%s was %s at each of the last %d evaluations: it cannot choose the best weights, "
             "and best/ holds %s. If it stays constant, validate on more examples, and more varied "
             "ones",
-            key, value, _CONSTANT, kept,
+            key, four_digits(value), _CONSTANT, kept,
         )  # fmt: skip
 
     def watch_plateau(self, options: TrainingOptions) -> None:
@@ -167,8 +168,8 @@ class RunState:
             reduced = max(self.learning_rate_factor * settings["factor"], least)
             self.learning_rate_factor = min(self.learning_rate_factor, reduced)
             logging.info(
-                "no better %s: learning rate times %.4g from step %d on",
-                options.best_metric, self.learning_rate_factor, self.step,
+                "no better %s: learning rate times %s from step %d on",
+                options.best_metric, four_digits(self.learning_rate_factor), self.step,
             )  # fmt: skip
 
     def summary(self) -> TrainingSummary:

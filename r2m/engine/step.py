@@ -52,6 +52,7 @@ class StepResults:
         finite: bool [steps], whether objective and gradient norm are finite; where they are not,
             the step changed no variable that is trained.
         compiled: whether the call compiled a program first, which takes much longer than a step.
+        weights: term name -> its factor in the objective; empty where it was not given.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class StepResults:
         values: np.ndarray,
         *,
         compiled: bool = False,
+        weights: Sequence[float] = (),
     ) -> None:
         """Unpacks `values`, as a train loop returns them.
 
@@ -69,6 +71,7 @@ class StepResults:
             gradients: names of the variables that have a gradient.
             values: float [steps, 3 + 2 * len(terms) + len(gradients)].
             compiled: whether the call compiled a program.
+            weights: of the loss terms.
         """
         columns = values.astype(np.float64).T
         self.objective, self.gradient_norm, self.rows = columns[:3]
@@ -78,6 +81,7 @@ class StepResults:
         self.gradient_squares = dict(zip(gradients, columns[ends[2] :], strict=True))
         self.finite = np.isfinite(self.objective) & np.isfinite(self.gradient_norm)
         self.compiled = compiled
+        self.weights = dict(zip(terms, weights, strict=False))
 
 
 TrainLoop = Callable[[Any, int], StepResults]
@@ -112,6 +116,7 @@ def make_train_loop(
         replicas=strategy.num_replicas_in_sync,
     )
     term_names: list[str] = []  # known once the loss is traced
+    term_weights: list[float] = []
     gradient_names: list[str] = []
     programs: set[tuple[int, ...]] = set()  # compiled so far, by the sizes of their batches
     names = dict(zip(map(id, stage.model.variables), variable_names(stage.model), strict=True))
@@ -122,7 +127,7 @@ def make_train_loop(
     def replica_step(batch: Any) -> tuple[tf.Tensor, tf.Tensor]:
         context = tf.distribute.get_replica_context()
         found = differentiate(batch)
-        term_names[:] = found.names
+        term_names[:], term_weights[:] = found.names, found.weights
         gradient_names[:] = [names[id(variable)] for variable in found.variables]
         sums = tf.stack([found.objective, _rows(batch)])
         reduced = context.all_reduce("SUM", [sums, found.totals, *found.gradients])
@@ -168,7 +173,9 @@ def make_train_loop(
         used = set(map(tuple, sizes.tolist()))
         compiled = not used <= programs
         programs.update(used)
-        return StepResults(term_names, gradient_names, values, compiled=compiled)
+        return StepResults(
+            term_names, gradient_names, values, compiled=compiled, weights=term_weights
+        )
 
     return loop
 

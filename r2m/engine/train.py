@@ -26,6 +26,7 @@ from r2m.engine.distribution.workers import (
     this_worker,
 )
 from r2m.engine.errors import TrainingError, TrainingInterrupted
+from r2m.engine.monitoring.hparams import run_settings
 from r2m.engine.monitoring.parameters import parameter_table
 from r2m.engine.monitoring.profiling import Profiler, ProfileWindow
 from r2m.engine.monitoring.progress import Progress
@@ -141,8 +142,7 @@ def train(
             state = RunState(**latest.sidecar["state"])
             logging.info("%s: resuming from %s", stage.name, latest.folder)
         elif callable(init_from):
-            init_from()
-            logging.info("%s: starting from the given weights", stage.name)
+            init_from()  # logs where the weights come from
         elif init_from is not None:
             source = checkpoints.restore_model(stage.model, init_from, stage.fingerprint)
             logging.info("%s: starting from the weights of %s", stage.name, source.folder)
@@ -160,8 +160,9 @@ def train(
         seed_replicas(stage.model, options.seed, strategy)
         if worker.is_chief:
             _write_config(workdir, stage, options, strategy, config or {})
-            table = parameter_table(stage.model, stage.trainable_variables)
-            logging.info("%s: its parameters\n%s", stage.name, table)
+            if latest is None:
+                table = parameter_table(stage.model, stage.trainable_variables)
+                logging.info("%s: parameters of the model\n%s", stage.name, table)
 
         # Train --------------------------------------------------------------------------------
         def save(folder: Path, keep: int, others: Mapping[str, Any] | None = None) -> None:
@@ -177,9 +178,7 @@ def train(
 
         show = options.show_progress and worker.is_chief
         progress = Progress(stage.name, unit_of(stage), state.step, options.steps, show=show)
-        hparams = {
-            "stage": stage.name, **(config or {}), "options": dataclasses.asdict(options)
-        }  # fmt: skip
+        hparams = run_settings(stage.name, config or {}, options)
         run_log = RunLog(workdir, state.step, hparams) if worker.is_chief else NoLog()
         with (
             Saver() as saver,
@@ -213,16 +212,17 @@ def train(
                     metrics = state.take_means()
                     metrics["learning_rate"] = learning_rate.last(state.step - state.skipped)
                     log.train(state.step, metrics)
-                    progress.report(metrics)
+                    progress.report(metrics, results.weights)
                     remark = remark_on(stage, metrics)
                     if remark is not None and remark not in remarks:
                         remarks.add(remark)
                         logging.warning("%s, up to step %d: %s", stage.name, state.step, remark)
                 if _due(state.step, options.evaluate_every) or ends:
                     with average.in_use():  # also for whoever takes the best weights
+                        started = time.monotonic()
                         evaluation = _evaluate(stage, state.step, options, strategy)
                         log.evaluation(state.step, evaluation)
-                        progress.report_evaluation(evaluation.metrics)
+                        progress.report_evaluation(evaluation.metrics, time.monotonic() - started)
                         if state.judge(evaluation, options):
                             log.best(state.step, evaluation.metrics)
                             save(best_folder, keep=1)

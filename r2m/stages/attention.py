@@ -22,6 +22,7 @@ from r2m.stages.run_folder import saved_run
 from tfrecords.errors import InputError
 from tfrecords.features.reading import decode_files
 from tfrecords.images.entries import ImageFile, named_files
+from tfrecords.writing.progress import shown_chunks
 from tfrecords.writing.shards import Skip
 
 # Images looked at at once.
@@ -86,8 +87,7 @@ def show_attention(
     look = look_of(run, files, detections=(), weights=weights)
     shown: list[ShownImage] = []
     faults: list[str] = []
-    for start in range(0, len(files), _BATCH):
-        chunk = files[start : start + _BATCH]
+    for chunk in shown_chunks(files, _BATCH, "captioning", "images"):
         seen = look(chunk)
         said = run.captioning.captions(seen.inputs)
         found = looked(run.model, run.vocabulary, seen.inputs, said, recorded["grid_shape"])

@@ -23,10 +23,11 @@ from r2m.stages.validation import Hypothesis
 from tfrecords.errors import InputError
 from tfrecords.images.concepts import ImageConcept
 from tfrecords.images.entries import ImageFile, ImageFiles, named_files
+from tfrecords.writing.progress import shown_chunks
 from tfrecords.writing.shards import Skip
 
 # Images captioned at once.
-_BATCH = 256
+_BATCH = 128
 _CAPTIONS = "captions.json"
 _TABLE = "captions.csv"
 _DIGITS = 4  # behind the point, of logarithms and scores
@@ -94,8 +95,7 @@ def caption_files(
         run, files, detections=detections, weights=weights, vectors=consensus is not None
     )
     rows: list[dict[str, Any]] = []
-    for start in range(0, len(files), _BATCH):
-        chunk = files[start : start + _BATCH]
+    for chunk in shown_chunks(files, _BATCH, "captioning", "images"):
         seen = look(chunk)
         concepts = [None] * len(chunk) if seen.concepts is None else seen.concepts
         found = [[_scored(one, alpha) for one in own] for own in captioning.hypotheses(seen.inputs)]

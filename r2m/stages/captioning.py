@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from r2m.engine.persistence import checkpoints
 from r2m.evaluation.captions import CaptionScores, score_captions
@@ -26,6 +27,7 @@ from r2m.stages.unpaired import trained as unpaired
 from tfrecords.errors import InputError
 from tfrecords.records import Records, check_same_vocabulary
 from tfrecords.vocabulary import Vocabulary
+from tfrecords.writing.progress import CountProgress
 
 
 def open_run(
@@ -116,6 +118,7 @@ def evaluate_run(
             "against (build them with --references); the predictions are in "
             f"{output / f'{split}.predictions.json'}"
         )
+    logging.info("scoring the captions of %d images: %s", len(references), ", ".join(metrics))
     scores = score_captions(
         {name: captions[name] for name in references},
         references,
@@ -157,10 +160,11 @@ def evaluate_run(
 def _captioned(run: TrainedRun, records: Records, split: str) -> tuple[dict[str, str], str]:
     """Image id -> caption, and how many a second, reading included."""
     batches = run.batches(records, split)
-    captions = run.captioning.caption_batches(batches.take(1))  # compiles
-    first, started = len(captions), time.perf_counter()
-    captions.update(run.captioning.caption_batches(batches.skip(1)))
-    rate = (len(captions) - first) / (time.perf_counter() - started)
+    with CountProgress(f"captioning {split}", records.count(split), "images") as progress:
+        captions = run.captioning.caption_batches(batches.take(1), progress)  # compiles
+        first, started = len(captions), time.perf_counter()
+        captions.update(run.captioning.caption_batches(batches.skip(1), progress))
+        rate = (len(captions) - first) / (time.perf_counter() - started)
     return captions, f"{rate:.0f}" if len(captions) > first else "one batch: not measured"
 
 

@@ -21,6 +21,7 @@ from r2m.stages.settings import setting
 from tfrecords.errors import InputError
 from tfrecords.features import decode_image
 from tfrecords.vocabulary import Vocabulary
+from tfrecords.writing.progress import CountProgress
 
 _SAMPLES = 8
 _SAMPLE_SIDE = 160
@@ -187,12 +188,19 @@ class Captioning:
             reranked=None if found.worth is None else float(found.worth[image, place]),
         )
 
-    def caption_batches(self, batches: tf.data.Dataset) -> dict[str, str]:
-        """Captions batches of `image_id` string[B] and inputs: image id -> caption."""
+    def caption_batches(
+        self, batches: tf.data.Dataset, progress: CountProgress | None = None
+    ) -> dict[str, str]:
+        """Captions batches of `image_id` string[B] and inputs: image id -> caption.
+
+        `progress` counts the images.
+        """
         found: dict[str, str] = {}
         for batch in batches:
             names = [name.decode() for name in batch.pop("image_id").numpy()]
             found.update(zip(names, self.captions(batch), strict=True))
+            if progress is not None:
+                progress.add(len(names))
         return found
 
 
@@ -225,8 +233,10 @@ class Validator:
         self._batches = batches
         self._captioning = captioning
         self._samples: list[_Sample] = []
+        self._images = 0
         references: dict[str, list[str]] = {}
         for example in examples:
+            self._images += 1
             if example["texts"]:
                 references[example["image_id"]] = example["texts"]
             if len(self._samples) < _SAMPLES:
@@ -255,7 +265,8 @@ class Validator:
         """
         if self._batches is None:
             return Evaluation(metrics={})
-        captions = self._captioning.caption_batches(self._batches)
+        with CountProgress("captioning for validation", self._images, "images") as progress:
+            captions = self._captioning.caption_batches(self._batches, progress)
         metrics: dict[str, float] = {}
         if self._scorer is not None:
             scored = {name: captions[name] for name in captions if name in self._scored}

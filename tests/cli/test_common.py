@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -86,6 +87,8 @@ def test_any_text_is_printed_where_only_ascii_can_be_printed(tmp_path: Path) -> 
         )  # fmt: skip
         assert expected in done.stdout.decode("ascii"), done.stderr
         assert b"Traceback" not in done.stderr and b"Error" not in done.stderr
+        if not arguments:
+            assert re.fullmatch(rb"\d\d:\d\d:\d\d warning: in K\\xe4se\n", done.stderr)
 
 
 def test_a_locale_that_misreads_names_of_files_is_warned_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from absl.testing import flagsaver
 
 from r2m.cli.common import exit_code
 from r2m.cli.curriculum import curriculum_main
+from r2m.cli.training import print_next
 
 CONFIG = Path(__file__).parents[2] / "configs" / "r2m" / "shapes.py"
 
@@ -30,3 +32,30 @@ def test_a_strategy_that_cannot_be_had_says_why(
         )
         assert exit_code(curriculum_main, []) == 1
     assert f"error: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_a_training_ends_with_its_run_its_best_score_and_the_next_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], scored: bool
+) -> None:
+    folder = tmp_path / "my runs" / "xe"
+    (folder / "best" / "step-00000004").mkdir(parents=True)
+    config = {"stage": "xe", "config": {}, "training": {"steps": 4, "best_metric": "cider"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    state = {"step": 4, "best_step": 4, "best_metrics": {"cider": 0.123456}}
+    sidecar = {"files": {}, "state": state if scored else {}}
+    (folder / "best" / "step-00000004" / "checkpoint.json").write_text(json.dumps(sidecar))
+    records = "records/images" if scored else None
+    print_next(folder, records, detections=scored, next_stage="r2m-train-xe-rec")
+    best = "best cider 0.1235 at step 4" if scored else (
+        "no score to choose a best checkpoint by: its latest one is used"
+    )  # fmt: skip
+    run = f"'--run={folder}'"
+    asked = "--detections=FILE " if scored else ""
+    assert capsys.readouterr().out.splitlines() == [
+        "",
+        f"run:      {folder} ({best})",
+        f"evaluate: r2m-evaluate {run} --records={records or 'FOLDER'}",
+        f"caption:  r2m-caption {run} --images=FOLDER {asked}--output=FOLDER",
+        "go on:    r2m-train-xe-rec, with the same flags",
+    ]

@@ -10,9 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -20,15 +18,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait as wait_for
 from typing import TypeVar
 
-from absl import logging
-from tqdm import tqdm
-
 from tfrecords.errors import InputError
+from tfrecords.writing.progress import CountProgress
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
-
-_SECONDS_BETWEEN_LINES = 30.0
 
 
 @dataclass(frozen=True)
@@ -70,27 +64,6 @@ Runner = Local | Beam
 IN_THIS_PROCESS = Local()
 
 
-class _Progress:
-    """A bar on a terminal, a log line now and then elsewhere, silence when not wanted."""
-
-    def __init__(self, description: str, total: int, done: int, show: bool) -> None:
-        self._description, self._total, self._done = description, total, done
-        self._lines = show and not sys.stderr.isatty()
-        bar = show and not self._lines
-        self._bar = tqdm(total=total, initial=done, desc=description, disable=not bar, unit="part")
-        self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
-
-    def add_one(self) -> None:
-        self._done += 1
-        self._bar.update()
-        if self._lines and time.monotonic() >= self._next_line:
-            logging.info("%s: %d of %d parts", self._description, self._done, self._total)
-            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
-
-    def close(self) -> None:
-        self._bar.close()
-
-
 def run_jobs(
     job: Callable[[Argument], Result],
     arguments: Sequence[Argument],
@@ -108,9 +81,9 @@ def run_jobs(
         job: the function to run; under Beam it is called again here, to find what was done.
         arguments: one call each.
         runner: where.
-        description: what the progress bar says.
-        progress: show a bar on a terminal and log lines elsewhere.
-        already_done: parts finished by an earlier run, counted in the bar.
+        description: what the line of progress says: "writing flickr8k".
+        progress: show a live line on a terminal and log lines elsewhere.
+        already_done: parts finished by an earlier run, counted as done.
 
     Raises:
         InputError: a worker process was killed, or Beam or its runner cannot be used.
@@ -124,21 +97,22 @@ def run_jobs(
             run_in_beam(job, arguments, runner, description)
         return [job(argument) for argument in arguments]
     workers = min(runner.workers, len(arguments))
-    bar = _Progress(description, len(arguments) + already_done, already_done, progress)
-    try:
-        if workers <= 1:
-            results = []
-            for argument in arguments:
-                results.append(job(argument))
-                bar.add_one()
-            return results
-        return _run_in_processes(job, arguments, workers, bar)
-    finally:
-        bar.close()
+    total = len(arguments) + already_done
+    with CountProgress(description, total, "parts", done=already_done, show=progress) as shown:
+        if workers > 1:
+            return _run_in_processes(job, arguments, workers, shown)
+        results = []
+        for argument in arguments:
+            results.append(job(argument))
+            shown.add()
+        return results
 
 
 def _run_in_processes(
-    job: Callable[[Argument], Result], arguments: Sequence[Argument], workers: int, bar: _Progress
+    job: Callable[[Argument], Result],
+    arguments: Sequence[Argument],
+    workers: int,
+    shown: CountProgress,
 ) -> list[Result]:
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
@@ -146,7 +120,7 @@ def _run_in_processes(
         futures: list[Future[Result]] = [executor.submit(job, argument) for argument in arguments]
         for future in as_completed(futures):
             future.result()
-            bar.add_one()
+            shown.add()
         return [future.result() for future in futures]
     except BrokenProcessPool as error:
         raise InputError(

@@ -1,14 +1,22 @@
 """A run's settings for TensorBoard's HParams tab, which compares runs.
 
-The tab shows the last value of every scalar beside them: `evaluation/<metric>` is the final one,
-`best/<metric>` that of the best checkpoint.
+The tab lists a run per row, with the settings that differ between the runs first and, beside them,
+the last value of every scalar in alphabetical order: `best/<metric>`, of the best checkpoint, comes
+before `evaluation/<metric>`, the final one, and `train/<metric>`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from r2m.engine.options import CHANGEABLE, TrainingOptions
+
+# Options that decide neither the weights nor which of them are the best.
+_WITHOUT_EFFECT = frozenset(CHANGEABLE) - {"steps", "evaluate_every"}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
@@ -28,10 +36,49 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int
     return flat
 
 
-def write_hparams(hparams: Mapping[str, Any]) -> None:
-    """Writes (nested) settings to the default summary writer, at step 0."""
+def run_settings(
+    stage: str, config: Mapping[str, Any], options: TrainingOptions
+) -> dict[str, bool | int | float | str]:
+    """The settings that a stage was trained with, each once, by dotted name.
+
+    A setting that differs between runs must be there in all of them, or TensorBoard does not see
+    the difference: settings at their defaults are kept.
+
+    Args:
+        stage: name of the stage.
+        config: of the whole experiment. Of `training` and `stages` what `options` has in steps is
+            left out, as is what belongs to other stages.
+        options: of the stage; without those that change no result.
+    """
+    own = {
+        name: value
+        for name, value in dataclasses.asdict(options).items()
+        if name not in _WITHOUT_EFFECT and not (name == "seed" and "seed" in config)
+    }
+    there = {"seed", *_WITHOUT_EFFECT, *flatten(dataclasses.asdict(options))}
+
+    def is_repeated(name: str) -> bool:
+        group, _, rest = name.partition(".")
+        if group == "stages":
+            other, _, rest = rest.partition(".")
+            return other != stage or rest in there
+        return group == "training" and rest in there
+
+    flat = flatten({"stage": stage, **config, "options": own})
+    return {name: value for name, value in flat.items() if not is_repeated(name)}
+
+
+def write_hparams(settings: Mapping[str, bool | int | float | str], workdir: Path) -> None:
+    """Writes settings to the default summary writer, at step 0.
+
+    Args:
+        settings: of `run_settings`.
+        workdir: of the run. The tab calls it `<experiment>/<stage> in <folder above>`: the column
+            has room for about 15 characters, and runs of one name would share a row.
+    """
     # Here, because TensorBoard takes a while to load and only training needs it.
     from tensorboard.plugins.hparams import api
 
     # Without a time of its own: events do not depend on the clock.
-    api.hparams(flatten(hparams), start_time_secs=0)
+    name = f"{'/'.join(workdir.absolute().parts[-2:])} in {workdir.parent.parent}"
+    api.hparams(dict(settings), trial_id=name, start_time_secs=0)

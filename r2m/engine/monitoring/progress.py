@@ -9,68 +9,118 @@ from collections.abc import Mapping
 from absl import logging
 from tqdm import tqdm
 
+from r2m.engine.monitoring.tables import four_digits
+
+_TERM = "loss/"
+# In metrics.jsonl and TensorBoard only: nobody follows them line by line.
+_NOT_SHOWN = ("gradient_norm", "learning_rate")
+
 
 class Progress:
-    """Shows how far the training is: a bar on a terminal, a log line per interval elsewhere."""
+    """Shows how far a training is: one live line on a terminal, a log line per interval elsewhere.
+
+    Evaluations get a log line in both cases.
+    """
 
     def __init__(self, name: str, unit: str, first_step: int, steps: int, *, show: bool) -> None:
         """Starts at `first_step` of `steps`; `unit` is what the rows of a batch are called."""
-        self._name, self._step, self._steps, self._show = name, first_step, steps, show
-        self._unit = unit
+        self._name, self._first, self._step, self._steps = name, first_step, first_step, steps
+        self._show, self._unit = show, unit
         self._seconds, self._counted, self._rows = 0.0, 0, 0.0
-        self._compiling = 0.0
-        self._bar = tqdm(
+        self._compiling, self._evaluating = 0.0, 0.0
+        # As far as known, from the last interval.
+        self._metrics, self._speed, self._per_step = "", "", 0.0
+        self._line = tqdm(
             total=steps,
             initial=first_step,
             desc=name,
-            unit="step",
             disable=not show or not sys.stderr.isatty(),
+            bar_format="{desc}: step {n_fmt}/{total_fmt}{postfix} |{bar}|",
+            postfix="compiling the first step",
+            dynamic_ncols=True,
+            # Neither drawn by another thread nor on a line below the line of an evaluation.
+            miniters=1,
+            position=0,
+            leave=True,
         )
 
     def advance(self, steps: int, rows: float, seconds: float, *, compiled: bool) -> None:
         """Counts steps on `rows` rows that took `seconds`.
 
-        Those that were `compiled` first do not count for the speed.
+        Steps that were `compiled` first do not count for the speed.
         """
         self._step += steps
-        self._bar.update(steps)
         if compiled:
             self._compiling += seconds
         else:
             self._seconds += seconds
             self._counted += steps
             self._rows += rows
+        if not self._line.disable:
+            # Until the first interval ends, the speed is that of its steps so far.
+            if not self._speed:
+                self._measure()
+            self._line.set_postfix_str(self._text(), refresh=False)
+            self._line.update(steps)
 
-    def report(self, metrics: Mapping[str, float]) -> None:
+    def report(self, metrics: Mapping[str, float], weights: Mapping[str, float]) -> None:
         """Shows metrics of the training, and the speed of the steps since the last report.
 
-        What steps took that were compiled first is told apart.
+        Compile time is shown separately.
+
+        Args:
+            metrics: `loss`, `loss/TERM` and others. The only term with a weight is the loss itself
+                and is left out, as are the norm of the gradient and the learning rate.
+            weights: of the terms of the loss, by name.
         """
-        seconds, steps, rows = self._seconds, self._counted, self._rows
-        compiling = f"  compiling {self._compiling:.1f} s" if self._compiling else ""
+        weighted = [name for name, weight in weights.items() if weight]
+        hidden = {*_NOT_SHOWN, *(_TERM + name for name in weighted if len(weighted) == 1)}
+        self._metrics = _shown(
+            {
+                name.removeprefix(_TERM): value
+                for name, value in metrics.items()
+                if name not in hidden
+            }
+        )
+        self._measure()
+        text = self._text() + (f"  compiling {self._compiling:.1f} s" if self._compiling else "")
         self._seconds, self._counted, self._rows, self._compiling = 0.0, 0, 0.0, 0.0
-        speed = f"  {rows / seconds:,.0f} {self._unit}/s" if seconds else ""
-        if not self._bar.disable:
-            self._bar.set_postfix_str(_text(metrics) + speed + compiling)
+        if not self._line.disable:
+            self._line.set_postfix_str(text)
         elif self._show:
-            if seconds:
-                left = datetime.timedelta(
-                    seconds=round((self._steps - self._step) * seconds / steps)
-                )
-                speed = f"  {steps / seconds:.2f} steps/s{speed}  {left} left"
-            text = _text(metrics) + speed + compiling
             logging.info("%s: step %d/%d  %s", self._name, self._step, self._steps, text)
 
-    def report_evaluation(self, metrics: Mapping[str, float]) -> None:
-        """Shows metrics of an evaluation."""
+    def report_evaluation(self, metrics: Mapping[str, float], seconds: float = 0.0) -> None:
+        """Shows metrics of an evaluation that took `seconds`, the loss under one name only.
+
+        The time left counts as many evaluations per step as there were so far.
+        """
+        self._evaluating += seconds
         if self._show:
-            with tqdm.external_write_mode(sys.stderr):  # not into the bar
-                logging.info("%s: evaluation at %d: %s", self._name, self._step, _text(metrics))
+            loss = metrics.get("loss")
+            once = {n: v for n, v in metrics.items() if n == "loss" or v != loss}
+            logging.info("%s: evaluation at %d: %s", self._name, self._step, _shown(once))
 
     def close(self) -> None:
         """Ends the display."""
-        self._bar.close()
+        self._line.close()
+
+    def _measure(self) -> None:
+        if self._seconds:
+            self._per_step = self._seconds / self._counted
+            speed = f"{self._counted / self._seconds:.2f} steps/s"
+            self._speed = f"{speed}  {self._rows / self._seconds:,.0f} {self._unit}/s"
+
+    def _text(self) -> str:
+        parts = [self._metrics]
+        if self._speed:
+            done = max(self._step - self._first, 1)
+            left = (self._steps - self._step) * (self._per_step + self._evaluating / done)
+            parts.append(self._speed)
+            if left:
+                parts.append(f"{datetime.timedelta(seconds=round(left))} left")
+        return "  ".join(part for part in parts if part)
 
 
-def _text(metrics: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+def _shown(metrics: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {four_digits(value)}" for name, value in metrics.items())

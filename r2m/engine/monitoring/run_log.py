@@ -38,7 +38,7 @@ class RunLog:
         Args:
             workdir: folder of the run.
             first_step: 0 begins it anew.
-            hparams: (nested) settings for TensorBoard's HParams tab, written when it begins anew.
+            hparams: settings for TensorBoard's HParams tab, written when it begins anew.
         """
         self._path = workdir / METRICS
         # What was logged before the first step is logged again.
@@ -50,7 +50,7 @@ class RunLog:
         self._events = tf.summary.create_file_writer(str(workdir))
         if first_step == 0 and hparams is not None:
             with self._events.as_default():
-                write_hparams(hparams)
+                write_hparams(hparams, workdir)
 
     def __enter__(self) -> RunLog:
         """Returns self."""

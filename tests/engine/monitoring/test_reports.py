@@ -1,11 +1,9 @@
-"""What a run shows: parameter table, progress, HParams, histograms, profile, list of runs."""
+"""What a run shows: parameter table, HParams, histograms, profile, list of runs."""
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import logging
-from engine_toys import LanguageStage, options, run
+from engine_toys import LanguageStage, options
+from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins import base_plugin
+from tensorboard.plugins.hparams import (
+    api_pb2,
+    backend_context,
+    get_experiment,
+    list_session_groups,
+)
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError
-from r2m.engine.monitoring.hparams import flatten
+from r2m.engine.monitoring.hparams import flatten, run_settings
 from r2m.engine.monitoring.parameters import parameter_table
 from r2m.engine.monitoring.profiling import ProfileWindow
-from r2m.engine.monitoring.progress import Progress
 from r2m.engine.monitoring.run_log import RunLog
 from r2m.engine.monitoring.runs import compare_configs, find_runs, read_run
 from r2m.engine.persistence import files
@@ -82,31 +88,10 @@ class TestParameterTable:
         monkeypatch.setattr(logging, "info", lambda text, *args: lines.append(text % args))
         train(LanguageStage(), options(**SHORT), tmp_path, strategy=ONE)
         assert sum("embedding/embeddings" in line for line in lines) == 1
-
-
-class TestProgress:
-    def report(self, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> str:
-        lines: list[str] = []
-        monkeypatch.setattr(logging, "info", lambda text, *args: lines.append(text % args))
-        screen = io.StringIO()
-        screen.isatty = lambda: terminal  # type: ignore[method-assign]
-        monkeypatch.setattr(sys, "stderr", screen)
-        progress = Progress("toy", "sentences", 10, 40, show=True)
-        progress.advance(2, 999.0, 100.0, compiled=True)
-        progress.advance(4, 64.0, 0.5, compiled=False)
-        progress.advance(2, 999.0, 20.0, compiled=True)  # another shape of batch
-        progress.advance(2, 36.0, 0.5, compiled=False)
-        progress.report({"loss": 0.25})
-        progress.close()
-        return screen.getvalue() if terminal else lines[-1]
-
-    def test_log_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        speed = "6.00 steps/s  100 sentences/s  0:00:03 left  compiling 120.0 s"
-        assert self.report(monkeypatch, False) == f"toy: step 20/40  loss 0.25  {speed}"
-
-    def test_bar(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        shown = self.report(monkeypatch, True)
-        assert "loss 0.25  100 sentences/s  compiling 120.0 s" in shown
+        lines.clear()
+        train(LanguageStage(), options(**{**SHORT, "steps": 12}), tmp_path, strategy=ONE)
+        assert any("resuming from" in line for line in lines)
+        assert not any("embedding/embeddings" in line for line in lines)
 
 
 class TestTensorBoard:
@@ -124,6 +109,49 @@ class TestTensorBoard:
         assert hparams["model.rate"] == "none"
         assert hparams["stage"] == "toy"
         assert hparams["options.learning_rate"] == 0.01
+        assert start.group_name == f"toys/toy in {finished.parent.parent}"
+
+    def test_runs_are_compared_by_what_differs(self, tmp_path: Path) -> None:
+        own = {"learning_rate": 9.0, "batch_size": 2}
+        config = {
+            "name": "toys",
+            "seed": 3,
+            "stages": {"toy": own, "later": own},
+            "training": {"optimizer": "sgd", "precision": "float32", "log_every": 5},
+        }
+        for name, rate in (("slow", 0.01), ("fast", 0.1)):
+            chosen = options(**SHORT | {"learning_rate": rate, "log_every": int(rate * 100)})
+            folder = tmp_path / name / "toy"
+            folder.mkdir(parents=True)
+            with RunLog(folder, 0, run_settings("toy", config, chosen)) as log:
+                log.train(4, {"loss": 2.0})
+                log.evaluation(4, Evaluation(metrics={"cider": rate}))
+                log.best(4, {"cider": rate})
+        loaded = plugin_event_multiplexer.EventMultiplexer()
+        loaded.AddRunsFromDirectory(str(tmp_path))
+        loaded.Reload()
+        provider = data_provider.MultiplexerDataProvider(loaded, str(tmp_path))
+        found = backend_context.Context(base_plugin.TBContext(data_provider=provider))
+        request = api_pb2.GetExperimentRequest()
+        experiment = get_experiment.Handler(RequestContext(), found, "", request).run()
+        settings = [info.name for info in experiment.hparam_infos]
+        assert [info.name for info in experiment.hparam_infos if info.differs] == settings[:1]
+        assert settings[0] == "options.learning_rate"
+        kept = ("stage", "name", "seed", "stages.toy.batch_size", "training.precision")
+        assert set(kept) < set(settings)
+        hidden = ("log_every", "later", "show_progress", "stages.toy.learning_rate", "options.seed")
+        assert not any(name.endswith(hidden) for name in settings)
+        assert "training.optimizer" not in settings
+        assert experiment.metric_infos[0].name.tag == "best/cider"
+        rows = list_session_groups.Handler(
+            RequestContext(), found, "",
+            api_pb2.ListSessionGroupsRequest(
+                slice_size=9, allowed_statuses=api_pb2.Status.values()
+            ),
+        ).run()  # fmt: skip
+        assert sorted(row.name for row in rows.session_groups) == [
+            f"fast/toy in {tmp_path}", f"slow/toy in {tmp_path}"
+        ]  # fmt: skip
 
     def test_scalars_of_the_best(self, tmp_path: Path) -> None:
         stage = LanguageStage(score={4: 0.9, 8: 0.5}.__getitem__)
@@ -255,12 +283,3 @@ class TestRuns:
 def test_flatten() -> None:
     nested = {"a": {"b": {"c": 1.5}, "d": True}, "e": None, "f": [1, "x"], "g": {}}
     assert flatten(nested) == {"a.b.c": 1.5, "a.d": True, "e": "none", "f": '[1, "x"]'}
-
-
-def test_rows_of_a_global_batch_are_counted_over_replicas(
-    mirrored: tf.distribute.Strategy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counted: list[float] = []
-    monkeypatch.setattr(Progress, "advance", lambda self, _, rows, *__, **___: counted.append(rows))
-    run(mirrored, tmp_path)
-    assert sum(counted) == 24 // 4 * (4 + 3 + 1 + 5)
