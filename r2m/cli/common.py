@@ -18,10 +18,17 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from r2m.cli.log_lines import use_short_lines
+from r2m.cli.native_notes import HIDDEN_LEVEL, LEVEL_VARIABLE, SHOWN_LEVEL, hiding_native_notes
 
-# TensorFlow's C++ start-up notes (CPU features, missing GPU) bury the messages of the scripts. It
-# reads this when it is imported, so scripts import this module before any other of ours.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# TensorFlow reads this when it is imported, so scripts import this module before any other of ours.
+os.environ.setdefault(LEVEL_VARIABLE, HIDDEN_LEVEL)
+
+_VERBOSE = flags.DEFINE_boolean(
+    "verbose",
+    False,
+    "Show the notes of TensorFlow's C++ code as well (CPU features, missing GPU). They are no "
+    "errors; its errors are always shown.",
+)
 
 # Holds the command to resume with, in processes that are workers of another one.
 COMMAND_VARIABLE = "R2M_COMMAND"
@@ -55,7 +62,10 @@ def run(
     def checked(argv: Sequence[str]) -> int | None:
         if len(argv) > 1 and not takes_command:
             raise app.UsageError(f"unexpected arguments {argv[1:]}: every option is a --flag")
-        return exit_code(main, argv)
+        if _VERBOSE.value:
+            os.environ[LEVEL_VARIABLE] = SHOWN_LEVEL
+        with hiding_native_notes():
+            return exit_code(main, argv)
 
     with _writable_output():
         app.run(checked)
