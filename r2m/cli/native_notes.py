@@ -31,8 +31,10 @@ _HEADER = re.compile(
     rb"(?:([IWEF])\d{4} \d\d:\d\d:\d+\.\d+ +\d+ |[\d-]{10} [\d:.]+: ([IWEF]) )\S+\.(?:cc|h):\d+\] "
 )
 _PREAMBLE = b"WARNING: All log messages before absl::InitializeLog() is called"
-_REGISTERED_TWICE = re.compile(
+# Printed as errors although all goes on as it should.
+_HARMLESS = re.compile(
     rb"Unable to register cu\w+ factory|computation placer already registered"
+    rb"|oneDNN supports DT_\w+ only on platforms"
 )
 _NO_GPU = re.compile(rb"failed call to cuInit")
 # Ends what a command has to say; no text contains it.
@@ -101,7 +103,7 @@ def is_note(line: bytes, *, has_gpu: bool) -> bool:
         return False
     if (header[1] or header[2]) in b"IW":
         return True
-    if _REGISTERED_TWICE.search(line, header.end()):
+    if _HARMLESS.search(line, header.end()):
         return True
     return not has_gpu and _NO_GPU.search(line, header.end()) is not None
 

@@ -22,4 +22,4 @@ def plain_message(message: str) -> str:
     stack = [number for number, line in enumerate(lines) if line.startswith("  File ")]
     after = lines[stack[-1] + 1 :] if stack else lines
     said = next((line for line in after if line.strip() and not line[0].isspace()), message)
-    return re.sub(r"^{{.*?}} | \[Op:.*$", "", said)
+    return re.sub(r"{{.*?}}\s*|\s*\[\[{{.*|\s*\[Op:.*$", "", said)

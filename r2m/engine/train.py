@@ -27,6 +27,7 @@ from r2m.engine.distribution.workers import (
 )
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.monitoring.hparams import run_settings
+from r2m.engine.monitoring.history import check_history
 from r2m.engine.monitoring.parameters import parameter_table
 from r2m.engine.monitoring.profiling import Profiler, ProfileWindow
 from r2m.engine.monitoring.progress import Progress
@@ -105,10 +106,11 @@ def train(
         # What a run may not change in when it is resumed.
         identity = {
             "stage": stage.name,
+            # Compared in this order: a setting explains the variables that it changes.
+            "settings": json.loads(json.dumps(dict(settings or {}))),
+            "options": options.fixed(),
             "fingerprint": dict(stage.fingerprint),
             **describe(stage.model, stage.trainable_variables),
-            "options": options.fixed(),
-            "settings": json.loads(json.dumps(dict(settings or {}))),
         }
         latest_folder, best_folder = workdir / checkpoints.LATEST, workdir / checkpoints.BEST
         if worker.is_chief:
@@ -134,6 +136,12 @@ def train(
 
         # Start: resume > init_from > scratch --------------------------------------------------
         latest = checkpoints.newest(latest_folder)
+        if worker.is_chief:
+            best_step = None if latest is None else latest.sidecar["state"].get("best_step")
+            check_history(
+                workdir, 0 if latest is None else latest.step,
+                best_step=best_step, log_every=options.log_every,
+            )  # fmt: skip
         if latest is not None:
             checkpoints.restore(
                 latest, model=stage.model, optimizer=optimizer, expected=identity,

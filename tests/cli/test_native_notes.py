@@ -121,7 +121,11 @@ def test_a_command_ends_though_nobody_reads_its_errors(tmp_path: Path) -> None:
         ("WARNING: All log messages before absl::InitializeLog() is called are written to ", True),
         (NOTE, True),
         ("2026-11-28 10:00:00.123456: I tensorflow/core/util/port.cc:153] oneDNN custom ", True),
-        ("W0000 00:00:1795860049.228245   26801 onednn.cc:1] oneDNN supports DT_HALF only", True),
+        (
+            "E0000 00:00:1795860329.2  3342 util.cc:131] oneDNN supports DT_HALF only on platforms",
+            True,
+        ),
+        ("W0000 00:00:1795860049.228245   26801 onednn.cc:1] slow", True),
         ("E0000 00:00:1795860049.2 1 cuda_fft.cc:467] Unable to register cuFFT factory: A", True),
         ("2026-11-28 10:00:00.123456: E tensorflow/core/framework/op.cc:1] of a kernel", False),
         (ERROR, False),

@@ -26,6 +26,8 @@ Additional GRPC error information from remote target /job:worker/replica:0/task:
         (GRAPH, "Socket closed"),
         ("{{function_node __wrapped__Next_device_/job:a}} cut off at 67 [Op:Next] name: ",
          "cut off at 67"),
+        ("in a user's function: {{function_node f}} not a PNG [[{{node DecodePng}}]]",
+         "in a user's function: not a PNG"),
         ("No space left", "No space left"),
         ("", ""),
     ],

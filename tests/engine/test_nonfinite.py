@@ -13,7 +13,7 @@ from engine_toys import LanguageStage, PairStage, options
 from r2m.engine.distribution.sharing import distribute
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError
-from r2m.engine.monitoring.run_log import read_metrics
+from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.engine.optimization.optimizers import make_optimizer
 from r2m.engine.options import ScheduleOptions
 from r2m.engine.persistence import checkpoints

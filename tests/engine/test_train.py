@@ -19,7 +19,7 @@ from engine_toys import LanguageStage, options, run
 
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError, TrainingInterrupted
-from r2m.engine.monitoring.run_log import read_metrics
+from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.engine.persistence import checkpoints, files
 from r2m.engine.signals import noting_signals
 from r2m.engine.stage import LossTerm
@@ -256,11 +256,11 @@ class TestStart:
     @pytest.mark.parametrize(
         ("stage", "changes", "settings", "message"),
         [
-            ({"fingerprint": {"vocabulary": "xyz"}}, {}, {}, "vocabulary: 'abc' in the .*'xyz'"),
+            ({"fingerprint": {"vocabulary": "xyz"}}, {}, {}, "vocabulary 'xyz', was 'abc'"),
             ({"unused": True}, {}, {}, r"variables differ: \['dense_2/kernel'.*only now"),
-            ({}, {"learning_rate": 0.5}, {}, "learning_rate: 0.01 in the checkpoint, 0.5 now"),
-            ({}, {"seed": 3}, {}, "seed: 0 in the checkpoint, 3 now"),
-            ({}, {}, {"model": {"units": 9}}, "settings differ.*'units': 9"),
+            ({}, {"learning_rate": 0.5}, {}, "learning_rate 0.5, was 0.01"),
+            ({}, {"seed": 3}, {}, "seed 3, was 0"),
+            ({}, {}, {"model": {"units": 9}}, "settings differ.*model.units 9, was None"),
         ],
     )
     def test_another_run_in_the_folder(

@@ -17,7 +17,7 @@ from pipelines import caption_batches, captions
 from pipelines.caption_batches import CaptionOptions
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import Worker
-from r2m.engine.monitoring.run_log import read_metrics
+from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.engine.options import TrainingOptions
 from r2m.engine.train import train
 from r2m.stages.paired.cross_entropy import CrossEntropy, CrossEntropyOptions

@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 from models.captioners import CAPTIONERS
 from pipelines import captions
 from r2m.engine.errors import TrainingError
-from r2m.engine.monitoring.run_log import read_metrics
+from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.engine.train import TrainingSummary, train
 from r2m.evaluation.scoring import score_files
 from r2m.evaluation.tokenizers import tokenize

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from r2m.engine.monitoring.run_log import read_metrics
+from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.stages.unpaired import experiment
 from r2m.stages.unpaired.curriculum import STAGES
 from tfrecords.errors import InputError

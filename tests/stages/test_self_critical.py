@@ -14,7 +14,7 @@ from losses.captions import leave_one_out
 from losses.cider_d import CiderD
 from pipelines import caption_batches, captions
 from r2m.engine.distribution.strategies import make_strategy
-from r2m.engine.monitoring.run_log import read_metrics
+from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.engine.options import TrainingOptions
 from r2m.engine.train import train
 from r2m.stages.captioning import evaluate_run

@@ -12,7 +12,7 @@ from losses.cider_d import CiderD
 from pipelines import captions
 from r2m.cli.training import print_summaries
 from r2m.engine.distribution.strategies import make_strategy
-from r2m.engine.monitoring.run_log import read_metrics
+from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.engine.options import TrainingOptions
 from r2m.engine.state import TrainingSummary
 from r2m.engine.train import train

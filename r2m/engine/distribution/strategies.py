@@ -8,7 +8,7 @@ import os
 
 import tensorflow as tf
 
-from r2m.engine.errors import TrainingError
+from r2m.engine.errors import TrainingError, plain_message
 from r2m.engine.signals import joining
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
@@ -82,7 +82,8 @@ def _multi_worker(_: str) -> tf.distribute.MultiWorkerMirroredStrategy:
         with joining():
             return tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, ValueError, tf.errors.OpError) as error:
-        raise TrainingError(f"the workers of TF_CONFIG cannot be joined: {error}") from error
+        reason = plain_message(str(getattr(error, "message", error)))
+        raise TrainingError(f"the workers of TF_CONFIG cannot be joined: {reason}") from error
 
 
 def _cluster() -> list[str]:

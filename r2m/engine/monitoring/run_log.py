@@ -6,21 +6,22 @@ stopped. Speed goes to `r2m.engine.monitoring.progress` only.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import tensorflow as tf
 
+from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.hparams import write_hparams
+from r2m.engine.monitoring.metrics_file import METRICS, read_metrics
 from r2m.engine.persistence.files import sync, write_bytes, writing
 from r2m.engine.stage import Evaluation
-
-METRICS = "metrics.jsonl"
 
 
 class RunLog:
@@ -41,6 +42,10 @@ class RunLog:
             hparams: settings for TensorBoard's HParams tab, written when it begins anew.
         """
         self._path = workdir / METRICS
+        with writing(workdir):
+            self._open(workdir, first_step, hparams)
+
+    def _open(self, workdir: Path, first_step: int, hparams: Mapping[str, Any] | None) -> None:
         # What was logged before the first step is logged again.
         last_step = first_step or -1
         _cut_metrics(self._path, last_step)
@@ -63,8 +68,13 @@ class RunLog:
         traceback: TracebackType | None,
     ) -> None:
         """Closes the files."""
-        self._events.close()
         os.close(self._file)
+        try:
+            with writing(self._path.parent):
+                self._events.close()
+        except TrainingError:
+            if value is None:  # else it is what went wrong first that is told
+                raise
 
     def train(self, step: int, metrics: Mapping[str, float]) -> None:
         """Adds the metrics of the steps up to `step`."""
@@ -73,7 +83,7 @@ class RunLog:
     def evaluation(self, step: int, evaluation: Evaluation) -> None:
         """Adds an evaluation."""
         self._write("evaluation", step, evaluation.metrics)
-        with self._events.as_default(step):
+        with self._writing_events(step):
             for tag, text in evaluation.texts.items():
                 tf.summary.text(f"evaluation/{tag}", text)
             for tag, images in evaluation.images.items():
@@ -83,15 +93,20 @@ class RunLog:
 
     def best(self, step: int, metrics: Mapping[str, float]) -> None:
         """Notes, for TensorBoard only, the metrics of the best evaluation so far."""
-        with self._events.as_default(step):
+        with self._writing_events(step):
             for name, value in metrics.items():
                 tf.summary.scalar(f"best/{name}", value)
 
     def flush(self) -> None:
         """Returns once all is on disk: a checkpoint must never be newer than the log."""
-        with writing(self._path):
+        with writing(self._path.parent):
             self._events.flush()
             os.fsync(self._file)
+
+    @contextlib.contextmanager
+    def _writing_events(self, step: int) -> Iterator[None]:
+        with writing(self._path.parent), self._events.as_default(step):
+            yield
 
     def _write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
         # JSON has no NaN.
@@ -99,8 +114,10 @@ class RunLog:
         line = json.dumps({"step": step, "kind": kind, **values}) + "\n"
         # One write call: a kill leaves a whole line or a torn last one, which is cut on resume.
         with writing(self._path):
-            os.write(self._file, line.encode())
-        with self._events.as_default(step):
+            unwritten = line.encode()
+            while unwritten:  # a disk that is about to be full takes a part first
+                unwritten = unwritten[os.write(self._file, unwritten) :]
+        with self._writing_events(step):
             for name, value in metrics.items():
                 tf.summary.scalar(f"{kind}/{name}", value)
 
@@ -126,15 +143,6 @@ class NoLog:
 
     def flush(self) -> None:
         """Does nothing."""
-
-
-def read_metrics(workdir: Path) -> list[dict[str, float]]:
-    """The lines of a run's metrics.jsonl; a torn last line is left out."""
-    path = workdir / METRICS
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def _cut_metrics(path: Path, last_step: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -13,8 +14,8 @@ from typing import Any, Literal
 
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.hparams import flatten
-from r2m.engine.monitoring.run_log import METRICS, read_metrics
-from r2m.engine.persistence.checkpoints import BEST, LATEST, SIDECAR, folders_of
+from r2m.engine.monitoring.metrics_file import METRICS, read_metrics
+from r2m.engine.persistence.layout import BEST, LATEST, SIDECAR, folders_of
 
 CONFIG = "config.json"
 # What config.json of a run has at least; other tools use files of that name too.
@@ -74,14 +75,14 @@ def find_runs(workspace: Path | str) -> list[Run]:
 def _run_folders(workspace: Path) -> Iterator[Path]:
     for path, folders, files in os.walk(workspace):
         folders.sort()
-        if CONFIG in files and (LATEST in folders or _read_config(Path(path)) is not None):
+        if CONFIG in files and (LATEST in folders or read_config(Path(path)) is not None):
             folders.clear()
             yield Path(path)
 
 
 def read_run(folder: Path) -> Run:
     """What the files of a run folder say."""
-    config = _read_config(folder)
+    config = read_config(folder)
     training = (config or {}).get("training", {})
     whole, problems = _newest_state(folder / LATEST)
     best, _ = _newest_state(folder / BEST)
@@ -90,7 +91,8 @@ def read_run(folder: Path) -> Run:
     state: RunStatus = "stopped"
     if _is_held(folder):
         state = "running"
-        step = max([step, *(int(line["step"]) for line in read_metrics(folder)[-1:])])
+        with contextlib.suppress(TrainingError):  # a damaged line must not hide the other runs
+            step = max([step, *(int(line["step"]) for line in read_metrics(folder)[-1:])])
     elif config is None or (problems and not whole):
         state = "damaged"
     elif step >= training["steps"]:
@@ -121,7 +123,7 @@ def compare_configs(folders: Sequence[Path | str]) -> dict[str, list[Any]]:
         raise TrainingError(f"{len(folders)} run to compare, expected two or more")
     configs = []
     for folder in folders:
-        config = _read_config(Path(folder))
+        config = read_config(Path(folder))
         if config is None:
             raise TrainingError(
                 f"{folder} is not the folder of a run: it has no readable {CONFIG}; expected "
@@ -133,7 +135,7 @@ def compare_configs(folders: Sequence[Path | str]) -> dict[str, list[Any]]:
     return {name: found for name, found in values.items() if any(v != found[0] for v in found)}
 
 
-def _read_config(folder: Path) -> dict[str, Any] | None:
+def read_config(folder: Path) -> dict[str, Any] | None:
     """The contents of a run's config.json; None where it cannot be read or is something else."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,13 +22,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from r2m.engine.errors import TrainingError
+from r2m.engine.errors import TrainingError, plain_message
 from r2m.engine.persistence.files import UNFINISHED, digest, sync, writing
+from r2m.engine.persistence.layout import BEST, LATEST, SIDECAR, folders_of
 from r2m.engine.persistence.names import is_seed_state, variable_names
 
 FORMAT = 1
-LATEST, BEST = "checkpoints", "best"
-SIDECAR = "checkpoint.json"
 _BUNDLE = "variables"
 
 
@@ -90,9 +88,7 @@ def save(
     folder = parent / f"step-{step:08d}"
     unfinished = parent / f"{UNFINISHED}{folder.name}"
     with contextlib.ExitStack() as on_failure:
-        on_failure.enter_context(
-            writing(folder, "the earlier checkpoints there are whole; make room or give access")
-        )
+        on_failure.enter_context(writing(folder, _hint_on_failure(parent)))
         on_failure.callback(shutil.rmtree, unfinished, ignore_errors=True)
         parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -120,6 +116,12 @@ def save(
             if path not in kept:
                 _remove(path)
     return Checkpoint(folder=folder, step=step, sidecar=contents)
+
+
+def _hint_on_failure(parent: Path) -> str:
+    earlier = folders_of(parent)
+    whole = f"the earlier checkpoints, up to {earlier[-1].name}, are whole; " if earlier else ""
+    return f"{whole}make room or give access"
 
 
 def clean(parent: Path) -> None:
@@ -153,12 +155,6 @@ def _variables(
 # Reading ------------------------------------------------------------------------------------------
 
 
-def folders_of(parent: Path) -> list[Path]:
-    """The checkpoints in a folder, whole or not, oldest first."""
-    found = parent.glob("step-*") if parent.is_dir() else ()
-    return sorted(path for path in found if re.fullmatch(r"step-\d{8,}", path.name))
-
-
 def newest(parent: Path) -> Checkpoint | None:
     """The newest checkpoint of `parent` whose files are as they were written, or None.
 
@@ -176,10 +172,26 @@ def newest(parent: Path) -> Checkpoint | None:
         logging.warning("passing over a damaged checkpoint: %s", problems[-1])
     if problems:
         raise TrainingError(
-            f"all checkpoints in {parent} are damaged; remove it to start afresh:\n"
-            + "\n".join(problems)
+            f"all checkpoints in {parent} are damaged: {_cure(parent)}\n" + "\n".join(problems)
         )
     return None
+
+
+def _cure(parent: Path) -> str:
+    """What to do where all checkpoints of a folder are damaged."""
+    if parent.name == BEST:
+        others = [path for path in folders_of(parent.parent / LATEST) if _inspect(path)[0] is None]
+        if others:
+            return (
+                f"put them back from a copy, or remove {parent}: then the weights of "
+                f"{others[-1]} are used, which are others than the best"
+            )
+    elif any(_inspect(path)[0] is None for path in folders_of(parent.parent / BEST)):
+        return (
+            "put them back from a copy, or train in another --workdir from this run's best weights "
+            f"(--init_from={parent.parent})"
+        )
+    return f"put them back from a copy, or remove {parent.parent} to train this stage anew"
 
 
 def _inspect(folder: Path) -> tuple[str | None, dict[str, Any]]:
@@ -230,7 +242,19 @@ def best_or_latest(run_folder: Path | str) -> Checkpoint | None:
     Raises:
         TrainingError: there are checkpoints but all are damaged.
     """
-    return newest(Path(run_folder) / BEST) or newest(Path(run_folder) / LATEST)
+    best = newest(Path(run_folder) / BEST)
+    if best is not None:
+        return best
+    latest = newest(Path(run_folder) / LATEST)
+    best_step = None if latest is None else latest.sidecar.get("state", {}).get("best_step")
+    if latest is not None and best_step is not None:
+        logging.warning(
+            "%s holds no checkpoint although step %d was the best: using step %d instead",
+            Path(run_folder) / BEST,
+            best_step,
+            latest.step,
+        )
+    return latest
 
 
 def require_best_or_latest(run_folder: Path | str) -> Checkpoint:
@@ -328,7 +352,8 @@ def _assign(checkpoint: Checkpoint, variables: Mapping[str, Any]) -> None:
         # All is read before anything is changed.
         values: dict[str, np.ndarray] = {name: reader.get_tensor(name) for name in variables}
     except (tf.errors.OpError, ValueError) as error:
-        raise TrainingError(f"{checkpoint.folder} cannot be read: {error}") from error
+        reason = plain_message(str(getattr(error, "message", error)))
+        raise TrainingError(f"{checkpoint.folder} cannot be read: {reason}") from error
     for name, variable in variables.items():
         variable.assign(values[name])
 
@@ -344,18 +369,30 @@ def _require_equal(checkpoint: Checkpoint, what: str, saved: Any, current: Any) 
                 if a != b
             ]
     elif isinstance(current, Mapping) and isinstance(saved, Mapping):
+        before, now = _flat(saved), _flat(current)
         pairs = [
-            f"{key}: {saved.get(key)!r} in the checkpoint, {current.get(key)!r} now"
-            for key in sorted({*saved, *current})
-            if saved.get(key) != current.get(key)
+            f"{name} {now.get(name)!r}, was {before.get(name)!r}"
+            for name in sorted({*before, *now})
+            if before.get(name) != now.get(name)
         ]
     else:
-        pairs = [f"{saved!r} in the checkpoint, {current!r} now"] if saved != current else []
+        pairs = [f"{current!r}, was {saved!r}"] if saved != current else []
     if pairs:
         raise TrainingError(
-            f"{checkpoint.folder} belongs to something else; {what} differ: {_first(pairs)}. "
-            "Use what it was made with, or another working folder"
+            f"{checkpoint.folder} belongs to another run; {what} differ: {_first(pairs)}. Use what "
+            "it was made with, or another --workdir"
         )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
 
 
 def _first(problems: Sequence[str], *, separator: str = "; ", limit: int = 10) -> str:

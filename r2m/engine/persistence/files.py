@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from r2m.engine.errors import TrainingError
+from r2m.engine.errors import TrainingError, plain_message
 
 UNFINISHED = ".unfinished-"
 
@@ -25,8 +25,15 @@ def writing(path: Path, hint: str = "make room or give access") -> Iterator[None
         yield
     except (OSError, tf.errors.OpError) as error:
         raise TrainingError(
-            f"cannot write {path}: {error}; {hint}, then start the same command again"
+            f"cannot write {path}: {_reason(error)}; {hint}, then start the same command again"
         ) from error
+
+
+def _reason(error: OSError | tf.errors.OpError) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    # Before the reason may stand the name of a temporary file.
+    return plain_message(error.message).rpartition("; ")[2]
 
 
 @contextlib.contextmanager

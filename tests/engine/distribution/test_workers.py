@@ -26,7 +26,7 @@ from r2m.engine.distribution.workers import (
     this_worker,
 )
 from r2m.engine.errors import TrainingError
-from r2m.engine.monitoring.run_log import read_metrics
+from r2m.engine.monitoring.metrics_file import read_metrics
 
 ROOT = Path(__file__).parents[2]
 

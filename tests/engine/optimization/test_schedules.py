@@ -15,7 +15,7 @@ from engine_toys import LanguageStage, options
 
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError
-from r2m.engine.monitoring.run_log import read_metrics
+from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.engine.optimization.optimizers import make_optimizer
 from r2m.engine.optimization.schedules import LearningRate
 from r2m.engine.options import ScheduleOptions
@@ -171,7 +171,7 @@ def test_cosine_refuses_other_steps(tmp_path: Path) -> None:
     schedule = ScheduleOptions(name="cosine")
     train(LanguageStage(), options(steps=4, schedule=schedule), tmp_path, strategy=ONE)
     longer = options(steps=8, schedule=schedule)
-    with pytest.raises(TrainingError, match="options differ: steps: 4 in the checkpoint, 8 now"):
+    with pytest.raises(TrainingError, match="options differ: steps 8, was 4"):
         train(LanguageStage(), longer, tmp_path, strategy=ONE)
 
 
@@ -224,5 +224,5 @@ class TestPlateau:
             evaluate_every=3,
             schedule=ScheduleOptions(name="plateau", patience=1, min_learning_rate=0.002),
         )
-        with pytest.raises(TrainingError, match="evaluate_every: 2 in the checkpoint, 3 now"):
+        with pytest.raises(TrainingError, match="evaluate_every 3, was 2"):
             train(LanguageStage(), moved, tmp_path, strategy=ONE)

@@ -1,0 +1,71 @@
+"""What a run folder tells of steps that its checkpoints do not hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import logging
+
+from r2m.engine.errors import TrainingError
+from r2m.engine.monitoring.metrics_file import METRICS, read_metrics
+from r2m.engine.monitoring.runs import read_config
+from r2m.engine.persistence.layout import BEST, LATEST, folders_of
+
+
+def check_history(workdir: Path, step: int, *, best_step: int | None, log_every: int) -> None:
+    """Looks for signs that files of a run were removed; warns of what training can do without.
+
+    Args:
+        workdir: folder of the run.
+        step: steps done, as the newest checkpoint says; 0 without any.
+        best_step: the step of the best checkpoint, as the newest one says.
+        log_every: after how many steps a line of metrics is due.
+
+    Raises:
+        TrainingError: the checkpoints are gone: beginning anew would remove metrics and best
+            weights of the earlier steps. Also a damaged line of metrics.jsonl.
+    """
+    logged = max((int(line["step"]) for line in read_metrics(workdir)), default=None)
+    if step == 0:
+        _check_beginning(workdir, logged)
+        return
+    if logged is None and step >= log_every:
+        logging.warning(
+            "%s is missing or empty although %d steps are done: their metrics are lost; training "
+            "goes on from the checkpoint, and metrics of later steps are added",
+            workdir / METRICS,
+            step,
+        )
+    if best_step is not None and not folders_of(workdir / BEST):
+        logging.warning(
+            "%s is missing or empty although step %d was the best: until a later step is better, "
+            "the newest checkpoint takes its place",
+            workdir / BEST,
+            best_step,
+        )
+
+
+def _check_beginning(workdir: Path, logged: int | None) -> None:
+    if logged is None:
+        logged = 0
+    training = (read_config(workdir) or {}).get("training", {})
+    # Without checkpoints in between, the only one is of the last step.
+    period = training.get("checkpoint_every") or training.get("steps") or 0
+    best = max(
+        (int(path.name.rpartition("-")[2]) for path in folders_of(workdir / BEST)), default=0
+    )
+    # Checkpoints are written in turn, at most two at a time wait: a run that was killed before its
+    # first one was whole is not further than this.
+    if period and (best > period or logged > 3 * period):
+        raise TrainingError(
+            f"{workdir / LATEST} holds no checkpoint, but this run has done {max(best, logged)} "
+            f"steps or more, as {BEST if best > period else METRICS} there shows. To begin anew "
+            f"would remove what is left of it: put the checkpoints back, or use another --workdir "
+            f"to train anew (with --init_from={workdir} from its best weights, if it has any)"
+        )
+    if logged:
+        logging.warning(
+            "%s: %d steps were logged but no checkpoint was saved; training begins at step 0",
+            workdir,
+            logged,
+        )

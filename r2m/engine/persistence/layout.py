@@ -1,0 +1,15 @@
+"""Names of checkpoints in a run folder, known without TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+LATEST, BEST = "checkpoints", "best"
+SIDECAR = "checkpoint.json"
+
+
+def folders_of(parent: Path) -> list[Path]:
+    """Returns the checkpoints in a folder, whole or not, oldest first."""
+    found = parent.glob("step-*") if parent.is_dir() else ()
+    return sorted(path for path in found if re.fullmatch(r"step-\d{8,}", path.name))
