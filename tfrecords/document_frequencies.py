@@ -288,12 +288,12 @@ def _references(
             except ValueError as error:
                 raise InputError(
                     f"{shard}, record {count - before}: {error}; build the records again "
-                    "(overwrite)"
+                    "with --overwrite"
                 ) from error
     if count != records.count(split):
         raise InputError(
             f"split {split!r} of {records.folder} has {count} records, its manifest says "
-            f"{records.count(split)}: build the records again (overwrite)"
+            f"{records.count(split)}: build the records again with --overwrite"
         )
 
 

@@ -66,11 +66,11 @@ def read_split(
                     yield decode_example(record, names)
                     count += 1
             except ValueError as error:
-                raise InputError(f"{error}; build the records again") from error
+                raise InputError(f"{error}; build the records again with --overwrite") from error
     if count != records.count(split):
         raise InputError(
             f"{records.folder}: split {split!r} has {count} records, its manifest says "
-            f"{records.count(split)}; build the records again"
+            f"{records.count(split)}; build the records again with --overwrite"
         )
 
 
@@ -188,7 +188,9 @@ def _schema(records: Records) -> dict[str, str]:
     try:
         content = json.loads(path.read_bytes())["featuresDict"]["features"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error!r}): build the records again") from error
+        raise InputError(
+            f"{path} is damaged ({error!r}): build the records again with --overwrite"
+        ) from error
     return {name: _type_text(feature) for name, feature in sorted(content.items())}
 
 

@@ -118,6 +118,9 @@ class Records:
         return found
 
 
+_opened: dict[Path, None] = {}
+
+
 def open_records(
     folder: str | Path,
     *,
@@ -146,7 +149,16 @@ def open_records(
         )
     for name, expected in _files(manifest).items():
         _check_file(folder / name, expected, verify)
+    _opened[folder] = None
     return Records(folder=folder, kind=manifest["kind"], name=manifest["name"], manifest=manifest)
+
+
+def opened_folders() -> list[Path]:
+    """Returns the folders of records that this process has opened, in order.
+
+    TensorFlow's errors about damaged records do not name the file: messages name these folders.
+    """
+    return list(_opened)
 
 
 def check_same_vocabulary(a_name: str, a_sha: str | None, b_name: str, b_sha: str | None) -> None:
@@ -186,14 +198,16 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"(it holds {', '.join(found) or 'nothing'})"
         ) from None
     except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}): build the records again") from None
+        raise InputError(
+            f"{path} is damaged ({error}): build the records again with --overwrite"
+        ) from None
     needed = {"format_version", "kind", "name", "splits", "files", "features"}
     if not isinstance(manifest, dict) or not needed <= manifest.keys():
         raise InputError(f"{path} is not a manifest of records: expected the keys {sorted(needed)}")
     if manifest["format_version"] != FORMAT_VERSION:
         raise InputError(
             f"{path} has format version {manifest['format_version']}, this program reads "
-            f"{FORMAT_VERSION}: build the records again"
+            f"{FORMAT_VERSION}: build the records again with --overwrite"
         )
     return manifest
 
@@ -206,7 +220,7 @@ def _files(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _check_file(path: Path, expected: dict[str, Any], verify: str) -> None:
-    cure = "copy the folder again from where it was whole, or build it again (overwrite)"
+    cure = "copy the folder again from where it was whole, or build it again with --overwrite"
     try:
         size = path.stat().st_size
     except FileNotFoundError:

@@ -152,11 +152,7 @@ def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
     except Exception as error:
         if (damage := _record_damage(error)) is None:
             raise
-        print(
-            f"\nerror: a record file is damaged: {damage}; r2m-inspect FOLDER --verify names it. "
-            "Build those records again with --overwrite",
-            file=sys.stderr,
-        )
+        print(f"\nerror: {damage}", file=sys.stderr)
     return 1
 
 
@@ -169,19 +165,25 @@ def _path_problem(error: OSError) -> str:
 
 
 def _record_damage(error: Exception) -> str | None:
-    """Returns the message of TensorFlow for a damaged record file; None for any other error."""
+    """Returns the message for a damaged record file; None for any other error."""
     if "tensorflow" not in sys.modules:  # not imported for this: it takes seconds
         return None
     import tensorflow as tf
 
     from r2m.engine.errors import plain_message
+    from tfrecords.records import opened_folders
 
     if not isinstance(error, (tf.errors.DataLossError, tf.errors.FailedPreconditionError)):
         return None
     message = str(error.message)
     if isinstance(error, tf.errors.FailedPreconditionError) and _MISCOUNTED not in message:
         return None
-    return plain_message(message)
+    folders = [shlex.quote(str(folder)) for folder in opened_folders()]
+    checks = " or ".join(f"r2m-inspect {folder} --verify" for folder in folders)
+    return (
+        f"a record file is damaged: {plain_message(message)}; it is named by {checks}. Build those "
+        "records again with --overwrite"
+    )
 
 
 def this_command() -> str:

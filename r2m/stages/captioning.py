@@ -115,7 +115,7 @@ def evaluate_run(
     if not references:
         raise InputError(
             f"{records_folder}: the images of split {split} have no reference captions to score "
-            "against (build them with --references); the predictions are in "
+            f"against ({_references_cure(records, split)}); the predictions are in "
             f"{output / f'{split}.predictions.json'}"
         )
     logging.info("scoring the captions of %d images: %s", len(references), ", ".join(metrics))
@@ -185,3 +185,15 @@ def _item(
         references=example["texts"],
         cider=scores.per_image.get("cider", {}).get(name),
     )
+
+
+def _references_cure(records: Records, split: str) -> str:
+    """How to build records of which a split has reference captions."""
+    with_references = records.manifest.get("options", {}).get("reference_splits", [])
+    if with_references and split not in with_references:
+        wanted = ",".join([*with_references, split])
+        return (
+            f"they were built with --reference_splits={','.join(with_references)}: build them "
+            f"again with --reference_splits={wanted} and --overwrite"
+        )
+    return "build them again with --references=FILE and --overwrite"

@@ -256,9 +256,9 @@ def test_validation_images_chosen_by_other_rules_are_refused(finished, config, b
 @pytest.mark.parametrize(
     ("section", "field", "value", "message"),
     [
-        ("loss", "margin", 0.5, "'margin': 0.2"),
-        ("data", "max_repeats", 1, "'max_repeats': 2"),
-        ("stages", "batch_size", 4, "'batch_size': 8"),
+        ("loss", "margin", 0.5, r"loss\.margin 0\.5, was 0\.2"),
+        ("data", "max_repeats", 1, r"concepts\.max_repeats 1, was 2"),
+        ("stages", "batch_size", 4, r"batch_size 4, was 8"),
     ],
 )
 def test_a_finished_stage_is_not_passed_off_as_another(
@@ -298,8 +298,8 @@ def test_a_damaged_record_is_an_error(config, corpora, tmp_path, capsys):
     # As the scripts show it: TensorFlow's own error is a page long.
     assert exit_code(lambda _: experiment.run_stage("xe", config, tmp_path), []) == 1
     assert re.fullmatch(
-        r"error: a record file is damaged: corrupted record at \d+; r2m-inspect FOLDER --verify "
-        r"names it. Build those records again with --overwrite",
+        r"error: a record file is damaged: corrupted record at \d+; it is named by .*r2m-inspect "
+        rf"{folder} --verify.*\. Build those records again with --overwrite",
         capsys.readouterr().err.splitlines()[-1],
     )
 

@@ -81,7 +81,9 @@ class RecordStore:
             # `images` records do not have them.
             height, width = (int(values.get(side, [0])[0]) for side in ("height", "width"))
         except (ValueError, KeyError, IndexError) as error:
-            raise InputError(f"{where}: damaged ({error}); build the records again") from error
+            raise InputError(
+                f"{where}: damaged ({error}); build the records again with --overwrite"
+            ) from error
         return StoredFeatures(**found, height=height or None, width=width or None)
 
 
@@ -136,7 +138,9 @@ def _vector_size(records: Records, itemsize: int) -> int:
         span = frame_span(buffer, 0, path)
         return len(find_feature(buffer, *span, "global_feature")[0]) // itemsize
     except (ValueError, IndexError) as error:
-        raise InputError(f"{path}: damaged ({error}); build the records again") from error
+        raise InputError(
+            f"{path}: damaged ({error}); build the records again with --overwrite"
+        ) from error
 
 
 class _Index(NamedTuple):
@@ -175,7 +179,9 @@ def _index(folder: Path, digest: str) -> _Index:
                 places[name] = (shard, offset)
                 offset = end + 4
         except (ValueError, IndexError) as error:
-            raise InputError(f"{path}: damaged ({error}); build the records again") from error
+            raise InputError(
+                f"{path}: damaged ({error}); build the records again with --overwrite"
+            ) from error
     return _Index(files, maps, places, NameIndex(places, str(folder)))
 
 

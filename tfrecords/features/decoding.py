@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,9 +12,7 @@ from tfrecords.errors import InputError
 from tfrecords.features.upright import turn_upright
 from tfrecords.images.headers import MAX_PIXELS, ImageHeader, check_size, read_header
 from tfrecords.images.orientation import UPRIGHT
-
-# Where TensorFlow's messages say which operation they come from.
-_OPERATION = re.compile(r"^\{\{[^}]*\}\}\s*|\s*\[Op:\w+\][^\n]*")
+from tfrecords.tensorflow_messages import plain_message
 
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
@@ -38,7 +35,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     try:
         pixels = tf.io.decode_image(data, channels=3, expand_animations=False)
     except tf.errors.OpError as error:
-        raise InputError(_OPERATION.sub("", str(error.message))) from error
+        raise InputError(plain_message(str(error.message))) from error
     return pixels if header.orientation == UPRIGHT else turn_upright(pixels, header.orientation)
 
 

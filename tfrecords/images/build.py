@@ -224,11 +224,15 @@ def _read_concepts(path: Path, vocabulary: Vocabulary) -> tuple[ConceptDictionar
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error}; build the corpus again") from error
+        raise InputError(
+            f"cannot read {path}: {error}; build the corpus again with --overwrite"
+        ) from error
     dictionary = ConceptDictionary.from_json(text, source=str(path))
     counts = json.loads(text).get("counts")
     if counts is None:
-        raise InputError(f"{path} has no `counts` of the concepts: build the corpus again")
+        raise InputError(
+            f"{path} has no `counts` of the concepts: build the corpus again with --overwrite"
+        )
     unknown = [word for word in dictionary.words if word not in vocabulary]
     if unknown:
         raise InputError(

@@ -13,6 +13,7 @@ from tfrecords.detections.box_formats import WrittenBoxes
 from tfrecords.detections.boxes import Detections, ImageBoxes
 from tfrecords.errors import InputError
 from tfrecords.records import open_records
+from tfrecords.tensorflow_messages import plain_message
 
 _READ_AT_ONCE = 256
 
@@ -52,12 +53,13 @@ def read_detection_records(folder: Path) -> Iterator[ImageBoxes]:
                     yield image
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
             raise InputError(
-                f"the {split} records of {folder} are damaged ({error.message}): build them again"
+                f"the {split} records of {folder} are damaged ({plain_message(error.message)}): "
+                "build them again with --overwrite"
             ) from error
         if count != records.count(split):
             raise InputError(
                 f"{folder} has {count} {split} records, its manifest says {records.count(split)}: "
-                "build them again"
+                "build them again with --overwrite"
             )
     evidence.check()
 

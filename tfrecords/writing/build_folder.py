@@ -180,7 +180,7 @@ def _finished(folder: Path, kind: str, fingerprint: str, overwrite: bool) -> Rec
     except InputError as error:
         if overwrite:
             return None
-        raise InputError(f"{error} (to build it again, allow overwrite)") from None
+        raise InputError(f"{error} (to build it again: --overwrite)") from None
     if records.manifest.get("fingerprint") == fingerprint and records.kind == kind:
         logging.info("%s is already built from the same options and sources", folder)
         shutil.rmtree(folder / STATE, ignore_errors=True)
@@ -189,7 +189,7 @@ def _finished(folder: Path, kind: str, fingerprint: str, overwrite: bool) -> Rec
         return None
     raise InputError(
         f"{folder} was already built from other options or sources "
-        f"(see {MANIFEST} in it); choose another folder, or allow overwrite"
+        f"(see {MANIFEST} in it); choose another --output, or replace it with --overwrite"
     )
 
 
