@@ -119,9 +119,8 @@ def save(
 
 
 def _hint_on_failure(parent: Path) -> str:
-    earlier = folders_of(parent)
-    whole = f"the earlier checkpoints, up to {earlier[-1].name}, are whole; " if earlier else ""
-    return f"{whole}make room or give access"
+    kept = [f"earlier checkpoints, up to {x.name}, are whole; " for x in folders_of(parent)][-1:]
+    return "".join([*kept, "make room or give access"])
 
 
 def clean(parent: Path) -> None:
