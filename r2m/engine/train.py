@@ -26,8 +26,8 @@ from r2m.engine.distribution.workers import (
     this_worker,
 )
 from r2m.engine.errors import TrainingError, TrainingInterrupted
-from r2m.engine.monitoring.hparams import run_settings
 from r2m.engine.monitoring.history import check_history
+from r2m.engine.monitoring.hparams import run_settings
 from r2m.engine.monitoring.parameters import parameter_table
 from r2m.engine.monitoring.profiling import Profiler, ProfileWindow
 from r2m.engine.monitoring.progress import Progress
