@@ -29,7 +29,7 @@ from tfrecords.images.name_index import AmbiguousNameError
 from tfrecords.images.names import ALL_IMAGES_SPLIT, read_split_lists, readable_names
 from tfrecords.images.orientation import RECORDED
 from tfrecords.images.shards import raw_feature
-from tfrecords.name_examples import describe_folder, describe_names
+from tfrecords.name_examples import describe_held
 from tfrecords.records import Records
 from tfrecords.writing.examples import encode_example
 from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
@@ -124,7 +124,10 @@ def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Rec
         sources=_sources(options),
         skipped=listed.skipped,
         dropped=options.store.dropped if options.store else listed.passed_over,
-        if_empty=lambda: _held(options),
+        if_empty=lambda: describe_held(
+            [options.images] if options.images else [],
+            options.store.keys() if options.store else None,
+        ),
         runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
@@ -132,13 +135,6 @@ def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Rec
     )
     _log_rate(records, started)
     return records
-
-
-def _held(options: FeatureRecordsOptions) -> str:
-    if options.store is not None:
-        return f"The features hold {describe_names(options.store.keys())}"
-    assert options.images is not None
-    return f"{options.images} holds {describe_folder(options.images)}"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,19 @@ def describe_names(names: Sequence[str], what: str = "image") -> str:
     return f"{len(names)} {what if len(names) == 1 else plural} ({shown}{more})"
 
 
+def describe_held(folders: Sequence[Path], stored: Sequence[str] | None = None) -> str:
+    """Returns the names that there are, for the error where none is one of the wanted images.
+
+    Args:
+        folders: of image files.
+        stored: names in a store of features; None where there is no store.
+    """
+    parts = [f"{folder} holds {describe_folder(folder)}" for folder in folders]
+    if stored is not None:
+        parts.append(f"The features hold {describe_names(stored)}")
+    return ". ".join(parts)
+
+
 def describe_folder(folder: Path) -> str:
     """Returns how many entries a folder has, and two of them: `3 entries ('a.jpg', 'b/', ...)`."""
     try:

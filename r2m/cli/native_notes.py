@@ -95,7 +95,7 @@ def _redirect(stream: io.TextIOWrapper, descriptor: int) -> None:
 
 
 def is_note(line: bytes, *, has_gpu: bool) -> bool:
-    """Whether a line of standard error is a note of TensorFlow's C++ code and not an error."""
+    """Returns whether a line of standard error is a note of TensorFlow's C++ code."""
     if line.startswith(_PREAMBLE):
         return True
     header = _HEADER.match(line)

@@ -25,9 +25,10 @@ def describe_use(verb: str, used: int, passed_over: Mapping[str, int]) -> str:
 
 def _passed_over(counts: Mapping[str, int]) -> str:
     """The counts behind a statement; nothing where there are none."""
-    listed = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    text = ", ".join(f"{count} {reason}" for reason, count in listed)
-    return f"; passed over: {text}" if text else ""
+    # Not at the top: --help needs no records.
+    from tfrecords.writing.writer import describe_counts
+
+    return f"; passed over: {describe_counts(counts)}" if counts else ""
 
 
 def print_records(records: Records, more: str = "") -> None:

@@ -188,7 +188,7 @@ def _item(
 
 
 def _references_cure(records: Records, split: str) -> str:
-    """How to build records of which a split has reference captions."""
+    """Returns the advice for records of which a split has no reference captions."""
     with_references = records.manifest.get("options", {}).get("reference_splits", [])
     if with_references and split not in with_references:
         wanted = ",".join([*with_references, split])

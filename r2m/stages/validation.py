@@ -150,7 +150,7 @@ class Captioning:
         )
 
     def _search_in_parts(self, inputs: Mapping[str, tf.Tensor]) -> list[_Found]:
-        """What is found for the images of each core, in order."""
+        """Searches captions of the images, divided among the cores; in order."""
         images = len(next(iter(inputs.values())))
         each = -(-images // cores())
         parts = [
@@ -161,12 +161,12 @@ class Captioning:
             return list(threads.map(self._ranked, parts))
 
     def captions(self, inputs: Mapping[str, tf.Tensor]) -> list[str]:
-        """What `encode`, and a reranker, take of B images -> the best caption of each."""
+        """Returns the best caption of each of B images, given what `encode` and a reranker take."""
         found = self._search_in_parts(inputs)
         return [self._vocabulary.decode(row) for own in found for row in own.tokens[:, 0].tolist()]
 
     def hypotheses(self, inputs: Mapping[str, tf.Tensor]) -> list[list[Hypothesis]]:
-        """What `encode`, and a reranker, take of B images -> captions of each, best first.
+        """Returns captions of B images, best first, given what `encode` and a reranker take.
 
         One per image unless `returning` says otherwise; fewer where the search found fewer.
         """

@@ -16,7 +16,7 @@ from r2m.stages.attention import show_attention
 from r2m.stages.paired.looking import looked, nothing_to_show, seen_part
 from r2m.stages.run_folder import run_names, saved_run
 from tfrecords.errors import InputError
-from tfrecords.features import decode_all
+from tfrecords.features import decode_or_fault
 from tfrecords.vocabulary import build_vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def test_maps_lie_over_the_square_that_was_cut_out(size: tuple[int, int], short_
     side = round(min(size) * 64 / short_side)
     assert part.shape == (side, side, 3)
     png = tf.io.encode_png(picture).numpy()
-    (seen,) = decode_all([png], 64, short_side=short_side)
+    seen = decode_or_fault(png, 64, short_side=short_side)
     np.testing.assert_allclose(corners(part), corners(seen), atol=6)
 
 

@@ -18,7 +18,7 @@ from r2m.stages.attention import show_attention
 from r2m.stages.caption_files import caption_files
 from r2m.stages.unpaired.image_files import concept_look
 from tfrecords.errors import InputError
-from tfrecords.features import BackboneOptions, FeatureExtractor, decode_all, decode_image
+from tfrecords.features import BackboneOptions, FeatureExtractor, decode_image, decode_or_fault
 from tfrecords.images.entries import image_files, named_files
 from tfrecords.readers.detections import DetectionSource
 
@@ -261,7 +261,7 @@ def test_features_of_turned_photographs_are_those_of_the_upright_one(shared_data
     copies = [turned(number, "JPEG", photograph, quality=95) for number in range(1, 9)]
     # The stored rows of a photograph on its side, without what says so.
     sideways = encoded(photograph.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=95)
-    pixels = decode_all([file.read_bytes(), *copies, sideways], 224)
+    pixels = [decode_or_fault(data, 224) for data in (file.read_bytes(), *copies, sideways)]
     vectors = extractor(np.stack(pixels)).pooled.astype(np.float64)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = unit[1:] @ unit[0]

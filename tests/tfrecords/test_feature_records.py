@@ -18,7 +18,7 @@ from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.feature_records import FeatureRecordsOptions, build_features
 from tfrecords.feature_stores import open_feature_store
-from tfrecords.features import FeatureExtractor, decode_all
+from tfrecords.features import FeatureExtractor, decode_or_fault
 from tfrecords.images import formats
 from tfrecords.records import open_records
 from tfrecords.writing.examples import encode_example, find_feature
@@ -87,7 +87,7 @@ def test_features_of_images(options, caplog):
     assert set(found) == {*(f"{letter}.png" for letter in "abcdefg"), name}
     assert (found[name]["height"], found[name]["width"]) == (20, 64)
     extractor = FeatureExtractor(NET, options.features)
-    alone = extractor(np.stack(decode_all([png(0), png(42, (64, 20))], 32)))
+    alone = extractor(np.stack([decode_or_fault(data, 32) for data in (png(0), png(42, (64, 20)))]))
     for row, key in enumerate(("a.png", name)):
         vector = np.frombuffer(found[key]["global_feature"], "<f2")
         np.testing.assert_allclose(vector, alone.pooled[row], rtol=1e-2, atol=1e-4)

@@ -19,7 +19,7 @@ from tfrecords.captions.shards import (
     record_features,
 )
 from tfrecords.captions.splits import Choice, ChosenImage, choose_images
-from tfrecords.captions.stored_features import caption_features, feature_shapes, held_names
+from tfrecords.captions.stored_features import caption_features, feature_shapes
 from tfrecords.captions.words import RULES, SplitWords, count_words, split_captions
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureOptions, recorded_backbone
@@ -31,6 +31,7 @@ from tfrecords.images.formats import recorded_plugins
 from tfrecords.images.headers import MAX_PIXELS
 from tfrecords.images.names import read_split_lists
 from tfrecords.images.orientation import RECORDED
+from tfrecords.name_examples import describe_held
 from tfrecords.readers.paired.formats import SPLITS, PairedSource, read_paired
 from tfrecords.readers.paired.types import PairedDataset
 from tfrecords.records import VOCABULARY, Records, open_records
@@ -218,7 +219,9 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         extra_files={VOCABULARY: vocabulary.file_bytes},
         skipped=[*choice.skipped, *wordless, *(s for data in datasets for s in data.skipped)],
         dropped=choice.dropped + Counter(store.dropped if store else {}),
-        if_empty=lambda: held_names(options.images if pictures else (), store),
+        if_empty=lambda: describe_held(
+            options.images if pictures else (), store.keys() if store else None
+        ),
         converted=+Counter(html_entities=sum(dataset.entities for dataset in datasets)),
         runner=options.runner,
         progress=progress,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.feature_stores import FeatureStore
 from tfrecords.feature_stores.array_store import ArrayStore
 from tfrecords.images.shards import grid_shape
-from tfrecords.name_examples import describe_folder, describe_names
+from tfrecords.name_examples import describe_names
 from tfrecords.readers.paired.types import PairedDataset
 
 
@@ -74,11 +73,3 @@ def feature_shapes(
             )
         shapes |= made
     return shapes
-
-
-def held_names(folders: Sequence[Path], store: FeatureStore | None) -> str:
-    """The names in the pictures and the features, for the error where none is one of the images."""
-    parts = [f"{folder} holds {describe_folder(folder)}" for folder in folders]
-    if store is not None:
-        parts.append(f"The features hold {describe_names(store.keys())}")
-    return ". ".join(parts)

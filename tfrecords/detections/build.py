@@ -39,7 +39,7 @@ from tfrecords.images.name_index import NameIndex
 from tfrecords.images.names import ALL_IMAGES_SPLIT, read_split_lists
 from tfrecords.images.orientation import RECORDED
 from tfrecords.label_maps import read_label_map
-from tfrecords.name_examples import describe_folder
+from tfrecords.name_examples import describe_held
 from tfrecords.readers.detections import parse_files, read_boxes
 from tfrecords.records import Records
 from tfrecords.text_files import normalize_name
@@ -228,7 +228,7 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
         },
         sources=[options.images, *options.splits.values(), *detector.files],
         model=Path(model).name if Path(model).exists() else model,
-        held=f"{options.images} holds {describe_folder(options.images)}",
+        held=describe_held([options.images]),
         skipped=listed.skipped,
         dropped=listed.passed_over,
         recorded={"recursive": options.recursive, **RECORDED, **recorded_plugins(names)},

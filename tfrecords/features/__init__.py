@@ -2,7 +2,7 @@
 
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.features.backbones import backbone_names
-from tfrecords.features.decoding import decode_all, decode_image, resize_image
+from tfrecords.features.decoding import decode_image, decode_or_fault, resize_image
 from tfrecords.features.extraction import (
     FeatureExtractor,
     ImageFeatures,
@@ -18,7 +18,7 @@ __all__ = [
     "adaptive_average_pooling",
     "backbone_names",
     "cached_extractor",
-    "decode_all",
     "decode_image",
+    "decode_or_fault",
     "resize_image",
 ]

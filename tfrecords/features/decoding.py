@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-
 import tensorflow as tf
 
 from tfrecords.errors import InputError
@@ -90,43 +86,27 @@ def cut_image(
     return tf.concat([squares, tf.reverse(squares, [2])], axis=0)
 
 
-def decode_all(
-    images: Sequence[bytes],
+def decode_or_fault(
+    data: bytes,
     size: int | None,
     *,
     short_side: int | None = None,
     crops: int = 1,
     max_pixels: int = MAX_PIXELS,
-    threads: int = os.cpu_count() or 1,
-) -> list[tf.Tensor | str]:
-    """Decodes images in threads.
+) -> tf.Tensor | str:
+    """Decodes one image.
 
     Args:
-        images: encoded images.
-        size: side of the square to make of each; None only checks that they can be read.
-        short_side: see `cut_image`; None squashes the images (`resize_image`).
+        data: the encoded image.
+        size: side of the square to make of it; None only checks that it can be read.
+        short_side: see `cut_image`; None squashes the image (`resize_image`).
         crops: see `cut_image`.
-        max_pixels: an image may have at most.
-        threads: how many at once.
+        max_pixels: the image may have at most.
 
     Returns:
-        One item an image: its pixels (uint8 [H, W, 3] without a size, else float32, see above), or
-        the text of what is wrong with it.
+        Its pixels (uint8 [H, W, 3] without a size, else float32, see above), or the text of what is
+        wrong with it.
     """
-
-    def decode(data: bytes) -> tf.Tensor | str:
-        return decode_or_fault(
-            data, size, short_side=short_side, crops=crops, max_pixels=max_pixels
-        )
-
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(decode, images))
-
-
-def decode_or_fault(
-    data: bytes, size: int | None, *, short_side: int | None, crops: int, max_pixels: int
-) -> tf.Tensor | str:
-    """Decodes one image; arguments and result are those of `decode_all`."""
     try:
         pixels = decode_image(data, max_pixels)
         if size is None:

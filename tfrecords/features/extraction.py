@@ -112,7 +112,7 @@ class FeatureExtractor:
         """The features of images.
 
         Args:
-            images: float32 [B, size, size, 3] in 0..255, from `decode_all`; with 10 crops
+            images: float32 [B, size, size, 3] in 0..255, from `decode_or_fault`; with 10 crops
                 [B, 10, size, size, 3].
             with_grid: whether the maps are wanted too.
 

@@ -25,7 +25,7 @@ class ReadImage(NamedTuple):
     Attributes:
         place: its place in the list of names.
         data: the file's bytes.
-        pixels: see `decode_all`.
+        pixels: see `decode_or_fault`.
         features: of this image, as records hold them; none without a backbone.
     """
 
@@ -93,7 +93,7 @@ def _with_features(
 def decode_files(
     files: Sequence[ImageFile], size: int | None, *, short_side: int | None = None, crops: int = 1
 ) -> Iterator[ReadImage | Skip]:
-    """Reads and decodes image files in order; arguments are those of `decode_all`."""
+    """Reads and decodes image files in order; arguments are those of `decode_or_fault`."""
     by_name = {file.name: file for file in files}
     return decode_ahead(
         lambda name: by_name[name].read(), list(by_name), size, short_side=short_side, crops=crops
@@ -116,10 +116,10 @@ def decode_ahead(
     Args:
         read: see `read_images`; is called in threads.
         names: see `read_images`.
-        size: see `decode_all`.
-        short_side: see `decode_all`.
-        crops: see `decode_all`.
-        max_pixels: see `decode_all`.
+        size: see `decode_or_fault`.
+        short_side: see `decode_or_fault`.
+        crops: see `decode_or_fault`.
+        max_pixels: see `decode_or_fault`.
         ahead: images that wait in memory to be used, beside one per thread. Photographs at their
             full size (`size` of None) take much memory.
         threads: images that are read at once.

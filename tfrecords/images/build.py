@@ -33,7 +33,7 @@ from tfrecords.images.image_references import (
 )
 from tfrecords.images.orientation import RECORDED
 from tfrecords.images.shards import ImageEntry, ImageShardJob, grid_shape, record_features
-from tfrecords.name_examples import describe_folder, describe_names
+from tfrecords.name_examples import describe_held, describe_names
 from tfrecords.readers.detections import DetectionSource, ImageDetections, read_detections
 from tfrecords.records import CONCEPTS, VOCABULARY, Records, open_records
 from tfrecords.writing.runners import IN_THIS_PROCESS, Runner
@@ -195,7 +195,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         },
         skipped=skipped,
         dropped=dropped,
-        if_empty=lambda: f"{options.images} holds {describe_folder(options.images)}",
+        if_empty=lambda: describe_held([options.images]),
         converted=converted,
         runner=options.runner,
         progress=progress,

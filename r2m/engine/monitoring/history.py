@@ -1,4 +1,4 @@
-"""What a run folder tells of steps that its checkpoints do not hold."""
+"""Traces in a run folder of steps that its checkpoints do not hold."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def newest(parent: Path) -> Checkpoint | None:
 
 
 def _cure(parent: Path) -> str:
-    """What to do where all checkpoints of a folder are damaged."""
+    """Returns the advice where all checkpoints of a folder are damaged."""
     if parent.name == BEST:
         others = [path for path in folders_of(parent.parent / LATEST) if _inspect(path)[0] is None]
         if others:

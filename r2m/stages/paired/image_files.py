@@ -110,7 +110,7 @@ def _feature_look(
 def _decoded(
     files: Sequence[ImageFile], size: int, *, short_side: int | None = None, crops: int = 1
 ) -> tuple[np.ndarray, list[Skip | None]]:
-    """Returns the pixels of B files as `decode_all` makes them, and why files cannot be read.
+    """Returns the pixels of B files as `decode_or_fault` makes them, and why files cannot be read.
 
     An unreadable file keeps its place with gray pixels; its caption is discarded.
     """

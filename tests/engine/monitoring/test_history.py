@@ -1,4 +1,4 @@
-"""What is said where files of a run are gone, damaged or cannot be written."""
+"""Messages where files of a run are gone, damaged or cannot be written."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from tfrecords.features import (
     FeatureOptions,
     adaptive_average_pooling,
     backbones,
-    decode_all,
+    decode_or_fault,
 )
 from tfrecords.features.decoding import cut_image
 
@@ -103,10 +103,10 @@ def test_crops_lie_where_they_should():
 def test_the_shorter_side_keeps_the_proportions():
     stream = io.BytesIO()
     Image.fromarray(np.full((101, 67, 3), 90, np.uint8)).save(stream, "PNG")
-    upright = decode_all([stream.getvalue()], 32, short_side=40)[0]
+    upright = decode_or_fault(stream.getvalue(), 32, short_side=40)
     assert upright.shape == (32, 32, 3)
     np.testing.assert_allclose(upright, 90, atol=0.01)
-    ten = decode_all([stream.getvalue()], 32, short_side=40, crops=10)[0]
+    ten = decode_or_fault(stream.getvalue(), 32, short_side=40, crops=10)
     assert ten.shape == (10, 32, 32, 3)
 
 

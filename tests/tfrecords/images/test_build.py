@@ -14,7 +14,7 @@ from PIL import Image
 from tfrecords.concepts import build_concept_dictionary
 from tfrecords.detections.build import DetectionsOptions, build_detections
 from tfrecords.errors import InputError
-from tfrecords.features import BackboneOptions, FeatureExtractor, backbone_names, decode_all
+from tfrecords.features import BackboneOptions, FeatureExtractor, backbone_names, decode_or_fault
 from tfrecords.images.build import ImagesOptions, build_images
 from tfrecords.images.names import parse_splits
 from tfrecords.label_maps import LabelMap
@@ -398,7 +398,7 @@ def test_real_weights_give_the_stored_features(options, shared_data, tmp_path):
         progress=False,
     )
     assert "image" not in records.feature_names
-    pixels = decode_all([(folder / name).read_bytes() for name in names], 224)
+    pixels = [decode_or_fault((folder / name).read_bytes(), 224) for name in names]
     alone = FeatureExtractor(backbone)(np.stack(pixels))
     assert alone.grid.shape == (3, 7, 7, 768)
     stored = parse(records, "val")
