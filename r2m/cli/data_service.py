@@ -1,47 +1,67 @@
 """Makes the batches of training runs in a process of its own, on this machine or another.
 
-    r2m-data-service --port=5050
-    r2m-train-curriculum --data_service=grpc://HOST:5050 ...
+    r2m-data-service
+    r2m-train-curriculum --data_service=grpc://localhost:5050 ...
+
+and for runs on other machines, which reach this one as `feeder` here:
+
+    r2m-data-service --host=feeder
+    r2m-train-curriculum --data_service=grpc://feeder:5050 ...
 
 Worth it where pixels are decoded for a fast accelerator; stored features need no help. It must see
-the records under the same paths as the runs. One service serves many runs; Ctrl-C ends it.
+the records under the same paths as the runs. One service serves many runs; Ctrl-C or SIGTERM ends
+it.
+
+There is no authentication: whoever connects to one of its two ports can run TensorFlow programs as
+you, which read and write files. Without --host it serves this machine only (on Linux; elsewhere
+TensorFlow opens the ports on all interfaces). With --host, let a firewall pass only the machines
+that train.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import time
 from collections.abc import Sequence
+
+from absl import flags
 
 from r2m.cli.common import run
 from r2m.cli.number_flags import define_whole
 
-_PORT = define_whole("port", 5050, "Where runs find the service.", least=1, most=65_535)
+_HOST = flags.DEFINE_string(
+    "host",
+    "localhost",
+    "Name or IP address of this machine for the runs on other machines. Opens the ports on all "
+    "interfaces. By default only runs on this machine are served.",
+)
+_PORT = define_whole("port", 5050, "Where runs find the service.", least=1, most=65_534)
+_WORKER_PORT = define_whole(
+    "worker_port",
+    None,
+    "Where the service sends the batches from; a firewall must pass it, too. Default: one above "
+    "--port.",
+    least=1,
+    most=65_535,
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Serves until it is stopped."""
-    import tensorflow as tf
-
-    from r2m.engine.errors import TrainingError
+    from r2m.engine.distribution.data_server import serving
 
     del argv
-    service = tf.data.experimental.service
-    try:
-        dispatcher = service.DispatchServer(service.DispatcherConfig(port=_PORT.value))
-    except RuntimeError as error:
-        raise TrainingError(
-            f"--port={_PORT.value}: cannot be served at ({error}): another process may have it, or "
-            "it may be reserved; give another one"
-        ) from error
-    address = dispatcher.target.split("://")[1]
-    # One worker only: each worker would send every batch.
-    worker = service.WorkerServer(service.WorkerConfig(dispatcher_address=address))
-    print(f"serving at {dispatcher.target}", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        while True:
-            time.sleep(60)  # `join` would be deaf to Ctrl-C
-    del worker
+    worker_port = _WORKER_PORT.value or _PORT.value + 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    with serving(_HOST.value, _PORT.value, worker_port) as address:
+        print(f"serving at {address} (batches from port {worker_port})", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(60)  # `join` would be deaf to Ctrl-C
+        # TensorFlow would take a minute to give up what it reads ahead; nothing has to be saved.
+        os._exit(0)
 
 
 def console() -> None:

@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from r2m.engine.distribution.data_service import OUT_OF_ORDER, served
+from r2m.engine.distribution.data_service import served
 from r2m.engine.distribution.sharing import distribute
 from r2m.engine.distribution.workers import (
     chiefs,
@@ -51,6 +51,8 @@ from r2m.engine.step import (
     seed_states,
 )
 
+# Seconds that a worker among several which was told to stop still waits for batches.
+_LEAVE_AFTER = 60.0
 _LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-text", "r2m")
 
 
@@ -122,10 +124,16 @@ def train(
         run_loop = make_train_loop(stage, optimizer, options, strategy, average)
 
         state = RunState()
+        saved_step = 0  # of the latest checkpoint
         remarks: set[str] = set()  # each is made once
 
         def told_to_stop() -> bool:  # by a signal to any of the workers
             return sum_over_workers(strategy, float(bool(signals))) > 0
+
+        def told_here_to_stop(waited: float) -> bool:
+            # The other workers, if any, stop with this one only at the end of a graph call: it
+            # leaves them alone only where no call comes.
+            return bool(signals) and (worker.count == 1 or waited > _LEAVE_AFTER)
 
         def interrupted() -> TrainingInterrupted:
             by = signals[0] if signals else "a signal to another worker"
@@ -148,6 +156,7 @@ def train(
                 others=average.tensors,
             )  # fmt: skip
             state = RunState(**latest.sidecar["state"])
+            saved_step = state.step
             logging.info("%s: resuming from %s", stage.name, latest.folder)
         elif callable(init_from):
             init_from()  # logs where the weights come from
@@ -184,6 +193,31 @@ def train(
                 keep=keep,
             )
 
+        def await_batches(steps: int) -> int:
+            """Returns how many of the next steps have their batches; saves before it raises."""
+            try:
+                ready = batch_source.wait(steps, told_here_to_stop)
+            except tf.errors.DataLossError:  # of the records, not of the service
+                save_rest()
+                raise
+            except TrainingError as error:
+                save_rest()
+                raise TrainingError(
+                    f"{error}. Nothing is lost: what was trained, up to step {state.step}, is in "
+                    f"{workdir}; once the service is right, start the same command to resume"
+                ) from error
+            if ready == 0:
+                save_rest()
+                raise interrupted()
+            return ready
+
+        def save_rest() -> None:
+            """Saves the steps that the latest checkpoint does not have."""
+            log.flush()
+            if state.step != saved_step:
+                save(latest_folder, options.keep_checkpoints, average.tensors)
+            saver.wait()
+
         show = options.show_progress and worker.is_chief
         progress = Progress(stage.name, unit_of(stage), state.step, options.steps, show=show)
         hparams = run_settings(stage.name, config or {}, options)
@@ -192,10 +226,10 @@ def train(
             Saver() as saver,
             run_log as log,
             contextlib.closing(progress),
-            served(stage.train_dataset(state.step), options.data_service) as dataset,
+            served(stage.train_dataset(state.step), options.data_service) as batch_source,
             Profiler(profile, workdir, state.step, options.steps) as profiler,
         ):
-            batches = iter(distribute(dataset, strategy))
+            batches = iter(distribute(batch_source.dataset, strategy))
             if state.step == 0 and init_from is not None and options.evaluate_every:
                 # For the log only: what the stage starts with is not its own best.
                 log.evaluation(0, _evaluate(stage, 0, options, strategy))
@@ -206,6 +240,7 @@ def train(
                 steps = _until_next_event(state.step, options)
                 steps = min(steps, profiler.until_edge(state.step) or steps)
                 started = time.monotonic()
+                steps = await_batches(steps)
                 results = _run(run_loop, batches, steps, state.step, stage)
                 # Evaluation is not timed.
                 seconds = time.monotonic() - started
@@ -240,6 +275,7 @@ def train(
                 if _due(state.step, options.checkpoint_every) or ends or stops:
                     log.flush()
                     save(latest_folder, options.keep_checkpoints, average.tensors)
+                    saved_step = state.step
                 saver.check()
                 if stops:
                     saver.wait()
@@ -262,13 +298,6 @@ def _run(
 ) -> StepResults:
     try:
         return run_loop(batches, steps)
-    except tf.errors.InvalidArgumentError as error:
-        if OUT_OF_ORDER not in str(error):
-            raise
-        raise TrainingError(
-            f"{OUT_OF_ORDER} between steps {step} and {step + steps}: it must have exactly one "
-            "worker and not be started again during a run; the same command resumes"
-        ) from error
     except tf.errors.FailedPreconditionError as error:
         if "infinite number of elements" not in str(error):
             raise

@@ -7,10 +7,10 @@ follow "must be".
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from r2m.engine.distribution.addresses import EXPECTED, parse_address
 from r2m.engine.optimization.periods import to_steps
 
 Rule = Callable[[Any], "str | None"]
@@ -117,8 +117,11 @@ def name(value: Any) -> str | None:
 
 def address(value: Any) -> str | None:
     """The address of a data service."""
-    found = isinstance(value, str) and re.fullmatch(r"grpc://.+:\d+", value)
-    return None if found else "grpc://HOST:PORT of an r2m-data-service"
+    try:
+        parse_address(value)
+    except (TypeError, ValueError):
+        return EXPECTED
+    return None
 
 
 def optional(rule: Rule) -> Rule:

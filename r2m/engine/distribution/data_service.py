@@ -3,24 +3,49 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
+import grpc
 import tensorflow as tf
 from absl import logging
 
-from r2m.engine.errors import TrainingError
+from r2m.engine.distribution.addresses import (
+    connection_problem,
+    format_host,
+    is_loopback,
+    parse_address,
+    split_host,
+)
+from r2m.engine.errors import TrainingError, plain_message
 
-OUT_OF_ORDER = "the data service gave a batch out of turn"
+# Batches that wait ready in this process, and therefore the most steps of one graph call.
+_AHEAD = 4
 _TIMEOUT = 10.0  # seconds to answer in
-_PATIENCE = 6  # times in a row that the service may not answer
+_PERIOD = 10.0  # seconds between looks at a service that sends no batch
+_PATIENCE = 6  # looks in a row that find a problem before the service counts as lost
+_LIMIT = 600.0  # seconds to send a batch in, for a service that answers
+_TICK = 0.2  # seconds in which a signal is acted on
+
+
+class Served(NamedTuple):
+    """Batches to train on.
+
+    Attributes:
+        dataset: the batches.
+        wait: `wait(steps, stopped)` returns how many of the next `steps` batches can be taken
+            without waiting, at least 1; or 0 once `stopped(seconds waited)` is true. Handlers of
+            signals run meanwhile, unlike in a graph call. Raises what the service fails with.
+    """
+
+    dataset: tf.data.Dataset
+    wait: Callable[[int, Callable[[float], bool]], int]
 
 
 @contextlib.contextmanager
-def served(dataset: tf.data.Dataset, address: str | None) -> Iterator[tf.data.Dataset]:
+def served(dataset: tf.data.Dataset, address: str | None) -> Iterator[Served]:
     """Yields `dataset`, made by the service at `address`; unchanged where that is None.
 
     The service sends whole batches of this process, in their order: where they are made changes
@@ -31,64 +56,188 @@ def served(dataset: tf.data.Dataset, address: str | None) -> Iterator[tf.data.Da
         address: 'grpc://HOST:PORT' of a dispatcher with exactly one worker (`r2m-data-service`).
 
     Raises:
-        TrainingError: no such address, or nobody answers there. Later it is the whole process that
-            ends, with exit code 1: TensorFlow would wait for a lost service for ever, deaf to
-            signals, and a run resumes from its last checkpoint.
+        TrainingError: no such address, or the service cannot be used. `wait` raises it where the
+            service is lost, restarted, or sends no batch in time.
     """
     if address is None:
-        yield dataset
+        yield Served(dataset, lambda steps, stopped: steps)
         return
-    match = re.fullmatch(r"grpc://(.+):(\d+)", address)
-    if match is None:
-        raise TrainingError(f"data service {address!r}: expected grpc://HOST:PORT")
-    host = (match[1], int(match[2]))
-    problem = _problem(host)
-    if problem is not None:
-        raise TrainingError(
-            f"no data service answers at {address} ({problem}); start one there with "
-            f"r2m-data-service --port={match[2]}"
-        )
-    ended = threading.Event()
-    threading.Thread(target=_watch, args=(host, address, ended), daemon=True).start()
     try:
-        yield _numbered(dataset, address)
+        parse_address(address)
+    except ValueError as error:
+        raise TrainingError(f"data service {address!r}: expected {error}") from None
+    problem = service_problem(address)
+    if problem is not None:
+        raise TrainingError(problem)
+    feed = _Feed(dataset, address)
+    try:
+        yield Served(feed.dataset(), feed.wait)
     finally:
-        ended.set()
+        feed.close()
 
 
-def _numbered(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
-    """Through the service, which numbers the batches: two workers would each send all of them."""
-    service = tf.data.experimental.service.distribute(
-        processing_mode=tf.data.experimental.service.ShardingPolicy.OFF, service=address
+def service_problem(address: str) -> str | None:
+    """Asks the service at `address`; returns why it cannot be used and what to do, or None."""
+    host, port = parse_address(address)
+    named = "" if is_loopback(host) else f"--host={host} "
+    problem = connection_problem((host, port), _TIMEOUT)
+    if problem is not None:
+        return (
+            f"no data service answers at {address} ({problem}); start one there with "
+            f"r2m-data-service {named}--port={port}"
+        )
+    try:
+        workers = worker_addresses(host, port)
+    except grpc.RpcError as error:
+        said = error.details() if isinstance(error, grpc.Call) else str(error)
+        return f"what answers at {address} is no data service of this TensorFlow ({said})"
+    if len(workers) != 1:
+        return (
+            f"the data service at {address} has {len(workers)} workers: expected exactly one "
+            "worker, as r2m-data-service starts it"
+        )
+    problem = connection_problem(split_host(workers[0]), _TIMEOUT)
+    if problem is None:
+        return None
+    return (
+        f"the data service at {address} sends its batches from {workers[0]}, which cannot be "
+        f"reached from here ({problem}); start it with r2m-data-service --host=NAME, a name or "
+        "address of its machine that this one can connect to, and let firewalls pass both ports"
     )
 
-    def check(expected: tf.Tensor, numbered: tuple[tf.Tensor, object]) -> object:
-        number, batch = numbered
-        with tf.control_dependencies([tf.debugging.assert_equal(number, expected, OUT_OF_ORDER)]):
-            return tf.nest.map_structure(tf.identity, batch)
 
-    return dataset.enumerate().apply(service).enumerate().map(check)
+def worker_addresses(host: str, port: int) -> list[str]:
+    """'HOST:PORT' of every worker that the dispatcher at `host` sends runs to.
+
+    Raises:
+        grpc.RpcError: no dispatcher answers.
+    """
+    with grpc.insecure_channel(format_host(host, port)) as channel:
+        ask = channel.unary_unary("/tensorflow.data.DispatcherService/GetWorkers")
+        reply = ask(b"", timeout=_TIMEOUT)
+    # TensorFlow has no Python class of the reply (repeated WorkerInfo workers = 1, each with string
+    # address = 1). A ClusterDef (repeated JobDef job = 1, each with string name = 1) is as long.
+    return [job.name for job in tf.train.ClusterDef.FromString(reply).job]
 
 
-def _watch(host: tuple[str, int], address: str, ended: threading.Event) -> None:
-    failures = 0
-    while not ended.wait(_TIMEOUT):
-        problem = _problem(host)
-        failures = failures + 1 if problem else 0
-        if problem:
-            logging.warning("the data service at %s does not answer (%s)", address, problem)
-        if failures >= _PATIENCE:
-            logging.error(
-                "the data service at %s is lost; start it again, then the same command: the run "
-                "resumes from its last checkpoint",
-                address,
+class _Feed:
+    """Takes batches from a service in a thread, and keeps some of them ready.
+
+    A graph that awaits a batch is deaf to signals and cannot be stopped in the middle: this lets it
+    start only when all its batches are there.
+    """
+
+    def __init__(self, dataset: tf.data.Dataset, address: str) -> None:
+        """Starts taking batches of `dataset` from the service at `address`."""
+        self._address = address
+        self._batches = dataset
+        self._specs = tf.nest.flatten(dataset.element_spec)
+        with tf.device("CPU:0"):
+            self._ready = tf.queue.FIFOQueue(_AHEAD, [spec.dtype for spec in self._specs])
+        self._changed = threading.Condition()
+        self._came = self._needed = 0
+        self._error: Exception | None = None
+        self._closed = threading.Event()
+        for job in (self._take, self._watch):
+            # Daemons: TensorFlow may wait for a lost service for ever.
+            threading.Thread(target=job, daemon=True).start()
+
+    def dataset(self) -> tf.data.Dataset:
+        """The batches, in their order."""
+
+        def take(_: tf.Tensor) -> Any:
+            tensors = tf.nest.flatten(self._ready.dequeue())
+            for tensor, spec in zip(tensors, self._specs, strict=True):
+                tensor.set_shape(spec.shape)
+            return tf.nest.pack_sequence_as(self._batches.element_spec, tensors)
+
+        return tf.data.Dataset.counter().map(take)
+
+    def wait(self, steps: int, stopped: Callable[[float], bool]) -> int:
+        """See `Served`."""
+        steps = min(steps, _AHEAD)
+        started = time.monotonic()
+        with self._changed:
+            self._needed += steps
+            while self._came < self._needed:
+                if self._error is not None:
+                    raise self._error
+                if stopped(time.monotonic() - started):
+                    return 0
+                self._changed.wait(_TICK)
+        return steps
+
+    def close(self) -> None:
+        """Takes no more batches."""
+        self._closed.set()
+        self._ready.close(cancel_pending_enqueues=True)
+
+    def _fail(self, error: Exception) -> None:
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify()
+
+    def _take(self) -> None:
+        try:
+            service = tf.data.experimental.service.distribute(
+                processing_mode=tf.data.experimental.service.ShardingPolicy.OFF,
+                service=self._address,
             )
-            os._exit(1)
+            with tf.device("CPU:0"):
+                numbered = iter(self._batches.enumerate().apply(service))
 
+            @tf.function
+            def take() -> tf.Tensor:  # one call per batch: Python costs a training time
+                number, batch = next(numbered)
+                self._ready.enqueue(tf.nest.flatten(batch))
+                return number
 
-def _problem(host: tuple[str, int]) -> str | None:
-    try:
-        socket.create_connection(host, timeout=_TIMEOUT).close()
-    except OSError as error:
-        return str(error)
-    return None
+            while (number := int(take())) == self._came:
+                with self._changed:
+                    self._came += 1
+                    self._changed.notify()
+            # Two workers would each send all batches, a restarted one the first ones again.
+            raise TrainingError(
+                f"the data service at {self._address} gave batch {number} out of turn, after "
+                f"{self._came}: it must have exactly one worker and not be started again during a "
+                "run"
+            )
+        except (tf.errors.DataLossError, TrainingError) as error:
+            self._fail(error)
+        except Exception as error:
+            if self._closed.is_set():
+                return
+            said = plain_message(str(getattr(error, "message", error))).rstrip(".")
+            self._fail(
+                TrainingError(
+                    f"the data service at {self._address} failed: {said}. It must see the records "
+                    "under the same paths as this machine, and not be started again during a run"
+                )
+            )
+
+    def _watch(self) -> None:
+        seen, since, problems = -1, time.monotonic(), 0
+        while not self._closed.wait(_PERIOD):
+            with self._changed:
+                came, awaited = self._came, self._needed > self._came
+            if came != seen or not awaited:
+                seen, since, problems = came, time.monotonic(), 0
+                continue
+            problem = service_problem(self._address)
+            waited = time.monotonic() - since
+            problems = problems + 1 if problem else 0
+            logging.warning(
+                "%s", problem or f"no batch from {self._address} for {waited:.0f} s; it answers"
+            )
+            if problems >= _PATIENCE:
+                self._fail(TrainingError(f"gave up after {waited:.0f} s: {problem}"))
+            elif waited >= _LIMIT:
+                which = "first batch" if came == 0 else f"batch after {came}"
+                self._fail(
+                    TrainingError(
+                        f"the {which} from the data service at {self._address} did not come within "
+                        f"{_LIMIT:.0f} s although the service answers: see whether its process is "
+                        "alive, has work or waits for its disk, and sees the records under the "
+                        "same paths"
+                    )
+                )

@@ -1,13 +1,16 @@
-"""Batches from a tf.data service: the same as without, or a clear end."""
+"""Batches from a tf.data service: the same as without, or a clear end at which all is saved."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import engine_toys
 import numpy as np
@@ -15,22 +18,26 @@ import pytest
 import tensorflow as tf
 
 from r2m.engine.distribution import data_service
-from r2m.engine.errors import TrainingError
+from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.options import TrainingOptions
 from r2m.engine.train import train
 
 
 @contextlib.contextmanager
-def service(workers: int = 1) -> Iterator[str]:
+def service(workers: int = 1, announced: str = "localhost:%port%") -> Iterator[str]:
+    """Yields the address of a service of this process."""
     api = tf.data.experimental.service
     dispatcher = api.DispatchServer(api.DispatcherConfig(port=0))
-    config = api.WorkerConfig(dispatcher_address=dispatcher.target.split("://")[1])
+    address = dispatcher.target.split("://")[1]
+    config = api.WorkerConfig(dispatcher_address=address, worker_address=announced)
     servers = [api.WorkerServer(config) for _ in range(workers)]
     while dispatcher._num_workers() < workers:
         time.sleep(0.01)
-    yield dispatcher.target
-    for server in (*servers, dispatcher):
-        server._stop()
+    try:
+        yield dispatcher.target
+    finally:
+        for server in (*servers, dispatcher):
+            server._stop()
 
 
 @pytest.fixture
@@ -57,11 +64,109 @@ def test_the_service_changes_nothing(strategy, tmp_path):
         np.testing.assert_array_equal(own, other)
 
 
-def test_a_service_of_two_workers_is_refused(tmp_path):
-    with service(workers=2) as address, pytest.raises(TrainingError, match="exactly one worker"):
-        # Many steps: the second worker may be late.
-        one = engine_toys.make_strategy("one_device")
-        weights_after(tmp_path, one, data_service=address, steps=3000)
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[tf.queue.QueueBase]:
+    """Every entry lets one batch through, made here in place of the service.
+
+    Batches are looked for every 50 ms, and given up after a few looks.
+    """
+    monkeypatch.setattr(data_service, "_PERIOD", 0.05)
+    monkeypatch.setattr(data_service, "_PATIENCE", 3)
+    entries = tf.queue.FIFOQueue(1000, [tf.bool], [()])
+
+    def let_through(*batch: tf.Tensor) -> object:
+        with tf.control_dependencies([entries.dequeue()]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    monkeypatch.setattr(
+        tf.data.experimental.service, "distribute", lambda **_: lambda data: data.map(let_through)
+    )
+    yield entries
+    entries.close()
+
+
+def train_served(workdir: Path, address: str) -> None:
+    weights_after(
+        workdir, engine_toys.make_strategy("one_device"), steps_per_loop=1, data_service=address
+    )
+
+
+def assert_resumes(tmp_path: Path) -> None:
+    """The run resumes after step 5, and ends as one that nothing happened to."""
+    workdir, one = tmp_path / "run", engine_toys.make_strategy("one_device")
+    assert [folder.name for folder in (workdir / "checkpoints").iterdir()] == ["step-00000005"]
+    expected = weights_after(tmp_path / "expected", one)
+    for own, other in zip(expected, weights_after(workdir, one), strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+class TestNoBatchComes:
+    def test_a_signal_saves_and_stops_at_once(self, batches, tmp_path, monkeypatch):
+        batches.enqueue_many([[True] * 5])
+        wait, sent = data_service._Feed.wait, []
+
+        def stop() -> None:
+            sent.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        def stopped_wait(feed: data_service._Feed, *arguments: Any) -> int:
+            if feed._needed == 5:
+                threading.Timer(0.3, stop).start()
+            return wait(feed, *arguments)
+
+        monkeypatch.setattr(data_service._Feed, "wait", stopped_wait)
+        message = "SIGTERM after step 5 of 9; all is saved"
+        with service() as address, pytest.raises(TrainingInterrupted, match=message):
+            train_served(tmp_path / "run", address)
+        assert time.monotonic() - sent[0] < 5
+        assert_resumes(tmp_path)
+
+    def test_a_service_that_answers_has_a_limit(self, batches, tmp_path, monkeypatch):
+        monkeypatch.setattr(data_service, "_LIMIT", 0.5)
+        batches.enqueue_many([[True] * 5])
+        with service() as address, pytest.raises(TrainingError) as caught:
+            train_served(tmp_path / "run", address)
+        message = str(caught.value)
+        assert f"the batch after 5 from the data service at {address} did not come" in message
+        assert "up to step 5, is in" in message
+        assert_resumes(tmp_path)
+
+    def test_the_first_batch_has_a_limit(self, batches, tmp_path, monkeypatch):
+        monkeypatch.setattr(data_service, "_LIMIT", 0.1)
+        with service() as address, pytest.raises(TrainingError) as caught:
+            train_served(tmp_path, address)
+        assert f"the first batch from the data service at {address}" in str(caught.value)
+        assert not (tmp_path / "checkpoints").exists()
+
+    def test_a_lost_service_is_an_error(self, batches, tmp_path, monkeypatch):
+        # As if its machine were gone: TensorFlow itself would go on waiting for it.
+        found = iter([None])
+        monkeypatch.setattr(data_service, "service_problem", lambda _: next(found, "gone"))
+        batches.enqueue_many([[True] * 5])
+        with pytest.raises(TrainingError, match=r"gave up after .*: gone\. Nothing is lost.* 5"):
+            train_served(tmp_path / "run", "grpc://localhost:1")
+        assert_resumes(tmp_path)
+
+
+class TestWorkers:
+    def test_two_are_refused(self, tmp_path):
+        with service(workers=2) as address, pytest.raises(TrainingError, match="exactly one"):
+            weights_after(tmp_path, engine_toys.make_strategy("one_device"), data_service=address)
+
+    def test_two_are_noticed_where_one_comes_later(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(data_service, "service_problem", lambda address: None)
+        with service(workers=2) as address, pytest.raises(TrainingError, match="out of turn"):
+            # Many steps: the second worker may be late.
+            one = engine_toys.make_strategy("one_device")
+            weights_after(tmp_path, one, data_service=address, steps=3000)
+
+    def test_one_that_announces_another_address_is_named(self, tmp_path, closed_port):
+        announced = f"localhost:{closed_port}"
+        with service(announced=announced) as address, pytest.raises(TrainingError) as caught:
+            weights_after(tmp_path, engine_toys.make_strategy("one_device"), data_service=address)
+        message = str(caught.value)
+        assert f"{address} sends its batches from {announced}, which cannot be reached" in message
+        assert "--host=NAME" in message
 
 
 def test_nobody_answers(tmp_path, closed_port):
@@ -72,15 +177,8 @@ def test_nobody_answers(tmp_path, closed_port):
         weights_after(tmp_path, engine_toys.make_strategy("one_device"), data_service="localhost")
 
 
-def test_a_lost_service_ends_the_process(closed_port, monkeypatch):
-    ended = threading.Event()
-    codes = []
-
-    def leave(code: int) -> None:
-        codes.append(code)
-        ended.set()
-
-    monkeypatch.setattr(data_service, "_TIMEOUT", 0.01)
-    monkeypatch.setattr(data_service.os, "_exit", leave)
-    data_service._watch(("localhost", closed_port), "grpc://there", ended)
-    assert codes == [1]
+def test_what_answers_is_no_service(monkeypatch):
+    monkeypatch.setattr(data_service, "_TIMEOUT", 0.5)
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"grpc://localhost:{server.getsockname()[1]}"
+        assert f"what answers at {address} is no" in str(data_service.service_problem(address))

@@ -1,0 +1,81 @@
+"""Addresses of data services. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+import socket
+
+# What an address must look like, in words that follow "must be" and "expected".
+EXPECTED = (
+    "grpc://HOST:PORT of an r2m-data-service, PORT from 1 to 65535, [HOST] for an IPv6 address"
+)
+_MOST_PORT = 65_535
+Host = tuple[str, int]  # name or IP address without brackets, port
+
+
+def parse_address(address: str) -> Host:
+    """Splits 'grpc://HOST:PORT'.
+
+    Raises:
+        ValueError: the address has another form; the message says which form it must have.
+    """
+    found = re.fullmatch(r"grpc://(?:\[([0-9a-fA-F:.]+)\]|([^\s:/\[\]@]+)):([0-9]{1,5})", address)
+    if found is None or not 1 <= int(found[3]) <= _MOST_PORT:
+        raise ValueError(EXPECTED)
+    if found[1] is not None:
+        _require_ip(found[1])
+    return found[1] or found[2], int(found[3])
+
+
+def format_host(host: str, port: int) -> str:
+    """'HOST:PORT', with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_host(text: str) -> Host:
+    """Splits 'HOST:PORT'; raises ValueError where it has another form."""
+    return parse_address(f"grpc://{text}")
+
+
+def connection_problem(host: Host, timeout: float) -> str | None:
+    """Connects and hangs up; returns why that fails, None if it does not.
+
+    Args:
+        host: to connect to.
+        timeout: seconds to answer in.
+    """
+    try:
+        socket.create_connection(host, timeout=timeout).close()
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label of the name is too long
+        return getattr(error, "strerror", None) or str(error)
+    return None
+
+
+def host_problem(host: str) -> str | None:
+    """Why no machine can connect to a host of this name or IP address; None if some may."""
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host or "0.0.0.0", None)}
+    except (OSError, UnicodeError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    if any(ipaddress.ip_address(ip.partition("%")[0]).is_unspecified for ip in found):
+        return "not an address to connect to"
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host of this name or IP address is this machine, for itself alone.
+
+    A machine's own name is not, even where /etc/hosts gives it a loopback address.
+    """
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _require_ip(host: str) -> None:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        raise ValueError(EXPECTED) from error

@@ -1,0 +1,113 @@
+"""A tf.data service of one process: a dispatcher, which runs connect to, and its one worker."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow as tf
+from absl import logging
+
+from r2m.engine.distribution.addresses import format_host, host_problem, is_loopback
+from r2m.engine.errors import TrainingError
+
+_START = 30.0  # seconds that a worker has to report to its dispatcher
+
+
+@contextlib.contextmanager
+def serving(host: str, port: int, worker_port: int) -> Iterator[str]:
+    """Serves until the context ends; yields the address for runs, 'grpc://HOST:PORT'.
+
+    TensorFlow listens on all interfaces. Where `host` is this machine's loopback, Linux is told to
+    pass on connections from this machine only; everywhere else a warning is logged.
+
+    Args:
+        host: name or IP address that runs reach this machine under.
+        port: of the dispatcher.
+        worker_port: of the worker, which sends the batches.
+
+    Raises:
+        TrainingError: a port is in use or forbidden, or `host` is no address to connect to.
+    """
+    if (problem := host_problem(host)) is not None:
+        raise TrainingError(
+            f"--host={host}: {problem}; give the name or IP address that the machines which train "
+            "reach this one under (the service listens on all interfaces then)"
+        )
+    if port == worker_port:
+        raise TrainingError(f"--port and --worker_port are both {port}: give different ones")
+    _require_free("port", port)
+    _require_free("worker_port", worker_port)
+    service = tf.data.experimental.service
+    worker = None
+    try:
+        dispatcher = service.DispatchServer(service.DispatcherConfig(port=port))
+        # One worker only: each worker would send every batch.
+        worker = service.WorkerServer(
+            service.WorkerConfig(
+                dispatcher_address=f"localhost:{port}",
+                worker_address=format_host(host, worker_port),
+                port=worker_port,
+            )
+        )
+    except RuntimeError as error:
+        flag, number = ("port", port) if worker is None else ("worker_port", worker_port)
+        raise TrainingError(f"--{flag}={number}: cannot be served at ({error})") from error
+    deadline = time.monotonic() + _START
+    while dispatcher._num_workers() < 1:
+        if time.monotonic() > deadline:
+            raise TrainingError(f"the worker does not reach its dispatcher at localhost:{port}")
+        time.sleep(0.01)
+    if not (is_loopback(host) and _restricted_to_loopback((port, worker_port))):
+        logging.warning(
+            "ports %d and %d are open on all interfaces, without authentication: whoever connects "
+            "to them can run TensorFlow programs as this user, which read and write files. Let a "
+            "firewall pass only the machines that train.",
+            port, worker_port,
+        )  # fmt: skip
+    try:
+        yield f"grpc://{format_host(host, port)}"
+    finally:
+        worker.stop()
+        dispatcher.stop()
+
+
+def _require_free(flag: str, port: int) -> None:
+    """TensorFlow itself would share a port in use, and get some of the connections."""
+    dual = socket.has_dualstack_ipv6()
+    with socket.socket(socket.AF_INET6 if dual else socket.AF_INET) as probe:
+        # Closed connections of an earlier service do not matter, a process that listens does.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if dual:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        try:
+            probe.bind(("::" if dual else "0.0.0.0", port))
+        except OSError as error:
+            raise TrainingError(
+                f"--{flag}={port}: {error.strerror}; another r2m-data-service or another program "
+                "may have it (`ss -ltnp` lists them): stop that, or give another port"
+            ) from error
+
+
+def _restricted_to_loopback(ports: tuple[int, int]) -> bool:
+    """Ties this process' sockets that listen at `ports` to the loopback interface, if it can."""
+    if sys.platform != "linux":
+        return False
+    restricted = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile, or not allowed
+            if not str(link.readlink()).startswith("socket:"):
+                continue
+            with socket.socket(fileno=os.dup(int(link.name))) as found:
+                listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                if not listens or found.family not in (socket.AF_INET, socket.AF_INET6):
+                    continue
+                if (port := found.getsockname()[1]) in ports:
+                    found.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
+                    restricted.add(port)
+    return restricted == set(ports)
