@@ -1,0 +1,70 @@
+"""A user's own packages under the names of ours."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from r2m.cli import packages
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(
+    module: str, folder: Path, *before: Path, after: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(map(str, (*before, after)))
+    return subprocess.run(
+        [sys.executable, "-c", f"import {module}"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("module", ["r2m.cli.runs", "r2m.cli.train_captioner"])
+@pytest.mark.parametrize("name", packages.NAMES)
+def test_a_package_in_the_current_folder_is_named(name: str, module: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("raise ImportError('never imported')\n")
+    done = run(module, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("\nerror: ") and "Traceback" not in done.stderr
+    assert f"{tmp_path / name} hides {ROOT / name}\n" in done.stderr
+    assert f"in another folder than {tmp_path}, or as r2m-NAME" in done.stderr
+
+
+def test_modules_on_the_python_path_are_named(tmp_path: Path) -> None:
+    (tmp_path / "models.py").touch()
+    (tmp_path / "losses.py").touch()
+    done = run("r2m.cli.runs", ROOT.parent, tmp_path)
+    assert done.returncode == 1
+    for name in ("models", "losses"):
+        assert f"{tmp_path / name}.py hides {ROOT / name}\n" in done.stderr
+    assert f"take {tmp_path} off PYTHONPATH" in done.stderr
+
+
+def test_no_false_alarm(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()  # a folder without __init__.py hides nothing
+    link = tmp_path / "link"
+    link.symlink_to(ROOT, target_is_directory=True)
+    for done in (
+        run("r2m.cli.runs", tmp_path),
+        run("r2m.cli.runs", ROOT),
+        run("r2m.cli.runs", tmp_path, after=link),
+        run("r2m.cli.runs", ROOT, after=link),
+    ):
+        assert done.returncode == 0, done.stderr
+
+
+def test_all_packages_are_known() -> None:
+    listed = re.search(r"^root_packages = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(), re.M)
+    assert listed is not None
+    assert sorted([*packages.NAMES, "r2m"]) == sorted(re.findall(r'"(\w+)"', listed[1]))
