@@ -1,4 +1,4 @@
-"""Whether the packages that our scripts import are ours, and not a user's of the same names."""
+"""Check that the packages that scripts import are ours, not a user's of the same names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def require_own_packages() -> None:
 
 
 def _found(name: str) -> Path | None:
-    """The folder or file that `import name` would import; None where there is none."""
+    """Returns the folder or file that `import name` would import, or None."""
     try:
         spec: ModuleSpec | None = importlib.util.find_spec(name)
     except ValueError:  # imported already, in a way that does not say from where

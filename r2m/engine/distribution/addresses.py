@@ -30,7 +30,7 @@ def parse_address(address: str) -> Host:
 
 
 def format_host(host: str, port: int) -> str:
-    """'HOST:PORT', with brackets around an IPv6 address."""
+    """Returns 'HOST:PORT', with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -40,7 +40,7 @@ def split_host(text: str) -> Host:
 
 
 def connection_problem(host: Host, timeout: float) -> str | None:
-    """Connects and hangs up; returns why that fails, None if it does not.
+    """Connects and hangs up; returns why that fails, or None.
 
     Args:
         host: to connect to.
@@ -54,7 +54,7 @@ def connection_problem(host: Host, timeout: float) -> str | None:
 
 
 def host_problem(host: str) -> str | None:
-    """Why no machine can connect to a host of this name or IP address; None if some may."""
+    """Returns why no machine can connect to a host of this name or IP address, or None."""
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(host or "0.0.0.0", None)}
     except (OSError, UnicodeError) as error:
@@ -65,7 +65,7 @@ def host_problem(host: str) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host of this name or IP address is this machine, for itself alone.
+    """Returns whether a name or IP address means this machine, for its own processes only.
 
     A machine's own name is not, even where /etc/hosts gives it a loopback address.
     """

@@ -78,7 +78,7 @@ def serving(host: str, port: int, worker_port: int) -> Iterator[str]:
 
 
 def _require_free(flag: str, port: int) -> None:
-    """TensorFlow itself would share a port in use, and get some of the connections."""
+    """Raises TrainingError for a port in use, which TensorFlow would share: it gets some calls."""
     dual = socket.has_dualstack_ipv6()
     with socket.socket(socket.AF_INET6 if dual else socket.AF_INET) as probe:
         # Closed connections of an earlier service do not matter, a process that listens does.

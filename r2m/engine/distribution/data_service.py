@@ -107,7 +107,7 @@ def service_problem(address: str) -> str | None:
 
 
 def worker_addresses(host: str, port: int) -> list[str]:
-    """'HOST:PORT' of every worker that the dispatcher at `host` sends runs to.
+    """Returns 'HOST:PORT' of every worker of the dispatcher at `host`.
 
     Raises:
         grpc.RpcError: no dispatcher answers.
@@ -143,7 +143,7 @@ class _Feed:
             threading.Thread(target=job, daemon=True).start()
 
     def dataset(self) -> tf.data.Dataset:
-        """The batches, in their order."""
+        """Returns the batches, in their order."""
 
         def take(_: tf.Tensor) -> Any:
             tensors = tf.nest.flatten(self._ready.dequeue())
@@ -154,7 +154,7 @@ class _Feed:
         return tf.data.Dataset.counter().map(take)
 
     def wait(self, steps: int, stopped: Callable[[float], bool]) -> int:
-        """See `Served`."""
+        """Waits for batches, as `Served` describes."""
         steps = min(steps, _AHEAD)
         started = time.monotonic()
         with self._changed:
@@ -168,7 +168,7 @@ class _Feed:
         return steps
 
     def close(self) -> None:
-        """Takes no more batches."""
+        """Stops taking batches."""
         self._closed.set()
         self._ready.close(cancel_pending_enqueues=True)
 
