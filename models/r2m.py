@@ -7,11 +7,11 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from models import ops
-from models.fusion import AttentionFusion, ConcatFusion
-from models.ready import LoopWeights, product
-from models.recurrence import LongShortTermMemory
-from models.relational_memory import RelationalMemory
+from models.layers import ops
+from models.layers.fusion import AttentionFusion, ConcatFusion
+from models.layers.prepared_weights import LoopWeights, product
+from models.layers.recurrence import LongShortTermMemory
+from models.layers.relational_memory import RelationalMemory
 
 Memory = dict[str, Any]
 RECURRENCES = ("relational", "lstm")

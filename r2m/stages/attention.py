@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
-from models.captioners import WITH_ATTENTION
+from models.captioners.registry import WITH_ATTENTION
 from r2m.evaluation.attention import animation, attention_panels, png, sheet
 from r2m.evaluation.files import write_whole
 from r2m.stages.caption_files import look_of

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from models import decoding
+from models.decoding.search import Captions, DecodingOptions, decode, largest_beam
 from r2m.engine.distribution.cores import cores
 from r2m.engine.stage import Evaluation
 from r2m.evaluation.captions import CaptionScorer
@@ -31,7 +31,7 @@ _ALL_EQUAL = 3
 
 
 # (inputs of B images, what a search found) -> what each hypothesis is worth, float[B, R].
-Reranker = Callable[[Mapping[str, tf.Tensor], decoding.Captions], np.ndarray]
+Reranker = Callable[[Mapping[str, tf.Tensor], Captions], np.ndarray]
 
 
 class Hypothesis(NamedTuple):
@@ -52,7 +52,7 @@ class Hypothesis(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """Captions of B images, best first, as NumPy arrays; see `models.decoding.Captions`."""
+    """Captions of B images, best first, as NumPy arrays; see `models.decoding.search.Captions`."""
 
     tokens: np.ndarray
     lengths: np.ndarray
@@ -62,7 +62,7 @@ class _Found(NamedTuple):
 
 def search_options(
     config: Any, vocabulary: Vocabulary, *, returned: int | None = 1
-) -> decoding.DecodingOptions:
+) -> DecodingOptions:
     """The caption search that `config.decoding` describes, with the best `returned` hypotheses.
 
     Raises:
@@ -70,14 +70,14 @@ def search_options(
     """
     suppressed = [0, 1] if config.decoding.allow_unknown else [0, 1, vocabulary.unk_id]
     with setting("config.decoding"):
-        search = decoding.DecodingOptions(
+        search = DecodingOptions(
             beam_size=config.decoding.beam_size,
             returned=returned,
             max_length=config.decoding.max_length,
             length_normalization=config.decoding.length_normalization,
             suppressed=tuple(suppressed),
         )
-    most = decoding.largest_beam(len(vocabulary), search)
+    most = largest_beam(len(vocabulary), search)
     # A greedy search asks for no second word.
     if search.beam_size > max(most, 1):
         raise InputError(
@@ -94,14 +94,14 @@ class Captioning:
         self,
         model: Any,
         vocabulary: Vocabulary,
-        search: decoding.DecodingOptions,
+        search: DecodingOptions,
         signature: Mapping[str, tf.TensorSpec],
         reranker: Reranker | None = None,
     ) -> None:
         """Compiles nothing yet.
 
         Args:
-            model: a captioner (`models.decoding.decode`).
+            model: a captioner (`models.decoding.search.decode`).
             vocabulary: of it.
             search: how to search.
             signature: what `encode` takes, with sizes that differ by batch left open.
@@ -116,8 +116,8 @@ class Captioning:
             self._search_all, autograph=False, input_signature=[dict(signature)]
         )
 
-    def _search_all(self, inputs: dict[str, tf.Tensor]) -> decoding.Captions:
-        return decoding.decode(self._model, self._model.encode(inputs), self._search)
+    def _search_all(self, inputs: dict[str, tf.Tensor]) -> Captions:
+        return decode(self._model, self._model.encode(inputs), self._search)
 
     def returning(self, count: int) -> Captioning:
         """Returns a copy whose `hypotheses` are `count` per image; of the same model.
@@ -139,7 +139,7 @@ class Captioning:
 
     def _ranked(self, inputs: Mapping[str, tf.Tensor]) -> _Found:
         tensors = self._decode({name: inputs[name] for name in self._signature})
-        found = decoding.Captions(*(tensor.numpy() for tensor in tensors))
+        found = Captions(*(tensor.numpy() for tensor in tensors))
         if self._reranker is None:
             return _Found(*found, None)
         worth = self._reranker(inputs, found)

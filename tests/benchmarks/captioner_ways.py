@@ -29,8 +29,9 @@ from captioner_data import (
 )
 
 from losses.captions import caption_loss
-from models import decoding, ops
-from models.captioners import build_captioner
+from models.captioners.registry import build_captioner
+from models.decoding.search import DecodingOptions, decode
+from models.layers import ops
 from r2m.engine.distribution.cores import use_machine
 from r2m.engine.optimization.optimizers import Adam, make_optimizer
 from r2m.engine.options import TrainingOptions
@@ -141,12 +142,12 @@ def training_step_by_step(name: str, *, keras_adam: bool) -> Way:
 def searching_together(name: str) -> Way:
     use_machine(AT_ONCE)
     model = Ending(build(name))
-    options = decoding.DecodingOptions(beam_size=BEAM, returned=1, max_length=LONGEST)
+    options = DecodingOptions(beam_size=BEAM, returned=1, max_length=LONGEST)
     parts = [images(part, AT_ONCE) for part in range(AT_ONCE)]
 
     @tf.function(autograph=False)
     def search(shown: dict[str, tf.Tensor]) -> tf.Tensor:
-        return decoding.decode(model, model.encode(shown), options).tokens[:, 0]
+        return decode(model, model.encode(shown), options).tokens[:, 0]
 
     def run(turn: int) -> int:
         with ThreadPoolExecutor(AT_ONCE) as threads:

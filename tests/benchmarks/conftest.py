@@ -1,8 +1,8 @@
-"""Puts what benchmarks share, with the tests of the models too, on the import path."""
+"""Puts the modules that benchmarks share on the import path."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "models")]
+sys.path.insert(0, str(Path(__file__).parent))

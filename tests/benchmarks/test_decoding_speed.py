@@ -8,11 +8,11 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-import reference_search
 import tensorflow as tf
 
-from models import decoding
+from models.decoding.search import DecodingOptions, decode
 from models.r2m import R2M
+from tests.models.decoding import reference_search
 
 # The network of configs/r2m/flickr8k.py with its vocabulary.
 VOCABULARY, UNITS, IMAGES, LENGTH = 3_343, 256, 256, 20
@@ -39,11 +39,11 @@ def _inputs(count):
 
 
 def _batched(model):
-    options = decoding.DecodingOptions(beam_size=3, max_length=LENGTH)
+    options = DecodingOptions(beam_size=3, max_length=LENGTH)
 
     @tf.function
     def caption(inputs):
-        return decoding.decode(model, model.encode(inputs), options)
+        return decode(model, model.encode(inputs), options)
 
     return caption
 

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.att2in import Att2in
-from models.fc import FC
-from models.show_and_tell import ShowAndTell
-from models.updown import UpDown
+from models.captioners.att2in import Att2in
+from models.captioners.fc import FC
+from models.captioners.show_and_tell import ShowAndTell
+from models.captioners.updown import UpDown
 
 V, D, G, L = 30, 6, 5, 4
 SIZES: dict[str, Any] = {"units": 8, "word_size": 7}

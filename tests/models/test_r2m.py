@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import ops
-from models.fusion import AttentionFusion, ConcatFusion
+from models.layers import ops
+from models.layers.fusion import AttentionFusion, ConcatFusion
+from models.layers.relational_memory import RelationalMemory
 from models.r2m import R2M
-from models.relational_memory import RelationalMemory
 
 B, T, H, HEADS, V = 3, 5, 8, 2, 19
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.captioners import CAPTIONERS, WITH_ATTENTION, build_captioner
+from models.captioners.registry import CAPTIONERS, WITH_ATTENTION, build_captioner
 from pipelines.pixels import PixelOptions, crops
 from r2m.stages.attention import show_attention
 from r2m.stages.paired.looking import looked, nothing_to_show, seen_part

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.captioners import CAPTIONERS, build_captioner
-from models.decoding import DecodingOptions
+from models.captioners.registry import CAPTIONERS, build_captioner
+from models.decoding.search import DecodingOptions
 from pipelines import caption_batches, captions
 from pipelines.caption_batches import CaptionOptions
 from r2m.engine.distribution.strategies import make_strategy

@@ -16,7 +16,7 @@ from PIL import Image
 from pycocoevalcap.cider.cider import Cider
 from pycocotools.coco import COCO
 
-from models.captioners import CAPTIONERS
+from models.captioners.registry import CAPTIONERS
 from pipelines import captions
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.metrics_file import read_metrics

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from captioner_runs import BACKBONE, small
 
-from models.pixel_captioner import PixelCaptioner
+from models.captioners.pixels import PixelCaptioner
 from r2m.stages.caption_files import caption_files
 from r2m.stages.captioning import open_run
 from r2m.stages.paired import experiment

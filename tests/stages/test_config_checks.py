@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 import configs
 from configs.captioners import base as captioners_base
 from configs.r2m import shapes
-from models import decoding
-from models.captioners import CAPTIONERS
+from models.captioners.registry import CAPTIONERS
+from models.decoding.search import DecodingOptions, beam_search
 from r2m.engine.optimization.optimizers import make_optimizer
 from r2m.stages.config_checks import check_config, find_problems
 from r2m.stages.config_fields import FAMILIES, Family, flattened
@@ -143,14 +143,14 @@ WORDS = ("<pad>", "<S>", "</S>", *"abcdefgh", "<unk>")
 TWELVE = Vocabulary(WORDS, (0,) * len(WORDS))
 
 
-def one_image_captioned(search: decoding.DecodingOptions) -> None:
+def one_image_captioned(search: DecodingOptions) -> None:
     """Tests that a search finds as many captions as it is asked for, each with a score."""
     logits, image = tf.constant([[0.1 * i for i in range(12)]]), tf.zeros([1])
 
     def step(tokens: tf.Tensor, state: Any, memory: Any) -> tuple[tf.Tensor, Any]:
         return tf.repeat(logits, tf.size(tokens), axis=0), state
 
-    found = decoding.beam_search(step, image, image, tf.constant(1), search)
+    found = beam_search(step, image, image, tf.constant(1), search)
     assert np.isfinite(found.scores.numpy()).all()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import decoding
+from models.decoding.search import DecodingOptions, decode
 from models.r2m import R2M
 from r2m.stages.unpaired import objectives
 from r2m.stages.unpaired.curriculum import STAGES, stage_spec
@@ -15,7 +15,7 @@ from tfrecords.errors import InputError
 
 V, H, F = 17, 8, 6
 OPTIONS = objectives.ObjectiveOptions(reconstruction_weight=0.7, margin=0.2, batch_size=5)
-SEARCH = decoding.DecodingOptions(beam_size=1, max_length=6)
+SEARCH = DecodingOptions(beam_size=1, max_length=6)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_gates_are_those_at_the_real_words(model):
         np.testing.assert_allclose(found[name], expected, atol=1e-6)
     # Fed its own words: as many as it says, one at least.
     own = objectives.gate_values(model, _images(), SEARCH)
-    lengths = decoding.decode(model, model.encode(_images()), SEARCH).lengths[:, 0]
+    lengths = decode(model, model.encode(_images()), SEARCH).lengths[:, 0]
     assert own["forget_gate"].shape == (int(tf.reduce_sum(tf.maximum(lengths, 1))), H)
     lstm = R2M(vocabulary_size=V, units=H, decoder="lstm")
     assert objectives.gate_values(lstm, batch, SEARCH) == {}

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from models.pixel_captioner import PixelCaptioner
+from models.captioners.pixels import PixelCaptioner
 from r2m.evaluation.files import write_whole
 from r2m.stages.captioning import is_captioner, open_run
 from tfrecords.errors import InputError

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from losses.cider_d import CiderD
-from models import ops
+from models.layers import ops
 from pipelines import captions
 from tfrecords.document_frequencies import frequencies_of_records
 from tfrecords.errors import InputError
@@ -77,7 +77,7 @@ class Consensus(NamedTuple):
 
         Args:
             features: float32[B, D] of the images, made as those of the training images.
-            tokens: int32[B, R, T], what a search found (`models.decoding.Captions`).
+            tokens: int32[B, R, T], what a search found (`models.decoding.search.Captions`).
             lengths: int32[B, R]; 0 for an empty place.
             scores: float32[B, R].
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import tensorflow as tf
 
 from losses.captions import caption_loss, kept_captions
-from models.scheduled_sampling import sampled_inputs, sampling_probability
+from models.decoding.scheduled_sampling import sampled_inputs, sampling_probability
 from r2m.engine.stage import LossTerm
 
 Reduction = Literal["words", "captions"]

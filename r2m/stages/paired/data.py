@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from absl import logging
 
-from models.captioners import OF_GRIDS, OF_MEANS, wanted_inputs
+from models.captioners.registry import OF_GRIDS, OF_MEANS, wanted_inputs
 from pipelines import caption_batches, captions
 from pipelines.caption_batches import CaptionOptions, FeatureKind
 from pipelines.pixels import PixelOptions

@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from losses.cider_d import CiderD
-from models.pixel_captioner import PixelCaptioner
+from models.captioners.pixels import PixelCaptioner
 from r2m.engine.distribution.cores import use_machine
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import reporting_lost_workers, this_worker

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from models.captioners import WITH_ATTENTION
-from models.pixel_captioner import PixelCaptioner
+from models.captioners.pixels import PixelCaptioner
+from models.captioners.registry import WITH_ATTENTION
 from pipelines.pixels import PixelOptions
 from r2m.evaluation.attention import attention_panels, sheet
 from tfrecords.vocabulary import Vocabulary

@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.captioners import build_captioner, wanted_inputs
-from models.pixel_captioner import PixelCaptioner
-from models.recurrent_captioner import RecurrentCaptioner
+from models.captioners.pixels import PixelCaptioner
+from models.captioners.recurrent import RecurrentCaptioner
+from models.captioners.registry import build_captioner, wanted_inputs
 from r2m.stages.settings import precision, setting
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions

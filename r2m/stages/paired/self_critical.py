@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from losses.captions import leave_one_out, policy_loss
 from losses.cider_d import CiderD
-from models import ops
-from models.sampling import sample_captions
+from models.decoding.sampling import sample_captions
+from models.layers import ops
 from r2m.engine.stage import LossTerm
 from r2m.stages.paired.cross_entropy import CrossEntropy, CrossEntropyOptions
 from tfrecords.vocabulary import END_ID, START_ID

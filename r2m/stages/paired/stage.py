@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from models.pixel_captioner import PixelCaptioner
+from models.captioners.pixels import PixelCaptioner
 from pipelines import caption_batches, captions
 from pipelines.batching import batches_per_epoch
 from r2m.engine.distribution.sharing import share

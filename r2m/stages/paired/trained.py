@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from models import decoding
-from models.ensemble import Ensemble
+from models.decoding.ensemble import Ensemble
+from models.decoding.search import Captions
 from pipelines import caption_batches, captions
 from pipelines.caption_batches import CaptionOptions, FeatureKind
 from r2m.engine.persistence import checkpoints
@@ -173,7 +173,7 @@ def by_consensus(run: TrainedRun, options: ConsensusOptions) -> TrainedRun:
         check(str(records.folder), records.manifest["options"].get("backbone"))
         return run.batches(records, split, ("global_feature",))
 
-    def worth(inputs: Mapping[str, tf.Tensor], found: decoding.Captions) -> np.ndarray:
+    def worth(inputs: Mapping[str, tf.Tensor], found: Captions) -> np.ndarray:
         return consensus.worth(inputs["global"].numpy(), *found)
 
     config = copy.deepcopy(run.config)

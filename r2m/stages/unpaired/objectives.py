@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from losses import alignment, text
-from models import decoding
+from models.decoding.search import DecodingOptions, decode
 from models.r2m import R2M
 from r2m.engine.distribution.gather import all_gather
 from r2m.engine.stage import LossTerm
@@ -70,7 +70,7 @@ def image_terms(
     *,
     reconstruct: bool,
     options: ObjectiveOptions,
-    search: decoding.DecodingOptions,
+    search: DecodingOptions,
 ) -> Terms:
     """Aligns images with what the model says of their concepts (stages 3 and 4).
 
@@ -101,7 +101,7 @@ def image_terms(
     return terms
 
 
-def gate_values(model: R2M, batch: Batch, search: decoding.DecodingOptions) -> dict[str, tf.Tensor]:
+def gate_values(model: R2M, batch: Batch, search: DecodingOptions) -> dict[str, tf.Tensor]:
     """The activations of the decoder's gates at the real words of a batch.
 
     Args:
@@ -121,11 +121,9 @@ def gate_values(model: R2M, batch: Batch, search: decoding.DecodingOptions) -> d
     return {name: tf.boolean_mask(g, real) for name, g in model.gates(memory, fed).items()}
 
 
-def _own_words(
-    model: R2M, memory: Any, search: decoding.DecodingOptions
-) -> tuple[tf.Tensor, tf.Tensor]:
+def _own_words(model: R2M, memory: Any, search: DecodingOptions) -> tuple[tf.Tensor, tf.Tensor]:
     """What the decoder is fed when it reads its own words: int32[B, T] and lengths int32[B]."""
-    found = decoding.decode(model, memory, search)
+    found = decode(model, memory, search)
     tokens = tf.stop_gradient(found.tokens[:, 0])
     # r is read at the step of the first end marker, or at the last step.
     lengths = tf.maximum(tf.stop_gradient(found.lengths[:, 0]), 1)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models import decoding
+from models.decoding.search import DecodingOptions
 from models.r2m import R2M
 from pipelines import images
 from pipelines.batching import batches_per_epoch
@@ -74,7 +74,7 @@ class CurriculumStage:
             batch_size=self._settings.batch_size,
         )
         search = search_options(config, data.vocabulary)
-        self._rollout = decoding.DecodingOptions(
+        self._rollout = DecodingOptions(
             beam_size=1, max_length=self._settings.max_length, suppressed=search.suppressed
         )
         self._backbone = backbone

@@ -1,0 +1,1 @@
+"""Supervised captioners: one file per captioner."""

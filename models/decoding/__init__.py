@@ -1,0 +1,1 @@
+"""Decoding: search, sampling and ensembles."""

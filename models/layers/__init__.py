@@ -1,0 +1,1 @@
+"""Layers of the models and, below them, what makes their loops fast."""

@@ -1,0 +1,105 @@
+"""Fusion of the last word with the encoded concepts (R2M's fusion memory and its ablation)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from models.layers import ops
+from models.layers.normalization import LayerNorm
+
+Projected = tuple[tf.Tensor, ...]
+
+
+@keras.saving.register_keras_serializable("r2m")
+class AttentionFusion(keras.layers.Layer):
+    """Multi-head self-attention over the two rows [word; concepts], flattened.
+
+    It has no recurrence, and of each row it needs only what `project` makes of it: once a sentence
+    for the concepts, once for each word of the vocabulary that occurs.
+
+    Shapes: vectors float[..., D], projected 3 x float[..., heads, D/heads], output
+    float[B, ..., 2 * D].
+    Source: Guo et al. 2020 (fusion memory).
+    """
+
+    def __init__(self, *, units: int, heads: int = 2, **kwargs: Any) -> None:
+        """Args: `units` D of both rows, divisible by `heads`."""
+        super().__init__(**kwargs)
+        if units % heads:
+            raise ValueError(f"units ({units}) must be divisible by heads ({heads})")
+        self.units = units
+        self.heads = heads
+
+    def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
+        """Creates the joint query-key-value map and its layer norm."""
+        self.qkv_map = ops.linear(3 * self.units, self.units, "qkv_map")
+        self.qkv_norm = LayerNorm(name="qkv_norm")
+        self.qkv_map.build((None, self.units))
+        self.qkv_norm.build((None, 3 * self.units))
+
+    def project(self, vectors: tf.Tensor) -> Projected:
+        """Query, key, value of a row: float[..., D] -> 3 x float[..., heads, D/heads]."""
+        return ops.split_heads(self.qkv_norm(self.qkv_map(vectors)), self.heads)
+
+    def call(self, words: Projected, concepts: Projected) -> tf.Tensor:
+        """Fuses each word with its sentence's concepts.
+
+        Args:
+            words: projected, of B or of B x T vectors.
+            concepts: projected, of B vectors.
+
+        Returns:
+            float[B, 2 * D] or float[B, T, 2 * D].
+        """
+        word_query, *word_row = words
+        steps = word_query.shape[:-2]  # [B] or [B, T]
+        if len(steps) == 2:
+            concepts = tuple(x[:, None] for x in concepts)
+        concept_query, *concept_row = concepts
+        rows = [
+            ops.attend_two(query, tuple(word_row), tuple(concept_row))
+            for query in (word_query, concept_query)
+        ]
+        shape = tf.concat([tf.shape(word_query)[:-2], [self.units]], axis=0)
+        fused = tf.concat([tf.reshape(row, shape) for row in rows], axis=-1)
+        fused.set_shape([*steps, 2 * self.units])
+        return fused
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "units": self.units, "heads": self.heads}
+
+
+@keras.saving.register_keras_serializable("r2m")
+class ConcatFusion(keras.layers.Layer):
+    """The ablation: word and concepts side by side, without attention.
+
+    Shapes: vectors float[..., D], projected the same, alone, output float[B, ..., 2 * D].
+    Source: Guo et al. 2020 (ablations).
+    """
+
+    def __init__(self, *, units: int, **kwargs: Any) -> None:
+        """Args: `units` D of both rows."""
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
+        """Nothing to create."""
+
+    def project(self, vectors: tf.Tensor) -> Projected:
+        """The vectors themselves."""
+        return (vectors,)
+
+    def call(self, words: Projected, concepts: Projected) -> tf.Tensor:
+        """float[B, D] or float[B, T, D], and float[B, D] -> as the words, with 2 * D features."""
+        (word,), (concept,) = words, concepts
+        if len(word.shape) == 3:
+            concept = tf.broadcast_to(concept[:, None], tf.shape(word))
+        return tf.concat([word, concept], axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "units": self.units}

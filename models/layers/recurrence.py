@@ -1,0 +1,94 @@
+"""Running a recurrent step over time, and the LSTM with the interface of our own memories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from models.layers import ops
+
+
+def unroll(
+    step: Callable[[Any, Any], tuple[tf.Tensor, Any]], inputs: Any, state: Any, units: int
+) -> tf.Tensor:
+    """Runs `step` over the time axis in one `tf.while_loop`.
+
+    Args:
+        step: (inputs of one step, state) -> (output float[B, units], state).
+        inputs: nested float[T, B, ...].
+        state: nested start state, batch first.
+        units: size of the outputs.
+
+    Returns:
+        float[T, B, units].
+    """
+    flat = tf.nest.flatten(inputs)
+    count = tf.shape(flat[0])[0]
+    arrays = [
+        tf.TensorArray(x.dtype, count, element_shape=[None, *x.shape[2:]]).unstack(x) for x in flat
+    ]
+    dtype = tf.nest.flatten(state)[0].dtype
+    outputs = tf.TensorArray(dtype, count, element_shape=[None, units])
+
+    def body(t: tf.Tensor, state: Any, outputs: tf.TensorArray) -> tuple[Any, ...]:
+        now = tf.nest.pack_sequence_as(inputs, [x.read(t) for x in arrays])
+        output, state = step(now, state)
+        return t + 1, state, outputs.write(t, output)
+
+    start = (tf.constant(0), state, outputs)
+    _, _, outputs = tf.while_loop(
+        lambda t, *_: t < count,
+        body,
+        start,
+        shape_invariants=ops.any_batch(start),
+        maximum_iterations=count,
+    )
+    return outputs.stack()
+
+
+@keras.saving.register_keras_serializable("r2m")
+class LongShortTermMemory(keras.layers.Layer):
+    """A linear map to `units`, then an LSTM: the ablation of the relational memory.
+
+    Shapes: inputs float[B, T, F], state (hidden, cell) of float[B, units], outputs
+    float[B, T, units]. Source: Guo et al. 2020 (ablations).
+    """
+
+    def __init__(self, *, units: int, **kwargs: Any) -> None:
+        """Args: `units` of the hidden and the cell state."""
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights for inputs float[B, T, F]."""
+        self.input_map = keras.layers.Dense(self.units, name="input_map")
+        self.input_map.build((None, input_shape[-1]))
+        self.lstm = keras.layers.LSTM(self.units, return_sequences=True, name="lstm")
+        self.lstm.build((None, None, self.units))
+
+    def precompute(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The share of a step that needs no state: float[..., F] -> float[..., units]."""
+        return self.input_map(inputs)
+
+    def step(
+        self, precomputed: tf.Tensor, state: tuple[tf.Tensor, tf.Tensor]
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+        """One step: float[B, units] and the state -> the output float[B, units] and the state."""
+        output, (hidden, cell) = self.lstm.cell(precomputed, list(state))
+        return output, (hidden, cell)
+
+    def initial_state(self, batch: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Two zeros [batch, units]."""
+        zeros = tf.zeros([batch, self.units], self.compute_dtype)
+        return zeros, zeros
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """All steps from the zero state: float[B, T, F] -> float[B, T, units]."""
+        return self.lstm(self.precompute(inputs))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "units": self.units}

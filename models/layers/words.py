@@ -1,0 +1,107 @@
+"""Words in, words out: what every supervised captioner begins and ends with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from models.layers.prepared_weights import LoopWeights, product
+
+
+@keras.saving.register_keras_serializable("r2m")
+class WordInput(keras.layers.Layer):
+    """Embedding, then perhaps ReLU, then dropout: int32[...] -> float[..., units]."""
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        units: int,
+        initializer: Any,
+        relu: bool = False,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        """Args: sizes, the embedding's initialiser, whether ReLU follows, and the dropout rate."""
+        super().__init__(**kwargs)
+        self._settings = {
+            "vocabulary_size": vocabulary_size, "units": units, "relu": relu, "dropout": dropout
+        }  # fmt: skip
+        self.relu = relu
+        self.embedding = keras.layers.Embedding(
+            vocabulary_size, units, embeddings_initializer=initializer, name="embedding"
+        )
+        self.dropout = keras.layers.Dropout(dropout, name="dropout")
+        self.embedding.build((None,))
+        self.built = True
+
+    def call(self, tokens: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """int32[...] -> float[..., units]."""
+        words = self.embedding(tokens)
+        return self.dropout(tf.nn.relu(words) if self.relu else words, training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        initializer = keras.initializers.serialize(self.embedding.embeddings_initializer)
+        return {**super().get_config(), **self._settings, "initializer": initializer}
+
+
+@keras.saving.register_keras_serializable("r2m")
+class WordOutput(keras.layers.Layer):
+    """The softmax layer: hidden float[N, H] -> logits float32[N, V].
+
+    Its weights are stored as float[V, H]: a word is a row, as in an embedding.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        units: int,
+        initializer: Any = None,
+        bias_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Args: V, H and the initialisers; by default PyTorch's, uniform in +-1/sqrt(H)."""
+        super().__init__(**kwargs)
+        bound = units**-0.5
+        uniform = keras.initializers.RandomUniform(-bound, bound)
+        self._settings = {"vocabulary_size": vocabulary_size, "units": units}
+        self._initializers = [
+            uniform.clone() if given is None else keras.initializers.get(given)
+            for given in (initializer, bias_initializer)
+        ]
+        self.kernel = self.add_weight(
+            name="kernel", shape=(vocabulary_size, units), initializer=self._initializers[0]
+        )
+        self.bias = self.add_weight(
+            name="bias", shape=(vocabulary_size,), initializer=self._initializers[1]
+        )
+        self.built = True
+
+    @property
+    def pair(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Weights float[V, H] and bias float[V], as `losses.text.cross_entropy` takes them."""
+        return tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+
+    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+        """float[N, H] -> float32[N, V] unnormalised log probabilities."""
+        logits = product(hidden, self.kernel, transposed=True)
+        return tf.cast(logits, tf.float32) + tf.cast(self.bias, tf.float32)
+
+    @property
+    def loop_weights(self) -> LoopWeights:
+        """The weights."""
+        return LoopWeights(self.kernel, self.compute_dtype, transposed=True)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        kernel, bias = map(keras.initializers.serialize, self._initializers)
+        return {
+            **super().get_config(),
+            **self._settings,
+            "initializer": kernel,
+            "bias_initializer": bias,
+        }

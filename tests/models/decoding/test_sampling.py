@@ -1,0 +1,69 @@
+"""Captions drawn word by word."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.decoding.sampling import drawn_words, sample_captions
+from models.layers import ops
+from tests.models.small_captioners import MODELS, V, build
+
+EACH, LIMIT, END = 2, 6, 2
+SUPPRESSED = (0, 1, V - 1)
+SUPPRESSION = ops.suppression(SUPPRESSED, V)
+
+
+def test_words_are_drawn_as_often_as_they_are_likely() -> None:
+    rng, count = np.random.default_rng(0), 20_000
+    logits = tf.constant(rng.normal(size=(1, 7)), tf.float32)
+    draws = tf.constant(rng.random(count), tf.float32)
+    found = np.bincount(drawn_words(tf.repeat(logits, count, axis=0), draws), minlength=7) / count
+    wanted = tf.nn.softmax(logits)[0].numpy()
+    # Four standard deviations of a share.
+    assert (np.abs(found - wanted) < 4 * np.sqrt(wanted * (1 - wanted) / count)).all()
+
+
+def test_the_least_and_the_greatest_draw_give_words_that_can_be() -> None:
+    logits = tf.constant([[-1e9, 0.0, 0.0, -1e9]])
+    assert drawn_words(logits, tf.constant([0.0])).numpy().tolist() == [1]
+    # The greatest that TensorFlow draws.
+    assert drawn_words(logits, tf.constant([1 - 2.0**-23])).numpy().tolist() == [2]
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_each_caption_is_that_of_a_plain_loop(name: str) -> None:
+    model, inputs = build(name)
+    # Some of them end early.
+    model.word_output.bias.assign(tf.one_hot(END, V) * 2.0)
+    memory = model.encode(inputs)
+    draws = np.random.default_rng(1).random((3 * EACH, LIMIT)).astype(np.float32)
+    found = sample_captions(
+        model, memory, tf.constant(draws), suppression=SUPPRESSION, start_id=1, end_id=END
+    )
+    tokens, lengths = (x.numpy() for x in found)
+    assert tokens.shape == (3 * EACH, LIMIT)
+    for row, own in enumerate(draws):
+        one = model.encode({k: x[row // EACH : row // EACH + 1] for k, x in inputs.items()})
+        state, word, expected = model.initial_state(one), 1, []
+        for draw in own:
+            hidden, state = model.step(tf.constant([word]), state, one)
+            p = tf.nn.softmax(model.logits(hidden))[0].numpy().astype(np.float64)
+            p[list(SUPPRESSED)] = 0
+            word = int(np.searchsorted(np.cumsum(p) / p.sum(), draw, side="right"))
+            expected.append(word)
+            if word == END:
+                break
+        assert tokens[row].tolist() == expected + [0] * (LIMIT - len(expected))
+        assert lengths[row] == len(expected)
+    assert lengths.min() < LIMIT
+
+
+def test_no_images_no_captions() -> None:
+    model, inputs = build("updown")
+    memory = model.encode({name: x[:0] for name, x in inputs.items()})
+    tokens, lengths = sample_captions(
+        model, memory, tf.zeros([0, LIMIT]), suppression=SUPPRESSION, start_id=1, end_id=END
+    )
+    assert tokens.shape == (0, LIMIT) and lengths.shape == (0,)
