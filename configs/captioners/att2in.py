@@ -1,10 +1,10 @@
 """Att2in: attention enters the candidate of a maxout LSTM only (Rennie et al. 2017).
 
-    r2m-train-captioner --config=configs/captioners/att2in.py:flickr8k \\
+    r2m-train-captioner --config=att2in:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/att2in
 
 The records have a grid (`--backbone --store_grid`) or regions (`--features`), which
-r2m-build-captions makes. It was not trained on real data here; its successor is att2in2.py.
+r2m-build-captions makes. It was not trained on real data here; its successor is att2in2.
 """
 
 from __future__ import annotations

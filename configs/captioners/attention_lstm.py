@@ -1,10 +1,10 @@
 """Show, attend and tell: an LSTM that looks at the grid before each word (Xu et al. 2015).
 
-    r2m-train-captioner --config=configs/captioners/attention_lstm.py:flickr8k \\
+    r2m-train-captioner --config=attention_lstm:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/attention_lstm
 
 The records have a grid, which r2m-build-captions makes (`--backbone --store_grid`).
-`configs/captioners/flickr8k.sh DATA WORKSPACE attention_lstm` does both and scores the captions.
+`r2m-recipe flickr8k-captioners DATA WORKSPACE attention_lstm` does both and scores the captions.
 It reaches CIDEr 0.355, BLEU-4 0.167 and METEOR 0.173 on dev (RESULTS.md), after 11 minutes of
 training on two cores.
 """

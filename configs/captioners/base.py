@@ -18,7 +18,7 @@ def get_config(captioner: str, arg: str | None = None) -> ConfigDict:
 
     Args:
         captioner: a name of `models.captioners.registry.CAPTIONERS`.
-        arg: what follows the colon in `--config=FILE:ARG`: None for the published settings,
+        arg: what follows the colon in `--config=NAME:ARG`: None for the published settings,
             `shapes` for the embedded data set on a laptop, `flickr8k` for 6,000 photographs on two
             CPU cores, `flickr8k_pixels` to go on from there with the last blocks of MobileNet,
             `test` for a few seconds of training.

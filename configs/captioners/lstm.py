@@ -1,10 +1,10 @@
 """Show and tell: an LSTM that begins with the averaged grid (Vinyals et al. 2015).
 
-    r2m-train-captioner --config=configs/captioners/lstm.py:flickr8k \\
+    r2m-train-captioner --config=lstm:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/lstm
 
 The records have a grid, which r2m-build-captions makes (`--backbone --store_grid`).
-`configs/captioners/flickr8k.sh DATA WORKSPACE lstm` does both and scores the captions.
+`r2m-recipe flickr8k-captioners DATA WORKSPACE lstm` does both and scores the captions.
 It reaches CIDEr 0.221, BLEU-4 0.129 and METEOR 0.149 on dev (RESULTS.md), after 9 minutes of
 training on two cores.
 """

@@ -1,10 +1,10 @@
 """A plain recurrent network that begins with the averaged grid (Vinyals et al. 2015).
 
-    r2m-train-captioner --config=configs/captioners/rnn.py:flickr8k \\
+    r2m-train-captioner --config=rnn:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/rnn
 
 The records have a grid, which r2m-build-captions makes (`--backbone --store_grid`).
-`configs/captioners/flickr8k.sh DATA WORKSPACE rnn` does both and scores the captions.
+`r2m-recipe flickr8k-captioners DATA WORKSPACE rnn` does both and scores the captions.
 It reaches CIDEr 0.252, BLEU-4 0.134 and METEOR 0.152 on dev (RESULTS.md), after 5 minutes of
 training on two cores.
 """

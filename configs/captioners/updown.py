@@ -1,11 +1,11 @@
 """Up-down: one LSTM decides where to look, a second what to say (Anderson et al. 2018).
 
-    r2m-train-captioner --config=configs/captioners/updown.py:flickr8k \\
+    r2m-train-captioner --config=updown:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/updown
 
 The records have a grid (`--backbone --store_grid`) or regions (`--features`), which
 r2m-build-captions makes.
-`configs/captioners/flickr8k.sh DATA WORKSPACE updown` does both and scores the captions.
+`r2m-recipe flickr8k-captioners DATA WORKSPACE updown` does both and scores the captions.
 It reaches CIDEr 0.406, BLEU-4 0.181 and METEOR 0.180 on dev (RESULTS.md), after 22 minutes of
 training on two slow cores.
 """

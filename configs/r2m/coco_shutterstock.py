@@ -1,6 +1,6 @@
 """The published setting: MSCOCO images, Shutterstock descriptions, Open Images v4 concepts.
 
-    r2m-train-curriculum --config=configs/r2m/coco_shutterstock.py \\
+    r2m-train-curriculum --config=coco_shutterstock \\
         --corpora=workspace/records/corpora/shutterstock \\
         --images=workspace/records/images/coco_karpathy --workdir=workspace/runs/coco_shutterstock
 

@@ -1,12 +1,12 @@
 """Real images on a small machine: Flickr8k photographs, COCO captions as text, no pairs.
 
-    configs/r2m/flickr8k.sh DATA WORKSPACE
+    r2m-recipe flickr8k-r2m DATA WORKSPACE
 
 builds the records and trains the curriculum with the concepts of a COCO detector alone, then merged
 with those of an ImageNet classifier, then the two ablations of the paper. One curriculum of this
 configuration is
 
-    r2m-train-curriculum --config=configs/r2m/flickr8k.py --corpora=CORPORA --images=IMAGES \\
+    r2m-train-curriculum --config=flickr8k --corpora=CORPORA --images=IMAGES \\
         --workdir=workspace/runs/flickr8k
 
 What it reaches, and in what time, is in RESULTS.md.

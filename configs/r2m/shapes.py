@@ -2,7 +2,7 @@
 
     make demo
 
-or, on records of your own making, r2m-train-curriculum --config=configs/r2m/shapes.py
+or, on records of your own making, r2m-train-curriculum --config=shapes
 """
 
 from __future__ import annotations

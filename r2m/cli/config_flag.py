@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
-import os
 import re
 import sys
 import traceback
 from importlib.machinery import SourceFileLoader
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-import configs
+from r2m.cli.config_names import find_config, list_names
 from r2m.stages.config_checks import unknown_field
 from r2m.stages.config_fields import flattened
 from tfrecords.errors import InputError
 
 _HELP = (
-    "Settings of the experiment, a file such as configs/r2m/flickr8k.py or "
-    "configs/captioners/updown.py:flickr8k. Override any of them with --config.FIELD=VALUE, for "
-    "example --config.training.log_every=50."
+    "Settings of the experiment: the name of an installed configuration, or a Python file, with an "
+    "argument after a colon where it takes one (updown:flickr8k, my_configs/wide.py). Names: "
+    f"{list_names()}. Override any setting with --config.FIELD=VALUE, for example "
+    "--config.training.log_every=50."
 )
 
 
@@ -38,7 +36,7 @@ def define_config_flag() -> flags.FlagHolder[Any]:
 
 
 def config_file() -> str:
-    """The file that --config names, for messages."""
+    """Returns the value of --config, a file or a name, for messages."""
     flag: Any = flags.FLAGS["config"]
     return str(flag.config_filename)
 
@@ -47,11 +45,11 @@ class _ConfigFiles(flags.ArgumentParser):
     """Reads a configuration file; what goes wrong becomes the message of a flag error."""
 
     def parse(self, argument: str) -> ConfigDict:
-        """The locked configuration of FILE or FILE:ARGUMENT.
+        """The locked configuration of FILE, FILE:ARGUMENT, NAME or NAME:ARGUMENT.
 
         Raises:
-            ValueError: there is no such file, it cannot be run, it refuses the argument, or a field
-                that the command line overrides is not in it.
+            InputError: there is no such file or name, the file cannot be run, it refuses the
+                argument, or a field that the command line overrides is not in it.
         """
         file, colon, word = argument.partition(":")
         config = _load(file, (word,) if colon else ())
@@ -99,10 +97,8 @@ class _Switch(flags.BooleanParser):
             raise ValueError("expected true or false") from None
 
 
-def _load(file: str, arguments: tuple[str, ...]) -> ConfigDict:
-    path = Path(file)
-    if not path.is_file():
-        raise InputError(_no_such_file(file))
+def _load(given: str, arguments: tuple[str, ...]) -> ConfigDict:
+    file = str(find_config(given))
     # Under a name of its own: a file may be called as a module is.
     loader = SourceFileLoader("r2m_config_file", file)
     spec = importlib.util.spec_from_loader(loader.name, loader)
@@ -112,7 +108,8 @@ def _load(file: str, arguments: tuple[str, ...]) -> ConfigDict:
         loader.exec_module(module)
         if not hasattr(module, "get_config"):
             raise InputError(
-                f"{file} has no function get_config: it is no configuration; {_shipped_files()}"
+                f"{file} has no function get_config: it is no configuration; known names: "
+                f"{list_names()}"
             )
         config = module.get_config(*arguments)
     except InputError:
@@ -122,32 +119,6 @@ def _load(file: str, arguments: tuple[str, ...]) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise InputError(f"{file}: get_config returns {type(config).__name__}, not a ConfigDict")
     return config
-
-
-def _no_such_file(file: str) -> str:
-    if Path(file).is_dir():
-        return f"a folder, not a file; {_shipped_files()}"
-    known = {f"configs/{name}": path for name, path in _shipped().items()}
-    near = difflib.get_close_matches(file, known, n=1) or [
-        name for name in known if name.endswith("/" + Path(file).name)
-    ]
-    if not near:
-        return f"there is no such file; {_shipped_files()}"
-    # As it has to be typed here: the project may be another folder.
-    path = near[0] if Path(near[0]).is_file() else os.path.relpath(known[near[0]])
-    where = "" if Path(file).is_absolute() else f" in {Path.cwd()}"
-    return f"there is no such file{where}; did you mean {path}?"
-
-
-def _shipped() -> dict[str, Path]:
-    """The configurations of this project by their paths below `configs`."""
-    folder = Path(configs.__path__[0])
-    found = sorted(path for path in folder.glob("*/*.py") if path.name != "__init__.py")
-    return {str(path.relative_to(folder)): path for path in found if path.name != "base.py"}
-
-
-def _shipped_files() -> str:
-    return "configurations are " + ", ".join(f"configs/{name}" for name in _shipped())
 
 
 def _failure(file: str, arguments: tuple[str, ...], error: Exception) -> str:

@@ -19,7 +19,7 @@ from r2m.cli.training import (
 from r2m.engine.signals import noting_signals
 from r2m.stages.unpaired.curriculum import CURRICULUM, stage_spec
 
-_EXAMPLE = """    r2m-train-{name} --config=configs/r2m/shapes.py --workdir=workspace/runs/shapes \\
+_EXAMPLE = """    r2m-train-{name} --config=shapes --workdir=workspace/runs/shapes \\
         --corpora=workspace/records/corpora/shapes --images=workspace/records/images/shapes"""
 
 _INIT_FROM = flags.DEFINE_string(

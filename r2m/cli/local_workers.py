@@ -1,6 +1,6 @@
 """Runs one training command as several workers on this machine, to try training on many.
 
-    r2m-local-workers --workers=2 -- r2m-train-curriculum --config=configs/r2m/shapes.py \\
+    r2m-local-workers --workers=2 -- r2m-train-curriculum --config=shapes \\
         --workdir=workspace/runs/shapes --corpora=workspace/records/corpora/shapes \\
         --images=workspace/records/images/shapes
 

@@ -1,6 +1,6 @@
 """Trains a supervised captioner on images and the captions people wrote for them.
 
-    r2m-train-captioner --config=configs/captioners/updown.py --workdir=workspace/runs/updown \\
+    r2m-train-captioner --config=updown --workdir=workspace/runs/updown \\
         --captions=workspace/records/captions/flickr8k
 
 The records need what the model looks at: a grid (r2m-build-captions --backbone --store_grid) or

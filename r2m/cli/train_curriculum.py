@@ -1,6 +1,6 @@
 """Trains the four stages in order, each from the best checkpoint of the one before.
 
-    r2m-train-curriculum --config=configs/r2m/shapes.py --workdir=workspace/runs/shapes \\
+    r2m-train-curriculum --config=shapes --workdir=workspace/runs/shapes \\
         --corpora=workspace/records/corpora/shapes --images=workspace/records/images/shapes
 
 Started again with the same flags it resumes: finished stages are not trained again.

@@ -1,6 +1,6 @@
 """Goes on with a supervised captioner by rewards: CIDEr-D of captions that it draws itself.
 
-    r2m-train-self-critical --config=configs/captioners/updown.py --workdir=workspace/runs/updown \\
+    r2m-train-self-critical --config=updown --workdir=workspace/runs/updown \\
         --captions=workspace/records/captions/flickr8k
 
 Starts from the best weights of <workdir>/cross_entropy, which r2m-train-captioner trained.

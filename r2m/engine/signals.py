@@ -1,16 +1,19 @@
-"""SIGTERM and SIGINT: noted where they come, acted on where all is saved."""
+"""SIGTERM and SIGINT: noted where they come and acted on where all is saved, or handed on."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from absl import logging
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Return codes of a process that SIGINT ended.
+DIED_OF_SIGINT = (-signal.SIGINT, 128 + signal.SIGINT)
 _outer: ContextVar[list[str] | None] = ContextVar("outer", default=None)
 
 
@@ -58,3 +61,35 @@ def joining() -> Iterator[None]:
                 stack.callback(signal.signal, number, signal.getsignal(number))
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         yield
+
+
+def interrupt(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """Sends SIGINT to the processes that have not ended."""
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def handing_signals_on(processes: Sequence[subprocess.Popen[str]]) -> Iterator[list[str]]:
+    """Hands SIGTERM and SIGINT on to processes, which save and end; yields the names of both.
+
+    Both as SIGINT: it is the only one that ends workers which still wait for each other. Start the
+    processes in sessions of their own: else Ctrl-C reaches them twice, and the second signal ends
+    them without saving.
+
+    Args:
+        processes: may grow meanwhile.
+    """
+    came: list[str] = []
+
+    def hand_on(number: int, _: object) -> None:
+        came.append(signal.Signals(number).name)
+        interrupt(processes)
+
+    previous = {n: signal.signal(n, hand_on) for n in _SIGNALS}
+    try:
+        yield came
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -182,13 +182,15 @@ class Family(NamedTuple):
 
     Attributes:
         title: what they train.
+        folder: that holds them, below `configs`.
         stages: of each of them.
         commands: that take them.
-        example: one of them.
+        example: one of them, as --config takes it.
         rules: dotted name -> rule.
     """
 
     title: str
+    folder: str
     stages: tuple[str, ...]
     commands: str
     example: str
@@ -209,16 +211,18 @@ def flattened(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 FAMILIES = (
     Family(
         "R2M",
+        "r2m",
         tuple(_R2M["stages"]),
         "r2m-train-curriculum (and r2m-train-xe, -xe-rec, -tri, -tri-rec and -joint)",
-        "configs/r2m/flickr8k.py",
+        "--config=flickr8k",
         flattened(_R2M),
     ),
     Family(
         "supervised captioners",
+        "captioners",
         tuple(_CAPTIONER["stages"]),
         "r2m-train-captioner (and r2m-train-self-critical)",
-        "configs/captioners/updown.py:flickr8k",
+        "--config=updown:flickr8k",
         flattened(_CAPTIONER),
     ),
 )

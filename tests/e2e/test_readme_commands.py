@@ -27,8 +27,8 @@ SMALLER = {
     # Each worker process builds the network again.
     "r2m-build-images": ["--workers=1"],
     "r2m-build-captions": ["--workers=1"],
-    "r2m-train-curriculum": ["--config=configs/r2m/shapes.py:test"],
-    "r2m-train-captioner": ["--config=configs/captioners/att2in2.py:test"],
+    "r2m-train-curriculum": ["--config=shapes:test"],
+    "r2m-train-captioner": ["--config=att2in2:test"],
 }  # fmt: skip
 
 
@@ -57,7 +57,6 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 def workspace(tmp_path_factory) -> Path:
     """A folder in which all commands of the README have run."""
     folder = tmp_path_factory.mktemp("readme")
-    (folder / "configs").symlink_to(ROOT / "configs")
     for command in readme_commands():
         done = run([*command, *SMALLER.get(command[0], [])], folder)
         assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
@@ -110,7 +109,7 @@ def test_a_training_can_be_stopped_at_any_time_and_resumed(workspace):
     records = "workspace/records/corpora/shapes"
     command = [
         str(Path(sys.executable).with_name("r2m-train-xe")),
-        *["--config=configs/r2m/shapes.py:test", "--workdir=workspace/runs/stopped"],
+        *["--config=shapes:test", "--workdir=workspace/runs/stopped"],
         *[f"--corpora={records}", "--config.stages.xe.steps=100000"],
         *["--config.stages.xe.evaluate_every=0", "--config.training.log_every=1"],
     ]

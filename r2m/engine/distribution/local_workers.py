@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from r2m.engine.errors import TrainingError, TrainingInterrupted
+from r2m.engine.signals import DIED_OF_SIGINT, handing_signals_on, interrupt
 
 _PATIENCE = 20.0  # seconds that workers are given to save and end
 
@@ -35,7 +35,7 @@ def run_workers(command: Sequence[str], count: int, environment: Mapping[str, st
     """
     workers: list[Process] = []
     shown: list[threading.Thread] = []
-    with _handing_signals_on(workers) as came:
+    with handing_signals_on(workers) as came:
         for index, config in enumerate(_configs(count)):
             workers.append(_start(command, {**environment, "TF_CONFIG": config}))
             shown.append(threading.Thread(target=_show, args=(workers[-1], index), daemon=True))
@@ -92,41 +92,14 @@ def _show(worker: Process, index: int) -> None:
 
 def _failed(worker: Process, came: Sequence[str]) -> bool:
     """Whether it ended with an error; where a signal came, to die of it is none."""
-    died_of_it = (-signal.SIGINT, 128 + signal.SIGINT)
-    return bool(worker.poll()) and not (came and worker.returncode in died_of_it)
-
-
-def _interrupt(workers: Sequence[Process]) -> None:
-    for worker in workers:
-        if worker.poll() is None:
-            worker.send_signal(signal.SIGINT)
+    return bool(worker.poll()) and not (came and worker.returncode in DIED_OF_SIGINT)
 
 
 def _stop(workers: Sequence[Process]) -> None:
-    _interrupt(workers)
+    interrupt(workers)
     deadline = time.monotonic() + _PATIENCE
     while any(worker.poll() is None for worker in workers) and time.monotonic() < deadline:
         time.sleep(0.1)
     for worker in workers:
         if worker.poll() is None:
             worker.kill()
-
-
-@contextlib.contextmanager
-def _handing_signals_on(workers: Sequence[Process]) -> Iterator[list[str]]:
-    """Hands SIGTERM and SIGINT on: the workers save, and end together; yields what came.
-
-    As SIGINT: it is the only one that ends workers which still wait for each other.
-    """
-    came: list[str] = []
-
-    def hand_on(number: int, _: object) -> None:
-        came.append(signal.Signals(number).name)
-        _interrupt(workers)
-
-    previous = {n: signal.signal(n, hand_on) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield came
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

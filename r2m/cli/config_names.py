@@ -1,0 +1,75 @@
+"""Configurations that are installed with this package, and their names on the command line."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import configs
+from r2m.stages.config_fields import FAMILIES
+from tfrecords.errors import InputError
+
+
+def installed_configs() -> dict[str, Path]:
+    """Maps `FAMILY/NAME` to the file of every installed configuration, family by family."""
+    root = Path(next(iter(configs.__path__)))
+    return {
+        f"{family.folder}/{file.stem}": file
+        for family in FAMILIES
+        for file in sorted((root / family.folder).glob("*.py"))
+        if file.stem not in ("__init__", "base")
+    }
+
+
+def find_config(given: str) -> Path:
+    """Returns the file of a configuration.
+
+    Args:
+        given: path of a file, or `NAME` or `FAMILY/NAME` of an installed configuration. A file
+            that exists is taken before a configuration of the same name.
+
+    Raises:
+        InputError: there is neither such a file nor such a name.
+    """
+    path = Path(given)
+    if path.is_file():
+        return path
+    known = installed_configs()
+    for name, file in known.items():
+        if given in (name, short_name(name)):
+            return file
+    raise InputError(_not_found(given, list(known)))
+
+
+def short_name(name: str) -> str:
+    """Returns `NAME` of `FAMILY/NAME`."""
+    return name.rpartition("/")[2]
+
+
+def list_names() -> str:
+    """Returns the names of all installed configurations, by family, for messages."""
+    names = list(installed_configs())
+    return "; ".join(
+        ", ".join(short_name(name) for name in names if name.startswith(f"{family.folder}/"))
+        + f" ({family.title})"
+        for family in FAMILIES
+    )
+
+
+def _not_found(given: str, names: list[str]) -> str:
+    """Returns the message for a path or name that does not exist; suggests the nearest name."""
+    path = Path(given)
+    if path.is_dir():
+        return f"a folder, not a configuration; known names: {list_names()}"
+    where = "" if path.is_absolute() else f" in {Path.cwd()}"
+    problem = f"there is no such file{where}"
+    if path.suffix != ".py":
+        problem = f"no configuration has this name, and {problem}"
+    # Of a path such as configs/captioners/updown.py the last two parts make a name.
+    stem = "/".join(path.with_suffix("").parts[-2:])
+    short = {short_name(name): name for name in names}
+    near = difflib.get_close_matches(path.stem, short, n=1) or [
+        short_name(name) for name in difflib.get_close_matches(stem, names, n=1)
+    ]
+    meant = f"; did you mean {near[0]}?" if near else ";"
+    return f"{problem}{meant} known names: {list_names()}"

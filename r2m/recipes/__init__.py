@@ -1,0 +1,1 @@
+"""Experiments of RESULTS.md as lists of commands, from raw data to scores."""

@@ -1,0 +1,10 @@
+"""All recipes by name."""
+
+from __future__ import annotations
+
+from r2m.recipes import flickr8k_captioners, flickr8k_r2m
+
+RECIPES = {
+    "flickr8k-captioners": flickr8k_captioners.RECIPE,
+    "flickr8k-r2m": flickr8k_r2m.RECIPE,
+}

@@ -1,0 +1,82 @@
+"""Runs the commands of a recipe, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from r2m.engine.signals import handing_signals_on, interrupt
+from r2m.recipes.recipe import Command
+from tfrecords.errors import InputError
+
+_RESUME = "the same command goes on from here: finished steps are reused"
+
+
+def find_script(name: str) -> str:
+    """Returns the path of a console script of this environment, which need not be on PATH.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    # Beside the script that runs now, or where this Python installs scripts.
+    folders = [str(Path(sys.argv[0]).absolute().parent), sysconfig.get_path("scripts")]
+    script = shutil.which(name, path=os.pathsep.join(folders))
+    if script is None:
+        raise InputError(
+            f"{name} is neither in {' nor in '.join(dict.fromkeys(folders))}; install this package "
+            "with pip, which puts its scripts there"
+        )
+    return script
+
+
+def run_steps(steps: Sequence[Command], environment: Mapping[str, str]) -> int:
+    """Runs commands in order and prints each of them; ends with the first one that fails.
+
+    SIGTERM and SIGINT are handed on to the command that runs, which saves its state, and end the
+    recipe.
+
+    Args:
+        steps: console scripts with their arguments.
+        environment: variables to set for them.
+
+    Returns:
+        The exit code: that of the command that failed; 128 and the number of the signal, as shells
+        have it, where one came or ended a command; else 0.
+
+    Raises:
+        InputError: a console script is not installed.
+    """
+    commands = [[find_script(step[0]), *step[1:]] for step in steps]
+    started: list[subprocess.Popen[str]] = []
+    with handing_signals_on(started) as came:
+        for number, (step, command) in enumerate(zip(steps, commands, strict=True), 1):
+            place = f"step {number} of {len(steps)}"
+            print(f"\n[{place}] {shlex.join(step)}", flush=True)
+            process = subprocess.Popen(
+                command, env={**os.environ, **environment}, text=True, start_new_session=True
+            )
+            started.append(process)
+            if came:  # before it could be handed on
+                interrupt(started)
+            code = process.wait()
+            if came:
+                print(f"\n{place}: stopped by {came[0]}; {_RESUME}", file=sys.stderr)
+                return 128 + signal.Signals[came[0]]
+            if code:
+                problem = f"{place}, {step[0]}, failed: {_reason(code)}; its last lines say why"
+                print(f"\nerror: {problem}. Once that is put right, {_RESUME}", file=sys.stderr)
+                return code if code > 0 else 128 - code
+    return 0
+
+
+def _reason(code: int) -> str:
+    if code > 0:
+        return f"exit code {code}"
+    return f"ended by {signal.Signals(-code).name}"

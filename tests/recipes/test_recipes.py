@@ -1,0 +1,151 @@
+"""Commands of the recipes, and how a recipe ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from r2m.recipes import running
+from r2m.recipes.known import RECIPES
+from r2m.recipes.recipe import list_steps
+from tfrecords.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+# Parses every command as its script does, each in a process of its own, made from one that has
+# loaded what they share.
+PARSING = """\
+import importlib, json, os, sys
+from absl import flags
+import r2m.cli.common, r2m.cli.config_names, ml_collections.config_flags
+
+for module, command in json.load(sys.stdin):
+    if not os.fork():
+        sys.argv = command
+        importlib.import_module(module)
+        os._exit(flags.FLAGS(command) != command[:1])
+    if os.wait()[1]:
+        sys.exit(f"refused: {command}")
+"""
+
+# Two steps of a recipe, as scripts: the first one ends as it is told.
+STEPS = """\
+import sys
+from r2m.recipes import running
+
+running.find_script = lambda name: sys.executable
+sys.exit(running.run_steps([["first", "-c", sys.argv[1]], ["second", "-c", "print(2)"]], {}))
+"""
+
+
+def run_recipe(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "r2m.cli.recipe", *arguments],
+        cwd="/", env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_scripts_take_the_flags_and_configurations_of_every_recipe() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    modules = dict(re.findall(r'^(r2m-[\w-]+) = "(r2m\.cli\.\w+):console"', text, re.M))
+    steps = [
+        step
+        for recipe in RECIPES.values()
+        for step in list_steps(recipe, Path("D D"), Path("W"), [])
+    ]
+    # Records that several runs share are built once.
+    assert len(steps) == 17 + 24
+    done = subprocess.run(
+        [sys.executable, "-c", PARSING],
+        input=json.dumps([(modules[step[0]], list(step)) for step in steps]),
+        cwd="/", env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    chosen = list_steps(RECIPES["flickr8k-captioners"], Path("D D"), Path("W"), ["fc", "rnn"])
+    assert [step for step in steps if step in chosen] == chosen
+    # What --dry_run prints is these commands.
+    done = run_recipe("flickr8k-captioners", "D D", "W", "fc", "rnn", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.replace("\\\n", "").splitlines()
+    assert [tuple(shlex.split(line)) for line in lines if line.startswith("r2m-")] == chosen
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["flickr8k-captoners", "/", "/"], "did you mean flickr8k-captioners? known: flickr8k-ca"),
+        (["flickr8k-r2m", "/"], "name two folders: r2m-recipe flickr8k-r2m DATA WORKSPACE"),
+        (["flickr8k-r2m", "/", "/", "mergd"], "unknown run 'mergd'; did you mean merged? known:"),
+        (["flickr8k-r2m", "/no/data", "/"], "/no/data: there is no such folder of raw data; it h"),
+    ],
+)
+def test_what_is_mistyped_is_named(arguments: list[str], message: str) -> None:
+    done = run_recipe(*arguments)
+    assert (done.returncode, message in done.stderr) == (1, True), done.stderr
+
+
+def test_without_arguments_all_recipes_and_runs_are_listed() -> None:
+    done = run_recipe()
+    words = set(done.stdout.split())
+    for name, recipe in RECIPES.items():
+        assert {name, *recipe.runs} <= words
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "code", "last"),
+    [
+        ("print(1)", 0, ""),
+        ("import sys; sys.exit(3)", 3, "error: step 1 of 2, first, failed: exit code 3"),
+        ("import os; os.kill(os.getpid(), 9)", 137, "step 1 of 2, first, failed: ended by SIGKILL"),
+    ],
+)
+def test_a_recipe_ends_with_the_step_that_fails(first: str, code: int, last: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS, first],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert last in done.stderr and ("[step 2 of 2] second" in done.stdout) == (code == 0)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_lets_the_step_save_and_ends_the_recipe(number: int, code: int) -> None:
+    # Ends well, as a training does.
+    step = (
+        "import signal, sys, time\n"
+        "def save(*_):\n    print('saved', flush=True)\n    sys.exit(0)\n"
+        "signal.signal(signal.SIGINT, save)\nprint('ready', flush=True)\ntime.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", STEPS, step],
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    while process.stdout.readline() != "ready\n":
+        assert process.poll() is None
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (code, "saved\n")
+    assert f"step 1 of 2: stopped by {signal.Signals(number).name}" in errors
+
+
+def test_scripts_of_this_environment_are_found_without_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    script = tmp_path / "r2m-of-this-environment"
+    script.touch(mode=0o755)
+    with pytest.raises(InputError, match=r"^r2m-of-this-environment is neither in .*; install"):
+        running.find_script(script.name)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "r2m-recipe")])
+    assert running.find_script(script.name) == str(script)
