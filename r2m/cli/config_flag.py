@@ -12,7 +12,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from r2m.cli.config_names import find_config, list_names
+from r2m.cli.config_names import find_config, hidden_name, list_names
 from r2m.stages.config_checks import unknown_field
 from r2m.stages.config_fields import flattened
 from tfrecords.errors import InputError
@@ -109,13 +109,14 @@ def _load(given: str, arguments: tuple[str, ...]) -> ConfigDict:
         if not hasattr(module, "get_config"):
             raise InputError(
                 f"{file} has no function get_config: it is no configuration; known names: "
-                f"{list_names()}"
+                f"{list_names()}{hidden_name(given)}"
             )
         config = module.get_config(*arguments)
     except InputError:
         raise
     except Exception as error:
-        raise InputError(_failure(file, arguments, error)) from error
+        problem = _failure(file, arguments, error) + hidden_name(given)
+        raise InputError(problem) from error
     if not isinstance(config, ConfigDict):
         raise InputError(f"{file}: get_config returns {type(config).__name__}, not a ConfigDict")
     return config

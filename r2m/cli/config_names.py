@@ -41,6 +41,14 @@ def find_config(given: str) -> Path:
     raise InputError(_not_found(given, list(known)))
 
 
+def hidden_name(given: str) -> str:
+    """Returns a note for a file that is taken before a configuration of its name, else ""."""
+    for name in installed_configs():
+        if given in (name, short_name(name)) and Path(given).is_file():
+            return f" (this is the file {Path(given).absolute()}; the configuration is {name})"
+    return ""
+
+
 def short_name(name: str) -> str:
     """Returns `NAME` of `FAMILY/NAME`."""
     return name.rpartition("/")[2]

@@ -10,6 +10,7 @@ from r2m.cli.config_flag import _ConfigFiles
 from r2m.cli.config_names import find_config, installed_configs, short_name
 from r2m.stages.config_checks import check_config
 from r2m.stages.config_fields import FAMILIES
+from tfrecords.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,9 +41,11 @@ def test_a_file_is_taken_before_a_name_and_a_folder_is_not(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("updown").mkdir()
-    Path("fc").touch()
+    Path("fc").write_text("x")
     Path("shapes.py").touch()
     assert find_config("updown") == installed_configs()["captioners/updown"]
     assert find_config("shapes") == installed_configs()["r2m/shapes"]
     assert find_config("fc") == Path("fc")
     assert find_config("captioners/fc") == installed_configs()["captioners/fc"]
+    with pytest.raises(InputError, match=r"fc:1: NameError.*the file .*/fc; the .* captioners/fc"):
+        _ConfigFiles().parse("fc")

@@ -43,7 +43,7 @@ def test_help_tells_what_the_script_does_and_its_flags(script):
         "r2m-crawl-descriptions": "--base_url",
         "r2m-evaluate": "--beam_size",
         "r2m-export-backbone": "--run",
-        "r2m-recipe": "--dry_run",
+        "r2m-recipe": "dry_run",
         "r2m-runs": "--compare",
         "r2m-score": "--references",
         "r2m-show-attention": "--style",
