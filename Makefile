@@ -11,6 +11,7 @@ help:
 	@echo "make lint       style, types and import contracts"
 	@echo "make check      test and lint: what CI runs"
 	@echo "make benchmark  compare two ways of doing a job, slowly"
+	@echo "make install    install only; $(BIN)/r2m then lists the commands"
 	@echo "make clean      remove .venv and caches (never the workspace)"
 
 $(BIN)/python:

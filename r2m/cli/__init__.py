@@ -1,4 +1,4 @@
-"""Command line scripts: one absl script a job."""
+"""Command line: one module per command, which `r2m` and `r2m-COMMAND` run."""
 
 from r2m.cli.packages import require_own_packages
 

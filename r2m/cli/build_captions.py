@@ -21,10 +21,12 @@ from absl import flags
 
 from r2m.cli import building
 from r2m.cli.common import run
+from r2m.cli.flag_groups import FEATURES, INPUT, OUTPUT, TEXT
 from r2m.cli.number_flags import define_whole
 from r2m.cli.reports import print_records
+from r2m.cli.value_flags import define_choice, define_list, define_switch, define_text, define_texts
 
-_CAPTIONS = flags.DEFINE_multi_string(
+_CAPTIONS = define_texts(
     "captions",
     None,
     "[SPLIT=][FORMAT:]PATH, repeatable. Formats: auto (the default, looks at the path), karpathy "
@@ -35,39 +37,66 @@ _CAPTIONS = flags.DEFINE_multi_string(
     "kiros and vsepp (folder of *_caps.txt and *_ims.npy), tfds:NAME. SPLIT (train, restval, val, "
     "test) where the file does not tell.",
     required=True,
+    group=INPUT,
+    value="[SPLIT=][FORMAT:]PATH",
 )
-_SPLIT = flags.DEFINE_multi_string(
+_SPLIT = define_texts(
     "split",
     [],
     "SPLIT=FILE with an image name a line; these lists then decide, images in none are left out.",
+    group=INPUT,
+    value="SPLIT=FILE",
 )
-_IMAGES = flags.DEFINE_multi_string(
-    "images", [], "Folder with the image files; repeat it for several (train2014, val2014)."
+_IMAGES = define_texts(
+    "images",
+    [],
+    "Folder with the image files; repeat it for several (train2014, val2014).",
+    group=INPUT,
+    value="FOLDER",
 )
-_FEATURES = flags.DEFINE_string(
+_FEATURES = define_text(
     "features",
     None,
     "Store features that exist already: tsv:FILE,..., folders:PREFIX, h5:FILE, lmdb:PATH, "
     "npy:FILE,ids=LIST or records:FOLDER, see --from of r2m-extract-features --help.",
+    group=INPUT,
+    value="KIND:PATH",
 )
-_VOCABULARY = flags.DEFINE_string("vocabulary", None, "A vocabulary.txt, or records, to use.")
-_COUNTED = flags.DEFINE_list("vocabulary_splits", ["train"], "Whose words a new one counts.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS has prepared its sets.")
+_VOCABULARY = define_text(
+    "vocabulary", None, "A vocabulary.txt, or records, to use.", group=TEXT, value="PATH"
+)
+_COUNTED = define_list(
+    "vocabulary_splits", ["train"], "Whose words a new one counts.", group=TEXT, value="SPLIT,..."
+)
+_DATA_DIR = define_text(
+    "data_dir", None, "Where TFDS has prepared its sets.", group=INPUT, value="FOLDER"
+)
 # Named as the fields of CaptionsOptions.
 _OPTIONS: list[flags.FlagHolder[Any]] = [
-    flags.DEFINE_enum(
+    define_choice(
         "vocabulary_rule",
         "neuraltalk",
         ["neuraltalk", "vsepp", "kiros"],
         "neuraltalk: lower-case words seen more than 5 times, no punctuation. vsepp: NLTK's words "
         "and punctuation in lower case, at least 4 times. kiros: all that stands between spaces.",
+        group=TEXT,
     ),
     building.define_segmenter_flag(),
-    define_whole("min_count", None, "Rarer words become <unk>. Default: the rule's.", least=1),
-    define_whole("max_length", None, "Cut sentences to so many words. Default: never.", least=1),
-    flags.DEFINE_bool("train_only", False, "Leave out Karpathy's restval, which is training data."),
-    flags.DEFINE_bool("store_grid", False, "Store the feature map of --backbone beside its mean."),
-    flags.DEFINE_bool("store_pixels", True, "Store the bytes of the pictures, if there are any."),
+    define_whole(
+        "min_count", None, "Rarer words become <unk>. Default: the rule's.", least=1, group=TEXT
+    ),
+    define_whole(
+        "max_length", None, "Cut sentences to so many words. Default: never.", least=1, group=TEXT
+    ),
+    define_switch(
+        "train_only", False, "Leave out Karpathy's restval, which is training data.", group=INPUT
+    ),
+    define_switch(
+        "store_grid", False, "Store the feature map of --backbone beside its mean.", group=FEATURES
+    ),
+    define_switch(
+        "store_pixels", True, "Store the bytes of the pictures, if there are any.", group=OUTPUT
+    ),
 ]
 building.define_backbone_flags()
 building.define_build_flags("captions", split="each split")

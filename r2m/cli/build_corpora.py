@@ -18,13 +18,15 @@ from absl import flags
 
 from r2m.cli.building import build_options, define_build_flags, define_segmenter_flag
 from r2m.cli.common import run
+from r2m.cli.flag_groups import CONCEPTS, INPUT, OUTPUT, TEXT
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.cli.reports import print_records
+from r2m.cli.value_flags import define_switch, define_text, define_texts
 from tfrecords.concepts import DEFAULT_TABLES
 from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.readers.text import READERS, parse_source
 
-_SOURCE = flags.DEFINE_multi_string(
+_SOURCE = define_texts(
     "source",
     None,
     "A file or folder with sentences, as PATH or READER:PATH; repeat the flag for more. Readers: "
@@ -35,38 +37,58 @@ _SOURCE = flags.DEFINE_multi_string(
     "tfds:NAME[:FEATURE][@SPLIT] is a data set that TensorFlow Datasets has prepared in "
     "$TFDS_DATA_DIR: tfds:coco_captions@train.",
     required=True,
+    group=INPUT,
+    value="[READER:]PATH",
 )
-_LABEL_MAP = flags.DEFINE_multi_string(
+_LABEL_MAP = define_texts(
     "label_map",
     None,
     "The classes of the detector that will look at the images: a TensorFlow label map (.pbtxt), a "
     "name a line, CSV id,name, or JSON with COCO categories. They decide which words are concepts. "
     "Repeat the flag for several detectors.",
     required=True,
+    group=INPUT,
+    value="FILE",
 )
-_SYNONYMS = flags.DEFINE_multi_string(
+_SYNONYMS = define_texts(
     "synonyms",
     "default",
     "Tables that say which caption words name a class (puppy -> dog): default, none, or PATH; "
     "repeat the flag to combine, later tables win.",
+    group=CONCEPTS,
+    value="TABLE",
 )
 define_build_flags("corpora", split="split train")
 # Named as the fields of CorporaOptions.
 _OPTIONS: list[flags.FlagHolder[Any]] = [
-    define_whole("min_count", 15, "Rarer words become <unk>. Small corpora: 3 to 5.", least=1),
-    define_whole("min_words", 8, "Shorter sentences are left out.", least=1),
-    define_number("max_unknown_fraction", 0.15, "Leave out sentences with more <unk>.", most=1),
-    flags.DEFINE_bool("require_concept", True, "Leave out sentences that mention no concept."),
-    define_number(
-        "validation_fraction", 0.01, "Part kept aside as split val; 0 for none.", below=1
+    define_whole(
+        "min_count", 15, "Rarer words become <unk>. Small corpora: 3 to 5.", least=1, group=TEXT
     ),
-    flags.DEFINE_bool("deduplicate", True, "Keep one of several equal sentences."),
-    flags.DEFINE_bool("keep_punctuation", False, "Keep commas and stops as words."),
+    define_whole("min_words", 8, "Shorter sentences are left out.", least=1, group=TEXT),
+    define_number(
+        "max_unknown_fraction", 0.15, "Leave out sentences with more <unk>.", most=1, group=TEXT
+    ),
+    define_switch(
+        "require_concept", True, "Leave out sentences that mention no concept.", group=CONCEPTS
+    ),
+    define_number(
+        "validation_fraction",
+        0.01,
+        "Part kept aside as split val; 0 for none.",
+        below=1,
+        group=OUTPUT,
+    ),
+    define_switch("deduplicate", True, "Keep one of several equal sentences.", group=TEXT),
+    define_switch("keep_punctuation", False, "Keep commas and stops as words.", group=TEXT),
     define_segmenter_flag(),
-    flags.DEFINE_bool("fold_plurals", False, "Write plurals of concepts as singulars."),
+    define_switch("fold_plurals", False, "Write plurals of concepts as singulars.", group=CONCEPTS),
 ]
-_GLOVE = flags.DEFINE_string(
-    "glove", None, "Optional word list or GloVe file: other words (but concepts) become <unk>."
+_GLOVE = define_text(
+    "glove",
+    None,
+    "Optional word list or GloVe file: other words (but concepts) become <unk>.",
+    group=TEXT,
+    value="FILE",
 )
 
 

@@ -1,9 +1,10 @@
-"""Counts in how many images' captions each n-gram occurs: what CIDEr-D weighs words by.
+"""Counts the images whose captions have each n-gram: CIDEr-D weighs words by these counts.
 
     r2m-build-document-frequencies --captions=records/captions/coco
 
-Self-critical training needs it. The file belongs to the vocabulary of the records. The pickles that
-other code publishes are read too, if the records have the same words:
+Self-critical training needs the file, which belongs to the vocabulary of the records.
+
+The pickles that other code publishes are read too, if the records have the same words:
 
     r2m-build-document-frequencies --captions=records/captions/coco \\
         --pickle=coco-train-idxs.p --words_of_ids=cocotalk.json
@@ -15,25 +16,44 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from absl import app, flags
+from absl import app
 
 from r2m.cli.common import home, run
+from r2m.cli.flag_groups import INPUT, OUTPUT
+from r2m.cli.value_flags import define_text
 
-_CAPTIONS = flags.DEFINE_string(
-    "captions", None, "Folder of captions records: gives sentences and vocabulary.", required=True
+_CAPTIONS = define_text(
+    "captions",
+    None,
+    "Folder of captions records: gives sentences and vocabulary.",
+    required=True,
+    group=INPUT,
+    value="FOLDER",
 )
-_SPLIT = flags.DEFINE_string("split", "train", "The split whose images are counted.")
-_PICKLE = flags.DEFINE_string(
-    "pickle", None, "A *-idxs.p or *-words.p to take the counts from, instead of the records."
+_SPLIT = define_text(
+    "split", "train", "The split whose images are counted.", group=INPUT, value="SPLIT"
 )
-_WORDS_OF_IDS = flags.DEFINE_string(
-    "words_of_ids", None, "The JSON (cocotalk.json) with `ix_to_word` for the ids of *-idxs.p."
+_PICKLE = define_text(
+    "pickle",
+    None,
+    "A *-idxs.p or *-words.p to take the counts from, instead of the records.",
+    group=INPUT,
+    value="FILE",
 )
-_OUTPUT = flags.DEFINE_string(
+_WORDS_OF_IDS = define_text(
+    "words_of_ids",
+    None,
+    "The JSON (cocotalk.json) with `ix_to_word` for the ids of *-idxs.p.",
+    group=INPUT,
+    value="FILE",
+)
+_OUTPUT = define_text(
     "output",
     None,
     "The file. Default: records/document_frequencies/NAME-SPLIT.npz under $R2M_HOME, or under "
     "./workspace.",
+    group=OUTPUT,
+    value="FILE",
 )
 
 

@@ -22,54 +22,83 @@ from r2m.cli.building import (
     define_build_flags,
 )
 from r2m.cli.common import run
+from r2m.cli.flag_groups import CONCEPTS, FEATURES, INPUT, OUTPUT
 from r2m.cli.number_flags import define_whole
 from r2m.cli.reports import print_records
+from r2m.cli.value_flags import define_choice, define_list, define_switch, define_text, define_texts
 from tfrecords.detections.box_formats import BOX_HELP
 
-_IMAGES = flags.DEFINE_string("images", None, "Folder with the image files.", required=True)
-_CORPORA = flags.DEFINE_string(
-    "corpora", None, "Folder of r2m-build-corpora: gives words and concepts.", required=True
+_IMAGES = define_text(
+    "images", None, "Folder with the image files.", required=True, group=INPUT, value="FOLDER"
 )
-_DETECTIONS = flags.DEFINE_multi_string(
+_CORPORA = define_text(
+    "corpora",
+    None,
+    "Folder of r2m-build-corpora: gives words and concepts.",
+    required=True,
+    group=INPUT,
+    value="FOLDER",
+)
+_DETECTIONS = define_texts(
     "detections",
     None,
-    "FILE[+FILE][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT][,scores=percent][,sizes=FILE]: what a "
-    "detector saw. A folder of r2m-detect-objects, COCO results (.json; a plain list + the JSON "
+    "FILE[+FILE][,MIN_SCORE[,WEIGHT]], and any of ,boxes=FORMAT ,scores=percent ,sizes=FILE: what "
+    "a detector saw. A folder of r2m-detect-objects, COCO results (.json; a plain list + the JSON "
     "with images and categories), Open Images boxes (.csv "
     "+ label map) or the R2M authors' .hdf5 + label map. Keeps scores from MIN_SCORE (0.3) on, "
     "times WEIGHT (1). Several merge; a classifier's whole-image labels are recognised. "
     f"{BOX_HELP}",
     required=True,
+    group=INPUT,
+    value="PATH[,...]",
 )
-_SPLIT = flags.DEFINE_multi_string(
+_SPLIT = define_texts(
     "split",
     [],
     "SPLIT=FILE with an image name a line, e.g. train=train.txt; once a split. Default: one split "
     "`images` of all.",
+    group=INPUT,
+    value="SPLIT=FILE",
 )
-define_whole("max_concepts", 5, "Concepts an image has at most.", least=1)
-flags.DEFINE_enum(
-    "concept_order", "score", ["score", "class_id"], "class_id chooses as the R2M authors' code."
+define_whole("max_concepts", 5, "Concepts an image has at most.", least=1, group=CONCEPTS)
+define_choice(
+    "concept_order",
+    "score",
+    ["score", "class_id"],
+    "class_id chooses as the R2M authors' code.",
+    group=CONCEPTS,
 )
 define_whole(
     "min_concept_count",
     1,
     "Leave out concepts mentioned in fewer sentences of the corpus than this.",
     least=0,
+    group=CONCEPTS,
 )
-_REFERENCES = flags.DEFINE_string(
+_REFERENCES = define_text(
     "references",
     None,
     "Captions people wrote, to score with: a token file, a table with columns of images and "
     "captions, COCO or Karpathy JSON, a JSON list or JSON Lines.",
+    group=INPUT,
+    value="FILE",
 )
-_REFERENCE_SPLITS = flags.DEFINE_list(
-    "reference_splits", ["val", "test"], "Splits that get them; `train` would give up unpairedness."
+_REFERENCE_SPLITS = define_list(
+    "reference_splits",
+    ["val", "test"],
+    "Splits that get them; `train` would give up unpairedness.",
+    group=INPUT,
+    value="SPLIT,...",
 )
-flags.DEFINE_bool("keep_images_without_concepts", True, "Keep them in the splits other than train.")
+define_switch(
+    "keep_images_without_concepts",
+    True,
+    "Keep them in the splits other than train.",
+    group=CONCEPTS,
+)
 define_backbone_flags()
-flags.DEFINE_bool("store_grid", False, "Store the feature map beside its mean.")
-flags.DEFINE_bool("store_pixels", True, "Store the bytes of the image files.")
+define_switch("store_grid", False, "Store the feature map beside its mean.", group=FEATURES)
+define_switch("store_pixels", True, "Store the bytes of the image files.", group=OUTPUT)
 define_build_flags("images", split="each split")
 
 _SAME_NAME = [

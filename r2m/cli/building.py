@@ -11,7 +11,9 @@ from absl import app, flags
 
 from r2m.cli import image_flags
 from r2m.cli.common import home
+from r2m.cli.flag_groups import FEATURES, INPUT, MACHINE, OUTPUT, TEXT
 from r2m.cli.number_flags import define_number, define_whole
+from r2m.cli.value_flags import define_choice, define_switch, define_text, define_texts
 from r2m.stages.value_rules import MOST_PIXELS
 
 if TYPE_CHECKING:
@@ -28,40 +30,56 @@ def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
         split: what --shards counts the files of.
         ordered: the records keep the order of their sources: there is no seed to choose.
     """
-    flags.DEFINE_string(
+    define_text(
         "name",
         None,
         "Short name of the records (a-z, 0-9, _), for file names and reports. Default: the last "
-        "part of --output.",
+        "part of --output. One of the two is required.",
+        group=OUTPUT,
+        value="NAME",
     )
-    flags.DEFINE_string(
+    define_text(
         "output",
         None,
         f"Folder of the records. Default: records/{kind}/NAME under $R2M_HOME, or under "
         "./workspace.",
+        group=OUTPUT,
+        value="FOLDER",
     )
     if not ordered:
-        define_whole("seed", 0, "Decides the order of the records.", least=0)
-    define_whole("shards", 8, f"Number of files of {split}.", least=1, most=99_999)
+        define_whole("seed", 0, "Decides the order of the records.", least=0, group=OUTPUT)
+    define_whole("shards", 8, f"Number of files of {split}.", least=1, most=99_999, group=OUTPUT)
     define_whole(
         "workers",
         os.cpu_count() or 1,
         "Processes; no change in the records.",
         least=1,
         most=4_096,
+        group=MACHINE,
     )
-    flags.DEFINE_string(
+    define_text(
         "runner",
         None,
         "Apache Beam runner that does the work instead: DirectRunner, FlinkRunner, SparkRunner, "
         "DataflowRunner. Needs the extra [beam]; all machines must see the same folders.",
+        group=MACHINE,
+        value="RUNNER",
     )
-    flags.DEFINE_multi_string(
-        "beam_options", [], "Option of the Beam pipeline, e.g. --direct_num_workers=4; repeatable."
+    define_texts(
+        "beam_options",
+        [],
+        "Option of the Beam pipeline, such as --direct_num_workers=4.",
+        group=MACHINE,
+        value="OPTION",
     )
-    flags.DEFINE_bool("overwrite", False, "Replace a finished folder that was built differently.")
-    flags.DEFINE_bool(
-        "strict", False, "An input that cannot be used is an error; else it is skipped and listed."
+    define_switch(
+        "overwrite", False, "Replace a finished folder that was built differently.", group=OUTPUT
+    )
+    define_switch(
+        "strict",
+        False,
+        "An input that cannot be used is an error; else it is skipped and listed.",
+        group=INPUT,
     )
 
 
@@ -84,7 +102,7 @@ def build_options(kind: str) -> dict[str, Any]:
 
 def define_segmenter_flag() -> Any:
     """Splitting of text into words."""
-    return flags.DEFINE_enum(
+    return define_choice(
         "segmenter",
         None,
         ["words", "characters", "icu"],
@@ -92,25 +110,41 @@ def define_segmenter_flag() -> Any:
         "Thai, Khmer, Lao, Burmese). characters: each character of these scripts is a word. icu: "
         "words by dictionary; needs the extra [segmenter]. words: split at spaces, and no check. "
         "Default: split at spaces, and an error where the text has none.",
+        group=TEXT,
     )
 
 
 def define_backbone_flags() -> None:
     """Which network looks at images, and how they are shown to it."""
-    flags.DEFINE_string(
+    define_text(
         "backbone",
         None,
         "Network whose features to store: of keras.applications, e.g. MobileNet, or "
         "keras_hub:PRESET_OR_FOLDER (needs the extra [keras_hub]).",
+        group=FEATURES,
+        value="NETWORK",
     )
-    flags.DEFINE_string(
-        "weights", "imagenet", "A file, `imagenet` (download; of a preset: its own) or `none`."
+    define_text(
+        "weights",
+        "imagenet",
+        "A file, `imagenet` (download; of a preset: its own) or `none`.",
+        group=FEATURES,
+        value="imagenet|none|FILE",
     )
     define_whole(
-        "image_size", 224, "Side of the square the network is fed with.", least=1, most=MOST_PIXELS
+        "image_size",
+        224,
+        "Side of the square the network is fed with.",
+        least=1,
+        most=MOST_PIXELS,
+        group=FEATURES,
     )
-    define_number("alpha", None, "Width multiplier of a MobileNet.", above=0, most=10)
-    define_whole("batch_size", 32, "Images (or crops) a step of the network.", least=1)
+    define_number(
+        "alpha", None, "Width multiplier of a MobileNet.", above=0, most=10, group=FEATURES
+    )
+    define_whole(
+        "batch_size", 32, "Images (or crops) a step of the network.", least=1, group=FEATURES
+    )
     define_whole(
         "short_side",
         None,
@@ -118,8 +152,11 @@ def define_backbone_flags() -> None:
         "Default: squash the whole image into the square.",
         least=1,
         most=MOST_PIXELS,
+        group=FEATURES,
     )
-    flags.DEFINE_enum("dtype", "float16", ["float16", "float32"], "Of the stored features.")
+    define_choice(
+        "dtype", "float16", ["float16", "float32"], "Of the stored features.", group=FEATURES
+    )
     image_flags.define_image_flags()
 
 

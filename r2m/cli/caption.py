@@ -34,8 +34,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
 from r2m.cli import image_flags
 from r2m.cli.common import run
 from r2m.cli.decoding_flags import (
@@ -44,40 +42,50 @@ from r2m.cli.decoding_flags import (
     define_consensus_flags,
     define_decoding_flags,
 )
+from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
 from r2m.cli.number_flags import define_whole
 from r2m.cli.reports import describe_use
+from r2m.cli.value_flags import define_text, define_texts
 from r2m.stages.value_rules import MOST_BEAMS
 
 # Columns for the names of images; longer names move their captions to the right.
 _WIDEST = 60
 
-_RUN = flags.DEFINE_multi_string(
+_RUN = define_texts(
     "run",
     None,
     "Run folder of the stage to caption with, for example workspace/runs/shapes/tri_rec. Its best "
     "checkpoint is used. Given several times, these captioners caption together, as an ensemble.",
     required=True,
+    group=MODEL,
+    value="FOLDER",
 )
-_IMAGES = flags.DEFINE_multi_string(
+_IMAGES = define_texts(
     "images",
     None,
     "An image, a folder of images (with all folders below it), or a text file that lists image "
     "files, one per line (relative to the folder of the list). May be given several times, and "
     "names without a flag are images too.",
+    group=INPUT,
+    value="PATH",
 )
-_DETECTIONS = flags.DEFINE_multi_string(
+_DETECTIONS = define_texts(
     "detections",
     None,
     "FILE[+FILE][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT][,scores=percent]: what a detector saw in "
     "these images, as for r2m-build-images. R2M needs it: captions name what was detected, so use "
     "the detectors it was trained with. Thresholds, weights and formats are those of its training "
     "unless given.",
+    group=INPUT,
+    value="PATH[,...]",
 )
-_WEIGHTS = flags.DEFINE_string(
+_WEIGHTS = define_text(
     "weights",
     None,
     "File of the backbone's weights, of supervised captioners whose records were built with such a "
     "file.",
+    group=MODEL,
+    value="FILE",
 )
 _CAPTIONS = define_whole(
     "captions",
@@ -85,8 +93,11 @@ _CAPTIONS = define_whole(
     "Captions to find per image, best first; no more than --beam_size.",
     least=1,
     most=MOST_BEAMS,
+    group=DECODING,
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)
+_OUTPUT = define_text(
+    "output", None, "Folder to write to.", required=True, group=OUTPUT, value="FOLDER"
+)
 image_flags.define_folder_flags()
 define_consensus_flags()
 define_decoding_flags()
@@ -126,7 +137,7 @@ def main(argv: Sequence[str]) -> None:
 
 def console() -> None:
     """Entry of the console script."""
-    run(main, takes_command=True)
+    run(main, arguments="[IMAGE ...]")
 
 
 if __name__ == "__main__":

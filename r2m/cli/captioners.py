@@ -8,19 +8,28 @@ from pathlib import Path
 from absl import flags
 
 from r2m.cli.common import run
+from r2m.cli.flag_groups import INPUT, TRAINING
 from r2m.cli.training import WORKDIR, checked_config, print_next, print_summaries, profile_window
+from r2m.cli.value_flags import define_text
 from r2m.engine.signals import noting_signals
 
-_CAPTIONS = flags.DEFINE_string(
-    "captions", None, "Folder of caption records made by r2m-build-captions."
+_CAPTIONS = define_text(
+    "captions",
+    None,
+    "Folder of caption records made by r2m-build-captions. Required, unless the configuration "
+    "names one (config.data.captions).",
+    group=INPUT,
+    value="FOLDER",
 )
-_INIT_FROM = flags.DEFINE_string(
+_INIT_FROM = define_text(
     "init_from",
     None,
     "Run folder of the same model whose best weights to start from; a captioner of pixels may "
     "start from one of stored features. Default: cross entropy starts from random weights, "
     "self-critical training from the run of cross entropy in the same workdir. Ignored by a run "
     "that has a checkpoint to resume.",
+    group=TRAINING,
+    value="FOLDER",
 )
 
 

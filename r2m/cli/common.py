@@ -1,4 +1,4 @@
-"""Start, end and errors of every command line script.
+"""Start, end and errors of every command.
 
 Scripts import what needs TensorFlow in `main`, so that `--help` answers at once.
 """
@@ -14,21 +14,20 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 
+from r2m.cli import program
+from r2m.cli.flag_groups import OTHER
+from r2m.cli.help import Command
 from r2m.cli.log_lines import use_short_lines
 from r2m.cli.native_notes import HIDDEN_LEVEL, LEVEL_VARIABLE, SHOWN_LEVEL, hiding_native_notes
+from r2m.cli.usage import print_mistake, read_flags
+from r2m.cli.value_flags import define_switch
 
 # TensorFlow reads this when it is imported, so scripts import this module before any other of ours.
 os.environ.setdefault(LEVEL_VARIABLE, HIDDEN_LEVEL)
-
-_VERBOSE = flags.DEFINE_boolean(
-    "verbose",
-    False,
-    "Show the notes of TensorFlow's C++ code as well (CPU features, missing GPU). They are no "
-    "errors; its errors are always shown.",
-)
 
 # Holds the command to resume with, in processes that are workers of another one.
 COMMAND_VARIABLE = "R2M_COMMAND"
@@ -41,7 +40,8 @@ def run(
     main: Callable[[Sequence[str]], int | None],
     description: str | None = None,
     *,
-    takes_command: bool = False,
+    arguments: str = "",
+    uses_tensorflow: bool = True,
 ) -> None:
     """Runs `main` under absl; bad input ends in one readable message and exit code 1.
 
@@ -50,29 +50,46 @@ def run(
 
     Args:
         main: takes the arguments that are not flags and returns an exit code (None is 0).
-        description: the text above the flags in `--help`; by default main's module docstring.
-        takes_command: whether arguments that are not flags are allowed.
+        description: the text of `--help` besides the flags (`r2m.cli.help.Command`); by default
+            main's module docstring.
+        arguments: what is taken besides flags, for `--help`: "IMAGE ...". Empty: nothing.
+        uses_tensorflow: whether TensorFlow is ever imported; without it, its notes are no topic.
     """
     logging.set_verbosity(logging.INFO)
     use_short_lines()
     print_any_text()
     _warn_of_locale()
-    _make_help(description or sys.modules[main.__module__].__doc__)
+    command = Command(description or sys.modules[main.__module__].__doc__ or "", arguments)
+    verbose = _define_verbose() if uses_tensorflow else None
 
     def checked(argv: Sequence[str]) -> int | None:
-        if len(argv) > 1 and not takes_command:
-            raise app.UsageError(f"unexpected arguments {argv[1:]}: every option is a --flag")
-        if _VERBOSE.value:
+        if verbose is None:
+            return exit_code(main, argv)
+        if verbose.value:
             os.environ[LEVEL_VARIABLE] = SHOWN_LEVEL
         with hiding_native_notes():
             return exit_code(main, argv)
 
-    with _writable_output():
-        app.run(checked)
+    with writable_output():
+        app.run(
+            checked,
+            argv=[program.program(), *program.arguments()],
+            flags_parser=lambda argv: read_flags(argv, command),
+        )
+
+
+def _define_verbose() -> flags.FlagHolder[Any]:
+    return define_switch(
+        "verbose",
+        False,
+        "Show the notes of TensorFlow's C++ code as well (CPU features, missing GPU). They are no "
+        "errors; its errors are always shown.",
+        group=OTHER,
+    )
 
 
 @contextlib.contextmanager
-def _writable_output() -> Iterator[None]:
+def writable_output() -> Iterator[None]:
     """Ends the process where its output cannot be written.
 
     Quietly, with exit code 141 as shells have it, where the reader of a pipe has ended (`| head`);
@@ -137,6 +154,8 @@ def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
 
     try:
         return main(argv)
+    except app.UsageError as error:
+        return print_mistake(str(error))
     except TrainingInterrupted as stop:
         print(f"\n{stop}. To resume:\n{this_command()}", file=sys.stderr)
         return 0
@@ -190,21 +209,7 @@ def this_command() -> str:
     """Returns the command that started this process (of a worker: all of them), for a shell."""
     if COMMAND_VARIABLE in os.environ:
         return os.environ[COMMAND_VARIABLE]
-    spec = sys.modules["__main__"].__spec__  # of `python -m`
-    start = [sys.executable, "-m", spec.name] if spec is not None else [sys.argv[0]]
-    return shlex.join([*start, *sys.argv[1:]])
-
-
-def _make_help(description: str | None) -> None:
-    """Lets `--help` tell of all our flags, wherever they are defined and however we are started.
-
-    absl shows only the flags of the main module, which is pip's wrapper for a console script.
-    """
-    sys.modules["__main__"].__doc__ = description
-    for module, defined in flags.FLAGS.flags_by_module_dict().items():
-        if module.startswith("r2m.cli."):
-            for flag in defined:
-                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    return program.command_line()
 
 
 def home() -> Path:

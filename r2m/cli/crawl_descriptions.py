@@ -22,32 +22,62 @@ from typing import Any
 from absl import flags
 
 from r2m.cli.common import run
+from r2m.cli.flag_groups import INPUT, OUTPUT, REQUESTS
 from r2m.cli.number_flags import define_number, define_whole
+from r2m.cli.value_flags import define_switch, define_text, define_texts
 from tfrecords.crawler import CrawlOptions, crawl_descriptions
 from tfrecords.crawler.crawl import BASE_URL, USER_AGENT
 from tfrecords.label_maps import read_label_map
 
-_LABEL_MAP = flags.DEFINE_multi_string(
+_LABEL_MAP = define_texts(
     "label_map",
     None,
     "What to search for: a TensorFlow label map (.pbtxt), a name a line, CSV id,name, or JSON with "
     "COCO categories. Repeat the flag for several.",
     required=True,
+    group=INPUT,
+    value="FILE",
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the JSON files.", required=True)
+_OUTPUT = define_text(
+    "output", None, "Folder of the JSON files.", required=True, group=OUTPUT, value="FOLDER"
+)
 # Named as the fields of CrawlOptions.
 _OPTIONS: list[flags.FlagHolder[Any]] = [
-    flags.DEFINE_string("base_url", BASE_URL, "Where a class is searched for: BASE_URL/CLASS."),
-    define_whole("pages", 1000, "Search pages of a class, at most.", least=1),
-    define_whole("threads", 4, "Classes fetched at the same time.", least=1, most=1_000),
-    define_number("requests_per_second", 1.0, "Of all threads together.", above=0, below=1e6),
-    define_whole("attempts", 5, "Tries of a page before it is left out.", least=1),
-    define_number(
-        "timeout", 30.0, "Seconds until an attempt counts as failed.", above=0, below=1e6
+    define_text(
+        "base_url",
+        BASE_URL,
+        "Where a class is searched for: BASE_URL/CLASS.",
+        group=REQUESTS,
+        value="URL",
     ),
-    flags.DEFINE_string("user_agent", USER_AGENT, "Who we say we are; add a contact address."),
-    flags.DEFINE_bool(
-        "ignore_robots", False, "Fetch what robots.txt forbids; only with leave of the site."
+    define_whole("pages", 1000, "Search pages of a class, at most.", least=1, group=REQUESTS),
+    define_whole(
+        "threads", 4, "Classes fetched at the same time.", least=1, most=1_000, group=REQUESTS
+    ),
+    define_number(
+        "requests_per_second", 1.0, "Of all threads together.", above=0, below=1e6, group=REQUESTS
+    ),
+    define_whole("attempts", 5, "Tries of a page before it is left out.", least=1, group=REQUESTS),
+    define_number(
+        "timeout",
+        30.0,
+        "Seconds until an attempt counts as failed.",
+        above=0,
+        below=1e6,
+        group=REQUESTS,
+    ),
+    define_text(
+        "user_agent",
+        USER_AGENT,
+        "Who we say we are; add a contact address.",
+        group=REQUESTS,
+        value="AGENT",
+    ),
+    define_switch(
+        "ignore_robots",
+        False,
+        "Fetch what robots.txt forbids; only with leave of the site.",
+        group=REQUESTS,
     ),
 ]
 
@@ -88,7 +118,7 @@ def main(argv: Sequence[str]) -> int:
     return 0 if report.finished else 1
 
 
-console = partial(run, main)
+console = partial(run, main, uses_tensorflow=False)
 
 if __name__ == "__main__":
     console()

@@ -9,34 +9,49 @@ from typing import Any
 from absl import flags
 
 from r2m.cli.common import run
+from r2m.cli.flag_groups import INPUT, TRAINING
 from r2m.cli.training import (
     WORKDIR,
     checked_config,
+    define_jit_flag,
     print_next,
     print_summaries,
     profile_window,
 )
+from r2m.cli.value_flags import define_text
 from r2m.engine.signals import noting_signals
 from r2m.stages.unpaired.curriculum import CURRICULUM, stage_spec
 
-_EXAMPLE = """    r2m-train-{name} --config=shapes --workdir=workspace/runs/shapes \\
+# Follows the description of a script that trains one stage.
+_EXAMPLE = """
+
+    r2m-train-{name} --config=shapes --workdir=workspace/runs/shapes \\
         --corpora=workspace/records/corpora/shapes --images=workspace/records/images/shapes"""
 
-_INIT_FROM = flags.DEFINE_string(
+_INIT_FROM = define_text(
     "init_from",
     None,
     "Run folder of the stage whose best weights to start from. Default: the stage before this one "
     "in the same workdir (the first stage starts from scratch). Ignored by a stage that has a "
     "checkpoint to resume.",
+    group=TRAINING,
+    value="FOLDER",
 )
-_CORPORA = flags.DEFINE_string(
-    "corpora", None, "Folder of sentence records made by r2m-build-corpora."
+_CORPORA = define_text(
+    "corpora",
+    None,
+    "Folder of sentence records made by r2m-build-corpora. Required, unless the configuration "
+    "names one (config.data.corpora).",
+    group=INPUT,
+    value="FOLDER",
 )
-_IMAGES = flags.DEFINE_string(
+_IMAGES = define_text(
     "images",
     None,
     "Folder of image records made by r2m-build-images. Stages xe and xe_rec use only its "
     "validation split, to caption and score while they train, and can do without.",
+    group=INPUT,
+    value="FOLDER",
 )
 
 
@@ -44,8 +59,15 @@ def _experiment_config(stage: str) -> Any:
     return checked_config(stage, {"corpora": _CORPORA.value, "images": _IMAGES.value})
 
 
-def stage_main(name: str) -> Callable[[], None]:
-    """The console entry of the script that trains stage `name`."""
+def stage_main(name: str, description: str) -> Callable[[], None]:
+    """Returns the console entry of the script that trains stage `name`.
+
+    Args:
+        name: of the stage.
+        description: of the script, without an example.
+    """
+    if stage_spec(name).compiles:
+        define_jit_flag()
 
     @noting_signals()
     def main(argv: Sequence[str]) -> None:
@@ -65,10 +87,7 @@ def stage_main(name: str) -> Callable[[], None]:
 
     def console() -> None:
         flags.mark_flag_as_required("config")
-        run(
-            main,
-            f"Trains {stage_spec(name).summary}.\n\n{_EXAMPLE.format(name=name.replace('_', '-'))}",
-        )
+        run(main, description + _EXAMPLE.format(name=name.replace("_", "-")))
 
     return console
 

@@ -26,18 +26,22 @@ import signal
 import time
 from collections.abc import Sequence
 
-from absl import flags
-
 from r2m.cli.common import run
+from r2m.cli.flag_groups import MACHINE
 from r2m.cli.number_flags import define_whole
+from r2m.cli.value_flags import define_text
 
-_HOST = flags.DEFINE_string(
+_HOST = define_text(
     "host",
     "localhost",
     "Name or IP address of this machine for the runs on other machines. Opens the ports on all "
     "interfaces. By default only runs on this machine are served.",
+    group=MACHINE,
+    value="HOST",
 )
-_PORT = define_whole("port", 5050, "Where runs find the service.", least=1, most=65_534)
+_PORT = define_whole(
+    "port", 5050, "Where runs find the service.", least=1, most=65_534, group=MACHINE
+)
 _WORKER_PORT = define_whole(
     "worker_port",
     None,
@@ -45,6 +49,7 @@ _WORKER_PORT = define_whole(
     "--port.",
     least=1,
     most=65_535,
+    group=MACHINE,
 )
 
 

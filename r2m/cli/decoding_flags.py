@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from r2m.cli.flag_groups import DECODING
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.stages.value_rules import MOST_ALPHA, MOST_BEAMS, MOST_WORDS
 
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 def define_decoding_flags() -> None:
     """Flags that override how a trained run searches its captions."""
     define_whole(
-        "beam_size", None, "Hypotheses kept alive; default: as trained.", least=1, most=MOST_BEAMS
+        "beam_size",
+        None,
+        "Hypotheses kept alive; default: as trained.",
+        least=1,
+        most=MOST_BEAMS,
+        group=DECODING,
     )
     define_whole(
         "max_length",
@@ -24,12 +30,14 @@ def define_decoding_flags() -> None:
         "Most words of a caption; default: as trained.",
         least=1,
         most=MOST_WORDS,
+        group=DECODING,
     )
     define_number(
         "length_normalization",
         None,
         "alpha in log p / length**alpha, 0 favours short captions; default: as trained.",
         most=MOST_ALPHA,
+        group=DECODING,
     )
 
 
@@ -49,18 +57,21 @@ def define_consensus_flags() -> None:
         "training images that are most like the one to caption choose among the hypotheses of the "
         "beam (--beam_size), by the CIDEr-D with their captions. Default: the likeliest is said.",
         least=1,
+        group=DECODING,
     )
     define_number(
         "sharpness",
         None,
         "With --neighbours: an image of cosine similarity s counts exp(sharpness * s). Default: 8.",
         most=80,
+        group=DECODING,
     )
     define_number(
         "likelihood",
         None,
         "With --neighbours: what the score of a hypothesis (log p, normalised) counts beside "
         "CIDEr-D. Default: 0.2.",
+        group=DECODING,
     )
 
 

@@ -1,6 +1,8 @@
-"""The whole job on the embedded data set: build, train the four stages, evaluate, show.
+"""Runs the whole job on the embedded data set: builds, trains four stages, evaluates, captions.
 
-r2m-demo --home=workspace
+    r2m-demo --home=workspace
+
+Started again, it reuses what is there and goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -8,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
 from r2m.cli.common import run
+from r2m.cli.flag_groups import OUTPUT
+from r2m.cli.value_flags import define_text
 
-_HOME = flags.DEFINE_string(
+_HOME = define_text(
     "home",
     "workspace",
-    "Working directory; the demo's summary and gallery go to its folder `demo`. What is there "
-    "already is reused, and an interrupted demo goes on.",
+    "Working directory; the demo's summary and gallery go to its folder `demo`.",
+    group=OUTPUT,
+    value="FOLDER",
 )
 
 

@@ -22,11 +22,13 @@ from absl import flags
 from r2m.cli import image_flags
 from r2m.cli.building import build_options, define_build_flags
 from r2m.cli.common import run
+from r2m.cli.flag_groups import INPUT, MODEL
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.cli.reports import print_records
+from r2m.cli.value_flags import define_text, define_texts
 from tfrecords.detections.box_formats import BOX_HELP
 
-_DETECTOR = flags.DEFINE_string(
+_DETECTOR = define_text(
     "detector",
     None,
     "KIND:MODEL. To run: frozen_graph:FILE (TF1, image_tensor:0), saved_model:FOLDER (TensorFlow "
@@ -35,23 +37,35 @@ _DETECTOR = flags.DEFINE_string(
     "categories of a plain list), open_images:CSV, hdf5:FILE (of the R2M authors' script), each "
     f"with [,boxes=FORMAT][,scores=percent][,sizes=FILE]. {BOX_HELP}",
     required=True,
+    group=MODEL,
+    value="KIND:MODEL",
 )
-_IMAGES = flags.DEFINE_string("images", None, "Folder with the image files to look at.")
-_SPLIT = flags.DEFINE_multi_string(
+_IMAGES = define_text(
+    "images", None, "Folder with the image files to look at.", group=INPUT, value="FOLDER"
+)
+_SPLIT = define_texts(
     "split",
     [],
     "SPLIT=FILE with an image name a line, e.g. train=train.txt; once a split. Default: one split "
     "`images` of all.",
+    group=INPUT,
+    value="SPLIT=FILE",
 )
-_LABEL_MAP = flags.DEFINE_string(
+_LABEL_MAP = define_text(
     "label_map",
     None,
     "Names of the classes the detector was trained with: .pbtxt, .json with COCO categories, .csv "
     "or a name a line. For all kinds but coco.",
+    group=MODEL,
+    value="FILE",
 )
-define_number("min_score", 0.0, "Leave out objects that are less certain.", most=1)
-define_whole("max_detections", 100, "Most certain objects of an image to keep.", least=1)
-define_whole("batch_size", 8, "Images a step, where the detector takes several.", least=1)
+define_number("min_score", 0.0, "Leave out objects that are less certain.", most=1, group=MODEL)
+define_whole(
+    "max_detections", 100, "Most certain objects of an image to keep.", least=1, group=MODEL
+)
+define_whole(
+    "batch_size", 8, "Images a step, where the detector takes several.", least=1, group=MODEL
+)
 image_flags.define_image_flags()
 define_build_flags("detections", split="each split", ordered=True)
 # A detector uses all processors by itself, and its memory once a process. A stopped run begins its

@@ -21,8 +21,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
 from r2m.cli.common import run
 from r2m.cli.decoding_flags import (
     consensus_options,
@@ -30,31 +28,39 @@ from r2m.cli.decoding_flags import (
     define_consensus_flags,
     define_decoding_flags,
 )
+from r2m.cli.flag_groups import INPUT, MODEL, OUTPUT
 from r2m.cli.number_flags import define_whole
 from r2m.cli.scoring_flags import define_scoring_flags, scoring_options
+from r2m.cli.value_flags import define_text, define_texts
 
-_RUN = flags.DEFINE_multi_string(
+_RUN = define_texts(
     "run",
     None,
     "Run folder of the stage to evaluate, for example workspace/runs/shapes/tri_rec. Its best "
     "checkpoint is used. Given several times, these captioners caption together, as an ensemble.",
     required=True,
+    group=MODEL,
+    value="FOLDER",
 )
-_RECORDS = flags.DEFINE_string(
+_RECORDS = define_text(
     "records",
     None,
     "Folder of records with reference captions: of R2M those made by r2m-build-images with "
     "--references, of a supervised captioner those made by r2m-build-captions.",
     required=True,
+    group=INPUT,
+    value="FOLDER",
 )
-_SPLIT = flags.DEFINE_string("split", "val", "Which split of the records.")
-_OUTPUT = flags.DEFINE_string(
+_SPLIT = define_text("split", "val", "Which split of the records.", group=INPUT, value="SPLIT")
+_OUTPUT = define_text(
     "output",
     None,
     "Folder to write to. Default: `predictions` in the run folder; several runs need another one.",
+    group=OUTPUT,
+    value="FOLDER",
 )
-_GALLERY = define_whole("gallery", 24, "How many images the gallery shows.", least=1)
-_SEED = define_whole("gallery_seed", 0, "Draws the images of the gallery.", least=0)
+_GALLERY = define_whole("gallery", 24, "How many images the gallery shows.", least=1, group=OUTPUT)
+_SEED = define_whole("gallery_seed", 0, "Draws the images of the gallery.", least=0, group=OUTPUT)
 define_scoring_flags()
 define_consensus_flags()
 define_decoding_flags()

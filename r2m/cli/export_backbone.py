@@ -11,17 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from absl import flags
-
 from r2m.cli.common import run
+from r2m.cli.flag_groups import MODEL, OUTPUT
+from r2m.cli.value_flags import define_text
 
-_RUN = flags.DEFINE_string(
+_RUN = define_text(
     "run",
     None,
     "Run folder of a captioner that was trained with --config.image.source=pixels.",
     required=True,
+    group=MODEL,
+    value="FOLDER",
 )
-_OUTPUT = flags.DEFINE_string("output", None, "File to write: NAME.weights.h5.", required=True)
+_OUTPUT = define_text(
+    "output", None, "File to write: NAME.weights.h5.", required=True, group=OUTPUT, value="FILE"
+)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -24,11 +24,13 @@ from r2m.cli.building import (
     define_build_flags,
 )
 from r2m.cli.common import run
+from r2m.cli.flag_groups import FEATURES, INPUT
 from r2m.cli.number_flags import define_whole
 from r2m.cli.reports import print_records
+from r2m.cli.value_flags import define_switch, define_text, define_texts
 
-_IMAGES = flags.DEFINE_string("images", None, "Folder with the image files.")
-_FROM = flags.DEFINE_string(
+_IMAGES = define_text("images", None, "Folder with the image files.", group=INPUT, value="FOLDER")
+_FROM = define_text(
     "from",
     None,
     "Take features that exist already, instead of --images and --backbone: tsv:FILE,... (bottom-up "
@@ -36,21 +38,31 @@ _FROM = flags.DEFINE_string(
     "h5:FILE,..., lmdb:PATH,..., npy:FILE, records:FOLDER. Boxes in pixels without sizes of images "
     "need ,sizes=COCO_JSON, rows without names ,ids=LIST. WORKSPACE.md, section Image features, "
     "lists the layouts.",
+    group=INPUT,
+    value="KIND:PATH",
 )
-_SPLIT = flags.DEFINE_multi_string(
+_SPLIT = define_texts(
     "split",
     [],
     "SPLIT=FILE with an image name a line, e.g. train=train.txt; once a split. Default: one split "
     "`images` of all.",
+    group=INPUT,
+    value="SPLIT=FILE",
 )
-_GRID = flags.DEFINE_string(
+_GRID = define_text(
     "grid",
     "none",
     "Store feature maps: `native` as the network gives them, or a number of cells a side (14) by "
     "adaptive average pooling.",
+    group=FEATURES,
+    value="none|native|N",
 )
-_LAYER = flags.DEFINE_string(
-    "layer", None, "Take the output of this layer, e.g. fc2 of VGG19, not the last feature map."
+_LAYER = define_text(
+    "layer",
+    None,
+    "Take the output of this layer, e.g. fc2 of VGG19, not the last feature map.",
+    group=FEATURES,
+    value="LAYER",
 )
 _CROPS = define_whole(
     "crops",
@@ -58,8 +70,11 @@ _CROPS = define_whole(
     "10 averages the vectors of the corners, the centre and their mirror images.",
     least=1,
     most=10,
+    group=FEATURES,
 )
-_UNIT_NORM = flags.DEFINE_bool("unit_norm", False, "Divide every vector by its L2 norm.")
+_UNIT_NORM = define_switch(
+    "unit_norm", False, "Divide every vector by its L2 norm.", group=FEATURES
+)
 define_backbone_flags()
 define_build_flags("features", split="each split", ordered=True)
 # A network uses all processors by itself, and the memory of a GPU once a process. A stopped run

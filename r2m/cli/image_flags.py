@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from absl import flags
 
+from r2m.cli.flag_groups import INPUT
 from r2m.cli.number_flags import define_whole
+from r2m.cli.value_flags import define_switch
 
 
 def define_folder_flags() -> None:
     """Defines how folders of images are searched."""
-    flags.DEFINE_bool(
+    define_switch(
         "recursive",
         True,
         "Also read the images in folders below a folder of images; images are identified by their "
         "paths relative to it.",
+        group=INPUT,
     )
 
 
@@ -26,6 +29,7 @@ def define_image_flags() -> None:
         "Skip images that declare more: decoding them takes much memory.",
         least=1,
         most=1_000_000,
+        group=INPUT,
     )
 
 

@@ -1,7 +1,9 @@
 """Shows what is in a folder of records: counts, schema, lengths, what was left out, some records.
 
-r2m-inspect workspace/records/corpora/shapes
-r2m-inspect workspace/records/images/shapes --split=val --html=/tmp/look
+    r2m-inspect workspace/records/corpora/shapes
+    r2m-inspect workspace/records/images/shapes --split=val --html=/tmp/look
+
+The folder is one that a builder made: of corpora, detections, images, features or captions.
 """
 
 from __future__ import annotations
@@ -11,22 +13,34 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from absl import app, flags
+from absl import app
 
 from r2m.cli import image_flags
 from r2m.cli.common import run
+from r2m.cli.flag_groups import INPUT, OUTPUT
 from r2m.cli.number_flags import define_whole
+from r2m.cli.value_flags import define_switch, define_text
 
-_SPLIT = flags.DEFINE_string("split", None, "Only this split. Default: all.")
-_SHOW = define_whole("show", 3, "Records of each split to show in full.", least=0)
-_MOST = define_whole("most", None, "Records of each split to count. Default: all.", least=1)
-_VERIFY = flags.DEFINE_bool("verify", False, "Compare the checksums of all files, too.")
-_HTML = flags.DEFINE_string(
-    "html", None, "Folder for a page with pictures and the boxes drawn on them."
+_SPLIT = define_text("split", None, "Only this split. Default: all.", group=INPUT, value="SPLIT")
+_SHOW = define_whole("show", 3, "Records of each split to show in full.", least=0, group=OUTPUT)
+_MOST = define_whole(
+    "most", None, "Records of each split to count. Default: all.", least=1, group=INPUT
 )
-_PICTURES = define_whole("pictures", 24, "Pictures on that page.", least=1)
-_IMAGES = flags.DEFINE_string(
-    "images", None, "Folder with the image files, for records that hold none."
+_VERIFY = define_switch("verify", False, "Compare the checksums of all files, too.", group=INPUT)
+_HTML = define_text(
+    "html",
+    None,
+    "Folder for a page with pictures and the boxes drawn on them.",
+    group=OUTPUT,
+    value="FOLDER",
+)
+_PICTURES = define_whole("pictures", 24, "Pictures on that page.", least=1, group=OUTPUT)
+_IMAGES = define_text(
+    "images",
+    None,
+    "Folder with the image files, for records that hold none.",
+    group=INPUT,
+    value="FOLDER",
 )
 image_flags.define_folder_flags()
 
@@ -69,7 +83,7 @@ def main(argv: Sequence[str]) -> int | None:
     return 0
 
 
-console = partial(run, main, takes_command=True)
+console = partial(run, main, arguments="FOLDER")
 
 if __name__ == "__main__":
     console()

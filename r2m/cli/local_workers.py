@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from absl import app
 
 from r2m.cli.common import COMMAND_VARIABLE, run, this_command
+from r2m.cli.flag_groups import MACHINE
 from r2m.cli.number_flags import define_whole
 
-_WORKERS = define_whole("workers", 2, "How many processes.", least=1, most=1_024)
+_WORKERS = define_whole("workers", 2, "How many processes.", least=1, most=1_024, group=MACHINE)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -34,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
 
 def console() -> None:
     """Entry of the console script."""
-    run(main, takes_command=True)
+    run(main, arguments="-- COMMAND ...")
 
 
 if __name__ == "__main__":

@@ -1,43 +1,53 @@
 """Makes the embedded data set `shapes`: drawn pictures and a text that never saw them.
 
-Nothing has to be downloaded. Example:
+    r2m-make-shapes --output=workspace/raw/shapes
 
-  r2m-make-shapes --output=workspace/raw/shapes
-
-The folder then holds the pictures, what is in them (detections.json, tags.json), five reference
-captions a picture (captions.json, for evaluation only) and a text corpus about other scenes
-(corpus.txt), ready for r2m-build-corpora and r2m-build-images.
+Nothing has to be downloaded. The folder then holds the pictures, what is in them (detections.json,
+tags.json), five reference captions per picture (captions.json, for evaluation only) and a text
+corpus about other scenes (corpus.txt), ready for r2m-build-corpora and r2m-build-images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from absl import flags, logging
+from absl import logging
 
 from r2m.cli.common import run
+from r2m.cli.flag_groups import OUTPUT
 from r2m.cli.number_flags import define_whole
+from r2m.cli.value_flags import define_text
 from tfrecords.shapes.dataset import LARGEST_IMAGE, SMALLEST_IMAGE, ShapesOptions, make_shapes
 
 _DEFAULTS = ShapesOptions()
-_OUTPUT = flags.DEFINE_string(
+_OUTPUT = define_text(
     "output",
     None,
     "Folder of the data set, for example workspace/raw/shapes. If it is already there, made with "
     "the same flags, it is kept.",
     required=True,
+    group=OUTPUT,
+    value="FOLDER",
 )
 _TRAIN_IMAGES = define_whole(
-    "train_images", _DEFAULTS.train_images, "Pictures to train with.", least=1
+    "train_images", _DEFAULTS.train_images, "Pictures to train with.", least=1, group=OUTPUT
 )
 _VAL_IMAGES = define_whole(
-    "val_images", _DEFAULTS.val_images, "Pictures to choose the best model with.", least=1
+    "val_images",
+    _DEFAULTS.val_images,
+    "Pictures to choose the best model with.",
+    least=1,
+    group=OUTPUT,
 )
 _TEST_IMAGES = define_whole(
-    "test_images", _DEFAULTS.test_images, "Pictures for the final score.", least=1
+    "test_images", _DEFAULTS.test_images, "Pictures for the final score.", least=1, group=OUTPUT
 )
 _SENTENCES = define_whole(
-    "sentences", _DEFAULTS.sentences, "Different sentences of the text corpus.", least=1
+    "sentences",
+    _DEFAULTS.sentences,
+    "Different sentences of the text corpus.",
+    least=1,
+    group=OUTPUT,
 )
 _IMAGE_SIZE = define_whole(
     "image_size",
@@ -45,8 +55,11 @@ _IMAGE_SIZE = define_whole(
     "Width and height of the pictures in pixels.",
     least=SMALLEST_IMAGE,
     most=LARGEST_IMAGE,
+    group=OUTPUT,
 )
-_SEED = define_whole("seed", _DEFAULTS.seed, "Another seed makes another data set.", least=0)
+_SEED = define_whole(
+    "seed", _DEFAULTS.seed, "Another seed makes another data set.", least=0, group=OUTPUT
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -73,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
 
 def console() -> None:
     """Entry of the console script."""
-    run(main)
+    run(main, uses_tensorflow=False)
 
 
 if __name__ == "__main__":

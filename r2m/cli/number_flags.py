@@ -6,7 +6,11 @@ from typing import Any
 
 from absl import flags
 
+from r2m.cli.flag_groups import OTHER, put_flag
 from r2m.stages.value_rules import LARGEST_FLOAT, LARGEST_INT, Rule, number, whole
+
+# A flag belongs to the module that calls these functions: absl refuses two modules' equal flags.
+flags.disclaim_key_flags()
 
 
 class _NumberParser(flags.ArgumentParser):
@@ -33,10 +37,16 @@ class _NumberParser(flags.ArgumentParser):
 
 
 def define_whole(
-    name: str, default: int | None, description: str, *, least: int, most: int = LARGEST_INT
+    name: str,
+    default: int | None,
+    description: str,
+    *,
+    least: int,
+    most: int = LARGEST_INT,
+    group: str = OTHER,
 ) -> flags.FlagHolder[Any]:
-    """Defines a flag with a whole number from `least` to `most`."""
-    return _define(name, default, description, _NumberParser(int, whole(least, most)))
+    """Defines a flag with a whole number from `least` to `most`, in a group of `--help`."""
+    return _define(name, default, description, group, _NumberParser(int, whole(least, most)))
 
 
 def define_number(
@@ -48,16 +58,18 @@ def define_number(
     above: float | None = None,
     most: float = LARGEST_FLOAT,
     below: float | None = None,
+    group: str = OTHER,
 ) -> flags.FlagHolder[Any]:
     """Defines a flag with a finite number in a range; `r2m.stages.value_rules.number` has it."""
     rule = number(least=least, above=above, most=most, below=below)
-    return _define(name, default, description, _NumberParser(float, rule))
+    return _define(name, default, description, group, _NumberParser(float, rule))
 
 
 def _define(
-    name: str, default: Any, description: str, parser: _NumberParser
+    name: str, default: Any, description: str, group: str, parser: _NumberParser
 ) -> flags.FlagHolder[Any]:
     holder: flags.FlagHolder[Any] = flags.DEFINE(
         parser, name, default, description, serializer=flags.ArgumentSerializer()
     )
+    put_flag(name, group)
     return holder

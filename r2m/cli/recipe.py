@@ -18,9 +18,9 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from absl import flags
-
 from r2m.cli.common import COMMAND_VARIABLE, run, this_command
+from r2m.cli.flag_groups import OUTPUT
+from r2m.cli.value_flags import define_switch
 from r2m.recipes.known import RECIPES
 from r2m.recipes.recipe import Command, Recipe, list_steps
 from r2m.recipes.running import run_steps
@@ -28,7 +28,9 @@ from r2m.stages.value_rules import near
 from tfrecords.errors import InputError
 
 _WIDTH = 100
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the commands, as a shell script, and end.")
+_DRY_RUN = define_switch(
+    "dry_run", False, "Print the commands, as a shell script, and end.", group=OUTPUT
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -88,7 +90,7 @@ def _wrapped(command: Command) -> str:
     return "\n".join(lines)
 
 
-console = partial(run, main, takes_command=True)
+console = partial(run, main, arguments="[RECIPE [DATA WORKSPACE [RUN ...]]]")
 
 if __name__ == "__main__":
     console()

@@ -13,22 +13,26 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
 from r2m.cli.common import home, run
+from r2m.cli.flag_groups import INPUT, OUTPUT
+from r2m.cli.value_flags import define_switch, define_text, define_texts
 
-_WORKSPACE = flags.DEFINE_string(
+_WORKSPACE = define_text(
     "workspace",
     None,
     "Folder in which to look for runs. Default: $R2M_HOME, or `workspace` without it.",
+    group=INPUT,
+    value="FOLDER",
 )
-_COMPARE = flags.DEFINE_multi_string(
+_COMPARE = define_texts(
     "compare",
     [],
     "Run folder; give it twice or more: shows the settings in which these runs differ, instead of "
     "the list.",
+    group=INPUT,
+    value="FOLDER",
 )
-_JSON = flags.DEFINE_boolean("json", False, "JSON instead of a table.")
+_JSON = define_switch("json", False, "JSON instead of a table.", group=OUTPUT)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -87,7 +91,7 @@ def _shown(value: object) -> str:
 
 def console() -> None:
     """Entry of the console script."""
-    run(main)
+    run(main, uses_tensorflow=False)
 
 
 if __name__ == "__main__":

@@ -16,32 +16,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from absl import flags
-
 from r2m.cli.common import run
+from r2m.cli.flag_groups import INPUT, OUTPUT
 from r2m.cli.scoring_flags import define_scoring_flags, scoring_options
+from r2m.cli.value_flags import define_text
 
-_PREDICTIONS = flags.DEFINE_string(
+_PREDICTIONS = define_text(
     "predictions",
     None,
     "[FORMAT:]PATH of a file with one caption per image.",
     required=True,
+    group=INPUT,
+    value="[FORMAT:]PATH",
 )
-_REFERENCES = flags.DEFINE_string(
+_REFERENCES = define_text(
     "references",
     None,
     "[FORMAT:]PATH of the reference captions; formats are those of r2m-build-captions, and are "
     "detected where none is named.",
     required=True,
+    group=INPUT,
+    value="[FORMAT:]PATH",
 )
-_SPLIT = flags.DEFINE_string(
+_SPLIT = define_text(
     "split",
     None,
     "Split of the references, or `all`. Default: `test` where the file has several splits, all "
     "images where it has not.",
+    group=INPUT,
+    value="SPLIT",
 )
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder to write report.json and report.md to. Default: only print the report."
+_OUTPUT = define_text(
+    "output",
+    None,
+    "Folder to write report.json and report.md to. Default: only print the report.",
+    group=OUTPUT,
+    value="FOLDER",
 )
 define_scoring_flags()
 

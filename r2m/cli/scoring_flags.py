@@ -6,7 +6,14 @@ from typing import Any
 
 from absl import flags
 
+from r2m.cli.flag_groups import SCORING, put_flag
+from r2m.cli.value_flags import define_choice
 from r2m.evaluation.metrics import METRICS
+
+_METRICS_HELP = (
+    f"Metrics to compute, of {', '.join(METRICS)}. METEOR and SPICE need Java, and are reported as "
+    "unavailable without it. Default: all."
+)
 
 
 class _Metrics(flags.ArgumentParser):
@@ -31,17 +38,19 @@ def define_scoring_flags() -> None:
         flags.ArgumentSerializer(),
         "metrics",
         None,
-        f"Which of the metrics {','.join(METRICS)}. METEOR and SPICE need Java, and are reported "
-        "as unavailable without it. Default: all",
+        _METRICS_HELP,
     )
+    flags.FLAGS["metrics"].help = _METRICS_HELP  # absl adds that the flag may be repeated
+    put_flag("metrics", SCORING, "METRIC,...")
     flags.DEFINE_alias("metric", "metrics")
-    flags.DEFINE_enum(
+    define_choice(
         "tokenizer",
         "auto",
         ("auto", "ptb", "ptb_python", "characters", "icu"),
         "ptb is the one all papers use and needs Java; ptb_python is our own, nearly always equal. "
         "characters and icu (extra [segmenter]) are for scripts without spaces between words. "
         "auto: of a run, its --segmenter; else ptb, or ptb_python without Java.",
+        group=SCORING,
     )
 
 

@@ -1,4 +1,4 @@
-"""Shows where a captioner looks while it says each word: a PNG sheet and an animated GIF an image.
+"""Shows where a captioner looks for each word: a PNG sheet and an animated GIF per image.
 
 Of photograph.jpg these are photograph.attention.png and photograph.attention.gif, of the part of
 the image that the captioner saw. The number behind each word is the weight of the cell that was
@@ -15,31 +15,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
 from r2m.cli import image_flags
 from r2m.cli.common import run
 from r2m.cli.decoding_flags import decoding_overrides, define_decoding_flags
+from r2m.cli.flag_groups import MODEL, OUTPUT
 from r2m.cli.reports import describe_use
+from r2m.cli.value_flags import define_choice, define_text
 
-_MODEL = flags.DEFINE_string(
+_MODEL = define_text(
     "model",
     None,
     "Run folder of a captioner with attention (attention_lstm, att2in, att2in2 or updown) that was "
     "trained on a grid of features or on pixels.",
     required=True,
     allow_overwrite=False,
+    group=MODEL,
+    value="FOLDER",
 )
-_STYLE = flags.DEFINE_enum(
-    "style", "smooth", ("smooth", "grid"), "Cells blended into each other, or as they are."
+_STYLE = define_choice(
+    "style",
+    "smooth",
+    ("smooth", "grid"),
+    "Cells blended into each other, or as they are.",
+    group=OUTPUT,
 )
-_WEIGHTS = flags.DEFINE_string(
+_WEIGHTS = define_text(
     "weights",
     None,
     "File of the backbone's weights, of a captioner whose records were built with such a file.",
+    group=MODEL,
+    value="FILE",
 )
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder to write to. Default: `attention` in the run folder."
+_OUTPUT = define_text(
+    "output",
+    None,
+    "Folder to write to. Default: `attention` in the run folder.",
+    group=OUTPUT,
+    value="FOLDER",
 )
 image_flags.define_folder_flags()
 define_decoding_flags()
@@ -66,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
 
 def console() -> None:
     """Entry of the console script."""
-    run(main, takes_command=True)
+    run(main, arguments="IMAGE ...")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trains the four stages in order, each from the best checkpoint of the one before.
+"""Trains stages 1 to 4 in order, each from the best checkpoint of the one before.
 
     r2m-train-curriculum --config=shapes --workdir=workspace/runs/shapes \\
         --corpora=workspace/records/corpora/shapes --images=workspace/records/images/shapes
@@ -14,6 +14,9 @@ from absl import flags
 
 from r2m.cli.common import run
 from r2m.cli.curriculum import curriculum_main
+from r2m.cli.training import define_jit_flag
+
+define_jit_flag()
 
 
 def console() -> None:

@@ -1,10 +1,10 @@
-"""Joint training: the losses of stages 2 and 4 at once, from scratch."""
+"""Trains the losses of stages 2 and 4 at once, from scratch."""
 
 from __future__ import annotations
 
 from r2m.cli.curriculum import stage_main
 
-console = stage_main("joint")
+console = stage_main("joint", __doc__ or "")
 
 if __name__ == "__main__":
     console()

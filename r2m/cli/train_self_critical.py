@@ -1,4 +1,4 @@
-"""Goes on with a supervised captioner by rewards: CIDEr-D of captions that it draws itself.
+"""Trains a captioner further by rewards: CIDEr-D of captions that it draws itself.
 
     r2m-train-self-critical --config=updown --workdir=workspace/runs/updown \\
         --captions=workspace/records/captions/flickr8k

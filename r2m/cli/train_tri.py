@@ -1,10 +1,10 @@
-"""Stage 3 (tri): aligns images with the captions the model gives their concepts."""
+"""Trains stage 3 (tri): aligns images with captions generated from their concepts."""
 
 from __future__ import annotations
 
 from r2m.cli.curriculum import stage_main
 
-console = stage_main("tri")
+console = stage_main("tri", __doc__ or "")
 
 if __name__ == "__main__":
     console()

@@ -1,10 +1,10 @@
-"""Stage 4 (tri_rec): as stage 3, and reads the captions back into their concepts."""
+"""Trains stage 4 (tri_rec): stage 3, and back from the caption to the concepts."""
 
 from __future__ import annotations
 
 from r2m.cli.curriculum import stage_main
 
-console = stage_main("tri_rec")
+console = stage_main("tri_rec", __doc__ or "")
 
 if __name__ == "__main__":
     console()

@@ -1,10 +1,10 @@
-"""Stage 1 (xe): learns to say concepts in a sentence, from the corpus alone."""
+"""Trains stage 1 (xe): from concepts to a sentence, on the corpus alone."""
 
 from __future__ import annotations
 
 from r2m.cli.curriculum import stage_main
 
-console = stage_main("xe")
+console = stage_main("xe", __doc__ or "")
 
 if __name__ == "__main__":
     console()

@@ -1,10 +1,10 @@
-"""Stage 2 (xe_rec): as stage 1, and reads its sentences back into their concepts."""
+"""Trains stage 2 (xe_rec): stage 1, and back from the sentence to its concepts."""
 
 from __future__ import annotations
 
 from r2m.cli.curriculum import stage_main
 
-console = stage_main("xe_rec")
+console = stage_main("xe_rec", __doc__ or "")
 
 if __name__ == "__main__":
     console()

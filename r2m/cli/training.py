@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from r2m.cli.config_flag import config_file, define_config_flag
+from r2m.cli.flag_groups import INPUT, MACHINE, OUTPUT, TRAINING, put_flag
+from r2m.cli.value_flags import define_choice, define_switch, define_text
 from r2m.stages.config_checks import check_config, check_family
 from r2m.stages.config_fields import PRECISIONS
 
@@ -21,45 +23,64 @@ if TYPE_CHECKING:
 _LABEL = 10
 
 _CONFIG = define_config_flag()
-WORKDIR = flags.DEFINE_string(
+put_flag("config", INPUT, "NAME_OR_FILE[:ARGUMENT]")
+WORKDIR = define_text(
     "workdir",
     None,
     "Folder of the experiment, for example workspace/runs/flickr8k. Each stage gets a folder in it "
     "with its checkpoints, metrics.jsonl and TensorBoard events (tensorboard --logdir=WORKDIR). "
     "Start the same command again to resume; Ctrl-C or SIGTERM saves and ends with exit code 0.",
     required=True,
+    group=OUTPUT,
+    value="FOLDER",
 )
 # Each sets the field of config.training that it is named after.
 _TRAINING_FLAGS: list[flags.FlagHolder[Any]] = [
     # No enum: what is refused is refused with its reason.
-    flags.DEFINE_string(
+    define_text(
         "strategy",
         None,
         "Which devices train together: the first GPU or the CPU (one_device), all GPUs of this "
         "machine (mirrored), or all machines that TF_CONFIG lists (multi_worker). Default: what is "
         "there (auto).",
+        group=MACHINE,
+        value="STRATEGY",
     ),
-    flags.DEFINE_enum(
+    define_choice(
         "precision",
         None,
         PRECISIONS,
         "Of the activations; variables, sums and softmax stay in float32.",
+        group=TRAINING,
     ),
-    flags.DEFINE_string(
+    define_text(
         "data_service",
         None,
         "grpc://HOST:PORT of an r2m-data-service that makes the batches. Default: made here.",
-    ),
-    flags.DEFINE_bool(
-        "jit", None, "Compile loss and gradients with XLA, in the stages xe and xe_rec."
+        group=MACHINE,
+        value="grpc://HOST:PORT",
     ),
 ]
-_PROFILE_STEPS = flags.DEFINE_string(
+_PROFILE_STEPS = define_text(
     "profile_steps",
     None,
     "FIRST:LAST, for example 100:110: runs the steps after FIRST up to LAST under TensorFlow's "
     "profiler. The profile goes to the stage's folder (TensorBoard's Profile tab).",
+    group=TRAINING,
+    value="FIRST:LAST",
 )
+
+
+def define_jit_flag() -> None:
+    """Defines --jit, for scripts that train stages whose loss XLA can compile."""
+    _TRAINING_FLAGS.append(
+        define_switch(
+            "jit",
+            None,
+            "Compile loss and gradients with XLA, in the stages xe and xe_rec.",
+            group=TRAINING,
+        )
+    )
 
 
 def checked_config(stage: str, records: Mapping[str, str | None]) -> Any:

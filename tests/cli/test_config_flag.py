@@ -100,7 +100,8 @@ def test_values_are_read_as_what_the_field_is_and_none_resets_it() -> None:
          "--config.training.at_once=0: must be at least 1"),
         ("train_joint", ["--config=configs/r2m/shapes.py", "--config.seed=x"],
          "flag --config.seed=x: expected a whole number"),
-        ("train_xe_rec", ["--confg=configs/r2m/shapes.py"], "Did you mean: config ?"),
+        ("train_xe_rec", ["--confg=configs/r2m/shapes.py"],
+         "unknown flag --confg; did you mean --config?"),
     ],
 )  # fmt: skip
 def test_commands_end_in_one_message(command: str, arguments: list[str], message: str) -> None:

@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = sorted(re.findall(r"^(r2m-[a-z-]+) = ", (ROOT / "pyproject.toml").read_text(), re.M))
+MODULES = dict(
+    re.findall(r'^(r2m-[a-z-]+) = "(.+):console"', (ROOT / "pyproject.toml").read_text(), re.M)
+)
+SCRIPTS = sorted(MODULES)
 
 
 @functools.cache
 def run_help(script: str) -> subprocess.CompletedProcess[str]:
     """What `script --help` writes outside the repository, and to stderr what it loads."""
-    program = Path(sys.executable).with_name(script)
     return subprocess.run(
-        [sys.executable, "-X", "importtime", str(program), "--help"],
+        [sys.executable, "-X", "importtime", "-m", MODULES[script], "--help"],
         cwd=tempfile.gettempdir(),
         capture_output=True,
         text=True,
@@ -31,7 +33,8 @@ def run_help(script: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_tells_what_the_script_does_and_its_flags(script):
     done = run_help(script)
-    description, _, flags = done.stdout.partition("flags:")
+    description, _, flags = done.stdout.partition("Usage:")
+    assert done.returncode == 0
     assert len(description.split()) > 5
     known = {
         "r2m-data-service": "--port",
@@ -64,6 +67,6 @@ def test_the_commands_of_workspace_md_have_these_flags() -> None:
     assert set(named) <= set(SCRIPTS) and len(named["r2m-build-captions"]) > 5
     for script, flags in named.items():
         shown = run_help(script).stdout
-        known = set(re.findall(r"--(?:\[no\])?(\w+)", shown.partition("flags:")[2]))
+        known = set(re.findall(r"--(?:\[no\])?(\w+)", shown.partition("Usage:")[2]))
         # A config's fields are flags that only the config knows.
         assert flags - known - {"config"} == set(), script

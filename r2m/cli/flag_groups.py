@@ -1,0 +1,55 @@
+"""Groups under which `--help` lists flags, and the words that stand for their values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from absl import flags
+
+INPUT = "Input"
+TEXT = "Words and sentences"
+CONCEPTS = "Concepts"
+MODEL = "Model"
+FEATURES = "Image features"
+TRAINING = "Training"
+DECODING = "Decoding"
+SCORING = "Scoring"
+REQUESTS = "Requests"
+OUTPUT = "Output"
+MACHINE = "Machine and distribution"
+# Of flags that name no group.
+OTHER = "Other"
+
+# In the order of `--help`.
+GROUPS = (
+    *(INPUT, TEXT, CONCEPTS, MODEL, FEATURES, TRAINING, DECODING, SCORING, REQUESTS, OUTPUT),
+    *(MACHINE, OTHER),
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where `--help` shows a flag.
+
+    Attributes:
+        group: of `GROUPS`.
+        value: stands for the flag's value, such as FOLDER; None derives it from the flag.
+    """
+
+    group: str = OTHER
+    value: str | None = None
+
+
+_places: dict[Any, Place] = {}
+
+
+def put_flag(name: str, group: str, value: str | None = None) -> None:
+    """Puts a flag that is defined already into a group."""
+    assert group in GROUPS, group
+    _places[flags.FLAGS[name]] = Place(group, value)
+
+
+def place_of(flag: Any) -> Place:
+    """Returns the place of a flag in `--help`."""
+    return _places.get(flag, Place())
