@@ -13,8 +13,8 @@ from absl import flags
 from r2m.cli.flag_groups import GROUPS, OTHER, place_of
 from r2m.cli.program import program
 
-# Longer lines are hard to read.
-_WIDEST = 100
+# Longer lines are hard to read, and shorter ones hold no flag.
+_WIDEST, _NARROWEST = 100, 40
 _INDENT = 2
 _DESCRIPTION_INDENT = 6
 # Longer lists of choices go from the flag into its description.
@@ -185,4 +185,4 @@ def _fill(text: str, width: int, *, hanging: str = "") -> str:
 
 def terminal_width() -> int:
     """Returns the columns to print in: of the terminal, within reason; 80 where there is none."""
-    return min(shutil.get_terminal_size().columns, _WIDEST)
+    return max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST))

@@ -113,6 +113,7 @@ def test_help_is_as_wide_as_the_terminal_and_full_help_has_the_flags_of_absl() -
     )
     assert 80 < max(map(len, wide[1].partition("\nExample")[0].splitlines())) <= 90
     assert len(narrow[1].splitlines()) > len(wide[1].splitlines())
+    assert [code for code, *_ in run(["r2m-score", "-h"], ["r2m"], columns=3)] == [0, 0]
     assert "--verbosity" not in narrow[1] and "--verbosity" in full[1] and full[0] == 0
 
 
