@@ -1,0 +1,91 @@
+"""Run folders of earlier versions: they open, caption as they did, and resume.
+
+`tests/data/runs/make.py` made them; `expected.json` holds what the code of that time found.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ml_collections import ConfigDict
+
+from r2m.engine.persistence import checkpoints
+from r2m.engine.persistence.names import variable_names
+from r2m.stages.captioning import open_run
+from r2m.stages.paired.experiment import run_captioner
+from r2m.stages.unpaired.experiment import run_stage
+
+DATA = Path(__file__).parents[1] / "data" / "runs"
+RUNS: dict[str, dict[str, Any]] = json.loads((DATA / "settings.json").read_text())
+EXPECTED = json.loads((DATA / "expected.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs and their records, unpacked."""
+    folder = tmp_path_factory.mktemp("old_runs")
+    for archive in sorted(DATA.glob("*.tar.xz")):
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+    return folder
+
+
+def config_of(run: dict[str, Any], **changes: Any) -> ConfigDict:
+    """Today's configuration with the settings of the run."""
+    config = importlib.import_module(run["config"]).get_config(run["argument"])
+    for name, value in {**run["overrides"], **changes}.items():
+        *groups, last = name.split(".")
+        part = config
+        for group in groups:
+            part = part[group]
+        part[last] = value
+    return config
+
+
+def test_every_archive_is_tested() -> None:
+    experiments = {name.split("/")[0] for name in RUNS}
+    assert {path.name.split(".")[0] for path in DATA.glob("*.tar.xz")} == {*experiments, "records"}
+    assert EXPECTED.keys() == {name for name, run in RUNS.items() if run["records"] is not None}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_old_runs_caption_as_they_did(
+    workspace: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace)
+    run = open_run(Path("runs", name))
+    saved = checkpoints.require_best_or_latest(run.folder).sidecar["variables"]
+    assert variable_names(run.model) == [path for path, _, _ in saved]
+    captioning, expected = run.captioning.returning(3), EXPECTED[name]
+    for batch in run.batches(run.open_records(RUNS[name]["records"]), "val"):
+        names = [image.decode() for image in batch.pop("image_id").numpy()]
+        assert names == list(expected)
+        for image, found in zip(names, captioning.hypotheses(batch), strict=True):
+            assert [one.caption for one in found] == [caption for caption, _ in expected[image]]
+            assert [one.log_probability for one in found] == pytest.approx(
+                [log_probability for _, log_probability in expected[image]], abs=1e-4
+            )
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_old_runs_resume(
+    workspace: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shutil.copytree(workspace, tmp_path / "copy"))
+    experiment, stage = name.split("/")
+    step = checkpoints.newest(Path("runs", name, checkpoints.LATEST)).step
+    # One more step each of a captioner and of R2M; the others are found complete.
+    steps = step + 1 if name in ("att2in2/cross_entropy", "r2m/xe") else step
+    config = config_of(RUNS[name], **{f"stages.{stage}.steps": steps})
+    workdir = Path("runs", experiment)
+    if RUNS[name]["config"].startswith("configs.r2m"):
+        summary = run_stage(stage, config, workdir)
+    else:
+        summary = run_captioner(config, workdir, name=stage)
+    assert summary.step == steps > 1
