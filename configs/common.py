@@ -1,6 +1,7 @@
 """Settings that every kind of experiment has.
 
-The kind and range of every field, of all configurations, are in `r2m/stages/config_fields.py`.
+The kind and range of every field, of all configurations, are in
+`r2m/configuration/config_fields.py`.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from configs.r2m import shapes
 from r2m.engine.train import TrainingSummary
 from r2m.evaluation.files import write_whole
 from r2m.evaluation.report import report_markdown
-from r2m.stages.captioning import evaluate_run
-from r2m.stages.unpaired.experiment import run_curriculum
+from r2m.inference.evaluate_run import evaluate_run
+from r2m.tasks.unsupervised_captioning.experiment import run_curriculum
 from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.features import BackboneOptions
 from tfrecords.images.build import ImagesOptions, build_images

@@ -46,7 +46,7 @@ from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
 from r2m.cli.number_flags import define_whole
 from r2m.cli.reports import describe_use
 from r2m.cli.value_flags import define_text, define_texts
-from r2m.stages.value_rules import MOST_BEAMS
+from r2m.configuration.value_rules import MOST_BEAMS
 
 # Columns for the names of images; longer names move their captions to the right.
 _WIDEST = 60
@@ -106,7 +106,7 @@ define_decoding_flags()
 def main(argv: Sequence[str]) -> None:
     """Captions, prints the table and says where the files are."""
     from r2m.engine.distribution.cores import cores, use_machine
-    from r2m.stages.caption_files import caption_files
+    from r2m.inference.caption_files import caption_files
 
     use_machine(cores())
     rows, passed_over = caption_files(

@@ -40,7 +40,7 @@ def stage_main(name: str, description: str) -> Callable[[], None]:
     def main(argv: Sequence[str]) -> None:
         del argv
         config = checked_config(name, {"captions": _CAPTIONS.value})
-        from r2m.stages.paired.experiment import run_captioner
+        from r2m.tasks.captioning.experiment import run_captioner
 
         summary = run_captioner(
             config, WORKDIR.value, name=name, init_from=_INIT_FROM.value, profile=profile_window()

@@ -13,8 +13,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from r2m.cli.config_names import find_config, hidden_name, list_names
-from r2m.stages.config_checks import unknown_field
-from r2m.stages.config_fields import flattened
+from r2m.configuration.config_checks import unknown_field
+from r2m.configuration.config_fields import flattened
 from tfrecords.errors import InputError
 
 _HELP = (

@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 
 import configs
-from r2m.stages.config_fields import FAMILIES
+from r2m.configuration.config_fields import FAMILIES
 from tfrecords.errors import InputError
 
 

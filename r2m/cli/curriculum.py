@@ -20,7 +20,7 @@ from r2m.cli.training import (
 )
 from r2m.cli.value_flags import define_text
 from r2m.engine.signals import noting_signals
-from r2m.stages.unpaired.curriculum import CURRICULUM, stage_spec
+from r2m.tasks.unsupervised_captioning.curriculum import CURRICULUM, stage_spec
 
 # Follows the description of a script that trains one stage.
 _EXAMPLE = """
@@ -73,7 +73,7 @@ def stage_main(name: str, description: str) -> Callable[[], None]:
     def main(argv: Sequence[str]) -> None:
         del argv
         config = _experiment_config(name)
-        from r2m.stages.unpaired import experiment
+        from r2m.tasks.unsupervised_captioning import experiment
 
         summary = experiment.run_stage(
             name,
@@ -97,7 +97,7 @@ def curriculum_main(argv: Sequence[str]) -> None:
     """Trains the four stages in order."""
     del argv
     config = _experiment_config(CURRICULUM[0])
-    from r2m.stages.unpaired import experiment
+    from r2m.tasks.unsupervised_captioning import experiment
 
     summaries = experiment.run_curriculum(
         config, WORKDIR.value, init_from=_INIT_FROM.value, profile=profile_window()

@@ -8,10 +8,10 @@ from absl import flags
 
 from r2m.cli.flag_groups import DECODING
 from r2m.cli.number_flags import define_number, define_whole
-from r2m.stages.value_rules import MOST_ALPHA, MOST_BEAMS, MOST_WORDS
+from r2m.configuration.value_rules import MOST_ALPHA, MOST_BEAMS, MOST_WORDS
 
 if TYPE_CHECKING:
-    from r2m.stages.paired.consensus import ConsensusOptions
+    from r2m.inference.consensus import ConsensusOptions
 
 
 def define_decoding_flags() -> None:
@@ -81,7 +81,7 @@ def consensus_options() -> ConsensusOptions | None:
     Raises:
         InputError: a choice is described that is not made, as there is no --neighbours.
     """
-    from r2m.stages.paired.consensus import ConsensusOptions
+    from r2m.inference.consensus import ConsensusOptions
     from tfrecords.errors import InputError
 
     names = ("neighbours", "sharpness", "likelihood")

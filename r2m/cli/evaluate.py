@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
         )
     from r2m.engine.distribution.cores import cores, use_machine
     from r2m.evaluation.report import report_markdown
-    from r2m.stages.captioning import evaluate_run
+    from r2m.inference.evaluate_run import evaluate_run
 
     use_machine(cores())
     output = Path(_OUTPUT.value or Path(_RUN.value[0], "predictions"))

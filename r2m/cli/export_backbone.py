@@ -30,7 +30,7 @@ _OUTPUT = define_text(
 
 def main(argv: Sequence[str]) -> None:
     """Writes the file and prints the flags of a builder that go with it."""
-    from r2m.stages.paired.backbone import export_backbone
+    from r2m.inference.backbone_export import export_backbone
 
     del argv
     exported = export_backbone(_RUN.value, _OUTPUT.value)

@@ -7,7 +7,7 @@ from typing import Any
 from absl import flags
 
 from r2m.cli.flag_groups import OTHER, put_flag
-from r2m.stages.value_rules import LARGEST_FLOAT, LARGEST_INT, Rule, number, whole
+from r2m.configuration.value_rules import LARGEST_FLOAT, LARGEST_INT, Rule, number, whole
 
 # A flag belongs to the module that calls these functions: absl refuses two modules' equal flags.
 flags.disclaim_key_flags()
@@ -60,7 +60,7 @@ def define_number(
     below: float | None = None,
     group: str = OTHER,
 ) -> flags.FlagHolder[Any]:
-    """Defines a flag with a finite number in a range; `r2m.stages.value_rules.number` has it."""
+    """Defines a flag with a finite number in a range; `r2m.configuration.value_rules.number` has it."""
     rule = number(least=least, above=above, most=most, below=below)
     return _define(name, default, description, group, _NumberParser(float, rule))
 

@@ -59,7 +59,7 @@ define_decoding_flags()
 
 def main(argv: Sequence[str]) -> None:
     """Writes the pictures, prints the captions."""
-    from r2m.stages.attention import show_attention
+    from r2m.inference.show_attention import show_attention
 
     output = Path(_OUTPUT.value or Path(_MODEL.value, "attention"))
     shown, passed_over = show_attention(

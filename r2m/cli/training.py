@@ -12,8 +12,8 @@ from absl import flags
 from r2m.cli.config_flag import config_file, define_config_flag
 from r2m.cli.flag_groups import INPUT, MACHINE, OUTPUT, TRAINING, put_flag
 from r2m.cli.value_flags import define_choice, define_switch, define_text
-from r2m.stages.config_checks import check_config, check_family
-from r2m.stages.config_fields import PRECISIONS
+from r2m.configuration.config_checks import check_config, check_family
+from r2m.configuration.config_fields import PRECISIONS
 
 if TYPE_CHECKING:
     from r2m.engine.monitoring.profiling import ProfileWindow

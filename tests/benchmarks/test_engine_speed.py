@@ -25,10 +25,10 @@ from r2m.engine.optimization.optimizers import Adam
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Evaluation
 from r2m.engine.train import train
-from r2m.stages.unpaired.curriculum import stage_spec
-from r2m.stages.unpaired.data import open_data
-from r2m.stages.unpaired.experiment import build_model
-from r2m.stages.unpaired.stage import CurriculumStage
+from r2m.inference.r2m_model import build_model
+from r2m.tasks.unsupervised_captioning.curriculum import stage_spec
+from r2m.tasks.unsupervised_captioning.data import open_data
+from r2m.tasks.unsupervised_captioning.stage import CurriculumStage
 from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.readers.text import parse_source
 

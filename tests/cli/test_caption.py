@@ -16,7 +16,7 @@ def caption_files(runs, sources, output, **options):
     found = [{"caption": "a"}, {"caption": "b"}]
     return [{"image_id": "x", "caption": "a", "captions": found}], Counter()
 
-fakes = {"r2m.stages.caption_files": {"caption_files": caption_files},
+fakes = {"r2m.inference.caption_files": {"caption_files": caption_files},
          "r2m.engine.distribution.cores": {"cores": int, "use_machine": print}}
 for name, content in fakes.items():
     sys.modules[name] = types.ModuleType(name)

@@ -124,7 +124,7 @@ SWEEP = """\
 import importlib, json, os, sys
 from absl import flags
 from r2m.cli.training import checked_config
-from r2m.stages.config_fields import flattened
+from r2m.configuration.config_fields import flattened
 from tfrecords.errors import InputError
 
 file, stage, *texts = sys.argv[1:]

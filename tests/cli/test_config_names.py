@@ -8,8 +8,8 @@ import pytest
 
 from r2m.cli.config_flag import _ConfigFiles
 from r2m.cli.config_names import find_config, installed_configs, short_name
-from r2m.stages.config_checks import check_config
-from r2m.stages.config_fields import FAMILIES
+from r2m.configuration.config_checks import check_config
+from r2m.configuration.config_fields import FAMILIES
 from tfrecords.errors import InputError
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,1 @@
+"""Configurations: rules for every field, and the options that training reads from them."""

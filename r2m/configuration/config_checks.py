@@ -1,0 +1,175 @@
+"""Checks of configurations, before records or models are opened. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from r2m.configuration.config_fields import CAPTIONER_PARTS, FAMILIES, Family, family_of, flattened
+from r2m.configuration.value_rules import near
+from r2m.engine.errors import TrainingError
+from r2m.engine.optimization.known_settings import OPTIMIZERS, SCHEDULES, chosen_settings
+from tfrecords.errors import InputError
+
+
+def check_family(config: Any, stage: str, file: str = "this configuration") -> Family:
+    """The family of `stage`, which `config` is of.
+
+    Args:
+        config: a ConfigDict.
+        stage: that shall be trained.
+        file: where the configuration comes from, for messages.
+
+    Raises:
+        InputError: it is of the other family, or of none; names the command that takes it.
+    """
+    family, found = family_of(stage), set(config.get("stages") or ())
+    if stage in found:
+        return family
+    for other in FAMILIES:
+        if other is not family and found & set(other.stages):
+            raise InputError(
+                f"{file} is a configuration of {other.title}, which {other.commands} takes; this "
+                f"command takes those of {family.title}, such as {family.example}"
+            )
+    raise InputError(
+        f"{file} has no stages.{stage}: it is no configuration of {family.title}; begin with one "
+        f"of theirs, such as {family.example}"
+    )
+
+
+def check_config(config: Any, stage: str, file: str = "this configuration") -> None:
+    """Refuses values that cannot be trained with, before records or models are opened.
+
+    What depends on the records (a beam and their vocabulary, periods in epochs) is checked later.
+
+    Args:
+        config: a ConfigDict.
+        stage: that shall be trained.
+        file: where the configuration comes from, for messages.
+
+    Raises:
+        InputError: a configuration of another family, or values that are wrong: a line for each,
+            with the field as it is given on the command line.
+    """
+    family = check_family(config, stage, file)
+    if problems := list(find_problems(flattened(config.to_dict()), family, file)):
+        raise InputError("\n".join(problems))
+
+
+def find_problems(
+    values: Mapping[str, Any], family: Family, file: str = "this configuration"
+) -> Iterator[str]:
+    """Finds the fields of a configuration that are wrong: yields a line for each.
+
+    Args:
+        values: dotted name -> value.
+        family: of the configuration.
+        file: where it comes from, for messages.
+    """
+    rules, sound = family.rules, True
+    for field, value in values.items():
+        if field not in rules:
+            sound = False
+            owner = f"{file}: a configuration of {family.title}"
+            yield unknown_field(field, rules, owner)
+        elif expected := rules[field](value):
+            sound = False
+            yield f"--config.{field}={value}: must be {expected}"
+    for field in rules.keys() - values.keys():
+        sound = False
+        yield f"{file} lacks the field {field}; begin with the configurations of this version"
+    if sound:
+        yield from _contradictions(values)
+
+
+def unknown_field(field: str, known: Mapping[str, Any], owner: str) -> str:
+    """Returns the message for a field that `owner` does not have; `known` are the ones it has."""
+    group, _, last = field.rpartition(".")
+    inside = [name for name in known if name.startswith(f"{group}.")] if group else []
+
+    def called_so(names: Iterable[str]) -> list[str]:
+        return [name for name in names if name.rpartition(".")[2] == last]
+
+    # In the same group first; a field that is right but for its group before one of another name.
+    found = next(
+        filter(
+            None, (called_so(inside), near(field, inside), called_so(known), near(field, known))
+        ),
+        None,
+    )
+    meant = ""
+    if found:
+        meant = " did you mean " + " or ".join(f"--config.{name}" for name in found) + "?"
+    start = f"{group}." if inside else ""
+    names = sorted({name.removeprefix(start).split(".")[0] for name in inside or known})
+    where = f"config.{group}" if inside else "config"
+    return f"--config.{field}: {owner} has no such field;{meant} {where} has {', '.join(names)}"
+
+
+def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
+    """Values that are right by themselves and do not go together."""
+    yield from _training_contradictions(_group(values, "training."))
+    if values["image.source"] == "pixels":
+        crop, resize = values["image.crop"], values["image.resize"]
+        if crop > resize:
+            yield f"--config.image.crop={crop}: must be at most image.resize={resize}"
+        alpha, backbone = values["image.alpha"], values["image.backbone"]
+        if alpha and not backbone.startswith("MobileNet"):
+            yield (
+                f"--config.image.alpha={alpha}: must be 0 with image.backbone={backbone}: only the "
+                "MobileNets have one"
+            )
+    units, heads = values["model.units"], values.get("model.heads")
+    if heads is not None and units % heads:
+        yield f"--config.model.heads={heads}: must divide model.units={units}"
+    if (captioner := values.get("model.captioner")) is not None:
+        for part in ("attention_units", "pool"):
+            value = values[f"model.{part}"]
+            if value is not None and part not in CAPTIONER_PARTS[captioner]:
+                yield f"--config.model.{part}={value}: must be None: {captioner} has no such part"
+
+
+def _group(values: Mapping[str, Any], start: str) -> dict[str, Any]:
+    """The values whose names begin so, named without it."""
+    return {k.removeprefix(start): value for k, value in values.items() if k.startswith(start)}
+
+
+def _training_contradictions(training: Mapping[str, Any]) -> Iterator[str]:
+    parts, norm = training["micro_batches"], training["clip_global_norm"]
+    if training["at_once"] > parts:
+        at_once = training["at_once"]
+        yield f"--config.training.at_once={at_once}: must be at most training.micro_batches={parts}"
+    if norm is not None and (bound := training["clip_value"]) is not None:
+        yield (
+            f"--config.training.clip_value={bound} and --config.training.clip_global_norm={norm}: "
+            "one of them must be None"
+        )
+    for group, kind, known in (
+        ("optimizer_settings.", "optimizer", OPTIMIZERS),
+        ("schedule.", "schedule", SCHEDULES),
+    ):
+        given = _group(training, group)
+        chosen = training["optimizer"] if kind == "optimizer" else given["name"]
+        try:
+            chosen_settings(kind, chosen, SimpleNamespace(**given), known)
+        except TrainingError as error:
+            yield f"--config.training.{group.rstrip('.')}: {error}"
+    if training["optimizer"] == "kiros_adam":
+        for beta in ("beta_1", "beta_2"):
+            # Its correction divides by 1 - (1 - beta)^t.
+            if training[f"optimizer_settings.{beta}"] == 0:
+                yield f"--config.training.optimizer_settings.{beta}=0: kiros_adam needs one above 0"
+    momentum = training["optimizer_settings.momentum"]
+    if training["optimizer_settings.nesterov"] and not momentum:
+        yield (
+            "--config.training.optimizer_settings.nesterov=True: needs "
+            "training.optimizer_settings.momentum above 0"
+        )
+    schedule, warm_up = training["schedule.name"], training["schedule.warm_up"]
+    if schedule == "noam" and not warm_up:
+        yield f"--config.training.schedule.warm_up={warm_up}: 'noam' needs the steps up to its peak"
+    factor = training["schedule.factor"]
+    if schedule == "plateau" and factor is not None and factor >= 1:
+        yield f"--config.training.schedule.factor={factor}: must be below 1 for 'plateau'"

@@ -1,0 +1,238 @@
+"""Every field of every configuration: its kind and range, which `config_checks` checks.
+
+`configs/common.py`, `configs/captioners/base.py` and `configs/r2m/base.py` say what the fields do.
+A field that is added to one of them needs a rule here: without one it is refused as unknown.
+Needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from r2m.configuration.value_rules import (
+    MOST_ALPHA,
+    MOST_BEAMS,
+    MOST_PIXELS,
+    MOST_WORDS,
+    Rule,
+    address,
+    choice,
+    name,
+    number,
+    optional,
+    path,
+    period,
+    switch,
+    whole,
+)
+from r2m.engine.optimization.known_settings import OPTIMIZERS, SCHEDULES
+from tfrecords.errors import InputError
+
+PRECISIONS = ("float32", "mixed_bfloat16")
+
+# Dotted name below the configuration -> rule, or nested so.
+_Rules = dict[str, Any]
+
+_TRAINING: _Rules = {
+    # `make_strategy` refuses names, each with its reason, before it does anything else.
+    "strategy": name,
+    "data_service": optional(address),
+    "precision": choice(*PRECISIONS),
+    "jit": switch,
+    "micro_batches": whole(1, 1_024),
+    "at_once": whole(1, 1_024),
+    "optimizer": choice(*OPTIMIZERS),
+    "optimizer_settings": {
+        "beta_1": optional(number(least=0, below=1)),
+        "beta_2": optional(number(least=0, below=1)),
+        "epsilon": optional(number(above=0)),
+        "rho": optional(number(least=0, below=1)),
+        "momentum": optional(number(least=0, below=1)),
+        "nesterov": optional(switch),
+    },
+    "schedule": {
+        "name": choice(*SCHEDULES),
+        "warm_up": period(0),
+        "decay_start": optional(period(0)),
+        "decay_every": optional(period(1)),
+        "decay_rate": optional(number(above=0, most=1)),
+        "factor": optional(number(above=0)),
+        "model_size": optional(whole(1)),
+        "final_fraction": optional(number(least=0, most=1)),
+        "patience": optional(whole(0)),
+        "min_learning_rate": optional(number(least=0)),
+    },
+    "clip_global_norm": optional(number(above=0, most=1e30)),
+    "clip_value": optional(number(above=0, most=1e30)),
+    "weight_decay": number(least=0),
+    "ema_decay": optional(number(above=0, below=1)),
+    "steps_per_loop": whole(1, 1_000_000),
+    "log_every": period(1),
+    "keep_checkpoints": whole(1),
+    "on_nonfinite": choice("stop", "skip"),
+    "max_skipped": whole(1),
+}
+
+# As `MOST_WORDS` and the like.
+_BATCH, _UNITS = 1_000_000, 65_536
+
+_STAGE: _Rules = {
+    "learning_rate": number(above=0),
+    "batch_size": whole(1, _BATCH),
+    "steps": period(1, percent=False),
+    "evaluate_every": period(0),
+}
+_DECODING: _Rules = {
+    "beam_size": whole(1, MOST_BEAMS),
+    "max_length": whole(1, MOST_WORDS),
+    "length_normalization": number(least=0, most=MOST_ALPHA),
+    "allow_unknown": switch,
+}
+_IMAGE: _Rules = {
+    "source": choice("features", "pixels"),
+    "resize": whole(1, MOST_PIXELS),
+    "crop": whole(1, MOST_PIXELS),
+    "backbone": name,
+    "weights": name,
+    "alpha": number(least=0, most=10),
+}
+# Captioner -> what of `model` it has besides `units`, `word_size` and `dropout`.
+CAPTIONER_PARTS = {
+    "rnn": {"pool"},
+    "lstm": {"pool"},
+    "attention_lstm": set(),
+    "fc": set(),
+    "att2in": {"attention_units"},
+    "att2in2": {"attention_units"},
+    "updown": {"attention_units"},
+}
+
+_CAPTIONER: _Rules = {
+    "name": name,
+    "seed": whole(0),
+    "data": {
+        "captions": path,
+        "captions_per_image": whole(1, 1_000),
+        "max_length": whole(1, MOST_WORDS),
+        "unit_norm": switch,
+        "rows": optional(choice("grid", "regions")),
+    },
+    "image": {
+        **_IMAGE,
+        "mirror": switch,
+        "average_mirrored": switch,
+        "least_area": number(above=0, most=1),
+        "trained_from": optional(name),
+        "learning_rate_factor": number(least=0),
+    },
+    "model": {
+        "captioner": choice(*CAPTIONER_PARTS),
+        "units": optional(whole(1, _UNITS)),
+        "word_size": optional(whole(1, _UNITS)),
+        "attention_units": optional(whole(1, _UNITS)),
+        "pool": optional(choice("flatten", "average")),
+        "dropout": optional(number(least=0, below=1)),
+    },
+    "loss": {
+        "smoothing": number(least=0, below=1),
+        "reduction": choice("words", "captions"),
+        "drop_worst": number(least=0, below=1),
+        "drop_worst_after": whole(0),
+        "sampling_start": optional(whole(0)),
+        "sampling_every": whole(1),
+        "sampling_increase": number(least=0, most=1),
+        "sampling_most": number(least=0, most=1),
+    },
+    "reward": {"samples": whole(2, 1_000), "max_length": whole(1, MOST_WORDS)},
+    "decoding": _DECODING,
+    "training": _TRAINING,
+    "stages": {"cross_entropy": _STAGE, "self_critical": _STAGE},
+}
+_R2M_STAGE = {**_STAGE, "max_length": whole(1, MOST_WORDS)}
+_R2M: _Rules = {
+    "name": name,
+    "seed": whole(0),
+    "data": {
+        "corpora": path,
+        "images": path,
+        "max_concepts": whole(1, 1_000),
+        "max_repeats": whole(1, 1_000),
+    },
+    "image": _IMAGE,
+    "model": {
+        "units": whole(1, _UNITS),
+        "heads": whole(1, _UNITS),
+        "decoder": choice("relational", "lstm"),
+        "fusion": choice("attention", "concat"),
+        "reconstructor": choice("relational", "lstm"),
+        "dropout": number(least=0, below=1),
+        "tie_embeddings": switch,
+        "image_projection": choice("trained", "frozen"),
+    },
+    "loss": {"reconstruction_weight": number(least=0), "margin": number(least=0)},
+    "decoding": _DECODING,
+    "training": _TRAINING,
+    "stages": dict.fromkeys(("xe", "xe_rec", "tri", "tri_rec", "joint"), _R2M_STAGE),
+}
+
+
+class Family(NamedTuple):
+    """Configurations with the same fields.
+
+    Attributes:
+        title: what they train.
+        folder: that holds them, below `configs`.
+        stages: of each of them.
+        commands: that take them.
+        example: one of them, as --config takes it.
+        rules: dotted name -> rule.
+    """
+
+    title: str
+    folder: str
+    stages: tuple[str, ...]
+    commands: str
+    example: str
+    rules: Mapping[str, Rule]
+
+
+def flattened(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Dotted name -> value, of nested mappings."""
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            found |= flattened(value, f"{above}{key}.")
+        else:
+            found[f"{above}{key}"] = value
+    return found
+
+
+CAPTIONER_STAGES = tuple(_CAPTIONER["stages"])
+FAMILIES = (
+    Family(
+        "R2M",
+        "r2m",
+        tuple(_R2M["stages"]),
+        "r2m-train-curriculum (and r2m-train-xe, -xe-rec, -tri, -tri-rec and -joint)",
+        "--config=flickr8k",
+        flattened(_R2M),
+    ),
+    Family(
+        "supervised captioners",
+        "captioners",
+        CAPTIONER_STAGES,
+        "r2m-train-captioner (and r2m-train-self-critical)",
+        "--config=updown:flickr8k",
+        flattened(_CAPTIONER),
+    ),
+)
+
+
+def family_of(stage: str) -> Family:
+    """The configurations that have a stage of this name; raises `InputError` for an unknown one."""
+    for family in FAMILIES:
+        if stage in family.stages:
+            return family
+    known = ", ".join(name for family in FAMILIES for name in family.stages)
+    raise InputError(f"unknown stage {stage!r}; known: {known}")

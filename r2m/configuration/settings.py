@@ -1,0 +1,108 @@
+"""Options that all experiments read from their configuration in the same way."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+from zlib import crc32
+
+import keras
+from absl import logging
+
+from r2m.configuration.config_fields import PRECISIONS
+from r2m.engine.optimization.periods import to_steps
+from r2m.engine.options import OptimizerSettings, ScheduleOptions, TrainingOptions
+from tfrecords.errors import InputError
+
+TRAINING_SPLIT, VALIDATION_SPLIT = "train", "val"
+
+
+@contextlib.contextmanager
+def setting(name: str) -> Iterator[None]:
+    """Turns the complaint of an options class into an `InputError` that names the setting."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+@contextlib.contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Layers made within compute in this precision (`config.training.precision`)."""
+    if name not in PRECISIONS:
+        known = ", ".join(PRECISIONS)
+        raise InputError(f"config.training.precision: unknown {name!r}; known: {known}")
+    before = keras.config.dtype_policy()
+    # Layers take the policy that holds when they are made.
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def stage_seed(config: Any, stage: str) -> int:
+    """Derives a seed per stage, so that stages draw different random numbers."""
+    seed: int = config.seed + crc32(stage.encode()) % 1_000
+    return seed
+
+
+def training_options(config: Any, stage: Any) -> TrainingOptions:
+    """Returns the options to train a stage with, periods in steps.
+
+    Args:
+        config: of the experiment: `seed`, `training`, and `stages` with what is the stage's own.
+        stage: its `name`, `steps_per_epoch`, `best_metric` (name or None, `max` or `min`),
+            `compiles` (whether XLA takes its loss) and `compares_rows` (whether its loss needs
+            the whole batch) count.
+
+    Raises:
+        InputError: for an impossible setting.
+    """
+    own, training = config.stages[stage.name], config.training
+    # The settings are those of a whole curriculum: a stage takes what it can.
+    if training.jit and not stage.compiles:
+        logging.warning("stage %s is not compiled: XLA does not take its loss", stage.name)
+    micro_batches, at_once = training.micro_batches, training.at_once
+    if micro_batches > 1 and stage.compares_rows:
+        logging.warning(
+            "stage %s computes batches whole, not in %d parts: its loss compares their rows",
+            stage.name,
+            micro_batches,
+        )
+        micro_batches = at_once = 1
+    with setting(f"config.stages.{stage.name} or config.training"):
+        steps = to_steps("steps", own.steps, steps_per_epoch=stage.steps_per_epoch)
+        period = partial(to_steps, steps_per_epoch=stage.steps_per_epoch, total=steps)
+        schedule = training.schedule.to_dict()
+        for key in ("warm_up", "decay_start", "decay_every"):
+            if schedule[key] is not None:
+                schedule[key] = period(key, schedule[key])
+        evaluate_every = period("evaluate_every", own.evaluate_every)
+        return TrainingOptions(
+            steps=steps,
+            learning_rate=own.learning_rate,
+            schedule=ScheduleOptions(**schedule),
+            optimizer=training.optimizer,
+            optimizer_settings=OptimizerSettings(**training.optimizer_settings.to_dict()),
+            weight_decay=training.weight_decay,
+            clip_global_norm=training.clip_global_norm,
+            clip_value=training.clip_value,
+            ema_decay=training.ema_decay,
+            jit=training.jit and stage.compiles,
+            micro_batches=micro_batches,
+            at_once=at_once,
+            steps_per_loop=training.steps_per_loop,
+            log_every=period("log_every", training.log_every),
+            evaluate_every=evaluate_every,
+            checkpoint_every=evaluate_every,
+            keep_checkpoints=training.keep_checkpoints,
+            best_metric=stage.best_metric[0],
+            best_mode=stage.best_metric[1],
+            seed=stage_seed(config, stage.name),
+            data_service=training.data_service,
+            on_nonfinite=training.on_nonfinite,
+            max_skipped=training.max_skipped,
+        )

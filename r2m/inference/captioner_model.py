@@ -1,0 +1,95 @@
+"""The captioner that a configuration describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from models.captioners.pixels import PixelCaptioner
+from models.captioners.recurrent import RecurrentCaptioner
+from models.captioners.registry import build_captioner, wanted_inputs
+from r2m.configuration.settings import precision, setting
+from tfrecords.errors import InputError
+from tfrecords.feature_options import BackboneOptions
+from tfrecords.features.backbones import Network, build_network
+
+
+def open_network(config: Any, *, load: bool = True) -> Network | None:
+    """The network that looks at pixels, as `config.image` says; None for stored features.
+
+    Args:
+        config: of the experiment.
+        load: whether its weights are wanted; a trained run restores them itself.
+
+    Raises:
+        InputError: no such network, no such weights, or it gives no feature maps.
+    """
+    image = config.image
+    if image.source == "features":
+        return None
+    if image.source != "pixels":
+        raise InputError(f"config.image: unknown source {image.source!r}; known: features, pixels")
+    network = build_network(
+        BackboneOptions(
+            name=image.backbone,
+            weights=image.weights if load else "none",
+            image_size=image.crop,
+            alpha=image.alpha or None,
+        )
+    )
+    if len(network.output_shape) != 3:
+        raise InputError(f"config.image: {image.backbone} gives no feature maps to look at")
+    return network
+
+
+def build_model(
+    config: Any,
+    vocabulary_size: int,
+    sizes: Mapping[str, int | None],
+    network: Network | None,
+    dtype: str = "float32",
+) -> RecurrentCaptioner | PixelCaptioner:
+    """The captioner that `config.model` describes.
+
+    Args:
+        config: of the experiment.
+        vocabulary_size: V.
+        sizes: of stored features: `global_size`, `region_size`, `grid_cells`.
+        network: that looks at pixels instead.
+        dtype: of the activations.
+
+    Raises:
+        InputError: for impossible settings.
+    """
+    chosen = config.model.to_dict()
+    name = chosen.pop("captioner")
+    if network is not None:
+        height, width, size = network.output_shape
+        sizes = {"global_size": size, "region_size": size, "grid_cells": height * width}
+    with precision(dtype), setting("config.model"):
+        captioner = build_captioner(name, vocabulary_size=vocabulary_size, **sizes, **chosen)
+    if network is None:
+        return captioner
+    with setting("config.image"):
+        return PixelCaptioner(
+            captioner,
+            network.model,
+            network.preprocess,
+            trained_from=config.image.trained_from,
+            average_mirrored=config.image.average_mirrored,
+            wants_global="global" in wanted_inputs(name),
+            unit_norm=config.data.unit_norm,
+            name=name,
+        )
+
+
+def feature_sizes(shown: Mapping[str, tf.TensorSpec]) -> dict[str, int | None]:
+    """Sizes of what a captioner is shown, as `build_captioner` takes them; pixels have none."""
+    whole, rows = shown.get("global"), shown.get("regions")
+    return {
+        "global_size": whole and whole.shape[-1],
+        "region_size": rows and rows.shape[-1],
+        "grid_cells": rows and rows.shape[1],
+    }

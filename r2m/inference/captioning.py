@@ -1,0 +1,193 @@
+"""Captions of images by a model: search, ranking and decoding to text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from models.decoding.search import Captions, DecodingOptions, decode, largest_beam
+from r2m.configuration.settings import setting
+from r2m.engine.distribution.cores import cores
+from tfrecords.errors import InputError
+from tfrecords.vocabulary import Vocabulary
+from tfrecords.writing.progress import CountProgress
+
+# Images that the beam search works on together: it gains from many, training may want few.
+CAPTIONED_AT_ONCE = 100
+# (inputs of B images, what a search found) -> what each hypothesis is worth, float[B, R].
+Reranker = Callable[[Mapping[str, tf.Tensor], Captions], np.ndarray]
+
+
+class Hypothesis(NamedTuple):
+    """A caption that a search found.
+
+    Attributes:
+        caption: its words.
+        log_probability: natural logarithm of its probability, end marker included.
+        score: log_probability / n**alpha, by which the search ranks captions; n words, the end
+            marker included, and alpha the length normalization.
+        reranked: what the reranker found it worth; None without one.
+    """
+
+    caption: str
+    log_probability: float
+    score: float
+    reranked: float | None
+
+
+class _Found(NamedTuple):
+    """Captions of B images, best first, as NumPy arrays; see `models.decoding.search.Captions`."""
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+    scores: np.ndarray
+    worth: np.ndarray | None
+
+
+def search_options(
+    config: Any, vocabulary: Vocabulary, *, returned: int | None = 1
+) -> DecodingOptions:
+    """The caption search that `config.decoding` describes, with the best `returned` hypotheses.
+
+    Raises:
+        InputError: a setting is out of range, or the beam is wider than the vocabulary.
+    """
+    suppressed = [0, 1] if config.decoding.allow_unknown else [0, 1, vocabulary.unk_id]
+    with setting("config.decoding"):
+        search = DecodingOptions(
+            beam_size=config.decoding.beam_size,
+            returned=returned,
+            max_length=config.decoding.max_length,
+            length_normalization=config.decoding.length_normalization,
+            suppressed=tuple(suppressed),
+        )
+    most = largest_beam(len(vocabulary), search)
+    # A greedy search asks for no second word.
+    if search.beam_size > max(most, 1):
+        raise InputError(
+            f"beam_size={search.beam_size} (--config.decoding.beam_size, or --beam_size): must be "
+            f"at most {most}, the words of the vocabulary that can follow the start of a caption"
+        )
+    return search
+
+
+class Captioning:
+    """Captions images with a model: what its `encode` takes in, sentences out, by the batch."""
+
+    def __init__(
+        self,
+        model: Any,
+        vocabulary: Vocabulary,
+        search: DecodingOptions,
+        signature: Mapping[str, tf.TensorSpec],
+        reranker: Reranker | None = None,
+    ) -> None:
+        """Compiles nothing yet.
+
+        Args:
+            model: a captioner (`models.decoding.search.decode`).
+            vocabulary: of it.
+            search: how to search.
+            signature: what `encode` takes, with sizes that differ by batch left open.
+            reranker: orders the hypotheses anew; it receives all inputs. None: as the search does.
+        """
+        self._model, self._reranker = model, reranker
+        self._signature, self._count = signature, 1
+        self._vocabulary = vocabulary
+        self._search = search
+        # One program for all batches.
+        self._decode = tf.function(
+            self._search_all, autograph=False, input_signature=[dict(signature)]
+        )
+
+    def _search_all(self, inputs: dict[str, tf.Tensor]) -> Captions:
+        return decode(self._model, self._model.encode(inputs), self._search)
+
+    def returning(self, count: int) -> Captioning:
+        """Returns a copy whose `hypotheses` are `count` per image; of the same model.
+
+        Raises:
+            InputError: the beam is narrower.
+        """
+        if count > self._search.beam_size:
+            raise InputError(
+                f"--captions={count}: must be at most {self._search.beam_size}, the hypotheses "
+                f"that the search keeps alive; or give --beam_size={count}"
+            )
+        # A reranker may find the last one best.
+        returned = count if self._reranker is None else None
+        search = dataclasses.replace(self._search, returned=returned)
+        found = Captioning(self._model, self._vocabulary, search, self._signature, self._reranker)
+        found._count = count
+        return found
+
+    def _ranked(self, inputs: Mapping[str, tf.Tensor]) -> _Found:
+        tensors = self._decode({name: inputs[name] for name in self._signature})
+        found = Captions(*(tensor.numpy() for tensor in tensors))
+        if self._reranker is None:
+            return _Found(*found, None)
+        worth = self._reranker(inputs, found)
+        order = np.argsort(-worth, axis=1, kind="stable")
+        return _Found(
+            np.take_along_axis(found.tokens, order[:, :, None], axis=1),
+            *(np.take_along_axis(x, order, axis=1) for x in (found.lengths, found.scores, worth)),
+        )
+
+    def _search_in_parts(self, inputs: Mapping[str, tf.Tensor]) -> list[_Found]:
+        """Searches captions of the images, divided among the cores; in order."""
+        images = len(next(iter(inputs.values())))
+        each = -(-images // cores())
+        parts = [
+            {name: x[first : first + each] for name, x in inputs.items()}
+            for first in range(0, images, each or 1)
+        ]
+        with ThreadPoolExecutor(cores()) as threads:
+            return list(threads.map(self._ranked, parts))
+
+    def captions(self, inputs: Mapping[str, tf.Tensor]) -> list[str]:
+        """Returns the best caption of each of B images, given what `encode` and a reranker take."""
+        found = self._search_in_parts(inputs)
+        return [self._vocabulary.decode(row) for own in found for row in own.tokens[:, 0].tolist()]
+
+    def hypotheses(self, inputs: Mapping[str, tf.Tensor]) -> list[list[Hypothesis]]:
+        """Returns captions of B images, best first, given what `encode` and a reranker take.
+
+        One per image unless `returning` says otherwise; fewer where the search found fewer.
+        """
+        return [
+            [self._hypothesis(own, image, place) for place in self._places(own.lengths[image])]
+            for own in self._search_in_parts(inputs)
+            for image in range(len(own.lengths))
+        ]
+
+    def _places(self, lengths: np.ndarray) -> list[int]:
+        return [place for place in range(min(self._count, len(lengths))) if lengths[place] > 0]
+
+    def _hypothesis(self, found: _Found, image: int, place: int) -> Hypothesis:
+        score, length = (float(x[image, place]) for x in (found.scores, found.lengths))
+        return Hypothesis(
+            caption=self._vocabulary.decode(found.tokens[image, place].tolist()),
+            log_probability=score * length**self._search.length_normalization,
+            score=score,
+            reranked=None if found.worth is None else float(found.worth[image, place]),
+        )
+
+    def caption_batches(
+        self, batches: tf.data.Dataset, progress: CountProgress | None = None
+    ) -> dict[str, str]:
+        """Captions batches of `image_id` string[B] and inputs: image id -> caption.
+
+        `progress` counts the images.
+        """
+        found: dict[str, str] = {}
+        for batch in batches:
+            names = [name.decode() for name in batch.pop("image_id").numpy()]
+            found.update(zip(names, self.captions(batch), strict=True))
+            if progress is not None:
+                progress.add(len(names))
+        return found

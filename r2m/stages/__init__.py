@@ -1,1 +1,0 @@
-"""Training stages: what each optimises, on which data, starting from what."""

@@ -1,1 +1,0 @@
-"""R2M: the curriculum that learns from sentences and images which do not belong together."""

@@ -1,0 +1,1 @@
+"""Training: a folder per task."""

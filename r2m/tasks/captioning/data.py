@@ -1,0 +1,64 @@
+"""The records a captioner learns from and is validated on, opened and checked together."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from absl import logging
+
+from pipelines import caption_batches, captions
+from pipelines.caption_batches import CaptionOptions
+from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT
+from r2m.inference.captioner_inputs import caption_options
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+from tfrecords.vocabulary import Vocabulary
+
+
+class CaptionerData(NamedTuple):
+    """Opened records and how they are read.
+
+    Attributes:
+        records: of kind `captions`.
+        vocabulary: of them.
+        options: what a captioner is shown of them.
+        seed: of the order of batches.
+    """
+
+    records: Records
+    vocabulary: Vocabulary
+    options: CaptionOptions
+    seed: int
+
+    def signature(self, split: str) -> dict[str, tf.TensorSpec]:
+        """What the captioner's `encode` is given of images of this split."""
+        batches = caption_batches.image_batches(self.records, split, self.options, batch_size=1)
+        return {name: spec for name, spec in batches.element_spec.items() if name != "image_id"}
+
+
+def open_data(config: Any, seed: int) -> CaptionerData:
+    """Opens the records that `config.data` names; `seed` is of the order of batches.
+
+    Raises:
+        InputError: the path is not given or holds no finished `captions` records, there is nothing
+            to learn from, or they lack the features that the model needs.
+    """
+    if not config.data.captions:
+        raise InputError(
+            "no caption records given: pass --captions=FOLDER, made by r2m-build-captions"
+        )
+    records = captions.open_captions(config.data.captions)
+    if TRAINING_SPLIT not in records.splits:
+        raise InputError(
+            f"{records.folder}: no split {TRAINING_SPLIT!r} to learn from, only "
+            f"{', '.join(records.splits)}; build the records with --split=train=FILE"
+        )
+    if VALIDATION_SPLIT not in records.splits:
+        logging.warning(
+            "%s has no split %r: nothing is captioned or scored during training",
+            records.folder,
+            VALIDATION_SPLIT,
+        )
+    options = caption_options(config, records)
+    return CaptionerData(records, records.vocabulary(), options, seed)

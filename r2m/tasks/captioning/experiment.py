@@ -1,0 +1,194 @@
+"""From a configuration to a trained captioner, and back from its run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from losses.cider_d import CiderD
+from models.captioners.pixels import PixelCaptioner
+from r2m.configuration.config_checks import check_config
+from r2m.configuration.settings import TRAINING_SPLIT, setting, stage_seed, training_options
+from r2m.engine.distribution.cores import use_machine
+from r2m.engine.distribution.strategies import make_strategy
+from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
+from r2m.engine.monitoring.profiling import ProfileWindow
+from r2m.engine.persistence import checkpoints
+from r2m.engine.train import TrainingSummary, train
+from r2m.inference.captioner_inputs import FEATURES_FILE
+from r2m.inference.captioner_model import build_model, feature_sizes, open_network
+from r2m.inference.captioning import Captioning, search_options
+from r2m.inference.run_folder import saved_run
+from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions
+from r2m.tasks.captioning.data import CaptionerData, open_data
+from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
+from r2m.tasks.captioning.stage import CaptionerStage, Objective
+from r2m.tasks.run_start import Kept, keep, start_of, start_settings, vocabulary_files
+from tfrecords.document_frequencies import frequencies_of_records
+from tfrecords.errors import InputError
+
+# A captioner's stages, each of which can go on from the one before.
+STAGES = (CrossEntropy.name, SelfCritical.name)
+# What the options of records say of their features.
+_OF_FEATURES = ("backbone", "feature_dtype", "grid_shape")
+
+
+def run_captioner(
+    config: Any,
+    workdir: str | Path,
+    *,
+    name: str = CrossEntropy.name,
+    init_from: str | Path | None = None,
+    profile: ProfileWindow | None = None,
+) -> TrainingSummary:
+    """Trains a captioner's stage in `<workdir>/<name>`, or resumes it there.
+
+    Args:
+        config: the experiment's settings (`configs/captioners/base.py`).
+        workdir: folder of the experiment.
+        name: of the stage: `cross_entropy`, or `self_critical`, which goes on from there.
+        init_from: run folder whose best weights to start from. None starts `cross_entropy` from
+            scratch, and `self_critical` from the run of `cross_entropy` in the same workdir.
+        profile: steps to run under TensorFlow's profiler.
+
+    Returns:
+        How far the run came, and its metrics.
+
+    Raises:
+        InputError: bad paths or records, or impossible settings.
+        TrainingError: see `engine.train`.
+    """
+    if name not in STAGES:
+        raise InputError(f"unknown stage {name!r} of a captioner; known: {', '.join(STAGES)}")
+    check_config(config, name)
+    folder = Path(workdir, name)
+    options = _objective_options(name, config)
+    previous = None if name == CrossEntropy.name else CrossEntropy.name
+    start = start_of(name, previous, Path(workdir), init_from)
+    seed = stage_seed(config, name)
+    # A loss that compares rows is computed whole, which then needs all cores.
+    use_machine(1 if options.compares_rows else config.training.at_once)
+    # Before anything else: joining other workers comes first in a process.
+    strategy = make_strategy(config.training.strategy)
+    worker = this_worker(strategy)
+    with reporting_lost_workers(strategy):  # they make their variables together
+        data = open_data(config, seed)
+        shown = data.signature(TRAINING_SPLIT)
+        with strategy.scope():
+            network = open_network(config)
+            # Only now: a network without weights is seeded on its own, the same in every process.
+            keras.utils.set_random_seed(seed)
+            model = build_model(
+                config,
+                len(data.vocabulary),
+                feature_sizes(shown),
+                network,
+                config.training.precision,
+            )
+            stage = CaptionerStage(
+                data=data,
+                model=model,
+                objective=_objective(options, config, data),
+                batch_size=config.stages[name].batch_size,
+                network_rate=config.image.learning_rate_factor,
+                captioning=Captioning(
+                    model,
+                    data.vocabulary,
+                    search_options(config, data.vocabulary),
+                    shown,
+                ),
+                worker=worker,
+            )
+        if worker.is_chief:
+            keep(folder, _needed_files(data, shown))
+        return train(
+            stage,
+            training_options(config, stage),
+            folder,
+            strategy=strategy,
+            init_from=start and partial(take_weights, model, start, stage.fingerprint),
+            config=json.loads(config.to_json()),
+            settings=_settings(config, name, data, start, folder),
+            profile=profile,
+        )  # fmt: skip
+
+
+def _needed_files(data: CaptionerData, shown: Mapping[str, tf.TensorSpec]) -> dict[str, Kept]:
+    """Vocabulary, and what tells how to make features of other images."""
+    origin, options = data.records.folder, data.records.manifest["options"]
+    text = json.dumps(
+        {
+            "inputs": {
+                name: (spec.shape.as_list(), spec.dtype.name) for name, spec in shown.items()
+            },
+            "features": data.options.features,
+            "records": {name: options.get(name) for name in _OF_FEATURES},
+        },
+        indent=1,
+    )
+    return {
+        **vocabulary_files(data.records),
+        FEATURES_FILE: Kept((text + "\n").encode(), origin),
+    }
+
+
+def _objective_options(name: str, config: Any) -> CrossEntropyOptions | SelfCriticalOptions:
+    """What `config` says of the objective of a stage; raises `InputError` where it cannot be."""
+    if name == CrossEntropy.name:
+        with setting("config.loss"):
+            return CrossEntropyOptions(**config.loss.to_dict())
+    with setting("config.reward"):
+        return SelfCriticalOptions(**config.reward.to_dict())
+
+
+def _objective(
+    options: CrossEntropyOptions | SelfCriticalOptions, config: Any, data: CaptionerData
+) -> Objective:
+    """The objective; for rewards the n-grams of the training captions are counted."""
+    if isinstance(options, CrossEntropyOptions):
+        return CrossEntropy(options)
+    frequencies = frequencies_of_records(data.records, TRAINING_SPLIT)
+    reward = CiderD(frequencies.lookup, frequencies.images)
+    return SelfCritical(options, reward, search_options(config, data.vocabulary).suppressed)
+
+
+def _settings(
+    config: Any, name: str, data: CaptionerData, start: Path | None, folder: Path
+) -> dict[str, Any]:
+    """What a run must find unchanged when it is resumed."""
+    settings = {
+        "model": config.model.to_dict(),
+        "image": config.image.to_dict(),
+        "precision": config.training.precision,
+        "loss": (config.loss if name == CrossEntropy.name else config.reward).to_dict(),
+        "batch": {"batch_size": config.stages[name].batch_size},
+        "data": {**dataclasses.asdict(data.options), "records": data.records.digest},
+    }
+    if start is not None:
+        settings["start"] = start_settings(start, folder)
+    return settings
+
+
+def take_weights(model: Any, run_folder: Path, fingerprint: Mapping[str, str]) -> None:
+    """Starts from the weights of another run.
+
+    A captioner that looks at pixels may start from one that was shown stored features: its network
+    then keeps the weights it was loaded with.
+
+    Raises:
+        InputError: there is no run in the folder.
+        TrainingError: its weights do not fit.
+    """
+    shown_features = saved_run(run_folder)["config"]["image"]["source"] == "features"
+    if isinstance(model, PixelCaptioner) and shown_features:
+        model = model.captioner
+    found = checkpoints.restore_model(model, run_folder, fingerprint)
+    logging.info("starting from the weights of %s", found.folder)

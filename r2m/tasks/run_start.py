@@ -1,0 +1,88 @@
+"""Start of a stage's run: the files it keeps and the weights it begins with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from r2m.engine.persistence import checkpoints
+from r2m.evaluation.files import write_whole
+from r2m.inference.run_folder import SEGMENTER_FILE, VOCABULARY_FILE
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+
+
+class Kept(NamedTuple):
+    """A file to keep: its contents, and the folder of the records it comes from."""
+
+    contents: bytes
+    origin: Path
+
+
+def keep(folder: Path, files: Mapping[str, Kept]) -> None:
+    """Copies files into a run folder, by name.
+
+    Raises:
+        InputError: the folder is a run on other ones; nothing is changed.
+    """
+    for name, file in files.items():
+        there = folder / name
+        if there.is_file() and there.read_bytes() != file.contents:
+            raise InputError(
+                f"{folder} is a run on other records: its {name} differs from that of "
+                f"{file.origin}; use the records it began with, or another --workdir"
+            )
+    for name, file in files.items():
+        write_whole(folder / name, file.contents)
+
+
+def vocabulary_files(records: Records) -> dict[str, Kept]:
+    """Files that a run keeps of the vocabulary of its records, for `load_vocabulary`."""
+    origin = records.folder
+    files = {VOCABULARY_FILE: Kept((origin / VOCABULARY_FILE).read_bytes(), origin)}
+    if records.segmenter != "words":
+        files[SEGMENTER_FILE] = Kept(f"{records.segmenter}\n".encode(), origin)
+    return files
+
+
+def start_of(
+    name: str, previous: str | None, workdir: Path, init_from: str | Path | None
+) -> Path | None:
+    """The run folder whose weights a stage starts with; None for scratch.
+
+    Args:
+        name: of the stage.
+        previous: name of the stage before it, whose run it goes on from by default.
+        workdir: folder of the experiment.
+        init_from: another run folder to start from.
+
+    Raises:
+        InputError: there is no run before this one, and none of this stage that could be resumed.
+    """
+    if init_from:
+        return Path(init_from)
+    if previous is None:
+        return None
+    before = workdir / previous
+    if not before.is_dir() and checkpoints.newest(workdir / name / checkpoints.LATEST) is None:
+        raise InputError(
+            f"stage {name} starts from the weights of stage {previous}, and there is no run in "
+            f"{before}: train that stage first, or name another run with --init_from"
+        )
+    return before
+
+
+def start_settings(start: Path, folder: Path) -> Any:
+    """Which weights a run in `folder` starts from: those that the run `start` would hand on now.
+
+    Once that run is gone: what the run in `folder` noted when it began, None if it noted nothing.
+    """
+    found = checkpoints.best_or_latest(start)
+    if found is not None:
+        files = json.dumps(found.sidecar["files"], sort_keys=True)
+        return {"step": found.step, "digest": f"{crc32(files.encode()):08x}"}
+    own = checkpoints.newest(folder / checkpoints.LATEST)
+    return own.sidecar["settings"].get("start") if own is not None else None

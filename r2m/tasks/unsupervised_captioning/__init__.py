@@ -1,0 +1,1 @@
+"""Training R2M, from the corpus alone to unpaired images."""

@@ -1,0 +1,178 @@
+"""The records a stage learns from and is validated on, opened and checked together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import tensorflow as tf
+from absl import logging
+
+from pipelines import corpora, images
+from pipelines.concepts import ConceptOptions
+from pipelines.images import ImageOptions
+from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT, setting
+from r2m.inference.r2m_model import concept_options
+from r2m.tasks.unsupervised_captioning.curriculum import StageSpec
+from tfrecords.errors import InputError
+from tfrecords.records import Records, check_same_vocabulary
+from tfrecords.vocabulary import Vocabulary
+
+Source = Literal["sentences", "images"]
+
+# Sentences of the corpus' validation split that the validation loss is taken on.
+_VALIDATION_SENTENCES = 5_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+    """Opened records and how they are read.
+
+    Attributes:
+        sentences: `corpora` records.
+        images: `images` records of the same vocabulary; None when a stage needs no images and no
+            validation captions are wanted.
+        vocabulary: of both.
+        concept_options: what the encoder is shown.
+        image_options: what the image side is shown.
+        seed: of the order of batches.
+    """
+
+    sentences: Records
+    images: Records | None
+    vocabulary: Vocabulary
+    concept_options: ConceptOptions
+    image_options: ImageOptions
+    seed: int
+
+    @property
+    def has_validation_images(self) -> bool:
+        """Whether there are images to caption during validation."""
+        return self.images is not None and VALIDATION_SPLIT in self.images.splits
+
+
+def open_data(config: Any, seed: int) -> Data:
+    """Opens the records that `config.data` names; `seed` is of the order of batches.
+
+    Raises:
+        InputError: a path is not given or holds no finished records of its kind, or the two were
+            built with different vocabularies.
+    """
+    if not config.data.corpora:
+        raise InputError(
+            "no corpora records given: pass --corpora=FOLDER, made by r2m-build-corpora"
+        )
+    sentences = corpora.open_corpora(config.data.corpora)
+    pictures = images.open_images(config.data.images) if config.data.images else None
+    if pictures is not None:
+        check_same_vocabulary(
+            str(sentences.folder),
+            sentences.vocabulary_sha256,
+            str(pictures.folder),
+            pictures.vocabulary_sha256,
+        )
+    if pictures is not None and VALIDATION_SPLIT not in pictures.splits:
+        logging.warning(
+            "%s has no split %r: nothing is captioned or scored during training",
+            pictures.folder,
+            VALIDATION_SPLIT,
+        )
+    return Data(
+        sentences=sentences,
+        images=pictures,
+        vocabulary=sentences.vocabulary(),
+        concept_options=concept_options(config),
+        image_options=_image_options(config),
+        seed=seed,
+    )
+
+
+def _image_options(config: Any) -> ImageOptions:
+    with setting("config.image"):
+        return ImageOptions(
+            source=config.image.source, resize=config.image.resize, crop=config.image.crop
+        )
+
+
+def require_images(data: Data, spec: StageSpec) -> Records:
+    """The image records; raises `InputError` when a stage that learns from images has none."""
+    if data.images is None:
+        raise InputError(
+            f"stage {spec.name} learns from images: pass --images=FOLDER, made by r2m-build-images"
+        )
+    if TRAINING_SPLIT not in data.images.splits:
+        raise InputError(
+            f"{data.images.folder}: no split {TRAINING_SPLIT!r} to learn from, only "
+            f"{', '.join(data.images.splits)}; build the records with --split=train=FILE "
+            "--split=val=FILE"
+        )
+    images.check_source(data.images, data.image_options)
+    return data.images
+
+
+def training_dataset(
+    data: Data,
+    spec: StageSpec,
+    *,
+    batch_size: int,
+    max_length: int,
+    first_step: int,
+    own_rows: Callable[[Any], Any],
+    few_shapes: bool,
+) -> tf.data.Dataset:
+    """Endless batches: `sentences` and / or `images`, each as its pipeline gives them."""
+    sources: dict[str, tf.data.Dataset] = {}
+    if spec.sentences:
+        sources["sentences"] = corpora.training_batches(
+            data.sentences,
+            batch_size=batch_size,
+            max_length=max_length,
+            seed=data.seed,
+            first_step=first_step,
+            concept_options=data.concept_options,
+            own_rows=own_rows,
+            few_shapes=few_shapes,
+        )
+    if spec.images:
+        sources["images"] = images.training_batches(
+            require_images(data, spec),
+            batch_size=batch_size,
+            seed=data.seed,
+            first_step=first_step,
+            concept_options=data.concept_options,
+            image_options=data.image_options,
+            own_rows=own_rows,
+        )
+    return tf.data.Dataset.zip(sources)
+
+
+def validation_sources(data: Data, spec: StageSpec) -> tuple[Source, ...]:
+    """What a stage's loss can be validated on: `sentences`, `images`, both or nothing."""
+    found: list[Source] = []
+    if spec.sentences and VALIDATION_SPLIT in data.sentences.splits:
+        found.append("sentences")
+    if spec.images and data.has_validation_images:
+        found.append("images")
+    return tuple(found)
+
+
+def validation_dataset(
+    data: Data, source: Source, *, batch_size: int, max_length: int
+) -> tf.data.Dataset:
+    """Batches of one source to take the validation loss on: finite, always the same."""
+    if source == "sentences":
+        return corpora.validation_batches(
+            data.sentences,
+            batch_size=batch_size,
+            max_length=max_length,
+            concept_options=data.concept_options,
+        ).take(max(1, _VALIDATION_SENTENCES // batch_size))
+    assert data.images is not None
+    return images.validation_batches(
+        data.images,
+        VALIDATION_SPLIT,
+        batch_size=batch_size,
+        concept_options=data.concept_options,
+        image_options=data.image_options,
+    )

@@ -1,0 +1,182 @@
+"""From a configuration to trained stages: one stage, or the whole curriculum in order."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+from absl import logging
+
+from pipelines import images
+from r2m.configuration.config_checks import check_config
+from r2m.configuration.settings import stage_seed, training_options
+from r2m.engine.distribution.cores import use_machine
+from r2m.engine.distribution.strategies import make_strategy
+from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
+from r2m.engine.monitoring.profiling import ProfileWindow
+from r2m.engine.persistence import checkpoints
+from r2m.engine.train import TrainingSummary, train
+from r2m.inference.r2m_model import CONCEPTS_FILE, DEFAULT_RULES, RULES_FILE, build_model
+from r2m.tasks.run_start import Kept, keep, start_of, start_settings, vocabulary_files
+from r2m.tasks.unsupervised_captioning.curriculum import CURRICULUM, StageSpec, stage_spec
+from r2m.tasks.unsupervised_captioning.data import Data, open_data
+from r2m.tasks.unsupervised_captioning.stage import CurriculumStage
+from tfrecords.features import BackboneOptions, FeatureExtractor
+
+
+def run_stage(
+    name: str,
+    config: Any,
+    workdir: str | Path,
+    *,
+    init_from: str | Path | None = None,
+    profile: ProfileWindow | None = None,
+) -> TrainingSummary:
+    """Trains one stage in `<workdir>/<name>`, or resumes it there.
+
+    Args:
+        name: of the stage, see `curriculum.STAGES`.
+        config: the experiment's settings (`configs/r2m/base.py`).
+        workdir: folder of the experiment.
+        init_from: run folder of the stage to start from; by default the one before in the same
+            experiment.
+        profile: steps to run under TensorFlow's profiler.
+
+    Returns:
+        How far the run came, and its metrics.
+
+    Raises:
+        InputError: bad paths or records, or nothing to start from.
+        TrainingError: see `engine.train`.
+    """
+    check_config(config, name)
+    spec = stage_spec(name)
+    workdir = Path(workdir)
+    folder = workdir / name
+    seed = stage_seed(config, name)
+    use_machine(1 if spec.compares_rows else config.training.at_once)
+    # Before anything else: joining other workers comes first in a process.
+    strategy = make_strategy(config.training.strategy)
+    worker = this_worker(strategy)
+    with reporting_lost_workers(strategy):  # they make their variables together
+        data = open_data(config, seed)
+        start = start_of(spec.name, spec.previous, workdir, init_from)
+        with strategy.scope():
+            backbone = _backbone(config, spec)
+            keras.utils.set_random_seed(seed)
+            size = _feature_size(config, data, backbone)
+            model = build_model(config.model, data.vocabulary, size, config.training.precision)
+            stage = CurriculumStage(
+                spec=spec, config=config, data=data, model=model, backbone=backbone, worker=worker
+            )
+        if worker.is_chief:
+            keep(folder, _dictionaries(data))
+        return train(
+            stage,
+            training_options(config, stage),
+            folder,
+            strategy=strategy,
+            init_from=start and partial(_take_weights, stage, start),
+            config=json.loads(config.to_json()),
+            settings=_settings(config, spec, data, start, folder),
+            profile=profile,
+        )
+
+
+def run_curriculum(
+    config: Any,
+    workdir: str | Path,
+    *,
+    init_from: str | Path | None = None,
+    profile: ProfileWindow | None = None,
+) -> dict[str, TrainingSummary]:
+    """Trains the four stages in order, each from the best checkpoint of the one before.
+
+    Finished stages are not trained again, an interrupted one goes on where it stopped. The first
+    one starts from `init_from` if that is given, else from scratch. `profile` is for each stage.
+
+    Returns:
+        Stage name -> summary.
+    """
+    summaries: dict[str, TrainingSummary] = {}
+    for name in CURRICULUM:
+        logging.info("%s", stage_spec(name).summary)
+        start = init_from if name == CURRICULUM[0] else None
+        summaries[name] = run_stage(name, config, workdir, init_from=start, profile=profile)
+    return summaries
+
+
+def _feature_size(config: Any, data: Data, backbone: FeatureExtractor | None) -> int | None:
+    if backbone is not None:
+        return backbone.feature_size
+    # A stage that only reads sentences has no image projection where pixels will feed it later.
+    if config.image.source == "pixels" or data.images is None:
+        return None
+    return images.feature_size(data.images)
+
+
+def _settings(
+    config: Any, spec: StageSpec, data: Data, start: Path | None, folder: Path
+) -> dict[str, Any]:
+    """What a stage must find unchanged when it is resumed or asked for again."""
+    stage = config.stages[spec.name]
+    settings = {
+        "model": config.model.to_dict(),
+        "precision": config.training.precision,
+        "loss": config.loss.to_dict(),
+        "concepts": dataclasses.asdict(data.concept_options),
+        "batch": {"batch_size": stage.batch_size, "max_length": stage.max_length},
+    }
+    if spec.sentences:
+        settings["sentences"] = data.sentences.digest
+    if spec.images and data.images is not None:
+        settings["images"] = {
+            **dataclasses.asdict(data.image_options),
+            "records": data.images.digest,
+        }
+    if start is not None:
+        settings["start"] = start_settings(start, folder)
+    return settings
+
+
+def _take_weights(stage: CurriculumStage, run_folder: Path) -> None:
+    """Starts from another stage's weights; either of the two may have seen no images."""
+    found = checkpoints.restore_model(
+        stage.model,
+        run_folder,
+        stage.fingerprint,
+        allow_new=["image_map/"],
+        allow_unused=["image_map/"],
+    )
+    logging.info("%s: starting from the weights of %s", stage.name, found.folder)
+
+
+def _backbone(config: Any, spec: StageSpec) -> FeatureExtractor | None:
+    """The frozen CNN of `image.source=pixels`, for stages that look at images."""
+    if config.image.source != "pixels" or not spec.images:
+        return None
+    return FeatureExtractor(
+        BackboneOptions(
+            name=config.image.backbone,
+            weights=config.image.weights,
+            image_size=config.image.crop,
+            alpha=config.image.alpha or None,
+        )
+    )
+
+
+def _dictionaries(data: Data) -> dict[str, Kept]:
+    """Vocabulary, concepts and the rules of concepts, as files of the run folder."""
+    origin = data.sentences.folder
+    files = vocabulary_files(data.sentences)
+    files[CONCEPTS_FILE] = Kept((origin / CONCEPTS_FILE).read_bytes(), origin)
+    if data.images is not None:
+        options = data.images.manifest["options"]
+        rules = {name: options[name] for name in (*DEFAULT_RULES, "detections")}
+        text = json.dumps(rules, indent=1) + "\n"
+        files[RULES_FILE] = Kept(text.encode(), data.images.folder)
+    return files

@@ -1,0 +1,139 @@
+"""Validation of a stage: its captions and how they score."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from r2m.engine.stage import Evaluation
+from r2m.evaluation.captions import CaptionScorer
+from r2m.evaluation.tokenizers import tokenizer_for
+from r2m.inference.captioning import Captioning
+from tfrecords.features import decode_image
+from tfrecords.vocabulary import Vocabulary
+from tfrecords.writing.progress import CountProgress
+
+_SAMPLES = 8
+_SAMPLE_SIDE = 160
+# Evaluations in a row that find one caption for all images before that is warned of: a model that
+# has just begun does that.
+_ALL_EQUAL = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sample:
+    image_id: str
+    image: np.ndarray | None
+    concepts: str | None
+    references: tuple[str, ...]
+
+
+class Validator:
+    """Captions the validation images and scores them, as often as it is asked to."""
+
+    def __init__(
+        self,
+        captioning: Captioning,
+        vocabulary: Vocabulary,
+        batches: tf.data.Dataset | None,
+        examples: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        """Reads the references once; without any, captions are shown but not scored.
+
+        Args:
+            captioning: the model's.
+            vocabulary: of it.
+            batches: the images, as `Captioning.caption_batches` takes them; None for none.
+            examples: the same images: `image_id`, `texts`, `image` and perhaps `concepts` (ids).
+        """
+        self._batches = batches
+        self._captioning = captioning
+        self._samples: list[_Sample] = []
+        self._images = 0
+        references: dict[str, list[str]] = {}
+        for example in examples:
+            self._images += 1
+            if example["texts"]:
+                references[example["image_id"]] = example["texts"]
+            if len(self._samples) < _SAMPLES:
+                self._samples.append(_sample(example, vocabulary))
+        self.has_references = bool(references)
+        tokenizer = tokenizer_for(vocabulary.segmenter, "auto")
+        self._scorer = (
+            CaptionScorer(references, "ptb_python" if tokenizer == "auto" else tokenizer)
+            if references
+            else None
+        )
+        self._scored = frozenset(references)
+        self._all_equal = 0  # evaluations in a row that found one caption for all images
+        if len(references) == 1:
+            logging.warning(
+                "only one validation image has references (%s): CIDEr is 0 for every caption, as "
+                "all n-grams of the references are in all images; best/ goes by the validation "
+                "loss. Build the records with more validation images",
+                next(iter(references)),
+            )
+
+    def evaluate(self) -> Evaluation:
+        """Metrics (BLEU-1 to 4, ROUGE-L, CIDEr, 1.0 = 100), sample captions and their images.
+
+        METEOR takes a Java process, and `r2m-evaluate`.
+        """
+        if self._batches is None:
+            return Evaluation(metrics={})
+        with CountProgress("captioning for validation", self._images, "images") as progress:
+            captions = self._captioning.caption_batches(self._batches, progress)
+        metrics: dict[str, float] = {}
+        if self._scorer is not None:
+            scored = {name: captions[name] for name in captions if name in self._scored}
+            metrics = dict(self._scorer.score(scored))
+        self._watch_for_equal(captions)
+        with_concepts = any(s.concepts is not None for s in self._samples)
+        heads = ["image", *["concepts"] * with_concepts, "caption", "references"]
+        rows = [_row(*heads), "|---" * len(heads) + "|"]
+        for s in self._samples:
+            shown = [s.concepts or ""] * with_concepts
+            rows.append(_row(s.image_id, *shown, captions[s.image_id], "<br>".join(s.references)))
+        pictures = [s.image for s in self._samples if s.image is not None]
+        return Evaluation(
+            metrics=metrics,
+            texts={"captions": "\n".join(rows)},
+            images={"pictures": np.stack(pictures)} if pictures else {},
+        )
+
+    def _watch_for_equal(self, captions: Mapping[str, str]) -> None:
+        """Warns once where several images are given the same caption again and again."""
+        equal = len(captions) > 1 and len(set(captions.values())) == 1
+        self._all_equal = self._all_equal + 1 if equal else 0
+        if self._all_equal == _ALL_EQUAL:
+            logging.warning(
+                "all %d validation images had the same caption at %d evaluations in a row (%r): "
+                "the model does not distinguish them yet. If it stays so, train longer, or check "
+                "with r2m-inspect that their features or concepts differ",
+                len(captions), _ALL_EQUAL, next(iter(captions.values())),
+            )  # fmt: skip
+
+
+def _sample(example: Mapping[str, Any], vocabulary: Vocabulary) -> _Sample:
+    picture = None
+    if example["image"]:
+        resized = tf.image.resize(decode_image(example["image"]), [_SAMPLE_SIDE, _SAMPLE_SIDE])
+        picture = tf.cast(resized, tf.uint8).numpy()
+    concepts = example.get("concepts")
+    return _Sample(
+        image_id=example["image_id"],
+        image=picture,
+        concepts=None if concepts is None else ", ".join(vocabulary.words[i] for i in concepts),
+        references=tuple(html.escape(" ".join(text.split())) for text in example["texts"]),
+    )
+
+
+def _row(*cells: str) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", "&#124;") for cell in cells) + " |"

@@ -1,0 +1,145 @@
+"""A small experiment on the embedded data set."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from configs.r2m import shapes
+from tfrecords.captions.build import CaptionsOptions, build_captions
+from tfrecords.corpora.build import CorporaOptions, build_corpora
+from tfrecords.features import BackboneOptions
+from tfrecords.images.build import ImagesOptions, build_images
+from tfrecords.readers.detections import DetectionSource
+from tfrecords.readers.paired.formats import PairedSource
+from tfrecords.readers.text import parse_source
+from tfrecords.shapes.dataset import make_shapes
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory) -> Path:
+    """The raw data set, small."""
+    folder = tmp_path_factory.mktemp("raw") / "shapes"
+    make_shapes(folder, train_images=24, val_images=8, test_images=4, sentences=200, image_size=48)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def build_text(raw):
+    """Builds sentence records of the raw data set in a folder, with changed options."""
+    return partial(_build_text, raw)
+
+
+def _build_text(raw: Path, folder: Path, label_maps=("detections.json", "tags.json"), **changes):
+    options = {"min_count": 2, "validation_fraction": 0.1, "shards": 2, **changes}
+    build_corpora(
+        CorporaOptions(
+            folder=folder,
+            name="shapes",
+            sources=[parse_source(str(raw / "corpus.txt"))],
+            label_maps=[raw / name for name in label_maps],
+            **options,
+        ),
+        progress=False,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpora(build_text, tmp_path_factory) -> Path:
+    return build_text(tmp_path_factory.mktemp("records") / "corpora")
+
+
+@pytest.fixture(scope="session")
+def build(raw, corpora):
+    """Builds image records of the raw data set in a folder, with changed options."""
+    return partial(_build, raw, corpora)
+
+
+def _build(raw: Path, text: Path, folder: Path, **changes) -> Path:
+    options = {
+        "folder": folder,
+        "name": "shapes",
+        "images": raw / "images",
+        "detections": tuple(
+            DetectionSource(path=raw / name) for name in ("detections.json", "tags.json")
+        ),
+        "corpora": text,
+        "splits": {split: raw / f"{split}.txt" for split in ("train", "val")},
+        "references": raw / "captions.json",
+        "reference_splits": ("val",),
+        "backbone": BackboneOptions(name="VGG16", weights="none", image_size=32),
+        "shards": 2,
+        **changes,
+    }
+    build_images(ImagesOptions(**options), progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def images(build, tmp_path_factory) -> Path:
+    return build(tmp_path_factory.mktemp("images") / "records")
+
+
+@pytest.fixture(scope="session")
+def small_network() -> dict[str, object]:
+    """Settings of a network of few operations, with all ablations: graphs are made sooner."""
+    return {
+        "decoder": "lstm",
+        "fusion": "concat",
+        "reconstructor": "lstm",
+        "tie_embeddings": True,
+        "image_projection": "frozen",
+    }
+
+
+@pytest.fixture
+def config(corpora, images):
+    """Four steps a stage with a tiny network."""
+    config = shapes.get_config("test")
+    config.data.corpora, config.data.images = str(corpora), str(images)
+    for stage in config.stages.values():
+        stage.batch_size, stage.max_length = 8, 10
+    return config
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    """A raw data set of ten training and four validation images."""
+    folder = tmp_path_factory.mktemp("pictures") / "raw"
+    make_shapes(folder, train_images=10, val_images=4, test_images=1, sentences=5)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def caption_records(pictures, tmp_path_factory) -> Path:
+    """Caption records of these images, with feature maps and pixels."""
+    options = CaptionsOptions(
+        folder=tmp_path_factory.mktemp("captions") / "records",
+        captions=(PairedSource.parse(f"coco:{pictures / 'captions.json'}"),),
+        splits={split: pictures / f"{split}.txt" for split in ("train", "val")},
+        images=(pictures / "images",),
+        min_count=1,
+        backbone=BackboneOptions(name="VGG16", weights="none", image_size=64),
+        store_grid=True,
+    )
+    return build_captions(options, progress=False).folder
+
+
+@pytest.fixture(scope="session")
+def att2in2_run(caption_records, tmp_path_factory) -> Path:
+    """The run of a small att2in2, to be looked at and copied, never changed."""
+    from captioner_runs import small
+
+    from r2m.tasks.captioning.experiment import run_captioner
+
+    folder = tmp_path_factory.mktemp("att2in2")
+    summary = run_captioner(small(caption_records), folder)
+    assert summary.step == 4
+    assert {"loss", "bleu_4", "rouge_l", "cider"} <= set(summary.best_metrics)
+    return folder / "cross_entropy"

@@ -1,0 +1,154 @@
+"""Where captioners look: over which part of a picture, and which of them have nothing to show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.captioners.registry import CAPTIONERS, WITH_ATTENTION, build_captioner
+from pipelines.pixels import PixelOptions, crops
+from r2m.inference.attention_maps import looked, nothing_to_show, seen_part
+from r2m.inference.run_folder import run_names, saved_run
+from r2m.inference.show_attention import show_attention
+from tfrecords.errors import InputError
+from tfrecords.features import decode_or_fault
+from tfrecords.vocabulary import build_vocabulary
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def ramp(height: int, width: int) -> np.ndarray:
+    """A picture whose red and green tell row and column, as parts of 255."""
+    rows, columns = np.linspace(0, 255, height), np.linspace(0, 255, width)
+    shown = [
+        np.broadcast_to(rows[:, None], (height, width)),
+        np.broadcast_to(columns, (height, width)),
+    ]
+    return np.stack([*shown, np.zeros((height, width))], axis=-1).astype(np.uint8)
+
+
+def corners(picture: Any) -> np.ndarray:
+    """The first and the last pixel."""
+    return np.asarray(picture, float)[[0, -1], [0, -1]]
+
+
+@pytest.mark.parametrize("size", [(120, 300), (301, 90), (80, 80)])
+@pytest.mark.parametrize("short_side", [64, 90])
+def test_maps_lie_over_the_square_that_was_cut_out(size: tuple[int, int], short_side: int) -> None:
+    picture = ramp(*size)
+    part = seen_part(picture, None, {"short_side": short_side, "image_size": 64})
+    side = round(min(size) * 64 / short_side)
+    assert part.shape == (side, side, 3)
+    png = tf.io.encode_png(picture).numpy()
+    seen = decode_or_fault(png, 64, short_side=short_side)
+    np.testing.assert_allclose(corners(part), corners(seen), atol=6)
+
+
+def test_maps_lie_over_the_crop_that_was_looked_at() -> None:
+    picture, options = ramp(120, 300), PixelOptions(resize=80, crop=48, antialias=True)
+    part = seen_part(picture, options, {"short_side": 64, "image_size": 64})
+    assert part.shape == (72, 180, 3)
+    (seen,) = crops(tf.io.encode_png(picture)[None], options, None)
+    np.testing.assert_allclose(corners(part), corners(seen), atol=6)
+
+
+def test_maps_lie_over_a_picture_that_was_squashed() -> None:
+    picture = ramp(20, 30)
+    assert seen_part(picture, None, {"short_side": None, "image_size": 64}) is picture
+    assert seen_part(picture, None, None) is picture
+    whole = PixelOptions(resize=64, crop=64, antialias=True)
+    np.testing.assert_array_equal(seen_part(picture, whole, None), picture)
+
+
+def test_the_captioners_with_attention_are_those_that_show_it() -> None:
+    sizes: dict[str, Any] = {"vocabulary_size": 9, "units": 4, "word_size": 4}
+    inputs = {"regions": tf.ones([1, 2, 5]), "global": tf.ones([1, 3])}
+    for name in CAPTIONERS:
+        model = build_captioner(name, global_size=3, region_size=5, grid_cells=2, **sizes)
+        assert (nothing_to_show(model.name, ()) is None) == ("rows" in model.encode(inputs))
+    # The flag cannot ask for the names: TensorFlow would load for --help.
+    source = (ROOT / "r2m" / "cli" / "show_attention.py").read_text()
+    assert all(name in source for name in WITH_ATTENTION)
+
+
+def test_grids_need_not_be_square() -> None:
+    model = build_captioner(
+        "att2in2", vocabulary_size=5, global_size=None, region_size=3, grid_cells=6, units=4
+    )
+    vocabulary = build_vocabulary({"dog": 1}, min_count=1)
+    inputs = {"regions": tf.random.stateless_normal([2, 6, 3], [0, 1])}
+    first, second = looked(model, vocabulary, inputs, ["dog dog dog", ""], [2, 3, 3])
+    assert first.words == ["dog"] * 3 and first.weights.shape == (3, 2, 3)
+    np.testing.assert_allclose(first.weights.sum(axis=(1, 2)), 1.0, rtol=1e-5)
+    assert second.words == [] and second.weights.shape == (0, 2, 3)
+
+
+def run_folder(folder: Path, captioner: str, features: list[str], stage: str) -> Path:
+    """What the folder of a run tells without its weights."""
+    folder.mkdir(parents=True)
+    config = {"model": {"captioner": captioner}, "image": {"source": "features"}}
+    (folder / "config.json").write_text(json.dumps({"stage": stage, "config": config}))
+    shown = {"inputs": {}, "features": features, "records": {"backbone": None, "grid_shape": None}}
+    (folder / "image_features.json").write_text(json.dumps(shown))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("captioner", "features", "stage", "message"),
+    [
+        (
+            "fc",
+            ["global_feature"],
+            "cross_entropy",
+            "runs/stage: captioner fc has no attention; attention_lstm, att2in, att2in2, updown",
+        ),
+        ("updown", ["region_feature"], "cross_entropy", "runs/stage: .*regions, not at a grid"),
+        (
+            "",
+            [],
+            "tri_rec",
+            "a run of R2M, which .*att2in2 or updown, for example workspace/runs/updown/cross",
+        ),
+    ],
+)
+def test_a_run_with_nothing_to_show_is_refused_before_it_is_opened(
+    captioner: str, features: list[str], stage: str, message: str, tmp_path: Path
+) -> None:
+    run = run_folder(tmp_path / "runs" / "stage", captioner, features, stage)
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(InputError, match=message):
+        show_attention(run, [tmp_path / "a.png"], tmp_path)
+
+
+def test_files_that_cannot_be_shown_together(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    a, photograph, drawn = (tmp_path / name for name in ("b/a.jpg", "a.png", "a.attention.png"))
+    for file in (a, photograph, drawn):
+        file.write_bytes(b"")
+    for files, message in (
+        ([], "no images were given"),
+        ([tmp_path / "c.png"], "c.png: no such folder of images, list of image files or image"),
+        ([photograph, photograph], r"image 'a\.png' .* is already named at .*name each image once"),
+        ([photograph, drawn], r"a\.attention\.png is one of the images, and what .*a\.png"),
+    ):
+        with pytest.raises(InputError, match=message):
+            show_attention(tmp_path, files, tmp_path)
+
+
+def test_a_folder_of_runs_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected something like workspace/runs/"):
+        saved_run(tmp_path)
+    for stage in ("xe_rec", "xe"):
+        run_folder(tmp_path / "shapes" / stage, "", [], stage)
+    with pytest.raises(InputError, match=r"did you mean .*shapes/xe or .*shapes/xe_rec\?"):
+        saved_run(tmp_path / "shapes")
+    assert run_names([tmp_path / "shapes" / "xe", Path("a/b/c")]) == "shapes/xe, b/c"
+    for text in ('{"model": "a preset"}', "[]", '{"stage": "xe"'):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(InputError, match=r"is not the config\.json of a run"):
+            saved_run(tmp_path)

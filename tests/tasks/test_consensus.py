@@ -1,0 +1,174 @@
+"""Captions chosen by consensus with those of similar training images."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from losses.cider_d import CiderD
+from pipelines import captions
+from r2m.inference.caption_files import caption_files
+from r2m.inference.captioner_inputs import FEATURES_FILE
+from r2m.inference.consensus import Consensus, ConsensusOptions, open_consensus
+from r2m.inference.evaluate_run import evaluate_run, open_run
+from tfrecords.captions.build import CaptionsOptions, build_captions
+from tfrecords.errors import InputError
+from tfrecords.readers.paired.formats import PairedSource
+
+OPTIONS = ConsensusOptions(neighbours=3, sharpness=2.0, likelihood=0.5)
+
+
+@pytest.fixture(scope="module")
+def consensus(caption_records: Path) -> Consensus:
+    return open_consensus(captions.open_captions(str(caption_records)), "train", OPTIONS)
+
+
+def hypotheses(consensus: Consensus, places: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The first captions of some training images, as a search returns them."""
+    found = [consensus.sentences[place][0] for place in places]
+    lengths = np.array([len(words) for words in found], np.int32)
+    tokens = np.zeros((len(found), lengths.max()), np.int32)
+    for row, words in zip(tokens, found, strict=True):
+        row[: len(words)] = words
+    return tokens, lengths
+
+
+def test_the_choice_is_that_of_the_formula(consensus: Consensus) -> None:
+    rng = np.random.default_rng(0)
+    images = 4
+    features = consensus.mean + rng.normal(size=(images, len(consensus.mean))).astype(np.float32)
+    found = [hypotheses(consensus, rng.permutation(10)[:5].tolist()) for _ in range(images)]
+    width = max(tokens.shape[1] for tokens, _ in found)
+    tokens = np.stack([np.pad(t, ((0, 0), (0, width - t.shape[1]))) for t, _ in found])
+    lengths = np.stack([n for _, n in found])
+    scores = rng.normal(size=lengths.shape).astype(np.float32)
+    lengths[1, 3:] = 0
+    found_worth = consensus.worth(features, tokens, lengths, scores)
+    chosen = found_worth.argmax(1)
+    for image in range(images):
+        x = (features[image] - consensus.mean) / consensus.deviation
+        likeness = [float(x @ d) / np.linalg.norm(x) for d in consensus.directions]
+        nearest = sorted(range(len(likeness)), key=lambda i: -likeness[i])[:3]
+        worth = []
+        for place in range(5):
+            if not lengths[image, place]:
+                continue
+            total = weight = 0.0
+            for other in nearest:
+                for words in consensus.sentences[other]:
+                    similarity = consensus.reward.scores(
+                        tokens[image, place][None],
+                        lengths[image, place][None],
+                        np.array(words)[None, None],
+                        np.array([[len(words)]]),
+                    )[0]
+                    total += np.exp(2.0 * likeness[other]) * similarity
+                    weight += np.exp(2.0 * likeness[other])
+            worth.append(total / weight + 0.5 * scores[image, place])
+        np.testing.assert_allclose(found_worth[image, : len(worth)], worth, rtol=1e-4)
+        assert (found_worth[image, len(worth) :] == -np.inf).all()
+        assert chosen[image] == int(np.argmax(worth))
+    assert len(set(chosen.tolist())) > 1
+
+
+def test_without_a_choice_the_first_is_taken(consensus: Consensus) -> None:
+    tokens, lengths = hypotheses(consensus, [0, 1])
+    lengths[1] = 0
+    found = consensus.worth(
+        consensus.mean[None], tokens[None], lengths[None], np.zeros((1, 2), np.float32)
+    )
+    assert found.argmax(1).tolist() == [0]
+    none = (np.zeros((0, 2, 3), int), np.zeros((0, 2), int), np.zeros((0, 2)))
+    assert consensus.worth(np.zeros((0, 1)), *none).shape == (0, 2)
+
+
+def test_a_training_image_is_most_like_itself(consensus: Consensus, caption_records: Path) -> None:
+    assert len(consensus.directions) == len(consensus.sentences) == 10
+    np.testing.assert_allclose(np.linalg.norm(consensus.directions, axis=1), 1.0, rtol=1e-5)
+    vocabulary = captions.open_captions(str(caption_records)).vocabulary()
+    ends = {vocabulary.words[words[-1]] for image in consensus.sentences for words in image}
+    assert ends == {vocabulary.words[2]}
+    # Its own captions win over those of the least similar image.
+    sharp = consensus._replace(options=ConsensusOptions(neighbours=1, likelihood=0.0))
+    for image in range(10):
+        features = consensus.directions[image] * consensus.deviation + consensus.mean
+        other = int(np.argmin(consensus.directions @ consensus.directions[image]))
+        tokens, lengths = hypotheses(consensus, [other, image])
+        if np.array_equal(tokens[0], tokens[1]):
+            continue
+        found = sharp.worth(features[None], tokens[None], lengths[None], np.zeros((1, 2)))
+        assert found.argmax(1).tolist() == [1]
+
+
+def test_likeness_is_the_score_before_its_mean(consensus: Consensus) -> None:
+    ours, theirs = consensus.sentences[0][:2], consensus.sentences[1]
+    found = consensus.reward.likeness(ours, theirs)
+    assert found.shape == (len(ours), len(theirs))
+    tokens, lengths = hypotheses(consensus, [0])
+    references = np.zeros((1, len(theirs), 30), np.int32)
+    for row, words in zip(references[0], theirs, strict=True):
+        row[: len(words)] = words
+    counts = np.array([[len(words) for words in theirs]])
+    mean = CiderD.scores(consensus.reward, tokens, lengths, references, counts)
+    np.testing.assert_allclose(found[0].mean(), mean[0], rtol=1e-6)
+
+
+def test_a_split_and_its_files_are_captioned_by_consensus(
+    att2in2_run: Path, caption_records: Path, pictures: Path, tmp_path: Path
+) -> None:
+    def said(name: str, consensus: ConsensusOptions | None) -> dict[str, str]:
+        report = evaluate_run(
+            att2in2_run, caption_records, "val", tmp_path / name, metrics=("cider",),
+            overrides={"beam_size": 4}, consensus=consensus,
+        )  # fmt: skip
+        assert (consensus is None) == ("neighbours" not in report.decode)
+        rows = json.loads((tmp_path / name / "val.predictions.json").read_text())
+        return {row["file_name"]: row["caption"] for row in rows}
+
+    plain = said("plain", None)
+    # Where only the search's own score counts, its first hypothesis is the one.
+    assert said("likely", dataclasses.replace(OPTIONS, likelihood=1e6)) == plain
+    agreed = dataclasses.replace(OPTIONS, likelihood=0.0)
+    by_records = said("agreed", agreed)
+    assert by_records != plain
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(str(pictures / "images" / name) for name in plain))
+    rows, _ = caption_files(
+        att2in2_run, listed, tmp_path / "files", overrides={"beam_size": 4}, consensus=agreed
+    )
+    assert {row["image_id"]: row["caption"] for row in rows} == by_records
+
+
+def test_features_made_in_another_way_are_refused(att2in2_run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(att2in2_run, tmp_path / "other")
+    shown = json.loads((other / FEATURES_FILE).read_text())
+    shown["records"]["backbone"]["alpha"] = 0.5
+    (other / FEATURES_FILE).write_text(json.dumps(shown))
+    with pytest.raises(InputError, match=r"made in two ways: those of .*other with alpha 0\.5"):
+        open_run(other, consensus=OPTIONS)
+
+
+def test_records_without_vectors_are_refused(pictures: Path, tmp_path: Path) -> None:
+    records = build_captions(
+        CaptionsOptions(
+            folder=tmp_path / "records",
+            captions=(PairedSource.parse(f"coco:{pictures / 'captions.json'}"),),
+            splits={"train": pictures / "train.txt"},
+            min_count=1,
+        ),
+        progress=False,
+    )
+    opened = captions.open_captions(str(records.folder))
+    with pytest.raises(InputError, match=r"no vector of each image.*--backbone"):
+        open_consensus(opened, "train", OPTIONS)
+
+
+@pytest.mark.parametrize("bad", [{"neighbours": 0}, {"sharpness": -1.0}, {"likelihood": -1.0}])
+def test_impossible_options_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        ConsensusOptions(**bad)

@@ -1,0 +1,23 @@
+"""What records without reference captions are advised to be built with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from r2m.inference.evaluate_run import _references_cure
+from tfrecords.records import Records
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"reference_splits": ["test", "val"]}, "again with --reference_splits=test,val,train and"),
+        ({"reference_splits": []}, "--references=FILE"),
+        ({}, "--references=FILE"),
+    ],
+)
+def test_the_flag_that_is_missing_is_named(options: dict[str, object], advice: str) -> None:
+    records = Records(folder=Path("x"), kind="images", name="x", manifest={"options": options})
+    assert advice in _references_cure(records, "train")

@@ -1,0 +1,161 @@
+"""Self-critical training: its loss, and that it earns what it optimises."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from captioner_runs import small
+
+from losses.captions import leave_one_out
+from losses.cider_d import CiderD
+from pipelines import caption_batches, captions
+from r2m.engine.distribution.strategies import make_strategy
+from r2m.engine.monitoring.metrics_file import read_metrics
+from r2m.engine.options import TrainingOptions
+from r2m.engine.train import train
+from r2m.inference.evaluate_run import evaluate_run
+from r2m.tasks.captioning.experiment import run_captioner
+from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
+from r2m.tasks.captioning.stage import CaptionerStage
+from tests.tasks.test_captioner import OPTIONS, first_batch, make_stage
+from tfrecords.document_frequencies import frequencies_of_records
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+
+SAMPLES, LIMIT = 3, 8
+# The word after the end marker too: it is common, and so must be missing from the softmax.
+SUPPRESSED = (0, 1, 3)
+
+
+@pytest.fixture(scope="module")
+def records(caption_records: Path) -> Records:
+    return captions.open_captions(str(caption_records))
+
+
+def self_critical_stage(records: Records, name: str = "att2in2") -> CaptionerStage:
+    frequencies = frequencies_of_records(records, "train")
+    objective = SelfCritical(
+        SelfCriticalOptions(samples=SAMPLES, max_length=LIMIT),
+        CiderD(frequencies.lookup, frequencies.images),
+        SUPPRESSED,
+    )
+    return make_stage(records, name=name, objective=objective)
+
+
+def test_golden_advantages() -> None:
+    found = leave_one_out(tf.constant([[1.0, 2.0, 3.0], [2.0, 2.0, 2.0]]))
+    np.testing.assert_allclose(found, [[-1.5, 0.0, 1.5], [0.0, 0.0, 0.0]])
+
+
+def test_the_loss_is_that_of_the_captions_it_drew(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = self_critical_stage(records)
+    batch = first_batch(stage)
+    given: list[np.ndarray] = []
+    scores = CiderD.scores
+
+    def noted(self: CiderD, *arguments: np.ndarray) -> np.ndarray:
+        given[:] = arguments
+        return scores(self, *arguments)
+
+    monkeypatch.setattr(CiderD, "scores", noted)
+    found = stage.loss(batch, training=True)
+    tokens, lengths, references, _ = given
+    assert len(tokens) == 5 * SAMPLES and references.shape[0] == 5
+    rewards = scores(stage._objective._reward, *given).reshape(5, SAMPLES)
+    assert float(found["reward"].total) == pytest.approx(rewards.sum(), rel=1e-5)
+    assert int(found["policy"].normaliser) == 5 * SAMPLES
+    assert float(found["words"].total) == lengths.sum()
+    expected = 0.0
+    for row, (words, length) in enumerate(zip(tokens, lengths, strict=True)):
+        image, sample = divmod(row, SAMPLES)
+        advantage = rewards[image, sample] - np.delete(rewards[image], sample).mean()
+        memory = stage.model.encode({"regions": batch["regions"][image][None]})
+        fed = tf.constant([[1, *words[: length - 1]]])
+        hidden = stage.model.teacher_forced(memory, fed)[0]
+        # Of the words that can be drawn alone.
+        can_be = np.isin(np.arange(len(records.vocabulary())), SUPPRESSED, invert=True)
+        log_p = tf.nn.log_softmax(tf.where(can_be, stage.model.logits(hidden), -1e9)).numpy()
+        expected -= advantage * log_p[np.arange(length), words[:length]].sum()
+    assert float(found["policy"].total) == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_no_likelihood_goes_to_words_that_are_never_drawn(records: Records) -> None:
+    stage = self_critical_stage(records)
+    with tf.GradientTape() as tape:
+        total = stage.loss(first_batch(stage), training=True)["policy"].total
+    gradient = tape.gradient(total, stage.model.word_output.bias.value).numpy()
+    assert np.abs(gradient).max() > 0
+    np.testing.assert_array_equal(gradient[list(SUPPRESSED)], 0.0)
+
+
+def test_references_are_all_captions_of_the_image_with_their_ends(records: Records) -> None:
+    batches = caption_batches.training_batches(
+        records, OPTIONS, batch_size=5, seed=0, with_references=True
+    )
+    for batch in batches.take(2):
+        references, lengths = batch["references"].numpy(), batch["reference_lengths"].numpy()
+        tokens = batch["tokens"].numpy()
+        for image in range(len(references)):
+            own = [
+                tuple(r[:n]) for r, n in zip(references[image], lengths[image], strict=True) if n
+            ]
+            assert all(sentence[-1] == 2 and sentence[0] != 1 for sentence in own)
+            for caption, n in zip(tokens[image], batch["lengths"].numpy()[image], strict=True):
+                assert tuple(caption[1 : n + 1]) in own
+
+
+def test_training_raises_the_reward(records: Records, tmp_path: Path) -> None:
+    stage = self_critical_stage(records)
+    options = TrainingOptions(
+        steps=200, learning_rate=0.02, log_every=25, evaluate_every=200, checkpoint_every=200,
+        clip_global_norm=1.0, show_progress=False,
+    )  # fmt: skip
+    train(stage, options, tmp_path, strategy=make_strategy("one_device"))
+    rewards = [row["loss/reward"] for row in read_metrics(tmp_path) if "loss/reward" in row]
+    # Of 25 steps each: draws make single ones differ by a few percent.
+    assert np.mean(rewards[-3:]) > 1.1 * rewards[0]
+
+
+def test_batches_go_on_from_any_step(records: Records) -> None:
+    stage = self_critical_stage(records)
+    whole = [dict(batch) for batch in stage.train_dataset(0).take(4)]
+    for name, value in first_batch(stage, 3).items():
+        np.testing.assert_array_equal(value, whole[3][name])
+
+
+@pytest.mark.parametrize("bad", [{"samples": 1}, {"max_length": 0}])
+def test_impossible_options_are_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        SelfCriticalOptions(**bad)
+
+
+def test_it_goes_on_from_cross_entropy_in_the_same_folder(
+    att2in2_run: Path, caption_records: Path, tmp_path: Path
+) -> None:
+    config = small(caption_records)
+    config.stages.self_critical.update({"batch_size": 5, "steps": 2, "evaluate_every": 1})
+    with pytest.raises(InputError, match=r"no run in .*cross_entropy: train that stage first"):
+        run_captioner(config, tmp_path, name="self_critical")
+    shutil.copytree(att2in2_run, tmp_path / "cross_entropy")
+    summary = run_captioner(config, tmp_path, name="self_critical")
+    assert summary.step == 2
+    rows = read_metrics(tmp_path / "self_critical")
+    before = [row for row in read_metrics(att2in2_run) if row["kind"] == "evaluation"]
+    first = next(row for row in rows if row["kind"] == "evaluation")
+    # At its start it says what the best of the run before said.
+    assert first["cider"] == max(row["cider"] for row in before)
+    report = evaluate_run(
+        tmp_path / "self_critical", caption_records, "val", tmp_path, metrics=("cider",)
+    )
+    assert report.scores.images == 4
+
+
+def test_an_unknown_stage_is_refused(caption_records: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown stage 'reward' of a captioner; known: cross"):
+        run_captioner(small(caption_records), tmp_path, name="reward", init_from=tmp_path)
