@@ -60,7 +60,7 @@ def define_number(
     below: float | None = None,
     group: str = OTHER,
 ) -> flags.FlagHolder[Any]:
-    """Defines a flag with a finite number in a range; `r2m.configuration.value_rules.number` has it."""
+    """Defines a flag with a finite number in a range; `value_rules.number` has the range."""
     rule = number(least=least, above=above, most=most, below=below)
     return _define(name, default, description, group, _NumberParser(float, rule))
 
