@@ -17,9 +17,9 @@ from ml_collections import ConfigDict
 
 from r2m.engine.persistence import checkpoints
 from r2m.engine.persistence.names import variable_names
-from r2m.stages.captioning import open_run
-from r2m.stages.paired.experiment import run_captioner
-from r2m.stages.unpaired.experiment import run_stage
+from r2m.inference.evaluate_run import open_run
+from r2m.tasks.captioning.experiment import run_captioner
+from r2m.tasks.unsupervised_captioning.experiment import run_stage
 
 DATA = Path(__file__).parents[1] / "data" / "runs"
 RUNS: dict[str, dict[str, Any]] = json.loads((DATA / "settings.json").read_text())

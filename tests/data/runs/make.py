@@ -21,9 +21,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import tfrecords
-from r2m.stages.captioning import open_run
-from r2m.stages.paired.experiment import run_captioner
-from r2m.stages.unpaired.experiment import run_stage
+from r2m.inference.evaluate_run import open_run
+from r2m.tasks.captioning.experiment import run_captioner
+from r2m.tasks.unsupervised_captioning.experiment import run_stage
 from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.corpora.build import CorporaOptions, build_corpora
 from tfrecords.feature_options import FeatureOptions
