@@ -48,11 +48,17 @@ def _found(name: str) -> Path | None:
 def _cure(folders: Iterable[Path]) -> str:
     listed = os.environ.get("PYTHONPATH")
     on_path = {Path(entry).resolve() for entry in listed.split(os.pathsep)} if listed else set()
-    cures = [
-        f"take {folder} off PYTHONPATH"
-        if folder in on_path
-        else f"start the command in another folder than {folder}, or as r2m-NAME instead of "
-        "`python -m`"
-        for folder in sorted(folders)
-    ]
+    cures = []
+    for folder in sorted(folders):
+        if folder in on_path:
+            cures.append(f"take {folder} off PYTHONPATH")
+        elif folder == Path.cwd():
+            cures.append(
+                f"start the command in another folder than {folder}, or as r2m-NAME instead of "
+                "`python -m`"
+            )
+        else:  # site-packages
+            cures.append(
+                f"uninstall what put it into {folder}, or install r2m in an environment of its own"
+            )
     return f"{'; '.join(cures)}; or rename what hides ours."

@@ -202,9 +202,10 @@ def train(
                 raise
             except TrainingError as error:
                 save_rest()
+                kept = f"Nothing is lost: all {state.step} steps are saved in {workdir}; o"
                 raise TrainingError(
-                    f"{error}. Nothing is lost: what was trained, up to step {state.step}, is in "
-                    f"{workdir}; once the service is right, start the same command to resume"
+                    f"{error}. {kept if state.step else 'O'}nce the service is right, start the "
+                    "same command to resume"
                 ) from error
             if ready == 0:
                 save_rest()
@@ -226,9 +227,13 @@ def train(
             Saver() as saver,
             run_log as log,
             contextlib.closing(progress),
-            served(stage.train_dataset(state.step), options.data_service) as batch_source,
+            served(
+                stage.train_dataset(state.step), options.data_service, lambda: bool(signals)
+            ) as batch_source,
             Profiler(profile, workdir, state.step, options.steps) as profiler,
         ):
+            if told_to_stop():
+                raise interrupted()
             batches = iter(distribute(batch_source.dataset, strategy))
             if state.step == 0 and init_from is not None and options.evaluate_every:
                 # For the log only: what the stage starts with is not its own best.

@@ -51,6 +51,15 @@ def test_modules_on_the_python_path_are_named(tmp_path: Path) -> None:
     assert f"take {tmp_path} off PYTHONPATH" in done.stderr
 
 
+def test_an_installed_package_is_named(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "configs.py").touch()
+    found_first = f"sys; sys.path.insert(1, {str(tmp_path / 'site')!r})"
+    done = run(f"{found_first}; import r2m.cli.runs", tmp_path)
+    assert done.returncode == 1
+    assert f"uninstall what put it into {tmp_path / 'site'}" in done.stderr
+
+
 def test_no_false_alarm(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()  # a folder without __init__.py hides nothing
     link = tmp_path / "link"

@@ -58,12 +58,13 @@ def serving(host: str, port: int, worker_port: int) -> Iterator[str]:
     except RuntimeError as error:
         flag, number = ("port", port) if worker is None else ("worker_port", worker_port)
         raise TrainingError(f"--{flag}={number}: cannot be served at ({error})") from error
+    closed = is_loopback(host) and _restricted_to_loopback((port, worker_port))
     deadline = time.monotonic() + _START
     while dispatcher._num_workers() < 1:
         if time.monotonic() > deadline:
             raise TrainingError(f"the worker does not reach its dispatcher at localhost:{port}")
         time.sleep(0.01)
-    if not (is_loopback(host) and _restricted_to_loopback((port, worker_port))):
+    if not closed:
         logging.warning(
             "ports %d and %d are open on all interfaces, without authentication: whoever connects "
             "to them can run TensorFlow programs as this user, which read and write files. Let a "

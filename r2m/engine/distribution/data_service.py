@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import grpc
@@ -45,7 +46,9 @@ class Served(NamedTuple):
 
 
 @contextlib.contextmanager
-def served(dataset: tf.data.Dataset, address: str | None) -> Iterator[Served]:
+def served(
+    dataset: tf.data.Dataset, address: str | None, stopped: Callable[[], bool]
+) -> Iterator[Served]:
     """Yields `dataset`, made by the service at `address`; unchanged where that is None.
 
     The service sends whole batches of this process, in their order: where they are made changes
@@ -54,6 +57,8 @@ def served(dataset: tf.data.Dataset, address: str | None) -> Iterator[Served]:
     Args:
         dataset: endless.
         address: 'grpc://HOST:PORT' of a dispatcher with exactly one worker (`r2m-data-service`).
+        stopped: returns whether a signal came. Once it did, an unanswered question to the service
+            is given up and no batch is requested.
 
     Raises:
         TrainingError: no such address, or the service cannot be used. `wait` raises it where the
@@ -66,7 +71,14 @@ def served(dataset: tf.data.Dataset, address: str | None) -> Iterator[Served]:
         parse_address(address)
     except ValueError as error:
         raise TrainingError(f"data service {address!r}: expected {error}") from None
-    problem = service_problem(address)
+    asked: futures.Future[str | None] = futures.Future()
+    # A daemon thread: handlers of signals run while a host that is down lets it wait.
+    threading.Thread(target=_settle, args=(asked, address), daemon=True).start()
+    while not futures.wait([asked], timeout=_TICK).done:
+        if stopped():
+            yield Served(dataset, lambda steps, stopped: 0)
+            return
+    problem = asked.result()
     if problem is not None:
         raise TrainingError(problem)
     feed = _Feed(dataset, address)
@@ -74,6 +86,13 @@ def served(dataset: tf.data.Dataset, address: str | None) -> Iterator[Served]:
         yield Served(feed.dataset(), feed.wait)
     finally:
         feed.close()
+
+
+def _settle(asked: futures.Future[str | None], address: str) -> None:
+    try:
+        asked.set_result(service_problem(address))
+    except Exception as error:
+        asked.set_exception(error)
 
 
 def service_problem(address: str) -> str | None:
@@ -183,8 +202,11 @@ class _Feed:
                 processing_mode=tf.data.experimental.service.ShardingPolicy.OFF,
                 service=self._address,
             )
+            options = tf.data.Options()
+            # Nothing to tune here, and the tuning thread delays the end of the process by a minute.
+            options.autotune.enabled = False
             with tf.device("CPU:0"):
-                numbered = iter(self._batches.enumerate().apply(service))
+                numbered = iter(self._batches.enumerate().apply(service).with_options(options))
 
             @tf.function
             def take() -> tf.Tensor:  # one call per batch: Python costs a training time
@@ -208,12 +230,13 @@ class _Feed:
             if self._closed.is_set():
                 return
             said = plain_message(str(getattr(error, "message", error))).rstrip(".")
-            self._fail(
-                TrainingError(
-                    f"the data service at {self._address} failed: {said}. It must see the records "
-                    "under the same paths as this machine, and not be started again during a run"
-                )
+            what = (
+                f"the data service at {self._address} was started again during the run"
+                if "dispatcher restart" in said
+                else f"the data service at {self._address} failed: {said}. It must see the records "
+                "under the same paths as this machine"
             )
+            self._fail(TrainingError(what))
 
     def _watch(self) -> None:
         seen, since, problems = -1, time.monotonic(), 0

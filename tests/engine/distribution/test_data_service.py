@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,21 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[tf.queue.QueueBase]:
     entries.close()
 
 
+def after_five(
+    batches: tf.queue.QueueBase, monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]
+) -> None:
+    """Lets five batches through; calls `then` when training begins to wait for the next one."""
+    batches.enqueue_many([[True] * 5])
+    wait = data_service._Feed.wait
+
+    def noticed_wait(feed: data_service._Feed, *arguments: Any) -> int:
+        if feed._needed == 5:
+            then()
+        return wait(feed, *arguments)
+
+    monkeypatch.setattr(data_service._Feed, "wait", noticed_wait)
+
+
 def train_served(workdir: Path, address: str) -> None:
     weights_after(
         workdir, engine_toys.make_strategy("one_device"), steps_per_loop=1, data_service=address
@@ -102,33 +117,26 @@ def assert_resumes(tmp_path: Path) -> None:
 
 class TestNoBatchComes:
     def test_a_signal_saves_and_stops_at_once(self, batches, tmp_path, monkeypatch):
-        batches.enqueue_many([[True] * 5])
-        wait, sent = data_service._Feed.wait, []
+        sent = []
 
         def stop() -> None:
             sent.append(time.monotonic())
             os.kill(os.getpid(), signal.SIGTERM)
 
-        def stopped_wait(feed: data_service._Feed, *arguments: Any) -> int:
-            if feed._needed == 5:
-                threading.Timer(0.3, stop).start()
-            return wait(feed, *arguments)
-
-        monkeypatch.setattr(data_service._Feed, "wait", stopped_wait)
+        after_five(batches, monkeypatch, threading.Timer(0.3, stop).start)
         message = "SIGTERM after step 5 of 9; all is saved"
         with service() as address, pytest.raises(TrainingInterrupted, match=message):
             train_served(tmp_path / "run", address)
-        assert time.monotonic() - sent[0] < 5
+        assert time.monotonic() - sent[0] < 20
         assert_resumes(tmp_path)
 
     def test_a_service_that_answers_has_a_limit(self, batches, tmp_path, monkeypatch):
-        monkeypatch.setattr(data_service, "_LIMIT", 0.5)
-        batches.enqueue_many([[True] * 5])
+        after_five(batches, monkeypatch, lambda: monkeypatch.setattr(data_service, "_LIMIT", 0.2))
         with service() as address, pytest.raises(TrainingError) as caught:
             train_served(tmp_path / "run", address)
         message = str(caught.value)
         assert f"the batch after 5 from the data service at {address} did not come" in message
-        assert "up to step 5, is in" in message
+        assert f"all 5 steps are saved in {tmp_path / 'run'}" in message
         assert_resumes(tmp_path)
 
     def test_the_first_batch_has_a_limit(self, batches, tmp_path, monkeypatch):
@@ -138,11 +146,19 @@ class TestNoBatchComes:
         assert f"the first batch from the data service at {address}" in str(caught.value)
         assert not (tmp_path / "checkpoints").exists()
 
+    def test_a_signal_stops_while_the_address_does_not_answer(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(data_service, "connection_problem", lambda *_: time.sleep(20))
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        started = time.monotonic()
+        with pytest.raises(TrainingInterrupted, match="SIGTERM after step 0 of 9"):
+            train_served(tmp_path, "grpc://localhost:1")
+        assert time.monotonic() - started < 15
+
     def test_a_lost_service_is_an_error(self, batches, tmp_path, monkeypatch):
         # As if its machine were gone: TensorFlow itself would go on waiting for it.
-        found = iter([None])
-        monkeypatch.setattr(data_service, "service_problem", lambda _: next(found, "gone"))
-        batches.enqueue_many([[True] * 5])
+        problem: list[str] = []
+        monkeypatch.setattr(data_service, "service_problem", lambda _: "".join(problem) or None)
+        after_five(batches, monkeypatch, lambda: problem.append("gone"))
         with pytest.raises(TrainingError, match=r"gave up after .*: gone\. Nothing is lost.* 5"):
             train_served(tmp_path / "run", "grpc://localhost:1")
         assert_resumes(tmp_path)
