@@ -1,27 +1,19 @@
-"""CIDEr (Vedantam et al., 2015) against references that do not change between calls.
+"""CIDEr (Vedantam et al. 2015) of captions against references that do not change between calls.
 
-pycocoevalcap weighs all references anew at every call, most of its time. Here that is done once;
-the arithmetic is that of its `cider_scorer.py` and a test holds the two equal.
+pycocoevalcap weighs all references anew at every call, most of its time. Here they are weighed
+once, and a test holds the scores equal to those of its `cider_scorer.py`.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import count
 
 import numpy as np
 
-_ORDERS = 4
-_SIGMA = 6.0
-Ngram = tuple[str, ...]
-
-
-class _Vector(NamedTuple):
-    weights: tuple[dict[Ngram, float], ...]  # one table an n-gram order: tf-idf weight
-    norms: tuple[float, ...]
-    length: int  # in bigrams, as pycocoevalcap counts it
+from losses.cider_d import CiderD, Sentences
+from tfrecords.document_frequencies import count_ngrams
 
 
 class Cider:
@@ -35,69 +27,39 @@ class Cider:
         """Weighs the references.
 
         Args:
-            references: N non-empty lists of tokenised captions.
+            references: N non-empty lists of tokenized captions.
+
+        Raises:
+            InputError: there is no word in them.
         """
-        counted = [[_ngrams(text) for text in group] for group in references]
-        self.images = len(counted)
-        frequency: Counter[Ngram] = Counter()
-        for group in counted:
-            frequency.update({ngram for counts in group for ngram in counts})
-        self._log_images = math.log(max(1, self.images))
-        self._log_frequency = {ngram: math.log(count) for ngram, count in frequency.items()}
-        self._references = [[self._weigh(counts) for counts in group] for group in counted]
+        self.images = len(references)
+        self._ids: defaultdict[str, int] = defaultdict(count().__next__)
+        groups = [self._sentences(group) for group in references]
+        frequencies = count_ngrams(groups, vocabulary_sha256="").lookup
+        joined = Sentences(
+            np.concatenate([group.words for group in groups]),
+            np.concatenate([group.lengths for group in groups]),
+        )
+        owners = np.repeat(np.arange(self.images), [len(group) for group in references])
+        self._references = CiderD(frequencies, self.images).prepare(joined, owners)
 
     def score(self, candidates: Sequence[str]) -> np.ndarray:
-        """Scores one tokenised caption an image.
+        """Scores one tokenized caption per image.
 
         Args:
-            candidates: N tokenised captions, in the order of the references.
+            candidates: N tokenized captions, in the order of the references.
 
         Returns:
             float64[N], 0 to 10. With a single image every n-gram weighs nothing and it is 0.
         """
-        scores = []
-        for text, group in zip(candidates, self._references, strict=True):
-            vector = self._weigh(_ngrams(text))
-            total = sum(_similarity(vector, reference) for reference in group)
-            scores.append(10.0 * total / _ORDERS / len(group))
-        return np.asarray(scores, np.float64)
+        if len(candidates) != self.images:
+            raise ValueError(
+                f"{len(candidates)} captions for the references of {self.images} images"
+            )
+        return self._references.scores(self._sentences(candidates), np.arange(self.images))
 
-    def _weigh(self, counts: Counter[Ngram]) -> _Vector:
-        weights: tuple[dict[Ngram, float], ...] = tuple({} for _ in range(_ORDERS))
-        squares = [0.0] * _ORDERS
-        length = 0
-        for ngram, count in counts.items():
-            order = len(ngram) - 1
-            weight = count * (self._log_images - self._log_frequency.get(ngram, 0.0))
-            weights[order][ngram] = weight
-            squares[order] += weight * weight
-            if order == 1:
-                length += count
-        return _Vector(weights, tuple(math.sqrt(square) for square in squares), length)
-
-
-def _ngrams(text: str) -> Counter[Ngram]:
-    words = text.split()
-    return Counter(
-        tuple(words[start : start + order])
-        for order in range(1, _ORDERS + 1)
-        for start in range(len(words) - order + 1)
-    )
-
-
-def _similarity(candidate: _Vector, reference: _Vector) -> float:
-    """The sum over orders of the clipped cosine, under the Gaussian length penalty."""
-    total = 0.0
-    for order in range(_ORDERS):
-        norm = candidate.norms[order] * reference.norms[order]
-        if norm == 0.0:
-            continue
-        theirs = reference.weights[order]
-        dot = 0.0
-        for ngram, weight in candidate.weights[order].items():
-            other = theirs.get(ngram)
-            if other is not None:
-                dot += min(weight, other) * other
-        total += dot / norm
-    delta = candidate.length - reference.length
-    return total * math.exp(-(delta * delta) / (2 * _SIGMA * _SIGMA))
+    def _sentences(self, texts: Sequence[str]) -> Sentences:
+        """Numbers the words; new ones are given new numbers, which no reference has."""
+        words = [text.split() for text in texts]
+        ids = [self._ids[word] for sentence in words for word in sentence]
+        return Sentences(np.array(ids, np.int64), np.array([len(s) for s in words], np.int64))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from losses.cider_d import CiderD
+from losses.cider_d import CiderD, Sentences
 
 Sentence = list[int]
 # Spec of the self-critical models, section 9; 0 is the end marker there.
@@ -119,3 +119,20 @@ def test_nothing_to_score() -> None:
     assert empty.shape == (0,)
     alone = reward(GOLDEN).scores(*padded([[1, 0]], 4), np.zeros([1, 1, 4]), np.zeros([1, 1], int))
     assert alone.tolist() == [0.0]
+
+
+def test_prepared_references_score_what_batches_do() -> None:
+    prepared = reward(GOLDEN).prepare(sentences([r for own in GOLDEN for r in own]), repeated(2, 3))
+    # In any order, several captions of an image, and images without references.
+    hypotheses = [[2, 2, 2, 7, 0], [1, 2, 3, 0], [1, 2, 3, 4, 0], [1, 2], [6, 3, 4, 0]]
+    for _ in range(2):
+        found = prepared.scores(sentences(hypotheses), np.array([2, 0, 0, 9, 1]))
+        np.testing.assert_allclose(found, [4.910816, 3.269936, 5.718574, 0, 6.820984], atol=2e-6)
+
+
+def sentences(rows: list[Sentence]) -> Sentences:
+    return Sentences(np.concatenate(rows), np.array([len(row) for row in rows]))
+
+
+def repeated(times: int, count: int) -> np.ndarray:
+    return np.repeat(np.arange(count), times)
