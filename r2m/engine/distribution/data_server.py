@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -89,10 +90,10 @@ def _require_free(flag: str, port: int) -> None:
         try:
             probe.bind(("::" if dual else "0.0.0.0", port))
         except OSError as error:
-            raise TrainingError(
-                f"--{flag}={port}: {error.strerror}; another r2m-data-service or another program "
-                "may have it (`ss -ltnp` lists them): stop that, or give another port"
-            ) from error
+            cure = "give another port"
+            if error.errno == errno.EADDRINUSE:
+                cure = f"`ss -ltnp` lists the processes that have ports: stop that one, or {cure}"
+            raise TrainingError(f"--{flag}={port}: {error.strerror}; {cure}") from error
 
 
 def _restricted_to_loopback(ports: tuple[int, int]) -> bool:
