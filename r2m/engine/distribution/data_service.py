@@ -109,6 +109,11 @@ def service_problem(address: str) -> str | None:
         workers = worker_addresses(host, port)
     except grpc.RpcError as error:
         said = error.details() if isinstance(error, grpc.Call) else str(error)
+        if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return (
+                f"{address} accepts connections but did not answer within {_TIMEOUT:g} s: the data "
+                "service there hangs or is suspended, or it is another program"
+            )
         return f"what answers at {address} is no data service of this TensorFlow ({said})"
     if len(workers) != 1:
         return (

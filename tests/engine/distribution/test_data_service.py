@@ -9,10 +9,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
 import engine_toys
+import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -195,6 +197,16 @@ def test_nobody_answers(tmp_path, closed_port):
 
 def test_what_answers_is_no_service(monkeypatch):
     monkeypatch.setattr(data_service, "_TIMEOUT", 0.5)
-    with socket.create_server(("localhost", 0)) as server:
-        address = f"grpc://localhost:{server.getsockname()[1]}"
-        assert f"what answers at {address} is no" in str(data_service.service_problem(address))
+    with socket.create_server(("localhost", 0)) as silent:
+        address = f"grpc://localhost:{silent.getsockname()[1]}"
+        expected = f"{address} accepts connections but did not answer within 0.5 s"
+        assert expected in str(data_service.service_problem(address))
+    monkeypatch.setattr(data_service, "_TIMEOUT", 10)
+    other = grpc.server(futures.ThreadPoolExecutor())
+    address = f"grpc://localhost:{other.add_insecure_port('localhost:0')}"
+    other.start()
+    try:
+        problem = str(data_service.service_problem(address))
+    finally:
+        other.stop(None)
+    assert f"what answers at {address} is no data service of this TensorFlow" in problem
