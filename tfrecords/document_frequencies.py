@@ -10,12 +10,13 @@ vocabulary's sha256.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from tfrecords.errors import InputError
 from tfrecords.records import Records, check_same_vocabulary
@@ -37,6 +38,8 @@ class DocumentFrequencies:
         counts: for n = 1..4 an int32 [G_n]: images with that n-gram in a reference.
         images: with at least one reference; CIDEr takes its logarithm.
         vocabulary_sha256: of the vocabulary the ids belong to.
+        records_digest: of the records they were counted from; None where they were counted
+            elsewhere.
 
     Raises:
         InputError: shapes, order or counts are wrong, or an n-gram is there, its first words not.
@@ -46,6 +49,7 @@ class DocumentFrequencies:
     counts: tuple[np.ndarray, ...]
     images: int
     vocabulary_sha256: str
+    records_digest: str | None = None
 
     def __post_init__(self) -> None:
         """Checks everything."""
@@ -111,6 +115,8 @@ class DocumentFrequencies:
             "images": np.int64(self.images),
             "vocabulary_sha256": np.array(self.vocabulary_sha256),
         }
+        if self.records_digest is not None:
+            arrays["records_digest"] = np.array(self.records_digest)
         for order in range(1, MAX_ORDER + 1):
             arrays[f"ngrams_{order}"] = self.ngrams[order - 1]
             arrays[f"counts_{order}"] = self.counts[order - 1]
@@ -161,6 +167,7 @@ class DocumentFrequencies:
                 counts=tuple(found[f"counts_{order}"] for order in orders),
                 images=int(found["images"]),
                 vocabulary_sha256=str(found["vocabulary_sha256"]),
+                records_digest=str(found["records_digest"]) if "records_digest" in found else None,
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"{path}: {error}; make it again") from error
@@ -184,9 +191,56 @@ def frequencies_of_records(records: Records, split: str = "train") -> DocumentFr
     if records.kind != "captions":
         raise InputError(f"{records.folder} holds {records.kind!r} records, expected 'captions'")
     vocabulary = records.vocabulary()
-    return count_ngrams(
+    found = count_ngrams(
         _references(records, split, len(vocabulary)), vocabulary_sha256=vocabulary.sha256
     )
+    return replace(found, records_digest=records.digest)
+
+
+def kept_frequencies(
+    records: Records, split: str = "train", *, keep: bool = True
+) -> DocumentFrequencies:
+    """Returns the document frequencies of a split, which are counted once per records.
+
+    They are kept in the folder of the records, as `document_frequencies-<split>.npz`, and counted
+    anew where that file is damaged or of other records. A folder that cannot be written to only
+    costs the time of counting.
+
+    Args:
+        records: of kind `captions`.
+        split: of them.
+        keep: whether to write the file; of several processes only one should.
+
+    Raises:
+        InputError: see `frequencies_of_records`.
+    """
+    path = records.folder / f"document_frequencies-{split}.npz"
+    if path.is_file():
+        try:
+            found = DocumentFrequencies.load(
+                path,
+                vocabulary_sha256=records.vocabulary_sha256,
+                vocabulary_of=str(records.folder),
+            )
+            if found.records_digest == records.digest:
+                return found
+            reason = "it belongs to other records"
+        except InputError as error:
+            reason = str(error)
+        logging.warning("counting the n-grams of %s again: %s: %s", records.folder, path, reason)
+    found = frequencies_of_records(records, split)
+    if keep:
+        try:
+            found.save(path)
+        except (OSError, InputError) as error:
+            logging.warning(
+                "the document frequencies of %s were counted in memory only, and will be at every "
+                "start: cannot write %s (%s); r2m-build-document-frequencies writes them elsewhere",
+                records.folder,
+                path,
+                getattr(error, "strerror", None) or error,
+            )
+    return found
 
 
 def count_ngrams(

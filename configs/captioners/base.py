@@ -188,6 +188,9 @@ def _common(captioner: str) -> ConfigDict:
                 "samples": 5,
                 # Most words of one, the end marker included.
                 "max_length": 17,
+                # File of r2m-build-document-frequencies. None: counted once from the training
+                # captions, and kept beside them.
+                "document_frequencies": common.none_of(str),
             },
             "decoding": {
                 "beam_size": 3,

@@ -2,7 +2,9 @@
 
     r2m-build-document-frequencies --captions=records/captions/coco
 
-Self-critical training needs the file, which belongs to the vocabulary of the records.
+Self-critical training reads the file with --config.reward.document_frequencies=FILE. Without one,
+it counts its training captions once and keeps the result in the folder of the records. The file
+belongs to the vocabulary of the records.
 
 The pickles that other code publishes are read too, if the records have the same words:
 

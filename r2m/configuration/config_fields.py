@@ -144,7 +144,11 @@ _CAPTIONER: _Rules = {
         "sampling_increase": number(least=0, most=1),
         "sampling_most": number(least=0, most=1),
     },
-    "reward": {"samples": whole(2, 1_000), "max_length": whole(1, MOST_WORDS)},
+    "reward": {
+        "samples": whole(2, 1_000),
+        "max_length": whole(1, MOST_WORDS),
+        "document_frequencies": optional(name),
+    },
     "decoding": _DECODING,
     "training": _TRAINING,
     "stages": {"cross_entropy": _STAGE, "self_critical": _STAGE},

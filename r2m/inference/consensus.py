@@ -18,7 +18,7 @@ import tensorflow as tf
 from losses.cider_d import CiderD
 from models.layers import ops
 from pipelines import captions
-from tfrecords.document_frequencies import frequencies_of_records
+from tfrecords.document_frequencies import kept_frequencies
 from tfrecords.errors import InputError
 from tfrecords.records import Records
 
@@ -128,7 +128,7 @@ def open_consensus(records: Records, split: str, options: ConsensusOptions) -> C
         sentences += [[np.array(s[1:]) for s in image] for image in rows["sentences"].to_list()]
     features = np.concatenate(vectors)
     mean, deviation = features.mean(0), features.std(0) + _LEAST_DEVIATION
-    frequencies = frequencies_of_records(records, split)
+    frequencies = kept_frequencies(records, split)
     return Consensus(
         options=options,
         directions=ops.unit_norm((features - mean) / deviation).numpy(),

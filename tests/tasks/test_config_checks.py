@@ -46,7 +46,7 @@ R2M_ARGUMENTS = {"r2m.shapes": ("test",), "r2m.flickr8k": (), "r2m.coco_shutters
 # Text that no rule can judge: what it names is looked for later.
 OPEN = {
     "name", "data.captions", "data.corpora", "data.images", "image.backbone", "image.weights",
-    "image.trained_from", "training.strategy",
+    "image.trained_from", "training.strategy", "reward.document_frequencies",
 }  # fmt: skip
 # With each optimizer and schedule there are other settings to sweep.
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -172,7 +172,9 @@ def use(config: ConfigDict, group: str) -> None:
     elif group in ("image", "data"):
         _ = pixel_options(config) if captioner else concept_options(config)
     elif group == "reward":
-        SelfCriticalOptions(**config.reward.to_dict())
+        settings = config.reward.to_dict()
+        del settings["document_frequencies"]  # a file, which is opened when training starts
+        SelfCriticalOptions(**settings)
     elif group in ("training", "stages"):
         train_a_variable(config)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from losses.captions import leave_one_out
 from losses.cider_d import CiderD
 from pipelines import caption_batches, captions
 from r2m.engine.distribution.strategies import make_strategy
+from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.engine.options import TrainingOptions
 from r2m.engine.train import train
@@ -145,6 +148,7 @@ def test_it_goes_on_from_cross_entropy_in_the_same_folder(
     shutil.copytree(att2in2_run, tmp_path / "cross_entropy")
     summary = run_captioner(config, tmp_path, name="self_critical")
     assert summary.step == 2
+    assert (caption_records / "document_frequencies-train.npz").is_file()
     rows = read_metrics(tmp_path / "self_critical")
     before = [row for row in read_metrics(att2in2_run) if row["kind"] == "evaluation"]
     first = next(row for row in rows if row["kind"] == "evaluation")
@@ -154,6 +158,31 @@ def test_it_goes_on_from_cross_entropy_in_the_same_folder(
         tmp_path / "self_critical", caption_records, "val", tmp_path, metrics=("cider",)
     )
     assert report.scores.images == 4
+
+
+def test_rewards_weigh_words_by_the_file_that_is_named(
+    att2in2_run: Path, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = small(records.folder)
+    config.reward.document_frequencies = "counts.npz"
+    config.stages.self_critical.update({"batch_size": 5, "steps": 1, "evaluate_every": 0})
+    train_on = partial(run_captioner, config, "run", name="self_critical", init_from=att2in2_run)
+    with pytest.raises(InputError, match=r"no file of document frequencies counts\.npz: make it"):
+        train_on()
+    own = frequencies_of_records(records)
+    replace(own, vocabulary_sha256="b" * 64).save("counts.npz")
+    with pytest.raises(InputError, match=rf"counts\.npz has sha256 b{{12}}.*{records.folder}"):
+        train_on()
+    # Of more images than were counted: n-grams weigh more.
+    replace(own, images=5 * own.images, records_digest=None).save("counts.npz")
+    assert train_on().step == 1
+    # Elsewhere the same counts are the same reward; others are not.
+    config.reward.document_frequencies = str(shutil.copy("counts.npz", "copy.npz"))
+    assert train_on().step == 1
+    config.reward.document_frequencies = None
+    with pytest.raises(TrainingError, match="document_frequencies None, was '"):
+        train_on()
 
 
 def test_an_unknown_stage_is_refused(caption_records: Path, tmp_path: Path) -> None:

@@ -17,15 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocoevalcap.cider.cider_scorer import CiderScorer
 
+from tfrecords import document_frequencies
 from tfrecords.document_frequencies import (
     MAX_ORDER,
     DocumentFrequencies,
     count_ngrams,
     frequencies_from_counts,
     frequencies_of_records,
+    kept_frequencies,
 )
 from tfrecords.errors import InputError
-from tfrecords.records import VOCABULARY, Records
+from tfrecords.records import VOCABULARY, Records, open_records
 from tfrecords.vocabulary import END_ID, Vocabulary, build_vocabulary
 from tfrecords.writing.examples import encode_example, frame_record
 from tfrecords.writing.writer import write_dataset
@@ -283,6 +285,50 @@ def test_only_captions_of_a_split(tmp_path: Path) -> None:
     assert found.vocabulary_sha256 == records.vocabulary_sha256
     with pytest.raises(InputError, match="no split 'val'; it has train"):
         frequencies_of_records(records, "val")
+
+
+def test_they_are_counted_once_per_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = vocabulary_of("a b")
+    records = write_captions(tmp_path / "c", [[[3], [3, 4]], [[4]]], words)
+    path = records.folder / "document_frequencies-train.npz"
+    assert table(kept_frequencies(records, keep=False)) == table(frequencies_of_records(records))
+    assert not path.exists()
+    found = kept_frequencies(records)
+    first = path.read_bytes()
+
+    def recount(*_: Any) -> None:
+        raise AssertionError("counted again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(document_frequencies, "frequencies_of_records", recount)
+        assert table(kept_frequencies(records)) == table(found)
+    assert not caplog.records and open_records(records.folder).digest == records.digest
+    # What other records left there, and what is damaged, is not used.
+    other = write_captions(tmp_path / "o", [[[3]], [[3], [4]]], words)
+    for bad, reason in (
+        (kept_frequencies(other), "it belongs to other records"),
+        (count([[[3]]], words.sha256), "it belongs to other records"),
+        (None, "is not a file of document frequencies"),
+        (count([[[3]]], "b" * 64), "has sha256 bbbbbbbbbbbb"),
+    ):
+        path.write_bytes(first[:100])
+        if bad is not None:
+            bad.save(path)
+        caplog.clear()
+        assert table(kept_frequencies(records)) == table(found)
+        assert reason in caplog.text and path.read_bytes() == first
+
+
+def test_records_that_cannot_be_written_to_are_counted_in_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = write_captions(tmp_path / "c", [[[3], [3, 4]], [[4]]], vocabulary_of("a b"))
+    path = records.folder / "document_frequencies-train.npz"
+    path.mkdir()  # permissions do not stop root
+    assert table(kept_frequencies(records)) == table(frequencies_of_records(records))
+    assert f"counted in memory only, and will be at every start: cannot write {path}" in caplog.text
 
 
 def test_the_script(tmp_path: Path) -> None:

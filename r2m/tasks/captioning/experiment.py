@@ -32,8 +32,9 @@ from r2m.tasks.captioning.data import CaptionerData, open_data
 from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
 from r2m.tasks.captioning.stage import CaptionerStage, Objective
 from r2m.tasks.run_start import Kept, keep, start_of, start_settings, vocabulary_files
-from tfrecords.document_frequencies import frequencies_of_records
+from tfrecords.document_frequencies import DocumentFrequencies, kept_frequencies
 from tfrecords.errors import InputError
+from tfrecords.writing.files import sha256_file
 
 # A captioner's stages, each of which can go on from the one before.
 STAGES = (CrossEntropy.name, SelfCritical.name)
@@ -81,6 +82,7 @@ def run_captioner(
     worker = this_worker(strategy)
     with reporting_lost_workers(strategy):  # they make their variables together
         data = open_data(config, seed)
+        objective = _objective(options, config, data, worker.is_chief)
         shown = data.signature(TRAINING_SPLIT)
         with strategy.scope():
             network = open_network(config)
@@ -96,7 +98,7 @@ def run_captioner(
             stage = CaptionerStage(
                 data=data,
                 model=model,
-                objective=_objective(options, config, data),
+                objective=objective,
                 batch_size=config.stages[name].batch_size,
                 network_rate=config.image.learning_rate_factor,
                 captioning=Captioning(
@@ -146,16 +148,43 @@ def _objective_options(name: str, config: Any) -> CrossEntropyOptions | SelfCrit
         with setting("config.loss"):
             return CrossEntropyOptions(**config.loss.to_dict())
     with setting("config.reward"):
-        return SelfCriticalOptions(**config.reward.to_dict())
+        return SelfCriticalOptions(**_drawing(config))
+
+
+def _drawing(config: Any) -> dict[str, Any]:
+    """The settings of `config.reward` that say which captions are drawn."""
+    settings: dict[str, Any] = config.reward.to_dict()
+    del settings["document_frequencies"]
+    return settings
+
+
+def _rewards(config: Any) -> dict[str, Any]:
+    """What of `config.reward` a run must find unchanged: the contents of a file, not its path."""
+    file = config.reward.document_frequencies
+    return _drawing(config) | ({"document_frequencies": sha256_file(Path(file))} if file else {})
 
 
 def _objective(
-    options: CrossEntropyOptions | SelfCriticalOptions, config: Any, data: CaptionerData
+    options: CrossEntropyOptions | SelfCriticalOptions,
+    config: Any,
+    data: CaptionerData,
+    is_chief: bool,
 ) -> Objective:
-    """The objective; for rewards the n-grams of the training captions are counted."""
+    """Returns the objective; rewards read document frequencies.
+
+    Raises:
+        InputError: they cannot be read, or belong to another vocabulary.
+    """
     if isinstance(options, CrossEntropyOptions):
         return CrossEntropy(options)
-    frequencies = frequencies_of_records(data.records, TRAINING_SPLIT)
+    if file := config.reward.document_frequencies:
+        frequencies = DocumentFrequencies.load(
+            file,
+            vocabulary_sha256=data.vocabulary.sha256,
+            vocabulary_of=str(data.records.folder),
+        )
+    else:
+        frequencies = kept_frequencies(data.records, TRAINING_SPLIT, keep=is_chief)
     reward = CiderD(frequencies.lookup, frequencies.images)
     return SelfCritical(options, reward, search_options(config, data.vocabulary).suppressed)
 
@@ -168,7 +197,7 @@ def _settings(
         "model": config.model.to_dict(),
         "image": config.image.to_dict(),
         "precision": config.training.precision,
-        "loss": (config.loss if name == CrossEntropy.name else config.reward).to_dict(),
+        "loss": config.loss.to_dict() if name == CrossEntropy.name else _rewards(config),
         "batch": {"batch_size": config.stages[name].batch_size},
         "data": {**dataclasses.asdict(data.options), "records": data.records.digest},
     }
