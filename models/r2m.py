@@ -7,20 +7,20 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from models.layers import ops
+from models.captioners.base import Captioner, Inputs, Memory, mask_padding
+from models.layers import image_rows, ops
 from models.layers.fusion import AttentionFusion, ConcatFusion
-from models.layers.prepared_weights import LoopWeights, product
+from models.layers.prepared_weights import product
 from models.layers.recurrence import LongShortTermMemory
 from models.layers.relational_memory import RelationalMemory
 
-Memory = dict[str, Any]
 RECURRENCES = ("relational", "lstm")
 FUSIONS = ("attention", "concat")
 IMAGE_PROJECTIONS = ("trained", "frozen")
 
 
 @keras.saving.register_keras_serializable("r2m")
-class R2M(keras.Model):
+class R2M(Captioner):
     """Concept encoder, fusion and recurrent memory, reconstructor and image projection.
 
     Shapes (B batch, T words, K concepts, H = `units`, F = `image_features`, V vocabulary):
@@ -31,8 +31,18 @@ class R2M(keras.Model):
     * `reconstruct`: hidden float[B, T, H] -> r float[B, H].
     * `project_images`: features float[B, F] -> u float[B, H], of norm 1.
 
+    Example:
+        ```python
+        model = R2M(vocabulary_size=9_488, image_features=2_048)
+        concepts = {"concepts": tf.constant([[7, 8]]), "concept_lengths": tf.constant([2])}
+        captions = decode(model, model.encode(concepts), DecodingOptions(beam_size=3))
+        ```
+
     Source: Guo et al. 2020 (IJCAI, arXiv 2006.13611).
     """
+
+    inputs = Inputs(required=("concepts",))
+    shares_memory = True
 
     def __init__(
         self,
@@ -87,20 +97,21 @@ class R2M(keras.Model):
         }
         self.vocabulary_size = vocabulary_size
         self.units = units
+        policy = self.dtype_policy
         uniform = keras.initializers.RandomUniform(-0.08, 0.08)
         self.embedding = keras.layers.Embedding(
-            vocabulary_size, units, embeddings_initializer=uniform, name="embedding"
+            vocabulary_size, units, embeddings_initializer=uniform, name="embedding", dtype=policy
         )
-        self.encoder = keras.layers.LSTM(units, name="encoder")
-        self.input_dropout = keras.layers.Dropout(dropout, name="input_dropout")
-        self.output_dropout = keras.layers.Dropout(dropout, name="output_dropout")
+        self.encoder = keras.layers.LSTM(units, name="encoder", dtype=policy)
+        self.input_dropout = keras.layers.Dropout(dropout, name="input_dropout", dtype=policy)
+        self.output_dropout = keras.layers.Dropout(dropout, name="output_dropout", dtype=policy)
         self.fusion = (
-            AttentionFusion(units=units, heads=heads, name="fusion")
+            AttentionFusion(units=units, heads=heads, name="fusion", dtype=policy)
             if fusion == "attention"
-            else ConcatFusion(units=units, name="fusion")
+            else ConcatFusion(units=units, name="fusion", dtype=policy)
         )
-        self.decoder = _recurrence(decoder, units, heads, "decoder")
-        self.reconstructor = _recurrence(reconstructor, units, heads, "reconstructor")
+        self.decoder = _recurrence(decoder, units, heads, "decoder", policy)
+        self.reconstructor = _recurrence(reconstructor, units, heads, "reconstructor", policy)
         self.embedding.build((None,))
         self.encoder.build((None, None, units))
         self.fusion.build((None, units))
@@ -108,7 +119,10 @@ class R2M(keras.Model):
         self.reconstructor.build((None, None, units))
         if image_features is not None:
             self.image_map = keras.layers.Dense(
-                units, name="image_map", trainable=image_projection == "trained"
+                units,
+                name="image_map",
+                trainable=image_projection == "trained",
+                dtype=policy,
             )
             self.image_map.build((None, image_features))
         self.softmax_weights = (
@@ -146,28 +160,35 @@ class R2M(keras.Model):
         return {"vector": vector, "fusion": self.fusion.project(vector)}
 
     def teacher_forced(
-        self, memory: Memory, tokens: tf.Tensor, training: bool = False
+        self,
+        memory: Memory,
+        tokens: tf.Tensor,
+        lengths: tf.Tensor | None = None,
+        training: bool = False,
     ) -> tf.Tensor:
-        """Hidden states for given words, with all that does not recur done for all T at once.
+        """Returns hidden states for given words; all that does not recur runs for all T at once.
 
         Args:
-            memory: what `encode` gave.
-            tokens: int32[B, T], the words fed in (start marker first).
-            training: unused by this decoder, part of the captioner's interface.
+            memory: from `encode`.
+            tokens: int32[N, T], the words fed in (start marker first).
+            lengths: int32[N], number of words that count; None counts all.
+            training: unused, the decoder has no dropout.
 
         Returns:
-            float[B, T, H].
+            float[N, T, H], 0 at words that do not count.
         """
         del training
-        return self.decoder(self._fused(tokens, memory))
+        hidden = self.decoder(self._fused(tokens, memory))
+        return hidden if lengths is None else mask_padding(hidden, lengths)
 
     def _fused(self, tokens: tf.Tensor, memory: Memory) -> tf.Tensor:
-        """What the decoder reads: tokens int32[B, T] -> float[B, T, 2 * H]."""
+        """Returns the decoder's inputs: tokens int32[N, T] -> float[N, T, 2 * H]."""
         # A batch has several times as many words as different ones.
         different, places = tf.unique(tf.reshape(tokens, [-1]))
         places = tf.reshape(places, tf.shape(tokens))
         projected = self.fusion.project(self.embedding(different))
-        return self.fusion(tuple(tf.gather(x, places) for x in projected), memory["fusion"])
+        concepts = image_rows.repeat(memory["fusion"], tf.shape(tokens)[0])
+        return self.fusion(tuple(tf.gather(x, places) for x in projected), concepts)
 
     def gates(self, memory: Memory, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
         """The decoder's gates at given words, as `teacher_forced` runs through them.
@@ -181,28 +202,27 @@ class R2M(keras.Model):
         fused = self._fused(tokens, memory)
         return dict(zip(("input_gate", "forget_gate"), self.decoder.all_gates(fused), strict=True))
 
-    def initial_state(self, memory: Memory) -> Any:
-        """The recurrent memory before the first word, nested and batch first."""
+    def initial_state(self, memory: Memory, max_length: int | tf.Tensor) -> Any:
+        """Returns the recurrent memory before the first word, nested and batch first."""
+        del max_length
         return self.decoder.initial_state(tf.shape(memory["vector"])[0])
 
-    def step(self, tokens: tf.Tensor, state: Any, memory: Memory) -> tuple[tf.Tensor, Any]:
-        """One word on: tokens int32[N], state, memory of B -> hidden float[N, H], state."""
-        heard = ops.per_caption(memory["fusion"], tf.shape(tokens)[0])
-        fused = self.fusion(self.fusion.project(self.embedding(tokens)), heard)
+    def step(
+        self, tokens: tf.Tensor, state: Any, memory: Memory, training: bool = False
+    ) -> tuple[tf.Tensor, Any]:
+        """Takes one step: tokens int32[N], state, memory of B -> hidden float[N, H], state."""
+        del training
+        concepts = image_rows.repeat(memory["fusion"], tf.shape(tokens)[0])
+        fused = self.fusion(self.fusion.project(self.embedding(tokens)), concepts)
         return self.decoder.step(self.decoder.precompute(fused), state)
 
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:
-        """float[N, H] -> float32[N, V] unnormalised log probabilities of the next word."""
+        """Returns logits of the next word: float[N, H] -> float32[N, V]."""
         logits = product(hidden, self.softmax_weights, transposed=True)
         return tf.cast(logits, tf.float32) + self.softmax_bias
 
     @property
-    def loop_weights(self) -> list[LoopWeights]:
-        """What `step` and `logits` multiply with and is best made ready."""
-        return [LoopWeights(self.softmax_weights, self.compute_dtype, transposed=True)]
-
-    @property
-    def output_layer(self) -> tuple[tf.Variable, tf.Variable]:
+    def output_layer(self) -> tuple[tf.Tensor, tf.Tensor]:
         """The softmax weights float[V, H] and bias float[V]."""
         return tf.convert_to_tensor(self.softmax_weights), tf.convert_to_tensor(self.softmax_bias)
 
@@ -215,8 +235,8 @@ class R2M(keras.Model):
         return ops.unit_norm(self.image_map(features))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return dict(self._settings)
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), **self._settings}
 
 
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -224,7 +244,9 @@ def _check(name: str, value: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
 
 
-def _recurrence(kind: str, units: int, heads: int, name: str) -> keras.layers.Layer:
+def _recurrence(
+    kind: str, units: int, heads: int, name: str, dtype: keras.DTypePolicy
+) -> keras.layers.Layer:
     if kind == "relational":
-        return RelationalMemory(units=units, heads=heads, name=name)
-    return LongShortTermMemory(units=units, name=name)
+        return RelationalMemory(units=units, heads=heads, name=name, dtype=dtype)
+    return LongShortTermMemory(units=units, name=name, dtype=dtype)

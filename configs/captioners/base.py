@@ -17,7 +17,7 @@ def get_config(captioner: str, arg: str | None = None) -> ConfigDict:
     """Settings of a captioner of self-critical.pytorch, paths left open.
 
     Args:
-        captioner: a name of `models.captioners.registry.CAPTIONERS`.
+        captioner: a name that is registered in `models.captioners`.
         arg: what follows the colon in `--config=NAME:ARG`: None for the published settings,
             `shapes` for the embedded data set on a laptop, `flickr8k` for 6,000 photographs on two
             CPU cores, `flickr8k_pixels` to go on from there with the last blocks of MobileNet,

@@ -1,41 +1,51 @@
-"""Att2in and att2in2: a maxout LSTM whose candidate also hears what attention brings."""
+"""Att2in and att2in2: a maxout LSTM with attention that enters the candidate only."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from models.captioners.recurrent import Memory, RecurrentCaptioner
+from models.captioners.base import Inputs, Memory
+from models.captioners.recurrent import RecurrentCaptioner
+from models.captioners.registry import register_captioner
 from models.layers import attention
-from models.layers.attention import AdditiveAttention, torch_dense
+from models.layers.attention import AdditiveAttention
 from models.layers.cells import Cell, State
-from models.layers.packed_steps import Linear
+from models.layers.linear import torch_dense
 from models.layers.words import WordInput, WordOutput
 
-VARIANTS = ("att2in2", "att2in")
 
-
-@keras.saving.register_keras_serializable("r2m")
+@register_captioner("att2in")
 class Att2in(RecurrentCaptioner):
-    """Attention from the state before; its average of the rows enters the cell's candidate only.
+    """Attention from the previous state; the averaged rows enter the cell's candidate only.
+
+    Rows are used as they are, words are embedded without ReLU or dropout. Embedding and softmax
+    weights start uniform in +-0.1.
 
     Shapes: `regions` float[B, L, D], `region_lengths` int32[B] (optional).
 
-    * `att2in2`: rows and words go through a map or an embedding, ReLU and dropout first.
-    * `att2in`: rows as they are, plain embedding; its weights, and those of the output, uniform in
-      +-0.1.
+    Example:
+        ```python
+        model = Att2in(vocabulary_size=9_488, feature_size=2_048)
+        memory = model.encode({"regions": tf.zeros([8, 36, 2_048])})
+        hidden = model.teacher_forced(memory, tf.ones([8, 17], tf.int32))
+        ```
 
     Source: Rennie et al. 2017 (arXiv 1612.00563) and its released code.
     """
+
+    inputs = Inputs(required=("regions",))
+    has_attention = True
+    # Whether rows and words go through a map or embedding, ReLU and dropout first.
+    _maps_inputs = False
 
     def __init__(
         self,
         *,
         vocabulary_size: int,
         feature_size: int,
-        variant: Literal["att2in2", "att2in"] = "att2in2",
         units: int = 512,
         word_size: int = 512,
         attention_units: int = 512,
@@ -47,83 +57,86 @@ class Att2in(RecurrentCaptioner):
         Args:
             vocabulary_size: V, markers included.
             feature_size: D.
-            variant: `att2in2` or `att2in`.
             units: H.
             word_size: E.
             attention_units: A.
-            dropout: rate on words, rows (att2in2) and hidden states while training.
-            **kwargs: of `keras.Model`.
-
-        Raises:
-            ValueError: for an unknown variant.
+            dropout: rate on words, rows (both att2in2 only) and hidden states while training.
+            **kwargs: of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
-        if variant not in VARIANTS:
-            raise ValueError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
         self._settings = {
-            "vocabulary_size": vocabulary_size, "feature_size": feature_size, "variant": variant,
-            "units": units, "word_size": word_size, "attention_units": attention_units,
-            "dropout": dropout,
+            "vocabulary_size": vocabulary_size, "feature_size": feature_size, "units": units,
+            "word_size": word_size, "attention_units": attention_units, "dropout": dropout,
         }  # fmt: skip
-        self.embeds = embeds = variant == "att2in2"
+        maps, policy = self._maps_inputs, self.dtype_policy
         small = keras.initializers.RandomUniform(-0.1, 0.1)
         self.word_input = WordInput(
             vocabulary_size=vocabulary_size,
             units=word_size,
-            initializer=keras.initializers.RandomNormal(stddev=1.0) if embeds else small,
-            relu=embeds,
-            dropout=dropout if embeds else 0.0,
+            initializer=keras.initializers.RandomNormal(stddev=1.0) if maps else small,
+            relu=maps,
+            dropout=dropout if maps else 0.0,
             name="word_input",
+            dtype=policy,
         )
-        row_size = units if embeds else feature_size
-        if embeds:
-            self.row_map = torch_dense(units, feature_size, "row_map")
-            self.row_dropout = keras.layers.Dropout(dropout, name="row_dropout")
-        self.attention = AdditiveAttention(units=attention_units, name="attention")
-        self.attention.build((None, None, row_size), (None, units))
-        self.context_map = torch_dense(2 * units, row_size, "context_map")
-        self.cell = Cell(kind="maxout", units=units, name="cell")
+        row_size = units if maps else feature_size
+        if maps:
+            self.row_map = torch_dense(units, feature_size, "row_map", policy)
+            self.row_dropout = keras.layers.Dropout(dropout, name="row_dropout", dtype=policy)
+        self.row_attention = AdditiveAttention(
+            units=attention_units, name="attention", dtype=policy
+        )
+        self.row_attention.build((None, None, row_size), (None, units))
+        self.context_map = torch_dense(2 * units, row_size, "context_map", policy)
+        self.cell = Cell(kind="maxout", units=units, name="cell", dtype=policy)
         self.cell.build((None, word_size))
-        self.output_dropout = keras.layers.Dropout(dropout, name="output_dropout")
+        self.output_dropout = keras.layers.Dropout(dropout, name="output_dropout", dtype=policy)
         self.word_output = WordOutput(
             vocabulary_size=vocabulary_size,
             units=units,
-            initializer=None if embeds else small.clone(),
-            bias_initializer=None if embeds else "zeros",
+            initializer=None if maps else small.clone(),
+            bias_initializer=None if maps else "zeros",
             name="word_output",
+            dtype=policy,
         )
         self.built = True
 
-    @property
-    def recurrent_layers(self) -> list[Linear]:
-        """The layers in a step that are given float[n, I]."""
-        return [*self.attention.recurrent_layers, self.context_map, self.cell.recurrent_map]
-
-    @property
-    def wide_layers(self) -> list[Linear]:
-        """The layer in a step that is given float[n, L, A]."""
-        return self.attention.wide_layers
-
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
-        """`rows` float[B, L, H or D], `projected` float[B, L, A], `mask` where rows are padded."""
+        """Returns `rows` float[B, L, H or D], `projected` float[B, L, A] and, if padded, `mask`."""
         rows = inputs["regions"]
-        if self.embeds:
+        if self._maps_inputs:
             rows = self.row_dropout(tf.nn.relu(self.row_map(rows)), training=training)
-        return attention.encoded(rows, self.attention.project(rows), inputs)
+        return attention.attention_memory(rows, self.row_attention.project(rows), inputs)
 
-    def initial_state(self, memory: Memory) -> State:
-        """Two zeros float[B, H]."""
+    def initial_state(self, memory: Memory, max_length: int | tf.Tensor) -> State:
+        """Returns (h, c), zeros float[B, H] each."""
+        del max_length
         return self.cell.initial_state(tf.shape(memory["rows"])[0])
 
     def advance(
-        self, now: tf.Tensor, state: State, memory: Memory
+        self, word: tf.Tensor, state: State, memory: Memory
     ) -> tuple[tf.Tensor, State, tf.Tensor]:
-        """One step on: float[N, 5 * H], state -> hidden float[N, H], state, weights."""
-        weights = self.attention(state[0], memory["projected"], memory.get("mask"))
+        """Takes one step: float[N, 5 * H], state -> hidden float[N, H], state, weights."""
+        weights = self.row_attention(state[0], memory["projected"], memory.get("mask"))
         context = self.context_map(attention.average(memory["rows"], weights))
-        state = self.cell.step(now, state, context)
+        state = self.cell.step(word, state, context)
         return state[0], state, weights
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return dict(self._settings)
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), **self._settings}
+
+
+@register_captioner("att2in2")
+class Att2in2(Att2in):
+    """Att2in over mapped rows: rows and words go through a map or embedding, ReLU and dropout.
+
+    Weights start as PyTorch's. Shapes, arguments and source are those of `Att2in`.
+
+    Example:
+        ```python
+        model = Att2in2(vocabulary_size=9_488, feature_size=2_048)
+        ```
+    """
+
+    _maps_inputs = True

@@ -1,4 +1,4 @@
-"""FC: one vector of the image goes through a maxout LSTM before the first word."""
+"""FC: the vector of the image is the first input of a maxout LSTM."""
 
 from __future__ import annotations
 
@@ -7,21 +7,33 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from models.captioners.recurrent import Memory, RecurrentCaptioner
+from models.captioners.base import Inputs, Memory
+from models.captioners.recurrent import RecurrentCaptioner
+from models.captioners.registry import register_captioner
 from models.layers import attention
-from models.layers.attention import torch_dense
 from models.layers.cells import Cell, State
-from models.layers.packed_steps import Linear
+from models.layers.linear import torch_dense
 from models.layers.words import WordInput, WordOutput
 
 
-@keras.saving.register_keras_serializable("r2m")
+@register_captioner("fc")
 class FC(RecurrentCaptioner):
-    """The image's vector is the first input of the LSTM; what it says to that is not heard.
+    """A maxout LSTM that reads the image's vector before the words; that output is discarded.
 
-    Shapes: `global` float[B, D] or, for their mean, `regions` float[B, L, D] and perhaps
-    `region_lengths` int32[B]. Source: Rennie et al. 2017 (arXiv 1612.00563), FC model.
+    Shapes: `global` float[B, D] or, for their mean, `regions` float[B, L, D] and, optionally,
+    `region_lengths` int32[B].
+
+    Example:
+        ```python
+        model = FC(vocabulary_size=9_488, feature_size=2_048)
+        memory = model.encode({"global": tf.zeros([8, 2_048])})
+        hidden = model.teacher_forced(memory, tf.ones([8, 17], tf.int32))
+        ```
+
+    Source: Rennie et al. 2017 (arXiv 1612.00563), FC model.
     """
+
+    inputs = Inputs(required=("global",))
 
     def __init__(
         self,
@@ -41,56 +53,50 @@ class FC(RecurrentCaptioner):
             units: H.
             word_size: E, of words and image.
             dropout: rate on the hidden states while training.
-            **kwargs: of `keras.Model`.
+            **kwargs: of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
         self._settings = {
             "vocabulary_size": vocabulary_size, "feature_size": feature_size, "units": units,
             "word_size": word_size, "dropout": dropout,
         }  # fmt: skip
+        policy = self.dtype_policy
         uniform = keras.initializers.RandomUniform(-0.1, 0.1)
         self.word_input = WordInput(
-            vocabulary_size=vocabulary_size, units=word_size, initializer=uniform, name="word_input"
+            vocabulary_size=vocabulary_size,
+            units=word_size,
+            initializer=uniform,
+            name="word_input",
+            dtype=policy,
         )
-        self.image_map = torch_dense(word_size, feature_size, "image_map")
-        self.cell = Cell(kind="maxout", units=units, name="cell")
+        self.image_map = torch_dense(word_size, feature_size, "image_map", policy)
+        self.cell = Cell(kind="maxout", units=units, name="cell", dtype=policy)
         self.cell.build((None, word_size))
-        self.output_dropout = keras.layers.Dropout(dropout, name="output_dropout")
+        self.output_dropout = keras.layers.Dropout(dropout, name="output_dropout", dtype=policy)
         self.word_output = WordOutput(
             vocabulary_size=vocabulary_size,
             units=units,
             initializer=uniform.clone(),
             bias_initializer="zeros",
             name="word_output",
+            dtype=policy,
         )
         self.built = True
 
-    @property
-    def recurrent_layers(self) -> list[Linear]:
-        """The layer in a step."""
-        return [self.cell.recurrent_map]
-
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
-        """The image's share of the cell's sums: `image` float[B, 5 * H]."""
+        """Returns the image's part of the cell's sums: `image` float[B, 5 * H]."""
         del training
-        whole = inputs.get("global")
-        if whole is None:
-            whole = attention.mean_row(inputs["regions"], inputs)
-        return {"image": self.cell.precompute(self.image_map(whole))}
+        vector = inputs.get("global")
+        if vector is None:
+            vector = attention.mean_row(inputs["regions"], inputs)
+        return {"image": self.precompute(self.image_map(vector))}
 
-    def initial_state(self, memory: Memory) -> State:
-        """(h, c) after the image."""
+    def initial_state(self, memory: Memory, max_length: int | tf.Tensor) -> State:
+        """Returns (h, c) after the image, float[B, H] each."""
+        del max_length
         image = memory["image"]
         return self.cell.step(image, self.cell.initial_state(tf.shape(image)[0]))
 
-    def advance(
-        self, now: tf.Tensor, state: State, memory: Memory
-    ) -> tuple[tf.Tensor, State, None]:
-        """One step on: float[N, 5 * H], state -> hidden float[N, H], state, None."""
-        del memory
-        state = self.cell.step(now, state)
-        return state[0], state, None
-
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return dict(self._settings)
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), **self._settings}

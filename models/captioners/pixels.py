@@ -1,4 +1,4 @@
-"""A captioner with eyes of its own: from pixels, through a network that may be trained with it."""
+"""A captioner of pixels: a convolutional network, trained with the captioner or frozen."""
 
 from __future__ import annotations
 
@@ -8,51 +8,64 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from models.captioners.recurrent import Memory, RecurrentCaptioner
+from models.captioners.base import Captioner, Inputs, Memory, State
 from models.layers import ops
 
 
-class PixelCaptioner(keras.Model):
+@keras.saving.register_keras_serializable("r2m")
+class PixelCaptioner(Captioner):
     """A captioner over the feature maps of a convolutional network.
 
-    Batch normalisation keeps its running statistics: batches are too small and too alike (an
-    image's captions come together) for statistics of their own, and rows stay independent.
+    Batch normalization keeps its running statistics: batches are too small and too alike (the
+    captions of an image come together) for statistics of their own, and rows stay independent.
+
+    Shapes: `pixels` float32[B, S, S, 3] in 0..255.
+
+    Example:
+        ```python
+        network = keras.applications.MobileNetV2(include_top=False, input_shape=(224, 224, 3))
+        preprocess = keras.applications.mobilenet_v2.preprocess_input
+        captioner = Att2in(vocabulary_size=9_488, feature_size=1_280)
+        model = PixelCaptioner(captioner, network, preprocess, trained_from="all")
+        ```
     """
+
+    inputs = Inputs(required=("pixels",))
 
     def __init__(
         self,
-        captioner: RecurrentCaptioner,
+        captioner: Captioner,
         network: keras.Model,
         preprocess: Callable[[tf.Tensor], tf.Tensor],
         *,
         trained_from: str | None,
         average_mirrored: bool = False,
-        wants_global: bool,
         unit_norm: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Puts the two together.
+        """Wraps a captioner.
 
         Args:
-            captioner: of the rows, and perhaps the vector, that the network gives.
-            network: float[B, S, S, 3] as `preprocess` gives it -> feature maps [B, gh, gw, D].
-            preprocess: float32[B, S, S, 3] in 0..255 -> what the network was trained on.
-            trained_from: name of the first layer of the network that is trained, with all behind
-                it; `all` trains every layer, None none.
-            average_mirrored: outside training, averages the maps of an image and those, turned
-                back, of its mirror image.
-            wants_global: whether the captioner is shown the mean of the maps too.
-            unit_norm: divides every cell of the maps by its L2 norm; their mean is of the maps as
-                they are, as the stored vector of an image is.
-            **kwargs: of `keras.Model`.
+            captioner: of rows and, if its inputs have `global`, of their mean.
+            network: float[B, S, S, 3] from `preprocess` -> feature maps [B, gh, gw, D].
+            preprocess: float32[B, S, S, 3] in 0..255 -> the input range of the network. A model is
+                saved to a file only with functions that are registered with Keras.
+            trained_from: name of the first layer of the network that is trained, with all layers
+                after it; `all` trains every layer, None none.
+            average_mirrored: outside training, averages the maps of an image with the maps,
+                mirrored back, of its mirror image.
+            unit_norm: divides every cell of the maps by its L2 norm. The mean is that of the maps
+                before, as the stored vector of an image is.
+            **kwargs: of `keras.Model` (name, dtype).
 
         Raises:
             ValueError: the network has no such layer.
         """
         super().__init__(**kwargs)
         self.captioner, self.network = captioner, network
-        self._preprocess, self._wants_global = preprocess, wants_global
+        self._preprocess = preprocess
         self._average_mirrored, self._unit_norm = average_mirrored, unit_norm
+        self._trained_from = trained_from
         network.trainable = trained_from is not None
         if trained_from not in (None, "all"):
             names = [layer.name for layer in network.layers]
@@ -63,14 +76,16 @@ class PixelCaptioner(keras.Model):
                 )
             for layer in network.layers[: names.index(trained_from)]:
                 layer.trainable = False
+        self.has_attention = captioner.has_attention
+        self.shares_memory = captioner.shares_memory
         self.built = True
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
-        """`pixels` float32[B, S, S, 3] in 0..255 -> the captioner's memory."""
+        """Returns the captioner's memory of `pixels` float32[B, S, S, 3] in 0..255."""
         pixels = inputs["pixels"]
         count = tf.shape(pixels)[0]
         # A replica, or a part of a batch, may have no images. TensorFlow leaves the gradient of a
-        # depthwise convolution's filter uninitialised then; of a picture nobody looks at it is 0.
+        # depthwise convolution's filter uninitialized then; that of an unused picture is 0.
         padding = [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]]
         some = tf.ensure_shape(tf.pad(pixels, padding), [None, *pixels.shape[1:]])
         maps = self._maps(some)[:count]
@@ -78,29 +93,67 @@ class PixelCaptioner(keras.Model):
             mirrored = self._maps(tf.reverse(some, axis=[2]))[:count]
             maps = (maps + tf.reverse(mirrored, axis=[2])) / 2
         rows = tf.reshape(maps, [-1, maps.shape[1] * maps.shape[2], maps.shape[3]])
-        shown = {"regions": rows}
-        if self._wants_global:
-            shown["global"] = tf.reduce_mean(rows, axis=1)
+        features = {"regions": rows}
+        if "global" in self.captioner.inputs.kinds:
+            features["global"] = tf.reduce_mean(rows, axis=1)
         if self._unit_norm:
-            shown["regions"] = ops.unit_norm(rows)
-        return self.captioner.encode(shown, training=training)
+            features["regions"] = ops.unit_norm(rows)
+        return self.captioner.encode(features, training=training)
 
     def _maps(self, pixels: tf.Tensor) -> tf.Tensor:
         return self.network(self._preprocess(pixels), training=False)
 
-    def __getattr__(self, name: str) -> Any:
-        """All that follows on `encode` is the captioner's."""
-        if name in _PASSED_ON:
-            return getattr(self.captioner, name)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+    def initial_state(self, memory: Memory, max_length: int | tf.Tensor) -> State:
+        """Returns the captioner's state before the first word."""
+        return self.captioner.initial_state(memory, max_length)
 
+    def step(
+        self, tokens: tf.Tensor, state: State, memory: Memory, training: bool = False
+    ) -> tuple[tf.Tensor, State]:
+        """Takes a step of the captioner: tokens int32[N] -> hidden float[N, H], state."""
+        return self.captioner.step(tokens, state, memory, training=training)
 
-_PASSED_ON = (
-    "attended",
-    "initial_state",
-    "logits",
-    "loop_weights",
-    "output_layer",
-    "step",
-    "teacher_forced",
-)
+    def teacher_forced(
+        self,
+        memory: Memory,
+        tokens: tf.Tensor,
+        lengths: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tf.Tensor:
+        """Returns the captioner's hidden states float[N, T, H] for given words."""
+        return self.captioner.teacher_forced(memory, tokens, lengths, training=training)
+
+    def logits(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Returns the captioner's logits: float[N, H] -> float32[N, V]."""
+        return self.captioner.logits(hidden)
+
+    @property
+    def output_layer(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """The captioner's softmax weights float[V, H] and bias float[V]."""
+        return self.captioner.output_layer
+
+    def attention(self, memory: Memory, tokens: tf.Tensor) -> tf.Tensor:
+        """Returns the captioner's attention weights float[N, T, gh * gw]."""
+        return self.captioner.attention(memory, tokens)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        parts = {
+            "captioner": self.captioner, "network": self.network, "preprocess": self._preprocess
+        }  # fmt: skip
+        return {
+            **super().get_config(),
+            **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()},
+            "trained_from": self._trained_from,
+            "average_mirrored": self._average_mirrored,
+            "unit_norm": self._unit_norm,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> PixelCaptioner:
+        """Builds a captioner from the result of `get_config`."""
+        parts = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects)
+            for name in ("captioner", "network", "preprocess")
+        }
+        return cls(**{**config, **parts})

@@ -1,41 +1,72 @@
-"""The supervised captioners by name."""
+"""The captioners by name."""
 
 from __future__ import annotations
 
-from typing import Any
+import difflib
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from models.captioners.att2in import Att2in
-from models.captioners.fc import FC
-from models.captioners.recurrent import RecurrentCaptioner
-from models.captioners.show_and_tell import ShowAndTell
-from models.captioners.updown import UpDown
+import keras
 
-# name -> (class, arguments that make it so, the kinds of features it is shown)
-_CAPTIONERS: dict[str, tuple[Any, dict[str, Any], tuple[str, ...]]] = {
-    "rnn": (ShowAndTell, {"kind": "rnn"}, ("regions",)),
-    "lstm": (ShowAndTell, {"kind": "lstm"}, ("regions",)),
-    "attention_lstm": (ShowAndTell, {"kind": "attention_lstm"}, ("regions",)),
-    "fc": (FC, {}, ("global",)),
-    "att2in": (Att2in, {"variant": "att2in"}, ("regions",)),
-    "att2in2": (Att2in, {"variant": "att2in2"}, ("regions",)),
-    "updown": (UpDown, {}, ("regions", "global")),
-}
-CAPTIONERS = tuple(_CAPTIONERS)
-# Those whose `attended` tells where they look.
-WITH_ATTENTION = ("attention_lstm", "att2in", "att2in2", "updown")
-# Those that are shown the rows of a grid, as many in every image, and not regions.
-OF_GRIDS = ("rnn", "lstm", "attention_lstm")
-# Those that take the mean of the rows for the vector of an image that has none.
-OF_MEANS = ("fc",)
+from models import captioners
+from models.captioners.base import Captioner
+
+_CLASSES: dict[str, type[Captioner]] = {}
+_Class = TypeVar("_Class", bound=type[Captioner])
 
 
-def wanted_inputs(name: str) -> tuple[str, ...]:
-    """Which of `global` and `regions` a captioner's `encode` takes, the necessary one first.
+def register_captioner(name: str) -> Callable[[_Class], _Class]:
+    """Registers a class of captioners, decorated with this, with Keras and under a name.
+
+    The modules of `models.captioners` are imported at the first lookup: a captioner defined in one
+    of them is found without being imported anywhere.
+
+    Args:
+        name: of the captioner in configurations.
 
     Raises:
-        ValueError: there is no such captioner.
+        ValueError: another class has the name.
     """
-    return _known(name)[2]
+
+    def register(cls: _Class) -> _Class:
+        known = _CLASSES.setdefault(name, cls)
+        if known.__qualname__ != cls.__qualname__ or known.__module__ != cls.__module__:
+            raise ValueError(
+                f"captioner name {name!r} of {cls.__module__}.{cls.__qualname__} is taken by "
+                f"{known.__module__}.{known.__qualname__}: choose another name"
+            )
+        _CLASSES[name] = cls
+        registered: _Class = keras.saving.register_keras_serializable("r2m")(cls)
+        return registered
+
+    return register
+
+
+def captioner_names(*, with_attention: bool = False) -> tuple[str, ...]:
+    """Returns the names of all captioners, or of those with attention, in alphabetical order."""
+    _import_captioners()
+    return tuple(
+        sorted(n for n, cls in _CLASSES.items() if cls.has_attention or not with_attention)
+    )
+
+
+def captioner_class(name: str) -> type[Captioner]:
+    """Returns the class of a captioner.
+
+    Raises:
+        ValueError: no captioner has the name.
+    """
+    _import_captioners()
+    if name not in _CLASSES:
+        known = captioner_names()
+        close = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(f"unknown captioner {name!r}; {hint}known: {', '.join(known)}")
+    return _CLASSES[name]
 
 
 def build_captioner(
@@ -46,39 +77,48 @@ def build_captioner(
     region_size: int | None,
     grid_cells: int | None,
     **settings: Any,
-) -> RecurrentCaptioner:
-    """A new captioner.
+) -> Captioner:
+    """Builds a captioner for images of given sizes.
 
     Args:
-        name: of `CAPTIONERS`.
+        name: from `captioner_names`; the model's name too.
         vocabulary_size: V, markers included.
-        global_size: G, size of the image's vector; None where there is none.
-        region_size: D, size of the rows of the image; None where there are none.
-        grid_cells: L, where all images have as many; None otherwise.
-        **settings: of the class; None is its default.
+        global_size: size of the vector of an image; None where images have none.
+        region_size: size of the rows of an image; None where images have none.
+        grid_cells: number of rows, where all images have as many; None otherwise.
+        **settings: constructor arguments of the class; None is their default.
 
     Raises:
-        ValueError: unknown name or setting, or the images lack what the model needs.
+        ValueError: unknown name or setting, or the images lack what the captioner requires.
     """
-    make, fixed, inputs = _known(name)
-    of_rows = inputs[0] == "regions" or (name in OF_MEANS and global_size is None)
-    sizes: dict[str, Any] = {"feature_size": region_size if of_rows else global_size}
-    if sizes["feature_size"] is None:
-        raise ValueError(f"captioner {name!r} needs {inputs[0]} features, which are not there")
-    if make is ShowAndTell:
-        if grid_cells is None:
-            raise ValueError(f"captioner {name!r} needs a grid: as many cells in every image")
-        sizes["grid_cells"] = grid_cells
-    if make is UpDown:
-        sizes["global_size"] = global_size
-    chosen = {key: value for key, value in settings.items() if value is not None}
-    built: RecurrentCaptioner = make(
-        vocabulary_size=vocabulary_size, name=name, **sizes, **fixed, **chosen
-    )
-    return built
+    cls = captioner_class(name)
+    try:
+        sizes = cls.feature_arguments(
+            global_size=global_size, region_size=region_size, grid_cells=grid_cells
+        )
+    except ValueError as error:
+        raise ValueError(f"captioner {name!r} {error}") from error
+    given = {key: value for key, value in settings.items() if value is not None}
+    known = _settings(cls)
+    for key, value in given.items():
+        if key not in known:
+            others = [other for other in captioner_names() if key in _settings(_CLASSES[other])]
+            where = f"only {', '.join(others)} have it" if others else "no captioner has it"
+            raise ValueError(
+                f"captioner {name!r} has no setting {key} (found {key}={value!r}; {where}): leave "
+                f"it out; settings of {name}: {', '.join(known)}"
+            )
+    return cls(vocabulary_size=vocabulary_size, name=name, **sizes, **given)
 
 
-def _known(name: str) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
-    if name not in _CAPTIONERS:
-        raise ValueError(f"unknown captioner {name!r}; known: {', '.join(CAPTIONERS)}")
-    return _CAPTIONERS[name]
+def _settings(cls: type[Captioner]) -> tuple[str, ...]:
+    """Returns the constructor arguments that `build_captioner` accepts as settings."""
+    parameters = inspect.signature(cls).parameters.values()
+    given = {"vocabulary_size", "feature_size", "global_size", "grid_cells"}
+    return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in given)
+
+
+@functools.cache
+def _import_captioners() -> None:
+    for module in pkgutil.iter_modules(captioners.__path__, f"{captioners.__name__}."):
+        importlib.import_module(module.name)

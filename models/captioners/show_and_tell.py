@@ -11,26 +11,94 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from models.captioners.recurrent import Memory, RecurrentCaptioner
-from models.layers import attention, cudnn_lstm, ops
-from models.layers.attention import torch_dense
+from models.captioners.base import Inputs, Memory
+from models.captioners.recurrent import RecurrentCaptioner
+from models.captioners.registry import register_captioner
+from models.layers import attention
 from models.layers.cells import Cell, CellKind, State
-from models.layers.packed_steps import Linear
+from models.layers.linear import Linear, torch_dense
 from models.layers.words import WordInput, WordOutput
 
-KINDS = ("rnn", "lstm", "attention_lstm")
 POOLS = ("flatten", "average")
 
 
-@keras.saving.register_keras_serializable("r2m")
-class ShowAndTell(RecurrentCaptioner):
-    """A grid of features, one recurrent cell, and perhaps attention from the state before.
+class _GridCaptioner(RecurrentCaptioner):
+    """A grid of features, one recurrent cell and the softmax; subclasses add the grid's maps."""
 
-    Shapes: `regions` float[B, L, D] are the cells of the grid.
+    inputs = Inputs(required=("grid",))
+    _cell_kind: CellKind = "lstm"
 
-    * `rnn`, `lstm`: h0 = W grid + b, the grid flattened or averaged; c0 = 0.
-    * `attention_lstm`: A = W_a grid + b_a [B, L, H]; h0 = c0 = mean of A. Each step first looks:
-      w = softmax(A h / sqrt(H)), and W_v (A w) is added to the sums of the cell.
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        feature_size: int,
+        grid_cells: int,
+        units: int,
+        word_size: int,
+        dropout: float,
+        pool: Literal["flatten", "average"] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if pool is not None and pool not in POOLS:
+            raise ValueError(f"unknown pool {pool!r}; known: {', '.join(POOLS)}")
+        self._settings: dict[str, Any] = {
+            "vocabulary_size": vocabulary_size, "feature_size": feature_size,
+            "grid_cells": grid_cells, "units": units, "word_size": word_size, "dropout": dropout,
+        }  # fmt: skip
+        self.pool = pool
+        policy = self.dtype_policy
+        normal = keras.initializers.RandomNormal
+        self.word_input = WordInput(
+            vocabulary_size=vocabulary_size,
+            units=word_size,
+            initializer=normal(stddev=vocabulary_size**-0.5),
+            dropout=dropout,
+            name="word_input",
+            dtype=policy,
+        )
+        self.cell = Cell(
+            kind=self._cell_kind,
+            units=units,
+            input_initializer=normal(stddev=word_size**-0.5),
+            recurrent_initializer=normal(stddev=units**-0.5),
+            bias_initializer="zeros",
+            recurrent_bias=False,
+            name="cell",
+            dtype=policy,
+        )
+        self.cell.build((None, word_size))
+        self.grid_dropout = keras.layers.Dropout(dropout, name="grid_dropout", dtype=policy)
+        self._build_grid_maps(units, feature_size, grid_cells)
+        self.output_dropout = keras.layers.Dropout(dropout, name="output_dropout", dtype=policy)
+        self.word_output = WordOutput(
+            vocabulary_size=vocabulary_size, units=units, name="word_output", dtype=policy
+        )
+        self.built = True
+
+    def _build_grid_maps(self, units: int, feature_size: int, grid_cells: int) -> None:
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), **self._settings}
+
+
+@register_captioner("lstm")
+class LSTM(_GridCaptioner):
+    """An LSTM that starts from the grid: h0 = W grid + b, the grid pooled or flattened; c0 = 0.
+
+    Shapes: `regions` float[B, L, D], the cells of the grid.
+
+    Example:
+        ```python
+        model = LSTM(vocabulary_size=1_004, feature_size=1_280, grid_cells=16)
+        memory = model.encode({"regions": tf.zeros([8, 16, 1_280])})
+        hidden = model.teacher_forced(memory, tf.ones([8, 17], tf.int32))
+        ```
+
+    Source: Vinyals et al. 2015.
     """
 
     def __init__(
@@ -39,7 +107,6 @@ class ShowAndTell(RecurrentCaptioner):
         vocabulary_size: int,
         feature_size: int,
         grid_cells: int,
-        kind: Literal["rnn", "lstm", "attention_lstm"] = "attention_lstm",
         units: int = 512,
         word_size: int = 256,
         pool: Literal["flatten", "average"] | None = None,
@@ -52,126 +119,137 @@ class ShowAndTell(RecurrentCaptioner):
             vocabulary_size: V, markers included.
             feature_size: D.
             grid_cells: L.
-            kind: `rnn`, `lstm` or `attention_lstm`.
             units: H.
             word_size: E, of the word embedding.
-            pool: how the grid becomes the initial state of `rnn` and `lstm`; None averages it.
-            dropout: rate on words, projected grid and hidden states while training.
-            **kwargs: of `keras.Model`.
+            pool: how the grid becomes the initial state; None averages it.
+            dropout: rate on words, grid and hidden states while training.
+            **kwargs: of `keras.Model` (name, dtype).
 
         Raises:
-            ValueError: for an unknown kind or pool, or a pool of `attention_lstm`.
+            ValueError: for an unknown pool.
         """
-        super().__init__(**kwargs)
-        for name, value, known in (("kind", kind, KINDS), ("pool", pool or "average", POOLS)):
-            if value not in known:
-                raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
-        if pool is not None and kind == "attention_lstm":
-            raise ValueError(
-                f"pool={pool!r} is of rnn and lstm only: attention_lstm starts from the mean of "
-                "its projected grid; leave it out"
-            )
-        self._settings = {
-            "vocabulary_size": vocabulary_size, "feature_size": feature_size,
-            "grid_cells": grid_cells, "kind": kind, "units": units, "word_size": word_size,
-            "pool": pool, "dropout": dropout,
-        }  # fmt: skip
-        self.pool = pool
-        normal = keras.initializers.RandomNormal
-        self.word_input = WordInput(
-            vocabulary_size=vocabulary_size,
-            units=word_size,
-            initializer=normal(stddev=vocabulary_size**-0.5),
-            dropout=dropout,
-            name="word_input",
-        )
-        cell: CellKind = "rnn" if kind == "rnn" else "lstm"
-        self.cell = Cell(
-            kind=cell,
-            units=units,
-            input_initializer=normal(stddev=word_size**-0.5),
-            recurrent_initializer=normal(stddev=units**-0.5),
-            bias_initializer="zeros",
-            recurrent_bias=False,
-            name="cell",
-        )
-        self.cell.build((None, word_size))
-        self._twin = None
-        if kind == "lstm" and tf.config.list_physical_devices("GPU"):
-            self._twin = cudnn_lstm.keras_twin(self.cell, word_size)
-        self.grid_dropout = keras.layers.Dropout(dropout, name="grid_dropout")
-        self.context_map: Linear | None = None
-        if kind == "attention_lstm":
-            self.grid_map = torch_dense(units, feature_size, "grid_map")
-            self.context_map = Linear(
-                4 * units,
-                use_bias=False,
-                kernel_initializer=normal(stddev=units**-0.5),
-                name="context_map",
-            )
-            self.context_map.build((None, units))
-        else:
-            flat = feature_size * grid_cells if pool == "flatten" else feature_size
-            self.state_map = torch_dense(units, flat, "state_map")
-        self.output_dropout = keras.layers.Dropout(dropout, name="output_dropout")
-        self.word_output = WordOutput(
-            vocabulary_size=vocabulary_size, units=units, name="word_output"
-        )
-        self.built = True
+        super().__init__(
+            vocabulary_size=vocabulary_size, feature_size=feature_size, grid_cells=grid_cells,
+            units=units, word_size=word_size, dropout=dropout, pool=pool, **kwargs,
+        )  # fmt: skip
+        self._settings["pool"] = pool
 
-    @property
-    def recurrent_layers(self) -> list[Linear]:
-        """The layers in a step."""
-        maps = [] if self.context_map is None else [self.context_map]
-        return [self.cell.recurrent_map, *maps]
+    def _build_grid_maps(self, units: int, feature_size: int, grid_cells: int) -> None:
+        size = feature_size * grid_cells if self.pool == "flatten" else feature_size
+        self.state_map = torch_dense(units, size, "state_map", self.dtype_policy)
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
-        """`regions` float[B, L, D] -> `rows` float[B, L, H] for attention, `start` float[B, H]."""
+        """Maps the grid `regions` float[B, L, D] to `start` float[B, H]."""
         grid = inputs["regions"]
-        if self.context_map is not None:
-            rows = self.grid_dropout(self.grid_map(grid), training=training)
-            return {"rows": rows, "start": tf.reduce_mean(rows, axis=1)}
         if self.pool == "flatten":
-            flat = tf.reshape(grid, [tf.shape(grid)[0], grid.shape[1] * grid.shape[2]])
+            pooled = tf.reshape(grid, [tf.shape(grid)[0], grid.shape[1] * grid.shape[2]])
         else:
-            flat = tf.reduce_mean(grid, axis=1)
-        return {"start": self.state_map(self.grid_dropout(flat, training=training))}
+            pooled = tf.reduce_mean(grid, axis=1)
+        return {"start": self.state_map(self.grid_dropout(pooled, training=training))}
 
-    def initial_state(self, memory: Memory) -> State:
-        """(h0) or (h0, c0), float[B, H]."""
-        start = memory["start"]
-        if self.cell.kind == "rnn":
-            return (start,)
-        return start, start if self.context_map is not None else tf.zeros_like(start)
+    def initial_state(self, memory: Memory, max_length: int | tf.Tensor) -> State:
+        """Returns (h0, c0), float[B, H] each."""
+        del max_length
+        return memory["start"], tf.zeros_like(memory["start"])
 
-    def teacher_forced(
+
+@register_captioner("rnn")
+class RNN(LSTM):
+    """A plain RNN that starts from the grid: h0 = W grid + b, the grid pooled or flattened.
+
+    Shapes and arguments are those of `LSTM`.
+
+    Example:
+        ```python
+        model = RNN(vocabulary_size=1_004, feature_size=1_280, grid_cells=16, pool="flatten")
+        ```
+
+    Source: EECS 498 course.
+    """
+
+    _cell_kind = "rnn"
+
+    def initial_state(self, memory: Memory, max_length: int | tf.Tensor) -> State:
+        """Returns (h0), float[B, H]."""
+        del max_length
+        return (memory["start"],)
+
+
+@register_captioner("attention_lstm")
+class AttentionLSTM(_GridCaptioner):
+    """An LSTM with scaled dot-product attention from the previous state over the grid.
+
+    A = W_a grid + b_a [B, L, H]; h0 = c0 = mean of A. In each step w = softmax(A h / sqrt(H)), and
+    W_v (A w) is added to the sums of the cell.
+
+    Shapes: `regions` float[B, L, D], the cells of the grid.
+
+    Example:
+        ```python
+        model = AttentionLSTM(vocabulary_size=1_004, feature_size=1_280, grid_cells=16)
+        memory = model.encode({"regions": tf.zeros([8, 16, 1_280])})
+        weights = model.attention(memory, tf.ones([8, 17], tf.int32))
+        ```
+
+    Source: Xu et al. 2015, EECS 498 course.
+    """
+
+    has_attention = True
+
+    def __init__(
         self,
-        memory: Memory,
-        tokens: tf.Tensor,
-        training: bool = False,
-        lengths: tf.Tensor | None = None,
-    ) -> tf.Tensor:
-        """As of `RecurrentCaptioner`; a plain LSTM takes all steps at once on a GPU."""
-        if self._twin is None:
-            return super().teacher_forced(memory, tokens, training=training, lengths=lengths)
-        count, steps = tf.unstack(tf.shape(tokens))
-        lengths = tf.fill([count], steps) if lengths is None else lengths
-        words = self.word_input(tokens, training=training)
-        state = self.initial_state(ops.per_caption(memory, count))
-        hidden = cudnn_lstm.all_steps(self._twin, self.cell, words, state, lengths)
-        return self.output_dropout(hidden, training=training)
+        *,
+        vocabulary_size: int,
+        feature_size: int,
+        grid_cells: int,
+        units: int = 512,
+        word_size: int = 256,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        """Builds every weight.
+
+        Args:
+            vocabulary_size: V, markers included.
+            feature_size: D.
+            grid_cells: L.
+            units: H.
+            word_size: E, of the word embedding.
+            dropout: rate on words, projected grid and hidden states while training.
+            **kwargs: of `keras.Model` (name, dtype).
+        """
+        super().__init__(
+            vocabulary_size=vocabulary_size, feature_size=feature_size, grid_cells=grid_cells,
+            units=units, word_size=word_size, dropout=dropout, **kwargs,
+        )  # fmt: skip
+
+    def _build_grid_maps(self, units: int, feature_size: int, grid_cells: int) -> None:
+        del grid_cells
+        self.grid_map = torch_dense(units, feature_size, "grid_map", self.dtype_policy)
+        self.context_map = Linear(
+            4 * units,
+            use_bias=False,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=units**-0.5),
+            name="context_map",
+            dtype=self.dtype_policy,
+        )
+        self.context_map.build((None, units))
+
+    def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
+        """Maps the grid `regions` float[B, L, D] to `rows` float[B, L, H] and mean `start`."""
+        rows = self.grid_dropout(self.grid_map(inputs["regions"]), training=training)
+        return {"rows": rows, "start": tf.reduce_mean(rows, axis=1)}
+
+    def initial_state(self, memory: Memory, max_length: int | tf.Tensor) -> State:
+        """Returns (h0, c0), float[B, H] each."""
+        del max_length
+        return memory["start"], memory["start"]
 
     def advance(
-        self, now: tf.Tensor, state: State, memory: Memory
-    ) -> tuple[tf.Tensor, State, tf.Tensor | None]:
-        """One step on: float[N, blocks * H], state -> hidden float[N, H], state, weights."""
-        weights = None
-        if self.context_map is not None:
-            weights = attention.scaled_dot(state[0], memory["rows"])
-            now += self.context_map(attention.average(memory["rows"], weights))
-        state = self.cell.step(now, state)
+        self, word: tf.Tensor, state: State, memory: Memory
+    ) -> tuple[tf.Tensor, State, tf.Tensor]:
+        """Takes one step: float[N, 4 * H], state -> hidden float[N, H], state, weights."""
+        weights = attention.scaled_dot(state[0], memory["rows"])
+        word += self.context_map(attention.average(memory["rows"], weights))
+        state = self.cell.step(word, state)
         return state[0], state, weights
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return dict(self._settings)

@@ -5,59 +5,111 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
-from models.layers.prepared_weights import LoopWeights
+from models.captioners.base import Captioner, Inputs
+
+# One item per member.
+Each = tuple[Any, ...]
 
 
-class Ensemble:
-    """Says what the models find likely on average: the mean of their probabilities.
+@keras.saving.register_keras_serializable("r2m")
+class Ensemble(Captioner):
+    """Captioners whose next-word probabilities are averaged.
 
-    Has what `models.decoding.search.decode` needs of a model; memory, state and hidden states are
-    tuples with an item per model.
+    Memory, state and hidden states are tuples with one item per member. There is no softmax layer:
+    an ensemble searches, it is not trained.
+
+    Example:
+        ```python
+        model = Ensemble([updown, att2in2], [["regions", "global"], ["regions"]])
+        captions = decode(model, model.encode(inputs), DecodingOptions(beam_size=3))
+        ```
     """
 
-    def __init__(self, models: Sequence[Any], inputs: Sequence[Sequence[str]]) -> None:
-        """Shares no weights.
+    shares_memory = True
+
+    def __init__(
+        self, members: Sequence[Captioner], member_inputs: Sequence[Sequence[str]], **kwargs: Any
+    ) -> None:
+        """Wraps captioners.
 
         Args:
-            models: captioners of one vocabulary.
-            inputs: names of what each is shown.
+            members: captioners of one vocabulary, which share no weights.
+            member_inputs: names of the tensors that each member is given.
+            **kwargs: of `keras.Model` (name, dtype).
         """
-        self.models, self._inputs = tuple(models), tuple(map(tuple, inputs))
+        super().__init__(**kwargs)
+        self.members = list(members)
+        self._member_inputs = [list(names) for names in member_inputs]
+        kinds = [kind for member in members for kind in member.inputs.kinds]
+        self.inputs = Inputs(required=tuple(dict.fromkeys(kinds)))
+        self.built = True
 
-    def encode(self, inputs: dict[str, tf.Tensor]) -> tuple[Any, ...]:
-        """What each model makes of its inputs."""
+    def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Each:
+        """Returns each member's memory of its inputs."""
         return tuple(
-            model.encode({name: inputs[name] for name in names})
-            for model, names in zip(self.models, self._inputs, strict=True)
+            member.encode({name: inputs[name] for name in names}, training=training)
+            for member, names in zip(self.members, self._member_inputs, strict=True)
         )
 
-    def initial_state(self, memory: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The states before the first word."""
+    def initial_state(self, memory: Each, max_length: int | tf.Tensor) -> Each:
+        """Returns each member's state before the first word."""
         return tuple(
-            model.initial_state(own) for model, own in zip(self.models, memory, strict=True)
+            member.initial_state(own, max_length)
+            for member, own in zip(self.members, memory, strict=True)
         )
 
     def step(
-        self, tokens: tf.Tensor, state: tuple[Any, ...], memory: tuple[Any, ...]
-    ) -> tuple[tuple[tf.Tensor, ...], tuple[Any, ...]]:
-        """One word on: tokens int32[N] -> hidden float[N, H] and state of each."""
+        self, tokens: tf.Tensor, state: Each, memory: Each, training: bool = False
+    ) -> tuple[Each, Each]:
+        """Takes one step: tokens int32[N] -> hidden float[N, H] and state of each member."""
+        count = tf.shape(tokens)[0]
         found = [
-            model.step(tokens, *own) for model, *own in zip(self.models, state, memory, strict=True)
+            member.step(tokens, own, member.expand_memory(of_images, count), training=training)
+            for member, own, of_images in zip(self.members, state, memory, strict=True)
         ]
         hidden, states = zip(*found, strict=True)
         return hidden, states
 
-    @property
-    def loop_weights(self) -> list[LoopWeights]:
-        """Those of all of them."""
-        return [own for model in self.models for own in model.loop_weights]
+    def teacher_forced(
+        self,
+        memory: Each,
+        tokens: tf.Tensor,
+        lengths: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> Each:
+        """Returns each member's hidden states float[N, T, H] for given words."""
+        return tuple(
+            member.teacher_forced(own, tokens, lengths, training=training)
+            for member, own in zip(self.members, memory, strict=True)
+        )
 
-    def logits(self, hidden: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        """Logarithm of the mean probabilities of the next word: float[N, H] of each -> [N, V]."""
+    def logits(self, hidden: Each) -> tf.Tensor:
+        """Returns the logarithm of the mean probabilities: float[N, H] of each -> float32[N, V]."""
         each = [
-            tf.nn.log_softmax(model.logits(own))
-            for model, own in zip(self.models, hidden, strict=True)
+            tf.nn.log_softmax(member.logits(own))
+            for member, own in zip(self.members, hidden, strict=True)
         ]
         return tf.reduce_logsumexp(tf.stack(each), axis=0) - tf.math.log(float(len(each)))
+
+    @property
+    def output_layer(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Raises `ValueError`: an ensemble has one softmax layer per member."""
+        raise ValueError("an ensemble has no softmax layer of its own; train its members")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        members = [keras.saving.serialize_keras_object(member) for member in self.members]
+        inputs = [list(names) for names in self._member_inputs]
+        return {**super().get_config(), "members": members, "member_inputs": inputs}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Ensemble:
+        """Builds an ensemble from the result of `get_config`."""
+        members = [
+            keras.saving.deserialize_keras_object(member, custom_objects)
+            for member in config["members"]
+        ]
+        return cls(**{**config, "members": members})

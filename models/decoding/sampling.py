@@ -1,4 +1,4 @@
-"""Captions drawn word by word from what a captioner says may come next."""
+"""Captions sampled word by word from a captioner."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.layers import ops
-from models.layers.prepared_weights import ready
+from models.captioners.base import Captioner
+from models.layers import image_rows, tracing
+from models.layers.prepared_weights import prepare_weights
 
 
 def drawn_words(logits: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
@@ -27,7 +28,7 @@ def drawn_words(logits: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
 
 
 def sample_captions(
-    model: Any,
+    model: Captioner,
     memory: Any,
     draws: tf.Tensor,
     *,
@@ -38,11 +39,11 @@ def sample_captions(
     """Draws captions at temperature 1; no gradient goes through them.
 
     Args:
-        model: a captioner (design section 4).
-        memory: of its `encode`, of B images.
-        draws: float32[N, T] in 0..1, uniform: N captions, as many of each image and side by side,
-            of T words at most.
-        suppression: float32[V] of `ops.suppression`, which keeps words from being drawn.
+        model: a captioner.
+        memory: from its `encode`, of B images.
+        draws: float32[N, T] in 0..1, uniform: N / B consecutive captions per image, of T words at
+            most.
+        suppression: float32[V] from `ops.suppression`, which keeps words from being drawn.
         start_id: id fed in first.
         end_id: id that ends a caption.
 
@@ -52,28 +53,35 @@ def sample_captions(
     """
     count, limit = tf.unstack(tf.shape(draws))
 
+    def step(words: tf.Tensor, state: Any, memory: Any) -> tuple[tf.Tensor, Any]:
+        memory = model.expand_memory(memory, tf.shape(words)[0])
+        hidden, state = model.step(words, state, memory)
+        return model.logits(hidden) + suppression, state
+
     def body(
         t: tf.Tensor, words: tf.Tensor, state: Any, alive: tf.Tensor, tokens: tf.Tensor
     ) -> tuple[Any, ...]:
-        hidden, state = model.step(words, state, memory)
-        words = drawn_words(model.logits(hidden) + suppression, draws[:, t])
+        logits, state = step(words, state, memory)
+        words = drawn_words(logits, draws[:, t])
         words = tf.where(alive, words, 0)
         tokens += words[:, None] * tf.one_hot(t, limit, dtype=tf.int32)
         return t + 1, words, state, alive & (words != end_id), tokens
 
+    words = tf.fill([count], start_id)
+    state = image_rows.repeat(model.initial_state(memory, limit), count)
     start = (
         tf.constant(0),
-        tf.fill([count], start_id),
-        ops.per_caption(model.initial_state(memory), count),
+        words,
+        state,
         tf.fill([count], True),
         tf.zeros_like(draws, tf.int32),
     )
-    with ready(model.loop_weights):
+    with prepare_weights(step, words, state, memory):
         *_, tokens = tf.while_loop(
             lambda t, words, state, alive, _: (t < limit) & tf.reduce_any(alive),
             body,
             start,
-            shape_invariants=ops.any_batch(start),
+            shape_invariants=tracing.any_batch(start),
         )
     tokens = tf.stop_gradient(tokens)
     return tokens, tf.reduce_sum(tf.cast(tokens != 0, tf.int32), axis=1)

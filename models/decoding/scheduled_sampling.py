@@ -1,4 +1,4 @@
-"""Scheduled sampling: some of the words a captioner is fed are its own."""
+"""Scheduled sampling: replaces some of the words fed to a captioner by its own."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.captioners.base import Captioner
 from models.decoding.sampling import drawn_words
-from models.layers import ops
+from models.layers import image_rows, tracing
 
 
 def sampled_inputs(
-    model: Any,
+    model: Captioner,
     memory: Any,
     tokens: tf.Tensor,
     *,
@@ -19,16 +20,15 @@ def sampled_inputs(
     choices: tf.Tensor,
     draws: tf.Tensor,
 ) -> tf.Tensor:
-    """Replaces words by draws from what the model said before them (Bengio et al. 2015).
+    """Replaces words by draws from the model's predictions for them (Bengio et al. 2015).
 
-    The first word, the start marker, stays. What is drawn carries no gradient, so the words can be
-    found first and the model be run on all of them at once afterwards. Dropout masks are drawn in
-    both passes: those that a word was drawn under are not those that it is learnt under.
+    The first word, the start marker, stays. Draws carry no gradient: the words are found first, and
+    the model runs on all of them at once afterwards. Each pass draws its own dropout masks.
 
     Args:
-        model: a recurrent captioner.
-        memory: of its `encode`, of the images that the N captions belong to, as many to each.
-        tokens: int32[N, T], the words of the caption (start first).
+        model: a captioner.
+        memory: from its `encode`, of B images.
+        tokens: int32[N, T], the words of N / B consecutive captions per image (start first).
         probability: float32[], of each replacement.
         choices: float32[N, T] in 0..1: a word is replaced where it is below `probability`.
         draws: float32[N, T] in 0..1, uniform: which word is drawn.
@@ -36,7 +36,9 @@ def sampled_inputs(
     Returns:
         int32[N, T].
     """
-    steps = tf.shape(tokens)[1]
+    count, steps = tf.unstack(tf.shape(tokens))
+    state = image_rows.repeat(model.initial_state(memory, steps), count)
+    memory = model.expand_memory(memory, count)
 
     def body(
         t: tf.Tensor, state: Any, own: tf.Tensor, fed: tf.TensorArray
@@ -48,13 +50,12 @@ def sampled_inputs(
         return t + 1, state, own, fed.write(t, words)
 
     fed = tf.TensorArray(tf.int32, steps, element_shape=[None])
-    state = ops.per_caption(model.initial_state(memory), tf.shape(tokens)[0])
     start = (tf.constant(0), state, tokens[:, 0], fed)
     *_, fed = tf.while_loop(
         lambda t, *_: t < steps,
         body,
         start,
-        shape_invariants=ops.any_batch(start),
+        shape_invariants=tracing.any_batch(start),
         maximum_iterations=steps,
     )
     return tf.stop_gradient(tf.transpose(fed.stack()))

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from models.layers import ops
-from models.layers.prepared_weights import ready
+from models.captioners.base import Captioner
+from models.layers import image_rows, ops, tracing
+from models.layers.prepared_weights import prepare_weights
 
 # (tokens int32[N], state, memory of B images) -> (logits float32[N, V] of known V, state); the
 # N / B rows of an image stand together, and rows are independent.
@@ -78,27 +79,27 @@ class Captions(NamedTuple):
     scores: tf.Tensor
 
 
-def decode(model: Any, memory: Any, options: DecodingOptions) -> Captions:
-    """Searches captions with a captioner (design section 4) for encoded images.
+def decode(model: Captioner, memory: Any, options: DecodingOptions) -> Captions:
+    """Searches captions with a captioner for encoded images.
 
     Args:
-        model: has `initial_state(memory)`, `step(tokens, state, memory)`, `logits(hidden)`, and
-            `loop_weights`, which of its weights are made ready for the loop.
-        memory: nested tensors, batch first, as the model's `encode` gives them.
+        model: a captioner.
+        memory: nested tensors, batch first, from the model's `encode`.
         options: of the search.
 
     Returns:
         The captions found.
     """
-    state = model.initial_state(memory)
+    state = model.initial_state(memory, options.max_length)
     batch = tf.shape(tf.nest.flatten(memory)[0])[0]
 
     def step(tokens: tf.Tensor, state: Any, memory: Any) -> tuple[tf.Tensor, Any]:
+        memory = model.expand_memory(memory, tf.shape(tokens)[0])
         hidden, state = model.step(tokens, state, memory)
         return model.logits(hidden), state
 
     search = greedy_search if options.beam_size == 1 else beam_search
-    with ready(model.loop_weights):
+    with prepare_weights(step, tf.TensorSpec([None], tf.int32), state, memory):
         return search(step, state, memory, batch, options)
 
 
@@ -146,7 +147,7 @@ def greedy_search(
         lambda t, tokens, state, alive, *_: (t < limit) & tf.reduce_any(alive),
         body,
         start,
-        shape_invariants=ops.any_batch(start),
+        shape_invariants=tracing.any_batch(start),
     )
     lengths = tf.reduce_sum(tf.cast(tokens != 0, tf.int32), -1)
     scores = _score(log_probs, lengths, options.length_normalization)
@@ -224,7 +225,7 @@ def beam_search(
     start = _Search(
         images=tf.range(batch),
         words=tf.fill([batch, width], options.start_id),
-        state=ops.per_caption(state, batch * width),
+        state=image_rows.repeat(state, batch * width),
         memory=memory,
         # All W start equal: all but the first are out of the race at the first step.
         log_probs=tf.tile([[0.0] + [_MINUS_INFINITY] * (width - 1)], [batch, 1]),
@@ -236,7 +237,7 @@ def beam_search(
         lambda t, search, _: (t < limit) & (tf.size(search.images) > 0),
         body,
         first,
-        shape_invariants=ops.any_batch(first),
+        shape_invariants=tracing.any_batch(first),
     )
     scores = _score(search.log_probs, t, alpha)
     return _written(found, search.images, _fill_up(search.finished, search.living, t, scores))

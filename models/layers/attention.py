@@ -1,10 +1,8 @@
 """Attention of recurrent states over the rows of an image: grid cells or regions.
 
-The captions of an image stand together, and may share its rows: a search reads them once for all
-hypotheses. Teacher forcing sorts captions by length and gathers rows for each (B = N there).
+The N captions of B images, N / B consecutive ones per image, may share the images' rows.
 
-Letters: B images, N captions (as many of each image), L rows of an image, H state, A attention
-units.
+Letters: B images, N captions, L rows of an image, H state, A attention units.
 """
 
 from __future__ import annotations
@@ -14,12 +12,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from models.layers import ops
-from models.layers.packed_steps import Linear
+from models.layers import image_rows
+from models.layers.linear import torch_dense
 
 
 def scaled_dot(query: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """softmax(rows q / sqrt(H)) in float32.
+    """Returns softmax(rows q / sqrt(H)), computed in float32.
 
     Args:
         query: float[N, H].
@@ -28,18 +26,28 @@ def scaled_dot(query: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     Returns:
         Weights float32[N, L]. Source: Vaswani et al. 2017, with one query.
     """
-    scores = tf.matmul(ops.by_image(query, rows), rows, transpose_b=True) * query.shape[-1] ** -0.5
-    return ops.by_caption(tf.nn.softmax(tf.cast(scores, tf.float32)))
+    scores = tf.matmul(image_rows.group(query, rows), rows, transpose_b=True)
+    scores *= query.shape[-1] ** -0.5
+    return image_rows.ungroup(tf.nn.softmax(tf.cast(scores, tf.float32)))
 
 
 def average(rows: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """The rows float[B, L, H] averaged by weights float32[N, L] -> float[N, H]."""
-    return ops.by_caption(tf.matmul(ops.by_image(tf.cast(weights, rows.dtype), rows), rows))
+    """Averages rows float[B, L, H] with weights float32[N, L] -> float[N, H]."""
+    return image_rows.ungroup(tf.matmul(image_rows.group(tf.cast(weights, rows.dtype), rows), rows))
 
 
 @keras.saving.register_keras_serializable("r2m")
 class AdditiveAttention(keras.layers.Layer):
-    """e = w . tanh(P + W h + b_h) + b over rows whose P = W_r r + b_r is made once an image.
+    """Weights of rows by e = w . tanh(P + W h + b_h) + b, with P = W_r r + b_r once per image.
+
+    Shapes: rows float[B, L, D], query float[N, H] -> weights float32[N, L].
+
+    Example:
+        ```python
+        attention = AdditiveAttention(units=512)
+        attention.build((None, None, 2_048), (None, 512))
+        weights = attention(hidden, attention.project(rows), mask=None)
+        ```
 
     Source: Xu et al. 2015; masked after the softmax, as the published att2in2 and up-down are.
     """
@@ -53,73 +61,54 @@ class AdditiveAttention(keras.layers.Layer):
         self, rows_shape: tuple[int | None, ...], query_shape: tuple[int | None, ...]
     ) -> None:
         """Creates the weights for rows float[B, L, D] and queries float[B, H]."""
-        self.row_map = torch_dense(self.units, int(rows_shape[-1] or 0), "row_map")
-        self.query_map = torch_dense(self.units, int(query_shape[-1] or 0), "query_map")
-        self.score = torch_dense(1, self.units, "score")
+        self.row_map = torch_dense(
+            self.units, int(rows_shape[-1] or 0), "row_map", self.dtype_policy
+        )
+        self.query_map = torch_dense(
+            self.units, int(query_shape[-1] or 0), "query_map", self.dtype_policy
+        )
+        self.score = torch_dense(1, self.units, "score", self.dtype_policy)
 
     def project(self, rows: tf.Tensor) -> tf.Tensor:
-        """What the scores need of the rows: float[B, L, D] -> float[B, L, A]."""
+        """Maps rows float[B, L, D] to the P of the scores float[B, L, A]."""
         return self.row_map(rows)
 
     def call(self, query: tf.Tensor, projected: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-        """The weights of the rows.
+        """Returns the weights of the rows.
 
         Args:
             query: float[N, H].
-            projected: what `project` gave.
+            projected: P, from `project`.
             mask: float32[B, L], 1 for real rows; None where all are.
 
         Returns:
             float32[N, L] that sum to 1.
         """
-        asked = ops.by_image(self.query_map(query), projected)
-        # Not [:, None]: the gradient of an index is a copy, that of a reshape is none.
-        hidden = tf.tanh(tf.expand_dims(projected, 1) + tf.expand_dims(asked, 2))
+        queries = image_rows.group(self.query_map(query), projected)
+        # Not [:, None]: the gradient of indexing is a copy, that of a reshape is free.
+        hidden = tf.tanh(tf.expand_dims(projected, 1) + tf.expand_dims(queries, 2))
         scores = tf.squeeze(self.score(hidden), axis=-1)
         weights = tf.nn.softmax(tf.cast(scores, tf.float32))
         if mask is not None:
-            # Keras casts what a layer is given to what it computes in.
+            # Keras casts the inputs of a layer to its compute dtype.
             weights *= tf.cast(tf.expand_dims(mask, 1), tf.float32)
             total = tf.reduce_sum(weights, -1, keepdims=True)
             weights = tf.math.divide_no_nan(weights, total)
-        return ops.by_caption(weights)
+        return image_rows.ungroup(weights)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "units": self.units}
 
-    @property
-    def recurrent_layers(self) -> list[Linear]:
-        """What a step gives float[n, H]."""
-        return [self.query_map]
-
-    @property
-    def wide_layers(self) -> list[Linear]:
-        """What a step gives float[n, 1, L, A]."""
-        return [self.score]
-
-
-def torch_dense(units: int, fan_in: int, name: str) -> Linear:
-    """A built dense layer that starts as PyTorch's do: weights, bias in +-1/sqrt(fan-in)."""
-    bound = fan_in**-0.5
-    layer = Linear(
-        units,
-        kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
-        bias_initializer=keras.initializers.RandomUniform(-bound, bound),
-        name=name,
-    )
-    layer.build((None, fan_in))
-    return layer
-
 
 def region_mask(rows: tf.Tensor, inputs: dict[str, tf.Tensor]) -> tf.Tensor | None:
-    """float32[B, L], 1 for real rows: of `region_lengths` int32[B]; None without them."""
+    """Returns float32[B, L], 1 for real rows, from `region_lengths` int32[B]; None without them."""
     lengths = inputs.get("region_lengths")
     return None if lengths is None else tf.sequence_mask(lengths, tf.shape(rows)[1], tf.float32)
 
 
 def mean_row(rows: tf.Tensor, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-    """The mean of the real rows: float[B, L, D] -> float[B, D]."""
+    """Averages the real rows: float[B, L, D] -> float[B, D]."""
     mask = region_mask(rows, inputs)
     if mask is None:
         return tf.reduce_mean(rows, axis=1)
@@ -127,9 +116,9 @@ def mean_row(rows: tf.Tensor, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
     return average(rows, mask / count)
 
 
-def encoded(
+def attention_memory(
     rows: tf.Tensor, projected: tf.Tensor, inputs: dict[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """The memory of a captioner with attention: `rows`, `projected`, and `mask` if it has one."""
+    """Returns the memory `rows`, `projected` and, where rows are padded, `mask`."""
     mask = region_mask(rows, inputs)
     return {"rows": rows, "projected": projected} | ({} if mask is None else {"mask": mask})

@@ -1,22 +1,24 @@
 """Recurrent cells: the plain one, the LSTM and the maxout LSTM.
 
-What a cell takes from its input is a matrix product, which `precompute` does for all steps at once;
-only the product with the state is left for `step`.
+The product with the inputs needs no state: `precompute` computes it for all steps at once, and
+`step` adds the product with the state.
 """
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
-from models.layers.packed_steps import Linear
+from models.layers import cudnn_lstm
+from models.layers.linear import Linear
 
 CellKind = Literal["rnn", "lstm", "maxout"]
 State = tuple[tf.Tensor, ...]
 
-# Blocks of `units` in the products: what the cell makes of each, see `Cell`.
+# Blocks of `units` in the products; the step functions state their order.
 _BLOCKS: dict[str, int] = {"rnn": 1, "lstm": 4, "maxout": 5}
 
 
@@ -39,21 +41,21 @@ def lstm_step(sums: tf.Tensor, cell: tf.Tensor) -> State:
     return _gated(gates, tf.tanh(candidate), cell)
 
 
-def maxout_step(sums: tf.Tensor, cell: tf.Tensor, attended: tf.Tensor | None = None) -> State:
-    """As the LSTM, but the candidate is the larger of two blocks, without tanh.
+def maxout_step(sums: tf.Tensor, cell: tf.Tensor, context: tf.Tensor | None = None) -> State:
+    """As `lstm_step`, but the candidate is the larger of two blocks, without tanh.
 
     Args:
         sums: float[B, 5 * H], blocks in the order i, f, o and the two of the candidate.
         cell: c float[B, H].
-        attended: float[B, 2 * H], added to the two blocks of the candidate (att2in).
+        context: float[B, 2 * H], added to the two blocks of the candidate (att2in).
 
     Returns:
         The state (h, c'), float[B, H] each. Source: Rennie et al. 2017 (arXiv 1612.00563).
     """
     size = cell.shape[-1]
     gates, candidates = tf.split(sums, [3 * size, 2 * size], axis=-1)
-    if attended is not None:
-        candidates += attended
+    if context is not None:
+        candidates += context
     return _gated(gates, tf.maximum(*tf.split(candidates, 2, axis=-1)), cell)
 
 
@@ -68,9 +70,16 @@ class Cell(keras.layers.Layer):
     """A recurrent cell with its weights: sums = x W_x + b_x + h W_h + b_h.
 
     Shapes: inputs float[..., F], state a tuple of float[B, units] whose first is the output h.
-    PyTorch's cells have both biases: with them parameters count as published. Starting weights are
-    as there: those of `rnn` and `lstm` uniform in +-1/sqrt(units); `maxout` is two linear layers,
-    each uniform in +-1/sqrt(fan-in).
+    PyTorch's cells have both biases: with them parameters count as published. Initial weights are
+    PyTorch's: uniform in +-1/sqrt(units) in `rnn` and `lstm`; `maxout` is two linear layers, each
+    uniform in +-1/sqrt(fan-in).
+
+    Example:
+        ```python
+        cell = Cell(kind="lstm", units=512, name="cell")
+        cell.build((None, 300))
+        state = cell.step(cell.precompute(words), cell.initial_state(8))
+        ```
     """
 
     def __init__(
@@ -90,13 +99,14 @@ class Cell(keras.layers.Layer):
             kind: `rnn`, `lstm` or `maxout`.
             units: H.
             input_initializer: of W_x; None is PyTorch's.
-            recurrent_initializer: of W_h, likewise.
-            bias_initializer: of both biases, likewise.
-            recurrent_bias: whether there is a b_h beside b_x.
+            recurrent_initializer: of W_h; None is PyTorch's.
+            bias_initializer: of both biases; None is PyTorch's.
+            recurrent_bias: whether the cell has b_h, besides b_x.
             **kwargs: of `keras.layers.Layer`.
         """
         super().__init__(**kwargs)
         self.kind, self.units, self.recurrent_bias = kind, units, recurrent_bias
+        self._twin: SimpleNamespace | None = None
         self._initializers = [
             keras.initializers.get(given)
             for given in (input_initializer, recurrent_initializer, bias_initializer)
@@ -112,6 +122,7 @@ class Cell(keras.layers.Layer):
             kernel_initializer=_or_uniform(inputs, fan_in),
             bias_initializer=_or_uniform(bias, fan_in),
             name="input_map",
+            dtype=self.dtype_policy,
         )
         self.recurrent_map = Linear(
             size,
@@ -119,32 +130,50 @@ class Cell(keras.layers.Layer):
             kernel_initializer=_or_uniform(recurrent, self.units),
             bias_initializer=_or_uniform(bias, self.units),
             name="recurrent_map",
+            dtype=self.dtype_policy,
         )
         self.input_map.build((None, input_shape[-1]))
         self.recurrent_map.build((None, self.units))
+        if self.kind == "lstm" and cudnn_lstm.is_available():
+            self._twin = cudnn_lstm.keras_twin(
+                self.units, int(input_shape[-1] or 0), self.dtype_policy
+            )
 
     def precompute(self, inputs: tf.Tensor) -> tf.Tensor:
-        """The inputs' share of the sums: float[..., F] -> float[..., blocks * units]."""
+        """Returns the product with the inputs: float[..., F] -> float[..., blocks * units]."""
         return self.input_map(inputs)
 
-    def step(
-        self, precomputed: tf.Tensor, state: State, attended: tf.Tensor | None = None
-    ) -> State:
-        """One step: the inputs' share float[B, blocks * units] and the state -> the state."""
+    def step(self, precomputed: tf.Tensor, state: State, context: tf.Tensor | None = None) -> State:
+        """Returns the next state, from `precompute` float[B, blocks * units] and the state."""
         sums = precomputed + self.recurrent_map(state[0])
         if self.kind == "rnn":
             return rnn_step(sums)
         if self.kind == "lstm":
             return lstm_step(sums, state[1])
-        return maxout_step(sums, state[1], attended)
+        return maxout_step(sums, state[1], context)
+
+    @property
+    def has_all_steps(self) -> bool:
+        """Whether `all_steps` is available: for an LSTM, on a GPU."""
+        return self._twin is not None
+
+    def all_steps(self, inputs: tf.Tensor, state: State, lengths: tf.Tensor) -> tf.Tensor:
+        """Returns h of all steps: float[N, T, F], state, lengths int32[N] -> float[N, T, H].
+
+        Lengths are at least 1; h is 0 at steps that do not count.
+        """
+        assert self._twin is not None, "see has_all_steps"
+        return cudnn_lstm.all_steps(
+            self._twin, self.input_map, self.recurrent_map, inputs, state, lengths
+        )
 
     def initial_state(self, batch: tf.Tensor | int) -> State:
-        """Zeros float[batch, units], as many as the state has."""
+        """Returns zeros float[batch, units], one tensor per part of the state."""
         zeros = tf.zeros([batch, self.units], self.compute_dtype)
         return (zeros,) if self.kind == "rnn" else (zeros, zeros)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         inputs, recurrent, bias = map(keras.initializers.serialize, self._initializers)
         return {
             **super().get_config(),
@@ -158,6 +187,6 @@ class Cell(keras.layers.Layer):
 
 
 def _or_uniform(given: Any, fan_in: int) -> Any:
-    """A given initialiser, else uniform in +-1/sqrt(fan-in)."""
+    """Returns a copy of an initializer; for None, uniform in +-1/sqrt(fan-in)."""
     bound = fan_in**-0.5
     return keras.initializers.RandomUniform(-bound, bound) if given is None else given.clone()

@@ -35,8 +35,8 @@ class AttentionFusion(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
         """Creates the joint query-key-value map and its layer norm."""
-        self.qkv_map = ops.linear(3 * self.units, self.units, "qkv_map")
-        self.qkv_norm = LayerNorm(name="qkv_norm")
+        self.qkv_map = ops.linear(3 * self.units, self.units, "qkv_map", dtype=self.dtype_policy)
+        self.qkv_norm = LayerNorm(name="qkv_norm", dtype=self.dtype_policy)
         self.qkv_map.build((None, self.units))
         self.qkv_norm.build((None, 3 * self.units))
 

@@ -47,12 +47,12 @@ def last_real(sequence: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
 
 
 def suppression(ids: Sequence[int], vocabulary_size: int) -> tf.Tensor:
-    """What logits float[..., V] get added so that words `ids` have no likelihood: float32[V]."""
+    """Returns float32[V] that, added to logits, makes the words `ids` impossible."""
     return -1e9 * tf.reduce_sum(tf.one_hot(list(ids), vocabulary_size), axis=0)
 
 
 def top_k(x: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """What `tf.math.top_k` finds, several times faster where rows are long.
+    """As `tf.math.top_k`, several times faster where rows are long.
 
     That one compares each number with the least of the best so far. Here the best are looked for
     only in the groups of columns with the largest maxima: where `count` groups have a larger one,
@@ -82,46 +82,19 @@ def top_k(x: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
     return best, of_group * _GROUP + places % _GROUP
 
 
-def captions_each(nested: Any, captions: tf.Tensor) -> tf.Tensor:
-    """How many of N captions, which stand together, each image of tensors [B, ...] has."""
-    return captions // tf.maximum(tf.shape(tf.nest.flatten(nested)[0])[0], 1)
+def linear(
+    units: int, fan_in: int, name: str, use_bias: bool = True, dtype: Any = None
+) -> keras.layers.Dense:
+    """Returns a dense layer initialized as in Sonnet: normal of stddev 1/sqrt(fan-in), bias 0.
 
-
-def per_caption(nested: Any, captions: tf.Tensor) -> Any:
-    """Repeats what there is once an image for its captions.
-
-    Args:
-        nested: tensors [B, ...].
-        captions: N, as many of each image, which stand together.
-
-    Returns:
-        Tensors [N, ...].
+    The normal distribution is truncated; `dtype` is the layer's Keras dtype policy.
     """
-    each = captions_each(nested, captions)
-    return tf.nest.map_structure(lambda x: tf.repeat(x, each, axis=0), nested)
-
-
-def by_image(x: tf.Tensor, of_images: tf.Tensor) -> tf.Tensor:
-    """What is of N captions beside what is of B images: [N, ...] -> [B, N / B, ...]."""
-    shape = tf.shape(x)
-    sizes = [tf.shape(of_images)[0], captions_each(of_images, shape[0])]
-    apart = tf.reshape(x, tf.concat([sizes, shape[1:]], axis=0))
-    return tf.ensure_shape(apart, [None, None, *x.shape[1:]])
-
-
-def by_caption(x: tf.Tensor) -> tf.Tensor:
-    """Undoes `by_image`: [B, N / B, ...] -> [N, ...]."""
-    together = tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], axis=0))
-    return tf.ensure_shape(together, [None, *x.shape[2:]])
-
-
-def linear(units: int, fan_in: int, name: str, use_bias: bool = True) -> keras.layers.Dense:
-    """A dense layer initialised as in Sonnet: truncated normal of stddev 1/sqrt(fan-in), bias 0."""
     return keras.layers.Dense(
         units,
         use_bias=use_bias,
         kernel_initializer=keras.initializers.TruncatedNormal(stddev=1.0 / math.sqrt(fan_in)),
         name=name,
+        dtype=dtype,
     )
 
 
@@ -193,22 +166,3 @@ def _sum_to(gradient: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """Sums over the axes that `like` was broadcast on, which must be known to be of size 1."""
     axes = [axis for axis, size in enumerate(like.shape) if size == 1 != gradient.shape[axis]]
     return tf.reduce_sum(gradient, axes, keepdims=True) if axes else gradient
-
-
-def any_batch(loop_variables: Any) -> Any:
-    """Shape invariants of a `tf.while_loop` whose batch size may be known outside only.
-
-    Args:
-        loop_variables: nested tensors (batch first, or scalars) and TensorArrays.
-
-    Returns:
-        The same structure of `tf.TensorShape`s, with the batch left open.
-    """
-
-    def invariant(x: Any) -> tf.TensorShape:
-        if isinstance(x, tf.TensorArray):
-            return tf.TensorShape(None)
-        shape = tf.convert_to_tensor(x).shape
-        return tf.TensorShape([None, *shape[1:]] if shape.rank else [])
-
-    return tf.nest.map_structure(invariant, loop_variables)

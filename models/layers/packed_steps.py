@@ -1,58 +1,35 @@
 """Teacher forcing over captions of different lengths, without a single padded position.
 
-Captions are sorted by length, and step t works on those that still have a word: what is done for
-all steps at once, before and after, sees real positions only as well.
+Captions are sorted by length, and step t works on those that still have a word: what runs for
+all steps at once, before and after, works on real positions only as well.
 
-The gradient is our own. The one that TensorFlow derives adds up a product as large as the weights
-at every step; here a step only notes what its `Linear` layers heard and the errors of what they
-said, and the weights' gradients are one product over all steps. Nor are the layers' products
-computed again on the way back. Weights are transposed once for all steps: a product with transposed
-weights transposes them first, which takes several times as long as a product of few rows does.
+The gradient is written out. The one that TensorFlow derives adds up a product as large as the
+weights at every step. Here a step only records the inputs of its `Linear` layers and the gradients
+of their outputs, and the weights' gradients are one product over all steps. The layers' products
+are not computed again on the way back. Weights are transposed once for all steps: a product with
+transposed weights transposes them first, which takes several times as long as a product of few rows
+does.
 
-Letters: B captions, T steps, N real positions in all (step by step), L rows of an image, n the
-captions that still have a word.
+The step is traced once to find its `Linear` layers. A step that uses anything else with a gradient
+or a side effect (other variables, a layer twice, dropout, outer tensors) has the gradient that
+TensorFlow derives, which is slower.
+
+Letters: B captions, T steps, N real positions in all (step by step), L rows per image, n captions
+that still have a word.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import keras
 import tensorflow as tf
 
-from models.layers import ops
-from models.layers.prepared_weights import LoopWeights, product
+from models.layers import tracing
+from models.layers.linear import Linear, intercepted
 
 # (inputs of one step, state, memory) -> (output float[n, H], state); all of n rows.
 Step = Callable[[Any, Any, Any], tuple[tf.Tensor, Any]]
-
-
-@keras.saving.register_keras_serializable("r2m")
-class Linear(keras.layers.Dense):
-    """A dense layer that may recur: `run`, or what made its weights ready, does its products."""
-
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """float[..., I] -> float[..., O]."""
-        products = _products.get()
-        if products is not None:
-            return products.of(self, inputs)
-        if inputs.shape.rank != 2:
-            return super().call(inputs, training)
-        outputs = product(inputs, self.kernel)
-        return outputs if self.bias is None else outputs + tf.cast(self.bias, outputs.dtype)
-
-    @property
-    def loop_weights(self) -> LoopWeights:
-        """The kernel."""
-        return LoopWeights(self.kernel, self.compute_dtype)
-
-    def tensors(self) -> tuple[tf.Tensor, ...]:
-        """Kernel float[I, O] and, where there is one, bias float[O], as they compute."""
-        variables = [self.kernel] if self.bias is None else [self.kernel, self.bias]
-        return tuple(tf.cast(variable, self.compute_dtype) for variable in variables)
 
 
 class Packing(NamedTuple):
@@ -91,85 +68,144 @@ def pack(lengths: tf.Tensor, steps: tf.Tensor) -> Packing:
     return Packing(order, places, counts, starts, taken)
 
 
-def run(
-    step: Step,
-    inputs: Any,
-    state: Any,
-    memory: Any,
-    *,
-    layers: Sequence[Linear],
-    wide: Sequence[Linear] = (),
-    units: int,
-    packing: Packing,
-) -> tf.Tensor:
+def run(step: Step, inputs: Any, state: Any, memory: Any, *, packing: Packing) -> tf.Tensor:
     """Runs `step` over the real positions.
 
     Args:
-        step: uses the weights of `layers` and `wide` only, each layer once.
-        inputs: nested float[N, ...].
-        state: nested start state float[B, ...], in the packing's order.
-        memory: nested float[B, ...], likewise.
-        layers: those that `step` gives float[n, I].
-        wide: those that `step` gives float[n, L, I]; few weights, whose gradient is summed up.
-        units: H.
+        step: function of its arguments and of variables.
+        inputs: nested tensors [N, ...].
+        state: nested start state [B, ...], in the packing's order.
+        memory: nested tensors [B, ...], in the packing's order.
         packing: of the captions.
 
     Returns:
         The outputs float[N, H].
     """
-    groups = Groups(
-        inputs, state, memory, [x.tensors() for x in layers], [x.tensors() for x in wide]
+    found = _find_products(step, inputs, state, memory)
+    if not found.separable:
+        return _run_derived(step, inputs, state, memory, found.output, packing)
+    groups = _Groups(
+        inputs,
+        state,
+        memory,
+        [layer.tensors() for layer in found.narrow],
+        [layer.tensors() for layer in found.wide],
     )
-    steps = _Steps(step, layers, wide, units, packing)
+    steps = _Steps(step, found, packing)
 
     @tf.custom_gradient
-    def both_ways(*flat: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
+    def run_separately(*flat: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
         given = tf.nest.pack_sequence_as(groups, flat)
-        outputs, states, said = steps.forward(given)
+        outputs, states, products = steps.forward(given)
 
         def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
-            found = tf.nest.flatten(steps.backward(given, states, said, upstream))
-            # What comes out of the loop has forgotten its sizes.
-            return [tf.ensure_shape(x, of.shape) for x, of in zip(found, flat, strict=True)]
+            gradients = tf.nest.flatten(steps.backward(given, states, products, upstream))
+            # Tensors that come out of the loop have lost their static sizes.
+            return [tf.ensure_shape(x, of.shape) for x, of in zip(gradients, flat, strict=True)]
 
         return outputs, gradient
 
-    found: tf.Tensor = both_ways(*tf.nest.flatten(groups))
-    return found
+    outputs: tf.Tensor = run_separately(*tf.nest.flatten(groups))
+    return outputs
 
 
-class Groups(NamedTuple):
-    """What a run depends on, and so has gradients for."""
+def _run_derived(
+    step: Step, inputs: Any, state: Any, memory: Any, output: tf.TensorSpec, packing: Packing
+) -> tf.Tensor:
+    """As `run`, with the gradient that TensorFlow derives."""
+    outputs = tf.TensorArray(
+        output.dtype,
+        packing.steps,
+        element_shape=[None, *output.shape[1:]],
+        infer_shape=False,
+    )
+
+    def body(t: tf.Tensor, state: Any, outputs: tf.TensorArray) -> tuple[Any, ...]:
+        count = packing.counts[t]
+        now = _rows(inputs, packing.starts[t], count)
+        output, state = step(now, _rows(state, 0, count), _rows(memory, 0, count))
+        return t + 1, state, outputs.write(t, output)
+
+    start = (tf.constant(0), state, outputs)
+    *_, outputs = tf.while_loop(
+        lambda t, *_: t < packing.steps, body, start, shape_invariants=tracing.any_batch(start)
+    )
+    return outputs.concat()
+
+
+class _Found(NamedTuple):
+    """Products of a step.
+
+    Attributes:
+        narrow: layers applied to float[n, I], whose gradients are computed for all steps at once.
+        wide: layers applied to float[n, ..., I]; few weights, whose gradients are summed up.
+        output: of the step.
+        separable: whether the step's only weights are those of `narrow` and `wide`, each layer is
+            used once, and the step has no side effect.
+    """
+
+    narrow: Sequence[Linear]
+    wide: Sequence[Linear]
+    output: tf.TensorSpec
+    separable: bool
+
+
+def _find_products(step: Step, inputs: Any, state: Any, memory: Any) -> _Found:
+    """Traces a step to find its products."""
+    recorder = _Recorder()
+
+    def recorded(*arguments: Any) -> tuple[tf.Tensor, Any]:
+        recorder.graph = tf.compat.v1.get_default_graph()
+        with intercepted(recorder):
+            return step(*arguments)
+
+    traced = tracing.trace(recorded, inputs, state, memory)
+    output, _ = traced.structured_outputs
+    of_state, others = tf.nest.flatten(state), tf.nest.flatten((inputs, memory))
+    separable = (
+        recorder.separable
+        and not traced.graph.captures
+        and not any(operation.op_def.is_stateful for operation in traced.graph.get_operations())
+        and all(x.shape.rank == 2 and x.dtype == output.dtype for x in of_state)
+        and all(x.dtype.is_floating for x in others)
+    )
+    return _Found(recorder.narrow, recorder.wide, output, separable)
+
+
+class _Groups(NamedTuple):
+    """Tensors that a run depends on, and so has gradients for."""
 
     inputs: Any
     state: Any
     memory: Any
-    layers: list[tuple[tf.Tensor, ...]]
+    narrow: list[tuple[tf.Tensor, ...]]
     wide: list[tuple[tf.Tensor, ...]]
 
 
 class _Steps:
     """All steps, forwards and backwards."""
 
-    def __init__(
-        self,
-        step: Step,
-        layers: Sequence[Linear],
-        wide: Sequence[Linear],
-        units: int,
-        packing: Packing,
-    ) -> None:
-        self._step, self._layers, self._wide = step, layers, wide
-        self._units, self._packing = units, packing
+    def __init__(self, step: Step, found: _Found, packing: Packing) -> None:
+        self._step, self._narrow, self._wide = step, found.narrow, found.wide
+        self._output, self._packing = found.output, packing
 
-    def forward(self, given: Groups) -> tuple[tf.Tensor, Any, list[tf.Tensor]]:
-        """Outputs float[N, H]; states before each step and what `layers` said, float[N, ...]."""
+    def forward(self, given: _Groups) -> tuple[tf.Tensor, Any, list[tf.Tensor]]:
+        """Runs all steps.
+
+        Returns:
+            The outputs float[N, H], the states before each step float[N, ...] and the outputs of
+            each narrow layer float[N, O].
+        """
         packing = self._packing
         state = tf.nest.flatten(given.state)
-        sizes = [self._units, *(x.shape[1] for x in state), *(w[0].shape[1] for w in given.layers)]
+        sizes = [
+            self._output.shape[1],
+            *(x.shape[1] for x in state),
+            *(weights[0].shape[1] for weights in given.narrow),
+        ]
         arrays = [
             tf.TensorArray(
-                state[0].dtype, packing.steps, element_shape=[None, size], infer_shape=False
+                self._output.dtype, packing.steps, element_shape=[None, size], infer_shape=False
             )
             for size in sizes
         ]
@@ -178,30 +214,40 @@ class _Steps:
             count = packing.counts[t]
             now = _rows(given.inputs, packing.starts[t], count)
             before = _rows(state, 0, count)
-            products = _Products(self._layers, given.layers, self._wide, given.wide)
-            with products.in_charge():
+            products = _Products(self._narrow, given.narrow, self._wide, given.wide)
+            with intercepted(products):
                 output, state = self._step(now, before, _rows(given.memory, 0, count))
-            found = [output, *tf.nest.flatten(before), *products.said()]
-            return t + 1, state, [a.write(t, x) for a, x in zip(arrays, found, strict=True)]
+            written = [output, *tf.nest.flatten(before), *products.outputs()]
+            return t + 1, state, [a.write(t, x) for a, x in zip(arrays, written, strict=True)]
 
         start = (tf.constant(0), given.state, arrays)
         *_, arrays = tf.while_loop(
-            lambda t, *_: t < packing.steps, body, start, shape_invariants=ops.any_batch(start)
+            lambda t, *_: t < packing.steps,
+            body,
+            start,
+            shape_invariants=tracing.any_batch(start),
         )
         outputs, *rest = (array.concat() for array in arrays)
         states = tf.nest.pack_sequence_as(given.state, rest[: len(state)])
         return outputs, states, rest[len(state) :]
 
     def backward(
-        self, given: Groups, states: Any, said: list[tf.Tensor], upstream: tf.Tensor
-    ) -> Groups:
-        """The gradients of what was given, from that of the outputs."""
+        self, given: _Groups, states: Any, outputs: list[tf.Tensor], upstream: tf.Tensor
+    ) -> _Groups:
+        """Returns the gradients of what was given, from that of the outputs.
+
+        Args:
+            given: as to `forward`.
+            states: from `forward`.
+            outputs: of the narrow layers, from `forward`.
+            upstream: float[N, H].
+        """
         packing = self._packing
         flat_inputs = tf.nest.flatten(given.inputs)
         of_step = [
             *flat_inputs,
-            *(tf.zeros([0, w[0].shape[0]], w[0].dtype) for w in given.layers),
-            *said,
+            *(tf.zeros([0, weights[0].shape[0]], weights[0].dtype) for weights in given.narrow),
+            *outputs,
         ]
         arrays = [
             tf.TensorArray(
@@ -209,150 +255,167 @@ class _Steps:
             )
             for x in of_step
         ]
-        transposed = [tf.transpose(weights[0]) for weights in given.layers]
+        transposed = [tf.transpose(weights[0]) for weights in given.narrow]
         # Both grow: the later the step, the fewer captions have a word left.
-        errors, of_memory = tf.nest.map_structure(
+        d_state, d_memory = tf.nest.map_structure(
             lambda x: tf.zeros_like(x[:0]), (given.state, given.memory)
         )
-        summed = (of_memory, tf.nest.map_structure(tf.zeros_like, given.wide))
+        sums = (d_memory, tf.nest.map_structure(tf.zeros_like, given.wide))
 
-        def body(t: tf.Tensor, errors: Any, summed: Any, arrays: Any) -> tuple[Any, ...]:
+        def body(t: tf.Tensor, d_after: Any, sums: Any, arrays: Any) -> tuple[Any, ...]:
             start, count = packing.starts[t], packing.counts[t]
             now = _rows(given.inputs, start, count)
             before, memory = _rows(states, start, count), _rows(given.memory, 0, count)
             products = _Replayed(
-                self._layers, transposed, self._wide, given.wide, _rows(said, start, count)
+                self._narrow, transposed, self._wide, given.wide, _rows(outputs, start, count)
             )
             sources = (now, before, memory, given.wide)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(tf.nest.flatten(sources))
-                with products.in_charge():
+                with intercepted(products):
                     output, after = self._step(now, before, memory)
             found = tape.gradient(
                 [output, *tf.nest.flatten(after)],
                 tf.nest.flatten(sources),
                 [
                     _rows(upstream, start, count),
-                    *(_padded(x, count) for x in tf.nest.flatten(errors)),
+                    *(_padded(x, count) for x in tf.nest.flatten(d_after)),
                 ],
                 unconnected_gradients="zero",
             )
-            d_now, errors, d_memory, d_wide = tf.nest.pack_sequence_as(sources, found)
-            memory = tf.nest.map_structure(
-                lambda total, x: _padded(total, count) + x, summed[0], d_memory
+            d_now, d_before, d_memory, d_wide = tf.nest.pack_sequence_as(sources, found)
+            d_memory = tf.nest.map_structure(
+                lambda total, x: _padded(total, count) + x, sums[0], d_memory
             )
-            summed = (memory, tf.nest.map_structure(tf.add, summed[1], d_wide))
-            noted = [*tf.nest.flatten(d_now), *products.heard, *products.errors]
-            arrays = [a.write(t, x) for a, x in zip(arrays, noted, strict=True)]
-            return t - 1, errors, summed, arrays
+            sums = (d_memory, tf.nest.map_structure(tf.add, sums[1], d_wide))
+            written = [*tf.nest.flatten(d_now), *products.inputs, *products.gradients]
+            arrays = [a.write(t, x) for a, x in zip(arrays, written, strict=True)]
+            return t - 1, d_before, sums, arrays
 
-        start = (packing.steps - 1, errors, summed, arrays)
-        _, errors, summed, arrays = tf.while_loop(
-            lambda t, *_: t >= 0, body, start, shape_invariants=ops.any_batch(start)
+        start = (packing.steps - 1, d_state, sums, arrays)
+        _, d_state, sums, arrays = tf.while_loop(
+            lambda t, *_: t >= 0, body, start, shape_invariants=tracing.any_batch(start)
         )
         packed = [array.concat() for array in arrays]
         count = len(flat_inputs)
-        half = count + len(given.layers)
-        return Groups(
+        half = count + len(given.narrow)
+        return _Groups(
             inputs=tf.nest.pack_sequence_as(given.inputs, packed[:count]),
-            state=tf.nest.map_structure(_as_many, errors, given.state),
-            memory=tf.nest.map_structure(_as_many, summed[0], given.memory),
-            layers=[
+            state=tf.nest.map_structure(_as_many, d_state, given.state),
+            memory=tf.nest.map_structure(_as_many, sums[0], given.memory),
+            narrow=[
                 (tf.matmul(x, error, transpose_a=True), tf.reduce_sum(error, 0))[: len(weights)]
                 for x, error, weights in zip(
-                    packed[count:half], packed[half:], given.layers, strict=True
+                    packed[count:half], packed[half:], given.narrow, strict=True
                 )
             ],
-            wide=summed[1],
+            wide=sums[1],
+        )
+
+
+class _Recorder:
+    """Records which layers a step applies to what."""
+
+    def __init__(self) -> None:
+        self.graph: Any = None
+        self.narrow: list[Linear] = []
+        self.wide: list[Linear] = []
+        self.separable = True
+
+    def product(self, layer: Linear, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns zeros of the right shape, so that no weights are read."""
+        nested = tf.compat.v1.get_default_graph() is not self.graph  # a loop or condition
+        known = any(layer is other for other in (*self.narrow, *self.wide))
+        if nested or known:
+            self.separable = False
+        elif inputs.shape.rank == 2:
+            self.narrow.append(layer)
+        else:
+            self.wide.append(layer)
+        shape = tf.concat([tf.shape(inputs)[:-1], [layer.units]], axis=0)
+        return tf.ensure_shape(
+            tf.zeros(shape, layer.compute_dtype), [*inputs.shape[:-1], layer.units]
         )
 
 
 class _Products:
-    """What the layers of a step give while it runs."""
+    """Products of the layers of one step, on the way forward."""
 
     def __init__(
         self,
-        layers: Sequence[Linear],
+        narrow: Sequence[Linear],
         weights: Sequence[Sequence[tf.Tensor]],
         wide: Sequence[Linear],
         wide_weights: Sequence[Sequence[tf.Tensor]],
     ) -> None:
-        self._layers = layers
-        self._places = {id(layer): place for place, layer in enumerate(layers)}
+        self._places = {id(layer): place for place, layer in enumerate(narrow)}
         self._weights = weights
         self._wide = {id(layer): own for layer, own in zip(wide, wide_weights, strict=True)}
-        self._said: dict[int, tf.Tensor] = {}
+        self._outputs: dict[int, tf.Tensor] = {}
 
-    def of(self, layer: Linear, inputs: tf.Tensor) -> tf.Tensor:
-        """What `layer` gives."""
+    def product(self, layer: Linear, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns `layer`'s affine map of float[..., I]."""
         if id(layer) in self._wide:
             return _affine(self._wide[id(layer)], inputs)
         place = self._places[id(layer)]
-        if place in self._said:
-            raise ValueError(f"{layer.path} is used twice in a step")
-        self._said[place] = self._product(place, inputs)
-        return self._said[place]
+        self._outputs[place] = self._narrow_product(place, inputs)
+        return self._outputs[place]
 
-    def said(self) -> list[tf.Tensor]:
-        """What each of the layers gave, in their order."""
-        return [self._said[place] for place in range(len(self._layers))]
+    def outputs(self) -> list[tf.Tensor]:
+        """Returns the outputs of the narrow layers, in their order."""
+        return [self._outputs[place] for place in range(len(self._places))]
 
-    @contextlib.contextmanager
-    def in_charge(self) -> Iterator[None]:
-        """Takes over the products of the layers that are called within."""
-        token = _products.set(self)
-        try:
-            yield
-        finally:
-            _products.reset(token)
-
-    def _product(self, place: int, inputs: tf.Tensor) -> tf.Tensor:
+    def _narrow_product(self, place: int, inputs: tf.Tensor) -> tf.Tensor:
         return _affine(self._weights[place], inputs)
 
 
 class _Replayed(_Products):
-    """Gives what the layers said on the way forward; notes what they heard, and the errors."""
+    """Products of one step on the way back, from the recorded outputs of the narrow layers.
+
+    Attributes:
+        inputs: of each narrow layer.
+        gradients: of the outputs of each narrow layer.
+    """
 
     def __init__(
         self,
-        layers: Sequence[Linear],
+        narrow: Sequence[Linear],
         transposed: Sequence[tf.Tensor],
         wide: Sequence[Linear],
         wide_weights: Sequence[Sequence[tf.Tensor]],
-        said: Sequence[tf.Tensor],
+        outputs: Sequence[tf.Tensor],
     ) -> None:
-        super().__init__(layers, (), wide, wide_weights)
-        self._transposed, self._given = transposed, said
-        self._heard: dict[int, tf.Tensor] = {}
-        self._errors: dict[int, tf.Tensor] = {}
+        super().__init__(narrow, (), wide, wide_weights)
+        self._transposed, self._recorded = transposed, outputs
+        self._inputs: dict[int, tf.Tensor] = {}
+        self._gradients: dict[int, tf.Tensor] = {}
 
     @property
-    def heard(self) -> list[tf.Tensor]:
-        """What each of the layers was given, in their order."""
-        return [self._heard[place] for place in range(len(self._layers))]
+    def inputs(self) -> list[tf.Tensor]:
+        return [self._inputs[place] for place in range(len(self._places))]
 
     @property
-    def errors(self) -> list[tf.Tensor]:
-        """The gradients of what each gave, in their order."""
-        return [self._errors[place] for place in range(len(self._layers))]
+    def gradients(self) -> list[tf.Tensor]:
+        # An output that nothing depends on has no gradient.
+        return [
+            self._gradients.get(place, tf.zeros_like(self._recorded[place]))
+            for place in range(len(self._places))
+        ]
 
-    def _product(self, place: int, inputs: tf.Tensor) -> tf.Tensor:
-        self._heard[place] = inputs
+    def _narrow_product(self, place: int, inputs: tf.Tensor) -> tf.Tensor:
+        self._inputs[place] = inputs
 
         @tf.custom_gradient
         def replay(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-            def gradient(error: tf.Tensor) -> tf.Tensor:
-                self._errors[place] = error
-                return tf.matmul(error, self._transposed[place])
+            def gradient(upstream: tf.Tensor) -> tf.Tensor:
+                self._gradients[place] = upstream
+                return tf.matmul(upstream, self._transposed[place])
 
             del inputs
-            return tf.identity(self._given[place]), gradient
+            return tf.identity(self._recorded[place]), gradient
 
         found: tf.Tensor = replay(inputs)
         return found
-
-
-_products: ContextVar[_Products | None] = ContextVar("products", default=None)
 
 
 def _affine(weights: Sequence[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
@@ -368,11 +431,11 @@ def _rows(nested: Any, start: tf.Tensor | int, count: tf.Tensor) -> Any:
 
 
 def _as_many(x: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
-    """Zeros below x up to as many rows as `others` has."""
+    """Appends rows of zeros to x up to as many rows as `others` has."""
     return _padded(x, tf.shape(others)[0])
 
 
 def _padded(x: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Zeros below x float[n, ...] up to `rows` rows."""
+    """Appends rows of zeros to x float[n, ...] up to `rows` rows."""
     missing = tf.concat([[rows - tf.shape(x)[0]], tf.shape(x)[1:]], axis=0)
     return tf.concat([x, tf.zeros(missing, x.dtype)], axis=0)

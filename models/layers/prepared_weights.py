@@ -1,4 +1,4 @@
-"""Weights as the products of a loop take them fastest, made so once, before the loop.
+"""Pre-transposed, padded weights for matmuls inside decoding loops.
 
 TensorFlow's product with transposed weights transposes them first, every time. And where the rows
 of a matrix lie a power of two apart in memory (512 words, 4 x 512 gates), they evict one another
@@ -8,19 +8,21 @@ from the cache while it is packed: a few columns more make the product up to twi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-# Columns whose number is a multiple of the first get as many more as the second says.
-_ALIASED, _MORE = 256, 16
+from models.layers import tracing
+
+# Numbers of columns that are a multiple of `_ALIASED` are padded by `_PADDING`.
+_ALIASED, _PADDING = 256, 16
 
 
-class LoopWeights(NamedTuple):
-    """Weights that a step of a captioner multiplies with.
+class _Weights(NamedTuple):
+    """Weights that a step multiplies with.
 
     Attributes:
         variable: float[I, O], or float[O, I] if transposed.
@@ -29,41 +31,68 @@ class LoopWeights(NamedTuple):
     """
 
     variable: Any
-    dtype: str
-    transposed: bool = False
+    dtype: tf.DType
+    transposed: bool
 
 
-_ready: ContextVar[Mapping[int, tf.Tensor]] = ContextVar("ready", default=MappingProxyType({}))
+# (id of the variable, whether it is transposed) -> prepared weights.
+_Prepared = Mapping[tuple[int, bool], tf.Tensor]
+_prepared: ContextVar[_Prepared] = ContextVar("prepared", default=MappingProxyType({}))
+_recorded: ContextVar[list[_Weights] | None] = ContextVar("recorded", default=None)
 
 
 @contextlib.contextmanager
-def ready(weights: Iterable[LoopWeights]) -> Iterator[None]:
-    """Makes weights ready; while in charge, `product` uses them so. Graphs only: eagerly it costs.
+def prepare_weights(step: Callable[..., Any], *arguments: Any) -> Iterator[None]:
+    """Prepares the weights of a step for a loop that is built within this context.
+
+    Traces the step once to find the weights that it passes to `product`, and transposes and pads
+    them before the loop. Does nothing eagerly, where preparing them costs more than it gains.
 
     Args:
-        weights: of the step of a loop that is built in here.
+        step: of the loop.
+        *arguments: nested tensors, such as the step will be given.
     """
-    found = {id(own.variable): _made_ready(own) for own in weights}
-    token = _ready.set({**_ready.get(), **found})
+    if tf.executing_eagerly():
+        yield
+        return
+    found: list[_Weights] = []
+    recording = _recorded.set(found)
+    try:
+        tracing.trace(step, *arguments)
+    finally:
+        _recorded.reset(recording)
+    ours = {(id(own.variable), own.transposed): _prepare(own) for own in _distinct(found)}
+    token = _prepared.set({**_prepared.get(), **ours})
     try:
         yield
     finally:
-        _ready.reset(token)
+        _prepared.reset(token)
 
 
 def product(inputs: tf.Tensor, variable: Any, *, transposed: bool = False) -> tf.Tensor:
-    """float[N, I] times `variable` float[I, O], or the transpose of float[O, I] -> float[N, O]."""
-    found = _ready.get().get(id(variable))
-    if found is None:
+    """Multiplies float[N, I] by `variable` float[I, O], or by the transpose of float[O, I].
+
+    Returns:
+        float[N, O], in the dtype of the inputs.
+    """
+    recorded = _recorded.get()
+    if recorded is not None:
+        recorded.append(_Weights(variable, inputs.dtype, transposed))
+    weights = _prepared.get().get((id(variable), transposed))
+    if recorded is not None or weights is None or weights.dtype != inputs.dtype:
         return tf.matmul(inputs, tf.cast(variable, inputs.dtype), transpose_b=transposed)
     columns = variable.shape[0 if transposed else 1]
-    outputs = tf.matmul(inputs, found)
-    return outputs if found.shape[1] == columns else outputs[:, :columns]
+    outputs = tf.matmul(inputs, weights)
+    return outputs if weights.shape[1] == columns else outputs[:, :columns]
 
 
-def _made_ready(own: LoopWeights) -> tf.Tensor:
+def _distinct(found: list[_Weights]) -> list[_Weights]:
+    return list({(id(own.variable), own.transposed): own for own in found}.values())
+
+
+def _prepare(own: _Weights) -> tf.Tensor:
     weights = tf.cast(own.variable, own.dtype)
     if own.transposed:
         weights = tf.transpose(weights)
-    more = 0 if weights.shape[1] % _ALIASED else _MORE
-    return tf.pad(weights, [[0, 0], [0, more]]) if more else weights
+    padding = 0 if weights.shape[1] % _ALIASED else _PADDING
+    return tf.pad(weights, [[0, 0], [0, padding]]) if padding else weights

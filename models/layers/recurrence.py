@@ -1,4 +1,4 @@
-"""Running a recurrent step over time, and the LSTM with the interface of our own memories."""
+"""A loop of recurrent steps over time, and the LSTM with the interface of the relational memory."""
 
 from __future__ import annotations
 
@@ -8,30 +8,28 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from models.layers import ops
+from models.layers import tracing
 
 
-def unroll(
-    step: Callable[[Any, Any], tuple[tf.Tensor, Any]], inputs: Any, state: Any, units: int
-) -> tf.Tensor:
+def unroll(step: Callable[[Any, Any], tuple[tf.Tensor, Any]], inputs: Any, state: Any) -> tf.Tensor:
     """Runs `step` over the time axis in one `tf.while_loop`.
 
     Args:
-        step: (inputs of one step, state) -> (output float[B, units], state).
-        inputs: nested float[T, B, ...].
+        step: (inputs of one step, state) -> (output [B, ...], state).
+        inputs: nested tensors [T, B, ...].
         state: nested start state, batch first.
-        units: size of the outputs.
 
     Returns:
-        float[T, B, units].
+        The outputs [T, B, ...].
     """
     flat = tf.nest.flatten(inputs)
     count = tf.shape(flat[0])[0]
     arrays = [
         tf.TensorArray(x.dtype, count, element_shape=[None, *x.shape[2:]]).unstack(x) for x in flat
     ]
-    dtype = tf.nest.flatten(state)[0].dtype
-    outputs = tf.TensorArray(dtype, count, element_shape=[None, units])
+    one = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape[1:], x.dtype), inputs)
+    output, _ = tracing.trace(step, one, state).structured_outputs
+    outputs = tf.TensorArray(output.dtype, count, element_shape=[None, *output.shape[1:]])
 
     def body(t: tf.Tensor, state: Any, outputs: tf.TensorArray) -> tuple[Any, ...]:
         now = tf.nest.pack_sequence_as(inputs, [x.read(t) for x in arrays])
@@ -43,7 +41,7 @@ def unroll(
         lambda t, *_: t < count,
         body,
         start,
-        shape_invariants=ops.any_batch(start),
+        shape_invariants=tracing.any_batch(start),
         maximum_iterations=count,
     )
     return outputs.stack()
@@ -64,9 +62,11 @@ class LongShortTermMemory(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the weights for inputs float[B, T, F]."""
-        self.input_map = keras.layers.Dense(self.units, name="input_map")
+        self.input_map = keras.layers.Dense(self.units, name="input_map", dtype=self.dtype_policy)
         self.input_map.build((None, input_shape[-1]))
-        self.lstm = keras.layers.LSTM(self.units, return_sequences=True, name="lstm")
+        self.lstm = keras.layers.LSTM(
+            self.units, return_sequences=True, name="lstm", dtype=self.dtype_policy
+        )
         self.lstm.build((None, None, self.units))
 
     def precompute(self, inputs: tf.Tensor) -> tf.Tensor:

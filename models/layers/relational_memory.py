@@ -35,18 +35,20 @@ class RelationalMemory(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the weights for inputs float[B, T, F]."""
-        units = self.units
+        units, policy = self.units, self.dtype_policy
         features = int(input_shape[-1] or 0)
-        self.input_map = ops.linear(units, features, "input_map")
-        self.qkv_map = ops.linear(3 * units, units, "qkv_map")
-        self.qkv_norm = LayerNorm(name="qkv_norm")
-        self.attention_norm = LayerNorm(name="attention_norm")
-        self.mlp_hidden = ops.linear(units, units, "mlp_hidden")
-        self.mlp_output = ops.linear(units, units, "mlp_output")
-        self.mlp_norm = LayerNorm(name="mlp_norm")
-        self.input_gates = ops.linear(2 * units, units, "input_gates")
+        self.input_map = ops.linear(units, features, "input_map", dtype=policy)
+        self.qkv_map = ops.linear(3 * units, units, "qkv_map", dtype=policy)
+        self.qkv_norm = LayerNorm(name="qkv_norm", dtype=policy)
+        self.attention_norm = LayerNorm(name="attention_norm", dtype=policy)
+        self.mlp_hidden = ops.linear(units, units, "mlp_hidden", dtype=policy)
+        self.mlp_output = ops.linear(units, units, "mlp_output", dtype=policy)
+        self.mlp_norm = LayerNorm(name="mlp_norm", dtype=policy)
+        self.input_gates = ops.linear(2 * units, units, "input_gates", dtype=policy)
         # The input's gates already carry the bias.
-        self.memory_gates = ops.linear(2 * units, units, "memory_gates", use_bias=False)
+        self.memory_gates = ops.linear(
+            2 * units, units, "memory_gates", use_bias=False, dtype=policy
+        )
         self.input_map.build((None, features))
         for layer in (
             self.qkv_map,
@@ -121,7 +123,7 @@ class RelationalMemory(keras.layers.Layer):
         """All steps from the zero memory: float[B, T, F] -> float[B, T, units]."""
         start = self.initial_state(tf.shape(inputs)[0])
         inputs = self.precompute(tf.transpose(inputs, [1, 0, 2]))
-        return tf.transpose(recurrence.unroll(self.step, inputs, start, self.units), [1, 0, 2])
+        return tf.transpose(recurrence.unroll(self.step, inputs, start), [1, 0, 2])
 
     def all_gates(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The gates of all steps from the zero memory: float[B, T, F] -> two float[B, T, units]."""

@@ -1,4 +1,4 @@
-"""Words in, words out: what every supervised captioner begins and ends with."""
+"""Word embedding and softmax layer, the first and the last layer of every captioner."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from models.layers.prepared_weights import LoopWeights, product
+from models.layers.prepared_weights import product
 
 
 @keras.saving.register_keras_serializable("r2m")
@@ -31,9 +31,13 @@ class WordInput(keras.layers.Layer):
         }  # fmt: skip
         self.relu = relu
         self.embedding = keras.layers.Embedding(
-            vocabulary_size, units, embeddings_initializer=initializer, name="embedding"
+            vocabulary_size,
+            units,
+            embeddings_initializer=initializer,
+            name="embedding",
+            dtype=self.dtype_policy,
         )
-        self.dropout = keras.layers.Dropout(dropout, name="dropout")
+        self.dropout = keras.layers.Dropout(dropout, name="dropout", dtype=self.dtype_policy)
         self.embedding.build((None,))
         self.built = True
 
@@ -83,18 +87,13 @@ class WordOutput(keras.layers.Layer):
 
     @property
     def pair(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Weights float[V, H] and bias float[V], as `losses.text.cross_entropy` takes them."""
+        """Weights float[V, H] and bias float[V], as `losses.text.cross_entropy` accepts them."""
         return tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         """float[N, H] -> float32[N, V] unnormalised log probabilities."""
         logits = product(hidden, self.kernel, transposed=True)
         return tf.cast(logits, tf.float32) + tf.cast(self.bias, tf.float32)
-
-    @property
-    def loop_weights(self) -> LoopWeights:
-        """The weights."""
-        return LoopWeights(self.kernel, self.compute_dtype, transposed=True)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.captioners.pixels import PixelCaptioner
-from models.captioners.registry import WITH_ATTENTION
+from models.captioners.registry import captioner_names
 from pipelines.pixels import PixelOptions
 from r2m.evaluation.attention import attention_panels, sheet
 from tfrecords.vocabulary import Vocabulary
@@ -34,8 +34,9 @@ def nothing_to_show(captioner: str, features: Collection[str]) -> str | None:
         captioner: its name.
         features: the kinds of stored features that it is shown; none where it looks at pixels.
     """
-    if captioner not in WITH_ATTENTION:
-        return f"captioner {captioner} has no attention; {', '.join(WITH_ATTENTION)} have"
+    with_attention = captioner_names(with_attention=True)
+    if captioner not in with_attention:
+        return f"captioner {captioner} has no attention; {', '.join(with_attention)} have"
     if "region_feature" in features:
         return "the captioner looks at regions, not at a grid: there is no map to show"
     return None
@@ -61,7 +62,7 @@ def looked(
     # Each word is looked for from the ones before it; the end marker is not shown.
     rows = [[1, *(vocabulary.id_of(word) for word in words)] for words in said]
     tokens = tf.ragged.constant(rows, tf.int32).to_tensor()
-    weights = model.attended(model.encode(inputs), tokens).numpy()
+    weights = model.attention(model.encode(inputs), tokens).numpy()
     if isinstance(model, PixelCaptioner):
         height, width = model.network.compute_output_shape(inputs["pixels"].shape)[1:3]
     else:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.captioners.registry import OF_GRIDS, OF_MEANS, wanted_inputs
+from models.captioners.registry import captioner_class
 from pipelines.caption_batches import CaptionOptions, FeatureKind
 from pipelines.pixels import PixelOptions
 from r2m.configuration.settings import (
@@ -64,13 +64,19 @@ def _features(config: Any, records: Records) -> tuple[FeatureKind, ...]:
     if chosen not in rows:
         raise InputError(f"config.data: unknown rows {chosen!r}; known: grid, regions, None")
     with setting("config.model"):
-        wanted = wanted_inputs(name)
-    if chosen is None and name in OF_GRIDS:
+        inputs = captioner_class(name).inputs
+    if chosen is None and "grid" in inputs.required:
         chosen = "grid"
-    kinds = {"global": ("global_feature",), "regions": rows[chosen]}
+    kinds: dict[str, tuple[FeatureKind, ...]] = {
+        "global": ("global_feature",),
+        "regions": rows[chosen],
+        "grid": rows[chosen],
+    }
     held = {of: [kind for kind in kinds[of] if kind in records.feature_names][:1] for of in kinds}
+    wanted: tuple[str, ...] = inputs.kinds
     needed = kinds[wanted[0]]
-    if name in OF_MEANS and not held["global"]:
+    if wanted[0] == "global" and not held["global"]:
+        # A captioner of vectors is given the mean of the rows.
         wanted, needed = ("regions",), (*needed, *rows[chosen])
     if not held[wanted[0]]:
         pictures = ", or train on their pictures with --config.image.source=pixels"

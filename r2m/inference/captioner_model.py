@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.captioners.base import Captioner
 from models.captioners.pixels import PixelCaptioner
-from models.captioners.recurrent import RecurrentCaptioner
-from models.captioners.registry import build_captioner, wanted_inputs
+from models.captioners.registry import build_captioner
 from r2m.configuration.settings import precision, setting
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions
@@ -50,7 +50,7 @@ def build_model(
     sizes: Mapping[str, int | None],
     network: Network | None,
     dtype: str = "float32",
-) -> RecurrentCaptioner | PixelCaptioner:
+) -> Captioner:
     """The captioner that `config.model` describes.
 
     Args:
@@ -79,7 +79,6 @@ def build_model(
             network.preprocess,
             trained_from=config.image.trained_from,
             average_mirrored=config.image.average_mirrored,
-            wants_global="global" in wanted_inputs(name),
             unit_norm=config.data.unit_norm,
             name=name,
         )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
-from models.captioners.registry import WITH_ATTENTION
+from models.captioners.registry import captioner_names
 from r2m.evaluation.attention import animation, attention_panels, png, sheet
 from r2m.evaluation.files import write_whole
 from r2m.inference.attention_maps import looked, nothing_to_show, seen_part
@@ -136,9 +136,10 @@ def _places(files: Sequence[ImageFile], output: Path) -> dict[str, tuple[Path, P
 def _check_run(run_folder: Path) -> None:
     """Raises `InputError` for a run with nothing to show, before anything is searched or loaded."""
     if not is_captioner(run_folder):
+        *others, last = captioner_names(with_attention=True)
         raise InputError(
             f"{run_folder} is a run of R2M, which does not look at images: --model takes the run "
-            f"of {', '.join(WITH_ATTENTION[:-1])} or {WITH_ATTENTION[-1]}, for example "
+            f"of {', '.join(others)} or {last}, for example "
             "workspace/runs/updown/cross_entropy"
         )
     captioner = saved_run(run_folder)["config"]["model"]["captioner"]

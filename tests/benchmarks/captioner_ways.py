@@ -29,9 +29,10 @@ from captioner_data import (
 )
 
 from losses.captions import caption_loss
+from models.captioners.base import Captioner
 from models.captioners.registry import build_captioner
 from models.decoding.search import DecodingOptions, decode
-from models.layers import ops
+from models.layers import image_rows
 from r2m.engine.distribution.cores import use_machine
 from r2m.engine.optimization.optimizers import Adam, make_optimizer
 from r2m.engine.options import TrainingOptions
@@ -84,7 +85,7 @@ def step_by_step(model: Any, data: dict[str, tf.Tensor]) -> tf.Tensor:
         tf.reshape(data["tokens"], [-1, LENGTH + 1]),
         tf.reshape(data["lengths"], [-1]),
     )
-    state, total = model.initial_state(memory), 0.0
+    state, total = model.initial_state(memory, LENGTH), 0.0
     real = tf.sequence_mask(lengths, LENGTH, tf.float32)
     for step in range(LENGTH):
         hidden, state = model.step(tokens[:, step], state, memory, training=True)
@@ -182,7 +183,7 @@ def searched_alone(model: Any, image: int, *, stops: bool) -> list[int]:
     encode, one_step = programs(model)
     memory = encode(images(image, DECODED))
     memory = tf.nest.map_structure(lambda x: tf.repeat(x, BEAM, axis=0), memory)
-    state = model.initial_state(memory)
+    state = model.initial_state(memory, LONGEST)
     words = np.ones((BEAM, 1), np.int32)
     scores = np.array([0.0] + [-np.inf] * (BEAM - 1), np.float32)
     best: tuple[float, list[int]] = (-np.inf, [])
@@ -234,25 +235,27 @@ def all_images() -> dict[str, tf.Tensor]:
     return {"regions": tf.constant(regions), "words": tf.constant(words, tf.int32)}
 
 
-class Ending:
+class Ending(Captioner):
     """A captioner that has learnt nothing, but ends its captions as one that has.
 
     The most likely caption of weights drawn at random is none at all, found in a step.
     """
 
     def __init__(self, model: Any) -> None:
+        super().__init__()
         self._model = model
-        self.loop_weights = model.loop_weights
 
-    def encode(self, shown: dict[str, tf.Tensor]) -> Any:
+    shares_memory = True
+
+    def encode(self, shown: dict[str, tf.Tensor], training: bool = False) -> Any:
         return self._model.encode({"regions": shown["regions"]}), shown["words"]
 
-    def initial_state(self, memory: Any) -> Any:
-        return self._model.initial_state(memory[0]), tf.zeros_like(memory[1])
+    def initial_state(self, memory: Any, max_length: int) -> Any:
+        return self._model.initial_state(memory[0], max_length), tf.zeros_like(memory[1])
 
-    def step(self, tokens: tf.Tensor, state: Any, memory: Any) -> Any:
+    def step(self, tokens: tf.Tensor, state: Any, memory: Any, training: bool = False) -> Any:
         hidden, inner = self._model.step(tokens, state[0], memory[0])
-        ends = state[1] >= ops.per_caption(memory[1], tf.shape(tokens)[0])
+        ends = state[1] >= image_rows.repeat(memory[1], tf.shape(tokens)[0])
         return (hidden, ends), (inner, state[1] + 1)
 
     def logits(self, hidden: Any) -> tf.Tensor:

@@ -72,7 +72,7 @@ def _one_by_one(model, inputs, images):
 
         found.append(
             reference_search.search(
-                step, model.initial_state(memory), beam_size=3, max_length=LENGTH
+                step, model.initial_state(memory, LENGTH), beam_size=3, max_length=LENGTH
             )[0][0]
         )
     return found

@@ -10,25 +10,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.captioners.att2in import Att2in
+from models.captioners.att2in import Att2in, Att2in2
 from models.captioners.fc import FC
-from models.captioners.show_and_tell import ShowAndTell
+from models.captioners.show_and_tell import LSTM, RNN, AttentionLSTM
 from models.captioners.updown import UpDown
 
 V, D, G, L = 30, 6, 5, 4
 SIZES: dict[str, Any] = {"units": 8, "word_size": 7}
 ATTENTIVE = {**SIZES, "attention_units": 9}
 MODELS: dict[str, Any] = {
-    "rnn": lambda: ShowAndTell(
-        vocabulary_size=V, feature_size=D, grid_cells=L, kind="rnn", pool="flatten", **SIZES
+    "rnn": lambda: RNN(vocabulary_size=V, feature_size=D, grid_cells=L, pool="flatten", **SIZES),
+    "lstm": lambda: LSTM(vocabulary_size=V, feature_size=D, grid_cells=L, **SIZES),
+    "attention_lstm": lambda: AttentionLSTM(
+        vocabulary_size=V, feature_size=D, grid_cells=L, **SIZES
     ),
-    "lstm": lambda: ShowAndTell(
-        vocabulary_size=V, feature_size=D, grid_cells=L, kind="lstm", **SIZES
-    ),
-    "attention_lstm": lambda: ShowAndTell(vocabulary_size=V, feature_size=D, grid_cells=L, **SIZES),
     "fc": lambda: FC(vocabulary_size=V, feature_size=G, **SIZES),
-    "att2in2": lambda: Att2in(vocabulary_size=V, feature_size=D, **ATTENTIVE),
-    "att2in": lambda: Att2in(vocabulary_size=V, feature_size=D, variant="att2in", **ATTENTIVE),
+    "att2in2": lambda: Att2in2(vocabulary_size=V, feature_size=D, **ATTENTIVE),
+    "att2in": lambda: Att2in(vocabulary_size=V, feature_size=D, **ATTENTIVE),
     "updown": lambda: UpDown(vocabulary_size=V, feature_size=D, global_size=G, **ATTENTIVE),
     "updown_without_global": lambda: UpDown(vocabulary_size=V, feature_size=D, **ATTENTIVE),
 }

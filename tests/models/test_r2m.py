@@ -128,7 +128,7 @@ def test_step_by_step_equals_all_steps_at_once(settings):
     tokens = tf.constant(np.random.RandomState(2).randint(3, V, (B, T)), tf.int32)
     memory = model.encode(_inputs())
     hidden = model.teacher_forced(memory, tokens)
-    state = model.initial_state(memory)
+    state = model.initial_state(memory, T)
     for t in range(T):
         output, state = model.step(tokens[:, t], state, memory)
         np.testing.assert_allclose(output, hidden[:, t], atol=2e-6)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.captioners.registry import CAPTIONERS, WITH_ATTENTION, build_captioner
+from models.captioners.registry import build_captioner, captioner_names
 from pipelines.pixels import PixelOptions, crops
 from r2m.inference.attention_maps import looked, nothing_to_show, seen_part
 from r2m.inference.run_folder import run_names, saved_run
@@ -68,12 +68,12 @@ def test_maps_lie_over_a_picture_that_was_squashed() -> None:
 def test_the_captioners_with_attention_are_those_that_show_it() -> None:
     sizes: dict[str, Any] = {"vocabulary_size": 9, "units": 4, "word_size": 4}
     inputs = {"regions": tf.ones([1, 2, 5]), "global": tf.ones([1, 3])}
-    for name in CAPTIONERS:
+    for name in captioner_names():
         model = build_captioner(name, global_size=3, region_size=5, grid_cells=2, **sizes)
         assert (nothing_to_show(model.name, ()) is None) == ("rows" in model.encode(inputs))
     # The flag cannot ask for the names: TensorFlow would load for --help.
     source = (ROOT / "r2m" / "cli" / "show_attention.py").read_text()
-    assert all(name in source for name in WITH_ATTENTION)
+    assert all(name in source for name in captioner_names(with_attention=True))
 
 
 def test_grids_need_not_be_square() -> None:
@@ -105,14 +105,14 @@ def run_folder(folder: Path, captioner: str, features: list[str], stage: str) ->
             "fc",
             ["global_feature"],
             "cross_entropy",
-            "runs/stage: captioner fc has no attention; attention_lstm, att2in, att2in2, updown",
+            "runs/stage: captioner fc has no attention; att2in, att2in2, attention_lstm, updown",
         ),
         ("updown", ["region_feature"], "cross_entropy", "runs/stage: .*regions, not at a grid"),
         (
             "",
             [],
             "tri_rec",
-            "a run of R2M, which .*att2in2 or updown, for example workspace/runs/updown/cross",
+            "a run of R2M, which .*_lstm or updown, for example workspace/runs/updown/cross",
         ),
     ],
 )

@@ -26,7 +26,7 @@ def likelihood(run: Any, inputs: dict[str, tf.Tensor], caption: str) -> tuple[fl
     # A caption that was cut at the longest length has no end marker.
     ids = run.vocabulary.encode_sentence(caption.split())[: run.config.decoding.max_length + 1]
     memory = run.model.encode(inputs)
-    state = run.model.initial_state(memory)
+    state = run.model.initial_state(memory, len(ids))
     total = 0.0
     for word, following in itertools.pairwise(ids):
         hidden, state = run.model.step(tf.constant([word]), state, memory)

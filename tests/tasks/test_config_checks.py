@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 import configs
 from configs.captioners import base as captioners_base
 from configs.r2m import shapes
-from models.captioners.registry import CAPTIONERS
+from models.captioners.registry import captioner_names
 from models.decoding.search import DecodingOptions, beam_search
 from r2m.configuration.config_checks import check_config, find_problems
 from r2m.configuration.config_fields import FAMILIES, Family, flattened
@@ -74,7 +74,7 @@ def all_configs() -> Iterator[tuple[str, ConfigDict]]:
 
 def small_configs() -> Iterator[ConfigDict]:
     """Each captioner and R2M; with each optimizer and each schedule."""
-    for captioner in CAPTIONERS:
+    for captioner in captioner_names():
         yield captioners_base.get_config(captioner, "test")
     yield shapes.get_config("test")
     for kind, group, choices in (
@@ -94,7 +94,7 @@ def family(config: ConfigDict) -> Family:
 
 def test_every_configuration_is_right_as_it_is() -> None:
     found = dict(all_configs())
-    assert len(found) == len(CAPTIONERS) * (1 + len(SIZES)) + 4
+    assert len(found) == len(captioner_names()) * (1 + len(SIZES)) + 4
     for name, config in found.items():
         check_config(config, next(iter(config.stages)))
         assert family(config).rules.keys() == flattened(config.to_dict()).keys(), name

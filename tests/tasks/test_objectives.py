@@ -52,7 +52,7 @@ def test_sentence_terms_equal_a_step_by_step_computation(model):
     for row in range(2):
         one = {key: value[row : row + 1] for key, value in batch.items()}
         memory = model.encode(one)
-        state, back = model.initial_state(memory), model.reconstructor.initial_state(1)
+        state, back = model.initial_state(memory, 9), model.reconstructor.initial_state(1)
         for t in range(int(one["lengths"][0])):
             hidden, state = model.step(one["tokens"][:, t], state, memory)
             log_probs = tf.nn.log_softmax(model.logits(hidden))[0]
@@ -75,7 +75,7 @@ def test_image_terms_read_the_models_own_argmax_words(model):
     for row in range(5):
         one = {key: value[row : row + 1] for key, value in batch.items()}
         memory = model.encode(one)
-        state, back = model.initial_state(memory), model.reconstructor.initial_state(1)
+        state, back = model.initial_state(memory, 9), model.reconstructor.initial_state(1)
         word = tf.constant([1])
         for _ in range(SEARCH.max_length):
             hidden, state = model.step(word, state, memory)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.captioners.registry import CAPTIONERS, build_captioner
+from models.captioners.registry import build_captioner, captioner_names
 
 B, L, D, G, E, H, A, V, STEPS = 2, 3, 4, 5, 6, 7, 8, 11, 3
 REAL_ROWS = [3, 2]
@@ -188,7 +188,7 @@ FORMULAS: dict[str, tuple[Formula, dict[str, Any], bool]] = {
 }
 
 
-@pytest.mark.parametrize("name", CAPTIONERS)
+@pytest.mark.parametrize("name", captioner_names())
 def test_captioner_is_its_formula(name: str) -> None:
     formula, settings, masked = FORMULAS[name]
     model = build_captioner(
@@ -211,7 +211,7 @@ def test_captioner_is_its_formula(name: str) -> None:
     if masked:
         inputs["region_lengths"] = tf.constant(REAL_ROWS)
     memory = model.encode(inputs)
-    start = tf.nest.flatten(model.initial_state(memory))
+    start = tf.nest.flatten(model.initial_state(memory, STEPS))
     for found, wanted in zip(start, wanted_start, strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-5)
     hidden = model.teacher_forced(memory, tf.constant(words, tf.int32))

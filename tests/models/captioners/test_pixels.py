@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from models.captioners.att2in import Att2in
+from models.captioners.base import Captioner, Inputs
 from models.captioners.pixels import PixelCaptioner
 from pipelines import caption_batches
 from pipelines.caption_batches import CaptionOptions
@@ -27,10 +28,8 @@ def small(**changes: Any) -> PixelCaptioner:
             keras.layers.Conv2D(D, 1, activation="relu", use_bias=False),
         ]
     )
-    captioner = Att2in(
-        vocabulary_size=9, feature_size=D, variant="att2in", units=5, word_size=4, attention_units=3
-    )
-    settings = {"trained_from": "all", "wants_global": False, **changes}
+    captioner = Att2in(vocabulary_size=9, feature_size=D, units=5, word_size=4, attention_units=3)
+    settings = {"trained_from": "all", **changes}
     return PixelCaptioner(captioner, network, lambda x: x / 255.0, **settings)
 
 
@@ -84,12 +83,16 @@ def test_rows_of_unit_norm_are_those_of_stored_features() -> None:
 
 
 def test_the_vector_of_an_image_is_the_mean_of_the_maps_as_they_are() -> None:
-    class Shown(keras.Model):
-        def encode(self, inputs: dict[str, tf.Tensor], training: bool) -> dict[str, tf.Tensor]:
+    class Shown(Captioner):
+        inputs = Inputs(required=("regions",), optional=("global",))
+
+        def encode(
+            self, inputs: dict[str, tf.Tensor], training: bool = False
+        ) -> dict[str, tf.Tensor]:
             return inputs
 
     for unit_norm in (False, True):
-        model = small(unit_norm=unit_norm, wants_global=True)
+        model = small(unit_norm=unit_norm)
         model.captioner = Shown()
         maps = model.network(pictures(2) / 255.0, training=False)
         shown = model.encode({"pixels": pictures(2)})

@@ -11,9 +11,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.captioners.att2in import Att2in
+from models.captioners.att2in import Att2in2
 from models.captioners.fc import FC
-from models.captioners.show_and_tell import ShowAndTell
+from models.captioners.registry import build_captioner
+from models.captioners.show_and_tell import RNN
 from models.captioners.updown import UpDown
 from models.layers import attention
 from models.layers.attention import AdditiveAttention
@@ -27,7 +28,7 @@ def test_all_at_once_is_step_by_step(name: str) -> None:
     model, inputs = build(name)
     memory = model.encode(inputs)
     hidden = model.teacher_forced(memory, TOKENS)
-    state = model.initial_state(memory)
+    state = model.initial_state(memory, 6)
     for step in range(TOKENS.shape[1]):
         output, state = model.step(TOKENS[:, step], state, memory)
         np.testing.assert_allclose(output, hidden[:, step], atol=1e-6)
@@ -50,7 +51,7 @@ def test_captions_of_an_image_share_what_was_made_of_it(name: str) -> None:
     )
     assert shared.shape[0] == 6
     np.testing.assert_allclose(shared, apart, atol=1e-6)
-    state = model.initial_state(alone)
+    state = model.initial_state(alone, 6)
     shared, apart = (model.step(tokens[:, 0], state, given)[0] for given in (memory, alone))
     np.testing.assert_allclose(shared, apart, atol=1e-6)
 
@@ -99,7 +100,7 @@ def test_padded_regions_are_not_seen(name: str) -> None:
     }
     results = [model.teacher_forced(model.encode(x), TOKENS) for x in (short, padded)]
     np.testing.assert_allclose(*results, atol=1e-6)
-    weights = model.attended(model.encode(padded), TOKENS)
+    weights = model.attention(model.encode(padded), TOKENS)
     np.testing.assert_allclose(tf.reduce_sum(weights, -1), np.ones((3, 6)), rtol=1e-5)
     assert np.abs(weights[:, :, 2:]).max() == 0
 
@@ -111,10 +112,10 @@ def test_attention_is_shown_only_where_there_is_any() -> None:
     rows = memory["rows"].numpy()
     scores = np.einsum("blh,bh->bl", rows, rows.mean(1)) / np.sqrt(SIZES["units"])
     wanted = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-    np.testing.assert_allclose(model.attended(memory, TOKENS)[:, 0], wanted, rtol=1e-4)
+    np.testing.assert_allclose(model.attention(memory, TOKENS)[:, 0], wanted, rtol=1e-4)
     lstm, inputs = build("lstm")
     with pytest.raises(ValueError, match="no attention"):
-        lstm.attended(lstm.encode(inputs), TOKENS)
+        lstm.attention(lstm.encode(inputs), TOKENS)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -139,12 +140,11 @@ def test_half_precision_follows_float32(name: str) -> None:
 
 
 def test_a_pool_is_of_those_that_have_one() -> None:
-    with pytest.raises(ValueError, match="pool='average' is of rnn and lstm only"):
-        ShowAndTell(vocabulary_size=V, feature_size=D, grid_cells=4, pool="average", **SIZES)
+    sizes = {"vocabulary_size": V, "region_size": D, "global_size": None, "grid_cells": 4, **SIZES}
+    with pytest.raises(ValueError, match=r"no setting pool .*pool='average'; only lstm, rnn have"):
+        build_captioner("attention_lstm", pool="average", **sizes)
     with pytest.raises(ValueError, match="unknown pool 'max'; known: flatten, average"):
-        ShowAndTell(
-            vocabulary_size=V, feature_size=D, grid_cells=4, kind="rnn", pool="max", **SIZES
-        )
+        RNN(vocabulary_size=V, feature_size=D, grid_cells=4, pool="max", **SIZES)
 
 
 @pytest.mark.parametrize("name", ["fc", "att2in", "att2in2"])
@@ -161,7 +161,7 @@ def test_maxout_cells_start_as_two_linear_layers_of_pytorch(name: str) -> None:
     ("make", "sizes", "wanted"),
     [
         (FC, {}, 13_400_848),
-        (Att2in, {}, 14_451_985),
+        (Att2in2, {}, 14_451_985),
         (UpDown, {"units": 1_000, "word_size": 1_000, "attention_units": 512}, 52_125_025),
     ],
 )

@@ -46,7 +46,7 @@ def test_each_caption_is_that_of_a_plain_loop(name: str) -> None:
     assert tokens.shape == (3 * EACH, LIMIT)
     for row, own in enumerate(draws):
         one = model.encode({k: x[row // EACH : row // EACH + 1] for k, x in inputs.items()})
-        state, word, expected = model.initial_state(one), 1, []
+        state, word, expected = model.initial_state(one, LIMIT), 1, []
         for draw in own:
             hidden, state = model.step(tf.constant([word]), state, one)
             p = tf.nn.softmax(model.logits(hidden))[0].numpy().astype(np.float64)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.captioners.show_and_tell import ShowAndTell
+from models.captioners.show_and_tell import LSTM
 from models.decoding.scheduled_sampling import sampled_inputs, sampling_probability
 
 V, N, T = 9, 4000, 5
@@ -16,9 +16,7 @@ V, N, T = 9, 4000, 5
 @pytest.fixture(scope="module")
 def setup() -> tuple[Any, Any, tf.Tensor, np.random.Generator]:
     keras.utils.set_random_seed(0)
-    model = ShowAndTell(
-        vocabulary_size=V, feature_size=3, grid_cells=2, kind="lstm", units=4, word_size=4
-    )
+    model = LSTM(vocabulary_size=V, feature_size=3, grid_cells=2, units=4, word_size=4)
     model.word_output.kernel.assign(3 * model.word_output.kernel)
     rng = np.random.default_rng(0)
     memory = model.encode({"regions": tf.constant(rng.normal(size=(1, 2, 3)), tf.float32)})
@@ -45,7 +43,7 @@ def test_the_start_stays_and_the_second_word_is_drawn_from_the_model(setup: Any)
     fed = run(setup, 1.0)
     np.testing.assert_array_equal(fed[:, 0], tokens[:, 0])
     one = {name: x[:1] for name, x in memory.items()}
-    hidden, _ = model.step(tokens[:1, 0], model.initial_state(one), one)
+    hidden, _ = model.step(tokens[:1, 0], model.initial_state(one, 1), one)
     wanted = tf.nn.softmax(model.logits(hidden))[0].numpy()
     found = np.bincount(fed[:, 1], minlength=V) / N
     # Four standard deviations of a share.

@@ -9,28 +9,30 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.captioners.base import Captioner
 from models.decoding.search import DecodingOptions, decode
-from models.layers import ops
+from models.layers import image_rows
 from models.r2m import R2M
 from tests.models.decoding import reference_search
 
 
-class RandomModel:
+class RandomModel(Captioner):
     """Logits drawn from a table by (image, last word, state), where the state mixes the words."""
 
-    loop_weights = ()
+    shares_memory = True
 
     def __init__(self, seed: int, batch: int, vocabulary: int, sharpness: float):
+        super().__init__()
         random = np.random.RandomState(seed)
         self.table = random.randn(batch, 7, vocabulary, vocabulary).astype(np.float32) * sharpness
         self.batch = batch
 
-    def initial_state(self, memory):
+    def initial_state(self, memory, max_length):
         return {"mix": tf.zeros(tf.shape(memory["image"])[0], tf.int32)}
 
-    def step(self, tokens, state, memory):
+    def step(self, tokens, state, memory, training=False):
         mix = (state["mix"] * 3 + tokens) % 7
-        image = ops.per_caption(memory["image"], tf.shape(tokens)[0])
+        image = image_rows.repeat(memory["image"], tf.shape(tokens)[0])
         index = tf.stack([image, mix, tokens], -1)
         return tf.gather_nd(self.table, index), {"mix": mix}
 
@@ -145,7 +147,7 @@ def test_beam_search_of_the_real_model_equals_the_reference(decoder):
             return model.logits(hidden)[0].numpy(), state
 
         expected = reference_search.search(
-            step, model.initial_state(one), beam_size=3, max_length=7, suppressed=(0, 1, 16)
+            step, model.initial_state(one, 7), beam_size=3, max_length=7, suppressed=(0, 1, 16)
         )
         for place, (tokens, score) in enumerate(expected):
             length = int(found.lengths[image, place])

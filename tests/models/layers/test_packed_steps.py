@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from models.layers import packed_steps
+from models.layers.linear import Linear
 from tests.models.small_captioners import MODELS, TOKENS, build
 
 
 def plainly(model: Any, memory: Any, lengths: list[int]) -> tf.Tensor:
     """A loop in Python over all positions, and TensorFlow's own gradient."""
-    state, outputs = model.initial_state(memory), []
+    state, outputs = model.initial_state(memory, 6), []
     for step in range(TOKENS.shape[1]):
         hidden, state = model.step(TOKENS[:, step], state, memory)
         outputs.append(hidden)
@@ -79,17 +81,72 @@ def test_places_are_run_through_step_by_step_from_the_longest() -> None:
     assert packing.steps == 3
 
 
-def test_a_layer_may_be_used_once_a_step() -> None:
-    layer = packed_steps.Linear(2)
-    layer.build((None, 2))
-    ones = tf.ones([1, 2])
-    with pytest.raises(ValueError, match="used twice in a step"):
-        packed_steps.run(
-            lambda now, state, _: (layer(layer(now)), state),
-            ones,
-            (ones,),
-            {},
-            layers=[layer],
-            units=2,
-            packing=packed_steps.pack(tf.constant([1]), tf.constant(1)),
-        )
+PLAIN = keras.layers.Dense(3)
+OURS, OTHER = Linear(3), Linear(3)
+SCALE = keras.Variable([0.5, -1.0, 2.0])
+for _layer in (PLAIN, OURS, OTHER):
+    _layer.build((None, 3))
+
+
+def looped(x: tf.Tensor) -> tf.Tensor:
+    return tf.while_loop(lambda i, _: i < 2, lambda i, x: (i + 1, OURS(x)), (0, x))[1]
+
+
+@pytest.mark.parametrize(
+    ("layer", "separable"),
+    [
+        (lambda x: OTHER(OURS(x)), True),
+        (PLAIN, False),
+        (lambda x: OURS(OURS(x)), False),
+        (lambda x: OURS(x) * SCALE, False),
+        (lambda x: PLAIN(OURS(x)), False),
+        (looped, False),
+        (lambda x: OURS(x) + tf.random.stateless_normal([3], [1, 2]), True),
+        (lambda x: OURS(x) * tf.random.uniform([], 1.0, 1.0), False),
+    ],
+    ids=["ours", "Dense", "twice", "variable", "both", "loop", "stateless", "stateful"],
+)
+@pytest.mark.parametrize("in_graph", [False, True], ids=["eager", "graph"])
+def test_a_step_may_use_any_layers(layer: Any, separable: bool, in_graph: bool) -> None:
+    rng = np.random.default_rng(0)
+    lengths = [2, 4, 1]
+    inputs, upstream = (rng.normal(size=(3, 4, 3)).astype("f") for _ in range(2))
+    start, shared = (tf.constant(rng.normal(size=(3, 3)), tf.float32) for _ in range(2))
+    variables = [v.value for v in (*PLAIN.weights, *OURS.weights, *OTHER.weights, SCALE)]
+
+    def step(word: Any, state: Any, memory: Any) -> Any:
+        state = tf.tanh(layer(word + state) + memory)
+        return 2 * state, state
+
+    def packed(start: tf.Tensor, shared: tf.Tensor) -> tf.Tensor:
+        packing = packed_steps.pack(tf.constant(lengths), tf.constant(4))
+        given = tf.gather_nd(inputs, packing.places)
+        rows = [tf.gather(x, packing.order) for x in (start, shared)]
+        hidden = packed_steps.run(step, given, *rows, packing=packing)
+        return tf.scatter_nd(packing.places, hidden, [3, 4, 3])
+
+    def plain(start: tf.Tensor, shared: tf.Tensor) -> tf.Tensor:
+        outputs, state = [], start
+        for t in range(4):
+            hidden, state = step(inputs[:, t], state, shared)
+            outputs.append(hidden)
+        return tf.stack(outputs, 1) * tf.sequence_mask(lengths, 4, tf.float32)[:, :, None]
+
+    given = packed_steps._find_products(step, tf.constant(inputs[:, 0]), start, shared)
+    assert given.separable == separable
+    found = []
+    for run in (packed, plain):
+
+        def differentiate(run: Any = run) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch([start, shared])
+                hidden = run(start, shared)
+                loss = tf.reduce_sum(hidden * upstream)
+            sources = [start, shared, *variables]
+            gradients = tape.gradient(loss, sources, unconnected_gradients="zero")
+            return hidden, *map(tf.convert_to_tensor, gradients)
+
+        graph = tf.function(differentiate, autograph=False)
+        found.append((graph if in_graph else differentiate)())
+    for ours, derived in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, derived, rtol=1e-5, atol=1e-6)

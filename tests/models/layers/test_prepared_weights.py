@@ -1,4 +1,4 @@
-"""Weights made ready for a loop."""
+"""Weights prepared for a loop."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers.packed_steps import Linear
-from models.layers.prepared_weights import LoopWeights, product, ready
+from models.layers.linear import Linear
+from models.layers.prepared_weights import prepare_weights, product
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -21,11 +21,14 @@ def test_products_are_the_same(columns: int, transposed: bool) -> None:
 
     @tf.function(autograph=False)
     def run(inputs: tf.Tensor) -> tf.Tensor:
-        with ready([LoopWeights(variable, "float32", transposed)]):
-            # Made in here, and used in the loop.
+        def step(inputs: tf.Tensor) -> tf.Tensor:
+            return product(inputs, variable, transposed=transposed)
+
+        with prepare_weights(step, inputs):
+            # Prepared here, and used in the loop.
             _, found = tf.while_loop(
                 lambda i, _: i < 2,
-                lambda i, _: (i + 1, product(inputs, variable, transposed=transposed)),
+                lambda i, _: (i + 1, step(inputs)),
                 (0, tf.zeros([4, columns])),
             )
         return found
@@ -52,7 +55,12 @@ def test_a_linear_layer_says_what_a_dense_one_says(use_bias: bool) -> None:
     wanted = keras_own(x)
     ours.build(x.shape)
     ours.set_weights(keras_own.get_weights())
-    with ready([ours.loop_weights]):
-        np.testing.assert_allclose(ours(x), wanted, rtol=1e-5, atol=1e-6)
+
+    @tf.function(autograph=False)
+    def prepared(x: tf.Tensor) -> tf.Tensor:
+        with prepare_weights(ours, x):
+            return ours(x)
+
+    np.testing.assert_allclose(prepared(x), wanted, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ours(x), wanted, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ours(x[:, None]), wanted[:, None], rtol=1e-5, atol=1e-6)

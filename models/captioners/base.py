@@ -1,0 +1,256 @@
+"""The captioner interface and its defaults."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from models.layers import image_rows, recurrence
+
+Memory = Any
+State = Any
+InputKind = Literal["global", "grid", "regions", "boxes", "concepts", "pixels"]
+
+
+class Inputs(NamedTuple):
+    """Kinds of image input of a captioner.
+
+    Attributes:
+        required: kinds that `encode` cannot do without, the main one first.
+        optional: kinds that `encode` uses where they exist.
+    """
+
+    required: tuple[InputKind, ...]
+    optional: tuple[InputKind, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[InputKind, ...]:
+        """All kinds, required ones first."""
+        return (*self.required, *self.optional)
+
+
+class Captioner(keras.Model):
+    """A model that captions images word by word.
+
+    A new captioner defines `encode`, `initial_state`, `step` and `logits`, out of any Keras layers.
+    The other methods have correct defaults, which run `step` in a loop. A captioner that overrides
+    them only gains speed.
+
+    Letters: B images, N captions (N / B consecutive ones per image), T words, H hidden units,
+    V vocabulary, L rows per image (grid cells or regions).
+
+    Attributes:
+        inputs: kinds of image input. `grid` and `regions` are both passed to `encode` as `regions`.
+        has_attention: whether `attention` returns weights.
+        shares_memory: whether `step` accepts a memory of B images beside N > B tokens. Otherwise
+            callers repeat the memory with `expand_memory`, so that it has one row per token.
+
+    Example:
+        ```python
+        @register_captioner("bag")
+        class Bag(Captioner):
+            inputs = Inputs(required=("global",))
+
+            def __init__(self, *, vocabulary_size, feature_size, units=512, **kwargs):
+                super().__init__(**kwargs)
+                policy = self.dtype_policy
+                self.sizes = vocabulary_size, feature_size
+                self.units = units
+                self.embedding = keras.layers.Embedding(vocabulary_size, units, dtype=policy)
+                self.image_map = keras.layers.Dense(units, dtype=policy)
+                self.word_output = keras.layers.Dense(vocabulary_size, dtype=policy)
+                self.embedding.build((None,))
+                self.image_map.build((None, feature_size))
+                self.word_output.build((None, units))
+                self.built = True
+
+            def encode(self, inputs, training=False):
+                return {"image": self.image_map(inputs["global"])}
+
+            def initial_state(self, memory, max_length):
+                return memory["image"]
+
+            def step(self, tokens, state, memory, training=False):
+                state = tf.tanh(state + self.embedding(tokens))
+                return state, state
+
+            def logits(self, hidden):
+                return tf.cast(self.word_output(hidden), tf.float32)
+
+            def get_config(self):
+                vocabulary_size, feature_size = self.sizes
+                return {
+                    **super().get_config(), "vocabulary_size": vocabulary_size,
+                    "feature_size": feature_size, "units": self.units,
+                }
+        ```
+    """
+
+    inputs: Inputs = Inputs(required=())
+    has_attention: bool = False
+    shares_memory: bool = False
+
+    def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
+        """Encodes images once, for all of their captions.
+
+        Args:
+            inputs: tensors of the kinds in `inputs`, B first.
+            training: whether dropout is applied.
+
+        Returns:
+            Nested tensors, B first.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define encode")
+
+    def initial_state(self, memory: Memory, max_length: int | tf.Tensor) -> State:
+        """Returns the state before the first word.
+
+        Args:
+            memory: from `encode`.
+            max_length: number of steps that will be taken at most, for caches of fixed size.
+
+        Returns:
+            Nested tensors, B first.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define initial_state")
+
+    def step(
+        self, tokens: tf.Tensor, state: State, memory: Memory, training: bool = False
+    ) -> tuple[tf.Tensor, State]:
+        """Takes one step.
+
+        Args:
+            tokens: int32[N], the previous words.
+            state: nested tensors, N first.
+            memory: from `encode`; N first, or B first if `shares_memory`.
+            training: whether dropout is applied.
+
+        Returns:
+            Hidden states float[N, H] and the next state.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define step")
+
+    def logits(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Returns unnormalized log probabilities of the next word: float[N, H] -> float32[N, V]."""
+        raise NotImplementedError(f"{type(self).__name__} does not define logits")
+
+    @property
+    def output_layer(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Weights float[V, H] and bias float[V] of `logits`, from which losses compute them.
+
+        The default applies `logits`, an affine map, to the unit vectors of H = `self.units`.
+        """
+        bias = self.logits(tf.zeros([1, self.units], self.compute_dtype))
+        weights = self.logits(tf.eye(self.units, dtype=self.compute_dtype)) - bias
+        return tf.transpose(weights), bias[0]
+
+    def teacher_forced(
+        self,
+        memory: Memory,
+        tokens: tf.Tensor,
+        lengths: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tf.Tensor:
+        """Returns the hidden states for given words.
+
+        Args:
+            memory: from `encode`, B first.
+            tokens: int32[N, T], the words fed in (start marker first).
+            lengths: int32[N], number of words that count; None counts all.
+            training: whether dropout is applied.
+
+        Returns:
+            float[N, T, H], 0 at words that do not count.
+        """
+        count, steps = tf.unstack(tf.shape(tokens))
+        state = image_rows.repeat(self.initial_state(memory, steps), count)
+        memory = self.expand_memory(memory, count)
+
+        def step(words: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+            return self.step(words, state, memory, training=training)
+
+        hidden = recurrence.unroll(step, tf.transpose(tokens), state)
+        hidden = tf.transpose(hidden, [1, 0, *range(2, hidden.shape.rank)])
+        return hidden if lengths is None else mask_padding(hidden, lengths)
+
+    def attention(self, memory: Memory, tokens: tf.Tensor) -> tf.Tensor:
+        """Returns the attention weights when each next word is predicted.
+
+        Args:
+            memory: from `encode`, B first.
+            tokens: int32[N, T], the words fed in (start marker first).
+
+        Returns:
+            float[N, T, L], which sum to 1 over L.
+
+        Raises:
+            ValueError: the captioner has no attention.
+        """
+        raise ValueError(f"captioner {self.name} has no attention weights to return")
+
+    def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Returns the logits of each next word.
+
+        Args:
+            inputs: those of `encode`, `tokens` int32[N, T] and, optionally, `lengths` int32[N].
+            training: whether dropout is applied.
+
+        Returns:
+            float32[N, T, V].
+        """
+        tokens = inputs["tokens"]
+        hidden = self.teacher_forced(
+            self.encode(inputs, training=training), tokens, inputs.get("lengths"), training=training
+        )
+        rows = tf.nest.map_structure(
+            lambda x: tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], axis=0)), hidden
+        )
+        logits = self.logits(rows)
+        shape = tf.concat([tf.shape(tokens), tf.shape(logits)[1:]], axis=0)
+        return tf.ensure_shape(tf.reshape(logits, shape), [*tokens.shape, logits.shape[-1]])
+
+    def expand_memory(self, memory: Memory, count: int | tf.Tensor) -> Memory:
+        """Returns the memory of B images as `step` accepts it beside `count` tokens."""
+        return memory if self.shares_memory else image_rows.repeat(memory, count)
+
+    @classmethod
+    def feature_arguments(
+        cls, *, global_size: int | None, region_size: int | None, grid_cells: int | None
+    ) -> dict[str, int | None]:
+        """Returns the constructor arguments that depend on the images.
+
+        Args:
+            global_size: size of the vector of an image; None where images have none.
+            region_size: size of the rows of an image; None where images have none.
+            grid_cells: number of rows, where all images have as many; None otherwise.
+
+        Returns:
+            `feature_size` of the main input; `grid_cells` of a captioner of grids; and
+            `global_size` (perhaps None) where `global` is another input. A captioner of vectors
+            is given the mean of the rows of images that have no vector.
+
+        Raises:
+            ValueError: the images lack what the captioner requires.
+        """
+        main = cls.inputs.required[0]
+        size = region_size
+        if main == "global" and global_size is not None:
+            size = global_size
+        if size is None:
+            raise ValueError(f"needs {main} features, which the images do not have")
+        arguments: dict[str, int | None] = {"feature_size": size}
+        if "grid" in cls.inputs.required:
+            if grid_cells is None:
+                raise ValueError("needs a grid: as many cells in every image")
+            arguments["grid_cells"] = grid_cells
+        if main != "global" and "global" in cls.inputs.kinds:
+            arguments["global_size"] = global_size
+        return arguments
+
+
+def mask_padding(hidden: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """Sets float[N, T, H] to 0 at and after step `lengths` int32[N]."""
+    real = tf.sequence_mask(lengths, tf.shape(hidden)[1])[:, :, tf.newaxis]
+    return tf.where(real, hidden, tf.zeros_like(hidden))

@@ -1,0 +1,85 @@
+"""A dense layer whose products loops may take over."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from models.layers import prepared_weights
+
+
+@keras.saving.register_keras_serializable("r2m")
+class Linear(keras.layers.Dense):
+    """A dense layer for steps of a loop: faster there than Keras' own, and the same elsewhere.
+
+    Shapes: float[..., I] -> float[..., O].
+
+    Example:
+        ```python
+        recurrent_map = Linear(512, use_bias=False, name="recurrent_map")
+        ```
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Applies the layer: float[..., I] -> float[..., O]."""
+        products = _products.get()
+        if products is not None:
+            outputs = products.product(self, inputs)
+        elif inputs.shape.rank == 2:
+            outputs = prepared_weights.product(inputs, self.kernel)
+            if self.bias is not None:
+                outputs += tf.cast(self.bias, outputs.dtype)
+        else:
+            return super().call(inputs, training)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def tensors(self) -> tuple[tf.Tensor, ...]:
+        """Returns the kernel float[I, O] and, if any, the bias float[O], in the compute dtype."""
+        variables = [self.kernel] if self.bias is None else [self.kernel, self.bias]
+        return tuple(tf.cast(variable, self.compute_dtype) for variable in variables)
+
+
+def torch_dense(units: int, fan_in: int, name: str, dtype: Any = None) -> Linear:
+    """Returns a built dense layer that starts as PyTorch's: uniform in +-1/sqrt(fan-in).
+
+    Args:
+        units: O.
+        fan_in: I.
+        name: of the layer.
+        dtype: its Keras dtype policy.
+    """
+    bound = fan_in**-0.5
+    layer = Linear(
+        units,
+        kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
+        bias_initializer=keras.initializers.RandomUniform(-bound, bound),
+        name=name,
+        dtype=dtype,
+    )
+    layer.build((None, fan_in))
+    return layer
+
+
+class Interceptor(Protocol):
+    """Computes the products of the `Linear` layers of a step in their stead."""
+
+    def product(self, layer: Linear, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns `layer`'s affine map of float[..., I]."""
+
+
+_products: ContextVar[Interceptor | None] = ContextVar("products", default=None)
+
+
+@contextlib.contextmanager
+def intercepted(products: Interceptor) -> Iterator[None]:
+    """Passes the products of layers called within to an interceptor."""
+    token = _products.set(products)
+    try:
+        yield
+    finally:
+        _products.reset(token)
