@@ -22,7 +22,7 @@ from tfrecords.errors import InputError
 from tfrecords.records import Records, check_same_vocabulary
 from tfrecords.vocabulary import END_ID, START_ID
 from tfrecords.writing.examples import decode_example, read_frames
-from tfrecords.writing.files import atomic_file, clear_disk_errors, open_unpacked
+from tfrecords.writing.files import atomic_file, clear_disk_errors, make_folder, open_unpacked
 
 MAX_ORDER = 4
 FORMAT_VERSION = 1
@@ -120,10 +120,13 @@ class DocumentFrequencies:
         for order in range(1, MAX_ORDER + 1):
             arrays[f"ngrams_{order}"] = self.ngrams[order - 1]
             arrays[f"counts_{order}"] = self.counts[order - 1]
-        with clear_disk_errors(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(path) as temporary, temporary.open("wb") as stream:
-                np.savez_compressed(stream, allow_pickle=False, **arrays)
+        make_folder(path.parent)
+        with (
+            clear_disk_errors(path.parent, resumes=False),
+            atomic_file(path) as temporary,
+            temporary.open("wb") as stream,
+        ):
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
 
     @classmethod
     def load(

@@ -58,10 +58,13 @@ define_scoring_flags()
 
 def main(argv: Sequence[str]) -> None:
     """Scores, writes the report and prints it."""
+    from r2m.evaluation.files import prepare_output
     from r2m.evaluation.report import report_markdown, write_report
     from r2m.evaluation.scoring import score_files
 
     del argv
+    if _OUTPUT.value:
+        prepare_output(_OUTPUT.value)
     report = score_files(
         _PREDICTIONS.value, _REFERENCES.value, split=_SPLIT.value, **scoring_options()
     )

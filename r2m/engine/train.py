@@ -115,9 +115,6 @@ def train(
             **describe(stage.model, stage.trainable_variables),
         }
         latest_folder, best_folder = workdir / checkpoints.LATEST, workdir / checkpoints.BEST
-        if worker.is_chief:
-            for folder in (latest_folder, best_folder):
-                checkpoints.clean(folder)
         trained = dict(zip(identity["trainable"], stage.trainable_variables, strict=True))
         with strategy.scope():
             average = WeightAverage(options.ema_decay, trained)
@@ -150,6 +147,8 @@ def train(
                 workdir, 0 if latest is None else latest.step,
                 best_step=best_step, log_every=options.log_every,
             )  # fmt: skip
+            for folder in (latest_folder, best_folder):
+                checkpoints.clean(folder)
         if latest is not None:
             checkpoints.restore(
                 latest, model=stage.model, optimizer=optimizer, expected=identity,

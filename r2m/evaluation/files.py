@@ -5,7 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tfrecords.writing.files import clear_disk_errors, write_atomically
+from tfrecords.writing.files import clear_disk_errors, make_folder, write_atomically
+
+# Some file systems are full for a block of data while they still take an empty file.
+_BLOCK = bytes(1 << 12)
+
+
+def prepare_output(folder: Path | str) -> Path:
+    """Makes a folder for results; to be called before the work that they take.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: it cannot be made, or the disk is full.
+        OSError: it cannot be written to.
+    """
+    folder = Path(folder)
+    make_folder(folder)
+    trial = folder / ".r2m-writes-here"
+    try:
+        with clear_disk_errors(folder, resumes=False):
+            write_atomically(trial, _BLOCK)
+    except OSError as error:
+        error.filename = str(folder)
+        raise
+    trial.unlink()
+    return folder
 
 
 def write_whole(path: Path | str, data: bytes | str) -> Path:
@@ -20,12 +46,12 @@ def write_whole(path: Path | str, data: bytes | str) -> Path:
         The path.
 
     Raises:
-        InputError: the disk is full.
+        InputError: the folder cannot be made, or the disk is full.
         OSError: the folder cannot be written to.
     """
     path = Path(path)
-    with clear_disk_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    with clear_disk_errors(path.parent, resumes=False):
         encoded = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
         write_atomically(path, encoded)
     return path

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from r2m.evaluation.caption_table import write_caption_table
+from r2m.evaluation.files import prepare_output
 from r2m.evaluation.gallery import SHEET, GalleryItem, write_gallery
 from r2m.evaluation.predictions import write_predictions
 from r2m.inference.captioning import Hypothesis
@@ -94,6 +95,7 @@ def caption_files(
     look = look_of(
         run, files, detections=detections, weights=weights, vectors=consensus is not None
     )
+    prepare_output(output)
     rows: list[dict[str, Any]] = []
     for chunk in shown_chunks(files, _BATCH, "captioning", "images"):
         seen = look(chunk)

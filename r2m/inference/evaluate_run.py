@@ -14,6 +14,7 @@ from absl import logging
 from r2m.configuration.config_fields import CAPTIONER_STAGES
 from r2m.engine.persistence import checkpoints
 from r2m.evaluation.captions import CaptionScores, score_captions
+from r2m.evaluation.files import prepare_output
 from r2m.evaluation.gallery import GalleryItem, write_gallery
 from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.predictions import prediction_rows, write_predictions
@@ -103,8 +104,8 @@ def evaluate_run(
     check_same_vocabulary(
         f"run {run.folder}", vocabulary.sha256, str(records_folder), records.vocabulary_sha256
     )
+    output = prepare_output(output)
     captions, images_per_second = _captioned(run, records, split)
-    output = Path(output)
     texts: dict[str, list[str]] = {}
     source_ids: dict[str, str] = {}
     for example in run.examples(records, split):

@@ -12,7 +12,7 @@ from absl import logging
 
 from models.captioners.registry import captioner_names
 from r2m.evaluation.attention import animation, attention_panels, png, sheet
-from r2m.evaluation.files import write_whole
+from r2m.evaluation.files import prepare_output, write_whole
 from r2m.inference.attention_maps import looked, nothing_to_show, seen_part
 from r2m.inference.caption_files import look_of
 from r2m.inference.captioner_inputs import pixel_options, saved_features
@@ -84,6 +84,7 @@ def show_attention(
     run = open_run(run_folder, overrides)
     pixels = pixel_options(run.config) if run.config.image.source == "pixels" else None
     look = look_of(run, files, detections=(), weights=weights)
+    prepare_output(output)
     shown: list[ShownImage] = []
     faults: list[str] = []
     for chunk in shown_chunks(files, _BATCH, "captioning", "images"):

@@ -17,7 +17,7 @@ from tfrecords.crawler.fetching import Clock, Fetcher, PageFailedError, RateLimi
 from tfrecords.crawler.pages import read_descriptions
 from tfrecords.crawler.robots import Robots, parse_robots
 from tfrecords.errors import InputError
-from tfrecords.writing.files import clear_disk_errors, lock_file
+from tfrecords.writing.files import clear_disk_errors, lock_file, make_folder
 
 BASE_URL = "https://www.shutterstock.com/search"
 USER_AGENT = "r2m-crawler/0.1 (image captioning research)"
@@ -121,8 +121,8 @@ def crawl_descriptions(
     """
     stop, clock = stop or threading.Event(), clock or Clock()
     state = options.folder / STATE
+    make_folder(state)
     with clear_disk_errors(options.folder):
-        state.mkdir(parents=True, exist_ok=True)
         taken = f"another process is crawling into {options.folder}: wait for it or stop it"
         with lock_file(state / "lock", taken):
             try:

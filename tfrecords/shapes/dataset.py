@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
@@ -18,7 +17,7 @@ from tfrecords.shapes.layout import Scene, lay_out
 from tfrecords.shapes.rendering import Box, render
 from tfrecords.shapes.streams import Stream
 from tfrecords.shapes.world import KIND_WORDS, TAG_WORDS, concept_words, sample_facts
-from tfrecords.writing.files import sync_folder
+from tfrecords.writing.files import FULL_DISK, make_folder, sync_folder
 
 # Raise whenever the same arguments give another data set than before.
 FORMAT_VERSION = 1
@@ -121,13 +120,13 @@ def make_shapes(
         if incomplete.exists():
             # Making it takes seconds: what an interrupted run left is not worth resuming.
             shutil.rmtree(incomplete)
-        (incomplete / "images").mkdir(parents=True)
+        make_folder(incomplete / "images")
         _write(incomplete, options)
         os.replace(incomplete, folder)  # noqa: PTH105 - the plain call is the atomic one
         sync_folder(folder.parent)
     except OSError as error:
         shutil.rmtree(incomplete, ignore_errors=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL_DISK:
             raise InputError(
                 f"no space left to make the shapes data set in {folder} ({error.strerror}); "
                 "nothing was kept: make room or choose another folder, and run it again"

@@ -19,7 +19,13 @@ from absl import logging
 from tfrecords.errors import InputError
 from tfrecords.folder_walk import walk_folder
 from tfrecords.records import FORMAT_VERSION, MANIFEST, Records, incomplete_folder, open_records
-from tfrecords.writing.files import lock_file, sha256_file, sync_folder, write_atomically
+from tfrecords.writing.files import (
+    lock_file,
+    make_folder,
+    sha256_file,
+    sync_folder,
+    write_atomically,
+)
 from tfrecords.writing.shards import Skip, refuse_faults, refuse_skips
 
 STATE = ".state"
@@ -101,7 +107,7 @@ def open_build(
         return finished
     incomplete = incomplete_folder(folder)
     state = incomplete / STATE
-    state.mkdir(parents=True, exist_ok=True)
+    make_folder(state)
     lock = lock_file(
         state / _LOCK,
         f"another process is building {folder} right now: wait for it or stop it",

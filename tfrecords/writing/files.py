@@ -11,7 +11,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -19,6 +19,7 @@ from typing import IO, BinaryIO, cast
 from tfrecords.errors import InputError
 
 _BLOCK = 1 << 20
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Gives a temporary name to write to; on leaving, its bytes are on disk under `path`.
 
     The name holds the process id, so two processes never share one. Nothing is left when the body
-    fails.
+    fails. An `OSError` about the temporary file names `path` instead.
     """
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
@@ -34,8 +35,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)  # noqa: PTH105 - the plain call is the documented atomic one
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # the folder may be what is wrong
+            temporary.unlink()
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            error.filename = str(path)
         raise
     sync_folder(path.parent)
 
@@ -44,6 +48,27 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Writes a small file so that no reader ever sees a part of it."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder to write to, and those above it, unless it is there.
+
+    Raises:
+        InputError: it cannot be made, or the disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputError(
+            f"{folder} is a file, where a folder is needed: give another path"
+        ) from None
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise no_space(folder, error) from error
+        raise InputError(
+            f"cannot make the folder {folder}: {error.strerror}; give another path, or access to "
+            "this one"
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -122,24 +147,33 @@ def readable_bytes(count: float) -> str:
 
 
 @contextmanager
-def clear_disk_errors(folder: Path, needed: str = "") -> Iterator[None]:
-    """Turns "no space left" into an `InputError` that says where, how much is free and needed."""
+def clear_disk_errors(folder: Path, needed: str = "", *, resumes: bool = True) -> Iterator[None]:
+    """Turns "no space left" into an `InputError`; the arguments are those of `no_space`."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL_DISK:
             raise
-        raise no_space(folder, error, needed) from error
+        raise no_space(folder, error, needed, resumes=resumes) from error
 
 
-def no_space(folder: Path, error: OSError, needed: str) -> InputError:
-    """The message for a full disk; `needed` says in words how much more it takes."""
+def no_space(
+    folder: Path, error: OSError, needed: str = "", *, resumes: bool = False
+) -> InputError:
+    """Returns the error for a full disk.
+
+    Args:
+        folder: what was written to.
+        error: what went wrong.
+        needed: says in words how much more it takes.
+        resumes: whether the same command goes on from what is written already.
+    """
     existing = folder
     while not existing.exists():
         existing = existing.parent
     free = readable_bytes(shutil.disk_usage(existing).free)
     return InputError(
         f"no space left for {folder} ({error.strerror}): {free} free{needed and '; ' + needed}. "
-        "Make room (or choose another folder) and run the same command again: what is finished "
-        "is kept and it goes on from there"
+        "Make room (or choose another folder) and run the same command again"
+        + (": what is finished is kept and it goes on from there" if resumes else "")
     )

@@ -9,7 +9,7 @@ from absl import logging
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.metrics_file import METRICS, read_metrics
 from r2m.engine.monitoring.runs import read_config
-from r2m.engine.persistence.layout import BEST, LATEST, folders_of
+from r2m.engine.persistence.layout import BEST, LATEST, begun, folders_of
 
 
 def check_history(workdir: Path, step: int, *, best_step: int | None, log_every: int) -> None:
@@ -46,22 +46,28 @@ def check_history(workdir: Path, step: int, *, best_step: int | None, log_every:
 
 
 def _check_beginning(workdir: Path, logged: int | None) -> None:
-    if logged is None:
-        logged = 0
+    logged = logged or 0
     training = (read_config(workdir) or {}).get("training", {})
     # Without checkpoints in between, the only one is of the last step.
     period = training.get("checkpoint_every") or training.get("steps") or 0
     best = max(
         (int(path.name.rpartition("-")[2]) for path in folders_of(workdir / BEST)), default=0
     )
-    # Checkpoints are written in turn, at most two at a time wait: a run that was killed before its
-    # first one was whole is not further than this.
-    if period and (best > period or logged > 3 * period):
+    done = max(best, logged)
+    if begun(workdir):
+        # Checkpoints are written in turn, at most two at a time wait: a run that was killed before
+        # its first one was whole is not further than this.
+        lost = best > period or logged > 3 * period
+    else:
+        # A run that is further than its first checkpoint had begun to write it. At that step it
+        # may have been killed just before, but then there is no folder yet.
+        lost = done > period or (done > 0 and (workdir / LATEST).is_dir())
+    if period and lost:
         raise TrainingError(
-            f"{workdir / LATEST} holds no checkpoint, but this run has done {max(best, logged)} "
-            f"steps or more, as {BEST if best > period else METRICS} there shows. To begin anew "
-            f"would remove what is left of it: put the checkpoints back, or use another --workdir "
-            f"to train anew (with --init_from={workdir} from its best weights, if it has any)"
+            f"{workdir / LATEST} holds no checkpoint, but this run has done {done} steps or more, "
+            f"as {BEST if best > logged else METRICS} there shows. To begin anew would remove what "
+            f"is left of it: put the checkpoints back, or use another --workdir to train anew "
+            f"(with --init_from={workdir} from its best weights, if it has any)"
         )
     if logged:
         logging.warning(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -23,8 +24,8 @@ import tensorflow as tf
 from absl import logging
 
 from r2m.engine.errors import TrainingError, plain_message
-from r2m.engine.persistence.files import UNFINISHED, digest, sync, writing
-from r2m.engine.persistence.layout import BEST, LATEST, SIDECAR, folders_of
+from r2m.engine.persistence.files import digest, sync, writing
+from r2m.engine.persistence.layout import BEST, LATEST, SIDECAR, UNFINISHED, folders_of
 from r2m.engine.persistence.names import is_seed_state, variable_names
 
 FORMAT = 1
@@ -89,7 +90,7 @@ def save(
     unfinished = parent / f"{UNFINISHED}{folder.name}"
     with contextlib.ExitStack() as on_failure:
         on_failure.enter_context(writing(folder, _hint_on_failure(parent)))
-        on_failure.callback(shutil.rmtree, unfinished, ignore_errors=True)
+        on_failure.callback(_give_up, unfinished)
         parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
@@ -123,10 +124,22 @@ def _hint_on_failure(parent: Path) -> str:
     return "".join([*kept, "make room or give access"])
 
 
+def _give_up(unfinished: Path) -> None:
+    shutil.rmtree(unfinished, ignore_errors=True)
+    if not folders_of(unfinished.parent):
+        # Says that the first checkpoint was not finished, where it could be taken for removed.
+        with contextlib.suppress(OSError):
+            unfinished.mkdir()
+
+
 def clean(parent: Path) -> None:
-    """Removes what a killed run was writing or removing."""
-    for path in parent.glob(f"{UNFINISHED}*"):
+    """Removes what a killed run was writing or removing, and `parent` if nothing is left in it."""
+    found = list(parent.glob(f"{UNFINISHED}*"))
+    for path in found:
         shutil.rmtree(path, ignore_errors=True)
+    if found:
+        with contextlib.suppress(OSError):  # it is not empty
+            parent.rmdir()
 
 
 def _remove(folder: Path) -> None:
@@ -166,14 +179,21 @@ def newest(parent: Path) -> Checkpoint | None:
     for folder in reversed(folders_of(parent)):
         problem, sidecar = _inspect(folder)
         if problem is None:
+            for one in problems:
+                _warn_once(f"passing over a damaged checkpoint: {one}")
             return Checkpoint(folder=folder, step=sidecar["step"], sidecar=sidecar)
         problems.append(f"{folder}: {problem}")
-        logging.warning("passing over a damaged checkpoint: %s", problems[-1])
     if problems:
         raise TrainingError(
             f"all checkpoints in {parent} are damaged: {_cure(parent)}\n" + "\n".join(problems)
         )
     return None
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    """Warns; a command asks for the weights of a run several times."""
+    logging.warning("%s", message)
 
 
 def _cure(parent: Path) -> str:
@@ -247,11 +267,9 @@ def best_or_latest(run_folder: Path | str) -> Checkpoint | None:
     latest = newest(Path(run_folder) / LATEST)
     best_step = None if latest is None else latest.sidecar.get("state", {}).get("best_step")
     if latest is not None and best_step is not None:
-        logging.warning(
-            "%s holds no checkpoint although step %d was the best: using step %d instead",
-            Path(run_folder) / BEST,
-            best_step,
-            latest.step,
+        _warn_once(
+            f"{Path(run_folder) / BEST} holds no checkpoint although step {best_step} was the "
+            f"best: using step {latest.step} instead"
         )
     return latest
 

@@ -14,8 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from r2m.engine.errors import TrainingError, plain_message
-
-UNFINISHED = ".unfinished-"
+from r2m.engine.persistence.layout import UNFINISHED
 
 
 @contextlib.contextmanager

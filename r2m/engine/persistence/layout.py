@@ -6,7 +6,13 @@ import re
 from pathlib import Path
 
 LATEST, BEST = "checkpoints", "best"
+UNFINISHED = ".unfinished-"
 SIDECAR = "checkpoint.json"
+
+
+def begun(workdir: Path) -> bool:
+    """Returns whether the writing of a checkpoint was begun in a run folder and not finished."""
+    return any(any((workdir / name).glob(f"{UNFINISHED}step-*")) for name in (LATEST, BEST))
 
 
 def folders_of(parent: Path) -> list[Path]:

@@ -53,6 +53,29 @@ def test_a_run_without_its_checkpoints_does_not_begin_anew(run: Path, gone: str)
         check(run, 0)
 
 
+@pytest.mark.parametrize("steps", [10, 20])
+def test_a_short_run_whose_checkpoints_were_emptied_does_not_begin_anew(
+    run: Path, steps: int
+) -> None:
+    for folder in (run / "best", run / "checkpoints"):
+        shutil.rmtree(folder)
+    (run / "checkpoints").mkdir()
+    (run / METRICS).write_text(f'{{"step": {steps}, "kind": "train"}}\n')
+    with pytest.raises(TrainingError, match=f"this run has done {steps} steps"):
+        check(run, 0)
+
+
+def test_a_run_whose_first_checkpoint_failed_begins_anew(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder in (run / "best", run / "checkpoints"):
+        shutil.rmtree(folder)
+    (run / METRICS).write_text('{"step": 20, "kind": "train"}\n')
+    (run / "checkpoints/.unfinished-step-00000010").mkdir(parents=True)
+    check(run, 0)
+    assert "20 steps were logged but no checkpoint" in caplog.text
+
+
 def test_a_run_that_was_killed_before_its_first_checkpoint_does(
     run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

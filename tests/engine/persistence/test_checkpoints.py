@@ -200,7 +200,11 @@ def test_tensorflow_write_failure_is_named(tmp_path: Path, monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         patch.setattr(tf.raw_ops, "SaveV2", full)
         with pytest.raises(TrainingError, match="No space left"):
-            save(make(), tmp_path, 2)
+            save(make(), tmp_path / "run", 2)
+    # An empty trace of it, by which a resumed run knows that no checkpoint was removed.
+    (trace,) = (tmp_path / "run").iterdir()
+    assert not trace.name.startswith("step-") and not list(trace.iterdir())
+    checkpoints.clean(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 
