@@ -23,6 +23,14 @@ MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.txt"
 CONCEPTS = "concepts.json"
 FORMAT_VERSION = 1
+# Kind of records -> the command that builds them, for messages.
+_BUILDERS = {
+    "captions": "r2m-build-captions",
+    "corpora": "r2m-build-corpora",
+    "detections": "r2m-detect-objects",
+    "features": "r2m-extract-features",
+    "images": "r2m-build-images",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +153,7 @@ def open_records(
     if kind is not None and manifest["kind"] != kind:
         raise InputError(
             f"{folder} holds {manifest['kind']!r} records, expected {kind!r}: "
-            "give the folder of the other build"
+            f"give a folder that {_BUILDERS[kind]} made"
         )
     for name, expected in _files(manifest).items():
         _check_file(folder / name, expected, verify)
@@ -171,7 +179,8 @@ def check_same_vocabulary(a_name: str, a_sha: str | None, b_name: str, b_sha: st
         raise InputError(
             f"two different vocabularies: that of {a_name} has sha256 {_short(a_sha)}, "
             f"that of {b_name} {_short(b_sha)}. The same id means another word in each: "
-            "rebuild one with the vocabulary of the other"
+            "build one again with the vocabulary of the other (r2m-build-captions takes "
+            "--vocabulary, r2m-build-images --corpora)"
         )
 
 
@@ -192,11 +201,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
     except FileNotFoundError:
-        found = sorted(item.name for item in folder.iterdir())[:5]
         raise InputError(
-            f"{folder} has no {MANIFEST}: not a folder of finished records "
-            f"(it holds {', '.join(found) or 'nothing'})"
+            f"{folder} has no {MANIFEST}: not a folder of finished records {_found_instead(folder)}"
         ) from None
+    except NotADirectoryError:
+        raise InputError(f"{folder} is a file, expected the folder of finished records") from None
     except ValueError as error:
         raise InputError(
             f"{path} is damaged ({error}): build the records again with --overwrite"
@@ -210,6 +219,20 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{FORMAT_VERSION}: build the records again with --overwrite"
         )
     return manifest
+
+
+def _found_instead(folder: Path) -> str:
+    """Says what a folder without manifest holds, and what to do."""
+    inside = sorted(str(path.parent) for path in folder.glob(f"*/{MANIFEST}"))
+    names = sorted(item.name for item in folder.iterdir())
+    # Told by the names of shards, as a copy that was broken off leaves them.
+    if any(".tfrecord-" in name for name in names):
+        cure = "copy it again from where it was whole, or move it away and build it again"
+    elif inside:
+        cure = f"did you mean {' or '.join(inside)}?"
+    else:
+        cure = "give a folder that r2m-build-..., r2m-extract-features or r2m-detect-objects made"
+    return f"(it holds {', '.join(names[:5]) or 'nothing'}); {cure}"
 
 
 def _files(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:

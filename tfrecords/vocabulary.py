@@ -172,7 +172,7 @@ def build_vocabulary(
         raise InputError(
             f"the vocabulary would be empty: none of {len(seen)} different words was seen "
             f"{min_count} times (the most frequent, {most[0]!r}, {most[1]} times) and is allowed "
-            "by the word list; lower min_count or use a larger corpus"
+            "by the word list; lower --min_count or use a larger corpus"
         )
     ranked = sorted(kept.items(), key=lambda item: (-item[1], item[0]))
     known = {*kept, *_MARKERS}

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from absl import flags
+from absl import app, flags
 
 from r2m.cli.building import (
     backbone_options,
@@ -113,6 +113,8 @@ def main(argv: Sequence[str]) -> int | None:
     from tfrecords.images.names import parse_splits
     from tfrecords.readers.detections import DetectionSource
 
+    if flags.FLAGS["reference_splits"].present and not _REFERENCES.value:
+        raise app.UsageError("--reference_splits requires --references=FILE")
     same: dict[str, Any] = {n: flags.FLAGS[n].value for n in _SAME_NAME}
     records = build_images(
         ImagesOptions(

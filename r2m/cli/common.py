@@ -177,10 +177,13 @@ def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
 
 def _path_problem(error: OSError) -> str:
     """Returns the message for a path that cannot be read or written."""
+    path = os.fsdecode(error.filename)
     if isinstance(error, FileExistsError):
-        return f"{os.fsdecode(error.filename)}: a file, where a folder is needed; give another path"
+        return f"{path}: a file, where a folder is needed; give another path"
+    if isinstance(error, IsADirectoryError):
+        return f"{path}: a folder, where a file is needed; give another path"
     cure = "make room" if error.errno in _FULL else "give another path, or access to this one"
-    return f"{os.fsdecode(error.filename)}: {error.strerror}; {cure}"
+    return f"{path}: {error.strerror}; {cure}"
 
 
 def _record_damage(error: Exception) -> str | None:
@@ -197,10 +200,11 @@ def _record_damage(error: Exception) -> str | None:
     message = str(error.message)
     if isinstance(error, tf.errors.FailedPreconditionError) and _MISCOUNTED not in message:
         return None
-    folders = [shlex.quote(str(folder)) for folder in opened_folders()]
+    # Of records that are read without their manifest no folder is known here.
+    folders = [shlex.quote(str(folder)) for folder in opened_folders()] or ["FOLDER"]
     checks = " or ".join(f"r2m-inspect {folder} --verify" for folder in folders)
     return (
-        f"a record file is damaged: {plain_message(message)}; it is named by {checks}. Build those "
+        f"a record file is damaged: {plain_message(message)}; {checks} names it. Build those "
         "records again with --overwrite"
     )
 

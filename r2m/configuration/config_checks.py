@@ -89,16 +89,20 @@ def unknown_field(field: str, known: Mapping[str, Any], owner: str) -> str:
     group, _, last = field.rpartition(".")
     inside = [name for name in known if name.startswith(f"{group}.")] if group else []
 
-    def called_so(names: Iterable[str]) -> list[str]:
-        return [name for name in names if name.rpartition(".")[2] == last]
+    def called_so(names: Iterable[str], word: str = last) -> list[str]:
+        return [name for name in names if name.rpartition(".")[2] == word]
 
-    # In the same group first; a field that is right but for its group before one of another name.
-    found = next(
-        filter(
-            None, (called_so(inside), near(field, inside), called_so(known), near(field, known))
-        ),
-        None,
+    # In the same group first; a field that is right but for its group before one of another name,
+    # and one that is spelled almost as it before one whose whole name is similar.
+    spelled = near(last, {name.rpartition(".")[2] for name in known})
+    choices = (
+        called_so(inside),
+        near(field, inside),
+        called_so(known),
+        [name for right in spelled for name in called_so(known, right)],
+        near(field, known),
     )
+    found = next(filter(None, choices), None)
     meant = ""
     if found:
         meant = " did you mean " + " or ".join(f"--config.{name}" for name in found) + "?"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,9 +101,10 @@ class Captioning:
         self._signature, self._count = signature, 1
         self._vocabulary = vocabulary
         self._search = search
-        # One program for all batches.
+        # One program for all batches. A partial, because TensorFlow warns of a method that many
+        # objects compile as of one that is compiled again and again.
         self._decode = tf.function(
-            self._search_all, autograph=False, input_signature=[dict(signature)]
+            partial(self._search_all), autograph=False, input_signature=[dict(signature)]
         )
 
     def _search_all(self, inputs: dict[str, tf.Tensor]) -> Captions:

@@ -32,11 +32,30 @@ def keep(folder: Path, files: Mapping[str, Kept]) -> None:
         there = folder / name
         if there.is_file() and there.read_bytes() != file.contents:
             raise InputError(
-                f"{folder} is a run on other records: its {name} differs from that of "
-                f"{file.origin}; use the records it began with, or another --workdir"
+                f"{folder} is a run on other records or of another model: its {name} differs from "
+                f"what this configuration takes from {file.origin}"
+                f"{_difference(there.read_bytes(), file.contents)}. Use the records and the "
+                "configuration it began with, or another --workdir"
             )
     for name, file in files.items():
         write_whole(folder / name, file.contents)
+
+
+def _difference(old: bytes, new: bytes) -> str:
+    """Returns the differing entries of two JSON objects, for messages; '' where they are none."""
+    try:
+        was, now = json.loads(old), json.loads(new)
+    except ValueError:
+        return ""
+    if not (isinstance(was, dict) and isinstance(now, dict)):
+        return ""
+    told = [
+        f"{key} {json.dumps(now.get(key))}, was {json.dumps(was.get(key))}"
+        for key in sorted(was.keys() | now.keys())
+        if was.get(key) != now.get(key)
+    ]
+    # The shortest says most: the others follow from it, or are lists of numbers.
+    return f" ({min(told, key=len)})" if told else ""
 
 
 def vocabulary_files(records: Records) -> dict[str, Kept]:

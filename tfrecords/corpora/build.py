@@ -51,9 +51,9 @@ from tfrecords.writing.writer import describe_counts, write_build
 KIND = "corpora"
 _BUCKET_BYTES = 48 << 20
 _CURES = {
-    "too_short": "lower min_words",
-    "no_concept": "give other label maps or synonyms, or set require_concept to false",
-    "too_many_unknown": "lower min_count, raise max_unknown_fraction, or drop the GloVe list",
+    "too_short": "lower --min_words",
+    "no_concept": "give other label maps or synonyms, or --norequire_concept",
+    "too_many_unknown": "lower --min_count, raise --max_unknown_fraction, or drop --glove",
     "undecodable": "convert the sources to UTF-8 (iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE)",
 }
 

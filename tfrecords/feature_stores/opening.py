@@ -130,6 +130,8 @@ def _guess(text: str) -> str:
         return "folders"
     if path.is_dir() and any(_TSV_NAME.search(item.name) for item in path.iterdir()):
         return "tsv"
+    if path.suffix in (*_PICKLES, ".npz") and not path.exists():
+        raise InputError(f"there is no file of features {path}")
     if path.suffix in _PICKLES:
         raise _pickled(path)
     if path.suffix == ".npz":

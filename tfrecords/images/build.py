@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,7 +152,7 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         options.detections, names=wanted, dropped=dropped, converted=converted
     )
     concepts = _concepts_of_images(options, dictionary, allowed, detections)
-    references = read_image_references(options.references, wanted) if options.references else {}
+    references = _references(options, listed.splits, wanted)
     entries: dict[str, list[ImageEntry]] = {}
     for split, files in listed.splits.items():
         with_texts = split in options.reference_splits
@@ -268,6 +268,21 @@ def _concepts_of_images(
         )
         for name, found in sorted(detections.items())
     }
+
+
+def _references(
+    options: ImagesOptions, splits: Collection[str], names: Collection[str]
+) -> dict[str, ImageReferences]:
+    """Reads the references of the named images; none without a file of them."""
+    if options.references is None:
+        return {}
+    if not set(options.reference_splits) & set(splits):
+        raise InputError(
+            f"--reference_splits={','.join(options.reference_splits)} are not among the splits of "
+            f"these records ({', '.join(splits)}): no image would get references of "
+            f"{options.references}. Give --reference_splits={','.join(splits)}, or --split"
+        )
+    return read_image_references(options.references, names)
 
 
 def _entries(

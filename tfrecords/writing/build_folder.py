@@ -186,7 +186,14 @@ def _finished(folder: Path, kind: str, fingerprint: str, overwrite: bool) -> Rec
     except InputError as error:
         if overwrite:
             return None
-        raise InputError(f"{error} (to build it again: --overwrite)") from None
+        cure = "" if "--overwrite" in str(error) else " (to build it again: --overwrite)"
+        raise InputError(f"{error}{cure}") from None
+    if records.kind != kind:
+        # --overwrite is meant for another build of the same records.
+        raise InputError(
+            f"{folder} holds {records.kind!r} records, and {kind!r} records would replace them; "
+            "choose another --output, or move it away"
+        )
     if records.manifest.get("fingerprint") == fingerprint and records.kind == kind:
         logging.info("%s is already built from the same options and sources", folder)
         shutil.rmtree(folder / STATE, ignore_errors=True)

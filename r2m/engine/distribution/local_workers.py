@@ -81,7 +81,9 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> Process:
             start_new_session=True,
         )
     except OSError as error:
-        raise TrainingError(f"cannot run {command[0]}: {error}") from error
+        raise TrainingError(
+            f"cannot run {command[0]}: {error.strerror}; name a command, or its path"
+        ) from error
 
 
 def _show(worker: Process, index: int) -> None:

@@ -96,7 +96,7 @@ class Progress:
         The time left counts as many evaluations per step as there were so far.
         """
         self._evaluating += seconds
-        if self._show:
+        if self._show and metrics:
             loss = metrics.get("loss")
             once = {n: v for n, v in metrics.items() if n == "loss" or v != loss}
             logging.info("%s: evaluation at %d: %s", self._name, self._step, _shown(once))

@@ -175,7 +175,7 @@ def newest(parent: Path) -> Checkpoint | None:
     Raises:
         TrainingError: there are checkpoints but all are damaged.
     """
-    problems = []
+    problems: list[str] = []
     for folder in reversed(folders_of(parent)):
         problem, sidecar = _inspect(folder)
         if problem is None:
