@@ -42,6 +42,8 @@ def parsed(argument: str, *overrides: str) -> object:
          ".corpora? config.data has corpora, images, max_concepts, max_repeats"),
         ("configs/r2m/shapes.py", ["--noconfig.training.nesterov"],
          "did you mean --config.training.optimizer_settings.nesterov?"),
+        ("configs/captioners/fc.py", ["--config.training.learnin_rate=3"],
+         "did you mean --config.stages.cross_entropy.learning_rate"),
         ("configs/r2m/shapes.py", ["--config.batch_size=3"],
          "did you mean --config.stages.joint.batch_size or --config.stages.tri.batch_size or"),
         ("configs/r2m/shapes.py", ["--config.training", "5"],

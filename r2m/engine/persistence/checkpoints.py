@@ -24,11 +24,11 @@ import tensorflow as tf
 from absl import logging
 
 from r2m.engine.errors import TrainingError, plain_message
+from r2m.engine.persistence.damage import FORMAT, cure, find_damage
 from r2m.engine.persistence.files import digest, sync, writing
 from r2m.engine.persistence.layout import BEST, LATEST, SIDECAR, UNFINISHED, folders_of
 from r2m.engine.persistence.names import is_seed_state, variable_names
 
-FORMAT = 1
 _BUNDLE = "variables"
 
 
@@ -177,7 +177,7 @@ def newest(parent: Path) -> Checkpoint | None:
     """
     problems: list[str] = []
     for folder in reversed(folders_of(parent)):
-        problem, sidecar = _inspect(folder)
+        problem, sidecar = find_damage(folder)
         if problem is None:
             for one in problems:
                 _warn_once(f"passing over a damaged checkpoint: {one}")
@@ -185,7 +185,7 @@ def newest(parent: Path) -> Checkpoint | None:
         problems.append(f"{folder}: {problem}")
     if problems:
         raise TrainingError(
-            f"all checkpoints in {parent} are damaged: {_cure(parent)}\n" + "\n".join(problems)
+            f"all checkpoints in {parent} are damaged: {cure(parent)}\n" + "\n".join(problems)
         )
     return None
 
@@ -194,39 +194,6 @@ def newest(parent: Path) -> Checkpoint | None:
 def _warn_once(message: str) -> None:
     """Warns; a command asks for the weights of a run several times."""
     logging.warning("%s", message)
-
-
-def _cure(parent: Path) -> str:
-    """Returns the advice where all checkpoints of a folder are damaged."""
-    if parent.name == BEST:
-        others = [path for path in folders_of(parent.parent / LATEST) if _inspect(path)[0] is None]
-        if others:
-            return (
-                f"put them back from a copy, or remove {parent}: then the weights of "
-                f"{others[-1]} are used, which are others than the best"
-            )
-    elif any(_inspect(path)[0] is None for path in folders_of(parent.parent / BEST)):
-        return (
-            "put them back from a copy, or train in another --workdir from this run's best weights "
-            f"(--init_from={parent.parent})"
-        )
-    return f"put them back from a copy, or remove {parent.parent} to train this stage anew"
-
-
-def _inspect(folder: Path) -> tuple[str | None, dict[str, Any]]:
-    path = folder / SIDECAR
-    try:
-        sidecar = json.loads(path.read_text(encoding="utf-8"))
-        if sidecar.get("format") != FORMAT:
-            return f"{path.name} has format {sidecar.get('format')}, expected {FORMAT}", {}
-        for name, expected in sidecar["files"].items():
-            if digest(folder / name) != expected:
-                return f"{name} is not as it was written ({expected['bytes']} bytes)", {}
-    except FileNotFoundError as error:
-        return f"{Path(error.filename).name} is missing", {}
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        return f"{path.name} cannot be read: {error}", {}
-    return None, sidecar
 
 
 def restore(

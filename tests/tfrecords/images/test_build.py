@@ -163,6 +163,12 @@ def test_training_images_get_texts_only_when_asked(options, tmp_path):
     assert all(len(row["texts"]) == 0 for row in parse(records, "val").values())
 
 
+def test_references_that_no_split_would_get_are_refused(options, tmp_path):
+    asked = replace(options, references=tmp_path / "captions.txt", reference_splits=("test",))
+    with pytest.raises(InputError, match=r"--reference_splits=test are not among .*=train,val, or"):
+        build_images(asked, progress=False)
+
+
 def test_images_keep_their_numbers_of_the_references(options, tmp_path):
     names = {7: "a.jpg", 0: "e.jpg", 12: "val/f.jpg"}
     content = {

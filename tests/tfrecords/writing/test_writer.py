@@ -165,6 +165,31 @@ def test_damaged_finished_folder_needs_overwrite(tmp_path: Path) -> None:
     assert values(build(tmp_path / "out", overwrite=True), "train") == list(range(30))
 
 
+def test_records_of_another_kind_are_not_replaced(tmp_path: Path) -> None:
+    build(tmp_path / "out")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="holds 'toys' records, and 'images' records would"):
+            build(tmp_path / "out", kind="images", overwrite=overwrite)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["toy-train.tfrecord-00000-of-00001"], "; copy it again from where it was whole"),
+        (["captions/manifest.json"], "did you mean {}/captions?"),
+        ([], r"\(it holds nothing\); give a folder that r2m-build-"),
+    ],
+)
+def test_a_folder_without_a_manifest_says_what_it_is(
+    tmp_path: Path, names: list[str], message: str
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match=message.replace("{}", str(tmp_path))):
+        open_records(tmp_path)
+
+
 def test_a_foreign_folder_is_not_touched(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()

@@ -1,0 +1,48 @@
+"""Checks that checkpoints are whole, and what to do where none is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from r2m.engine.persistence.files import digest
+from r2m.engine.persistence.layout import BEST, LATEST, SIDECAR, folders_of
+
+FORMAT = 1
+
+
+def cure(parent: Path) -> str:
+    """Returns the advice where all checkpoints of a folder are damaged."""
+    if parent.name == BEST:
+        others = [
+            path for path in folders_of(parent.parent / LATEST) if find_damage(path)[0] is None
+        ]
+        if others:
+            return (
+                f"put them back from a copy, or remove {parent}: then the weights of "
+                f"{others[-1]} are used, which are others than the best"
+            )
+    elif any(find_damage(path)[0] is None for path in folders_of(parent.parent / BEST)):
+        return (
+            "put them back from a copy, or train in another --workdir from this run's best weights "
+            f"(--init_from={parent.parent})"
+        )
+    return f"put them back from a copy, or remove {parent.parent} to train this stage anew"
+
+
+def find_damage(folder: Path) -> tuple[str | None, dict[str, Any]]:
+    """Returns what is wrong with a checkpoint, None where it is whole, and its checkpoint.json."""
+    path = folder / SIDECAR
+    try:
+        sidecar = json.loads(path.read_text(encoding="utf-8"))
+        if sidecar.get("format") != FORMAT:
+            return f"{path.name} has format {sidecar.get('format')}, expected {FORMAT}", {}
+        for name, expected in sidecar["files"].items():
+            if digest(folder / name) != expected:
+                return f"{name} is not as it was written ({expected['bytes']} bytes)", {}
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing", {}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        return f"{path.name} cannot be read: {error}", {}
+    return None, sidecar
