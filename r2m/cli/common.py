@@ -204,7 +204,7 @@ def _record_damage(error: Exception) -> str | None:
     folders = [shlex.quote(str(folder)) for folder in opened_folders()] or ["FOLDER"]
     checks = " or ".join(f"r2m-inspect {folder} --verify" for folder in folders)
     return (
-        f"a record file is damaged: {plain_message(message)}; {checks} names it. Build those "
+        f"a record file is damaged: {plain_message(message)}; it is named by {checks}. Build those "
         "records again with --overwrite"
     )
 
