@@ -1,35 +1,59 @@
-"""Every recurrent captioner, small, with images and words for it."""
+"""Every captioner, small, with images and words for it.
+
+A new captioner joins all tests of captioners by a line in `SMALL`.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from models.captioners.att2in import Att2in, Att2in2
-from models.captioners.fc import FC
-from models.captioners.show_and_tell import LSTM, RNN, AttentionLSTM
-from models.captioners.updown import UpDown
+from models.captioners.base import Captioner
+from models.captioners.pixels import PixelCaptioner
+from models.captioners.registry import captioner_class
+from models.decoding.ensemble import Ensemble
+from models.r2m import R2M
 
 V, D, G, L = 30, 6, 5, 4
 SIZES: dict[str, Any] = {"units": 8, "word_size": 7}
-ATTENTIVE = {**SIZES, "attention_units": 9}
-MODELS: dict[str, Any] = {
-    "rnn": lambda: RNN(vocabulary_size=V, feature_size=D, grid_cells=L, pool="flatten", **SIZES),
-    "lstm": lambda: LSTM(vocabulary_size=V, feature_size=D, grid_cells=L, **SIZES),
-    "attention_lstm": lambda: AttentionLSTM(
-        vocabulary_size=V, feature_size=D, grid_cells=L, **SIZES
-    ),
-    "fc": lambda: FC(vocabulary_size=V, feature_size=G, **SIZES),
-    "att2in2": lambda: Att2in2(vocabulary_size=V, feature_size=D, **ATTENTIVE),
-    "att2in": lambda: Att2in(vocabulary_size=V, feature_size=D, **ATTENTIVE),
-    "updown": lambda: UpDown(vocabulary_size=V, feature_size=D, global_size=G, **ATTENTIVE),
-    "updown_without_global": lambda: UpDown(vocabulary_size=V, feature_size=D, **ATTENTIVE),
+GRID = {**SIZES, "feature_size": D, "grid_cells": L}
+ROWS = {**SIZES, "feature_size": D, "attention_units": 9}
+
+# Name of a captioner -> constructor arguments, besides the vocabulary's size.
+SMALL: dict[str, dict[str, Any]] = {
+    "rnn": {**GRID, "pool": "flatten"},
+    "lstm": GRID,
+    "attention_lstm": GRID,
+    "fc": {**SIZES, "feature_size": G},
+    "att2in": ROWS,
+    "att2in2": ROWS,
+    "updown": {**ROWS, "global_size": G},
 }
+# The same, of captioners that have another form.
+VARIANTS = {"updown_without_global": ("updown", ROWS)}
+MODELS = (*SMALL, *VARIANTS)
+TOKENS = tf.constant(np.random.default_rng(3).integers(0, V, (3, 6)), tf.int32)
+
+
+class Sample(NamedTuple):
+    """A small model and inputs for it.
+
+    Attributes:
+        build: takes `name` and `dtype`, returns the model.
+        inputs: takes the number of images, returns what `encode` takes; the first ones are the same
+            whatever the number.
+        unreached: parts of the paths of weights that a caption's likelihood does not depend on.
+    """
+
+    build: Callable[..., Captioner]
+    inputs: Callable[[int], dict[str, tf.Tensor]]
+    unreached: tuple[str, ...] = ()
 
 
 def images(batch: int, rows: int = L, seed: int = 0) -> dict[str, tf.Tensor]:
@@ -45,7 +69,7 @@ def build(name: str) -> tuple[Any, dict[str, tf.Tensor]]:
     inputs = images(3)
     if name == "updown_without_global":
         del inputs["global"]
-    return MODELS[name](), inputs
+    return sample(name).build(), inputs
 
 
 @contextlib.contextmanager
@@ -59,4 +83,95 @@ def computing_in(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-TOKENS = tf.constant(np.random.default_rng(3).integers(0, V, (3, 6)), tf.int32)
+def sample(name: str) -> Sample:
+    """Returns the sample of a name in `MODELS` or `OTHERS`."""
+    return OTHERS[name] if name in OTHERS else _registered(name)
+
+
+def image_inputs(kinds: tuple[str, ...]) -> Callable[[int], dict[str, tf.Tensor]]:
+    """Returns the `inputs` of a sample whose captioner takes these kinds."""
+
+    def inputs(count: int) -> dict[str, tf.Tensor]:
+        found = {name: tensor[:count] for name, tensor in images(4).items()}
+        if "global" not in kinds:
+            del found["global"]
+        if "regions" in kinds:
+            return {**found, "region_lengths": tf.constant([4, 1, 3, 2][:count])}
+        return found
+
+    return inputs
+
+
+@functools.cache
+def _registered(name: str) -> Sample:
+    name, arguments = VARIANTS.get(name, (name, SMALL.get(name, {})))
+    cls = captioner_class(name)
+
+    def build(**kwargs: Any) -> Captioner:
+        return cls(vocabulary_size=V, **arguments, **kwargs)
+
+    has_global = cls.inputs.required[0] == "global" or "global_size" in arguments
+    kinds = tuple(kind for kind in cls.inputs.kinds if kind != "global" or has_global)
+    # A softmax is the same whatever is added to all scores.
+    return Sample(build, image_inputs(kinds), unreached=("attention/score/bias",))
+
+
+def _r2m(**arguments: Any) -> Sample:
+    def inputs(count: int) -> dict[str, tf.Tensor]:
+        concepts = [[4, 5, 6], [7, 8, 0], [9, 4, 0], [0, 0, 0]]
+        lengths = [3, 2, 2, 0]
+        return {
+            "concepts": tf.constant(concepts[:count]),
+            "concept_lengths": tf.constant(lengths[:count]),
+        }
+
+    def build(**kwargs: Any) -> R2M:
+        return R2M(vocabulary_size=V, units=8, image_features=4, **arguments, **kwargs)
+
+    return Sample(build, inputs, unreached=("reconstructor", "image_map"))
+
+
+@keras.saving.register_keras_serializable("tests")
+def scale_pixels(pixels: tf.Tensor) -> tf.Tensor:
+    return pixels / 255.0
+
+
+def _pixels() -> Sample:
+    def build(**kwargs: Any) -> PixelCaptioner:
+        # Only the captioner's activations may be of half precision.
+        network = keras.Sequential(
+            [
+                keras.Input((8, 8, 3), dtype="float32"),
+                keras.layers.Conv2D(D, 3, 4, padding="same", dtype="float32"),
+                keras.layers.BatchNormalization(dtype="float32"),
+            ]
+        )
+        dtype = kwargs.get("dtype")
+        captioner = captioner_class("updown")(vocabulary_size=V, global_size=D, dtype=dtype, **ROWS)
+        return PixelCaptioner(captioner, network, scale_pixels, trained_from="all", **kwargs)
+
+    def inputs(count: int) -> dict[str, tf.Tensor]:
+        pixels = np.random.default_rng(1).uniform(0, 255, (4, 8, 8, 3))
+        return {"pixels": tf.constant(pixels[:count], tf.float32)}
+
+    return Sample(build, inputs, unreached=("attention/score/bias",))
+
+
+def _ensemble() -> Sample:
+    members = [_registered("lstm"), _registered("att2in2")]
+
+    def build(dtype: Any = None, **kwargs: Any) -> Ensemble:
+        built = [member.build(dtype=dtype) for member in members]
+        names = [list(member.inputs(1)) for member in members]
+        return Ensemble(built, names, dtype=dtype, **kwargs)
+
+    return Sample(build, members[1].inputs, unreached=("attention/score/bias",))
+
+
+OTHERS: dict[str, Sample] = {
+    "r2m": _r2m(),
+    "r2m_lstm": _r2m(decoder="lstm", fusion="concat", tie_embeddings=True),
+    "pixels": _pixels(),
+    "ensemble": _ensemble(),
+}
+SAMPLES = (*MODELS, *OTHERS)

@@ -1,4 +1,4 @@
-"""The recurrent captioners: one interface, published sizes, padding that is not seen."""
+"""The recurrent captioners: published sizes and starting weights, and attention."""
 
 from __future__ import annotations
 
@@ -18,91 +18,7 @@ from models.captioners.show_and_tell import RNN
 from models.captioners.updown import UpDown
 from models.layers import attention
 from models.layers.attention import AdditiveAttention
-from tests.models.small_captioners import MODELS, SIZES, TOKENS, D, V, build, computing_in, images
-
-REGIONAL = ["att2in2", "att2in", "updown_without_global"]
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_all_at_once_is_step_by_step(name: str) -> None:
-    model, inputs = build(name)
-    memory = model.encode(inputs)
-    hidden = model.teacher_forced(memory, TOKENS)
-    state = model.initial_state(memory, 6)
-    for step in range(TOKENS.shape[1]):
-        output, state = model.step(TOKENS[:, step], state, memory)
-        np.testing.assert_allclose(output, hidden[:, step], atol=1e-6)
-    logits = model.logits(hidden[:, 0])
-    weights, bias = model.output_layer
-    np.testing.assert_allclose(logits, hidden[:, 0] @ tf.transpose(weights) + bias, atol=1e-5)
-    assert logits.shape == (3, V) and logits.dtype == tf.float32
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_captions_of_an_image_share_what_was_made_of_it(name: str) -> None:
-    """Two captions an image, side by side, equal those of two images that look alike."""
-    model, inputs = build(name)
-    tokens = tf.concat([TOKENS, TOKENS[::-1]], axis=0)
-    lengths = tf.constant([6, 2, 3, 0, 4, 6])
-    memory = model.encode(inputs)
-    alone = tf.nest.map_structure(lambda x: tf.repeat(x, 2, axis=0), memory)
-    shared, apart = (
-        model.teacher_forced(given, tokens, lengths=lengths) for given in (memory, alone)
-    )
-    assert shared.shape[0] == 6
-    np.testing.assert_allclose(shared, apart, atol=1e-6)
-    state = model.initial_state(alone, 6)
-    shared, apart = (model.step(tokens[:, 0], state, given)[0] for given in (memory, alone))
-    np.testing.assert_allclose(shared, apart, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_every_weight_learns(name: str) -> None:
-    model, inputs = build(name)
-    with tf.GradientTape() as tape:
-        hidden = model.teacher_forced(model.encode(inputs, training=True), TOKENS, training=True)
-        loss = tf.reduce_sum(model.logits(tf.reshape(hidden, [-1, SIZES["units"]])) ** 2)
-    variables = [v.value for v in model.trainable_variables]
-    for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
-        # Softmax does not see what is added to all scores.
-        if "attention/score/bias" not in variable.name:
-            assert gradient is not None and np.abs(tf.convert_to_tensor(gradient)).max() > 0
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_dropout_is_for_training_only(name: str) -> None:
-    model, inputs = build(name)
-    calm = [model.teacher_forced(model.encode(inputs), TOKENS) for _ in range(2)]
-    np.testing.assert_array_equal(*calm)
-    if model.output_dropout.rate:
-        wild = model.teacher_forced(model.encode(inputs, training=True), TOKENS, training=True)
-        assert np.abs(wild - calm[0]).max() > 1e-3
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_config_round_trip(name: str) -> None:
-    model, inputs = build(name)
-    again = type(model).from_config(model.get_config())
-    again.set_weights(model.get_weights())
-    np.testing.assert_array_equal(
-        *(m.teacher_forced(m.encode(inputs), TOKENS) for m in (model, again))
-    )
-
-
-@pytest.mark.parametrize("name", REGIONAL)
-def test_padded_regions_are_not_seen(name: str) -> None:
-    model, _ = build(name)
-    short = {"regions": images(3, rows=2)["regions"]}
-    noise = tf.fill([3, 3, D], 7.0)
-    padded = {
-        "regions": tf.concat([short["regions"], noise], axis=1),
-        "region_lengths": tf.constant([2, 2, 2]),
-    }
-    results = [model.teacher_forced(model.encode(x), TOKENS) for x in (short, padded)]
-    np.testing.assert_allclose(*results, atol=1e-6)
-    weights = model.attention(model.encode(padded), TOKENS)
-    np.testing.assert_allclose(tf.reduce_sum(weights, -1), np.ones((3, 6)), rtol=1e-5)
-    assert np.abs(weights[:, :, 2:]).max() == 0
+from tests.models.small_captioners import SIZES, TOKENS, D, V, build, computing_in
 
 
 def test_attention_is_shown_only_where_there_is_any() -> None:
@@ -116,27 +32,6 @@ def test_attention_is_shown_only_where_there_is_any() -> None:
     lstm, inputs = build("lstm")
     with pytest.raises(ValueError, match="no attention"):
         lstm.attention(lstm.encode(inputs), TOKENS)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_half_precision_follows_float32(name: str) -> None:
-    """Padded rows included; activations are rounded to 8 bits."""
-    plain, inputs = build(name)
-    with computing_in("mixed_bfloat16"):
-        half, _ = build(name)
-    half.set_weights(plain.get_weights())
-    if name in [*REGIONAL, "updown"]:
-        inputs["region_lengths"] = tf.constant([4, 1, 3])
-    lengths = tf.constant([6, 2, 4])
-    wanted = plain.teacher_forced(plain.encode(inputs), TOKENS, lengths=lengths)
-    variables = [v.value for v in half.trainable_variables]
-    with tf.GradientTape() as tape:
-        hidden = half.teacher_forced(half.encode(inputs), TOKENS, lengths=lengths)
-        loss = tf.reduce_sum(half.logits(tf.reshape(hidden, [-1, SIZES["units"]])) ** 2)
-    assert hidden.dtype == tf.bfloat16
-    np.testing.assert_allclose(tf.cast(hidden, tf.float32), wanted, atol=0.02)
-    for gradient in tape.gradient(loss, variables):
-        assert np.isfinite(tf.convert_to_tensor(gradient)).all()
 
 
 def test_a_pool_is_of_those_that_have_one() -> None:
