@@ -1,1 +1,1 @@
-"""Loss functions: pure functions on tensors that return (sum, normaliser) pairs."""
+"""Loss functions: pure functions on tensors that return (sum, normalizer) pairs."""

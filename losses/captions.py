@@ -1,4 +1,4 @@
-"""Losses of captions that people wrote: (sum, normaliser) pairs on real positions only."""
+"""Losses of captions that people wrote: (sum, normalizer) pairs on real positions only."""
 
 from __future__ import annotations
 

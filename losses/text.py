@@ -1,4 +1,4 @@
-"""Losses over words: (sum, normaliser) pairs on real positions only."""
+"""Losses over words: (sum, normalizer) pairs on real positions only."""
 
 from __future__ import annotations
 

@@ -105,10 +105,10 @@ define_decoding_flags()
 
 def main(argv: Sequence[str]) -> None:
     """Captions, prints the table and says where the files are."""
-    from r2m.engine.distribution.cores import cores, use_machine
+    from r2m.engine.distribution.cores import configure_threads, cores
     from r2m.inference.caption_files import caption_files
 
-    use_machine(cores())
+    configure_threads(cores())
     rows, passed_over = caption_files(
         _RUN.value,
         [Path(name) for name in [*(_IMAGES.value or ()), *argv[1:]]],

@@ -76,11 +76,11 @@ def main(argv: Sequence[str]) -> None:
             f"{len(_RUN.value)} runs caption together, and what they say belongs in the folder of "
             "none of them: name another one with --output"
         )
-    from r2m.engine.distribution.cores import cores, use_machine
+    from r2m.engine.distribution.cores import configure_threads, cores
     from r2m.evaluation.report import report_markdown
     from r2m.inference.evaluate_run import evaluate_run
 
-    use_machine(cores())
+    configure_threads(cores())
     output = Path(_OUTPUT.value or Path(_RUN.value[0], "predictions"))
     report = evaluate_run(
         _RUN.value,

@@ -47,7 +47,7 @@ image_flags.define_folder_flags()
 
 def main(argv: Sequence[str]) -> int | None:
     """Prints all that was asked for."""
-    from r2m.engine.monitoring.tables import aligned
+    from r2m.engine.monitoring.text_tables import aligned
     from tfrecords import inspection
     from tfrecords.records import open_records
 

@@ -45,8 +45,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _print_runs(workspace: Path) -> None:
-    from r2m.engine.monitoring.runs import find_runs
-    from r2m.engine.monitoring.tables import aligned
+    from r2m.engine.monitoring.run_list import find_runs
+    from r2m.engine.monitoring.text_tables import aligned
 
     runs = find_runs(workspace)
     if _JSON.value:
@@ -72,8 +72,8 @@ def _print_runs(workspace: Path) -> None:
 
 
 def _print_comparison(folders: Sequence[str]) -> None:
-    from r2m.engine.monitoring.runs import compare_configs
-    from r2m.engine.monitoring.tables import aligned
+    from r2m.engine.monitoring.run_list import compare_configs
+    from r2m.engine.monitoring.text_tables import aligned
 
     differences = compare_configs(folders)
     if _JSON.value:

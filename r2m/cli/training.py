@@ -138,8 +138,8 @@ def print_next(
         detections: whether it captions what detectors saw.
         next_stage: the script of the stage that starts from this one.
     """
-    from r2m.engine.monitoring.runs import read_run
-    from r2m.engine.monitoring.tables import four_digits
+    from r2m.engine.monitoring.run_list import read_run
+    from r2m.engine.monitoring.text_tables import four_digits
 
     run = read_run(folder)
     best = "no score to choose a best checkpoint by: its latest one is used"

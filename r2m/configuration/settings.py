@@ -12,7 +12,7 @@ import keras
 from absl import logging
 
 from r2m.configuration.config_fields import PRECISIONS
-from r2m.engine.optimization.periods import to_steps
+from r2m.engine.optimization.durations import to_steps
 from r2m.engine.options import OptimizerSettings, ScheduleOptions, TrainingOptions
 from tfrecords.errors import InputError
 

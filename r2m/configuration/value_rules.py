@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from r2m.engine.distribution.addresses import EXPECTED, parse_address
-from r2m.engine.optimization.periods import to_steps
+from r2m.engine.optimization.durations import to_steps
 
 Rule = Callable[[Any], "str | None"]
 
@@ -67,7 +67,7 @@ def number(
 
 
 def period(least: int, *, percent: bool = True) -> Rule:
-    """Steps, or text such as "2 epochs" (`r2m.engine.optimization.periods`).
+    """Steps, or text such as "2 epochs" (`r2m.engine.optimization.durations`).
 
     Args:
         least: smallest number of steps.

@@ -19,7 +19,7 @@ class Gradients(NamedTuple):
     Attributes:
         objective: float32[], this replica's part of the objective.
         totals: float32[terms].
-        normalisers: float32[terms], already summed over the replicas.
+        normalizers: float32[terms], already summed over the replicas.
         gradients: dense, one for each of `variables`.
         variables: the trainable variables that the loss depends on.
         names: of the terms.
@@ -28,7 +28,7 @@ class Gradients(NamedTuple):
 
     objective: tf.Tensor
     totals: tf.Tensor
-    normalisers: tf.Tensor
+    normalizers: tf.Tensor
     gradients: list[tf.Tensor]
     variables: list[Any]
     names: list[str]
@@ -57,25 +57,25 @@ class _Tracing:
         self.names[:], self.weights[:] = terms, [term.weight for term in terms.values()]
         return list(terms.values())
 
-    def normalisers(self, terms: Sequence[LossTerm]) -> tf.Tensor:
-        own = tf.stack([tf.cast(term.normaliser, tf.float32) for term in terms])
-        # The global normalisers come first, so that the gradients of terms with different
-        # normalisers can be taken in one backward pass and simply be summed over the replicas.
+    def normalizers(self, terms: Sequence[LossTerm]) -> tf.Tensor:
+        own = tf.stack([tf.cast(term.normalizer, tf.float32) for term in terms])
+        # The global normalizers come first, so that the gradients of terms with different
+        # normalizers can be taken in one backward pass and simply be summed over the replicas.
         context = tf.distribute.get_replica_context()
         return context.all_reduce("SUM", tf.stop_gradient(own))
 
     def differentiate(
-        self, batch: Any, normalisers: tf.Tensor | None
+        self, batch: Any, normalizers: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """Objective, totals, normalisers and a dense gradient of every reached variable."""
+        """Objective, totals, normalizers and a dense gradient of every reached variable."""
         watched = [variable.value for variable in self.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(watched)
             terms = self.terms(batch, training=True)
             totals = tf.stack([tf.cast(term.total, tf.float32) for term in terms])
-            if normalisers is None:
-                normalisers = self.normalisers(terms)
-            factors = tf.math.divide_no_nan(tf.constant(self.weights, tf.float32), normalisers)
+            if normalizers is None:
+                normalizers = self.normalizers(terms)
+            factors = tf.math.divide_no_nan(tf.constant(self.weights, tf.float32), normalizers)
             # Terms of weight 0 are left out rather than multiplied by 0: no backward pass for them.
             objective = tf.add_n(
                 [totals[i] * factors[i] for i, weight in enumerate(self.weights) if weight]
@@ -84,7 +84,7 @@ class _Tracing:
         self.note_reached([gradient is not None for gradient in found])
         # The gradient of an embedding lists a row once per use; Adam and the norm need their sum.
         dense = [tf.convert_to_tensor(gradient) for gradient in found if gradient is not None]
-        return objective, totals, normalisers, dense
+        return objective, totals, normalizers, dense
 
     def note_reached(self, reached: list[bool]) -> None:
         if not any(reached):
@@ -139,10 +139,10 @@ def make_gradient_function(
     if jit:
         differentiate = tf.function(differentiate, autograph=False, jit_compile=True)
 
-    def in_parts(batch: Any, normalisers: tf.Tensor) -> Any:
+    def in_parts(batch: Any, normalizers: tf.Tensor) -> Any:
         def body(part: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
             objective, totals, _, found = differentiate(
-                share(batch, tf.cast(part, tf.int64), micro_batches), normalisers
+                share(batch, tf.cast(part, tf.int64), micro_batches), normalizers
             )
             left = iter(found)
             dense = [
@@ -153,26 +153,26 @@ def make_gradient_function(
             return part + 1, *added
 
         zeros = [tf.zeros(variable.shape, variable.dtype) for variable in variables]
-        start = (tf.constant(0), tf.constant(0.0), tf.zeros_like(normalisers), *zeros)
+        start = (tf.constant(0), tf.constant(0.0), tf.zeros_like(normalizers), *zeros)
         _, objective, totals, *sums = tf.while_loop(
             lambda part, *_: part < micro_batches, body, start, parallel_iterations=at_once
         )
         found = [x for x, reached in zip(sums, tracing.reached, strict=True) if reached]
-        return objective, totals, normalisers, found
+        return objective, totals, normalizers, found
 
     def gradients(batch: Any) -> Gradients:
         if not jit and micro_batches == 1:
             found = differentiate(batch, None)
         else:
             # All replicas and parts have to be counted before the first of them is differentiated.
-            # Only the normalisers are used of this loss: the graph is cut down to what they need.
-            normalisers = tracing.normalisers(tracing.terms(batch, training=False))
+            # Only the normalizers are used of this loss: the graph is cut down to what they need.
+            normalizers = tracing.normalizers(tracing.terms(batch, training=False))
             run = differentiate if micro_batches == 1 else in_parts
-            found = run(batch, normalisers)
-        objective, totals, normalisers, dense = found
+            found = run(batch, normalizers)
+        objective, totals, normalizers, dense = found
         reached = [v for v, r in zip(tracing.variables, tracing.reached, strict=True) if r]
         return Gradients(
-            objective, totals, normalisers, dense, reached, tracing.names, tracing.weights
+            objective, totals, normalizers, dense, reached, tracing.names, tracing.weights
         )
 
     return gradients, lambda: tracing.refusal

@@ -12,7 +12,7 @@ from absl import logging
 
 from r2m.engine.errors import TrainingError
 from r2m.engine.options import TrainingOptions
-from r2m.engine.persistence.names import variable_names
+from r2m.engine.persistence.variable_names import variable_names
 from r2m.engine.stage import Stage
 from r2m.engine.state import RunState
 from r2m.engine.step import StepResults
@@ -64,7 +64,7 @@ def check_finite(
 
 def _terms(results: StepResults, index: int) -> dict[str, float]:
     return {
-        name: float(total[index] / (results.normalisers[name][index] or 1.0))
+        name: float(total[index] / (results.normalizers[name][index] or 1.0))
         for name, total in results.totals.items()
     }
 

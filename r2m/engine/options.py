@@ -106,7 +106,7 @@ class ScheduleOptions:
 class TrainingOptions:
     """How a stage is trained.
 
-    Periods are in steps (`r2m.engine.optimization.periods` reads others).
+    Periods are in steps (`r2m.engine.optimization.durations` reads others).
 
     Attributes:
         steps: optimiser steps in all.

@@ -1,9 +1,9 @@
 """What a training stage hands to the engine.
 
 How a loss is reduced. A stage reports every term of its loss as two sums over *this replica's*
-rows: `total` and `normaliser`. The engine minimises
+rows: `total` and `normalizer`. The engine minimizes
 
-    objective = sum_i weight_i * (global sum of total_i) / (global sum of normaliser_i)
+    objective = sum_i weight_i * (global sum of total_i) / (global sum of normalizer_i)
 
 so that N replicas follow one replica at the same global batch, whatever padding, row count or even
 emptiness each replica has. For a stage this means:
@@ -15,8 +15,8 @@ emptiness each replica has. For a stage this means:
   with the whole global batch. Its gradient is summed over the replicas and cut back to each
   replica's rows, so the engine's sum over replicas is the gradient of the sum of all replicas'
   totals: each pair of rows must be counted by exactly one replica (own rows against all gathered
-  rows, normaliser = own rows). A loss that every replica computes whole is right too, as long as
-  its normaliser is counted whole as well: both are then counted once per replica.
+  rows, normalizer = own rows). A loss that every replica computes whole is right too, as long as
+  its normalizer is counted whole as well: both are then counted once per replica.
 - AutoGraph is off: write loops and conditions on tensors as `tf.while_loop` and `tf.cond`.
 - Do not `all_reduce` a total: the engine does, and the gradient of an all-reduce is one as well.
 - Randomness: Keras layers in `model` (their seeds are checkpointed, and differ by replica), or
@@ -40,13 +40,13 @@ class LossTerm(NamedTuple):
 
     Attributes:
         total: float scalar, the sum over this replica's rows.
-        normaliser: scalar, what `total` is divided by once both are summed over all replicas.
-            Where the global normaliser is 0 the term is 0.
-        weight: the factor of the term; a term of weight 0 is reported but not optimised.
+        normalizer: scalar, what `total` is divided by once both are summed over all replicas.
+            Where the global normalizer is 0 the term is 0.
+        weight: the factor of the term; a term of weight 0 is reported but not optimized.
     """
 
     total: tf.Tensor
-    normaliser: tf.Tensor
+    normalizer: tf.Tensor
     weight: float = 1.0
 
 
@@ -103,9 +103,9 @@ class Stage(Protocol):
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """Steps in which training sees all its data once, for periods given in epochs.
+        """Steps per pass over all training data, for durations given in epochs.
 
-        None where the stage has no such number (`r2m.engine.optimization.periods`).
+        None where the stage has no such number (`r2m.engine.optimization.durations`).
         """
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:

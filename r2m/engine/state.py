@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from absl import logging
 
 from r2m.engine.errors import TrainingError
-from r2m.engine.monitoring.tables import four_digits
+from r2m.engine.monitoring.text_tables import four_digits
 from r2m.engine.optimization.schedules import schedule_settings
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Evaluation
@@ -62,6 +62,7 @@ class RunState:
     objective: float = 0.0
     gradient_norm: float = 0.0
     totals: dict[str, float] = dataclasses.field(default_factory=dict)
+    # Checkpoints hold this spelling.
     normalisers: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def add(self, results: StepResults) -> None:
@@ -78,11 +79,11 @@ class RunState:
             self.gradient_norm += float(results.gradient_norm[i])
             for name in results.totals:
                 total = self.totals.get(name, 0.0) + float(results.totals[name][i])
-                normaliser = self.normalisers.get(name, 0.0) + float(results.normalisers[name][i])
-                self.totals[name], self.normalisers[name] = total, normaliser
+                normalizer = self.normalisers.get(name, 0.0) + float(results.normalizers[name][i])
+                self.totals[name], self.normalisers[name] = total, normalizer
 
     def take_means(self) -> dict[str, float]:
-        """The metrics since the last call: per step, and per normaliser for the terms.
+        """The metrics since the last call: per step, and per normalizer for the terms.
 
         `skipped`, only where there are any: how many steps were left out since the start.
         """
@@ -91,8 +92,8 @@ class RunState:
         if self.skipped:
             metrics["skipped"] = float(self.skipped)
         for name, total in self.totals.items():
-            normaliser = self.normalisers[name]
-            metrics[f"loss/{name}"] = total / normaliser if normaliser else 0.0
+            normalizer = self.normalisers[name]
+            metrics[f"loss/{name}"] = total / normalizer if normalizer else 0.0
         self.steps, self.objective, self.gradient_norm = 0, 0.0, 0.0
         self.totals, self.normalisers = {}, {}
         return metrics

@@ -17,7 +17,7 @@ from r2m.engine.gradients import make_gradient_function
 from r2m.engine.optimization.averaging import WeightAverage
 from r2m.engine.optimization.optimizers import clip_and_decay
 from r2m.engine.options import TrainingOptions
-from r2m.engine.persistence.names import is_seed_state, variable_names
+from r2m.engine.persistence.variable_names import is_seed_state, variable_names
 from r2m.engine.stage import Stage
 
 
@@ -43,11 +43,11 @@ class StepResults:
     """What the steps of one graph call found.
 
     Attributes:
-        objective: float64 [steps], the value that was optimised.
+        objective: float64 [steps], the value that was optimized.
         gradient_norm: float64 [steps], before clipping.
         rows: float64 [steps], rows of the global batch.
         totals: term name -> float64 [steps], summed over the global batch.
-        normalisers: term name -> float64 [steps], summed over the global batch.
+        normalizers: term name -> float64 [steps], summed over the global batch.
         gradient_squares: variable -> float64 [steps], half the squared norm of its gradient.
         finite: bool [steps], whether objective and gradient norm are finite; where they are not,
             the step changed no variable that is trained.
@@ -77,7 +77,7 @@ class StepResults:
         self.objective, self.gradient_norm, self.rows = columns[:3]
         ends = np.cumsum([3, len(terms), len(terms)])
         self.totals = dict(zip(terms, columns[ends[0] : ends[1]], strict=True))
-        self.normalisers = dict(zip(terms, columns[ends[1] : ends[2]], strict=True))
+        self.normalizers = dict(zip(terms, columns[ends[1] : ends[2]], strict=True))
         self.gradient_squares = dict(zip(gradients, columns[ends[2] :], strict=True))
         self.finite = np.isfinite(self.objective) & np.isfinite(self.gradient_norm)
         self.compiled = compiled
@@ -100,7 +100,7 @@ def make_train_loop(
         stage: what to train; see `r2m.engine.stage` for how its loss is reduced.
         optimizer: built for `stage.trainable_variables`.
         options: clipping, weight decay, `jit`, `micro_batches` and `at_once` are read.
-        strategy: the one that model and optimiser were built under.
+        strategy: the one that model and optimizer were built under.
         average: of the weights, brought up to date after each step.
 
     Returns:
@@ -146,7 +146,7 @@ def make_train_loop(
         squares = tf.cast(squares, tf.float32)
         # XLA has a program for each; how rows are split over replicas follows from their number.
         sizes = _sizes(batch, rows) if options.jit else tf.zeros([0], tf.int32)
-        return tf.concat([scalars, totals, found.normalisers, squares], axis=0), sizes
+        return tf.concat([scalars, totals, found.normalizers, squares], axis=0), sizes
 
     @tf.function
     def run(iterator: Any, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -203,7 +203,7 @@ def apply_if(
 
         tf.cond(strategy.experimental_local_results(condition)[0], apply, lambda: None)
 
-    # The optimiser leaves the replicas for its sum, which it cannot do from inside a branch there.
+    # The optimizer leaves the replicas for its sum, which it cannot do from inside a branch there.
     context = tf.distribute.get_replica_context()
     context.merge_call(everywhere, args=(condition, list(gradients)))
 

@@ -20,7 +20,7 @@ from absl import logging
 from r2m.engine.distribution.data_service import served
 from r2m.engine.distribution.sharing import distribute
 from r2m.engine.distribution.workers import (
-    chiefs,
+    chief_value,
     reporting_lost_workers,
     sum_over_workers,
     this_worker,
@@ -38,9 +38,9 @@ from r2m.engine.optimization.optimizers import make_optimizer
 from r2m.engine.optimization.schedules import LearningRate
 from r2m.engine.options import TrainingOptions
 from r2m.engine.persistence import checkpoints
-from r2m.engine.persistence.files import locked, write_json, writing
-from r2m.engine.persistence.names import describe
+from r2m.engine.persistence.durable_files import clear_write_errors, lock_folder, write_json
 from r2m.engine.persistence.saver import Saver
+from r2m.engine.persistence.variable_names import describe_variables
 from r2m.engine.signals import noting_signals
 from r2m.engine.stage import Evaluation, Stage, learning_rate_factors, remark_on, unit_of
 from r2m.engine.state import TIE_BREAK, RunState, TrainingSummary
@@ -96,7 +96,7 @@ def train(
             there is no such optimiser or schedule.
     """
     workdir, worker = Path(workdir), this_worker(strategy)
-    holding = locked(workdir) if worker.is_chief else contextlib.nullcontext()
+    holding = lock_folder(workdir) if worker.is_chief else contextlib.nullcontext()
     with holding, reporting_lost_workers(strategy), noting_signals() as signals:
         # Setup --------------------------------------------------------------------------------
         _check_scope(stage.model, strategy)
@@ -112,7 +112,7 @@ def train(
             "settings": json.loads(json.dumps(dict(settings or {}))),
             "options": options.fixed(),
             "fingerprint": dict(stage.fingerprint),
-            **describe(stage.model, stage.trainable_variables),
+            **describe_variables(stage.model, stage.trainable_variables),
         }
         latest_folder, best_folder = workdir / checkpoints.LATEST, workdir / checkpoints.BEST
         trained = dict(zip(identity["trainable"], stage.trainable_variables, strict=True))
@@ -312,7 +312,7 @@ def _run(
 
 
 def _check_same_start(step: int, workdir: Path, strategy: tf.distribute.Strategy) -> None:
-    first = int(chiefs(strategy, step))
+    first = int(chief_value(strategy, step))
     apart = sum_over_workers(strategy, float(step != first)) > 0
     if apart:
         raise TrainingError(
@@ -328,7 +328,7 @@ def _evaluate(
     key = options.best_metric
     deciding = [] if key is None else list(dict.fromkeys((key, TIE_BREAK)))
     if not this_worker(strategy).is_chief:
-        return Evaluation(metrics={name: chiefs(strategy, 0.0) for name in deciding})
+        return Evaluation(metrics={name: chief_value(strategy, 0.0) for name in deciding})
     # Training must not depend on how often it is evaluated: undo what evaluation draws.
     states = [(state, state.numpy()) for state in seed_states(stage.model)]
     evaluation = stage.evaluate(step)
@@ -336,7 +336,7 @@ def _evaluate(
         state.assign(value)
     seed_replicas(stage.model, options.seed, strategy)
     for name in deciding:
-        chiefs(strategy, float(evaluation.metrics.get(name, math.nan)))
+        chief_value(strategy, float(evaluation.metrics.get(name, math.nan)))
     return evaluation
 
 
@@ -370,5 +370,5 @@ def _write_config(
         "replicas": strategy.num_replicas_in_sync,
         "versions": versions,
     }
-    with writing(workdir / "config.json"):
+    with clear_write_errors(workdir / "config.json"):
         write_json(workdir / "config.json", contents)

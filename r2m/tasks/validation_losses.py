@@ -43,7 +43,7 @@ class ValidationLosses:
                 for name, term in self._terms[source](batch).items():
                     total = sums.setdefault(name, [0.0, 0.0, float(term.weight)])
                     total[0] += float(term.total)
-                    total[1] += float(term.normaliser)
+                    total[1] += float(term.normalizer)
         losses = {name: total / max(count, 1.0) for name, (total, count, _) in sums.items()}
         if not losses:
             return {}

@@ -33,7 +33,7 @@ from models.captioners.base import Captioner
 from models.captioners.registry import build_captioner
 from models.decoding.search import DecodingOptions, decode
 from models.layers import image_rows
-from r2m.engine.distribution.cores import use_machine
+from r2m.engine.distribution.cores import configure_threads
 from r2m.engine.optimization.optimizers import Adam, make_optimizer
 from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import LossTerm
@@ -97,7 +97,7 @@ def step_by_step(model: Any, data: dict[str, tf.Tensor]) -> tf.Tensor:
 
 
 def training_by_the_engine(name: str, *, parts: int = 1) -> Way:
-    use_machine(parts)
+    configure_threads(parts)
     stage = Ours(build(name))
     options = TrainingOptions(
         steps=1, learning_rate=5e-4, clip_value=0.1, micro_batches=parts, at_once=parts
@@ -141,7 +141,7 @@ def training_step_by_step(name: str, *, keras_adam: bool) -> Way:
 
 
 def searching_together(name: str) -> Way:
-    use_machine(AT_ONCE)
+    configure_threads(AT_ONCE)
     model = Ending(build(name))
     options = DecodingOptions(beam_size=BEAM, returned=1, max_length=LONGEST)
     parts = [images(part, AT_ONCE) for part in range(AT_ONCE)]

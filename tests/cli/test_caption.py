@@ -17,7 +17,7 @@ def caption_files(runs, sources, output, **options):
     return [{"image_id": "x", "caption": "a", "captions": found}], Counter()
 
 fakes = {"r2m.inference.caption_files": {"caption_files": caption_files},
-         "r2m.engine.distribution.cores": {"cores": int, "use_machine": print}}
+         "r2m.engine.distribution.cores": {"cores": int, "configure_threads": print}}
 for name, content in fakes.items():
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__dict__.update(content)

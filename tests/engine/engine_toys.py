@@ -24,7 +24,7 @@ from r2m.engine.distribution.sharing import share
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import Worker, this_worker
 from r2m.engine.options import TrainingOptions
-from r2m.engine.persistence import checkpoints, files
+from r2m.engine.persistence import checkpoints, durable_files
 from r2m.engine.stage import Evaluation, LossTerm
 from r2m.engine.train import train
 
@@ -253,7 +253,7 @@ def kill_at(moment: str, stage: LanguageStage) -> None:
         stage.loss = killing_loss  # type: ignore[method-assign]
     if kind != "save":
         return
-    files.sync = checkpoints.sync = killing(files.sync)
+    durable_files.sync = checkpoints.sync = killing(durable_files.sync)
     checkpoints.digest = killing(checkpoints.digest)
     checkpoints.shutil.rmtree = killing(checkpoints.shutil.rmtree)
     Path.rename = killing(Path.rename)  # type: ignore[method-assign]

@@ -66,7 +66,7 @@ def test_two_replicas_equal_one(make_stage: Any, mirrored: tf.distribute.Strateg
 def test_other_ways_to_compute_the_same_step(
     changes: Any, strategy: tf.distribute.Strategy
 ) -> None:
-    """Rows fewer than parts included; two terms with different normalisers."""
+    """Rows fewer than parts included; two terms with different normalizers."""
 
     def make() -> LanguageStage:
         return LanguageStage(dropout=0.0, unused=True)
@@ -79,7 +79,7 @@ def test_other_ways_to_compute_the_same_step(
     np.testing.assert_allclose(plain.gradient_norm, found.gradient_norm, atol=1e-5)
     for name, totals in plain.totals.items():
         np.testing.assert_allclose(totals, found.totals[name], rtol=1e-5, atol=1e-5)
-        np.testing.assert_array_equal(plain.normalisers[name], found.normalisers[name])
+        np.testing.assert_array_equal(plain.normalizers[name], found.normalizers[name])
     for a, b in zip(weights, others, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -159,7 +159,7 @@ def test_repeated_embedding_rows_match_hand_computed_adam(
             layer, ids, lambda x: {"x": LossTerm(tf.reduce_sum(x * factors.T[:, :, None]), 1)}
         )
 
-    # The normaliser is counted once per replica.
+    # The normalizer is counted once per replica.
     replicas = strategy.num_replicas_in_sync
     results, (weights,), _ = run_steps(make, strategy, 2, clip_global_norm=1.0)
     gradient = np.zeros((4, 2))
@@ -192,7 +192,7 @@ def test_weight_decay_is_added_after_clipping() -> None:
     np.testing.assert_allclose(weights, adam(np.ones((3, 1)), [gradient], 0.01), rtol=1e-6)
 
 
-def test_terms_have_their_own_normaliser_and_weight(strategy: tf.distribute.Strategy) -> None:
+def test_terms_have_their_own_normalizer_and_weight(strategy: tf.distribute.Strategy) -> None:
     def make() -> OneLayerStage:
         layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
         batch = np.array([[1.0], [2.0], [6.0]], np.float32)
@@ -212,8 +212,8 @@ def test_terms_have_their_own_normaliser_and_weight(strategy: tf.distribute.Stra
     np.testing.assert_allclose(results.objective, [2 * 9 / 3 + 9 / 9], rtol=1e-6)
     np.testing.assert_allclose(results.gradient_norm, [7.0], rtol=1e-6)
     assert results.totals["shown"][0] == pytest.approx(9e6)
-    assert results.normalisers["b"][0] == 9
-    assert results.normalisers["nothing"][0] == 0
+    assert results.normalizers["b"][0] == 9
+    assert results.normalizers["nothing"][0] == 0
 
 
 @pytest.mark.parametrize("jit", [False, True])
@@ -309,7 +309,7 @@ def test_results_of_steps_are_unpacked() -> None:
     np.testing.assert_array_equal(results.finite, [True, False])
     np.testing.assert_array_equal(results.rows, [3, 3])
     np.testing.assert_array_equal(results.totals["a"], [4, 4])
-    np.testing.assert_array_equal(results.normalisers["a"], [5, 5])
+    np.testing.assert_array_equal(results.normalizers["a"], [5, 5])
     np.testing.assert_array_equal(results.gradient_squares["x"], [6, np.inf])
     assert not StepResults(["a"], [], np.full((1, 5), np.nan, np.float32)).finite.any()
 

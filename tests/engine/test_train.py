@@ -20,7 +20,7 @@ from engine_toys import LanguageStage, options, run
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.monitoring.metrics_file import read_metrics
-from r2m.engine.persistence import checkpoints, files
+from r2m.engine.persistence import checkpoints, durable_files
 from r2m.engine.signals import noting_signals
 from r2m.engine.stage import LossTerm
 from r2m.engine.train import train
@@ -279,7 +279,7 @@ class TestStart:
 
     def test_one_run_at_a_time(self, tmp_path: Path) -> None:
         with (
-            files.locked(tmp_path),
+            durable_files.lock_folder(tmp_path),
             pytest.raises(TrainingError, match="another process is training"),
         ):
             train(LanguageStage(), options(), tmp_path, strategy=ONE)
@@ -404,7 +404,7 @@ class TestFolder:
     def test_disk_full_or_read_only(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
     ) -> None:
-        sync, calls = files.sync, 0
+        sync, calls = durable_files.sync, 0
 
         def failing(path: Path) -> None:
             nonlocal calls

@@ -16,7 +16,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from r2m.engine.persistence import checkpoints
-from r2m.engine.persistence.names import variable_names
+from r2m.engine.persistence.variable_names import variable_names
 from r2m.inference.evaluate_run import open_run
 from r2m.tasks.captioning.experiment import run_captioner
 from r2m.tasks.unsupervised_captioning.experiment import run_stage

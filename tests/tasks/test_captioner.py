@@ -85,7 +85,7 @@ def test_the_loss_is_that_of_each_caption_alone(records: Records) -> None:
             total -= float(tf.reduce_sum(tf.gather(log_p, tokens[0, 1:], batch_dims=1)))
             words += length
     np.testing.assert_allclose(term.total, total, rtol=1e-4)
-    assert term.normaliser == words
+    assert term.normalizer == words
 
 
 def test_scheduled_sampling_begins_with_its_epoch(records: Records) -> None:
@@ -111,11 +111,11 @@ def test_the_worst_are_left_out_from_their_epoch_on(records: Records) -> None:
     early, late = first_batch(stage, 1), first_batch(stage, 2)
     for batch, training, kept in ((early, True, 10), (late, True, 8), (late, False, 10)):
         found = stage.loss(batch, training=training)
-        assert int(found["cross_entropy"].normaliser) == kept
+        assert int(found["cross_entropy"].normalizer) == kept
         if kept == 10:
             (all_,) = plain.loss(batch, training=training).values()
             np.testing.assert_allclose(found["cross_entropy"].total, all_.total, rtol=1e-5)
-            assert found["per_word"].normaliser == all_.normaliser
+            assert found["per_word"].normalizer == all_.normalizer
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_by_captions_the_loss_of_a_word_is_told_too(records: Records, tmp_path: 
     batch = first_batch(stage)
     found = stage.loss(batch, training=True)
     (by_words,) = make_stage(records).loss(batch, training=True).values()
-    total, captions, words = by_words.total, batch["lengths"].shape[0] * 2, by_words.normaliser
+    total, captions, words = by_words.total, batch["lengths"].shape[0] * 2, by_words.normalizer
     # Sums over threads differ in the last bit from time to time.
     for name, divisor, weight in (("cross_entropy", captions, 1.0), ("per_word", words, 0.0)):
         assert float(found[name].total) == pytest.approx(float(total), rel=1e-6)
@@ -149,7 +149,7 @@ def test_by_captions_the_loss_of_a_word_is_told_too(records: Records, tmp_path: 
     )  # fmt: skip
     train(stage, options, tmp_path, strategy=make_strategy("one_device"))
     logged, validated, *_ = read_metrics(tmp_path)
-    # What is optimised is not changed by what is told.
+    # What is optimized is not changed by what is told.
     assert logged["loss"] == pytest.approx(total / captions)
     assert logged["loss/cross_entropy"] == pytest.approx(total / captions)
     assert logged["loss/per_word"] == pytest.approx(total / words)

@@ -219,7 +219,7 @@ def test_cores_are_shared_by_parts_that_are_computed_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drop_worst: float, parts: int
 ) -> None:
     found: list[int] = []
-    monkeypatch.setattr(experiment, "use_machine", found.append)
+    monkeypatch.setattr(experiment, "configure_threads", found.append)
     config = small(Path())
     config.data.captions = ""
     config.training.update({"micro_batches": 2, "at_once": 2})

@@ -61,8 +61,8 @@ def test_sentence_terms_equal_a_step_by_step_computation(model):
             read, back = model.reconstructor.step(model.reconstructor.precompute(hidden), back)
         squares += float(tf.reduce_sum(tf.square(read - memory["vector"])))
     xe, rec = terms["cross_entropy"], terms["sentence_reconstruction"]
-    np.testing.assert_allclose([xe.total, xe.normaliser], [total, words], rtol=1e-5)
-    np.testing.assert_allclose([rec.total, rec.normaliser], [squares, 2 * H], rtol=1e-4)
+    np.testing.assert_allclose([xe.total, xe.normalizer], [total, words], rtol=1e-5)
+    np.testing.assert_allclose([rec.total, rec.normalizer], [squares, 2 * H], rtol=1e-4)
     assert (xe.weight, rec.weight) == (1.0, 0.7)
 
 
@@ -94,7 +94,7 @@ def test_image_terms_read_the_models_own_argmax_words(model):
         expected += max(0, 0.2 - scores[i, i] + scores[i, others].max())
         expected += max(0, 0.2 - scores[i, i] + scores[others, i].max())
     np.testing.assert_allclose(terms["triplet"].total, expected, rtol=1e-4, atol=1e-5)
-    assert float(terms["triplet"].normaliser) == 5
+    assert float(terms["triplet"].normalizer) == 5
     np.testing.assert_allclose(
         terms["image_reconstruction"].total,
         np.square(np.array(sentences) - np.array(vectors)).sum(),

@@ -72,7 +72,7 @@ def test_the_loss_is_that_of_the_captions_it_drew(
     assert len(tokens) == 5 * SAMPLES and references.shape[0] == 5
     rewards = scores(stage._objective._reward, *given).reshape(5, SAMPLES)
     assert float(found["reward"].total) == pytest.approx(rewards.sum(), rel=1e-5)
-    assert int(found["policy"].normaliser) == 5 * SAMPLES
+    assert int(found["policy"].normalizer) == 5 * SAMPLES
     assert float(found["words"].total) == lengths.sum()
     expected = 0.0
     for row, (words, length) in enumerate(zip(tokens, lengths, strict=True)):

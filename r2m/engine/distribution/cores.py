@@ -1,12 +1,12 @@
-"""How a process uses its machine: cores, side by side, and memory.
+"""Threads and memory of a process.
 
-An operation that is split over all cores ends when the slowest of them has its piece: many small
-ones one after the other keep cores waiting. Parts of a batch side by side, each on cores of its
-own, do not.
+An operation that is split over all cores ends when the slowest core has finished its piece, so a
+sequence of many small operations leaves cores idle. Parts of a batch that run in parallel, each on
+its own cores, do not.
 
-Tensors of some megabytes come and go at every operation. The C library gives their memory back to
-the system, which clears each page anew when it is asked for again: that takes longer than adding
-two tensors does.
+Every operation allocates and frees tensors of some megabytes. The C library returns freed memory to
+the system, which clears each page before it hands it out again. Clearing takes longer than adding
+two tensors.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ _AT_ONCE = 2**26
 
 
 def cores() -> int:
-    """How many parts are worth computing side by side: the cores, or 1 where there is a GPU."""
+    """Returns the number of parts to compute in parallel: the cores, or 1 if there is a GPU."""
     return 1 if tf.config.list_physical_devices("GPU") else os.cpu_count() or 1
 
 
-def use_machine(parts: int) -> None:
-    """Gives each of the parts that are computed at once its own share of the cores; keeps memory.
+def configure_threads(parts: int) -> None:
+    """Divides the cores among parts that are computed in parallel, and keeps freed memory.
 
-    To be called before TensorFlow does anything: later it is only said that it comes too late.
+    Must be called before TensorFlow starts its threads; later calls only log a warning.
+
+    Args:
+        parts: computed in parallel.
     """
     _keep_freed_memory()
     if parts == 1:
@@ -41,11 +44,11 @@ def use_machine(parts: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(max((os.cpu_count() or 1) // parts, 1))
         tf.config.threading.set_inter_op_parallelism_threads(parts)
     except RuntimeError:
-        logging.warning("TensorFlow already has its threads: they are not shared by %d", parts)
+        logging.warning("TensorFlow started its threads before they were divided by %d", parts)
 
 
 def _keep_freed_memory() -> None:
-    """Has what was freed wait in this process for its next use (glibc; elsewhere nothing)."""
+    """Keeps freed memory in the process for its next use (glibc only)."""
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

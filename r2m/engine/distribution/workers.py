@@ -29,12 +29,12 @@ class Worker:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this is the one that evaluates and writes."""
+        """Whether this worker evaluates and writes."""
         return self.index == 0
 
 
 def this_worker(strategy: tf.distribute.Strategy) -> Worker:
-    """Which of the strategy's workers this process is."""
+    """Returns the strategy's worker that this process is."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return Worker()
     resolver = strategy.cluster_resolver
@@ -45,13 +45,13 @@ def this_worker(strategy: tf.distribute.Strategy) -> Worker:
 
 
 def first_replica(strategy: tf.distribute.Strategy) -> int:
-    """Number of this worker's first replica among those of all workers."""
+    """Returns the number of this worker's first replica among those of all workers."""
     worker = this_worker(strategy)
     return worker.index * (strategy.num_replicas_in_sync // worker.count)
 
 
 def sum_over_workers(strategy: tf.distribute.Strategy, value: float) -> float:
-    """The sum of the workers' values; every worker must call this at the same point."""
+    """Returns the sum of the workers' values; every worker must call this at the same point."""
     if this_worker(strategy).count == 1:
         return value
     mine = first_replica(strategy)
@@ -65,8 +65,8 @@ def sum_over_workers(strategy: tf.distribute.Strategy, value: float) -> float:
         return float(strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None))
 
 
-def chiefs(strategy: tf.distribute.Strategy, value: float) -> float:
-    """The chief's value; every worker must call this at the same point."""
+def chief_value(strategy: tf.distribute.Strategy, value: float) -> float:
+    """Returns the chief's value; every worker must call this at the same point."""
     return sum_over_workers(strategy, value if this_worker(strategy).is_chief else 0.0)
 
 

@@ -8,8 +8,8 @@ from absl import logging
 
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.metrics_file import METRICS, read_metrics
-from r2m.engine.monitoring.runs import read_config
-from r2m.engine.persistence.layout import BEST, LATEST, begun, folders_of
+from r2m.engine.monitoring.run_list import read_config
+from r2m.engine.persistence.checkpoint_folders import BEST, LATEST, begun, folders_of
 
 
 def check_history(workdir: Path, step: int, *, best_step: int | None, log_every: int) -> None:

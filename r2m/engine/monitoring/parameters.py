@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 
-from r2m.engine.monitoring.tables import aligned
-from r2m.engine.persistence.names import is_seed_state, variable_names
+from r2m.engine.monitoring.text_tables import aligned
+from r2m.engine.persistence.variable_names import is_seed_state, variable_names
 
 _MOST_ROWS = 40
 

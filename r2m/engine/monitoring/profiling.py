@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from r2m.engine.errors import TrainingError
-from r2m.engine.persistence.files import writing
+from r2m.engine.persistence.durable_files import clear_write_errors
 
 
 class ProfileWindow(NamedTuple):
@@ -58,7 +58,7 @@ class Profiler:
         if self._window is not None and not self._on:
             if not self._window.first <= step < self._window.last:
                 return
-            with writing(self._workdir / "plugins"):
+            with clear_write_errors(self._workdir / "plugins"):
                 tf.profiler.experimental.start(str(self._workdir))
             self._on = True
 
@@ -66,7 +66,7 @@ class Profiler:
         """Call it when step `step` is done: stops the profiler at the window's last edge."""
         if self._window is not None and self._on and step >= self._window.last:
             self._on = False
-            with writing(self._workdir / "plugins"):
+            with clear_write_errors(self._workdir / "plugins"):
                 tf.profiler.experimental.stop()
             logging.info("profile: %s", self._workdir / "plugins" / "profile")
 

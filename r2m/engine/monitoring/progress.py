@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from absl import logging
 from tqdm import tqdm
 
-from r2m.engine.monitoring.tables import four_digits
+from r2m.engine.monitoring.text_tables import four_digits
 
 _TERM = "loss/"
 # In metrics.jsonl and TensorBoard only: nobody follows them line by line.

@@ -20,7 +20,7 @@ import tensorflow as tf
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.hparams import write_hparams
 from r2m.engine.monitoring.metrics_file import METRICS, read_metrics
-from r2m.engine.persistence.files import sync, write_bytes, writing
+from r2m.engine.persistence.durable_files import clear_write_errors, sync, write_bytes
 from r2m.engine.stage import Evaluation
 
 
@@ -42,7 +42,7 @@ class RunLog:
             hparams: settings for TensorBoard's HParams tab, written when it begins anew.
         """
         self._path = workdir / METRICS
-        with writing(workdir):
+        with clear_write_errors(workdir):
             self._open(workdir, first_step, hparams)
 
     def _open(self, workdir: Path, first_step: int, hparams: Mapping[str, Any] | None) -> None:
@@ -70,7 +70,7 @@ class RunLog:
         """Closes the files."""
         os.close(self._file)
         try:
-            with writing(self._path.parent):
+            with clear_write_errors(self._path.parent):
                 self._events.close()
         except TrainingError:
             if value is None:  # else it is what went wrong first that is told
@@ -99,13 +99,13 @@ class RunLog:
 
     def flush(self) -> None:
         """Returns once all is on disk: a checkpoint must never be newer than the log."""
-        with writing(self._path.parent):
+        with clear_write_errors(self._path.parent):
             self._events.flush()
             os.fsync(self._file)
 
     @contextlib.contextmanager
     def _writing_events(self, step: int) -> Iterator[None]:
-        with writing(self._path.parent), self._events.as_default(step):
+        with clear_write_errors(self._path.parent), self._events.as_default(step):
             yield
 
     def _write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
@@ -113,7 +113,7 @@ class RunLog:
         values = {name: float(v) if math.isfinite(v) else None for name, v in metrics.items()}
         line = json.dumps({"step": step, "kind": kind, **values}) + "\n"
         # One write call: a kill leaves a whole line or a torn last one, which is cut on resume.
-        with writing(self._path):
+        with clear_write_errors(self._path):
             unwritten = line.encode()
             while unwritten:  # a disk that is about to be full takes a part first
                 unwritten = unwritten[os.write(self._file, unwritten) :]

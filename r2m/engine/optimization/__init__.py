@@ -1,1 +1,1 @@
-"""Optimisers, schedules of the learning rate, averages of the weights, periods."""
+"""Optimizers, learning rate schedules, averages of the weights, durations."""

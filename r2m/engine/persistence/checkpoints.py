@@ -24,10 +24,10 @@ import tensorflow as tf
 from absl import logging
 
 from r2m.engine.errors import TrainingError, plain_message
+from r2m.engine.persistence.checkpoint_folders import BEST, LATEST, SIDECAR, UNFINISHED, folders_of
 from r2m.engine.persistence.damage import FORMAT, cure, find_damage
-from r2m.engine.persistence.files import digest, sync, writing
-from r2m.engine.persistence.layout import BEST, LATEST, SIDECAR, UNFINISHED, folders_of
-from r2m.engine.persistence.names import is_seed_state, variable_names
+from r2m.engine.persistence.durable_files import clear_write_errors, digest, sync
+from r2m.engine.persistence.variable_names import is_seed_state, variable_names
 
 _BUNDLE = "variables"
 
@@ -89,7 +89,7 @@ def save(
     folder = parent / f"step-{step:08d}"
     unfinished = parent / f"{UNFINISHED}{folder.name}"
     with contextlib.ExitStack() as on_failure:
-        on_failure.enter_context(writing(folder, _hint_on_failure(parent)))
+        on_failure.enter_context(clear_write_errors(folder, _hint_on_failure(parent)))
         on_failure.callback(_give_up, unfinished)
         parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -210,8 +210,8 @@ def restore(
         checkpoint: where from.
         model: the model of the same stage.
         optimizer: built for the same variables in the same order.
-        expected: sidecar entries that must be equal: what `names.describe` says and what else the
-            run depends on.
+        expected: sidecar entries that must be equal: those of `describe_variables` and what else
+            the run depends on.
         others: more variables to set, by name.
 
     Raises:

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from r2m.engine.persistence.files import digest
-from r2m.engine.persistence.layout import BEST, LATEST, SIDECAR, folders_of
+from r2m.engine.persistence.checkpoint_folders import BEST, LATEST, SIDECAR, folders_of
+from r2m.engine.persistence.durable_files import digest
 
 FORMAT = 1
 

@@ -17,7 +17,7 @@ from losses.cider_d import CiderD
 from models.captioners.pixels import PixelCaptioner
 from r2m.configuration.config_checks import check_config
 from r2m.configuration.settings import TRAINING_SPLIT, setting, stage_seed, training_options
-from r2m.engine.distribution.cores import use_machine
+from r2m.engine.distribution.cores import configure_threads
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
@@ -76,7 +76,7 @@ def run_captioner(
     start = start_of(name, previous, Path(workdir), init_from)
     seed = stage_seed(config, name)
     # A loss that compares rows is computed whole, which then needs all cores.
-    use_machine(1 if options.compares_rows else config.training.at_once)
+    configure_threads(1 if options.compares_rows else config.training.at_once)
     # Before anything else: joining other workers comes first in a process.
     strategy = make_strategy(config.training.strategy)
     worker = this_worker(strategy)

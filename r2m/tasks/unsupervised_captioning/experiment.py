@@ -14,7 +14,7 @@ from absl import logging
 from pipelines import images
 from r2m.configuration.config_checks import check_config
 from r2m.configuration.settings import stage_seed, training_options
-from r2m.engine.distribution.cores import use_machine
+from r2m.engine.distribution.cores import configure_threads
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
@@ -58,7 +58,7 @@ def run_stage(
     workdir = Path(workdir)
     folder = workdir / name
     seed = stage_seed(config, name)
-    use_machine(1 if spec.compares_rows else config.training.at_once)
+    configure_threads(1 if spec.compares_rows else config.training.at_once)
     # Before anything else: joining other workers comes first in a process.
     strategy = make_strategy(config.training.strategy)
     worker = this_worker(strategy)

@@ -20,7 +20,7 @@ from test_train import tensors
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import (
     Worker,
-    chiefs,
+    chief_value,
     first_replica,
     sum_over_workers,
     this_worker,
@@ -124,7 +124,7 @@ def test_alone(mirrored: tf.distribute.Strategy) -> None:
         assert this_worker(strategy) == Worker(0, 1)
         assert this_worker(strategy).is_chief
         assert first_replica(strategy) == 0
-        assert (sum_over_workers(strategy, 2.5), chiefs(strategy, 2.5)) == (2.5, 2.5)
+        assert (sum_over_workers(strategy, 2.5), chief_value(strategy, 2.5)) == (2.5, 2.5)
 
 
 @pytest.mark.parametrize(

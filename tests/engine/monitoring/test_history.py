@@ -147,7 +147,8 @@ def test_a_read_only_folder_is_an_error(tmp_path: Path) -> None:
 
 def test_runs_are_listed_without_tensorflow(run: Path) -> None:
     program = (
-        "import sys; from r2m.cli import runs; from r2m.engine.monitoring.runs import find_runs; "
+        "import sys; from r2m.cli import runs; "
+        "from r2m.engine.monitoring.run_list import find_runs; "
         "assert find_runs(sys.argv[1]); assert not {'tensorflow', 'keras'} & sys.modules.keys()"
     )
     subprocess.run(

@@ -29,9 +29,9 @@ from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.hparams import flatten, run_settings
 from r2m.engine.monitoring.parameters import parameter_table
 from r2m.engine.monitoring.profiling import ProfileWindow
+from r2m.engine.monitoring.run_list import compare_configs, find_runs, read_run
 from r2m.engine.monitoring.run_log import RunLog
-from r2m.engine.monitoring.runs import compare_configs, find_runs, read_run
-from r2m.engine.persistence import files
+from r2m.engine.persistence import durable_files
 from r2m.engine.stage import Evaluation
 from r2m.engine.train import train
 
@@ -237,10 +237,10 @@ class TestRuns:
 
     def test_running_is_not_disturbed(self, workspace: Path) -> None:
         folder = workspace / "runs" / "toys" / "toy"
-        with files.locked(folder):
+        with durable_files.lock_folder(folder):
             assert read_run(folder).state == "running"
             assert read_run(folder).state == "running"  # the first look took nothing away
-        with files.locked(folder):  # nor does a look keep anything
+        with durable_files.lock_folder(folder):  # nor does a look keep anything
             pass
         assert read_run(folder).state == "finished"
 

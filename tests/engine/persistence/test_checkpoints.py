@@ -14,8 +14,8 @@ import pytest
 import tensorflow as tf
 
 from r2m.engine.errors import TrainingError
-from r2m.engine.persistence import checkpoints, files
-from r2m.engine.persistence.names import describe, variable_names
+from r2m.engine.persistence import checkpoints, durable_files
+from r2m.engine.persistence.variable_names import describe_variables, variable_names
 
 
 def make(units: int = 3, *, bias: bool = True, name: str = "net") -> keras.Model:
@@ -42,7 +42,7 @@ def save(model: keras.Model, parent: Path, step: int, keep: int = 2) -> checkpoi
     optimizer.build(model.trainable_variables)
     sidecar = {
         "fingerprint": {"vocabulary": "abc"},
-        **describe(model, model.trainable_variables),
+        **describe_variables(model, model.trainable_variables),
     }
     tensors = checkpoints.snapshot(model, optimizer)
     return checkpoints.save(parent, step, tensors=tensors, sidecar=sidecar, keep=keep)
@@ -51,7 +51,7 @@ def save(model: keras.Model, parent: Path, step: int, keep: int = 2) -> checkpoi
 def restore(checkpoint: checkpoints.Checkpoint, model: keras.Model, **expected: Any) -> None:
     optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
-    expected = expected or describe(model, model.trainable_variables)
+    expected = expected or describe_variables(model, model.trainable_variables)
     checkpoints.restore(checkpoint, model=model, optimizer=optimizer, expected=expected)
 
 
@@ -120,8 +120,8 @@ def test_death_at_any_disk_access_leaves_a_whole_checkpoint(
             return wrapped
 
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoints, "sync", dying(files.sync))
-            patch.setattr(checkpoints, "digest", dying(files.digest))
+            patch.setattr(checkpoints, "sync", dying(durable_files.sync))
+            patch.setattr(checkpoints, "digest", dying(durable_files.digest))
             patch.setattr(shutil, "rmtree", dying(shutil.rmtree))
             patch.setattr(Path, "rename", dying(Path.rename))
             patch.setattr(Path, "mkdir", dying(Path.mkdir))
@@ -222,14 +222,14 @@ def test_reordered_trainable_variables_are_refused(tmp_path: Path) -> None:
     """The optimiser's slots are keyed by position: restoring would swap momenta silently."""
     model = make()
     checkpoint = save(model, tmp_path, 1)
-    expected = describe(model, model.trainable_variables[::-1])
+    expected = describe_variables(model, model.trainable_variables[::-1])
     with pytest.raises(TrainingError, match=r"trainable differ: \[0\] dense/kernel"):
         restore(checkpoint, model, **expected)
 
 
 def test_foreign_trainable_variables_are_refused() -> None:
     with pytest.raises(TrainingError, match="not in the stage's model"):
-        describe(make(), [keras.Variable(1.0, name="stray")])
+        describe_variables(make(), [keras.Variable(1.0, name="stray")])
 
 
 class TestRestoreModel:

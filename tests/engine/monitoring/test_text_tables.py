@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r2m.engine.monitoring.tables import four_digits
+from r2m.engine.monitoring.text_tables import four_digits
 
 
 @pytest.mark.parametrize(

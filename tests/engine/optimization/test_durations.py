@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from r2m.engine.optimization.periods import to_steps
+from r2m.engine.optimization.durations import to_steps
 
 
 @pytest.mark.parametrize(
-    ("period", "expected"),
+    ("duration", "expected"),
     [
         (0, 0),
         (7, 7),
@@ -25,20 +25,20 @@ from r2m.engine.optimization.periods import to_steps
         ("100%", 1000),
     ],
 )
-def test_in_steps(period: int | str, expected: int) -> None:
-    assert to_steps("warm_up", period, steps_per_epoch=90, total=1000) == expected
+def test_in_steps(duration: int | str, expected: int) -> None:
+    assert to_steps("warm_up", duration, steps_per_epoch=90, total=1000) == expected
 
 
 @pytest.mark.parametrize(
-    "period", ["7", "10 %%", "2 weeks", "-1 epochs", "0 epochs", "0%", "", 1.5, True, None]
+    "duration", ["7", "10 %%", "2 weeks", "-1 epochs", "0 epochs", "0%", "", 1.5, True, None]
 )
-def test_other_forms_are_refused(period: Any) -> None:
+def test_other_forms_are_refused(duration: Any) -> None:
     with pytest.raises(ValueError, match=r"log_every=.*: expected steps as a whole number, or"):
-        to_steps("log_every", period, steps_per_epoch=90, total=1000)
+        to_steps("log_every", duration, steps_per_epoch=90, total=1000)
 
 
 def test_units_that_mean_nothing_here() -> None:
-    with pytest.raises(ValueError, match="log_every='2 epochs': this stage does not know how long"):
+    with pytest.raises(ValueError, match="log_every='2 epochs': the length of an epoch is"):
         to_steps("log_every", "2 epochs", steps_per_epoch=None, total=1000)
-    with pytest.raises(ValueError, match="steps='10%': a percentage is of the run's steps"):
+    with pytest.raises(ValueError, match="steps='10%': the steps of the run are not known"):
         to_steps("steps", "10%", steps_per_epoch=90)

@@ -14,11 +14,11 @@ from typing import Any
 import tensorflow as tf
 
 from r2m.engine.errors import TrainingError, plain_message
-from r2m.engine.persistence.layout import UNFINISHED
+from r2m.engine.persistence.checkpoint_folders import UNFINISHED
 
 
 @contextlib.contextmanager
-def writing(path: Path, hint: str = "make room or give access") -> Iterator[None]:
+def clear_write_errors(path: Path, hint: str = "make room or give access") -> Iterator[None]:
     """Turns a failure to write to `path` (full or read-only disk, say) into a TrainingError."""
     try:
         yield
@@ -36,12 +36,12 @@ def _reason(error: OSError | tf.errors.OpError) -> str:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Makes `folder` and holds it: two runs in one folder would spoil each other's files.
 
     The lock ends with the process, however it ends.
     """
-    with writing(folder):
+    with clear_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:

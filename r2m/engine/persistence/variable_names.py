@@ -52,7 +52,7 @@ def variable_names(model: keras.Model) -> list[str]:
     return unique
 
 
-def describe(model: keras.Model, trainable: Sequence[Any]) -> dict[str, Any]:
+def describe_variables(model: keras.Model, trainable: Sequence[Any]) -> dict[str, Any]:
     """What a checkpoint of `model` must agree in: its variables and which of them are trained.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.hparams import flatten
 from r2m.engine.monitoring.metrics_file import METRICS, read_metrics
-from r2m.engine.persistence.layout import BEST, LATEST, SIDECAR, folders_of
+from r2m.engine.persistence.checkpoint_folders import BEST, LATEST, SIDECAR, folders_of
 
 CONFIG = "config.json"
 # What config.json of a run has at least; other tools use files of that name too.
