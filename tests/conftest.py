@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,9 @@ tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 # Tracing makes millions of objects that stay: looking through them for garbage takes a tenth of it.
 gc.freeze()
 gc.set_threshold(10_000, 10, 10)
+
+sys.path.insert(0, str(Path(__file__).parent))
+from run_fixtures import *  # noqa: E402, F403
 
 
 @pytest.fixture(scope="session")

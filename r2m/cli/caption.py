@@ -54,8 +54,9 @@ _WIDEST = 60
 _RUN = define_texts(
     "run",
     None,
-    "Run folder of the stage to caption with, for example workspace/runs/shapes/tri_rec. Its best "
-    "checkpoint is used. Given several times, these captioners caption together, as an ensemble.",
+    "Run folder of the stage to caption with, for example workspace/runs/shapes/tri_rec, or of an "
+    "experiment, whose last stage is used. Its best checkpoint is used. Given several times, these "
+    "captioners caption together, as an ensemble.",
     required=True,
     group=MODEL,
     value="FOLDER",
@@ -116,7 +117,7 @@ def main(argv: Sequence[str]) -> None:
         recursive=image_flags.recursive(),
         detections=_DETECTIONS.value or (),
         weights=_WEIGHTS.value,
-        overrides=decoding_overrides(),
+        decoding=decoding_overrides(),
         consensus=consensus_options(),
         captions=_CAPTIONS.value,
     )

@@ -36,8 +36,9 @@ from r2m.cli.value_flags import define_text, define_texts
 _RUN = define_texts(
     "run",
     None,
-    "Run folder of the stage to evaluate, for example workspace/runs/shapes/tri_rec. Its best "
-    "checkpoint is used. Given several times, these captioners caption together, as an ensemble.",
+    "Run folder of the stage to evaluate, for example workspace/runs/shapes/tri_rec, or of an "
+    "experiment, whose last stage is used. Its best checkpoint is used. Given several times, these "
+    "captioners caption together, as an ensemble.",
     required=True,
     group=MODEL,
     value="FOLDER",
@@ -87,7 +88,7 @@ def main(argv: Sequence[str]) -> None:
         _RECORDS.value,
         _SPLIT.value,
         output,
-        overrides=decoding_overrides(),
+        decoding=decoding_overrides(),
         consensus=consensus_options(),
         **scoring_options(),
         gallery=_GALLERY.value,

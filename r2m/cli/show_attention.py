@@ -59,7 +59,7 @@ define_decoding_flags()
 
 def main(argv: Sequence[str]) -> None:
     """Writes the pictures, prints the captions."""
-    from r2m.inference.show_attention import show_attention
+    from r2m.inference.attention_files import show_attention
 
     output = Path(_OUTPUT.value or Path(_MODEL.value, "attention"))
     shown, passed_over = show_attention(
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
         recursive=image_flags.recursive(),
         style=_STYLE.value,
         weights=_WEIGHTS.value,
-        overrides=decoding_overrides(),
+        decoding=decoding_overrides(),
     )
     for image in shown:
         print(f"{image.name}  {image.caption}  {image.sheet}, {image.animation.name}")

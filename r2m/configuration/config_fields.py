@@ -213,11 +213,12 @@ def flattened(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 CAPTIONER_STAGES = tuple(_CAPTIONER["stages"])
+R2M_STAGES = tuple(_R2M["stages"])
 FAMILIES = (
     Family(
         "R2M",
         "r2m",
-        tuple(_R2M["stages"]),
+        R2M_STAGES,
         "r2m-train-curriculum (and r2m-train-xe, -xe-rec, -tri, -tri-rec and -joint)",
         "--config=flickr8k",
         flattened(_R2M),

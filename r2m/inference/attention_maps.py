@@ -1,4 +1,4 @@
-"""Where a captioner looks while it says a caption."""
+"""Attention maps of captioners: the weights of the cells of an image, per word of a caption."""
 
 from __future__ import annotations
 
@@ -15,71 +15,71 @@ from r2m.evaluation.attention import attention_panels, sheet
 from tfrecords.vocabulary import Vocabulary
 
 
-class Looked(NamedTuple):
-    """What was said of an image, and where it was looked at.
+class AttentionMaps(NamedTuple):
+    """Attention of a captioner over an image, word by word.
 
     Attributes:
         words: of the caption, end marker left out.
-        weights: float[len(words), gh, gw].
+        weights: float[len(words), gh, gw], each map of sum 1.
     """
 
     words: list[str]
     weights: np.ndarray
 
 
-def nothing_to_show(captioner: str, features: Collection[str]) -> str | None:
-    """Why there are no maps of where a captioner looks; None where there are.
+def why_no_maps(captioner: str, features: Collection[str]) -> str | None:
+    """Returns why a captioner has no attention maps; None where it has.
 
     Args:
         captioner: its name.
-        features: the kinds of stored features that it is shown; none where it looks at pixels.
+        features: the kinds of stored features that it takes; none where it reads pixels.
     """
     with_attention = captioner_names(with_attention=True)
     if captioner not in with_attention:
         return f"captioner {captioner} has no attention; {', '.join(with_attention)} have"
     if "region_feature" in features:
-        return "the captioner looks at regions, not at a grid: there is no map to show"
+        return "its attention is directed at regions, not at a grid: there is no map to show"
     return None
 
 
-def looked(
+def attention_maps(
     model: Any,
     vocabulary: Vocabulary,
     inputs: dict[str, tf.Tensor],
     captions: Sequence[str],
     grid_shape: Sequence[int] | None,
-) -> list[Looked]:
-    """Where a captioner looks while it says given captions.
+) -> list[AttentionMaps]:
+    """Computes the attention of a captioner over images, for given captions of them.
 
     Args:
-        model: a captioner with something to show, see `nothing_to_show`.
-        vocabulary: of it.
-        inputs: what its `encode` takes of B images.
-        captions: B of its own, words parted by spaces.
-        grid_shape: (gh, gw, D) of the stored grids; a captioner that looks at pixels has its own.
+        model: a captioner with attention over a grid, see `why_no_maps`.
+        vocabulary: of the model.
+        inputs: of the model's `encode`, of B images.
+        captions: B captions, words separated by spaces.
+        grid_shape: (gh, gw, D) of the stored grids; a captioner of pixels has its own.
     """
-    said = [caption.split() for caption in captions]
-    # Each word is looked for from the ones before it; the end marker is not shown.
-    rows = [[1, *(vocabulary.id_of(word) for word in words)] for words in said]
+    sentences = [caption.split() for caption in captions]
+    # The attention for a word follows from the words before it; the end marker is not shown.
+    rows = [[1, *(vocabulary.id_of(word) for word in words)] for words in sentences]
     tokens = tf.ragged.constant(rows, tf.int32).to_tensor()
     weights = model.attention(model.encode(inputs), tokens).numpy()
     if isinstance(model, PixelCaptioner):
         height, width = model.network.compute_output_shape(inputs["pixels"].shape)[1:3]
     else:
-        assert grid_shape is not None, "a captioner with maps to show is shown a grid or pixels"
+        assert grid_shape is not None, "a captioner with maps reads a grid or pixels"
         height, width = grid_shape[:2]
     maps = weights.reshape(*weights.shape[:2], height, width).astype(np.float32)
-    return [Looked(words, maps[i, : len(words)]) for i, words in enumerate(said)]
+    return [AttentionMaps(words, maps[i, : len(words)]) for i, words in enumerate(sentences)]
 
 
-def seen_part(
+def visible_part(
     picture: np.ndarray, pixels: PixelOptions | None, backbone: Mapping[str, Any] | None
 ) -> np.ndarray:
-    """What a captioner saw of a picture, which is what its maps lie over.
+    """Returns the part of a picture that a captioner reads, which its maps lie over.
 
     Args:
         picture: uint8[H, W, 3].
-        pixels: what became of it, of a captioner that looks at pixels.
+        pixels: how a captioner of pixels cuts pictures; None for stored features.
         backbone: of records, what they were built with: `short_side` and `image_size`; None where
             features were made elsewhere, which are taken to be of the whole picture.
 
@@ -89,30 +89,30 @@ def seen_part(
     height, width = picture.shape[:2]
     if pixels is not None:
         part = pixels.crop / pixels.resize
-        seen = part * height, part * width
+        size = part * height, part * width
     elif backbone is not None and backbone["short_side"] is not None:
         side = min(height, width) * backbone["image_size"] / backbone["short_side"]
-        seen = side, side
+        size = side, side
     else:
         return picture
-    rows, columns = (max(1, round(edge)) for edge in seen)
+    rows, columns = (max(1, round(edge)) for edge in size)
     top, left = (height - rows) // 2, (width - columns) // 2
     return picture[top : top + rows, left : left + columns]
 
 
 def attention_sheets(
-    pictures: Sequence[np.ndarray], captions: Sequence[str], found: Sequence[Looked]
+    pictures: Sequence[np.ndarray], captions: Sequence[str], maps: Sequence[AttentionMaps]
 ) -> np.ndarray:
-    """A sheet of panels for each image, on white where one is smaller: uint8[N, H, W, 3].
+    """Draws a sheet of panels per image, on white where one is smaller: uint8[N, H, W, 3].
 
     Args:
         pictures: uint8[height, width, 3] each.
-        captions: what was said of each.
-        found: where it was looked at.
+        captions: of the pictures.
+        maps: of the captions.
     """
     sheets = [
         np.asarray(sheet(attention_panels(picture, own.words, own.weights), caption))
-        for picture, caption, own in zip(pictures, captions, found, strict=True)
+        for picture, caption, own in zip(pictures, captions, maps, strict=True)
     ]
     height, width = np.max([each.shape[:2] for each in sheets], axis=0)
     whole = np.full((len(sheets), height, width, 3), 255, np.uint8)

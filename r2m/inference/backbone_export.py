@@ -1,4 +1,4 @@
-"""The network that a captioner trained along, as a weights file for the builders of records."""
+"""Export of the backbone in a captioner of pixels, as a weights file for builders of records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from models.captioners.pixels import PixelCaptioner
 from r2m.evaluation.files import write_whole
-from r2m.inference.evaluate_run import is_captioner, open_run
+from r2m.inference.run import Run, RunPath
 from tfrecords.errors import InputError
 
 # Keras tells by it which format a file has.
@@ -27,15 +27,14 @@ class Exported(NamedTuple):
     flags: tuple[str, ...]
 
 
-def export_backbone(run_folder: str | Path, output: str | Path) -> Exported:
-    """Writes the weights of the network that a captioner looks at pixels through.
+def export_backbone(run: RunPath, output: str | Path) -> Exported:
+    """Writes the weights of the backbone of a captioner that was trained on pixels.
 
-    With them the builders of records make features that the captioner's images have become under
-    its training: other captioners then learn from stored features, which takes a fraction of the
-    time of learning from pixels.
+    With them the builders of records make the features of the trained backbone: other captioners
+    then learn from stored features, in a fraction of the time that pixels take.
 
     Args:
-        run_folder: of a captioner that was trained with `image.source=pixels`.
+        run: folder of a captioner that was trained with `image.source=pixels`.
         output: file to write, `NAME.weights.h5`.
 
     Raises:
@@ -45,19 +44,18 @@ def export_backbone(run_folder: str | Path, output: str | Path) -> Exported:
     output = Path(output)
     if not output.name.endswith(SUFFIX):
         raise InputError(f"{output}: the name of a weights file ends in {SUFFIX}")
-    if not is_captioner(run_folder):
-        raise InputError(f"{run_folder} is a run of R2M: only captioners train a backbone along")
-    run = open_run(run_folder)
-    if not isinstance(run.model, PixelCaptioner):
+    loaded = Run.load(run)
+    if not isinstance(loaded.model, PixelCaptioner):
         raise InputError(
-            f"{run_folder}: this captioner was shown stored features and has no backbone of its "
-            "own; train one with --config.image.source=pixels --config.image.trained_from=LAYER"
+            f"{loaded.folders[0].path}: this run has no backbone: it is no captioner of pixels, or "
+            "was shown stored features; train one with --config.image.source=pixels "
+            "--config.image.trained_from=LAYER"
         )
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, output.name)
-        run.model.network.save_weights(whole)
+        loaded.model.network.save_weights(whole)
         write_whole(output, whole.read_bytes())
-    image = run.config.image
+    image = loaded.config.image
     flags = [f"--backbone={image.backbone}", f"--weights={output}", f"--image_size={image.crop}"]
     if image.alpha:
         flags.append(f"--alpha={image.alpha}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,20 +15,12 @@ from r2m.evaluation.files import prepare_output
 from r2m.evaluation.gallery import SHEET, GalleryItem, write_gallery
 from r2m.evaluation.predictions import write_predictions
 from r2m.inference.captioning import Hypothesis
-from r2m.inference.concept_inputs import concept_look, sources_as_trained
 from r2m.inference.consensus import ConsensusOptions
-from r2m.inference.evaluate_run import is_captioner, open_run
-from r2m.inference.feature_inputs import captioner_look
-from r2m.inference.run import Look, TrainedRun
-from r2m.inference.run_folder import run_names
+from r2m.inference.run import CaptionedImage, Run, RunPath
 from tfrecords.errors import InputError
-from tfrecords.images.concepts import ImageConcept
 from tfrecords.images.entries import ImageFile, ImageFiles, named_files
-from tfrecords.writing.progress import shown_chunks
-from tfrecords.writing.shards import Skip
+from tfrecords.writing.progress import CountProgress
 
-# Images captioned at once.
-_BATCH = 128
 _CAPTIONS = "captions.json"
 _TABLE = "captions.csv"
 _DIGITS = 4  # behind the point, of logarithms and scores
@@ -51,14 +43,14 @@ class CaptionedFiles(NamedTuple):
 
 
 def caption_files(
-    run_folder: str | Path | Sequence[str | Path],
+    runs: RunPath | Sequence[RunPath],
     sources: Path | Sequence[Path],
     output: str | Path,
     *,
     recursive: bool = True,
     detections: Sequence[str] = (),
     weights: str | None = None,
-    overrides: dict[str, Any] | None = None,
+    decoding: Mapping[str, Any] | None = None,
     consensus: ConsensusOptions | None = None,
     captions: int = 1,
 ) -> CaptionedFiles:
@@ -70,7 +62,7 @@ def caption_files(
     `gallery.png`.
 
     Args:
-        run_folder: of a trained stage; several captioners make an ensemble, see `open_run`.
+        runs: folder of a trained stage; several captioners make an ensemble, see `Run.load`.
         sources: folders of images, text files that list them, and images; one or several.
         output: folder to write to.
         recursive: also the images in folders below the folder. Images are identified by their
@@ -78,8 +70,8 @@ def caption_files(
         detections: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` each: what detectors saw, by those
             names.
         weights: file of the backbone's weights.
-        overrides: of the run's `decoding` settings.
-        consensus: how captions are chosen from the beams, see `open_run`.
+        decoding: changes of the run's `decoding` settings, by name.
+        consensus: how captions are chosen from the beams, see `Run.load`.
         captions: how many to find per image.
 
     Raises:
@@ -89,19 +81,15 @@ def caption_files(
     """
     listed = [sources] if isinstance(sources, Path) else sources
     files, passed_over = _without_output(named_files(listed, recursive=recursive), Path(output))
-    run = open_run(run_folder, overrides, consensus)
-    captioning = run.captioning.returning(captions)
+    run = Run.load(runs, decoding=decoding, consensus=consensus, weights=weights)
+    reader = run.image_reader(files, detections)
     alpha = float(run.config.decoding.length_normalization)
-    look = look_of(
-        run, files, detections=detections, weights=weights, vectors=consensus is not None
-    )
     prepare_output(output)
     rows: list[dict[str, Any]] = []
-    for chunk in shown_chunks(files, _BATCH, "captioning", "images"):
-        seen = look(chunk)
-        concepts = [None] * len(chunk) if seen.concepts is None else seen.concepts
-        found = [[_scored(one, alpha) for one in own] for own in captioning.hypotheses(seen.inputs)]
-        rows += map(_row, chunk, found, concepts, seen.faults)
+    with CountProgress("captioning", len(files), "images") as progress:
+        for batch in run.caption_images(files, reader, captions=captions):
+            rows += [_row(image, alpha) for image in batch]
+            progress.add(len(batch))
     for note, count in Counter(row["note"].split(":")[0] for row in rows if "note" in row).items():
         logging.warning("%d of %d images: %s", count, len(rows), note)
     write_predictions(Path(output, _CAPTIONS), rows)
@@ -110,7 +98,7 @@ def caption_files(
         output,
         [_item(row, file) for row, file in zip(rows, files, strict=True)],
         title=f"{len(files)} images captioned",
-        settings={"run": run_names(run.members), **run.config.decoding.to_dict()},
+        settings={"run": run.name, **run.config.decoding.to_dict()},
     )
     return CaptionedFiles(rows, passed_over)
 
@@ -131,32 +119,8 @@ def _without_output(found: ImageFiles, output: Path) -> ImageFiles:
     return ImageFiles(files, found.passed_over + Counter(own_output=1))
 
 
-def look_of(
-    run: TrainedRun,
-    files: Sequence[ImageFile],
-    *,
-    detections: Sequence[str],
-    weights: str | None,
-    vectors: bool = False,
-) -> Look:
-    """How a run looks at image files; arguments and errors as those of `caption_files`.
-
-    With `vectors` a captioner is shown the vector of each image too, whatever it learned from.
-    """
-    if is_captioner(run.folder):
-        if detections:
-            raise InputError(f"{run.folder} is a captioner: it looks itself, without --detections")
-        return captioner_look(run.members, weights, vectors=vectors)
-    if not detections:
-        raise InputError(
-            f"{run.folder} is a run of R2M, which speaks of what detectors saw: give their files "
-            "with --detections"
-        )
-    return concept_look(run, files, sources_as_trained(run.folder, detections))
-
-
 def _scored(found: Hypothesis, alpha: float) -> dict[str, Any]:
-    """A caption with its scores as JSON and the table hold it."""
+    """Returns a caption with its scores as JSON and the table hold it."""
     scored = {
         "caption": found.caption,
         "log_probability": round(found.log_probability, _DIGITS),
@@ -168,26 +132,22 @@ def _scored(found: Hypothesis, alpha: float) -> dict[str, Any]:
     return scored
 
 
-def _row(
-    file: ImageFile,
-    found: Sequence[dict[str, Any]],
-    concepts: Sequence[ImageConcept] | None,
-    fault: Skip | None,
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"image_id": file.name, "caption": ""}
-    if fault is None:
-        row.update(found[0] if found else {})
-        if len(found) > 1:
-            row["captions"] = list(found)
-    if concepts is not None:
+def _row(image: CaptionedImage, alpha: float) -> dict[str, Any]:
+    """Returns an image with its captions as JSON and the table hold it."""
+    row: dict[str, Any] = {"image_id": image.source.name, "caption": ""}
+    found = [_scored(one, alpha) for one in image.hypotheses]
+    row.update(found[0] if found else {})
+    if len(found) > 1:
+        row["captions"] = found
+    if image.concepts is not None:
         row["concepts"] = [
             {"word": c.word, "score": round(c.score, 4), "count": c.count}
-            for c in reversed(concepts)
+            for c in reversed(image.concepts)
         ]
-    if fault is not None:
-        row["reason"] = fault.reason
-        row["note"] = f"cannot be read: {fault.detail[:200]}"
-    elif concepts is not None and not concepts:
+    if image.fault is not None:
+        row["reason"] = image.fault.reason
+        row["note"] = f"cannot be read: {image.fault.detail[:200]}"
+    elif image.concepts is not None and not image.concepts:
         row["note"] = "no concept was detected, the caption speaks of nothing seen"
     return row
 

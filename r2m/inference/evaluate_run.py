@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from r2m.configuration.config_fields import CAPTIONER_STAGES
-from r2m.engine.persistence import checkpoints
 from r2m.evaluation.captions import CaptionScores, score_captions
 from r2m.evaluation.files import prepare_output
 from r2m.evaluation.gallery import GalleryItem, write_gallery
@@ -20,65 +18,21 @@ from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.predictions import prediction_rows, write_predictions
 from r2m.evaluation.report import Report, write_report
 from r2m.evaluation.tokenizers import tokenizer_for
-from r2m.inference import captioner_runs as paired
-from r2m.inference import r2m_runs as unpaired
 from r2m.inference.consensus import ConsensusOptions
-from r2m.inference.run import TrainedRun
-from r2m.inference.run_folder import run_names, saved_run
+from r2m.inference.run import Run, RunPath
 from tfrecords.errors import InputError
 from tfrecords.records import Records, check_same_vocabulary
 from tfrecords.vocabulary import Vocabulary
 from tfrecords.writing.progress import CountProgress
 
 
-def open_run(
-    run_folder: str | Path | Sequence[str | Path],
-    overrides: dict[str, Any] | None = None,
-    consensus: ConsensusOptions | None = None,
-) -> TrainedRun:
-    """A trained run of any kind, ready to caption, or an ensemble of captioners.
-
-    Args:
-        run_folder: of a stage, for example `workspace/runs/shapes/tri_rec`; several make an
-            ensemble, whose settings are those of the first.
-        overrides: of the run's `decoding` settings (beam_size, max_length, length_normalization).
-        consensus: captioners only: how captions are chosen from the beams; None says the likeliest.
-
-    Raises:
-        InputError: not a run folder, runs that cannot caption together or by consensus, or
-            impossible settings.
-        TrainingError: the run holds no whole checkpoint, or one that does not fit.
-    """
-    folders = [run_folder] if isinstance(run_folder, str | Path) else list(run_folder)
-    kinds = [is_captioner(folder) for folder in folders]
-    if len(folders) > 1 and not all(kinds):
-        raise InputError(
-            f"{folders[kinds.index(False)]} is a run of R2M: only captioners make an ensemble"
-        )
-    found = [
-        (paired if captioner else unpaired).open_run(Path(folder), overrides or {})
-        for folder, captioner in zip(folders, kinds, strict=True)
-    ]
-    run = found[0] if len(found) == 1 else paired.ensemble(found)
-    if consensus is None:
-        return run
-    if not kinds[0]:
-        raise InputError(f"{run.folder} is a run of R2M: it learned from no captions of images")
-    return paired.by_consensus(run, consensus)
-
-
-def is_captioner(run_folder: str | Path) -> bool:
-    """Whether a run is that of a supervised captioner; raises `InputError` where it is none."""
-    return saved_run(run_folder)["stage"] in CAPTIONER_STAGES
-
-
 def evaluate_run(
-    run_folder: str | Path | Sequence[str | Path],
+    runs: RunPath | Sequence[RunPath],
     records_folder: str | Path,
     split: str,
     output: str | Path,
     *,
-    overrides: dict[str, Any] | None = None,
+    decoding: Mapping[str, Any] | None = None,
     consensus: ConsensusOptions | None = None,
     metrics: tuple[str, ...] = METRICS,
     tokenizer: str = "auto",
@@ -88,21 +42,24 @@ def evaluate_run(
     """Captions a split of records and scores it against its references.
 
     Writes to `output`: `<split>.predictions.json` (COCO results), `<split>.report.json` and `.md`,
-    and `<split>/index.html` with `gallery.png` of images drawn by seed. `overrides` and `consensus`
-    are those of `open_run`.
+    and `<split>/index.html` with `gallery.png` of images drawn by seed. `runs`, `decoding` and
+    `consensus` are those of `Run.load`.
 
     Raises:
         InputError: bad folders, a vocabulary that differs from the run's, no such split, images
             without references, or consensus where it cannot be.
     """
-    run = open_run(run_folder, overrides, consensus)
-    decoding = run.config.decoding.to_dict()
-    records, vocabulary = run.open_records(str(records_folder)), run.vocabulary
+    run = Run.load(runs, decoding=decoding, consensus=consensus)
+    settings = run.config.decoding.to_dict()
+    records, vocabulary = run.open_records(records_folder), run.vocabulary
     if split not in records.splits:
         known = ", ".join(records.splits)
         raise InputError(f"{records_folder}: no split {split!r}; known: {known}")
     check_same_vocabulary(
-        f"run {run.folder}", vocabulary.sha256, str(records_folder), records.vocabulary_sha256
+        f"run {run.folders[0].path}",
+        vocabulary.sha256,
+        str(records_folder),
+        records.vocabulary_sha256,
     )
     output = prepare_output(output)
     captions, images_per_second = _captioned(run, records, split)
@@ -129,12 +86,10 @@ def evaluate_run(
     report = Report(
         split=f"{records.name} {split}",
         scores=scores,
-        decode=decoding,
+        decode=settings,
         settings={
-            "run": run_names(run.members),
-            "step": ", ".join(
-                str(checkpoints.require_best_or_latest(member).step) for member in run.members
-            ),
+            "run": run.name,
+            "step": ", ".join(str(folder.checkpoint.step) for folder in run.folders),
             "records": records.digest,
             "vocabulary": vocabulary.sha256[:12],
             "images/s": images_per_second,
@@ -153,14 +108,14 @@ def evaluate_run(
         ],
         title=f"{run.config.name}: {records.name} {split}",
         note=f"{len(chosen)} of {len(texts)} images, drawn with seed {gallery_seed}.",
-        settings={"run": run_names(run.members), **decoding},
+        settings={"run": run.name, **settings},
     )
     return report
 
 
-def _captioned(run: TrainedRun, records: Records, split: str) -> tuple[dict[str, str], str]:
+def _captioned(run: Run, records: Records, split: str) -> tuple[dict[str, str], str]:
     """Image id -> caption, and how many a second, reading included."""
-    batches = run.batches(records, split)
+    batches = run.record_batches(records, split)
     with CountProgress(f"captioning {split}", records.count(split), "images") as progress:
         captions = run.captioning.caption_batches(batches.take(1), progress)  # compiles
         first, started = len(captions), time.perf_counter()

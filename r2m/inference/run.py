@@ -1,64 +1,208 @@
-"""What a trained run of any kind can do."""
+"""A trained run, or an ensemble of runs, loaded to caption.
+
+run = Run.load("workspace/runs/updown/cross_entropy", decoding={"beam_size": 5})
+for batch in run.caption_images(images, run.image_reader(images)):
+    for image in batch:
+        print(image.source.name, image.hypotheses[0].caption)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import copy
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from r2m.inference.captioning import Captioning
+from r2m.inference.captioning import Captioning, Hypothesis, search_options
+from r2m.inference.consensus import ConsensusOptions
+from r2m.inference.consensus_reranker import ConsensusReranker
+from r2m.inference.loaded_model import ImageReader, LoadedModel
+from r2m.inference.run_folder import RunFolder, run_names
+from r2m.inference.run_kinds import kind_of
+from tfrecords.errors import InputError
 from tfrecords.images.concepts import ImageConcept
-from tfrecords.images.entries import ImageFile
+from tfrecords.images.entries import ImageSource
 from tfrecords.records import Records
-from tfrecords.vocabulary import Vocabulary
 from tfrecords.writing.shards import Skip
 
+IMAGES_AT_ONCE = 128
 
-class TrainedRun(NamedTuple):
-    """A trained run, ready to caption records of its kind.
+RunPath = str | Path | RunFolder
+
+
+class CaptionedImage(NamedTuple):
+    """An image with its captions.
 
     Attributes:
-        folder: of the run, of an ensemble that of its first member.
-        members: the run folders whose models caption together; of most runs its own alone.
-        model: with its best weights, else the latest.
-        captioning: of the model.
+        source: the image.
+        hypotheses: its captions, best first; none where it cannot be read.
+        concepts: that R2M captioned, the most certain last; None for other models.
+        fault: why it cannot be read; None where it can.
+    """
+
+    source: ImageSource
+    hypotheses: list[Hypothesis]
+    concepts: list[ImageConcept] | None
+    fault: Skip | None
+
+
+class Run:
+    """A trained run or an ensemble, ready to caption records and images.
+
+    Attributes:
+        folders: its run folders, opened; of an ensemble those of the members.
+        config: configuration of the (first) run, with the decoding settings in use.
+        model: a captioner (`models.captioners`), or an ensemble.
         vocabulary: of the model.
-        config: the run's configuration, with what was overridden.
-        open_records: opens a folder of the records that it is shown.
-        signature: what `encode` takes.
-        batches: of a split of them, as `Captioning.caption_batches` takes them. Those of a
-            captioner can be asked for more kinds of features than it is shown.
-        examples: the images of a split, for galleries and scoring: `image_id`, `source_id`,
-            `image`, `texts` and, where they have concepts, `concepts` (ids) and `concept_scores`.
+        captioning: captions batches of the model's inputs.
     """
 
-    folder: Path
-    members: tuple[Path, ...]
-    model: Any
-    captioning: Captioning
-    vocabulary: Vocabulary
-    config: Any
-    signature: dict[str, tf.TensorSpec]
-    open_records: Callable[[str], Records]
-    batches: Callable[..., tf.data.Dataset]
-    examples: Callable[[Records, str], Iterable[dict[str, Any]]]
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        decoding: Mapping[str, Any] | None = None,
+        reranker: ConsensusReranker | None = None,
+        weights: str | None = None,
+    ) -> None:
+        """Prepares the caption search; see `load` for arguments and errors."""
+        self._loaded, self._reranker, self._weights = loaded, reranker, weights
+        self.folders, self.model = loaded.folders, loaded.model
+        self.vocabulary = loaded.vocabulary
+        self.config = copy.deepcopy(self.folders[0].config)
+        self.config.decoding.update(decoding or {})
+        returned: int | None = 1
+        if reranker is not None:
+            self.config.decoding.update(dataclasses.asdict(reranker.options))
+            returned = None  # the last hypothesis of the search may be the best
+        search = search_options(self.config, self.vocabulary, returned=returned)
+        self.captioning = Captioning(
+            self.model, self.vocabulary, search, loaded.signature, reranker
+        )
 
+    @classmethod
+    def load(
+        cls,
+        runs: RunPath | Sequence[RunPath],
+        *,
+        decoding: Mapping[str, Any] | None = None,
+        consensus: ConsensusOptions | None = None,
+        weights: str | None = None,
+    ) -> Run:
+        """Loads a run of any kind that captions, or several captioners as an ensemble.
 
-class SeenFiles(NamedTuple):
-    """What a model is shown of B image files.
+        Args:
+            runs: folder of a stage, for example `workspace/runs/shapes/tri_rec`, or of an
+                experiment, whose last stage is taken. Several make an ensemble; its settings are
+                those of the first.
+            decoding: changes of the run's `decoding` settings, by name.
+            consensus: how captions are chosen by those of similar training images; only for runs
+                that were trained on images with captions. None: the likeliest caption is taken.
+            weights: file of the backbone's weights, of captioners whose records were built with
+                such a file; needed to caption images.
 
-    Attributes:
-        inputs: what its `encode` takes.
-        concepts: of each file, best last; None where the model is not shown concepts.
-        faults: of each file, why it cannot be read; None where it can be.
-    """
+        Raises:
+            InputError: a folder is not that of a run, the runs cannot caption together or by
+                consensus, or a setting is impossible.
+            TrainingError: a run holds no whole checkpoint, or one that does not fit.
+        """
+        given = [runs] if isinstance(runs, str | Path | RunFolder) else list(runs)
+        folders = [run if isinstance(run, RunFolder) else RunFolder(run) for run in given]
+        kinds = [kind_of(folder) for folder in folders]
+        for folder, kind in zip(folders, kinds, strict=True):
+            if len(folders) > 1 and kind.join is None:
+                raise InputError(f"{folder.path} is {kind.title}: only captioners make an ensemble")
+            if consensus is not None and kind.rerank is None:
+                raise InputError(
+                    f"{folder.path} is {kind.title}: it learned from no captions of images"
+                )
+        members = [kind.load(folder) for folder, kind in zip(folders, kinds, strict=True)]
+        kind = kinds[0]
+        loaded = members[0] if len(members) == 1 or kind.join is None else kind.join(members)
+        reranker = None
+        if consensus is not None and kind.rerank is not None:
+            reranker = kind.rerank(loaded, consensus)
+        return cls(loaded, decoding=decoding, reranker=reranker, weights=weights)
 
-    inputs: dict[str, tf.Tensor]
-    concepts: list[list[ImageConcept]] | None
-    faults: list[Skip | None]
+    @property
+    def name(self) -> str:
+        """Names of the run folders, `<experiment>/<stage>` each, for galleries and reports."""
+        return run_names(self.folders)
 
+    def open_records(self, folder: str | Path) -> Records:
+        """Opens records with images to caption, of the kind that the run was trained on.
 
-# Looks at a few files at once.
-Look = Callable[[Sequence[ImageFile]], SeenFiles]
+        Raises:
+            InputError: other records, or records of another vocabulary.
+        """
+        return self._loaded.open_records(str(folder))
+
+    def record_batches(self, records: Records, split: str) -> tf.data.Dataset:
+        """Returns batches of a split for `captioning.caption_batches`.
+
+        Raises:
+            InputError: the records lack what the model needs, or hold features made in another way.
+        """
+        if self._reranker is None:
+            return self._loaded.record_batches(records, split)
+        self._reranker.check_records(records)
+        return self._loaded.record_batches(records, split, ("global_feature",))
+
+    def examples(self, records: Records, split: str) -> Iterable[dict[str, Any]]:
+        """Yields the images of a split with what people wrote; see `LoadedModel.examples`."""
+        return self._loaded.examples(records, split)
+
+    def image_reader(
+        self, images: Sequence[ImageSource] = (), detections: Sequence[str] = ()
+    ) -> ImageReader:
+        """Returns what makes the model's inputs of images.
+
+        Args:
+            images: all that will be read; only needed with detections.
+            detections: of R2M, files with what detectors found in the images.
+
+        Raises:
+            InputError: the model needs what is not given, or has no use for what is.
+        """
+        return self._loaded.image_reader(
+            images,
+            detections=detections,
+            weights=self._weights,
+            vectors=self._reranker is not None,
+        )
+
+    def caption_images(
+        self,
+        images: Iterable[ImageSource],
+        reader: ImageReader,
+        *,
+        captions: int = 1,
+        batch_size: int = IMAGES_AT_ONCE,
+    ) -> Iterator[list[CaptionedImage]]:
+        """Captions images lazily and in order, in lists of `batch_size`.
+
+        Args:
+            images: to caption. Those that cannot be read have no captions, and a `fault`.
+            reader: of `image_reader`.
+            captions: how many to find per image.
+            batch_size: how many images are captioned at once.
+
+        Raises:
+            InputError: more captions than the beam is wide.
+        """
+        captioning = self.captioning.returning(captions)
+        remaining = iter(images)
+        while batch := list(itertools.islice(remaining, batch_size)):
+            read = reader(batch)
+            concepts = [None] * len(batch) if read.concepts is None else read.concepts
+            found = captioning.hypotheses(read.inputs)
+            yield [
+                CaptionedImage(source, [] if fault else own, chosen, fault)
+                for source, own, chosen, fault in zip(
+                    batch, found, concepts, read.faults, strict=True
+                )
+            ]

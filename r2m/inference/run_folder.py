@@ -1,6 +1,7 @@
-"""What a run folder holds beside checkpoints and logs, so that it can be used without its records.
+"""The run folder of a stage: its configuration, vocabulary and checkpoint, each read once.
 
-config.json is the engine's; vocabulary and concepts are copied in before training starts.
+The engine writes config.json and the checkpoints; vocabulary and concepts are copied into the
+folder before training starts, so that a run can be used without its records.
 """
 
 from __future__ import annotations
@@ -8,50 +9,127 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import keras
+from absl import logging
+from ml_collections import ConfigDict
+
+from r2m.configuration.config_fields import FAMILIES
+from r2m.engine.persistence import checkpoints
+from r2m.engine.persistence.layout import BEST, LATEST, folders_of
 from tfrecords.errors import InputError
 from tfrecords.segmentation import SEGMENTERS
 from tfrecords.vocabulary import Vocabulary
 
+CONFIG_FILE = "config.json"
 VOCABULARY_FILE = "vocabulary.txt"
 SEGMENTER_FILE = "segmenter.txt"
 
 
-def load_vocabulary(folder: Path) -> Vocabulary:
-    """Reads the vocabulary of a run; raises `InputError` where it is missing or damaged."""
-    file = folder / SEGMENTER_FILE
-    segmenter = file.read_text(encoding="utf-8").strip() if file.is_file() else "words"
-    if segmenter not in SEGMENTERS:
-        raise InputError(f"{file}: {segmenter!r} is not known; known: {', '.join(SEGMENTERS)}")
-    return Vocabulary.load(folder / VOCABULARY_FILE, segmenter)
+class RunFolder:
+    """An opened run folder.
+
+    Attributes:
+        path: the folder.
+        stage: name of the stage that was trained in it, for example `cross_entropy`.
+        config: configuration of the run.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Opens the folder of a stage, or that of an experiment: then its last stage.
+
+        Raises:
+            InputError: the folder is neither, or its config.json is damaged.
+        """
+        self.path = _stage_folder(Path(path))
+        saved = read_config(self.path)
+        self.stage: str = saved["stage"]
+        self.config = ConfigDict(saved["config"])
+
+    @property
+    def name(self) -> str:
+        """`<experiment>/<stage>`, for galleries and reports."""
+        return "/".join(self.path.absolute().parts[-2:])
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary of the model; raises `InputError` where it is missing or damaged."""
+        file = self.path / SEGMENTER_FILE
+        segmenter = file.read_text(encoding="utf-8").strip() if file.is_file() else "words"
+        if segmenter not in SEGMENTERS:
+            raise InputError(f"{file}: {segmenter!r} is not known; known: {', '.join(SEGMENTERS)}")
+        return Vocabulary.load(self.path / VOCABULARY_FILE, segmenter)
+
+    @cached_property
+    def checkpoint(self) -> checkpoints.Checkpoint:
+        """The best checkpoint, else the latest, verified against its checksums.
+
+        Raises `TrainingError` where the run has no whole checkpoint.
+        """
+        return checkpoints.require_best_or_latest(self.path)
+
+    def restore(self, model: keras.Model) -> None:
+        """Sets the weights of `model` to those of the checkpoint.
+
+        Raises:
+            TrainingError: they do not fit the model, or belong to another vocabulary.
+        """
+        fingerprint = {"vocabulary": self.vocabulary.sha256}
+        checkpoints.restore_model(model, self.checkpoint, fingerprint)
 
 
-def saved_run(folder: str | Path) -> dict[str, Any]:
-    """The contents of config.json; raises `InputError` where the folder is not that of a run."""
-    file = Path(folder, "config.json")
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """Returns the contents of config.json: `stage`, `config` and what else the engine wrote.
+
+    Raises:
+        InputError: the folder is not the run folder of a stage.
+    """
+    file = Path(folder, CONFIG_FILE)
     if not file.is_file():
-        runs = sorted(str(own.parent) for own in Path(folder).glob("*/config.json"))
         raise InputError(
-            f"{folder} is not the run folder of a stage: it has no config.json; "
-            + (
-                f"did you mean {' or '.join(runs)}?"
-                if runs
-                else "expected something like workspace/runs/<experiment>/<stage>"
-            )
+            f"{folder} is not the run folder of a stage: it has no {CONFIG_FILE}; {_advice(folder)}"
         )
     saved: Any = None
     with contextlib.suppress(ValueError):
         saved = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(saved, dict) or not {"stage", "config"} <= set(saved):
         raise InputError(
-            f"{file} is not the config.json of a run, which r2m-train-* write: expected an object "
-            "with `stage` and `config`; give the folder of a run"
+            f"{file} is not the {CONFIG_FILE} of a run, which r2m-train-* write: expected an "
+            "object with `stage` and `config`; give the folder of a run"
         )
     return saved
 
 
-def run_names(folders: Sequence[Path]) -> str:
-    """Runs as people know them, `<experiment>/<stage>` each, for galleries and reports."""
-    return ", ".join("/".join(folder.absolute().parts[-2:]) for folder in folders)
+def run_names(folders: Sequence[RunFolder]) -> str:
+    """Returns the names of runs for galleries and reports, separated by commas."""
+    return ", ".join(folder.name for folder in folders)
+
+
+def _stage_folder(path: Path) -> Path:
+    """Returns the folder of a stage: `path`, or the last stage of the experiment `path`.
+
+    Stages follow each other in the order of the configuration. One that has not saved a checkpoint
+    yet is passed over where another has.
+    """
+    inside = {file.parent.name for file in path.glob(f"*/{CONFIG_FILE}")}
+    if (path / CONFIG_FILE).is_file() or not inside:
+        return path
+    families = [family for family in FAMILIES if inside & set(family.stages)]
+    if len(families) != 1:
+        raise InputError(f"{path} is not the run folder of a stage: {_advice(path)}")
+    found = [path / stage for stage in families[0].stages if stage in inside]
+    saved = [folder for folder in found if folders_of(folder / BEST) or folders_of(folder / LATEST)]
+    last = (saved or found)[-1]
+    logging.info("%s: using its last stage, %s", path, last.name)
+    return last
+
+
+def _advice(folder: str | Path) -> str:
+    for pattern in (f"*/{CONFIG_FILE}", f"*/*/{CONFIG_FILE}"):
+        runs = sorted(str(file.parent) for file in Path(folder).glob(pattern))
+        if runs:
+            return f"did you mean {' or '.join(runs[:10])}?"
+    return "expected something like workspace/runs/<experiment>/<stage>"

@@ -59,7 +59,7 @@ def _difference(old: bytes, new: bytes) -> str:
 
 
 def vocabulary_files(records: Records) -> dict[str, Kept]:
-    """Files that a run keeps of the vocabulary of its records, for `load_vocabulary`."""
+    """Files that a run keeps of the vocabulary of its records, for `RunFolder`."""
     origin = records.folder
     files = {VOCABULARY_FILE: Kept((origin / VOCABULARY_FILE).read_bytes(), origin)}
     if records.segmenter != "words":

@@ -143,11 +143,11 @@ def test_bad_input_ends_in_one_message_and_exit_code_1(workspace):
     done = run(
         [
             "r2m-evaluate",
-            "--run=workspace/runs/shapes",
+            "--run=workspace/raw/shapes",
             "--records=workspace/records/images/shapes",
         ],
         workspace,
     )
     assert done.returncode == 1
-    assert "error: workspace/runs/shapes is not the run folder of a stage" in done.stderr
+    assert "error: workspace/raw/shapes is not the run folder of a stage" in done.stderr
     assert "Traceback" not in done.stderr

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from r2m.engine.persistence import checkpoints
 from r2m.engine.persistence.variable_names import variable_names
-from r2m.inference.evaluate_run import open_run
+from r2m.inference.run import Run
 from r2m.tasks.captioning.experiment import run_captioner
 from r2m.tasks.unsupervised_captioning.experiment import run_stage
 
@@ -59,11 +59,11 @@ def test_old_runs_caption_as_they_did(
     workspace: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(workspace)
-    run = open_run(Path("runs", name))
-    saved = checkpoints.require_best_or_latest(run.folder).sidecar["variables"]
+    run = Run.load(Path("runs", name))
+    saved = checkpoints.require_best_or_latest(run.folders[0].path).sidecar["variables"]
     assert variable_names(run.model) == [path for path, _, _ in saved]
     captioning, expected = run.captioning.returning(3), EXPECTED[name]
-    for batch in run.batches(run.open_records(RUNS[name]["records"]), "val"):
+    for batch in run.record_batches(run.open_records(RUNS[name]["records"]), "val"):
         names = [image.decode() for image in batch.pop("image_id").numpy()]
         assert names == list(expected)
         for image, found in zip(names, captioning.hypotheses(batch), strict=True):

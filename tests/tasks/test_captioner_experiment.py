@@ -23,11 +23,12 @@ from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.engine.train import TrainingSummary, train
 from r2m.evaluation.scoring import score_files
 from r2m.evaluation.tokenizers import tokenize
+from r2m.inference.attention_files import show_attention
 from r2m.inference.caption_files import caption_files
 from r2m.inference.captioner_inputs import caption_options
 from r2m.inference.captioner_model import build_model
-from r2m.inference.evaluate_run import evaluate_run, open_run
-from r2m.inference.show_attention import show_attention
+from r2m.inference.evaluate_run import evaluate_run
+from r2m.inference.run import Run
 from r2m.tasks.captioning import experiment
 from r2m.tasks.captioning.experiment import run_captioner
 from tfrecords.errors import InputError
@@ -46,7 +47,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     for steps in (2, 4):
         config.stages.cross_entropy.steps = steps
         run_captioner(config, tmp_path)
-    whole, parts = (open_run(run).model for run in (att2in2_run, tmp_path / "cross_entropy"))
+    whole, parts = (Run.load(run).model for run in (att2in2_run, tmp_path / "cross_entropy"))
     for ours, theirs in zip(whole.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -99,9 +100,9 @@ def test_it_is_evaluated_on_records(
 def test_image_files_are_captioned_as_their_records_are(
     att2in2_run: Path, caption_records: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    run = open_run(att2in2_run)
+    run = Run.load(att2in2_run)
     records = run.open_records(str(caption_records))
-    by_records = run.captioning.caption_batches(run.batches(records, "val"))
+    by_records = run.captioning.caption_batches(run.record_batches(records, "val"))
     (tmp_path / "in").mkdir()
     for name in by_records:
         shutil.copy(pictures / "images" / name, tmp_path / "in")
@@ -116,10 +117,10 @@ def test_image_files_are_captioned_as_their_records_are(
 def test_an_ensemble_of_one_model_twice_says_what_it_says(
     att2in2_run: Path, caption_records: Path
 ) -> None:
-    one, two = open_run(att2in2_run), open_run([att2in2_run, att2in2_run])
+    one, two = Run.load(att2in2_run), Run.load([att2in2_run, att2in2_run])
     records = one.open_records(str(caption_records))
     alone, together = (
-        run.captioning.caption_batches(run.batches(records, "val")) for run in (one, two)
+        run.captioning.caption_batches(run.record_batches(records, "val")) for run in (one, two)
     )
     assert alone == together
 
@@ -129,7 +130,7 @@ def test_an_ensemble_needs_one_vocabulary(att2in2_run: Path, tmp_path: Path) -> 
     words = (other / "vocabulary.txt").read_text().splitlines()
     (other / "vocabulary.txt").write_text("\n".join([*words[:-2], words[-1], words[-2]]) + "\n")
     with pytest.raises((InputError, TrainingError), match="vocabular"):
-        open_run([att2in2_run, other])
+        Run.load([att2in2_run, other])
 
 
 def test_features_made_in_another_way_are_refused(
@@ -152,10 +153,10 @@ def test_features_made_in_another_way_are_refused(
     with pytest.raises(
         InputError, match="other " + told.format("other.h5", "'relu'", "none", None)
     ):
-        open_run([att2in2_run, other])
+        Run.load([att2in2_run, other])
     # Not what decides features.
     alike = changed("alike", batch_size=7)
-    assert len(open_run([att2in2_run, alike]).members) == 2
+    assert len(Run.load([att2in2_run, alike]).folders) == 2
     regions = changed("regions")
     (regions / "image_features.json").write_text(
         json.dumps({**shown, "features": ["region_feature"]})
@@ -182,7 +183,7 @@ def test_a_run_starts_from_the_best_weights_of_another(
     config = small(caption_records)
     config.seed = 7
     run_captioner(config, tmp_path, init_from=att2in2_run)
-    for ours, best in zip(found, open_run(att2in2_run).model.get_weights(), strict=True):
+    for ours, best in zip(found, Run.load(att2in2_run).model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, best)
     first, *_ = read_metrics(tmp_path / "cross_entropy")
     assert (first["step"], first["kind"]) == (0, "evaluation")
@@ -258,7 +259,7 @@ def test_records_without_what_the_model_needs(
         run_captioner(config, tmp_path)
     shown = json.loads((att2in2_run / "image_features.json").read_text())
     assert shown["records"]["backbone"]["name"] == "VGG16"
-    records = open_run(att2in2_run).open_records(str(caption_records))
+    records = Run.load(att2in2_run).open_records(str(caption_records))
     for features, message in (
         ([], "or with --features$"),
         (["image"], "or with --features, or train on their pictures with --config.image.source="),
@@ -274,7 +275,7 @@ def test_records_without_what_the_model_needs(
 
 
 def test_grids_and_regions_side_by_side(caption_records: Path, att2in2_run: Path) -> None:
-    records = open_run(att2in2_run).open_records(str(caption_records))
+    records = Run.load(att2in2_run).open_records(str(caption_records))
     held = {"grid_feature", "region_feature", "global_feature"}
     both = dataclasses.replace(records, manifest={**records.manifest, "features": sorted(held)})
     for captioner, rows, wanted in (
@@ -335,10 +336,13 @@ def test_a_beam_is_no_wider_than_the_vocabulary(
 ) -> None:
     words = len(captions.open_captions(str(caption_records)).vocabulary())
     # Padding, start, end and <unk> never follow the start of a caption.
-    assert open_run(att2in2_run, {"beam_size": words - 4}).config.decoding.beam_size == words - 4
+    assert (
+        Run.load(att2in2_run, decoding={"beam_size": words - 4}).config.decoding.beam_size
+        == words - 4
+    )
     message = rf"beam_size={words - 3} .*--beam_size\): must be at most {words - 4}, the words"
     with pytest.raises(InputError, match=message):
-        open_run(att2in2_run, {"beam_size": words - 3})
+        Run.load(att2in2_run, decoding={"beam_size": words - 3})
     config = small(caption_records)
     config.decoding.beam_size = words - 3
     with pytest.raises(InputError, match=message):

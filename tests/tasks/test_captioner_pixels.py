@@ -19,7 +19,7 @@ from r2m.inference.backbone_export import export_backbone
 from r2m.inference.caption_files import caption_files
 from r2m.inference.captioner_model import build_model, open_network
 from r2m.inference.consensus import ConsensusOptions
-from r2m.inference.evaluate_run import open_run
+from r2m.inference.run import Run
 from r2m.tasks.captioning import experiment
 from r2m.tasks.captioning.experiment import run_captioner, take_weights
 from tfrecords.errors import InputError
@@ -39,7 +39,7 @@ def from_pixels(caption_records: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_the_part_of_the_network_that_is_asked_for_is_trained(from_pixels: Path) -> None:
-    run = open_run(from_pixels)
+    run = Run.load(from_pixels)
     start = open_network(run.config)
     assert start is not None
     before = {layer.name: layer.get_weights() for layer in start.model.layers}
@@ -59,9 +59,9 @@ def test_image_files_are_captioned_as_stored_pictures_are(
     # Alone, where vectors are what only the choice looks at, and with one that is shown features.
     choice = ConsensusOptions(neighbours=3, likelihood=0.0)
     for members, consensus in (([from_pixels], choice), ([from_pixels, att2in2_run], None)):
-        run = open_run(members, consensus=consensus)
+        run = Run.load(members, consensus=consensus)
         records = run.open_records(str(caption_records))
-        by_records = run.captioning.caption_batches(run.batches(records, "val"))
+        by_records = run.captioning.caption_batches(run.record_batches(records, "val"))
         rows, _ = caption_files(members, pictures / "images", tmp_path, consensus=consensus)
         found = {row["image_id"]: row["caption"] for row in rows}
         assert by_records == {name: found[name] for name in by_records}
@@ -76,7 +76,7 @@ def test_members_of_an_ensemble_see_the_same_pixels(from_pixels: Path, tmp_path:
     saved["config"]["image"]["resize"] += 1
     (resized / "config.json").write_text(json.dumps(saved))
     with pytest.raises(InputError, match=r"resized and .*cross_entropy differ in image\.resize"):
-        open_run([from_pixels, resized])
+        Run.load([from_pixels, resized])
 
 
 def test_a_builder_makes_what_the_captioner_sees(from_pixels: Path, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_builder_makes_what_the_captioner_sees(from_pixels: Path, tmp_path: Pa
         "--backbone=MobileNet", f"--weights={exported.file}", "--image_size=32", "--alpha=0.25"
     )  # fmt: skip
     pixels = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("f")
-    wanted = open_run(from_pixels).model.network(pixels, training=False)
+    wanted = Run.load(from_pixels).model.network(pixels, training=False)
     options = {"image_size": 32, "alpha": 0.25}
     found, untrained = (
         build_network(BackboneOptions(weights=weights, **options)).model(pixels)
@@ -109,7 +109,7 @@ def test_only_a_backbone_of_ones_own_can_be_taken_out(
 def test_pixels_may_start_from_a_captioner_of_stored_features(
     att2in2_run: Path, caption_records: Path
 ) -> None:
-    before = open_run(att2in2_run)
+    before = Run.load(att2in2_run)
     config = small(caption_records)
     sizes = {"global_size": None, "region_size": 512, "grid_cells": 4}
     captioner = build_model(config, len(before.vocabulary), sizes, None)

@@ -20,8 +20,9 @@ from r2m.engine.options import OptimizerSettings, ScheduleOptions
 from r2m.engine.persistence import checkpoints
 from r2m.inference.caption_files import caption_files
 from r2m.inference.consensus import ConsensusOptions
-from r2m.inference.evaluate_run import evaluate_run, open_run
+from r2m.inference.evaluate_run import evaluate_run
 from r2m.inference.r2m_model import concept_options
+from r2m.inference.run import Run
 from r2m.tasks.unsupervised_captioning import experiment
 from tfrecords.errors import InputError
 
@@ -58,14 +59,14 @@ def test_the_curriculum_leaves_four_usable_runs(finished):
         for file in ("vocabulary.txt", "concepts.json", "metrics.jsonl"):
             assert (run / file).stat().st_size
         assert list(run.glob("events.*")), "no TensorBoard events"
-        opened = open_run(run)
+        opened = Run.load(run)
         assert opened.model.vocabulary_size == len(opened.vocabulary)
 
 
 def test_a_stage_starts_from_the_best_weights_of_the_one_before(finished):
     folder, _, _ = finished
-    before = open_run(folder / "tri").model
-    after = open_run(folder / "tri_rec").model
+    before = Run.load(folder / "tri").model
+    after = Run.load(folder / "tri_rec").model
     # Stages 3 and 4 do not reach the softmax: it is what stage 2 left.
     np.testing.assert_array_equal(before.softmax_weights, after.softmax_weights)
     assert not np.array_equal(before.embedding.embeddings, after.embedding.embeddings)
@@ -128,7 +129,7 @@ def test_an_interrupted_stage_ends_as_an_uninterrupted_one(
     assert config.model.dropout > 0
     summary = experiment.run_stage("joint", config, tmp_path / "whole")
     assert (summary.step, summary.best_step) == (4, None)
-    open_run(tmp_path / "whole" / "joint")
+    Run.load(tmp_path / "whole" / "joint")
     for steps in (2, 4):
         config.stages.joint.steps = steps
         experiment.run_stage("joint", config, tmp_path / "parts")
@@ -241,7 +242,7 @@ def test_a_refused_run_leaves_the_finished_one_usable(finished, config, build_te
     with pytest.raises(InputError, match="is a run on other records"):
         experiment.run_stage("xe", config, tmp_path)
     assert {path: path.read_bytes() for path in folder.glob("*.json")} == kept
-    open_run(folder)
+    Run.load(folder)
 
 
 def test_validation_images_chosen_by_other_rules_are_refused(finished, config, build, tmp_path):
@@ -311,7 +312,7 @@ def test_evaluation_writes_predictions_report_and_gallery(finished, raw, images,
         images,
         "val",
         tmp_path,
-        overrides={"beam_size": 2},
+        decoding={"beam_size": 2},
         metrics=("bleu", "cider"),
     )
     assert report.scores.images == 8
@@ -327,7 +328,7 @@ def test_evaluation_writes_predictions_report_and_gallery(finished, raw, images,
     with pytest.raises(InputError, match="no split 'dev'; known: train, val"):
         evaluate_run(folder / "tri_rec", images, "dev", tmp_path)
     with pytest.raises(InputError, match=r"config\.decoding: beam_size"):
-        evaluate_run(folder / "xe", images, "val", tmp_path, overrides={"beam_size": 0})
+        evaluate_run(folder / "xe", images, "val", tmp_path, decoding={"beam_size": 0})
     with pytest.raises(InputError, match="a run of R2M: it learned from no captions of images"):
         evaluate_run(folder / "xe", images, "val", tmp_path, consensus=ConsensusOptions())
 
@@ -343,7 +344,7 @@ def test_a_folder_and_a_list_of_images_can_be_captioned(finished, raw, images, t
     batches = concept_batches(
         open_images(str(images)), "val", concept_options=concept_options(finished[2])
     )
-    by_records = open_run(folder / "tri_rec").captioning.caption_batches(batches)
+    by_records = Run.load(folder / "tri_rec").captioning.caption_batches(batches)
     by_files = {row["image_id"]: row["caption"] for row in rows}
     assert by_records == {name: by_files[name] for name in by_records}
     written = json.loads((tmp_path / "all" / "captions.json").read_text())

@@ -14,7 +14,8 @@ from configs.r2m import shapes
 from r2m.evaluation.captions import score_captions
 from r2m.inference.caption_files import caption_files
 from r2m.inference.consensus import ConsensusOptions
-from r2m.inference.evaluate_run import evaluate_run, open_run
+from r2m.inference.evaluate_run import evaluate_run
+from r2m.inference.run import Run
 from r2m.tasks.captioning.experiment import run_captioner
 from r2m.tasks.unsupervised_captioning.experiment import run_stage
 from tfrecords.captions.build import CaptionsOptions, build_captions
@@ -146,7 +147,7 @@ def test_r2m_learns_captions_and_is_scored_by_characters(
     config.stages.xe.steps = config.stages.xe.evaluate_every = 2
     run_stage("xe", config, tmp_path / "runs")
     run = tmp_path / "runs" / "xe"
-    assert open_run(run).vocabulary == vocabulary
+    assert Run.load(run).vocabulary == vocabulary
     report = evaluate_run(run, images.folder, "val", tmp_path / "out", metrics=("bleu", "spice"))
     assert report.scores.tokenizer == "characters"
     assert "English" in report.scores.unavailable["spice"]
@@ -180,5 +181,5 @@ def test_a_captioner_learns_captions_and_is_scored_by_characters(
     perfect = {name: texts[0] for name, texts in references.items()}
     scores = score_captions(perfect, references, metrics=("bleu",), tokenizer="characters").scores
     assert scores["bleu_4"] == pytest.approx(1.0, abs=1e-6)
-    found = list(open_run(run).examples(records, "val"))
+    found = list(Run.load(run).examples(records, "val"))
     assert all("&" in text and "amp" not in text for row in found for text in row["texts"])

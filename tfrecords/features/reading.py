@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -14,9 +14,11 @@ import tensorflow as tf
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.features.decoding import decode_or_fault
 from tfrecords.features.extraction import FeatureExtractor, cached_extractor
-from tfrecords.images.entries import ImageFile
+from tfrecords.images.entries import ImageSource
 from tfrecords.images.headers import MAX_PIXELS
 from tfrecords.writing.shards import Skip
+
+Item = TypeVar("Item")
 
 
 class ReadImage(NamedTuple):
@@ -91,32 +93,42 @@ def _with_features(
 
 
 def decode_files(
-    files: Sequence[ImageFile], size: int | None, *, short_side: int | None = None, crops: int = 1
+    images: Sequence[ImageSource],
+    size: int | None,
+    *,
+    short_side: int | None = None,
+    crops: int = 1,
 ) -> Iterator[ReadImage | Skip]:
-    """Reads and decodes image files in order; arguments are those of `decode_or_fault`."""
-    by_name = {file.name: file for file in files}
+    """Reads and decodes images in order; arguments are those of `decode_or_fault`."""
     return decode_ahead(
-        lambda name: by_name[name].read(), list(by_name), size, short_side=short_side, crops=crops
+        lambda image: image.read(),
+        images,
+        size,
+        name=lambda image: image.name,
+        short_side=short_side,
+        crops=crops,
     )
 
 
 def decode_ahead(
-    read: Callable[[str], bytes | Skip],
-    names: Sequence[str],
+    read: Callable[[Item], bytes | Skip],
+    items: Sequence[Item],
     size: int | None,
     *,
+    name: Callable[[Item], str] = str,
     short_side: int | None = None,
     crops: int = 1,
     max_pixels: int = MAX_PIXELS,
     ahead: int = 0,
     threads: int = os.cpu_count() or 1,
 ) -> Iterator[ReadImage | Skip]:
-    """Reads and decodes image files in threads, ahead of the ones that are used.
+    """Reads and decodes images in threads, ahead of the ones that are used.
 
     Args:
-        read: see `read_images`; is called in threads.
-        names: see `read_images`.
+        read: returns the bytes of an image; is called in threads.
+        items: the images, most often by name.
         size: see `decode_or_fault`.
+        name: of an image, for messages.
         short_side: see `decode_or_fault`.
         crops: see `decode_or_fault`.
         max_pixels: see `decode_or_fault`.
@@ -129,20 +141,20 @@ def decode_ahead(
     """
 
     def decode(place: int) -> ReadImage | Skip:
-        data = read(names[place])
+        data = read(items[place])
         if isinstance(data, Skip):
             return data
         found = decode_or_fault(
             data, size, short_side=short_side, crops=crops, max_pixels=max_pixels
         )
         if isinstance(found, str):
-            return Skip(names[place], "unreadable", found[:300])
+            return Skip(name(items[place]), "unreadable", found[:300])
         return ReadImage(place, data, found, {})
 
     waiting: deque[Future[ReadImage | Skip]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for place in range(len(names)):
+            for place in range(len(items)):
                 waiting.append(pool.submit(decode, place))
                 if len(waiting) > threads + ahead:
                     yield waiting.popleft().result()

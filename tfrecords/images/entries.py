@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from tfrecords.errors import InputError
 from tfrecords.images.files import ImageFolder, open_folder, read_file
@@ -16,6 +16,17 @@ from tfrecords.images.name_index import AmbiguousNameError
 from tfrecords.images.names import is_image_name
 from tfrecords.text_files import normalize_name, numbered_lines
 from tfrecords.writing.shards import Skip
+
+
+class ImageSource(Protocol):
+    """Whatever an image is read from."""
+
+    @property
+    def name(self) -> str:
+        """Its identity, by which detections name it and messages call it."""
+
+    def read(self) -> bytes | Skip:
+        """Returns the encoded image; see `tfrecords.images.files.read_file`."""
 
 
 class ImageFile(NamedTuple):

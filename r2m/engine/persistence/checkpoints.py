@@ -261,7 +261,7 @@ def require_best_or_latest(run_folder: Path | str) -> Checkpoint:
 
 def restore_model(
     model: keras.Model,
-    run_folder: Path | str,
+    source: Checkpoint | Path | str,
     fingerprint: Mapping[str, str],
     *,
     part: str = "",
@@ -275,7 +275,7 @@ def restore_model(
 
     Args:
         model: a built model, or a part of one.
-        run_folder: the working folder of the run.
+        source: a checkpoint that was verified, or the run folder to take it from.
         fingerprint: compared with the run's by name; a name that only one side knows is passed.
         part: where `model` was inside the run's model, such as 'captioner'; '' if it was all of it.
         allow_unused: whether the run may have variables (below `part`) that `model` has not, or
@@ -290,7 +290,7 @@ def restore_model(
         TrainingError: no checkpoint, another fingerprint, missing variables (named), other shapes,
             or unused variables.
     """
-    checkpoint = require_best_or_latest(run_folder)
+    checkpoint = source if isinstance(source, Checkpoint) else require_best_or_latest(source)
     saved_fingerprint = checkpoint.sidecar["fingerprint"]
     for key in sorted(set(fingerprint) & set(saved_fingerprint)):
         _require_equal(

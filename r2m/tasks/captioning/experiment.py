@@ -26,7 +26,7 @@ from r2m.engine.train import TrainingSummary, train
 from r2m.inference.captioner_inputs import FEATURES_FILE
 from r2m.inference.captioner_model import build_model, feature_sizes, open_network
 from r2m.inference.captioning import Captioning, search_options
-from r2m.inference.run_folder import saved_run
+from r2m.inference.run_folder import read_config
 from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions
 from r2m.tasks.captioning.data import CaptionerData, open_data
 from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
@@ -216,7 +216,7 @@ def take_weights(model: Any, run_folder: Path, fingerprint: Mapping[str, str]) -
         InputError: there is no run in the folder.
         TrainingError: its weights do not fit.
     """
-    shown_features = saved_run(run_folder)["config"]["image"]["source"] == "features"
+    shown_features = read_config(run_folder)["config"]["image"]["source"] == "features"
     if isinstance(model, PixelCaptioner) and shown_features:
         model = model.captioner
     found = checkpoints.restore_model(model, run_folder, fingerprint)

@@ -18,7 +18,7 @@ from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT
 from r2m.engine.distribution.sharing import share
 from r2m.engine.distribution.workers import Worker
 from r2m.engine.stage import Evaluation, LossTerm
-from r2m.inference.attention_maps import attention_sheets, looked, nothing_to_show, seen_part
+from r2m.inference.attention_maps import attention_maps, attention_sheets, visible_part, why_no_maps
 from r2m.inference.captioning import CAPTIONED_AT_ONCE, Captioning
 from r2m.tasks.captioning.data import CaptionerData
 from r2m.tasks.validation import Validator
@@ -167,11 +167,11 @@ class CaptionerStage:
 
     def _attention(self) -> dict[str, np.ndarray]:
         """Sheets of the first validation images; nothing without pictures, or maps to show."""
-        if nothing_to_show(self.model.name, self._data.options.features) or not self._pictures:
+        if why_no_maps(self.model.name, self._data.options.features) or not self._pictures:
             return {}
         said = self._captioning.captions(self._shown)
         grid_shape = self._data.records.manifest["options"]["grid_shape"]
-        found = looked(self.model, self._data.vocabulary, self._shown, said, grid_shape)
+        found = attention_maps(self.model, self._data.vocabulary, self._shown, said, grid_shape)
         return {"attention": attention_sheets(self._pictures, said, found)}
 
     @cached_property
@@ -193,7 +193,7 @@ class CaptionerStage:
         first = itertools.islice(captions.examples(records, VALIDATION_SPLIT), _SHEETS)
         pixels, backbone = self._data.options.pixels, records.manifest["options"].get("backbone")
         return [
-            seen_part(decode_image(example["image"]).numpy(), pixels, backbone)
+            visible_part(decode_image(example["image"]).numpy(), pixels, backbone)
             for example in first
             if example["image"]
         ]

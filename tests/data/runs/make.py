@@ -21,7 +21,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import tfrecords
-from r2m.inference.evaluate_run import open_run
+from r2m.inference.run import Run
 from r2m.tasks.captioning.experiment import run_captioner
 from r2m.tasks.unsupervised_captioning.experiment import run_stage
 from tfrecords.captions.build import CaptionsOptions, build_captions
@@ -160,10 +160,10 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def captions_of(folder: Path, records: str) -> dict[str, Any]:
     """Captions of the validation images, best first, each with its log p."""
-    run = open_run(folder)
+    run = Run.load(folder)
     opened = run.open_records(records)
     captions = {}
-    for batch in run.batches(opened, "val"):
+    for batch in run.record_batches(opened, "val"):
         names = [name.decode() for name in batch.pop("image_id").numpy()]
         for name, best in zip(names, run.captioning.returning(3).hypotheses(batch), strict=True):
             captions[name] = [[one.caption, one.log_probability] for one in best]

@@ -1,10 +1,10 @@
-"""Where a trained captioner looks in image files, word by word."""
+"""Attention of a trained captioner over image files, drawn word by word."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,18 +13,18 @@ from absl import logging
 from models.captioners.registry import captioner_names
 from r2m.evaluation.attention import animation, attention_panels, png, sheet
 from r2m.evaluation.files import prepare_output, write_whole
-from r2m.inference.attention_maps import looked, nothing_to_show, seen_part
-from r2m.inference.caption_files import look_of
+from r2m.inference.attention_maps import attention_maps, visible_part, why_no_maps
 from r2m.inference.captioner_inputs import pixel_options, saved_features
-from r2m.inference.evaluate_run import is_captioner, open_run
-from r2m.inference.run_folder import saved_run
+from r2m.inference.run import Run, RunPath
+from r2m.inference.run_folder import RunFolder
+from r2m.inference.run_kinds import kind_of
 from tfrecords.errors import InputError
 from tfrecords.features.reading import decode_files
 from tfrecords.images.entries import ImageFile, named_files
 from tfrecords.writing.progress import shown_chunks
 from tfrecords.writing.shards import Skip
 
-# Images looked at at once.
+# Images captioned at once; their pictures are in memory at full size.
 _BATCH = 32
 
 
@@ -45,29 +45,29 @@ class ShownImage(NamedTuple):
 
 
 def show_attention(
-    run_folder: str | Path,
+    run: RunPath,
     sources: Sequence[Path],
     output: str | Path,
     *,
     recursive: bool = True,
     style: str = "smooth",
     weights: str | None = None,
-    overrides: dict[str, Any] | None = None,
+    decoding: Mapping[str, Any] | None = None,
 ) -> tuple[list[ShownImage], Counter[str]]:
-    """Shows where a captioner looks in images while it says each word.
+    """Draws the attention of a captioner over images, for each word of their captions.
 
     Writes `<name>.attention.png` (a panel per word) and `<name>.attention.gif` (a frame per word)
-    for each image, of the part of it that the captioner saw. `<name>` has no suffix unless two
+    for each image, of the part of it that the captioner reads. `<name>` has no suffix unless two
     images differ in it alone. Images that cannot be read are left out, with a warning.
 
     Args:
-        run_folder: of a captioner with attention over a grid.
+        run: folder of a captioner with attention over a grid, see `Run.load`.
         sources: image files, folders of them and text files that list them.
         output: folder to write to.
         recursive: also images in folders below a folder.
         style: `grid` or `smooth`.
-        weights: file of the backbone's weights, see `caption_files`.
-        overrides: of the run's `decoding` settings.
+        weights: file of the backbone's weights, see `Run.load`.
+        decoding: changes of the run's `decoding` settings, by name.
 
     Returns:
         The images that were drawn, and reason -> number of entries that were passed over.
@@ -78,21 +78,23 @@ def show_attention(
     """
     files, passed_over = named_files(sources, recursive=recursive)
     places = _places(files, Path(output))
-    run_folder = Path(run_folder)
-    _check_run(run_folder)
-    recorded = saved_features(run_folder)["records"]
-    run = open_run(run_folder, overrides)
-    pixels = pixel_options(run.config) if run.config.image.source == "pixels" else None
-    look = look_of(run, files, detections=(), weights=weights)
+    folder = run if isinstance(run, RunFolder) else RunFolder(run)
+    _check_has_maps(folder)
+    recorded = saved_features(folder.path)["records"]
+    loaded = Run.load(folder, decoding=decoding, weights=weights)
+    pixels = pixel_options(loaded.config) if loaded.config.image.source == "pixels" else None
+    read = loaded.image_reader()
     prepare_output(output)
     shown: list[ShownImage] = []
     faults: list[str] = []
     for chunk in shown_chunks(files, _BATCH, "captioning", "images"):
-        seen = look(chunk)
-        said = run.captioning.captions(seen.inputs)
-        found = looked(run.model, run.vocabulary, seen.inputs, said, recorded["grid_shape"])
+        batch = read(chunk)
+        captions = loaded.captioning.captions(batch.inputs)
+        maps = attention_maps(
+            loaded.model, loaded.vocabulary, batch.inputs, captions, recorded["grid_shape"]
+        )
         pictures = decode_files(chunk, None)
-        for file, caption, own, fault in zip(chunk, said, found, seen.faults, strict=True):
+        for file, caption, own, fault in zip(chunk, captions, maps, batch.faults, strict=True):
             picture = next(pictures)
             if isinstance(picture, Skip) or fault is not None:
                 skip = picture if isinstance(picture, Skip) else fault
@@ -101,7 +103,7 @@ def show_attention(
                 logging.warning("left out: %s", faults[-1])
                 passed_over[skip.reason] += 1
                 continue
-            part = seen_part(picture.pixels.numpy(), pixels, recorded["backbone"])
+            part = visible_part(picture.pixels.numpy(), pixels, recorded["backbone"])
             panels = attention_panels(part, own.words, own.weights, style=style)
             still, moving = places[file.name]
             write_whole(still, png(sheet(panels, caption)))
@@ -134,16 +136,16 @@ def _places(files: Sequence[ImageFile], output: Path) -> dict[str, tuple[Path, P
     return places
 
 
-def _check_run(run_folder: Path) -> None:
-    """Raises `InputError` for a run with nothing to show, before anything is searched or loaded."""
-    if not is_captioner(run_folder):
+def _check_has_maps(folder: RunFolder) -> None:
+    """Raises `InputError` for a run without attention maps, before anything is loaded."""
+    if kind_of(folder).name != "captioning":
         *others, last = captioner_names(with_attention=True)
         raise InputError(
-            f"{run_folder} is a run of R2M, which does not look at images: --model takes the run "
+            f"{folder.path} is a run of R2M, which does not look at images: --model takes the run "
             f"of {', '.join(others)} or {last}, for example "
             "workspace/runs/updown/cross_entropy"
         )
-    captioner = saved_run(run_folder)["config"]["model"]["captioner"]
-    why = nothing_to_show(captioner, saved_features(run_folder)["features"])
+    captioner = folder.config.model.captioner
+    why = why_no_maps(captioner, saved_features(folder.path)["features"])
     if why is not None:
-        raise InputError(f"{run_folder}: {why}")
+        raise InputError(f"{folder.path}: {why}")

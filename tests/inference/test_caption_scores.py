@@ -15,7 +15,7 @@ import tensorflow as tf
 from r2m.evaluation.predictions import read_predictions
 from r2m.inference.caption_files import caption_files
 from r2m.inference.consensus import ConsensusOptions
-from r2m.inference.evaluate_run import open_run
+from r2m.inference.run import Run
 from tfrecords.errors import InputError
 
 SEARCH = {"beam_size": 4, "length_normalization": 0.5}
@@ -47,15 +47,15 @@ def test_captions_have_the_likelihood_of_the_model(
     runs = [att2in2_run] * members
     name = (pictures / "val.txt").read_text().split()[0]
     image = pictures / "images" / name
-    (row,), _ = caption_files(runs, image, tmp_path, overrides=SEARCH, captions=3)
+    (row,), _ = caption_files(runs, image, tmp_path, decoding=SEARCH, captions=3)
     assert read_predictions(tmp_path / "captions.json") == [row]
     assert row["image_id"] == name and len(row["captions"]) == 3
     best = row["captions"][0]
     assert {key: row[key] for key in best} == best
     assert len({found["caption"] for found in row["captions"]}) == 3
 
-    run = open_run(runs, SEARCH)
-    batches = run.batches(run.open_records(str(caption_records)), "val")
+    run = Run.load(runs, decoding=SEARCH)
+    batches = run.record_batches(run.open_records(str(caption_records)), "val")
     inputs = _inputs_of(batches, name)
     scores = []
     for found in row["captions"]:
@@ -92,7 +92,7 @@ def test_by_consensus_the_order_is_its_own(
     def said(folder: str, captions: int) -> Sequence[dict[str, Any]]:
         return caption_files(
             att2in2_run, listed, tmp_path / folder,
-            overrides={"beam_size": 4}, consensus=consensus, captions=captions,
+            decoding={"beam_size": 4}, consensus=consensus, captions=captions,
         ).rows  # fmt: skip
 
     several, one = said("several", 4), said("one", 1)
@@ -114,6 +114,6 @@ def test_no_more_captions_than_the_beam_is_wide(
         with pytest.raises(InputError, match=r"--captions=5: must be at most 4, .* --beam_size=5"):
             caption_files(
                 att2in2_run, pictures / "images", tmp_path,
-                overrides=SEARCH, captions=5, consensus=consensus,
+                decoding=SEARCH, captions=5, consensus=consensus,
             )  # fmt: skip
     assert list(tmp_path.iterdir()) == []

@@ -12,9 +12,8 @@ import tensorflow as tf
 
 from models.captioners.registry import build_captioner, captioner_names
 from pipelines.pixels import PixelOptions, crops
-from r2m.inference.attention_maps import looked, nothing_to_show, seen_part
-from r2m.inference.run_folder import run_names, saved_run
-from r2m.inference.show_attention import show_attention
+from r2m.inference.attention_files import show_attention
+from r2m.inference.attention_maps import attention_maps, visible_part, why_no_maps
 from tfrecords.errors import InputError
 from tfrecords.features import decode_or_fault
 from tfrecords.vocabulary import build_vocabulary
@@ -41,7 +40,7 @@ def corners(picture: Any) -> np.ndarray:
 @pytest.mark.parametrize("short_side", [64, 90])
 def test_maps_lie_over_the_square_that_was_cut_out(size: tuple[int, int], short_side: int) -> None:
     picture = ramp(*size)
-    part = seen_part(picture, None, {"short_side": short_side, "image_size": 64})
+    part = visible_part(picture, None, {"short_side": short_side, "image_size": 64})
     side = round(min(size) * 64 / short_side)
     assert part.shape == (side, side, 3)
     png = tf.io.encode_png(picture).numpy()
@@ -51,7 +50,7 @@ def test_maps_lie_over_the_square_that_was_cut_out(size: tuple[int, int], short_
 
 def test_maps_lie_over_the_crop_that_was_looked_at() -> None:
     picture, options = ramp(120, 300), PixelOptions(resize=80, crop=48, antialias=True)
-    part = seen_part(picture, options, {"short_side": 64, "image_size": 64})
+    part = visible_part(picture, options, {"short_side": 64, "image_size": 64})
     assert part.shape == (72, 180, 3)
     (seen,) = crops(tf.io.encode_png(picture)[None], options, None)
     np.testing.assert_allclose(corners(part), corners(seen), atol=6)
@@ -59,10 +58,10 @@ def test_maps_lie_over_the_crop_that_was_looked_at() -> None:
 
 def test_maps_lie_over_a_picture_that_was_squashed() -> None:
     picture = ramp(20, 30)
-    assert seen_part(picture, None, {"short_side": None, "image_size": 64}) is picture
-    assert seen_part(picture, None, None) is picture
+    assert visible_part(picture, None, {"short_side": None, "image_size": 64}) is picture
+    assert visible_part(picture, None, None) is picture
     whole = PixelOptions(resize=64, crop=64, antialias=True)
-    np.testing.assert_array_equal(seen_part(picture, whole, None), picture)
+    np.testing.assert_array_equal(visible_part(picture, whole, None), picture)
 
 
 def test_the_captioners_with_attention_are_those_that_show_it() -> None:
@@ -70,7 +69,7 @@ def test_the_captioners_with_attention_are_those_that_show_it() -> None:
     inputs = {"regions": tf.ones([1, 2, 5]), "global": tf.ones([1, 3])}
     for name in captioner_names():
         model = build_captioner(name, global_size=3, region_size=5, grid_cells=2, **sizes)
-        assert (nothing_to_show(model.name, ()) is None) == ("rows" in model.encode(inputs))
+        assert (why_no_maps(model.name, ()) is None) == ("rows" in model.encode(inputs))
     # The flag cannot ask for the names: TensorFlow would load for --help.
     source = (ROOT / "r2m" / "cli" / "show_attention.py").read_text()
     assert all(name in source for name in captioner_names(with_attention=True))
@@ -82,7 +81,7 @@ def test_grids_need_not_be_square() -> None:
     )
     vocabulary = build_vocabulary({"dog": 1}, min_count=1)
     inputs = {"regions": tf.random.stateless_normal([2, 6, 3], [0, 1])}
-    first, second = looked(model, vocabulary, inputs, ["dog dog dog", ""], [2, 3, 3])
+    first, second = attention_maps(model, vocabulary, inputs, ["dog dog dog", ""], [2, 3, 3])
     assert first.words == ["dog"] * 3 and first.weights.shape == (3, 2, 3)
     np.testing.assert_allclose(first.weights.sum(axis=(1, 2)), 1.0, rtol=1e-5)
     assert second.words == [] and second.weights.shape == (0, 2, 3)
@@ -138,17 +137,3 @@ def test_files_that_cannot_be_shown_together(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             show_attention(tmp_path, files, tmp_path)
-
-
-def test_a_folder_of_runs_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected something like workspace/runs/"):
-        saved_run(tmp_path)
-    for stage in ("xe_rec", "xe"):
-        run_folder(tmp_path / "shapes" / stage, "", [], stage)
-    with pytest.raises(InputError, match=r"did you mean .*shapes/xe or .*shapes/xe_rec\?"):
-        saved_run(tmp_path / "shapes")
-    assert run_names([tmp_path / "shapes" / "xe", Path("a/b/c")]) == "shapes/xe, b/c"
-    for text in ('{"model": "a preset"}', "[]", '{"stage": "xe"'):
-        (tmp_path / "config.json").write_text(text)
-        with pytest.raises(InputError, match=r"is not the config\.json of a run"):
-            saved_run(tmp_path)

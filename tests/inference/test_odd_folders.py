@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from r2m.cli.reports import describe_use
+from r2m.inference.attention_files import show_attention
 from r2m.inference.caption_files import caption_files
-from r2m.inference.concept_inputs import concept_look
-from r2m.inference.show_attention import show_attention
+from r2m.inference.concept_rules import ConceptChooser
 from tfrecords.errors import InputError
 from tfrecords.features import BackboneOptions, FeatureExtractor, decode_image, decode_or_fault
 from tfrecords.images.entries import image_files, named_files
@@ -200,7 +200,7 @@ def test_r2m_is_told_by_relative_names(odd_folder, tmp_path):
     }
     (tmp_path / "d.json").write_text(json.dumps(table))
     with pytest.raises(InputError, match=r"'0\.png' may be any of 'study 1/0\.png', 'study 2/deep"):
-        concept_look(None, files, [DetectionSource(path=tmp_path / "d.json")])
+        ConceptChooser(None, files, [DetectionSource(path=tmp_path / "d.json")], 5)
 
 
 def test_lists_of_images(tmp_path):

@@ -15,7 +15,8 @@ from pipelines import captions
 from r2m.inference.caption_files import caption_files
 from r2m.inference.captioner_inputs import FEATURES_FILE
 from r2m.inference.consensus import Consensus, ConsensusOptions, open_consensus
-from r2m.inference.evaluate_run import evaluate_run, open_run
+from r2m.inference.evaluate_run import evaluate_run
+from r2m.inference.run import Run
 from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.errors import InputError
 from tfrecords.readers.paired.formats import PairedSource
@@ -124,7 +125,7 @@ def test_a_split_and_its_files_are_captioned_by_consensus(
     def said(name: str, consensus: ConsensusOptions | None) -> dict[str, str]:
         report = evaluate_run(
             att2in2_run, caption_records, "val", tmp_path / name, metrics=("cider",),
-            overrides={"beam_size": 4}, consensus=consensus,
+            decoding={"beam_size": 4}, consensus=consensus,
         )  # fmt: skip
         assert (consensus is None) == ("neighbours" not in report.decode)
         rows = json.loads((tmp_path / name / "val.predictions.json").read_text())
@@ -139,7 +140,7 @@ def test_a_split_and_its_files_are_captioned_by_consensus(
     listed = tmp_path / "list.txt"
     listed.write_text("\n".join(str(pictures / "images" / name) for name in plain))
     rows, _ = caption_files(
-        att2in2_run, listed, tmp_path / "files", overrides={"beam_size": 4}, consensus=agreed
+        att2in2_run, listed, tmp_path / "files", decoding={"beam_size": 4}, consensus=agreed
     )
     assert {row["image_id"]: row["caption"] for row in rows} == by_records
 
@@ -150,7 +151,7 @@ def test_features_made_in_another_way_are_refused(att2in2_run: Path, tmp_path: P
     shown["records"]["backbone"]["alpha"] = 0.5
     (other / FEATURES_FILE).write_text(json.dumps(shown))
     with pytest.raises(InputError, match=r"made in two ways: those of .*other with alpha 0\.5"):
-        open_run(other, consensus=OPTIONS)
+        Run.load(other, consensus=OPTIONS)
 
 
 def test_records_without_vectors_are_refused(pictures: Path, tmp_path: Path) -> None:

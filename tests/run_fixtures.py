@@ -1,12 +1,12 @@
-"""A small experiment on the embedded data set."""
+"""Fixtures of small records and runs of the embedded data set, for several folders of tests."""
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
+from captioner_runs import small
 
 from configs.r2m import shapes
 from tfrecords.captions.build import CaptionsOptions, build_captions
@@ -17,8 +17,6 @@ from tfrecords.readers.detections import DetectionSource
 from tfrecords.readers.paired.formats import PairedSource
 from tfrecords.readers.text import parse_source
 from tfrecords.shapes.dataset import make_shapes
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")
@@ -134,8 +132,6 @@ def caption_records(pictures, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def att2in2_run(caption_records, tmp_path_factory) -> Path:
     """The run of a small att2in2, to be looked at and copied, never changed."""
-    from captioner_runs import small
-
     from r2m.tasks.captioning.experiment import run_captioner
 
     folder = tmp_path_factory.mktemp("att2in2")

@@ -1,0 +1,133 @@
+"""Concepts of images, chosen from detections by the rules of a run's training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import logging
+
+from r2m.inference.r2m_model import CONCEPTS_FILE, DEFAULT_RULES, RULES_FILE
+from tfrecords.concepts import ConceptDictionary
+from tfrecords.detections.box_formats import BoxOptions
+from tfrecords.images.concepts import ConceptOrder, ImageConcept, image_concepts
+from tfrecords.images.entries import ImageSource
+from tfrecords.readers.detections import DetectionSource, read_detections
+
+
+class ConceptRules(NamedTuple):
+    """How detections of an image become its concepts.
+
+    Attributes:
+        dictionary: which class of a detector is which concept.
+        allowed: the concepts that are frequent enough in the corpus of the training.
+        order: by which the concepts of an image are chosen and sorted.
+        detections: per file of the training its `file`, `min_score`, `weight` and, where it has
+            another than its kind, its format of `boxes` and `scores`.
+    """
+
+    dictionary: ConceptDictionary
+    allowed: frozenset[str]
+    order: ConceptOrder
+    detections: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, run_folder: Path) -> ConceptRules:
+        """Reads the rules of a run; a run that was trained on text only has the defaults."""
+        file = run_folder / CONCEPTS_FILE
+        text = file.read_text(encoding="utf-8")
+        rules = _saved_rules(run_folder)
+        counts = json.loads(text)["counts"]
+        frequent = frozenset(word for word, n in counts.items() if n >= rules["min_concept_count"])
+        dictionary = ConceptDictionary.from_json(text, str(file))
+        return cls(dictionary, frequent, rules["concept_order"], rules.get("detections", []))
+
+    def sources(self, texts: Sequence[str]) -> list[DetectionSource]:
+        """Returns files of detections as sources; see `detection_sources`."""
+        return detection_sources(self.detections, texts)
+
+
+class ConceptChooser:
+    """Chooses the concepts of images by their names."""
+
+    def __init__(
+        self,
+        rules: ConceptRules,
+        images: Sequence[ImageSource],
+        sources: Sequence[DetectionSource],
+        max_concepts: int,
+    ) -> None:
+        """Reads the detections.
+
+        Args:
+            rules: of the run.
+            images: all whose concepts will be chosen.
+            sources: files with the detections of these images, by their names.
+            max_concepts: how many concepts to keep per image.
+
+        Raises:
+            InputError: a file cannot be read, or there are no detections of any of the images.
+        """
+        self._rules, self._sources, self._max_concepts = rules, sources, max_concepts
+        self._detections = read_detections(sources, names=[image.name for image in images])
+
+    def __call__(self, name: str) -> list[ImageConcept]:
+        """Returns the concepts of the image `name`, the most certain last."""
+        if name not in self._detections:
+            return []
+        return image_concepts(
+            self._detections[name],
+            self._rules.dictionary,
+            sources=self._sources,
+            max_concepts=self._max_concepts,
+            order=self._rules.order,
+            allowed=self._rules.allowed,
+        )
+
+
+def detection_sources(
+    trained_on: Sequence[dict[str, Any]], texts: Sequence[str]
+) -> list[DetectionSource]:
+    """Returns files of detections with the thresholds, weights and box formats of the training.
+
+    Files are matched by name, else by their order where there are as many as in training.
+
+    Args:
+        trained_on: see `ConceptRules.detections`.
+        texts: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT]...` each. What they give takes
+            precedence over the training.
+
+    Raises:
+        InputError: a text is not of that form.
+    """
+    by_name = {rule["file"]: rule for rule in trained_on}
+    sources = []
+    for number, text in enumerate(texts):
+        name = DetectionSource.parse(text).path.name
+        in_order = len(trained_on) == len(texts)
+        rule = by_name.get(name) or (trained_on[number] if in_order else None)
+        if rule is None:
+            logging.warning(
+                "the run was trained with detections of %s, not of %s: its scores are used with "
+                "the default threshold and weight",
+                ", ".join(by_name) or "no images", name,
+            )  # fmt: skip
+            sources.append(DetectionSource.parse(text))
+        else:
+            # A file of another kind has another box format. Sizes are those of other images.
+            same_kind = Path(name).suffix.lower() == Path(rule["file"]).suffix.lower()
+            written = {key: rule[key] for key in ("boxes", "scores") if key in rule and same_kind}
+            sources.append(
+                DetectionSource.parse(
+                    text, (rule["min_score"], rule["weight"]), BoxOptions(**written)
+                )
+            )
+    return sources
+
+
+def _saved_rules(run_folder: Path) -> dict[str, Any]:
+    file = run_folder / RULES_FILE
+    saved: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return {**DEFAULT_RULES, **saved}

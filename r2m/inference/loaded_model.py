@@ -1,0 +1,95 @@
+"""The interface of what a run folder is loaded into, whatever its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import tensorflow as tf
+
+from pipelines.caption_batches import FeatureKind
+from r2m.inference.run_folder import RunFolder
+from tfrecords.images.concepts import ImageConcept
+from tfrecords.images.entries import ImageSource
+from tfrecords.records import Records
+from tfrecords.vocabulary import Vocabulary
+from tfrecords.writing.shards import Skip
+
+
+class ImageInputs(NamedTuple):
+    """Model inputs of B images.
+
+    Attributes:
+        inputs: arguments of the model's `encode`, by name, batch first.
+        concepts: per image, the most certain concept last; None for models without concepts.
+        faults: per image, why it cannot be read; None where it can. The inputs of such an image are
+            placeholders: its caption is discarded.
+    """
+
+    inputs: dict[str, tf.Tensor]
+    concepts: list[list[ImageConcept]] | None
+    faults: list[Skip | None]
+
+
+# Reads a batch of images and makes the inputs of the model.
+ImageReader = Callable[[Sequence[ImageSource]], ImageInputs]
+
+
+class LoadedModel(Protocol):
+    """A trained model, with the two ways to its inputs: from records and from images.
+
+    Attributes:
+        folders: run folders of the members of an ensemble; of most runs one.
+        model: a captioner with its best weights, else the latest.
+        vocabulary: of the model.
+        signature: arguments of the model's `encode`, by name.
+    """
+
+    folders: tuple[RunFolder, ...]
+    model: Any
+    vocabulary: Vocabulary
+    signature: dict[str, tf.TensorSpec]
+
+    def open_records(self, folder: str) -> Records:
+        """Opens records of the kind that the model reads; raises `InputError` for another kind."""
+
+    def record_batches(
+        self, records: Records, split: str, more: tuple[FeatureKind, ...] = ()
+    ) -> tf.data.Dataset:
+        """Returns batches of `image_id` string[B] and the model's inputs.
+
+        Args:
+            records: of `open_records`.
+            split: of the records.
+            more: kinds of features besides the model's inputs.
+
+        Raises:
+            InputError: the records lack what the model needs, or hold features made in another way.
+        """
+
+    def examples(self, records: Records, split: str) -> Iterable[dict[str, Any]]:
+        """Yields the images of a split, for galleries and scoring.
+
+        Each has `image_id`, `source_id`, `image`, `texts` and, where records have concepts,
+        `concepts` (ids) and `concept_scores`.
+        """
+
+    def image_reader(
+        self,
+        images: Sequence[ImageSource],
+        *,
+        detections: Sequence[str],
+        weights: str | None,
+        vectors: bool,
+    ) -> ImageReader:
+        """Returns what makes model inputs of image files.
+
+        Args:
+            images: all that will be read, where detections have to be matched with them.
+            detections: files with the detections of the images, as `r2m-caption` takes them.
+            weights: file of the backbone's weights, where the records were built with such a file.
+            vectors: adds `global` to the inputs, made as in the records of the training.
+
+        Raises:
+            InputError: the model needs what is not given, or has no use for what is.
+        """

@@ -1,0 +1,115 @@
+"""R2M, loaded from its run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines import images
+from pipelines.caption_batches import FeatureKind
+from pipelines.concepts import assemble
+from r2m.engine.persistence.checkpoints import Checkpoint
+from r2m.inference.concept_rules import ConceptChooser, ConceptRules
+from r2m.inference.loaded_model import ImageInputs, ImageReader
+from r2m.inference.r2m_model import CONCEPT_INPUTS, build_model, concept_options
+from r2m.inference.run_folder import RunFolder
+from tfrecords.errors import InputError
+from tfrecords.features.reading import decode_files
+from tfrecords.images.concepts import ImageConcept
+from tfrecords.images.entries import ImageSource
+from tfrecords.records import Records
+from tfrecords.writing.shards import Skip
+
+
+class LoadedR2M:
+    """A trained R2M (a `LoadedModel`): it captions the concepts that detectors found."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        """Builds the model and restores its weights.
+
+        Raises:
+            InputError: the vocabulary is missing or damaged, or a setting is impossible.
+            TrainingError: the run has no whole checkpoint, or one that does not fit.
+        """
+        self.folders: tuple[RunFolder, ...] = (folder,)
+        self.vocabulary = folder.vocabulary
+        self.signature = dict(CONCEPT_INPUTS)
+        feature_size = _feature_size(folder.checkpoint)
+        self.model = build_model(folder.config.model, self.vocabulary, feature_size)
+        folder.restore(self.model)
+        self._options = concept_options(folder.config)
+
+    @cached_property
+    def rules(self) -> ConceptRules:
+        """How detections become concepts, as in the training of the run."""
+        return ConceptRules.read(self.folders[0].path)
+
+    def open_records(self, folder: str) -> Records:
+        """Opens `images` records."""
+        return images.open_images(folder)
+
+    def record_batches(
+        self, records: Records, split: str, more: tuple[FeatureKind, ...] = ()
+    ) -> tf.data.Dataset:
+        """Returns batches of `image_id` and concepts; see `LoadedModel`."""
+        assert not more, "R2M reads no features"
+        return images.concept_batches(records, split, concept_options=self._options)
+
+    def examples(self, records: Records, split: str) -> Iterable[dict[str, Any]]:
+        """Yields the images of a split; see `LoadedModel`."""
+        return images.examples(records, split)
+
+    def image_reader(
+        self,
+        images: Sequence[ImageSource],
+        *,
+        detections: Sequence[str],
+        weights: str | None,
+        vectors: bool,
+    ) -> ImageReader:
+        """Returns what chooses the concepts of images by detections; see `LoadedModel`."""
+        del vectors
+        path = self.folders[0].path
+        if weights is not None:
+            raise InputError(f"{path} is a run of R2M, which has no backbone: no --weights")
+        if not detections:
+            raise InputError(
+                f"{path} is a run of R2M, which captions what detectors found: give their files "
+                "with --detections"
+            )
+        choose = ConceptChooser(
+            self.rules, images, self.rules.sources(detections), self._options.max_concepts
+        )
+
+        def read(batch: Sequence[ImageSource]) -> ImageInputs:
+            concepts = [choose(image.name) for image in batch]
+            # R2M reads no pixels, but a caption of a picture that cannot be read is of no use.
+            decoded = decode_files(batch, None)
+            faults = [item if isinstance(item, Skip) else None for item in decoded]
+            return ImageInputs(self.concept_inputs(concepts), concepts, faults)
+
+        return read
+
+    def concept_inputs(self, rows: Sequence[Sequence[ImageConcept]]) -> dict[str, tf.Tensor]:
+        """Returns the model's inputs for given concepts, the most certain one of each row last."""
+        ids = [[self.vocabulary.id_of(concept.word) for concept in row] for row in rows]
+        counts = [[concept.count for concept in row] for row in rows]
+        concepts, lengths = assemble(
+            tf.ragged.constant(ids, tf.int64, ragged_rank=1),
+            tf.ragged.constant(counts, tf.int64, ragged_rank=1),
+            self._options,
+            key=None,
+            order="kept",
+        )
+        return {"concepts": concepts, "concept_lengths": lengths}
+
+
+def _feature_size(checkpoint: Checkpoint) -> int | None:
+    """Input size of the image projection in a checkpoint; None where there is none."""
+    for name, shape, _ in checkpoint.sidecar["variables"]:
+        if name == "image_map/kernel":
+            return int(shape[0])
+    return None

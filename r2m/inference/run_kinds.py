@@ -1,0 +1,67 @@
+"""Kinds of runs by the stages that train them.
+
+A new kind of run is a module with a class that implements `LoadedModel`, and an entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from r2m.configuration.config_fields import CAPTIONER_STAGES, R2M_STAGES
+from r2m.inference.captioner_ensemble import CaptionerEnsemble
+from r2m.inference.consensus import ConsensusOptions
+from r2m.inference.consensus_reranker import ConsensusReranker
+from r2m.inference.loaded_captioner import LoadedCaptioner
+from r2m.inference.loaded_model import LoadedModel
+from r2m.inference.loaded_r2m import LoadedR2M
+from r2m.inference.run_folder import RunFolder
+from tfrecords.errors import InputError
+
+
+class RunKind(NamedTuple):
+    """A kind of run.
+
+    Attributes:
+        name: of the task that trains it (`r2m.tasks`).
+        title: for messages: "a run of ...".
+        stages: names of its stages.
+        load: loads an opened run folder.
+        join: makes an ensemble of several loaded runs; None where they cannot caption together.
+        rerank: makes what orders captions by consensus; None where the training has no captions of
+            images to agree with.
+    """
+
+    name: str
+    title: str
+    stages: tuple[str, ...]
+    load: Callable[[RunFolder], LoadedModel]
+    join: Callable[[Sequence[Any]], LoadedModel] | None = None
+    rerank: Callable[[Any, ConsensusOptions], ConsensusReranker] | None = None
+
+
+RUN_KINDS = (
+    RunKind(
+        name="captioning",
+        title="a run of a supervised captioner",
+        stages=CAPTIONER_STAGES,
+        load=LoadedCaptioner,
+        join=CaptionerEnsemble,
+        rerank=ConsensusReranker,
+    ),
+    RunKind(
+        name="unsupervised_captioning",
+        title="a run of R2M",
+        stages=R2M_STAGES,
+        load=LoadedR2M,
+    ),
+)
+
+
+def kind_of(folder: RunFolder) -> RunKind:
+    """Returns the kind of a run; raises `InputError` for a stage that no kind has."""
+    for kind in RUN_KINDS:
+        if folder.stage in kind.stages:
+            return kind
+    known = "; ".join(f"{kind.name}: {', '.join(kind.stages)}" for kind in RUN_KINDS)
+    raise InputError(f"{folder.path}: unknown stage {folder.stage!r}; known stages: {known}")
