@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from r2m.configuration.config_fields import FAMILIES
 from r2m.engine.persistence import checkpoints
-from r2m.engine.persistence.layout import BEST, LATEST, folders_of
+from r2m.engine.persistence.checkpoint_folders import BEST, LATEST, folders_of
 from tfrecords.errors import InputError
 from tfrecords.segmentation import SEGMENTERS
 from tfrecords.vocabulary import Vocabulary
