@@ -15,7 +15,7 @@ from ml_collections import FieldReference, config_dict
 def training() -> dict[str, Any]:
     """How to train: `config.training`.
 
-    None is the default of the optimiser or schedule; what it does not have must be None. Periods
+    None is the default of the optimizer or schedule; what it does not have must be None. Periods
     are steps, or text: "2 epochs", "0.5 epochs", "10%" (of the stage's steps).
     """
     return {

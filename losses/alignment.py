@@ -1,4 +1,4 @@
-"""Losses that align vectors: reconstruction and the bidirectional triplet loss."""
+"""Alignment losses: reconstruction and the bidirectional triplet loss."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ LossPair = tuple[tf.Tensor, tf.Tensor]
 
 
 def mean_square(reconstructed: tf.Tensor, original: tf.Tensor) -> LossPair:
-    """Squared error between r and v (Guo et al. 2020).
+    """Computes the squared error between r and v (Guo et al. 2020).
 
     Args:
         reconstructed: float[B, H].
@@ -30,7 +30,7 @@ def triplet(
     first_row: tf.Tensor | int = 0,
     rows: tf.Tensor | int | None = None,
 ) -> LossPair:
-    """Hinge against the hardest negative in each row and each column of S = u r^T.
+    """Computes the hinge loss of the hardest negative per row and column of S = u r^T.
 
     Negatives come from the whole batch, so under data parallelism each replica is given the vectors
     of all replicas and scores its own rows and columns only; the sums then add up to the loss of

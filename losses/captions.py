@@ -1,4 +1,4 @@
-"""Losses of captions that people wrote: (sum, normalizer) pairs on real positions only."""
+"""Losses of human-written captions: (sum, normalizer) pairs on real positions only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def caption_loss(
     smoothing: float = 0.0,
     drop_worst: tf.Tensor | float | None = None,
 ) -> LossPair:
-    """Cross entropy of the next words of captions, end marker included.
+    """Computes the cross entropy of the next words of captions, end marker included.
 
     Args:
         hidden: float[N, T, H].
@@ -55,14 +55,14 @@ def caption_loss(
 
 
 def kept_captions(captions: tf.Tensor, drop_worst: tf.Tensor | float) -> tf.Tensor:
-    """How many of int32[] captions the loss keeps where `drop_worst` are left out: int32[]."""
+    """Returns the number of int32[] captions that remain without the part `drop_worst`: int32[]."""
     return tf.cast(tf.math.round((1.0 - drop_worst) * tf.cast(captions, tf.float32)), tf.int32)
 
 
 def smoothed_losses(
     rows: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor, words: tf.Tensor, smoothing: float
 ) -> tf.Tensor:
-    """KL(target || softmax(W h + b)) with label smoothing, of each word.
+    """Computes KL(target || softmax(W h + b)) with label smoothing, per word.
 
     Args:
         rows: hidden states float[N, H].
@@ -84,7 +84,7 @@ def smoothed_losses(
 
 
 def leave_one_out(rewards: tf.Tensor) -> tf.Tensor:
-    """What each caption's reward is above the mean of the others of its image (Luo 2020).
+    """Subtracts from each reward the mean of the image's other rewards (Luo 2020).
 
     Args:
         rewards: float32[B, S], S at least 2.
@@ -104,7 +104,7 @@ def policy_loss(
     lengths: tf.Tensor,
     advantages: tf.Tensor,
 ) -> tf.Tensor:
-    """-sum_i a_i log p(caption i), end marker included (Rennie et al. 2017, equation 7).
+    """Computes -sum_i a_i log p(caption i), end marker included (Rennie et al. 2017, equation 7).
 
     The softmax must be the one they were drawn from. If it had words that are never drawn, all
     that is taken off a bad caption could go to these, which nothing ever punishes: the likelihood

@@ -139,7 +139,7 @@ class Weights(NamedTuple):
 
 
 class References:
-    """Weighed references of images."""
+    """References of images with their TF-IDF weights."""
 
     def __init__(self, cider: CiderD, references: Sentences, images: np.ndarray) -> None:
         """Weighs the references; see `CiderD.prepare`."""
@@ -177,7 +177,7 @@ class References:
     def terms(
         self, captions: Sentences, images: np.ndarray
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yields the terms of the score of each order, as arguments of `scores` are.
+        """Yields the terms of the score, order by order; arguments as those of `scores`.
 
         Yields:
             For every n-gram that a caption shares with a reference of its image: caption int64[M],
@@ -228,7 +228,7 @@ def _ngrams(
 
 
 def _translated(keys: np.ndarray, known: np.ndarray, prefixes: np.ndarray | None) -> np.ndarray:
-    """Numbers of n-grams in another numbering, -1 where they are missing there.
+    """Returns the numbers of n-grams in another numbering, -1 where they are missing there.
 
     Args:
         keys: int64[G] of the n-grams (`Weights.keys`).
@@ -255,5 +255,5 @@ def _joined(sentences: Sequence[np.ndarray]) -> Sentences:
 
 
 def _unpadded(rows: np.ndarray, lengths: np.ndarray) -> Sentences:
-    """The sentences of integers [S, T], of which `lengths` [S] words count."""
+    """Returns the sentences of integers [S, T], of which `lengths` [S] words count."""
     return Sentences(rows[np.arange(rows.shape[-1]) < lengths[:, None]], lengths)

@@ -11,7 +11,7 @@ LossPair = tuple[tf.Tensor, tf.Tensor]
 
 
 def real_positions(lengths: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
-    """Indices of the positions that hold a word.
+    """Returns the indices of the positions that hold a word.
 
     Args:
         lengths: int32[B].
@@ -26,7 +26,7 @@ def real_positions(lengths: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
 def cross_entropy(
     hidden: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor, lengths: tf.Tensor
 ) -> LossPair:
-    """Cross entropy of the next words (Guo et al. 2020).
+    """Computes the cross entropy of the next words (Guo et al. 2020).
 
     The softmax is the greater part of a training step, and more than half of the positions of a
     batch are padding: only real positions reach it.
@@ -51,7 +51,7 @@ def cross_entropy(
 def word_losses(
     rows: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor, words: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[..., Any]]:
-    """-log softmax(W h + b)[word] of each word.
+    """Computes -log softmax(W h + b)[word] per word.
 
     Goes over the N x V logits as seldom as can be: TensorFlow's own cross entropy takes six times
     as long as its softmax (on a CPU), and is followed by a pass to scale its gradient.

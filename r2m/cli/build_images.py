@@ -46,7 +46,7 @@ _DETECTIONS = define_texts(
     "a detector saw. A folder of r2m-detect-objects, COCO results (.json; a plain list + the JSON "
     "with images and categories), Open Images boxes (.csv "
     "+ label map) or the R2M authors' .hdf5 + label map. Keeps scores from MIN_SCORE (0.3) on, "
-    "times WEIGHT (1). Several merge; a classifier's whole-image labels are recognised. "
+    "times WEIGHT (1). Several merge; a classifier's whole-image labels are recognized. "
     f"{BOX_HELP}",
     required=True,
     group=INPUT,

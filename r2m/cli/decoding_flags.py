@@ -35,7 +35,7 @@ def define_decoding_flags() -> None:
     define_number(
         "length_normalization",
         None,
-        "alpha in log p / length**alpha, 0 favours short captions; default: as trained.",
+        "alpha in log p / length**alpha, 0 favors short captions; default: as trained.",
         most=MOST_ALPHA,
         group=DECODING,
     )
@@ -69,7 +69,7 @@ def define_consensus_flags() -> None:
     define_number(
         "likelihood",
         None,
-        "With --neighbours: what the score of a hypothesis (log p, normalised) counts beside "
+        "With --neighbours: what the score of a hypothesis (log p, normalized) counts beside "
         "CIDEr-D. Default: 0.2.",
         group=DECODING,
     )

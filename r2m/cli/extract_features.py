@@ -67,7 +67,7 @@ _LAYER = define_text(
 _CROPS = define_whole(
     "crops",
     1,
-    "10 averages the vectors of the corners, the centre and their mirror images.",
+    "10 averages the vectors of the corners, the center and their mirror images.",
     least=1,
     most=10,
     group=FEATURES,

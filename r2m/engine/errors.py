@@ -1,4 +1,4 @@
-"""The errors of the training engine."""
+"""Errors of the training engine."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 
 
 class TrainingError(RuntimeError):
-    """Training cannot start or go on; the message says why and what to do."""
+    """Error for training that cannot start or continue; states the reason and the remedy."""
 
 
 class TrainingInterrupted(TrainingError):
-    """SIGTERM or SIGINT ended the training after its state was saved."""
+    """Error for training that SIGTERM or SIGINT ended after its state was saved."""
 
 
 def plain_message(message: str) -> str:
-    """The line of a TensorFlow error's message that says what happened.
+    """Returns the line of a TensorFlow error's message that describes the error.
 
     Before it may stand where the graph was built, over many lines, and after it names of nodes.
     """

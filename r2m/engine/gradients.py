@@ -14,7 +14,7 @@ from r2m.engine.stage import LossTerm, Stage
 
 
 class Gradients(NamedTuple):
-    """What one replica found; to be summed over the replicas.
+    """Results of one replica, to be summed over the replicas.
 
     Attributes:
         objective: float32[], this replica's part of the objective.
@@ -36,7 +36,7 @@ class Gradients(NamedTuple):
 
 
 class _Tracing:
-    """What is learnt of the loss while it is traced."""
+    """Terms and reached variables of a loss, recorded while it is traced."""
 
     def __init__(self, stage: Stage, variables: Sequence[Any]) -> None:
         self.stage, self.variables = stage, list(variables)
@@ -67,7 +67,7 @@ class _Tracing:
     def differentiate(
         self, batch: Any, normalizers: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """Objective, totals, normalizers and a dense gradient of every reached variable."""
+        """Returns objective, totals, normalizers and a dense gradient of every reached variable."""
         watched = [variable.value for variable in self.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(watched)
@@ -111,7 +111,7 @@ def make_gradient_function(
     at_once: int,
     replicas: int,
 ) -> tuple[Callable[[Any], Gradients], Callable[[], TrainingError | None]]:
-    """The function that differentiates the objective, to be called in a replica context.
+    """Returns the function that differentiates the objective, for calls in a replica context.
 
     Args:
         stage: whose loss it is.

@@ -1,4 +1,4 @@
-"""What happens when a loss or a gradient is not finite: no update, a name, and stop or go on."""
+"""Handling of losses and gradients that are not finite: no update; stop or continue."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_finite(
     options: TrainingOptions,
     latest_folder: Path,
 ) -> None:
-    """Stops the run, or notes what was skipped, if some of the steps after `state` were not finite.
+    """Stops the run, or logs skipped steps, if steps after `state` were not finite.
 
     Such steps left the weights as they were (`r2m.engine.step.apply_if`).
 
@@ -77,7 +77,7 @@ def _bad_variable(model: keras.Model) -> str | None:
 
 
 def _bad_input(dataset: tf.data.Dataset) -> str | None:
-    """The first bad tensor of the first batch: it is drawn again, batches being pure functions."""
+    """Finds the first bad tensor of a dataset's first batch, which is computed again."""
     for path, tensor in keras.tree.flatten_with_path(next(iter(dataset))):
         if tensor.dtype.is_floating and (count := _count_bad(tensor.numpy())) is not None:
             name = "/".join(map(str, path))

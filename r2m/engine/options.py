@@ -1,4 +1,4 @@
-"""The options of a training run."""
+"""Options of a training run."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def _require(options: Any, name: str, holds: Callable[[Any], bool], expected: st
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
-    """Settings of the optimiser; None is the optimiser's own default.
+    """Settings of the optimizer; None is the optimizer's own default.
 
     Attributes:
         beta_1: decay of the mean of gradients.
         beta_2: decay of the mean of squared gradients.
-        epsilon: added to the root of that mean, or below the root, as the optimiser has it.
+        epsilon: added to the root of that mean, or below the root, as the optimizer has it.
         rho: decay of the mean of squared gradients, of RMSprop.
         momentum: decay of the sum of steps.
         nesterov: looks one step of the momentum ahead.
@@ -65,7 +65,7 @@ class OptimizerSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScheduleOptions:
-    """How the learning rate changes; see `r2m.engine.optimization.schedules`.
+    """Settings of the learning rate schedule; see `r2m.engine.optimization.schedules`.
 
     Attributes:
         name: a name of `r2m.engine.optimization.known_settings.SCHEDULES`.
@@ -104,16 +104,16 @@ class ScheduleOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How a stage is trained.
+    """Options that a stage is trained with.
 
     Periods are in steps (`r2m.engine.optimization.durations` reads others).
 
     Attributes:
-        steps: optimiser steps in all.
+        steps: optimizer steps in all.
         learning_rate: what the schedule starts from; the one of name 'noam' does not use it.
         schedule: how the learning rate changes.
         optimizer: a name of `r2m.engine.optimization.known_settings.OPTIMIZERS`.
-        optimizer_settings: of that optimiser.
+        optimizer_settings: of that optimizer.
         weight_decay: L2 factor; `weight_decay * variable` is added to each clipped gradient. With
             'adamw' it is decoupled: `learning_rate * weight_decay * variable` is taken off each
             variable instead.
@@ -193,7 +193,7 @@ class TrainingOptions:
     def fixed(self) -> dict[str, Any]:
         """The options that must not differ when a run is resumed.
 
-        Of the optimiser's settings and of the schedule only what is not at its default is named.
+        Of the optimizer's settings and of the schedule only what is not at its default is named.
         """
         changeable = set(CHANGEABLE).difference(_FIXED_BY_SCHEDULE.get(self.schedule.name, ()))
         options = {

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: noted where they come and acted on where all is saved, or handed on."""
+"""SIGTERM and SIGINT: deferred until the state is saved, or forwarded to processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _outer: ContextVar[list[str] | None] = ContextVar("outer", default=None)
 
 @contextlib.contextmanager
 def noting_signals() -> Iterator[list[str]]:
-    """Yields a list that the name of SIGTERM or SIGINT is put in when it comes.
+    """Yields a list that receives the name of SIGTERM or SIGINT when it arrives.
 
     A second one acts at once. Within another such context it is the outer one's list, so that a
     signal between two trainings is not lost. Only the main thread can handle signals; elsewhere
@@ -50,7 +50,7 @@ def noting_signals() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def joining() -> Iterator[None]:
-    """For the call that joins other workers, which TensorFlow may wait for in vain.
+    """Restores the signal handlers after a call that joins other workers.
 
     No handler of Python's runs meanwhile: SIGINT ends the process at once. SIGTERM it takes for
     itself, for good: the handlers are put back.
@@ -72,7 +72,7 @@ def interrupt(processes: Sequence[subprocess.Popen[str]]) -> None:
 
 @contextlib.contextmanager
 def handing_signals_on(processes: Sequence[subprocess.Popen[str]]) -> Iterator[list[str]]:
-    """Hands SIGTERM and SIGINT on to processes, which save and end; yields the names of both.
+    """Forwards SIGTERM and SIGINT to processes, which save and end; yields the names received.
 
     Both as SIGINT: it is the only one that ends workers which still wait for each other. Start the
     processes in sessions of their own: else Ctrl-C reaches them twice, and the second signal ends

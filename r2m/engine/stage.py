@@ -1,4 +1,4 @@
-"""What a training stage hands to the engine.
+"""Interface of a training stage to the engine.
 
 How a loss is reduced. A stage reports every term of its loss as two sums over *this replica's*
 rows: `total` and `normalizer`. The engine minimizes
@@ -52,7 +52,7 @@ class LossTerm(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What one evaluation found; all but the metrics are shown in TensorBoard only.
+    """Results of one evaluation; all but the metrics go to TensorBoard only.
 
     TensorBoard keeps one kind of data a tag: texts, images and histograms must not share one.
 
@@ -70,7 +70,7 @@ class Evaluation:
 
 
 class Stage(Protocol):
-    """What is trained, on which batches, for which objective.
+    """A model, the batches it is trained on, and its objective.
 
     Model and stage are built inside `strategy.scope()`. A stage may also have a `unit`: what the
     rows of its batches are called where their speed is shown ('sentences'; else 'examples');
@@ -80,7 +80,7 @@ class Stage(Protocol):
 
     @property
     def name(self) -> str:
-        """For messages and config.json."""
+        """Name in messages and config.json."""
 
     @property
     def model(self) -> keras.Model:
@@ -88,7 +88,7 @@ class Stage(Protocol):
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
-        """What the weights mean nothing without, such as the sha256 of the vocabulary.
+        """Identity of the data that the weights depend on, such as the vocabulary's sha256.
 
         Compared by name whenever weights are restored.
         """
@@ -109,7 +109,7 @@ class Stage(Protocol):
         """
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
-        """This worker's rows of endless global batches, from step `first_step` (0 at the start) on.
+        """Returns this worker's rows of endless global batches from step `first_step` (from 0) on.
 
         Batch i is a pure function of (seed, i): this is what makes resume exact. Tensors have the
         batch as their first dimension; scalars go to every replica as they are. Of several workers
@@ -118,7 +118,7 @@ class Stage(Protocol):
         """
 
     def loss(self, batch: Any, training: bool) -> Mapping[str, LossTerm]:
-        """The terms of the objective on one replica's share of a global batch, by name."""
+        """Returns the terms of the objective on one replica's share of a global batch, by name."""
 
     def evaluate(self, step: int) -> Evaluation:
         """Evaluates the model on the host, after `step` steps; must not change the model."""

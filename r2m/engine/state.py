@@ -1,4 +1,4 @@
-"""The state of a run besides its variables."""
+"""State of a run besides its variables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CONSTANT = 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingSummary:
-    """The result of a run.
+    """Result of a run.
 
     Attributes:
         step: steps done.
@@ -40,7 +40,7 @@ class TrainingSummary:
 
 @dataclasses.dataclass(kw_only=True)
 class RunState:
-    """The state of a run besides its variables; saved in every checkpoint."""
+    """State of a run besides its variables, saved in every checkpoint."""
 
     step: int = 0
     last_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -66,7 +66,7 @@ class RunState:
     normalisers: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def add(self, results: StepResults) -> None:
-        """Adds what some steps found to the sums."""
+        """Adds the results of steps to the sums."""
         # Step by step: the sums must not depend on how the steps were grouped into graph calls.
         for i, objective in enumerate(results.objective):
             if not results.finite[i]:
@@ -83,7 +83,7 @@ class RunState:
                 self.totals[name], self.normalisers[name] = total, normalizer
 
     def take_means(self) -> dict[str, float]:
-        """The metrics since the last call: per step, and per normalizer for the terms.
+        """Returns the metrics since the last call: per step, and per normalizer for the terms.
 
         `skipped`, only where there are any: how many steps were left out since the start.
         """
@@ -99,7 +99,7 @@ class RunState:
         return metrics
 
     def judge(self, evaluation: Evaluation, options: TrainingOptions) -> bool:
-        """Notes an evaluation; returns whether it is the best one so far.
+        """Records an evaluation; returns whether it is the best one so far.
 
         Of two with the same value of the best metric the one with the lower `TIE_BREAK` is better;
         where there is none the later one: a metric that never changes must not keep the weights
@@ -147,7 +147,7 @@ class RunState:
         )  # fmt: skip
 
     def watch_plateau(self, options: TrainingOptions) -> None:
-        """Reduces the learning rate's factor after an evaluation, if the schedule says so.
+        """Reduces the learning rate's factor after an evaluation, if the schedule is `plateau`.
 
         Only evaluations of the period `evaluate_every` are for it, not one at the end of a run:
         otherwise a run that is extended would go another way than a long one.

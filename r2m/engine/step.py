@@ -1,4 +1,4 @@
-"""The training step, and the graph function that runs many of them.
+"""Training step, and the graph function that runs many of them.
 
 Shapes in this file: every vector has one entry per loss term, in the order of the terms' names.
 """
@@ -35,12 +35,12 @@ def seed_replicas(model: keras.Model, seed: int, strategy: tf.distribute.Strateg
 
 
 def seed_states(model: keras.Model) -> list[keras.Variable]:
-    """The (seed, draw counter) variables of the random layers of `model`."""
+    """Returns the (seed, draw counter) variables of the random layers of `model`."""
     return [variable for variable in model.variables if is_seed_state(variable.path)]
 
 
 class StepResults:
-    """What the steps of one graph call found.
+    """Results of the steps of one graph call.
 
     Attributes:
         objective: float64 [steps], the value that was optimized.
@@ -94,7 +94,7 @@ def make_train_loop(
     strategy: tf.distribute.Strategy,
     average: WeightAverage | None = None,
 ) -> TrainLoop:
-    """The function that trains for some steps in one graph call.
+    """Returns the function that trains for some steps in one graph call.
 
     Args:
         stage: what to train; see `r2m.engine.stage` for how its loss is reduced.
@@ -186,7 +186,7 @@ def apply_if(
     gradients: Sequence[tf.Tensor],
     variables: Sequence[keras.Variable],
 ) -> None:
-    """`optimizer.apply`, or nothing at all; call it inside a replica function.
+    """Calls `optimizer.apply` if a condition holds; call it inside a replica function.
 
     Args:
         condition: bool scalar, the same on every replica.
@@ -209,12 +209,12 @@ def apply_if(
 
 
 def _sizes(batch: Any, rows: tf.Tensor) -> tf.Tensor:
-    """int32 vector: rows of the global batch, and the shapes of this replica's share of it."""
+    """Returns int32[...]: rows of the global batch, and the shapes of this replica's share."""
     shapes = [tf.shape(tensor) for tensor in tf.nest.flatten(batch)]
     return tf.concat([tf.cast(rows, tf.int32)[tf.newaxis], *shapes], axis=0)
 
 
 def _rows(batch: Any) -> tf.Tensor:
-    """float32 scalar: rows of the first tensor of `batch` that is no scalar."""
+    """Returns float32[]: rows of the first tensor of `batch` that is no scalar."""
     tensors = [tensor for tensor in tf.nest.flatten(batch) if tensor.shape.rank != 0]
     return tf.cast(tf.shape(tensors[0])[0], tf.float32) if tensors else tf.constant(0.0)

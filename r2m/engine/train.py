@@ -1,4 +1,4 @@
-"""Training a stage from start (or from where it was stopped) to its last step."""
+"""Training of a stage from its start, or its last checkpoint, to its last step."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     profile: ProfileWindow | None = None,
 ) -> TrainingSummary:
-    """Trains `stage` up to step `options.steps`, resuming what `workdir` holds.
+    """Trains `stage` up to step `options.steps`, resuming the run in `workdir`.
 
     Where the weights come from, in this order: the latest checkpoint in `workdir`; `init_from`;
     the model as it was built. A run that has reached `options.steps` returns at once.
@@ -93,7 +93,7 @@ def train(
         TrainingInterrupted: SIGTERM or SIGINT came; the state was saved.
         TrainingError: a loss or gradient is not finite (see `TrainingOptions.on_nonfinite`), the
             working folder cannot be used or belongs to another run, a checkpoint does not fit, or
-            there is no such optimiser or schedule.
+            there is no such optimizer or schedule.
     """
     workdir, worker = Path(workdir), this_worker(strategy)
     holding = lock_folder(workdir) if worker.is_chief else contextlib.nullcontext()
@@ -324,7 +324,7 @@ def _check_same_start(step: int, workdir: Path, strategy: tf.distribute.Strategy
 def _evaluate(
     stage: Stage, step: int, options: TrainingOptions, strategy: tf.distribute.Strategy
 ) -> Evaluation:
-    """Evaluates on the chief; the other workers get the metrics that decide on the best."""
+    """Evaluates on the chief; other workers receive the metrics that decide on the best."""
     key = options.best_metric
     deciding = [] if key is None else list(dict.fromkeys((key, TIE_BREAK)))
     if not this_worker(strategy).is_chief:

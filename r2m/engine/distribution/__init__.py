@@ -1,1 +1,1 @@
-"""Strategies, workers, and whose rows are whose."""
+"""Strategies, workers, and the division of batches among them."""

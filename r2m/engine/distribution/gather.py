@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def all_gather(tensor: tf.Tensor, *, most_rows: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The rows of all replicas, in the order of the global batch; call it inside a stage's loss.
+    """Returns the rows of all replicas in the order of the batch; call it inside a stage's loss.
 
     Use it rather than the replica context's `all_gather`: in a graph loop TensorFlow keeps the
     shapes of a collective operation from the first step, and fails when the batch size changes.

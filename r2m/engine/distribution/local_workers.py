@@ -58,7 +58,7 @@ def run_workers(command: Sequence[str], count: int, environment: Mapping[str, st
 
 
 def _configs(count: int) -> list[str]:
-    """TF_CONFIG of every worker, on free ports."""
+    """Returns TF_CONFIG of every worker, on free ports."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -93,7 +93,7 @@ def _show(worker: Process, index: int) -> None:
 
 
 def _failed(worker: Process, came: Sequence[str]) -> bool:
-    """Whether it ended with an error; where a signal came, to die of it is none."""
+    """Whether a worker ended with an error; ending by a signal that was sent to it is none."""
     return bool(worker.poll()) and not (came and worker.returncode in DIED_OF_SIGINT)
 
 

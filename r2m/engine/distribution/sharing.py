@@ -10,7 +10,7 @@ from r2m.engine.distribution.workers import this_worker
 
 
 def share(batch: Any, part: Any, parts: int) -> Any:
-    """Part number `part` of the rows of a batch: ceil(B / parts) rows, the last ones fewer or none.
+    """Returns part `part` of a batch's rows: ceil(B / parts) rows, in the last ones fewer or none.
 
     Args:
         batch: nested tensors with the batch as first dimension; scalars are not split.

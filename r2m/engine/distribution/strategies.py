@@ -1,4 +1,4 @@
-"""Which devices train together."""
+"""Strategies: the devices that train together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REFUSED = {
 
 
 def make_strategy(name: str = "auto", *, replicas: int | None = None) -> tf.distribute.Strategy:
-    """The strategy under whose `scope()` models are built and stages are trained.
+    """Returns the strategy under whose `scope()` models are built and stages are trained.
 
     Args:
         name: 'one_device' (the first GPU, else the CPU), 'mirrored' (all GPUs, else all logical
@@ -87,7 +87,7 @@ def _multi_worker(_: str) -> tf.distribute.MultiWorkerMirroredStrategy:
 
 
 def _cluster() -> list[str]:
-    """The addresses of all workers in TF_CONFIG; none where it is not set."""
+    """Returns the addresses of all workers in TF_CONFIG; none where it is not set."""
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text or "{}")

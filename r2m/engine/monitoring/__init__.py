@@ -1,1 +1,1 @@
-"""What a run shows: logs, TensorBoard, progress, tables of runs and parameters."""
+"""Monitoring of runs: logs, TensorBoard, progress, tables of runs and parameters."""

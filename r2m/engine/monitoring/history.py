@@ -1,4 +1,4 @@
-"""Traces in a run folder of steps that its checkpoints do not hold."""
+"""Detection of steps in a run folder that its checkpoints do not contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's settings for TensorBoard's HParams tab, which compares runs.
+"""Settings of a run for TensorBoard's HParams tab.
 
 The tab lists a run per row, with the settings that differ between the runs first and, beside them,
 the last value of every scalar in alphabetical order: `best/<metric>`, of the best checkpoint, comes
@@ -20,7 +20,7 @@ _WITHOUT_EFFECT = frozenset(CHANGEABLE) - {"steps", "evaluate_every"}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Nested settings by dotted name: {"model": {"units": 8}} -> {"model.units": 8}.
+    """Flattens nested settings by dotted name: {"model": {"units": 8}} -> {"model.units": 8}.
 
     None becomes "none", a list its JSON text.
     """
@@ -39,7 +39,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int
 def run_settings(
     stage: str, config: Mapping[str, Any], options: TrainingOptions
 ) -> dict[str, bool | int | float | str]:
-    """The settings that a stage was trained with, each once, by dotted name.
+    """Returns the settings that a stage was trained with, each once, by dotted name.
 
     A setting that differs between runs must be there in all of them, or TensorBoard does not see
     the difference: settings at their defaults are kept.

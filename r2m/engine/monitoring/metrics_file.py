@@ -1,4 +1,4 @@
-"""metrics.jsonl of a run, read without TensorFlow."""
+"""Reader of a run's metrics.jsonl. Needs no TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of a model's parameters that a run begins with."""
+"""Table of a model's parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_ROWS = 40
 
 
 def parameter_table(model: keras.Model, trained: Sequence[Any], most_rows: int = _MOST_ROWS) -> str:
-    """Name, shape, size and whether it is trained of every variable, and totals.
+    """Returns a table of every variable's name, shape, size and whether it is trained, with totals.
 
     Args:
         model: a built model; the seeds of its random layers are no parameters.

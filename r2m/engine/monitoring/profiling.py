@@ -15,7 +15,7 @@ from r2m.engine.persistence.durable_files import clear_write_errors
 
 
 class ProfileWindow(NamedTuple):
-    """Which steps to profile: those after step `first`, up to and with step `last`."""
+    """Window of steps to profile: after step `first`, up to and including step `last`."""
 
     first: int
     last: int
@@ -39,7 +39,7 @@ class Profiler:
     """
 
     def __init__(self, window: ProfileWindow | None, workdir: Path, step: int, steps: int) -> None:
-        """Args: the window (None profiles nothing), run folder, first and last step of the run."""
+        """Takes the window (None profiles nothing), the run folder, and its first and last step."""
         self._window, self._workdir = window, workdir
         self._on = False
         if window is not None and not (step < window.last and window.first < steps):
@@ -49,12 +49,12 @@ class Profiler:
             )  # fmt: skip
 
     def until_edge(self, step: int) -> int | None:
-        """Steps from `step` to the next edge of the window; None where none is ahead."""
+        """Returns the steps from `step` to the window's next edge; None where none is ahead."""
         ahead = [edge - step for edge in self._window or () if edge > step]
         return min(ahead, default=None)
 
     def before(self, step: int) -> None:
-        """Call it before the steps after `step`: starts the profiler at the window's first edge."""
+        """Starts the profiler at the window's first edge; call it before the steps after `step`."""
         if self._window is not None and not self._on:
             if not self._window.first <= step < self._window.last:
                 return
@@ -63,7 +63,7 @@ class Profiler:
             self._on = True
 
     def after(self, step: int) -> None:
-        """Call it when step `step` is done: stops the profiler at the window's last edge."""
+        """Stops the profiler at the window's last edge; call it when step `step` is done."""
         if self._window is not None and self._on and step >= self._window.last:
             self._on = False
             with clear_write_errors(self._workdir / "plugins"):

@@ -1,4 +1,4 @@
-"""How far a training is and how fast, shown while it runs; nothing of it is kept."""
+"""Display of progress and speed during training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOT_SHOWN = ("gradient_norm", "learning_rate")
 
 
 class Progress:
-    """Shows how far a training is: one live line on a terminal, a log line per interval elsewhere.
+    """Progress of a training: one live line on a terminal, a log line per interval elsewhere.
 
     Evaluations get a log line in both cases.
     """

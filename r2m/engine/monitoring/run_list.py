@@ -1,4 +1,4 @@
-"""The runs below a folder, as their files tell; nothing in a run is opened for writing."""
+"""Runs below a folder, described from their files, which are only read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RunStatus = Literal["running", "finished", "stopped", "damaged"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run.
+    """A run, as `r2m-runs` lists it.
 
     Attributes:
         folder: where it is.
@@ -55,7 +55,7 @@ class Run:
 
 
 def find_runs(workspace: Path | str) -> list[Run]:
-    """All runs in `workspace` and below, by path.
+    """Returns all runs in `workspace` and below, by path.
 
     Raises:
         TrainingError: there is no such folder, or no run in it.
@@ -81,7 +81,7 @@ def _run_folders(workspace: Path) -> Iterator[Path]:
 
 
 def read_run(folder: Path) -> Run:
-    """What the files of a run folder say."""
+    """Describes a run from the files of its folder."""
     config = read_config(folder)
     training = (config or {}).get("training", {})
     whole, problems = _newest_state(folder / LATEST)
@@ -114,7 +114,7 @@ def read_run(folder: Path) -> Run:
 
 
 def compare_configs(folders: Sequence[Path | str]) -> dict[str, list[Any]]:
-    """The settings in which runs differ: dotted name -> the value in each run, None where absent.
+    """Returns the settings in which runs differ: dotted name -> value per run, None where absent.
 
     Raises:
         TrainingError: fewer than two runs, or a folder that is none.
@@ -136,7 +136,7 @@ def compare_configs(folders: Sequence[Path | str]) -> dict[str, list[Any]]:
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
-    """The contents of a run's config.json; None where it cannot be read or is something else."""
+    """Returns a run's config.json; None where it cannot be read or is something else."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -145,7 +145,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 
 
 def _newest_state(parent: Path) -> tuple[dict[str, Any], int]:
-    """State of the newest checkpoint that looks whole, and how many newer ones do not.
+    """Returns the state of the newest checkpoint that looks whole, and the number of newer ones.
 
     Sizes are compared, contents are not: a list of runs must not read gigabytes.
     """
@@ -162,7 +162,7 @@ def _newest_state(parent: Path) -> tuple[dict[str, Any], int]:
 
 
 def _is_held(folder: Path) -> bool:
-    """Whether a process trains there. The shared lock it asks for is given back at once."""
+    """Whether a process trains in a folder. The shared lock that it takes is released at once."""
     try:
         descriptor = os.open(folder / ".lock", os.O_RDONLY)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics.jsonl and TensorBoard events.
+"""Log of a run: metrics.jsonl and TensorBoard events.
 
 Nothing in them depends on the clock, so that a resumed run leaves the same as one that was never
 stopped. Speed goes to `r2m.engine.monitoring.progress` only.
@@ -25,7 +25,7 @@ from r2m.engine.stage import Evaluation
 
 
 class RunLog:
-    """Writes the metrics of a run, from a given step on.
+    """Writer of a run's metrics, from a given step on.
 
     Use it as a context manager. Lines and events of later steps, left by a run that was killed
     after its last checkpoint, are removed first.
@@ -92,13 +92,13 @@ class RunLog:
                 tf.summary.histogram(f"evaluation/{tag}", values)
 
     def best(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Notes, for TensorBoard only, the metrics of the best evaluation so far."""
+        """Writes, for TensorBoard only, the metrics of the best evaluation so far."""
         with self._writing_events(step):
             for name, value in metrics.items():
                 tf.summary.scalar(f"best/{name}", value)
 
     def flush(self) -> None:
-        """Returns once all is on disk: a checkpoint must never be newer than the log."""
+        """Waits until all is on disk: a checkpoint must never be newer than the log."""
         with clear_write_errors(self._path.parent):
             self._events.flush()
             os.fsync(self._file)
@@ -123,7 +123,7 @@ class RunLog:
 
 
 class NoLog:
-    """In the place of a `RunLog` on the workers that write nothing."""
+    """Log of the workers that write nothing, with the methods of `RunLog`."""
 
     def __enter__(self) -> NoLog:
         """Returns self."""

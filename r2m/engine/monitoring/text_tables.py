@@ -12,7 +12,7 @@ _MOST_PLAIN = 1e9
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Rows of cells as lines of columns, those in `right` aligned to the right."""
+    """Returns rows of cells as lines of columns, those in `right` aligned to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -25,7 +25,7 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
 
 
 def four_digits(value: float) -> str:
-    """A number with four significant digits and no exponent: 0.00005, 0.3065, 12346, nan.
+    """Formats a number with four significant digits and no exponent: 0.00005, 0.3065, 12346, nan.
 
     Numbers below 5e-8 become 0; only those of 1e9 and more have an exponent.
     """

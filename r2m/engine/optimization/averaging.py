@@ -1,6 +1,6 @@
-"""The moving average of the weights, which is evaluated and kept as the best.
+"""Moving average of the weights, which is evaluated and saved as the best.
 
-After each optimiser step `average += (1 - d) * (weights - average)` with
+After each optimizer step `average += (1 - d) * (weights - average)` with
 
     d = min(decay, (1 + t) / (10 + t)),  t = steps done, this one included
 
@@ -20,7 +20,7 @@ import tensorflow as tf
 
 
 class WeightAverage:
-    """The average of some variables; of none where there is no decay, and then does nothing."""
+    """Moving average of variables; without a decay it averages none and does nothing."""
 
     def __init__(self, decay: float | None, variables: Mapping[str, Any]) -> None:
         """Makes the averages; call it inside `strategy.scope()`, and `start` before the first step.
@@ -41,7 +41,7 @@ class WeightAverage:
 
     @property
     def tensors(self) -> dict[str, Any]:
-        """The averages under their names in a checkpoint, `ema/<name>`."""
+        """The averages by their names in a checkpoint, `ema/<name>`."""
         return {f"ema/{name}": average for name, average in self._averages.items()}
 
     def start(self) -> None:
@@ -51,10 +51,10 @@ class WeightAverage:
 
     @tf.autograph.experimental.do_not_convert
     def update(self, steps: Any, taken: tf.Tensor) -> None:
-        """Takes in the weights after a step, each replica its own copy; not in a replica context.
+        """Updates the averages after a step, each replica its own copy; not in a replica context.
 
         Args:
-            steps: int scalar, optimiser steps done.
+            steps: int scalar, optimizer steps done.
             taken: bool scalar, whether there was a step: else nothing is done.
         """
         if self._decay is None:
@@ -69,7 +69,7 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Within, the variables hold their averages; afterwards what they held before."""
+        """Gives the variables the values of their averages while the context lasts."""
         raw = {name: variable.numpy() for name, variable in self._variables.items()}
         for name, variable in self._variables.items():
             variable.assign(self._averages[name].numpy())

@@ -1,4 +1,4 @@
-"""The optimizers and schedules by name, and the settings of each. Needs no TensorFlow."""
+"""Optimizers and schedules by name, with the settings of each. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 def chosen_settings(
     what: str, name: str, given: Any, known: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The settings of one of several kinds: those that are given, else their defaults.
+    """Returns the settings of one of several kinds: those that are given, else their defaults.
 
     Args:
         what: the kinds are of, for messages.

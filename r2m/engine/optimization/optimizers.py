@@ -1,4 +1,4 @@
-"""Optimisers by name, and what happens to a gradient before it reaches one."""
+"""Optimizers by name, gradient clipping and weight decay."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Adam(keras.optimizers.Adam):
         super().build(variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One step of one variable."""
+        """Updates one variable by one step."""
         index = self._get_variable_index(variable)
         steps = tf.cast(tf.convert_to_tensor(self.iterations) + 1, variable.dtype)
         powers = [tf.pow(tf.cast(base, variable.dtype), steps) for base in self._correction_bases]
@@ -47,7 +47,7 @@ class Adam(keras.optimizers.Adam):
 
     @property
     def _correction_bases(self) -> tuple[float, float]:
-        """What the correction of the moments' start at 0 takes each to have decayed by a step."""
+        """Returns the decay per step of each moment that the bias correction assumes."""
         return self.beta_1, self.beta_2
 
 
@@ -70,7 +70,7 @@ class KirosAdam(Adam):
 
 
 def _handle(variable: Any) -> tf.Tensor:
-    """What operations know a variable by; of the current replica where there are several."""
+    """Returns the resource handle of a variable; of the current replica where there are several."""
     return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
 
@@ -93,17 +93,17 @@ def make_optimizer(
     learning_rate: LearningRate | None = None,
     factors: Sequence[float] | None = None,
 ) -> keras.optimizers.Optimizer:
-    """The optimiser, built for `variables`; call it inside `strategy.scope()`.
+    """Returns the optimizer, built for `variables`; call it inside `strategy.scope()`.
 
     Args:
-        options: optimiser and its settings, learning rate and its schedule.
+        options: optimizer and its settings, learning rate and its schedule.
         variables: to be trained.
         learning_rate: as `options` say, for the caller to keep; None makes one.
         factors: of the learning rate, a variable each; None is 1 for all. A decoupled weight decay
             has none.
 
     Raises:
-        TrainingError: the optimiser is unknown or has no such setting, or as `LearningRate` does.
+        TrainingError: the optimizer is unknown or has no such setting, or as `LearningRate` does.
     """
     settings = chosen_settings(
         "optimizer", options.optimizer, options.optimizer_settings, OPTIMIZERS
@@ -122,7 +122,7 @@ def make_optimizer(
 
 
 def _scale_updates(optimizer: keras.optimizers.Optimizer, factors: Sequence[float]) -> None:
-    """Lets the optimiser update each variable at its own multiple of the learning rate."""
+    """Makes the optimizer update each variable at its own multiple of the learning rate."""
     plain = optimizer.update_step
 
     def update_step(gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -138,7 +138,7 @@ def clip_and_decay(
     norm: tf.Tensor,
     options: TrainingOptions,
 ) -> list[tf.Tensor]:
-    """Gradients as the optimiser takes them: clipped, then with the L2 term of the weight decay.
+    """Clips gradients, then adds the L2 term of the weight decay.
 
     Args:
         gradients: of the global batch, dense.

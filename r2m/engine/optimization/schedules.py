@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step.
+"""Learning rate schedules: functions of the step.
 
 `t` is the number of steps done before the one at hand, so 0 at the first; steps that were skipped
 were not done. With `w` steps of `warm_up` every schedule but Noam's is multiplied by
@@ -31,7 +31,7 @@ from r2m.engine.options import TrainingOptions
 
 
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
-    """The learning rate of a run, for its optimiser (in the graph) and its log.
+    """Learning rate of a run, for its optimizer (in the graph) and its log.
 
     Attributes:
         varies: whether it is anything but the same number all the time.
@@ -58,7 +58,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         )
 
     def __call__(self, step: Any) -> tf.Tensor:
-        """The learning rate, a float64 scalar, of the step before which `step` were done."""
+        """Returns the learning rate, a float64 scalar, of the step after `step` steps."""
         # In float64 the log shows the numbers as they were given.
         t = tf.cast(tf.convert_to_tensor(step), tf.float64)
         if self._name == "noam":
@@ -69,18 +69,18 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         return rate
 
     def set_factor(self, factor: float) -> None:
-        """Sets what the plateau schedule multiplies by: `RunState.learning_rate_factor`."""
+        """Sets the factor of the plateau schedule: `RunState.learning_rate_factor`."""
         self._factor.assign(factor)
 
     def last(self, steps: int) -> float:
-        """The learning rate of the last of `steps` steps done, with the factor as it is now.
+        """Returns the learning rate of the last of `steps` steps, with the current factor.
 
         Where none was done it is that of the first.
         """
         return float(self(max(steps - 1, 0)))
 
     def get_config(self) -> dict[str, Any]:
-        """For display only."""
+        """Returns the schedule and its settings, for display only."""
         return {"schedule": self._name, "warm_up": self._warm_up, **self._settings}
 
     def _curve(self, t: tf.Tensor) -> tf.Tensor:
@@ -105,7 +105,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def schedule_settings(options: TrainingOptions) -> dict[str, Any]:
-    """All settings of the schedule of `options`, by name.
+    """Returns all settings of the schedule of `options`, by name.
 
     Raises:
         TrainingError: as `LearningRate` does.

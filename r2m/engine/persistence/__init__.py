@@ -1,1 +1,1 @@
-"""What a run leaves on disk to go on from."""
+"""Files on disk that a run resumes from."""

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, and never restored into something else.
+"""Checkpoints, written atomically and verified before they are restored.
 
 A checkpoint is a folder `step-00001200` with a TensorFlow tensor bundle `variables.*` and
 `checkpoint.json`. It is written under another name, synced to disk and renamed, so a folder with
@@ -55,7 +55,7 @@ def snapshot(
     optimizer: keras.optimizers.Optimizer,
     others: Mapping[str, Any] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Copies of all variables, under their names in a checkpoint.
+    """Copies all variables, by their names in a checkpoint.
 
     Args:
         model: all its variables, also the seeds of its random layers.
@@ -155,7 +155,7 @@ def _variables(
     optimizer: keras.optimizers.Optimizer,
     others: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """All that a run resumes from, under its names in a checkpoint."""
+    """Returns all variables that a run resumes from, by their names in a checkpoint."""
     names = variable_names(model)
     return {
         **{f"model/{n}": variable for n, variable in zip(names, model.variables, strict=True)},
@@ -168,7 +168,7 @@ def _variables(
 
 
 def newest(parent: Path) -> Checkpoint | None:
-    """The newest checkpoint of `parent` whose files are as they were written, or None.
+    """Returns the newest undamaged checkpoint of `parent`, or None.
 
     Damaged checkpoints are passed over with a warning.
 
@@ -204,7 +204,7 @@ def restore(
     expected: Mapping[str, Any],
     others: Mapping[str, Any] | None = None,
 ) -> None:
-    """Sets all variables of model and optimiser, to go on with the run that saved them.
+    """Restores all variables of model and optimizer, to resume the run that saved them.
 
     Args:
         checkpoint: where from.
@@ -223,7 +223,7 @@ def restore(
 
 
 def best_or_latest(run_folder: Path | str) -> Checkpoint | None:
-    """The checkpoint that a run's weights are taken from: its best, else its latest, else None.
+    """Returns the checkpoint to take a run's weights from: its best, else its latest, else None.
 
     Raises:
         TrainingError: there are checkpoints but all are damaged.
@@ -242,7 +242,7 @@ def best_or_latest(run_folder: Path | str) -> Checkpoint | None:
 
 
 def require_best_or_latest(run_folder: Path | str) -> Checkpoint:
-    """As `best_or_latest`.
+    """Returns the checkpoint of `best_or_latest`.
 
     Raises:
         TrainingError: the run has no whole checkpoint.
@@ -268,7 +268,7 @@ def restore_model(
     allow_unused: bool | Sequence[str] = False,
     allow_new: Sequence[str] = (),
 ) -> Checkpoint:
-    """Sets the weights of `model` to a run's best (else latest), which may be of another stage.
+    """Restores the weights of `model` from a run's best (else latest) checkpoint.
 
     Every variable of the model must be there, with its shape. Seeds of random layers are left
     alone, as is everything else that belongs to the run and not to the model.
@@ -369,7 +369,7 @@ def _require_equal(checkpoint: Checkpoint, what: str, saved: Any, current: Any) 
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name."""
+    """Returns nested settings by dotted name."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and errors that say which file could not be written."""
+"""Atomic, durable writes of files, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _reason(error: OSError | tf.errors.OpError) -> str:
 
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Makes `folder` and holds it: two runs in one folder would spoil each other's files.
+    """Creates `folder` and locks it: two runs in one folder would destroy each other's files.
 
     The lock ends with the process, however it ends.
     """
@@ -69,7 +69,7 @@ def write_bytes(path: Path, contents: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Returns once a file or a folder's list of names has reached the disk."""
+    """Waits until a file, or a folder's list of names, has reached the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -78,7 +78,7 @@ def sync(path: Path) -> None:
 
 
 def digest(path: Path) -> dict[str, Any]:
-    """Size and sha256 of a file."""
+    """Returns size and sha256 of a file."""
     sha256 = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""Checkpoints are written while training goes on."""
+"""Writing of checkpoints in the background."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_WAITING = 2
 
 
 class Saver:
-    """Writes checkpoints one after the other in a thread of its own.
+    """Writer of checkpoints, one after the other, in a thread.
 
     Use it as a context manager: it ends when all are on disk. What goes wrong is raised by the next
     call, or at the end.
@@ -39,7 +39,7 @@ class Saver:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Waits for what is being written; raises what went wrong with it, unless something did."""
+        """Waits for pending checkpoints; raises their error unless another one is being raised."""
         self._thread.shutdown(wait=True)
         if value is None:
             self.wait()
@@ -53,7 +53,7 @@ class Saver:
         sidecar: Mapping[str, Any],
         keep: int,
     ) -> None:
-        """As `checkpoints.save`, but returns at once; the arguments must not change any more."""
+        """Queues `checkpoints.save`; the arguments must not change afterwards."""
         self.check()
         while len(self._waiting) >= _MOST_WAITING:
             self._waiting.popleft().result()
@@ -64,11 +64,11 @@ class Saver:
         )
 
     def check(self) -> None:
-        """Raises what went wrong so far, as a TrainingError."""
+        """Raises the TrainingError of a checkpoint that could not be written."""
         while self._waiting and self._waiting[0].done():
             self._waiting.popleft().result()
 
     def wait(self) -> None:
-        """Returns once all is on disk; raises as `check`."""
+        """Waits until all is on disk; raises as `check` does."""
         while self._waiting:
             self._waiting.popleft().result()

@@ -1,4 +1,4 @@
-"""Names of a model's variables that mean the same in every process."""
+"""Names of a model's variables that are the same in every process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def is_seed_state(name: str) -> bool:
 
 
 def variable_names(model: keras.Model) -> list[str]:
-    """Names of `model.variables`, in order, that do not depend on what else the process built.
+    """Returns names of `model.variables`, in order, that do not depend on other models built.
 
     They are Keras' paths below the model's own name. Keras numbers layers without a name through
     the life of the process (`dense_7`); here they are numbered among their siblings, in the order
@@ -53,7 +53,7 @@ def variable_names(model: keras.Model) -> list[str]:
 
 
 def describe_variables(model: keras.Model, trainable: Sequence[Any]) -> dict[str, Any]:
-    """What a checkpoint of `model` must agree in: its variables and which of them are trained.
+    """Returns what checkpoints of `model` must agree in: its variables, and the trained ones.
 
     Raises:
         TrainingError: a trainable variable does not belong to the model.
