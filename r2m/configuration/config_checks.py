@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,14 +92,16 @@ def unknown_field(field: str, known: Mapping[str, Any], owner: str) -> str:
     def called_so(names: Iterable[str], word: str = last) -> list[str]:
         return [name for name in names if name.rpartition(".")[2] == word]
 
-    # In the same group first; a field that is right but for its group before one of another name,
-    # and one that is spelled almost as it before one whose whole name is similar.
-    spelled = near(last, {name.rpartition(".")[2] for name in known})
+    def spelled_so(names: Collection[str]) -> list[str]:
+        right = near(last, dict.fromkeys(name.rpartition(".")[2] for name in names))
+        return [name for word in right for name in called_so(names, word)]
+
+    # In the same group first; a field that is right but for its group before one of another name.
     choices = (
         called_so(inside),
-        near(field, inside),
+        spelled_so([name for name in inside if name.rpartition(".")[0] == group]),
         called_so(known),
-        [name for right in spelled for name in called_so(known, right)],
+        spelled_so(known),
         near(field, known),
     )
     found = next(filter(None, choices), None)

@@ -63,11 +63,12 @@ def _check_beginning(workdir: Path, logged: int | None) -> None:
         # may have been killed just before, but then there is no folder yet.
         lost = done > period or (done > 0 and (workdir / LATEST).is_dir())
     if period and lost:
+        start = f" (with --init_from={workdir} from its best weights)" if best else ""
         raise TrainingError(
             f"{workdir / LATEST} holds no checkpoint, but this run has done {done} steps or more, "
             f"as {BEST if best > logged else METRICS} there shows. To begin anew would remove what "
-            f"is left of it: put the checkpoints back, or use another --workdir to train anew "
-            f"(with --init_from={workdir} from its best weights, if it has any)"
+            f"is left of it: put the checkpoints back, or use another --workdir to train anew"
+            f"{start}"
         )
     if logged:
         logging.warning(
