@@ -48,8 +48,8 @@ class PixelCaptioner(Captioner):
         Args:
             captioner: of rows and, if its inputs have `global`, of their mean.
             network: float[B, S, S, 3] from `preprocess` -> feature maps [B, gh, gw, D].
-            preprocess: float32[B, S, S, 3] in 0..255 -> the input range of the network. A model is
-                saved to a file only with functions that are registered with Keras.
+            preprocess: float32[B, S, S, 3] in 0..255 -> the input range of the network. A model
+                is saved to a file with those of `keras.applications` and registered ones only.
             trained_from: name of the first layer of the network that is trained, with all layers
                 after it; `all` trains every layer, None none.
             average_mirrored: outside training, averages the maps of an image with the maps,
@@ -138,12 +138,11 @@ class PixelCaptioner(Captioner):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        parts = {
-            "captioner": self.captioner, "network": self.network, "preprocess": self._preprocess
-        }  # fmt: skip
         return {
             **super().get_config(),
-            **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()},
+            "captioner": keras.saving.serialize_keras_object(self.captioner),
+            "network": keras.saving.serialize_keras_object(self.network),
+            "preprocess": _serialize_function(self._preprocess),
             "trained_from": self._trained_from,
             "average_mirrored": self._average_mirrored,
             "unit_norm": self._unit_norm,
@@ -154,6 +153,27 @@ class PixelCaptioner(Captioner):
         """Builds a captioner from the result of `get_config`."""
         parts = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects)
-            for name in ("captioner", "network", "preprocess")
+            for name in ("captioner", "network")
         }
-        return cls(**{**config, **parts})
+        preprocess = _deserialize_function(config["preprocess"], custom_objects)
+        return cls(**{**config, **parts, "preprocess": preprocess})
+
+
+# Keras does not find its own functions of this module when it loads a model.
+_APPLICATIONS = "keras.applications."
+
+
+def _serialize_function(function: Callable[..., Any]) -> Any:
+    module = getattr(function, "__module__", "").rpartition(".")[2]
+    public = getattr(keras.applications, module, None)
+    if public is not None and getattr(public, "preprocess_input", None) is function:
+        return f"{_APPLICATIONS}{module}"
+    return keras.saving.serialize_keras_object(function)
+
+
+def _deserialize_function(config: Any, custom_objects: Any) -> Callable[..., Any]:
+    if isinstance(config, str):
+        module = getattr(keras.applications, config.removeprefix(_APPLICATIONS))
+        found: Callable[..., Any] = module.preprocess_input
+        return found
+    return keras.saving.deserialize_keras_object(config, custom_objects)

@@ -27,11 +27,11 @@ _DECIDED_PERCENT = 20
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecodingOptions:
-    """How captions are searched.
+    """Settings of a search for captions.
 
     Attributes:
         beam_size: hypotheses kept alive; 1 searches greedily.
-        returned: best captions wanted of each image; the search of an image ends once these are
+        returned: best captions returned per image; the search of an image ends once these are
             certain. None returns `beam_size`.
         max_length: most words of a caption, the end marker included.
         length_normalization: alpha; a caption of n words (end marker included) scores
@@ -50,7 +50,7 @@ class DecodingOptions:
     end_id: int = 2
 
     def __post_init__(self) -> None:
-        """Refuses sizes out of range and a negative length normalisation."""
+        """Refuses sizes out of range and a negative length normalization."""
         for name in ("beam_size", "max_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
@@ -66,7 +66,7 @@ class DecodingOptions:
 
 
 class Captions(NamedTuple):
-    """What a search found, best first.
+    """Captions found by a search, best first.
 
     Attributes:
         tokens: int32[B, R, T], 0 after the end marker.
@@ -246,7 +246,7 @@ def beam_search(
 def _advance(
     step: StepFunction, t: tf.Tensor, search: _Search, options: DecodingOptions
 ) -> _Search:
-    """Every hypothesis by a word."""
+    """Extends every hypothesis by a word."""
     width, batch = options.beam_size, tf.shape(search.images)[0]
     logits, state = step(tf.reshape(search.words, [-1]), search.state, search.memory)
     _check_vocabulary(logits.shape[-1], options)
@@ -292,7 +292,7 @@ def _check_vocabulary(size: int, options: DecodingOptions) -> None:
 
 
 def _let_go(search: _Search, kept: tf.Tensor) -> _Search:
-    """The search of the images where `kept` bool[b]."""
+    """Returns the search of the images where `kept` bool[b]."""
     images = tf.where(kept)[:, 0]
     rows = tf.where(tf.repeat(kept, tf.shape(search.words)[1]))[:, 0]
     state = tf.nest.map_structure(lambda x: tf.gather(x, rows), search.state)

@@ -53,7 +53,7 @@ class AdditiveAttention(keras.layers.Layer):
     """
 
     def __init__(self, *, units: int, **kwargs: Any) -> None:
-        """Args: `units` A."""
+        """Builds nothing yet; `units` is A."""
         super().__init__(**kwargs)
         self.units = units
 
@@ -97,7 +97,7 @@ class AdditiveAttention(keras.layers.Layer):
         return image_rows.ungroup(weights)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "units": self.units}
 
 

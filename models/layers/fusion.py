@@ -17,8 +17,8 @@ Projected = tuple[tf.Tensor, ...]
 class AttentionFusion(keras.layers.Layer):
     """Multi-head self-attention over the two rows [word; concepts], flattened.
 
-    It has no recurrence, and of each row it needs only what `project` makes of it: once a sentence
-    for the concepts, once for each word of the vocabulary that occurs.
+    It does not recur, and it needs only the projection of each row: once per sentence for the
+    concepts, once for each word of the vocabulary that occurs.
 
     Shapes: vectors float[..., D], projected 3 x float[..., heads, D/heads], output
     float[B, ..., 2 * D].
@@ -26,7 +26,7 @@ class AttentionFusion(keras.layers.Layer):
     """
 
     def __init__(self, *, units: int, heads: int = 2, **kwargs: Any) -> None:
-        """Args: `units` D of both rows, divisible by `heads`."""
+        """Builds nothing yet; `units` D of both rows are divisible by `heads`."""
         super().__init__(**kwargs)
         if units % heads:
             raise ValueError(f"units ({units}) must be divisible by heads ({heads})")
@@ -41,7 +41,7 @@ class AttentionFusion(keras.layers.Layer):
         self.qkv_norm.build((None, 3 * self.units))
 
     def project(self, vectors: tf.Tensor) -> Projected:
-        """Query, key, value of a row: float[..., D] -> 3 x float[..., heads, D/heads]."""
+        """Returns query, key, value of rows: float[..., D] -> 3 x float[..., heads, D/heads]."""
         return ops.split_heads(self.qkv_norm(self.qkv_map(vectors)), self.heads)
 
     def call(self, words: Projected, concepts: Projected) -> tf.Tensor:
@@ -69,7 +69,7 @@ class AttentionFusion(keras.layers.Layer):
         return fused
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "units": self.units, "heads": self.heads}
 
 
@@ -82,24 +82,24 @@ class ConcatFusion(keras.layers.Layer):
     """
 
     def __init__(self, *, units: int, **kwargs: Any) -> None:
-        """Args: `units` D of both rows."""
+        """Builds nothing; `units` are the D of both rows."""
         super().__init__(**kwargs)
         self.units = units
 
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
-        """Nothing to create."""
+        """Creates nothing."""
 
     def project(self, vectors: tf.Tensor) -> Projected:
-        """The vectors themselves."""
+        """Returns the vectors themselves."""
         return (vectors,)
 
     def call(self, words: Projected, concepts: Projected) -> tf.Tensor:
-        """float[B, D] or float[B, T, D], and float[B, D] -> as the words, with 2 * D features."""
+        """Concatenates float[B, (T,) D] and float[B, D] -> float[B, (T,) 2 * D]."""
         (word,), (concept,) = words, concepts
         if len(word.shape) == 3:
             concept = tf.broadcast_to(concept[:, None], tf.shape(word))
         return tf.concat([word, concept], axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "units": self.units}

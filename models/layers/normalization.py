@@ -1,4 +1,4 @@
-"""Layer normalisation with a gradient of few operations."""
+"""Layer normalization with a gradient of few operations."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("r2m")
 class LayerNorm(keras.layers.Layer):
-    """Layer normalisation over the last axis, as Keras', for use inside a recurrence.
+    """Layer normalization over the last axis, as Keras', for use inside a recurrence.
 
     The gradient is written out: differentiated one by one, the operations of Keras' layer take a
     fifth of the backward pass of a recurrent memory.
 
-    Shapes: float[..., D] -> float[..., D]; statistics in float32. Source: Ba et al. 2016
-    (arXiv 1607.06450).
+    Shapes: float[..., D] -> float[..., D]; statistics in float32.
+
+    Example:
+        ```python
+        outputs = LayerNorm(name="norm")(inputs)
+        ```
+
+    Source: Ba et al. 2016 (arXiv 1607.06450).
     """
 
     def __init__(self, *, epsilon: float = 1e-5, **kwargs: Any) -> None:
-        """Args: `epsilon`, added to the variance."""
+        """Builds nothing yet; `epsilon` is added to the variance."""
         super().__init__(**kwargs)
         self.epsilon = epsilon
 
@@ -33,28 +39,28 @@ class LayerNorm(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Normalises, scales and shifts."""
         scale, offset = (tf.cast(tf.convert_to_tensor(v), tf.float32) for v in self.weights)
-        outputs = _normalise(tf.cast(inputs, tf.float32), scale, offset, self.epsilon)
+        outputs = _normalize(tf.cast(inputs, tf.float32), scale, offset, self.epsilon)
         return tf.cast(outputs, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
-def _normalise(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float) -> tf.Tensor:
+def _normalize(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float) -> tf.Tensor:
     @tf.custom_gradient
     def run(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> Any:
-        centred = x - _mean(x)
-        factor = tf.math.rsqrt(_mean(tf.square(centred)) + epsilon)
-        unit = centred * factor
+        centered = x - _mean(x)
+        factor = tf.math.rsqrt(_mean(tf.square(centered)) + epsilon)
+        unit = centered * factor
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             batch = list(range(x.shape.rank - 1))
             products = unit * upstream
-            wanted = upstream * scale
+            scaled = upstream * scale
             along = unit * _mean(products * scale)
             return (
-                factor * (wanted - _mean(wanted) - along),
+                factor * (scaled - _mean(scaled) - along),
                 tf.reduce_sum(products, batch),
                 tf.reduce_sum(upstream, batch),
             )

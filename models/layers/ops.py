@@ -14,14 +14,14 @@ _GROUP = 32
 
 
 def unit_norm(x: tf.Tensor, axis: int = -1) -> tf.Tensor:
-    """L2-normalises `x`; a zero vector stays zero and gets a zero gradient.
+    """L2-normalizes `x`; a zero vector stays zero and gets a zero gradient.
 
     The usual clamp (`tf.math.l2_normalize`) sends gradients of 1e6 into zero vectors, which do
     occur: an image without detections has no concepts and so encodes to zero.
 
     Args:
         x: float[..., D].
-        axis: the axis to normalise.
+        axis: the axis to normalize.
 
     Returns:
         float[..., D], of norm 1 or 0 along `axis`.
@@ -52,11 +52,11 @@ def suppression(ids: Sequence[int], vocabulary_size: int) -> tf.Tensor:
 
 
 def top_k(x: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """As `tf.math.top_k`, several times faster where rows are long.
+    """Returns the result of `tf.math.top_k`, several times faster where rows are long.
 
-    That one compares each number with the least of the best so far. Here the best are looked for
-    only in the groups of columns with the largest maxima: where `count` groups have a larger one,
-    or as large a one further to the left, a number of another group comes after `count` others.
+    TensorFlow's compares each number with the least of the best so far. This one searches only the
+    groups of columns with the largest maxima: where `count` groups have a larger maximum, or an
+    equal one further to the left, a number of another group comes after `count` others.
 
     Args:
         x: float[N, V], no NaN.

@@ -27,13 +27,14 @@ import tensorflow as tf
 
 from models.layers import tracing
 from models.layers.linear import Linear, intercepted
+from models.layers.step_products import Products, Recorder, Replayed
 
 # (inputs of one step, state, memory) -> (output float[n, H], state); all of n rows.
 Step = Callable[[Any, Any, Any], tuple[tf.Tensor, Any]]
 
 
 class Packing(NamedTuple):
-    """Which positions are real, and in which order they are run through.
+    """The real positions of captions, in the order in which steps run through them.
 
     Attributes:
         order: int32[B], the captions from the longest to the shortest.
@@ -51,7 +52,7 @@ class Packing(NamedTuple):
 
 
 def pack(lengths: tf.Tensor, steps: tf.Tensor) -> Packing:
-    """The packing of captions of these lengths.
+    """Returns the packing of captions of given lengths.
 
     Args:
         lengths: int32[B], at most T.
@@ -112,7 +113,7 @@ def run(step: Step, inputs: Any, state: Any, memory: Any, *, packing: Packing) -
 def _run_derived(
     step: Step, inputs: Any, state: Any, memory: Any, output: tf.TensorSpec, packing: Packing
 ) -> tf.Tensor:
-    """As `run`, with the gradient that TensorFlow derives."""
+    """Runs `step` over the real positions, with the gradient that TensorFlow derives."""
     outputs = tf.TensorArray(
         output.dtype,
         packing.steps,
@@ -152,7 +153,7 @@ class _Found(NamedTuple):
 
 def _find_products(step: Step, inputs: Any, state: Any, memory: Any) -> _Found:
     """Traces a step to find its products."""
-    recorder = _Recorder()
+    recorder = Recorder()
 
     def recorded(*arguments: Any) -> tuple[tf.Tensor, Any]:
         recorder.graph = tf.compat.v1.get_default_graph()
@@ -167,6 +168,7 @@ def _find_products(step: Step, inputs: Any, state: Any, memory: Any) -> _Found:
         and not traced.graph.captures
         and not any(operation.op_def.is_stateful for operation in traced.graph.get_operations())
         and all(x.shape.rank == 2 and x.dtype == output.dtype for x in of_state)
+        and all(layer.compute_dtype == output.dtype.name for layer in recorder.narrow)
         and all(x.dtype.is_floating for x in others)
     )
     return _Found(recorder.narrow, recorder.wide, output, separable)
@@ -183,7 +185,7 @@ class _Groups(NamedTuple):
 
 
 class _Steps:
-    """All steps, forwards and backwards."""
+    """Runs all steps, forwards and backwards."""
 
     def __init__(self, step: Step, found: _Found, packing: Packing) -> None:
         self._step, self._narrow, self._wide = step, found.narrow, found.wide
@@ -214,7 +216,7 @@ class _Steps:
             count = packing.counts[t]
             now = _rows(given.inputs, packing.starts[t], count)
             before = _rows(state, 0, count)
-            products = _Products(self._narrow, given.narrow, self._wide, given.wide)
+            products = Products(self._narrow, given.narrow, self._wide, given.wide)
             with intercepted(products):
                 output, state = self._step(now, before, _rows(given.memory, 0, count))
             written = [output, *tf.nest.flatten(before), *products.outputs()]
@@ -266,7 +268,7 @@ class _Steps:
             start, count = packing.starts[t], packing.counts[t]
             now = _rows(given.inputs, start, count)
             before, memory = _rows(states, start, count), _rows(given.memory, 0, count)
-            products = _Replayed(
+            products = Replayed(
                 self._narrow, transposed, self._wide, given.wide, _rows(outputs, start, count)
             )
             sources = (now, before, memory, given.wide)
@@ -311,119 +313,6 @@ class _Steps:
             ],
             wide=sums[1],
         )
-
-
-class _Recorder:
-    """Records which layers a step applies to what."""
-
-    def __init__(self) -> None:
-        self.graph: Any = None
-        self.narrow: list[Linear] = []
-        self.wide: list[Linear] = []
-        self.separable = True
-
-    def product(self, layer: Linear, inputs: tf.Tensor) -> tf.Tensor:
-        """Returns zeros of the right shape, so that no weights are read."""
-        nested = tf.compat.v1.get_default_graph() is not self.graph  # a loop or condition
-        known = any(layer is other for other in (*self.narrow, *self.wide))
-        if nested or known:
-            self.separable = False
-        elif inputs.shape.rank == 2:
-            self.narrow.append(layer)
-        else:
-            self.wide.append(layer)
-        shape = tf.concat([tf.shape(inputs)[:-1], [layer.units]], axis=0)
-        return tf.ensure_shape(
-            tf.zeros(shape, layer.compute_dtype), [*inputs.shape[:-1], layer.units]
-        )
-
-
-class _Products:
-    """Products of the layers of one step, on the way forward."""
-
-    def __init__(
-        self,
-        narrow: Sequence[Linear],
-        weights: Sequence[Sequence[tf.Tensor]],
-        wide: Sequence[Linear],
-        wide_weights: Sequence[Sequence[tf.Tensor]],
-    ) -> None:
-        self._places = {id(layer): place for place, layer in enumerate(narrow)}
-        self._weights = weights
-        self._wide = {id(layer): own for layer, own in zip(wide, wide_weights, strict=True)}
-        self._outputs: dict[int, tf.Tensor] = {}
-
-    def product(self, layer: Linear, inputs: tf.Tensor) -> tf.Tensor:
-        """Returns `layer`'s affine map of float[..., I]."""
-        if id(layer) in self._wide:
-            return _affine(self._wide[id(layer)], inputs)
-        place = self._places[id(layer)]
-        self._outputs[place] = self._narrow_product(place, inputs)
-        return self._outputs[place]
-
-    def outputs(self) -> list[tf.Tensor]:
-        """Returns the outputs of the narrow layers, in their order."""
-        return [self._outputs[place] for place in range(len(self._places))]
-
-    def _narrow_product(self, place: int, inputs: tf.Tensor) -> tf.Tensor:
-        return _affine(self._weights[place], inputs)
-
-
-class _Replayed(_Products):
-    """Products of one step on the way back, from the recorded outputs of the narrow layers.
-
-    Attributes:
-        inputs: of each narrow layer.
-        gradients: of the outputs of each narrow layer.
-    """
-
-    def __init__(
-        self,
-        narrow: Sequence[Linear],
-        transposed: Sequence[tf.Tensor],
-        wide: Sequence[Linear],
-        wide_weights: Sequence[Sequence[tf.Tensor]],
-        outputs: Sequence[tf.Tensor],
-    ) -> None:
-        super().__init__(narrow, (), wide, wide_weights)
-        self._transposed, self._recorded = transposed, outputs
-        self._inputs: dict[int, tf.Tensor] = {}
-        self._gradients: dict[int, tf.Tensor] = {}
-
-    @property
-    def inputs(self) -> list[tf.Tensor]:
-        return [self._inputs[place] for place in range(len(self._places))]
-
-    @property
-    def gradients(self) -> list[tf.Tensor]:
-        # An output that nothing depends on has no gradient.
-        return [
-            self._gradients.get(place, tf.zeros_like(self._recorded[place]))
-            for place in range(len(self._places))
-        ]
-
-    def _narrow_product(self, place: int, inputs: tf.Tensor) -> tf.Tensor:
-        self._inputs[place] = inputs
-
-        @tf.custom_gradient
-        def replay(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-            def gradient(upstream: tf.Tensor) -> tf.Tensor:
-                self._gradients[place] = upstream
-                return tf.matmul(upstream, self._transposed[place])
-
-            del inputs
-            return tf.identity(self._recorded[place]), gradient
-
-        found: tf.Tensor = replay(inputs)
-        return found
-
-
-def _affine(weights: Sequence[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
-    product = tf.matmul(tf.reshape(inputs, [-1, inputs.shape[-1]]), weights[0])
-    if len(weights) > 1:
-        product = tf.nn.bias_add(product, weights[1])
-    shape = tf.concat([tf.shape(inputs)[:-1], weights[0].shape[1:]], axis=0)
-    return tf.ensure_shape(tf.reshape(product, shape), [*inputs.shape[:-1], weights[0].shape[1]])
 
 
 def _rows(nested: Any, start: tf.Tensor | int, count: tf.Tensor) -> Any:

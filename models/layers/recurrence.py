@@ -52,11 +52,18 @@ class LongShortTermMemory(keras.layers.Layer):
     """A linear map to `units`, then an LSTM: the ablation of the relational memory.
 
     Shapes: inputs float[B, T, F], state (hidden, cell) of float[B, units], outputs
-    float[B, T, units]. Source: Guo et al. 2020 (ablations).
+    float[B, T, units].
+
+    Example:
+        ```python
+        outputs = LongShortTermMemory(units=512)(inputs)
+        ```
+
+    Source: Guo et al. 2020 (ablations).
     """
 
     def __init__(self, *, units: int, **kwargs: Any) -> None:
-        """Args: `units` of the hidden and the cell state."""
+        """Builds nothing yet; `units` are those of the hidden and the cell state."""
         super().__init__(**kwargs)
         self.units = units
 
@@ -70,25 +77,25 @@ class LongShortTermMemory(keras.layers.Layer):
         self.lstm.build((None, None, self.units))
 
     def precompute(self, inputs: tf.Tensor) -> tf.Tensor:
-        """The share of a step that needs no state: float[..., F] -> float[..., units]."""
+        """Returns the part of a step that needs no state: float[..., F] -> float[..., units]."""
         return self.input_map(inputs)
 
     def step(
         self, precomputed: tf.Tensor, state: tuple[tf.Tensor, tf.Tensor]
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        """One step: float[B, units] and the state -> the output float[B, units] and the state."""
+        """Takes one step: float[B, units], state -> output float[B, units], state."""
         output, (hidden, cell) = self.lstm.cell(precomputed, list(state))
         return output, (hidden, cell)
 
     def initial_state(self, batch: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Two zeros [batch, units]."""
+        """Returns two zeros [batch, units]."""
         zeros = tf.zeros([batch, self.units], self.compute_dtype)
         return zeros, zeros
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """All steps from the zero state: float[B, T, F] -> float[B, T, units]."""
+        """Runs all steps from the zero state: float[B, T, F] -> float[B, T, units]."""
         return self.lstm(self.precompute(inputs))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "units": self.units}

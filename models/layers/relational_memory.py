@@ -22,11 +22,17 @@ class RelationalMemory(keras.layers.Layer):
     MLP, and everything that depends on the input alone (`precompute`) runs for all steps at once.
 
     Shapes: inputs float[B, T, F], memory float[B, units], outputs float[B, T, units].
+
+    Example:
+        ```python
+        outputs = RelationalMemory(units=512, heads=2)(inputs)
+        ```
+
     Source: Santoro et al. 2018 (arXiv 1806.01822); Guo et al. 2020.
     """
 
     def __init__(self, *, units: int, heads: int = 2, **kwargs: Any) -> None:
-        """Args: `units` of the memory slot, divisible by `heads`."""
+        """Builds nothing yet; `units` of the memory slot are divisible by `heads`."""
         super().__init__(**kwargs)
         if units % heads:
             raise ValueError(f"units ({units}) must be divisible by heads ({heads})")
@@ -63,13 +69,13 @@ class RelationalMemory(keras.layers.Layer):
         self.qkv_norm.build((None, 3 * units))
 
     def precompute(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The share of a step that needs no memory.
+        """Returns the part of a step that needs no memory.
 
         Args:
             inputs: float[..., F].
 
         Returns:
-            Keys and values float[..., heads, units/heads] of the input row, and its share of the
+            Keys and values float[..., heads, units/heads] of the input row, and its part of the
             gates float[..., 2 * units].
         """
         row = self.input_map(inputs)
@@ -79,10 +85,10 @@ class RelationalMemory(keras.layers.Layer):
     def step(
         self, precomputed: tuple[tf.Tensor, tf.Tensor, tf.Tensor], memory: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """One recurrent step.
+        """Takes one recurrent step.
 
         Args:
-            precomputed: what `precompute` gave for this step's input, batch first.
+            precomputed: from `precompute` for this step's input, batch first.
             memory: float[B, units].
 
         Returns:
@@ -102,10 +108,10 @@ class RelationalMemory(keras.layers.Layer):
     def gates(
         self, precomputed: tuple[tf.Tensor, tf.Tensor, tf.Tensor], memory: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """How much of a step's candidate is taken in, and how much of its memory is kept.
+        """Returns the gates of a step's candidate and of its memory.
 
         Args:
-            precomputed: what `precompute` gave for the inputs.
+            precomputed: from `precompute` for the inputs.
             memory: float[..., units], before each of them.
 
         Returns:
@@ -116,21 +122,21 @@ class RelationalMemory(keras.layers.Layer):
         return tf.sigmoid(input_gate), tf.sigmoid(forget_gate + 1.0)
 
     def initial_state(self, batch: tf.Tensor | int) -> tf.Tensor:
-        """Zeros [batch, units], as upstream's `zero_state` gives."""
+        """Returns zeros [batch, units], as upstream's `zero_state`."""
         return tf.zeros([batch, self.units], self.compute_dtype)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """All steps from the zero memory: float[B, T, F] -> float[B, T, units]."""
+        """Runs all steps from the zero memory: float[B, T, F] -> float[B, T, units]."""
         start = self.initial_state(tf.shape(inputs)[0])
         inputs = self.precompute(tf.transpose(inputs, [1, 0, 2]))
         return tf.transpose(recurrence.unroll(self.step, inputs, start), [1, 0, 2])
 
     def all_gates(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The gates of all steps from the zero memory: float[B, T, F] -> two float[B, T, units]."""
+        """Returns the gates of all steps from zero: float[B, T, F] -> two float[B, T, units]."""
         memories = self(inputs)
         start = self.initial_state(tf.shape(inputs)[0])[:, None]
         return self.gates(self.precompute(inputs), tf.concat([start, memories[:, :-1]], axis=1))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "units": self.units, "heads": self.heads}

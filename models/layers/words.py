@@ -12,7 +12,15 @@ from models.layers.prepared_weights import product
 
 @keras.saving.register_keras_serializable("r2m")
 class WordInput(keras.layers.Layer):
-    """Embedding, then perhaps ReLU, then dropout: int32[...] -> float[..., units]."""
+    """Word embedding with an optional ReLU, and dropout.
+
+    Shapes: int32[...] -> float[..., units].
+
+    Example:
+        ```python
+        words = WordInput(vocabulary_size=9_488, units=512, initializer="uniform")(tokens)
+        ```
+    """
 
     def __init__(
         self,
@@ -24,7 +32,16 @@ class WordInput(keras.layers.Layer):
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        """Args: sizes, the embedding's initialiser, whether ReLU follows, and the dropout rate."""
+        """Builds the embedding.
+
+        Args:
+            vocabulary_size: V.
+            units: E.
+            initializer: of the embedding.
+            relu: whether ReLU follows.
+            dropout: rate while training.
+            **kwargs: of `keras.layers.Layer` (name, dtype).
+        """
         super().__init__(**kwargs)
         self._settings = {
             "vocabulary_size": vocabulary_size, "units": units, "relu": relu, "dropout": dropout
@@ -42,19 +59,26 @@ class WordInput(keras.layers.Layer):
         self.built = True
 
     def call(self, tokens: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """int32[...] -> float[..., units]."""
+        """Embeds words: int32[...] -> float[..., units]."""
         words = self.embedding(tokens)
         return self.dropout(tf.nn.relu(words) if self.relu else words, training=training)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         initializer = keras.initializers.serialize(self.embedding.embeddings_initializer)
         return {**super().get_config(), **self._settings, "initializer": initializer}
 
 
 @keras.saving.register_keras_serializable("r2m")
 class WordOutput(keras.layers.Layer):
-    """The softmax layer: hidden float[N, H] -> logits float32[N, V].
+    """The softmax layer.
+
+    Shapes: hidden float[N, H] -> logits float32[N, V].
+
+    Example:
+        ```python
+        logits = WordOutput(vocabulary_size=9_488, units=512)(hidden)
+        ```
 
     Its weights are stored as float[V, H]: a word is a row, as in an embedding.
     """
@@ -68,7 +92,15 @@ class WordOutput(keras.layers.Layer):
         bias_initializer: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Args: V, H and the initialisers; by default PyTorch's, uniform in +-1/sqrt(H)."""
+        """Builds the weights.
+
+        Args:
+            vocabulary_size: V.
+            units: H.
+            initializer: of the weights; None is PyTorch's, uniform in +-1/sqrt(H).
+            bias_initializer: of the bias; None is PyTorch's, uniform in +-1/sqrt(H).
+            **kwargs: of `keras.layers.Layer` (name, dtype).
+        """
         super().__init__(**kwargs)
         bound = units**-0.5
         uniform = keras.initializers.RandomUniform(-bound, bound)
@@ -91,12 +123,12 @@ class WordOutput(keras.layers.Layer):
         return tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
-        """float[N, H] -> float32[N, V] unnormalised log probabilities."""
+        """Returns logits: float[N, H] -> float32[N, V]."""
         logits = product(hidden, self.kernel, transposed=True)
         return tf.cast(logits, tf.float32) + tf.cast(self.bias, tf.float32)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the constructor's arguments."""
         kernel, bias = map(keras.initializers.serialize, self._initializers)
         return {
             **super().get_config(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -64,6 +65,25 @@ def test_no_images_have_gradients_of_0(unit_norm: bool) -> None:
             assert not gradient.any(), name
     memory = model.encode({"pixels": pictures(0)})
     assert memory["rows"].shape == (0, 16, D)
+
+
+def test_a_network_of_keras_applications_is_saved_and_loaded(tmp_path: Path) -> None:
+    mobilenet = keras.applications.mobilenet_v2
+    network = mobilenet.MobileNetV2(
+        include_top=False, input_shape=(32, 32, 3), weights=None, alpha=0.35
+    )
+    sizes = {"vocabulary_size": 9, "feature_size": 1_280, "units": 2, "word_size": 2}
+    captioner = Att2in(attention_units=2, **sizes)
+    model = PixelCaptioner(
+        captioner, network, mobilenet.preprocess_input, trained_from="Conv_1", name="own"
+    )
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    pixels = tf.random.stateless_uniform([1, 32, 32, 3], [0, 1], 0, 255)
+    rows = [each.encode({"pixels": pixels})["rows"] for each in (model, loaded)]
+    np.testing.assert_array_equal(*rows)
+    paths = [[v.path for v in each.trainable_variables] for each in (model, loaded)]
+    assert len(paths[0]) == len(paths[1]) < len(model.weights)
 
 
 def test_rows_of_unit_norm_are_those_of_stored_features() -> None:

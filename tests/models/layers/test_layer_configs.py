@@ -1,0 +1,49 @@
+"""Configurations of layers: every argument, the name and the dtype come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import pytest
+
+from models.layers.attention import AdditiveAttention
+from models.layers.cells import Cell
+from models.layers.fusion import AttentionFusion, ConcatFusion
+from models.layers.linear import Linear
+from models.layers.normalization import LayerNorm
+from models.layers.recurrence import LongShortTermMemory
+from models.layers.relational_memory import RelationalMemory
+from models.layers.words import WordInput, WordOutput
+
+LAYERS: list[tuple[Any, dict[str, Any], tuple[Any, ...]]] = [
+    (AdditiveAttention, {"units": 3}, ((None, None, 4), (None, 2))),
+    (AttentionFusion, {"units": 6, "heads": 3}, ()),
+    (Cell, {"kind": "maxout", "units": 3, "bias_initializer": "zeros"}, ((None, 2),)),
+    (ConcatFusion, {"units": 3}, ()),
+    (LayerNorm, {"epsilon": 1e-3}, ((None, 4),)),
+    (Linear, {"units": 3, "use_bias": False}, ((None, 4),)),
+    (LongShortTermMemory, {"units": 3}, ((None, None, 4),)),
+    (RelationalMemory, {"units": 6, "heads": 3}, ((None, None, 4),)),
+    (
+        WordInput,
+        {"vocabulary_size": 5, "units": 3, "initializer": "ones", "relu": True, "dropout": 0.5},
+        (),
+    ),
+    (WordOutput, {"vocabulary_size": 5, "units": 3, "initializer": "ones"}, ()),
+]
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments", "shapes"), LAYERS, ids=lambda x: getattr(x, "__name__", "")
+)
+def test_a_layer_comes_back(cls: Any, arguments: Any, shapes: Any) -> None:
+    layer = cls(**arguments, name="my_name", dtype="mixed_bfloat16")
+    again = cls.from_config(layer.get_config())
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(again))
+    assert again.name == "my_name" and again.get_config() == layer.get_config()
+    for each in (layer, again):
+        if not each.built:
+            each.build(*shapes)
+        assert {own.dtype_policy.name for own in each._flatten_layers()} == {"mixed_bfloat16"}
+    assert [w.shape for w in again.weights] == [w.shape for w in layer.weights]
