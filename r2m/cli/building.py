@@ -1,4 +1,4 @@
-"""Flags shared by the scripts that build records."""
+"""Flags shared by the commands that build records."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHARED = ("shards", "seed", "overwrite", "strict")
 
 
 def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
-    """Where records go and how they are written.
+    """Defines where records go and how they are written.
 
     Args:
         kind: of the records.
@@ -84,7 +84,7 @@ def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
 
 
 def build_options(kind: str) -> dict[str, Any]:
-    """The values of these flags, named as the fields of the options of a build.
+    """Returns the values of these flags, named as the fields of the options of a build.
 
     Raises:
         UsageError: neither a name nor a folder is given.
@@ -101,7 +101,7 @@ def build_options(kind: str) -> dict[str, Any]:
 
 
 def define_segmenter_flag() -> Any:
-    """Splitting of text into words."""
+    """Defines how text is split into words."""
     return define_choice(
         "segmenter",
         None,
@@ -115,7 +115,7 @@ def define_segmenter_flag() -> Any:
 
 
 def define_backbone_flags() -> None:
-    """Which network looks at images, and how they are shown to it."""
+    """Defines the backbone that computes features, and the preprocessing of its images."""
     define_text(
         "backbone",
         None,
@@ -161,7 +161,7 @@ def define_backbone_flags() -> None:
 
 
 def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
-    """The values of these flags, named as the fields of the options of a build.
+    """Returns the values of these flags, named as the fields of the options of a build.
 
     Args:
         layer: of the network; None takes its last feature map.

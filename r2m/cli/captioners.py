@@ -1,4 +1,4 @@
-"""Flags and entry point shared by the scripts that train a supervised captioner, one a stage."""
+"""Flags and entry point of the commands that train a supervised captioner, one per stage."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _INIT_FROM = define_text(
 
 
 def stage_main(name: str, description: str) -> Callable[[], None]:
-    """The console entry of the script that trains stage `name`."""
+    """Returns the console entry of the command that trains stage `name`."""
 
     @noting_signals()
     def main(argv: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The commands of this package, found by their files: no list has to be kept.
+"""Commands of this package, found by their files.
 
 A module of `r2m.cli` with a function `console` is the command that is named after it. The files are
 parsed, not imported, so that they can be listed at once.

@@ -117,7 +117,7 @@ def writable_output() -> Iterator[None]:
 
 
 def _outputs() -> list[io.TextIOWrapper]:
-    """Standard output and standard error; without those that are closed."""
+    """Returns standard output and standard error, without closed ones."""
     return [s for s in (sys.stdout, sys.stderr) if isinstance(s, io.TextIOWrapper)]
 
 
@@ -217,5 +217,5 @@ def this_command() -> str:
 
 
 def home() -> Path:
-    """The working directory that scripts use where no folder is named."""
+    """Returns the working directory of commands without a named folder."""
     return Path(os.environ.get("R2M_HOME", "workspace"))

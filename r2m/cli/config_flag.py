@@ -1,4 +1,4 @@
-"""The flag --config: a configuration file, an argument behind a colon, and fields to override."""
+"""Flag --config: a configuration file, an argument behind a colon, and fields to override."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def config_file() -> str:
 
 
 class _ConfigFiles(flags.ArgumentParser):
-    """Reads a configuration file; what goes wrong becomes the message of a flag error."""
+    """Parser of configuration files; its errors are the messages of flag errors."""
 
     def parse(self, argument: str) -> ConfigDict:
-        """The locked configuration of FILE, FILE:ARGUMENT, NAME or NAME:ARGUMENT.
+        """Returns the locked configuration of FILE, FILE:ARGUMENT, NAME or NAME:ARGUMENT.
 
         Raises:
             InputError: there is no such file or name, the file cannot be run, it refuses the
@@ -58,18 +58,18 @@ class _ConfigFiles(flags.ArgumentParser):
         return config
 
     def flag_type(self) -> str:
-        """For --help."""
+        """Returns the kind of value, for --help."""
         return "config file"
 
 
 class _Plain(flags.ArgumentParser):
-    """Reads a value of one type, or None; whether None is right is not checked here."""
+    """Parser of values of one type, or None; `check_config` decides where None is valid."""
 
     def __init__(self, kind: type, expected: str) -> None:
         self._kind, self._expected = kind, expected
 
     def parse(self, argument: Any) -> Any:
-        """The value that `argument` is, or stands for."""
+        """Returns the value of `argument`."""
         if not isinstance(argument, str):
             return argument  # the configuration's own
         if argument == "None":
@@ -80,15 +80,15 @@ class _Plain(flags.ArgumentParser):
             raise ValueError(f"expected {self._expected}") from None
 
     def flag_type(self) -> str:
-        """For --help."""
+        """Returns the kind of value, for --help."""
         return self._kind.__name__
 
 
 class _Switch(flags.BooleanParser):
-    """Reads True, False or None."""
+    """Parser of True, False or None."""
 
     def parse(self, argument: Any) -> Any:
-        """The value that `argument` stands for."""
+        """Returns the value of `argument`."""
         if argument in (None, "None"):
             return None
         try:

@@ -1,4 +1,4 @@
-"""Flags and entry point shared by the scripts that train R2M, one a stage."""
+"""Flags and entry point of the commands that train R2M, one per stage."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _experiment_config(stage: str) -> Any:
 
 
 def stage_main(name: str, description: str) -> Callable[[], None]:
-    """Returns the console entry of the script that trains stage `name`.
+    """Returns the console entry of the command that trains stage `name`.
 
     Args:
         name: of the stage.
@@ -107,7 +107,7 @@ def curriculum_main(argv: Sequence[str]) -> None:
 
 
 def _print_next(name: str, config: Any) -> None:
-    """Prints where the run of a stage is and what to do with it."""
+    """Prints the folder of a stage's run and the next commands."""
     after = [stage for stage in CURRICULUM if stage_spec(stage).previous == name]
     print_next(
         Path(WORKDIR.value, name),

@@ -1,4 +1,4 @@
-"""Flags of how a trained run finds its captions, shared by the scripts that caption."""
+"""Flags of the caption search, shared by the commands that caption."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def define_decoding_flags() -> None:
-    """Flags that override how a trained run searches its captions."""
+    """Defines flags that override the search settings of a trained run."""
     define_whole(
         "beam_size",
         None,
@@ -42,14 +42,14 @@ def define_decoding_flags() -> None:
 
 
 def decoding_overrides() -> dict[str, int | float]:
-    """The decoding settings given on the command line."""
+    """Returns the decoding settings that the command line gives."""
     names = ("beam_size", "max_length", "length_normalization")
     values = {name: flags.FLAGS[name].value for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def define_consensus_flags() -> None:
-    """Flags of how captioners choose among what they found."""
+    """Defines flags of reranking by consensus."""
     define_whole(
         "neighbours",
         None,
@@ -76,7 +76,7 @@ def define_consensus_flags() -> None:
 
 
 def consensus_options() -> ConsensusOptions | None:
-    """How captions are chosen, by the command line; None to say the likeliest.
+    """Returns the options of reranking by consensus; None for the likeliest captions.
 
     Raises:
         InputError: a choice is described that is not made, as there is no --neighbours.

@@ -1,4 +1,4 @@
-"""Groups under which `--help` lists flags, and the words that stand for their values."""
+"""Groups of flags in `--help`, and placeholders of their values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GROUPS = (
 
 @dataclass(frozen=True)
 class Place:
-    """Where `--help` shows a flag.
+    """Place of a flag in `--help`.
 
     Attributes:
         group: of `GROUPS`.

@@ -30,7 +30,7 @@ _OWN_FLAGS = {
 
 @dataclass(frozen=True)
 class Command:
-    """What a command tells about itself.
+    """Description and usage of a command.
 
     Attributes:
         description: its docstring. Paragraphs that are indented are examples, and a paragraph
@@ -108,7 +108,7 @@ def is_absl(flag: Any) -> bool:
 
 
 def _entry(flag: Any) -> tuple[str, str]:
-    """A flag as it is typed, and its description with its range and default."""
+    """Returns a flag as it is typed, and its description with range and default."""
     if flag.boolean:
         heading = f"--{flag.name}" if flag.default is False else f"--[no]{flag.name}"
     else:
@@ -128,7 +128,7 @@ def _entry(flag: Any) -> tuple[str, str]:
 
 
 def _value_name(flag: Any) -> str:
-    """What stands for the value of a flag."""
+    """Returns the placeholder of a flag's value."""
     choices = "|".join(_choices(flag))
     if place_of(flag).value:
         return str(place_of(flag).value)
@@ -157,7 +157,7 @@ def _default(flag: Any) -> str:
 
 
 def _section(title: str, entries: Iterable[tuple[str, str]], width: int) -> str:
-    """A heading and its entries; nothing where there are none."""
+    """Returns a heading and its entries; nothing where there are none."""
     lines = [f"{title}:"]
     for heading, text in entries:
         lines.append(" " * _INDENT + heading)
@@ -167,7 +167,7 @@ def _section(title: str, entries: Iterable[tuple[str, str]], width: int) -> str:
 
 
 def _example(text: str, width: int) -> str:
-    """Commands as they are; what leads to them is wrapped."""
+    """Returns an example: its commands unchanged, its text wrapped."""
     return text.rstrip() if text.startswith(" ") else _fill(text, width)
 
 

@@ -24,7 +24,7 @@ _WORKERS = define_whole("workers", 2, "How many processes.", least=1, most=1_024
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command as many times as asked, until all have ended."""
-    from r2m.engine.distribution.local_workers import run_workers
+    from r2m.engine.distribution.worker_processes import run_workers
 
     command = argv[1:]
     if not command:

@@ -1,4 +1,4 @@
-"""Log lines of the scripts: `09:31:28 message`, above the live line of progress."""
+"""Log lines of the commands: `09:31:28 message`, above the live line of progress."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Formatter(logging.Formatter):
 
 
 class _AboveProgress:
-    """Standard error, written to while the live line is out of the way."""
+    """Stream to standard error that clears the live line of progress first."""
 
     def write(self, text: str) -> None:
         with tqdm.external_write_mode(sys.stderr):

@@ -1,4 +1,4 @@
-"""Hides the start-up notes that TensorFlow's C++ code prints, in a command and its processes.
+"""Filter for the start-up notes that TensorFlow's C++ code prints.
 
 Notes such as "All log messages before absl::InitializeLog()" or a failed search for a GPU ignore
 TF_CPP_MIN_LOG_LEVEL, because they are printed before TensorFlow reads it. They read like failures.
@@ -87,7 +87,7 @@ def hiding_native_notes() -> Iterator[None]:
 
 
 def _redirect(stream: io.TextIOWrapper, descriptor: int) -> None:
-    """Lets `stream`, which others hold already, write to another descriptor."""
+    """Redirects `stream`, which other modules hold, to another descriptor."""
     raw = getattr(stream.buffer, "raw", stream.buffer)  # the latter with PYTHONUNBUFFERED
     assert isinstance(raw, io.FileIO)
     # Python leaves descriptor 2 open here, as it does not own it.

@@ -1,4 +1,4 @@
-"""Flags with numbers: each states its range, and none takes NaN or infinity."""
+"""Flags with numbers: each states its range, and NaN and infinity are refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ flags.disclaim_key_flags()
 
 
 class _NumberParser(flags.ArgumentParser):
-    """Reads a number and holds it against a rule."""
+    """Parser of numbers that checks them against a rule."""
 
     def __init__(self, kind: type, rule: Rule) -> None:
         self._kind, self._rule = kind, rule
@@ -22,7 +22,7 @@ class _NumberParser(flags.ArgumentParser):
         self.syntactic_help = rule(None) or ""
 
     def parse(self, argument: Any) -> Any:
-        """The number; raises ValueError that says what it must be."""
+        """Returns the number; raises ValueError that names the valid range."""
         try:
             value = self._kind(argument)
         except (ValueError, OverflowError):
@@ -32,7 +32,7 @@ class _NumberParser(flags.ArgumentParser):
         return value
 
     def flag_type(self) -> str:
-        """For --help."""
+        """Returns the kind of value, for --help."""
         return self._kind.__name__
 
 

@@ -1,4 +1,4 @@
-"""The name, the arguments and the version of the command that this process runs."""
+"""Name, arguments and version of the command that this process runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _naming_words = 1
 
 
 def named_by_two_words() -> None:
-    """Notes that the command is the second word of the command line, as of `r2m COMMAND`."""
+    """Records that the command is the second word of the command line, as in `r2m COMMAND`."""
     global _naming_words
     _naming_words = 2
 

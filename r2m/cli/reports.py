@@ -1,4 +1,4 @@
-"""Reports of the inputs that a command used and of those that it passed over."""
+"""Reports of the inputs that a command used and skipped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def describe_use(verb: str, used: int, passed_over: Mapping[str, int]) -> str:
 
 
 def _passed_over(counts: Mapping[str, int]) -> str:
-    """The counts behind a statement; nothing where there are none."""
+    """Returns the counts behind a statement; nothing where there are none."""
     # Not at the top: --help needs no records.
     from tfrecords.writing.writer import describe_counts
 

@@ -1,4 +1,4 @@
-"""Flags of all training scripts, and what they print at their end: scores, run, next commands."""
+"""Flags of all training commands, and the scores and next commands that they print at the end."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def define_jit_flag() -> None:
 
 
 def checked_config(stage: str, records: Mapping[str, str | None]) -> Any:
-    """The configuration, with what was given in flags of its own.
+    """Returns the configuration, with the values of flags that override its fields.
 
     Args:
         stage: the (first) stage that is trained with it.
@@ -106,14 +106,14 @@ def checked_config(stage: str, records: Mapping[str, str | None]) -> Any:
 
 
 def profile_window() -> ProfileWindow | None:
-    """The steps of `--profile_steps`; raises TrainingError where they make no sense."""
+    """Returns the steps of `--profile_steps`; raises TrainingError for an invalid window."""
     from r2m.engine.monitoring.profiling import ProfileWindow
 
     return ProfileWindow.parse(_PROFILE_STEPS.value) if _PROFILE_STEPS.value else None
 
 
 def print_summaries(summaries: dict[str, TrainingSummary]) -> None:
-    """One row a stage: steps, and the metrics of its best checkpoint (1.0 = 100)."""
+    """Prints one row per stage: steps, and metrics of its best checkpoint (1.0 = 100)."""
     print(
         f"{'stage':<10}{'steps':>8}{'best at':>9}{'loss':>9}{'BLEU-4':>9}{'ROUGE-L':>9}{'CIDEr':>9}"
     )

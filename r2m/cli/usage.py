@@ -1,4 +1,4 @@
-"""Reads the flags of a command; answers `--help` and `--version`; words mistakes in one line."""
+"""Reading of a command's flags: `--help`, `--version`, one-line messages for mistakes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_flags(argv: Sequence[str], command: Command) -> list[str]:
 
 
 def _answer(word: str, command: Command) -> str | None:
-    """What a word asks for: help, version, or nothing."""
+    """Returns the text that a word asks for: help, version, or nothing."""
     if word in VERSION_WORDS:
         return version_line()
     if word in HELP_WORDS or word in FULL_HELP_WORDS:

@@ -18,20 +18,20 @@ _TEXT = "TEXT"
 
 
 class _ChoiceParser(flags.EnumParser):
-    """Reads one of several words; a near miss names the word that is meant."""
+    """Parser of one of several words; suggests the nearest one."""
 
     def parse(self, argument: str) -> str:
-        """The word itself; raises ValueError that lists the choices for any other."""
+        """Returns the word; raises ValueError that lists the choices for any other."""
         if expected := choice(*self.enum_values)(argument):
             raise ValueError(f"must be {expected}")
         return argument
 
 
 class _SwitchParser(flags.BooleanParser):
-    """Reads true or false, as of --NAME=true."""
+    """Parser of true and false, as in --NAME=true."""
 
     def parse(self, argument: Any) -> bool:
-        """The value itself; raises ValueError for any other word."""
+        """Returns the value; raises ValueError for any other word."""
         try:
             return super().parse(argument)
         except ValueError:

@@ -138,7 +138,7 @@ class TrainingOptions:
             batch (nothing is updated) and go on.
         max_skipped: how many steps in a row may be skipped.
         data_service: address of a process that makes the batches
-            (`r2m.engine.distribution.data_service`); None makes them here.
+            (`r2m.engine.distribution.batch_service`); None makes them here.
         show_progress: a progress bar on a terminal, a log line per interval elsewhere.
     """
 

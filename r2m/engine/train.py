@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from r2m.engine.distribution.data_service import served
+from r2m.engine.distribution.batch_service import served_batches
 from r2m.engine.distribution.sharing import distribute
 from r2m.engine.distribution.workers import (
     chief_value,
@@ -226,7 +226,7 @@ def train(
             Saver() as saver,
             run_log as log,
             contextlib.closing(progress),
-            served(
+            served_batches(
                 stage.train_dataset(state.step), options.data_service, lambda: bool(signals)
             ) as batch_source,
             Profiler(profile, workdir, state.step, options.steps) as profiler,

@@ -15,18 +15,18 @@ from tfrecords.errors import InputError
 from tfrecords.records import Records
 
 
-class Kept(NamedTuple):
-    """A file to keep: its contents, and the folder of the records it comes from."""
+class RunFile(NamedTuple):
+    """Contents of a file of a run folder, and the folder of the records they come from."""
 
     contents: bytes
     origin: Path
 
 
-def keep(folder: Path, files: Mapping[str, Kept]) -> None:
-    """Copies files into a run folder, by name.
+def copy_into_run(folder: Path, files: Mapping[str, RunFile]) -> None:
+    """Writes files into a run folder, by name.
 
     Raises:
-        InputError: the folder is a run on other ones; nothing is changed.
+        InputError: the folder is a run on other records; nothing is changed.
     """
     for name, file in files.items():
         there = folder / name
@@ -58,12 +58,12 @@ def _difference(old: bytes, new: bytes) -> str:
     return f" ({min(told, key=len)})" if told else ""
 
 
-def vocabulary_files(records: Records) -> dict[str, Kept]:
+def vocabulary_files(records: Records) -> dict[str, RunFile]:
     """Files that a run keeps of the vocabulary of its records, for `RunFolder`."""
     origin = records.folder
-    files = {VOCABULARY_FILE: Kept((origin / VOCABULARY_FILE).read_bytes(), origin)}
+    files = {VOCABULARY_FILE: RunFile((origin / VOCABULARY_FILE).read_bytes(), origin)}
     if records.segmenter != "words":
-        files[SEGMENTER_FILE] = Kept(f"{records.segmenter}\n".encode(), origin)
+        files[SEGMENTER_FILE] = RunFile(f"{records.segmenter}\n".encode(), origin)
     return files
 
 

@@ -6,25 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from r2m.tasks.run_start import Kept, keep
+from r2m.tasks.run_start import RunFile, copy_into_run
 from tfrecords.errors import InputError
 
 
-def kept(text: str) -> Kept:
-    return Kept(text.encode(), Path("records/shapes"))
+def kept(text: str) -> RunFile:
+    return RunFile(text.encode(), Path("records/shapes"))
 
 
 def test_differing_settings_are_shown(tmp_path: Path) -> None:
-    keep(tmp_path, {"features.json": kept('{"features": ["global"], "inputs": [1024, 1024]}')})
+    copy_into_run(
+        tmp_path, {"features.json": kept('{"features": ["global"], "inputs": [1024, 1024]}')}
+    )
     other = kept('{"features": ["grid"], "inputs": [16, 1024, 1024]}')
     shown = (
         r'records/shapes \(features \["grid"\], was \["global"\]\)\. Use the records and the conf'
     )
     with pytest.raises(InputError, match=shown):
-        keep(tmp_path, {"features.json": other})
+        copy_into_run(tmp_path, {"features.json": other})
 
 
 def test_files_that_are_no_objects_are_named_only(tmp_path: Path) -> None:
-    keep(tmp_path, {"vocabulary.txt": kept("a")})
+    copy_into_run(tmp_path, {"vocabulary.txt": kept("a")})
     with pytest.raises(InputError, match=r"its vocabulary\.txt differs .* records/shapes\. Use"):
-        keep(tmp_path, {"vocabulary.txt": kept("b")})
+        copy_into_run(tmp_path, {"vocabulary.txt": kept("b")})

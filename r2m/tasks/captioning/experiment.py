@@ -31,7 +31,7 @@ from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions
 from r2m.tasks.captioning.data import CaptionerData, open_data
 from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
 from r2m.tasks.captioning.stage import CaptionerStage, Objective
-from r2m.tasks.run_start import Kept, keep, start_of, start_settings, vocabulary_files
+from r2m.tasks.run_start import RunFile, copy_into_run, start_of, start_settings, vocabulary_files
 from tfrecords.document_frequencies import DocumentFrequencies, kept_frequencies
 from tfrecords.errors import InputError
 from tfrecords.writing.files import sha256_file
@@ -110,7 +110,7 @@ def run_captioner(
                 worker=worker,
             )
         if worker.is_chief:
-            keep(folder, _needed_files(data, shown))
+            copy_into_run(folder, _run_files(data, shown))
         return train(
             stage,
             training_options(config, stage),
@@ -123,7 +123,7 @@ def run_captioner(
         )  # fmt: skip
 
 
-def _needed_files(data: CaptionerData, shown: Mapping[str, tf.TensorSpec]) -> dict[str, Kept]:
+def _run_files(data: CaptionerData, shown: Mapping[str, tf.TensorSpec]) -> dict[str, RunFile]:
     """Vocabulary, and what tells how to make features of other images."""
     origin, options = data.records.folder, data.records.manifest["options"]
     text = json.dumps(
@@ -138,7 +138,7 @@ def _needed_files(data: CaptionerData, shown: Mapping[str, tf.TensorSpec]) -> di
     )
     return {
         **vocabulary_files(data.records),
-        FEATURES_FILE: Kept((text + "\n").encode(), origin),
+        FEATURES_FILE: RunFile((text + "\n").encode(), origin),
     }
 
 

@@ -21,7 +21,7 @@ from r2m.engine.monitoring.profiling import ProfileWindow
 from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
 from r2m.inference.r2m_model import CONCEPTS_FILE, DEFAULT_RULES, RULES_FILE, build_model
-from r2m.tasks.run_start import Kept, keep, start_of, start_settings, vocabulary_files
+from r2m.tasks.run_start import RunFile, copy_into_run, start_of, start_settings, vocabulary_files
 from r2m.tasks.unsupervised_captioning.curriculum import CURRICULUM, StageSpec, stage_spec
 from r2m.tasks.unsupervised_captioning.data import Data, open_data
 from r2m.tasks.unsupervised_captioning.stage import CurriculumStage
@@ -74,7 +74,7 @@ def run_stage(
                 spec=spec, config=config, data=data, model=model, backbone=backbone, worker=worker
             )
         if worker.is_chief:
-            keep(folder, _dictionaries(data))
+            copy_into_run(folder, _run_files(data))
         return train(
             stage,
             training_options(config, stage),
@@ -169,14 +169,14 @@ def _backbone(config: Any, spec: StageSpec) -> FeatureExtractor | None:
     )
 
 
-def _dictionaries(data: Data) -> dict[str, Kept]:
+def _run_files(data: Data) -> dict[str, RunFile]:
     """Vocabulary, concepts and the rules of concepts, as files of the run folder."""
     origin = data.sentences.folder
     files = vocabulary_files(data.sentences)
-    files[CONCEPTS_FILE] = Kept((origin / CONCEPTS_FILE).read_bytes(), origin)
+    files[CONCEPTS_FILE] = RunFile((origin / CONCEPTS_FILE).read_bytes(), origin)
     if data.images is not None:
         options = data.images.manifest["options"]
         rules = {name: options[name] for name in (*DEFAULT_RULES, "detections")}
         text = json.dumps(rules, indent=1) + "\n"
-        files[RULES_FILE] = Kept(text.encode(), data.images.folder)
+        files[RULES_FILE] = RunFile(text.encode(), data.images.folder)
     return files

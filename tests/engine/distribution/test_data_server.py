@@ -17,8 +17,8 @@ import pytest
 
 from r2m.engine.distribution import data_server
 from r2m.engine.distribution.addresses import connection_problem
+from r2m.engine.distribution.batch_service import service_problem
 from r2m.engine.distribution.data_server import serving
-from r2m.engine.distribution.data_service import service_problem
 from r2m.engine.errors import TrainingError
 from r2m.engine.options import TrainingOptions
 from r2m.engine.train import train

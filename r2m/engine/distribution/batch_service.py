@@ -31,7 +31,7 @@ _LIMIT = 600.0  # seconds to send a batch in, for a service that answers
 _TICK = 0.2  # seconds in which a signal is acted on
 
 
-class Served(NamedTuple):
+class ServedBatches(NamedTuple):
     """Batches to train on.
 
     Attributes:
@@ -46,9 +46,9 @@ class Served(NamedTuple):
 
 
 @contextlib.contextmanager
-def served(
+def served_batches(
     dataset: tf.data.Dataset, address: str | None, stopped: Callable[[], bool]
-) -> Iterator[Served]:
+) -> Iterator[ServedBatches]:
     """Yields `dataset`, made by the service at `address`; unchanged where that is None.
 
     The service sends whole batches of this process, in their order: where they are made changes
@@ -65,7 +65,7 @@ def served(
             service is lost, restarted, or sends no batch in time.
     """
     if address is None:
-        yield Served(dataset, lambda steps, stopped: steps)
+        yield ServedBatches(dataset, lambda steps, stopped: steps)
         return
     try:
         parse_address(address)
@@ -76,14 +76,14 @@ def served(
     threading.Thread(target=_settle, args=(asked, address), daemon=True).start()
     while not futures.wait([asked], timeout=_TICK).done:
         if stopped():
-            yield Served(dataset, lambda steps, stopped: 0)
+            yield ServedBatches(dataset, lambda steps, stopped: 0)
             return
     problem = asked.result()
     if problem is not None:
         raise TrainingError(problem)
-    feed = _Feed(dataset, address)
+    feed = _Prefetcher(dataset, address)
     try:
-        yield Served(feed.dataset(), feed.wait)
+        yield ServedBatches(feed.dataset(), feed.wait)
     finally:
         feed.close()
 
@@ -144,8 +144,8 @@ def worker_addresses(host: str, port: int) -> list[str]:
     return [job.name for job in tf.train.ClusterDef.FromString(reply).job]
 
 
-class _Feed:
-    """Takes batches from a service in a thread, and keeps some of them ready.
+class _Prefetcher:
+    """Prefetches batches from a service in a thread.
 
     A graph that awaits a batch is deaf to signals and cannot be stopped in the middle: this lets it
     start only when all its batches are there.
@@ -178,7 +178,7 @@ class _Feed:
         return tf.data.Dataset.counter().map(take)
 
     def wait(self, steps: int, stopped: Callable[[float], bool]) -> int:
-        """Waits for batches, as `Served` describes."""
+        """Waits for batches, as `ServedBatches` describes."""
         steps = min(steps, _AHEAD)
         started = time.monotonic()
         with self._changed:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from r2m.engine.distribution import data_service
+from r2m.engine.distribution import batch_service
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.options import TrainingOptions
 from r2m.engine.train import train
@@ -72,8 +72,8 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[tf.queue.QueueBase]:
 
     Batches are looked for every 50 ms, and given up after a few looks.
     """
-    monkeypatch.setattr(data_service, "_PERIOD", 0.05)
-    monkeypatch.setattr(data_service, "_PATIENCE", 3)
+    monkeypatch.setattr(batch_service, "_PERIOD", 0.05)
+    monkeypatch.setattr(batch_service, "_PATIENCE", 3)
     entries = tf.queue.FIFOQueue(1000, [tf.bool], [()])
 
     def let_through(*batch: tf.Tensor) -> object:
@@ -92,14 +92,14 @@ def after_five(
 ) -> None:
     """Lets five batches through; calls `then` when training begins to wait for the next one."""
     batches.enqueue_many([[True] * 5])
-    wait = data_service._Feed.wait
+    wait = batch_service._Prefetcher.wait
 
-    def noticed_wait(feed: data_service._Feed, *arguments: Any) -> int:
+    def noticed_wait(feed: batch_service._Prefetcher, *arguments: Any) -> int:
         if feed._needed == 5:
             then()
         return wait(feed, *arguments)
 
-    monkeypatch.setattr(data_service._Feed, "wait", noticed_wait)
+    monkeypatch.setattr(batch_service._Prefetcher, "wait", noticed_wait)
 
 
 def train_served(workdir: Path, address: str) -> None:
@@ -133,7 +133,7 @@ class TestNoBatchComes:
         assert_resumes(tmp_path)
 
     def test_a_service_that_answers_has_a_limit(self, batches, tmp_path, monkeypatch):
-        after_five(batches, monkeypatch, lambda: monkeypatch.setattr(data_service, "_LIMIT", 0.2))
+        after_five(batches, monkeypatch, lambda: monkeypatch.setattr(batch_service, "_LIMIT", 0.2))
         with service() as address, pytest.raises(TrainingError) as caught:
             train_served(tmp_path / "run", address)
         message = str(caught.value)
@@ -142,14 +142,14 @@ class TestNoBatchComes:
         assert_resumes(tmp_path)
 
     def test_the_first_batch_has_a_limit(self, batches, tmp_path, monkeypatch):
-        monkeypatch.setattr(data_service, "_LIMIT", 0.1)
+        monkeypatch.setattr(batch_service, "_LIMIT", 0.1)
         with service() as address, pytest.raises(TrainingError) as caught:
             train_served(tmp_path, address)
         assert f"the first batch from the data service at {address}" in str(caught.value)
         assert not (tmp_path / "checkpoints").exists()
 
     def test_a_signal_stops_while_the_address_does_not_answer(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(data_service, "connection_problem", lambda *_: time.sleep(20))
+        monkeypatch.setattr(batch_service, "connection_problem", lambda *_: time.sleep(20))
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
         started = time.monotonic()
         with pytest.raises(TrainingInterrupted, match="SIGTERM after step 0 of 9"):
@@ -159,7 +159,7 @@ class TestNoBatchComes:
     def test_a_lost_service_is_an_error(self, batches, tmp_path, monkeypatch):
         # As if its machine were gone: TensorFlow itself would go on waiting for it.
         problem: list[str] = []
-        monkeypatch.setattr(data_service, "service_problem", lambda _: "".join(problem) or None)
+        monkeypatch.setattr(batch_service, "service_problem", lambda _: "".join(problem) or None)
         after_five(batches, monkeypatch, lambda: problem.append("gone"))
         with pytest.raises(TrainingError, match=r"gave up after .*: gone\. Nothing is lost.* 5"):
             train_served(tmp_path / "run", "grpc://localhost:1")
@@ -172,7 +172,7 @@ class TestWorkers:
             weights_after(tmp_path, engine_toys.make_strategy("one_device"), data_service=address)
 
     def test_two_are_noticed_where_one_comes_later(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(data_service, "service_problem", lambda address: None)
+        monkeypatch.setattr(batch_service, "service_problem", lambda address: None)
         with service(workers=2) as address, pytest.raises(TrainingError, match="out of turn"):
             # Many steps: the second worker may be late.
             one = engine_toys.make_strategy("one_device")
@@ -196,17 +196,17 @@ def test_nobody_answers(tmp_path, closed_port):
 
 
 def test_what_answers_is_no_service(monkeypatch):
-    monkeypatch.setattr(data_service, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(batch_service, "_TIMEOUT", 0.5)
     with socket.create_server(("localhost", 0)) as silent:
         address = f"grpc://localhost:{silent.getsockname()[1]}"
         expected = f"{address} accepts connections but did not answer within 0.5 s"
-        assert expected in str(data_service.service_problem(address))
-    monkeypatch.setattr(data_service, "_TIMEOUT", 10)
+        assert expected in str(batch_service.service_problem(address))
+    monkeypatch.setattr(batch_service, "_TIMEOUT", 10)
     other = grpc.server(futures.ThreadPoolExecutor())
     address = f"grpc://localhost:{other.add_insecure_port('localhost:0')}"
     other.start()
     try:
-        problem = str(data_service.service_problem(address))
+        problem = str(batch_service.service_problem(address))
     finally:
         other.stop(None)
     assert f"what answers at {address} is no data service of this TensorFlow" in problem
