@@ -1,8 +1,4 @@
-"""Settings that every kind of experiment has.
-
-The kind and range of every field, of all configurations, are in
-`r2m/configuration/config_fields.py`.
-"""
+"""Sections that configurations of every kind share, and their fields of several types."""
 
 from __future__ import annotations
 
@@ -67,6 +63,35 @@ def training() -> dict[str, Any]:
         # to `max_skipped` in a row.
         "on_nonfinite": "stop",
         "max_skipped": 3,
+    }
+
+
+def decoding() -> dict[str, Any]:
+    """How captions are searched, in validation and in use: `config.decoding`."""
+    return {
+        "beam_size": 3,
+        "max_length": 20,
+        "length_normalization": 0.0,
+        "allow_unknown": False,
+    }
+
+
+def stage(
+    *, learning_rate: float, batch_size: int, steps: int | str, evaluate_every: int | str
+) -> dict[str, Any]:
+    """Settings of one stage of training: a section of `config.stages`.
+
+    Args:
+        learning_rate: that the schedule starts from.
+        batch_size: examples per step, over all replicas.
+        steps: a period.
+        evaluate_every: a period, also of checkpoints.
+    """
+    return {
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "steps": any_type(steps),
+        "evaluate_every": any_type(evaluate_every),
     }
 
 

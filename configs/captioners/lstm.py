@@ -13,9 +13,97 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs.captioners import base
+from configs import captioner_sections as sections
+from configs import common
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """The course's settings, or those of `base.get_config` for `arg`."""
-    return base.course("lstm", arg)
+    """The settings of the EECS 498 course, or a smaller size.
+
+    The course trains its network too: `image.source=pixels`, `image.trained_from=all`.
+
+    Args:
+        arg: None for the course's settings, or one of `captioner_sections.SIZES`.
+
+    Raises:
+        ValueError: an unknown argument.
+    """
+    common.check_argument(arg, *sections.SIZES)
+    config = ConfigDict(
+        {
+            "name": "lstm",
+            # Seeds weights, dropout and the order of batches.
+            "seed": 0,
+            # Pairs: each image comes with one caption.
+            "data": sections.data(captions_per_image=1),
+            "image": sections.image(),
+            "model": {
+                "captioner": "lstm",
+                "units": 512,
+                "word_size": 256,
+                # Of the grid, for the first state: `average` or `flatten`.
+                "pool": "average",
+                "dropout": 0.0,
+            },
+            "loss": sections.loss(reduction="captions"),
+            "reward": sections.reward(),
+            "decoding": common.decoding(),
+            "training": common.training(),
+            "stages": {
+                "cross_entropy": common.stage(
+                    learning_rate=1e-3,
+                    batch_size=256,
+                    steps="60 epochs",
+                    evaluate_every="1 epochs",
+                ),
+                "self_critical": common.stage(
+                    learning_rate=5e-5,
+                    batch_size=10,
+                    steps="20 epochs",
+                    evaluate_every="1 epochs",
+                ),
+            },
+        }
+    )
+    config.training.update(optimizer="adamw", weight_decay=0.01, clip_global_norm=None)
+    if arg is None:
+        return config
+    # Smaller sizes take images with five captions each.
+    config.data.captions_per_image = 5
+    if arg == "shapes":
+        config.model.update(units=128, word_size=128)
+        config.stages.cross_entropy.update(
+            learning_rate=2e-3, batch_size=32, steps="8 epochs", evaluate_every="2 epochs"
+        )
+        config.stages.self_critical.update(learning_rate=1e-4, batch_size=16, steps="2 epochs")
+    elif arg == "flickr8k":
+        config.model.update(units=256, word_size=256, dropout=0.3)
+        config.training.schedule.update(name="cosine", warm_up=200, final_fraction=0.02)
+        # Half a batch on each of two cores.
+        config.training.update(micro_batches=2, at_once=2)
+        # Small batches learn more from each image, which is worth the longer training.
+        config.stages.cross_entropy.update(
+            learning_rate=2e-3, batch_size=4, steps="8 epochs", evaluate_every="2 epochs"
+        )
+        # More epochs only raise the reward of the training images.
+        config.stages.self_critical.update(learning_rate=1e-4, batch_size=16, steps="2 epochs")
+    elif arg == "flickr8k_pixels":
+        config.image.update(sections.flickr8k_pixels_image())
+        config.training.schedule.update(name="cosine", warm_up=200, final_fraction=0.02)
+        config.training.update(micro_batches=2, at_once=2)
+        # Against overfitting: few photographs for so many weights.
+        config.model.update(units=256, word_size=256, dropout=0.5)
+        config.loss.smoothing = 0.1
+        config.training.ema_decay = 0.999
+        config.decoding.length_normalization = 0.7
+        config.stages.cross_entropy.update(
+            learning_rate=1e-3, batch_size=8, steps="7 epochs", evaluate_every="1 epochs"
+        )
+        config.stages.self_critical.update(learning_rate=1e-4, batch_size=16, steps="2 epochs")
+    elif arg == "test":
+        config.model.update(units=16, word_size=16)
+        config.stages.cross_entropy.update(
+            learning_rate=5e-4, batch_size=5, steps=4, evaluate_every=2
+        )
+        config.stages.self_critical.update(batch_size=5, steps=2, evaluate_every=1)
+    return config

@@ -14,9 +14,97 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs.captioners import base
+from configs import captioner_sections as sections
+from configs import common
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """The published settings, or those of `base.get_config` for `arg`."""
-    return base.get_config("updown", arg)
+    """The published settings, or a smaller size.
+
+    Args:
+        arg: None for the published settings, or one of `captioner_sections.SIZES`.
+
+    Raises:
+        ValueError: an unknown argument.
+    """
+    common.check_argument(arg, *sections.SIZES)
+    config = ConfigDict(
+        {
+            "name": "updown",
+            # Seeds weights, dropout and the order of batches.
+            "seed": 0,
+            "data": sections.data(captions_per_image=5),
+            "image": sections.image(),
+            "model": {
+                "captioner": "updown",
+                "units": 1000,
+                "word_size": 1000,
+                "attention_units": 512,
+                "dropout": 0.5,
+            },
+            "loss": sections.loss(reduction="words"),
+            "reward": sections.reward(),
+            "decoding": common.decoding(),
+            "training": common.training(),
+            "stages": {
+                "cross_entropy": common.stage(
+                    learning_rate=5e-4,
+                    batch_size=10,
+                    steps="30 epochs",
+                    evaluate_every="1 epochs",
+                ),
+                "self_critical": common.stage(
+                    learning_rate=5e-5,
+                    batch_size=10,
+                    steps="20 epochs",
+                    evaluate_every="1 epochs",
+                ),
+            },
+        }
+    )
+    # Every entry of the gradient is clipped.
+    config.training.update(optimizer="adam", clip_global_norm=None, clip_value=0.1)
+    if arg is None:
+        # 0.8 times the learning rate every three epochs; every five epochs, 0.05 more of the words
+        # fed to the captioner are drawn from it.
+        config.training.schedule.update(
+            name="step", decay_start=0, decay_every="3 epochs", decay_rate=0.8
+        )
+        config.loss.sampling_start = 0
+    elif arg == "shapes":
+        config.model.update(units=128, word_size=128, attention_units=128)
+        config.stages.cross_entropy.update(
+            learning_rate=2e-3, batch_size=32, steps="8 epochs", evaluate_every="2 epochs"
+        )
+        config.stages.self_critical.update(learning_rate=1e-4, batch_size=16, steps="2 epochs")
+    elif arg == "flickr8k":
+        config.model.update(units=256, word_size=256, attention_units=256, dropout=0.3)
+        config.training.schedule.update(name="cosine", warm_up=200, final_fraction=0.02)
+        # Half a batch on each of two cores.
+        config.training.update(micro_batches=2, at_once=2)
+        # Small batches learn more from each image, which is worth the longer training.
+        config.stages.cross_entropy.update(
+            learning_rate=2e-3, batch_size=4, steps="8 epochs", evaluate_every="2 epochs"
+        )
+        # More epochs only raise the reward of the training images.
+        config.stages.self_critical.update(learning_rate=1e-4, batch_size=16, steps="2 epochs")
+    elif arg == "flickr8k_pixels":
+        config.image.update(sections.flickr8k_pixels_image())
+        config.training.schedule.update(name="cosine", warm_up=200, final_fraction=0.02)
+        config.training.update(micro_batches=2, at_once=2)
+        # Against overfitting: few photographs for so many weights.
+        config.model.update(units=256, word_size=256, attention_units=256, dropout=0.5)
+        config.loss.smoothing = 0.1
+        config.training.ema_decay = 0.999
+        config.decoding.length_normalization = 0.7
+        config.stages.cross_entropy.update(
+            learning_rate=1e-3, batch_size=8, steps="7 epochs", evaluate_every="1 epochs"
+        )
+        config.stages.self_critical.update(learning_rate=1e-4, batch_size=16, steps="2 epochs")
+    elif arg == "test":
+        config.model.update(units=16, word_size=16, attention_units=16)
+        config.stages.cross_entropy.update(
+            learning_rate=5e-4, batch_size=5, steps=4, evaluate_every=2
+        )
+        config.stages.self_critical.update(batch_size=5, steps=2, evaluate_every=1)
+    return config

@@ -13,11 +13,71 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs.r2m import base
+from configs import common
+from configs import r2m_sections as sections
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """The base settings as they are: those of the released code."""
-    config = base.get_config(arg)
-    config.name = "coco_shutterstock"
+    """Settings of the released code of the IJCAI 2020 paper, paths left open.
+
+    Args:
+        arg: None: this configuration has one size.
+
+    Raises:
+        ValueError: another argument.
+    """
+    common.check_argument(arg)
+    config = ConfigDict(
+        {
+            "name": "coco_shutterstock",
+            # Seeds weights, dropout and the order of batches.
+            "seed": 0,
+            "data": sections.data(max_concepts=5, max_repeats=1),
+            "image": sections.image(),
+            "model": {
+                "units": 512,
+                "heads": 2,
+                "decoder": "relational",
+                "fusion": "attention",
+                "reconstructor": "relational",
+                "dropout": 0.2,
+                "tie_embeddings": False,
+                # The released code leaves the image projection at its random start: `frozen`.
+                "image_projection": "trained",
+            },
+            "loss": {"reconstruction_weight": 1.0, "margin": 0.2},
+            # The released code may say <unk>; this one may not.
+            "decoding": common.decoding(),
+            "training": common.training(),
+            "stages": {
+                "xe": sections.stage(
+                    learning_rate=1e-4,
+                    batch_size=256,
+                    steps=5_000,
+                    evaluate_every=500,
+                    max_length=30,
+                ),
+                "xe_rec": sections.stage(
+                    learning_rate=1e-4,
+                    batch_size=256,
+                    steps=6_000,
+                    evaluate_every=500,
+                    max_length=40,
+                ),
+                "tri": sections.stage(
+                    learning_rate=1e-5, batch_size=256, steps=50, evaluate_every=10, max_length=40
+                ),
+                "tri_rec": sections.stage(
+                    learning_rate=1e-5, batch_size=256, steps=100, evaluate_every=10, max_length=40
+                ),
+                "joint": sections.stage(
+                    learning_rate=1e-4,
+                    batch_size=256,
+                    steps=10_000,
+                    evaluate_every=500,
+                    max_length=20,
+                ),
+            },
+        }
+    )
     return config

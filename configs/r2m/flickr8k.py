@@ -16,27 +16,66 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs.r2m import base
+from configs import common
+from configs import r2m_sections as sections
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """Half the published model size, and fewer, larger steps: under three epochs of the corpus."""
-    config = base.get_config(arg)
-    config.name = "flickr8k"
-    config.model.units = 256
-    config.data.max_concepts = 4
-    # "A group of people", "two dogs": the number of boxes tells.
-    config.data.max_repeats = 3
-    for name, rate, steps, every in (
-        ("xe", 1e-3, 600, 200),
-        # The smaller rate stands in for a schedule: it settles what stage 1 has learnt.
-        ("xe_rec", 2e-4, 400, 100),
-        ("tri", 1e-5, 50, 10),
-        ("tri_rec", 1e-5, 100, 25),
-        ("joint", 1e-3, 1_000, 250),
-    ):
-        stage = config.stages[name]
-        stage.learning_rate, stage.batch_size = rate, 128
-        stage.steps, stage.evaluate_every, stage.max_length = steps, every, 20
+    """Half the published size, and fewer, larger steps: under three epochs of the corpus.
+
+    Args:
+        arg: None: this configuration has one size.
+
+    Raises:
+        ValueError: another argument.
+    """
+    common.check_argument(arg)
+    config = ConfigDict(
+        {
+            "name": "flickr8k",
+            # Seeds weights, dropout and the order of batches.
+            "seed": 0,
+            # "A group of people", "two dogs": the number of boxes shows how many there are.
+            "data": sections.data(max_concepts=4, max_repeats=3),
+            "image": sections.image(),
+            "model": {
+                "units": 256,
+                "heads": 2,
+                "decoder": "relational",
+                "fusion": "attention",
+                "reconstructor": "relational",
+                "dropout": 0.2,
+                "tie_embeddings": False,
+                # The released code leaves the image projection at its random start: `frozen`.
+                "image_projection": "trained",
+            },
+            "loss": {"reconstruction_weight": 1.0, "margin": 0.2},
+            # The released code may say <unk>; this one may not.
+            "decoding": common.decoding(),
+            "training": common.training(),
+            "stages": {
+                "xe": sections.stage(
+                    learning_rate=1e-3, batch_size=128, steps=600, evaluate_every=200, max_length=20
+                ),
+                # The lower rate replaces a schedule: it settles what stage 1 has learned.
+                "xe_rec": sections.stage(
+                    learning_rate=2e-4, batch_size=128, steps=400, evaluate_every=100, max_length=20
+                ),
+                "tri": sections.stage(
+                    learning_rate=1e-5, batch_size=128, steps=50, evaluate_every=10, max_length=20
+                ),
+                "tri_rec": sections.stage(
+                    learning_rate=1e-5, batch_size=128, steps=100, evaluate_every=25, max_length=20
+                ),
+                "joint": sections.stage(
+                    learning_rate=1e-3,
+                    batch_size=128,
+                    steps=1_000,
+                    evaluate_every=250,
+                    max_length=20,
+                ),
+            },
+        }
+    )
     config.training.log_every = 50
     return config

@@ -17,7 +17,7 @@ def installed_configs() -> dict[str, Path]:
         f"{family.folder}/{file.stem}": file
         for family in FAMILIES
         for file in sorted((root / family.folder).glob("*.py"))
-        if file.stem not in ("__init__", "base")
+        if file.stem != "__init__"
     }
 
 

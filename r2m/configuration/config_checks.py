@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from r2m.configuration.config_fields import CAPTIONER_PARTS, FAMILIES, Family, family_of, flattened
+from r2m.configuration.config_fields import CAPTIONER, FAMILIES, Family, family_of, flattened
 from r2m.configuration.value_rules import near
 from r2m.engine.errors import TrainingError
 from r2m.engine.optimization.known_settings import OPTIMIZERS, SCHEDULES, chosen_settings
@@ -68,16 +68,18 @@ def find_problems(
         family: of the configuration.
         file: where it comes from, for messages.
     """
-    rules, sound = family.rules, True
+    rules, sound = family.rules_of(values), True
     for field, value in values.items():
         if field not in rules:
             sound = False
             owner = f"{file}: a configuration of {family.title}"
+            if field.startswith("model.") and CAPTIONER in values:
+                owner = f"{file}: captioner {values[CAPTIONER]}"
             yield unknown_field(field, rules, owner)
         elif expected := rules[field](value):
             sound = False
             yield f"--config.{field}={value}: must be {expected}"
-    for field in rules.keys() - values.keys():
+    for field in family.rules.keys() - values.keys():
         sound = False
         yield f"{file} lacks the field {field}; begin with the configurations of this version"
     if sound:
@@ -102,7 +104,7 @@ def unknown_field(field: str, known: Mapping[str, Any], owner: str) -> str:
         spelled_so([name for name in inside if name.rpartition(".")[0] == group]),
         called_so(known),
         spelled_so(known),
-        near(field, known),
+        near(field, [name for name in known if name not in inside]),
     )
     found = next(filter(None, choices), None)
     meant = ""
@@ -127,14 +129,10 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
                 f"--config.image.alpha={alpha}: must be 0 with image.backbone={backbone}: only the "
                 "MobileNets have one"
             )
-    units, heads = values["model.units"], values.get("model.heads")
-    if heads is not None and units % heads:
+    # The constructors of captioners check what goes together in their models.
+    if CAPTIONER not in values and values["model.units"] % values["model.heads"]:
+        heads, units = values["model.heads"], values["model.units"]
         yield f"--config.model.heads={heads}: must divide model.units={units}"
-    if (captioner := values.get("model.captioner")) is not None:
-        for part in ("attention_units", "pool"):
-            value = values[f"model.{part}"]
-            if value is not None and part not in CAPTIONER_PARTS[captioner]:
-                yield f"--config.model.{part}={value}: must be None: {captioner} has no such part"
 
 
 def _group(values: Mapping[str, Any], start: str) -> dict[str, Any]:

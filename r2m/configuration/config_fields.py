@@ -1,19 +1,22 @@
 """Every field of every configuration: its kind and range, which `config_checks` checks.
 
-`configs/common.py`, `configs/captioners/base.py` and `configs/r2m/base.py` say what the fields do.
-A field that is added to one of them needs a rule here: without one it is refused as unknown.
+`configs/common.py`, `configs/captioner_sections.py` and `configs/r2m_sections.py` describe the
+fields. A field that is added to one of them needs a rule here: without one it is refused as
+unknown. Only the model settings of captioners need none (`captioner_fields`).
 Needs no TensorFlow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from r2m.configuration.captioner_fields import captioner_name, model_rules
 from r2m.configuration.value_rules import (
     MOST_ALPHA,
     MOST_BEAMS,
     MOST_PIXELS,
+    MOST_UNITS,
     MOST_WORDS,
     Rule,
     address,
@@ -29,6 +32,8 @@ from r2m.configuration.value_rules import (
 from r2m.engine.optimization.known_settings import OPTIMIZERS, SCHEDULES
 from tfrecords.errors import InputError
 
+# The field that names the captioner of a configuration.
+CAPTIONER = "model.captioner"
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 # Dotted name below the configuration -> rule, or nested so.
@@ -75,7 +80,7 @@ _TRAINING: _Rules = {
 }
 
 # As `MOST_WORDS` and the like.
-_BATCH, _UNITS = 1_000_000, 65_536
+_BATCH = 1_000_000
 
 _STAGE: _Rules = {
     "learning_rate": number(above=0),
@@ -97,17 +102,6 @@ _IMAGE: _Rules = {
     "weights": name,
     "alpha": number(least=0, most=10),
 }
-# Captioner -> what of `model` it has besides `units`, `word_size` and `dropout`.
-CAPTIONER_PARTS = {
-    "rnn": {"pool"},
-    "lstm": {"pool"},
-    "attention_lstm": set(),
-    "fc": set(),
-    "att2in": {"attention_units"},
-    "att2in2": {"attention_units"},
-    "updown": {"attention_units"},
-}
-
 _CAPTIONER: _Rules = {
     "name": name,
     "seed": whole(0),
@@ -126,14 +120,7 @@ _CAPTIONER: _Rules = {
         "trained_from": optional(name),
         "learning_rate_factor": number(least=0),
     },
-    "model": {
-        "captioner": choice(*CAPTIONER_PARTS),
-        "units": optional(whole(1, _UNITS)),
-        "word_size": optional(whole(1, _UNITS)),
-        "attention_units": optional(whole(1, _UNITS)),
-        "pool": optional(choice("flatten", "average")),
-        "dropout": optional(number(least=0, below=1)),
-    },
+    "model": {"captioner": captioner_name},
     "loss": {
         "smoothing": number(least=0, below=1),
         "reduction": choice("words", "captions"),
@@ -165,8 +152,8 @@ _R2M: _Rules = {
     },
     "image": _IMAGE,
     "model": {
-        "units": whole(1, _UNITS),
-        "heads": whole(1, _UNITS),
+        "units": whole(1, MOST_UNITS),
+        "heads": whole(1, MOST_UNITS),
         "decoder": choice("relational", "lstm"),
         "fusion": choice("attention", "concat"),
         "reconstructor": choice("relational", "lstm"),
@@ -190,7 +177,9 @@ class Family(NamedTuple):
         stages: of each of them.
         commands: that take them.
         example: one of them, as --config takes it.
-        rules: dotted name -> rule.
+        rules: dotted name -> rule, of the fields that each of them has.
+        model_rules: returns the rules of the model settings of a captioner, all of which may be
+            left out; None: `rules` has all model settings.
     """
 
     title: str
@@ -199,6 +188,13 @@ class Family(NamedTuple):
     commands: str
     example: str
     rules: Mapping[str, Rule]
+    model_rules: Callable[[Any], Mapping[str, Rule]] | None = None
+
+    def rules_of(self, values: Mapping[str, Any]) -> dict[str, Rule]:
+        """Returns the rules of all fields that a configuration with these values may have."""
+        if self.model_rules is None:
+            return dict(self.rules)
+        return {**self.rules, **flattened({"model": self.model_rules(values.get(CAPTIONER))})}
 
 
 def flattened(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -230,6 +226,7 @@ FAMILIES = (
         "r2m-train-captioner (and r2m-train-self-critical)",
         "--config=updown:flickr8k",
         flattened(_CAPTIONER),
+        model_rules,
     ),
 )
 

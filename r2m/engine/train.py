@@ -65,6 +65,7 @@ def train(
     init_from: Path | str | Callable[[], None] | None = None,
     config: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
+    upgrade_settings: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     profile: ProfileWindow | None = None,
 ) -> TrainingSummary:
     """Trains `stage` up to step `options.steps`, resuming the run in `workdir`.
@@ -84,6 +85,8 @@ def train(
         config: goes into config.json as it is; must be JSON.
         settings: what else must not differ when the run is resumed (model, data, weights of the
             loss); JSON, compared by name.
+        upgrade_settings: converts the settings that an earlier version saved with a checkpoint
+            to the form of `settings`, before they are compared.
         profile: steps to run under TensorFlow's profiler.
 
     Returns:
@@ -150,6 +153,8 @@ def train(
             for folder in (latest_folder, best_folder):
                 checkpoints.clean(folder)
         if latest is not None:
+            saved = upgrade_settings(latest.sidecar.get("settings", {}))
+            latest = dataclasses.replace(latest, sidecar={**latest.sidecar, "settings": saved})
             checkpoints.restore(
                 latest, model=stage.model, optimizer=optimizer, expected=identity,
                 others=average.tensors,

@@ -18,6 +18,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from r2m.configuration.config_fields import FAMILIES
+from r2m.configuration.earlier_versions import upgrade_settings
 from r2m.engine.persistence import checkpoints
 from r2m.engine.persistence.checkpoint_folders import BEST, LATEST, folders_of
 from tfrecords.errors import InputError
@@ -84,6 +85,8 @@ class RunFolder:
 def read_config(folder: str | Path) -> dict[str, Any]:
     """Returns the contents of config.json: `stage`, `config` and what else the engine wrote.
 
+    `config` is converted to the form of this version.
+
     Raises:
         InputError: the folder is not the run folder of a stage.
     """
@@ -95,12 +98,12 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     saved: Any = None
     with contextlib.suppress(ValueError):
         saved = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(saved, dict) or not {"stage", "config"} <= set(saved):
+    if not (isinstance(saved, dict) and "stage" in saved and isinstance(saved.get("config"), dict)):
         raise InputError(
             f"{file} is not the {CONFIG_FILE} of a run, which r2m-train-* write: expected an "
             "object with `stage` and `config`; give the folder of a run"
         )
-    return saved
+    return {**saved, "config": upgrade_settings(saved["config"])}
 
 
 def run_names(folders: Sequence[RunFolder]) -> str:

@@ -36,7 +36,6 @@ def parsed(argument: str, *overrides: str) -> object:
         ("configs/r2m", [], "a folder, not a configuration; known names: coco_shutterstock, flick"),
         ("fc:coco", [], "unknown argument 'coco'; known: shapes, flickr8k,"),
         ("configs/common.py", [], "configs/common.py has no function get_config: it is no conf"),
-        ("configs/captioners/base.py", [], "get_config cannot be called with no argument"),
         ("configs/r2m/shapes.py", ["--config.data.corpra=x"],
          "--config.data.corpra: configs/r2m/shapes.py has no such field; did you mean --config.data"
          ".corpora? config.data has corpora, images, max_concepts, max_repeats"),
@@ -66,6 +65,7 @@ def test_what_is_mistyped_is_named_with_what_is_meant(
         ("import no_such_thing\n", "my.py:1: ModuleNotFoundError: No module named 'no_such_thing'"),
         ("def get_config():\n    return 1 / 0\n", "my.py:2: ZeroDivisionError: division by zero"),
         ("def get_config():\n    pass\n", "my.py: get_config returns NoneType, not a ConfigDict"),
+        ("def get_config(a):\n    pass\n", "my.py: get_config cannot be called with no argument"),
     ],
 )
 def test_a_file_that_cannot_be_run_is_named_with_the_line(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 
 import pytest
 from ml_collections import ConfigDict
+
+from models.captioners.registry import captioner_class, captioner_names
 
 SELF_CRITICAL = ("fc", "att2in", "att2in2", "updown")
 COURSE = ("rnn", "lstm", "attention_lstm")
@@ -58,3 +61,14 @@ def test_small_settings_are_not_those_of_long_training(name: str) -> None:
 def test_an_unknown_argument_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown argument 'coco'.*known: shapes, flickr8k"):
         published("fc", "coco")
+
+
+def test_each_captioner_has_a_configuration_of_all_its_constructor_arguments() -> None:
+    sizes = {"vocabulary_size", "feature_size", "global_size", "grid_cells"}  # of the records
+    for name in captioner_names():
+        model = published(name).model.to_dict()
+        parameters = inspect.signature(captioner_class(name)).parameters.values()
+        settings = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - sizes
+        assert model.pop("captioner") == name
+        assert model.keys() == settings, name
+        assert None not in model.values()

@@ -233,8 +233,7 @@ def test_cores_are_shared_by_parts_that_are_computed_at_once(
 @pytest.mark.parametrize(
     ("section", "field", "value", "message"),
     [
-        ("model", "captioner", "gpt", "must be one of rnn, lstm,"),
-        ("model", "pool", "average", "must be None: att2in2 has no such part"),
+        ("model", "captioner", "gpt", "must be one of att2in, att2in2,"),
         ("image", "source", "sound", "must be one of features, pixels"),
         ("data", "captions_per_image", 0, "must be at least 1"),
         ("loss", "reduction", "letters", "must be one of words, captions"),

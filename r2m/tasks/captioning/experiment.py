@@ -16,6 +16,7 @@ from absl import logging
 from losses.cider_d import CiderD
 from models.captioners.pixels import PixelCaptioner
 from r2m.configuration.config_checks import check_config
+from r2m.configuration.earlier_versions import upgrade_settings
 from r2m.configuration.settings import TRAINING_SPLIT, setting, stage_seed, training_options
 from r2m.engine.distribution.cores import configure_threads
 from r2m.engine.distribution.strategies import make_strategy
@@ -53,7 +54,7 @@ def run_captioner(
     """Trains a captioner's stage in `<workdir>/<name>`, or resumes it there.
 
     Args:
-        config: the experiment's settings (`configs/captioners/base.py`).
+        config: the experiment's settings (a file of `configs/captioners`).
         workdir: folder of the experiment.
         name: of the stage: `cross_entropy`, or `self_critical`, which goes on from there.
         init_from: run folder whose best weights to start from. None starts `cross_entropy` from
@@ -119,6 +120,7 @@ def run_captioner(
             init_from=start and partial(take_weights, model, start, stage.fingerprint),
             config=json.loads(config.to_json()),
             settings=_settings(config, name, data, start, folder),
+            upgrade_settings=upgrade_settings,
             profile=profile,
         )  # fmt: skip
 

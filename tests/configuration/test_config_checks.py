@@ -15,7 +15,8 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 import configs
-from configs.captioners import base as captioners_base
+from configs import captioner_sections
+from configs.captioners import updown
 from configs.r2m import shapes
 from models.captioners.registry import captioner_names
 from models.decoding.search import DecodingOptions, beam_search
@@ -39,14 +40,14 @@ FOLDER = Path(configs.__path__[0])
 FILES = sorted(
     ".".join(path.relative_to(FOLDER).with_suffix("").parts)
     for path in FOLDER.glob("*/*.py")
-    if path.name not in ("__init__.py", "base.py")
+    if path.name != "__init__.py"
 )
-SIZES = tuple(captioners_base._SIZES)
+SIZES = captioner_sections.SIZES
 R2M_ARGUMENTS = {"r2m.shapes": ("test",), "r2m.flickr8k": (), "r2m.coco_shutterstock": ()}
 # Text that no rule can judge: what it names is looked for later.
 OPEN = {
     "name", "data.captions", "data.corpora", "data.images", "image.backbone", "image.weights",
-    "image.trained_from", "training.strategy", "reward.document_frequencies",
+    "image.trained_from", "training.strategy", "reward.document_frequencies", "model.pool",
 }  # fmt: skip
 # With each optimizer and schedule there are other settings to sweep.
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -75,7 +76,7 @@ def all_configs() -> Iterator[tuple[str, ConfigDict]]:
 def small_configs() -> Iterator[ConfigDict]:
     """Each captioner and R2M; with each optimizer and each schedule."""
     for captioner in captioner_names():
-        yield captioners_base.get_config(captioner, "test")
+        yield importlib.import_module(f"configs.captioners.{captioner}").get_config("test")
     yield shapes.get_config("test")
     for kind, group, choices in (
         ("optimizer", "optimizer_settings", OPTIMIZERS),
@@ -97,7 +98,10 @@ def test_every_configuration_is_right_as_it_is() -> None:
     assert len(found) == len(captioner_names()) * (1 + len(SIZES)) + 4
     for name, config in found.items():
         check_config(config, next(iter(config.stages)))
-        assert family(config).rules.keys() == flattened(config.to_dict()).keys(), name
+        fields, rules = flattened(config.to_dict()).keys(), family(config).rules.keys()
+        assert rules <= fields, name
+        further = {field.rpartition(".")[0] for field in fields - rules}
+        assert further == ({"model"} if "captioners." in name else set()), name
 
 
 def test_every_field_names_itself_where_it_refuses_a_value() -> None:
@@ -233,3 +237,22 @@ def test_fields_that_a_file_adds_or_lacks() -> None:
         "--config.loss.margin? config.loss has margin, reconstruction_weight",
         "my.py lacks the field data.max_repeats; begin with the configurations of this version",
     ]
+
+
+def test_a_captioner_has_its_own_model_settings() -> None:
+    config = updown.get_config("test")
+    config.model.pool = "average"
+    del config.model["word_size"]  # the constructor has a default
+    with pytest.raises(InputError) as refusal:
+        check_config(config, "cross_entropy", "my.py")
+    assert str(refusal.value) == (
+        "--config.model.pool: my.py: captioner updown has no such field; config.model has "
+        "attention_units, captioner, dropout, units, word_size"
+    )
+    config.model.captioner = "updwon"
+    with pytest.raises(InputError) as refusal:
+        check_config(config, "cross_entropy")
+    assert str(refusal.value) == (
+        "--config.model.captioner=updwon: must be one of att2in, att2in2, attention_lstm, fc, "
+        "lstm, rnn, updown; did you mean updown?"
+    )

@@ -1,0 +1,101 @@
+"""Sections that configurations of supervised captioners share, with their defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from configs import common
+
+# Arguments that every configuration of a captioner takes: the embedded data set on a laptop, 6,000
+# photographs on two CPU cores, the same with the last blocks of MobileNet trained along, a few
+# seconds of training.
+SIZES = ("shapes", "flickr8k", "flickr8k_pixels", "test")
+
+
+def data(*, captions_per_image: int) -> dict[str, Any]:
+    """Records and how they are read: `config.data`."""
+    return {
+        "captions": "",
+        "captions_per_image": captions_per_image,
+        # Words of a sentence, the end marker included; longer ones are cut and ended.
+        "max_length": 17,
+        # Divides every cell of a grid, or region, by its L2 norm.
+        "unit_norm": False,
+        # Rows to attend to where records hold both: grid or regions. None: regions, except for
+        # captioners that require a grid.
+        "rows": common.none_of(str),
+    }
+
+
+def image() -> dict[str, Any]:
+    """Where image features come from: `config.image`."""
+    return {
+        # `features`: stored in the records. `pixels`: from the stored pictures, through a network
+        # in the model, which may be trained with it.
+        "source": "features",
+        # Pictures are squashed to `resize`, then cropped: at random in training.
+        "resize": 224,
+        "crop": 224,
+        # Whether training sees them mirrored as often as not.
+        "mirror": False,
+        # Whether validation and use average the feature maps of a picture and its mirror image.
+        "average_mirrored": False,
+        # Below 1: crops of many sizes, squashed to `crop`; the smallest of this area.
+        "least_area": 1.0,
+        # Any keras.applications name; weights are `imagenet`, a file or `none`.
+        "backbone": "MobileNet",
+        "weights": "imagenet",
+        # Width multiplier of the MobileNets; 0 for all others.
+        "alpha": 0.0,
+        # First layer that is trained, with all behind it; `all`, or None for none.
+        "trained_from": common.any_type(None),
+        # Factor of the learning rate for the network.
+        "learning_rate_factor": 0.1,
+    }
+
+
+def flickr8k_pixels_image() -> dict[str, Any]:
+    """Changes of `config.image` that train the last blocks of MobileNet on Flickr8k."""
+    return {
+        "source": "pixels",
+        "alpha": 0.75,
+        "trained_from": "conv_dw_9",
+        "resize": 240,
+        "mirror": True,
+        "average_mirrored": True,
+    }
+
+
+def loss(*, reduction: str) -> dict[str, Any]:
+    """Cross entropy: `config.loss`.
+
+    Args:
+        reduction: divisor of the sum over words: the number of `words`, or of `captions`.
+    """
+    return {
+        "smoothing": 0.0,
+        "reduction": reduction,
+        # Part of a batch's captions that is left out, the worst ones, and epochs before that
+        # begins, in which all count.
+        "drop_worst": 0.0,
+        "drop_worst_after": 0,
+        # Scheduled sampling: epoch it begins after (None: never), epochs between its increases,
+        # size of each increase, and the maximum.
+        "sampling_start": common.none_of(int),
+        "sampling_every": 5,
+        "sampling_increase": 0.05,
+        "sampling_most": 0.25,
+    }
+
+
+def reward() -> dict[str, Any]:
+    """CIDEr-D of captions that the captioner draws, in self-critical training: `config.reward`."""
+    return {
+        # Captions per image; each is compared with the mean of the others.
+        "samples": 5,
+        # Maximum number of words of a caption, the end marker included.
+        "max_length": 17,
+        # File of r2m-build-document-frequencies. None: counted once from the training captions,
+        # and kept beside them.
+        "document_frequencies": common.none_of(str),
+    }

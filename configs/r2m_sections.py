@@ -1,0 +1,54 @@
+"""Sections that configurations of R2M share, with their defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from configs import common
+
+
+def data(*, max_concepts: int, max_repeats: int) -> dict[str, Any]:
+    """Records, and how concepts are shown to the encoder: `config.data`.
+
+    Args:
+        max_concepts: number of concepts of an image that the encoder is shown, the best-scored
+            ones.
+        max_repeats: how often one concept may be repeated where several such objects were detected.
+    """
+    return {"corpora": "", "images": "", "max_concepts": max_concepts, "max_repeats": max_repeats}
+
+
+def image() -> dict[str, Any]:
+    """Where image features come from: `config.image`."""
+    return {
+        # `features`: vectors stored in the records. `pixels`: crops through a frozen CNN.
+        "source": "features",
+        "resize": 346,
+        "crop": 299,
+        # Any keras.applications name; weights are `imagenet`, a file or `none`.
+        "backbone": "InceptionResNetV2",
+        "weights": "imagenet",
+        # Width multiplier of the MobileNets; 0 for all others.
+        "alpha": 0.0,
+    }
+
+
+def stage(
+    *, learning_rate: float, batch_size: int, steps: int, evaluate_every: int, max_length: int
+) -> dict[str, Any]:
+    """Settings of one stage of training; see `common.stage`.
+
+    Args:
+        learning_rate: that the schedule starts from.
+        batch_size: examples per step, over all replicas.
+        steps: of the optimizer.
+        evaluate_every: steps between evaluations, and between checkpoints.
+        max_length: words of a sentence, the end marker included; longer ones are cut.
+    """
+    own = common.stage(
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        steps=steps,
+        evaluate_every=evaluate_every,
+    )
+    return {**own, "max_length": max_length}

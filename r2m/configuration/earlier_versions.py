@@ -1,0 +1,40 @@
+"""Settings saved by earlier versions of R2M, converted to the form of this version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# The `model` section of every captioner once had the fields of all captioners: None was the
+# captioner's default, or marked a field that it lacks.
+_FIELDS_OF_ALL = {"captioner", "units", "word_size", "attention_units", "pool", "dropout"}
+# Captioner of that time -> its own fields, with the defaults that None stood for.
+_SHOW_AND_TELL = {"units": 512, "word_size": 256, "dropout": 0.0}
+_MAXOUT = {"units": 512, "word_size": 512, "dropout": 0.5}
+_WITH_ATTENTION = {**_MAXOUT, "attention_units": 512}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "rnn": {**_SHOW_AND_TELL, "pool": "average"},
+    "lstm": {**_SHOW_AND_TELL, "pool": "average"},
+    "attention_lstm": _SHOW_AND_TELL,
+    "fc": _MAXOUT,
+    "att2in": _WITH_ATTENTION,
+    "att2in2": _WITH_ATTENTION,
+    "updown": _WITH_ATTENTION,
+}
+
+
+def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Converts saved settings to the form of this version.
+
+    Args:
+        settings: a configuration of `config.json`, or the settings that a checkpoint was saved
+            with, of any version.
+
+    Returns:
+        Equal settings. Those of this version are returned as they are.
+    """
+    upgraded, model = dict(settings), settings.get("model")
+    if isinstance(model, Mapping) and model.keys() == _FIELDS_OF_ALL:
+        own = {name: value for name, value in model.items() if value is not None}
+        upgraded["model"] = {**_DEFAULTS.get(model["captioner"], {}), **own}
+    return upgraded

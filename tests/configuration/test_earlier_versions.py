@@ -1,0 +1,38 @@
+"""Configurations of earlier versions, in which every captioner had the fields of all."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+
+from r2m.configuration.earlier_versions import upgrade_settings
+
+CAPTIONERS = ("rnn", "lstm", "attention_lstm", "fc", "att2in", "att2in2", "updown")
+FIELDS = ("units", "word_size", "attention_units", "pool", "dropout")
+
+
+def model_of(captioner: str) -> dict[str, Any]:
+    config = importlib.import_module(f"configs.captioners.{captioner}").get_config()
+    model: dict[str, Any] = config.model.to_dict()
+    return model
+
+
+@pytest.mark.parametrize("captioner", CAPTIONERS)
+def test_none_of_earlier_versions_is_the_default_of_that_time(captioner: str) -> None:
+    published = {"units": 1000, "word_size": 1000, "attention_units": 512}
+    old = {"captioner": captioner, **dict.fromkeys(FIELDS)}
+    old |= published if captioner == "updown" else {}
+    settings = {"model": old, "loss": {"smoothing": None}}
+    today = {"model": model_of(captioner), "loss": {"smoothing": None}}
+    assert upgrade_settings(settings) == today
+    assert upgrade_settings(today) == today
+    # What was set stays.
+    old |= {"units": 8, "dropout": 0.25}
+    assert upgrade_settings(settings)["model"] == {**today["model"], "units": 8, "dropout": 0.25}
+
+
+def test_settings_without_captioners_stay() -> None:
+    for settings in ({"model": {"units": 8, "dropout": None}}, {"loss": {}}, {}):
+        assert upgrade_settings(settings) == settings
