@@ -25,8 +25,8 @@ from r2m.cli.value_flags import define_choice, define_text
 _MODEL = define_text(
     "model",
     None,
-    "Run folder of a captioner with attention (attention_lstm, att2in, att2in2 or updown) that was "
-    "trained on a grid of features or on pixels.",
+    "Run folder of a captioner with attention, for example of updown, that was trained on a grid "
+    "of features or on pixels.",
     required=True,
     allow_overwrite=False,
     group=MODEL,

@@ -18,8 +18,6 @@ from tfrecords.errors import InputError
 from tfrecords.features import decode_or_fault
 from tfrecords.vocabulary import build_vocabulary
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 def ramp(height: int, width: int) -> np.ndarray:
     """A picture whose red and green tell row and column, as parts of 255."""
@@ -65,14 +63,15 @@ def test_maps_lie_over_a_picture_that_was_squashed() -> None:
 
 
 def test_the_captioners_with_attention_are_those_that_show_it() -> None:
-    sizes: dict[str, Any] = {"vocabulary_size": 9, "units": 4, "word_size": 4}
+    sizes: dict[str, Any] = {"vocabulary_size": 9, "units": 4}
     inputs = {"regions": tf.ones([1, 2, 5]), "global": tf.ones([1, 3])}
     for name in captioner_names():
         model = build_captioner(name, global_size=3, region_size=5, grid_cells=2, **sizes)
-        assert (why_no_maps(model.name, ()) is None) == ("rows" in model.encode(inputs))
-    # The flag cannot ask for the names: TensorFlow would load for --help.
-    source = (ROOT / "r2m" / "cli" / "show_attention.py").read_text()
-    assert all(name in source for name in captioner_names(with_attention=True))
+        shown = why_no_maps(model.name, ()) is None
+        assert shown == (name in captioner_names(with_attention=True)) == model.has_attention
+        if shown:
+            maps = model.attention(model.encode(inputs), tf.constant([[1, 3]]))
+            assert maps.shape == (1, 2, 2)
 
 
 def test_grids_need_not_be_square() -> None:

@@ -218,7 +218,7 @@ def test_only_attention_is_looked_for(records: Records, monkeypatch: pytest.Monk
 
 
 def test_every_captioner_is_built_by_name() -> None:
-    sizes: dict[str, Any] = {"vocabulary_size": 9, "units": 4, "word_size": 4}
+    sizes: dict[str, Any] = {"vocabulary_size": 9, "units": 4}
     for name in captioner_names():
         model = build_captioner(name, global_size=3, region_size=5, grid_cells=2, **sizes)
         memory = model.encode({"regions": tf.ones([1, 2, 5]), "global": tf.ones([1, 3])})
