@@ -20,7 +20,7 @@ from r2m.cli.building import build_options, define_build_flags, define_segmenter
 from r2m.cli.common import run
 from r2m.cli.flag_groups import CONCEPTS, INPUT, OUTPUT, TEXT
 from r2m.cli.number_flags import define_number, define_whole
-from r2m.cli.reports import print_records
+from r2m.cli.record_reports import print_records
 from r2m.cli.value_flags import define_switch, define_text, define_texts
 from tfrecords.concepts import DEFAULT_TABLES
 from tfrecords.corpora.build import CorporaOptions, build_corpora

@@ -24,7 +24,7 @@ from r2m.cli.building import (
 from r2m.cli.common import run
 from r2m.cli.flag_groups import CONCEPTS, FEATURES, INPUT, OUTPUT
 from r2m.cli.number_flags import define_whole
-from r2m.cli.reports import print_records
+from r2m.cli.record_reports import print_records
 from r2m.cli.value_flags import define_choice, define_list, define_switch, define_text, define_texts
 from tfrecords.detections.box_formats import BOX_HELP
 

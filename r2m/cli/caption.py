@@ -44,7 +44,7 @@ from r2m.cli.decoding_flags import (
 )
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
 from r2m.cli.number_flags import define_whole
-from r2m.cli.reports import describe_use
+from r2m.cli.record_reports import describe_use
 from r2m.cli.value_flags import define_text, define_texts
 from r2m.configuration.value_rules import MOST_BEAMS
 

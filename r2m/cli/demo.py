@@ -25,7 +25,7 @@ _HOME = define_text(
 
 def main(argv: Sequence[str]) -> None:
     """Runs the demo."""
-    from r2m.demo import run_demo
+    from r2m.shapes_demo import run_demo
 
     del argv
     run_demo(Path(_HOME.value))

@@ -24,7 +24,7 @@ from r2m.cli.building import build_options, define_build_flags
 from r2m.cli.common import run
 from r2m.cli.flag_groups import INPUT, MODEL
 from r2m.cli.number_flags import define_number, define_whole
-from r2m.cli.reports import print_records
+from r2m.cli.record_reports import print_records
 from r2m.cli.value_flags import define_text, define_texts
 from tfrecords.detections.box_formats import BOX_HELP
 

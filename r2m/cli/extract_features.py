@@ -26,7 +26,7 @@ from r2m.cli.building import (
 from r2m.cli.common import run
 from r2m.cli.flag_groups import FEATURES, INPUT
 from r2m.cli.number_flags import define_whole
-from r2m.cli.reports import print_records
+from r2m.cli.record_reports import print_records
 from r2m.cli.value_flags import define_switch, define_text, define_texts
 
 _IMAGES = define_text("images", None, "Folder with the image files.", group=INPUT, value="FOLDER")

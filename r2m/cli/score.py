@@ -58,7 +58,7 @@ define_scoring_flags()
 
 def main(argv: Sequence[str]) -> None:
     """Scores, writes the report and prints it."""
-    from r2m.evaluation.files import prepare_output
+    from r2m.evaluation.output_files import prepare_output
     from r2m.evaluation.report import report_markdown, write_report
     from r2m.evaluation.scoring import score_files
 

@@ -10,7 +10,7 @@ regions (--features); fc a vector (--backbone); with --config.image.source=pixel
 
 from __future__ import annotations
 
-from r2m.cli.captioners import stage_main
+from r2m.cli.captioner_training import stage_main
 
 console = stage_main("cross_entropy", __doc__ or "")
 

@@ -8,7 +8,7 @@ Starts from the best weights of <workdir>/cross_entropy, which r2m-train-caption
 
 from __future__ import annotations
 
-from r2m.cli.captioners import stage_main
+from r2m.cli.captioner_training import stage_main
 
 console = stage_main("self_critical", __doc__ or "")
 

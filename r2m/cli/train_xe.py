@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from r2m.cli.curriculum import stage_main
+from r2m.cli.curriculum_training import stage_main
 
 console = stage_main("xe", __doc__ or "")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from r2m.evaluation.files import write_whole
+from r2m.evaluation.output_files import write_whole
 
 COLUMNS = (
     "image_id",

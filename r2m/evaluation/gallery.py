@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from r2m.evaluation.box_labels import COLORS, Box, place_labels
 from r2m.evaluation.contact_sheet import Tile, contact_sheet, square
-from r2m.evaluation.files import write_whole
+from r2m.evaluation.output_files import write_whole
 from tfrecords.errors import InputError
 from tfrecords.images.files import read_file
 from tfrecords.images.formats import reduce_to_8_bits

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from r2m.evaluation.files import name_some
+from r2m.evaluation.output_files import name_some
 from tfrecords.errors import InputError
 from tfrecords.text_files import normalize_name
 

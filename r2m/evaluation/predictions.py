@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from r2m.evaluation.files import name_some, write_whole
+from r2m.evaluation.output_files import name_some, write_whole
 from tfrecords.errors import InputError
 from tfrecords.text_files import read_text
 

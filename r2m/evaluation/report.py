@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from r2m.evaluation.captions import CaptionScores
-from r2m.evaluation.files import write_whole
+from r2m.evaluation.caption_scores import CaptionScores
+from r2m.evaluation.output_files import write_whole
 
 FORMAT = 1
 _TITLES = {

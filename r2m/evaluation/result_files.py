@@ -10,8 +10,8 @@ from typing import Any
 
 from absl import logging
 
-from r2m.evaluation.files import name_some
 from r2m.evaluation.matching import ImageLabel
+from r2m.evaluation.output_files import name_some
 from r2m.evaluation.predictions import (
     caption_texts,
     check_rows,

@@ -8,10 +8,10 @@ from typing import Any
 
 from absl import logging
 
-from r2m.evaluation.captions import score_captions
-from r2m.evaluation.files import name_some
+from r2m.evaluation.caption_scores import score_captions
 from r2m.evaluation.matching import match_images
 from r2m.evaluation.metrics import METRICS
+from r2m.evaluation.output_files import name_some
 from r2m.evaluation.report import Report
 from r2m.evaluation.result_files import (
     ALL_SPLITS,

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from models.captioners.registry import captioner_names
-from r2m.evaluation.attention import animation, attention_panels, png, sheet
-from r2m.evaluation.files import prepare_output, write_whole
+from r2m.evaluation.attention_pictures import animation, attention_panels, png, sheet
+from r2m.evaluation.output_files import prepare_output, write_whole
 from r2m.inference.attention_maps import attention_maps, visible_part, why_no_maps
 from r2m.inference.captioner_inputs import pixel_options, saved_features
 from r2m.inference.run import Run, RunPath

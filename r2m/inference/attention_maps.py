@@ -11,7 +11,7 @@ import tensorflow as tf
 from models.captioners.pixels import PixelCaptioner
 from models.captioners.registry import captioner_names
 from pipelines.pixels import PixelOptions
-from r2m.evaluation.attention import attention_panels, sheet
+from r2m.evaluation.attention_pictures import attention_panels, sheet
 from tfrecords.vocabulary import Vocabulary
 
 

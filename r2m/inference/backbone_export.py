@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from models.captioners.pixels import PixelCaptioner
-from r2m.evaluation.files import write_whole
+from r2m.evaluation.output_files import write_whole
 from r2m.inference.run import Run, RunPath
 from tfrecords.errors import InputError
 

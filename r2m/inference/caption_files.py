@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from r2m.evaluation.caption_table import write_caption_table
-from r2m.evaluation.files import prepare_output
 from r2m.evaluation.gallery import SHEET, GalleryItem, write_gallery
+from r2m.evaluation.output_files import prepare_output
 from r2m.evaluation.predictions import write_predictions
 from r2m.inference.captioning import Hypothesis
 from r2m.inference.consensus import ConsensusOptions

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from r2m.evaluation.captions import CaptionScores, score_captions
-from r2m.evaluation.files import prepare_output
+from r2m.evaluation.caption_scores import CaptionScores, score_captions
 from r2m.evaluation.gallery import GalleryItem, write_gallery
 from r2m.evaluation.metrics import METRICS
+from r2m.evaluation.output_files import prepare_output
 from r2m.evaluation.predictions import prediction_rows, write_predictions
 from r2m.evaluation.report import Report, write_report
 from r2m.evaluation.tokenizers import tokenizer_for

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from r2m.engine.persistence import checkpoints
-from r2m.evaluation.files import write_whole
+from r2m.evaluation.output_files import write_whole
 from r2m.inference.run_folder import SEGMENTER_FILE, VOCABULARY_FILE
 from tfrecords.errors import InputError
 from tfrecords.records import Records

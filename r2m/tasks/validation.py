@@ -12,7 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from r2m.engine.stage import Evaluation
-from r2m.evaluation.captions import CaptionScorer
+from r2m.evaluation.caption_scores import CaptionScorer
 from r2m.evaluation.tokenizers import tokenizer_for
 from r2m.inference.captioning import Captioning
 from tfrecords.features import decode_image

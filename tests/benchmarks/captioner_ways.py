@@ -28,7 +28,7 @@ from captioner_data import (
     VOCABULARY,
 )
 
-from losses.captions import caption_loss
+from losses.caption_losses import caption_loss
 from models.captioners.base import Captioner
 from models.captioners.registry import build_captioner
 from models.decoding.search import DecodingOptions, decode

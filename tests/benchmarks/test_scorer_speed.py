@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from r2m.evaluation.captions import CaptionScorer, score_captions
+from r2m.evaluation.caption_scores import CaptionScorer, score_captions
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from r2m.cli.common import exit_code
-from r2m.cli.curriculum import curriculum_main
+from r2m.cli.curriculum_training import curriculum_main
 from r2m.cli.training import print_next
 
 CONFIG = Path(__file__).parents[2] / "configs" / "r2m" / "shapes.py"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from configs.r2m import shapes
-from r2m.demo import run_demo
+from r2m.shapes_demo import run_demo
 from tfrecords.shapes.dataset import ShapesOptions
 
 ROOT = Path(__file__).resolve().parents[2]

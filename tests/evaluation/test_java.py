@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from r2m.evaluation import java, meteor, tokenizers
-from r2m.evaluation.captions import score_captions
+from r2m.evaluation.caption_scores import score_captions
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no java on the PATH")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from r2m.evaluation.captions import CaptionScorer, score_captions
+from r2m.evaluation.caption_scores import CaptionScorer, score_captions
 from r2m.evaluation.meteor import session
 from r2m.evaluation.tokenizers import tokenize
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from r2m.evaluation.captions import CaptionScores
+from r2m.evaluation.caption_scores import CaptionScores
 from r2m.evaluation.report import Report, report_markdown, versions, write_report
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r2m.evaluation.captions import score_captions
+from r2m.evaluation.caption_scores import score_captions
 from r2m.evaluation.result_files import read_any_predictions, read_any_references
 from r2m.evaluation.scoring import score_files
 from tfrecords.errors import InputError

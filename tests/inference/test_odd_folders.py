@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from r2m.cli.reports import describe_use
+from r2m.cli.record_reports import describe_use
 from r2m.inference.attention_files import show_attention
 from r2m.inference.caption_files import caption_files
 from r2m.inference.concept_rules import ConceptChooser

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from captioner_runs import small
 
-from losses.captions import leave_one_out
+from losses.caption_losses import leave_one_out
 from losses.cider_d import CiderD
 from pipelines import caption_batches, captions
 from r2m.engine.distribution.strategies import make_strategy

@@ -11,7 +11,7 @@ import pytest
 from captioner_runs import small
 
 from configs.r2m import shapes
-from r2m.evaluation.captions import score_captions
+from r2m.evaluation.caption_scores import score_captions
 from r2m.inference.caption_files import caption_files
 from r2m.inference.consensus import ConsensusOptions
 from r2m.inference.evaluate_run import evaluate_run

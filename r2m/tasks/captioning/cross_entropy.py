@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import tensorflow as tf
 
-from losses.captions import caption_loss, kept_captions
+from losses.caption_losses import caption_loss, kept_captions
 from models.decoding.scheduled_sampling import sampled_inputs, sampling_probability
 from r2m.engine.stage import LossTerm
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from losses.captions import leave_one_out, policy_loss
+from losses.caption_losses import leave_one_out, policy_loss
 from losses.cider_d import CiderD
 from models.decoding.sampling import sample_captions
 from models.layers import ops

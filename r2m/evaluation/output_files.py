@@ -1,4 +1,4 @@
-"""What the writers of predictions, reports and galleries share."""
+"""Output folders and files of predictions, reports and galleries."""
 
 from __future__ import annotations
 

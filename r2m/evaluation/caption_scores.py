@@ -20,10 +20,10 @@ from pycocoevalcap.rouge.rouge import Rouge
 
 from r2m.evaluation import tokenizers
 from r2m.evaluation.cider import Cider
-from r2m.evaluation.files import name_some
 from r2m.evaluation.java import JavaError, Unavailable
 from r2m.evaluation.meteor import meteor
 from r2m.evaluation.metrics import METRICS
+from r2m.evaluation.output_files import name_some
 from r2m.evaluation.spice import spice
 from tfrecords.errors import InputError
 from tfrecords.segmentation import UnspacedText

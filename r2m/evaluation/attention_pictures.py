@@ -1,6 +1,6 @@
-"""Where a captioner looked while it said each word: a sheet of panels, and an animation.
+"""Pictures of a captioner's attention per word: a sheet of panels, and an animation.
 
-The first panel is the picture alone; then one a word, with the word above it.
+The first panel is the picture alone. One panel per word follows, with the word above it.
 """
 
 from __future__ import annotations

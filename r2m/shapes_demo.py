@@ -11,7 +11,7 @@ from absl import logging
 
 from configs.r2m import shapes
 from r2m.engine.train import TrainingSummary
-from r2m.evaluation.files import write_whole
+from r2m.evaluation.output_files import write_whole
 from r2m.evaluation.report import report_markdown
 from r2m.inference.evaluate_run import evaluate_run
 from r2m.tasks.unsupervised_captioning.experiment import run_curriculum

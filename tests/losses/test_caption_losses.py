@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from losses import text
-from losses.captions import caption_loss, kept_captions, smoothed_losses
+from losses.caption_losses import caption_loss, kept_captions, smoothed_losses
 
 V, H, T = 7, 4, 5
 

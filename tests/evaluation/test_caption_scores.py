@@ -16,7 +16,7 @@ from pycocoevalcap.cider.cider import Cider as CocoCider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from r2m.evaluation import spice
-from r2m.evaluation.captions import CaptionScorer, score_captions
+from r2m.evaluation.caption_scores import CaptionScorer, score_captions
 from r2m.evaluation.cider import Cider
 from r2m.evaluation.metrics import METRICS
 from tfrecords.errors import InputError

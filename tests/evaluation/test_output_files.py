@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from r2m.evaluation.files import prepare_output, write_whole
+from r2m.evaluation.output_files import prepare_output, write_whole
 from tfrecords.errors import InputError
 from tfrecords.writing import files
 

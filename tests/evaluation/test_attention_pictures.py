@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from r2m.evaluation.attention import STYLES, animation, attention_panels, png, sheet
+from r2m.evaluation.attention_pictures import STYLES, animation, attention_panels, png, sheet
 
 PICTURE = np.full((60, 80, 3), 120, np.uint8)
 
