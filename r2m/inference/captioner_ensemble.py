@@ -69,6 +69,10 @@ class CaptionerEnsemble:
         del images
         return captioner_image_reader(self.trained_on, detections, weights, vectors=vectors)
 
+    def concept_inputs(self, rows: Sequence[Sequence[str]]) -> dict[str, tf.Tensor]:
+        """Raises `InputError`: captioners read images."""
+        raise InputError(f"{self.folders[0].path} is a captioner, which reads no concepts")
+
 
 def _common_signature(members: Sequence[LoadedCaptioner]) -> dict[str, tf.TensorSpec]:
     """Returns the inputs of all members; raises `InputError` where they do not fit together."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +14,11 @@ from absl import logging
 from r2m.inference.r2m_model import CONCEPTS_FILE, DEFAULT_RULES, RULES_FILE
 from tfrecords.concepts import ConceptDictionary
 from tfrecords.detections.box_formats import BoxOptions
+from tfrecords.errors import InputError
 from tfrecords.images.concepts import ConceptOrder, ImageConcept, image_concepts
 from tfrecords.images.entries import ImageSource
 from tfrecords.readers.detections import DetectionSource, read_detections
+from tfrecords.vocabulary import Vocabulary
 
 
 class ConceptRules(NamedTuple):
@@ -44,6 +48,34 @@ class ConceptRules(NamedTuple):
         dictionary = ConceptDictionary.from_json(text, str(file))
         return cls(dictionary, frequent, rules["concept_order"], rules.get("detections", []))
 
+    def named_concepts(self, words: Sequence[str], vocabulary: Vocabulary) -> list[ImageConcept]:
+        """Returns concepts that are named by words.
+
+        Args:
+            words: most important first; a word that is repeated is a concept with that count.
+            vocabulary: of the model.
+
+        Returns:
+            The concepts, the most important one last.
+
+        Raises:
+            InputError: a word is neither in the vocabulary nor a class of the detectors.
+        """
+        if isinstance(words, str):
+            raise InputError(f"concepts {words!r}: expected a list of words, found one text")
+        counts: Counter[str] = Counter()
+        for word in words:
+            known = (word,) if word in vocabulary else self.dictionary.concepts_of_class(word)
+            if not known:
+                similar = difflib.get_close_matches(word, self.dictionary.words)
+                hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
+                raise InputError(f"the run knows no concept {word!r}{hint}")
+            counts.update(known)
+        return [
+            ImageConcept(word, 1.0, count, (0.0, 0.0, 1.0, 1.0))
+            for word, count in reversed(counts.items())
+        ]
+
     def sources(self, texts: Sequence[str]) -> list[DetectionSource]:
         """Returns files of detections as sources; see `detection_sources`."""
         return detection_sources(self.detections, texts)
@@ -71,7 +103,9 @@ class ConceptChooser:
             InputError: a file cannot be read, or there are no detections of any of the images.
         """
         self._rules, self._sources, self._max_concepts = rules, sources, max_concepts
-        self._detections = read_detections(sources, names=[image.name for image in images])
+        self._detections = read_detections(
+            sources, names=list(dict.fromkeys(image.name for image in images))
+        )
 
     def __call__(self, name: str) -> list[ImageConcept]:
         """Returns the concepts of the image `name`, the most certain last."""

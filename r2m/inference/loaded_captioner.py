@@ -106,6 +106,10 @@ class LoadedCaptioner:
         del images
         return captioner_image_reader(self.trained_on, detections, weights, vectors=vectors)
 
+    def concept_inputs(self, rows: Sequence[Sequence[str]]) -> dict[str, tf.Tensor]:
+        """Raises `InputError`: captioners read images."""
+        raise InputError(f"{self.folders[0].path} is a captioner, which reads no concepts")
+
 
 def read_batches(
     records: Records,

@@ -93,3 +93,10 @@ class LoadedModel(Protocol):
         Raises:
             InputError: the model needs what is not given, or has no use for what is.
         """
+
+    def concept_inputs(self, rows: Sequence[Sequence[str]]) -> dict[str, tf.Tensor]:
+        """Returns model inputs for lists of concepts, each with the most important one first.
+
+        Raises:
+            InputError: the model reads images, or a concept is not known.
+        """

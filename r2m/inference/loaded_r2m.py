@@ -78,7 +78,7 @@ class LoadedR2M:
         if not detections:
             raise InputError(
                 f"{path} is a run of R2M, which captions what detectors found: give their files "
-                "with --detections"
+                "with --detections (Python: detections=)"
             )
         choose = ConceptChooser(
             self.rules, images, self.rules.sources(detections), self._options.max_concepts
@@ -89,12 +89,16 @@ class LoadedR2M:
             # R2M reads no pixels, but a caption of a picture that cannot be read is of no use.
             decoded = decode_files(batch, None)
             faults = [item if isinstance(item, Skip) else None for item in decoded]
-            return ImageInputs(self.concept_inputs(concepts), concepts, faults)
+            return ImageInputs(self._inputs(concepts), concepts, faults)
 
         return read
 
-    def concept_inputs(self, rows: Sequence[Sequence[ImageConcept]]) -> dict[str, tf.Tensor]:
-        """Returns the model's inputs for given concepts, the most certain one of each row last."""
+    def concept_inputs(self, rows: Sequence[Sequence[str]]) -> dict[str, tf.Tensor]:
+        """Returns model inputs for lists of concepts; see `LoadedModel`."""
+        return self._inputs([self.rules.named_concepts(row, self.vocabulary) for row in rows])
+
+    def _inputs(self, rows: Sequence[Sequence[ImageConcept]]) -> dict[str, tf.Tensor]:
+        """Returns model inputs for concepts, the most certain one of each row last."""
         ids = [[self.vocabulary.id_of(concept.word) for concept in row] for row in rows]
         counts = [[concept.count for concept in row] for row in rows]
         concepts, lengths = assemble(

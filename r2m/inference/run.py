@@ -206,3 +206,30 @@ class Run:
                     batch, found, concepts, read.faults, strict=True
                 )
             ]
+
+    def check_captions_concepts(self) -> None:
+        """Raises `InputError` for a model that reads images, not concepts."""
+        self._loaded.concept_inputs([])
+
+    def caption_concepts(
+        self,
+        rows: Iterable[Sequence[str]],
+        *,
+        captions: int = 1,
+        batch_size: int = IMAGES_AT_ONCE,
+    ) -> Iterator[list[tuple[Sequence[str], list[Hypothesis]]]]:
+        """Captions lists of concepts lazily and in order, as `caption_images` does images.
+
+        Args:
+            rows: per caption its concepts, most important first.
+            captions: see `caption_images`.
+            batch_size: see `caption_images`.
+
+        Raises:
+            InputError: the model reads images, or does not know a concept.
+        """
+        captioning = self.captioning.returning(captions)
+        remaining = iter(rows)
+        while batch := list(itertools.islice(remaining, batch_size)):
+            found = captioning.hypotheses(self._loaded.concept_inputs(batch))
+            yield list(zip(batch, found, strict=True))

@@ -35,7 +35,7 @@ SMALLER = {
 def readme_commands() -> list[list[str]]:
     """The commands of the blocks that README.md marks for this test."""
     text = (ROOT / "README.md").read_text()
-    blocks = re.findall(r"tests/e2e runs this block.*?```bash\n(.*?)```", text, re.DOTALL)
+    blocks = re.findall(r"tests/e2e runs this block[^\n]*\n```bash\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 2, "README.md has lost a block of commands"
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [shlex.split(line) for line in lines if line.strip() and not line.startswith("#")]
@@ -79,6 +79,19 @@ def test_the_commands_leave_what_the_readme_promises(workspace):
     assert (workspace / "r2m-train-captioner.out").read_text().splitlines()[1].startswith("att2in2")
     shown = {path.name for path in (workspace / "workspace/attention").iterdir()}
     assert shown == {"val_000000.attention.png", "val_000000.attention.gif"}
+
+
+@pytest.mark.timeout(600)
+def test_the_python_example_captions_images_and_concepts(workspace):
+    text = (ROOT / "README.md").read_text()
+    (program,) = re.findall(r"runs this block[^\n]*\n```python\n(.*?)```", text, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=workspace, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    by_file, by_array, by_detections, *by_concepts = done.stdout.splitlines()
+    assert by_file == by_array and by_file.count("Alternative(") == 2
+    assert by_detections.endswith(")") and len(by_concepts) == 2
 
 
 def test_the_demo_is_these_commands_in_one(workspace, monkeypatch, capsys):

@@ -156,15 +156,28 @@ def decodable(data: bytes, found: str | None, max_pixels: int) -> bytes:
         with Image.open(io.BytesIO(data), formats=[_PILLOW[found]]) as image:
             width, height = image.size
             check_size(ImageHeader(height, width, height * width), max_pixels)
-            pixels = _rgb(ImageOps.exif_transpose(image), found)
+            return _upright_png(image, found)
     except InputError:
         raise
     except Image.DecompressionBombError as error:
         raise TooLargeError(str(error)) from error
     except Exception as error:  # a damaged file can fail in any way
         raise InputError(f"no whole {found}: {error}") from error
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """Returns a picture in memory as a PNG, made as `decodable` makes those of files.
+
+    Raises:
+        InputError: its pixels are of a type whose range is not known.
+        OSError: its file, which Pillow reads late, is damaged.
+    """
+    return _upright_png(image, image.format or image.mode)
+
+
+def _upright_png(image: Image.Image, found: str) -> bytes:
     stream = io.BytesIO()
-    pixels.save(stream, "PNG", compress_level=1)
+    _rgb(ImageOps.exif_transpose(image), found).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 
 

@@ -1,0 +1,248 @@
+"""The Python interface of R2M: trained runs caption images.
+
+Needs no TensorFlow until a run is loaded.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tfrecords.errors import InputError
+
+if TYPE_CHECKING:
+    from r2m.inference.captioning import Hypothesis
+    from r2m.inference.loaded_model import ImageReader
+    from r2m.inference.run import Run
+
+BATCH_SIZE = 32
+
+RunPath = str | os.PathLike[str]
+
+
+class Alternative(NamedTuple):
+    """A further caption that the search found.
+
+    Attributes:
+        text: the caption.
+        score: what the search ranks captions by, see `Caption`.
+        log_probability: natural logarithm of its probability.
+    """
+
+    text: str
+    score: float
+    log_probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """The caption of an image.
+
+    Attributes:
+        image: what was captioned, as it was given.
+        text: the caption; empty where the image cannot be read.
+        score: what the search ranks captions by: log_probability / n**alpha, where n is the number
+            of words with the end marker and alpha the length normalization. NaN without a caption.
+        log_probability: natural logarithm of the caption's probability, end marker included. NaN
+            without a caption.
+        alternatives: the next best captions, best first.
+        concepts: of R2M, the concepts that were captioned, most certain first.
+        error: why the image cannot be read; None where it can.
+    """
+
+    image: Any
+    text: str
+    score: float
+    log_probability: float
+    alternatives: tuple[Alternative, ...] = ()
+    concepts: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def load(
+    runs: RunPath | Sequence[RunPath],
+    *,
+    beam_size: int | None = None,
+    max_length: int | None = None,
+    length_normalization: float | None = None,
+    weights: RunPath | None = None,
+) -> ImageCaptioner:
+    """Loads a trained run, or several captioners as an ensemble.
+
+    Args:
+        runs: folder of an experiment (its last stage is taken) or of a stage, for example
+            `workspace/runs/updown` or `workspace/runs/updown/cross_entropy`. A list of supervised
+            captioners is an ensemble.
+        beam_size: hypotheses that the search keeps alive; by default as trained.
+        max_length: most words of a caption; by default as trained.
+        length_normalization: alpha of `Caption.score`; by default as trained.
+        weights: file of the backbone's weights, of captioners whose records were built with such a
+            file.
+
+    Raises:
+        InputError: a folder is not that of a run, or a setting is impossible.
+        TrainingError: a run holds no whole checkpoint.
+    """
+    from r2m.inference.run import Run
+
+    given = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
+    if not given:
+        raise InputError("no runs were given: name the folder of a run")
+    decoding = {
+        "beam_size": beam_size,
+        "max_length": max_length,
+        "length_normalization": length_normalization,
+    }
+    run = Run.load(
+        [os.fspath(folder) for folder in given],
+        decoding={name: value for name, value in decoding.items() if value is not None},
+        weights=None if weights is None else os.fspath(weights),
+    )
+    return ImageCaptioner(run)
+
+
+class ImageCaptioner:
+    """A loaded run, or an ensemble; made by `load`."""
+
+    def __init__(self, run: Run) -> None:
+        """Wraps a run."""
+        self._run = run
+        self._reader: ImageReader | None = None
+
+    def __repr__(self) -> str:
+        """Names the run."""
+        return f"<{type(self).__name__} {self._run.name}>"
+
+    def caption(
+        self,
+        images: Any,
+        *,
+        detections: RunPath | Sequence[RunPath] = (),
+        alternatives: int | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> Iterator[Caption]:
+        """Captions images, lazily and in order.
+
+        Images are read `batch_size` at a time when their captions are asked for, so that a
+        generator of any length takes constant memory.
+
+        Args:
+            images: paths of image files, bytes of encoded images, PIL images, and NumPy arrays
+                uint8 [H, W, 3], [H, W, 4] (the last channel is dropped) or [H, W]: one, an array
+                [B, H, W, 3], or an iterable of them.
+            detections: of R2M, which captions what detectors found: their files, as
+                `r2m-caption --detections` takes them. Images are then given as paths, by whose
+                names detections are found, and are listed before the first is read.
+            alternatives: how many further captions per image to return, fewer than the beam size;
+                by default all that the search finds.
+            batch_size: images that are captioned at once.
+
+        Yields:
+            A `Caption` per image. The caption of a file that cannot be read is empty, and its
+            `error` says why; the others are not affected.
+
+        Raises:
+            InputError: an object that is no image, such as an array of another type, detections
+                where the model has no use for them or none where it needs them, or too many
+                alternatives.
+        """
+        from r2m.inference.image_sources import image_sources, path_sources
+
+        captions = self._captions_per_image(alternatives)
+        _check_batch_size(batch_size)
+        if isinstance(detections, str | os.PathLike):
+            detections = [detections]
+        if detections:
+            listed = list(path_sources(images))
+            reader = self._run.image_reader(listed, [os.fspath(file) for file in detections])
+            sources: Iterable[Any] = listed
+        else:
+            # Building a backbone takes seconds: it is kept.
+            reader = self._reader = self._reader or self._run.image_reader()
+            sources = image_sources(images)
+        return self._caption_sources(sources, reader, captions, batch_size)
+
+    def _caption_sources(
+        self, sources: Iterable[Any], reader: ImageReader, captions: int, batch_size: int
+    ) -> Iterator[Caption]:
+        from r2m.inference.image_sources import GivenImage
+
+        batches = self._run.caption_images(
+            sources, reader, captions=captions, batch_size=batch_size
+        )
+        for batch in batches:
+            for found in batch:
+                assert isinstance(found.source, GivenImage)
+                concepts = tuple(concept.word for concept in reversed(found.concepts or ()))
+                error = None if found.fault is None else found.fault.detail or found.fault.reason
+                yield _caption(found.source.given, found.hypotheses, concepts, error)
+
+    def caption_concepts(
+        self,
+        concepts: Iterable[Sequence[str]],
+        *,
+        alternatives: int | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> Iterator[Caption]:
+        """Captions lists of concepts with R2M, lazily and in order.
+
+        Args:
+            concepts: per caption the concepts to mention, most important first, for example
+                `[["dog", "grass"], ["cat"]]`. A concept that is repeated stands for several
+                objects.
+            alternatives: as for `caption`.
+            batch_size: lists that are captioned at once.
+
+        Yields:
+            A `Caption` per list, whose `image` is the list.
+
+        Raises:
+            InputError: the run is not one of R2M, or a concept is no word that it knows.
+        """
+        captions = self._captions_per_image(alternatives)
+        _check_batch_size(batch_size)
+        self._run.check_captions_concepts()
+        return self._caption_lists(concepts, captions, batch_size)
+
+    def _caption_lists(
+        self, concepts: Iterable[Sequence[str]], captions: int, batch_size: int
+    ) -> Iterator[Caption]:
+        batches = self._run.caption_concepts(concepts, captions=captions, batch_size=batch_size)
+        for batch in batches:
+            for row, hypotheses in batch:
+                yield _caption(row, hypotheses, tuple(row), None)
+
+    def _captions_per_image(self, alternatives: int | None) -> int:
+        beam = int(self._run.config.decoding.beam_size)
+        if alternatives is None:
+            return beam
+        if not 0 <= alternatives < beam:
+            raise InputError(
+                f"alternatives={alternatives}: must be from 0 to {beam - 1}, one less than the "
+                f"beam size; or load the run with beam_size={max(alternatives, 0) + 1}"
+            )
+        return alternatives + 1
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise InputError(f"batch_size={batch_size}: must be at least 1")
+
+
+def _caption(
+    image: Any, hypotheses: Sequence[Hypothesis], concepts: tuple[str, ...], error: str | None
+) -> Caption:
+    found = [Alternative(one.caption, one.score, one.log_probability) for one in hypotheses]
+    best, *others = found or [Alternative("", math.nan, math.nan)]
+    return Caption(
+        image=image,
+        text=best.text,
+        score=best.score,
+        log_probability=best.log_probability,
+        alternatives=tuple(others),
+        concepts=concepts,
+        error=error,
+    )
