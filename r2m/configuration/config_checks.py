@@ -42,7 +42,7 @@ def check_family(config: Any, stage: str, file: str = "this configuration") -> F
 def check_config(config: Any, stage: str, file: str = "this configuration") -> None:
     """Refuses values that cannot be trained with, before records or models are opened.
 
-    What depends on the records (a beam and their vocabulary, periods in epochs) is checked later.
+    What depends on the records (a beam and their vocabulary, durations in epochs) is checked later.
 
     Args:
         config: a ConfigDict.

@@ -21,11 +21,11 @@ from r2m.configuration.value_rules import (
     Rule,
     address,
     choice,
+    duration,
     name,
     number,
     optional,
     path,
-    period,
     switch,
     whole,
 )
@@ -58,9 +58,9 @@ _TRAINING: _Rules = {
     },
     "schedule": {
         "name": choice(*SCHEDULES),
-        "warm_up": period(0),
-        "decay_start": optional(period(0)),
-        "decay_every": optional(period(1)),
+        "warm_up": duration(0),
+        "decay_start": optional(duration(0)),
+        "decay_every": optional(duration(1)),
         "decay_rate": optional(number(above=0, most=1)),
         "factor": optional(number(above=0)),
         "model_size": optional(whole(1)),
@@ -73,7 +73,7 @@ _TRAINING: _Rules = {
     "weight_decay": number(least=0),
     "ema_decay": optional(number(above=0, below=1)),
     "steps_per_loop": whole(1, 1_000_000),
-    "log_every": period(1),
+    "log_every": duration(1),
     "keep_checkpoints": whole(1),
     "on_nonfinite": choice("stop", "skip"),
     "max_skipped": whole(1),
@@ -85,8 +85,8 @@ _BATCH = 1_000_000
 _STAGE: _Rules = {
     "learning_rate": number(above=0),
     "batch_size": whole(1, _BATCH),
-    "steps": period(1, percent=False),
-    "evaluate_every": period(0),
+    "steps": duration(1, percent=False),
+    "evaluate_every": duration(0),
 }
 _DECODING: _Rules = {
     "beam_size": whole(1, MOST_BEAMS),

@@ -50,7 +50,7 @@ def stage_seed(config: Any, stage: str) -> int:
 
 
 def training_options(config: Any, stage: Any) -> TrainingOptions:
-    """Returns the options to train a stage with, periods in steps.
+    """Returns the options to train a stage with, durations in steps.
 
     Args:
         config: of the experiment: `seed`, `training`, and `stages` with what is the stage's own.
@@ -75,12 +75,12 @@ def training_options(config: Any, stage: Any) -> TrainingOptions:
         micro_batches = at_once = 1
     with setting(f"config.stages.{stage.name} or config.training"):
         steps = to_steps("steps", own.steps, steps_per_epoch=stage.steps_per_epoch)
-        period = partial(to_steps, steps_per_epoch=stage.steps_per_epoch, total=steps)
+        duration = partial(to_steps, steps_per_epoch=stage.steps_per_epoch, total=steps)
         schedule = training.schedule.to_dict()
         for key in ("warm_up", "decay_start", "decay_every"):
             if schedule[key] is not None:
-                schedule[key] = period(key, schedule[key])
-        evaluate_every = period("evaluate_every", own.evaluate_every)
+                schedule[key] = duration(key, schedule[key])
+        evaluate_every = duration("evaluate_every", own.evaluate_every)
         return TrainingOptions(
             steps=steps,
             learning_rate=own.learning_rate,
@@ -95,7 +95,7 @@ def training_options(config: Any, stage: Any) -> TrainingOptions:
             micro_batches=micro_batches,
             at_once=at_once,
             steps_per_loop=training.steps_per_loop,
-            log_every=period("log_every", training.log_every),
+            log_every=duration("log_every", training.log_every),
             evaluate_every=evaluate_every,
             checkpoint_every=evaluate_every,
             keep_checkpoints=training.keep_checkpoints,

@@ -66,12 +66,12 @@ def number(
     return rule
 
 
-def period(least: int, *, percent: bool = True) -> Rule:
+def duration(least: int, *, percent: bool = True) -> Rule:
     """Steps, or text such as "2 epochs" (`r2m.engine.optimization.durations`).
 
     Args:
         least: smallest number of steps.
-        percent: whether "10%" of a run's steps means something.
+        percent: whether percentages of a run's steps, such as "10%", are allowed.
     """
     steps = whole(least)
 

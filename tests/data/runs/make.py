@@ -1,9 +1,10 @@
-"""Makes the run folders in this directory: tiny, genuine runs of the code that was current then.
+"""Makes run folders like those in this directory: tiny, with records and expected captions.
 
     python tests/data/runs/make.py OUTPUT
 
-Run with that code on PYTHONPATH. `tests/inference/test_old_runs.py` opens the runs and resumes them
-with the settings in `settings.json`. All paths in the runs are relative to OUTPUT.
+The runs here are older than `r2m/tasks` and `r2m/inference`: the version of this script that made
+them imported `r2m.stages`. They are not made again: `tests/inference/test_old_runs.py` opens and
+resumes them with the settings in `settings.json`. All paths in them are relative to OUTPUT.
 """
 
 from __future__ import annotations
