@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from ml_collections import ConfigDict
 
+import r2m
+from pipelines import captions
 from r2m.engine.persistence import checkpoints
 from r2m.engine.persistence.variable_names import variable_names
 from r2m.inference.run import Run
@@ -73,6 +75,23 @@ def test_old_runs_caption_as_they_did(
             )
 
 
+@pytest.mark.parametrize("name", ["att2in2/cross_entropy", "pixels/cross_entropy"])
+def test_old_runs_caption_pictures_through_the_python_interface(
+    workspace: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace)
+    examples = captions.examples(captions.open_captions("records/captions"), "val")
+    pictures = {example["image_id"]: example["image"] for example in examples}
+    captioner = r2m.load(Path("runs", name))
+    for image, found in zip(pictures, captioner.caption(pictures.values()), strict=True):
+        [caption, log_probability], *others = EXPECTED[name][image]
+        assert (found.text, [one.text for one in found.alternatives]) == (
+            caption,
+            [other for other, _ in others],
+        )
+        assert found.log_probability == pytest.approx(log_probability, abs=1e-4)
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_old_runs_resume(
     workspace: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -81,7 +100,7 @@ def test_old_runs_resume(
     experiment, stage = name.split("/")
     step = checkpoints.newest(Path("runs", name, checkpoints.LATEST)).step
     # One more step each of a captioner and of R2M; the others are found complete.
-    steps = step + 1 if name in ("att2in2/cross_entropy", "r2m/xe") else step
+    steps = step + 1 if name in ("fc/cross_entropy", "r2m/xe") else step
     config = config_of(RUNS[name], **{f"stages.{stage}.steps": steps})
     workdir = Path("runs", experiment)
     if RUNS[name]["config"].startswith("configs.r2m"):
