@@ -11,10 +11,13 @@ from ml_collections import FieldReference, config_dict
 def training() -> dict[str, Any]:
     """How to train: `config.training`.
 
-    None is the default of the optimizer or schedule; what it does not have must be None. Periods
-    are steps, or text: "2 epochs", "0.5 epochs", "10%" (of the stage's steps).
+    A field is named as its option in `r2m.engine.options`. None is the default of the optimizer or
+    schedule; settings that these do not have must be None. Durations are steps, or text:
+    "2 epochs", "0.5 epochs", "10%" (of the stage's steps).
     """
     return {
+        # Devices that train together: one_device (the first GPU or the CPU), mirrored (all GPUs of
+        # this machine), multi_worker (all machines that TF_CONFIG lists), or auto: all there are.
         "strategy": "auto",
         # grpc://HOST:PORT of an r2m-data-service that makes the batches; None: made here.
         "data_service": none_of(str),

@@ -14,7 +14,7 @@ from r2m.cli.common import home
 from r2m.cli.flag_groups import FEATURES, INPUT, MACHINE, OUTPUT, TEXT
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.cli.value_flags import define_choice, define_switch, define_text, define_texts
-from r2m.configuration.value_rules import MOST_PIXELS
+from r2m.configuration.limits import MOST_PIXELS
 
 if TYPE_CHECKING:
     from tfrecords.writing.runners import Runner

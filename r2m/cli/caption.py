@@ -46,7 +46,7 @@ from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
 from r2m.cli.number_flags import define_whole
 from r2m.cli.record_reports import describe_use
 from r2m.cli.value_flags import define_text, define_texts
-from r2m.configuration.value_rules import MOST_BEAMS
+from r2m.configuration.limits import MOST_BEAMS
 
 # Columns for the names of images; longer names move their captions to the right.
 _WIDEST = 60

@@ -21,7 +21,7 @@ _HELP = (
     "Settings of the experiment: the name of an installed configuration, or a Python file, with an "
     "argument after a colon where it takes one (updown:flickr8k, my_configs/wide.py). Names: "
     f"{list_names()}. Override any setting with --config.FIELD=VALUE, for example "
-    "--config.training.log_every=50."
+    "--config.training.precision=mixed_bfloat16; WORKSPACE.md lists the training settings."
 )
 
 

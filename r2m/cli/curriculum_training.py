@@ -13,7 +13,6 @@ from r2m.cli.flag_groups import INPUT, TRAINING
 from r2m.cli.training import (
     WORKDIR,
     checked_config,
-    define_jit_flag,
     print_next,
     print_summaries,
     profile_window,
@@ -66,8 +65,6 @@ def stage_main(name: str, description: str) -> Callable[[], None]:
         name: of the stage.
         description: of the script, without an example.
     """
-    if stage_spec(name).compiles:
-        define_jit_flag()
 
     @noting_signals()
     def main(argv: Sequence[str]) -> None:

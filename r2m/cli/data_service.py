@@ -1,12 +1,12 @@
 """Makes the batches of training runs in a process of its own, on this machine or another.
 
     r2m-data-service
-    r2m-train-curriculum --data_service=grpc://localhost:5050 ...
+    r2m-train-curriculum --config.training.data_service=grpc://localhost:5050 ...
 
 and for runs on other machines, which reach this one as `feeder` here:
 
     r2m-data-service --host=feeder
-    r2m-train-curriculum --data_service=grpc://feeder:5050 ...
+    r2m-train-curriculum --config.training.data_service=grpc://feeder:5050 ...
 
 Worth it where pixels are decoded for a fast accelerator; stored features need no help. It must see
 the records under the same paths as the runs. One service serves many runs; Ctrl-C or SIGTERM ends

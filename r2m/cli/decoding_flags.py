@@ -8,7 +8,7 @@ from absl import flags
 
 from r2m.cli.flag_groups import DECODING
 from r2m.cli.number_flags import define_number, define_whole
-from r2m.configuration.value_rules import MOST_ALPHA, MOST_BEAMS, MOST_WORDS
+from r2m.configuration.limits import MOST_ALPHA, MOST_BEAMS, MOST_WORDS
 
 if TYPE_CHECKING:
     from r2m.inference.consensus import ConsensusOptions

@@ -7,7 +7,7 @@ from typing import Any
 from absl import flags
 
 from r2m.cli.flag_groups import OTHER, put_flag
-from r2m.configuration.value_rules import LARGEST_FLOAT, LARGEST_INT, Rule, number, whole
+from r2m.engine.value_rules import LARGEST_FLOAT, LARGEST_INT, Rule, number, whole
 
 # A flag belongs to the module that calls these functions: absl refuses two modules' equal flags.
 flags.disclaim_key_flags()

@@ -14,9 +14,6 @@ from absl import flags
 
 from r2m.cli.common import run
 from r2m.cli.curriculum_training import curriculum_main
-from r2m.cli.training import define_jit_flag
-
-define_jit_flag()
 
 
 def console() -> None:

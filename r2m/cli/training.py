@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from absl import flags
-
 from r2m.cli.config_flag import config_file, define_config_flag
-from r2m.cli.flag_groups import INPUT, MACHINE, OUTPUT, TRAINING, put_flag
-from r2m.cli.value_flags import define_choice, define_switch, define_text
+from r2m.cli.flag_groups import INPUT, OUTPUT, TRAINING, put_flag
+from r2m.cli.former_flags import set_former_flags
+from r2m.cli.value_flags import define_text
 from r2m.configuration.config_checks import check_config, check_family
-from r2m.configuration.config_fields import PRECISIONS
 
 if TYPE_CHECKING:
     from r2m.engine.monitoring.profiling import ProfileWindow
@@ -34,33 +32,6 @@ WORKDIR = define_text(
     group=OUTPUT,
     value="FOLDER",
 )
-# Each sets the field of config.training that it is named after.
-_TRAINING_FLAGS: list[flags.FlagHolder[Any]] = [
-    # No enum: what is refused is refused with its reason.
-    define_text(
-        "strategy",
-        None,
-        "Which devices train together: the first GPU or the CPU (one_device), all GPUs of this "
-        "machine (mirrored), or all machines that TF_CONFIG lists (multi_worker). Default: what is "
-        "there (auto).",
-        group=MACHINE,
-        value="STRATEGY",
-    ),
-    define_choice(
-        "precision",
-        None,
-        PRECISIONS,
-        "Of the activations; variables, sums and softmax stay in float32.",
-        group=TRAINING,
-    ),
-    define_text(
-        "data_service",
-        None,
-        "grpc://HOST:PORT of an r2m-data-service that makes the batches. Default: made here.",
-        group=MACHINE,
-        value="grpc://HOST:PORT",
-    ),
-]
 _PROFILE_STEPS = define_text(
     "profile_steps",
     None,
@@ -69,18 +40,6 @@ _PROFILE_STEPS = define_text(
     group=TRAINING,
     value="FIRST:LAST",
 )
-
-
-def define_jit_flag() -> None:
-    """Defines --jit, for scripts that train stages whose loss XLA can compile."""
-    _TRAINING_FLAGS.append(
-        define_switch(
-            "jit",
-            None,
-            "Compile loss and gradients with XLA, in the stages xe and xe_rec.",
-            group=TRAINING,
-        )
-    )
 
 
 def checked_config(stage: str, records: Mapping[str, str | None]) -> Any:
@@ -95,9 +54,7 @@ def checked_config(stage: str, records: Mapping[str, str | None]) -> Any:
     """
     config = _CONFIG.value
     check_family(config, stage, config_file())
-    for flag in _TRAINING_FLAGS:
-        if flag.value is not None:
-            config.training[flag.name] = flag.value
+    set_former_flags(config.training)
     for name, folder in records.items():
         if folder:
             config.data[name] = folder

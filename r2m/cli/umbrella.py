@@ -16,7 +16,7 @@ from r2m.cli.common import print_any_text, writable_output
 from r2m.cli.help import terminal_width
 from r2m.cli.program import named_by_two_words, version_line
 from r2m.cli.usage import HELP_WORDS, MISTAKE, VERSION_WORDS
-from r2m.configuration.value_rules import near
+from r2m.engine.value_rules import near
 
 _ABOUT = "R2M: image captioning without image-caption pairs, and supervised captioners."
 

@@ -10,7 +10,7 @@ from absl import flags
 
 from r2m.cli.help import Command, defined_flags, help_text, is_absl, is_required
 from r2m.cli.program import program, version_line
-from r2m.configuration.value_rules import near
+from r2m.engine.value_rules import near
 
 # Exit code of a mistake on the command line, as of any other bad input.
 MISTAKE = 1

@@ -8,7 +8,7 @@ from typing import Any
 from absl import flags
 
 from r2m.cli.flag_groups import put_flag
-from r2m.configuration.value_rules import choice
+from r2m.engine.value_rules import choice
 
 # A flag belongs to the module that calls these functions: absl refuses two modules' equal flags.
 flags.disclaim_key_flags()

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import configs.captioners
-from r2m.configuration.value_rules import (
-    MOST_UNITS,
+from r2m.configuration.limits import MOST_UNITS
+from r2m.engine.value_rules import (
     Rule,
     choice,
     name,

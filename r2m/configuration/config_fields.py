@@ -2,8 +2,9 @@
 
 `configs/common.py`, `configs/captioner_sections.py` and `configs/r2m_sections.py` describe the
 fields. A field that is added to one of them needs a rule here: without one it is refused as
-unknown. Only the model settings of captioners need none (`captioner_fields`).
-Needs no TensorFlow.
+unknown. Rules of training settings are those of the engine's options (`training_fields`), rules of
+a captioner's model settings follow from its configuration (`captioner_fields`). Needs no
+TensorFlow.
 """
 
 from __future__ import annotations
@@ -11,83 +12,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from configs import common
 from r2m.configuration.captioner_fields import captioner_name, model_rules
-from r2m.configuration.value_rules import (
-    MOST_ALPHA,
-    MOST_BEAMS,
-    MOST_PIXELS,
-    MOST_UNITS,
-    MOST_WORDS,
-    Rule,
-    address,
-    choice,
-    duration,
-    name,
-    number,
-    optional,
-    path,
-    switch,
-    whole,
-)
-from r2m.engine.optimization.known_settings import OPTIMIZERS, SCHEDULES
+from r2m.configuration.limits import MOST_ALPHA, MOST_BEAMS, MOST_PIXELS, MOST_UNITS, MOST_WORDS
+from r2m.configuration.training_fields import training_rules
+from r2m.engine.value_rules import Rule, choice, name, number, optional, path, switch, whole
 from tfrecords.errors import InputError
 
 # The field that names the captioner of a configuration.
 CAPTIONER = "model.captioner"
-PRECISIONS = ("float32", "mixed_bfloat16")
+
+
+def flattened(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Dotted name -> value, of nested mappings."""
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            found |= flattened(value, f"{above}{key}.")
+        else:
+            found[f"{above}{key}"] = value
+    return found
+
 
 # Dotted name below the configuration -> rule, or nested so.
 _Rules = dict[str, Any]
 
-_TRAINING: _Rules = {
-    # `make_strategy` refuses names, each with its reason, before it does anything else.
-    "strategy": name,
-    "data_service": optional(address),
-    "precision": choice(*PRECISIONS),
-    "jit": switch,
-    "micro_batches": whole(1, 1_024),
-    "at_once": whole(1, 1_024),
-    "optimizer": choice(*OPTIMIZERS),
-    "optimizer_settings": {
-        "beta_1": optional(number(least=0, below=1)),
-        "beta_2": optional(number(least=0, below=1)),
-        "epsilon": optional(number(above=0)),
-        "rho": optional(number(least=0, below=1)),
-        "momentum": optional(number(least=0, below=1)),
-        "nesterov": optional(switch),
-    },
-    "schedule": {
-        "name": choice(*SCHEDULES),
-        "warm_up": duration(0),
-        "decay_start": optional(duration(0)),
-        "decay_every": optional(duration(1)),
-        "decay_rate": optional(number(above=0, most=1)),
-        "factor": optional(number(above=0)),
-        "model_size": optional(whole(1)),
-        "final_fraction": optional(number(least=0, most=1)),
-        "patience": optional(whole(0)),
-        "min_learning_rate": optional(number(least=0)),
-    },
-    "clip_global_norm": optional(number(above=0, most=1e30)),
-    "clip_value": optional(number(above=0, most=1e30)),
-    "weight_decay": number(least=0),
-    "ema_decay": optional(number(above=0, below=1)),
-    "steps_per_loop": whole(1, 1_000_000),
-    "log_every": duration(1),
-    "keep_checkpoints": whole(1),
-    "on_nonfinite": choice("stop", "skip"),
-    "max_skipped": whole(1),
-}
-
-# As `MOST_WORDS` and the like.
-_BATCH = 1_000_000
-
-_STAGE: _Rules = {
-    "learning_rate": number(above=0),
-    "batch_size": whole(1, _BATCH),
-    "steps": duration(1, percent=False),
-    "evaluate_every": duration(0),
-}
+_TRAINING: _Rules = training_rules(flattened(common.training()))
+_OPTIONS = training_rules(("learning_rate", "steps", "evaluate_every"))
+_STAGE: _Rules = {**_OPTIONS, "batch_size": whole(1, 1_000_000)}
 _DECODING: _Rules = {
     "beam_size": whole(1, MOST_BEAMS),
     "max_length": whole(1, MOST_WORDS),
@@ -195,17 +147,6 @@ class Family(NamedTuple):
         if self.model_rules is None:
             return dict(self.rules)
         return {**self.rules, **flattened({"model": self.model_rules(values.get(CAPTIONER))})}
-
-
-def flattened(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Dotted name -> value, of nested mappings."""
-    found: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            found |= flattened(value, f"{above}{key}.")
-        else:
-            found[f"{above}{key}"] = value
-    return found
 
 
 CAPTIONER_STAGES = tuple(_CAPTIONER["stages"])

@@ -11,9 +11,9 @@ from zlib import crc32
 import keras
 from absl import logging
 
-from r2m.configuration.config_fields import PRECISIONS
+from r2m.configuration.training_fields import PRECISIONS, option_values
 from r2m.engine.optimization.durations import to_steps
-from r2m.engine.options import OptimizerSettings, ScheduleOptions, TrainingOptions
+from r2m.engine.options import TrainingOptions
 from tfrecords.errors import InputError
 
 TRAINING_SPLIT, VALIDATION_SPLIT = "train", "val"
@@ -75,34 +75,15 @@ def training_options(config: Any, stage: Any) -> TrainingOptions:
         micro_batches = at_once = 1
     with setting(f"config.stages.{stage.name} or config.training"):
         steps = to_steps("steps", own.steps, steps_per_epoch=stage.steps_per_epoch)
-        duration = partial(to_steps, steps_per_epoch=stage.steps_per_epoch, total=steps)
-        schedule = training.schedule.to_dict()
-        for key in ("warm_up", "decay_start", "decay_every"):
-            if schedule[key] is not None:
-                schedule[key] = duration(key, schedule[key])
-        evaluate_every = duration("evaluate_every", own.evaluate_every)
-        return TrainingOptions(
-            steps=steps,
-            learning_rate=own.learning_rate,
-            schedule=ScheduleOptions(**schedule),
-            optimizer=training.optimizer,
-            optimizer_settings=OptimizerSettings(**training.optimizer_settings.to_dict()),
-            weight_decay=training.weight_decay,
-            clip_global_norm=training.clip_global_norm,
-            clip_value=training.clip_value,
-            ema_decay=training.ema_decay,
-            jit=training.jit and stage.compiles,
-            micro_batches=micro_batches,
-            at_once=at_once,
-            steps_per_loop=training.steps_per_loop,
-            log_every=duration("log_every", training.log_every),
-            evaluate_every=evaluate_every,
-            checkpoint_every=evaluate_every,
-            keep_checkpoints=training.keep_checkpoints,
-            best_metric=stage.best_metric[0],
-            best_mode=stage.best_metric[1],
-            seed=stage_seed(config, stage.name),
-            data_service=training.data_service,
-            on_nonfinite=training.on_nonfinite,
-            max_skipped=training.max_skipped,
-        )
+        in_steps = partial(to_steps, steps_per_epoch=stage.steps_per_epoch, total=steps)
+        options = option_values({**training, **own, "steps": steps}, in_steps)
+        options |= {
+            "jit": training.jit and stage.compiles,
+            "micro_batches": micro_batches,
+            "at_once": at_once,
+            "checkpoint_every": options["evaluate_every"],
+            "best_metric": stage.best_metric[0],
+            "best_mode": stage.best_metric[1],
+            "seed": stage_seed(config, stage.name),
+        }
+        return TrainingOptions(**options)

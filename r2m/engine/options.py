@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable
 from typing import Any
+
+from r2m.engine.optimization.known_settings import OPTIMIZERS, SCHEDULES
+from r2m.engine.value_rules import (
+    Rule,
+    address,
+    choice,
+    duration,
+    number,
+    optional,
+    switch,
+    whole,
+)
+from r2m.engine.value_rules import name as any_name
 
 # What may differ when a run is resumed: none of these changes the weights after a given step.
 CHANGEABLE = (
@@ -27,11 +38,44 @@ CHANGEABLE = (
 _FIXED_BY_SCHEDULE = {"cosine": ("steps",), "plateau": ("evaluate_every",)}
 
 
-def _require(options: Any, name: str, holds: Callable[[Any], bool], expected: str) -> None:
-    value = getattr(options, name)
-    optional = type(options).__dataclass_fields__[name].default is None
-    if not (optional and value is None) and not holds(value):
-        raise ValueError(f"training option {name}={value!r}: expected {expected}")
+def _option(
+    rule: Rule, default: Any = dataclasses.MISSING, *, in_config: Rule | None = None
+) -> Any:
+    """Defines an option.
+
+    Args:
+        rule: of its value.
+        default: its value where it is not given.
+        in_config: rule of the same setting in a configuration, where that is another one.
+    """
+    metadata = {"rule": rule, "config_rule": in_config or rule}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _steps(
+    least: int, default: Any = dataclasses.MISSING, *, none: bool = False, percent: bool = True
+) -> Any:
+    """Defines an option in steps, which a configuration may give as text such as "2 epochs".
+
+    Args:
+        least: smallest number of steps.
+        default: its value where it is not given.
+        none: whether it may be None.
+        percent: whether a configuration may give it as "10%" of the stage's steps.
+    """
+    rule, in_config = whole(least), duration(least, percent=percent)
+    if none:
+        rule, in_config = optional(rule), optional(in_config)
+    metadata = {"rule": rule, "config_rule": in_config, "in_steps": True}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _check(options: Any) -> None:
+    """Raises ValueError where a value breaks its option's rule."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if "rule" in field.metadata and (expected := field.metadata["rule"](value)):
+            raise ValueError(f"training option {field.name}={value!r}: expected {expected}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,18 +91,16 @@ class OptimizerSettings:
         nesterov: looks one step of the momentum ahead.
     """
 
-    beta_1: float | None = None
-    beta_2: float | None = None
-    epsilon: float | None = None
-    rho: float | None = None
-    momentum: float | None = None
-    nesterov: bool | None = None
+    beta_1: float | None = _option(optional(number(least=0, below=1)), None)
+    beta_2: float | None = _option(optional(number(least=0, below=1)), None)
+    epsilon: float | None = _option(optional(number(above=0)), None)
+    rho: float | None = _option(optional(number(least=0, below=1)), None)
+    momentum: float | None = _option(optional(number(least=0, below=1)), None)
+    nesterov: bool | None = _option(optional(switch), None)
 
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of range."""
-        for name in ("beta_1", "beta_2", "rho", "momentum"):
-            _require(self, name, lambda value: 0 <= value < 1, "0 or more and below 1")
-        _require(self, "epsilon", lambda value: 0 < value < math.inf, "above 0")
+        _check(self)
         if self.nesterov and not self.momentum:
             raise ValueError("training option nesterov=True needs a momentum above 0")
 
@@ -80,33 +122,29 @@ class ScheduleOptions:
         min_learning_rate: is not reduced further.
     """
 
-    name: str = "constant"
-    warm_up: int = 0
-    decay_start: int | None = None
-    decay_every: int | None = None
-    decay_rate: float | None = None
-    factor: float | None = None
-    model_size: int | None = None
-    final_fraction: float | None = None
-    patience: int | None = None
-    min_learning_rate: float | None = None
+    # The schedule itself refuses unknown names.
+    name: str = _option(any_name, "constant", in_config=choice(*SCHEDULES))
+    warm_up: int = _steps(0, 0)
+    decay_start: int | None = _steps(0, None, none=True)
+    decay_every: int | None = _steps(1, None, none=True)
+    decay_rate: float | None = _option(optional(number(above=0, most=1)), None)
+    factor: float | None = _option(optional(number(above=0)), None)
+    model_size: int | None = _option(optional(whole(1)), None)
+    final_fraction: float | None = _option(optional(number(least=0, most=1)), None)
+    patience: int | None = _option(optional(whole(0)), None)
+    min_learning_rate: float | None = _option(optional(number(least=0)), None)
 
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of range."""
-        for name in ("warm_up", "decay_start", "patience", "min_learning_rate"):
-            _require(self, name, lambda value: 0 <= value < math.inf, "0 or more")
-        for name in ("decay_every", "model_size"):
-            _require(self, name, lambda value: value >= 1, "at least 1")
-        _require(self, "factor", lambda value: 0 < value < math.inf, "above 0")
-        _require(self, "decay_rate", lambda value: 0 < value <= 1, "above 0 and at most 1")
-        _require(self, "final_fraction", lambda value: 0 <= value <= 1, "0 to 1")
+        _check(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
     """Options that a stage is trained with.
 
-    Periods are in steps (`r2m.engine.optimization.durations` reads others).
+    Each option has a rule of its values; where the option is set in a configuration the same rule
+    holds, but durations are in steps here (`r2m.engine.optimization.durations` reads others).
 
     Attributes:
         steps: optimizer steps in all.
@@ -142,53 +180,45 @@ class TrainingOptions:
         show_progress: a progress bar on a terminal, a log line per interval elsewhere.
     """
 
-    steps: int
-    learning_rate: float = 1e-3
+    steps: int = _steps(1, percent=False)
+    learning_rate: float = _option(number(above=0), 1e-3)
     schedule: ScheduleOptions = ScheduleOptions()
-    optimizer: str = "adam"
+    # `make_optimizer` refuses unknown names.
+    optimizer: str = _option(any_name, "adam", in_config=choice(*OPTIMIZERS))
     optimizer_settings: OptimizerSettings = OptimizerSettings()
-    weight_decay: float = 0.0
-    clip_global_norm: float | None = None
-    clip_value: float | None = None
-    ema_decay: float | None = None
-    micro_batches: int = 1
-    at_once: int = 1
-    jit: bool = False
-    steps_per_loop: int = 10
-    log_every: int = 100
-    evaluate_every: int = 1000
-    checkpoint_every: int = 1000
-    keep_checkpoints: int = 2
-    best_metric: str | None = "cider"
-    best_mode: str = "max"
-    seed: int = 0
-    on_nonfinite: str = "stop"
-    max_skipped: int = 3
-    data_service: str | None = None
-    show_progress: bool = True
+    weight_decay: float = _option(number(least=0), 0.0)
+    clip_global_norm: float | None = _option(optional(number(above=0, most=1e30)), None)
+    clip_value: float | None = _option(optional(number(above=0, most=1e30)), None)
+    ema_decay: float | None = _option(optional(number(above=0, below=1)), None)
+    micro_batches: int = _option(whole(1, 1_024), 1)
+    at_once: int = _option(whole(1, 1_024), 1)
+    jit: bool = _option(switch, False)
+    steps_per_loop: int = _option(whole(1, 1_000_000), 10)
+    log_every: int = _steps(1, 100)
+    evaluate_every: int = _steps(0, 1000)
+    checkpoint_every: int = _steps(0, 1000)
+    keep_checkpoints: int = _option(whole(1), 2)
+    best_metric: str | None = _option(optional(any_name), "cider")
+    best_mode: str = _option(choice("max", "min"), "max")
+    seed: int = _option(whole(0), 0)
+    on_nonfinite: str = _option(choice("stop", "skip"), "stop")
+    max_skipped: int = _option(whole(1), 3)
+    data_service: str | None = _option(optional(address), None)
+    show_progress: bool = _option(switch, True)
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a value out of range."""
-        for name in ("steps", "micro_batches", "at_once", "steps_per_loop", "log_every",
-                     "keep_checkpoints"):  # fmt: skip
-            _require(self, name, lambda value: value >= 1, "at least 1")
-        most = self.micro_batches
-        _require(self, "at_once", lambda value: value <= most, f"at most micro_batches={most}")
-        for name in ("evaluate_every", "checkpoint_every", "seed"):
-            _require(self, name, lambda value: value >= 0, "0 or more")
-        _require(self, "weight_decay", lambda value: 0 <= value < math.inf, "0 or more")
-        _require(self, "learning_rate", lambda value: 0 < value < math.inf, "above 0")
-        for name in ("clip_global_norm", "clip_value"):
-            _require(self, name, lambda value: value > 0, "above 0 or None")
+        """Raises ValueError for a value out of range, or values that contradict each other."""
+        _check(self)
+        if self.at_once > self.micro_batches:
+            raise ValueError(
+                f"training option at_once={self.at_once!r}: expected at most "
+                f"micro_batches={self.micro_batches}"
+            )
         if self.clip_global_norm is not None and self.clip_value is not None:
             raise ValueError(
                 f"training options clip_global_norm={self.clip_global_norm!r} and "
                 f"clip_value={self.clip_value!r}: expected one of them, the other None"
             )
-        _require(self, "ema_decay", lambda value: 0 < value < 1, "above 0 and below 1, or None")
-        _require(self, "best_mode", lambda value: value in ("max", "min"), "'max' or 'min'")
-        _require(self, "on_nonfinite", lambda value: value in ("stop", "skip"), "'stop' or 'skip'")
-        _require(self, "max_skipped", lambda value: value >= 1, "at least 1")
 
     def fixed(self) -> dict[str, Any]:
         """The options that must not differ when a run is resumed.

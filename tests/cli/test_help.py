@@ -138,9 +138,10 @@ def test_help_shows_choices_ranges_defaults_and_what_may_be_repeated() -> None:
 
 def test_flags_that_a_command_cannot_use_are_unknown_to_it() -> None:
     for flag, commands in {
-        "jit": {"train-xe", "train-xe-rec", "train-curriculum"},
+        # These set a field of config.training, and are only known for a version more.
+        "jit": set(), "strategy=TEXT": set(),
         "verbose": set(COMMANDS) - {"runs", "crawl-descriptions", "make-shapes"},
-    }.items():
+    }.items():  # fmt: skip
         shown = {name for name in COMMANDS if f"{flag}\n" in helps()[name][1]}
         assert shown == commands
 

@@ -11,7 +11,7 @@ from absl.testing import flagsaver
 
 from r2m.cli.common import exit_code
 from r2m.cli.curriculum_training import curriculum_main
-from r2m.cli.training import print_next
+from r2m.cli.training import checked_config, print_next
 
 CONFIG = Path(__file__).parents[2] / "configs" / "r2m" / "shapes.py"
 
@@ -24,12 +24,17 @@ CONFIG = Path(__file__).parents[2] / "configs" / "r2m" / "shapes.py"
     ],
 )
 def test_a_strategy_that_cannot_be_had_says_why(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], strategy: str, message: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: str,
+    message: str,
 ) -> None:
+    arguments = ["train", f"--config={CONFIG}:test", f"--workdir={tmp_path}"]
+    arguments.append(f"--config.training.strategy={strategy}")
+    monkeypatch.setattr("sys.argv", arguments)  # overrides are read from there
     with flagsaver.flagsaver():
-        flags.FLAGS(
-            ["train", f"--config={CONFIG}:test", f"--workdir={tmp_path}", f"--strategy={strategy}"]
-        )
+        flags.FLAGS(arguments)
         assert exit_code(curriculum_main, []) == 1
     assert f"error: {message}" in capsys.readouterr().err
 
@@ -59,3 +64,14 @@ def test_a_training_ends_with_its_run_its_best_score_and_the_next_commands(
         f"caption:  r2m-caption {run} --images=FOLDER {asked}--output=FOLDER",
         "go on:    r2m-train-xe-rec, with the same flags",
     ]
+
+
+def test_former_flags_set_their_fields_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with flagsaver.flagsaver():
+        flags.FLAGS(["train", f"--config={CONFIG}:test", "--workdir=x", "--jit", "--strategy=auto"])
+        with caplog.at_level("WARNING"):
+            training = checked_config("xe", {}).training
+    assert (training.jit, training.strategy, training.precision) == (True, "auto", "float32")
+    assert [record.getMessage().partition("use ")[2] for record in caplog.records] == [
+        "--config.training.strategy=auto", "--config.training.jit=True"
+    ]  # fmt: skip

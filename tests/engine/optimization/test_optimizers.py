@@ -166,7 +166,7 @@ def test_settings_that_are_not_there(name: str, settings: dict[str, Any], messag
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"momentum": 1.0}, "momentum=1.0: expected 0 or more and below 1"),
+        ({"momentum": 1.0}, "momentum=1.0: expected at least 0 and below 1"),
         ({"epsilon": 0.0}, "epsilon=0.0: expected above 0"),
         ({"nesterov": True}, "nesterov=True needs a momentum"),
     ],

@@ -128,10 +128,10 @@ def test_refused(schedule: dict[str, Any], changes: dict[str, Any], message: str
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
-        ({"warm_up": -1}, "warm_up=-1: expected 0 or more"),
+        ({"warm_up": -1}, "warm_up=-1: expected at least 0"),
         ({"decay_every": 0}, "decay_every=0: expected at least 1"),
         ({"decay_rate": 1.5}, "decay_rate=1.5: expected above 0 and at most 1"),
-        ({"final_fraction": 1.5}, "final_fraction=1.5: expected 0 to 1"),
+        ({"final_fraction": 1.5}, "final_fraction=1.5: expected at least 0 and at most 1"),
     ],
 )
 def test_out_of_range(schedule: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Kinds of values that a field of a configuration, or a flag, may have. Needs no TensorFlow.
+"""Rules of the values that an option, a field of a configuration or a flag may have. No TensorFlow.
 
 A rule is a function: value -> None where the value is right, else what it must be, in words that
 follow "must be".
@@ -19,9 +19,6 @@ Rule = Callable[[Any], "str | None"]
 LARGEST_INT = 2**31 - 1
 # The most of any other number: products of a few such fit into float32.
 LARGEST_FLOAT = 1e6
-# More hypotheses, words, pixels per side, or units do not fit into any memory; a sentence of most
-# words to the power of the most alpha does fit into float32.
-MOST_BEAMS, MOST_WORDS, MOST_PIXELS, MOST_UNITS, MOST_ALPHA = 1_000, 1_000, 8_192, 65_536, 10
 
 
 def whole(least: int, most: int = LARGEST_INT) -> Rule:

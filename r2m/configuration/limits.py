@@ -1,0 +1,7 @@
+"""Upper limits of settings and flags."""
+
+from __future__ import annotations
+
+# More hypotheses, words, pixels per side, or units do not fit into any memory; a sentence of most
+# words to the power of the most alpha does fit into float32.
+MOST_BEAMS, MOST_WORDS, MOST_PIXELS, MOST_UNITS, MOST_ALPHA = 1_000, 1_000, 8_192, 65_536, 10
