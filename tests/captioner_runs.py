@@ -12,7 +12,7 @@ BACKBONE = {"backbone": "MobileNet", "weights": "none", "alpha": 0.25, "resize":
 def small(records: Path, captioner: str = "att2in2") -> Any:
     config = importlib.import_module(f"configs.captioners.{captioner}").get_config()
     config.data.captions = str(records)
-    config.model.units = config.model.word_size = 16
+    config.model.update({size: 16 for size in ("units", "word_size") if size in config.model})
     own = config.stages.cross_entropy
     own.batch_size, own.steps, own.evaluate_every = 5, 4, 2
     return config

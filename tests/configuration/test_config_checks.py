@@ -253,6 +253,6 @@ def test_a_captioner_has_its_own_model_settings() -> None:
     with pytest.raises(InputError) as refusal:
         check_config(config, "cross_entropy")
     assert str(refusal.value) == (
-        "--config.model.captioner=updwon: must be one of att2in, att2in2, attention_lstm, fc, "
-        "lstm, rnn, updown; did you mean updown?"
+        f"--config.model.captioner=updwon: must be one of {', '.join(captioner_names())}; "
+        "did you mean updown?"
     )
