@@ -11,7 +11,7 @@ from r2m.cli.common import run
 from r2m.cli.flag_groups import INPUT, TRAINING
 from r2m.cli.training import WORKDIR, checked_config, print_next, print_summaries, profile_window
 from r2m.cli.value_flags import define_text
-from r2m.engine.signals import noting_signals
+from r2m.engine.signals import deferred_signals
 
 _CAPTIONS = define_text(
     "captions",
@@ -36,7 +36,7 @@ _INIT_FROM = define_text(
 def stage_main(name: str, description: str) -> Callable[[], None]:
     """Returns the console entry of the command that trains stage `name`."""
 
-    @noting_signals()
+    @deferred_signals()
     def main(argv: Sequence[str]) -> None:
         del argv
         config = checked_config(name, {"captions": _CAPTIONS.value})

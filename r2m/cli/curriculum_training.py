@@ -18,7 +18,7 @@ from r2m.cli.training import (
     profile_window,
 )
 from r2m.cli.value_flags import define_text
-from r2m.engine.signals import noting_signals
+from r2m.engine.signals import deferred_signals
 from r2m.tasks.unsupervised_captioning.curriculum import CURRICULUM, stage_spec
 
 # Follows the description of a script that trains one stage.
@@ -66,7 +66,7 @@ def stage_main(name: str, description: str) -> Callable[[], None]:
         description: of the script, without an example.
     """
 
-    @noting_signals()
+    @deferred_signals()
     def main(argv: Sequence[str]) -> None:
         del argv
         config = _experiment_config(name)
@@ -89,7 +89,7 @@ def stage_main(name: str, description: str) -> Callable[[], None]:
     return console
 
 
-@noting_signals()
+@deferred_signals()
 def curriculum_main(argv: Sequence[str]) -> None:
     """Trains the four stages in order."""
     del argv

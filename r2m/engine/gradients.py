@@ -35,7 +35,7 @@ class Gradients(NamedTuple):
     weights: list[float]
 
 
-class _Tracing:
+class _LossTracer:
     """Terms and reached variables of a loss, recorded while it is traced."""
 
     def __init__(self, stage: Stage, variables: Sequence[Any]) -> None:
@@ -134,7 +134,7 @@ def make_gradient_function(
             f"stage {stage.name!r} compares the rows of a batch with each other: {what} would "
             "change its loss or cannot be compiled; leave it off for this stage"
         )
-    tracing = _Tracing(stage, variables)
+    tracing = _LossTracer(stage, variables)
     differentiate = tracing.differentiate
     if jit:
         differentiate = tf.function(differentiate, autograph=False, jit_compile=True)

@@ -18,12 +18,12 @@ _outer: ContextVar[list[str] | None] = ContextVar("outer", default=None)
 
 
 @contextlib.contextmanager
-def noting_signals() -> Iterator[list[str]]:
+def deferred_signals() -> Iterator[list[str]]:
     """Yields a list that receives the name of SIGTERM or SIGINT when it arrives.
 
-    A second one acts at once. Within another such context it is the outer one's list, so that a
-    signal between two trainings is not lost. Only the main thread can handle signals; elsewhere
-    nothing is done.
+    A second signal acts at once. A nested context yields the list of the outer one, so that a
+    signal between two trainings is not lost. Outside the main thread, which alone can handle
+    signals, nothing is done.
     """
     if (outer := _outer.get()) is not None:
         yield outer
@@ -49,11 +49,11 @@ def noting_signals() -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def joining() -> Iterator[None]:
-    """Restores the signal handlers after a call that joins other workers.
+def default_signals() -> Iterator[None]:
+    """Lets SIGINT end the process at once while it joins other workers, then restores handlers.
 
-    No handler of Python's runs meanwhile: SIGINT ends the process at once. SIGTERM it takes for
-    itself, for good: the handlers are put back.
+    TensorFlow may wait for other workers forever, and Python runs no handler meanwhile. It also
+    replaces the handler of SIGTERM, which is restored as well.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(ValueError):
@@ -71,15 +71,15 @@ def interrupt(processes: Sequence[subprocess.Popen[str]]) -> None:
 
 
 @contextlib.contextmanager
-def handing_signals_on(processes: Sequence[subprocess.Popen[str]]) -> Iterator[list[str]]:
+def forwarded_signals(processes: Sequence[subprocess.Popen[str]]) -> Iterator[list[str]]:
     """Forwards SIGTERM and SIGINT to processes, which save and end; yields the names received.
 
-    Both as SIGINT: it is the only one that ends workers which still wait for each other. Start the
-    processes in sessions of their own: else Ctrl-C reaches them twice, and the second signal ends
-    them without saving.
+    Both are forwarded as SIGINT, the only signal that ends workers that still wait for each other.
+    Start each process in its own session: otherwise Ctrl-C reaches it twice, and the second signal
+    ends it without saving.
 
     Args:
-        processes: may grow meanwhile.
+        processes: may grow while the context lasts.
     """
     came: list[str] = []
 

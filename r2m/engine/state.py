@@ -82,7 +82,7 @@ class RunState:
                 normalizer = self.normalisers.get(name, 0.0) + float(results.normalizers[name][i])
                 self.totals[name], self.normalisers[name] = total, normalizer
 
-    def take_means(self) -> dict[str, float]:
+    def pop_means(self) -> dict[str, float]:
         """Returns the metrics since the last call: per step, and per normalizer for the terms.
 
         `skipped`, only where there are any: how many steps were left out since the start.
@@ -98,12 +98,11 @@ class RunState:
         self.totals, self.normalisers = {}, {}
         return metrics
 
-    def judge(self, evaluation: Evaluation, options: TrainingOptions) -> bool:
+    def record_evaluation(self, evaluation: Evaluation, options: TrainingOptions) -> bool:
         """Records an evaluation; returns whether it is the best one so far.
 
-        Of two with the same value of the best metric the one with the lower `TIE_BREAK` is better;
-        where there is none the later one: a metric that never changes must not keep the weights
-        that training began with.
+        Between equal values of the best metric the lower `TIE_BREAK` decides. Without it the later
+        evaluation is better: a metric that never changes must not keep the initial weights.
         """
         metrics = {name: float(value) for name, value in evaluation.metrics.items()}
         before, self.last_metrics = self.last_metrics, metrics
@@ -149,8 +148,8 @@ class RunState:
     def watch_plateau(self, options: TrainingOptions) -> None:
         """Reduces the learning rate's factor after an evaluation, if the schedule is `plateau`.
 
-        Only evaluations of the period `evaluate_every` are for it, not one at the end of a run:
-        otherwise a run that is extended would go another way than a long one.
+        Only evaluations every `evaluate_every` steps count, not one at the end of a run: otherwise
+        an extended run would differ from a long one.
         """
         if options.schedule.name != "plateau" or options.best_metric is None:
             return

@@ -41,7 +41,7 @@ from r2m.engine.persistence import checkpoints
 from r2m.engine.persistence.durable_files import clear_write_errors, lock_folder, write_json
 from r2m.engine.persistence.saver import Saver
 from r2m.engine.persistence.variable_names import describe_variables
-from r2m.engine.signals import noting_signals
+from r2m.engine.signals import deferred_signals
 from r2m.engine.stage import Evaluation, Stage, learning_rate_factors, remark_on, unit_of
 from r2m.engine.state import TIE_BREAK, RunState, TrainingSummary
 from r2m.engine.step import (
@@ -100,7 +100,7 @@ def train(
     """
     workdir, worker = Path(workdir), this_worker(strategy)
     holding = lock_folder(workdir) if worker.is_chief else contextlib.nullcontext()
-    with holding, reporting_lost_workers(strategy), noting_signals() as signals:
+    with holding, reporting_lost_workers(strategy), deferred_signals() as signals:
         # Setup --------------------------------------------------------------------------------
         _check_scope(stage.model, strategy)
         with strategy.scope():
@@ -261,7 +261,7 @@ def train(
                 ends = state.step == options.steps
 
                 if state.step % options.log_every == 0 or ends:
-                    metrics = state.take_means()
+                    metrics = state.pop_means()
                     metrics["learning_rate"] = learning_rate.last(state.step - state.skipped)
                     log.train(state.step, metrics)
                     progress.report(metrics, results.weights)
@@ -275,7 +275,7 @@ def train(
                         evaluation = _evaluate(stage, state.step, options, strategy)
                         log.evaluation(state.step, evaluation)
                         progress.report_evaluation(evaluation.metrics, time.monotonic() - started)
-                        if state.judge(evaluation, options):
+                        if state.record_evaluation(evaluation, options):
                             log.best(state.step, evaluation.metrics)
                             save(best_folder, keep=1)
                     state.watch_plateau(options)

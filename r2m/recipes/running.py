@@ -12,7 +12,7 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from r2m.engine.signals import handing_signals_on, interrupt
+from r2m.engine.signals import forwarded_signals, interrupt
 from r2m.recipes.recipe import Command
 from tfrecords.errors import InputError
 
@@ -55,7 +55,7 @@ def run_steps(steps: Sequence[Command], environment: Mapping[str, str]) -> int:
     """
     commands = [[find_script(step[0]), *step[1:]] for step in steps]
     started: list[subprocess.Popen[str]] = []
-    with handing_signals_on(started) as came:
+    with forwarded_signals(started) as came:
         for number, (step, command) in enumerate(zip(steps, commands, strict=True), 1):
             place = f"step {number} of {len(steps)}"
             print(f"\n[{place}] {shlex.join(step)}", flush=True)

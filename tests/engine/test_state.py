@@ -30,7 +30,7 @@ def evaluated(
     for cider, loss in found:
         state.step += 1
         metrics = {"cider": cider} | ({} if loss is None else {"loss": loss})
-        state.judge(Evaluation(metrics=metrics), options)
+        state.record_evaluation(Evaluation(metrics=metrics), options)
         state.watch_plateau(options)
     return state
 

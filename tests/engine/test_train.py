@@ -21,7 +21,7 @@ from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.engine.persistence import checkpoints, durable_files
-from r2m.engine.signals import noting_signals
+from r2m.engine.signals import deferred_signals
 from r2m.engine.stage import LossTerm
 from r2m.engine.train import train
 
@@ -189,7 +189,7 @@ class TestSignals:
         """What comes while nothing is trained stops the next training before its first step."""
         before = signal.getsignal(signal.SIGINT)
         finished = {**SHORT, "steps": 1}
-        with noting_signals():
+        with deferred_signals():
             train(LanguageStage(), options(**finished), tmp_path / "a", strategy=ONE)
             signal.raise_signal(signal.SIGINT)
             for name in "ab":  # also where there is nothing left to do

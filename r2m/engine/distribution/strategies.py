@@ -9,7 +9,7 @@ import os
 import tensorflow as tf
 
 from r2m.engine.errors import TrainingError, plain_message
-from r2m.engine.signals import joining
+from r2m.engine.signals import default_signals
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 
@@ -79,7 +79,7 @@ def _multi_worker(_: str) -> tf.distribute.MultiWorkerMirroredStrategy:
             '"index": 0}}; r2m-local-workers sets it for workers on one machine'
         )
     try:
-        with joining():
+        with default_signals():
             return tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, ValueError, tf.errors.OpError) as error:
         reason = plain_message(str(getattr(error, "message", error)))

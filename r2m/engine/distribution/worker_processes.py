@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from r2m.engine.errors import TrainingError, TrainingInterrupted
-from r2m.engine.signals import DIED_OF_SIGINT, handing_signals_on, interrupt
+from r2m.engine.signals import DIED_OF_SIGINT, forwarded_signals, interrupt
 
 _PATIENCE = 20.0  # seconds that workers are given to save and end
 
@@ -35,7 +35,7 @@ def run_workers(command: Sequence[str], count: int, environment: Mapping[str, st
     """
     workers: list[Process] = []
     shown: list[threading.Thread] = []
-    with handing_signals_on(workers) as came:
+    with forwarded_signals(workers) as came:
         for index, config in enumerate(_configs(count)):
             workers.append(_start(command, {**environment, "TF_CONFIG": config}))
             shown.append(threading.Thread(target=_show, args=(workers[-1], index), daemon=True))
