@@ -91,7 +91,8 @@ def print_next(
 
     Args:
         folder: of the run.
-        records: that it was validated on; None where there were none.
+        records: that it was trained on; None where there were none. They are named only if
+            captions were scored on them: without a validation split they cannot be evaluated on.
         detections: whether it captions what detectors saw.
         next_stage: the script of the stage that starts from this one.
     """
@@ -103,9 +104,12 @@ def print_next(
     if run.best_value is not None:
         best = f"best {run.best_metric} {four_digits(run.best_value)} at step {run.best_step}"
     asked = ["--detections=FILE"] if detections else []
+    scored = run.best_metric == "cider" and run.best_value is not None
     lines = {
         "run": f"{folder} ({best})",
-        "evaluate": _command("r2m-evaluate", folder, f"--records={records or 'FOLDER'}"),
+        "evaluate": _command(
+            "r2m-evaluate", folder, f"--records={(scored and records) or 'FOLDER'}"
+        ),
         "caption": _command("r2m-caption", folder, "--images=FOLDER", *asked, "--output=FOLDER"),
     }
     if next_stage:

@@ -50,8 +50,7 @@ def test_a_training_ends_with_its_run_its_best_score_and_the_next_commands(
     state = {"step": 4, "best_step": 4, "best_metrics": {"cider": 0.123456}}
     sidecar = {"files": {}, "state": state if scored else {}}
     (folder / "best" / "step-00000004" / "checkpoint.json").write_text(json.dumps(sidecar))
-    records = "records/images" if scored else None
-    print_next(folder, records, detections=scored, next_stage="r2m-train-xe-rec")
+    print_next(folder, "records/images", detections=scored, next_stage="r2m-train-xe-rec")
     best = "best cider 0.1235 at step 4" if scored else (
         "no score to choose a best checkpoint by: its latest one is used"
     )  # fmt: skip
@@ -60,7 +59,7 @@ def test_a_training_ends_with_its_run_its_best_score_and_the_next_commands(
     assert capsys.readouterr().out.splitlines() == [
         "",
         f"run:      {folder} ({best})",
-        f"evaluate: r2m-evaluate {run} --records={records or 'FOLDER'}",
+        f"evaluate: r2m-evaluate {run} --records={'records/images' if scored else 'FOLDER'}",
         f"caption:  r2m-caption {run} --images=FOLDER {asked}--output=FOLDER",
         "go on:    r2m-train-xe-rec, with the same flags",
     ]
