@@ -105,11 +105,10 @@ def print_next(
         best = f"best {run.best_metric} {four_digits(run.best_value)} at step {run.best_step}"
     asked = ["--detections=FILE"] if detections else []
     scored = run.best_metric == "cider" and run.best_value is not None
+    shown = records if scored and records else "FOLDER"
     lines = {
         "run": f"{folder} ({best})",
-        "evaluate": _command(
-            "r2m-evaluate", folder, f"--records={(scored and records) or 'FOLDER'}"
-        ),
+        "evaluate": _command("r2m-evaluate", folder, f"--records={shown}"),
         "caption": _command("r2m-caption", folder, "--images=FOLDER", *asked, "--output=FOLDER"),
     }
     if next_stage:
