@@ -72,10 +72,11 @@ def _print_runs(workspace: Path) -> None:
 
 
 def _print_comparison(folders: Sequence[str]) -> None:
+    from r2m.configuration.earlier_versions import upgrade_settings
     from r2m.engine.monitoring.run_list import compare_configs
     from r2m.engine.monitoring.text_tables import aligned
 
-    differences = compare_configs(folders)
+    differences = compare_configs(folders, upgrade_settings)
     if _JSON.value:
         print(json.dumps({"runs": folders, "differences": differences}, indent=1))
     elif not differences:

@@ -26,7 +26,7 @@ from r2m.engine.value_rules import (
 
 
 def captioner_name(value: Any) -> str | None:
-    """The name of a captioner."""
+    """Accepts the name of a captioner; a rule of `r2m.engine.value_rules`."""
     return choice(*_rules())(value)
 
 
@@ -45,7 +45,7 @@ def model_rules(captioner: Any) -> dict[str, Rule]:
 
 @functools.cache
 def _rules() -> Mapping[str, dict[str, Rule]]:
-    """Captioner -> setting -> rule, of all configurations of captioners."""
+    """Returns captioner -> setting -> rule, of all configurations of captioners."""
     found: dict[str, dict[str, Rule]] = {}
     for module in pkgutil.iter_modules(configs.captioners.__path__, "configs.captioners."):
         model = importlib.import_module(module.name).get_config().model.to_dict()
@@ -55,7 +55,7 @@ def _rules() -> Mapping[str, dict[str, Rule]]:
 
 
 def _rule(setting: str, value: Any) -> Rule:
-    """The rule of a setting, by the last word of its name, or by the kind of its value."""
+    """Returns the rule of a setting, from the last word of its name or the type of its value."""
     last = setting.rpartition("_")[2]
     if last in ("units", "size", "heads", "layers"):
         return whole(1, MOST_UNITS)
@@ -67,5 +67,5 @@ def _rule(setting: str, value: Any) -> Rule:
         return whole(0)
     if isinstance(value, float):
         return number()
-    # The constructor knows which words it takes.
+    # The constructor checks which words are valid.
     return optional(name) if value is None else name

@@ -1,4 +1,4 @@
-"""Checks of configurations, before records or models are opened. Needs no TensorFlow."""
+"""Checks of configurations before records or models are opened. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tfrecords.errors import InputError
 
 
 def check_family(config: Any, stage: str, file: str = "this configuration") -> Family:
-    """The family of `stage`, which `config` is of.
+    """Returns the family of configurations that have a stage; `config` must belong to it.
 
     Args:
         config: a ConfigDict.
-        stage: that shall be trained.
-        file: where the configuration comes from, for messages.
+        stage: name of the stage to train.
+        file: origin of the configuration, for messages.
 
     Raises:
-        InputError: it is of the other family, or of none; names the command that takes it.
+        InputError: it belongs to another family, whose command is named, or to none.
     """
     family, found = family_of(stage), set(config.get("stages") or ())
     if stage in found:
@@ -40,18 +40,19 @@ def check_family(config: Any, stage: str, file: str = "this configuration") -> F
 
 
 def check_config(config: Any, stage: str, file: str = "this configuration") -> None:
-    """Refuses values that cannot be trained with, before records or models are opened.
+    """Checks the fields of a configuration and their values.
 
-    What depends on the records (a beam and their vocabulary, durations in epochs) is checked later.
+    Values that depend on the records (the beam size and the vocabulary, durations in epochs) are
+    checked later.
 
     Args:
         config: a ConfigDict.
-        stage: that shall be trained.
-        file: where the configuration comes from, for messages.
+        stage: name of the stage to train.
+        file: origin of the configuration, for messages.
 
     Raises:
-        InputError: a configuration of another family, or values that are wrong: a line for each,
-            with the field as it is given on the command line.
+        InputError: a configuration of another family, or invalid values: one line per field, named
+            as on the command line.
     """
     family = check_family(config, stage, file)
     if problems := list(find_problems(flattened(config.to_dict()), family, file)):
@@ -61,12 +62,12 @@ def check_config(config: Any, stage: str, file: str = "this configuration") -> N
 def find_problems(
     values: Mapping[str, Any], family: Family, file: str = "this configuration"
 ) -> Iterator[str]:
-    """Finds the fields of a configuration that are wrong: yields a line for each.
+    """Yields one line per invalid field of a configuration.
 
     Args:
         values: dotted name -> value.
-        family: of the configuration.
-        file: where it comes from, for messages.
+        family: family of the configuration.
+        file: origin of the configuration, for messages.
     """
     rules, sound = family.rules_of(values), True
     for field, value in values.items():
@@ -117,7 +118,7 @@ def unknown_field(field: str, known: Mapping[str, Any], owner: str) -> str:
 
 
 def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
-    """Values that are right by themselves and do not go together."""
+    """Yields one line per set of values that contradict each other."""
     yield from _training_contradictions(_group(values, "training."))
     if values["image.source"] == "pixels":
         crop, resize = values["image.crop"], values["image.resize"]
@@ -136,11 +137,12 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _group(values: Mapping[str, Any], start: str) -> dict[str, Any]:
-    """The values whose names begin so, named without it."""
+    """Returns the values whose names start with `start`, by the rest of their names."""
     return {k.removeprefix(start): value for k, value in values.items() if k.startswith(start)}
 
 
 def _training_contradictions(training: Mapping[str, Any]) -> Iterator[str]:
+    """Yields one line per set of values of `config.training` that contradict each other."""
     parts, norm = training["micro_batches"], training["clip_global_norm"]
     if training["at_once"] > parts:
         at_once = training["at_once"]

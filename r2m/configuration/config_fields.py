@@ -1,4 +1,4 @@
-"""Every field of every configuration: its kind and range, which `config_checks` checks.
+"""Rules of every field of every configuration, which `config_checks` applies.
 
 `configs/common.py`, `configs/captioner_sections.py` and `configs/r2m_sections.py` describe the
 fields. A field that is added to one of them needs a rule here: without one it is refused as
@@ -24,7 +24,7 @@ CAPTIONER = "model.captioner"
 
 
 def flattened(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Dotted name -> value, of nested mappings."""
+    """Returns the values of nested mappings by dotted name."""
     found: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping):
@@ -121,17 +121,17 @@ _R2M: _Rules = {
 
 
 class Family(NamedTuple):
-    """Configurations with the same fields.
+    """Configurations with the same sections.
 
     Attributes:
-        title: what they train.
-        folder: that holds them, below `configs`.
-        stages: of each of them.
-        commands: that take them.
-        example: one of them, as --config takes it.
-        rules: dotted name -> rule, of the fields that each of them has.
-        model_rules: returns the rules of the model settings of a captioner, all of which may be
-            left out; None: `rules` has all model settings.
+        title: the kind of model that they train, for messages.
+        folder: their folder in `configs`.
+        stages: names of their stages, in order.
+        commands: commands that accept them, for messages.
+        example: flag with one of them, for messages.
+        rules: dotted name -> rule, of the fields that each configuration must have.
+        model_rules: returns the rules of the model settings of a captioner, which may be left out;
+            None: `rules` contains all model settings.
     """
 
     title: str
@@ -173,7 +173,7 @@ FAMILIES = (
 
 
 def family_of(stage: str) -> Family:
-    """The configurations that have a stage of this name; raises `InputError` for an unknown one."""
+    """Returns the family with a stage of this name; raises `InputError` for an unknown one."""
     for family in FAMILIES:
         if stage in family.stages:
             return family

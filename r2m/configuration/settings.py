@@ -1,4 +1,4 @@
-"""Options that all experiments read from their configuration in the same way."""
+"""Options and contexts that experiments of every kind derive from their configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRAINING_SPLIT, VALIDATION_SPLIT = "train", "val"
 
 @contextlib.contextmanager
 def setting(name: str) -> Iterator[None]:
-    """Turns the complaint of an options class into an `InputError` that names the setting."""
+    """Converts a ValueError or TypeError of an options class to an `InputError` with `name`."""
     try:
         yield
     except (ValueError, TypeError) as error:
@@ -30,12 +30,12 @@ def setting(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Layers made within compute in this precision (`config.training.precision`)."""
+    """Sets the dtype policy of layers that are created within: `config.training.precision`."""
     if name not in PRECISIONS:
         known = ", ".join(PRECISIONS)
         raise InputError(f"config.training.precision: unknown {name!r}; known: {known}")
     before = keras.config.dtype_policy()
-    # Layers take the policy that holds when they are made.
+    # A layer keeps the policy that was set when it was created.
     keras.config.set_dtype_policy(name)
     try:
         yield
@@ -53,18 +53,18 @@ def training_options(config: Any, stage: Any) -> TrainingOptions:
     """Returns the options to train a stage with, durations in steps.
 
     Args:
-        config: of the experiment: `seed`, `training`, and `stages` with what is the stage's own.
-        stage: its `name`, `steps_per_epoch`, `best_metric` (name or None, `max` or `min`),
-            `compiles` (whether XLA takes its loss) and `compares_rows` (whether its loss needs
-            the whole batch) count.
+        config: configuration of the experiment; `seed`, `training` and `stages` are read.
+        stage: the stage; `name`, `steps_per_epoch`, `best_metric` (name or None, `max` or `min`),
+            `compiles` (whether XLA can compile its loss) and `compares_rows` (whether its loss
+            requires the whole batch) are read.
 
     Raises:
-        InputError: for an impossible setting.
+        InputError: for an invalid setting.
     """
     own, training = config.stages[stage.name], config.training
-    # The settings are those of a whole curriculum: a stage takes what it can.
+    # All stages of an experiment share these settings; each stage uses those it supports.
     if training.jit and not stage.compiles:
-        logging.warning("stage %s is not compiled: XLA does not take its loss", stage.name)
+        logging.warning("stage %s is not compiled: XLA cannot compile its loss", stage.name)
     micro_batches, at_once = training.micro_batches, training.at_once
     if micro_batches > 1 and stage.compares_rows:
         logging.warning(

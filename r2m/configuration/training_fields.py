@@ -14,7 +14,7 @@ from r2m.engine.options import TrainingOptions
 from r2m.engine.value_rules import Rule, choice, name
 
 PRECISIONS = ("float32", "mixed_bfloat16")
-# Fields that are no options of the engine: they decide how the model is built.
+# Fields that are not options of the engine: the model is built with them.
 _OF_MODEL: dict[str, Rule] = {
     # `make_strategy` refuses names, each with its reason, before it does anything else.
     "strategy": name,

@@ -1,7 +1,7 @@
 """Rules of the values that an option, a field of a configuration or a flag may have. No TensorFlow.
 
-A rule is a function: value -> None where the value is right, else what it must be, in words that
-follow "must be".
+A rule is a function that returns None for a valid value, else a description of valid values that
+completes "must be ...".
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LARGEST_FLOAT = 1e6
 
 
 def whole(least: int, most: int = LARGEST_INT) -> Rule:
-    """A whole number in a range, both ends included."""
+    """Returns the rule of whole numbers in a range, both ends included."""
 
     def rule(value: Any) -> str | None:
         if not isinstance(value, int) or isinstance(value, bool):
@@ -41,7 +41,7 @@ def number(
     most: float = LARGEST_FLOAT,
     below: float | None = None,
 ) -> Rule:
-    """A finite number in a range.
+    """Returns the rule of finite numbers in a range.
 
     Args:
         least: smallest value.
@@ -64,7 +64,7 @@ def number(
 
 
 def duration(least: int, *, percent: bool = True) -> Rule:
-    """Steps, or text such as "2 epochs" (`r2m.engine.optimization.durations`).
+    """Returns the rule of steps, or text such as "2 epochs" (`r2m.engine.optimization.durations`).
 
     Args:
         least: smallest number of steps.
@@ -86,7 +86,7 @@ def duration(least: int, *, percent: bool = True) -> Rule:
 
 
 def choice(*known: str) -> Rule:
-    """One of several names."""
+    """Returns the rule of one of several names."""
 
     def rule(value: Any) -> str | None:
         if value in known:
@@ -98,22 +98,22 @@ def choice(*known: str) -> Rule:
 
 
 def switch(value: Any) -> str | None:
-    """True or False."""
+    """Accepts True and False."""
     return None if isinstance(value, bool) else "True or False"
 
 
 def path(value: Any) -> str | None:
-    """A path, perhaps empty."""
+    """Accepts a path, which may be empty."""
     return None if isinstance(value, str) else "a path"
 
 
 def name(value: Any) -> str | None:
-    """Text that is not empty."""
+    """Accepts text that is not empty."""
     return None if isinstance(value, str) and value.strip() else "a name"
 
 
 def address(value: Any) -> str | None:
-    """The address of a data service."""
+    """Accepts the address of a data service."""
     try:
         parse_address(value)
     except (TypeError, ValueError):
@@ -122,7 +122,7 @@ def address(value: Any) -> str | None:
 
 
 def optional(rule: Rule) -> Rule:
-    """A value of `rule`, or None."""
+    """Returns the rule of None and the values that `rule` accepts."""
 
     def optional_rule(value: Any) -> str | None:
         expected = None if value is None else rule(value)
@@ -132,5 +132,5 @@ def optional(rule: Rule) -> Rule:
 
 
 def near(found: Any, known: Iterable[str]) -> list[str]:
-    """The known name that is spelled almost as `found`; none where there is no such name."""
+    """Returns the known name with almost the same spelling as `found`, if any."""
     return difflib.get_close_matches(str(found), list(known), n=1)

@@ -126,9 +126,11 @@ SWEEP = """\
 import importlib, json, os, sys
 from absl import flags
 from r2m.cli.training import checked_config
+from r2m.configuration.captioner_fields import model_rules
 from r2m.configuration.config_fields import flattened
 from tfrecords.errors import InputError
 
+model_rules(None)
 file, stage, *texts = sys.argv[1:]
 module = file.removesuffix(".py").replace("/", ".")
 found = {}

@@ -7,7 +7,7 @@ import dataclasses
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -113,8 +113,15 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def compare_configs(folders: Sequence[Path | str]) -> dict[str, list[Any]]:
+def compare_configs(
+    folders: Sequence[Path | str],
+    upgrade_settings: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+) -> dict[str, list[Any]]:
     """Returns the settings in which runs differ: dotted name -> value per run, None where absent.
+
+    Args:
+        folders: of the runs.
+        upgrade_settings: converts configurations of earlier versions to the form of this version.
 
     Raises:
         TrainingError: fewer than two runs, or a folder that is none.
@@ -129,7 +136,7 @@ def compare_configs(folders: Sequence[Path | str]) -> dict[str, list[Any]]:
                 f"{folder} is not the folder of a run: it has no readable {CONFIG}; expected "
                 "something like workspace/runs/<experiment>/xe"
             )
-        configs.append(flatten(config))
+        configs.append(flatten({**config, "config": upgrade_settings(config["config"])}))
     names = dict.fromkeys(name for config in configs for name in config)
     values = {name: [config.get(name) for config in configs] for name in names}
     return {name: found for name, found in values.items() if any(v != found[0] for v in found)}

@@ -274,6 +274,7 @@ class TestRuns:
             "config.model.new": [None, True],
         }
         assert compare_configs([finished, finished]) == {}
+        assert compare_configs([finished, tmp_path], lambda _: {"name": "same"}) == {}
         with pytest.raises(TrainingError, match="two or more"):
             compare_configs([finished])
         with pytest.raises(TrainingError, match="not the folder of a run"):
