@@ -1,5 +1,8 @@
 """Captions images, and folders and lists of them: a table, JSON and CSV files and a gallery.
 
+Captions are written as they are found: a folder may hold any number of images, and the same command
+resumes where another one ended.
+
 With R2M, which speaks of what detectors saw:
 
     r2m-caption --run=workspace/runs/shapes/tri_rec --images=workspace/raw/shapes/images \\
@@ -30,9 +33,9 @@ By consensus: of what was found, what agrees most with the captions of similar t
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from r2m.cli import image_flags
 from r2m.cli.common import run
@@ -45,7 +48,7 @@ from r2m.cli.decoding_flags import (
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
 from r2m.cli.number_flags import define_whole
 from r2m.cli.record_reports import describe_use
-from r2m.cli.value_flags import define_text, define_texts
+from r2m.cli.value_flags import define_switch, define_text, define_texts
 from r2m.configuration.limits import MOST_BEAMS
 
 # Columns for the names of images; longer names move their captions to the right.
@@ -99,6 +102,20 @@ _CAPTIONS = define_whole(
 _OUTPUT = define_text(
     "output", None, "Folder to write to.", required=True, group=OUTPUT, value="FOLDER"
 )
+_GALLERY = define_whole(
+    "gallery",
+    200,
+    "How many images the gallery and the printed table show at most, at even distances.",
+    least=1,
+    group=OUTPUT,
+)
+_OVERWRITE = define_switch(
+    "overwrite",
+    False,
+    "Begin anew, even where the folder holds unfinished captions of other images or settings. "
+    "Without it the same command resumes after the last caption that was written.",
+    group=OUTPUT,
+)
 image_flags.define_folder_flags()
 define_consensus_flags()
 define_decoding_flags()
@@ -110,7 +127,7 @@ def main(argv: Sequence[str]) -> None:
     from r2m.inference.caption_files import caption_files
 
     configure_threads(cores())
-    rows, passed_over = caption_files(
+    found = caption_files(
         _RUN.value,
         [Path(name) for name in [*(_IMAGES.value or ()), *argv[1:]]],
         Path(_OUTPUT.value),
@@ -120,7 +137,19 @@ def main(argv: Sequence[str]) -> None:
         decoding=decoding_overrides(),
         consensus=consensus_options(),
         captions=_CAPTIONS.value,
+        gallery=_GALLERY.value,
+        overwrite=_OVERWRITE.value,
     )
+    _print_table(found.rows)
+    if len(found.rows) < found.images:
+        print(f"... {len(found.rows)} of {found.images} images; all are in captions.jsonl")
+    captioned = found.images - found.unread.total()
+    print(describe_use("captioned", captioned, found.unread + found.passed_over))
+    print(f"captions: {_OUTPUT.value}/captions.jsonl, captions.json and captions.csv")
+    print(f"gallery: {_OUTPUT.value}/index.html")
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     width = min(max(len(row["image_id"]) for row in rows), _WIDEST)
     for row in rows:
         concepts = ", ".join(concept["word"] for concept in row.get("concepts", ()))
@@ -129,11 +158,6 @@ def main(argv: Sequence[str]) -> None:
         print(f"{row['image_id']:<{width}}  {row['caption']}{shown}{note}")
         for other in row.get("captions", ())[1:]:
             print(f"{'':<{width}}  {other['caption']}")
-    # A row without a caption is an entry that could not be read.
-    unread = Counter(row["reason"] for row in rows if "reason" in row)
-    print(describe_use("captioned", len(rows) - unread.total(), unread + passed_over))
-    print(f"captions: {_OUTPUT.value}/captions.json and captions.csv")
-    print(f"gallery: {_OUTPUT.value}/index.html")
 
 
 def console() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from r2m.evaluation.output_files import write_whole
+from r2m.evaluation.output_files import write_parts
 
 COLUMNS = (
     "image_id",
@@ -39,12 +39,20 @@ def write_caption_table(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> 
     Raises:
         InputError: the disk is full.
     """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
+    return write_parts(path, _lines(rows))
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    line = io.StringIO(newline="")
+    writer = csv.DictWriter(line, COLUMNS, extrasaction="ignore")
+    line.write("\ufeff")
     writer.writeheader()
     for row in rows:
         for rank, found in enumerate(row.get("captions", [{}]), 1):
             # An image that could not be read has no captions to rank.
             ranked = {"rank": rank} if "reason" not in row else {}
             writer.writerow({**row, **found, **ranked})
-    return write_whole(path, "\ufeff" + text.getvalue())
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+    yield line.getvalue()

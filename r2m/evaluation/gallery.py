@@ -88,7 +88,7 @@ def write_gallery(
     """
     if not items:
         raise InputError("a gallery needs at least one picture")
-    chosen = _spread(len(items), _SHEET_MOST)
+    chosen = spread(len(items), _SHEET_MOST)
     cards: list[str] = []
     tiles: list[Tile] = []
     for index, item in enumerate(items):
@@ -114,7 +114,8 @@ def _sheet_text(item: GalleryItem) -> str:
     return ", ".join(dict.fromkeys(word for word, _ in item.concepts)) or item.image_id
 
 
-def _spread(count: int, most: int) -> set[int]:
+def spread(count: int, most: int) -> set[int]:
+    """Returns at most `most` of the places 0..count-1, at even distances."""
     kept = min(count, most)
     return {index * count // kept for index in range(kept)}
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tfrecords.writing.files import clear_disk_errors, make_folder, write_atomically
+from tfrecords.writing.files import (
+    atomic_file,
+    clear_disk_errors,
+    make_folder,
+    write_atomically,
+)
 
 # Some file systems are full for a block of data while they still take an empty file.
 _BLOCK = bytes(1 << 12)
@@ -49,12 +54,26 @@ def write_whole(path: Path | str, data: bytes | str) -> Path:
         InputError: the folder cannot be made, or the disk is full.
         OSError: the folder cannot be written to.
     """
+    return write_parts(path, [data])
+
+
+def write_parts(path: Path | str, parts: Iterable[bytes | str]) -> Path:
+    """Writes a file as `write_whole` does, from parts that need not be in memory together."""
     path = Path(path)
     make_folder(path.parent)
-    with clear_disk_errors(path.parent, resumes=False):
-        encoded = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
-        write_atomically(path, encoded)
+    encoded = (encode_text(part) if isinstance(part, str) else part for part in parts)
+    with (
+        clear_disk_errors(path.parent, resumes=False),
+        atomic_file(path) as temporary,
+        temporary.open("wb") as stream,
+    ):
+        stream.writelines(encoded)
     return path
+
+
+def encode_text(text: str) -> bytes:
+    """Returns text as UTF-8, half of a surrogate pair as its escape; see `write_whole`."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def name_some(names: Iterable[object], limit: int = 5) -> str:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from r2m.evaluation.output_files import name_some, write_whole
+from r2m.evaluation.output_files import name_some, write_parts, write_whole
 from tfrecords.errors import InputError
 from tfrecords.text_files import read_text
 
@@ -35,19 +34,22 @@ def write_predictions(path: Path | str, predictions: Iterable[Mapping[str, Any]]
     Raises:
         InputError: no predictions, a prediction of another form, or two for one image.
     """
-    rows = list(predictions)
-    check_rows(rows, str(path))
-    try:
-        text = json.dumps(
-            [dict(row) for row in rows],
-            ensure_ascii=False,
-            indent=1,
-            allow_nan=False,
-            default=_plain,
-        )
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: predictions that JSON cannot hold: {error}") from error
-    return write_whole(path, text + "\n")
+    return write_parts(path, _json_parts(predictions, str(path)))
+
+
+def _json_parts(predictions: Iterable[Mapping[str, Any]], where: str) -> Iterator[str]:
+    """Yields the text of a list, as `json.dumps(..., indent=1)` writes it, row by row."""
+    start = "[\n "
+    for row in checked_rows(predictions, where):
+        try:
+            text = json.dumps(
+                dict(row), ensure_ascii=False, indent=1, allow_nan=False, default=_plain
+            )
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{where}: predictions that JSON cannot hold: {error}") from error
+        yield start + text.replace("\n", "\n ")
+        start = ",\n "
+    yield "\n]\n"
 
 
 def read_predictions(path: Path | str) -> list[dict[str, Any]]:
@@ -181,23 +183,31 @@ def read_json(path: Path | str) -> Any:
         raise InputError(f"{path}: JSON nested too deeply") from error
 
 
-def check_rows(rows: Sequence[Any], where: str) -> None:
-    """Checks that rows are predictions: COCO results of one caption per image.
+def check_rows(rows: Iterable[Any], where: str) -> None:
+    """Raises `InputError` unless rows are predictions; see `checked_rows`."""
+    for _ in checked_rows(rows, where):
+        pass
+
+
+def checked_rows(rows: Iterable[Any], where: str) -> Iterator[Any]:
+    """Yields rows that are predictions: COCO results of one caption per image.
 
     Raises:
         InputError: no rows, a row of another form, or two for one image.
     """
-    if not rows:
-        raise InputError(f"{where}: no predictions: expected one caption an image")
+    known: set[str] = set()
     for index, row in enumerate(rows):
         fault = _row_fault(row)
         if fault:
             raise InputError(f"{where}: prediction {index}: {fault}")
-    # 7 and "7" are one image: scoring compares ids as text.
-    counts = Counter(str(row["image_id"]) for row in rows)
-    twice = [image_id for image_id, count in counts.items() if count > 1]
-    if twice:
-        raise InputError(f"{where}: more than one prediction for {name_some(twice)}")
+        # 7 and "7" are one image: scoring compares ids as text.
+        image_id = str(row["image_id"])
+        if image_id in known:
+            raise InputError(f"{where}: more than one prediction for {image_id!r}")
+        known.add(image_id)
+        yield row
+    if not known:
+        raise InputError(f"{where}: no predictions: expected one caption an image")
 
 
 def _row_fault(row: Any) -> str | None:

@@ -1,7 +1,8 @@
-"""Captions of image files that are in no records."""
+"""Captions of image files, in files: JSON Lines, COCO results, a table and a gallery."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,34 +12,43 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from r2m.evaluation.caption_table import write_caption_table
-from r2m.evaluation.gallery import SHEET, GalleryItem, write_gallery
+from r2m.evaluation.gallery import SHEET, GalleryItem, spread, write_gallery
 from r2m.evaluation.output_files import prepare_output
 from r2m.evaluation.predictions import write_predictions
+from r2m.inference.caption_log import LINES_FILE, CaptionLog
 from r2m.inference.captioning import Hypothesis
 from r2m.inference.consensus import ConsensusOptions
-from r2m.inference.run import CaptionedImage, Run, RunPath
+from r2m.inference.loaded_model import ImageReader
+from r2m.inference.run import IMAGES_AT_ONCE, CaptionedImage, Run, RunPath
 from tfrecords.errors import InputError
 from tfrecords.images.entries import ImageFile, ImageFiles, named_files
+from tfrecords.readers.detections import DetectionSource
 from tfrecords.writing.progress import CountProgress
 
 _CAPTIONS = "captions.json"
 _TABLE = "captions.csv"
+_PAGE = "index.html"
 _DIGITS = 4  # behind the point, of logarithms and scores
 
 
 class CaptionedFiles(NamedTuple):
-    """Captions of image files.
+    """Summary of captioned image files.
 
     Attributes:
-        rows: one per entry: `image_id`, `caption`, `log_probability`, `score` and
-            `length_normalization`, by consensus `consensus_score`, with several captions per image
-            `captions` (each with these keys, best first), for R2M `concepts` (word, score, count;
-            best first) and, where something is wrong with the entry, `note`. An entry that cannot
-            be read has an empty caption and a `reason`, see WORKSPACE.md.
+        rows: of the images that the gallery shows, in order: `image_id`, `caption`,
+            `log_probability`, `score` and `length_normalization`, by consensus `consensus_score`,
+            with several captions per image `captions` (each with these keys, best first), for R2M
+            `concepts` (word, score, count; best first) and, where something is wrong with the
+            image, `note`. An image that cannot be read has an empty caption and a `reason`, see
+            WORKSPACE.md.
+        images: how many there are.
+        unread: reason -> number of images that could not be read.
         passed_over: reason -> number of entries of the folder that are not meant to be pictures.
     """
 
     rows: list[dict[str, Any]]
+    images: int
+    unread: Counter[str]
     passed_over: Counter[str]
 
 
@@ -53,13 +63,19 @@ def caption_files(
     decoding: Mapping[str, Any] | None = None,
     consensus: ConsensusOptions | None = None,
     captions: int = 1,
+    gallery: int = 200,
+    overwrite: bool = False,
+    batch_size: int = IMAGES_AT_ONCE,
 ) -> CaptionedFiles:
-    """Captions image files.
+    """Captions image files, batch by batch: memory does not grow with their number.
 
     R2M needs detections of them, and its concepts are chosen by the rules of the image records it
     was trained with. A captioner needs the backbone that its records were built with, unless it
-    looks at pixels itself. Writes `captions.json` (COCO results), `captions.csv`, `index.html` and
-    `gallery.png`.
+    reads pixels.
+
+    Captions are written to `captions.jsonl` as they are found, and at the end to `captions.json`
+    (COCO results), `captions.csv`, `index.html` and `gallery.png`. Where a process ended before,
+    the same call resumes; see `CaptionLog`.
 
     Args:
         runs: folder of a trained stage; several captioners make an ensemble, see `Run.load`.
@@ -67,40 +83,104 @@ def caption_files(
         output: folder to write to.
         recursive: also the images in folders below the folder. Images are identified by their
             paths relative to it.
-        detections: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` each: what detectors saw, by those
+        detections: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` each: what detectors found, by those
             names.
         weights: file of the backbone's weights.
         decoding: changes of the run's `decoding` settings, by name.
         consensus: how captions are chosen from the beams, see `Run.load`.
         captions: how many to find per image.
+        gallery: how many images the gallery shows at most, at even distances.
+        overwrite: whether unfinished captions of other images or settings are replaced, and
+            finished ones of the same are found anew.
+        batch_size: images that are captioned at once.
 
     Raises:
         InputError: no images, detections of none of them, an image that would be written over, a
-            run that cannot be opened or needs what is not given, or more captions than the beam is
-            wide.
+            run that cannot be opened or needs what is not given, more captions than the beam is
+            wide, or unfinished captions of other images or settings in the folder.
     """
     listed = [sources] if isinstance(sources, Path) else sources
-    files, passed_over = _without_output(named_files(listed, recursive=recursive), Path(output))
+    output = Path(output)
+    files, passed_over = _without_output(named_files(listed, recursive=recursive), output)
     run = Run.load(runs, decoding=decoding, consensus=consensus, weights=weights)
     reader = run.image_reader(files, detections)
-    alpha = float(run.config.decoding.length_normalization)
+    run.captioning.returning(captions)  # checks the number before anything is written
+    settings = {**run.identity(), "captions": captions, **_inputs_identity(detections, weights)}
     prepare_output(output)
-    rows: list[dict[str, Any]] = []
-    with CountProgress("captioning", len(files), "images") as progress:
-        for batch in run.caption_images(files, reader, captions=captions):
-            rows += [_row(image, alpha) for image in batch]
+    with CaptionLog(output, files, settings, overwrite=overwrite) as log:
+        if log.count == 0:
+            for name in (_CAPTIONS, _TABLE, _PAGE, SHEET):  # of earlier captions
+                (output / name).unlink(missing_ok=True)
+        _caption_remaining(run, files, reader, log, captions, batch_size)
+        unread = _report_faults(log)
+        write_predictions(output / _CAPTIONS, log.rows())
+        write_caption_table(output / _TABLE, log.rows())
+        rows = _write_gallery(output, log, files, gallery, run)
+    return CaptionedFiles(rows, len(files), unread, passed_over)
+
+
+def _caption_remaining(
+    run: Run,
+    files: Sequence[ImageFile],
+    reader: ImageReader,
+    log: CaptionLog,
+    captions: int,
+    batch_size: int,
+) -> None:
+    """Captions the images that have no captions in the log yet."""
+    alpha = float(run.config.decoding.length_normalization)
+    remaining = itertools.islice(files, log.count, None)
+    batches = run.caption_images(remaining, reader, captions=captions, batch_size=batch_size)
+    with CountProgress("captioning", len(files), "images", done=log.count) as progress:
+        for batch in batches:
+            log.append(_row(image, alpha) for image in batch)
             progress.add(len(batch))
-    for note, count in Counter(row["note"].split(":")[0] for row in rows if "note" in row).items():
-        logging.warning("%d of %d images: %s", count, len(rows), note)
-    write_predictions(Path(output, _CAPTIONS), rows)
-    write_caption_table(Path(output, _TABLE), rows)
+
+
+def _report_faults(log: CaptionLog) -> Counter[str]:
+    """Warns of images that could not be read or have no concepts; returns reasons and numbers."""
+    unread: Counter[str] = Counter()
+    notes: Counter[str] = Counter()
+    for row in log.rows():
+        if "reason" in row:
+            unread[row["reason"]] += 1
+        if "note" in row:
+            notes[row["note"].split(":")[0]] += 1
+    for note, count in notes.items():
+        logging.warning("%d of %d images: %s", count, log.count, note)
+    return unread
+
+
+def _write_gallery(
+    output: Path, log: CaptionLog, files: Sequence[ImageFile], most: int, run: Run
+) -> list[dict[str, Any]]:
+    """Writes a gallery of at most `most` images; returns their rows."""
+    chosen = spread(len(files), most)
+    rows = [
+        (file, row)
+        for place, (file, row) in enumerate(zip(files, log.rows(), strict=True))
+        if place in chosen
+    ]
+    some = f"{len(rows)} of {len(files)} images, at even distances."
     write_gallery(
         output,
-        [_item(row, file) for row, file in zip(rows, files, strict=True)],
+        [_item(row, file) for file, row in rows],
         title=f"{len(files)} images captioned",
+        note=some if len(rows) < len(files) else "",
         settings={"run": run.name, **run.config.decoding.to_dict()},
     )
-    return CaptionedFiles(rows, passed_over)
+    return [row for _, row in rows]
+
+
+def _inputs_identity(detections: Sequence[str], weights: str | None) -> dict[str, Any]:
+    """Returns what identifies files that captions depend on, besides the run and the images."""
+    files = [file for text in detections for file in DetectionSource.parse(text).files]
+    files += [] if weights is None else [Path(weights)]
+    return {
+        "detections": list(detections),
+        "weights": weights,
+        "files": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+    }
 
 
 def _without_output(found: ImageFiles, output: Path) -> ImageFiles:
@@ -109,7 +189,7 @@ def _without_output(found: ImageFiles, output: Path) -> ImageFiles:
     files = [file for file in found.files if os.path.realpath(file.path) != sheet]
     if len(files) == len(found.files):
         return found
-    if not (output / _CAPTIONS).exists():
+    if not any((output / name).exists() for name in (_CAPTIONS, LINES_FILE)):
         raise InputError(
             f"{output / SHEET} is one of the images, and the contact sheet would be written over "
             "it: give another --output"

@@ -133,6 +133,17 @@ class Run:
         """Names of the run folders, `<experiment>/<stage>` each, for galleries and reports."""
         return run_names(self.folders)
 
+    def identity(self) -> dict[str, Any]:
+        """Returns what decides the captions of given inputs: weights and decoding settings; JSON.
+
+        Equal for equal weights, wherever the run folders are.
+        """
+        checkpoints = [
+            {"run": folder.name, "step": folder.checkpoint.step, "digest": folder.checkpoint.digest}
+            for folder in self.folders
+        ]
+        return {"checkpoints": checkpoints, "decoding": self.config.decoding.to_dict()}
+
     def open_records(self, folder: str | Path) -> Records:
         """Opens records with images to caption, of the kind that the run was trained on.
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from zlib import crc32
 
 from r2m.engine.persistence import checkpoints
 from r2m.evaluation.output_files import write_whole
@@ -101,7 +100,6 @@ def start_settings(start: Path, folder: Path) -> Any:
     """
     found = checkpoints.best_or_latest(start)
     if found is not None:
-        files = json.dumps(found.sidecar["files"], sort_keys=True)
-        return {"step": found.step, "digest": f"{crc32(files.encode()):08x}"}
+        return {"step": found.step, "digest": found.digest}
     own = checkpoints.newest(folder / checkpoints.LATEST)
     return own.sidecar["settings"].get("start") if own is not None else None

@@ -14,7 +14,8 @@ from collections import Counter
 def caption_files(runs, sources, output, **options):
     print(json.dumps([[str(source) for source in sources], options["captions"]]))
     found = [{"caption": "a"}, {"caption": "b"}]
-    return [{"image_id": "x", "caption": "a", "captions": found}], Counter()
+    rows = [{"image_id": "x", "caption": "a", "captions": found}]
+    return types.SimpleNamespace(rows=rows, images=3, unread=Counter(), passed_over=Counter())
 
 fakes = {"r2m.inference.caption_files": {"caption_files": caption_files},
          "r2m.engine.distribution.cores": {"cores": int, "configure_threads": print}}
@@ -39,3 +40,4 @@ def test_images_by_name_and_by_flag() -> None:
     given = json.loads(next(line for line in lines if line.startswith("[[")))
     assert given == [["c", "d.txt", "a.jpg", "b"], 2]
     assert [line for line in lines if line.startswith(("x ", " "))] == ["x  a", "   b"]
+    assert "... 1 of 3 images; all are in captions.jsonl" in lines

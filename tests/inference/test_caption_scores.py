@@ -47,7 +47,7 @@ def test_captions_have_the_likelihood_of_the_model(
     runs = [att2in2_run] * members
     name = (pictures / "val.txt").read_text().split()[0]
     image = pictures / "images" / name
-    (row,), _ = caption_files(runs, image, tmp_path, decoding=SEARCH, captions=3)
+    (row,) = caption_files(runs, image, tmp_path, decoding=SEARCH, captions=3).rows
     assert read_predictions(tmp_path / "captions.json") == [row]
     assert row["image_id"] == name and len(row["captions"]) == 3
     best = row["captions"][0]

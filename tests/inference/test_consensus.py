@@ -139,9 +139,9 @@ def test_a_split_and_its_files_are_captioned_by_consensus(
     assert by_records != plain
     listed = tmp_path / "list.txt"
     listed.write_text("\n".join(str(pictures / "images" / name) for name in plain))
-    rows, _ = caption_files(
+    rows = caption_files(
         att2in2_run, listed, tmp_path / "files", decoding={"beam_size": 4}, consensus=agreed
-    )
+    ).rows
     assert {row["image_id"]: row["caption"] for row in rows} == by_records
 
 

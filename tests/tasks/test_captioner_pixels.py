@@ -62,7 +62,7 @@ def test_image_files_are_captioned_as_stored_pictures_are(
         run = Run.load(members, consensus=consensus)
         records = run.open_records(str(caption_records))
         by_records = run.captioning.caption_batches(run.record_batches(records, "val"))
-        rows, _ = caption_files(members, pictures / "images", tmp_path, consensus=consensus)
+        rows = caption_files(members, pictures / "images", tmp_path, consensus=consensus).rows
         found = {row["image_id"]: row["caption"] for row in rows}
         assert by_records == {name: found[name] for name in by_records}
         page = (tmp_path / "index.html").read_text()

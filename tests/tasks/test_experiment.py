@@ -182,12 +182,12 @@ def test_unreadable_and_unseen_images_are_marked(finished, raw, tmp_path):
     (tmp_path / "in" / broken.name).write_bytes(broken.read_bytes()[:40])
     (tmp_path / "in" / "empty.png").write_bytes(b"")
     shutil.copy(seen, tmp_path / "in" / "unseen.png")
-    rows, _ = caption_files(
+    rows = caption_files(
         finished[0] / "tri_rec",
         tmp_path / "in",
         tmp_path / "out",
         detections=[str(raw / "detections.json")],
-    )
+    ).rows
     found = {row["image_id"]: (bool(row["caption"]), row.get("note", "")) for row in rows}
     assert found[seen.name] == (True, "")
     assert found[broken.name][0] is False
@@ -336,9 +336,9 @@ def test_evaluation_writes_predictions_report_and_gallery(finished, raw, images,
 def test_a_folder_and_a_list_of_images_can_be_captioned(finished, raw, images, tmp_path):
     folder, _, _ = finished
     sources = [str(raw / name) for name in ("detections.json", "tags.json")]
-    rows, _ = caption_files(
+    rows = caption_files(
         folder / "tri_rec", raw / "images", tmp_path / "all", detections=sources
-    )
+    ).rows
     assert len(rows) == 36
     assert all(row["concepts"] for row in rows)
     batches = concept_batches(
@@ -352,7 +352,7 @@ def test_a_folder_and_a_list_of_images_can_be_captioned(finished, raw, images, t
     listed = tmp_path / "list.txt"
     files = sorted((raw / "images").iterdir())[:3]
     listed.write_text("\n".join(str(file) for file in files))
-    some, _ = caption_files(folder / "tri_rec", listed, tmp_path / "some", detections=sources)
+    some = caption_files(folder / "tri_rec", listed, tmp_path / "some", detections=sources).rows
     for row, own in zip(some, rows[:3], strict=True):
         # Of fewer images at once: the last digit of a score may differ.
         assert row.pop("log_probability") == pytest.approx(own["log_probability"], abs=2e-4)

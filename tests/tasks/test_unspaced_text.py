@@ -152,9 +152,9 @@ def test_r2m_learns_captions_and_is_scored_by_characters(
     assert report.scores.tokenizer == "characters"
     assert "English" in report.scores.unavailable["spice"]
     assert "characters" in (tmp_path / "out/val.report.md").read_text()
-    rows, _ = caption_files(
+    rows = caption_files(
         run, pictures / "images", tmp_path / "captions", detections=[str(detections.path)]
-    )
+    ).rows
     assert all(" " not in row["caption"] for row in rows)
     assert {concept["word"] for row in rows for concept in row["concepts"]} == set(THINGS)
 

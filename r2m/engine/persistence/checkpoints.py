@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import keras
 import numpy as np
@@ -45,6 +46,11 @@ class Checkpoint:
     folder: Path
     step: int
     sidecar: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """A checksum of its files."""
+        return f"{crc32(json.dumps(self.sidecar['files'], sort_keys=True).encode()):08x}"
 
 
 # Writing ------------------------------------------------------------------------------------------

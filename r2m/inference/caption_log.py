@@ -1,0 +1,174 @@
+"""Captions of image files as they are found: a file of JSON Lines that survives its process.
+
+`captions.jsonl` has a line per image, in the order of the images. `captions.settings.json` tells
+what they were captioned with: the same call resumes after the last whole line, another one does not
+mix its captions with them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from absl import logging
+
+from r2m.evaluation.output_files import encode_text, write_whole
+from tfrecords.errors import InputError
+from tfrecords.images.entries import ImageFile
+from tfrecords.writing.files import clear_disk_errors
+
+LINES_FILE = "captions.jsonl"
+SETTINGS_FILE = "captions.settings.json"
+
+
+class CaptionLog:
+    """The captions of a list of images on disk; use it as a context manager.
+
+    Attributes:
+        path: of the file of JSON Lines.
+        count: images whose captions it holds.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        files: Sequence[ImageFile],
+        settings: Mapping[str, Any],
+        *,
+        overwrite: bool,
+    ) -> None:
+        """Opens the captions in a folder, or begins new ones.
+
+        Finished captions of other images or settings are replaced.
+
+        Args:
+            folder: that exists.
+            files: the images, in the order of their captions.
+            settings: what decides the captions; JSON.
+            overwrite: whether captions that are there are replaced in any case.
+
+        Raises:
+            InputError: another process writes there, or unfinished captions of other images or
+                settings are there.
+        """
+        self.path, self._settings_path = folder / LINES_FILE, folder / SETTINGS_FILE
+        self._files = files
+        self._stream: BinaryIO = self.path.open("ab+")
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._stream.close()
+            raise InputError(
+                f"{self.path}: another process writes its captions there; wait for it, or give "
+                "another --output"
+            ) from None
+        wanted = {"images": len(files), "image_list": _digest(files), **settings}
+        try:
+            self.count = 0 if overwrite else self._resume(json.loads(json.dumps(wanted)))
+        except InputError:
+            self._stream.close()
+            raise
+        if self.count == 0:
+            self._stream.truncate(0)
+            write_whole(self._settings_path, json.dumps(wanted, indent=1) + "\n")
+
+    def __enter__(self) -> CaptionLog:
+        """Returns self."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes the file; its captions stay."""
+        self._stream.close()
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Writes captions of the next images; they are on disk when this returns.
+
+        Raises:
+            InputError: the disk is full.
+        """
+        lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
+        with clear_disk_errors(self.path.parent):
+            self._stream.write(encode_text("".join(lines)))
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        self.count += len(lines)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Reads the captions, one image after the other."""
+        with self.path.open("rb") as stream:
+            for line in stream:
+                yield json.loads(line)
+
+    def _resume(self, wanted: Mapping[str, Any]) -> int:
+        """Returns how many images have captions already; 0 where new captions are to be begun."""
+        found = _read_settings(self._settings_path)
+        count, end, last = self._whole_lines()
+        if found is None or count == 0:
+            return 0
+        differ = [key for key in (*wanted, *found) if wanted.get(key) != found.get(key)]
+        if not differ:
+            if last != self._files[count - 1].name:
+                raise InputError(
+                    f"{self.path}: line {count} is not the caption of "
+                    f"{self._files[count - 1].name!r}: the file was changed; begin anew with "
+                    "--overwrite"
+                )
+            # What was written of the next line when the process ended.
+            self._stream.truncate(end)
+            logging.info("%s: resuming after %d of %d", self.path, count, len(self._files))
+            return count
+        if count < found.get("images", 0):
+            listed = ", ".join(dict.fromkeys(differ))
+            raise InputError(
+                f"{self.path} holds the captions of {count} of {found['images']} images, which "
+                f"were made with other settings or images (different: {listed}): finish them with "
+                "the same command, begin anew with --overwrite, or give another --output"
+            )
+        logging.info("%s: replacing the captions of other images or settings", self.path)
+        return 0
+
+    def _whole_lines(self) -> tuple[int, int, str | None]:
+        """Returns how many whole lines there are, where they end, and the image of the last one."""
+        count, end, last = 0, 0, b""
+        self._stream.seek(0)
+        for line in self._stream:
+            if not line.endswith(b"\n"):
+                break
+            count, end, last = count + 1, end + len(line), line
+        name: str | None = None
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            name = json.loads(last)["image_id"]
+        return min(count, len(self._files)), end, name
+
+
+def _read_settings(path: Path) -> dict[str, Any] | None:
+    """Returns settings of earlier captions; None where there are none."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def _digest(files: Iterable[ImageFile]) -> str:
+    """Returns a checksum of the names, sizes and times of image files."""
+    found = hashlib.sha256()
+    for file in files:
+        try:
+            status = file.path.stat()
+            state = f"{status.st_size} {status.st_mtime_ns}"
+        except OSError:
+            state = "missing"
+        found.update(encode_text(f"{file.name}\0{state}\n"))
+    return found.hexdigest()
