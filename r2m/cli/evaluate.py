@@ -80,11 +80,13 @@ def main(argv: Sequence[str]) -> None:
     from r2m.engine.distribution.cores import configure_threads, cores
     from r2m.evaluation.report import report_markdown
     from r2m.inference.evaluate_run import evaluate_run
+    from r2m.inference.run_folder import RunFolder
 
     configure_threads(cores())
-    output = Path(_OUTPUT.value or Path(_RUN.value[0], "predictions"))
+    folders = [RunFolder(path) for path in _RUN.value]
+    output = Path(_OUTPUT.value or folders[0].path / "predictions")
     report = evaluate_run(
-        _RUN.value,
+        folders,
         _RECORDS.value,
         _SPLIT.value,
         output,

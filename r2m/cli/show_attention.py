@@ -60,10 +60,12 @@ define_decoding_flags()
 def main(argv: Sequence[str]) -> None:
     """Writes the pictures, prints the captions."""
     from r2m.inference.attention_files import show_attention
+    from r2m.inference.run_folder import RunFolder
 
-    output = Path(_OUTPUT.value or Path(_MODEL.value, "attention"))
+    folder = RunFolder(_MODEL.value)
+    output = Path(_OUTPUT.value or folder.path / "attention")
     shown, passed_over = show_attention(
-        _MODEL.value,
+        folder,
         [Path(name) for name in argv[1:]],
         output,
         recursive=image_flags.recursive(),
