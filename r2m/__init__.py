@@ -6,12 +6,18 @@
     for caption in captioner.caption(["dog.jpg", "cat.jpg"]):
         print(caption.text, caption.score)
 
-TensorFlow is imported by `load`, not by `import r2m`.
+Public names are imported when they are first used, and TensorFlow by `load`.
 """
 
-from r2m.api import Alternative, Caption, ImageCaptioner, load
-from r2m.engine.errors import TrainingError
-from tfrecords.errors import InputError
+from typing import TYPE_CHECKING
+
+from r2m.public_names import __dir__ as __dir__
+from r2m.public_names import __getattr__ as __getattr__
+
+if TYPE_CHECKING:
+    from r2m.api import Alternative, Caption, ImageCaptioner, load
+    from r2m.engine.errors import TrainingError
+    from tfrecords.errors import InputError
 
 __version__ = "0.1.0"
 __all__ = [

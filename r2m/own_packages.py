@@ -1,35 +1,30 @@
-"""Check that the packages that scripts import are ours, not a user's of the same names."""
+"""Check that the packages that R2M imports are ours, not a user's of the same names."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 from collections.abc import Iterable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-
-import r2m
 
 # Installed beside `r2m`.
 NAMES = ("configs", "losses", "models", "pipelines", "tfrecords")
 
 
-def require_own_packages() -> None:
-    """Ends the process with a message and exit code 1 where another package hides one of ours.
+def hidden_packages() -> str | None:
+    """Returns a message that names other packages that hide ours; None where there are none.
 
     Python takes the first one on its path, which begins with the current folder (`python -m`) and
     $PYTHONPATH. Imports none of them.
     """
-    root = Path(next(iter(r2m.__path__))).resolve().parent
+    root = Path(__file__).resolve().parents[1]
     hidden = {name: found for name in NAMES if (found := _found(name)) not in (None, root / name)}
     if not hidden:
-        return
+        return None
     pairs = "\n".join(f"  {found} hides {root / name}" for name, found in hidden.items())
-    sys.exit(
-        f"\nerror: Python finds other packages under the names of ours:\n{pairs}\n"
-        + _cure({found.parent for found in hidden.values() if found is not None})
-    )
+    cure = _cure({found.parent for found in hidden.values() if found is not None})
+    return f"Python finds other packages under the names of ours:\n{pairs}\n{cure}"
 
 
 def _found(name: str) -> Path | None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from r2m.cli import packages
+from r2m import own_packages
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(
@@ -30,7 +30,7 @@ def run(
 
 
 @pytest.mark.parametrize("module", ["r2m.cli.runs", "r2m.cli.train_captioner"])
-@pytest.mark.parametrize("name", packages.NAMES)
+@pytest.mark.parametrize("name", own_packages.NAMES)
 def test_a_package_in_the_current_folder_is_named(name: str, module: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "__init__.py").write_text("raise ImportError('never imported')\n")
@@ -39,6 +39,14 @@ def test_a_package_in_the_current_folder_is_named(name: str, module: str, tmp_pa
     assert done.stderr.startswith("\nerror: ") and "Traceback" not in done.stderr
     assert f"{tmp_path / name} hides {ROOT / name}\n" in done.stderr
     assert f"in another folder than {tmp_path}, or as r2m-NAME" in done.stderr
+
+
+def test_the_python_interface_names_it_too(tmp_path: Path) -> None:
+    (tmp_path / "models.py").touch()
+    done = run("r2m; r2m.load", ROOT.parent, tmp_path)
+    assert done.returncode == 1
+    assert "ImportError: Python finds other packages" in done.stderr
+    assert f"{tmp_path / 'models'}.py hides {ROOT / 'models'}\n" in done.stderr
 
 
 def test_modules_on_the_python_path_are_named(tmp_path: Path) -> None:
@@ -76,4 +84,4 @@ def test_no_false_alarm(tmp_path: Path) -> None:
 def test_all_packages_are_known() -> None:
     listed = re.search(r"^root_packages = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(), re.M)
     assert listed is not None
-    assert sorted([*packages.NAMES, "r2m"]) == sorted(re.findall(r'"(\w+)"', listed[1]))
+    assert sorted([*own_packages.NAMES, "r2m"]) == sorted(re.findall(r'"(\w+)"', listed[1]))

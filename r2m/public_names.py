@@ -1,0 +1,40 @@
+"""The public names of R2M, imported when they are first used.
+
+`import r2m` imports nothing else, so that commands can first check that the packages they need are
+ours (`r2m.own_packages`).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from r2m.own_packages import hidden_packages
+
+HOMES = {
+    "Alternative": "r2m.api",
+    "Caption": "r2m.api",
+    "ImageCaptioner": "r2m.api",
+    "InputError": "tfrecords.errors",
+    "TrainingError": "r2m.engine.errors",
+    "load": "r2m.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name of R2M.
+
+    Raises:
+        AttributeError: there is no such name.
+        ImportError: another package on Python's path hides one of ours.
+    """
+    if name not in HOMES:
+        raise AttributeError(f"module 'r2m' has no attribute {name!r}; it has {', '.join(HOMES)}")
+    if message := hidden_packages():
+        raise ImportError(message)
+    return getattr(importlib.import_module(HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Returns the public names."""
+    return [*HOMES, "__version__"]
