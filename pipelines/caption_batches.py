@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, get_args
 
 import tensorflow as tf
 
 from pipelines import batching, captions
-from pipelines.pixels import PixelOptions, crop_seeds, crops
-from tfrecords.errors import InputError
+from pipelines.inputs.spec import InputSpec
 from tfrecords.records import Records
 from tfrecords.vocabulary import END_ID
 
@@ -19,42 +17,31 @@ from tfrecords.vocabulary import END_ID
 _WINDOW_BATCHES = 8
 # Member of what a batch's key seeds.
 _DRAWS = -1
-FeatureKind = Literal["global_feature", "grid_feature", "region_feature"]
-FEATURES = get_args(FeatureKind)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CaptionOptions:
-    """What of the records a captioner is shown.
+    """Captions of an image in a batch.
 
     Attributes:
-        captions_per_image: S; of an image with fewer some come twice, of one with more a run of
-            neighbours is drawn.
+        captions_per_image: S; captions of an image with fewer are repeated, of an image with more a
+            run of neighbors is drawn.
         max_length: words of a sentence, the end marker included; longer ones are cut and ended.
-        features: the kinds of features in a batch.
-        unit_norm: divides the rows of grids and regions by their L2 norm.
-        pixels: decodes the stored images, for a network in the model; None leaves them alone.
     """
 
     captions_per_image: int = 5
     max_length: int = 17
-    features: tuple[FeatureKind, ...] = ("grid_feature",)
-    unit_norm: bool = False
-    pixels: PixelOptions | None = None
 
     def __post_init__(self) -> None:
-        """Refuses sizes below one and unknown features."""
+        """Raises `ValueError` for sizes below one."""
         for name in ("captions_per_image", "max_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
-        if unknown := [kind for kind in self.features if kind not in FEATURES]:
-            raise ValueError(f"unknown features {unknown[0]!r}; known: {', '.join(FEATURES)}")
-        if {"grid_feature", "region_feature"} <= set(self.features):
-            raise ValueError("a batch has grids or regions, not both")
 
 
 def training_batches(
     records: Records,
+    inputs: InputSpec,
     options: CaptionOptions,
     *,
     batch_size: int,
@@ -68,7 +55,8 @@ def training_batches(
 
     Args:
         records: of kind `captions`.
-        options: what of them.
+        inputs: of the captioner.
+        options: how many captions, of which length.
         batch_size: images a batch (the last of an epoch has fewer).
         seed: of the run.
         first_step: number of the first batch.
@@ -79,18 +67,14 @@ def training_batches(
 
     Returns:
         Batches of `tokens` int32[B, S, T + 1] (from start to end marker, 0-padded on the right),
-        `lengths` int32[B, S] (words to predict, 1..T), and of what was asked for `global`
-        float32[B, D], `regions` float32[B, L, D], with `region_lengths` int32[B] where L varies,
-        `pixels` float32[B, crop, crop, 3] in 0..255, `draws`, and `references` int32[B, R, T']
-        (without the start marker) with `reference_lengths` int32[B, R], 0 where an image has
-        fewer than R.
+        `lengths` int32[B, S] (words to predict, 1..T), the tensors of `inputs` and, as asked for,
+        `draws`, and `references` int32[B, R, T'] (without the start marker) with
+        `reference_lengths` int32[B, R], 0 where an image has fewer than R.
     """
-    check_features(records, options)
+    inputs.check(records)
 
     def assemble(rows: batching.Rows) -> batching.Batch:
-        batch = {**inputs(rows, options), **_sentences(rows, options, rows["key"])}
-        if options.pixels is not None:
-            batch["crop_seed"] = crop_seeds(rows["key"], rows["image"])
+        batch = {**inputs.assemble(rows), **_sentences(rows, options, rows["key"])}
         if with_references:
             batch.update(_references(rows, options))
         shape = draws(batch["tokens"]) if draws is not None else None
@@ -101,28 +85,28 @@ def training_batches(
 
     return batching.training_batches(
         records,
-        captions.parser(records, ("sentences", *_columns(options))),
+        captions.parser(records, ("sentences", *inputs.columns)),
         assemble,
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,
         window_batches=_WINDOW_BATCHES,
         # Decoding is costly, and done for one's own rows only.
-        finish=lambda batch: _decoded(own_rows(batch), options),
+        finish=lambda batch: inputs.finish(own_rows(batch)),
     )
 
 
 def validation_batches(
-    records: Records, split: str, options: CaptionOptions, *, batch_size: int
+    records: Records, split: str, inputs: InputSpec, options: CaptionOptions, *, batch_size: int
 ) -> tf.data.Dataset:
     """All images of a split once, in order, as `training_batches`, with their first S captions."""
-    check_features(records, options)
+    inputs.check(records)
     return batching.ordered_batches(
         records,
         split,
-        captions.parser(records, ("sentences", *_columns(options))),
+        captions.parser(records, ("sentences", *inputs.columns)),
         lambda rows: {
-            **_decoded(inputs(rows, options), options),
+            **inputs.finish(inputs.assemble(rows)),
             **_sentences(rows, options, None),
         },
         batch_size=batch_size,
@@ -130,69 +114,20 @@ def validation_batches(
 
 
 def image_batches(
-    records: Records, split: str, options: CaptionOptions, *, batch_size: int
+    records: Records, split: str, inputs: InputSpec, *, batch_size: int
 ) -> tf.data.Dataset:
-    """All images of a split once, in order: `image_id` string[B] and the features, no captions."""
-    check_features(records, options)
+    """All images of a split once, in order: `image_id` string[B] and `inputs`, no captions."""
+    inputs.check(records)
     return batching.ordered_batches(
         records,
         split,
-        captions.parser(records, ("image_id", *_columns(options))),
+        captions.parser(records, ("image_id", *inputs.columns)),
         lambda rows: {
             "image_id": rows["image_id"],
-            **_decoded(inputs(rows, options), options),
+            **inputs.finish(inputs.assemble(rows)),
         },
         batch_size=batch_size,
     )
-
-
-def check_features(records: Records, options: CaptionOptions) -> None:
-    """Raises `InputError` when the records do not hold what `options` asks for."""
-    missing = [kind for kind in options.features if kind not in records.feature_names]
-    if missing:
-        held = [kind for kind in FEATURES if kind in records.feature_names]
-        raise InputError(
-            f"{records.folder}: these records have no {missing[0]}, only "
-            f"{', '.join(held) or 'captions'}; build them with --backbone (and --store_grid) or "
-            "with --features"
-        )
-    if options.pixels is not None and "image" not in records.feature_names:
-        raise InputError(
-            f"{records.folder}: these records hold no pictures, which image.source=pixels needs; "
-            "build them with --images and without --nostore_pixels"
-        )
-
-
-def inputs(rows: batching.Rows, options: CaptionOptions) -> dict[str, tf.Tensor]:
-    """What a captioner's `encode` takes of parsed records."""
-    found: dict[str, tf.Tensor] = {}
-    if "global_feature" in options.features:
-        found["global"] = rows["global_feature"]
-    if "grid_feature" in options.features:
-        grid = rows["grid_feature"]
-        _, height, width, size = grid.shape
-        found["regions"] = tf.reshape(grid, [-1, height * width, size])
-    if "region_feature" in options.features:
-        regions = rows["region_feature"]
-        found["regions"] = regions.to_tensor()
-        found["region_lengths"] = tf.cast(regions.row_lengths(), tf.int32)
-    if options.unit_norm and "regions" in found:
-        norm = tf.norm(found["regions"], axis=-1, keepdims=True)
-        found["regions"] = tf.math.divide_no_nan(found["regions"], norm)
-    if options.pixels is not None:
-        found["image"] = rows["image"]
-    return found
-
-
-def _columns(options: CaptionOptions) -> tuple[str, ...]:
-    return (*options.features, "image") if options.pixels is not None else options.features
-
-
-def _decoded(batch: batching.Batch, options: CaptionOptions) -> batching.Batch:
-    if options.pixels is None:
-        return batch
-    encoded, seeds = batch.pop("image"), batch.pop("crop_seed", None)
-    return {**batch, "pixels": crops(encoded, options.pixels, seeds)}
 
 
 def _sentences(

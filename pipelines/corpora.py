@@ -7,7 +7,8 @@ from typing import Literal
 
 import tensorflow as tf
 
-from pipelines import batching, concepts
+from pipelines import batching
+from pipelines.inputs.concepts import Concepts, assemble_concepts
 from tfrecords.records import Records, open_records
 
 _WINDOW_BATCHES = 64
@@ -27,7 +28,7 @@ def training_batches(
     max_length: int,
     seed: int,
     first_step: int = 0,
-    concept_options: concepts.ConceptOptions,
+    concepts: Concepts,
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
     few_shapes: bool = False,
 ) -> tf.data.Dataset:
@@ -39,7 +40,7 @@ def training_batches(
         max_length: words kept of a sentence, the end marker included; longer ones are cut.
         seed: of the run.
         first_step: number of the first batch.
-        concept_options: how concepts are drawn and ordered.
+        concepts: which of them the encoder reads, in random order.
         own_rows: which rows of a batch this process computes, of several that train together.
         few_shapes: T is a multiple of four (but at most `max_length`) and K always the same: for
             XLA, which compiles a program for each shape.
@@ -52,7 +53,7 @@ def training_batches(
     return batching.training_batches(
         records,
         _parse,
-        lambda rows: _assemble(rows, max_length, concept_options, "shuffled", few_shapes),
+        lambda rows: _assemble(rows, max_length, concepts, "shuffled", few_shapes),
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,
@@ -67,7 +68,7 @@ def validation_batches(
     *,
     batch_size: int,
     max_length: int,
-    concept_options: concepts.ConceptOptions,
+    concepts: Concepts,
     split: str = "val",
 ) -> tf.data.Dataset:
     """All sentences of a split once, as `training_batches`, concepts in the order of mention."""
@@ -75,7 +76,7 @@ def validation_batches(
         records,
         split,
         _parse,
-        lambda rows: _assemble(rows, max_length, concept_options, "kept"),
+        lambda rows: _assemble(rows, max_length, concepts, "kept"),
         batch_size=batch_size,
     )
 
@@ -92,7 +93,7 @@ def _parse(serialized: tf.Tensor) -> batching.Rows:
 def _assemble(
     batch: batching.Rows,
     max_length: int,
-    options: concepts.ConceptOptions,
+    concepts: Concepts,
     order: Literal["shuffled", "kept"],
     few_shapes: bool = False,
 ) -> dict[str, tf.Tensor]:
@@ -101,10 +102,10 @@ def _assemble(
     longest = batching.round_up(
         tf.reduce_max(lengths), _LENGTH_STEP if few_shapes else 1, max_length
     )
-    words, counts = concepts.assemble(
+    words, counts = assemble_concepts(
         batch["concepts"],
         batch["concept_counts"],
-        options,
+        concepts,
         key=batch.get("key"),
         order=order,
         all_columns=few_shapes,

@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from pipelines import batching, concepts, pixels
-from tfrecords.errors import InputError
+from pipelines import batching
+from pipelines.inputs.spec import PICTURES, InputSpec
 from tfrecords.records import Records, open_records
 
 # Records may carry whole image files: windows are small, and images need no sorting by length.
-_WINDOW_BATCHES = {"features": 8, "pixels": 1}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ImageOptions:
-    """What the image side of the alignment stages is fed with.
-
-    Attributes:
-        source: `features` reads the stored CNN vectors; `pixels` decodes and crops the images for a
-            CNN in the model.
-        resize: side the image is squashed to before cropping, pixels (upstream: 346).
-        crop: side of the random crop in training and of the centre crop in validation
-            (upstream: 299).
-    """
-
-    source: Literal["features", "pixels"] = "features"
-    resize: int = 346
-    crop: int = 299
-
-    def __post_init__(self) -> None:
-        """Refuses unknown sources and crops larger than the image."""
-        if self.source not in ("features", "pixels"):
-            raise ValueError(f"unknown image source {self.source!r}; known: features, pixels")
-        if self.crop > self.resize:
-            raise ValueError(f"crop ({self.crop}) is larger than resize ({self.resize})")
+_WINDOW_BATCHES = 8
+_WINDOW_BATCHES_OF_PICTURES = 1
 
 
 def open_images(folder: str) -> Records:
@@ -58,85 +34,79 @@ def feature_dtype(records: Records) -> str:
     return records.manifest["options"].get("feature_dtype") or "float16"
 
 
+def parser(records: Records, columns: Collection[str]) -> Callable[[tf.Tensor], dict[str, Any]]:
+    """Returns what parses the records of a folder, a whole batch at a time.
+
+    Args:
+        records: of kind `images`.
+        columns: names of `image_id` and `image` string[B], `concepts` and `concept_counts`
+            int64[B, (K)], and `global_feature` float32[B, D].
+    """
+    one, ids = tf.io.FixedLenFeature([], tf.string), tf.io.RaggedFeature(tf.int64)
+    known = {
+        "image_id": one, "image": one, "global_feature": one, "concepts": ids, "concept_counts": ids
+    }  # fmt: skip
+    spec = {name: known[name] for name in columns}
+    dtype = feature_dtype(records)
+
+    def parse(serialized: tf.Tensor) -> dict[str, Any]:
+        rows = tf.io.parse_example(serialized, spec)
+        if "global_feature" in rows:
+            vectors = tf.io.decode_raw(rows["global_feature"], dtype)
+            vectors = tf.ensure_shape(vectors, [None, feature_size(records)])
+            rows["global_feature"] = tf.cast(vectors, tf.float32)
+        return rows
+
+    return parse
+
+
 def training_batches(
     records: Records,
+    inputs: InputSpec,
     *,
     batch_size: int,
     seed: int,
     first_step: int = 0,
-    concept_options: concepts.ConceptOptions,
-    image_options: ImageOptions,
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
 ) -> tf.data.Dataset:
     """Endless training batches of images from batch number `first_step` on.
 
     Args:
         records: of kind `images`.
+        inputs: what the batches hold.
         batch_size: images a batch (the last of an epoch has fewer).
         seed: of the run.
         first_step: number of the first batch.
-        concept_options: how concepts are selected; their order is drawn anew each time.
-        image_options: features or pixels.
         own_rows: which rows of a batch this process computes, of several that train together.
 
     Returns:
-        Batches of `concepts` int32[B, K], `concept_lengths` int32[B] and either `features`
-        float32[B, D] or `pixels` float32[B, crop, crop, 3] in 0..255.
+        Batches of the tensors of `inputs`.
     """
-    check_source(records, image_options)
-    dtype = feature_dtype(records)
+    inputs.check(records)
+    with_pictures = PICTURES in inputs.columns
     return batching.training_batches(
         records,
-        _parser(image_options),
-        lambda rows: _assemble(rows, concept_options, image_options, "shuffled", dtype),
+        parser(records, inputs.columns),
+        inputs.assemble,
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,
-        window_batches=_WINDOW_BATCHES[image_options.source],
-        finish=lambda batch: _finish(own_rows(batch), image_options),
+        window_batches=_WINDOW_BATCHES_OF_PICTURES if with_pictures else _WINDOW_BATCHES,
+        finish=lambda batch: inputs.finish(own_rows(batch)),
     )
 
 
-def validation_batches(
-    records: Records,
-    split: str,
-    *,
-    batch_size: int,
-    concept_options: concepts.ConceptOptions,
-    image_options: ImageOptions,
+def image_batches(
+    records: Records, split: str, inputs: InputSpec, *, batch_size: int = 256
 ) -> tf.data.Dataset:
-    """All images of a split once, in order, as `training_batches` (centre crops of pixels)."""
-    check_source(records, image_options)
-    dtype = feature_dtype(records)
+    """All images of a split once, in order: `image_id` string[B] and the tensors of `inputs`."""
+    inputs.check(records)
     return batching.ordered_batches(
         records,
         split,
-        _parser(image_options),
-        lambda rows: _finish(
-            _assemble(rows, concept_options, image_options, "kept", dtype), image_options
-        ),
+        parser(records, ("image_id", *inputs.columns)),
+        lambda rows: {"image_id": rows["image_id"], **inputs.finish(inputs.assemble(rows))},
         batch_size=batch_size,
-    )
-
-
-def concept_batches(
-    records: Records, split: str, *, concept_options: concepts.ConceptOptions, batch_size: int = 256
-) -> tf.data.Dataset:
-    """All images of a split once, in order, with what captioning needs.
-
-    Returns:
-        Batches of `image_id` string[B], `concepts` int32[B, K] (most confident last) and
-        `concept_lengths` int32[B].
-    """
-
-    def assemble(rows: batching.Rows) -> batching.Batch:
-        words, lengths = concepts.assemble(
-            rows["concepts"], rows["concept_counts"], concept_options, key=None, order="kept"
-        )
-        return {"image_id": rows["image_id"], "concepts": words, "concept_lengths": lengths}
-
-    return batching.ordered_batches(
-        records, split, _parser(None, extra=_IDENTITY), assemble, batch_size=batch_size
     )
 
 
@@ -149,7 +119,7 @@ def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
         the reference captions.
     """
     features = {
-        **_IDENTITY,
+        "image_id": tf.io.FixedLenFeature([], tf.string),
         # Records of earlier builds have none.
         "source_id": tf.io.FixedLenFeature([], tf.string, default_value=b""),
         "image": tf.io.FixedLenFeature([], tf.string, default_value=b""),
@@ -167,63 +137,3 @@ def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
             "concept_scores": np.asarray(row["concept_scores"]),
             "texts": [text.decode() for text in row["texts"].numpy()],
         }
-
-
-def check_source(records: Records, options: ImageOptions) -> None:
-    """Raises `InputError` when the records do not hold what `options.source` needs."""
-    if options.source == "features" and feature_size(records) is None:
-        raise InputError(
-            f"{records.folder}: these image records hold no CNN features, which the alignment "
-            "stages read; build them with --backbone, or train with image.source=pixels"
-        )
-    if options.source == "pixels" and not records.manifest["options"].get("store_pixels"):
-        raise InputError(
-            f"{records.folder}: these image records hold no pixels; build them with "
-            "--store_pixels, or train with image.source=features"
-        )
-
-
-_IDENTITY = {"image_id": tf.io.FixedLenFeature([], tf.string)}
-
-
-def _parser(options: ImageOptions | None, extra: dict[str, Any] | None = None) -> Any:
-    features = {
-        "concepts": tf.io.RaggedFeature(tf.int64),
-        "concept_counts": tf.io.RaggedFeature(tf.int64),
-        **(extra or {}),
-    }
-    if options is not None:
-        name = "global_feature" if options.source == "features" else "image"
-        features[name] = tf.io.FixedLenFeature([], tf.string)
-    return lambda serialized: tf.io.parse_example(serialized, features)
-
-
-def _assemble(
-    rows: batching.Rows,
-    concept_options: concepts.ConceptOptions,
-    image_options: ImageOptions,
-    order: Literal["shuffled", "kept"],
-    feature_dtype: str,
-) -> batching.Batch:
-    key = rows.get("key")
-    words, lengths = concepts.assemble(
-        rows["concepts"], rows["concept_counts"], concept_options, key=key, order=order
-    )
-    inputs = {"concepts": words, "concept_lengths": lengths}
-    if image_options.source == "features":
-        feature = tf.io.decode_raw(rows["global_feature"], feature_dtype)
-        return {**inputs, "features": tf.cast(feature, tf.float32)}
-    if key is None:
-        return {**inputs, "image": rows["image"]}
-    seeds = pixels.crop_seeds(key, rows["image"])
-    return {**inputs, "image": rows["image"], "crop_seed": seeds}
-
-
-def _finish(batch: batching.Batch, options: ImageOptions) -> batching.Batch:
-    """Decodes and crops the images: the costly part, done for one's own rows only."""
-    if options.source == "features":
-        return batch
-    encoded, seeds = batch.pop("image"), batch.pop("crop_seed", None)
-    # Upstream's input: squashed without anti-aliasing.
-    sizes = pixels.PixelOptions(resize=options.resize, crop=options.crop, antialias=False)
-    return {**batch, "pixels": pixels.crops(encoded, sizes, seeds)}

@@ -217,7 +217,11 @@ class Captioner(keras.Model):
 
     @classmethod
     def feature_arguments(
-        cls, *, global_size: int | None, region_size: int | None, grid_cells: int | None
+        cls,
+        *,
+        global_size: int | None = None,
+        region_size: int | None = None,
+        grid_cells: int | None = None,
     ) -> dict[str, int | None]:
         """Returns the constructor arguments that depend on the images.
 
@@ -228,16 +232,13 @@ class Captioner(keras.Model):
 
         Returns:
             `feature_size` of the main input; `grid_cells` of a captioner of grids; and
-            `global_size` (perhaps None) where `global` is another input. A captioner of vectors
-            is given the mean of the rows of images that have no vector.
+            `global_size` (perhaps None) where `global` is another input.
 
         Raises:
             ValueError: the images lack what the captioner requires.
         """
         main = cls.inputs.required[0]
-        size = region_size
-        if main == "global" and global_size is not None:
-            size = global_size
+        size = global_size if main == "global" else region_size
         if size is None:
             raise ValueError(f"needs {main} features, which the images do not have")
         arguments: dict[str, int | None] = {"feature_size": size}

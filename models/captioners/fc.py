@@ -10,7 +10,6 @@ import tensorflow as tf
 from models.captioners.base import Inputs, Memory
 from models.captioners.recurrent import RecurrentCaptioner
 from models.captioners.registry import register_captioner
-from models.layers import attention
 from models.layers.cells import Cell, State
 from models.layers.linear import torch_dense
 from models.layers.words import WordInput, WordOutput
@@ -20,8 +19,7 @@ from models.layers.words import WordInput, WordOutput
 class FC(RecurrentCaptioner):
     """A maxout LSTM that reads the image's vector before the words; that output is discarded.
 
-    Shapes: `global` float[B, D] or, for their mean, `regions` float[B, L, D] and, optionally,
-    `region_lengths` int32[B].
+    Shapes: `global` float[B, D].
 
     Example:
         ```python
@@ -86,10 +84,7 @@ class FC(RecurrentCaptioner):
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
         """Returns the image's part of the cell's sums: `image` float[B, 5 * H]."""
         del training
-        vector = inputs.get("global")
-        if vector is None:
-            vector = attention.mean_row(inputs["regions"], inputs)
-        return {"image": self.precompute(self.image_map(vector))}
+        return {"image": self.precompute(self.image_map(inputs["global"]))}
 
     def initial_state(self, memory: Memory, max_length: int | tf.Tensor) -> State:
         """Returns (h, c) after the image, float[B, H] each."""

@@ -73,9 +73,9 @@ def build_captioner(
     name: str,
     *,
     vocabulary_size: int,
-    global_size: int | None,
-    region_size: int | None,
-    grid_cells: int | None,
+    global_size: int | None = None,
+    region_size: int | None = None,
+    grid_cells: int | None = None,
     **settings: Any,
 ) -> Captioner:
     """Builds a captioner for images of given sizes.

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from models.captioners.registry import captioner_names
+from pipelines.inputs.pixels import Pixels
 from r2m.evaluation.attention_pictures import animation, attention_panels, png, sheet
 from r2m.evaluation.output_files import prepare_output, write_whole
 from r2m.inference.attention_maps import attention_maps, visible_part, why_no_maps
-from r2m.inference.captioner_inputs import pixel_options, saved_features
+from r2m.inference.captioner_inputs import TrainedInputs
 from r2m.inference.run import Run, RunPath
 from r2m.inference.run_folder import RunFolder
 from r2m.inference.run_kinds import kind_of
@@ -79,10 +80,9 @@ def show_attention(
     files, passed_over = named_files(sources, recursive=recursive)
     places = _places(files, Path(output))
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
-    _check_has_maps(folder)
-    recorded = saved_features(folder.path)["records"]
+    trained_on = _with_maps(folder)
     loaded = Run.load(folder, decoding=decoding, weights=weights)
-    pixels = pixel_options(loaded.config) if loaded.config.image.source == "pixels" else None
+    pixels = trained_on.inputs.find(Pixels)
     read = loaded.image_reader()
     prepare_output(output)
     shown: list[ShownImage] = []
@@ -91,7 +91,7 @@ def show_attention(
         batch = read(chunk)
         captions = loaded.captioning.captions(batch.inputs)
         maps = attention_maps(
-            loaded.model, loaded.vocabulary, batch.inputs, captions, recorded["grid_shape"]
+            loaded.model, loaded.vocabulary, batch.inputs, captions, trained_on.grid_shape
         )
         pictures = decode_files(chunk, None)
         for file, caption, own, fault in zip(chunk, captions, maps, batch.faults, strict=True):
@@ -103,7 +103,7 @@ def show_attention(
                 logging.warning("left out: %s", faults[-1])
                 passed_over[skip.reason] += 1
                 continue
-            part = visible_part(picture.pixels.numpy(), pixels, recorded["backbone"])
+            part = visible_part(picture.pixels.numpy(), pixels, trained_on.backbone)
             panels = attention_panels(part, own.words, own.weights, style=style)
             still, moving = places[file.name]
             write_whole(still, png(sheet(panels, caption)))
@@ -136,8 +136,8 @@ def _places(files: Sequence[ImageFile], output: Path) -> dict[str, tuple[Path, P
     return places
 
 
-def _check_has_maps(folder: RunFolder) -> None:
-    """Raises `InputError` for a run without attention maps, before anything is loaded."""
+def _with_maps(folder: RunFolder) -> TrainedInputs:
+    """Returns the inputs of a run; raises `InputError` where it has no attention maps."""
     if kind_of(folder).name != "captioning":
         *others, last = captioner_names(with_attention=True)
         raise InputError(
@@ -146,6 +146,8 @@ def _check_has_maps(folder: RunFolder) -> None:
             "workspace/runs/updown/cross_entropy"
         )
     captioner = folder.config.model.captioner
-    why = why_no_maps(captioner, saved_features(folder.path)["features"])
+    trained_on = TrainedInputs.read(folder)
+    why = why_no_maps(captioner, trained_on.inputs)
     if why is not None:
         raise InputError(f"{folder.path}: {why}")
+    return trained_on

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from models.captioners.pixels import PixelCaptioner
 from models.captioners.registry import captioner_names
-from pipelines.pixels import PixelOptions
+from pipelines.inputs.pixels import Pixels
+from pipelines.inputs.regions import Regions
+from pipelines.inputs.spec import InputSpec
 from r2m.evaluation.attention_pictures import attention_panels, sheet
 from tfrecords.vocabulary import Vocabulary
 
@@ -27,17 +29,17 @@ class AttentionMaps(NamedTuple):
     weights: np.ndarray
 
 
-def why_no_maps(captioner: str, features: Collection[str]) -> str | None:
+def why_no_maps(captioner: str, inputs: InputSpec) -> str | None:
     """Returns why a captioner has no attention maps; None where it has.
 
     Args:
         captioner: its name.
-        features: the kinds of stored features that it takes; none where it reads pixels.
+        inputs: that it reads.
     """
     with_attention = captioner_names(with_attention=True)
     if captioner not in with_attention:
         return f"captioner {captioner} has no attention; {', '.join(with_attention)} have"
-    if "region_feature" in features:
+    if inputs.find(Regions) is not None:
         return "its attention is directed at regions, not at a grid: there is no map to show"
     return None
 
@@ -73,7 +75,7 @@ def attention_maps(
 
 
 def visible_part(
-    picture: np.ndarray, pixels: PixelOptions | None, backbone: Mapping[str, Any] | None
+    picture: np.ndarray, pixels: Pixels | None, backbone: Mapping[str, Any] | None
 ) -> np.ndarray:
     """Returns the part of a picture that a captioner reads, which its maps lie over.
 

@@ -1,103 +1,130 @@
-"""Inputs of a supervised captioner, as its configuration describes them."""
+"""Inputs of a supervised captioner: chosen for its training, and read from its run folder."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+import tensorflow as tf
+
+from models.captioners.base import Inputs
+from models.captioners.pixels import PixelCaptioner
 from models.captioners.registry import captioner_class
-from pipelines.caption_batches import CaptionOptions, FeatureKind
-from pipelines.pixels import PixelOptions
-from r2m.configuration.settings import (
-    setting,
-)
+from pipelines.caption_batches import CaptionOptions
+from pipelines.inputs.spec import PICTURES, InputSpec
+from r2m.configuration.settings import setting
+from r2m.inference.run_folder import RunFolder
 from tfrecords.errors import InputError
 from tfrecords.records import Records
 
 FEATURES_FILE = "image_features.json"
+# Options of records that describe how their features were made.
+_OF_FEATURES = ("backbone", "feature_dtype", "grid_shape")
 
 
-def caption_options(config: Any, records: Records) -> CaptionOptions:
-    """What `config` says that the captioner `config.model.captioner` is shown of records.
-
-    Raises:
-        InputError: an impossible setting, or the records lack what the model needs.
-    """
-    pixels: PixelOptions | None = None
-    features: tuple[FeatureKind, ...] = ()
-    if config.image.source == "pixels":
-        pixels = pixel_options(config)
-    else:
-        features = _features(config, records)
+def caption_options(config: Any) -> CaptionOptions:
+    """Returns the captions of an image in a batch, as `config.data` describes them."""
     with setting("config.data"):
         return CaptionOptions(
-            captions_per_image=config.data.captions_per_image,
-            max_length=config.data.max_length,
-            features=features,
-            unit_norm=config.data.unit_norm,
-            pixels=pixels,
+            captions_per_image=config.data.captions_per_image, max_length=config.data.max_length
         )
 
 
-def pixel_options(config: Any) -> PixelOptions:
-    """What becomes of pictures, as `config.image` says: scaled as those of stored features are."""
-    with setting("config.image"):
-        image = config.image
-        return PixelOptions(
-            resize=image.resize,
-            crop=image.crop,
-            antialias=True,
-            mirror=image.mirror,
-            least_area=image.least_area,
-        )
+def record_inputs(config: Any, records: Records) -> InputSpec:
+    """Chooses the inputs of the captioner `config.model.captioner` among those of records.
 
-
-def _features(config: Any, records: Records) -> tuple[FeatureKind, ...]:
-    """The stored features that the captioner looks at, as far as the records hold them."""
-    rows: dict[str | None, tuple[FeatureKind, ...]] = {
-        None: ("region_feature", "grid_feature"),
-        "regions": ("region_feature",),
-        "grid": ("grid_feature",),
-    }
-    name, chosen = config.model.captioner, config.data.rows
-    if chosen not in rows:
-        raise InputError(f"config.data: unknown rows {chosen!r}; known: grid, regions, None")
-    with setting("config.model"):
-        inputs = captioner_class(name).inputs
-    if chosen is None and "grid" in inputs.required:
-        chosen = "grid"
-    kinds: dict[str, tuple[FeatureKind, ...]] = {
-        "global": ("global_feature",),
-        "regions": rows[chosen],
-        "grid": rows[chosen],
-    }
-    held = {of: [kind for kind in kinds[of] if kind in records.feature_names][:1] for of in kinds}
-    wanted: tuple[str, ...] = inputs.kinds
-    needed = kinds[wanted[0]]
-    if wanted[0] == "global" and not held["global"]:
-        # A captioner of vectors is given the mean of the rows.
-        wanted, needed = ("regions",), (*needed, *rows[chosen])
-    if not held[wanted[0]]:
-        pictures = ", or train on their pictures with --config.image.source=pixels"
-        raise InputError(
-            f"{records.folder}: captioner {name} needs "
-            f"{' or '.join(needed)}, which these records do not hold; build them with "
-            "--backbone (and --store_grid) or with --features"
-            + (pictures if "image" in records.feature_names else "")
-        )
-    return tuple(kind for of in wanted for kind in held[of])
-
-
-def saved_features(run_folder: Path) -> dict[str, Any]:
-    """What the captioner of a run is shown, and how it was made.
-
-    Returns:
-        `inputs` (name -> shape and dtype), `features` (kinds of them), and `records`: the options
-        of the records that say where features come from.
+    Raises:
+        InputError: an impossible setting, or the records lack what the captioner needs.
     """
-    file = run_folder / FEATURES_FILE
-    if not file.is_file():
-        raise InputError(f"{run_folder} is not the run of a captioner: it has no {FEATURES_FILE}")
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    return _choose(config, records.feature_names, str(records.folder))
+
+
+def _choose(config: Any, held: Collection[str], where: str) -> InputSpec:
+    name = config.model.captioner
+    inputs: Inputs = PixelCaptioner.inputs
+    if config.image.source != "pixels":
+        with setting("config.model"):
+            inputs = captioner_class(name).inputs
+    return InputSpec.choose(inputs, config, held, model=name, where=where)
+
+
+class TrainedInputs(NamedTuple):
+    """Inputs that a captioner was trained on.
+
+    Attributes:
+        path: its run folder, for messages.
+        inputs: with the settings for captioning.
+        signature: of the tensors, B first.
+        backbone: options of the network that made the features of its records; None where they were
+            made elsewhere.
+        feature_dtype: of the stored features.
+        grid_shape: (gh, gw, D) of the stored feature maps; None without them.
+    """
+
+    path: Path
+    inputs: InputSpec
+    signature: dict[str, tf.TensorSpec]
+    backbone: Mapping[str, Any] | None
+    feature_dtype: Literal["float16", "float32"]
+    grid_shape: list[int] | None
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> TrainedInputs:
+        """Reads `image_features.json` of a run folder.
+
+        Raises:
+            InputError: the folder is not the run of a captioner.
+        """
+        file = folder.path / FEATURES_FILE
+        if not file.is_file():
+            raise InputError(
+                f"{folder.path} is not the run of a captioner: it has no {FEATURES_FILE}"
+            )
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        # Of the columns that its training read, the same choice is made as at that time.
+        inputs = _choose(folder.config, {*saved["features"], PICTURES}, str(file)).evaluated()
+        signature = inputs.signature(_specs(saved["inputs"]))
+        return cls(folder.path, inputs, signature, **saved["records"])
+
+    @property
+    def reads_backbone(self) -> bool:
+        """Whether the records' backbone makes inputs. Features of regions are made elsewhere."""
+        return bool({"global_feature", "grid_feature"} & set(self.inputs.columns))
+
+
+def features_file(
+    inputs: InputSpec, signature: Mapping[str, tf.TensorSpec], records: Records, folder: Path
+) -> bytes:
+    """Returns the contents of `image_features.json`, which `TrainedInputs.read` reads.
+
+    Args:
+        inputs: of the captioner.
+        signature: of their tensors.
+        records: that it is trained on.
+        folder: of the run. The file of a resumed run stays as an earlier version wrote it.
+    """
+    options = records.manifest["options"]
+    content = {
+        "inputs": _shapes(signature),
+        "features": list(inputs.stored),
+        "records": {name: options.get(name) for name in _OF_FEATURES},
+    }
+    file = folder / FEATURES_FILE
+    if file.is_file():
+        saved = json.loads(file.read_bytes())
+        known = inputs.signature(_specs(saved["inputs"]))
+        if {**saved, "inputs": _shapes(known)} == content:
+            return file.read_bytes()
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def _shapes(signature: Mapping[str, tf.TensorSpec]) -> dict[str, list[Any]]:
+    """Returns a signature as JSON holds it; see `_specs`."""
+    return {name: [spec.shape.as_list(), spec.dtype.name] for name, spec in signature.items()}
+
+
+def _specs(shapes: Mapping[str, Any]) -> dict[str, tf.TensorSpec]:
+    """Returns the signature in `image_features.json`: name -> shape and dtype."""
+    return {name: tf.TensorSpec(shape, dtype) for name, (shape, dtype) in shapes.items()}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import tensorflow as tf
-
 from models.captioners.base import Captioner
 from models.captioners.pixels import PixelCaptioner
 from models.captioners.registry import build_captioner
@@ -56,7 +54,7 @@ def build_model(
     Args:
         config: of the experiment.
         vocabulary_size: V.
-        sizes: of stored features: `global_size`, `region_size`, `grid_cells`.
+        sizes: of stored features, see `InputSpec.sizes`.
         network: that looks at pixels instead.
         dtype: of the activations.
 
@@ -82,13 +80,3 @@ def build_model(
             unit_norm=config.data.unit_norm,
             name=name,
         )
-
-
-def feature_sizes(shown: Mapping[str, tf.TensorSpec]) -> dict[str, int | None]:
-    """Sizes of what a captioner is shown, as `build_captioner` takes them; pixels have none."""
-    whole, rows = shown.get("global"), shown.get("regions")
-    return {
-        "global_size": whole and whole.shape[-1],
-        "region_size": rows and rows.shape[-1],
-        "grid_cells": rows and rows.shape[1],
-    }

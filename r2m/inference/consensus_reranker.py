@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from models.decoding.search import Captions
+from pipelines.inputs.global_vector import GlobalVector
 from r2m.configuration.settings import TRAINING_SPLIT
 from r2m.inference.captioner_ensemble import CaptionerEnsemble
 from r2m.inference.consensus import ConsensusOptions, open_consensus
-from r2m.inference.feature_origin import check_same_origin, has_backbone_features
+from r2m.inference.feature_origin import check_same_origin
 from r2m.inference.loaded_captioner import LoadedCaptioner
 from tfrecords.records import Records, check_same_vocabulary
 
@@ -22,7 +23,10 @@ class ConsensusReranker:
 
     Attributes:
         options: how hypotheses are valued.
+        inputs: that it reads besides those of the captioner.
     """
+
+    inputs = (GlobalVector(),)
 
     def __init__(
         self, loaded: LoadedCaptioner | CaptionerEnsemble, options: ConsensusOptions
@@ -41,13 +45,9 @@ class ConsensusReranker:
         )  # fmt: skip
         self._consensus = open_consensus(self._records, TRAINING_SPLIT, options)
         # The vectors of image files are made as the features of these members.
-        extracted = [
-            own
-            for own in loaded.trained_on
-            if own.features["features"] and has_backbone_features(own.features)
-        ]
+        extracted = [own for own in loaded.trained_on if own.reads_backbone]
         for own in extracted or loaded.trained_on[:1]:
-            self._check_origin(str(own.path), own.features["records"]["backbone"])
+            self._check_origin(str(own.path), own.backbone)
 
     def check_records(self, records: Records) -> None:
         """Raises `InputError` unless the vectors of records are made as the training images'."""

@@ -8,15 +8,6 @@ from typing import Any
 from tfrecords.errors import InputError
 
 
-def has_backbone_features(features: Mapping[str, Any]) -> bool:
-    """Returns whether a backbone may have made a captioner's inputs; regions are made elsewhere.
-
-    Args:
-        features: see `captioner_inputs.saved_features`.
-    """
-    return bool(features["features"] != ["region_feature"])
-
-
 def check_same_origin(
     one: str, ours: Mapping[str, Any] | None, other: str, theirs: Mapping[str, Any] | None
 ) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from pipelines import caption_batches, captions
-from pipelines.caption_batches import CaptionOptions, FeatureKind
-from r2m.inference.captioner_image_inputs import TrainedInputs, captioner_image_reader
-from r2m.inference.captioner_inputs import caption_options, saved_features
-from r2m.inference.captioner_model import build_model, feature_sizes, open_network
+from pipelines.inputs.model_input import ModelInput
+from pipelines.inputs.spec import InputSpec
+from r2m.inference.captioner_image_inputs import captioner_image_reader
+from r2m.inference.captioner_inputs import TrainedInputs
+from r2m.inference.captioner_model import build_model, open_network
 from r2m.inference.captioning import CAPTIONED_AT_ONCE
-from r2m.inference.feature_origin import check_same_origin, has_backbone_features
+from r2m.inference.feature_origin import check_same_origin
 from r2m.inference.loaded_model import ImageReader
 from r2m.inference.run_folder import RunFolder
 from tfrecords.errors import InputError
@@ -38,18 +38,14 @@ class LoadedCaptioner:
         """
         self.folders: tuple[RunFolder, ...] = (folder,)
         self.vocabulary = folder.vocabulary
-        features = saved_features(folder.path)
-        self.trained_on: tuple[TrainedInputs, ...] = (
-            TrainedInputs(folder.path, folder.config, features),
-        )
-        self.signature = {
-            name: tf.TensorSpec(shape, dtype) for name, (shape, dtype) in features["inputs"].items()
-        }
+        trained_on = TrainedInputs.read(folder)
+        self.trained_on: tuple[TrainedInputs, ...] = (trained_on,)
+        self.inputs, self.signature = trained_on.inputs, trained_on.signature
         _ = folder.checkpoint  # verified before a network is built
         self.model = build_model(
             folder.config,
             len(self.vocabulary),
-            feature_sizes(self.signature),
+            self.inputs.sizes(self.signature),
             open_network(folder.config, load=False),
         )
         folder.restore(self.model)
@@ -59,36 +55,10 @@ class LoadedCaptioner:
         return captions.open_captions(folder)
 
     def record_batches(
-        self, records: Records, split: str, more: tuple[FeatureKind, ...] = ()
+        self, records: Records, split: str, more: tuple[ModelInput, ...] = ()
     ) -> tf.data.Dataset:
         """Returns batches of `image_id` and features or pixels; see `LoadedModel`."""
-        options = self.record_options(records)
-        return read_batches(records, split, options, more, self.folders[0], self.signature)
-
-    def record_options(self, records: Records) -> CaptionOptions:
-        """Returns what to read of records: the kinds of inputs that the captioner was trained on.
-
-        Raises:
-            InputError: the records lack them, or hold features that were made in another way.
-        """
-        options = caption_options(self.folders[0].config, records)
-        if options.pixels is not None:
-            return options
-        ((path, _, features),) = self.trained_on
-        kinds = tuple(features["features"])
-        if missing := [kind for kind in kinds if kind not in records.feature_names]:
-            raise InputError(
-                f"{records.folder} holds {', '.join(options.features)}, and no {missing[0]}, which "
-                f"the captioner of {path} was trained on: give records that were built as those"
-            )
-        if has_backbone_features(features):
-            check_same_origin(
-                f"those of {records.folder}",
-                records.manifest["options"].get("backbone"),
-                f"those that {path} was trained on",
-                features["records"]["backbone"],
-            )
-        return dataclasses.replace(options, features=kinds)
+        return read_batches(records, split, self.trained_on, self.inputs, self.signature, more)
 
     def examples(self, records: Records, split: str) -> Iterable[dict[str, Any]]:
         """Yields the images of a split; see `LoadedModel`."""
@@ -100,11 +70,12 @@ class LoadedCaptioner:
         *,
         detections: Sequence[str],
         weights: str | None,
-        vectors: bool,
+        more: tuple[ModelInput, ...] = (),
     ) -> ImageReader:
         """Returns what makes features or pixels of images; see `LoadedModel`."""
         del images
-        return captioner_image_reader(self.trained_on, detections, weights, vectors=vectors)
+        inputs = self.inputs.union(InputSpec(more))
+        return captioner_image_reader(self.trained_on, inputs, detections, weights)
 
     def concept_inputs(self, rows: Sequence[Sequence[str]]) -> dict[str, tf.Tensor]:
         """Raises `InputError`: captioners read images."""
@@ -114,24 +85,54 @@ class LoadedCaptioner:
 def read_batches(
     records: Records,
     split: str,
-    options: CaptionOptions,
-    more: tuple[FeatureKind, ...],
-    folder: RunFolder,
+    trained_on: Sequence[TrainedInputs],
+    inputs: InputSpec,
     signature: Mapping[str, tf.TensorSpec],
+    more: tuple[ModelInput, ...],
 ) -> tf.data.Dataset:
-    """Returns batches of images of a split, with the features of `options` and `more`.
+    """Returns batches of images of a split.
+
+    Args:
+        records: of kind `captions`.
+        split: of the records.
+        trained_on: inputs of each captioner that reads the batches.
+        inputs: of all of them.
+        signature: of their tensors.
+        more: further inputs.
 
     Raises:
-        InputError: their sizes are not those of `signature`.
+        InputError: the records lack an input, hold features that were made in another way, or of
+            other sizes.
     """
-    kinds = tuple(dict.fromkeys((*options.features, *more)))
-    options = dataclasses.replace(options, features=kinds)
-    found = caption_batches.image_batches(records, split, options, batch_size=CAPTIONED_AT_ONCE)
+    for own in trained_on:
+        _check_records(records, own)
+    inputs = inputs.union(InputSpec(more))
+    found = caption_batches.image_batches(records, split, inputs, batch_size=CAPTIONED_AT_ONCE)
     for name, spec in signature.items():
         shape = found.element_spec[name].shape
         if not spec.shape.is_compatible_with(shape):
             raise InputError(
-                f"{records.folder}: its {name} are of shape {shape}, those that {folder.path} was "
-                f"trained on of {spec.shape}: give records that were built as those"
+                f"{records.folder}: its {name} are of shape {shape}, those that "
+                f"{trained_on[0].path} was trained on of {spec.shape}: give records that were "
+                "built as those"
             )
     return found
+
+
+def _check_records(records: Records, own: TrainedInputs) -> None:
+    """Raises `InputError` unless records hold the columns of a captioner, made in the same way."""
+    held = records.feature_names
+    if missing := [column for column in own.inputs.stored if column not in held]:
+        features = [name for name in held if name.endswith("_feature")]
+        raise InputError(
+            f"{records.folder} holds {', '.join(features) or 'no features'}, and no {missing[0]}, "
+            f"which the captioner of {own.path} was trained on: give records that were built as "
+            "those"
+        )
+    if own.reads_backbone:
+        check_same_origin(
+            f"those of {records.folder}",
+            records.manifest["options"].get("backbone"),
+            f"those that {own.path} was trained on",
+            own.backbone,
+        )

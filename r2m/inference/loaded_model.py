@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
-from pipelines.caption_batches import FeatureKind
+from pipelines.inputs.model_input import ModelInput
 from r2m.inference.run_folder import RunFolder
 from tfrecords.images.concepts import ImageConcept
 from tfrecords.images.entries import ImageSource
@@ -54,14 +54,14 @@ class LoadedModel(Protocol):
         """Opens records of the kind that the model reads; raises `InputError` for another kind."""
 
     def record_batches(
-        self, records: Records, split: str, more: tuple[FeatureKind, ...] = ()
+        self, records: Records, split: str, more: tuple[ModelInput, ...] = ()
     ) -> tf.data.Dataset:
         """Returns batches of `image_id` string[B] and the model's inputs.
 
         Args:
             records: of `open_records`.
             split: of the records.
-            more: kinds of features besides the model's inputs.
+            more: inputs besides the model's.
 
         Raises:
             InputError: the records lack what the model needs, or hold features made in another way.
@@ -80,7 +80,7 @@ class LoadedModel(Protocol):
         *,
         detections: Sequence[str],
         weights: str | None,
-        vectors: bool,
+        more: tuple[ModelInput, ...] = (),
     ) -> ImageReader:
         """Returns what makes model inputs of image files.
 
@@ -88,7 +88,7 @@ class LoadedModel(Protocol):
             images: all that will be read, where detections have to be matched with them.
             detections: files with the detections of the images, as `r2m-caption` takes them.
             weights: file of the backbone's weights, where the records were built with such a file.
-            vectors: adds `global` to the inputs, made as in the records of the training.
+            more: inputs besides the model's, made as in the records of the training.
 
         Raises:
             InputError: the model needs what is not given, or has no use for what is.

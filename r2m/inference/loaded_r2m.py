@@ -9,12 +9,12 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines import images
-from pipelines.caption_batches import FeatureKind
-from pipelines.concepts import assemble
+from pipelines.inputs.model_input import ModelInput
+from pipelines.inputs.spec import InputSpec
 from r2m.engine.persistence.checkpoints import Checkpoint
 from r2m.inference.concept_rules import ConceptChooser, ConceptRules
 from r2m.inference.loaded_model import ImageInputs, ImageReader
-from r2m.inference.r2m_model import CONCEPT_INPUTS, build_model, concept_options
+from r2m.inference.r2m_model import build_model, concepts_of
 from r2m.inference.run_folder import RunFolder
 from tfrecords.errors import InputError
 from tfrecords.features.reading import decode_files
@@ -36,11 +36,12 @@ class LoadedR2M:
         """
         self.folders: tuple[RunFolder, ...] = (folder,)
         self.vocabulary = folder.vocabulary
-        self.signature = dict(CONCEPT_INPUTS)
+        self._concepts = concepts_of(folder.config)
+        self.inputs = InputSpec((self._concepts,))
+        self.signature = self.inputs.signature()
         feature_size = _feature_size(folder.checkpoint)
         self.model = build_model(folder.config.model, self.vocabulary, feature_size)
         folder.restore(self.model)
-        self._options = concept_options(folder.config)
 
     @cached_property
     def rules(self) -> ConceptRules:
@@ -52,11 +53,11 @@ class LoadedR2M:
         return images.open_images(folder)
 
     def record_batches(
-        self, records: Records, split: str, more: tuple[FeatureKind, ...] = ()
+        self, records: Records, split: str, more: tuple[ModelInput, ...] = ()
     ) -> tf.data.Dataset:
         """Returns batches of `image_id` and concepts; see `LoadedModel`."""
         assert not more, "R2M reads no features"
-        return images.concept_batches(records, split, concept_options=self._options)
+        return images.image_batches(records, split, self.inputs)
 
     def examples(self, records: Records, split: str) -> Iterable[dict[str, Any]]:
         """Yields the images of a split; see `LoadedModel`."""
@@ -68,10 +69,10 @@ class LoadedR2M:
         *,
         detections: Sequence[str],
         weights: str | None,
-        vectors: bool,
+        more: tuple[ModelInput, ...] = (),
     ) -> ImageReader:
         """Returns what chooses the concepts of images by detections; see `LoadedModel`."""
-        del vectors
+        assert not more, "R2M reads no features"
         path = self.folders[0].path
         if weights is not None:
             raise InputError(f"{path} is a run of R2M, which has no backbone: no --weights")
@@ -81,7 +82,7 @@ class LoadedR2M:
                 "with --detections (Python: detections=)"
             )
         choose = ConceptChooser(
-            self.rules, images, self.rules.sources(detections), self._options.max_concepts
+            self.rules, images, self.rules.sources(detections), self._concepts.max_concepts
         )
 
         def read(batch: Sequence[ImageSource]) -> ImageInputs:
@@ -101,14 +102,13 @@ class LoadedR2M:
         """Returns model inputs for concepts, the most certain one of each row last."""
         ids = [[self.vocabulary.id_of(concept.word) for concept in row] for row in rows]
         counts = [[concept.count for concept in row] for row in rows]
-        concepts, lengths = assemble(
-            tf.ragged.constant(ids, tf.int64, ragged_rank=1),
-            tf.ragged.constant(counts, tf.int64, ragged_rank=1),
-            self._options,
-            key=None,
-            order="kept",
+        columns = {"concepts": ids, "concept_counts": counts}
+        return self.inputs.assemble(
+            {
+                name: tf.ragged.constant(rows, tf.int64, ragged_rank=1)
+                for name, rows in columns.items()
+            }
         )
-        return {"concepts": concepts, "concept_lengths": lengths}
 
 
 def _feature_size(checkpoint: Checkpoint) -> int | None:

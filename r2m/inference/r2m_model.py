@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
-
 from models.r2m import R2M
-from pipelines.concepts import ConceptOptions
+from pipelines.inputs.concepts import Concepts
 from r2m.configuration.settings import (
     precision,
     setting,
@@ -17,11 +15,6 @@ from tfrecords.vocabulary import Vocabulary
 CONCEPTS_FILE = "concepts.json"
 RULES_FILE = "concept_rules.json"
 DEFAULT_RULES: dict[str, Any] = {"min_concept_count": 1, "concept_order": "score"}
-# The inputs of R2M's `encode`.
-CONCEPT_INPUTS = {
-    "concepts": tf.TensorSpec([None, None], tf.int32),
-    "concept_lengths": tf.TensorSpec([None], tf.int32),
-}
 
 
 def build_model(
@@ -34,9 +27,9 @@ def build_model(
         )
 
 
-def concept_options(config: Any) -> ConceptOptions:
-    """What the encoder is shown, as `config.data` says."""
+def concepts_of(config: Any) -> Concepts:
+    """Returns the concepts that the encoder reads, as `config.data` describes them."""
     with setting("config.data"):
-        return ConceptOptions(
-            max_concepts=config.data.max_concepts, max_repeats=config.data.max_repeats
-        )
+        (concepts,) = Concepts.candidates(config)
+    assert isinstance(concepts, Concepts)
+    return concepts

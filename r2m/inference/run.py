@@ -161,7 +161,7 @@ class Run:
         if self._reranker is None:
             return self._loaded.record_batches(records, split)
         self._reranker.check_records(records)
-        return self._loaded.record_batches(records, split, ("global_feature",))
+        return self._loaded.record_batches(records, split, self._reranker.inputs)
 
     def examples(self, records: Records, split: str) -> Iterable[dict[str, Any]]:
         """Yields the images of a split with what people wrote; see `LoadedModel.examples`."""
@@ -183,7 +183,7 @@ class Run:
             images,
             detections=detections,
             weights=self._weights,
-            vectors=self._reranker is not None,
+            more=() if self._reranker is None else self._reranker.inputs,
         )
 
     def caption_images(

@@ -20,15 +20,15 @@ from configs.captioners import updown
 from configs.r2m import shapes
 from models.captioners.registry import captioner_names
 from models.decoding.search import DecodingOptions, beam_search
+from pipelines.inputs.pixels import Pixels
 from r2m.configuration.config_checks import check_config, find_problems
 from r2m.configuration.config_fields import FAMILIES, Family, flattened
 from r2m.configuration.settings import training_options
 from r2m.engine.optimization.optimizers import make_optimizer
-from r2m.inference.captioner_inputs import pixel_options
 from r2m.inference.captioner_model import build_model as build_captioner
 from r2m.inference.captioning import search_options
 from r2m.inference.r2m_model import build_model as build_r2m
-from r2m.inference.r2m_model import concept_options
+from r2m.inference.r2m_model import concepts_of
 from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions
 from r2m.tasks.captioning.self_critical import SelfCriticalOptions
 from tfrecords.errors import InputError
@@ -174,7 +174,7 @@ def use(config: ConfigDict, group: str) -> None:
         rates = CrossEntropy(options).rates(tf.constant(3, tf.int64))
         assert all(np.isfinite(rate) for rate in rates.values())
     elif group in ("image", "data"):
-        _ = pixel_options(config) if captioner else concept_options(config)
+        _ = Pixels.candidates(config) if captioner else concepts_of(config)
     elif group == "reward":
         settings = config.reward.to_dict()
         del settings["document_frequencies"]  # a file, which is opened when training starts

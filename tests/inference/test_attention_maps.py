@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from models.captioners.registry import build_captioner, captioner_names
-from pipelines.pixels import PixelOptions, crops
+from pipelines.inputs.pixels import Pixels, crops
+from pipelines.inputs.spec import InputSpec
 from r2m.inference.attention_files import show_attention
 from r2m.inference.attention_maps import attention_maps, visible_part, why_no_maps
 from tfrecords.errors import InputError
@@ -47,7 +48,7 @@ def test_maps_lie_over_the_square_that_was_cut_out(size: tuple[int, int], short_
 
 
 def test_maps_lie_over_the_crop_that_was_looked_at() -> None:
-    picture, options = ramp(120, 300), PixelOptions(resize=80, crop=48, antialias=True)
+    picture, options = ramp(120, 300), Pixels(resize=80, crop=48, antialias=True)
     part = visible_part(picture, options, {"short_side": 64, "image_size": 64})
     assert part.shape == (72, 180, 3)
     (seen,) = crops(tf.io.encode_png(picture)[None], options, None)
@@ -58,7 +59,7 @@ def test_maps_lie_over_a_picture_that_was_squashed() -> None:
     picture = ramp(20, 30)
     assert visible_part(picture, None, {"short_side": None, "image_size": 64}) is picture
     assert visible_part(picture, None, None) is picture
-    whole = PixelOptions(resize=64, crop=64, antialias=True)
+    whole = Pixels(resize=64, crop=64, antialias=True)
     np.testing.assert_array_equal(visible_part(picture, whole, None), picture)
 
 
@@ -67,7 +68,7 @@ def test_the_captioners_with_attention_are_those_that_show_it() -> None:
     inputs = {"regions": tf.ones([1, 2, 5]), "global": tf.ones([1, 3])}
     for name in captioner_names():
         model = build_captioner(name, global_size=3, region_size=5, grid_cells=2, **sizes)
-        shown = why_no_maps(model.name, ()) is None
+        shown = why_no_maps(model.name, InputSpec(())) is None
         assert shown == (name in captioner_names(with_attention=True)) == model.has_attention
         if shown:
             maps = model.attention(model.encode(inputs), tf.constant([[1, 3]]))
@@ -90,8 +91,10 @@ def run_folder(folder: Path, captioner: str, features: list[str], stage: str) ->
     """What the folder of a run tells without its weights."""
     folder.mkdir(parents=True)
     config = {"model": {"captioner": captioner}, "image": {"source": "features"}}
+    config["data"] = {"rows": None, "unit_norm": False}
     (folder / "config.json").write_text(json.dumps({"stage": stage, "config": config}))
-    shown = {"inputs": {}, "features": features, "records": {"backbone": None, "grid_shape": None}}
+    records = {"backbone": None, "feature_dtype": "float16", "grid_shape": None}
+    shown = {"inputs": {}, "features": features, "records": records}
     (folder / "image_features.json").write_text(json.dumps(shown))
     return folder
 

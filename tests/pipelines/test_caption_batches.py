@@ -13,7 +13,11 @@ import tensorflow_datasets as tfds
 
 from pipelines import caption_batches, captions
 from pipelines.caption_batches import CaptionOptions
-from pipelines.pixels import PixelOptions
+from pipelines.inputs.global_vector import GlobalVector
+from pipelines.inputs.grid import Grid
+from pipelines.inputs.pixels import Pixels
+from pipelines.inputs.regions import Regions
+from pipelines.inputs.spec import InputSpec
 from tfrecords.captions.shards import LENGTHS, WORDS
 from tfrecords.errors import InputError
 from tfrecords.records import Records
@@ -22,8 +26,9 @@ from tfrecords.writing.examples import encode_example
 from tfrecords.writing.writer import write_dataset
 
 IMAGES, G, GRID = 23, 3, (2, 2, 3)
-ALL = CaptionOptions(features=("global_feature", "grid_feature"), captions_per_image=3)
-REGIONS = CaptionOptions(features=("region_feature",), captions_per_image=3)
+ALL = InputSpec((GlobalVector(), Grid()))
+REGIONS = InputSpec((Regions(),))
+THREE = CaptionOptions(captions_per_image=3)
 
 
 def sentences_of(image: int) -> list[list[int]]:
@@ -88,9 +93,15 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
     return captions.open_captions(str(folder))
 
 
-def batches(records: Records, count: int, options: CaptionOptions = ALL, **changes: Any) -> Any:
+def batches(
+    records: Records,
+    count: int,
+    inputs: InputSpec = ALL,
+    options: CaptionOptions = THREE,
+    **changes: Any,
+) -> Any:
     settings = {"batch_size": 5, "seed": 3, **changes}
-    dataset = caption_batches.training_batches(records, options, **settings)
+    dataset = caption_batches.training_batches(records, inputs, options, **settings)
     return list(itertools.islice(dataset.as_numpy_iterator(), count))
 
 
@@ -138,9 +149,8 @@ def test_a_run_goes_on_where_it_was(records: Records, first_step: int) -> None:
 
 
 def test_long_sentences_are_cut_and_ended(records: Records) -> None:
-    options = CaptionOptions(features=(), max_length=4)
     cut = 0
-    for batch in batches(records, 5, options):
+    for batch in batches(records, 5, InputSpec(()), CaptionOptions(max_length=4)):
         assert batch["tokens"].shape[1:] == (5, 5) and batch["lengths"].max() == 4
         for row in itertools.chain(*shown(batch)):
             whole = sentences_of(row[1] - 100)[row[2] - 200]
@@ -165,13 +175,12 @@ def test_regions_are_padded_and_counted(records: Records) -> None:
 
 
 def test_rows_of_unit_norm(records: Records) -> None:
-    options = CaptionOptions(features=("grid_feature",), unit_norm=True)
-    (batch,) = batches(records, 1, options)
+    (batch,) = batches(records, 1, InputSpec((Grid(unit_norm=True),)))
     np.testing.assert_allclose(np.linalg.norm(batch["regions"], axis=-1), 1.0, rtol=1e-5)
 
 
 def test_validation_has_the_first_captions(records: Records) -> None:
-    (batch,) = caption_batches.validation_batches(records, "val", ALL, batch_size=5)
+    (batch,) = caption_batches.validation_batches(records, "val", ALL, THREE, batch_size=5)
     assert shown({k: v.numpy() for k, v in batch.items()}) == [sentences_of(4)[:3]]
     (images,) = caption_batches.image_batches(records, "val", ALL, batch_size=5)
     assert images["image_id"].numpy().tolist() == [b"4.jpg"]
@@ -179,18 +188,12 @@ def test_validation_has_the_first_captions(records: Records) -> None:
 
 
 def test_wrong_requests(records: Records, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown features 'pixels'"):
-        CaptionOptions(features=("pixels",))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="not both"):
-        CaptionOptions(features=("grid_feature", "region_feature"))
     with pytest.raises(ValueError, match="captions_per_image must be at least 1"):
         CaptionOptions(captions_per_image=0)
     manifest = {**records.manifest, "features": ["global_feature"]}
     bare = Records(folder=tmp_path, kind="captions", name="toy", manifest=manifest)
     with pytest.raises(InputError, match="no grid_feature, only global_feature"):
-        caption_batches.check_features(bare, CaptionOptions())
-    pixels = PixelOptions(resize=8, crop=8, antialias=True)
+        InputSpec((Grid(),)).check(bare)
+    pixels = InputSpec((Pixels(resize=8, crop=8),))
     with pytest.raises(InputError, match=r"toy: these records hold no pictures.*--nostore_pixels"):
-        caption_batches.image_batches(
-            records, "val", CaptionOptions(features=(), pixels=pixels), batch_size=1
-        )
+        caption_batches.image_batches(records, "val", pixels, batch_size=1)

@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 
 from pipelines import corpora
-from pipelines.concepts import ConceptOptions
+from pipelines.inputs.concepts import Concepts
 from tfrecords.errors import InputError
 
-OPTIONS = ConceptOptions(max_concepts=4)
+OPTIONS = Concepts(max_concepts=4)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def records(corpora_folder):
 
 def _batches(records, count, **changes):
     settings = {
-        "batch_size": 16, "max_length": 20, "seed": 5, "concept_options": OPTIONS, **changes
+        "batch_size": 16, "max_length": 20, "seed": 5, "concepts": OPTIONS, **changes
     }  # fmt: skip
     dataset = corpora.training_batches(records, **settings)
     return list(itertools.islice(dataset.as_numpy_iterator(), count))
@@ -69,7 +69,7 @@ def test_a_manifest_that_counts_wrongly_is_found_out(records, split, difference)
             _batches(other, 2 * _epoch_size(records))
         else:
             list(corpora.validation_batches(
-                other, batch_size=16, max_length=20, concept_options=OPTIONS
+                other, batch_size=16, max_length=20, concepts=OPTIONS
             ))  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def test_concepts_are_shuffled_in_training_and_kept_in_validation(records):
     validation = [
         list(
             corpora.validation_batches(
-                records, batch_size=8, max_length=20, concept_options=OPTIONS
+                records, batch_size=8, max_length=20, concepts=OPTIONS
             ).as_numpy_iterator()
         )
         for _ in range(2)
@@ -151,9 +151,9 @@ def test_concepts_are_shuffled_in_training_and_kept_in_validation(records):
 def test_repeats_follow_the_number_of_objects_spoken_of(records):
     vocabulary = records.vocabulary()
     dogs = vocabulary.id_of("dogs"), vocabulary.id_of("dog")
-    options = ConceptOptions(max_concepts=4, max_repeats=3)
+    options = Concepts(max_concepts=4, max_repeats=3)
     checked = 0
-    for batch in _batches(records, 15, concept_options=options):
+    for batch in _batches(records, 15, concepts=options):
         for row, concepts in zip(batch["tokens"], batch["concepts"], strict=True):
             if dogs[0] in row:
                 assert list(concepts).count(dogs[1]) == 2

@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 
 from pipelines import images
-from pipelines.concepts import ConceptOptions
-from pipelines.images import ImageOptions
+from pipelines.inputs.concepts import Concepts
+from pipelines.inputs.global_vector import GlobalVector
+from pipelines.inputs.pixels import Pixels
+from pipelines.inputs.spec import InputSpec
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.images.build import ImagesOptions, build_images
 from tfrecords.readers.detections import DetectionSource
 
-OPTIONS = ConceptOptions(max_concepts=3)
-PIXELS = ImageOptions(source="pixels", resize=36, crop=32)
+CONCEPTS = Concepts(max_concepts=3)
+FEATURES = InputSpec((CONCEPTS, GlobalVector()))
+PIXELS = InputSpec((CONCEPTS, Pixels(resize=36, crop=32, antialias=False)))
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +27,14 @@ def records(images_folder):
     return images.open_images(str(images_folder))
 
 
-def _batches(records, count, image_options, first_step=0, seed=5):
+def _batches(records, count, inputs, first_step=0, seed=5):
     dataset = images.training_batches(
-        records, batch_size=5, seed=seed, first_step=first_step,
-        concept_options=OPTIONS, image_options=image_options,
-    )  # fmt: skip
+        records, inputs, batch_size=5, seed=seed, first_step=first_step
+    )
     return list(itertools.islice(dataset.as_numpy_iterator(), count))
 
 
-@pytest.mark.parametrize("options", [ImageOptions(), PIXELS], ids=["features", "pixels"])
+@pytest.mark.parametrize("options", [FEATURES, PIXELS], ids=["features", "pixels"])
 @pytest.mark.parametrize("first_step", [2, 5])
 def test_batches_depend_on_their_number_only(records, options, first_step):
     whole = _batches(records, first_step + 3, options)
@@ -43,9 +45,9 @@ def test_batches_depend_on_their_number_only(records, options, first_step):
 
 
 def test_features_are_those_of_the_records(records):
-    batches = _batches(records, 4, ImageOptions())
+    batches = _batches(records, 4, FEATURES)
     size = images.feature_size(records)
-    rows = np.concatenate([batch["features"] for batch in batches])
+    rows = np.concatenate([batch["global"] for batch in batches])
     assert rows.shape == (17, size)
     assert rows.dtype == np.float32
     assert len(np.unique(rows, axis=0)) == 17
@@ -65,11 +67,9 @@ def test_pixels_are_random_crops_in_training_and_centre_crops_in_validation(reco
     ]
     assert not np.allclose(*sums)
     validation = [
-        next(
-            images.validation_batches(
-                records, "val", batch_size=6, concept_options=OPTIONS, image_options=PIXELS
-            ).as_numpy_iterator()
-        )["pixels"]
+        next(images.image_batches(records, "val", PIXELS, batch_size=6).as_numpy_iterator())[
+            "pixels"
+        ]
         for _ in range(2)
     ]
     np.testing.assert_array_equal(*validation)
@@ -81,8 +81,8 @@ def test_captioning_batches_keep_the_best_concepts_last(records):
     assert len(examples) == 6
     # The records are those of an earlier build.
     assert {example["source_id"] for example in examples.values()} == {""}
-    (batch,) = images.concept_batches(
-        records, "val", batch_size=10, concept_options=OPTIONS
+    (batch,) = images.image_batches(
+        records, "val", InputSpec((CONCEPTS,)), batch_size=10
     ).as_numpy_iterator()
     for name, row, length in zip(
         batch["image_id"], batch["concepts"], batch["concept_lengths"], strict=True
@@ -99,21 +99,18 @@ def test_training_images_carry_no_references(records):
     assert not any(example["texts"] for example in images.examples(records, "train"))
 
 
-def test_unknown_source_and_impossible_crop_are_refused():
-    with pytest.raises(ValueError, match="known: features, pixels"):
-        ImageOptions(source="sound")
-    with pytest.raises(ValueError, match="larger than resize"):
-        ImageOptions(source="pixels", resize=10, crop=11)
+def test_an_impossible_crop_is_refused():
+    with pytest.raises(ValueError, match=r"crop \(11\) must be at least 1 and at most resize"):
+        Pixels(resize=10, crop=11)
 
 
 def test_records_without_features_say_what_to_do(records):
     bare = images.open_images(str(records.folder))
-    bare.manifest["options"]["grid_shape"] = None
+    bare.manifest["features"] = ["concepts", "concept_counts"]
     with pytest.raises(InputError, match="--backbone"):
-        images.check_source(bare, ImageOptions())
-    bare.manifest["options"]["store_pixels"] = False
+        FEATURES.check(bare)
     with pytest.raises(InputError, match="--store_pixels"):
-        images.check_source(bare, PIXELS)
+        PIXELS.check(bare)
 
 
 def test_features_may_be_single_precision(images_folder, corpora_folder, tmp_path):
@@ -132,7 +129,7 @@ def test_features_may_be_single_precision(images_folder, corpora_folder, tmp_pat
         progress=False,
     )
     single, half = (
-        np.concatenate([b["features"] for b in _batches(r, 4, ImageOptions())])
+        np.concatenate([b["global"] for b in _batches(r, 4, FEATURES)])
         for r in (built, images.open_images(str(images_folder)))
     )
     assert single.shape == half.shape and single.dtype == np.float32

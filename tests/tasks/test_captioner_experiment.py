@@ -18,6 +18,8 @@ from pycocotools.coco import COCO
 
 from models.captioners.registry import captioner_names
 from pipelines import captions
+from pipelines.inputs.global_vector import MeanOfRows
+from pipelines.inputs.regions import Regions
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.engine.train import TrainingSummary, train
@@ -25,7 +27,7 @@ from r2m.evaluation.scoring import score_files
 from r2m.evaluation.tokenizers import tokenize
 from r2m.inference.attention_files import show_attention
 from r2m.inference.caption_files import caption_files
-from r2m.inference.captioner_inputs import caption_options
+from r2m.inference.captioner_inputs import record_inputs
 from r2m.inference.captioner_model import build_model
 from r2m.inference.evaluate_run import evaluate_run
 from r2m.inference.run import Run
@@ -54,12 +56,13 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
 
 @pytest.mark.parametrize("name", sorted(set(captioner_names()) - {"att2in2", "updown"}))
 def test_every_configuration_builds_its_model(name: str, caption_records: Path) -> None:
-    from r2m.inference.captioner_model import feature_sizes
     from r2m.tasks.captioning.data import open_data
 
     config = small(caption_records, name)
     data = open_data(config, 0)
-    model = build_model(config, len(data.vocabulary), feature_sizes(data.signature("train")), None)
+    model = build_model(
+        config, len(data.vocabulary), data.inputs.sizes(data.signature("train")), None
+    )
     assert model.name == name
 
 
@@ -162,7 +165,8 @@ def test_features_made_in_another_way_are_refused(
         json.dumps({**shown, "features": ["region_feature"]})
     )
     with pytest.raises(
-        InputError, match=r"holds grid_feature, and no region_feature.*regions was trained"
+        InputError,
+        match=r"holds global_feature, grid_feature, and no region_feature.*regions was trained",
     ):
         evaluate_run(regions, caption_records, "val", tmp_path)
 
@@ -265,7 +269,7 @@ def test_records_without_what_the_model_needs(
     ):
         bare = dataclasses.replace(records, manifest={**records.manifest, "features": features})
         with pytest.raises(InputError, match=message):
-            caption_options(small(caption_records), bare)
+            record_inputs(small(caption_records), bare)
     copy = shutil.copytree(att2in2_run, tmp_path / "run")
     shown["records"]["backbone"] = None
     (copy / "image_features.json").write_text(json.dumps(shown))
@@ -286,15 +290,16 @@ def test_grids_and_regions_side_by_side(caption_records: Path, att2in2_run: Path
     ):
         config = small(caption_records, captioner)
         config.data.rows = rows
-        assert caption_options(config, both).features == wanted
+        assert record_inputs(config, both).columns == wanted
     # The mean of the rows stands for a vector that is not there.
     rows_only = dataclasses.replace(
         records, manifest={**records.manifest, "features": ["region_feature"]}
     )
-    assert caption_options(small(caption_records, "fc"), rows_only).features == ("region_feature",)
+    (mean,) = record_inputs(small(caption_records, "fc"), rows_only).inputs
+    assert mean == MeanOfRows(Regions())
     config.data.rows = "cells"
     with pytest.raises(InputError, match="unknown rows 'cells'; known: grid, regions"):
-        caption_options(config, both)
+        record_inputs(config, both)
 
 
 def test_attention_is_shown_of_files_and_in_tensorboard(

@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 from pipelines.corpora import open_corpora
-from pipelines.images import concept_batches, open_images
+from pipelines.images import image_batches, open_images
+from pipelines.inputs.spec import InputSpec
 from r2m.cli.common import exit_code
 from r2m.engine.distribution import workers
 from r2m.engine.errors import TrainingError, TrainingInterrupted
@@ -21,7 +22,7 @@ from r2m.engine.persistence import checkpoints
 from r2m.inference.caption_files import caption_files
 from r2m.inference.consensus import ConsensusOptions
 from r2m.inference.evaluate_run import evaluate_run
-from r2m.inference.r2m_model import concept_options
+from r2m.inference.r2m_model import concepts_of
 from r2m.inference.run import Run
 from r2m.tasks.unsupervised_captioning import experiment
 from tfrecords.errors import InputError
@@ -341,9 +342,7 @@ def test_a_folder_and_a_list_of_images_can_be_captioned(finished, raw, images, t
     ).rows
     assert len(rows) == 36
     assert all(row["concepts"] for row in rows)
-    batches = concept_batches(
-        open_images(str(images)), "val", concept_options=concept_options(finished[2])
-    )
+    batches = image_batches(open_images(str(images)), "val", InputSpec((concepts_of(finished[2]),)))
     by_records = Run.load(folder / "tri_rec").captioning.caption_batches(batches)
     by_files = {row["image_id"]: row["caption"] for row in rows}
     assert by_records == {name: by_files[name] for name in by_records}

@@ -32,7 +32,7 @@ def _images(rows=5):
     return {
         "concepts": tf.constant(random.randint(3, V, (rows, 3)), tf.int32),
         "concept_lengths": tf.constant(random.randint(1, 4, rows), tf.int32),
-        "features": tf.constant(random.rand(rows, F), tf.float32),
+        "global": tf.constant(random.rand(rows, F), tf.float32),
     }
 
 
@@ -84,7 +84,7 @@ def test_image_terms_read_the_models_own_argmax_words(model):
             word = 2 + tf.argmax(model.logits(hidden)[:, 2:], -1, output_type=tf.int32)
             if int(word[0]) == 2:
                 break
-        images.append(model.project_images(one["features"])[0])
+        images.append(model.project_images(one["global"])[0])
         sentences.append(read[0])
         vectors.append(memory["vector"][0])
     scores = np.array(images) @ np.array(sentences).T

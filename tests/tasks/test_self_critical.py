@@ -24,7 +24,7 @@ from r2m.inference.evaluate_run import evaluate_run
 from r2m.tasks.captioning.experiment import run_captioner
 from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
 from r2m.tasks.captioning.stage import CaptionerStage
-from tests.tasks.test_captioner import OPTIONS, first_batch, make_stage
+from tests.tasks.test_captioner import INPUTS, OPTIONS, first_batch, make_stage
 from tfrecords.document_frequencies import frequencies_of_records
 from tfrecords.errors import InputError
 from tfrecords.records import Records
@@ -99,7 +99,7 @@ def test_no_likelihood_goes_to_words_that_are_never_drawn(records: Records) -> N
 
 def test_references_are_all_captions_of_the_image_with_their_ends(records: Records) -> None:
     batches = caption_batches.training_batches(
-        records, OPTIONS, batch_size=5, seed=0, with_references=True
+        records, INPUTS, OPTIONS, batch_size=5, seed=0, with_references=True
     )
     for batch in batches.take(2):
         references, lengths = batch["references"].numpy(), batch["reference_lengths"].numpy()

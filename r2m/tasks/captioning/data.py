@@ -9,8 +9,9 @@ from absl import logging
 
 from pipelines import caption_batches, captions
 from pipelines.caption_batches import CaptionOptions
+from pipelines.inputs.spec import InputSpec
 from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT
-from r2m.inference.captioner_inputs import caption_options
+from r2m.inference.captioner_inputs import caption_options, record_inputs
 from tfrecords.errors import InputError
 from tfrecords.records import Records
 from tfrecords.vocabulary import Vocabulary
@@ -22,18 +23,20 @@ class CaptionerData(NamedTuple):
     Attributes:
         records: of kind `captions`.
         vocabulary: of them.
-        options: what a captioner is shown of them.
+        inputs: that the captioner reads of them.
+        options: captions of an image in a batch.
         seed: of the order of batches.
     """
 
     records: Records
     vocabulary: Vocabulary
+    inputs: InputSpec
     options: CaptionOptions
     seed: int
 
     def signature(self, split: str) -> dict[str, tf.TensorSpec]:
-        """What the captioner's `encode` is given of images of this split."""
-        batches = caption_batches.image_batches(self.records, split, self.options, batch_size=1)
+        """Returns the signature of the inputs of images of a split."""
+        batches = caption_batches.image_batches(self.records, split, self.inputs, batch_size=1)
         return {name: spec for name, spec in batches.element_spec.items() if name != "image_id"}
 
 
@@ -60,5 +63,5 @@ def open_data(config: Any, seed: int) -> CaptionerData:
             records.folder,
             VALIDATION_SPLIT,
         )
-    options = caption_options(config, records)
-    return CaptionerData(records, records.vocabulary(), options, seed)
+    inputs, options = record_inputs(config, records), caption_options(config)
+    return CaptionerData(records, records.vocabulary(), inputs, options, seed)

@@ -15,6 +15,7 @@ from absl import logging
 
 from losses.cider_d import CiderD
 from models.captioners.pixels import PixelCaptioner
+from pipelines.inputs.pixels import Pixels
 from r2m.configuration.config_checks import check_config
 from r2m.configuration.earlier_versions import upgrade_settings
 from r2m.configuration.settings import TRAINING_SPLIT, setting, stage_seed, training_options
@@ -24,8 +25,8 @@ from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
 from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
-from r2m.inference.captioner_inputs import FEATURES_FILE
-from r2m.inference.captioner_model import build_model, feature_sizes, open_network
+from r2m.inference.captioner_inputs import FEATURES_FILE, features_file
+from r2m.inference.captioner_model import build_model, open_network
 from r2m.inference.captioning import Captioning, search_options
 from r2m.inference.run_folder import read_config
 from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions
@@ -39,8 +40,6 @@ from tfrecords.writing.files import sha256_file
 
 # A captioner's stages, each of which can go on from the one before.
 STAGES = (CrossEntropy.name, SelfCritical.name)
-# What the options of records say of their features.
-_OF_FEATURES = ("backbone", "feature_dtype", "grid_shape")
 
 
 def run_captioner(
@@ -92,7 +91,7 @@ def run_captioner(
             model = build_model(
                 config,
                 len(data.vocabulary),
-                feature_sizes(shown),
+                data.inputs.sizes(shown),
                 network,
                 config.training.precision,
             )
@@ -111,7 +110,7 @@ def run_captioner(
                 worker=worker,
             )
         if worker.is_chief:
-            copy_into_run(folder, _run_files(data, shown))
+            copy_into_run(folder, _run_files(data, shown, folder))
         return train(
             stage,
             training_options(config, stage),
@@ -125,22 +124,15 @@ def run_captioner(
         )  # fmt: skip
 
 
-def _run_files(data: CaptionerData, shown: Mapping[str, tf.TensorSpec]) -> dict[str, RunFile]:
-    """Vocabulary, and what tells how to make features of other images."""
-    origin, options = data.records.folder, data.records.manifest["options"]
-    text = json.dumps(
-        {
-            "inputs": {
-                name: (spec.shape.as_list(), spec.dtype.name) for name, spec in shown.items()
-            },
-            "features": data.options.features,
-            "records": {name: options.get(name) for name in _OF_FEATURES},
-        },
-        indent=1,
-    )
+def _run_files(
+    data: CaptionerData, shown: Mapping[str, tf.TensorSpec], folder: Path
+) -> dict[str, RunFile]:
+    """Returns the vocabulary, and the file with which features of other images are made."""
     return {
         **vocabulary_files(data.records),
-        FEATURES_FILE: RunFile((text + "\n").encode(), origin),
+        FEATURES_FILE: RunFile(
+            features_file(data.inputs, shown, data.records, folder), data.records.folder
+        ),
     }
 
 
@@ -195,13 +187,20 @@ def _settings(
     config: Any, name: str, data: CaptionerData, start: Path | None, folder: Path
 ) -> dict[str, Any]:
     """What a run must find unchanged when it is resumed."""
+    pixels = data.inputs.find(Pixels)
     settings = {
         "model": config.model.to_dict(),
         "image": config.image.to_dict(),
         "precision": config.training.precision,
         "loss": config.loss.to_dict() if name == CrossEntropy.name else _rewards(config),
         "batch": {"batch_size": config.stages[name].batch_size},
-        "data": {**dataclasses.asdict(data.options), "records": data.records.digest},
+        "data": {
+            **dataclasses.asdict(data.options),
+            "features": data.inputs.stored,
+            "unit_norm": config.data.unit_norm,
+            "pixels": pixels and dataclasses.asdict(pixels),
+            "records": data.records.digest,
+        },
     }
     if start is not None:
         settings["start"] = start_settings(start, folder)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from models.captioners.pixels import PixelCaptioner
 from pipelines import caption_batches, captions
 from pipelines.batching import batches_per_epoch
+from pipelines.inputs.pixels import Pixels
 from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT
 from r2m.engine.distribution.sharing import share
 from r2m.engine.distribution.workers import Worker
@@ -132,6 +133,7 @@ class CaptionerStage:
         """This worker's rows of endless global batches from step `first_step` on."""
         batches = caption_batches.training_batches(
             self._data.records,
+            self._data.inputs,
             self._data.options,
             batch_size=self._batch_size,
             seed=self._data.seed,
@@ -167,7 +169,7 @@ class CaptionerStage:
 
     def _attention(self) -> dict[str, np.ndarray]:
         """Sheets of the first validation images; nothing without pictures, or maps to show."""
-        if why_no_maps(self.model.name, self._data.options.features) or not self._pictures:
+        if why_no_maps(self.model.name, self._data.inputs) or not self._pictures:
             return {}
         said = self._captioning.captions(self._shown)
         grid_shape = self._data.records.manifest["options"]["grid_shape"]
@@ -191,7 +193,8 @@ class CaptionerStage:
         if VALIDATION_SPLIT not in records.splits:
             return []
         first = itertools.islice(captions.examples(records, VALIDATION_SPLIT), _SHEETS)
-        pixels, backbone = self._data.options.pixels, records.manifest["options"].get("backbone")
+        pixels = self._data.inputs.find(Pixels)
+        backbone = records.manifest["options"].get("backbone")
         return [
             visible_part(decode_image(example["image"]).numpy(), pixels, backbone)
             for example in first
@@ -200,7 +203,7 @@ class CaptionerStage:
 
     def _image_batches(self) -> tf.data.Dataset:
         return caption_batches.image_batches(
-            self._data.records, VALIDATION_SPLIT, self._data.options, batch_size=CAPTIONED_AT_ONCE
+            self._data.records, VALIDATION_SPLIT, self._data.inputs, batch_size=CAPTIONED_AT_ONCE
         )
 
     @cached_property
@@ -208,7 +211,11 @@ class CaptionerStage:
         if VALIDATION_SPLIT not in self._data.records.splits:
             return ValidationLosses({}, self._validation_loss)
         batches = caption_batches.validation_batches(
-            self._data.records, VALIDATION_SPLIT, self._data.options, batch_size=self._batch_size
+            self._data.records,
+            VALIDATION_SPLIT,
+            self._data.inputs,
+            self._data.options,
+            batch_size=self._batch_size,
         )
         return ValidationLosses({"captions": batches}, self._validation_loss)
 

@@ -10,10 +10,12 @@ import tensorflow as tf
 from absl import logging
 
 from pipelines import corpora, images
-from pipelines.concepts import ConceptOptions
-from pipelines.images import ImageOptions
+from pipelines.inputs.concepts import Concepts
+from pipelines.inputs.global_vector import GlobalVector
+from pipelines.inputs.pixels import Pixels
+from pipelines.inputs.spec import InputSpec
 from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT, setting
-from r2m.inference.r2m_model import concept_options
+from r2m.inference.r2m_model import concepts_of
 from r2m.tasks.unsupervised_captioning.curriculum import StageSpec
 from tfrecords.errors import InputError
 from tfrecords.records import Records, check_same_vocabulary
@@ -34,16 +36,16 @@ class Data:
         images: `images` records of the same vocabulary; None when a stage needs no images and no
             validation captions are wanted.
         vocabulary: of both.
-        concept_options: what the encoder is shown.
-        image_options: what the image side is shown.
+        concepts: that the encoder reads.
+        image_inputs: concepts and vectors or pixels, for stages that learn from images.
         seed: of the order of batches.
     """
 
     sentences: Records
     images: Records | None
     vocabulary: Vocabulary
-    concept_options: ConceptOptions
-    image_options: ImageOptions
+    concepts: Concepts
+    image_inputs: InputSpec
     seed: int
 
     @property
@@ -78,21 +80,27 @@ def open_data(config: Any, seed: int) -> Data:
             pictures.folder,
             VALIDATION_SPLIT,
         )
+    concepts = concepts_of(config)
     return Data(
         sentences=sentences,
         images=pictures,
         vocabulary=sentences.vocabulary(),
-        concept_options=concept_options(config),
-        image_options=_image_options(config),
+        concepts=concepts,
+        image_inputs=InputSpec((concepts, _image_side(config))),
         seed=seed,
     )
 
 
-def _image_options(config: Any) -> ImageOptions:
+def _image_side(config: Any) -> GlobalVector | Pixels:
+    """Returns the stored vectors, or pixels for a network in the model."""
     with setting("config.image"):
-        return ImageOptions(
-            source=config.image.source, resize=config.image.resize, crop=config.image.crop
-        )
+        source = config.image.source
+        if source not in ("features", "pixels"):
+            raise ValueError(f"unknown source {source!r}; known: features, pixels")
+        if source == "features":
+            return GlobalVector()
+        # Upstream's input: squashed without anti-aliasing.
+        return Pixels(resize=config.image.resize, crop=config.image.crop, antialias=False)
 
 
 def require_images(data: Data, spec: StageSpec) -> Records:
@@ -107,7 +115,7 @@ def require_images(data: Data, spec: StageSpec) -> Records:
             f"{', '.join(data.images.splits)}; build the records with --split=train=FILE "
             "--split=val=FILE"
         )
-    images.check_source(data.images, data.image_options)
+    data.image_inputs.check(data.images)
     return data.images
 
 
@@ -130,18 +138,17 @@ def training_dataset(
             max_length=max_length,
             seed=data.seed,
             first_step=first_step,
-            concept_options=data.concept_options,
+            concepts=data.concepts,
             own_rows=own_rows,
             few_shapes=few_shapes,
         )
     if spec.images:
         sources["images"] = images.training_batches(
             require_images(data, spec),
+            data.image_inputs,
             batch_size=batch_size,
             seed=data.seed,
             first_step=first_step,
-            concept_options=data.concept_options,
-            image_options=data.image_options,
             own_rows=own_rows,
         )
     return tf.data.Dataset.zip(sources)
@@ -166,13 +173,9 @@ def validation_dataset(
             data.sentences,
             batch_size=batch_size,
             max_length=max_length,
-            concept_options=data.concept_options,
+            concepts=data.concepts,
         ).take(max(1, _VALIDATION_SENTENCES // batch_size))
     assert data.images is not None
-    return images.validation_batches(
-        data.images,
-        VALIDATION_SPLIT,
-        batch_size=batch_size,
-        concept_options=data.concept_options,
-        image_options=data.image_options,
+    return images.image_batches(
+        data.images, VALIDATION_SPLIT, data.image_inputs, batch_size=batch_size
     )

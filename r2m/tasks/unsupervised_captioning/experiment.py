@@ -128,14 +128,16 @@ def _settings(
         "model": config.model.to_dict(),
         "precision": config.training.precision,
         "loss": config.loss.to_dict(),
-        "concepts": dataclasses.asdict(data.concept_options),
+        "concepts": dataclasses.asdict(data.concepts),
         "batch": {"batch_size": stage.batch_size, "max_length": stage.max_length},
     }
     if spec.sentences:
         settings["sentences"] = data.sentences.digest
     if spec.images and data.images is not None:
         settings["images"] = {
-            **dataclasses.asdict(data.image_options),
+            "source": config.image.source,
+            "resize": config.image.resize,
+            "crop": config.image.crop,
             "records": data.images.digest,
         }
     if start is not None:

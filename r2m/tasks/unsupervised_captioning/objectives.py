@@ -80,7 +80,7 @@ def image_terms(
 
     Args:
         model: the network.
-        batch: `concepts`, `concept_lengths` and `features` float[B, F].
+        batch: `concepts`, `concept_lengths` and `global` float[B, F].
         training: whether dropout is on.
         reconstruct: adds the squared error between r and v.
         options: weights and margin.
@@ -92,7 +92,7 @@ def image_terms(
     memory = model.encode(batch, training=training)
     fed, lengths = _own_words(model, memory, search)
     back = model.reconstruct(model.teacher_forced(memory, fed, training=training), lengths)
-    images = model.project_images(batch["features"])
+    images = model.project_images(batch["global"])
     terms = {"triplet": LossTerm(*_global_triplet(images, back, options))}
     if reconstruct:
         terms["image_reconstruction"] = LossTerm(

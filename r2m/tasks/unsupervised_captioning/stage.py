@@ -14,12 +14,12 @@ from models.decoding.search import DecodingOptions
 from models.r2m import R2M
 from pipelines import images
 from pipelines.batching import batches_per_epoch
+from pipelines.inputs.spec import InputSpec
 from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT
 from r2m.engine.distribution.sharing import share
 from r2m.engine.distribution.workers import Worker
 from r2m.engine.stage import Evaluation, LossTerm
 from r2m.inference.captioning import Captioning, search_options
-from r2m.inference.r2m_model import CONCEPT_INPUTS
 from r2m.tasks.unsupervised_captioning import data as stage_data
 from r2m.tasks.unsupervised_captioning import objectives
 from r2m.tasks.unsupervised_captioning.curriculum import StageSpec
@@ -77,7 +77,8 @@ class CurriculumStage:
         self._backbone = backbone
         self._compiled = config.training.jit and spec.compiles
         self._worker = worker
-        captioning = Captioning(model, data.vocabulary, search, CONCEPT_INPUTS)
+        signature = InputSpec((data.concepts,)).signature()
+        captioning = Captioning(model, data.vocabulary, search, signature)
         self._validator = _validator(data, captioning)
         if spec.images:
             stage_data.require_images(data, spec)
@@ -146,8 +147,8 @@ class CurriculumStage:
         if self._spec.images and "images" in batch:
             pictures = batch["images"]
             if self._backbone is not None:
-                features = self._backbone.pooled(pictures["pixels"])
-                pictures = {**pictures, "features": features}
+                vectors = self._backbone.pooled(pictures["pixels"])
+                pictures = {**pictures, "global": vectors}
             terms |= objectives.image_terms(
                 self.model,
                 pictures,
@@ -206,8 +207,6 @@ def _validator(data: stage_data.Data, captioning: Captioning) -> Validator:
     if not data.has_validation_images:
         return Validator(captioning, data.vocabulary, None)
     assert data.images is not None
-    batches = images.concept_batches(
-        data.images, VALIDATION_SPLIT, concept_options=data.concept_options
-    )
+    batches = images.image_batches(data.images, VALIDATION_SPLIT, InputSpec((data.concepts,)))
     examples = images.examples(data.images, VALIDATION_SPLIT)
     return Validator(captioning, data.vocabulary, batches, examples)

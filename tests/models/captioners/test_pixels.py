@@ -13,8 +13,7 @@ import tensorflow as tf
 from models.captioners.att2in import Att2in
 from models.captioners.base import Captioner, Inputs
 from models.captioners.pixels import PixelCaptioner
-from pipelines import caption_batches
-from pipelines.caption_batches import CaptionOptions
+from pipelines.inputs.grid import Grid
 
 D = 6
 
@@ -90,8 +89,7 @@ def test_rows_of_unit_norm_are_those_of_stored_features() -> None:
     plain, unit = small(), small(unit_norm=True)
     pixels = tf.concat([pictures(2), tf.zeros([1, 8, 8, 3])], axis=0)
     maps = plain.network(pixels / 255.0, training=False)
-    options = CaptionOptions(features=("grid_feature",), unit_norm=True)
-    stored = caption_batches.inputs({"grid_feature": maps}, options)["regions"]
+    stored = Grid(unit_norm=True).assemble({"grid_feature": maps})["regions"]
     rows = unit.encode({"pixels": pixels})["rows"]
     np.testing.assert_allclose(rows, stored, rtol=1e-5)
     norms = np.linalg.norm(rows, axis=-1)

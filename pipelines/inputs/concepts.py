@@ -1,23 +1,32 @@
-"""Turning the concepts of a record into the encoder's input."""
+"""Concepts of sentences and images."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
 import tensorflow as tf
 
+from pipelines.batching import Batch, Rows
+from pipelines.inputs.model_input import ModelInput, register_input
 
+
+@register_input("concepts")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ConceptOptions:
-    """What the encoder is shown of a sentence's or an image's concepts.
+class Concepts(ModelInput):
+    """Concepts as word ids, in random order in training.
+
+    Makes `concepts` int32[B, K], padded with zeros, and `concept_lengths` int32[B].
 
     Attributes:
         max_concepts: most concepts kept (the last ones: records hold the most important last).
-        max_repeats: how often a concept may stand in the input when several such objects are spoken
-            of or seen ("two dogs" -> dog dog). 1 shows each once, as upstream does.
+        max_repeats: most repetitions of a concept that is mentioned or seen several times
+            ("two dogs" -> dog dog). 1, as upstream, repeats none.
     """
 
+    columns = ("concepts", "concept_counts")
+    tensors = ("concepts", "concept_lengths")
     max_concepts: int = 5
     max_repeats: int = 1
 
@@ -27,11 +36,41 @@ class ConceptOptions:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
 
+    @classmethod
+    def candidates(cls, config: Any) -> list[ModelInput]:
+        """Returns concepts as `config.data` describes them."""
+        return [cls(max_concepts=config.data.max_concepts, max_repeats=config.data.max_repeats)]
 
-def assemble(
+    def assemble(self, rows: Rows) -> Batch:
+        """Selects, orders and pads concepts; see `ModelInput`."""
+        key = rows.get("key")
+        concepts, lengths = assemble_concepts(
+            rows["concepts"],
+            rows["concept_counts"],
+            self,
+            key=key,
+            order="kept" if key is None else "shuffled",
+        )
+        return {"concepts": concepts, "concept_lengths": lengths}
+
+    def signature(self, saved: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorSpec]:
+        """Returns the signature, which is the same for all runs."""
+        del saved
+        return {
+            "concepts": tf.TensorSpec([None, None], tf.int32),
+            "concept_lengths": tf.TensorSpec([None], tf.int32),
+        }
+
+    def advice(self, record_kind: str, held: Collection[str]) -> str:
+        """Returns how to build records with concepts."""
+        del record_kind, held
+        return "build image records with r2m-build-images --detections=FILE"
+
+
+def assemble_concepts(
     ids: tf.RaggedTensor,
     counts: tf.RaggedTensor,
-    options: ConceptOptions,
+    options: Concepts,
     *,
     key: tf.Tensor | None,
     order: Literal["shuffled", "kept"],
@@ -43,7 +82,7 @@ def assemble(
         ids: int64[B, (K)] vocabulary ids, most important last.
         counts: int64[B, (K)] how many objects of each.
         options: what to keep.
-        key: stateless seed int64[2], needed to shuffle.
+        key: stateless seed int64[2], required to shuffle.
         order: `shuffled` draws a new order a row, `kept` leaves the record's.
         all_columns: K' is always `max_concepts * max_repeats`, else the most that are there.
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import pixels
-from pipelines.pixels import PixelOptions
+from pipelines.inputs import pixels
+from pipelines.inputs.pixels import Pixels
 
-OPTIONS = PixelOptions(resize=12, crop=10, antialias=True)
+OPTIONS = Pixels(resize=12, crop=10, antialias=True)
 
 
-def shown(options: PixelOptions, count: int = 40) -> np.ndarray:
+def shown(options: Pixels, count: int = 40) -> np.ndarray:
     picture = np.random.default_rng(0).integers(0, 255, (12, 12, 3)).astype(np.uint8)
     files = tf.fill([count], tf.io.encode_png(picture))
     seeds = pixels.crop_seeds(tf.constant([3, 7], tf.int64), files)
@@ -45,7 +45,7 @@ def test_the_same_seeds_show_the_same_and_validation_is_not_mirrored() -> None:
 
 def test_crops_of_many_sizes_show_no_less_than_their_area() -> None:
     # Brightness is the place: what is seen of a picture tells how much of it that is.
-    side, options = 40, PixelOptions(resize=40, crop=20, antialias=True, least_area=0.5)
+    side, options = 40, Pixels(resize=40, crop=20, antialias=True, least_area=0.5)
     y, x = np.mgrid[:side, :side].astype(np.uint8)
     files = tf.fill([200], tf.io.encode_png(np.stack([5 * y, 5 * x, 0 * x], axis=-1)))
     seeds = pixels.crop_seeds(tf.constant([3, 7], tf.int64), files)

@@ -1,0 +1,166 @@
+"""The interface of a kind of model input, and the kinds by name.
+
+A kind is one module of this package. It names the columns that it reads of records, and turns them
+into tensors. For `boxes`, which `captions` records store beside regions, this is the module:
+
+```python
+@register_input("boxes")
+@dataclasses.dataclass(frozen=True)
+class Boxes(ModelInput):
+    columns = ("boxes",)
+    tensors = ("boxes",)
+
+    @classmethod
+    def candidates(cls, config):
+        return [cls()]
+
+    def assemble(self, rows):
+        return {"boxes": rows["boxes"].to_tensor()}
+```
+
+Captioners with `boxes` in their `inputs` are then trained, validated and evaluated with them.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import tensorflow as tf
+
+from pipelines import inputs
+from pipelines.batching import Batch, Rows
+
+
+class ImageBatch(Protocol):
+    """Image files, read for model inputs. Unreadable ones keep their place with placeholders."""
+
+    def columns(self, names: Collection[str]) -> Rows:
+        """Returns columns as the parsed records of these images would have them."""
+
+    def squashed(self, side: int) -> tf.Tensor:
+        """Returns the decoded images, squashed to squares: float32[B, side, side, 3] in 0..255."""
+
+
+class ModelInput:
+    """A kind of model input.
+
+    Subclasses are frozen dataclasses. Their fields are settings; equal ones make equal tensors.
+
+    Attributes:
+        columns: that it reads of records, as `captions.parser` and `images.parser` return them.
+        tensors: names of the tensors that it makes.
+        section: section of the configuration that holds its settings.
+    """
+
+    columns: tuple[str, ...]
+    tensors: ClassVar[tuple[str, ...]]
+    section: ClassVar[str] = "data"
+
+    @classmethod
+    def candidates(cls, config: Any) -> list[ModelInput]:
+        """Returns forms of this kind; the first whose columns records hold is read.
+
+        Args:
+            config: of the experiment: sections `data` and `image`.
+
+        Raises:
+            ValueError: an impossible setting.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def substitutes(cls, config: Any) -> list[ModelInput]:
+        """Returns further candidates, for captioners that require this kind."""
+        del config
+        return []
+
+    def assemble(self, rows: Rows) -> Batch:
+        """Makes tensors of B rows.
+
+        Args:
+            rows: parsed `columns`; in training also `key` int64[2], a stateless seed per batch.
+
+        Returns:
+            `tensors`, B first; or what `finish` turns into them.
+        """
+        raise NotImplementedError
+
+    def finish(self, batch: Batch) -> Batch:
+        """Does what is costly, such as decoding, for the rows that a process computes."""
+        return batch
+
+    def from_images(self, images: ImageBatch) -> Batch:
+        """Makes tensors of image files."""
+        return self.finish(self.assemble(images.columns(self.columns)))
+
+    def signature(self, saved: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorSpec]:
+        """Returns the signature of `tensors`, given the signature that a run has saved."""
+        return {name: saved[name] for name in self.tensors if name in saved}
+
+    def sizes(self, signature: Mapping[str, tf.TensorSpec]) -> dict[str, int | None]:
+        """Returns the constructor arguments of captioners that depend on `signature`."""
+        del signature
+        return {}
+
+    def evaluated(self) -> ModelInput:
+        """Returns this input without settings that matter in training only."""
+        return self
+
+    def advice(self, record_kind: str, held: Collection[str]) -> str:
+        """Returns how to build records that hold `columns`.
+
+        Args:
+            record_kind: `captions` or `images`.
+            held: columns of the records that lack some.
+        """
+        if record_kind == "images":
+            return "build them with --backbone, or train with image.source=pixels"
+        pictures = ", or train on their pictures with --config.image.source=pixels"
+        return (
+            "build them with --backbone (and --store_grid) or with --features"
+            f"{pictures if 'image' in held else ''}"
+        )
+
+
+_KINDS: dict[str, type[ModelInput]] = {}
+_Kind = TypeVar("_Kind", bound=type[ModelInput])
+
+
+def register_input(name: str) -> Callable[[_Kind], _Kind]:
+    """Registers a class under a kind of `models.captioners.base.Inputs`.
+
+    The modules of `pipelines.inputs` are imported at the first lookup.
+
+    Raises:
+        ValueError: another class has the name.
+    """
+
+    def register(cls: _Kind) -> _Kind:
+        known = _KINDS.setdefault(name, cls)
+        if known.__qualname__ != cls.__qualname__ or known.__module__ != cls.__module__:
+            raise ValueError(
+                f"input {name!r} of {cls.__module__}.{cls.__qualname__} is taken by "
+                f"{known.__module__}.{known.__qualname__}: choose another name"
+            )
+        _KINDS[name] = cls
+        return cls
+
+    return register
+
+
+def input_class(name: str) -> type[ModelInput]:
+    """Returns the class of a kind of input; raises `ValueError` where there is none."""
+    _import_kinds()
+    if name not in _KINDS:
+        raise ValueError(f"unknown input {name!r}; known: {', '.join(sorted(_KINDS))}")
+    return _KINDS[name]
+
+
+@functools.cache
+def _import_kinds() -> None:
+    for module in pkgutil.iter_modules(inputs.__path__, f"{inputs.__name__}."):
+        importlib.import_module(module.name)

@@ -1,0 +1,147 @@
+"""Pixels for a network inside the model: images squashed to a square and cropped."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines.batching import Batch, Rows
+from pipelines.inputs.model_input import ImageBatch, ModelInput, register_input
+from tfrecords.features.upright import decode_upright
+
+
+@register_input("pixels")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pixels(ModelInput):
+    """Decoded images, squashed to a square and cropped.
+
+    Makes `pixels` float32[B, crop, crop, 3] in 0..255.
+
+    Attributes:
+        resize: side of the square, pixels.
+        crop: side of the random crop in training and of the center crop elsewhere, pixels.
+        antialias: filters before downscaling, as for stored features.
+        mirror: in training, mirrors images left to right with probability 1/2.
+        least_area: smallest fraction of the square's area that a random crop covers. Below 1, crops
+            have random sizes and aspect ratios of 3:4 to 4:3, and are squashed to `crop`.
+    """
+
+    columns = ("image",)
+    tensors = ("pixels",)
+    section = "image"
+
+    resize: int
+    crop: int
+    antialias: bool = True
+    mirror: bool = False
+    least_area: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuses crops larger than the image, or of no area."""
+        if not 1 <= self.crop <= self.resize:
+            raise ValueError(f"crop ({self.crop}) must be at least 1 and at most resize")
+        if not 0 < self.least_area <= 1:
+            raise ValueError(f"least_area ({self.least_area}) must be above 0 and at most 1")
+
+    @classmethod
+    def candidates(cls, config: Any) -> list[ModelInput]:
+        """Returns pixels as `config.image` describes them."""
+        image = config.image
+        return [
+            cls(
+                resize=image.resize,
+                crop=image.crop,
+                mirror=image.mirror,
+                least_area=image.least_area,
+            )
+        ]
+
+    def assemble(self, rows: Rows) -> Batch:
+        """Returns the image files and, in training, the seeds of their crops."""
+        batch = {"image": rows["image"]}
+        if "key" in rows:
+            batch["crop_seed"] = crop_seeds(rows["key"], rows["image"])
+        return batch
+
+    def finish(self, batch: Batch) -> Batch:
+        """Decodes and crops images; see `ModelInput`."""
+        batch = dict(batch)
+        encoded, seeds = batch.pop("image"), batch.pop("crop_seed", None)
+        return {**batch, "pixels": crops(encoded, self, seeds)}
+
+    def from_images(self, images: ImageBatch) -> Batch:
+        """Crops decoded images; see `ModelInput`."""
+        squashed = images.squashed(self.resize)
+        return {"pixels": tf.image.resize_with_crop_or_pad(squashed, self.crop, self.crop)}
+
+    def evaluated(self) -> ModelInput:
+        """Returns these pixels without random mirroring and sizes."""
+        return dataclasses.replace(self, mirror=False, least_area=1.0)
+
+    def advice(self, record_kind: str, held: Collection[str]) -> str:
+        """Returns how to build records with pictures."""
+        del held
+        if record_kind == "images":
+            return "build them with --store_pixels, or train with image.source=features"
+        return "build them with --images and without --nostore_pixels"
+
+
+def crop_seeds(key: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """A stateless seed for each image of a batch, int64[B, 2].
+
+    Args:
+        key: int64[2], of the batch.
+        images: string[B].
+    """
+    numbers = tf.range(tf.size(images, tf.int64))
+    return tf.stack([tf.fill(tf.shape(numbers), key[0]), key[1] + numbers], axis=1)
+
+
+def crops(encoded: tf.Tensor, options: Pixels, seeds: tf.Tensor | None) -> tf.Tensor:
+    """Decodes images and cuts a square out of each.
+
+    Args:
+        encoded: image files string[B].
+        options: sizes.
+        seeds: of random crops and mirroring, as `crop_seeds` gives them; None cuts the center out.
+
+    Returns:
+        float32[B, crop, crop, 3] in 0..255.
+    """
+
+    def one(arguments: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        image = decode_upright(arguments[0])
+        size = [options.resize] * 2
+        image = tf.image.resize(tf.cast(image, tf.float32), size, antialias=options.antialias)
+        image = tf.clip_by_value(image, 0.0, 255.0)
+        if seeds is None:
+            return tf.image.resize_with_crop_or_pad(image, options.crop, options.crop)
+        image = _random_crop(image, options, arguments[1])
+        if options.mirror:
+            # Next to the seed of the crop, or both would come of one number.
+            image = tf.image.stateless_random_flip_left_right(image, arguments[1] + [1, 0])
+        return image
+
+    arguments = (encoded,) if seeds is None else (encoded, seeds)
+    return tf.map_fn(one, arguments, fn_output_signature=tf.float32, parallel_iterations=16)
+
+
+def _random_crop(image: tf.Tensor, options: Pixels, seed: tf.Tensor) -> tf.Tensor:
+    """float32[crop, crop, 3] of an image float32[resize, resize, 3]."""
+    size = [options.crop] * 2
+    if options.least_area == 1:
+        return tf.image.stateless_random_crop(image, [*size, 3], seed)
+    start, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.shape(image),
+        tf.zeros([1, 0, 4]),
+        seed,
+        min_object_covered=0.0,
+        aspect_ratio_range=(3 / 4, 4 / 3),
+        area_range=(options.least_area, 1.0),
+        use_image_if_no_bounding_boxes=True,
+    )
+    image = tf.image.resize(tf.slice(image, start, extent), size, antialias=options.antialias)
+    return tf.ensure_shape(image, [*size, 3])

@@ -1,0 +1,54 @@
+"""Rows of images: regions of any number per image, or the cells of a grid."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines.batching import Batch, Rows
+from pipelines.inputs.grid import Grid, unit_norm
+from pipelines.inputs.model_input import ModelInput, register_input
+
+
+@register_input("regions")
+@dataclasses.dataclass(frozen=True)
+class Regions(ModelInput):
+    """Features of the regions of an image, padded with zeros.
+
+    Makes `regions` float32[B, L, D] and `region_lengths` int32[B].
+
+    Attributes:
+        unit_norm: divides every region by its L2 norm.
+    """
+
+    columns = ("region_feature",)
+    tensors = ("regions", "region_lengths")
+    unit_norm: bool = False
+
+    @classmethod
+    def candidates(cls, config: Any) -> list[ModelInput]:
+        """Returns regions, then the cells of a grid, or what `config.data.rows` names."""
+        rows = config.data.rows
+        regions, grid = cls(config.data.unit_norm), Grid(config.data.unit_norm)
+        forms: dict[str | None, list[ModelInput]] = {
+            None: [regions, grid], "grid": [grid], "regions": [regions],
+        }  # fmt: skip
+        if rows not in forms:
+            raise ValueError(f"unknown rows {rows!r}; known: grid, regions, None")
+        return forms[rows]
+
+    def assemble(self, rows: Rows) -> Batch:
+        """Pads regions; see `ModelInput`."""
+        ragged = rows["region_feature"]
+        regions = ragged.to_tensor()
+        return {
+            "regions": unit_norm(regions) if self.unit_norm else regions,
+            "region_lengths": tf.cast(ragged.row_lengths(), tf.int32),
+        }
+
+    def sizes(self, signature: Mapping[str, tf.TensorSpec]) -> dict[str, int | None]:
+        """Returns `region_size` D."""
+        return {"region_size": signature["regions"].shape[-1]}

@@ -1,0 +1,149 @@
+"""The model inputs of a captioner, on the way from records or image files to tensors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
+
+import tensorflow as tf
+
+from models.captioners.base import Inputs
+from pipelines.batching import Batch, Rows
+from pipelines.inputs.model_input import ImageBatch, ModelInput, input_class
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+
+PICTURES = "image"  # the column of image files
+_Kind = TypeVar("_Kind", bound=ModelInput)
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """Model inputs of a captioner, or of an ensemble.
+
+    Attributes:
+        inputs: kinds with their settings, in the order of `models.captioners.base.Inputs`.
+    """
+
+    inputs: tuple[ModelInput, ...]
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a tensor that is made in two ways."""
+        for number, one in enumerate(self.inputs):
+            for other in self.inputs[:number]:
+                if shared := set(one.tensors) & set(other.tensors):
+                    raise ValueError(_difference(other, one, min(shared)))
+
+    @classmethod
+    def choose(
+        cls, inputs: Inputs, config: Any, held: Collection[str], *, model: str, where: str
+    ) -> InputSpec:
+        """Chooses the inputs of a captioner among the columns of records.
+
+        Args:
+            inputs: of the captioner's class.
+            config: of the experiment: sections `data` and `image`.
+            held: columns of the records, or that a trained run read of its records.
+            model: name of the captioner, for messages.
+            where: where the columns are from, for messages.
+
+        Raises:
+            InputError: an impossible setting, or a required input that the columns do not give.
+        """
+        chosen: list[ModelInput] = []
+        for name in inputs.kinds:
+            kind = input_class(name)
+            try:
+                candidates = kind.candidates(config)
+                if name in inputs.required:
+                    candidates = [*candidates, *kind.substitutes(config)]
+            except (ValueError, TypeError) as error:
+                raise InputError(f"config.{kind.section}: {error}") from error
+            usable = [one for one in candidates if set(one.columns) <= set(held)]
+            if not usable and name in inputs.required:
+                columns = dict.fromkeys(column for one in candidates for column in one.columns)
+                raise InputError(
+                    f"{where}: captioner {model} needs {' or '.join(columns)}, which these records "
+                    f"do not hold; {candidates[0].advice('captions', held)}"
+                )
+            chosen += usable[:1]
+        return cls(tuple(chosen))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that are read of records."""
+        return tuple(dict.fromkeys(column for one in self.inputs for column in one.columns))
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Columns that were computed of images when records were built: all but the pictures."""
+        return tuple(column for column in self.columns if column != PICTURES)
+
+    def find(self, kind: type[_Kind]) -> _Kind | None:
+        """Returns the input of a kind; None where there is none."""
+        return next((one for one in self.inputs if isinstance(one, kind)), None)
+
+    def check(self, records: Records) -> None:
+        """Raises `InputError` unless records hold what is read."""
+        held = records.feature_names
+        for one in self.inputs:
+            for column in one.columns:
+                if column in held:
+                    continue
+                advice = one.advice(records.kind, held)
+                if column == PICTURES:
+                    raise InputError(
+                        f"{records.folder}: these records hold no pictures, which "
+                        f"image.source=pixels needs; {advice}"
+                    )
+                others = [name for name in held if name.endswith("_feature")]
+                raise InputError(
+                    f"{records.folder}: these records have no {column}, only "
+                    f"{', '.join(others) or records.kind}; {advice}"
+                )
+
+    def assemble(self, rows: Rows) -> Batch:
+        """Makes tensors of parsed rows; see `ModelInput.assemble`."""
+        return {name: x for one in self.inputs for name, x in one.assemble(rows).items()}
+
+    def finish(self, batch: Batch) -> Batch:
+        """Does what is costly for the rows that a process computes; see `ModelInput.finish`."""
+        for one in self.inputs:
+            batch = one.finish(batch)
+        return batch
+
+    def from_images(self, images: ImageBatch) -> Batch:
+        """Makes tensors of image files."""
+        return {name: x for one in self.inputs for name, x in one.from_images(images).items()}
+
+    def signature(
+        self, saved: Mapping[str, tf.TensorSpec] | None = None
+    ) -> dict[str, tf.TensorSpec]:
+        """Returns the signature of the tensors, given the one that a run has saved."""
+        return {
+            name: spec for one in self.inputs for name, spec in one.signature(saved or {}).items()
+        }
+
+    def sizes(self, signature: Mapping[str, tf.TensorSpec]) -> dict[str, int | None]:
+        """Returns the sizes of a captioner's inputs, for `build_captioner`."""
+        return {name: size for one in self.inputs for name, size in one.sizes(signature).items()}
+
+    def union(self, other: InputSpec) -> InputSpec:
+        """Returns the inputs of both; raises `ValueError` where they make a tensor in two ways."""
+        return InputSpec(tuple(dict.fromkeys((*self.inputs, *other.inputs))))
+
+    def evaluated(self) -> InputSpec:
+        """Returns these inputs without settings that matter in training only."""
+        return InputSpec(tuple(one.evaluated() for one in self.inputs))
+
+
+def _difference(one: ModelInput, other: ModelInput, tensor: str) -> str:
+    """Returns what differs in two inputs that make the same tensor."""
+    if type(one) is type(other):
+        fields = [field.name for field in dataclasses.fields(one)]  # type: ignore[arg-type]
+        differ = [name for name in fields if getattr(one, name) != getattr(other, name)]
+        names = ", ".join(f"{one.section}.{name}" for name in differ)
+        return f"differ in {names}: they cannot take the same {tensor}"
+    read = " and of ".join(", ".join(each.columns) for each in (one, other))
+    return f"make {tensor} of {read}: they cannot take the same {tensor}"
