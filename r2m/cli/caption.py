@@ -3,13 +3,13 @@
 Captions are written as they are found: a folder may hold any number of images, and the same command
 resumes where another one ended.
 
-With R2M, which speaks of what detectors saw:
+With R2M, which captions what detectors found:
 
     r2m-caption --run=workspace/runs/shapes/tri_rec --images=workspace/raw/shapes/images \\
         --detections=workspace/raw/shapes/detections.json \\
         --detections=workspace/raw/shapes/tags.json --output=workspace/captions
 
-With a supervised captioner, which looks through the backbone of its records:
+With a supervised captioner, which takes the features of the backbone of its records:
 
     r2m-caption --run=workspace/runs/updown/cross_entropy --images=photographs \\
         --output=workspace/captions
@@ -25,7 +25,7 @@ With several captioners, as an ensemble:
         --run=workspace/runs/att2in2/cross_entropy --images=photographs \\
         --output=workspace/captions
 
-By consensus: of what was found, what agrees most with the captions of similar training images:
+By consensus: the caption that agrees most with the captions of similar training images:
 
     r2m-caption --run=workspace/runs/updown/cross_entropy --images=photographs \\
         --neighbours=60 --beam_size=20 --output=workspace/captions
@@ -76,7 +76,7 @@ _IMAGES = define_texts(
 _DETECTIONS = define_texts(
     "detections",
     None,
-    "FILE[+FILE][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT][,scores=percent]: what a detector saw in "
+    "FILE[+FILE][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT][,scores=percent]: what a detector found in "
     "these images, as for r2m-build-images. R2M needs it: captions name what was detected, so use "
     "the detectors it was trained with. Thresholds, weights and formats are those of its training "
     "unless given.",

@@ -1,8 +1,8 @@
-"""Shows where a captioner looks for each word: a PNG sheet and an animated GIF per image.
+"""Draws the attention of a captioner for each word: a PNG sheet and an animated GIF per image.
 
 Of photograph.jpg these are photograph.attention.png and photograph.attention.gif, of the part of
-the image that the captioner saw. The number behind each word is the weight of the cell that was
-looked at most for it, out of 1; brightness is relative to that cell.
+the image that the captioner reads. The number behind each word is the largest weight of a cell for
+that word, out of 1; brightness is relative to that cell.
 
     r2m-show-attention photograph.jpg --model=workspace/runs/updown/cross_entropy \\
         --output=workspace/attention

@@ -228,7 +228,7 @@ def _row(image: CaptionedImage, alpha: float) -> dict[str, Any]:
         row["reason"] = image.fault.reason
         row["note"] = f"cannot be read: {image.fault.detail[:200]}"
     elif image.concepts is not None and not image.concepts:
-        row["note"] = "no concept was detected, the caption speaks of nothing seen"
+        row["note"] = "no concept was detected: the caption names nothing in the image"
     return row
 
 

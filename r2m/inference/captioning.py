@@ -20,7 +20,7 @@ from tfrecords.writing.progress import CountProgress
 
 # Images that the beam search works on together: it gains from many, training may want few.
 CAPTIONED_AT_ONCE = 100
-# (inputs of B images, what a search found) -> what each hypothesis is worth, float[B, R].
+# (inputs of B images, captions that a search found) -> value of each hypothesis, float[B, R].
 Reranker = Callable[[Mapping[str, tf.Tensor], Captions], np.ndarray]
 
 
@@ -32,7 +32,7 @@ class Hypothesis(NamedTuple):
         log_probability: natural logarithm of its probability, end marker included.
         score: log_probability / n**alpha, by which the search ranks captions; n words, the end
             marker included, and alpha the length normalization.
-        reranked: what the reranker found it worth; None without one.
+        reranked: value that the reranker gave it; None without one.
     """
 
     caption: str
@@ -47,7 +47,7 @@ class _Found(NamedTuple):
     tokens: np.ndarray
     lengths: np.ndarray
     scores: np.ndarray
-    worth: np.ndarray | None
+    values: np.ndarray | None
 
 
 def search_options(
@@ -133,11 +133,11 @@ class Captioning:
         found = Captions(*(tensor.numpy() for tensor in tensors))
         if self._reranker is None:
             return _Found(*found, None)
-        worth = self._reranker(inputs, found)
-        order = np.argsort(-worth, axis=1, kind="stable")
+        values = self._reranker(inputs, found)
+        order = np.argsort(-values, axis=1, kind="stable")
         return _Found(
             np.take_along_axis(found.tokens, order[:, :, None], axis=1),
-            *(np.take_along_axis(x, order, axis=1) for x in (found.lengths, found.scores, worth)),
+            *(np.take_along_axis(x, order, axis=1) for x in (found.lengths, found.scores, values)),
         )
 
     def _search_in_parts(self, inputs: Mapping[str, tf.Tensor]) -> list[_Found]:
@@ -176,7 +176,7 @@ class Captioning:
             caption=self._vocabulary.decode(found.tokens[image, place].tolist()),
             log_probability=score * length**self._search.length_normalization,
             score=score,
-            reranked=None if found.worth is None else float(found.worth[image, place]),
+            reranked=None if found.values is None else float(found.values[image, place]),
         )
 
     def caption_batches(

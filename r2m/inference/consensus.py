@@ -1,8 +1,8 @@
-"""Captions by consensus: of what a search found, what people said of images like this one.
+"""Choice of captions by consensus with the captions of similar training images.
 
-Beam search gives what is likely word by word, which is what fits many images. Among its hypotheses
-the one that agrees most with the captions of similar training images is a better guess of what
-people will say of this one (Devlin et al. 2015, arXiv 1505.04467; Mao et al. 2015, arXiv 1412.6632,
+Beam search finds captions that are likely word by word, which are those that fit many images. The
+hypothesis that agrees most with the captions of similar training images is a better guess of how
+people describe this one (Devlin et al. 2015, arXiv 1505.04467; Mao et al. 2015, arXiv 1412.6632,
 section 8).
 """
 
@@ -70,10 +70,10 @@ class Consensus(NamedTuple):
     sentences: list[list[np.ndarray]]
     reward: CiderD
 
-    def worth(
+    def values(
         self, features: np.ndarray, tokens: np.ndarray, lengths: np.ndarray, scores: np.ndarray
     ) -> np.ndarray:
-        """Computes what the hypotheses of each image are worth.
+        """Computes the values of the hypotheses of each image.
 
         Args:
             features: float32[B, D] of the images, made as those of the training images.

@@ -49,7 +49,7 @@ def test_the_choice_is_that_of_the_formula(consensus: Consensus) -> None:
     lengths = np.stack([n for _, n in found])
     scores = rng.normal(size=lengths.shape).astype(np.float32)
     lengths[1, 3:] = 0
-    found_worth = consensus.worth(features, tokens, lengths, scores)
+    found_worth = consensus.values(features, tokens, lengths, scores)
     chosen = found_worth.argmax(1)
     for image in range(images):
         x = (features[image] - consensus.mean) / consensus.deviation
@@ -80,12 +80,12 @@ def test_the_choice_is_that_of_the_formula(consensus: Consensus) -> None:
 def test_without_a_choice_the_first_is_taken(consensus: Consensus) -> None:
     tokens, lengths = hypotheses(consensus, [0, 1])
     lengths[1] = 0
-    found = consensus.worth(
+    found = consensus.values(
         consensus.mean[None], tokens[None], lengths[None], np.zeros((1, 2), np.float32)
     )
     assert found.argmax(1).tolist() == [0]
     none = (np.zeros((0, 2, 3), int), np.zeros((0, 2), int), np.zeros((0, 2)))
-    assert consensus.worth(np.zeros((0, 1)), *none).shape == (0, 2)
+    assert consensus.values(np.zeros((0, 1)), *none).shape == (0, 2)
 
 
 def test_a_training_image_is_most_like_itself(consensus: Consensus, caption_records: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_training_image_is_most_like_itself(consensus: Consensus, caption_reco
         tokens, lengths = hypotheses(consensus, [other, image])
         if np.array_equal(tokens[0], tokens[1]):
             continue
-        found = sharp.worth(features[None], tokens[None], lengths[None], np.zeros((1, 2)))
+        found = sharp.values(features[None], tokens[None], lengths[None], np.zeros((1, 2)))
         assert found.argmax(1).tolist() == [1]
 
 

@@ -21,7 +21,7 @@ from r2m.inference.captioner_model import build_model, open_network
 from r2m.inference.consensus import ConsensusOptions
 from r2m.inference.run import Run
 from r2m.tasks.captioning import experiment
-from r2m.tasks.captioning.experiment import run_captioner, take_weights
+from r2m.tasks.captioning.experiment import init_from_run, run_captioner
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions
 from tfrecords.features.backbones import Network, build_network
@@ -116,7 +116,7 @@ def test_pixels_may_start_from_a_captioner_of_stored_features(
     network = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Conv2D(512, 32, 32)])
     kernel = network.get_weights()[0]
     pixels = PixelCaptioner(captioner, network, lambda x: x, trained_from="all", name="att2in2")
-    take_weights(pixels, att2in2_run, {"vocabulary": before.vocabulary.sha256})
+    init_from_run(pixels, att2in2_run, {"vocabulary": before.vocabulary.sha256})
     for ours, theirs in zip(captioner.get_weights(), before.model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(network.get_weights()[0], kernel)

@@ -116,7 +116,7 @@ def run_captioner(
             training_options(config, stage),
             folder,
             strategy=strategy,
-            init_from=start and partial(take_weights, model, start, stage.fingerprint),
+            init_from=start and partial(init_from_run, model, start, stage.fingerprint),
             config=json.loads(config.to_json()),
             settings=_settings(config, name, data, start, folder),
             upgrade_settings=upgrade_settings,
@@ -207,7 +207,7 @@ def _settings(
     return settings
 
 
-def take_weights(model: Any, run_folder: Path, fingerprint: Mapping[str, str]) -> None:
+def init_from_run(model: Any, run_folder: Path, fingerprint: Mapping[str, str]) -> None:
     """Starts from the weights of another run.
 
     A captioner that looks at pixels may start from one that was shown stored features: its network

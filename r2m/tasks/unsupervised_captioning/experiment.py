@@ -80,7 +80,7 @@ def run_stage(
             training_options(config, stage),
             folder,
             strategy=strategy,
-            init_from=start and partial(_take_weights, stage, start),
+            init_from=start and partial(_init_from_run, stage, start),
             config=json.loads(config.to_json()),
             settings=_settings(config, spec, data, start, folder),
             profile=profile,
@@ -145,7 +145,7 @@ def _settings(
     return settings
 
 
-def _take_weights(stage: CurriculumStage, run_folder: Path) -> None:
+def _init_from_run(stage: CurriculumStage, run_folder: Path) -> None:
     """Starts from another stage's weights; either of the two may have seen no images."""
     found = checkpoints.restore_model(
         stage.model,
