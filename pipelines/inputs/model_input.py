@@ -18,7 +18,8 @@ class Boxes(ModelInput):
         return {"boxes": rows["boxes"].to_tensor()}
 ```
 
-Captioners with `boxes` in their `inputs` are then trained, validated and evaluated with them.
+Captioners with `boxes` in their `inputs` are then trained, validated and evaluated with them. Image
+files can be captioned if `ImageBatch.columns` makes the columns, as a backbone makes features.
 """
 
 from __future__ import annotations

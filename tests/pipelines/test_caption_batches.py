@@ -39,6 +39,11 @@ def sentences_of(image: int) -> list[list[int]]:
     ]
 
 
+def boxes_of(image: int) -> np.ndarray:
+    """A box per region."""
+    return np.random.default_rng([1, image]).random((image % 4, 4)).astype(np.float32)
+
+
 def example(image: int) -> bytes:
     rows = sentences_of(image)
     rng = np.random.default_rng(image)
@@ -55,6 +60,7 @@ def example(image: int) -> bytes:
             "global_feature": rng.normal(size=G).astype("<f2").tobytes(),
             "grid_feature": rng.normal(size=GRID).astype("<f2").tobytes(),
             "region_feature": rng.normal(size=(image % 4, 2)).astype("<f2").tobytes(),
+            "boxes": boxes_of(image).ravel(),
         }
     )
 
@@ -78,6 +84,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
                 "global_feature": tensor(shape=(G,), **half),
                 "grid_feature": tensor(shape=GRID, **half),
                 "region_feature": tensor(shape=(None, 2), **half),
+                "boxes": tensor(shape=(None, 4), dtype=np.float32),
             }
         ),
         options={

@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 from models.captioners.base import Inputs
 from models.layers import attention
 from pipelines import caption_batches
-from pipelines.batching import Batch, Rows
 from pipelines.caption_batches import CaptionOptions
 from pipelines.inputs import model_input
 from pipelines.inputs.global_vector import GlobalVector, MeanOfRows
@@ -22,7 +21,7 @@ from pipelines.inputs.model_input import ModelInput, register_input
 from pipelines.inputs.pixels import Pixels
 from pipelines.inputs.regions import Regions
 from pipelines.inputs.spec import InputSpec
-from tests.pipelines.test_caption_batches import GRID, example, records  # noqa: F401
+from tests.pipelines.test_caption_batches import boxes_of, records  # noqa: F401
 from tfrecords.errors import InputError
 from tfrecords.records import Records
 
@@ -98,45 +97,35 @@ def test_a_further_kind_of_input_is_one_class(
     records: Records,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`global_feature` and `grid_feature` as one tensor, scaled by a setting."""
+    """The class that the documentation shows: boxes, which reach batches, and runs, of records."""
     model_input.input_class("grid")
     monkeypatch.setattr(model_input, "_KINDS", dict(model_input._KINDS))
+    assert model_input.__doc__ is not None
+    source = model_input.__doc__.split("```")[1].removeprefix("python\n")
+    shown: dict[str, Any] = {**vars(model_input), "dataclasses": dataclasses}
+    exec(source, shown)
 
-    @register_input("boxes")
-    @dataclasses.dataclass(frozen=True)
-    class Corners(ModelInput):
-        columns = ("grid_feature",)
-        tensors = ("corners",)
-        factor: float
-
-        @classmethod
-        def candidates(cls, config: Any) -> list[ModelInput]:
-            return [cls(config.data.factor)]
-
-        def assemble(self, rows: Rows) -> Batch:
-            return {"corners": self.factor * rows["grid_feature"][:, 0, 0]}
-
-        def sizes(self, signature: Any) -> dict[str, int | None]:
-            return {"corner_size": signature["corners"].shape[-1]}
-
-    class Images:
-        def columns(self, names: Any) -> Rows:
-            return {name: tf.ones([2, *GRID]) for name in names}
-
-    inputs = InputSpec(chosen(Inputs(("regions",), optional=("boxes",)), factor=2.0))
-    assert inputs.inputs == (Regions(), Corners(2.0))
-    signature = caption_batches.image_batches(records, "val", inputs, batch_size=3).element_spec
-    assert inputs.sizes(inputs.signature(signature)) == {"region_size": 2, "corner_size": GRID[-1]}
-    options = CaptionOptions(captions_per_image=1)
-    batches = caption_batches.training_batches(records, inputs, options, batch_size=4, seed=0)
-    for batch in batches.take(2).as_numpy_iterator():
-        for row, tokens in zip(batch["corners"], batch["tokens"], strict=True):
-            rng = np.random.default_rng(tokens[0, 1] - 100)
-            grid = rng.normal(size=3), rng.normal(size=GRID).astype(np.float16)
-            np.testing.assert_array_equal(row, 2 * grid[1][0, 0].astype(np.float32))
-    found = InputSpec((Corners(3.0),)).from_images(Images())  # type: ignore[arg-type]
-    np.testing.assert_array_equal(found["corners"], np.full([2, GRID[-1]], 3.0))
+    inputs = InputSpec(chosen(Inputs(("regions",), optional=("boxes",)), (*EVERY, "boxes")))
+    assert inputs.inputs == (Regions(), shown["Boxes"]())
+    batches = caption_batches.training_batches(
+        records, inputs, CaptionOptions(captions_per_image=1), batch_size=4, seed=0
+    )
+    for batch in batches.take(3).as_numpy_iterator():
+        for boxes, tokens, length in zip(
+            batch["boxes"], batch["tokens"], batch["region_lengths"], strict=True
+        ):
+            own = boxes_of(tokens[0, 1] - 100)
+            assert len(own) == length and boxes.shape[1] == 4
+            np.testing.assert_array_equal(boxes[:length], own)
+            assert not boxes[length:].any()
+    of_images = caption_batches.image_batches(records, "val", inputs, batch_size=3).element_spec
+    assert of_images["boxes"].shape.as_list() == [None, None, 4]
+    # A run that was trained with boxes reads them again, one that was not does not.
+    assert inputs.stored == ("region_feature", "boxes")
+    saved = InputSpec(chosen(Inputs(("regions",), optional=("boxes",)), inputs.stored))
+    assert saved == inputs and saved.signature(of_images)["boxes"] == of_images["boxes"]
+    assert chosen(Inputs(("regions",), optional=("boxes",))) == (Regions(),)
     with pytest.raises(ValueError, match="unknown input 'sound'; known: boxes, concepts, global"):
         model_input.input_class("sound")
-    with pytest.raises(ValueError, match=r"input 'boxes' of .*Regions is taken by .*Corners"):
+    with pytest.raises(ValueError, match=r"input 'boxes' of .*Regions is taken by .*Boxes"):
         register_input("boxes")(Regions)
