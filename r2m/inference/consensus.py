@@ -18,6 +18,7 @@ import tensorflow as tf
 from losses.cider_d import CiderD
 from models.layers import ops
 from pipelines import captions
+from pipelines.inputs.global_vector import GlobalVector
 from tfrecords.document_frequencies import kept_frequencies
 from tfrecords.errors import InputError
 from tfrecords.records import Records
@@ -119,11 +120,12 @@ def open_consensus(records: Records, split: str, options: ConsensusOptions) -> C
             f"{records.folder}: these records hold no vector of each image to find similar ones "
             "by; build them with --backbone"
         )
-    parse = captions.parser(records, ("sentences", "global_feature"))
+    vector = GlobalVector()
+    parse = captions.parser(records, ("sentences", *vector.columns))
     vectors, sentences = [], []
     for batch in tf.data.TFRecordDataset(records.shards(split)).batch(_AT_ONCE):
         rows = parse(batch)
-        vectors.append(rows["global_feature"].numpy())
+        vectors.append(vector.assemble(rows)["global"].numpy())
         # From start to end marker; captions of CIDEr-D have no start.
         sentences += [[np.array(s[1:]) for s in image] for image in rows["sentences"].to_list()]
     features = np.concatenate(vectors)
