@@ -203,7 +203,8 @@ class TrainingOptions:
     seed: int = _option(whole(0), 0)
     on_nonfinite: str = _option(choice("stop", "skip"), "stop")
     max_skipped: int = _option(whole(1), 3)
-    data_service: str | None = _option(optional(address), None)
+    # Connecting to the service refuses other addresses.
+    data_service: str | None = _option(optional(any_name), None, in_config=optional(address))
     show_progress: bool = _option(switch, True)
 
     def __post_init__(self) -> None:
