@@ -149,8 +149,12 @@ class TestNoBatchComes:
         assert not (tmp_path / "checkpoints").exists()
 
     def test_a_signal_stops_while_the_address_does_not_answer(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(batch_service, "connection_problem", lambda *_: time.sleep(20))
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        def wait_after_a_signal(*_: Any) -> None:
+            # Not before: until training handles it, the signal would end the tests.
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            time.sleep(20)
+
+        monkeypatch.setattr(batch_service, "connection_problem", wait_after_a_signal)
         started = time.monotonic()
         with pytest.raises(TrainingInterrupted, match="SIGTERM after step 0 of 9"):
             train_served(tmp_path, "grpc://localhost:1")
