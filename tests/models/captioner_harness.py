@@ -30,11 +30,29 @@ def built(sample: Sample) -> Captioner:
     return sample.build()
 
 
+@functools.cache
+def half_precision(sample: Sample) -> Captioner:
+    """The same model in half precision, shared too."""
+    model = sample.build(name="my_name", dtype="mixed_bfloat16")
+    model.set_weights(built(sample).get_weights())
+    return model
+
+
+@functools.cache
+def built_hidden(sample: Sample) -> Any:
+    """Hidden states of `built` for `TOKENS`, [B, T, H]."""
+    return forced(built(sample), sample.inputs(B))
+
+
 def forced(
-    model: Captioner, inputs: dict[str, tf.Tensor], training: bool = False, **kwargs: Any
+    model: Captioner,
+    inputs: dict[str, tf.Tensor],
+    tokens: tf.Tensor = TOKENS,
+    training: bool = False,
+    **kwargs: Any,
 ) -> Any:
     memory = model.encode(inputs, training=training)
-    return model.teacher_forced(memory, TOKENS, training=training, **kwargs)
+    return model.teacher_forced(memory, tokens, training=training, **kwargs)
 
 
 def flat_logits(model: Captioner, hidden: Any) -> tf.Tensor:
@@ -59,8 +77,7 @@ def assert_close(found: Any, wanted: Any, **tolerance: float) -> None:
 
 
 def check_shapes(sample: Sample, _: Path) -> None:
-    model, inputs = built(sample), sample.inputs(B)
-    hidden = forced(model, inputs)
+    model, inputs, hidden = built(sample), sample.inputs(B), built_hidden(sample)
     for part in tf.nest.flatten(hidden):
         assert part.shape[:2] == (B, T)
     logits = flat_logits(model, hidden)
@@ -79,32 +96,32 @@ def check_shapes(sample: Sample, _: Path) -> None:
 
 def check_teacher_forcing_is_steps(sample: Sample, _: Path) -> None:
     model, inputs = built(sample), sample.inputs(B)
-    memory = model.encode(inputs)
-    hidden = model.teacher_forced(memory, TOKENS)
+    memory, hidden = model.encode(inputs), built_hidden(sample)
     state = model.initial_state(memory, T)
     for step in range(T):
         output, state = model.step(TOKENS[:, step], state, memory)
         assert_close(output, tf.nest.map_structure(lambda x, t=step: x[:, t], hidden), atol=2e-6)
-    short = model.teacher_forced(memory, TOKENS, LENGTHS)
+    # A graph, in which steps are packed.
+    in_graph = tf.function(model.teacher_forced, autograph=False)
+    short = in_graph(memory, TOKENS, LENGTHS)
     real = tf.sequence_mask(LENGTHS, T, tf.float32)[:, :, None]
     assert_close(short, tf.nest.map_structure(lambda x: x * real, hidden), atol=2e-6)
 
 
 def check_images_are_independent(sample: Sample, _: Path) -> None:
     model, inputs = built(sample), sample.inputs(B)
-    tokens = TOKENS[:, :3]
-    together = model.teacher_forced(model.encode(inputs), tokens)
     for i in range(B):
-        memory = model.encode({name: x[i : i + 1] for name, x in inputs.items()})
-        alone = model.teacher_forced(memory, tokens[i : i + 1])
-        assert_close(alone, tf.nest.map_structure(lambda x, i=i: x[i : i + 1], together), atol=5e-6)
+        one = {name: x[i : i + 1] for name, x in inputs.items()}
+        alone = forced(model, one, TOKENS[i : i + 1, :3])
+        together = tf.nest.map_structure(lambda x, i=i: x[i : i + 1, :3], built_hidden(sample))
+        assert_close(alone, together, atol=5e-6)
 
 
 def check_captions_share_an_image(sample: Sample, _: Path) -> None:
     """Two captions per image, side by side, equal those of two images that are alike."""
     model = built(sample)
-    tokens = tf.concat([TOKENS, TOKENS[::-1]], axis=0)
-    lengths = tf.constant([6, 2, 3, 0, 4, 6])
+    tokens = tf.concat([TOKENS, TOKENS[::-1]], axis=0)[:, :3]
+    lengths = tf.constant([3, 1, 2, 0, 3, 3])
     memory = model.encode(sample.inputs(B))
     alone = image_rows.repeat(memory, 6)
     shared, apart = (model.teacher_forced(given, tokens, lengths) for given in (memory, alone))
@@ -132,19 +149,18 @@ def check_every_weight_learns(sample: Sample, _: Path) -> None:
 
 def check_dropout_is_for_training_only(sample: Sample, _: Path) -> None:
     model, inputs = built(sample), sample.inputs(B)
-    calm = [forced(model, inputs) for _ in range(2)]
-    assert_close(*calm, rtol=0)
+    plain = built_hidden(sample)
+    assert_close(forced(model, inputs), plain, rtol=0)
     if any(getattr(layer, "rate", 0) for layer in model._flatten_layers()):
-        wild = forced(model, inputs, training=True)
-        pairs = zip(tf.nest.flatten(wild), tf.nest.flatten(calm[0]), strict=True)
+        dropped = forced(model, inputs, training=True)
+        pairs = zip(tf.nest.flatten(dropped), tf.nest.flatten(plain), strict=True)
         assert max(np.abs(a - b).max() for a, b in pairs) > 1e-3
 
 
 def check_half_precision_follows_float32(sample: Sample, _: Path) -> None:
     """Padded rows included; activations are rounded to 8 bits."""
     plain, inputs = built(sample), sample.inputs(B)
-    half = sample.build(dtype="mixed_bfloat16")
-    half.set_weights(plain.get_weights())
+    half = half_precision(sample)
     wanted = forced(plain, inputs, lengths=LENGTHS)
     variables = [v.value for v in half.trainable_variables]
     with tf.GradientTape() as tape:
@@ -158,45 +174,44 @@ def check_half_precision_follows_float32(sample: Sample, _: Path) -> None:
 
 
 def check_config_and_file_round_trip(sample: Sample, folder: Path) -> None:
-    model, inputs = built(sample), sample.inputs(B)
-    named = sample.build(name="my_name", dtype="mixed_bfloat16")
-    again = type(named).from_config(named.get_config())
-    assert again.name == "my_name" and again.dtype_policy == named.dtype_policy
-    assert again.get_config() == named.get_config()
-    policies = [[layer.dtype_policy.name for layer in m._flatten_layers()] for m in (named, again)]
-    assert policies[0] == policies[1]
+    model = half_precision(sample)
     again = type(model).from_config(model.get_config())
     again.set_weights(model.get_weights())
     model.save(folder / "model.keras")
     loaded = keras.saving.load_model(folder / "model.keras")
-    assert loaded.name == model.name and loaded.dtype_policy == model.dtype_policy
-    wanted = forced(model, inputs)
-    assert_close(forced(again, inputs), wanted, rtol=0)
-    assert_close(forced(loaded, inputs), wanted, rtol=0)
+    hidden = [forced(m, sample.inputs(B), TOKENS[:, :2]) for m in (model, again, loaded)]
+    policies = [layer.dtype_policy for layer in model._flatten_layers()]
+    assert model.name == "my_name" and model.dtype_policy.name == "mixed_bfloat16"
+    assert again.get_config() == model.get_config()
+    for copy, found in zip((again, loaded), hidden[1:], strict=True):
+        assert type(copy) is type(model) and copy.name == model.name
+        assert [layer.dtype_policy for layer in copy._flatten_layers()] == policies
+        assert_close(found, hidden[0], rtol=0)
 
 
 def check_a_training_step_lowers_the_loss(sample: Sample, _: Path) -> None:
-    keras.utils.set_random_seed(0)
-    model, inputs = sample.build(), sample.inputs(B)
+    model, inputs, tokens = built(sample), sample.inputs(B), TOKENS[:, :4]
     variables = [v.value for v in model.trainable_variables]
-
+    weights = model.get_weights()
     with tf.GradientTape() as tape:
-        before = cross_entropy(model, inputs, TOKENS)
+        before = cross_entropy(model, inputs, tokens)
     gradients = tape.gradient(before, variables, unconnected_gradients="zero")
     for variable, gradient in zip(variables, gradients, strict=True):
         variable.assign_sub(0.05 * tf.convert_to_tensor(gradient))
-    assert cross_entropy(model, inputs, TOKENS) < before
+    after = cross_entropy(model, inputs, tokens)
+    model.set_weights(weights)
+    assert after < before
 
 
 def check_search_is_a_plain_loop(sample: Sample, _: Path) -> None:
     model, inputs = built(sample), sample.inputs(B)
-    options = DecodingOptions(beam_size=1, max_length=T)
+    options = DecodingOptions(beam_size=1, max_length=4)
     memory = model.encode(inputs)
     # A graph, in which weights are prepared.
     greedy = tf.function(lambda: decode(model, memory, options), autograph=False)()
-    state, words = model.initial_state(memory, T), tf.ones([B], tf.int32)
+    state, words = model.initial_state(memory, 4), tf.ones([B], tf.int32)
     alive = np.full(B, True)
-    for t in range(T):
+    for t in range(4):
         hidden, state = model.step(words, state, memory)
         words = tf.argmax(model.logits(hidden)[:, 2:], 1, tf.int32) + 2
         np.testing.assert_array_equal(greedy.tokens[:, 0, t], np.where(alive, words, 0))
@@ -219,13 +234,14 @@ def check_search_is_a_plain_loop(sample: Sample, _: Path) -> None:
 def check_an_ensemble_of_one_is_the_model(sample: Sample, _: Path) -> None:
     model, inputs = built(sample), sample.inputs(B)
     ensemble = Ensemble([model, model], [list(inputs)] * 2)
-    wanted = tf.nn.log_softmax(flat_logits(model, forced(model, inputs)))
-    found = flat_logits(ensemble, forced(ensemble, inputs))
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    first_words = tf.nest.map_structure(lambda x: x[:, 0], built_hidden(sample))
+    wanted = tf.nn.log_softmax(model.logits(first_words))
     memory = ensemble.encode(inputs)
+    hidden = ensemble.teacher_forced(memory, TOKENS[:, :1])
+    np.testing.assert_allclose(flat_logits(ensemble, hidden), wanted, atol=1e-5)
     state = ensemble.initial_state(memory, T)
     hidden, _ = ensemble.step(TOKENS[:, 0], state, memory)
-    np.testing.assert_allclose(ensemble.logits(hidden), wanted[::T], atol=1e-5)
+    np.testing.assert_allclose(ensemble.logits(hidden), wanted, atol=1e-5)
 
 
 def check_attention_sums_to_one(sample: Sample, _: Path) -> None:
@@ -249,11 +265,12 @@ def check_padded_regions_are_not_used(sample: Sample, _: Path) -> None:
     model, inputs = built(sample), sample.inputs(B)
     if "regions" not in model.inputs.kinds or isinstance(model, Ensemble):
         return
-    inputs["region_lengths"] = tf.constant([2, 2, 2])
-    cut = {**inputs, "regions": inputs["regions"][:, :2]}
-    del cut["region_lengths"]
+    cut = {name: x for name, x in inputs.items() if name != "region_lengths"}
+    cut["regions"] = inputs["regions"][:, :2]
     noise = tf.concat([cut["regions"], tf.fill(cut["regions"].shape, 7.0)], axis=1)
-    assert_close(forced(model, {**inputs, "regions": noise}), forced(model, cut), atol=1e-6)
+    padded = {**cut, "regions": noise, "region_lengths": tf.constant([2, 2, 2])}
+    ours, theirs = (forced(model, given, TOKENS[:, :2]) for given in (padded, cut))
+    assert_close(ours, theirs, atol=1e-6)
 
 
 CHECKS: dict[str, Callable[[Sample, Path], None]] = {
