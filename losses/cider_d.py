@@ -65,7 +65,7 @@ class CiderD(NamedTuple):
         found = prepared.scores(_unpadded(tokens, lengths), np.repeat(np.arange(images), each))
         return found.astype(np.float32)
 
-    def likeness(
+    def similarities(
         self, captions: Sequence[np.ndarray], references: Sequence[np.ndarray]
     ) -> np.ndarray:
         """Computes the terms of the score before their average over the references.

@@ -1,4 +1,4 @@
-"""The Recurrent Relational Memory network: concepts in, sentence out, concepts back."""
+"""The Recurrent Relational Memory network: concepts to sentence, and back to concepts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class R2M(Captioner):
             decoder: the recurrent memory, or an LSTM (the paper's ablation).
             fusion: attention over (word, concepts), or their concatenation (ablation).
             reconstructor: as `decoder`, for the way back.
-            dropout: rate on the encoder's input and output while training.
+            dropout: rate on the encoder's input and output in training.
             tie_embeddings: use the input embedding as softmax weights too.
             image_features: F, size of the CNN features; None leaves the image projection out, which
                 the stages that only read sentences do not need.
@@ -145,13 +145,13 @@ class R2M(Captioner):
         Args:
             inputs: `concepts` int32[B, K] (0-padded on the right), most important last, and
                 `concept_lengths` int32[B].
-            training: whether dropout is on.
+            training: whether dropout is applied.
 
         Returns:
-            `vector` v float[B, H], `fusion` (what the fusion needs of v, batch first).
+            `vector` v float[B, H] and `fusion`, the projections of v, batch first.
         """
         lengths = inputs["concept_lengths"]
-        # cuDNN refuses rows that are masked throughout: these see their padding, then turn to 0.
+        # cuDNN rejects fully masked rows: they read one padded word, and are set to 0 below.
         mask = tf.sequence_mask(tf.maximum(lengths, 1), tf.shape(inputs["concepts"])[1])
         words = self.input_dropout(self.embedding(inputs["concepts"]), training=training)
         state = self.encoder(words, mask=mask)
@@ -166,7 +166,7 @@ class R2M(Captioner):
         lengths: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        """Returns hidden states for given words; all that does not recur runs for all T at once.
+        """Returns hidden states for given words; the fusion runs for all T at once.
 
         Args:
             memory: from `encode`.
@@ -183,19 +183,22 @@ class R2M(Captioner):
 
     def _fused(self, tokens: tf.Tensor, memory: Memory) -> tf.Tensor:
         """Returns the decoder's inputs: tokens int32[N, T] -> float[N, T, 2 * H]."""
-        # A batch has several times as many words as different ones.
-        different, places = tf.unique(tf.reshape(tokens, [-1]))
+        # Each distinct word is projected once; a batch repeats it several times.
+        distinct, places = tf.unique(tf.reshape(tokens, [-1]))
         places = tf.reshape(places, tf.shape(tokens))
-        projected = self.fusion.project(self.embedding(different))
+        projected = self.fusion.project(self.embedding(distinct))
         concepts = image_rows.repeat(memory["fusion"], tf.shape(tokens)[0])
         return self.fusion(tuple(tf.gather(x, places) for x in projected), concepts)
 
     def gates(self, memory: Memory, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The decoder's gates at given words, as `teacher_forced` runs through them.
+        """Returns the decoder's gates for given words.
+
+        Args:
+            memory: from `encode`.
+            tokens: int32[B, T], the words fed in (start marker first).
 
         Returns:
-            `input_gate` and `forget_gate` float[B, T, H]; nothing for an LSTM, whose gates Keras
-            keeps to itself.
+            `input_gate` and `forget_gate` float[B, T, H]; empty for an LSTM.
         """
         if not isinstance(self.decoder, RelationalMemory):
             return {}
@@ -227,11 +230,11 @@ class R2M(Captioner):
         return tf.convert_to_tensor(self.softmax_weights), tf.convert_to_tensor(self.softmax_bias)
 
     def reconstruct(self, hidden: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """Reads the sentence back: hidden float[B, T, H], lengths int32[B] -> r float[B, H]."""
+        """Returns r float[B, H], from hidden states float[B, T, H] and lengths int32[B]."""
         return ops.last_real(self.reconstructor(hidden), lengths)
 
     def project_images(self, features: tf.Tensor) -> tf.Tensor:
-        """CNN features float[B, F] -> u float[B, H] of norm 1."""
+        """Returns u float[B, H] of norm 1, from CNN features float[B, F]."""
         return ops.unit_norm(self.image_map(features))
 
     def get_config(self) -> dict[str, Any]:

@@ -41,9 +41,15 @@ class Captioner(keras.Model):
     Letters: B images, N captions (N / B consecutive ones per image), T words, H hidden units,
     V vocabulary, L rows per image (grid cells or regions).
 
+    `encode` receives a dict of tensors: `global` float[B, D]; for `grid` and `regions`, `regions`
+    float[B, L, D] and, where images have different numbers of regions, `region_lengths` int32[B];
+    for `concepts`, `concepts` int32[B, K] and `concept_lengths` int32[B]; `pixels` float32[B, S, S,
+    3] in 0..255.
+
     Attributes:
-        inputs: kinds of image input. `grid` and `regions` are both passed to `encode` as `regions`.
+        inputs: kinds of image input.
         has_attention: whether `attention` returns weights.
+        units: H, which the default `output_layer` reads.
         shares_memory: whether `step` accepts a memory of B images beside N > B tokens. Otherwise
             callers repeat the memory with `expand_memory`, so that it has one row per token.
 
@@ -90,6 +96,7 @@ class Captioner(keras.Model):
 
     inputs: Inputs = Inputs(required=())
     has_attention: bool = False
+    units: int
     shares_memory: bool = False
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
@@ -109,10 +116,13 @@ class Captioner(keras.Model):
 
         Args:
             memory: from `encode`.
-            max_length: number of steps that will be taken at most, for caches of fixed size.
+            max_length: largest number of steps, the size of caches.
 
         Returns:
-            Nested tensors, B first.
+            Nested tensors of any dtype, B first, or `()`. Every step keeps their shapes and dtypes:
+            caches have `max_length` positions from the start, of which a step writes one, at a
+            position int32[B] in the state. A search gathers all of them by hypothesis; tensors that
+            depend on the image only belong into the memory, which is not gathered.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define initial_state")
 
@@ -133,7 +143,11 @@ class Captioner(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} does not define step")
 
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Returns unnormalized log probabilities of the next word: float[N, H] -> float32[N, V]."""
+        """Returns unnormalized log probabilities of the next word: float[N, H] -> float32[N, V].
+
+        This is an affine map, the softmax layer: losses compute it from `output_layer`. Layers
+        before it belong into `step`.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not define logits")
 
     @property
@@ -188,6 +202,8 @@ class Captioner(keras.Model):
         Raises:
             ValueError: the captioner has no attention.
         """
+        if self.has_attention:
+            raise NotImplementedError(f"{type(self).__name__} does not define attention")
         raise ValueError(f"captioner {self.name} has no attention weights to return")
 
     def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:

@@ -16,8 +16,8 @@ from models.layers import ops
 class PixelCaptioner(Captioner):
     """A captioner over the feature maps of a convolutional network.
 
-    Batch normalization keeps its running statistics: batches are too small and too alike (the
-    captions of an image come together) for statistics of their own, and rows stay independent.
+    Batch normalization uses its running statistics in training too, because batches are small.
+    Images stay independent of each other.
 
     Shapes: `pixels` float32[B, S, S, 3] in 0..255.
 
@@ -85,7 +85,7 @@ class PixelCaptioner(Captioner):
         pixels = inputs["pixels"]
         count = tf.shape(pixels)[0]
         # A replica, or a part of a batch, may have no images. TensorFlow leaves the gradient of a
-        # depthwise convolution's filter uninitialized then; that of an unused picture is 0.
+        # depthwise convolution's filter uninitialized then; the gradient of an unused image is 0.
         padding = [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]]
         some = tf.ensure_shape(tf.pad(pixels, padding), [None, *pixels.shape[1:]])
         maps = self._maps(some)[:count]

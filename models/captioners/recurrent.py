@@ -110,6 +110,7 @@ class RecurrentCaptioner(Captioner):
         count, steps = tf.unstack(tf.shape(tokens))
         words = self.precompute(self.word_input(tf.transpose(tokens)))
         state = image_rows.repeat(self.initial_state(memory, steps), count)
+        memory = self.expand_memory(memory, count)
         return tf.transpose(recurrence.unroll(step, words, state), [1, 0, 2])
 
     def step(

@@ -91,7 +91,7 @@ class UpDown(RecurrentCaptioner):
             units=attention_units, name="attention", dtype=policy
         )
         self.row_attention.build((None, None, units), (None, units))
-        # What does not recur (image and word) and what does (h_language) are maps of their own.
+        # Separate maps of the parts of x: image and word do not recur, h_language does.
         self.attention_cell = Cell(kind="lstm", units=units, name="attention_cell", dtype=policy)
         self.attention_cell.build((None, word_size))
         self.image_share, self.language_share = (
@@ -142,14 +142,14 @@ class UpDown(RecurrentCaptioner):
         self, word: tf.Tensor, state: TwoStates, memory: Memory
     ) -> tuple[tf.Tensor, TwoStates, tf.Tensor]:
         """Takes one step: float[N, 4 * H], state -> hidden float[N, H], state, weights."""
-        attending, speaking = state
-        sums = image_rows.add(word, memory["image"]) + self.language_share(speaking[0])
-        attending = self.attention_cell.step(sums, attending)
-        weights = self.row_attention(attending[0], memory["projected"], memory.get("mask"))
+        attention_state, language_state = state
+        sums = image_rows.add(word, memory["image"]) + self.language_share(language_state[0])
+        attention_state = self.attention_cell.step(sums, attention_state)
+        weights = self.row_attention(attention_state[0], memory["projected"], memory.get("mask"))
         context = attention.average(memory["rows"], weights)
-        both = tf.concat([context, attending[0]], axis=-1)
-        speaking = self.language_cell.step(self.language_cell.precompute(both), speaking)
-        return speaking[0], (attending, speaking), weights
+        x = tf.concat([context, attention_state[0]], axis=-1)
+        language_state = self.language_cell.step(self.language_cell.precompute(x), language_state)
+        return language_state[0], (attention_state, language_state), weights
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -11,7 +11,7 @@ from models.layers import image_rows, tracing
 from models.layers.prepared_weights import prepare_weights
 
 
-def drawn_words(logits: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+def draw_words(logits: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     """Draws a word of each row by inverting its cumulative distribution.
 
     Args:
@@ -22,7 +22,7 @@ def drawn_words(logits: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         int32[N].
     """
     sums = tf.cumsum(tf.nn.softmax(logits), axis=-1)
-    # Against the whole sum, which rounding keeps from being 1.
+    # Compared with the whole sum, which rounding may keep from being 1.
     below = sums <= (draws * sums[:, -1])[:, None]
     return tf.reduce_sum(tf.cast(below, tf.int32), axis=-1)
 
@@ -62,7 +62,7 @@ def sample_captions(
         t: tf.Tensor, words: tf.Tensor, state: Any, alive: tf.Tensor, tokens: tf.Tensor
     ) -> tuple[Any, ...]:
         logits, state = step(words, state, memory)
-        words = drawn_words(logits, draws[:, t])
+        words = draw_words(logits, draws[:, t])
         words = tf.where(alive, words, 0)
         tokens += words[:, None] * tf.one_hot(t, limit, dtype=tf.int32)
         return t + 1, words, state, alive & (words != end_id), tokens

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from models.captioners.base import Captioner
-from models.decoding.sampling import drawn_words
+from models.decoding.sampling import draw_words
 from models.layers import image_rows, tracing
 
 
@@ -46,7 +46,7 @@ def sampled_inputs(
         replaced = (choices[:, t] < probability) & (t > 0)
         words = tf.where(replaced, own, tokens[:, t])
         hidden, state = model.step(words, state, memory, training=True)
-        own = drawn_words(model.logits(hidden), draws[:, t])
+        own = draw_words(model.logits(hidden), draws[:, t])
         return t + 1, state, own, fed.write(t, words)
 
     fed = tf.TensorArray(tf.int32, steps, element_shape=[None])

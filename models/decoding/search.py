@@ -21,7 +21,8 @@ from models.layers.prepared_weights import prepare_weights
 StepFunction = Callable[[tf.Tensor, Any, Any], tuple[tf.Tensor, Any]]
 
 _MINUS_INFINITY = -1e9
-# Images are let go once so many of a hundred have their captions: doing it copies all the others.
+# Decided images leave the search once they are this share of its images: removing them copies the
+# state and memory of all others.
 _DECIDED_PERCENT = 20
 
 
@@ -50,7 +51,7 @@ class DecodingOptions:
     end_id: int = 2
 
     def __post_init__(self) -> None:
-        """Refuses sizes out of range and a negative length normalization."""
+        """Raises ValueError for a value out of range."""
         for name in ("beam_size", "max_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
@@ -111,7 +112,7 @@ def greedy_search(
     Args:
         step: one step of the model for B rows.
         state: nested start state, B first.
-        memory: what `step` needs of the images, nested, B first.
+        memory: nested tensors, B first, which `step` reads.
         batch: B.
         options: of the search; `beam_size` is not read.
 
@@ -129,7 +130,7 @@ def greedy_search(
         written: tf.Tensor,
     ) -> tuple[Any, ...]:
         logits, state = step(tokens, state, memory)
-        best, words = (x[:, 0] for x in _likeliest(logits, 1, options))
+        best, words = (x[:, 0] for x in _most_likely(logits, 1, options))
         log_probs += tf.where(alive, best, 0.0)
         words = tf.where(alive, words, 0)
         written = _append(written[:, None], words[:, None], t)[:, 0]
@@ -155,10 +156,10 @@ def greedy_search(
 
 
 class _Search(NamedTuple):
-    """A beam search under way, of the b images that are not decided yet.
+    """Loop variables of a beam search over the b images that are not decided yet.
 
     Attributes:
-        images: int32[b], which these are.
+        images: int32[b], their indices in the batch.
         words: int32[b, W], last word of each living hypothesis.
         state: nested, b * W first.
         memory: nested, b first.
@@ -185,12 +186,12 @@ def beam_search(
     Those that end join the finished set, which keeps its R best by score; the W best of the others
     live on. An image is decided when no living hypothesis can still enter its finished set, or at
     `max_length`, where the living ones join the finished set if that is not full. Decided images
-    are let go, so the others do not wait for them.
+    leave the search, which then steps fewer rows.
 
     Args:
         step: one step of the model for b * W rows.
         state: nested start state of B rows; it is repeated to B * W rows here.
-        memory: what `step` needs of the images, nested, B first.
+        memory: nested tensors, B first, which `step` reads.
         batch: B.
         options: of the search.
 
@@ -204,20 +205,20 @@ def beam_search(
     returned = options.returned or width
 
     def undecided(search: _Search) -> tf.Tensor:
-        # log p only falls, so a longest caption of today's log p is the best that can still come.
-        hope = _score(search.log_probs[:, 0], limit, alpha)
-        return hope > search.finished.scores[:, -1]
+        # log p only falls: the best score still possible has today's log p at the largest length.
+        possible = _score(search.log_probs[:, 0], limit, alpha)
+        return possible > search.finished.scores[:, -1]
 
     def body(t: tf.Tensor, search: _Search, found: Captions) -> tuple[Any, ...]:
         search = _advance(step, t, search, options)
         still = undecided(search)
-        decided, of = tf.math.count_nonzero(~still, dtype=tf.int32), tf.shape(still)[0]
+        decided = tf.math.count_nonzero(~still, dtype=tf.int32)
         return tf.cond(
-            decided * 100 >= of * _DECIDED_PERCENT,
+            decided * 100 >= tf.size(still) * _DECIDED_PERCENT,
             lambda: (
                 t + 1,
-                _let_go(search, still),
-                _written(found, search.images, search.finished),
+                _select_images(search, still),
+                _insert(found, search.images, search.finished),
             ),
             lambda: (t + 1, search, found),
         )
@@ -227,7 +228,7 @@ def beam_search(
         words=tf.fill([batch, width], options.start_id),
         state=image_rows.repeat(state, batch * width),
         memory=memory,
-        # All W start equal: all but the first are out of the race at the first step.
+        # The W start hypotheses are equal: only the first one is extended at the first step.
         log_probs=tf.tile([[0.0] + [_MINUS_INFINITY] * (width - 1)], [batch, 1]),
         living=tf.zeros([batch, width, limit], tf.int32),
         finished=_no_captions(batch, returned, limit),
@@ -240,7 +241,7 @@ def beam_search(
         shape_invariants=tracing.any_batch(first),
     )
     scores = _score(search.log_probs, t, alpha)
-    return _written(found, search.images, _fill_up(search.finished, search.living, t, scores))
+    return _insert(found, search.images, _fill_up(search.finished, search.living, t, scores))
 
 
 def _advance(
@@ -251,7 +252,7 @@ def _advance(
     logits, state = step(tf.reshape(search.words, [-1]), search.state, search.memory)
     _check_vocabulary(logits.shape[-1], options)
     each = min(2 * width, logits.shape[-1])
-    best, ids = _likeliest(logits, each, options)
+    best, ids = _most_likely(logits, each, options)
     best = tf.reshape(best, [batch, width, each]) + search.log_probs[:, :, None]
     best, places = tf.math.top_k(tf.reshape(best, [batch, -1]), 2 * width)
     parents = places // each
@@ -275,23 +276,23 @@ def _advance(
 
 
 def largest_beam(vocabulary_size: int, options: DecodingOptions) -> int:
-    """Number of words that can follow the start without ending the caption: the largest W."""
-    unable = {*options.suppressed, options.end_id} & set(range(vocabulary_size))
-    return vocabulary_size - len(unable)
+    """Returns the largest W: the number of words that can follow the start and are not the end."""
+    excluded = {*options.suppressed, options.end_id} & set(range(vocabulary_size))
+    return vocabulary_size - len(excluded)
 
 
 def _check_vocabulary(size: int, options: DecodingOptions) -> None:
-    """Refuses a vocabulary that cannot keep W hypotheses alive after their first word."""
-    going_on = largest_beam(size, options)
-    if going_on < options.beam_size:
+    """Raises ValueError for a vocabulary with fewer than W first words."""
+    largest = largest_beam(size, options)
+    if largest < options.beam_size:
         raise ValueError(
             f"beam_size={options.beam_size} is too large for a vocabulary of {size}: only "
-            f"{going_on} of it can follow the start, the others are never generated or end a "
-            f"caption; search with beam_size={max(going_on, 1)} at most"
+            f"{largest} of its words can follow the start, the others are never generated or end "
+            f"the caption; search with beam_size={max(largest, 1)} at most"
         )
 
 
-def _let_go(search: _Search, kept: tf.Tensor) -> _Search:
+def _select_images(search: _Search, kept: tf.Tensor) -> _Search:
     """Returns the search of the images where `kept` bool[b]."""
     images = tf.where(kept)[:, 0]
     rows = tf.where(tf.repeat(kept, tf.shape(search.words)[1]))[:, 0]
@@ -300,8 +301,8 @@ def _let_go(search: _Search, kept: tf.Tensor) -> _Search:
     return tf.nest.map_structure(lambda x: tf.gather(x, images), others)._replace(state=state)
 
 
-def _written(found: Captions, images: tf.Tensor, captions: Captions) -> Captions:
-    """`found` [B, R] with the captions [b, R] of `images` int32[b] put in."""
+def _insert(found: Captions, images: tf.Tensor, captions: Captions) -> Captions:
+    """Returns `found` [B, R] with the captions [b, R] of `images` int32[b] inserted."""
     return Captions(
         *(
             tf.tensor_scatter_nd_update(all_, images[:, None], own)
@@ -318,12 +319,12 @@ def _no_captions(images: tf.Tensor, returned: int, limit: int) -> Captions:
     )
 
 
-def _likeliest(
+def _most_likely(
     logits: tf.Tensor, count: int, options: DecodingOptions
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Log p and ids, [N, count] each, of the words that may follow, best first.
+    """Returns log p and ids, [N, count] each, of the most likely words, best first.
 
-    Of V words only the softmax's denominator and the best are ever written out.
+    The log softmax is computed for these words only.
     """
     taken = min(count + len(options.suppressed), logits.shape[-1])
     best, ids = ops.top_k(logits, taken)
@@ -334,7 +335,7 @@ def _likeliest(
 
 
 def _score(log_probs: tf.Tensor, lengths: tf.Tensor | int, alpha: float) -> tf.Tensor:
-    """log p / length**alpha."""
+    """Returns log p / length**alpha."""
     if not alpha:
         return log_probs
     return log_probs / tf.cast(tf.maximum(lengths, 1), tf.float32) ** alpha
@@ -346,7 +347,7 @@ def _append(tokens: tf.Tensor, ids: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
 
 
 def _keep_best(kept: Captions, tokens: tf.Tensor, length: tf.Tensor, scores: tf.Tensor) -> Captions:
-    """The R best of `kept` [b, R] and new hypotheses [b, X] that are all `length` long."""
+    """Returns the R best of `kept` [b, R] and of new hypotheses [b, X] of `length` words."""
     lengths = tf.fill(tf.shape(scores), length)
     scores, order = tf.math.top_k(tf.concat([kept.scores, scores], 1), kept.scores.shape[1])
     tokens, lengths = (
@@ -360,7 +361,7 @@ def _keep_best(kept: Captions, tokens: tf.Tensor, length: tf.Tensor, scores: tf.
 def _fill_up(
     finished: Captions, living: tf.Tensor, length: tf.Tensor, scores: tf.Tensor
 ) -> Captions:
-    """Unfinished hypotheses [b, W], best first, take the places that no finished one took."""
+    """Fills the empty places of `finished` with unfinished hypotheses [b, W], best first."""
     returned = tf.shape(finished.scores)[1]
     taken = tf.reduce_sum(tf.cast(finished.lengths > 0, tf.int32), 1, keepdims=True)
     place = tf.range(returned)[None]

@@ -1,4 +1,4 @@
-"""Fusion of the last word with the encoded concepts (R2M's fusion memory and its ablation)."""
+"""Fusion of the last word with the encoded concepts: R2M's fusion memory and its ablation."""
 
 from __future__ import annotations
 
@@ -17,11 +17,18 @@ Projected = tuple[tf.Tensor, ...]
 class AttentionFusion(keras.layers.Layer):
     """Multi-head self-attention over the two rows [word; concepts], flattened.
 
-    It does not recur, and it needs only the projection of each row: once per sentence for the
-    concepts, once for each word of the vocabulary that occurs.
+    The two rows need no recurrence. `project` runs once per image for its concepts, and once per
+    distinct word of a batch.
 
     Shapes: vectors float[..., D], projected 3 x float[..., heads, D/heads], output
     float[B, ..., 2 * D].
+
+    Example:
+        ```python
+        fusion = AttentionFusion(units=512)
+        fused = fusion(fusion.project(words), fusion.project(concepts))
+        ```
+
     Source: Guo et al. 2020 (fusion memory).
     """
 
@@ -77,7 +84,14 @@ class AttentionFusion(keras.layers.Layer):
 class ConcatFusion(keras.layers.Layer):
     """The ablation: word and concepts side by side, without attention.
 
-    Shapes: vectors float[..., D], projected the same, alone, output float[B, ..., 2 * D].
+    Shapes: vectors float[..., D], projected 1 x float[..., D], output float[B, ..., 2 * D].
+
+    Example:
+        ```python
+        fusion = ConcatFusion(units=512)
+        fused = fusion(fusion.project(words), fusion.project(concepts))
+        ```
+
     Source: Guo et al. 2020 (ablations).
     """
 

@@ -20,6 +20,8 @@ def captions_per_image(nested: Any, captions: tf.Tensor) -> tf.Tensor:
 
 def repeat(nested: Any, captions: int | tf.Tensor) -> Any:
     """Repeats each image's row for its captions: nested tensors [B, ...] and N -> [N, ...]."""
+    if not tf.nest.flatten(nested):  # A captioner may have no state.
+        return nested
     each = captions_per_image(nested, captions)
     return tf.nest.map_structure(lambda x: tf.repeat(x, each, axis=0), nested)
 

@@ -37,7 +37,7 @@ class LayerNorm(keras.layers.Layer):
         self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Normalises, scales and shifts."""
+        """Normalizes, scales and shifts: float[..., D] -> float[..., D]."""
         scale, offset = (tf.cast(tf.convert_to_tensor(v), tf.float32) for v in self.weights)
         outputs = _normalize(tf.cast(inputs, tf.float32), scale, offset, self.epsilon)
         return tf.cast(outputs, self.compute_dtype)

@@ -64,7 +64,7 @@ def pack(lengths: tf.Tensor, steps: tf.Tensor) -> Packing:
     places = tf.where(real)
     places = tf.stack([tf.gather(tf.cast(order, tf.int64), places[:, 1]), places[:, 0]], axis=1)
     starts = tf.cumsum(counts, exclusive=True)
-    # A step at least, if on nothing: what no step was taken of could not be put together.
+    # At least one step, perhaps of no captions: an empty TensorArray cannot be concatenated.
     taken = tf.maximum(tf.math.count_nonzero(counts, dtype=tf.int32), 1)
     return Packing(order, places, counts, starts, taken)
 
@@ -82,6 +82,8 @@ def run(step: Step, inputs: Any, state: Any, memory: Any, *, packing: Packing) -
     Returns:
         The outputs float[N, H].
     """
+    if tf.executing_eagerly():  # A trace would take longer than the loop.
+        return _run_eagerly(step, inputs, state, memory, packing)
     found = _find_products(step, inputs, state, memory)
     if not found.separable:
         return _run_derived(step, inputs, state, memory, found.output, packing)
@@ -108,6 +110,16 @@ def run(step: Step, inputs: Any, state: Any, memory: Any, *, packing: Packing) -
 
     outputs: tf.Tensor = run_separately(*tf.nest.flatten(groups))
     return outputs
+
+
+def _run_eagerly(step: Step, inputs: Any, state: Any, memory: Any, packing: Packing) -> tf.Tensor:
+    """Runs `step` over the real positions in a Python loop."""
+    outputs = []
+    for start, count in zip(packing.starts[: packing.steps], packing.counts, strict=False):
+        now = _rows(inputs, start, count)
+        output, state = step(now, _rows(state, 0, count), _rows(memory, 0, count))
+        outputs.append(output)
+    return tf.concat(outputs, axis=0)
 
 
 def _run_derived(
@@ -160,7 +172,7 @@ def _find_products(step: Step, inputs: Any, state: Any, memory: Any) -> _Found:
         with intercepted(recorder):
             return step(*arguments)
 
-    traced = tracing.trace(recorded, inputs, state, memory)
+    traced = tracing.trace_step(recorded, inputs, state, memory)
     output, _ = traced.structured_outputs
     of_state, others = tf.nest.flatten(state), tf.nest.flatten((inputs, memory))
     separable = (
@@ -258,7 +270,7 @@ class _Steps:
             for x in of_step
         ]
         transposed = [tf.transpose(weights[0]) for weights in given.narrow]
-        # Both grow: the later the step, the fewer captions have a word left.
+        # Both grow from 0 rows: fewer captions have a word left at later steps.
         d_state, d_memory = tf.nest.map_structure(
             lambda x: tf.zeros_like(x[:0]), (given.state, given.memory)
         )

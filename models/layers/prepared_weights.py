@@ -42,15 +42,22 @@ _recorded: ContextVar[list[_Weights] | None] = ContextVar("recorded", default=No
 
 
 @contextlib.contextmanager
-def prepare_weights(step: Callable[..., Any], *arguments: Any) -> Iterator[None]:
+def prepare_weights(
+    step: Callable[..., tuple[tf.Tensor, Any]], inputs: Any, state: Any, *others: Any
+) -> Iterator[None]:
     """Prepares the weights of a step for a loop that is built within this context.
 
     Traces the step once to find the weights that it passes to `product`, and transposes and pads
     them before the loop. Does nothing eagerly, where preparing them costs more than it gains.
 
     Args:
-        step: of the loop.
-        *arguments: nested tensors, such as the step will be given.
+        step: of the loop: (inputs, state, *others) -> (output, next state).
+        inputs: nested tensors or `tf.TensorSpec`s of one step.
+        state: nested, before a step.
+        *others: further arguments of the step, nested.
+
+    Raises:
+        ValueError: the state has another structure, dtype or shape after the step.
     """
     if tf.executing_eagerly():
         yield
@@ -58,7 +65,7 @@ def prepare_weights(step: Callable[..., Any], *arguments: Any) -> Iterator[None]
     found: list[_Weights] = []
     recording = _recorded.set(found)
     try:
-        tracing.trace(step, *arguments)
+        tracing.trace_step(step, inputs, state, *others)
     finally:
         _recorded.reset(recording)
     ours = {(id(own.variable), own.transposed): _prepare(own) for own in _distinct(found)}

@@ -23,12 +23,18 @@ def unroll(step: Callable[[Any, Any], tuple[tf.Tensor, Any]], inputs: Any, state
         The outputs [T, B, ...].
     """
     flat = tf.nest.flatten(inputs)
+    if tf.executing_eagerly():  # A trace would take longer than the loop.
+        eager_outputs = []
+        for now in zip(*(tf.unstack(x) for x in flat), strict=True):
+            output, state = step(tf.nest.pack_sequence_as(inputs, now), state)
+            eager_outputs.append(output)
+        return tf.stack(eager_outputs)
     count = tf.shape(flat[0])[0]
     arrays = [
         tf.TensorArray(x.dtype, count, element_shape=[None, *x.shape[2:]]).unstack(x) for x in flat
     ]
     one = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape[1:], x.dtype), inputs)
-    output, _ = tracing.trace(step, one, state).structured_outputs
+    output, _ = tracing.trace_step(step, one, state).structured_outputs
     outputs = tf.TensorArray(output.dtype, count, element_shape=[None, *output.shape[1:]])
 
     def body(t: tf.Tensor, state: Any, outputs: tf.TensorArray) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Traces of a step of a loop, from which the loop's speed-ups find out what the step does."""
+"""Traces of loop steps, which show what a loop computes before it is built."""
 
 from __future__ import annotations
 
@@ -8,19 +8,48 @@ from typing import Any
 import tensorflow as tf
 
 
-def trace(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Traces a function of nested tensors once, without running it or adding to the current graph.
+def trace_step(step: Callable[..., Any], inputs: Any, state: Any, *others: Any) -> Any:
+    """Traces a step of a loop once, without running it or adding to the current graph.
 
     Args:
-        function: of the arguments; it may use variables and outer tensors.
-        *arguments: nested tensors or `tf.TensorSpec`s, whose batch size is left open.
+        step: (inputs, state, *others) -> (output, next state); it may use variables and outer
+            tensors.
+        inputs: nested tensors or `tf.TensorSpec`s, whose batch size is left open; so are those of
+            the state and the others.
+        state: nested, before the step.
+        *others: further arguments, nested.
 
     Returns:
-        The concrete function: `graph` has its operations and what it captured, `structured_outputs`
+        The concrete function: `graph` contains its operations and captures, `structured_outputs`
         its nested outputs.
+
+    Raises:
+        ValueError: the state has another structure, dtype or shape after the step.
     """
-    specs = tf.nest.map_structure(_spec, arguments)
-    return tf.function(function, autograph=False).get_concrete_function(*specs)
+    specs = tf.nest.map_structure(_spec, (inputs, state, *others))
+    traced = tf.function(step, autograph=False).get_concrete_function(*specs)
+    _check_state(specs[1], traced.structured_outputs[1])
+    return traced
+
+
+def _check_state(before: Any, after: Any) -> None:
+    remedy = (
+        "return the state that initial_state returns, with new values; allocate caches for "
+        "max_length words in initial_state and write one position per step"
+    )
+    try:
+        tf.nest.assert_same_structure(before, after)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the state of a captioner is nested differently after a step: found {after}, "
+            f"expected {before}; {remedy}"
+        ) from error
+    for old, new in zip(tf.nest.flatten(before), tf.nest.flatten(after), strict=True):
+        if old.dtype != new.dtype or not old.shape.is_compatible_with(new.shape):
+            raise ValueError(
+                f"the state of a captioner changes in a step: found {new.dtype.name}{new.shape}, "
+                f"expected {old.dtype.name}{old.shape}; {remedy}"
+            )
 
 
 def _spec(tensor: Any) -> tf.TensorSpec:

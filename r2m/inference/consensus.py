@@ -103,7 +103,7 @@ class Consensus(NamedTuple):
         weights = np.exp(self.options.sharpness * (likeness[nearest] - likeness[nearest[0]]))
         references = [sentence for image in nearest for sentence in self.sentences[image]]
         each = np.repeat(weights, [len(self.sentences[image]) for image in nearest])
-        return np.average(self.reward.likeness(hypotheses, references), axis=1, weights=each)
+        return np.average(self.reward.similarities(hypotheses, references), axis=1, weights=each)
 
     def _directions(self, features: np.ndarray) -> np.ndarray:
         return ops.unit_norm((features - self.mean) / self.deviation).numpy()

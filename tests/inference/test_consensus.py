@@ -106,9 +106,9 @@ def test_a_training_image_is_most_like_itself(consensus: Consensus, caption_reco
         assert found.argmax(1).tolist() == [1]
 
 
-def test_likeness_is_the_score_before_its_mean(consensus: Consensus) -> None:
+def test_similarities_are_the_score_before_its_mean(consensus: Consensus) -> None:
     ours, theirs = consensus.sentences[0][:2], consensus.sentences[1]
-    found = consensus.reward.likeness(ours, theirs)
+    found = consensus.reward.similarities(ours, theirs)
     assert found.shape == (len(ours), len(theirs))
     tokens, lengths = hypotheses(consensus, [0])
     references = np.zeros((1, len(theirs), 30), np.int32)

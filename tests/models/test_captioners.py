@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -20,6 +21,7 @@ from models.captioners.registry import (
 )
 from models.decoding.sampling import sample_captions
 from models.decoding.scheduled_sampling import sampled_inputs
+from models.decoding.search import DecodingOptions, decode
 from models.layers.cells import Cell
 from models.layers.words import WordInput, WordOutput
 from tests.models.captioner_harness import CHECKS, built, cross_entropy
@@ -63,15 +65,27 @@ class Plain(Captioner):
         self.built = True
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Any:
-        return {"image": self.dropout(self.image_map(inputs["global"]), training=training)}
+        image = self.dropout(self.image_map(inputs["global"]), training=training)
+        return {"image": image, "sizes": {"positive": inputs["global"][:, 0] > 0}}
 
     def initial_state(self, memory: Any, max_length: Any) -> Any:
-        return tf.zeros_like(memory["image"])
+        """A recurrent state, and words cached up to a position, as transformers cache keys."""
+        batch = tf.shape(memory["image"])[0]
+        return {
+            "hidden": tf.zeros_like(memory["image"]),
+            "words": tf.zeros([batch, max_length, self.units], self.compute_dtype),
+            "position": tf.zeros([batch], tf.int32),
+        }
 
     def step(self, tokens: Any, state: Any, memory: Any, training: bool = False) -> Any:
-        words = self.word_map(self.word_map(self.embedding(tokens)) + memory["image"])
-        hidden, (state,) = self.cell(words, [state])
+        word = self.word_map(self.word_map(self.embedding(tokens)) + memory["image"])
+        word = tf.where(memory["sizes"]["positive"][:, None], word, -word)
+        position = state["position"]
+        places = tf.stack([tf.range(tf.shape(tokens)[0]), position], axis=1)
+        words = tf.tensor_scatter_nd_update(state["words"], places, word)
+        hidden, (new,) = self.cell(tf.reduce_sum(words, axis=1), [state["hidden"]])
         scaled = hidden * tf.cast(self.scale, hidden.dtype)
+        state = {"hidden": new, "words": words, "position": position + 1}
         return self.dropout(scaled, training=training), state
 
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:
@@ -151,6 +165,49 @@ def test_plain_layers_sample(name: str) -> None:
         choices=tf.zeros([3, 6]), draws=tf.random.stateless_uniform([3, 6], [0, 1]),
     )  # fmt: skip
     assert fed.shape == (3, 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: {**state, "words": state["words"][:, 1:]}, r"found float32.*, 4, 8.*, 5, 8"),
+        (lambda state: {**state, "position": state["hidden"]}, r"found float32.*expected int32"),
+        (lambda state: state["hidden"], r"nested differently after a step.*allocate caches"),
+    ],
+)
+def test_a_state_keeps_its_form(change: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = built(PLAIN["Plain"]), PLAIN["Plain"].inputs(3)
+    step = model.step
+
+    def changed(*arguments: Any, **kwargs: Any) -> Any:
+        hidden, state = step(*arguments, **kwargs)
+        return hidden, change(state)
+
+    monkeypatch.setattr(model, "step", changed)
+    memory, options = model.encode(inputs), DecodingOptions(max_length=5)
+    for run in (
+        lambda: model.teacher_forced(memory, TOKENS[:, :5]),
+        lambda: decode(model, memory, options),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tf.function(run, autograph=False)()
+
+
+def test_a_captioner_may_have_no_state() -> None:
+    class Bigrams(Plain):
+        def initial_state(self, memory: Any, max_length: Any) -> Any:
+            return ()
+
+        def step(self, tokens: Any, state: Any, memory: Any, training: bool = False) -> Any:
+            return self.embedding(tokens) + memory["image"], state
+
+    model, inputs = Bigrams(vocabulary_size=V, feature_size=G), PLAIN["Plain"].inputs(3)
+    memory = model.encode(inputs)
+    hidden = model.teacher_forced(memory, TOKENS)
+    np.testing.assert_allclose(
+        hidden, model.embedding(TOKENS) + memory["image"][:, None], rtol=1e-6
+    )
+    assert decode(model, memory, DecodingOptions(max_length=3)).tokens.shape == (3, 3, 3)
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.decoding.sampling import drawn_words, sample_captions
+from models.decoding.sampling import draw_words, sample_captions
 from models.layers import ops
 from tests.models.small_captioners import MODELS, V, build
 
@@ -19,7 +19,7 @@ def test_words_are_drawn_as_often_as_they_are_likely() -> None:
     rng, count = np.random.default_rng(0), 20_000
     logits = tf.constant(rng.normal(size=(1, 7)), tf.float32)
     draws = tf.constant(rng.random(count), tf.float32)
-    found = np.bincount(drawn_words(tf.repeat(logits, count, axis=0), draws), minlength=7) / count
+    found = np.bincount(draw_words(tf.repeat(logits, count, axis=0), draws), minlength=7) / count
     wanted = tf.nn.softmax(logits)[0].numpy()
     # Four standard deviations of a share.
     assert (np.abs(found - wanted) < 4 * np.sqrt(wanted * (1 - wanted) / count)).all()
@@ -27,9 +27,9 @@ def test_words_are_drawn_as_often_as_they_are_likely() -> None:
 
 def test_the_least_and_the_greatest_draw_give_words_that_can_be() -> None:
     logits = tf.constant([[-1e9, 0.0, 0.0, -1e9]])
-    assert drawn_words(logits, tf.constant([0.0])).numpy().tolist() == [1]
+    assert draw_words(logits, tf.constant([0.0])).numpy().tolist() == [1]
     # The greatest that TensorFlow draws.
-    assert drawn_words(logits, tf.constant([1 - 2.0**-23])).numpy().tolist() == [2]
+    assert draw_words(logits, tf.constant([1 - 2.0**-23])).numpy().tolist() == [2]
 
 
 @pytest.mark.parametrize("name", list(MODELS))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -21,14 +23,14 @@ def test_products_are_the_same(columns: int, transposed: bool) -> None:
 
     @tf.function(autograph=False)
     def run(inputs: tf.Tensor) -> tf.Tensor:
-        def step(inputs: tf.Tensor) -> tf.Tensor:
-            return product(inputs, variable, transposed=transposed)
+        def step(inputs: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any]:
+            return product(inputs, variable, transposed=transposed), state
 
-        with prepare_weights(step, inputs):
+        with prepare_weights(step, inputs, ()):
             # Prepared here, and used in the loop.
             _, found = tf.while_loop(
                 lambda i, _: i < 2,
-                lambda i, _: (i + 1, step(inputs)),
+                lambda i, _: (i + 1, step(inputs, ())[0]),
                 (0, tf.zeros([4, columns])),
             )
         return found
@@ -58,7 +60,7 @@ def test_a_linear_layer_says_what_a_dense_one_says(use_bias: bool) -> None:
 
     @tf.function(autograph=False)
     def prepared(x: tf.Tensor) -> tf.Tensor:
-        with prepare_weights(ours, x):
+        with prepare_weights(lambda x, state: (ours(x), state), x, ()):
             return ours(x)
 
     np.testing.assert_allclose(prepared(x), wanted, rtol=1e-5, atol=1e-6)
