@@ -34,30 +34,28 @@ def feature_dtype(records: Records) -> str:
     return records.manifest["options"].get("feature_dtype") or "float16"
 
 
-def parser(records: Records, columns: Collection[str]) -> Callable[[tf.Tensor], dict[str, Any]]:
-    """Returns what parses the records of a folder, a whole batch at a time.
-
-    Args:
-        records: of kind `images`.
-        columns: names of `image_id` and `image` string[B], `concepts` and `concept_counts`
-            int64[B, (K)], and `global_feature` float32[B, D].
-    """
+def _parser(columns: Collection[str]) -> Callable[[tf.Tensor], dict[str, Any]]:
+    """Returns what parses records, a whole batch at a time; see `_rows` for the columns."""
     one, ids = tf.io.FixedLenFeature([], tf.string), tf.io.RaggedFeature(tf.int64)
     known = {
         "image_id": one, "image": one, "global_feature": one, "concepts": ids, "concept_counts": ids
     }  # fmt: skip
     spec = {name: known[name] for name in columns}
-    dtype = feature_dtype(records)
+    return lambda serialized: tf.io.parse_example(serialized, spec)
 
-    def parse(serialized: tf.Tensor) -> dict[str, Any]:
-        rows = tf.io.parse_example(serialized, spec)
-        if "global_feature" in rows:
-            vectors = tf.io.decode_raw(rows["global_feature"], dtype)
-            vectors = tf.ensure_shape(vectors, [None, feature_size(records)])
-            rows["global_feature"] = tf.cast(vectors, tf.float32)
+
+def _rows(records: Records, rows: batching.Rows) -> batching.Rows:
+    """Decodes the vectors of a batch of parsed rows; until then, float16 takes half the memory.
+
+    Returns:
+        Of the columns that were parsed: `image_id` and `image` string[B], `concepts` and
+        `concept_counts` int64[B, (K)], `global_feature` float32[B, D].
+    """
+    if "global_feature" not in rows:
         return rows
-
-    return parse
+    vectors = tf.io.decode_raw(rows["global_feature"], feature_dtype(records))
+    vectors = tf.ensure_shape(vectors, [None, feature_size(records)])
+    return {**rows, "global_feature": tf.cast(vectors, tf.float32)}
 
 
 def training_batches(
@@ -86,8 +84,8 @@ def training_batches(
     with_pictures = PICTURES in inputs.columns
     return batching.training_batches(
         records,
-        parser(records, inputs.columns),
-        inputs.assemble,
+        _parser(inputs.columns),
+        lambda rows: inputs.assemble(_rows(records, rows)),
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,
@@ -104,8 +102,11 @@ def image_batches(
     return batching.ordered_batches(
         records,
         split,
-        parser(records, ("image_id", *inputs.columns)),
-        lambda rows: {"image_id": rows["image_id"], **inputs.finish(inputs.assemble(rows))},
+        _parser(("image_id", *inputs.columns)),
+        lambda rows: {
+            "image_id": rows["image_id"],
+            **inputs.finish(inputs.assemble(_rows(records, rows))),
+        },
         batch_size=batch_size,
     )
 
