@@ -86,7 +86,8 @@ class TrainedInputs(NamedTuple):
         # Of the columns that its training read, the same choice is made as at that time.
         inputs = _choose(folder.config, {*saved["features"], PICTURES}, str(file)).evaluated()
         signature = inputs.signature(_specs(saved["inputs"]))
-        return cls(folder.path, inputs, signature, **saved["records"])
+        origin = {name: saved["records"].get(name) for name in _OF_FEATURES}
+        return cls(folder.path, inputs, signature, **origin)
 
     @property
     def reads_backbone(self) -> bool:
