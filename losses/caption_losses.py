@@ -27,11 +27,11 @@ def caption_loss(
         weights: float[V, H] of the softmax.
         bias: float[V].
         targets: int32[N, T], right-padded.
-        lengths: int32[N], real words a caption.
+        lengths: int32[N], real words per caption.
         smoothing: epsilon; the target is 1 - epsilon on the word and epsilon / (V - 1) on the
             others, and the loss is the divergence from it.
-        drop_worst: part of the captions, those of the greatest mean loss, that is left out; each
-            replica leaves out its own. None leaves out none, without comparing them.
+        drop_worst: fraction of the captions, those of the largest mean loss, that is left out per
+            replica. None leaves out none.
 
     Returns:
         The sum float32[] in nats, and the number of words float32[].
@@ -55,7 +55,7 @@ def caption_loss(
 
 
 def kept_captions(captions: tf.Tensor, drop_worst: tf.Tensor | float) -> tf.Tensor:
-    """Returns the number of int32[] captions that remain without the part `drop_worst`: int32[]."""
+    """Returns the number int32[] of captions that remain without the fraction `drop_worst`."""
     return tf.cast(tf.math.round((1.0 - drop_worst) * tf.cast(captions, tf.float32)), tf.int32)
 
 
@@ -106,16 +106,16 @@ def policy_loss(
 ) -> tf.Tensor:
     """Computes -sum_i a_i log p(caption i), end marker included (Rennie et al. 2017, equation 7).
 
-    The softmax must be the one they were drawn from. If it had words that are never drawn, all
-    that is taken off a bad caption could go to these, which nothing ever punishes: the likelihood
-    of everything else would run off to 0.
+    The softmax must be the one that the captions were drawn from. Otherwise probability taken from
+    bad captions would move to words that are never drawn and never penalized, and the likelihood of
+    all other words would fall to 0.
 
     Args:
         hidden: float[N, T, H].
         weights: float[V, H] of the softmax.
         bias: float[V], with the suppression of words that were not to be drawn.
         tokens: int32[N, T], the captions.
-        lengths: int32[N], words a caption.
+        lengths: int32[N], words per caption.
         advantages: a float32[N]; no gradient goes through them.
 
     Returns:

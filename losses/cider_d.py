@@ -24,7 +24,7 @@ class CiderD(NamedTuple):
 
         10 / 4 sum_n exp(-d^2 / (2 * 6^2)) sum_g min(w_h(g), w_r(g)) w_r(g) / (|w_h|_n |w_r|_n),
 
-    averaged over the references. The end marker counts as a word wherever a sentence has one:
+    averaged over the references. The end marker counts as a word where a sentence has one:
     rewards without it favor fragments.
 
     Attributes:
@@ -43,7 +43,7 @@ class CiderD(NamedTuple):
         references: np.ndarray,
         reference_lengths: np.ndarray,
     ) -> np.ndarray:
-        """Scores captions, as many per image and side by side.
+        """Scores captions: S / B consecutive ones per image.
 
         Args:
             tokens: int32[S, T] of all captions.

@@ -28,15 +28,15 @@ def cross_entropy(
 ) -> LossPair:
     """Computes the cross entropy of the next words (Guo et al. 2020).
 
-    The softmax is the greater part of a training step, and more than half of the positions of a
-    batch are padding: only real positions reach it.
+    The softmax takes most of a training step, and more than half of the positions of a batch are
+    padding: it is computed for real positions only.
 
     Args:
         hidden: float[B, T, H].
         weights: float[V, H] of the softmax.
         bias: float[V].
         targets: int32[B, T], right-padded.
-        lengths: int32[B], real words a row.
+        lengths: int32[B], real words per row.
 
     Returns:
         The summed cross entropy float32[] in nats, and the number of words float32[].
@@ -53,8 +53,8 @@ def word_losses(
 ) -> tuple[tf.Tensor, Callable[..., Any]]:
     """Computes -log softmax(W h + b)[word] per word.
 
-    Goes over the N x V logits as seldom as can be: TensorFlow's own cross entropy takes six times
-    as long as its softmax (on a CPU), and is followed by a pass to scale its gradient.
+    Reads the N x V logits as few times as possible: on a CPU, TensorFlow's own cross entropy takes
+    six times as long as its softmax, and a further pass scales its gradient.
 
     Args:
         rows: hidden states h float[N, H].
@@ -67,7 +67,7 @@ def word_losses(
     """
     cast_weights = tf.cast(weights, rows.dtype)
     logits = tf.cast(tf.matmul(rows, cast_weights, transpose_b=True), tf.float32)
-    logits = tf.nn.bias_add(logits, bias)  # which joins the product, as a plain sum does not
+    logits = tf.nn.bias_add(logits, bias)  # fused with the product, unlike a plain sum
     probabilities = tf.nn.softmax(logits)
     chosen = tf.gather(probabilities, words, batch_dims=1)
 
@@ -79,8 +79,9 @@ def word_losses(
     losses = tf.cond(tf.reduce_all(chosen > 1e-30), lambda: -tf.math.log(chosen), of_all)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, None]:
-        # That of the logits is p - 1 at the word and p elsewhere. The 1 is taken off the products,
-        # which are smaller than p; but half-precision products would be rounded before.
+        # The gradient of the logits is p - 1 at the word and p elsewhere. In float32 the 1 is
+        # subtracted from the products, which are smaller than p. Half-precision products would be
+        # rounded first.
         late = rows.dtype == tf.float32
         places, errors = words[:, None], probabilities
         if not late:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal, NamedTuple
 
 import keras
@@ -29,6 +30,21 @@ class Inputs(NamedTuple):
     def kinds(self) -> tuple[InputKind, ...]:
         """All kinds, required ones first."""
         return (*self.required, *self.optional)
+
+    def check(self, tensors: Collection[str]) -> None:
+        """Raises `ValueError` unless tensors of these names include the required kinds."""
+        missing = [name for name in map(tensor_name, self.required) if name not in tensors]
+        if missing:
+            raise ValueError(
+                f"missing input {', '.join(missing)}: found {', '.join(tensors) or 'none'}, "
+                f"required {', '.join(self.required)}"
+                + (f", optional {', '.join(self.optional)}" if self.optional else "")
+            )
+
+
+def tensor_name(kind: InputKind) -> str:
+    """Returns the name of the tensor of a kind: `regions` for `grid`, else that of the kind."""
+    return "regions" if kind == "grid" else kind
 
 
 class Captioner(keras.Model):
@@ -215,7 +231,11 @@ class Captioner(keras.Model):
 
         Returns:
             float32[N, T, V].
+
+        Raises:
+            ValueError: a required input is missing.
         """
+        self.inputs.check(inputs)
         tokens = inputs["tokens"]
         hidden = self.teacher_forced(
             self.encode(inputs, training=training), tokens, inputs.get("lengths"), training=training

@@ -26,7 +26,9 @@ class PixelCaptioner(Captioner):
         network = keras.applications.MobileNetV2(include_top=False, input_shape=(224, 224, 3))
         preprocess = keras.applications.mobilenet_v2.preprocess_input
         captioner = Att2in(vocabulary_size=9_488, feature_size=1_280)
-        model = PixelCaptioner(captioner, network, preprocess, trained_from="all")
+        model = PixelCaptioner(
+            captioner=captioner, network=network, preprocess=preprocess, trained_from="all"
+        )
         ```
     """
 
@@ -34,10 +36,10 @@ class PixelCaptioner(Captioner):
 
     def __init__(
         self,
+        *,
         captioner: Captioner,
         network: keras.Model,
         preprocess: Callable[[tf.Tensor], tf.Tensor],
-        *,
         trained_from: str | None,
         average_mirrored: bool = False,
         unit_norm: bool = False,

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from models.captioners.base import Captioner, Inputs
+from models.captioners.base import Captioner, Inputs, tensor_name
 
 # One item per member.
 Each = tuple[Any, ...]
@@ -23,7 +23,9 @@ class Ensemble(Captioner):
 
     Example:
         ```python
-        model = Ensemble([updown, att2in2], [["regions", "global"], ["regions"]])
+        model = Ensemble(
+            members=[updown, att2in2], member_inputs=[["regions", "global"], ["regions"]]
+        )
         captions = decode(model, model.encode(inputs), DecodingOptions(beam_size=3))
         ```
     """
@@ -31,7 +33,11 @@ class Ensemble(Captioner):
     shares_memory = True
 
     def __init__(
-        self, members: Sequence[Captioner], member_inputs: Sequence[Sequence[str]], **kwargs: Any
+        self,
+        *,
+        members: Sequence[Captioner],
+        member_inputs: Sequence[Sequence[str]],
+        **kwargs: Any,
     ) -> None:
         """Wraps captioners.
 
@@ -43,7 +49,12 @@ class Ensemble(Captioner):
         super().__init__(**kwargs)
         self.members = list(members)
         self._member_inputs = [list(names) for names in member_inputs]
-        kinds = [kind for member in members for kind in member.inputs.kinds]
+        kinds = [
+            kind
+            for member, names in zip(members, member_inputs, strict=True)
+            for kind in member.inputs.kinds
+            if tensor_name(kind) in names
+        ]
         self.inputs = Inputs(required=tuple(dict.fromkeys(kinds)))
         self.built = True
 
@@ -97,7 +108,7 @@ class Ensemble(Captioner):
     @property
     def output_layer(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Raises `ValueError`: an ensemble has one softmax layer per member."""
-        raise ValueError("an ensemble has no softmax layer of its own; train its members")
+        raise ValueError("an ensemble has one softmax layer per member: train its members")
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -16,8 +16,8 @@ _GROUP = 32
 def unit_norm(x: tf.Tensor, axis: int = -1) -> tf.Tensor:
     """L2-normalizes `x`; a zero vector stays zero and gets a zero gradient.
 
-    The usual clamp (`tf.math.l2_normalize`) sends gradients of 1e6 into zero vectors, which do
-    occur: an image without detections has no concepts and so encodes to zero.
+    The usual clamp (`tf.math.l2_normalize`) gives zero vectors gradients of 1e6. Zero vectors
+    occur: an image without detections has no concepts and encodes to zero.
 
     Args:
         x: float[..., D].
@@ -54,9 +54,8 @@ def suppression(ids: Sequence[int], vocabulary_size: int) -> tf.Tensor:
 def top_k(x: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the result of `tf.math.top_k`, several times faster where rows are long.
 
-    TensorFlow's compares each number with the least of the best so far. This one searches only the
-    groups of columns with the largest maxima: where `count` groups have a larger maximum, or an
-    equal one further to the left, a number of another group comes after `count` others.
+    Searches only the `count` groups of columns with the largest maxima: any number of another group
+    has `count` numbers before it, which are larger, or equal and further to the left.
 
     Args:
         x: float[N, V], no NaN.

@@ -1,7 +1,7 @@
 """Teacher forcing over captions of different lengths, without a single padded position.
 
-Captions are sorted by length, and step t works on those that still have a word: what runs for
-all steps at once, before and after, works on real positions only as well.
+Captions are sorted by length, and step t works on those that still have a word. Layers that run for
+all steps at once, before and after the loop, work on real positions only too.
 
 The gradient is written out. The one that TensorFlow derives adds up a product as large as the
 weights at every step. Here a step only records the inputs of its `Linear` layers and the gradients

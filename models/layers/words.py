@@ -80,7 +80,7 @@ class WordOutput(keras.layers.Layer):
         logits = WordOutput(vocabulary_size=9_488, units=512)(hidden)
         ```
 
-    Its weights are stored as float[V, H]: a word is a row, as in an embedding.
+    Its weights are stored as float[V, H]: one row per word, as in an embedding.
     """
 
     def __init__(

@@ -36,7 +36,8 @@ class CaptionerEnsemble:
         self.signature = _common_signature(members)
         self.inputs = _common_inputs(self.trained_on)
         self.model = Ensemble(
-            [member.model for member in members], [list(member.signature) for member in members]
+            members=[member.model for member in members],
+            member_inputs=[list(member.signature) for member in members],
         )
 
     def open_records(self, folder: str) -> Records:

@@ -72,9 +72,9 @@ def build_model(
         return captioner
     with setting("config.image"):
         return PixelCaptioner(
-            captioner,
-            network.model,
-            network.preprocess,
+            captioner=captioner,
+            network=network.model,
+            preprocess=network.preprocess,
             trained_from=config.image.trained_from,
             average_mirrored=config.image.average_mirrored,
             unit_norm=config.data.unit_norm,

@@ -84,8 +84,10 @@ def check_shapes(sample: Sample, _: Path) -> None:
     assert logits.shape == (B * T, V) and logits.dtype == tf.float32
     called = model({**inputs, "tokens": TOKENS})
     np.testing.assert_allclose(called, tf.reshape(logits, [B, T, V]), atol=1e-5)
+    with pytest.raises(ValueError, match=r"missing input .*: found tokens, required "):
+        model({"tokens": TOKENS})
     if isinstance(model, Ensemble):
-        with pytest.raises(ValueError, match="no softmax layer"):
+        with pytest.raises(ValueError, match="one softmax layer per member"):
             _ = model.output_layer
         return
     weights, bias = model.output_layer
@@ -233,7 +235,7 @@ def check_search_is_a_plain_loop(sample: Sample, _: Path) -> None:
 
 def check_an_ensemble_of_one_is_the_model(sample: Sample, _: Path) -> None:
     model, inputs = built(sample), sample.inputs(B)
-    ensemble = Ensemble([model, model], [list(inputs)] * 2)
+    ensemble = Ensemble(members=[model, model], member_inputs=[list(inputs)] * 2)
     first_words = tf.nest.map_structure(lambda x: x[:, 0], built_hidden(sample))
     wanted = tf.nn.log_softmax(model.logits(first_words))
     memory = ensemble.encode(inputs)

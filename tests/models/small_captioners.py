@@ -95,6 +95,8 @@ def image_inputs(kinds: tuple[str, ...]) -> Callable[[int], dict[str, tf.Tensor]
         found = {name: tensor[:count] for name, tensor in images(4).items()}
         if "global" not in kinds:
             del found["global"]
+        if not {"grid", "regions"} & set(kinds):
+            del found["regions"]
         if "regions" in kinds:
             return {**found, "region_lengths": tf.constant([4, 1, 3, 2][:count])}
         return found
@@ -148,7 +150,13 @@ def _pixels() -> Sample:
         )
         dtype = kwargs.get("dtype")
         captioner = captioner_class("updown")(vocabulary_size=V, global_size=D, dtype=dtype, **ROWS)
-        return PixelCaptioner(captioner, network, scale_pixels, trained_from="all", **kwargs)
+        return PixelCaptioner(
+            captioner=captioner,
+            network=network,
+            preprocess=scale_pixels,
+            trained_from="all",
+            **kwargs,
+        )
 
     def inputs(count: int) -> dict[str, tf.Tensor]:
         pixels = np.random.default_rng(1).uniform(0, 255, (4, 8, 8, 3))
@@ -163,7 +171,7 @@ def _ensemble() -> Sample:
     def build(dtype: Any = None, **kwargs: Any) -> Ensemble:
         built = [member.build(dtype=dtype) for member in members]
         names = [list(member.inputs(1)) for member in members]
-        return Ensemble(built, names, dtype=dtype, **kwargs)
+        return Ensemble(members=built, member_inputs=names, dtype=dtype, **kwargs)
 
     return Sample(build, members[1].inputs, unreached=("attention/score/bias",))
 

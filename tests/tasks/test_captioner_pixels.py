@@ -115,7 +115,13 @@ def test_pixels_may_start_from_a_captioner_of_stored_features(
     captioner = build_model(config, len(before.vocabulary), sizes, None)
     network = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Conv2D(512, 32, 32)])
     kernel = network.get_weights()[0]
-    pixels = PixelCaptioner(captioner, network, lambda x: x, trained_from="all", name="att2in2")
+    pixels = PixelCaptioner(
+        captioner=captioner,
+        network=network,
+        preprocess=lambda x: x,
+        trained_from="all",
+        name="att2in2",
+    )
     init_from_run(pixels, att2in2_run, {"vocabulary": before.vocabulary.sha256})
     for ours, theirs in zip(captioner.get_weights(), before.model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)

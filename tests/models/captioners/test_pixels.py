@@ -30,7 +30,9 @@ def small(**changes: Any) -> PixelCaptioner:
     )
     captioner = Att2in(vocabulary_size=9, feature_size=D, units=5, word_size=4, attention_units=3)
     settings = {"trained_from": "all", **changes}
-    return PixelCaptioner(captioner, network, lambda x: x / 255.0, **settings)
+    return PixelCaptioner(
+        captioner=captioner, network=network, preprocess=lambda x: x / 255.0, **settings
+    )
 
 
 def gradients(model: PixelCaptioner, *batches: tf.Tensor) -> list[dict[str, np.ndarray]]:
@@ -74,7 +76,11 @@ def test_a_network_of_keras_applications_is_saved_and_loaded(tmp_path: Path) -> 
     sizes = {"vocabulary_size": 9, "feature_size": 1_280, "units": 2, "word_size": 2}
     captioner = Att2in(attention_units=2, **sizes)
     model = PixelCaptioner(
-        captioner, network, mobilenet.preprocess_input, trained_from="Conv_1", name="own"
+        captioner=captioner,
+        network=network,
+        preprocess=mobilenet.preprocess_input,
+        trained_from="Conv_1",
+        name="own",
     )
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
