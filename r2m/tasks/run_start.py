@@ -58,7 +58,7 @@ def _difference(old: bytes, new: bytes) -> str:
 
 
 def vocabulary_files(records: Records) -> dict[str, RunFile]:
-    """Files that a run keeps of the vocabulary of its records, for `RunFolder`."""
+    """Returns the files of a vocabulary that a run folder contains, for `RunFolder`."""
     origin = records.folder
     files = {VOCABULARY_FILE: RunFile((origin / VOCABULARY_FILE).read_bytes(), origin)}
     if records.segmenter != "words":
@@ -69,11 +69,11 @@ def vocabulary_files(records: Records) -> dict[str, RunFile]:
 def start_of(
     name: str, previous: str | None, workdir: Path, init_from: str | Path | None
 ) -> Path | None:
-    """The run folder whose weights a stage starts with; None for scratch.
+    """Returns the run folder whose weights a stage starts from; None for random weights.
 
     Args:
         name: of the stage.
-        previous: name of the stage before it, whose run it goes on from by default.
+        previous: name of the stage before it, whose run it starts from by default.
         workdir: folder of the experiment.
         init_from: another run folder to start from.
 
@@ -94,9 +94,10 @@ def start_of(
 
 
 def start_settings(start: Path, folder: Path) -> Any:
-    """Which weights a run in `folder` starts from: those that the run `start` would hand on now.
+    """Returns step and digest of the weights that a run in `folder` starts from.
 
-    Once that run is gone: what the run in `folder` noted when it began, None if it noted nothing.
+    They are those of the best (else latest) checkpoint of the run `start`. Once that run is gone,
+    those that the run in `folder` recorded when it began, or None.
     """
     found = checkpoints.best_or_latest(start)
     if found is not None:

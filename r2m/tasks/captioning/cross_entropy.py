@@ -18,18 +18,18 @@ Reduction = Literal["words", "captions"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CrossEntropyOptions:
-    """What is optimised.
+    """Options of the cross entropy.
 
     Attributes:
-        smoothing: of the labels.
-        reduction: what the sum is divided by: `words`, as self-critical.pytorch does, or
+        smoothing: of the labels, as a share of the probability.
+        reduction: normalizer of the sum: `words`, as self-critical.pytorch does, or
             `captions`, as in show and tell.
-        drop_worst: part of the captions that is left out.
-        drop_worst_after: epochs in which none is left out yet.
-        sampling_start: epoch that scheduled sampling begins after; None for none.
-        sampling_every: epochs between its increases.
-        sampling_increase: of the probability, each time.
-        sampling_most: the largest probability.
+        drop_worst: share of the captions with the largest losses to leave out.
+        drop_worst_after: first epoch in which captions are left out.
+        sampling_start: first epoch of scheduled sampling; None for none.
+        sampling_every: epochs between increases of the sampling probability.
+        sampling_increase: of each increase.
+        sampling_most: largest sampling probability.
     """
 
     smoothing: float = 0.0
@@ -63,33 +63,33 @@ class CrossEntropyOptions:
 
     @property
     def compares_rows(self) -> bool:
-        """Whether some captions are left out for being worse than others."""
+        """Whether the loss of one caption depends on those of the others."""
         return self.drop_worst > 0
 
 
 class CrossEntropy:
-    """The loss (an objective, see `r2m.tasks.captioning.stage`)."""
+    """Cross entropy of reference captions (an `Objective` of `r2m.tasks.captioning.stage`)."""
 
     name = "cross_entropy"
-    wants_references = False
+    needs_references = False
 
     def __init__(self, options: CrossEntropyOptions) -> None:
-        """Keeps the options."""
+        """Stores the options."""
         self._options = options
 
     @property
     def compares_rows(self) -> bool:
-        """Whether some captions are left out for being worse than others."""
+        """Whether the loss of one caption depends on those of the others."""
         return self._options.compares_rows
 
     def draws(self, tokens: tf.Tensor) -> tf.Tensor | None:
-        """Two numbers a word where words may be the captioner's own: int32[4], or None."""
+        """Returns the shape of two numbers per word for scheduled sampling: int32[4], or None."""
         if self._options.sampling_start is None:
             return None
         return tf.concat([tf.shape(tokens) - [0, 0, 1], [2]], axis=0)
 
     def rates(self, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What of the loss changes by epoch."""
+        """Returns `sampling_probability` and `drop_worst` of an epoch, where they are used."""
         options = self._options
         rates: dict[str, tf.Tensor] = {}
         if options.sampling_start is not None:
@@ -107,7 +107,7 @@ class CrossEntropy:
         return rates
 
     def loss(self, model: Any, batch: Any, training: bool) -> dict[str, LossTerm]:
-        """`cross_entropy` on one replica's share of a batch; `per_word` too, if by captions."""
+        """Returns `cross_entropy` of a replica's rows, and `per_word` if it is per caption."""
         options = self._options
         tokens = tf.reshape(batch["tokens"], [-1, tf.shape(batch["tokens"])[2]])
         lengths = tf.reshape(batch["lengths"], [-1])
@@ -115,7 +115,7 @@ class CrossEntropy:
         memory = model.encode(batch, training=training)
         fed = tokens[:, :-1]
         if training and "draws" in batch:
-            fed = _own_words(model, memory, fed, batch)
+            fed = _scheduled_inputs(model, memory, fed, batch)
         hidden = model.teacher_forced(memory, fed, training=training, lengths=lengths)
         weights, bias = model.output_layer
         drop_worst = batch.get("drop_worst") if training else None
@@ -140,16 +140,18 @@ class CrossEntropy:
         }
 
     def remark(self, metrics: Mapping[str, float]) -> str | None:
-        """Nothing to warn of."""
+        """Returns None: there is nothing to warn about."""
         del metrics
         return None
 
     def validation_loss(self, model: Any, batch: Any) -> dict[str, LossTerm]:
-        """The same, of the labels as they are and of all captions."""
+        """Returns the loss without label smoothing and with all captions."""
         return self.loss(model, batch, training=False)
 
 
-def _own_words(model: Any, memory: Any, fed: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+def _scheduled_inputs(
+    model: Any, memory: Any, fed: tf.Tensor, batch: dict[str, tf.Tensor]
+) -> tf.Tensor:
     probability = batch["sampling_probability"]
     draws = tf.reshape(batch["draws"], [-1, tf.shape(fed)[1], 2])
     return tf.cond(

@@ -1,4 +1,4 @@
-"""From a configuration to a trained captioner, and back from its run folder."""
+"""Training of a captioner from a configuration."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tfrecords.document_frequencies import DocumentFrequencies, kept_frequencies
 from tfrecords.errors import InputError
 from tfrecords.writing.files import sha256_file
 
-# A captioner's stages, each of which can go on from the one before.
+# Stages of a captioner, each of which can start from the one before.
 STAGES = (CrossEntropy.name, SelfCritical.name)
 
 
@@ -61,7 +61,7 @@ def run_captioner(
         profile: steps to run under TensorFlow's profiler.
 
     Returns:
-        How far the run came, and its metrics.
+        The last step and its metrics.
 
     Raises:
         InputError: bad paths or records, or impossible settings.
@@ -137,7 +137,7 @@ def _run_files(
 
 
 def _objective_options(name: str, config: Any) -> CrossEntropyOptions | SelfCriticalOptions:
-    """What `config` says of the objective of a stage; raises `InputError` where it cannot be."""
+    """Returns the options of a stage's objective; raises `InputError` for impossible ones."""
     if name == CrossEntropy.name:
         with setting("config.loss"):
             return CrossEntropyOptions(**config.loss.to_dict())
@@ -146,14 +146,14 @@ def _objective_options(name: str, config: Any) -> CrossEntropyOptions | SelfCrit
 
 
 def _drawing(config: Any) -> dict[str, Any]:
-    """The settings of `config.reward` that say which captions are drawn."""
+    """Returns the settings of `config.reward` that decide which captions are drawn."""
     settings: dict[str, Any] = config.reward.to_dict()
     del settings["document_frequencies"]
     return settings
 
 
 def _rewards(config: Any) -> dict[str, Any]:
-    """What of `config.reward` a run must find unchanged: the contents of a file, not its path."""
+    """Returns settings of `config.reward` that a resumed run requires, files by their contents."""
     file = config.reward.document_frequencies
     return _drawing(config) | ({"document_frequencies": sha256_file(Path(file))} if file else {})
 
@@ -186,7 +186,7 @@ def _objective(
 def _settings(
     config: Any, name: str, data: CaptionerData, start: Path | None, folder: Path
 ) -> dict[str, Any]:
-    """What a run must find unchanged when it is resumed."""
+    """Returns the settings that must be unchanged when a run is resumed."""
     pixels = data.inputs.find(Pixels)
     settings = {
         "model": config.model.to_dict(),
@@ -208,10 +208,10 @@ def _settings(
 
 
 def init_from_run(model: Any, run_folder: Path, fingerprint: Mapping[str, str]) -> None:
-    """Starts from the weights of another run.
+    """Restores the weights of another run.
 
-    A captioner that looks at pixels may start from one that was shown stored features: its network
-    then keeps the weights it was loaded with.
+    A captioner of pixels may start from one of stored features: its network then keeps the weights
+    it was loaded with.
 
     Raises:
         InputError: there is no run in the folder.

@@ -19,11 +19,11 @@ from tfrecords.vocabulary import END_ID, START_ID
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SelfCriticalOptions:
-    """What is optimised.
+    """Options of the reward.
 
     Attributes:
-        samples: captions drawn of each image; each is compared with the mean of the others.
-        max_length: most words of one, the end marker included.
+        samples: captions drawn per image; each is compared with the mean of the others.
+        max_length: largest number of words of a caption, end marker included.
     """
 
     samples: int = 5
@@ -39,38 +39,38 @@ class SelfCriticalOptions:
 
 
 class SelfCritical:
-    """The expected CIDEr-D of a drawn caption (an objective, see `r2m.tasks.captioning.stage`).
+    """Expected CIDEr-D of a drawn caption (an `Objective` of `r2m.tasks.captioning.stage`).
 
-    Its gradient is that of -sum_i (r_i - mean of the other r_j) log p(caption i), of N captions
-    drawn of an image: the baseline is what the captioner itself is worth (Rennie et al. 2017,
-    with the baseline of Luo 2020, arXiv 2003.09971). Captions are drawn and learnt without
-    dropout: what is learnt is what they were drawn from.
+    The gradient is that of -sum_i (r_i - mean of the other r_j) log p(caption i), over the captions
+    drawn for an image (Rennie et al. 2017, with the leave-one-out baseline of Luo 2020, arXiv
+    2003.09971). There is no dropout: the gradient is of the distribution that captions are drawn
+    from.
     """
 
     name = "self_critical"
-    wants_references = True
+    needs_references = True
     compares_rows = SelfCriticalOptions.compares_rows
 
     def __init__(
         self, options: SelfCriticalOptions, reward: CiderD, suppressed: tuple[int, ...]
     ) -> None:
-        """Keeps what it is given; `suppressed` are the ids that are never drawn."""
+        """Stores the arguments; `suppressed` contains the ids that are never drawn."""
         self._options, self._reward, self._suppressed = options, reward, suppressed
 
     def draws(self, tokens: tf.Tensor) -> tf.Tensor:
-        """A number a word of every caption that is drawn: int32[3]."""
+        """Returns the shape of one number per word of every drawn caption: int32[3]."""
         return tf.stack([tf.shape(tokens)[0], self._options.samples, self._options.max_length])
 
     def rates(self, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Nothing changes by epoch."""
+        """Returns nothing: no scalar depends on the epoch."""
         del epoch
         return {}
 
     def loss(self, model: Any, batch: Any, training: bool) -> dict[str, LossTerm]:
-        """`policy`, and for the log `reward`, `words` and `reward_spread`.
+        """Returns `policy` and, for the log, `reward`, `words` and `reward_spread`.
 
-        The first two are means over the captions drawn; the last one is the difference between the
-        highest and the lowest reward of an image, a mean over images.
+        The first three are means over drawn captions. `reward_spread` is the difference between
+        the highest and the lowest reward of an image, averaged over images.
         """
         del training
         memory = model.encode(batch)
@@ -108,7 +108,7 @@ class SelfCritical:
         }
 
     def remark(self, metrics: Mapping[str, float]) -> str | None:
-        """A warning where no caption earned more than the others of its image."""
+        """Returns a warning if all captions of an image had the same reward."""
         if metrics.get("loss/reward_spread") != 0.0:
             return None
         equal = "all captions drawn of an image had the same reward: nothing was learnt from them. "
@@ -125,5 +125,5 @@ class SelfCritical:
         )
 
     def validation_loss(self, model: Any, batch: Any) -> dict[str, LossTerm]:
-        """The likelihood of what people wrote: it tells how far training went from there."""
+        """Returns the cross entropy of the references, which shows how far training drifted."""
         return CrossEntropy(CrossEntropyOptions()).validation_loss(model, batch)

@@ -1,4 +1,4 @@
-"""A stage that trains a supervised captioner, whatever of it is optimised."""
+"""Training stage of a supervised captioner, for any objective."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ _SHEETS = 4
 
 
 class Objective(Protocol):
-    """What of a captioner is optimised.
+    """Objective of a captioner's training.
 
     Attributes:
-        name: of the stage, and so of its run folder.
-        wants_references: whether its batches have all captions of each image.
+        name: of the stage and its run folder.
+        needs_references: whether batches contain all captions of each image.
     """
 
     name: str
-    wants_references: bool
+    needs_references: bool
 
     @property
     def compares_rows(self) -> bool:
         """Whether the loss of one row depends on the other rows of the batch."""
 
     def draws(self, tokens: tf.Tensor) -> tf.Tensor | None:
-        """Shape of what is drawn for a batch of `tokens` int32[B, S, T + 1]; None for nothing."""
+        """Returns the shape of random numbers for `tokens` int32[B, S, T + 1], or None."""
 
     def rates(self, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scalars that join a batch of this epoch int64[]."""
+        """Returns scalars to add to the batches of an epoch int64[]."""
 
     def loss(self, model: Any, batch: Any, training: bool) -> dict[str, LossTerm]:
-        """The terms on one replica's share of a batch."""
+        """Returns the loss terms of one replica's share of a batch."""
 
     def remark(self, metrics: Mapping[str, float]) -> str | None:
         """Returns a warning about the training metrics of a log interval."""
 
     def validation_loss(self, model: Any, batch: Any) -> dict[str, LossTerm]:
-        """The terms on captions of the validation split."""
+        """Returns the loss terms of captions of the validation split."""
 
 
 class CaptionerStage:
@@ -79,16 +79,16 @@ class CaptionerStage:
         captioning: Captioning,
         worker: Worker,
     ) -> None:
-        """Puts the stage together inside the strategy's scope.
+        """Builds the stage; to be called inside the strategy's scope.
 
         Args:
             data: opened records.
             model: the captioner.
-            objective: what is optimised.
+            objective: of the training.
             batch_size: images of a global batch.
-            network_rate: factor of the learning rate for the network that looks at pixels.
+            network_rate: learning rate factor of the network in a captioner of pixels.
             captioning: of the model, for validation.
-            worker: which of the processes that train together this is.
+            worker: this process, of those that train together.
         """
         self.model, self.name = model, objective.name
         self.fingerprint: Mapping[str, str] = {"vocabulary": data.vocabulary.sha256}
@@ -104,21 +104,21 @@ class CaptionerStage:
 
     @property
     def best_metric(self) -> tuple[str | None, str]:
-        """What the best checkpoint is chosen by: CIDEr where there is a validation split."""
+        """Metric that selects the best checkpoint: CIDEr where there are validation references."""
         return ("cider", "max") if self._validator.has_references else (None, "max")
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches that show every image once."""
+        """Batches per epoch, which contain every image once."""
         return batches_per_epoch(self._data.records.count(TRAINING_SPLIT), self._batch_size)
 
     @property
     def trainable_variables(self) -> list[Any]:
-        """All that are not frozen."""
+        """Variables that are not frozen."""
         return list(self.model.trainable_variables)
 
     def learning_rate_factor(self, variable: Any) -> float:
-        """What the learning rate is multiplied by for a variable."""
+        """Returns the learning rate factor of a variable."""
         if not isinstance(self.model, PixelCaptioner):
             return 1.0
         own = {id(v) for v in self.model.network.trainable_variables}
@@ -130,7 +130,7 @@ class CaptionerStage:
         return self._objective.compares_rows
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
-        """This worker's rows of endless global batches from step `first_step` on."""
+        """Returns this worker's rows of endless global batches, from step `first_step` on."""
         batches = caption_batches.training_batches(
             self._data.records,
             self._data.inputs,
@@ -139,18 +139,18 @@ class CaptionerStage:
             seed=self._data.seed,
             first_step=first_step,
             draws=self._objective.draws,
-            with_references=self._objective.wants_references,
+            with_references=self._objective.needs_references,
             own_rows=partial(share, part=self._worker.index, parts=self._worker.count),
         )
         steps = tf.data.Dataset.counter(first_step)
         return tf.data.Dataset.zip(batches, steps).map(self._with_rates)
 
     def _with_rates(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Adds what of the loss changes by epoch: a pure function of the step, as the batch is."""
+        """Adds the scalars of the epoch, a pure function of the step."""
         return {**batch, **self._objective.rates(step // self.steps_per_epoch)}
 
     def loss(self, batch: Any, training: bool) -> Mapping[str, LossTerm]:
-        """The objective's terms on one replica's share of a batch."""
+        """Returns the objective's loss terms of one replica's share of a batch."""
         return self._objective.loss(self.model, batch, training)
 
     def remark(self, metrics: Mapping[str, float]) -> str | None:
@@ -158,7 +158,7 @@ class CaptionerStage:
         return self._objective.remark(metrics)
 
     def evaluate(self, step: int) -> Evaluation:
-        """Validation loss, caption metrics, sample captions, where they were looked for."""
+        """Returns validation loss, caption metrics, sample captions and attention sheets."""
         del step
         found = self._validator.evaluate()
         return dataclasses.replace(
@@ -168,17 +168,19 @@ class CaptionerStage:
         )
 
     def _attention(self) -> dict[str, np.ndarray]:
-        """Sheets of the first validation images; nothing without pictures, or maps to show."""
+        """Returns attention sheets of the first validation images, if any can be drawn."""
         if why_no_maps(self.model.name, self._data.inputs) or not self._pictures:
             return {}
-        said = self._captioning.captions(self._shown)
+        texts = self._captioning.captions(self._sample_inputs)
         grid_shape = self._data.records.manifest["options"]["grid_shape"]
-        found = attention_maps(self.model, self._data.vocabulary, self._shown, said, grid_shape)
-        return {"attention": attention_sheets(self._pictures, said, found)}
+        found = attention_maps(
+            self.model, self._data.vocabulary, self._sample_inputs, texts, grid_shape
+        )
+        return {"attention": attention_sheets(self._pictures, texts, found)}
 
     @cached_property
-    def _shown(self) -> dict[str, tf.Tensor]:
-        """What the captioner is shown of the images in `_pictures`."""
+    def _sample_inputs(self) -> dict[str, tf.Tensor]:
+        """Model inputs of the images in `_pictures`."""
         batch = next(iter(self._image_batches()))
         return {
             name: tensor[: len(self._pictures)]
@@ -188,7 +190,7 @@ class CaptionerStage:
 
     @cached_property
     def _pictures(self) -> list[np.ndarray]:
-        """What was seen of the first validation images, as far as the records hold pictures."""
+        """Visible parts of the first validation images, where the records contain pictures."""
         records = self._data.records
         if VALIDATION_SPLIT not in records.splits:
             return []

@@ -29,7 +29,7 @@ class StageSpec:
 
     @property
     def compiles(self) -> bool:
-        """Whether XLA can compile its loss, which has to know how long captions are.
+        """Whether XLA can compile the loss, which requires static caption lengths.
 
         Those that the model makes itself, for images, end when they end.
         """
@@ -37,7 +37,7 @@ class StageSpec:
 
     @property
     def compares_rows(self) -> bool:
-        """Whether its batches are computed whole: the triplet loss finds its negatives in them."""
+        """Whether batches are computed whole: the triplet loss finds its negatives in them."""
         return self.images
 
     @property

@@ -155,7 +155,7 @@ def training_dataset(
 
 
 def validation_sources(data: Data, spec: StageSpec) -> tuple[Source, ...]:
-    """What a stage's loss can be validated on: `sentences`, `images`, both or nothing."""
+    """Returns the validation sources of a stage's loss: `sentences`, `images`, both or none."""
     found: list[Source] = []
     if spec.sentences and VALIDATION_SPLIT in data.sentences.splits:
         found.append("sentences")

@@ -122,7 +122,7 @@ def _feature_size(config: Any, data: Data, backbone: FeatureExtractor | None) ->
 def _settings(
     config: Any, spec: StageSpec, data: Data, start: Path | None, folder: Path
 ) -> dict[str, Any]:
-    """What a stage must find unchanged when it is resumed or asked for again."""
+    """Returns the settings that must be unchanged when a stage is resumed or skipped."""
     stage = config.stages[spec.name]
     settings = {
         "model": config.model.to_dict(),

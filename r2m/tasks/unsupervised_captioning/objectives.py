@@ -1,4 +1,4 @@
-"""What the stages optimise: loss terms of a batch of sentences or of images."""
+"""Objectives of R2M's stages: loss terms of a batch of sentences or of images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ObjectiveOptions:
 def sentence_terms(
     model: R2M, batch: Batch, training: bool, *, reconstruct: bool, options: ObjectiveOptions
 ) -> Terms:
-    """Concepts to sentence, and back if asked (stages 1 and 2).
+    """Returns the losses of reconstructing sentences from concepts (stages 1 and 2).
 
     Args:
         model: the network.
@@ -72,7 +72,7 @@ def image_terms(
     options: ObjectiveOptions,
     search: DecodingOptions,
 ) -> Terms:
-    """Aligns images with what the model says of their concepts (stages 3 and 4).
+    """Returns the losses of aligning images with generated captions (stages 3 and 4).
 
     The decoder is fed its own argmax words. They are found first, without gradient; the hidden
     states for these words are then recomputed for all steps at once, where the gradient flows
@@ -90,7 +90,7 @@ def image_terms(
         `triplet` (a mean over images) and, if asked, `image_reconstruction`.
     """
     memory = model.encode(batch, training=training)
-    fed, lengths = _own_words(model, memory, search)
+    fed, lengths = _generated_inputs(model, memory, search)
     back = model.reconstruct(model.teacher_forced(memory, fed, training=training), lengths)
     images = model.project_images(batch["global"])
     terms = {"triplet": LossTerm(*_global_triplet(images, back, options))}
@@ -102,7 +102,7 @@ def image_terms(
 
 
 def gate_values(model: R2M, batch: Batch, search: DecodingOptions) -> dict[str, tf.Tensor]:
-    """The activations of the decoder's gates at the real words of a batch.
+    """Returns the activations of the decoder's gates at the real words of a batch.
 
     Args:
         model: the network.
@@ -116,13 +116,15 @@ def gate_values(model: R2M, batch: Batch, search: DecodingOptions) -> dict[str, 
     if "tokens" in batch:
         fed, lengths = batch["tokens"][:, :-1], batch["lengths"]
     else:
-        fed, lengths = _own_words(model, memory, search)
+        fed, lengths = _generated_inputs(model, memory, search)
     real = tf.sequence_mask(lengths, tf.shape(fed)[1])
     return {name: tf.boolean_mask(g, real) for name, g in model.gates(memory, fed).items()}
 
 
-def _own_words(model: R2M, memory: Any, search: DecodingOptions) -> tuple[tf.Tensor, tf.Tensor]:
-    """What the decoder is fed when it reads its own words: int32[B, T] and lengths int32[B]."""
+def _generated_inputs(
+    model: R2M, memory: Any, search: DecodingOptions
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns generated words as decoder inputs: int32[B, T], lengths int32[B]."""
     found = decode(model, memory, search)
     tokens = tf.stop_gradient(found.tokens[:, 0])
     # r is read at the step of the first end marker, or at the last step.
@@ -132,7 +134,7 @@ def _own_words(model: R2M, memory: Any, search: DecodingOptions) -> tuple[tf.Ten
 
 
 def _global_triplet(images: tf.Tensor, sentences: tf.Tensor, options: ObjectiveOptions) -> Any:
-    """The triplet loss of this replica's rows, with negatives from all replicas."""
+    """Returns the triplet loss of this replica's rows, with negatives from all replicas."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return alignment.triplet(images, sentences, margin=options.margin)

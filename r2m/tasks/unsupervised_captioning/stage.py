@@ -27,7 +27,7 @@ from r2m.tasks.validation import Validator
 from r2m.tasks.validation_losses import ValidationLosses
 from tfrecords.features import FeatureExtractor
 
-# What the histograms of the decoder's gates are made of.
+# Inputs of the histograms of the decoder's gates.
 _GATE_INPUTS = ("concepts", "concept_lengths", "tokens", "lengths")
 _GATE_ROWS = 64
 
@@ -85,7 +85,7 @@ class CurriculumStage:
 
     @property
     def best_metric(self) -> tuple[str | None, str]:
-        """What the best checkpoint is chosen by, and whether more (`max`) or less is better.
+        """Metric that selects the best checkpoint, and its direction (`max` or `min`).
 
         CIDEr where there are references, else the validation loss, else nothing.
         """
@@ -113,12 +113,12 @@ class CurriculumStage:
 
     @property
     def compiles(self) -> bool:
-        """Whether XLA takes its loss."""
+        """Whether XLA can compile the loss."""
         return self._spec.compiles
 
     @property
     def compares_rows(self) -> bool:
-        """Whether its batches are computed whole."""
+        """Whether batches are computed whole."""
         return self._spec.compares_rows
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
