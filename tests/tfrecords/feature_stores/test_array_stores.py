@@ -295,7 +295,7 @@ def test_arrays_without_rows(array, message, tmp_path):
             "nowhere",
             r"what kind .* no such file or folder.* of tsv, folders, h5, lmdb, npy, records",
         ),
-        ("nowhere.npz", "give the folder of a file per image, folders:FOLDER"),
+        ("nowhere.npz", "there is no file of features nowhere.npz"),
         ("h5:", "expected KIND:PATH"),
         ("npy:a.npy,b.npy", "takes one path"),
         ("npy:a.npy,sizes=x.json", "expected KIND:PATH"),
@@ -308,6 +308,12 @@ def test_arrays_without_rows(array, message, tmp_path):
 def test_texts_that_name_no_store(text, message):
     with pytest.raises(InputError, match=message):
         open_feature_store(text)
+
+
+def test_an_archive_of_one_image_is_refused(tmp_path):
+    np.savez(tmp_path / "image.npz", feat=np.zeros([2, 3], np.float32))
+    with pytest.raises(InputError, match="give the folder of a file per image, folders:FOLDER"):
+        open_feature_store(str(tmp_path / "image.npz"))
 
 
 def test_stores_that_make_no_sense(tmp_path):
