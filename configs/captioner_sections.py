@@ -28,7 +28,7 @@ def data(*, captions_per_image: int) -> dict[str, Any]:
 
 
 def image() -> dict[str, Any]:
-    """Where image features come from: `config.image`."""
+    """Source of image features: `config.image`."""
     return {
         # `features`: stored in the records. `pixels`: from the stored pictures, through a network
         # in the model, which may be trained with it.

@@ -9,7 +9,7 @@ from ml_collections import FieldReference, config_dict
 
 
 def training() -> dict[str, Any]:
-    """How to train: `config.training`.
+    """Settings of training: `config.training`.
 
     A field is named as its option in `r2m.engine.options`. None is the default of the optimizer or
     schedule; settings that these do not have must be None. Durations are steps, or text:
@@ -70,7 +70,7 @@ def training() -> dict[str, Any]:
 
 
 def decoding() -> dict[str, Any]:
-    """How captions are searched, in validation and in use: `config.decoding`."""
+    """Settings of the caption search, in validation and in use: `config.decoding`."""
     return {
         "beam_size": 3,
         "max_length": 20,

@@ -19,7 +19,7 @@ def data(*, max_concepts: int, max_repeats: int) -> dict[str, Any]:
 
 
 def image() -> dict[str, Any]:
-    """Where image features come from: `config.image`."""
+    """Source of image features: `config.image`."""
     return {
         # `features`: vectors stored in the records. `pixels`: crops through a frozen CNN.
         "source": "features",

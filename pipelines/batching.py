@@ -27,7 +27,7 @@ _untransformed = tf.autograph.experimental.do_not_convert
 
 
 def unchanged(batch: Batch) -> Batch:
-    """All rows of a batch, for a process that trains alone."""
+    """Returns the batch itself: all of its rows, for a process that trains alone."""
     return batch
 
 
@@ -101,7 +101,7 @@ def ordered_batches(
     *,
     batch_size: int,
 ) -> tf.data.Dataset:
-    """All rows of a split once, in the order on disk; the rows that `assemble` gets have no key."""
+    """Returns all rows of a split once, in the order on disk; `assemble` receives no key."""
     lines = tf.data.TFRecordDataset(records.shards(split), buffer_size=_READ_BUFFER)
     return (
         _counted(lines, records.count(split))
@@ -129,7 +129,7 @@ def _counted(lines: tf.data.Dataset, rows: int) -> tf.data.Dataset:
 
 
 def batches_per_epoch(rows: int, batch_size: int) -> int:
-    """How many batches `training_batches` makes of so many rows."""
+    """Returns the number of batches per epoch of `training_batches`."""
     return math.ceil(rows / batch_size)
 
 

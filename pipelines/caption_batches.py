@@ -99,7 +99,7 @@ def training_batches(
 def validation_batches(
     records: Records, split: str, inputs: InputSpec, options: CaptionOptions, *, batch_size: int
 ) -> tf.data.Dataset:
-    """All images of a split once, in order, as `training_batches`, with their first S captions."""
+    """Returns all images of a split once, in order, with their first S captions."""
     inputs.check(records)
     return batching.ordered_batches(
         records,
@@ -116,7 +116,7 @@ def validation_batches(
 def image_batches(
     records: Records, split: str, inputs: InputSpec, *, batch_size: int
 ) -> tf.data.Dataset:
-    """All images of a split once, in order: `image_id` string[B] and `inputs`, no captions."""
+    """Returns all images of a split once, in order: `image_id` string[B] and `inputs`."""
     inputs.check(records)
     return batching.ordered_batches(
         records,
@@ -163,7 +163,7 @@ def _cut(sentences: tf.RaggedTensor, max_length: int) -> tuple[tf.Tensor, tf.Ten
 
 
 def _references(rows: batching.Rows, options: CaptionOptions) -> dict[str, tf.Tensor]:
-    """All captions of each image, cut as those that are learnt from."""
+    """Returns all captions of each image, cut to the length of the training captions."""
     sentences = rows["sentences"]
     tokens, lengths = _cut(sentences.values, options.max_length)
     by_image = partial(tf.RaggedTensor.from_row_splits, row_splits=sentences.row_splits)
@@ -174,7 +174,7 @@ def _references(rows: batching.Rows, options: CaptionOptions) -> dict[str, tf.Te
 
 
 def _choice(there: tf.Tensor, wanted: int, key: tf.Tensor | None) -> tf.Tensor:
-    """Which captions of images that have `there` int32[B] of them: int32[B, wanted]."""
+    """Returns indices of `wanted` captions of images with `there` int32[B]: int32[B, wanted]."""
     places = tf.range(wanted)[None]
     if key is None:
         return places % there[:, None]

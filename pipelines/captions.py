@@ -19,7 +19,7 @@ def open_captions(folder: str) -> Records:
 def parser(
     records: Records, columns: Collection[str] | None = None
 ) -> Callable[[tf.Tensor], dict[str, Any]]:
-    """How to read the records of a folder, a whole batch at a time.
+    """Returns a function that parses a batch of serialized records.
 
     Args:
         records: of kind `captions`.

@@ -71,7 +71,7 @@ def validation_batches(
     concepts: Concepts,
     split: str = "val",
 ) -> tf.data.Dataset:
-    """All sentences of a split once, as `training_batches`, concepts in the order of mention."""
+    """Returns all sentences of a split once, concepts in the order of mention."""
     return batching.ordered_batches(
         records,
         split,

@@ -1,4 +1,4 @@
-"""Where regions lie in their image, as numbers for a captioner.
+"""Positions of regions in their image, as numbers for a captioner.
 
 Boxes are those of `features` and `captions` records: ymin, xmin, ymax, xmax in 0..1, padded with
 rows of zeros. Everything here is computed in the graph from the four numbers of a box.
@@ -19,7 +19,7 @@ AreaNorm = Literal["share", "coverage"]
 
 
 class GridAreas(NamedTuple):
-    """Where boxes lie on a grid of g x g cells.
+    """Returns the positions of boxes on a grid of g x g cells.
 
     Attributes:
         horizontal: float32 [B, N, g], of each column, left to right.
@@ -38,7 +38,7 @@ def areas(boxes: tf.Tensor) -> tf.Tensor:
 
 
 def box_features(boxes: tf.Tensor) -> tf.Tensor:
-    """What self-critical.pytorch appends to region features with `--use_box`.
+    """Returns the numbers that self-critical.pytorch appends to region features with `--use_box`.
 
     Args:
         boxes: float32 [..., 4].
@@ -53,7 +53,7 @@ def box_features(boxes: tf.Tensor) -> tf.Tensor:
 def grid_areas(
     boxes: tf.Tensor, lengths: tf.Tensor, grid: int, norm: AreaNorm = "share"
 ) -> GridAreas:
-    """How much of each row and column of a grid every box occupies (spec section 1.6).
+    """Returns the share of each row and column of a grid that every box covers (spec section 1.6).
 
     With ox[c] the part of column c's width that lies within the box, and oy[r] that of row r's
     height, cell (r, c) is covered by oy[r] ox[c]. `coverage` sums that over a row or a column of

@@ -29,7 +29,7 @@ def feature_size(records: Records) -> int | None:
 
 
 def feature_dtype(records: Records) -> str:
-    """How the stored features are encoded: `float16` or `float32`."""
+    """Returns the data type of the stored features: `float16` or `float32`."""
     # Records built before there was a choice do not say.
     return records.manifest["options"].get("feature_dtype") or "float16"
 
@@ -97,7 +97,7 @@ def training_batches(
 def image_batches(
     records: Records, split: str, inputs: InputSpec, *, batch_size: int = 256
 ) -> tf.data.Dataset:
-    """All images of a split once, in order: `image_id` string[B] and the tensors of `inputs`."""
+    """Returns all images of a split once, in order: `image_id` string[B] and `inputs`."""
     inputs.check(records)
     return batching.ordered_batches(
         records,

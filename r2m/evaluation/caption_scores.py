@@ -31,7 +31,7 @@ from tfrecords.segmentation import UnspacedText
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionScores:
-    """What a set of predictions scored.
+    """Scores of a set of predictions.
 
     Attributes:
         scores: corpus scores: `bleu_1` .. `bleu_4`, `rouge_l`, `cider`, `meteor`, `spice`, those

@@ -18,7 +18,7 @@ MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 
 
 def why_unavailable() -> str | None:
-    """Why SPICE cannot be computed here; None when it can."""
+    """Returns the reason why SPICE cannot be computed; None if it can."""
     try:
         java.java()
         folder = java.jar(*_JAR).parent / "lib"

@@ -22,7 +22,7 @@ from tfrecords.vocabulary import Vocabulary
 
 
 class ConceptRules(NamedTuple):
-    """How detections of an image become its concepts.
+    """Rules by which detections of an image become its concepts.
 
     Attributes:
         dictionary: which class of a detector is which concept.

@@ -30,7 +30,7 @@ _LEAST_DEVIATION = 0.05
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConsensusOptions:
-    """How captions are chosen.
+    """Options of the choice by consensus.
 
     Attributes:
         neighbours: similar training images whose captions are compared with.

@@ -1,4 +1,4 @@
-"""Where image features come from: only features of one network, made alike, go together."""
+"""Origin of image features: only features of one network, made alike, go together."""
 
 from __future__ import annotations
 

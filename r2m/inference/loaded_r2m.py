@@ -45,7 +45,7 @@ class LoadedR2M:
 
     @cached_property
     def rules(self) -> ConceptRules:
-        """How detections become concepts, as in the training of the run."""
+        """Rules by which detections become concepts, as in the training of the run."""
         return ConceptRules.read(self.folders[0].path)
 
     def open_records(self, folder: str) -> Records:

@@ -1,4 +1,4 @@
-"""All recipes by name."""
+"""Recipes by name."""
 
 from __future__ import annotations
 

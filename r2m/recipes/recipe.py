@@ -1,4 +1,4 @@
-"""What a recipe is, and the commands it consists of."""
+"""Recipes and the commands they consist of."""
 
 from __future__ import annotations
 
