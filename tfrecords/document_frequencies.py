@@ -1,10 +1,9 @@
-"""In how many images' captions each n-gram occurs: what CIDEr and CIDEr-D weigh words by.
+"""Document frequencies of n-grams, by which CIDEr and CIDEr-D weigh words.
 
-An n-gram is n words of a sentence in a row, n = 1..4. Its document frequency is the number of
-images that have it in at least one of their reference captions (spec section 1.2 of the
-self-critical models); references end with the end marker `</S>`, which counts as a word, and begin
-without a start marker. Word ids mean nothing without their vocabulary, so the file carries the
-vocabulary's sha256.
+An n-gram is n consecutive words of a sentence, n = 1..4. Its document frequency is the number of
+images with at least one reference caption that contains it (Vedantam et al. 2015). References end
+with the end marker `</S>`, which counts as a word, and have no start marker. The file contains the
+sha256 of the vocabulary that the word ids belong to.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _WORDS, _LENGTHS = "sentences/ragged_flat_values", "sentences/ragged_row_lengths
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DocumentFrequencies:
-    """How many images mention each n-gram.
+    """Number of images that mention each n-gram.
 
     Attributes:
         ngrams: for n = 1..4 an int32 [G_n, n] of word ids, rows in ascending order.
@@ -42,7 +41,7 @@ class DocumentFrequencies:
             elsewhere.
 
     Raises:
-        InputError: shapes, order or counts are wrong, or an n-gram is there, its first words not.
+        InputError: shapes, order or counts are wrong, or an n-gram is present without its prefix.
     """
 
     ngrams: tuple[np.ndarray, ...]
@@ -91,13 +90,13 @@ class DocumentFrequencies:
         return keys
 
     def lookup(self, ngrams: np.ndarray) -> np.ndarray:
-        """The document frequencies of n-grams of one order.
+        """Returns the document frequencies of n-grams of one order.
 
         Args:
             ngrams: integers [..., n], n = 1..4.
 
         Returns:
-            int32 [...]; 0 for what is in no reference.
+            int32 [...]; 0 for n-grams of no reference.
         """
         order = ngrams.shape[-1]
         if not 1 <= order <= MAX_ORDER:
@@ -108,7 +107,7 @@ class DocumentFrequencies:
         return found
 
     def save(self, path: str | Path) -> None:
-        """Writes the file (`.npz`); a reader never sees a half-written one."""
+        """Writes the file (`.npz`) atomically."""
         path = Path(path)
         arrays: dict[str, Any] = {
             "format_version": np.int64(FORMAT_VERSION),
@@ -137,7 +136,7 @@ class DocumentFrequencies:
         Args:
             path: of `save`.
             vocabulary_sha256: the vocabulary it is going to be used with.
-            vocabulary_of: whose that is, for messages.
+            vocabulary_of: owner of that vocabulary, for messages.
 
         Raises:
             InputError: no such file, damaged, of another format version, or made with another
@@ -186,7 +185,7 @@ class DocumentFrequencies:
 def frequencies_of_records(records: Records, split: str = "train") -> DocumentFrequencies:
     """Counts the n-grams of a split of `captions` records.
 
-    Holds all references in memory: about 80 bytes a word at the peak (0.5 GB for COCO).
+    Holds all references in memory: about 80 bytes per word at the peak (0.5 GB for COCO).
 
     Raises:
         InputError: other records, no such split, a damaged shard or sentence, no reference at all.
@@ -301,7 +300,7 @@ def count_ngrams(
 def frequencies_from_counts(
     counts: Mapping[tuple[int, ...], int], *, images: int, vocabulary_sha256: str
 ) -> DocumentFrequencies:
-    """Document frequencies that were counted already, n-gram of word ids -> images.
+    """Builds document frequencies from counts: n-gram of word ids -> number of images.
 
     Raises:
         InputError: see `DocumentFrequencies`.
@@ -320,7 +319,7 @@ def frequencies_from_counts(
 
 
 def _find(keys: list[np.ndarray], ngrams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The index of each n-gram among those of its order (any if not known), and if it is known."""
+    """Returns each n-gram's index among those of its order, and whether it is one of them."""
     index = np.zeros(ngrams.shape[:-1], np.int64)
     known = np.ones(ngrams.shape[:-1], bool)
     for order in range(ngrams.shape[-1]):

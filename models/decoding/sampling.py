@@ -54,7 +54,6 @@ def sample_captions(
     count, limit = tf.unstack(tf.shape(draws))
 
     def step(words: tf.Tensor, state: Any, memory: Any) -> tuple[tf.Tensor, Any]:
-        memory = model.expand_memory(memory, tf.shape(words)[0])
         hidden, state = model.step(words, state, memory)
         return model.logits(hidden) + suppression, state
 
@@ -69,6 +68,7 @@ def sample_captions(
 
     words = tf.fill([count], start_id)
     state = image_rows.repeat(model.initial_state(memory, limit), count)
+    memory = model.expand_memory(memory, count)
     start = (
         tf.constant(0),
         words,

@@ -137,7 +137,7 @@ def test_step_by_step_equals_all_steps_at_once(settings):
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_settings_survive_serialisation(settings):
+def test_settings_survive_serialization(settings):
     model = R2M(vocabulary_size=V, units=H, image_features=4, **settings)
     again = R2M.from_config(model.get_config())
     again.set_weights(model.get_weights())

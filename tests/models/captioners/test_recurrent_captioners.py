@@ -21,7 +21,7 @@ from models.layers.attention import AdditiveAttention
 from tests.models.small_captioners import SIZES, TOKENS, D, V, build, computing_in
 
 
-def test_attention_is_shown_only_where_there_is_any() -> None:
+def test_first_attention_is_from_the_mean_of_the_grid() -> None:
     model, inputs = build("attention_lstm")
     memory = model.encode(inputs)
     # The first look is from the mean of the grid.
@@ -34,7 +34,7 @@ def test_attention_is_shown_only_where_there_is_any() -> None:
         lstm.attention(lstm.encode(inputs), TOKENS)
 
 
-def test_a_pool_is_of_those_that_have_one() -> None:
+def test_pool_is_a_setting_of_lstm_and_rnn_only() -> None:
     sizes = {"vocabulary_size": V, "region_size": D, "global_size": None, "grid_cells": 4, **SIZES}
     with pytest.raises(ValueError, match=r"no setting pool .*pool='average'; only lstm, rnn have"):
         build_captioner("attention_lstm", pool="average", **sizes)

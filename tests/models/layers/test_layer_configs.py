@@ -37,7 +37,7 @@ LAYERS: list[tuple[Any, dict[str, Any], tuple[Any, ...]]] = [
 @pytest.mark.parametrize(
     ("cls", "arguments", "shapes"), LAYERS, ids=lambda x: getattr(x, "__name__", "")
 )
-def test_a_layer_comes_back(cls: Any, arguments: Any, shapes: Any) -> None:
+def test_layers_come_back_from_their_configs(cls: Any, arguments: Any, shapes: Any) -> None:
     layer = cls(**arguments, name="my_name", dtype="mixed_bfloat16")
     again = cls.from_config(layer.get_config())
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(again))

@@ -29,7 +29,7 @@ def test_value_and_gradients_are_those_of_keras(shape):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_half_precision_is_normalised_in_float32():
+def test_half_precision_is_normalized_in_float32():
     layer = LayerNorm(dtype="mixed_bfloat16")
     values = tf.constant([[1000.0, 1001.0, 1002.0, 1003.0]])
     outputs = layer(values)

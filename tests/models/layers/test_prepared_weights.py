@@ -48,7 +48,7 @@ def test_products_are_the_same(columns: int, transposed: bool) -> None:
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
-def test_a_linear_layer_says_what_a_dense_one_says(use_bias: bool) -> None:
+def test_linear_equals_dense(use_bias: bool) -> None:
     ours, keras_own = (
         kind(256, use_bias=use_bias, bias_initializer="ones")
         for kind in (Linear, keras.layers.Dense)
