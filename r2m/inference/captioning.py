@@ -99,6 +99,7 @@ class Captioning:
         """
         self._model, self._reranker = model, reranker
         self._signature, self._count = signature, 1
+        self._returning: dict[int, Captioning] = {}
         self._vocabulary = vocabulary
         self._search = search
         # One program for all batches. A partial, because TensorFlow warns of a method that many
@@ -113,6 +114,8 @@ class Captioning:
     def returning(self, count: int) -> Captioning:
         """Returns a copy whose `hypotheses` are `count` per image; of the same model.
 
+        It is kept, so that its search is compiled once.
+
         Raises:
             InputError: the beam is narrower.
         """
@@ -121,12 +124,15 @@ class Captioning:
                 f"--captions={count}: must be at most {self._search.beam_size}, the hypotheses "
                 f"that the search keeps alive; or give --beam_size={count}"
             )
+        if count in self._returning:
+            return self._returning[count]
         # A reranker may find the last one best.
         returned = count if self._reranker is None else None
         search = dataclasses.replace(self._search, returned=returned)
         found = Captioning(self._model, self._vocabulary, search, self._signature, self._reranker)
         found._count = count
-        return found
+        # Another thread may have made one meanwhile.
+        return self._returning.setdefault(count, found)
 
     def _ranked(self, inputs: Mapping[str, tf.Tensor]) -> _Found:
         tensors = self._decode({name: inputs[name] for name in self._signature})
