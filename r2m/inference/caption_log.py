@@ -1,7 +1,7 @@
 """Captions of image files as they are found: a file of JSON Lines that survives its process.
 
-`captions.jsonl` has a line per image, in the order of the images. `captions.settings.json` tells
-what they were captioned with: the same call resumes after the last whole line, another one does not
+`captions.jsonl` has a line per image, in the order of the images. `captions.settings.json` holds
+what decides the captions: the same call resumes after the last whole line, another call does not
 mix its captions with them.
 """
 
@@ -91,6 +91,11 @@ class CaptionLog:
     ) -> None:
         """Closes the file; its captions stay."""
         self._stream.close()
+        if kind is KeyboardInterrupt:
+            logging.warning(
+                "%s holds the captions of %d of %d images: start the same command again to resume",
+                self.path, self.count, len(self._files),
+            )  # fmt: skip
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Writes captions of the next images; they are on disk when this returns.
@@ -114,43 +119,58 @@ class CaptionLog:
     def _resume(self, wanted: Mapping[str, Any]) -> int:
         """Returns how many images have captions already; 0 where new captions are to be begun."""
         found = _read_settings(self._settings_path)
-        count, end, last = self._whole_lines()
-        if found is None or count == 0:
+        lines = [] if found is None else list(self._whole_lines())
+        if found is None or not lines:
             return 0
         differ = [key for key in (*wanted, *found) if wanted.get(key) != found.get(key)]
         if not differ:
-            if last != self._files[count - 1].name:
-                raise InputError(
-                    f"{self.path}: line {count} is not the caption of "
-                    f"{self._files[count - 1].name!r}: the file was changed; begin anew with "
-                    "--overwrite"
-                )
-            # What was written of the next line when the process ended.
-            self._stream.truncate(end)
-            logging.info("%s: resuming after %d of %d", self.path, count, len(self._files))
-            return count
-        if count < found.get("images", 0):
+            self._check_order([name for name, _ in lines])
+            # What was written of the next line when the process ended, or a damaged line.
+            self._stream.truncate(lines[-1][1])
+            logging.info("%s: resuming after %d of %d", self.path, len(lines), len(self._files))
+            return len(lines)
+        if len(lines) < found.get("images", 0):
             listed = ", ".join(dict.fromkeys(differ))
             raise InputError(
-                f"{self.path} holds the captions of {count} of {found['images']} images, which "
-                f"were made with other settings or images (different: {listed}): finish them with "
-                "the same command, begin anew with --overwrite, or give another --output"
+                f"{self.path} holds the captions of {len(lines)} of {found['images']} images, "
+                f"which were made with other settings or images (different: {listed}): finish them "
+                "with the same command, begin anew with --overwrite, or give another --output"
             )
         logging.info("%s: replacing the captions of other images or settings", self.path)
         return 0
 
-    def _whole_lines(self) -> tuple[int, int, str | None]:
-        """Returns how many whole lines there are, where they end, and the image of the last one."""
-        count, end, last = 0, 0, b""
+    def _check_order(self, names: Sequence[str]) -> None:
+        """Raises `InputError` unless lines are the captions of the first images, in order."""
+        expected = [file.name for file in self._files[: len(names)]]
+        if names == expected:
+            return
+        number = next(
+            (
+                n
+                for n, (one, other) in enumerate(zip(names, expected, strict=False))
+                if one != other
+            ),
+            len(expected),
+        )
+        wanted = f"the caption of {expected[number]!r}" if number < len(expected) else "expected"
+        raise InputError(
+            f"{self.path}: line {number + 1} is not {wanted}: the file was changed; begin "
+            "anew with --overwrite"
+        )
+
+    def _whole_lines(self) -> Iterator[tuple[str, int]]:
+        """Yields the image of each line and where the line ends, up to the first damaged line."""
+        end = 0
         self._stream.seek(0)
         for line in self._stream:
+            end += len(line)
+            try:
+                name = json.loads(line)["image_id"]
+            except (ValueError, TypeError, KeyError):
+                return
             if not line.endswith(b"\n"):
-                break
-            count, end, last = count + 1, end + len(line), line
-        name: str | None = None
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            name = json.loads(last)["image_id"]
-        return min(count, len(self._files)), end, name
+                return
+            yield name, end
 
 
 def _read_settings(path: Path) -> dict[str, Any] | None:

@@ -161,9 +161,36 @@ def test_two_processes_do_not_write_the_same_captions(tmp_path: Path) -> None:
             CaptionLog(tmp_path, files, {}, overwrite=True)
     with CaptionLog(tmp_path, files, {}, overwrite=False) as log:
         assert log.count == 1
-    (tmp_path / LINES_FILE).write_text('{"image_id": "b.png"}\n')
-    with pytest.raises(InputError, match=r"line 1 is not the caption of 'a\.png'.*--overwrite"):
-        CaptionLog(tmp_path, files, {}, overwrite=False)
+    for lines, message in (("b", "1 is not the caption of 'a.png'"), ("ab", "2 is not expected")):
+        text = "".join(f'{{"image_id": "{name}.png"}}\n' for name in lines)
+        (tmp_path / LINES_FILE).write_text(text)
+        with pytest.raises(InputError, match=rf"line {message}: the file was changed.*--overwrite"):
+            CaptionLog(tmp_path, files, {}, overwrite=False)
+
+
+def test_captions_from_a_damaged_line_on_are_found_again(run: FakeRun, tmp_path: Path) -> None:
+    images, output = make_images(tmp_path / "in", 3 * BATCH), tmp_path / "out"
+    whole = caption(images, output).rows
+    lines = (output / LINES_FILE).read_bytes().splitlines(keepends=True)
+    lines[BATCH] = bytes(len(lines[BATCH]) - 1) + b"\n"  # as after a power cut
+    (output / LINES_FILE).write_bytes(b"".join(lines))
+    run.captioned.clear()
+    assert caption(images, output).rows == whole
+    assert run.captioned == [row["image_id"] for row in whole[BATCH:]]
+
+
+def test_an_interrupted_run_says_how_to_resume(
+    run: FakeRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = make_images(tmp_path / "in", 2 * BATCH)
+
+    def stop(number: int) -> None:
+        raise KeyboardInterrupt
+
+    run.after_batch = stop
+    with pytest.raises(KeyboardInterrupt):
+        caption(images, tmp_path / "out")
+    assert f"captions of {BATCH} of {2 * BATCH} images: start the same command" in caplog.text
 
 
 def test_memory_does_not_grow_with_the_captions(run: FakeRun, tmp_path: Path) -> None:
