@@ -6,6 +6,7 @@ Needs no TensorFlow until a run is loaded.
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def load(
     """
     from r2m.inference.run import Run
 
-    given = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
+    given = [runs] if isinstance(runs, str | os.PathLike) else list(runs or ())
     if not given:
         raise InputError("no runs were given: name the folder of a run")
     decoding = {
@@ -132,7 +133,8 @@ class ImageCaptioner:
         Args:
             images: paths of image files, bytes of encoded images, PIL images, and NumPy arrays
                 uint8 [H, W, 3], [H, W, 4] (the last channel is dropped) or [H, W]: one, an array
-                [B, H, W, 3], or an iterable of them.
+                [B, H, W, 3], or an iterable of them, such as a list, a generator or an array of
+                paths.
             detections: of R2M, which captions what detectors found: their files, as
                 `r2m-caption --detections` takes them. Images are then given as paths, by whose
                 names detections are found, and are listed before the first is read.
@@ -219,16 +221,19 @@ class ImageCaptioner:
         beam = int(self._run.config.decoding.beam_size)
         if alternatives is None:
             return beam
-        if not 0 <= alternatives < beam:
+        if not 0 <= operator.index(alternatives) < beam:
+            cure = (
+                f"; or load the run with beam_size={alternatives + 1}" if alternatives > 0 else ""
+            )
             raise InputError(
                 f"alternatives={alternatives}: must be from 0 to {beam - 1}, one less than the "
-                f"beam size; or load the run with beam_size={max(alternatives, 0) + 1}"
+                f"beam size{cure}"
             )
         return alternatives + 1
 
 
 def _check_batch_size(batch_size: int) -> None:
-    if batch_size < 1:
+    if operator.index(batch_size) < 1:
         raise InputError(f"batch_size={batch_size}: must be at least 1")
 
 

@@ -88,7 +88,14 @@ def test_one_image_and_a_batch_of_arrays(captioner: r2m.ImageCaptioner, pictures
         (caption,) = captioner.caption(image, alternatives=0)
         assert caption.text and caption.alternatives == ()
     assert len(list(captioner.caption(np.stack([array] * 3), alternatives=1))) == 3
+    for paths in (np.array([str(file)] * 2), np.array([file, str(file)], object)):
+        assert [caption.error for caption in captioner.caption(paths)] == [None, None]
     assert list(captioner.caption([])) == []
+
+
+def test_the_search_is_compiled_once(captioner: r2m.ImageCaptioner) -> None:
+    captioning = captioner._run.captioning
+    assert captioning.returning(2) is captioning.returning(2)
 
 
 def test_a_generator_is_read_as_its_captions_are(
@@ -113,9 +120,17 @@ def test_what_cannot_be_read_has_a_reason_and_ends_nothing(
 ) -> None:
     file = pictures / "images" / "val_000000.png"
     cut = io.BytesIO(file.read_bytes()[:200])
-    given = [tmp_path / "nowhere.png", b"", b"no picture", Image.open(cut), tmp_path, file]
+    closed, unbounded = Image.open(file), Image.open(file).convert("I")
+    closed.close()
+    given = [
+        *(tmp_path / "nowhere.png", "nowhere.png", "zero\0byte.png", b"", b"no picture"),
+        *(Image.open(cut), closed, unbounded, tmp_path, file),
+    ]
     *broken, whole = captioner.caption(given)
-    reasons = ["no such file", "zero bytes", "", "", "it is a folder"]
+    reasons = [
+        *(f"no such file in {tmp_path.name}", "no such file in .", "null byte", "zero bytes", ""),
+        *("", "closed", "its pixels are 32-bit or signed integers", "it is a folder"),
+    ]
     for caption, reason in zip(broken, reasons, strict=True):
         assert caption.text == "" and math.isnan(caption.score) and not caption.alternatives
         assert caption.error and reason in caption.error
@@ -131,6 +146,8 @@ def test_what_cannot_be_read_has_a_reason_and_ends_nothing(
         (np.zeros((0, 4, 3), np.uint8), "it has no pixels"),
         ([None], "image 0 is an object of type NoneType: expected a path"),
         (7, "an object of type int is no image and no iterable of images"),
+        ({"a.png": 1}, "an object of type dict is no image and no iterable of images"),
+        (io.BytesIO(b"a"), "an object of type BytesIO is no image and no iterable of images"),
     ],
 )
 def test_what_is_no_image_is_refused(
@@ -147,6 +164,8 @@ def test_impossible_requests_are_refused_at_once(
         captioner.caption("a.png", alternatives=3)
     with pytest.raises(r2m.InputError, match="batch_size=0: must be at least 1"):
         captioner.caption("a.png", batch_size=0)
+    with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
+        captioner.caption("a.png", batch_size=1.5)  # type: ignore[arg-type]
     with pytest.raises(r2m.InputError, match="is a captioner, which reads the images itself"):
         captioner.caption("a.png", detections="d.json")
     with pytest.raises(r2m.InputError, match="is a captioner, which reads no concepts"):

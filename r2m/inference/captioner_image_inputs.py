@@ -45,13 +45,16 @@ def captioner_image_reader(
     """
     if detections:
         raise InputError(
-            f"{members[0].path} is a captioner, which reads the images itself: no --detections"
+            f"{members[0].path} is a captioner, which reads the images itself: no --detections "
+            "(Python: detections=)"
         )
     extractor: FeatureExtractor | None = None
     if inputs.stored:
         extractor = _extractor(members, inputs, weights)
     elif weights is not None:
-        raise InputError(f"{members[0].path}: the captioner has its own network: no --weights")
+        raise InputError(
+            f"{members[0].path}: the captioner has its own network: no --weights (Python: weights=)"
+        )
 
     def read(images: Sequence[ImageSource]) -> ImageInputs:
         batch = _ImageBatch(images, extractor)
@@ -148,10 +151,14 @@ def _extractor_options(
         if weights is None:
             raise InputError(
                 f"the captioner of {member.path} was trained on features of {network['name']} with "
-                f"the weights of a file {recorded}: give it with --weights=FILE"
+                f"the weights of a file {recorded}: give it with "
+                "--weights=FILE (Python: weights=)"
             )
         if Path(weights).name != recorded:
-            logging.warning("the captioner was trained with the weights of a file %s", recorded)
+            logging.warning(
+                "%s: the captioner was trained with features of another weights file, %s",
+                weights, recorded,
+            )  # fmt: skip
         network["weights"] = weights
     view = {name: backbone[name] for name in ("short_side", "crops", "unit_norm")}
     grid = member.grid_shape

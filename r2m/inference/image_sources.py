@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +49,8 @@ class GivenImage(NamedTuple):
             with _loading:
                 self.content.load()
             return encode_png(self.content)
-        except (InputError, OSError, SyntaxError) as error:  # PIL reads files late
+        # Pillow reads files late: a damaged one can fail in any way, as can one that was closed.
+        except Exception as error:
             return Skip(self.name, "unreadable", str(error))
 
 
@@ -78,8 +80,11 @@ def _each(images: Any) -> Iterable[Any]:
         return [images]
     if hasattr(images, "__array__"):
         array = np.asarray(images)
-        return array if array.ndim == 4 else [images]
-    if not isinstance(images, Iterable):
+        # Several images, or paths in an array or a column of a table.
+        paths = array.ndim == 1 and array.dtype.kind in "OU"
+        return array if array.ndim == 4 or paths else [images]
+    # Files and mappings are iterables, though not of images.
+    if not isinstance(images, Iterable) or isinstance(images, Mapping | io.IOBase):
         raise InputError(f"{_kind(images)} is no image and no iterable of images: {_ACCEPTED}")
     return images
 

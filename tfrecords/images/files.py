@@ -137,9 +137,11 @@ def read_file(path: Path, name: str, max_pixels: int = MAX_PIXELS) -> bytes | Sk
     except FileNotFoundError:
         if path.is_symlink():
             return Skip(name, "missing", f"a dangling link to {path.readlink()}")
-        return Skip(name, "missing", f"no such file in {path.parent.name}")
+        return Skip(name, "missing", f"no such file in {path.parent.name or path.parent}")
     except OSError as error:
         return Skip(name, "unreadable", error.strerror or str(error))
+    except ValueError as error:  # a name with a zero byte
+        return Skip(name, "missing", str(error))
     return check_image(name, data, max_pixels)
 
 

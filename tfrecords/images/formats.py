@@ -182,8 +182,8 @@ def _upright_png(image: Image.Image, found: str) -> bytes:
 
 
 def _rgb(image: Image.Image, found: str) -> Image.Image:
-    # TIFF gives 32-bit and signed pixels as I, whose range nothing tells; PNM those of 16 bits.
-    if image.mode == "F" or (image.mode == "I" and found == "TIFF"):
+    # I holds pixels of 32 bits, whose range nothing tells, in TIFF and in memory; of 16 in PNM.
+    if image.mode == "F" or (image.mode == "I" and found in ("TIFF", "I")):
         kind = "floating-point numbers" if image.mode == "F" else "32-bit or signed integers"
         raise InputError(f"its pixels are {kind}: convert it to 8 or 16 bits per channel")
     return reduce_to_8_bits(image).convert("RGB")
