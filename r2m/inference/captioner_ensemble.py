@@ -1,75 +1,39 @@
-"""Captioners that caption together, each loaded from its run folder."""
+"""Ensembles of captioners, each loaded from its run folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from models.decoding.ensemble import Ensemble
-from pipelines.inputs.model_input import ModelInput
 from pipelines.inputs.spec import InputSpec
-from r2m.inference.captioner_image_inputs import captioner_image_reader
-from r2m.inference.captioner_inputs import TrainedInputs
-from r2m.inference.feature_origin import check_same_origin
-from r2m.inference.loaded_captioner import LoadedCaptioner, read_batches
-from r2m.inference.loaded_model import ImageReader
+from r2m.inference.captioner_inputs import TrainedInputs, check_same_origin
+from r2m.inference.loaded_captioner import LoadedCaptioner
 from tfrecords.errors import InputError
-from tfrecords.images.entries import ImageSource
-from tfrecords.records import Records, check_same_vocabulary
+from tfrecords.records import check_same_vocabulary
 
 
-class CaptionerEnsemble:
-    """Trained captioners whose word probabilities are averaged (a `LoadedModel`)."""
+def join_captioners(members: Sequence[LoadedCaptioner]) -> LoadedCaptioner:
+    """Returns an ensemble, which averages the word probabilities of its members.
 
-    def __init__(self, members: Sequence[LoadedCaptioner]) -> None:
-        """Checks that the members fit together.
-
-        Raises:
-            InputError: their vocabularies differ, or one input is made in different ways.
-        """
-        self._members = tuple(members)
-        self.folders = tuple(folder for member in members for folder in member.folders)
-        self.trained_on = tuple(own for member in members for own in member.trained_on)
-        self.vocabulary = members[0].vocabulary
-        self.signature = _common_signature(members)
-        self.inputs = _common_inputs(self.trained_on)
-        self.model = Ensemble(
-            members=[member.model for member in members],
-            member_inputs=[list(member.signature) for member in members],
-        )
-
-    def open_records(self, folder: str) -> Records:
-        """Opens `captions` records."""
-        return self._members[0].open_records(folder)
-
-    def record_batches(
-        self, records: Records, split: str, more: tuple[ModelInput, ...] = ()
-    ) -> tf.data.Dataset:
-        """Returns batches of `image_id` and the inputs of all members; see `LoadedModel`."""
-        return read_batches(records, split, self.trained_on, self.inputs, self.signature, more)
-
-    def examples(self, records: Records, split: str) -> Iterable[dict[str, Any]]:
-        """Yields the images of a split; see `LoadedModel`."""
-        return self._members[0].examples(records, split)
-
-    def image_reader(
-        self,
-        images: Sequence[ImageSource],
-        *,
-        detections: Sequence[str],
-        weights: str | None,
-        more: tuple[ModelInput, ...] = (),
-    ) -> ImageReader:
-        """Returns what makes features and pixels of images; see `LoadedModel`."""
-        del images
-        inputs = self.inputs.union(InputSpec(more))
-        return captioner_image_reader(self.trained_on, inputs, detections, weights)
-
-    def concept_inputs(self, rows: Sequence[Sequence[str]]) -> dict[str, tf.Tensor]:
-        """Raises `InputError`: captioners read images."""
-        raise InputError(f"{self.folders[0].path} is a captioner, which reads no concepts")
+    Raises:
+        InputError: their vocabularies differ, or one input is made in different ways.
+    """
+    trained_on = tuple(own for member in members for own in member.trained_on)
+    signature, inputs = _common_signature(members), _common_inputs(trained_on)
+    model = Ensemble(
+        members=[member.model for member in members],
+        member_inputs=[list(member.signature) for member in members],
+    )
+    return LoadedCaptioner(
+        folders=tuple(folder for member in members for folder in member.folders),
+        model=model,
+        vocabulary=members[0].vocabulary,
+        trained_on=trained_on,
+        inputs=inputs,
+        signature=signature,
+    )
 
 
 def _common_signature(members: Sequence[LoadedCaptioner]) -> dict[str, tf.TensorSpec]:

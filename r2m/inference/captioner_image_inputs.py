@@ -34,7 +34,7 @@ def captioner_image_reader(
     """Returns what makes the inputs of captioners of image files: pixels, features or both.
 
     Args:
-        members: captioners that fit together, see `CaptionerEnsemble`; most often one.
+        members: captioners that fit together, see `join_captioners`; most often one.
         inputs: of all members, and further ones.
         detections: must be empty: captioners read the images themselves.
         weights: file of the backbone's weights; None where they were not read from a file.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -121,6 +121,28 @@ def features_file(
     return (json.dumps(content, indent=1) + "\n").encode()
 
 
+def check_same_origin(
+    one: str, ours: Mapping[str, Any] | None, other: str, theirs: Mapping[str, Any] | None
+) -> None:
+    """Raises `InputError` unless features come from the same network with the same options.
+
+    Args:
+        one: whose features, for the message.
+        ours: the backbone in the options of records; None where features were made elsewhere.
+        other: as `one`.
+        theirs: as `ours`.
+    """
+    elsewhere = {"name": "made elsewhere"}
+    a, b = ours or elsewhere, theirs or elsewhere
+    # How many images went through it at a time makes no difference.
+    differ = [key for key in a if key in b and a[key] != b[key] and key != "batch_size"]
+    if differ:
+        raise InputError(
+            f"features were made in two ways: {one} with {_listed(a, differ)}, {other} with "
+            f"{_listed(b, differ)}; the same network has to make both"
+        )
+
+
 def _shapes(signature: Mapping[str, tf.TensorSpec]) -> dict[str, list[Any]]:
     """Returns a signature as JSON holds it; see `_specs`."""
     return {name: [spec.shape.as_list(), spec.dtype.name] for name, spec in signature.items()}
@@ -129,3 +151,7 @@ def _shapes(signature: Mapping[str, tf.TensorSpec]) -> dict[str, list[Any]]:
 def _specs(shapes: Mapping[str, Any]) -> dict[str, tf.TensorSpec]:
     """Returns the signature in `image_features.json`: name -> shape and dtype."""
     return {name: tf.TensorSpec(shape, dtype) for name, (shape, dtype) in shapes.items()}
+
+
+def _listed(backbone: Mapping[str, Any], keys: Sequence[str]) -> str:
+    return ", ".join(f"{key} {backbone[key]!r}" for key in keys)

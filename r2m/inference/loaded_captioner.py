@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -11,44 +12,36 @@ from pipelines import caption_batches, captions
 from pipelines.inputs.model_input import ModelInput
 from pipelines.inputs.spec import InputSpec
 from r2m.inference.captioner_image_inputs import captioner_image_reader
-from r2m.inference.captioner_inputs import TrainedInputs
+from r2m.inference.captioner_inputs import TrainedInputs, check_same_origin
 from r2m.inference.captioner_model import build_model, open_network
 from r2m.inference.captioning import CAPTIONED_AT_ONCE
-from r2m.inference.feature_origin import check_same_origin
 from r2m.inference.loaded_model import ImageReader
 from r2m.inference.run_folder import RunFolder
 from tfrecords.errors import InputError
 from tfrecords.images.entries import ImageSource
 from tfrecords.records import Records
+from tfrecords.vocabulary import Vocabulary
 
 
+@dataclasses.dataclass(kw_only=True)
 class LoadedCaptioner:
-    """A trained captioner (a `LoadedModel`).
+    """A trained captioner, or an ensemble of several (a `LoadedModel`).
 
     Attributes:
-        trained_on: the inputs that it was trained on, in a tuple of one.
+        folders: run folders, of an ensemble those of its members.
+        model: a captioner.
+        vocabulary: of the model.
+        trained_on: the inputs that each member was trained on.
+        inputs: of all members.
+        signature: of the inputs.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        """Builds the model and restores its weights.
-
-        Raises:
-            InputError: a file of the run is missing or damaged, or a setting is impossible.
-            TrainingError: the run has no whole checkpoint, or one that does not fit.
-        """
-        self.folders: tuple[RunFolder, ...] = (folder,)
-        self.vocabulary = folder.vocabulary
-        trained_on = TrainedInputs.read(folder)
-        self.trained_on: tuple[TrainedInputs, ...] = (trained_on,)
-        self.inputs, self.signature = trained_on.inputs, trained_on.signature
-        _ = folder.checkpoint  # verified before a network is built
-        self.model = build_model(
-            folder.config,
-            len(self.vocabulary),
-            self.inputs.sizes(self.signature),
-            open_network(folder.config, load=False),
-        )
-        folder.restore(self.model)
+    folders: tuple[RunFolder, ...]
+    model: Any
+    vocabulary: Vocabulary
+    trained_on: tuple[TrainedInputs, ...]
+    inputs: InputSpec
+    signature: dict[str, tf.TensorSpec]
 
     def open_records(self, folder: str) -> Records:
         """Opens `captions` records."""
@@ -58,7 +51,19 @@ class LoadedCaptioner:
         self, records: Records, split: str, more: tuple[ModelInput, ...] = ()
     ) -> tf.data.Dataset:
         """Returns batches of `image_id` and features or pixels; see `LoadedModel`."""
-        return read_batches(records, split, self.trained_on, self.inputs, self.signature, more)
+        for own in self.trained_on:
+            _check_records(records, own)
+        inputs = self.inputs.union(InputSpec(more))
+        found = caption_batches.image_batches(records, split, inputs, batch_size=CAPTIONED_AT_ONCE)
+        for name, spec in self.signature.items():
+            shape = found.element_spec[name].shape
+            if not spec.shape.is_compatible_with(shape):
+                raise InputError(
+                    f"{records.folder}: its {name} are of shape {shape}, those that "
+                    f"{self.trained_on[0].path} was trained on of {spec.shape}: give records that "
+                    "were built as those"
+                )
+        return found
 
     def examples(self, records: Records, split: str) -> Iterable[dict[str, Any]]:
         """Yields the images of a split; see `LoadedModel`."""
@@ -82,41 +87,30 @@ class LoadedCaptioner:
         raise InputError(f"{self.folders[0].path} is a captioner, which reads no concepts")
 
 
-def read_batches(
-    records: Records,
-    split: str,
-    trained_on: Sequence[TrainedInputs],
-    inputs: InputSpec,
-    signature: Mapping[str, tf.TensorSpec],
-    more: tuple[ModelInput, ...],
-) -> tf.data.Dataset:
-    """Returns batches of images of a split.
-
-    Args:
-        records: of kind `captions`.
-        split: of the records.
-        trained_on: inputs of each captioner that reads the batches.
-        inputs: of all of them.
-        signature: of their tensors.
-        more: further inputs.
+def load_captioner(folder: RunFolder) -> LoadedCaptioner:
+    """Builds the captioner of a run and restores its weights.
 
     Raises:
-        InputError: the records lack an input, hold features that were made in another way, or of
-            other sizes.
+        InputError: a file of the run is missing or damaged, or a setting is impossible.
+        TrainingError: the run has no whole checkpoint, or one that does not fit.
     """
-    for own in trained_on:
-        _check_records(records, own)
-    inputs = inputs.union(InputSpec(more))
-    found = caption_batches.image_batches(records, split, inputs, batch_size=CAPTIONED_AT_ONCE)
-    for name, spec in signature.items():
-        shape = found.element_spec[name].shape
-        if not spec.shape.is_compatible_with(shape):
-            raise InputError(
-                f"{records.folder}: its {name} are of shape {shape}, those that "
-                f"{trained_on[0].path} was trained on of {spec.shape}: give records that were "
-                "built as those"
-            )
-    return found
+    trained_on = TrainedInputs.read(folder)
+    _ = folder.checkpoint  # verified before a network is built
+    model = build_model(
+        folder.config,
+        len(folder.vocabulary),
+        trained_on.inputs.sizes(trained_on.signature),
+        open_network(folder.config, load=False),
+    )
+    folder.restore(model)
+    return LoadedCaptioner(
+        folders=(folder,),
+        model=model,
+        vocabulary=folder.vocabulary,
+        trained_on=(trained_on,),
+        inputs=trained_on.inputs,
+        signature=trained_on.signature,
+    )
 
 
 def _check_records(records: Records, own: TrainedInputs) -> None:

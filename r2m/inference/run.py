@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from r2m.inference.captioning import Captioning, Hypothesis, search_options
-from r2m.inference.consensus import ConsensusOptions
-from r2m.inference.consensus_reranker import ConsensusReranker
+from r2m.inference.consensus import ConsensusOptions, ConsensusReranker
 from r2m.inference.loaded_model import ImageReader, LoadedModel
 from r2m.inference.run_folder import RunFolder, run_names
 from r2m.inference.run_kinds import kind_of

@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from r2m.configuration.config_fields import CAPTIONER_STAGES, R2M_STAGES
-from r2m.inference.captioner_ensemble import CaptionerEnsemble
-from r2m.inference.consensus import ConsensusOptions
-from r2m.inference.consensus_reranker import ConsensusReranker
-from r2m.inference.loaded_captioner import LoadedCaptioner
+from r2m.inference.captioner_ensemble import join_captioners
+from r2m.inference.consensus import ConsensusOptions, ConsensusReranker
+from r2m.inference.loaded_captioner import load_captioner
 from r2m.inference.loaded_model import LoadedModel
 from r2m.inference.loaded_r2m import LoadedR2M
 from r2m.inference.run_folder import RunFolder
@@ -45,8 +44,8 @@ RUN_KINDS = (
         name="captioning",
         title="a run of a supervised captioner",
         stages=CAPTIONER_STAGES,
-        load=LoadedCaptioner,
-        join=CaptionerEnsemble,
+        load=load_captioner,
+        join=join_captioners,
         rerank=ConsensusReranker,
     ),
     RunKind(
