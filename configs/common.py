@@ -99,12 +99,12 @@ def stage(
 
 
 def any_type(value: Any) -> FieldReference:
-    """A field that takes values of other types too: text for a period, None for a bound."""
+    """Returns a field that takes values of other types too: text for a period, None for a bound."""
     return FieldReference(value, field_type=object)
 
 
 def none_of(kind: type) -> FieldReference:
-    """A field of that type that is None until it is set."""
+    """Returns a field of that type that is None until it is set."""
     return config_dict.placeholder(kind)
 
 

@@ -74,9 +74,9 @@ def load(
     """Loads a trained run, or several captioners as an ensemble.
 
     Args:
-        runs: folder of an experiment (its last stage is taken) or of a stage, for example
-            `workspace/runs/updown` or `workspace/runs/updown/cross_entropy`. A list of supervised
-            captioners is an ensemble.
+        runs: folder of an experiment (its last stage is taken, which the `repr` of the captioner
+            names) or of a stage, for example `workspace/runs/updown` or
+            `workspace/runs/updown/cross_entropy`. A list of supervised captioners is an ensemble.
         beam_size: hypotheses that the search keeps alive; by default as trained.
         max_length: most words of a caption; by default as trained.
         length_normalization: alpha of `Caption.score`; by default as trained.
@@ -159,6 +159,8 @@ class ImageCaptioner:
             detections = [detections]
         if detections:
             listed = list(path_sources(images))
+            if not listed:
+                return iter(())
             reader = self._run.image_reader(listed, [os.fspath(file) for file in detections])
             sources: Iterable[Any] = listed
         else:

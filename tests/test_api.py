@@ -176,7 +176,7 @@ def test_impossible_requests_are_refused_at_once(
         old_r2m.caption(b"", detections="d.json")
     with pytest.raises(r2m.InputError, match="no concept 'wale'; did you mean whale"):
         list(old_r2m.caption_concepts([["wale"]]))
-    with pytest.raises(r2m.InputError, match="expected a list of words, found one text"):
+    with pytest.raises(r2m.InputError, match="expected a list of words"):
         list(old_r2m.caption_concepts(["whale"]))
     with pytest.raises(r2m.InputError, match="not the run folder of a stage"):
         r2m.load(tmp_path)
@@ -199,6 +199,7 @@ def test_r2m_captions_detections_and_concepts(old_r2m: r2m.ImageCaptioner, raw: 
     found = list(old_r2m.caption([*files, files[0]], detections=detections))
     assert all(caption.text and caption.concepts for caption in found)
     assert found[0].text == found[3].text
+    assert list(old_r2m.caption([], detections=detections)) == []
     # The concepts alone, most certain first, give the same caption.
     again = old_r2m.caption_concepts((caption.concepts for caption in found), batch_size=2)
     for caption, other in zip(found, again, strict=True):

@@ -18,7 +18,7 @@ from configs import common
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """The settings of the EECS 498 course, or a smaller size.
+    """Returns the settings of the EECS 498 course, or a smaller size.
 
     The course trains its network too: `image.source=pixels`, `image.trained_from=all`.
 

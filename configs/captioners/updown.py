@@ -19,7 +19,7 @@ from configs import common
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """The published settings, or a smaller size.
+    """Returns the published settings, or a smaller size.
 
     Args:
         arg: None for the published settings, or one of `captioner_sections.SIZES`.

@@ -14,7 +14,7 @@ from configs import r2m_sections as sections
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """A quarter of the published size, trained with larger steps.
+    """Returns a quarter of the published size, trained with larger steps.
 
     Args:
         arg: `test` cuts the training to a few seconds: enough to see that everything runs.

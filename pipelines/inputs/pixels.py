@@ -90,7 +90,7 @@ class Pixels(ModelInput):
 
 
 def crop_seeds(key: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-    """A stateless seed for each image of a batch, int64[B, 2].
+    """Returns a stateless seed for each image of a batch, int64[B, 2].
 
     Args:
         key: int64[2], of the batch.

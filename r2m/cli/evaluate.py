@@ -74,8 +74,8 @@ def main(argv: Sequence[str]) -> None:
     del argv
     if len(_RUN.value) > 1 and _OUTPUT.value is None:
         raise InputError(
-            f"{len(_RUN.value)} runs caption together, and what they say belongs in the folder of "
-            "none of them: name another one with --output"
+            f"{len(_RUN.value)} runs make an ensemble, whose results have no run folder: give "
+            "--output=FOLDER"
         )
     from r2m.engine.distribution.cores import configure_threads, cores
     from r2m.evaluation.report import report_markdown

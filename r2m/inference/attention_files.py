@@ -115,7 +115,7 @@ def show_attention(
 
 
 def _places(files: Sequence[ImageFile], output: Path) -> dict[str, tuple[Path, Path]]:
-    """The sheet and the animation of each image by its name.
+    """Returns the paths of the sheet and the animation of each image, by its name.
 
     Raises:
         InputError: one of them would be written over an image.
@@ -141,8 +141,8 @@ def _with_maps(folder: RunFolder) -> TrainedInputs:
     if kind_of(folder).name != "captioning":
         *others, last = captioner_names(with_attention=True)
         raise InputError(
-            f"{folder.path} is a run of R2M, which does not look at images: --model takes the run "
-            f"of {', '.join(others)} or {last}, for example "
+            f"{folder.path} is a run of R2M, which has no attention over images: --model takes "
+            f"the run of {', '.join(others)} or {last}, for example "
             "workspace/runs/updown/cross_entropy"
         )
     captioner = folder.config.model.captioner

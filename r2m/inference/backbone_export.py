@@ -48,7 +48,7 @@ def export_backbone(run: RunPath, output: str | Path) -> Exported:
     if not isinstance(loaded.model, PixelCaptioner):
         raise InputError(
             f"{loaded.folders[0].path}: this run has no backbone: it is no captioner of pixels, or "
-            "was shown stored features; train one with --config.image.source=pixels "
+            "reads stored features; train one with --config.image.source=pixels "
             "--config.image.trained_from=LAYER"
         )
     with tempfile.TemporaryDirectory() as folder:

@@ -15,11 +15,11 @@ from tfrecords.features.backbones import Network, build_network
 
 
 def open_network(config: Any, *, load: bool = True) -> Network | None:
-    """The network that looks at pixels, as `config.image` says; None for stored features.
+    """Builds the backbone that `config.image` describes; None for stored features.
 
     Args:
         config: of the experiment.
-        load: whether its weights are wanted; a trained run restores them itself.
+        load: whether to load its weights; a trained run restores them itself.
 
     Raises:
         InputError: no such network, no such weights, or it gives no feature maps.
@@ -38,7 +38,7 @@ def open_network(config: Any, *, load: bool = True) -> Network | None:
         )
     )
     if len(network.output_shape) != 3:
-        raise InputError(f"config.image: {image.backbone} gives no feature maps to look at")
+        raise InputError(f"config.image: {image.backbone} returns no feature maps")
     return network
 
 
@@ -49,13 +49,13 @@ def build_model(
     network: Network | None,
     dtype: str = "float32",
 ) -> Captioner:
-    """The captioner that `config.model` describes.
+    """Builds the captioner that `config.model` describes.
 
     Args:
         config: of the experiment.
         vocabulary_size: V.
         sizes: of stored features, see `InputSpec.sizes`.
-        network: that looks at pixels instead.
+        network: backbone of a captioner of pixels; None for stored features.
         dtype: of the activations.
 
     Raises:

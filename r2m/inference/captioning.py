@@ -53,7 +53,12 @@ class _Found(NamedTuple):
 def search_options(
     config: Any, vocabulary: Vocabulary, *, returned: int | None = 1
 ) -> DecodingOptions:
-    """The caption search that `config.decoding` describes, with the best `returned` hypotheses.
+    """Returns the options of the caption search that `config.decoding` describes.
+
+    Args:
+        config: of the experiment.
+        vocabulary: of the model.
+        returned: captions per image; None returns the whole beam.
 
     Raises:
         InputError: a setting is out of range, or the beam is wider than the vocabulary.

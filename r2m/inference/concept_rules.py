@@ -61,8 +61,8 @@ class ConceptRules(NamedTuple):
         Raises:
             InputError: a word is neither in the vocabulary nor a class of the detectors.
         """
-        if isinstance(words, str):
-            raise InputError(f"concepts {words!r}: expected a list of words, found one text")
+        if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+            raise InputError(f"concepts {words!r}: expected a list of words")
         counts: Counter[str] = Counter()
         for word in words:
             known = (word,) if word in vocabulary else self.dictionary.concepts_of_class(word)

@@ -20,7 +20,7 @@ DEFAULT_RULES: dict[str, Any] = {"min_concept_count": 1, "concept_order": "score
 def build_model(
     settings: Any, vocabulary: Vocabulary, feature_size: int | None, dtype: str = "float32"
 ) -> R2M:
-    """The network that `config.model` describes; raises `InputError` for impossible settings."""
+    """Builds the R2M that `config.model` describes; raises `InputError` for impossible settings."""
     with precision(dtype), setting("config.model"):
         return R2M(
             vocabulary_size=len(vocabulary), image_features=feature_size, **settings.to_dict()

@@ -135,5 +135,5 @@ def _sample(example: Mapping[str, Any], vocabulary: Vocabulary) -> _Sample:
 
 
 def _row(*cells: str) -> str:
-    """A row of a Markdown table."""
+    """Returns a row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "&#124;") for cell in cells) + " |"

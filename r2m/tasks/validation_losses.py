@@ -35,7 +35,7 @@ class ValidationLosses:
         }
 
     def evaluate(self) -> dict[str, float]:
-        """The means of the terms by name, and their weighted sum `loss`; {} without batches."""
+        """Computes the means of the terms by name and their weighted sum, `loss`."""
         sums: dict[str, list[float]] = {}
         # One source after the other: zipped, the shorter would cut the longer.
         for source, batches in self._sources.items():
@@ -50,7 +50,7 @@ class ValidationLosses:
         return {"loss": sum(losses[name] * sums[name][2] for name in losses), **losses}
 
     def first_batch(self) -> Any:
-        """The first batch of the first source; None without any."""
+        """Returns the first batch of the first source; None without any."""
         for batches in self._sources.values():
             for batch in batches.take(1):
                 return batch

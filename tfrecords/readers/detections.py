@@ -266,7 +266,7 @@ def read_detections(
             found[name].append((index, are_tags, kept))
     if names is not None and not found:
         raise InputError(
-            f"the detections name none of the {len(names)} images: they speak of "
+            f"the detections name none of the {len(names)} images: they name "
             f"{sorted(strangers)}, the images are called {sorted(names)[:3]}"
         )
     return {name: _merge(sizes[name], parts) for name, parts in found.items()}

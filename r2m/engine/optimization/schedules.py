@@ -116,8 +116,8 @@ def schedule_settings(options: TrainingOptions) -> dict[str, Any]:
         raise TrainingError("schedule 'noam' needs warm_up: the steps up to its peak")
     if schedule.name == "cosine" and schedule.warm_up >= options.steps:
         raise TrainingError(
-            f"schedule 'cosine' with warm_up={schedule.warm_up} leaves nothing of the "
-            f"{options.steps} steps to come down in; warm up for fewer"
+            f"schedule 'cosine' with warm_up={schedule.warm_up} has no steps left to decay in, of "
+            f"{options.steps}: choose a smaller config.training.schedule.warm_up"
         )
     if schedule.name == "plateau":
         if settings["factor"] >= 1:

@@ -103,7 +103,7 @@ STAGES = {
 
 
 def stage_spec(name: str) -> StageSpec:
-    """The stage called `name`; raises `InputError` that lists the known ones."""
+    """Returns the stage called `name`; raises `InputError` that lists the known ones."""
     if name not in STAGES:
         raise InputError(f"unknown stage {name!r}; known: {', '.join(STAGES)}")
     return STAGES[name]

@@ -104,7 +104,7 @@ def _image_side(config: Any) -> GlobalVector | Pixels:
 
 
 def require_images(data: Data, spec: StageSpec) -> Records:
-    """The image records; raises `InputError` when a stage that learns from images has none."""
+    """Returns the image records; raises `InputError` where a stage on images has none."""
     if data.images is None:
         raise InputError(
             f"stage {spec.name} learns from images: pass --images=FOLDER, made by r2m-build-images"

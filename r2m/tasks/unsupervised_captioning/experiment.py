@@ -158,7 +158,7 @@ def _init_from_run(stage: CurriculumStage, run_folder: Path) -> None:
 
 
 def _backbone(config: Any, spec: StageSpec) -> FeatureExtractor | None:
-    """The frozen CNN of `image.source=pixels`, for stages that look at images."""
+    """Builds the frozen CNN of `image.source=pixels`, for stages that read images."""
     if config.image.source != "pixels" or not spec.images:
         return None
     return FeatureExtractor(

@@ -134,7 +134,7 @@ class CurriculumStage:
         )
 
     def loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:
-        """The terms of the objective on one replica's share of a batch, by name."""
+        """Computes the terms of the objective on one replica's share of a batch, by name."""
         terms: dict[str, LossTerm] = {}
         if self._spec.sentences and "sentences" in batch:
             terms |= objectives.sentence_terms(
@@ -197,7 +197,7 @@ class CurriculumStage:
         )
 
     def _gates(self) -> dict[str, np.ndarray]:
-        """The decoder's gates on the first rows of the first validation batch, the same always."""
+        """Computes the decoder's gates on the first rows of the first validation batch."""
         if not self._gate_inputs:
             return {}
         return {f"decoder/{name}": values.numpy() for name, values in self._gate_values().items()}

@@ -290,7 +290,7 @@ def test_bad_options_are_named(options, change, message):
 
 def test_detections_of_other_images(options, tmp_path):
     write_detections(tmp_path / "detections.json", [("x.jpg", "dog", 0.9)], ["x.jpg"])
-    with pytest.raises(InputError, match=r"none of the 6 images: they speak of \['x.jpg'\]"):
+    with pytest.raises(InputError, match=r"none of the 6 images: they name \['x.jpg'\]"):
         build_images(options, progress=False)
 
 
