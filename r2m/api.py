@@ -114,7 +114,7 @@ class ImageCaptioner:
         self._reader: ImageReader | None = None
 
     def __repr__(self) -> str:
-        """Names the run."""
+        """Returns the class and the name of the run."""
         return f"<{type(self).__name__} {self._run.name}>"
 
     def caption(
