@@ -90,5 +90,5 @@ def consensus_options() -> ConsensusOptions | None:
     if not given:
         return None
     if "neighbours" not in given:
-        raise InputError(f"--{next(iter(given))} is of a choice by --neighbours: give this one too")
+        raise InputError(f"--{next(iter(given))} requires --neighbours")
     return ConsensusOptions(**given)

@@ -40,7 +40,7 @@ class ConsensusOptions:
     Attributes:
         neighbours: similar training images whose captions are compared with.
         sharpness: an image of cosine similarity s counts exp(sharpness * s).
-        likelihood: what a hypothesis' own score (log p, as normalised in the search) counts beside
+        likelihood: what a hypothesis' own score (log p, as normalized in the search) counts beside
             its mean CIDEr-D, 0 to 10.
     """
 
@@ -62,7 +62,7 @@ class Consensus(NamedTuple):
 
     Attributes:
         options: how.
-        directions: float32[N, D], the images' features, standardised, of norm 1.
+        directions: float32[N, D], the images' features, standardized, of norm 1.
         mean: float32[D], of the features.
         deviation: float32[D].
         sentences: of each image the word ids of its captions, end markers included.

@@ -15,7 +15,7 @@ import pytest
     [
         (
             ["evaluate", "--run=a", "--run=b", "--records=c"],
-            "error: 2 runs caption together.*--output",
+            "error: 2 runs make an ensemble.*--output",
         ),
         (
             ["show_attention", "x.png", "--model=a", "--model=b", "--output=c"],
@@ -23,7 +23,7 @@ import pytest
         ),
         (
             ["caption", "--run=a", "--images=b", "--output=c", "--sharpness=2"],
-            "error: --sharpness is of a choice by --neighbours",
+            "error: --sharpness requires --neighbours",
         ),
     ],
 )
