@@ -34,7 +34,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "att2in": ROWS,
     "att2in2": ROWS,
     "updown": {**ROWS, "global_size": G},
-    "bag": {"feature_size": G, "units": 8},
 }
 # The same, of captioners that have another form.
 VARIANTS = {"updown_without_global": ("updown", ROWS)}
