@@ -183,7 +183,8 @@ def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
 
 
 def _runner() -> Runner:
-    from tfrecords.writing.runners import Beam, Local
+    from tfrecords.writing.beam import Beam
+    from tfrecords.writing.runners import Local
 
     given: dict[str, Any] = {n: flags.FLAGS[n].value for n in ("runner", "beam_options", "workers")}
     if given["runner"]:

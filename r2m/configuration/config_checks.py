@@ -8,7 +8,7 @@ from typing import Any
 
 from r2m.configuration.config_fields import CAPTIONER, FAMILIES, Family, family_of, flattened
 from r2m.engine.errors import TrainingError
-from r2m.engine.optimization.known_settings import OPTIMIZERS, SCHEDULES, chosen_settings
+from r2m.engine.known_settings import OPTIMIZERS, SCHEDULES, chosen_settings
 from r2m.engine.value_rules import near
 from tfrecords.errors import InputError
 

@@ -12,7 +12,7 @@ import keras
 from absl import logging
 
 from r2m.configuration.training_fields import PRECISIONS, option_values
-from r2m.engine.optimization.durations import to_steps
+from r2m.engine.durations import to_steps
 from r2m.engine.options import TrainingOptions
 from tfrecords.errors import InputError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from r2m.engine.optimization.known_settings import OPTIMIZERS, SCHEDULES
+from r2m.engine.known_settings import OPTIMIZERS, SCHEDULES
 from r2m.engine.value_rules import (
     Rule,
     address,
@@ -110,7 +110,7 @@ class ScheduleOptions:
     """Settings of the learning rate schedule; see `r2m.engine.optimization.schedules`.
 
     Attributes:
-        name: a name of `r2m.engine.optimization.known_settings.SCHEDULES`.
+        name: a name of `r2m.engine.known_settings.SCHEDULES`.
         warm_up: steps that the learning rate rises in; 0 for none.
         decay_start: steps before the first decay.
         decay_every: steps between decays.
@@ -144,13 +144,13 @@ class TrainingOptions:
     """Options that a stage is trained with.
 
     Each option has a rule of its values; where the option is set in a configuration the same rule
-    holds, but durations are in steps here (`r2m.engine.optimization.durations` reads others).
+    holds, but durations are in steps here (`r2m.engine.durations` reads others).
 
     Attributes:
         steps: optimizer steps in all.
         learning_rate: what the schedule starts from; the one of name 'noam' does not use it.
         schedule: how the learning rate changes.
-        optimizer: a name of `r2m.engine.optimization.known_settings.OPTIMIZERS`.
+        optimizer: a name of `r2m.engine.known_settings.OPTIMIZERS`.
         optimizer_settings: of that optimizer.
         weight_decay: L2 factor; `weight_decay * variable` is added to each clipped gradient. With
             'adamw' it is decoupled: `learning_rate * weight_decay * variable` is taken off each

@@ -105,7 +105,7 @@ class Stage(Protocol):
     def steps_per_epoch(self) -> int | None:
         """Steps per pass over all training data, for durations given in epochs.
 
-        None where the stage has no such number (`r2m.engine.optimization.durations`).
+        None where the stage has no such number (`r2m.engine.durations`).
         """
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from r2m.engine.distribution.addresses import EXPECTED, parse_address
-from r2m.engine.optimization.durations import to_steps
+from r2m.engine.durations import to_steps
 
 Rule = Callable[[Any], "str | None"]
 
@@ -64,7 +64,7 @@ def number(
 
 
 def duration(least: int, *, percent: bool = True) -> Rule:
-    """Returns the rule of steps, or text such as "2 epochs" (`r2m.engine.optimization.durations`).
+    """Returns the rule of steps, or text such as "2 epochs" (`r2m.engine.durations`).
 
     Args:
         least: smallest number of steps.

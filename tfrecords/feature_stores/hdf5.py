@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,10 @@ from tfrecords.feature_stores.field_names import (
     fields_by_role,
     split_field,
 )
+from tfrecords.feature_stores.hdf5_files import describe_contents, item_of, names_in, opened
 
 _SAMPLE = 8
 _DEEPEST = 8
-_LISTED = 6
 
 
 @dataclass(frozen=True)
@@ -209,59 +208,3 @@ def _nested_names(group: Any, prefix: str, depth: int) -> Iterator[str]:
             yield from _nested_names(item, f"{prefix}{name}/", depth + 1)
         else:
             yield prefix + name
-
-
-def names_in(group: Any) -> list[str]:
-    """The names in a group; bytes that are no UTF-8 become surrogates, which match no image."""
-    # The library gives such names as bytes.
-    return [
-        name if isinstance(name, str) else bytes(name).decode(errors="surrogateescape")
-        for name in group
-    ]
-
-
-def item_of(group: Any, name: str) -> Any:
-    """The data set or group of a name; None for links to elsewhere, which are never followed."""
-    import h5py
-
-    try:
-        link = group.get(name, getclass=True, getlink=True)
-        return group.get(name) if link is h5py.HardLink else None
-    except UnicodeEncodeError:
-        return None
-
-
-def describe_contents(path: Path) -> str:
-    """The first names in a file with their shapes, for errors."""
-    try:
-        file = opened(path)
-        names = names_in(file)
-        shown = [_described(name, item_of(file, name)) for name in names[:_LISTED]]
-        more = [f"{len(names)} names in all"] if len(names) > _LISTED else []
-    except Exception as error:  # the library raises many kinds
-        return f"names that cannot be read ({error})"
-    return ", ".join([*shown, *more]) or "nothing"
-
-
-def _described(name: str, item: Any) -> str:
-    if item is None:
-        return f"{name!r} (a link)"
-    shape = getattr(item, "shape", None)
-    return f"{name!r} {'(a group)' if shape is None else list(shape)}"
-
-
-@lru_cache(maxsize=8)
-def opened(path: Path) -> Any:
-    """The open file; once a process, because a handle cannot go to another.
-
-    Raises:
-        InputError: it cannot be opened.
-    """
-    import h5py
-
-    try:
-        return h5py.File(path, "r")
-    except FileNotFoundError:
-        raise InputError(f"there is no HDF5 file {path}") from None
-    except Exception as error:
-        raise InputError(f"cannot open {path} as HDF5: {error}") from error

@@ -13,7 +13,7 @@ from tfrecords.errors import InputError
 from tfrecords.feature_stores.array_store import Field, whole_numbers
 from tfrecords.feature_stores.arrays import MOST_BYTES, finite
 from tfrecords.feature_stores.field_names import FEATURE_ROLES, field_role, fields_by_role
-from tfrecords.feature_stores.hdf5 import describe_contents, item_of, opened
+from tfrecords.feature_stores.hdf5_files import describe_contents, item_of, opened
 from tfrecords.feature_stores.row_names import names_of_rows, read_row_names
 from tfrecords.name_examples import describe_names
 

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from absl import logging
 
 from tfrecords.errors import InputError
-from tfrecords.writing.runners import Beam
+
+
+@dataclass(frozen=True)
+class Beam:
+    """An Apache Beam pipeline for each pass (extra `[beam]`), which may run on many machines.
+
+    All of them need this package, and must see sources and records under the same paths.
+
+    Attributes:
+        runner: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...
+        options: of the pipeline, as on Beam's command line: `--direct_num_workers=4`.
+    """
+
+    runner: str = "DirectRunner"
+    options: tuple[str, ...] = ()
 
 
 def run_in_beam(

@@ -19,6 +19,7 @@ from multiprocessing.connection import wait as wait_for
 from typing import TypeVar
 
 from tfrecords.errors import InputError
+from tfrecords.writing.beam import Beam, run_in_beam
 from tfrecords.writing.progress import CountProgress
 
 Argument = TypeVar("Argument")
@@ -43,21 +44,6 @@ class Local:
         """Raises InputError for less than one."""
         if self.workers < 1:
             raise InputError(f"workers must be at least 1, found {self.workers}")
-
-
-@dataclass(frozen=True)
-class Beam:
-    """An Apache Beam pipeline for each pass (extra `[beam]`), which may run on many machines.
-
-    All of them need this package, and must see sources and records under the same paths.
-
-    Attributes:
-        runner: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...
-        options: of the pipeline, as on Beam's command line: `--direct_num_workers=4`.
-    """
-
-    runner: str = "DirectRunner"
-    options: tuple[str, ...] = ()
 
 
 Runner = Local | Beam
@@ -91,8 +77,6 @@ def run_jobs(
             that wait are not started.
     """
     if isinstance(runner, Beam):
-        from tfrecords.writing.beam import run_in_beam
-
         if arguments:
             run_in_beam(job, arguments, runner, description)
         return [job(argument) for argument in arguments]

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from r2m.engine.optimization.known_settings import OPTIMIZERS, chosen_settings
+from r2m.engine.known_settings import OPTIMIZERS, chosen_settings
 from r2m.engine.optimization.schedules import LearningRate
 from r2m.engine.options import TrainingOptions
 

@@ -26,7 +26,7 @@ import keras
 import tensorflow as tf
 
 from r2m.engine.errors import TrainingError
-from r2m.engine.optimization.known_settings import SCHEDULES, chosen_settings
+from r2m.engine.known_settings import SCHEDULES, chosen_settings
 from r2m.engine.options import TrainingOptions
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from engine_toys import options
 
 from r2m.engine.errors import TrainingError
-from r2m.engine.optimization.known_settings import OPTIMIZERS
+from r2m.engine.known_settings import OPTIMIZERS
 from r2m.engine.optimization.optimizers import clip_and_decay, make_optimizer
 from r2m.engine.options import OptimizerSettings, ScheduleOptions
 

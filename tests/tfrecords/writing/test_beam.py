@@ -15,8 +15,9 @@ from tfrecords.readers.detections import DetectionSource
 from tfrecords.readers.text import TextSource
 from tfrecords.records import Records
 from tfrecords.shapes.dataset import make_shapes
+from tfrecords.writing.beam import Beam
 from tfrecords.writing.examples import read_frames
-from tfrecords.writing.runners import Beam, Local, Runner, run_jobs
+from tfrecords.writing.runners import Local, Runner, run_jobs
 
 pytest.importorskip("apache_beam", reason="the extra [beam] is not installed")
 

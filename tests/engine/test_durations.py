@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from r2m.engine.optimization.durations import to_steps
+from r2m.engine.durations import to_steps
 
 
 @pytest.mark.parametrize(
