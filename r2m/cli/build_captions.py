@@ -20,8 +20,8 @@ from typing import Any
 from absl import flags
 
 from r2m.cli import building
-from r2m.cli.common import run
 from r2m.cli.flag_groups import FEATURES, INPUT, OUTPUT, TEXT
+from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.record_reports import print_records
 from r2m.cli.value_flags import define_choice, define_list, define_switch, define_text, define_texts

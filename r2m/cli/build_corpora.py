@@ -17,8 +17,8 @@ from typing import Any
 from absl import flags
 
 from r2m.cli.building import build_options, define_build_flags, define_segmenter_flag
-from r2m.cli.common import run
 from r2m.cli.flag_groups import CONCEPTS, INPUT, OUTPUT, TEXT
+from r2m.cli.launch import run
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.cli.record_reports import print_records
 from r2m.cli.value_flags import define_switch, define_text, define_texts

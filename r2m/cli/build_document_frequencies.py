@@ -20,8 +20,8 @@ from pathlib import Path
 
 from absl import app
 
-from r2m.cli.common import home, run
 from r2m.cli.flag_groups import INPUT, OUTPUT
+from r2m.cli.launch import home, run
 from r2m.cli.value_flags import define_text
 
 _CAPTIONS = define_text(

@@ -21,8 +21,8 @@ from r2m.cli.building import (
     define_backbone_flags,
     define_build_flags,
 )
-from r2m.cli.common import run
 from r2m.cli.flag_groups import CONCEPTS, FEATURES, INPUT, OUTPUT
+from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.record_reports import print_records
 from r2m.cli.value_flags import define_choice, define_list, define_switch, define_text, define_texts

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from absl import app, flags
 
 from r2m.cli import image_flags
-from r2m.cli.common import home
 from r2m.cli.flag_groups import FEATURES, INPUT, MACHINE, OUTPUT, TEXT
+from r2m.cli.launch import home
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.cli.value_flags import define_choice, define_switch, define_text, define_texts
 from r2m.configuration.limits import MOST_PIXELS

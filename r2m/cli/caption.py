@@ -38,7 +38,6 @@ from pathlib import Path
 from typing import Any
 
 from r2m.cli import image_flags
-from r2m.cli.common import run
 from r2m.cli.decoding_flags import (
     consensus_options,
     decoding_overrides,
@@ -46,6 +45,7 @@ from r2m.cli.decoding_flags import (
     define_decoding_flags,
 )
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
+from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.record_reports import describe_use
 from r2m.cli.value_flags import define_switch, define_text, define_texts

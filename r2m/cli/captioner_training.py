@@ -7,8 +7,8 @@ from pathlib import Path
 
 from absl import flags
 
-from r2m.cli.common import run
 from r2m.cli.flag_groups import INPUT, TRAINING
+from r2m.cli.launch import run
 from r2m.cli.training import WORKDIR, checked_config, print_next, print_summaries, profile_window
 from r2m.cli.value_flags import define_text
 from r2m.engine.signals import deferred_signals

@@ -21,8 +21,8 @@ from typing import Any
 
 from absl import flags
 
-from r2m.cli.common import run
 from r2m.cli.flag_groups import INPUT, OUTPUT, REQUESTS
+from r2m.cli.launch import run
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.cli.value_flags import define_switch, define_text, define_texts
 from tfrecords.crawler import CrawlOptions, crawl_descriptions

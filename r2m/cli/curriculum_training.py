@@ -8,8 +8,8 @@ from typing import Any
 
 from absl import flags
 
-from r2m.cli.common import run
 from r2m.cli.flag_groups import INPUT, TRAINING
+from r2m.cli.launch import run
 from r2m.cli.training import (
     WORKDIR,
     checked_config,

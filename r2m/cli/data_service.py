@@ -26,8 +26,8 @@ import signal
 import time
 from collections.abc import Sequence
 
-from r2m.cli.common import run
 from r2m.cli.flag_groups import MACHINE
+from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.value_flags import define_text
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from r2m.cli.common import run
 from r2m.cli.flag_groups import OUTPUT
+from r2m.cli.launch import run
 from r2m.cli.value_flags import define_text
 
 _HOME = define_text(

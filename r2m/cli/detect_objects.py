@@ -21,8 +21,8 @@ from absl import flags
 
 from r2m.cli import image_flags
 from r2m.cli.building import build_options, define_build_flags
-from r2m.cli.common import run
 from r2m.cli.flag_groups import INPUT, MODEL
+from r2m.cli.launch import run
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.cli.record_reports import print_records
 from r2m.cli.value_flags import define_text, define_texts

@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from r2m.cli.common import run
 from r2m.cli.decoding_flags import (
     consensus_options,
     decoding_overrides,
@@ -29,6 +28,7 @@ from r2m.cli.decoding_flags import (
     define_decoding_flags,
 )
 from r2m.cli.flag_groups import INPUT, MODEL, OUTPUT
+from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.scoring_flags import define_scoring_flags, scoring_options
 from r2m.cli.value_flags import define_text, define_texts

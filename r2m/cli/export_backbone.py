@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from r2m.cli.common import run
 from r2m.cli.flag_groups import MODEL, OUTPUT
+from r2m.cli.launch import run
 from r2m.cli.value_flags import define_text
 
 _RUN = define_text(

@@ -16,8 +16,8 @@ from pathlib import Path
 from absl import app
 
 from r2m.cli import image_flags
-from r2m.cli.common import run
 from r2m.cli.flag_groups import INPUT, OUTPUT
+from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.value_flags import define_switch, define_text
 

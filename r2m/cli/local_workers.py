@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 from absl import app
 
-from r2m.cli.common import COMMAND_VARIABLE, run, this_command
 from r2m.cli.flag_groups import MACHINE
+from r2m.cli.launch import COMMAND_VARIABLE, run, this_command
 from r2m.cli.number_flags import define_whole
 
 _WORKERS = define_whole("workers", 2, "How many processes.", least=1, most=1_024, group=MACHINE)

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from r2m.cli.common import run
 from r2m.cli.flag_groups import OUTPUT
+from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.value_flags import define_text
 from tfrecords.shapes.dataset import LARGEST_IMAGE, SMALLEST_IMAGE, ShapesOptions, make_shapes

@@ -18,13 +18,13 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from r2m.cli.common import COMMAND_VARIABLE, run, this_command
 from r2m.cli.flag_groups import OUTPUT
+from r2m.cli.launch import COMMAND_VARIABLE, run, this_command
 from r2m.cli.value_flags import define_switch
 from r2m.engine.value_rules import near
 from r2m.recipes.known import RECIPES
-from r2m.recipes.recipe import Command, Recipe, list_steps
 from r2m.recipes.running import run_steps
+from r2m.recipes.steps import Command, Recipe, list_steps
 from tfrecords.errors import InputError
 
 _WIDTH = 100

@@ -13,8 +13,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from r2m.cli.common import home, run
 from r2m.cli.flag_groups import INPUT, OUTPUT
+from r2m.cli.launch import home, run
 from r2m.cli.value_flags import define_switch, define_text, define_texts
 
 _WORKSPACE = define_text(

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from r2m.cli.common import run
 from r2m.cli.flag_groups import INPUT, OUTPUT
+from r2m.cli.launch import run
 from r2m.cli.scoring_flags import define_scoring_flags, scoring_options
 from r2m.cli.value_flags import define_text
 

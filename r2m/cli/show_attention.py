@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from r2m.cli import image_flags
-from r2m.cli.common import run
 from r2m.cli.decoding_flags import decoding_overrides, define_decoding_flags
 from r2m.cli.flag_groups import MODEL, OUTPUT
+from r2m.cli.launch import run
 from r2m.cli.record_reports import describe_use
 from r2m.cli.value_flags import define_choice, define_text
 

@@ -12,8 +12,8 @@ import sys
 
 from absl import flags
 
-from r2m.cli.common import run
 from r2m.cli.curriculum_training import curriculum_main
+from r2m.cli.launch import run
 
 
 def console() -> None:

@@ -12,8 +12,8 @@ import sys
 import textwrap
 
 from r2m.cli.commands import by_purpose, find_commands, module_of
-from r2m.cli.common import print_any_text, writable_output
 from r2m.cli.help import terminal_width
+from r2m.cli.launch import print_any_text, writable_output
 from r2m.cli.program import named_by_two_words, version_line
 from r2m.cli.usage import HELP_WORDS, MISTAKE, VERSION_WORDS
 from r2m.engine.value_rules import near

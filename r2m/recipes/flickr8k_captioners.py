@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from r2m.recipes.recipe import Command, Recipe
+from r2m.recipes.steps import Command, Recipe
 
 _MODELS = ("fc", "rnn", "lstm", "attention_lstm", "att2in2", "updown")
 

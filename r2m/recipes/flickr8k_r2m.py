@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from r2m.recipes.recipe import Command, Recipe
+from r2m.recipes.steps import Command, Recipe
 
 # The paper's ablations. In both the reconstructor stays as it is.
 _OVERRIDES = {

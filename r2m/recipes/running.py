@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from r2m.engine.signals import forwarded_signals, interrupt
-from r2m.recipes.recipe import Command
+from r2m.recipes.steps import Command
 from tfrecords.errors import InputError
 
 _RESUME = "the same command goes on from here: finished steps are reused"

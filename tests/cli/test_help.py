@@ -24,7 +24,7 @@ COMMANDS = find_commands()
 # loaded what they share.
 SCRIPT = """\
 import importlib, json, os, sys, tempfile
-import r2m.cli.common
+import r2m.cli.launch
 
 answers = []
 for module, words in json.load(sys.stdin):

@@ -18,7 +18,7 @@ NOTE = "I0000 00:00:1795860049.228245   26801 cudart_stub.cc:31] Could not find 
 ERROR = "E0000 00:00:1795860049.228245   26801 env.cc:31] disk on fire\n"
 SCRIPT = f"""\
 import os, subprocess, sys
-from r2m.cli.common import run
+from r2m.cli.launch import run
 
 def end(how):
     os.write(2, b"the last words")

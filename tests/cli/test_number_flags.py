@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """\
 import importlib, json, os, sys
 from absl import flags
-import r2m.cli.common, r2m.cli.number_flags
+import r2m.cli.launch, r2m.cli.number_flags
 
 found = {}
 for command in sys.argv[1:]:

@@ -9,8 +9,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from r2m.cli.common import exit_code
 from r2m.cli.curriculum_training import curriculum_main
+from r2m.cli.launch import exit_code
 from r2m.cli.training import checked_config, print_next
 
 CONFIG = Path(__file__).parents[2] / "configs" / "r2m" / "shapes.py"

@@ -192,7 +192,7 @@ def train_a_variable(config: ConfigDict) -> None:
         options = training_options(config, stage)
         variable = tf.Variable([1.0, 2.0])
         optimizer = make_optimizer(options, [variable])
-    except Exception as error:  # as `r2m.cli.common.exit_code` takes them
+    except Exception as error:  # as `r2m.cli.launch.exit_code` takes them
         assert type(error).__name__ in ("InputError", "TrainingError"), error
         return
     for _ in range(2):

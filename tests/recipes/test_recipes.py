@@ -15,7 +15,7 @@ import pytest
 
 from r2m.recipes import running
 from r2m.recipes.known import RECIPES
-from r2m.recipes.recipe import list_steps
+from r2m.recipes.steps import list_steps
 from tfrecords.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 PARSING = """\
 import importlib, json, os, sys
 from absl import flags
-import r2m.cli.common, r2m.cli.config_names, ml_collections.config_flags
+import r2m.cli.launch, r2m.cli.config_names, ml_collections.config_flags
 
 for module, command in json.load(sys.stdin):
     if not os.fork():

@@ -14,7 +14,7 @@ import tensorflow as tf
 from pipelines.corpora import open_corpora
 from pipelines.images import image_batches, open_images
 from pipelines.inputs.spec import InputSpec
-from r2m.cli.common import exit_code
+from r2m.cli.launch import exit_code
 from r2m.engine.distribution import workers
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.options import OptimizerSettings, ScheduleOptions

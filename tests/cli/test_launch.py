@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """\
 '''Does nothing.'''
 from absl import flags
-from r2m.cli.common import run
+from r2m.cli.launch import run
 
 HOW, NAME = flags.DEFINE_string("how", "", ""), flags.DEFINE_string("name", "", "")
 
@@ -72,7 +72,7 @@ def test_any_text_is_printed_where_only_ascii_can_be_printed(tmp_path: Path) -> 
     script = tmp_path / "prints.py"
     script.write_text(
         "'''Prints: é.'''\n"
-        "from absl import logging\nfrom r2m.cli.common import run\n"
+        "from absl import logging\nfrom r2m.cli.launch import run\n"
         "def main(argv):\n"
         "    print('caption: café \\udcff')\n"
         "    logging.warning('in Käse')\n"
@@ -108,7 +108,7 @@ def prints_much(folder: Path) -> tuple[list[str], dict[str, str]]:
     script = folder / "prints_much.py"
     script.write_text(
         "'''Prints.'''\n"
-        "from r2m.cli.common import run\n"
+        "from r2m.cli.launch import run\n"
         "def main(argv):\n    print('line\\n' * 100_000)\n"
         "if __name__ == '__main__':\n    run(main)\n"
     )
