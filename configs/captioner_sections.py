@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from configs import common
 
 # Arguments that every configuration of a captioner takes: the embedded data set on a laptop, 6,000
@@ -54,18 +56,6 @@ def image() -> dict[str, Any]:
     }
 
 
-def flickr8k_pixels_image() -> dict[str, Any]:
-    """Changes of `config.image` that train the last blocks of MobileNet on Flickr8k."""
-    return {
-        "source": "pixels",
-        "alpha": 0.75,
-        "trained_from": "conv_dw_9",
-        "resize": 240,
-        "mirror": True,
-        "average_mirrored": True,
-    }
-
-
 def loss(*, reduction: str) -> dict[str, Any]:
     """Cross entropy: `config.loss`.
 
@@ -99,3 +89,47 @@ def reward() -> dict[str, Any]:
         # and kept beside them.
         "document_frequencies": common.none_of(str),
     }
+
+
+def train_at_size(config: ConfigDict, size: str) -> None:
+    """Sets the training at a size, which does not depend on the captioner, and no model settings.
+
+    Args:
+        config: of a captioner; changed in place.
+        size: of `SIZES`.
+    """
+    cross_entropy, self_critical = config.stages.cross_entropy, config.stages.self_critical
+    if size == "shapes":
+        cross_entropy.update(
+            learning_rate=2e-3, batch_size=32, steps="8 epochs", evaluate_every="2 epochs"
+        )
+        self_critical.update(learning_rate=1e-4, batch_size=16, steps="2 epochs")
+    elif size == "test":
+        cross_entropy.update(learning_rate=5e-4, batch_size=5, steps=4, evaluate_every=2)
+        self_critical.update(batch_size=5, steps=2, evaluate_every=1)
+    else:
+        config.training.schedule.update(name="cosine", warm_up=200, final_fraction=0.02)
+        # Half a batch on each of two cores.
+        config.training.update(micro_batches=2, at_once=2)
+        # Small batches learn more from each image, which is worth the longer training.
+        cross_entropy.update(
+            learning_rate=2e-3, batch_size=4, steps="8 epochs", evaluate_every="2 epochs"
+        )
+        # More epochs only raise the reward of the training images.
+        self_critical.update(learning_rate=1e-4, batch_size=16, steps="2 epochs")
+    if size == "flickr8k_pixels":
+        config.image.update(
+            source="pixels",
+            alpha=0.75,
+            trained_from="conv_dw_9",
+            resize=240,
+            mirror=True,
+            average_mirrored=True,
+        )
+        # Against overfitting: few photographs for so many weights.
+        config.loss.smoothing = 0.1
+        config.training.ema_decay = 0.999
+        config.decoding.length_normalization = 0.7
+        cross_entropy.update(
+            learning_rate=1e-3, batch_size=8, steps="7 epochs", evaluate_every="1 epochs"
+        )

@@ -16,6 +16,14 @@ from ml_collections import ConfigDict
 from configs import captioner_sections as sections
 from configs import common
 
+# Model settings of each size.
+_MODEL: dict[str, dict[str, float]] = {
+    "shapes": {"units": 128, "word_size": 128},
+    "flickr8k": {"units": 256, "word_size": 256, "dropout": 0.3},
+    "flickr8k_pixels": {"units": 256, "word_size": 256, "dropout": 0.5},
+    "test": {"units": 16, "word_size": 16},
+}
+
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """Returns the published settings, or a smaller size.
@@ -69,40 +77,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             name="step", decay_start=0, decay_every="3 epochs", decay_rate=0.8
         )
         config.loss.sampling_start = 0
-    elif arg == "shapes":
-        config.model.update(units=128, word_size=128)
-        config.stages.cross_entropy.update(
-            learning_rate=2e-3, batch_size=32, steps="8 epochs", evaluate_every="2 epochs"
-        )
-        config.stages.self_critical.update(learning_rate=1e-4, batch_size=16, steps="2 epochs")
-    elif arg == "flickr8k":
-        config.model.update(units=256, word_size=256, dropout=0.3)
-        config.training.schedule.update(name="cosine", warm_up=200, final_fraction=0.02)
-        # Half a batch on each of two cores.
-        config.training.update(micro_batches=2, at_once=2)
-        # Small batches learn more from each image, which is worth the longer training.
-        config.stages.cross_entropy.update(
-            learning_rate=2e-3, batch_size=4, steps="8 epochs", evaluate_every="2 epochs"
-        )
-        # More epochs only raise the reward of the training images.
-        config.stages.self_critical.update(learning_rate=1e-4, batch_size=16, steps="2 epochs")
-    elif arg == "flickr8k_pixels":
-        config.image.update(sections.flickr8k_pixels_image())
-        config.training.schedule.update(name="cosine", warm_up=200, final_fraction=0.02)
-        config.training.update(micro_batches=2, at_once=2)
-        # Against overfitting: few photographs for so many weights.
-        config.model.update(units=256, word_size=256, dropout=0.5)
-        config.loss.smoothing = 0.1
-        config.training.ema_decay = 0.999
-        config.decoding.length_normalization = 0.7
-        config.stages.cross_entropy.update(
-            learning_rate=1e-3, batch_size=8, steps="7 epochs", evaluate_every="1 epochs"
-        )
-        config.stages.self_critical.update(learning_rate=1e-4, batch_size=16, steps="2 epochs")
-    elif arg == "test":
-        config.model.update(units=16, word_size=16)
-        config.stages.cross_entropy.update(
-            learning_rate=5e-4, batch_size=5, steps=4, evaluate_every=2
-        )
-        config.stages.self_critical.update(batch_size=5, steps=2, evaluate_every=1)
+    else:
+        config.model.update(_MODEL[arg])
+        sections.train_at_size(config, arg)
     return config
