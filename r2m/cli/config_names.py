@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 import configs
 from r2m.configuration.config_fields import FAMILIES
+from r2m.engine.value_rules import near
 from tfrecords.errors import InputError
 
 
@@ -76,8 +76,6 @@ def _not_found(given: str, names: list[str]) -> str:
     # Of a path such as configs/captioners/updown.py the last two parts make a name.
     stem = "/".join(path.with_suffix("").parts[-2:])
     short = {short_name(name): name for name in names}
-    near = difflib.get_close_matches(path.stem, short, n=1) or [
-        short_name(name) for name in difflib.get_close_matches(stem, names, n=1)
-    ]
-    meant = f"; did you mean {near[0]}?" if near else ";"
+    similar = near(path.stem, short) or [short_name(name) for name in near(stem, names)]
+    meant = f"; did you mean {similar[0]}?" if similar else ";"
     return f"{problem}{meant} known names: {list_names()}"

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 import tarfile
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ml_collections import ConfigDict
 
 import r2m
 from pipelines import captions
@@ -22,6 +20,7 @@ from r2m.engine.persistence.variable_names import variable_names
 from r2m.inference.run import Run
 from r2m.tasks.captioning.experiment import run_captioner
 from r2m.tasks.unsupervised_captioning.experiment import run_stage
+from tests.data.runs.make import config_of
 
 DATA = Path(__file__).parents[1] / "data" / "runs"
 RUNS: dict[str, dict[str, Any]] = json.loads((DATA / "settings.json").read_text())
@@ -36,18 +35,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with tarfile.open(archive) as packed:
             packed.extractall(folder, filter="data")
     return folder
-
-
-def config_of(run: dict[str, Any], **changes: Any) -> ConfigDict:
-    """Today's configuration with the settings of the run."""
-    config = importlib.import_module(run["config"]).get_config(run["argument"])
-    for name, value in {**run["overrides"], **changes}.items():
-        *groups, last = name.split(".")
-        part = config
-        for group in groups:
-            part = part[group]
-        part[last] = value
-    return config
 
 
 def test_every_archive_is_tested() -> None:

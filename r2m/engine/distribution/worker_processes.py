@@ -93,7 +93,7 @@ def _show(worker: Process, index: int) -> None:
 
 
 def _failed(worker: Process, came: Sequence[str]) -> bool:
-    """Whether a worker ended with an error; ending by a signal that was sent to it is none."""
+    """Returns whether a worker failed; to end by a signal that was sent to it is no failure."""
     return bool(worker.poll()) and not (came and worker.returncode in DIED_OF_SIGINT)
 
 

@@ -169,7 +169,7 @@ def _newest_state(parent: Path) -> tuple[dict[str, Any], int]:
 
 
 def _is_held(folder: Path) -> bool:
-    """Whether a process trains in a folder. The shared lock that it takes is released at once."""
+    """Returns whether a process trains in a folder; releases the lock for this test at once."""
     try:
         descriptor = os.open(folder / ".lock", os.O_RDONLY)
     except OSError:

@@ -14,7 +14,7 @@ _SEED_STATE = "seed_generator_state"
 
 
 def is_seed_state(name: str) -> bool:
-    """Whether a variable's name or path is that of a Keras random layer's (seed, draw counter)."""
+    """Returns whether a variable's name or path is that of a seed state (seed, draw counter)."""
     return name.endswith(_SEED_STATE)
 
 

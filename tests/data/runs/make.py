@@ -39,15 +39,10 @@ RUNS = json.loads(Path(__file__).with_name("settings.json").read_text(encoding="
 NETWORK = Path("network.weights.h5")
 
 
-def config_of(run: dict[str, Any]) -> ConfigDict:
-    """The configuration that a run is trained with."""
-    config = importlib.import_module(run["config"]).get_config(run["argument"])
-    for name, value in run["overrides"].items():
-        *groups, last = name.split(".")
-        part = config
-        for group in groups:
-            part = part[group]
-        part[last] = value
+def config_of(run: dict[str, Any], **changes: Any) -> ConfigDict:
+    """Returns the configuration of a run, with its overrides and `changes` by dotted name."""
+    config: ConfigDict = importlib.import_module(run["config"]).get_config(run["argument"])
+    config.update_from_flattened_dict({**run["overrides"], **changes})
     return config
 
 
