@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrecords.captions.shards import LENGTHS, WORDS
-from tfrecords.records import Records, open_records
+from tfrecords.records import MISCOUNTED_BOXES, Records, open_records
 
 
 def open_captions(folder: str) -> Records:
@@ -31,6 +31,8 @@ def parser(
         start and end marker included), `height` and `width` int64[B]; and of what the records hold
         `source_id` and `image` string[B], `global_feature` float32[B, D], `grid_feature`
         float32[B, gh, gw, D], `region_feature` float32[B, (N), D] and `boxes` float32[B, (N), 4].
+        It raises `InvalidArgumentError` for images whose numbers of boxes and of regions differ, if
+        both are wanted.
     """
     options = records.manifest["options"]
     every: dict[str, list[int | None]] = {
@@ -59,15 +61,20 @@ def parser(
         rows_of_4 = [tf.io.RaggedFeature.UniformRowLength(4)]
         spec["boxes"] = tf.io.RaggedFeature(tf.float32, partitions=rows_of_4)
 
-    if columns is not None:
-        spec = {name: feature for name, feature in spec.items() if name in columns}
-        shapes = {kind: shape for kind, shape in shapes.items() if kind in columns}
+    wanted = set(spec if columns is None else columns)
+    compared = {"region_feature", "boxes"} <= wanted & spec.keys()
+    # The name of the image is for messages.
+    read = wanted | {"image_id"} if compared else wanted
+    spec = {name: feature for name, feature in spec.items() if name in read}
+    shapes = {kind: shape for kind, shape in shapes.items() if kind in wanted}
 
     def parse(serialized: tf.Tensor) -> dict[str, Any]:
         batch = tf.io.parse_example(serialized, spec)
         for kind, shape in shapes.items():
             batch[kind] = _numbers(batch[kind], shape, dtype)
-        return batch
+        if compared:
+            batch["boxes"] = _one_box_per_region(batch)
+        return {name: column for name, column in batch.items() if name in wanted}
 
     return parse
 
@@ -94,6 +101,19 @@ def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
             "image": row["image"].numpy(),
             "texts": [text.decode() for text in row["texts"].numpy()],
         }
+
+
+def _one_box_per_region(batch: dict[str, Any]) -> tf.RaggedTensor:
+    """Returns the boxes; fails where an image has another number of boxes than of regions."""
+    boxes = batch["boxes"]
+    counts, regions = boxes.row_lengths(), batch["region_feature"].row_lengths()
+    differ = tf.reshape(tf.where(counts != regions), [-1])
+    shown = (tf.gather(x, differ) for x in (batch["image_id"], counts, regions))
+    check = tf.debugging.Assert(
+        tf.equal(tf.size(differ), 0), [f"{MISCOUNTED_BOXES} (names, boxes, regions)", *shown]
+    )
+    with tf.control_dependencies([check] if check is not None else []):
+        return tf.identity(boxes)
 
 
 def _numbers(encoded: tf.Tensor, shape: list[int | None], dtype: tf.DType) -> Any:

@@ -23,6 +23,8 @@ MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.txt"
 CONCEPTS = "concepts.json"
 FORMAT_VERSION = 1
+# A part of the message of the error for such records.
+MISCOUNTED_BOXES = "images whose numbers of boxes and of region features differ"
 # Kind of records -> the command that builds them, for messages.
 _BUILDERS = {
     "captions": "r2m-build-captions",

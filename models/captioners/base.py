@@ -59,8 +59,9 @@ class Captioner(keras.Model):
 
     `encode` receives a dict of tensors: `global` float[B, D]; for `grid` and `regions`, `regions`
     float[B, L, D] and, where images have different numbers of regions, `region_lengths` int32[B];
-    for `concepts`, `concepts` int32[B, K] and `concept_lengths` int32[B]; `pixels` float32[B, S, S,
-    3] in 0..255.
+    for `boxes`, `boxes` float32[B, L, 4], of those rows in their order: ymin, xmin, ymax, xmax in
+    0..1, padded with zeros; for `concepts`, `concepts` int32[B, K] and `concept_lengths` int32[B];
+    `pixels` float32[B, S, S, 3] in 0..255.
 
     Attributes:
         inputs: kinds of image input.

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from models.captioners.base import Captioner, Inputs, Memory, State
 from models.layers import ops
+from models.layers.box_geometry import cell_boxes
 
 
 @keras.saving.register_keras_serializable("r2m")
@@ -48,7 +49,8 @@ class PixelCaptioner(Captioner):
         """Wraps a captioner.
 
         Args:
-            captioner: of rows and, if its inputs have `global`, of their mean.
+            captioner: of rows and, as its inputs say, of their mean (`global`) and the boxes of
+                their cells (`boxes`).
             network: float[B, S, S, 3] from `preprocess` -> feature maps [B, gh, gw, D].
             preprocess: float32[B, S, S, 3] in 0..255 -> the input range of the network. A model
                 is saved to a file with those of `keras.applications` and registered ones only.
@@ -98,6 +100,9 @@ class PixelCaptioner(Captioner):
         features = {"regions": rows}
         if "global" in self.captioner.inputs.kinds:
             features["global"] = tf.reduce_mean(rows, axis=1)
+        if "boxes" in self.captioner.inputs.kinds:
+            cells = cell_boxes(*maps.shape[1:3])
+            features["boxes"] = tf.tile(cells[tf.newaxis], [count, 1, 1])
         if self._unit_norm:
             features["regions"] = ops.unit_norm(rows)
         return self.captioner.encode(features, training=training)

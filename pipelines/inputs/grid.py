@@ -8,13 +8,15 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.layers.box_geometry import cell_boxes
 from pipelines.batching import Batch, Rows
 from pipelines.inputs.model_input import ModelInput, register_input
+from pipelines.inputs.row_input import RowInput
 
 
 @register_input("grid")
 @dataclasses.dataclass(frozen=True)
-class Grid(ModelInput):
+class Grid(RowInput):
     """The cells of a feature map, row by row.
 
     Makes `regions` float32[B, gh * gw, D].
@@ -24,6 +26,7 @@ class Grid(ModelInput):
     """
 
     columns = ("grid_feature",)
+    box_columns = ("grid_feature",)
     tensors = ("regions",)
     unit_norm: bool = False
 
@@ -40,6 +43,12 @@ class Grid(ModelInput):
         _, height, width, size = grid.shape
         cells = tf.reshape(grid, [-1, height * width, size])
         return {"regions": unit_norm(cells) if self.unit_norm else cells}
+
+    def boxes(self, rows: Rows) -> tf.Tensor:
+        """Returns the boxes of the cells; see `RowInput`."""
+        grid = rows["grid_feature"]
+        cells = cell_boxes(*grid.shape[1:3])
+        return tf.tile(cells[tf.newaxis], [tf.shape(grid)[0], 1, 1])
 
     def sizes(self, signature: Mapping[str, tf.TensorSpec]) -> dict[str, int | None]:
         """Returns `region_size` D and `grid_cells` gh * gw."""

@@ -1,24 +1,24 @@
 """The interface of a kind of model input, and the kinds by name.
 
 A kind is one module of this package. It names the columns that it reads of records, and turns them
-into tensors. For `boxes`, which `captions` records store beside regions, this is the module:
+into tensors. For `size`, the height and width of an image, this is the module:
 
 ```python
-@register_input("boxes")
+@register_input("size")
 @dataclasses.dataclass(frozen=True)
-class Boxes(ModelInput):
-    columns = ("boxes",)
-    tensors = ("boxes",)
+class Size(ModelInput):
+    columns = ("height", "width")
+    tensors = ("size",)
 
     @classmethod
     def candidates(cls, config):
         return [cls()]
 
     def assemble(self, rows):
-        return {"boxes": rows["boxes"].to_tensor()}
+        return {"size": tf.stack([rows["height"], rows["width"]], axis=-1)}
 ```
 
-Captioners with `boxes` in their `inputs` are then trained, validated and evaluated with them. Image
+Captioners with `size` in their `inputs` are then trained, validated and evaluated with it. Image
 files can be captioned if `ImageBatch.columns` makes the columns, as a backbone makes features.
 """
 
@@ -89,6 +89,11 @@ class ModelInput:
             `tensors`, B first; or what `finish` turns into them.
         """
         raise NotImplementedError
+
+    def fits(self, other: ModelInput) -> bool:
+        """Returns whether a captioner may take both inputs: whether they describe the same rows."""
+        del other
+        return True
 
     def finish(self, batch: Batch) -> Batch:
         """Does what is costly, such as decoding, for the rows that a process computes."""

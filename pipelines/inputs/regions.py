@@ -11,11 +11,12 @@ import tensorflow as tf
 from pipelines.batching import Batch, Rows
 from pipelines.inputs.grid import Grid, unit_norm
 from pipelines.inputs.model_input import ModelInput, register_input
+from pipelines.inputs.row_input import RowInput
 
 
 @register_input("regions")
 @dataclasses.dataclass(frozen=True)
-class Regions(ModelInput):
+class Regions(RowInput):
     """Features of the regions of an image, padded with zeros.
 
     Makes `regions` float32[B, L, D] and `region_lengths` int32[B].
@@ -25,6 +26,7 @@ class Regions(ModelInput):
     """
 
     columns = ("region_feature",)
+    box_columns = ("region_feature", "boxes")
     tensors = ("regions", "region_lengths")
     unit_norm: bool = False
 
@@ -48,6 +50,10 @@ class Regions(ModelInput):
             "regions": unit_norm(regions) if self.unit_norm else regions,
             "region_lengths": tf.cast(ragged.row_lengths(), tf.int32),
         }
+
+    def boxes(self, rows: Rows) -> tf.Tensor:
+        """Pads the boxes of regions; see `RowInput`."""
+        return rows["boxes"].to_tensor()
 
     def sizes(self, signature: Mapping[str, tf.TensorSpec]) -> dict[str, int | None]:
         """Returns `region_size` D."""

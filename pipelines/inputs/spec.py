@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
@@ -29,11 +30,14 @@ class InputSpec:
     inputs: tuple[ModelInput, ...]
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for a tensor that is made in two ways."""
+        """Raises `ValueError` for a tensor that is made in two ways, or boxes of other rows."""
         for number, one in enumerate(self.inputs):
             for other in self.inputs[:number]:
                 if shared := set(one.tensors) & set(other.tensors):
                     raise ValueError(_difference(other, one, min(shared)))
+                if not _fit(one, other):
+                    made = (", ".join(each.tensors) for each in (other, one))
+                    raise ValueError(f"make {' and '.join(made)} of different rows")
 
     @classmethod
     def choose(
@@ -51,7 +55,7 @@ class InputSpec:
         Raises:
             InputError: an impossible setting, or a required input that the columns do not give.
         """
-        chosen: list[ModelInput] = []
+        forms: list[list[ModelInput | None]] = []
         for name in inputs.kinds:
             kind = input_class(name)
             try:
@@ -62,13 +66,21 @@ class InputSpec:
                 raise InputError(f"config.{kind.section}: {error}") from error
             usable = [one for one in candidates if set(one.columns) <= set(held)]
             if not usable and name in inputs.required:
-                columns = dict.fromkeys(column for one in candidates for column in one.columns)
+                columns = dict.fromkeys(" with ".join(one.columns) for one in candidates)
                 raise InputError(
                     f"{where}: captioner {model} needs {' or '.join(columns)}, which these records "
                     f"do not hold; {candidates[0].advice('captions', held)}"
                 )
-            chosen += usable[:1]
-        return cls(tuple(chosen))
+            forms.append([*usable, *([] if name in inputs.required else [None])])
+        # The first forms that describe the same rows.
+        for choice in itertools.product(*forms):
+            chosen = [one for one in choice if one is not None]
+            if all(_fit(one, other) for one, other in itertools.combinations(chosen, 2)):
+                return cls(tuple(chosen))
+        raise InputError(
+            f"{where}: captioner {model} takes {', '.join(inputs.kinds)}, and these records hold "
+            "none that describe the same rows"
+        )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -136,6 +148,10 @@ class InputSpec:
     def evaluated(self) -> InputSpec:
         """Returns these inputs without settings that matter in training only."""
         return InputSpec(tuple(one.evaluated() for one in self.inputs))
+
+
+def _fit(one: ModelInput, other: ModelInput) -> bool:
+    return one.fits(other) and other.fits(one)
 
 
 def _difference(one: ModelInput, other: ModelInput, tensor: str) -> str:

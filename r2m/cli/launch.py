@@ -193,12 +193,16 @@ def _record_damage(error: Exception) -> str | None:
     import tensorflow as tf
 
     from r2m.engine.errors import plain_message
-    from tfrecords.records import opened_folders
+    from tfrecords.records import MISCOUNTED_BOXES, opened_folders
 
-    if not isinstance(error, (tf.errors.DataLossError, tf.errors.FailedPreconditionError)):
-        return None
-    message = str(error.message)
-    if isinstance(error, tf.errors.FailedPreconditionError) and _MISCOUNTED not in message:
+    # Kind of error -> a part of its message.
+    damages = {
+        tf.errors.DataLossError: "",
+        tf.errors.FailedPreconditionError: _MISCOUNTED,
+        tf.errors.InvalidArgumentError: MISCOUNTED_BOXES,
+    }
+    message = str(getattr(error, "message", ""))
+    if not any(isinstance(error, kind) and part in message for kind, part in damages.items()):
         return None
     # Of records that are read without their manifest no folder is known here.
     folders = [shlex.quote(str(folder)) for folder in opened_folders()] or ["FOLDER"]

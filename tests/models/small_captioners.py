@@ -61,7 +61,14 @@ def images(batch: int, rows: int = L, seed: int = 0) -> dict[str, tf.Tensor]:
     return {
         "regions": tf.constant(rng.normal(size=(batch, rows, D)), tf.float32),
         "global": tf.constant(rng.normal(size=(batch, G)), tf.float32),
+        "boxes": tf.constant(_boxes(rng, batch, rows), tf.float32),
     }
+
+
+def _boxes(rng: np.random.Generator, batch: int, rows: int) -> np.ndarray:
+    """Returns boxes of at least a tenth of each side: [B, L, 4]."""
+    corners = rng.uniform(size=(batch, rows, 2)) * 0.5
+    return np.concatenate([corners, corners + rng.uniform(0.1, 0.5, corners.shape)], axis=-1)
 
 
 def build(name: str) -> tuple[Any, dict[str, tf.Tensor]]:
@@ -93,12 +100,15 @@ def image_inputs(kinds: tuple[str, ...]) -> Callable[[int], dict[str, tf.Tensor]
 
     def inputs(count: int) -> dict[str, tf.Tensor]:
         found = {name: tensor[:count] for name, tensor in images(4).items()}
-        if "global" not in kinds:
-            del found["global"]
+        for kind in {"global", "boxes"} - set(kinds):
+            del found[kind]
         if not {"grid", "regions"} & set(kinds):
             del found["regions"]
         if "regions" in kinds:
-            return {**found, "region_lengths": tf.constant([4, 1, 3, 2][:count])}
+            lengths = tf.constant([4, 1, 3, 2][:count])
+            found["region_lengths"] = lengths
+            if "boxes" in found:
+                found["boxes"] *= tf.sequence_mask(lengths, L, tf.float32)[:, :, tf.newaxis]
         return found
 
     return inputs

@@ -13,7 +13,9 @@ import tensorflow as tf
 from models.captioners.att2in import Att2in
 from models.captioners.base import Captioner, Inputs
 from models.captioners.pixels import PixelCaptioner
+from pipelines.inputs.boxes import Boxes
 from pipelines.inputs.grid import Grid
+from pipelines.inputs.spec import InputSpec
 
 D = 6
 
@@ -106,15 +108,27 @@ def test_rows_of_unit_norm_are_those_of_stored_features() -> None:
     assert all(np.isfinite(gradient).all() for gradient in found.values())
 
 
+class Shown(Captioner):
+    """Returns its inputs."""
+
+    inputs = Inputs(required=("regions", "boxes"), optional=("global",))
+
+    def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
+        return inputs
+
+
+def test_cells_have_the_boxes_of_stored_grids() -> None:
+    model = small()
+    maps = model.network(pictures(2) / 255.0, training=False)
+    model.captioner = Shown()
+    shown = model.encode({"pixels": pictures(2)})
+    rows = InputSpec((Grid(), Boxes(Grid()))).assemble({"grid_feature": maps})
+    np.testing.assert_array_equal(shown["boxes"], rows["boxes"])
+    np.testing.assert_allclose(shown["regions"], rows["regions"], rtol=1e-6)
+    assert shown["boxes"].shape == (2, 16, 4)
+
+
 def test_the_vector_of_an_image_is_the_mean_of_the_maps_as_they_are() -> None:
-    class Shown(Captioner):
-        inputs = Inputs(required=("regions",), optional=("global",))
-
-        def encode(
-            self, inputs: dict[str, tf.Tensor], training: bool = False
-        ) -> dict[str, tf.Tensor]:
-            return inputs
-
     for unit_norm in (False, True):
         model = small(unit_norm=unit_norm)
         model.captioner = Shown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,23 @@ from ml_collections import ConfigDict
 
 from models.captioners.base import Inputs
 from models.layers import attention
-from pipelines import caption_batches
+from pipelines import caption_batches, captions
 from pipelines.caption_batches import CaptionOptions
 from pipelines.inputs import model_input
+from pipelines.inputs.boxes import Boxes
 from pipelines.inputs.global_vector import GlobalVector, MeanOfRows
 from pipelines.inputs.grid import Grid
 from pipelines.inputs.model_input import ModelInput, register_input
 from pipelines.inputs.pixels import Pixels
 from pipelines.inputs.regions import Regions
 from pipelines.inputs.spec import InputSpec
+from r2m.cli.launch import _record_damage
 from tests.pipelines.test_caption_batches import boxes_of, records  # noqa: F401
 from tfrecords.errors import InputError
 from tfrecords.records import Records
+from tfrecords.writing.examples import encode_example
 
+BOXED = Inputs(("regions", "boxes"))
 EVERY = ("global_feature", "grid_feature", "region_feature", "image")
 
 
@@ -57,6 +62,10 @@ def test_inputs_are_chosen_among_what_records_hold() -> None:
         (("global",), ("image",), {}, "needs global_feature or .* with --config.image.source=pix"),
         (("pixels",), (), {}, "needs image, .* without --nostore_pixels"),
         (("grid",), EVERY, {"rows": "regions"}, "config.data: rows 'regions': .* reads a grid"),
+        (("regions", "boxes"), EVERY, {"rows": "regions"},
+         "needs region_feature with boxes, which .*--regions makes"),
+        (("regions", "boxes"), ("region_feature",), {},
+         "needs region_feature with boxes or grid_feature, .* with --backbone --store_grid"),
         (("regions",), EVERY, {"rows": "cells"}, "unknown rows 'cells'; known: grid, regions"),
     ],
 )  # fmt: skip
@@ -93,11 +102,68 @@ def test_one_tensor_is_made_in_one_way() -> None:
         one.union(InputSpec((Regions(),)))
 
 
+def test_boxes_are_those_of_the_chosen_rows() -> None:
+    held, without = (*EVERY, "boxes"), EVERY
+    assert chosen(BOXED, held) == (Regions(), Boxes(Regions()))
+    assert chosen(BOXED, held, rows="grid") == (Grid(), Boxes(Grid()))
+    # Regions without boxes give way to a grid, whose cells have boxes.
+    assert chosen(BOXED, without) == (Grid(), Boxes(Grid()))
+    assert chosen(Inputs(("grid", "boxes")), held) == (Grid(), Boxes(Grid()))
+    optional = Inputs(("regions",), optional=("boxes",))
+    assert chosen(optional, held) == (Regions(), Boxes(Regions()))
+    assert chosen(optional, without) == (Regions(),)
+    with pytest.raises(ValueError, match="make regions, region_lengths and boxes of different row"):
+        InputSpec((Regions(), Boxes(Grid())))
+    inputs = InputSpec((Regions(), Boxes(Regions())))
+    assert inputs.columns == ("region_feature", "boxes") and inputs.evaluated() == inputs
+    # A run that was trained with boxes reads them again, one that was not does not.
+    assert InputSpec(chosen(BOXED, inputs.stored)) == inputs
+    assert chosen(optional, ("region_feature",)) == (Regions(),)
+
+
+def test_boxes_reach_batches(records: Records) -> None:  # noqa: F811
+    inputs = InputSpec(chosen(BOXED, (*EVERY, "boxes")))
+    options = CaptionOptions(captions_per_image=1)
+    training = caption_batches.training_batches(records, inputs, options, batch_size=4, seed=0)
+    validation = caption_batches.validation_batches(records, "val", inputs, options, batch_size=4)
+    for batch in (*training.take(3).as_numpy_iterator(), *validation.as_numpy_iterator()):
+        for boxes, tokens, length in zip(
+            batch["boxes"], batch["tokens"], batch["region_lengths"], strict=True
+        ):
+            own = boxes_of(tokens[0, 1] - 100)
+            assert len(own) == length and boxes.shape == (batch["regions"].shape[1], 4)
+            np.testing.assert_array_equal(boxes[:length], own)
+            assert not boxes[length:].any()
+    of_images = caption_batches.image_batches(records, "val", inputs, batch_size=3).element_spec
+    assert of_images["boxes"].shape.as_list() == [None, None, 4]
+    assert inputs.signature(of_images)["boxes"] == of_images["boxes"]
+    # Cells of a grid of 2 x 2.
+    cells = InputSpec(chosen(BOXED, EVERY, rows="grid"))
+    (batch,) = caption_batches.image_batches(records, "val", cells, batch_size=3)
+    assert batch["regions"].shape == (1, 4, 3)
+    np.testing.assert_array_equal(batch["boxes"][0, 1], [0, 0.5, 0.5, 1])
+    assert cells.signature(cells_spec := {"boxes": tf.TensorSpec([None, 4, 4])}) == cells_spec
+
+
+def test_other_numbers_of_boxes_than_of_regions_are_an_error(
+    records: Records,  # noqa: F811
+) -> None:
+    regions = np.ones((3, 2), "<f2").tobytes()
+    wrong = encode_example({"image_id": "a.jpg", "region_feature": regions, "boxes": [0.0] * 8})
+    batches = tf.data.Dataset.from_tensors([wrong])
+    (batch,) = batches.map(captions.parser(records, ("boxes",)))
+    assert batch.keys() == {"boxes"}
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        list(batches.map(captions.parser(records, ("region_feature", "boxes"))))
+    message = "numbers of boxes and of region features differ.*a.jpg.*2.*3.*r2m-inspect .*--verify"
+    assert re.search(message, str(_record_damage(caught.value)))
+
+
 def test_a_further_kind_of_input_is_one_class(
     records: Records,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The class that the documentation shows: boxes, which reach batches, and runs, of records."""
+    """The class that the documentation shows: sizes, which reach batches, and runs, of records."""
     model_input.input_class("grid")
     monkeypatch.setattr(model_input, "_KINDS", dict(model_input._KINDS))
     assert model_input.__doc__ is not None
@@ -105,27 +171,18 @@ def test_a_further_kind_of_input_is_one_class(
     shown: dict[str, Any] = {**vars(model_input), "dataclasses": dataclasses}
     exec(source, shown)
 
-    inputs = InputSpec(chosen(Inputs(("regions",), optional=("boxes",)), (*EVERY, "boxes")))
-    assert inputs.inputs == (Regions(), shown["Boxes"]())
-    batches = caption_batches.training_batches(
-        records, inputs, CaptionOptions(captions_per_image=1), batch_size=4, seed=0
-    )
-    for batch in batches.take(3).as_numpy_iterator():
-        for boxes, tokens, length in zip(
-            batch["boxes"], batch["tokens"], batch["region_lengths"], strict=True
-        ):
-            own = boxes_of(tokens[0, 1] - 100)
-            assert len(own) == length and boxes.shape[1] == 4
-            np.testing.assert_array_equal(boxes[:length], own)
-            assert not boxes[length:].any()
-    of_images = caption_batches.image_batches(records, "val", inputs, batch_size=3).element_spec
-    assert of_images["boxes"].shape.as_list() == [None, None, 4]
-    # A run that was trained with boxes reads them again, one that was not does not.
-    assert inputs.stored == ("region_feature", "boxes")
-    saved = InputSpec(chosen(Inputs(("regions",), optional=("boxes",)), inputs.stored))
-    assert saved == inputs and saved.signature(of_images)["boxes"] == of_images["boxes"]
-    assert chosen(Inputs(("regions",), optional=("boxes",))) == (Regions(),)
+    kinds = Inputs(("regions",), optional=("size",))  # type: ignore[arg-type]
+    inputs = InputSpec(chosen(kinds, (*EVERY, "height", "width")))
+    assert inputs.inputs == (Regions(), shown["Size"]())
+    (batch,) = caption_batches.image_batches(records, "val", inputs, batch_size=3)
+    np.testing.assert_array_equal(batch["size"], [[0, 0]])
+    # A run that was trained with sizes reads them again, one that was not does not.
+    assert inputs.stored == ("region_feature", "height", "width")
+    saved = InputSpec(chosen(kinds, inputs.stored))
+    spec = tf.TensorSpec([None, 2], tf.int64)
+    assert saved == inputs and saved.signature({"size": spec})["size"] == spec
+    assert chosen(kinds) == (Regions(),)
     with pytest.raises(ValueError, match="unknown input 'sound'; known: boxes, concepts, global"):
         model_input.input_class("sound")
-    with pytest.raises(ValueError, match=r"input 'boxes' of .*Regions is taken by .*Boxes"):
-        register_input("boxes")(Regions)
+    with pytest.raises(ValueError, match=r"input 'size' of .*Regions is taken by .*Size"):
+        register_input("size")(Regions)

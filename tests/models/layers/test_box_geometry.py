@@ -1,4 +1,4 @@
-"""Where regions lie, against a slow and plain NumPy version."""
+"""Positions of regions: against a plain NumPy version, and golden values of the specification."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipelines.geometry import areas, box_features, grid_areas, grid_map
+from models.layers.box_geometry import (
+    areas,
+    box_features,
+    cell_boxes,
+    embed_geometry,
+    grid_areas,
+    grid_map,
+    relative_geometry,
+)
 
 
 def reference(box: np.ndarray, grid: int, norm: str) -> np.ndarray:
@@ -31,7 +39,7 @@ def reference(box: np.ndarray, grid: int, norm: str) -> np.ndarray:
 
 
 def vectors(boxes, lengths, grid, norm="share"):
-    found = grid_areas(tf.constant(boxes, tf.float32), tf.constant(lengths), grid, norm)
+    found = grid_areas(tf.constant(boxes, tf.float32), grid, norm, tf.constant(lengths))
     return found.horizontal.numpy(), found.vertical.numpy(), grid_map(found).numpy()
 
 
@@ -114,23 +122,26 @@ def test_in_a_graph_with_shapes_that_are_not_known():
         ]
     )
     def run(boxes, lengths):
-        found = grid_areas(boxes, lengths, 12)
+        found = grid_areas(boxes, 12, lengths=lengths)
         return found.horizontal, grid_map(found)
 
     boxes = np.random.RandomState(0).uniform(size=(2, 5, 4)).astype(np.float32)
     horizontal, cells = run(boxes, np.array([5, 1]))
     assert horizontal.shape == (2, 5, 12) and cells.shape == (2, 5, 12, 12)
     np.testing.assert_allclose(horizontal, vectors(boxes, [5, 1], 12)[0])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="more regions than boxes"):
-        run(boxes, np.array([5, 6]))
+    np.testing.assert_array_equal(
+        grid_areas(boxes, 12).vertical, grid_areas(boxes, 12, lengths=[5, 5]).vertical
+    )
 
 
 def test_what_makes_no_sense():
     boxes = tf.zeros((1, 1, 4))
     with pytest.raises(ValueError, match="known: share, coverage"):
-        grid_areas(boxes, [1], 4, "sum")
+        grid_areas(boxes, 4, "sum")
     with pytest.raises(ValueError, match="a grid of 0 cells"):
-        grid_areas(boxes, [1], 0)
+        grid_areas(boxes, 0)
+    with pytest.raises(ValueError, match="an embedding of 12 numbers; expected a multiple of 8"):
+        embed_geometry(boxes, 12)
 
 
 def test_features_of_boxes():
@@ -138,3 +149,44 @@ def test_features_of_boxes():
     expected = [[0.2, 0.1, 0.6, 0.5, 0.16], [0.5, 0.5, 0.6, 0.4, 0], [0, 0, 0, 0, 0]]
     np.testing.assert_allclose(box_features(boxes), expected, atol=1e-7)
     assert areas(boxes[None]).shape == (1, 3)
+
+
+def test_golden_areas_on_a_grid_of_12() -> None:
+    # x1, y1, x2, y2 = .1, .2, .5, .6
+    found = grid_areas(tf.constant([[[0.2, 0.1, 0.6, 0.5]]]), 12, "coverage")
+    across = np.array([0, 0.8, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
+    down = np.array([0, 0, 0.6, 1, 1, 1, 1, 0.2, 0, 0, 0, 0])
+    np.testing.assert_allclose(found.horizontal[0, 0], across * down.sum(), atol=1e-5)
+    np.testing.assert_allclose(found.vertical[0, 0], down * across.sum(), atol=1e-5)
+    assert float(tf.reduce_sum(grid_map(found))) == pytest.approx(23.04, abs=1e-4)
+    share = grid_areas(tf.constant([[[0.2, 0.1, 0.6, 0.5]]]), 12)
+    np.testing.assert_allclose(share.horizontal[0, 0], across / 4.8, atol=1e-6)
+    np.testing.assert_allclose(share.vertical[0, 0], down / 4.8, atol=1e-6)
+
+
+def test_golden_relative_geometry() -> None:
+    # x1, y1, x2, y2 = .1, .2, .5, .6 and .3, .1, .9, .8
+    found = relative_geometry(tf.constant([[[0.2, 0.1, 0.6, 0.5], [0.1, 0.3, 0.8, 0.9]]]))
+    assert found.shape == (1, 2, 2, 4)
+    expected = [[-1.540445, -3.332205, -0.133531, -0.194156],
+                [-1.673976, -3.526361, 0.133531, 0.194156],
+                [-6.907755, -6.907755, 0, 0]]  # fmt: skip
+    np.testing.assert_allclose(found[0, 0, 1], expected[0], atol=2e-6)
+    np.testing.assert_allclose(found[0, 1, 0], expected[1], atol=2e-6)
+    np.testing.assert_allclose(found[0, 0, 0], expected[2], atol=2e-6)
+    embedded = embed_geometry(found)[0, 0, 1]
+    assert embedded.shape == (64,)
+    # The argument of a sine is about 100 and of float32.
+    np.testing.assert_allclose(embedded[:3], [0.106263, -0.848644, -0.771323], atol=1e-4)
+    np.testing.assert_allclose(embedded[32:35], [-0.994338, -0.528964, -0.636444], atol=1e-4)
+
+
+def test_boxes_of_cells() -> None:
+    cells = cell_boxes(2, 4)
+    assert cells.shape == (8, 4)
+    np.testing.assert_allclose(cells[0], [0, 0, 0.5, 0.25])
+    np.testing.assert_allclose(cells[6], [0.5, 0.5, 1, 0.75])
+    np.testing.assert_allclose(areas(cells), 1 / 8)
+    # On a grid of the same size each cell is itself.
+    found = grid_map(grid_areas(cell_boxes(4, 4)[None], 4))
+    np.testing.assert_allclose(tf.reshape(found, [16, 16]), np.eye(16), atol=1e-6)
