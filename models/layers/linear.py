@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -58,6 +59,29 @@ def torch_dense(units: int, fan_in: int, name: str, dtype: Any = None) -> Linear
         units,
         kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
         bias_initializer=keras.initializers.RandomUniform(-bound, bound),
+        name=name,
+        dtype=dtype,
+    )
+    layer.build((None, fan_in))
+    return layer
+
+
+def xavier_dense(units: int, fan_in: int, name: str, dtype: Any = None, parts: int = 1) -> Linear:
+    """Returns a built dense layer with Xavier-uniform weights and PyTorch's bias.
+
+    Args:
+        units: O.
+        fan_in: I.
+        name: of the layer.
+        dtype: its Keras dtype policy.
+        parts: matrices side by side in one product, such as 3 of queries, keys and values; the
+            bounds are those of one matrix, +-sqrt(6 / (I + O / parts)).
+    """
+    kernel, bias = math.sqrt(6.0 / (fan_in + units // parts)), fan_in**-0.5
+    layer = Linear(
+        units,
+        kernel_initializer=keras.initializers.RandomUniform(-kernel, kernel),
+        bias_initializer=keras.initializers.RandomUniform(-bias, bias),
         name=name,
         dtype=dtype,
     )

@@ -14,7 +14,9 @@ from models.layers.linear import Linear
 from models.layers.normalization import LayerNorm
 from models.layers.recurrence import LongShortTermMemory
 from models.layers.relational_memory import RelationalMemory
+from models.layers.spatial_position import RelationBias, SpatialPosition
 from models.layers.words import WordInput, WordOutput
+from models.layers.xlinear import NormalizedMap, XLinearAttention
 
 LAYERS: list[tuple[Any, dict[str, Any], tuple[Any, ...]]] = [
     (AdditiveAttention, {"units": 3}, ((None, None, 4), (None, 2))),
@@ -24,13 +26,21 @@ LAYERS: list[tuple[Any, dict[str, Any], tuple[Any, ...]]] = [
     (LayerNorm, {"epsilon": 1e-3}, ((None, 4),)),
     (Linear, {"units": 3, "use_bias": False}, ((None, 4),)),
     (LongShortTermMemory, {"units": 3}, ((None, None, 4),)),
+    (NormalizedMap, {"units": 3}, ((None, 4),)),
+    (RelationBias, {"heads": 2}, ((None, None, None, 8),)),
     (RelationalMemory, {"units": 6, "heads": 3}, ((None, None, 4),)),
+    (
+        SpatialPosition,
+        {"kind": "g2", "units": 4, "grid": 3, "area_norm": "coverage"},
+        ((None, None, 4),),
+    ),
     (
         WordInput,
         {"vocabulary_size": 5, "units": 3, "initializer": "ones", "relu": True, "dropout": 0.5},
         (),
     ),
     (WordOutput, {"vocabulary_size": 5, "units": 3, "initializer": "ones"}, ()),
+    (XLinearAttention, {"units": 4, "hidden_units": 3, "dropout": 0.5}, ((None, None, 4),)),
 ]
 
 

@@ -1,0 +1,175 @@
+"""Positions of regions in their image, added to their features, and a bias of attention by them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from models.layers import box_geometry
+from models.layers.box_geometry import AreaNorm
+from models.layers.linear import xavier_dense
+
+PositionKind = Literal["gxg", "g2", "box-coord", "sinusoid"]
+POSITIONS: tuple[PositionKind, ...] = ("gxg", "g2", "box-coord", "sinusoid")
+# Weights of relations between regions are at least this, so that their logarithm is finite.
+_LEAST_RELATION = 1e-6
+
+
+@keras.saving.register_keras_serializable("r2m")
+class SpatialPosition(keras.layers.Layer):
+    """Position of each region on a grid of g x g cells, added to its features.
+
+    With v and h the parts of the box in each row and column of the grid, and A those in each cell:
+
+    - `gxg`: W_3 x + W_1 v + W_2 h, plus biases.
+    - `g2`: x + W A + b.
+    - `box-coord`: x + W_2 relu(W_1 (xmin, ymin, xmax, ymax) + b_1) + b_2.
+    - `sinusoid`: x + sum_r v_r P_r + sum_c h_c Q_c, with P_r sines of even and cosines of odd
+      numbers and Q_c the opposite. The published code means this, but fails when it runs.
+
+    Shapes: rows float[B, L, D], boxes float32[B, L, 4] -> float[B, L, D].
+
+    Example:
+        ```python
+        rows = SpatialPosition(kind="gxg", units=512)(rows, boxes)
+        ```
+
+    Source: sidharth5n/Spatial-Image-Captioning; v, h and A are a reconstruction, see
+    `box_geometry`.
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: PositionKind,
+        units: int,
+        grid: int = 12,
+        area_norm: AreaNorm = "share",
+        **kwargs: Any,
+    ) -> None:
+        """Builds nothing yet.
+
+        Args:
+            kind: of `POSITIONS`.
+            units: D, even.
+            grid: g.
+            area_norm: of v, h and A: `share` or `coverage`, see `box_geometry.grid_areas`.
+            **kwargs: of `keras.layers.Layer` (name, dtype).
+
+        Raises:
+            ValueError: an unknown kind, or odd `units`.
+        """
+        # Half precision has too few digits for corners of boxes.
+        super().__init__(autocast=False, **kwargs)
+        if kind not in POSITIONS:
+            raise ValueError(f"unknown position {kind!r}; known: {', '.join(POSITIONS)}")
+        if units % 2:
+            raise ValueError(f"found {units} units of positions; expected an even number")
+        self.kind = kind
+        self.units = units
+        self.grid = grid
+        self.area_norm = area_norm
+
+    def build(self, rows_shape: tuple[int | None, ...], boxes_shape: Any = None) -> None:
+        """Creates the weights for rows float[B, L, D] and boxes float32[B, L, 4]."""
+        del rows_shape, boxes_shape
+        units, grid, policy = self.units, self.grid, self.dtype_policy
+        if self.kind == "gxg":
+            self.vertical_map = xavier_dense(units, grid, "vertical_map", policy)
+            self.horizontal_map = xavier_dense(units, grid, "horizontal_map", policy)
+            self.row_map = xavier_dense(units, units, "row_map", policy)
+        elif self.kind == "g2":
+            self.cell_map = xavier_dense(units, grid**2, "cell_map", policy)
+        elif self.kind == "box-coord":
+            self.corner_map = xavier_dense(units // 2, 4, "corner_map", policy)
+            self.output_map = xavier_dense(units, units // 2, "output_map", policy)
+
+    def call(self, rows: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+        """Adds the positions: float[B, L, D] and float32[B, L, 4] -> float[B, L, D]."""
+        if self.kind == "box-coord":
+            ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
+            corners = tf.stack([xmin, ymin, xmax, ymax], axis=-1)
+            return rows + self.output_map(tf.nn.relu(self.corner_map(corners)))
+        found = box_geometry.grid_areas(boxes, self.grid, self.area_norm)
+        if self.kind == "g2":
+            cells = box_geometry.grid_map(found)
+            return rows + self.cell_map(
+                tf.reshape(cells, tf.concat([tf.shape(cells)[:2], [self.grid**2]], 0))
+            )
+        if self.kind == "gxg":
+            position = self.vertical_map(found.vertical) + self.horizontal_map(found.horizontal)
+            return self.row_map(rows) + position
+        sine, cosine = sinusoids(self.grid, self.units)
+        downward = interleave(sine, cosine)
+        rightward = interleave(cosine, sine)
+        position = found.vertical @ downward + found.horizontal @ rightward
+        return rows + tf.cast(position, rows.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(), "kind": self.kind, "units": self.units, "grid": self.grid,
+            "area_norm": self.area_norm,
+        }  # fmt: skip
+
+
+@keras.saving.register_keras_serializable("r2m")
+class RelationBias(keras.layers.Layer):
+    """Bias of the attention scores of each head by the geometry of pairs of regions.
+
+    bias = ln max(relu(W e + b), 1e-6) for the geometry e of a pair.
+
+    Shapes: geometry float32[B, L, L, G] -> float32[B, heads, L, L].
+
+    Example:
+        ```python
+        geometry = box_geometry.embed_geometry(box_geometry.relative_geometry(boxes))
+        bias = RelationBias(heads=8)(geometry)
+        ```
+
+    Source: Herdade et al. 2019 (arXiv 1906.05963), equations 4 to 6.
+    """
+
+    def __init__(self, *, heads: int, **kwargs: Any) -> None:
+        """Builds nothing yet."""
+        # Half precision has too few digits for angles, and for logarithms that are added to scores.
+        super().__init__(autocast=False, **kwargs)
+        self.heads = heads
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights for geometry float32[B, L, L, G]."""
+        size = int(input_shape[-1] or 0)
+        # As for one map to a single number per head.
+        bounds = {"kernel": (6 / (size + 1)) ** 0.5, "bias": size**-0.5}
+        self.kernel, self.bias = (
+            self.add_weight(
+                name=name, shape=shape, initializer=keras.initializers.RandomUniform(-bound, bound)
+            )
+            for (name, bound), shape in zip(
+                bounds.items(), ((size, self.heads), (self.heads,)), strict=True
+            )
+        )
+
+    def call(self, geometry: tf.Tensor) -> tf.Tensor:
+        """Returns the biases: float32[B, L, L, G] -> float32[B, heads, L, L]."""
+        kernel, bias = (tf.cast(own, tf.float32) for own in (self.kernel, self.bias))
+        weights = tf.nn.relu(tf.tensordot(geometry, kernel, 1) + bias)
+        return tf.transpose(tf.math.log(tf.maximum(weights, _LEAST_RELATION)), [0, 3, 1, 2])
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "heads": self.heads}
+
+
+def sinusoids(count: int, units: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns sines and cosines of `count` positions: two float32[count, units / 2]."""
+    frequencies = 10_000.0 ** (-tf.range(0, units, 2, dtype=tf.float32) / units)
+    angles = tf.range(count, dtype=tf.float32)[:, tf.newaxis] * frequencies
+    return tf.sin(angles), tf.cos(angles)
+
+
+def interleave(even: tf.Tensor, odd: tf.Tensor) -> tf.Tensor:
+    """Alternates columns: two float32[count, units / 2] -> float32[count, units]."""
+    return tf.reshape(tf.stack([even, odd], axis=-1), [even.shape[0], -1])

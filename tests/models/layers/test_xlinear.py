@@ -1,0 +1,155 @@
+"""X-linear attention: parity with the published form, chunks, images that captions share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.layers import pair_scores
+from models.layers.xlinear import XLinearAttention
+from tests.models.layers.published_xlinear import published
+
+N, B, T, L, D, M = 6, 3, 4, 5, 8, 7
+MASK = tf.constant([[1.0, 1, 1, 1, 1], [1, 0, 0, 0, 0], [1, 1, 1, 0, 0]])
+
+
+def layer(**arguments: Any) -> XLinearAttention:
+    keras.utils.set_random_seed(0)
+    built = XLinearAttention(units=D, hidden_units=M, **arguments)
+    built.build((None, None, D))
+    for weight in built.weights:  # biases and scales that are not 0 and 1
+        if weight.dtype == "float32":
+            weight.assign(weight + 0.1 * np.random.default_rng(1).normal(size=weight.shape))
+    return built
+
+
+def given(seed: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
+    rng = np.random.default_rng(seed)
+    return tuple(  # type: ignore[return-value]
+        tf.constant(rng.normal(size=shape), tf.float32) for shape in ((N, T, D), (B, L, D))
+    )
+
+
+@pytest.mark.parametrize("mask", [None, MASK], ids=["all rows", "padded rows"])
+@pytest.mark.parametrize("most", [1, 2**22], ids=["image by image", "at once"])
+def test_value_and_gradients_are_those_of_the_published_form(
+    mask: tf.Tensor | None, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pair_scores, "_MOST_PRODUCTS", most)
+    own, (queries, rows) = layer(), given()
+    upstream = tf.constant(np.random.default_rng(2).normal(size=(N, T, D)), tf.float32)
+
+    def ours(queries: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return own(queries, own.project(rows), mask)
+
+    found = []
+    for form in (ours, lambda *x: published(own, *x, mask)):
+        with tf.GradientTape() as tape:
+            tape.watch((queries, rows))
+            outputs, weights = form(queries, rows)
+            loss = tf.reduce_sum(outputs * upstream) + tf.reduce_sum(weights**2)
+        variables = [v.value for v in own.trainable_variables]
+        found.append([outputs, weights, *tape.gradient(loss, [queries, rows, *variables])])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("images", [1, 2, 3])
+def test_chunks_with_padding_change_nothing(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven images in chunks of 1, 2, 3: the last chunk is padded."""
+    rng = np.random.default_rng(0)
+    queries, keys, shares = (
+        tf.constant(rng.normal(size=(7, *rest)), tf.float32) for rest in ((2, D), (L, D), (L,))
+    )
+    weights = pair_scores.PairWeights(
+        *(tf.constant(rng.normal(size=shape), tf.float32) for shape in ((D, M), (M,), (M,)))
+    )
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None] * 2 + [D]), tf.TensorSpec([None] * 2 + [D])],
+        autograph=False,
+    )
+    def run(queries: tf.Tensor, keys: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch((queries, keys, weights))
+            scores, averages = pair_scores.score_pairs(queries, keys, shares, weights)
+            loss = tf.reduce_sum(tf.sin(scores)) + tf.reduce_sum(tf.sin(averages))
+        return scores, averages, tape.gradient(loss, (queries, keys, weights))
+
+    whole = tf.nest.flatten(run(queries, keys))
+    monkeypatch.setattr(pair_scores, "_MOST_PRODUCTS", images * 2 * L * D)
+    parts = tf.nest.flatten(tf.function(run.python_function, autograph=False)(queries, keys))
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_dropout_scales_what_it_keeps_and_its_gradient() -> None:
+    own, (queries, rows) = layer(dropout=0.5), given()
+    memory = own.project(rows)
+    plain = own(queries, memory)[0]
+    np.testing.assert_array_equal(own(queries, memory, training=False)[0], plain)
+    draws = [own(queries, memory, training=True)[0] for _ in range(2)]
+    assert np.abs(draws[0] - draws[1]).max() > 1e-4
+    weights = pair_scores.PairWeights(
+        *own.pair_map.tensors(), tf.squeeze(own.score.tensors()[0], 1)
+    )
+    shares = tf.fill([B, L], 1 / L)
+    seed, grouped = tf.constant([1, 2]), tf.reshape(queries, [B, -1, D])
+
+    def run(queries: tf.Tensor) -> tf.Tensor:
+        scores, averages = pair_scores.score_pairs(
+            queries, rows, shares, weights, dropout=0.5, seed=seed
+        )
+        return tf.reduce_sum(scores) + tf.reduce_sum(averages)
+
+    with tf.GradientTape() as tape:
+        tape.watch(grouped)
+        value = run(grouped)
+    direction = tf.constant(np.random.default_rng(3).normal(size=grouped.shape), tf.float32)
+    slope = tf.reduce_sum(tape.gradient(value, grouped) * direction)
+    step = 1e-3
+    moved = (run(grouped + step * direction) - run(grouped - step * direction)) / (2 * step)
+    np.testing.assert_allclose(moved, slope, rtol=1e-2)
+
+
+def test_single_steps_are_all_steps() -> None:
+    own, (queries, rows) = layer(), given()
+    memory = own.project(rows)
+    together, weights = own(queries, memory, MASK)
+    np.testing.assert_allclose(tf.reduce_sum(weights, -1), np.ones((N, T)), rtol=1e-6)
+    for step in range(T):
+        alone, _ = own(queries[:, step : step + 1], memory, MASK)
+        np.testing.assert_allclose(alone[:, 0], together[:, step], rtol=1e-5, atol=1e-6)
+
+
+def test_half_precision_stays_near_float32() -> None:
+    plain, half, (queries, rows) = layer(), layer(dtype="mixed_bfloat16"), given()
+    half.set_weights(plain.get_weights())
+    outputs, weights = half(queries, half.project(rows), MASK)
+    wanted, _ = plain(queries, plain.project(rows), MASK)
+    assert outputs.dtype == tf.bfloat16 and weights.dtype == tf.float32
+    np.testing.assert_allclose(tf.cast(outputs, tf.float32), wanted, atol=0.05)
+
+
+def test_products_of_pairs_exist_for_a_few_images_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`tests/benchmarks/test_xlinear_memory.py` measures the memory of the published size."""
+    sizes, multiply = [], pair_scores._products
+    monkeypatch.setattr(pair_scores, "_MOST_PRODUCTS", 2 * (N // B * T) * L * D)
+
+    def recorded(*pair: tf.Tensor) -> tf.Tensor:
+        sizes.append(tf.size(products := multiply(*pair)).numpy())
+        return products
+
+    monkeypatch.setattr(pair_scores, "_products", recorded)
+    own, (queries, rows) = layer(), given()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(own(queries, own.project(rows))[0])
+    tape.gradient(loss, own.trainable_variables)
+    assert len(sizes) == 4  # two chunks, forward and backward
+    assert max(sizes) <= pair_scores._MOST_PRODUCTS
