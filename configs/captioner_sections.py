@@ -35,16 +35,18 @@ def image() -> dict[str, Any]:
         # `features`: stored in the records. `pixels`: from the stored pictures, through a network
         # in the model, which may be trained with it.
         "source": "features",
-        # Pictures are squashed to `resize`, then cropped: at random in training.
-        "resize": 224,
-        "crop": 224,
+        # Pictures are squashed to `resize`, then cropped: at random in training. None: `crop` is
+        # the network's own size (224 pixels; of EfficientNetLite2 260), `resize` is `crop`.
+        "resize": common.none_of(int),
+        "crop": common.none_of(int),
         # Whether training sees them mirrored as often as not.
         "mirror": False,
         # Whether validation and use average the feature maps of a picture and its mirror image.
         "average_mirrored": False,
         # Below 1: crops of many sizes, squashed to `crop`; the smallest of this area.
         "least_area": 1.0,
-        # Any keras.applications name; weights are `imagenet`, a file or `none`.
+        # EfficientNetLite0, 1, 2 or any keras.applications name; weights are `imagenet`, a file
+        # or `none`.
         "backbone": "MobileNet",
         "weights": "imagenet",
         # Width multiplier of the MobileNets; 0 for all others.

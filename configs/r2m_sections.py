@@ -25,7 +25,8 @@ def image() -> dict[str, Any]:
         "source": "features",
         "resize": 346,
         "crop": 299,
-        # Any keras.applications name; weights are `imagenet`, a file or `none`.
+        # EfficientNetLite0, 1, 2 or any keras.applications name; weights are `imagenet`, a file
+        # or `none`.
         "backbone": "InceptionResNetV2",
         "weights": "imagenet",
         # Width multiplier of the MobileNets; 0 for all others.

@@ -10,7 +10,21 @@ from tfrecords.errors import InputError
 
 FeatureDtype = Literal["float16", "float32"]
 FEATURE_DTYPES: tuple[str, ...] = get_args(FeatureDtype)
+Interpolation = Literal["bilinear", "bicubic"]
 KERAS_HUB = "keras_hub:"
+# Side of the images that each of our own networks was trained on, in pixels.
+EFFICIENTNET_LITE = {"EfficientNetLite0": 224, "EfficientNetLite1": 240, "EfficientNetLite2": 260}
+_IMAGE_SIZE = 224
+
+
+def interpolation_of(name: str) -> Interpolation:
+    """Returns how images are resized for a backbone, given `BackboneOptions.name`."""
+    return "bicubic" if name in EFFICIENTNET_LITE else "bilinear"
+
+
+def image_size_of(name: str) -> int:
+    """Returns the default side of the images of a backbone, given `BackboneOptions.name`."""
+    return EFFICIENTNET_LITE.get(name, _IMAGE_SIZE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +32,14 @@ class BackboneOptions:
     """Which network looks at the images, and at what size.
 
     Attributes:
-        name: a class of `keras.applications`, e.g. `MobileNet`, `ResNet101`, `EfficientNetV2S`, or
-            `keras_hub:` and the name or the folder of a KerasHub preset of an image backbone.
-        weights: `imagenet` (downloaded by Keras; of a KerasHub preset: its own), a weights file, or
-            `none` (random, for tests).
-        image_size: pixels of the square that the network is fed with.
+        name: a class of `keras.applications`, e.g. `MobileNet`, `ResNet101`, `EfficientNetV2S`;
+            `EfficientNetLite0`, `EfficientNetLite1` or `EfficientNetLite2`; or `keras_hub:` and the
+            name or the folder of a KerasHub preset of an image backbone.
+        weights: `imagenet` (downloaded by Keras; of a KerasHub preset: its own; of
+            EfficientNetLite: of the installed extra [efficientnet]), a weights file, or `none`
+            (random, for tests).
+        image_size: pixels of the square that the network is fed with; None becomes
+            `image_size_of(name)`.
         alpha: width multiplier of the MobileNets; None for all others.
         batch_size: images or crops of them a step.
         layer: name of the layer whose output is taken, e.g. VGG19's `fc2`; None takes the last
@@ -31,16 +48,23 @@ class BackboneOptions:
 
     name: str = "MobileNet"
     weights: str = "imagenet"
-    image_size: int = 224
+    image_size: int = None  # type: ignore[assignment] # an int after construction
     alpha: float | None = None
     batch_size: int = 32
     layer: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises InputError for sizes below one."""
+        """Fills in the image size; raises InputError for sizes below one."""
+        if self.image_size is None:
+            object.__setattr__(self, "image_size", image_size_of(self.name))
         for name in ("image_size", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)} must be at least 1")
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """How images are resized to `image_size`."""
+        return interpolation_of(self.name)
 
     @property
     def weights_file(self) -> Path | None:

@@ -34,6 +34,7 @@ import tensorflow as tf
 
 from pipelines import inputs
 from pipelines.batching import Batch, Rows
+from tfrecords.feature_options import Interpolation
 
 
 class ImageBatch(Protocol):
@@ -42,7 +43,7 @@ class ImageBatch(Protocol):
     def columns(self, names: Collection[str]) -> Rows:
         """Returns columns as the parsed records of these images would have them."""
 
-    def squashed(self, side: int) -> tf.Tensor:
+    def squashed(self, side: int, interpolation: Interpolation) -> tf.Tensor:
         """Returns the decoded images, squashed to squares: float32[B, side, side, 3] in 0..255."""
 
 

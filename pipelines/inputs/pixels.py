@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pipelines.batching import Batch, Rows
 from pipelines.inputs.model_input import ImageBatch, ModelInput, register_input
+from tfrecords.feature_options import Interpolation, image_size_of, interpolation_of
 from tfrecords.features.upright import decode_upright
 
 
@@ -24,6 +25,7 @@ class Pixels(ModelInput):
         resize: side of the square, pixels.
         crop: side of the random crop in training and of the center crop elsewhere, pixels.
         antialias: filters before downscaling, as for stored features.
+        interpolation: of the network in the model, see `BackboneOptions`.
         mirror: in training, mirrors images left to right with probability 1/2.
         least_area: smallest fraction of the square's area that a random crop covers. Below 1, crops
             have random sizes and aspect ratios of 3:4 to 4:3, and are squashed to `crop`.
@@ -36,6 +38,7 @@ class Pixels(ModelInput):
     resize: int
     crop: int
     antialias: bool = True
+    interpolation: Interpolation = "bilinear"
     mirror: bool = False
     least_area: float = 1.0
 
@@ -50,10 +53,12 @@ class Pixels(ModelInput):
     def candidates(cls, config: Any) -> list[ModelInput]:
         """Returns pixels as `config.image` describes them."""
         image = config.image
+        crop = crop_size(image)
         return [
             cls(
-                resize=image.resize,
-                crop=image.crop,
+                resize=image.resize or crop,
+                crop=crop,
+                interpolation=interpolation_of(image.backbone),
                 mirror=image.mirror,
                 least_area=image.least_area,
             )
@@ -74,7 +79,7 @@ class Pixels(ModelInput):
 
     def from_images(self, images: ImageBatch) -> Batch:
         """Crops decoded images; see `ModelInput`."""
-        squashed = images.squashed(self.resize)
+        squashed = images.squashed(self.resize, self.interpolation)
         return {"pixels": tf.image.resize_with_crop_or_pad(squashed, self.crop, self.crop)}
 
     def evaluated(self) -> ModelInput:
@@ -87,6 +92,11 @@ class Pixels(ModelInput):
         if record_kind == "images":
             return "build them with --store_pixels, or train with image.source=features"
         return "build them with --images and without --nostore_pixels"
+
+
+def crop_size(image: Any) -> int:
+    """Returns the side of the crops in pixels, of section `config.image` of a captioner."""
+    return image.crop or image_size_of(image.backbone)
 
 
 def crop_seeds(key: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
@@ -114,9 +124,7 @@ def crops(encoded: tf.Tensor, options: Pixels, seeds: tf.Tensor | None) -> tf.Te
 
     def one(arguments: tuple[tf.Tensor, ...]) -> tf.Tensor:
         image = decode_upright(arguments[0])
-        size = [options.resize] * 2
-        image = tf.image.resize(tf.cast(image, tf.float32), size, antialias=options.antialias)
-        image = tf.clip_by_value(image, 0.0, 255.0)
+        image = _resize(tf.cast(image, tf.float32), options.resize, options)
         if seeds is None:
             return tf.image.resize_with_crop_or_pad(image, options.crop, options.crop)
         image = _random_crop(image, options, arguments[1])
@@ -143,5 +151,12 @@ def _random_crop(image: tf.Tensor, options: Pixels, seed: tf.Tensor) -> tf.Tenso
         area_range=(options.least_area, 1.0),
         use_image_if_no_bounding_boxes=True,
     )
-    image = tf.image.resize(tf.slice(image, start, extent), size, antialias=options.antialias)
+    image = _resize(tf.slice(image, start, extent), options.crop, options)
     return tf.ensure_shape(image, [*size, 3])
+
+
+def _resize(image: tf.Tensor, side: int, options: Pixels) -> tf.Tensor:
+    resized = tf.image.resize(
+        image, [side, side], method=options.interpolation, antialias=options.antialias
+    )
+    return tf.clip_by_value(resized, 0.0, 255.0)

@@ -119,22 +119,24 @@ def define_backbone_flags() -> None:
     define_text(
         "backbone",
         None,
-        "Network whose features to store: of keras.applications, e.g. MobileNet, or "
-        "keras_hub:PRESET_OR_FOLDER (needs the extra [keras_hub]).",
+        "Network whose features to store: EfficientNetLite0, 1 or 2 (extra [efficientnet]); of "
+        "keras.applications, e.g. MobileNet; or keras_hub:PRESET_OR_FOLDER (extra [keras_hub]).",
         group=FEATURES,
         value="NETWORK",
     )
     define_text(
         "weights",
         "imagenet",
-        "A file, `imagenet` (download; of a preset: its own) or `none`.",
+        "A file, `imagenet` (downloaded; of EfficientNetLite: of the extra; of a preset: its own) "
+        "or `none`.",
         group=FEATURES,
         value="imagenet|none|FILE",
     )
     define_whole(
         "image_size",
-        224,
-        "Side of the square the network is fed with.",
+        None,
+        "Side of the square the network is fed with. Default: 224; of EfficientNetLite1 240, of "
+        "EfficientNetLite2 260.",
         least=1,
         most=MOST_PIXELS,
         group=FEATURES,

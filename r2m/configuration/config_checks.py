@@ -11,6 +11,7 @@ from r2m.engine.errors import TrainingError
 from r2m.engine.known_settings import OPTIMIZERS, SCHEDULES, chosen_settings
 from r2m.engine.value_rules import near
 from tfrecords.errors import InputError
+from tfrecords.feature_options import image_size_of
 
 
 def check_family(config: Any, stage: str, file: str = "this configuration") -> Family:
@@ -121,10 +122,11 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     """Yields one line per set of values that contradict each other."""
     yield from _training_contradictions(_group(values, "training."))
     if values["image.source"] == "pixels":
-        crop, resize = values["image.crop"], values["image.resize"]
+        alpha, backbone = values["image.alpha"], values["image.backbone"]
+        crop = values["image.crop"] or image_size_of(backbone)
+        resize = values["image.resize"] or crop
         if crop > resize:
             yield f"--config.image.crop={crop}: must be at most image.resize={resize}"
-        alpha, backbone = values["image.alpha"], values["image.backbone"]
         if alpha and not backbone.startswith("MobileNet"):
             yield (
                 f"--config.image.alpha={alpha}: must be 0 with image.backbone={backbone}: only the "

@@ -48,12 +48,11 @@ _DECODING: _Rules = {
 }
 _IMAGE: _Rules = {
     "source": choice("features", "pixels"),
-    "resize": whole(1, MOST_PIXELS),
-    "crop": whole(1, MOST_PIXELS),
     "backbone": name,
     "weights": name,
     "alpha": number(least=0, most=10),
 }
+_SIDE = whole(1, MOST_PIXELS)
 _CAPTIONER: _Rules = {
     "name": name,
     "seed": whole(0),
@@ -66,6 +65,8 @@ _CAPTIONER: _Rules = {
     },
     "image": {
         **_IMAGE,
+        "resize": optional(_SIDE),
+        "crop": optional(_SIDE),
         "mirror": switch,
         "average_mirrored": switch,
         "least_area": number(above=0, most=1),
@@ -102,7 +103,7 @@ _R2M: _Rules = {
         "max_concepts": whole(1, 1_000),
         "max_repeats": whole(1, 1_000),
     },
-    "image": _IMAGE,
+    "image": {**_IMAGE, "resize": _SIDE, "crop": _SIDE},
     "model": {
         "units": whole(1, MOST_UNITS),
         "heads": whole(1, MOST_UNITS),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from models.captioners.pixels import PixelCaptioner
+from pipelines.inputs.pixels import crop_size
 from r2m.evaluation.output_files import write_whole
 from r2m.inference.run import Run, RunPath
 from tfrecords.errors import InputError
@@ -56,7 +57,11 @@ def export_backbone(run: RunPath, output: str | Path) -> Exported:
         loaded.model.network.save_weights(whole)
         write_whole(output, whole.read_bytes())
     image = loaded.config.image
-    flags = [f"--backbone={image.backbone}", f"--weights={output}", f"--image_size={image.crop}"]
+    flags = [
+        f"--backbone={image.backbone}",
+        f"--weights={output}",
+        f"--image_size={crop_size(image)}",
+    ]
     if image.alpha:
         flags.append(f"--alpha={image.alpha}")
     return Exported(output, tuple(flags))

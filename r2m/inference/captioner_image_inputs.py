@@ -15,7 +15,7 @@ from pipelines.inputs.spec import PICTURES, InputSpec
 from r2m.inference.captioner_inputs import TrainedInputs
 from r2m.inference.loaded_model import ImageInputs, ImageReader
 from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions, FeatureOptions
+from tfrecords.feature_options import BackboneOptions, FeatureOptions, Interpolation
 from tfrecords.features import FeatureExtractor
 from tfrecords.features.reading import decode_files
 from tfrecords.images.entries import ImageSource
@@ -82,30 +82,46 @@ class _ImageBatch:
         self._features = self._features or self._extract()
         return {name: self._features[name] for name in names}
 
-    def squashed(self, side: int) -> tf.Tensor:
+    def squashed(self, side: int, interpolation: Interpolation) -> tf.Tensor:
         """Returns the images, squashed to squares: float32[B, side, side, 3] in 0..255."""
-        return tf.constant(self._decode(side))
+        return tf.constant(self._decode(side, interpolation))
 
     def _extract(self) -> dict[str, tf.Tensor]:
         extractor = self._extractor
         assert extractor is not None, "without columns of features, none are extracted"
-        options = extractor.features
+        backbone, options = extractor.options, extractor.features
         pixels = self._decode(
-            extractor.options.image_size, short_side=options.short_side, crops=options.crops
+            backbone.image_size,
+            backbone.interpolation,
+            short_side=options.short_side,
+            crops=options.crops,
         )
-        size = extractor.options.batch_size
+        size = backbone.batch_size
         parts = [extractor(pixels[i : i + size]) for i in range(0, len(pixels), size)]
         rows = {"global_feature": np.concatenate([part.pooled for part in parts])}
         if extractor.grid_shape is not None:
             rows["grid_feature"] = np.concatenate([part.grid for part in parts])
         return {name: tf.constant(row, tf.float32) for name, row in rows.items()}
 
-    def _decode(self, size: int, *, short_side: int | None = None, crops: int = 1) -> np.ndarray:
+    def _decode(
+        self,
+        size: int,
+        interpolation: Interpolation,
+        *,
+        short_side: int | None = None,
+        crops: int = 1,
+    ) -> np.ndarray:
         """Returns the pixels of the images, as of `decode_or_fault`."""
         several = () if crops == 1 else (crops,)
         # Gray, since some networks turn black into zeros, which are refused.
         pixels = np.full((len(self._images), *several, size, size, 3), 128.0, np.float32)
-        decoded = decode_files(self._images, size, short_side=short_side, crops=crops)
+        decoded = decode_files(
+            self._images,
+            size,
+            short_side=short_side,
+            crops=crops,
+            interpolation=interpolation,
+        )
         for place, item in enumerate(decoded):
             if isinstance(item, Skip):
                 self.faults[place] = self.faults[place] or item

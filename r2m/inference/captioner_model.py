@@ -8,6 +8,7 @@ from typing import Any
 from models.captioners.base import Captioner
 from models.captioners.pixels import PixelCaptioner
 from models.captioners.registry import build_captioner
+from pipelines.inputs.pixels import crop_size
 from r2m.configuration.settings import precision, setting
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions
@@ -33,7 +34,7 @@ def open_network(config: Any, *, load: bool = True) -> Network | None:
         BackboneOptions(
             name=image.backbone,
             weights=image.weights if load else "none",
-            image_size=image.crop,
+            image_size=crop_size(image),
             alpha=image.alpha or None,
         )
     )

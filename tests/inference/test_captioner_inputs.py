@@ -64,6 +64,13 @@ def test_captioners_of_means_once_read_the_rows(tmp_path: Path) -> None:
 
 def test_pixels_are_read_as_they_are_captioned(tmp_path: Path) -> None:
     saved = {"inputs": {"pixels": [[None, 8, 8, 3], "float32"]}, "features": []}
-    image = {"source": "pixels", "resize": 9, "crop": 8, "mirror": True, "least_area": 0.5}
+    image = {
+        "source": "pixels",
+        "backbone": "MobileNet",
+        "resize": 9,
+        "crop": 8,
+        "mirror": True,
+        "least_area": 0.5,
+    }
     trained_on = TrainedInputs.read(run_of(tmp_path, "lstm", saved, **image))
     assert trained_on.inputs.inputs == (Pixels(resize=9, crop=8),)

@@ -1,4 +1,4 @@
-"""Networks that look at images: from `keras.applications` or KerasHub, with their weights."""
+"""Networks for images with their weights: `keras.applications`, KerasHub, EfficientNet-Lite."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords.errors import InputError
-from tfrecords.feature_options import KERAS_HUB, BackboneOptions
+from tfrecords.feature_options import EFFICIENTNET_LITE, KERAS_HUB, BackboneOptions
+from tfrecords.features.efficientnet_lite import (
+    build_efficientnet_lite,
+    installed_weights,
+    load_torch_weights,
+    preprocess_efficientnet_lite,
+)
+
+TORCH_SUFFIX = ".pth"
 
 
 class Network(NamedTuple):
@@ -34,8 +42,8 @@ class Network(NamedTuple):
 
 
 def backbone_names() -> tuple[str, ...]:
-    """The names in `keras.applications` that `BackboneOptions.name` may have."""
-    return tuple(sorted(_application_modules()))
+    """The names that `BackboneOptions.name` may have, beside KerasHub presets."""
+    return tuple(sorted([*_application_modules(), *EFFICIENTNET_LITE]))
 
 
 def build_network(options: BackboneOptions) -> Network:
@@ -52,10 +60,12 @@ def build_network(options: BackboneOptions) -> Network:
     if options.weights == "none":
         # Every process that extracts features must draw the same random network.
         keras.utils.set_random_seed(0)
-    if options.preset is None:
-        model, preprocess = _build_application(options)
-    else:
+    if options.preset is not None:
         model, preprocess = _build_preset(options)
+    elif options.name in EFFICIENTNET_LITE:
+        model, preprocess = _build_efficientnet_lite(options)
+    else:
+        model, preprocess = _build_application(options)
     model.trainable = False
     return Network(model, preprocess, _output_shape(model, options))
 
@@ -64,7 +74,7 @@ def _build_application(options: BackboneOptions) -> tuple[keras.Model, Callable[
     modules = _application_modules()
     if options.name not in modules:
         raise InputError(
-            f"unknown backbone {options.name!r}; known: {', '.join(sorted(modules))}, and "
+            f"unknown backbone {options.name!r}; known: {', '.join(backbone_names())}, and "
             f"{KERAS_HUB}PRESET"
         )
     module = modules[options.name]
@@ -73,7 +83,7 @@ def _build_application(options: BackboneOptions) -> tuple[keras.Model, Callable[
     arguments: dict[str, Any] = {"input_shape": (size, size, 3)}
     if options.alpha is not None:
         if "alpha" not in inspect.signature(function).parameters:
-            raise InputError(f"backbone {options.name} has no alpha (only the MobileNets have one)")
+            _refuse_alpha(options)
         arguments["alpha"] = options.alpha
     weights = "imagenet" if options.weights == "imagenet" else None
     layer = options.layer
@@ -90,6 +100,23 @@ def _build_application(options: BackboneOptions) -> tuple[keras.Model, Callable[
     return _cut(model, options.name, layer), module.preprocess_input
 
 
+def _build_efficientnet_lite(options: BackboneOptions) -> tuple[keras.Model, Callable[..., Any]]:
+    _refuse_alpha(options)
+    path = installed_weights(options.name) if options.weights == "imagenet" else None
+    layer = options.layer
+    size = options.image_size
+    with _clear_errors(options):
+        model = build_efficientnet_lite(options.name, image_size=size, include_top=False)
+        if layer is not None and layer not in [item.name for item in model.layers]:
+            model = build_efficientnet_lite(options.name, image_size=size, include_top=True)
+        path = path or options.weights_file
+        if path is not None and path.suffix == TORCH_SUFFIX:
+            load_torch_weights(model, path)
+        else:
+            _load(model, options)
+    return _cut(model, options.name, layer), preprocess_efficientnet_lite
+
+
 def _build_preset(options: BackboneOptions) -> tuple[keras.Model, Callable[..., Any]]:
     try:
         import keras_hub
@@ -97,8 +124,7 @@ def _build_preset(options: BackboneOptions) -> tuple[keras.Model, Callable[..., 
         raise InputError(
             f"backbone {options.name} needs KerasHub ({error}): pip install 'r2m[keras_hub]'"
         ) from error
-    if options.alpha is not None:
-        raise InputError(f"backbone {options.name} has no alpha (only the MobileNets have one)")
+    _refuse_alpha(options)
     preset, size = options.preset, (options.image_size, options.image_size)
     with _clear_errors(options):
         model = keras_hub.models.Backbone.from_preset(
@@ -107,6 +133,11 @@ def _build_preset(options: BackboneOptions) -> tuple[keras.Model, Callable[..., 
         converter = keras_hub.layers.ImageConverter.from_preset(preset, image_size=size)
         _load(model, options)
     return _cut(model, options.name, options.layer), converter
+
+
+def _refuse_alpha(options: BackboneOptions) -> None:
+    if options.alpha is not None:
+        raise InputError(f"backbone {options.name} has no alpha (only the MobileNets have one)")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfrecords.errors import InputError
+from tfrecords.feature_options import Interpolation
 from tfrecords.features.upright import turn_upright
 from tfrecords.images.headers import MAX_PIXELS, ImageHeader, check_size, read_header
 from tfrecords.images.orientation import UPRIGHT
@@ -35,26 +36,35 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     return pixels if header.orientation == UPRIGHT else turn_upright(pixels, header.orientation)
 
 
-def resize_image(pixels: tf.Tensor, size: int) -> tf.Tensor:
+def resize_image(
+    pixels: tf.Tensor, size: int, interpolation: Interpolation = "bilinear"
+) -> tf.Tensor:
     """Resizes one image to a square as the backbones are fed: the whole image, not cropped.
 
     Args:
         pixels: uint8 [H, W, 3].
         size: side of the square in pixels.
+        interpolation: see `BackboneOptions`; with anti-aliasing.
 
     Returns:
         float32 [size, size, 3] in 0..255. An image of that size already is not changed.
     """
-    return _resize(pixels, size, size)
+    return _resize(pixels, size, size, interpolation)
 
 
 def cut_image(
-    pixels: tf.Tensor, size: int, *, short_side: int, crops: int = 1, max_pixels: int = MAX_PIXELS
+    pixels: tf.Tensor,
+    size: int,
+    *,
+    short_side: int,
+    crops: int = 1,
+    max_pixels: int = MAX_PIXELS,
+    interpolation: Interpolation = "bilinear",
 ) -> tf.Tensor:
     """Resizes one image with its proportions kept and cuts squares out of it.
 
     As visual-semantic embeddings are fed (Kiros et al. 2014, VSE++): the shorter side becomes
-    `short_side`, the longer one is rounded down. Bilinear with anti-aliasing.
+    `short_side`, the longer one is rounded down. Resizes with anti-aliasing.
 
     Args:
         pixels: uint8 [H, W, 3].
@@ -63,6 +73,7 @@ def cut_image(
         crops: 1, the centre; or 10: top left, top right, bottom left, bottom right and centre, then
             the mirror images of these five.
         max_pixels: the resized image may have at most.
+        interpolation: see `BackboneOptions`.
 
     Returns:
         float32 [size, size, 3], or [10, size, size, 3], in 0..255.
@@ -75,7 +86,7 @@ def cut_image(
     new_height = short_side if height <= width else int(factor * height)
     new_width = short_side if width <= height else int(factor * width)
     check_size(ImageHeader(new_height, new_width, new_height * new_width), max_pixels)
-    resized = _resize(pixels, new_height, new_width)
+    resized = _resize(pixels, new_height, new_width, interpolation)
     bottom, right = new_height - size, new_width - size
     centre = (new_height // 2 - size // 2, new_width // 2 - size // 2)
     corners = [] if crops == 1 else [(0, 0), (0, right), (bottom, 0), (bottom, right)]
@@ -93,6 +104,7 @@ def decode_or_fault(
     short_side: int | None = None,
     crops: int = 1,
     max_pixels: int = MAX_PIXELS,
+    interpolation: Interpolation = "bilinear",
 ) -> tf.Tensor | str:
     """Decodes one image.
 
@@ -102,6 +114,7 @@ def decode_or_fault(
         short_side: see `cut_image`; None squashes the image (`resize_image`).
         crops: see `cut_image`.
         max_pixels: the image may have at most.
+        interpolation: see `BackboneOptions`.
 
     Returns:
         Its pixels (uint8 [H, W, 3] without a size, else float32, see above), or the text of what is
@@ -112,14 +125,22 @@ def decode_or_fault(
         if size is None:
             return pixels
         if short_side is None:
-            return resize_image(pixels, size)
-        return cut_image(pixels, size, short_side=short_side, crops=crops, max_pixels=max_pixels)
+            return resize_image(pixels, size, interpolation)
+        return cut_image(
+            pixels,
+            size,
+            short_side=short_side,
+            crops=crops,
+            max_pixels=max_pixels,
+            interpolation=interpolation,
+        )
     except InputError as error:
         return str(error)
 
 
-def _resize(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
+def _resize(pixels: tf.Tensor, height: int, width: int, interpolation: Interpolation) -> tf.Tensor:
+    pixels = tf.cast(pixels, tf.float32)
     if tuple(pixels.shape[:2]) == (height, width):
-        return tf.cast(pixels, tf.float32)
-    resized = tf.image.resize(tf.cast(pixels, tf.float32), (height, width), antialias=True)
+        return pixels
+    resized = tf.image.resize(pixels, (height, width), method=interpolation, antialias=True)
     return tf.clip_by_value(resized, 0.0, 255.0)

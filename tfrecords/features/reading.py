@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from tfrecords.feature_options import BackboneOptions, FeatureOptions
+from tfrecords.feature_options import BackboneOptions, FeatureOptions, Interpolation
 from tfrecords.features.decoding import decode_or_fault
 from tfrecords.features.extraction import FeatureExtractor, cached_extractor
 from tfrecords.images.entries import ImageSource
@@ -71,6 +71,7 @@ def read_images(
         short_side=features.short_side,
         crops=features.crops,
         max_pixels=max_pixels,
+        interpolation=backbone.interpolation if backbone else "bilinear",
         ahead=at_once,
     ):
         if isinstance(item, Skip) or backbone is None:
@@ -98,6 +99,7 @@ def decode_files(
     *,
     short_side: int | None = None,
     crops: int = 1,
+    interpolation: Interpolation = "bilinear",
 ) -> Iterator[ReadImage | Skip]:
     """Reads and decodes images in order; arguments are those of `decode_or_fault`."""
     return decode_ahead(
@@ -107,6 +109,7 @@ def decode_files(
         name=lambda image: image.name,
         short_side=short_side,
         crops=crops,
+        interpolation=interpolation,
     )
 
 
@@ -119,6 +122,7 @@ def decode_ahead(
     short_side: int | None = None,
     crops: int = 1,
     max_pixels: int = MAX_PIXELS,
+    interpolation: Interpolation = "bilinear",
     ahead: int = 0,
     threads: int = os.cpu_count() or 1,
 ) -> Iterator[ReadImage | Skip]:
@@ -132,6 +136,7 @@ def decode_ahead(
         short_side: see `decode_or_fault`.
         crops: see `decode_or_fault`.
         max_pixels: see `decode_or_fault`.
+        interpolation: see `decode_or_fault`.
         ahead: images that wait in memory to be used, beside one per thread. Photographs at their
             full size (`size` of None) take much memory.
         threads: images that are read at once.
@@ -145,7 +150,12 @@ def decode_ahead(
         if isinstance(data, Skip):
             return data
         found = decode_or_fault(
-            data, size, short_side=short_side, crops=crops, max_pixels=max_pixels
+            data,
+            size,
+            short_side=short_side,
+            crops=crops,
+            max_pixels=max_pixels,
+            interpolation=interpolation,
         )
         if isinstance(found, str):
             return Skip(name(items[place]), "unreadable", found[:300])

@@ -18,6 +18,7 @@ from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT, setting
 from r2m.inference.r2m_model import concepts_of
 from r2m.tasks.unsupervised_captioning.curriculum import StageSpec
 from tfrecords.errors import InputError
+from tfrecords.feature_options import interpolation_of
 from tfrecords.records import Records, check_same_vocabulary
 from tfrecords.vocabulary import Vocabulary
 
@@ -100,7 +101,12 @@ def _image_side(config: Any) -> GlobalVector | Pixels:
         if source == "features":
             return GlobalVector()
         # Upstream's input: squashed without anti-aliasing.
-        return Pixels(resize=config.image.resize, crop=config.image.crop, antialias=False)
+        return Pixels(
+            resize=config.image.resize,
+            crop=config.image.crop,
+            antialias=False,
+            interpolation=interpolation_of(config.image.backbone),
+        )
 
 
 def require_images(data: Data, spec: StageSpec) -> Records:

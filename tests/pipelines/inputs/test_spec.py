@@ -34,7 +34,7 @@ EVERY = ("global_feature", "grid_feature", "region_feature", "image")
 
 
 def chosen(inputs: Inputs, held: tuple[str, ...] = EVERY, **data: Any) -> tuple[ModelInput, ...]:
-    image = {"resize": 9, "crop": 8, "mirror": True, "least_area": 0.5}
+    image = {"backbone": "MobileNet", "resize": 9, "crop": 8, "mirror": True, "least_area": 0.5}
     config = ConfigDict({"data": {"rows": None, "unit_norm": False, **data}, "image": image})
     return InputSpec.choose(inputs, config, held, model="toy", where="records/toy").inputs
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from tfrecords.errors import InputError
 from tfrecords.readers.paired.fields import is_clean
-from tfrecords.readers.paired.torch_file import load_torch
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
+from tfrecords.readers.torch_file import load_torch
 from tfrecords.text_files import to_nfc
 from tfrecords.vocabulary import UNK
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import collections
 import io
 import json
-import pickle
-import struct
-import sys
-import types
-import zipfile
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import h5py
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+from torch_files import write_torch
 
 from tfrecords.writing.examples import encode_example
 from tfrecords.writing.writer import write_dataset
@@ -164,83 +158,6 @@ def coco_pt(images: int = 3) -> dict[str, Any]:
             "token_to_idx": {word: i for i, word in enumerate(COURSE_WORDS)},
         },
     }
-
-
-class _Tensor:
-    """Pickles as a torch tensor does."""
-
-    def __init__(self, array: np.ndarray, key: str) -> None:
-        self.array, self.key = np.ascontiguousarray(array), key
-
-    @property
-    def kind(self) -> str:
-        return {"uint8": "ByteStorage", "int64": "LongStorage", "float32": "FloatStorage"}[
-            str(self.array.dtype)
-        ]
-
-    def __reduce__(self) -> Any:
-        strides = tuple(step // self.array.itemsize for step in self.array.strides)
-        hooks: Any = collections.OrderedDict()
-        arguments = (_Storage(self), 0, self.array.shape, strides, False, hooks)
-        return sys.modules["torch._utils"]._rebuild_tensor_v2, arguments
-
-
-class _Storage:
-    def __init__(self, tensor: _Tensor) -> None:
-        self.tensor = tensor
-
-
-def _dump(data: Any, legacy: bool) -> bytes:
-    class Pickler(pickle.Pickler):
-        def persistent_id(self, obj: Any) -> Any:
-            if not isinstance(obj, _Storage):
-                return None
-            tensor = obj.tensor
-            kind = getattr(sys.modules["torch"], tensor.kind)
-            pid = ("storage", kind, tensor.key, "cpu", tensor.array.size)
-            return (*pid, None) if legacy else pid
-
-    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-    for name in ("ByteStorage", "LongStorage", "FloatStorage"):
-        setattr(torch, name, type(name, (), {"__module__": "torch", "__qualname__": name}))
-
-    def rebuild() -> None: ...
-
-    rebuild.__module__, rebuild.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
-    utils._rebuild_tensor_v2 = rebuild  # type: ignore[attr-defined]
-    torch._utils = utils  # type: ignore[attr-defined]
-    stream = io.BytesIO()
-    with mock.patch.dict(sys.modules, {"torch": torch, "torch._utils": utils}):
-        Pickler(stream, 2).dump(data)
-    return stream.getvalue()
-
-
-def write_torch(path: Path, data: dict[str, Any], *, legacy: bool = False) -> Path:
-    """Writes what `torch.save` writes: arrays at the top become tensors."""
-    tensors = {
-        key: _Tensor(value, str(number))
-        for number, (key, value) in enumerate(data.items())
-        if isinstance(value, np.ndarray)
-    }
-    pickled = _dump({**data, **tensors}, legacy)
-    if legacy:
-        with path.open("wb") as stream:
-            for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}):
-                stream.write(pickle.dumps(part, 2))
-            stream.write(pickled)
-            keys = sorted(tensor.key for tensor in tensors.values())
-            stream.write(pickle.dumps(keys, 2))
-            by_key = {tensor.key: tensor.array for tensor in tensors.values()}
-            for key in keys:
-                stream.write(struct.pack("<q", by_key[key].size) + by_key[key].tobytes())
-        return path
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("coco/data.pkl", pickled)
-        archive.writestr("coco/byteorder", "little")
-        for tensor in tensors.values():
-            archive.writestr(f"coco/data/{tensor.key}", tensor.array.tobytes())
-        archive.writestr("coco/version", "3\n")
-    return path
 
 
 class _TfdsShard:

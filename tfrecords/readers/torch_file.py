@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from tfrecords.errors import InputError
 from tfrecords.readers.safe_pickle import load_pickle
@@ -48,11 +49,20 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """What a pickle says of a tensor: elements of a storage from `offset` on."""
+    """Elements of a storage from `offset` on, `strides` apart."""
 
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def end(self) -> int:
+        """One past the last element of the storage that the tensor holds."""
+        if 0 in self.shape:
+            return self.offset
+        steps = zip(self.shape, self.strides, strict=True)
+        return self.offset + sum((size - 1) * stride for size, stride in steps) + 1
 
 
 def load_torch(path: Path) -> dict[str, Any]:
@@ -68,7 +78,7 @@ def load_torch(path: Path) -> dict[str, Any]:
         with path.open("rb") as stream:
             return _load_legacy(path, stream)
     except FileNotFoundError:
-        raise InputError(f"there is no file of captions {path}") from None
+        raise InputError(f"there is no file {path}") from None
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, struct.error) as error:
         raise InputError(f"{path} cannot be read as a file of torch.save: {error}") from error
 
@@ -138,15 +148,9 @@ def _load(stream: IO[bytes], path: Path, sizes: dict[str, int] | None = None) ->
     def tensor(where: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> _Tensor:
         del rest  # requires_grad, backward hooks
         whole = all(type(n) is int and 0 <= n < 1 << 48 for n in (offset, *shape, *stride))
-        flat = len(shape) == len(stride) <= 8 and all(
-            n <= 1 or step == math.prod(shape[i + 1 :])
-            for i, (n, step) in enumerate(zip(shape, stride, strict=True))
-        )
-        if not (isinstance(where, _Storage) and whole and flat):
-            raise InputError(
-                f"{path} holds a tensor that is not contiguous: save it with .contiguous()"
-            )
-        return _Tensor(where, offset, tuple(shape))
+        if not (isinstance(where, _Storage) and whole and len(shape) == len(stride) <= 8):
+            raise InputError(f"{path} holds a tensor of an impossible shape: is it damaged?")
+        return _Tensor(where, offset, tuple(shape), tuple(stride))
 
     return load_pickle(
         stream,
@@ -171,8 +175,7 @@ def _arrays(saved: Any, path: Path, places: dict[str, tuple[int, int]]) -> dict[
 def _array(tensor: _Tensor, path: Path, places: dict[str, tuple[int, int]]) -> np.ndarray:
     dtype = np.dtype(tensor.storage.dtype)
     start, size = places.get(tensor.storage.key, (0, 0))
-    first = tensor.offset * dtype.itemsize
-    needed = first + math.prod(tensor.shape) * dtype.itemsize
+    needed = tensor.end * dtype.itemsize
     if needed > size or start + needed > path.stat().st_size:
         raise InputError(
             f"{path}: a tensor of shape {list(tensor.shape)} lies beyond the end of its storage: "
@@ -180,4 +183,18 @@ def _array(tensor: _Tensor, path: Path, places: dict[str, tuple[int, int]]) -> n
         )
     if 0 in tensor.shape:
         return np.zeros(tensor.shape, dtype)
-    return np.memmap(path, dtype, "r", offset=start + first, shape=tensor.shape)
+    # A stride of 0 would let a few bytes stand for a tensor that fills the memory.
+    if math.prod(tensor.shape) > tensor.end - tensor.offset:
+        raise InputError(
+            f"{path}: a tensor of shape {list(tensor.shape)} repeats elements of its storage: save "
+            "it with .contiguous()"
+        )
+    elements = np.memmap(
+        path,
+        dtype,
+        "r",
+        offset=start + tensor.offset * dtype.itemsize,
+        shape=(tensor.end - tensor.offset,),
+    )
+    strides = [stride * dtype.itemsize for stride in tensor.strides]
+    return as_strided(elements, tensor.shape, strides, writeable=False)
