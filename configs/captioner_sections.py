@@ -80,17 +80,59 @@ def loss(*, reduction: str) -> dict[str, Any]:
     }
 
 
-def reward() -> dict[str, Any]:
-    """CIDEr-D of captions that the captioner draws, in self-critical training: `config.reward`."""
+def reward(*, reduction: str) -> dict[str, Any]:
+    """CIDEr-D of captions that the captioner draws, in self-critical training: `config.reward`.
+
+    Args:
+        reduction: divisor of the sum over words: the number of `words`, or of `captions`.
+    """
     return {
-        # Captions per image; each is compared with the mean of the others.
+        # Captions per image.
         "samples": 5,
+        # `draws`: word by word, by their probabilities. `beam`: the hypotheses of a beam search of
+        # this width, the most likely captions.
+        "sampling": "draws",
         # Maximum number of words of a caption, the end marker included.
         "max_length": 17,
+        # `policy`: gradient of the expected reward. Losses of structured prediction instead, which
+        # have no baseline: best_of_n, seqnll, risk, max_margin, multi_margin, softmax_margin and
+        # real_softmax_margin; losses/sequence_losses.py has their formulas.
+        "loss": "policy",
+        # What the reward of a caption is compared with: the mean of the other captions of its image
+        # (`leave_one_out`), or the reward of the greedy caption (`greedy`).
+        "baseline": "leave_one_out",
+        "reduction": reduction,
         # File of r2m-build-document-frequencies. None: counted once from the training captions,
         # and kept beside them.
         "document_frequencies": common.none_of(str),
+        # Share of the cross entropy of the reference captions in the loss, below 1.
+        "cross_entropy_weight": 0.0,
+        # Times -log p per word of a caption, which is added to its reward: keeps captions varied.
+        "entropy_weight": 0.0,
     }
+
+
+def self_critical(
+    *, learning_rate: float, batch_size: int, steps: int | str, evaluate_every: int | str
+) -> dict[str, Any]:
+    """Stage of self-critical training: `config.stages.self_critical`.
+
+    It has a schedule of its own, so that the decay of the stage before is not applied twice: the
+    published learning rate is that of the whole stage.
+
+    Args:
+        learning_rate: that the schedule starts from.
+        batch_size: images per step, over all replicas.
+        steps: a period.
+        evaluate_every: a period, also of checkpoints.
+    """
+    stage = common.stage(
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        steps=steps,
+        evaluate_every=evaluate_every,
+    )
+    return {**stage, "schedule": common.schedule()}
 
 
 def train_at_size(config: ConfigDict, size: str) -> None:
@@ -101,6 +143,7 @@ def train_at_size(config: ConfigDict, size: str) -> None:
         size: of `SIZES`.
     """
     cross_entropy, self_critical = config.stages.cross_entropy, config.stages.self_critical
+    config.reward.reduction = "captions"
     if size == "shapes":
         cross_entropy.update(
             learning_rate=2e-3, batch_size=32, steps="8 epochs", evaluate_every="2 epochs"
@@ -110,7 +153,8 @@ def train_at_size(config: ConfigDict, size: str) -> None:
         cross_entropy.update(learning_rate=5e-4, batch_size=5, steps=4, evaluate_every=2)
         self_critical.update(batch_size=5, steps=2, evaluate_every=1)
     else:
-        config.training.schedule.update(name="cosine", warm_up=200, final_fraction=0.02)
+        for stage in (config.training, self_critical):
+            stage.schedule.update(name="cosine", warm_up=200, final_fraction=0.02)
         # Half a batch on each of two cores.
         config.training.update(micro_batches=2, at_once=2)
         # Small batches learn more from each image, which is worth the longer training.

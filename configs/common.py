@@ -39,20 +39,8 @@ def training() -> dict[str, Any]:
             "momentum": none_of(float),
             "nesterov": none_of(bool),
         },
-        # Of the learning rate, which is each stage's own: constant, step, noam, cosine or
-        # plateau; r2m/engine/optimization/schedules.py has their formulas.
-        "schedule": {
-            "name": "constant",
-            "warm_up": any_type(0),
-            "decay_start": none_of(object),
-            "decay_every": none_of(object),
-            "decay_rate": none_of(float),
-            "factor": none_of(float),
-            "model_size": none_of(int),
-            "final_fraction": none_of(float),
-            "patience": none_of(int),
-            "min_learning_rate": none_of(float),
-        },
+        # Of the learning rate, which is each stage's own.
+        "schedule": schedule(),
         # At most one of the two.
         "clip_global_norm": any_type(5.0),
         "clip_value": none_of(float),
@@ -66,6 +54,25 @@ def training() -> dict[str, Any]:
         # to `max_skipped` in a row.
         "on_nonfinite": "stop",
         "max_skipped": 3,
+    }
+
+
+def schedule() -> dict[str, Any]:
+    """Changes of the learning rate: constant, step, noam, cosine or plateau.
+
+    `r2m/engine/optimization/schedules.py` has their formulas.
+    """
+    return {
+        "name": "constant",
+        "warm_up": any_type(0),
+        "decay_start": none_of(object),
+        "decay_every": none_of(object),
+        "decay_rate": none_of(float),
+        "factor": none_of(float),
+        "model_size": none_of(int),
+        "final_fraction": none_of(float),
+        "patience": none_of(int),
+        "min_learning_rate": none_of(float),
     }
 
 

@@ -51,7 +51,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 "dropout": 0.5,
             },
             "loss": sections.loss(reduction="words"),
-            "reward": sections.reward(),
+            "reward": sections.reward(reduction="words"),
             "decoding": common.decoding(),
             "training": common.training(),
             "stages": {
@@ -61,7 +61,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
                     steps="30 epochs",
                     evaluate_every="1 epochs",
                 ),
-                "self_critical": common.stage(
+                "self_critical": sections.self_critical(
                     learning_rate=5e-5,
                     batch_size=10,
                     steps="20 epochs",

@@ -52,7 +52,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 "dropout": 0.0,
             },
             "loss": sections.loss(reduction="captions"),
-            "reward": sections.reward(),
+            "reward": sections.reward(reduction="captions"),
             "decoding": common.decoding(),
             "training": common.training(),
             "stages": {
@@ -62,7 +62,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
                     steps="60 epochs",
                     evaluate_every="1 epochs",
                 ),
-                "self_critical": common.stage(
+                "self_critical": sections.self_critical(
                     learning_rate=5e-5,
                     batch_size=10,
                     steps="20 epochs",

@@ -121,6 +121,10 @@ def unknown_field(field: str, known: Mapping[str, Any], owner: str) -> str:
 def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     """Yields one line per set of values that contradict each other."""
     yield from _training_contradictions(_group(values, "training."))
+    for field in ("training.schedule", "stages.self_critical.schedule"):
+        if schedule := _group(values, f"{field}."):
+            yield from _schedule_contradictions(schedule, field)
+    yield from _reward_contradictions(_group(values, "reward."))
     if values["image.source"] == "pixels":
         alpha, backbone = values["image.alpha"], values["image.backbone"]
         crop = values["image.crop"] or image_size_of(backbone)
@@ -143,6 +147,19 @@ def _group(values: Mapping[str, Any], start: str) -> dict[str, Any]:
     return {k.removeprefix(start): value for k, value in values.items() if k.startswith(start)}
 
 
+def _reward_contradictions(reward: Mapping[str, Any]) -> Iterator[str]:
+    """Yields a line if the captions of an image are compared and there is only one."""
+    if reward.get("samples") != 1 or (reward["loss"], reward["baseline"]) == ("policy", "greedy"):
+        return
+    compared = f"baseline={reward['baseline']}"
+    if reward["loss"] != "policy":
+        compared = f"loss={reward['loss']}"
+    yield (
+        f"--config.reward.samples=1: must be at least 2 with reward.{compared}, which compares the "
+        "captions of an image with each other; or set reward.loss=policy and reward.baseline=greedy"
+    )
+
+
 def _training_contradictions(training: Mapping[str, Any]) -> Iterator[str]:
     """Yields one line per set of values of `config.training` that contradict each other."""
     parts, norm = training["micro_batches"], training["clip_global_norm"]
@@ -154,16 +171,11 @@ def _training_contradictions(training: Mapping[str, Any]) -> Iterator[str]:
             f"--config.training.clip_value={bound} and --config.training.clip_global_norm={norm}: "
             "one of them must be None"
         )
-    for group, kind, known in (
-        ("optimizer_settings.", "optimizer", OPTIMIZERS),
-        ("schedule.", "schedule", SCHEDULES),
-    ):
-        given = _group(training, group)
-        chosen = training["optimizer"] if kind == "optimizer" else given["name"]
-        try:
-            chosen_settings(kind, chosen, SimpleNamespace(**given), known)
-        except TrainingError as error:
-            yield f"--config.training.{group.rstrip('.')}: {error}"
+    settings = _group(training, "optimizer_settings.")
+    try:
+        chosen_settings("optimizer", training["optimizer"], SimpleNamespace(**settings), OPTIMIZERS)
+    except TrainingError as error:
+        yield f"--config.training.optimizer_settings: {error}"
     if training["optimizer"] == "kiros_adam":
         for beta in ("beta_1", "beta_2"):
             # Its correction divides by 1 - (1 - beta)^t.
@@ -175,9 +187,16 @@ def _training_contradictions(training: Mapping[str, Any]) -> Iterator[str]:
             "--config.training.optimizer_settings.nesterov=True: needs "
             "training.optimizer_settings.momentum above 0"
         )
-    schedule, warm_up = training["schedule.name"], training["schedule.warm_up"]
-    if schedule == "noam" and not warm_up:
-        yield f"--config.training.schedule.warm_up={warm_up}: 'noam' needs the steps up to its peak"
-    factor = training["schedule.factor"]
-    if schedule == "plateau" and factor is not None and factor >= 1:
-        yield f"--config.training.schedule.factor={factor}: must be below 1 for 'plateau'"
+
+
+def _schedule_contradictions(schedule: Mapping[str, Any], field: str) -> Iterator[str]:
+    """Yields one line per set of values of a schedule, `field`, that contradict each other."""
+    try:
+        chosen_settings("schedule", schedule["name"], SimpleNamespace(**schedule), SCHEDULES)
+    except TrainingError as error:
+        yield f"--config.{field}: {error}"
+    warm_up, factor = schedule["warm_up"], schedule["factor"]
+    if schedule["name"] == "noam" and not warm_up:
+        yield f"--config.{field}.warm_up={warm_up}: 'noam' needs the steps up to its peak"
+    if schedule["name"] == "plateau" and factor is not None and factor >= 1:
+        yield f"--config.{field}.factor={factor}: must be below 1 for 'plateau'"

@@ -40,6 +40,7 @@ _Rules = dict[str, Any]
 _TRAINING: _Rules = training_rules(flattened(common.training()))
 _OPTIONS = training_rules(("learning_rate", "steps", "evaluate_every"))
 _STAGE: _Rules = {**_OPTIONS, "batch_size": whole(1, 1_000_000)}
+_SCHEDULE: _Rules = training_rules(flattened({"schedule": common.schedule()}))
 _DECODING: _Rules = {
     "beam_size": whole(1, MOST_BEAMS),
     "max_length": whole(1, MOST_WORDS),
@@ -85,13 +86,28 @@ _CAPTIONER: _Rules = {
         "sampling_most": number(least=0, most=1),
     },
     "reward": {
-        "samples": whole(2, 1_000),
+        "samples": whole(1, 1_000),
+        "sampling": choice("draws", "beam"),
         "max_length": whole(1, MOST_WORDS),
+        "loss": choice(
+            "policy",
+            "best_of_n",
+            "seqnll",
+            "risk",
+            "max_margin",
+            "multi_margin",
+            "softmax_margin",
+            "real_softmax_margin",
+        ),
+        "baseline": choice("leave_one_out", "greedy"),
+        "reduction": choice("words", "captions"),
         "document_frequencies": optional(name),
+        "cross_entropy_weight": number(least=0, below=1),
+        "entropy_weight": number(least=0),
     },
     "decoding": _DECODING,
     "training": _TRAINING,
-    "stages": {"cross_entropy": _STAGE, "self_critical": _STAGE},
+    "stages": {"cross_entropy": _STAGE, "self_critical": {**_STAGE, **_SCHEDULE}},
 }
 _R2M_STAGE = {**_STAGE, "max_length": whole(1, MOST_WORDS)}
 _R2M: _Rules = {

@@ -22,6 +22,16 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "updown": _WITH_ATTENTION,
 }
 
+# Settings of rewards that were added later, with the values that they had before that.
+_REWARD = {
+    "sampling": "draws",
+    "loss": "policy",
+    "baseline": "leave_one_out",
+    "reduction": "captions",
+    "cross_entropy_weight": 0.0,
+    "entropy_weight": 0.0,
+}
+
 
 def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Converts saved settings to the form of this version.
@@ -37,4 +47,16 @@ def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(model, Mapping) and model.keys() == _FIELDS_OF_ALL:
         own = {name: value for name, value in model.items() if value is not None}
         upgraded["model"] = {**_DEFAULTS.get(model["captioner"], {}), **own}
+    # A checkpoint has the settings of rewards as those of its loss.
+    for section in ("reward", "loss"):
+        values = settings.get(section)
+        if isinstance(values, Mapping) and "samples" in values:
+            upgraded[section] = {**_REWARD, **values}
+    stages, training = settings.get("stages"), settings.get("training")
+    if isinstance(stages, Mapping) and isinstance(training, Mapping):
+        own_stage = stages.get("self_critical")
+        # The schedule was that of all stages.
+        if isinstance(own_stage, Mapping) and "schedule" not in own_stage:
+            own_stage = {**own_stage, "schedule": training["schedule"]}
+            upgraded["stages"] = {**stages, "self_critical": own_stage}
     return upgraded

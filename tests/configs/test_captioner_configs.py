@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from types import SimpleNamespace
 
 import pytest
 from ml_collections import ConfigDict
 
 from models.captioners.registry import captioner_class, captioner_names
+from r2m.configuration.settings import training_options
+from r2m.engine.optimization.schedules import LearningRate
 
 SELF_CRITICAL = ("fc", "att2in", "att2in2", "updown")
 COURSE = ("rnn", "lstm", "attention_lstm")
@@ -29,6 +32,15 @@ def test_settings_of_the_self_critical_code(name: str) -> None:
     assert (schedule.name, schedule.decay_start) == ("step", 0)
     assert (schedule.decay_every, schedule.decay_rate) == ("3 epochs", 0.8)
     assert (config.training.optimizer, config.training.clip_value) == ("adam", 0.1)
+    # Spec 3.6: the rate of rewards is constant, whatever that of cross entropy has decayed to.
+    stage = config.stages.self_critical
+    assert (stage.learning_rate, stage.schedule.name, stage.schedule.warm_up) == (
+        5e-5,
+        "constant",
+        0,
+    )
+    assert (stage.batch_size, stage.steps) == (10, "20 epochs")
+    assert (config.reward.samples, config.reward.reduction) == (5, "words")
     loss = config.loss
     assert (loss.sampling_start, loss.sampling_every) == (0, 5)
     assert (loss.sampling_increase, loss.sampling_most) == (0.05, 0.25)
@@ -72,3 +84,15 @@ def test_each_captioner_has_a_configuration_of_all_its_constructor_arguments() -
         assert model.pop("captioner") == name
         assert model.keys() == settings, name
         assert None not in model.values()
+
+
+@pytest.mark.parametrize("name", captioner_names())
+def test_rewards_have_the_published_rate_throughout(name: str) -> None:
+    config = published(name)
+    stage = SimpleNamespace(
+        name="self_critical", compiles=False, compares_rows=False, steps_per_epoch=1000,
+        best_metric=("cider", "max"),
+    )  # fmt: skip
+    rate = LearningRate(training_options(config, stage))
+    expected = config.stages.self_critical.learning_rate
+    assert [float(rate(step)) for step in (0, 5_000, 19_000)] == [expected] * 3

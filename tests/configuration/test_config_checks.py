@@ -139,7 +139,7 @@ def test_values_that_are_taken_do_no_harm() -> None:
                 changed.update_from_flattened_dict({field: odd})
                 use(changed, group)
     assert {group for group, *_ in made} == {
-        "data", "image", "model", "loss", "decoding", "training", "stages"
+        "data", "image", "model", "loss", "reward", "decoding", "training", "stages"
     }  # fmt: skip
 
 

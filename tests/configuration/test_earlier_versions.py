@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from typing import Any
 
 import pytest
 
 from r2m.configuration.earlier_versions import upgrade_settings
+from r2m.tasks.captioning.self_critical import SelfCriticalOptions
 
 CAPTIONERS = ("rnn", "lstm", "attention_lstm", "fc", "att2in", "att2in2", "updown")
 FIELDS = ("units", "word_size", "attention_units", "pool", "dropout")
@@ -36,3 +38,21 @@ def test_none_of_earlier_versions_is_the_default_of_that_time(captioner: str) ->
 def test_settings_without_captioners_stay() -> None:
     for settings in ({"model": {"units": 8, "dropout": None}}, {"loss": {}}, {}):
         assert upgrade_settings(settings) == settings
+
+
+def test_rewards_and_their_schedule_were_as_they_are_now_by_these_settings() -> None:
+    old = {"samples": 3, "max_length": 9}
+    schedule = {"name": "step", "decay_every": 5}
+    found = upgrade_settings(
+        {
+            "loss": old,
+            "reward": old,
+            "training": {"schedule": schedule},
+            "stages": {"cross_entropy": {"steps": 4}, "self_critical": {"steps": 2}},
+        }
+    )
+    defaults = SelfCriticalOptions(samples=3, max_length=9)
+    assert found["loss"] == found["reward"] == dataclasses.asdict(defaults)
+    assert found["stages"]["self_critical"] == {"steps": 2, "schedule": schedule}
+    assert found["stages"]["cross_entropy"] == {"steps": 4}
+    assert upgrade_settings(found) == found

@@ -6,15 +6,19 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from captioner_runs import small
 
-from losses.caption_losses import leave_one_out
+from configs.captioners import updown
 from losses.cider_d import CiderD
+from losses.sequence_losses import leave_one_out
+from models.decoding.search import DecodingOptions, decode
 from pipelines import caption_batches, captions
+from r2m.configuration.config_checks import check_config
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.metrics_file import read_metrics
@@ -24,6 +28,8 @@ from r2m.inference.evaluate_run import evaluate_run
 from r2m.tasks.captioning.experiment import run_captioner
 from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
 from r2m.tasks.captioning.stage import CaptionerStage
+from tests.models.small_captioners import SAMPLES as SMALL_SAMPLES
+from tests.models.small_captioners import V, sample
 from tests.tasks.test_captioner import INPUTS, OPTIONS, first_batch, make_stage
 from tfrecords.document_frequencies import frequencies_of_records
 from tfrecords.errors import InputError
@@ -39,10 +45,10 @@ def records(caption_records: Path) -> Records:
     return captions.open_captions(str(caption_records))
 
 
-def self_critical_stage(records: Records, name: str = "att2in2") -> CaptionerStage:
+def self_critical_stage(records: Records, name: str = "att2in2", **options: Any) -> CaptionerStage:
     frequencies = frequencies_of_records(records, "train")
     objective = SelfCritical(
-        SelfCriticalOptions(samples=SAMPLES, max_length=LIMIT),
+        SelfCriticalOptions(**{"samples": SAMPLES, "max_length": LIMIT, **options}),
         CiderD(frequencies.lookup, frequencies.images),
         SUPPRESSED,
     )
@@ -50,7 +56,8 @@ def self_critical_stage(records: Records, name: str = "att2in2") -> CaptionerSta
 
 
 def test_golden_advantages() -> None:
-    found = leave_one_out(tf.constant([[1.0, 2.0, 3.0], [2.0, 2.0, 2.0]]))
+    rewards = tf.constant([[1.0, 2.0, 3.0], [2.0, 2.0, 2.0]])
+    found = rewards - leave_one_out(rewards)
     np.testing.assert_allclose(found, [[-1.5, 0.0, 1.5], [0.0, 0.0, 0.0]])
 
 
@@ -86,6 +93,85 @@ def test_the_loss_is_that_of_the_captions_it_drew(
         log_p = tf.nn.log_softmax(tf.where(can_be, stage.model.logits(hidden), -1e9)).numpy()
         expected -= advantage * log_p[np.arange(length), words[:length]].sum()
     assert float(found["policy"].total) == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_the_greedy_caption_is_the_baseline(records: Records) -> None:
+    stage = self_critical_stage(records, baseline="greedy", reduction="words")
+    model, batch = stage.model, first_batch(stage)
+    found = {name: term.total.numpy() for name, term in stage.loss(batch, training=True).items()}
+    options = DecodingOptions(beam_size=1, max_length=LIMIT, suppressed=SUPPRESSED)
+    greedy = decode(model, model.encode({"regions": batch["regions"]}), options)
+    arguments = (greedy.tokens[:, 0], greedy.lengths[:, 0], batch["references"])
+    own = stage._objective._reward.scores(
+        *(x.numpy() for x in (*arguments, batch["reference_lengths"]))
+    )
+    assert found["baseline"] == pytest.approx(SAMPLES * own.sum(), rel=1e-5)
+    # The samples are those of the other baseline, which is their mean.
+    other = self_critical_stage(records, reduction="words")
+    others = {name: term.total.numpy() for name, term in other.loss(batch, training=True).items()}
+    for name in ("reward", "words", "entropy", "ended", "reward_spread"):
+        assert found[name] == others[name]
+    assert others["baseline"] == pytest.approx(others["reward"], rel=1e-5)
+    assert found["policy"] != others["policy"]
+    assert 0 < found["entropy"] / found["words"] < np.log(len(records.vocabulary()))
+
+
+def test_a_beam_gives_the_likeliest_captions(records: Records) -> None:
+    stage, drawing = self_critical_stage(records, sampling="beam"), self_critical_stage(records)
+    batch = first_batch(stage)
+    assert "draws" not in batch
+    found, drawn = stage.loss(batch, True), drawing.loss(first_batch(drawing), True)
+    assert found["reward"].normalizer == 5 * SAMPLES
+    assert float(found["entropy"].total) < float(drawn["entropy"].total)
+
+
+def test_cross_entropy_is_mixed_in(records: Records) -> None:
+    stage = self_critical_stage(records, cross_entropy_weight=0.25)
+    batch = first_batch(stage)
+    found, alone = stage.loss(batch, True), self_critical_stage(records).loss(batch, True)
+    assert (found["policy"].weight, found["cross_entropy"].weight) == (0.75, 0.25)
+    np.testing.assert_allclose(found["policy"].total, alone["policy"].total)
+    plain = make_stage(records).loss(batch, True)["cross_entropy"]
+    np.testing.assert_allclose(found["cross_entropy"].total, plain.total)
+
+
+def test_entropy_is_a_reward(records: Records) -> None:
+    stage = self_critical_stage(records, entropy_weight=0.5)
+    batch = first_batch(stage)
+    found = {name: term.total.numpy() for name, term in stage.loss(batch, True).items()}
+    alone = self_critical_stage(records).loss(batch, True)
+    assert found["reward"] == alone["reward"].total
+    assert found["baseline"] > found["reward"]
+    assert found["policy"] != alone["policy"].total
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL_SAMPLES if name != "ensemble"])
+def test_every_captioner_learns_from_rewards(name: str) -> None:
+    """Also R2M's decoder and a captioner of pixels: each weight has a finite gradient."""
+    small, rng = sample(name), np.random.default_rng(2)
+    model, inputs = small.build(name=name), small.inputs(3)
+    references = rng.integers(2, V - 1, (3, 2, 5)).astype(np.int32)
+    batch = {
+        **inputs,
+        "references": tf.constant(references),
+        "reference_lengths": tf.constant([[5, 4], [3, 5], [2, 0]]),
+        "draws": tf.constant(rng.uniform(size=(3, 4, 6)), tf.float32),
+    }
+    objective = SelfCritical(
+        SelfCriticalOptions(samples=4, max_length=6, baseline="greedy"),
+        CiderD(lambda ngrams: ngrams[:, 0] * 0 + 1, 50),
+        (0, 1, V - 1),
+    )
+    with tf.GradientTape() as tape:
+        terms = objective.loss(model, batch, training=True)
+        loss = terms["policy"].total
+    assert float(terms["reward"].total) > 0
+    gradients = tape.gradient(loss, model.trainable_variables)
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        if any(part in variable.path for part in small.unreached):
+            continue
+        assert gradient is not None and np.isfinite(tf.convert_to_tensor(gradient)).all()
+        assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, variable.path
 
 
 def test_no_likelihood_goes_to_words_that_are_never_drawn(records: Records) -> None:
@@ -132,10 +218,35 @@ def test_batches_go_on_from_any_step(records: Records) -> None:
         np.testing.assert_array_equal(value, whole[3][name])
 
 
-@pytest.mark.parametrize("bad", [{"samples": 1}, {"max_length": 0}])
-def test_impossible_options_are_refused(bad: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"samples": 1},
+        {"samples": 1, "baseline": "greedy", "loss": "risk"},
+        {"samples": 0, "baseline": "greedy"},
+        {"max_length": 0},
+        {"baseline": "mean"},
+        {"sampling": "nucleus"},
+        {"loss": "policy_gradient"},
+        {"reduction": "images"},
+        {"cross_entropy_weight": 1.0},
+        {"entropy_weight": -0.1},
+        {"entropy_weight": float("nan")},
+    ],
+)
+def test_impossible_options_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         SelfCriticalOptions(**bad)
+    assert SelfCriticalOptions(samples=1, baseline="greedy").samples == 1
+
+
+def test_one_sample_is_refused_before_records_are_opened() -> None:
+    config = updown.get_config("test")
+    config.reward.samples = 1
+    with pytest.raises(InputError, match=r"samples=1: must be at least 2 with reward\.baseline=le"):
+        check_config(config, "self_critical")
+    config.reward.baseline = "greedy"
+    check_config(config, "self_critical")
 
 
 def test_it_goes_on_from_cross_entropy_in_the_same_folder(

@@ -92,8 +92,10 @@ def test_equal_rewards_are_warned_of_once(
     rows = [row for row in read_metrics(tmp_path) if row["kind"] == "train"]
     assert [row["loss/reward_spread"] for row in rows] == [0.0, 0.0]
     # Rewards that differ are nothing to speak of; equal ones above 0 have another cause.
-    assert objective.remark({"loss/reward": 0.5, "loss/reward_spread": 0.1}) is None
-    certain = objective.remark({"loss/reward": 0.5, "loss/reward_spread": 0.0})
+    assert objective.remark({"loss/reward_spread": 0.1}) is None
+    certain = objective.remark(
+        {**dict.fromkeys(("loss/reward_spread", "loss/advantage"), 0.0), "loss/reward": 0.5}
+    )
     assert certain is not None and "--config.reward.samples" in certain
 
 

@@ -114,7 +114,7 @@ class CrossEntropy:
         # An image is encoded once, whatever the number of its captions.
         memory = model.encode(batch, training=training)
         fed = tokens[:, :-1]
-        if training and "draws" in batch:
+        if training and "sampling_probability" in batch:
             fed = _scheduled_inputs(model, memory, fed, batch)
         hidden = model.teacher_forced(memory, fed, training=training, lengths=lengths)
         weights, bias = model.output_layer

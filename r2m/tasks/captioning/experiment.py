@@ -155,7 +155,21 @@ def _drawing(config: Any) -> dict[str, Any]:
 def _rewards(config: Any) -> dict[str, Any]:
     """Returns settings of `config.reward` that a resumed run requires, files by their contents."""
     file = config.reward.document_frequencies
-    return _drawing(config) | ({"document_frequencies": sha256_file(Path(file))} if file else {})
+    settings = _drawing(config)
+    if file:
+        settings["document_frequencies"] = sha256_file(Path(file))
+    if config.reward.cross_entropy_weight:
+        settings["cross_entropy"] = dataclasses.asdict(_mixed_in(config))
+    return settings
+
+
+def _mixed_in(config: Any) -> CrossEntropyOptions:
+    """Returns the options of the cross entropy in the loss of rewards: of words that people wrote.
+
+    These are fed all of them, and none is left out.
+    """
+    with setting("config.loss"):
+        return CrossEntropyOptions(smoothing=config.loss.smoothing, reduction=config.loss.reduction)
 
 
 def _objective(
@@ -180,7 +194,8 @@ def _objective(
     else:
         frequencies = kept_frequencies(data.records, TRAINING_SPLIT, keep=is_chief)
     reward = CiderD(frequencies.lookup, frequencies.images)
-    return SelfCritical(options, reward, search_options(config, data.vocabulary).suppressed)
+    suppressed = search_options(config, data.vocabulary).suppressed
+    return SelfCritical(options, reward, suppressed, _mixed_in(config))
 
 
 def _settings(

@@ -4,47 +4,104 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import tensorflow as tf
 
-from losses.caption_losses import leave_one_out, policy_loss
+from losses import sequence_losses
 from losses.cider_d import CiderD
 from models.decoding.sampling import sample_captions
+from models.decoding.search import DecodingOptions, decode
 from models.layers import ops
 from r2m.engine.stage import LossTerm
-from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions
+from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions, Reduction
 from tfrecords.vocabulary import END_ID, START_ID
+
+Sampling = Literal["draws", "beam"]
+Baseline = Literal["leave_one_out", "greedy"]
+LOSSES = ("policy", "best_of_n", *sequence_losses.STRUCTURED_LOSSES)
+# A rounding error of rewards, which go up to 10.
+_TINY = 1e-5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SelfCriticalOptions:
-    """Options of the reward.
+    """Options of self-critical training.
 
     Attributes:
-        samples: captions drawn per image; each is compared with the mean of the others.
+        samples: captions generated per image.
+        sampling: `draws` words by their probabilities, or returns the hypotheses of a `beam` search
+            of width `samples` (Anderson et al. 2018).
         max_length: largest number of words of a caption, end marker included.
+        loss: `policy` is the policy gradient; `best_of_n` raises log p of an image's best caption;
+            the others are those of `losses.sequence_losses`.
+        baseline: of the policy gradient: mean reward of the image's other captions, or reward of
+            its `greedy` caption.
+        reduction: divisor of `policy` and `best_of_n`: the number of `words`, as in
+            self-critical.pytorch, or of `captions`. The other losses are means over images.
+        cross_entropy_weight: share of the cross entropy of reference captions in the loss.
+        entropy_weight: factor of -log p per word, which is added to the reward of a caption.
     """
 
     samples: int = 5
+    sampling: Sampling = "draws"
     max_length: int = 17
+    loss: str = "policy"
+    baseline: Baseline = "leave_one_out"
+    reduction: Reduction = "captions"
+    cross_entropy_weight: float = 0.0
+    entropy_weight: float = 0.0
     compares_rows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of range."""
-        if self.samples < 2:
-            raise ValueError(f"samples={self.samples} must be at least 2: they are compared")
-        if self.max_length < 1:
-            raise ValueError(f"max_length={self.max_length} must be at least 1")
+        for name, known in (
+            ("sampling", get_args(Sampling)),
+            ("loss", LOSSES),
+            ("baseline", get_args(Baseline)),
+            ("reduction", get_args(Reduction)),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}"
+                )
+        for name in ("samples", "max_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.samples < 2 and (self.loss, self.baseline) != ("policy", "greedy"):
+            raise ValueError(
+                f"samples={self.samples} must be at least 2 with loss={self.loss} and "
+                f"baseline={self.baseline}: captions of an image are compared with each other; "
+                "draw more, or set baseline=greedy (of loss=policy)"
+            )
+        if not 0 <= self.cross_entropy_weight < 1:
+            raise ValueError(
+                f"cross_entropy_weight={self.cross_entropy_weight} must be at least 0 and below 1"
+            )
+        if not 0 <= self.entropy_weight < float("inf"):
+            raise ValueError(f"entropy_weight={self.entropy_weight} must not be negative")
+
+
+class _Samples(NamedTuple):
+    """Captions generated for B images.
+
+    Attributes:
+        tokens: int32[B * S, T], 0 after the end marker.
+        lengths: int32[B * S], words of each, end marker included.
+    """
+
+    tokens: tf.Tensor
+    lengths: tf.Tensor
 
 
 class SelfCritical:
-    """Expected CIDEr-D of a drawn caption (an `Objective` of `r2m.tasks.captioning.stage`).
+    """Expected CIDEr-D of generated captions (an `Objective` of `r2m.tasks.captioning.stage`).
 
-    The gradient is that of -sum_i (r_i - mean of the other r_j) log p(caption i), over the captions
-    drawn for an image (Rennie et al. 2017, with the leave-one-out baseline of Luo 2020, arXiv
-    2003.09971). There is no dropout: the gradient is of the distribution that captions are drawn
-    from.
+    The gradient of the policy loss is that of -sum_i (r_i - b_i) log p(caption i), over the
+    captions drawn for an image. The baseline b_i is the reward of its greedy caption (Rennie et al.
+    2017) or the mean reward of its other captions (Luo 2020, arXiv 2003.09971). There is no
+    dropout: the gradient is of the distribution that captions are drawn from. Images are encoded
+    once for samples, greedy captions and gradient.
     """
 
     name = "self_critical"
@@ -52,13 +109,27 @@ class SelfCritical:
     compares_rows = SelfCriticalOptions.compares_rows
 
     def __init__(
-        self, options: SelfCriticalOptions, reward: CiderD, suppressed: tuple[int, ...]
+        self,
+        options: SelfCriticalOptions,
+        reward: CiderD,
+        suppressed: tuple[int, ...],
+        cross_entropy: CrossEntropyOptions | None = None,
     ) -> None:
-        """Stores the arguments; `suppressed` contains the ids that are never drawn."""
-        self._options, self._reward, self._suppressed = options, reward, suppressed
+        """Stores the arguments.
 
-    def draws(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Returns the shape of one number per word of every drawn caption: int32[3]."""
+        Args:
+            options: of the training.
+            reward: of captions.
+            suppressed: ids that are never generated.
+            cross_entropy: options of the cross entropy that is mixed in.
+        """
+        self._options, self._reward, self._suppressed = options, reward, suppressed
+        self._cross_entropy = CrossEntropy(cross_entropy or CrossEntropyOptions())
+
+    def draws(self, tokens: tf.Tensor) -> tf.Tensor | None:
+        """Returns the shape of one number per word of every drawn caption: int32[3], or None."""
+        if self._options.sampling != "draws":
+            return None
         return tf.stack([tf.shape(tokens)[0], self._options.samples, self._options.max_length])
 
     def rates(self, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -67,49 +138,118 @@ class SelfCritical:
         return {}
 
     def loss(self, model: Any, batch: Any, training: bool) -> dict[str, LossTerm]:
-        """Returns `policy` and, for the log, `reward`, `words` and `reward_spread`.
+        """Returns the loss, named as `options.loss`, and for the log:
 
-        The first three are means over drawn captions. `reward_spread` is the difference between
-        the highest and the lowest reward of an image, averaged over images.
+        - `reward`, `baseline`: means over captions;
+        - `advantage`: mean of |reward - baseline|;
+        - `reward_spread`: highest minus lowest reward of an image, mean over images;
+        - `words`: mean length, end marker included; `ended`: share of captions with an end marker;
+        - `entropy`: mean of -log p per word, in nats; of drawn captions, it estimates the entropy
+          of the next word.
         """
-        del training
+        options = self._options
         memory = model.encode(batch)
         weights, bias = model.output_layer
         suppression = ops.suppression(self._suppressed, bias.shape[0])
-        draws = tf.reshape(batch["draws"], [-1, self._options.max_length])
-        tokens, lengths = sample_captions(
-            model,
-            memory,
-            draws,
-            suppression=suppression,
+        tokens, lengths = self._sample(model, memory, batch, suppression)
+        by_image = [-1, options.samples]
+        rewards = tf.reshape(self._scores(tokens, lengths, batch), by_image)
+        fed = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START_ID), tokens[:, :-1]], axis=1)
+        hidden = model.teacher_forced(memory, fed, lengths=lengths)
+        bias = tf.cast(bias, tf.float32) + suppression
+        log_p = tf.reshape(
+            sequence_losses.caption_log_probabilities(hidden, weights, bias, tokens, lengths),
+            by_image,
+        )
+        sizes = tf.reshape(lengths, by_image)
+        words = tf.cast(sizes, tf.float32)
+        scores = rewards
+        if options.entropy_weight:
+            per_word = tf.math.divide_no_nan(tf.stop_gradient(-log_p), words)
+            scores += options.entropy_weight * per_word
+        baseline = self._baseline(model, memory, batch, scores)
+        captions, all_words = tf.size(sizes), tf.reduce_sum(words)
+        divisor = all_words if options.reduction == "words" else captions
+        if options.loss == "policy":
+            loss = LossTerm(sequence_losses.policy_loss(log_p, scores - baseline), divisor)
+        elif options.loss == "best_of_n":
+            loss = LossTerm(
+                sequence_losses.policy_loss(log_p, sequence_losses.best_of_n(scores)), divisor
+            )
+        else:
+            losses = sequence_losses.structured_losses(options.loss, log_p, sizes, scores)
+            loss = LossTerm(tf.reduce_sum(losses), tf.size(losses))
+        share = options.cross_entropy_weight
+        terms = {options.loss: loss._replace(weight=1.0 - share)}
+        if share:
+            mixed = self._cross_entropy.loss(model, batch, training)
+            terms |= {
+                name: term._replace(weight=share * term.weight) for name, term in mixed.items()
+            }
+        spread = tf.reduce_max(rewards, axis=1) - tf.reduce_min(rewards, axis=1)
+        ended = tf.reduce_any(tokens == END_ID, axis=1)
+        return terms | {
+            "reward": _mean(rewards),
+            "baseline": _mean(baseline),
+            "advantage": _mean(tf.abs(scores - baseline)),
+            "reward_spread": _mean(spread),
+            "words": LossTerm(all_words, captions, weight=0.0),
+            "ended": _mean(tf.cast(ended, tf.float32)),
+            "entropy": LossTerm(-tf.reduce_sum(log_p), all_words, weight=0.0),
+        }
+
+    def _sample(self, model: Any, memory: Any, batch: Any, suppression: tf.Tensor) -> _Samples:
+        """Returns S captions of each image."""
+        options = self._options
+        if options.sampling == "draws":
+            draws = tf.reshape(batch["draws"], [-1, options.max_length])
+            return _Samples(
+                *sample_captions(
+                    model,
+                    memory,
+                    draws,
+                    suppression=suppression,
+                    start_id=START_ID,
+                    end_id=END_ID,
+                )
+            )
+        return self._search(model, memory, options.samples)
+
+    def _search(self, model: Any, memory: Any, beam_size: int) -> _Samples:
+        """Returns the hypotheses of a beam search; a beam of 1 searches greedily."""
+        length = self._options.max_length
+        search = DecodingOptions(
+            beam_size=beam_size,
+            max_length=length,
+            suppressed=self._suppressed,
             start_id=START_ID,
             end_id=END_ID,
         )
-        rewards = tf.numpy_function(
+        found = decode(model, memory, search)
+        tokens = tf.stop_gradient(tf.reshape(found.tokens, [-1, length]))
+        return _Samples(tokens, tf.reshape(found.lengths, [-1]))
+
+    def _scores(self, tokens: tf.Tensor, lengths: tf.Tensor, batch: Any) -> tf.Tensor:
+        """Returns the rewards float32[N] of captions, N / B consecutive ones per image."""
+        return tf.numpy_function(
             self._reward.scores,
             [tokens, lengths, batch["references"], batch["reference_lengths"]],
             tf.float32,
             stateful=False,
         )
-        rewards = tf.reshape(rewards, [-1, self._options.samples])
-        fed = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START_ID), tokens[:, :-1]], axis=1)
-        hidden = model.teacher_forced(memory, fed, lengths=lengths)
-        spread = tf.reduce_max(rewards, axis=1) - tf.reduce_min(rewards, axis=1)
-        advantages = tf.reshape(leave_one_out(rewards), [-1])
-        bias = tf.cast(bias, tf.float32) + suppression
-        total = policy_loss(hidden, weights, bias, tokens, lengths, advantages)
-        captions = tf.shape(draws)[0]
-        words = tf.cast(tf.reduce_sum(lengths), tf.float32)
-        return {
-            "policy": LossTerm(total, captions),
-            "reward": LossTerm(tf.reduce_sum(rewards), captions, weight=0.0),
-            "words": LossTerm(words, captions, weight=0.0),
-            "reward_spread": LossTerm(tf.reduce_sum(spread), tf.size(spread), weight=0.0),
-        }
+
+    def _baseline(self, model: Any, memory: Any, batch: Any, scores: tf.Tensor) -> tf.Tensor:
+        """Returns what the scores float32[B, S] are compared with, of their shape."""
+        if self._options.baseline == "greedy":
+            rewards = self._scores(*self._search(model, memory, 1), batch)
+            return tf.broadcast_to(rewards[:, None], tf.shape(scores))
+        if self._options.samples == 1:
+            return tf.zeros_like(scores)
+        return sequence_losses.leave_one_out(scores)
 
     def remark(self, metrics: Mapping[str, float]) -> str | None:
-        """Returns a warning if all captions of an image had the same reward."""
-        if metrics.get("loss/reward_spread") != 0.0:
+        """Returns a warning if no caption had a reward that differs from its baseline."""
+        if metrics.get("loss/reward_spread") != 0.0 or metrics["loss/advantage"] > _TINY:
             return None
         equal = "all captions drawn of an image had the same reward: nothing was learnt from them. "
         if metrics["loss/reward"] == 0.0:
@@ -127,3 +267,8 @@ class SelfCritical:
     def validation_loss(self, model: Any, batch: Any) -> dict[str, LossTerm]:
         """Returns the cross entropy of the references, which shows how far training drifted."""
         return CrossEntropy(CrossEntropyOptions()).validation_loss(model, batch)
+
+
+def _mean(values: tf.Tensor) -> LossTerm:
+    """Returns a mean for the log."""
+    return LossTerm(tf.reduce_sum(values), tf.size(values), weight=0.0)
