@@ -19,6 +19,7 @@ from pycocoevalcap.cider.cider import Cider as CocoCider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from r2m.evaluation import tokenizers
+from r2m.evaluation.caption_statistics import KnownCaptions, caption_statistics
 from r2m.evaluation.cider import Cider
 from r2m.evaluation.java import JavaError, Unavailable
 from r2m.evaluation.meteor import meteor
@@ -43,6 +44,7 @@ class CaptionScores:
         references: how many references they were scored against.
         empty_predictions: images whose prediction holds no token; they score 0.
         dropped_references: references without a token, left out.
+        statistics: of the predictions, see `caption_statistics`.
     """
 
     scores: dict[str, float]
@@ -53,6 +55,7 @@ class CaptionScores:
     references: int
     empty_predictions: int = 0
     dropped_references: int = 0
+    statistics: dict[str, float] = field(default_factory=dict)
 
 
 def score_captions(
@@ -62,6 +65,7 @@ def score_captions(
     metrics: Sequence[str] = METRICS,
     tokenizer: str = "auto",
     java_timeout: float = 3600.0,
+    known: KnownCaptions | None = None,
 ) -> CaptionScores:
     """Scores one caption an image against its references.
 
@@ -71,6 +75,7 @@ def score_captions(
         metrics: which of `METRICS`.
         tokenizer: `auto`, or one of `tokenizers.TOKENIZERS`.
         java_timeout: seconds after which a Java program is given up.
+        known: recognizes training captions; None: novel captions are not counted.
 
     Returns:
         The scores; a metric whose program is missing or failed is in `unavailable`, not 0.
@@ -116,6 +121,9 @@ def score_captions(
         references=sum(map(len, groups)),
         empty_predictions=sum(not text for text in candidates),
         dropped_references=dropped,
+        statistics=caption_statistics(
+            candidates, None if known is None else known([predictions[i] for i in ids])
+        ),
     )
 
 

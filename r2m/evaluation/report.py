@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from r2m.evaluation.caption_scores import CaptionScores
+from r2m.evaluation.caption_statistics import STATISTICS
 from r2m.evaluation.output_files import write_whole
 
 FORMAT = 1
@@ -26,6 +27,14 @@ _TITLES = {
     "cider": "CIDEr",
     "spice": "SPICE",
 }
+_STATISTIC_TITLES = {
+    "mean_length": "mean length in words",
+    "bad_endings": "captions that end in a, the, of, is, ...",
+    "vocabulary_used": "distinct words",
+    "distinct_captions": "distinct captions",
+    "novel_captions": "captions that are no training caption",
+}
+_SHARES = ("bad_endings", "distinct_captions", "novel_captions")
 _PACKAGES = ("r2m", "tensorflow", "keras", "numpy", "pycocoevalcap")
 
 
@@ -71,6 +80,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "tokenizer": scores.tokenizer,
         "decode": dict(report.decode),
         "scores": _ordered(scores.scores),
+        "statistics": dict(scores.statistics),
         "unavailable": dict(scores.unavailable),
         "empty_predictions": scores.empty_predictions,
         "dropped_references": scores.dropped_references,
@@ -93,6 +103,7 @@ def report_markdown(report: Report) -> str:
             f"| {_TITLES.get(name, name)} | unavailable: {_cell(reason)} |"
             for name, reason in scores.unavailable.items()
         ),
+        *_statistics_lines(scores.statistics),
         "",
         "| | |",
         "|---|---|",
@@ -135,6 +146,19 @@ def write_report(folder: Path | str, report: Report, name: str = "report") -> tu
         write_whole(Path(folder, f"{name}.json"), text + "\n"),
         write_whole(Path(folder, f"{name}.md"), report_markdown(report)),
     )
+
+
+def _statistics_lines(statistics: Mapping[str, float]) -> list[str]:
+    """Returns a Markdown table of statistics; shares are percentages."""
+    if not statistics:
+        return []
+    lines = ["", "| captions | |", "|---|---:|"]
+    for name in STATISTICS:
+        if name in statistics:
+            value = statistics[name]
+            shown = f"{100 * value:.1f} %" if name in _SHARES else f"{value:.4g}"
+            lines.append(f"| {_STATISTIC_TITLES[name]} | {shown} |")
+    return lines
 
 
 def _ordered(scores: Mapping[str, float]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,24 @@ def read_any_references(source: str, split: str | None = None) -> list[LabeledCa
     if not any(image.captions for image in images):
         raise InputError(f"{source}: no reference captions")
     return _of_split(images, split, source)
+
+
+def training_captions(source: str, scored: Sequence[LabeledCaptions]) -> list[str]:
+    """Returns the captions of the split `train` of a source of references.
+
+    Args:
+        source: see `read_any_references`.
+        scored: the images that are scored. None of `train` may be among them, and their splits must
+            be known; otherwise there are no captions to return.
+    """
+    if any(image.split is None or _is_training(image) for image in scored):
+        return []
+    images = read_any_references(source, ALL_SPLITS)
+    return [text for image in images if _is_training(image) for text in image.captions]
+
+
+def _is_training(image: LabeledCaptions) -> bool:
+    return SPLITS.get(image.split or "") == "train"
 
 
 def _json_content(source: str) -> Any:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from r2m.evaluation.caption_scores import score_captions
+from r2m.evaluation.caption_statistics import KnownCaptions
 from r2m.evaluation.matching import match_images
 from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.output_files import name_some
@@ -18,7 +20,9 @@ from r2m.evaluation.result_files import (
     LabeledCaptions,
     read_any_predictions,
     read_any_references,
+    training_captions,
 )
+from r2m.evaluation.tokenizers import choose, tokenize
 from tfrecords.errors import InputError
 
 
@@ -76,6 +80,7 @@ def score_files(
         {str(image.label): image.captions for _, image in pairs},
         metrics=metrics,
         tokenizer=tokenizer,
+        known=_known_captions(references, [image for _, image in pairs], tokenizer),
     )
     splits = sorted({image.split for image in images if image.split})
     return Report(
@@ -85,6 +90,22 @@ def score_files(
         settings=settings,
         predictions=Path(predictions).name,
     )
+
+
+def _known_captions(
+    references: str, scored: Sequence[LabeledCaptions], tokenizer: str
+) -> KnownCaptions | None:
+    """Returns what recognizes the captions of the split `train`; None where there is none."""
+    texts = training_captions(references, scored)
+    if not texts:
+        return None
+
+    def known(captions: Sequence[str]) -> np.ndarray:
+        name = choose(tokenizer)
+        among = set(tokenize(texts, name))
+        return np.array([caption in among for caption in tokenize(captions, name)], bool)
+
+    return known
 
 
 def _check_all_known(

@@ -20,6 +20,7 @@ from r2m.evaluation.report import Report, write_report
 from r2m.evaluation.tokenizers import tokenizer_for
 from r2m.inference.consensus import ConsensusOptions
 from r2m.inference.run import Run, RunPath
+from r2m.inference.training_captions import known_captions
 from tfrecords.errors import InputError
 from tfrecords.records import Records, check_same_vocabulary
 from tfrecords.vocabulary import Vocabulary
@@ -82,6 +83,7 @@ def evaluate_run(
         references,
         metrics=metrics,
         tokenizer=tokenizer_for(vocabulary.segmenter, tokenizer),
+        known=known_captions(run.folders),
     )
     report = Report(
         split=f"{records.name} {split}",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from absl import logging
 
 from r2m.engine.stage import Evaluation
 from r2m.evaluation.caption_scores import CaptionScorer
-from r2m.evaluation.tokenizers import tokenizer_for
+from r2m.evaluation.caption_statistics import KnownCaptions, caption_statistics
+from r2m.evaluation.tokenizers import tokenize, tokenizer_for
 from r2m.inference.captioning import Captioning
 from tfrecords.features import decode_image
 from tfrecords.vocabulary import Vocabulary
@@ -43,6 +45,7 @@ class Validator:
         vocabulary: Vocabulary,
         batches: tf.data.Dataset | None,
         examples: Iterable[Mapping[str, Any]] = (),
+        open_known: Callable[[], KnownCaptions] | None = None,
     ) -> None:
         """Reads the references once; without any, captions are shown but not scored.
 
@@ -51,9 +54,11 @@ class Validator:
             vocabulary: of it.
             batches: the images, as `Captioning.caption_batches` takes them; None for none.
             examples: the same images: `image_id`, `texts`, `image` and perhaps `concepts` (ids).
+            open_known: returns what recognizes training captions; called at the first evaluation.
+                None: novel captions are not counted.
         """
         self._batches = batches
-        self._captioning = captioning
+        self._captioning, self._open_known = captioning, open_known
         self._samples: list[_Sample] = []
         self._images = 0
         references: dict[str, list[str]] = {}
@@ -65,11 +70,8 @@ class Validator:
                 self._samples.append(_sample(example, vocabulary))
         self.has_references = bool(references)
         tokenizer = tokenizer_for(vocabulary.segmenter, "auto")
-        self._scorer = (
-            CaptionScorer(references, "ptb_python" if tokenizer == "auto" else tokenizer)
-            if references
-            else None
-        )
+        self._tokenizer = "ptb_python" if tokenizer == "auto" else tokenizer
+        self._scorer = CaptionScorer(references, self._tokenizer) if references else None
         self._scored = frozenset(references)
         self._all_equal = 0  # evaluations in a row that found one caption for all images
         if len(references) == 1:
@@ -81,9 +83,10 @@ class Validator:
             )
 
     def evaluate(self) -> Evaluation:
-        """Metrics (BLEU-1 to 4, ROUGE-L, CIDEr, 1.0 = 100), sample captions and their images.
+        """Returns metrics, sample captions and their images.
 
-        METEOR takes a Java process, and `r2m-evaluate`.
+        The metrics are BLEU-1 to 4, ROUGE-L, CIDEr (1.0 = 100) and `caption_statistics`. METEOR
+        takes a Java process, and `r2m-evaluate`.
         """
         if self._batches is None:
             return Evaluation(metrics={})
@@ -93,6 +96,7 @@ class Validator:
         if self._scorer is not None:
             scored = {name: captions[name] for name in captions if name in self._scored}
             metrics = dict(self._scorer.score(scored))
+        metrics |= self._statistics(list(captions.values()))
         self._watch_for_equal(captions)
         with_concepts = any(s.concepts is not None for s in self._samples)
         heads = ["image", *["concepts"] * with_concepts, "caption", "references"]
@@ -106,6 +110,14 @@ class Validator:
             texts={"captions": "\n".join(rows)},
             images={"pictures": np.stack(pictures)} if pictures else {},
         )
+
+    def _statistics(self, captions: list[str]) -> dict[str, float]:
+        known = None if self._known is None else self._known(captions)
+        return caption_statistics(tokenize(captions, self._tokenizer), known)
+
+    @cached_property
+    def _known(self) -> KnownCaptions | None:
+        return None if self._open_known is None else self._open_known()
 
     def _watch_for_equal(self, captions: Mapping[str, str]) -> None:
         """Warns once where several images are given the same caption again and again."""

@@ -18,6 +18,7 @@ def _report(**changes: object) -> Report:
         images=1000,
         references=5000,
         empty_predictions=2,
+        statistics={"mean_length": 9.512, "novel_captions": 0.8125, "vocabulary_used": 312.0},
     )
     options = {"split": "flickr8k/val", "scores": scores, "decode": {"method": "beam", "size": 3}}
     return Report(**{**options, **changes})  # type: ignore[arg-type]
@@ -30,6 +31,7 @@ def test_files_name_everything(tmp_path: Path) -> None:
     assert data["split"] == "flickr8k/val" and data["images"] == 1000
     assert data["tokenizer"] == "ptb_python" and data["decode"] == {"method": "beam", "size": 3}
     assert data["scores"] == {"bleu_4": 0.101, "cider": 0.31234}
+    assert data["statistics"]["novel_captions"] == 0.8125
     assert list(data["unavailable"]) == ["meteor"] and "meteor" not in data["scores"]
     assert data["settings"] == {"checkpoint": "best"}
     assert {"python", "numpy", "pycocoevalcap"} <= set(data["versions"]) == set(versions())
@@ -38,7 +40,9 @@ def test_files_name_everything(tmp_path: Path) -> None:
     assert "| METEOR | unavailable: Java is not installed \\| sorry |" in text
     for fact in ("| images | 1000 |", "| tokenizer | ptb_python |", "| decode: size | 3 |",
                  "| split | flickr8k/val |", "| predictions | predictions.json |",
-                 "| images without a caption (scored 0) | 2 |"):  # fmt: skip
+                 "| images without a caption (scored 0) | 2 |",
+                 "| mean length in words | 9.512 |", "| distinct words | 312 |",
+                 "| captions that are no training caption | 81.2 % |"):  # fmt: skip
         assert fact in text
 
 

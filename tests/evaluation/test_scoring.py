@@ -258,3 +258,16 @@ def test_the_command_reproduces_published_scores(shared_data: Path, tmp_path: Pa
             pytest.approx(100 * report["scores"][name], abs=0.006)
         )
     assert (tmp_path / "out" / "report.md").is_file()
+
+
+def test_captions_of_the_training_split_are_not_novel(tmp_path: Path) -> None:
+    predictions = str(_write(tmp_path / "p.json", {"c.jpg": "men playing soccer on a green field"}))
+    references = str(_write(tmp_path / "r.json", _karpathy({"a.jpg": "train", "b.jpg": "restval"})))
+    found = score_files(predictions, references, split="test", metrics=("bleu",),
+                        tokenizer="ptb_python")  # fmt: skip
+    assert found.scores.statistics["novel_captions"] == 0
+    assert found.scores.statistics["mean_length"] == 7
+    _write(tmp_path / "p.json", {"a.jpg": TEXTS["a.jpg"][0]})
+    found = score_files(predictions, references, split="train", metrics=("bleu",),
+                        tokenizer="ptb_python")  # fmt: skip
+    assert "novel_captions" not in found.scores.statistics

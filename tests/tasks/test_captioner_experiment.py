@@ -23,6 +23,7 @@ from pipelines.inputs.regions import Regions
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.engine.train import TrainingSummary, train
+from r2m.evaluation.caption_statistics import STATISTICS
 from r2m.evaluation.scoring import score_files
 from r2m.evaluation.tokenizers import tokenize
 from r2m.inference.attention_files import show_attention
@@ -192,6 +193,7 @@ def test_a_run_starts_from_the_best_weights_of_another(
     first, *_ = read_metrics(tmp_path / "cross_entropy")
     assert (first["step"], first["kind"]) == (0, "evaluation")
     of_start = [line for line in read_metrics(att2in2_run) if line["kind"] == "evaluation"]
+    assert all(set(STATISTICS) <= set(line) for line in of_start)
     assert first["loss"] in [pytest.approx(line["loss"]) for line in of_start]
 
 

@@ -19,6 +19,7 @@ from r2m.engine.distribution import workers
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.options import OptimizerSettings, ScheduleOptions
 from r2m.engine.persistence import checkpoints
+from r2m.evaluation.caption_statistics import STATISTICS
 from r2m.inference.caption_files import caption_files
 from r2m.inference.consensus import ConsensusOptions
 from r2m.inference.evaluate_run import evaluate_run
@@ -317,6 +318,7 @@ def test_evaluation_writes_predictions_report_and_gallery(finished, raw, images,
         metrics=("bleu", "cider"),
     )
     assert report.scores.images == 8
+    assert set(report.scores.statistics) == set(STATISTICS)
     assert report.decode["beam_size"] == 2
     rows = json.loads((tmp_path / "val.predictions.json").read_text())
     numbers = {

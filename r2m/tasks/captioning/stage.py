@@ -15,6 +15,7 @@ from models.captioners.pixels import PixelCaptioner
 from pipelines import caption_batches, captions
 from pipelines.batching import batches_per_epoch
 from pipelines.inputs.pixels import Pixels
+from pipelines.training_sentences import training_sentences
 from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT
 from r2m.engine.distribution.sharing import share
 from r2m.engine.distribution.workers import Worker
@@ -100,6 +101,7 @@ class CaptionerStage:
             data.vocabulary,
             self._image_batches() if validates else None,
             captions.examples(records, VALIDATION_SPLIT) if validates else (),
+            partial(training_sentences, records, TRAINING_SPLIT),
         )
 
     @property

@@ -15,6 +15,7 @@ from models.r2m import R2M
 from pipelines import images
 from pipelines.batching import batches_per_epoch
 from pipelines.inputs.spec import InputSpec
+from pipelines.training_sentences import training_sentences
 from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT
 from r2m.engine.distribution.sharing import share
 from r2m.engine.distribution.workers import Worker
@@ -209,4 +210,5 @@ def _validator(data: stage_data.Data, captioning: Captioning) -> Validator:
     assert data.images is not None
     batches = images.image_batches(data.images, VALIDATION_SPLIT, InputSpec((data.concepts,)))
     examples = images.examples(data.images, VALIDATION_SPLIT)
-    return Validator(captioning, data.vocabulary, batches, examples)
+    open_known = partial(training_sentences, data.sentences, TRAINING_SPLIT)
+    return Validator(captioning, data.vocabulary, batches, examples, open_known)

@@ -1,0 +1,38 @@
+"""The captions that runs were trained on, to recognize captions that repeat one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from absl import logging
+
+from pipelines.training_sentences import training_sentences
+from r2m.configuration.settings import TRAINING_SPLIT
+from r2m.evaluation.caption_statistics import KnownCaptions
+from r2m.inference.run_folder import RunFolder
+from tfrecords.errors import InputError
+from tfrecords.records import check_same_vocabulary, open_records
+
+
+def known_captions(folders: Sequence[RunFolder]) -> KnownCaptions | None:
+    """Returns what recognizes the training captions of one of these runs; of R2M, its sentences.
+
+    None, with a note in the log, where the records of a run are gone or were built anew.
+    """
+    try:
+        found = [_training_sentences(folder) for folder in folders]
+    except InputError as error:
+        logging.info("novel captions are not counted: %s", error)
+        return None
+    return lambda captions: np.any([own(captions) for own in found], axis=0)
+
+
+def _training_sentences(folder: RunFolder) -> KnownCaptions:
+    kind = "captions" if "captions" in folder.config.data else "corpora"
+    records = open_records(folder.config.data[kind], kind=kind)
+    check_same_vocabulary(
+        f"run {folder.path}", folder.vocabulary.sha256,
+        str(records.folder), records.vocabulary_sha256,
+    )  # fmt: skip
+    return training_sentences(records, TRAINING_SPLIT)
