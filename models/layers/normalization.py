@@ -1,16 +1,61 @@
-"""Layer normalization with a gradient of few operations."""
+"""Normalizations of the last axis, with a gradient of few operations."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, get_args
 
 import keras
 import tensorflow as tf
 
+NormKind = Literal["layer", "unbiased", "rms"]
+
+# (mean square float32[..., 1], D) -> the factor f of the entries, and -2 f' / f: the slope of the
+# factor in the mean square, as the gradient needs it.
+_Factor = Callable[[tf.Tensor, int], tuple[tf.Tensor, tf.Tensor]]
+
+
+class _Norm(keras.layers.Layer):
+    """Normalization with a scale and, perhaps, an offset; statistics in float32."""
+
+    default_epsilon: ClassVar[float]
+    centered: ClassVar[bool] = True
+
+    def __init__(self, *, epsilon: float | None = None, **kwargs: Any) -> None:
+        """Builds nothing yet; `epsilon` None is that of the class."""
+        super().__init__(**kwargs)
+        self.epsilon = self.default_epsilon if epsilon is None else epsilon
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates scale (ones) and offset (zeros) float[D]."""
+        shape = (input_shape[-1],)
+        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones")
+        self.beta = (
+            self.add_weight(name="beta", shape=shape, initializer="zeros")
+            if self.centered
+            else None
+        )
+
+    def factor(self, square: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the factor of the entries for a mean square, and its slope; see `_Factor`."""
+        raise NotImplementedError
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalizes, scales and shifts: float[..., D] -> float[..., D]."""
+        scale, *offset = (tf.cast(tf.convert_to_tensor(v), tf.float32) for v in self.weights)
+        outputs = _normalize(
+            tf.cast(inputs, tf.float32), scale, *offset, factor=self.factor, centered=self.centered
+        )
+        return tf.cast(outputs, self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "epsilon": self.epsilon}
+
 
 @keras.saving.register_keras_serializable("r2m")
-class LayerNorm(keras.layers.Layer):
-    """Layer normalization over the last axis, as Keras', for use inside a recurrence.
+class LayerNorm(_Norm):
+    """Layer normalization, as PyTorch's and Keras': a (x - mean) / sqrt(variance + epsilon) + b.
 
     The gradient is written out: differentiated one by one, the operations of Keras' layer take a
     fifth of the backward pass of a recurrent memory.
@@ -25,49 +70,119 @@ class LayerNorm(keras.layers.Layer):
     Source: Ba et al. 2016 (arXiv 1607.06450).
     """
 
-    def __init__(self, *, epsilon: float = 1e-5, **kwargs: Any) -> None:
-        """Builds nothing yet; `epsilon` is added to the variance."""
-        super().__init__(**kwargs)
-        self.epsilon = epsilon
+    default_epsilon = 1e-5
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates scale (ones) and offset (zeros) float[D]."""
-        shape = (input_shape[-1],)
-        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Normalizes, scales and shifts: float[..., D] -> float[..., D]."""
-        scale, offset = (tf.cast(tf.convert_to_tensor(v), tf.float32) for v in self.weights)
-        outputs = _normalize(tf.cast(inputs, tf.float32), scale, offset, self.epsilon)
-        return tf.cast(outputs, self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "epsilon": self.epsilon}
+    def factor(self, square: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the factor of the entries for a mean square, and its slope; see `_Factor`."""
+        del size
+        factor = tf.math.rsqrt(square + self.epsilon)
+        return factor, factor
 
 
-def _normalize(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float) -> tf.Tensor:
-    @tf.custom_gradient
-    def run(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> Any:
-        centered = x - _mean(x)
-        factor = tf.math.rsqrt(_mean(tf.square(centered)) + epsilon)
-        unit = centered * factor
+@keras.saving.register_keras_serializable("r2m")
+class UnbiasedLayerNorm(_Norm):
+    """Layer normalization by the sample deviation: a (x - mean) / (deviation + epsilon) + b.
 
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    The deviation divides by D - 1, and epsilon is added to it, not to the variance.
+
+    Shapes: float[..., D] -> float[..., D]; statistics in float32.
+
+    Example:
+        ```python
+        outputs = UnbiasedLayerNorm(name="norm")(inputs)
+        ```
+
+    Source: "The Annotated Transformer" and self-critical.pytorch after it.
+    """
+
+    default_epsilon = 1e-6
+
+    def factor(self, square: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the factor of the entries for a mean square, and its slope; see `_Factor`."""
+        unbiased = size / max(size - 1, 1)
+        deviation = tf.sqrt(unbiased * square)
+        return 1.0 / (deviation + self.epsilon), tf.math.divide_no_nan(unbiased, deviation)
+
+
+@keras.saving.register_keras_serializable("r2m")
+class RootMeanSquareNorm(_Norm):
+    """Normalization by the root of the mean square: a x / (root + epsilon).
+
+    Shapes: float[..., D] -> float[..., D]; statistics in float32.
+
+    Example:
+        ```python
+        outputs = RootMeanSquareNorm(name="norm")(inputs)
+        ```
+
+    Source: Zhang and Sennrich 2019 (arXiv 1910.07467).
+    """
+
+    default_epsilon = 1e-8
+    centered = False
+
+    def factor(self, square: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the factor of the entries for a mean square, and its slope; see `_Factor`."""
+        del size
+        root = tf.sqrt(square)
+        return 1.0 / (root + self.epsilon), tf.math.divide_no_nan(1.0, root)
+
+
+_CLASSES: dict[str, type[_Norm]] = {
+    "layer": LayerNorm,
+    "unbiased": UnbiasedLayerNorm,
+    "rms": RootMeanSquareNorm,
+}
+
+
+def build_norm(kind: NormKind, units: int, name: str, dtype: Any = None) -> _Norm:
+    """Returns a built normalization of float[..., units].
+
+    Args:
+        kind: `layer`, `unbiased` (layer normalization by the sample deviation) or `rms`.
+        units: D.
+        name: of the layer.
+        dtype: its Keras dtype policy.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if kind not in _CLASSES:
+        raise ValueError(f"unknown norm {kind!r}; known: {', '.join(get_args(NormKind))}")
+    norm = _CLASSES[kind](name=name, dtype=dtype)
+    norm.build((None, units))
+    return norm
+
+
+def _normalize(
+    x: tf.Tensor,
+    scale: tf.Tensor,
+    offset: tf.Tensor | None = None,
+    *,
+    factor: _Factor,
+    centered: bool,
+) -> tf.Tensor:
+    def run(x: tf.Tensor, scale: tf.Tensor, *offset: tf.Tensor) -> Any:
+        deviations = x - _mean(x) if centered else x
+        own, slope = factor(_mean(tf.square(deviations)), x.shape[-1])
+        unit = deviations * own
+
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
             batch = list(range(x.shape.rank - 1))
             products = unit * upstream
             scaled = upstream * scale
-            along = unit * _mean(products * scale)
+            if centered:
+                scaled -= _mean(scaled)
             return (
-                factor * (scaled - _mean(scaled) - along),
+                own * scaled - unit * (slope * _mean(products * scale)),
                 tf.reduce_sum(products, batch),
-                tf.reduce_sum(upstream, batch),
+                *(tf.reduce_sum(upstream, batch) for _ in offset),
             )
 
-        return unit * scale + offset, gradient
+        outputs = unit * scale
+        return (outputs + offset[0] if offset else outputs), gradient
 
-    return run(x, scale, offset)
+    return tf.custom_gradient(run)(x, scale, *(() if offset is None else (offset,)))
 
 
 def _mean(x: tf.Tensor) -> tf.Tensor:

@@ -24,6 +24,10 @@ V, D, G, L = 30, 6, 5, 4
 SIZES: dict[str, Any] = {"units": 8, "word_size": 7}
 GRID = {**SIZES, "feature_size": D, "grid_cells": L}
 ROWS = {**SIZES, "feature_size": D, "attention_units": 9}
+LAYERS: dict[str, Any] = {
+    "feature_size": D, "units": 8, "heads": 2, "inner_units": 12, "encoder_layers": 2,
+    "decoder_layers": 2,
+}  # fmt: skip
 
 # Name of a captioner -> constructor arguments, besides the vocabulary's size.
 SMALL: dict[str, dict[str, Any]] = {
@@ -34,9 +38,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "att2in": ROWS,
     "att2in2": ROWS,
     "updown": {**ROWS, "global_size": G},
+    "transformer": LAYERS,
 }
 # The same, of captioners that have another form.
-VARIANTS = {"updown_without_global": ("updown", ROWS)}
+VARIANTS = {
+    "updown_without_global": ("updown", ROWS),
+    "transformer_tied": ("transformer", {**LAYERS, "tie_embeddings": True, "norm": "unbiased"}),
+}
 MODELS = (*SMALL, *VARIANTS)
 TOKENS = tf.constant(np.random.default_rng(3).integers(0, V, (3, 6)), tf.int32)
 

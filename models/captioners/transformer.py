@@ -1,0 +1,106 @@
+"""Transformer: self-attention over regions and over words, without recurrence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.captioners.base import Inputs
+from models.captioners.registry import register_captioner
+from models.captioners.self_attentive import SelfAttentiveCaptioner
+from models.layers.caption_decoder import CaptionDecoder
+from models.layers.dropout import Dropout
+from models.layers.linear import torch_dense
+from models.layers.normalization import NormKind, build_norm
+from models.layers.transformer import Activation
+from models.layers.transformer_layers import DecoderLayer, EncoderLayer
+
+
+@register_captioner("transformer")
+class Transformer(SelfAttentiveCaptioner):
+    """Transformer encoder over regions, whose places are unknown, and decoder over words.
+
+    x = Dropout(relu(W r)); encoder and decoder layers are x + Dropout(sublayer(norm(x))), with a
+    norm after the last one. Words are sqrt(units) * embedding + sinusoid of the position.
+
+    Shapes: `regions` float[B, L, F], `region_lengths` int32[B] (optional).
+
+    Example:
+        ```python
+        model = Transformer(vocabulary_size=9_488, feature_size=2_048)
+        memory = model.encode({"regions": tf.zeros([8, 36, 2_048])})
+        hidden = model.teacher_forced(memory, tf.ones([8, 17], tf.int32))
+        ```
+
+    Source: Vaswani et al. 2017 (arXiv 1706.03762), as self-critical.pytorch has it; its norm is
+    `unbiased`.
+    """
+
+    inputs = Inputs(required=("regions",))
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        feature_size: int,
+        units: int = 512,
+        heads: int = 8,
+        inner_units: int = 2048,
+        encoder_layers: int = 6,
+        decoder_layers: int = 6,
+        dropout: float = 0.1,
+        input_dropout: float = 0.5,
+        norm: NormKind = "layer",
+        activation: Activation = "relu",
+        tie_embeddings: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Builds every weight.
+
+        Args:
+            vocabulary_size: V, markers included.
+            feature_size: F.
+            units: of all rows.
+            heads: of every attention.
+            inner_units: of every feed-forward.
+            encoder_layers: number of layers over regions.
+            decoder_layers: number of layers over words.
+            dropout: rate inside encoder and decoder while training.
+            input_dropout: rate on the regions while training.
+            norm: `layer`, `unbiased` (layer normalization by the sample deviation) or `rms`.
+            activation: of the feed-forwards, `relu` or `gelu`.
+            tie_embeddings: whether the softmax weights are the word embedding.
+            **kwargs: of `keras.Model` (name, dtype).
+        """
+        super().__init__(**kwargs)
+        self._settings = {
+            "vocabulary_size": vocabulary_size, "feature_size": feature_size, "units": units,
+            "heads": heads, "inner_units": inner_units, "encoder_layers": encoder_layers,
+            "decoder_layers": decoder_layers, "dropout": dropout, "input_dropout": input_dropout,
+            "norm": norm, "activation": activation, "tie_embeddings": tie_embeddings,
+        }  # fmt: skip
+        policy = self.dtype_policy
+        of_layers: dict[str, Any] = {
+            "units": units, "heads": heads, "inner_units": inner_units, "dropout": dropout,
+            "norm": norm, "activation": activation, "dtype": policy,
+        }  # fmt: skip
+        self.row_map = torch_dense(units, feature_size, "row_map", policy)
+        self.row_dropout = Dropout(input_dropout, name="row_dropout", dtype=policy)
+        self.encoder_layers = [
+            EncoderLayer(name=f"encoder_{i}", **of_layers) for i in range(encoder_layers)
+        ]
+        self.encoder_norm = build_norm(norm, units, "encoder_norm", policy)
+        self.decoder = CaptionDecoder(
+            vocabulary_size=vocabulary_size,
+            units=units,
+            layers=[DecoderLayer(name=f"layer_{i}", **of_layers) for i in range(decoder_layers)],
+            dropout=dropout,
+            norm=norm,
+            tie_embeddings=tie_embeddings,
+            name="decoder",
+            dtype=policy,
+        )
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), **self._settings}

@@ -1,0 +1,331 @@
+"""Blocks of transformers: attention of several heads, feed-forward, encoder and decoder layers.
+
+All blocks work on rows without padding, [P, D]; attention moves them into padded groups and back
+(`models.layers.grouped_rows`). Layers are pre-norm: x + Dropout(sublayer(norm(x))).
+
+Letters: G groups, Q queries and L keys of a group, P rows, D units, h heads, N captions, T words.
+
+Source: Vaswani et al. 2017 (arXiv 1706.03762), as "The Annotated Transformer" orders it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+import keras
+import tensorflow as tf
+
+from models.layers.dropout import Dropout
+from models.layers.grouped_rows import Groups
+from models.layers.linear import xavier_dense
+
+Activation = Literal["relu", "gelu"]
+
+# Added to the score of a masked key.
+MASKED = -1e9
+
+
+class Cache(NamedTuple):
+    """Keys and values of the words so far, at their positions.
+
+    Attributes:
+        keys: float[N, h, T, D / h].
+        values: float[N, h, T, D / h].
+    """
+
+    keys: tf.Tensor
+    values: tf.Tensor
+
+
+class CrossAttention(Protocol):
+    """Attention of words to the regions of their image, as `DecoderLayer` calls it."""
+
+    def project(self, rows: tf.Tensor, groups: Groups) -> Any:
+        """Returns what does not depend on the words, nested tensors [G, ...], once per image.
+
+        Args:
+            rows: float[P, D], encoded regions.
+            groups: of the regions by image.
+        """
+
+    def __call__(
+        self,
+        rows: tf.Tensor,
+        groups: Groups,
+        projected: Any,
+        bias: tf.Tensor | None,
+        training: bool,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Attends.
+
+        Args:
+            rows: float[P, D], words.
+            groups: of the words by image, G groups.
+            projected: from `project`.
+            bias: float32[G, 1, 1, L], 0 for real regions and `MASKED` for padding, or None.
+            training: whether dropout is applied.
+
+        Returns:
+            float[P, D], and the weights float32[G, h, Q, L] without dropout.
+        """
+
+
+def mask_bias(mask: tf.Tensor) -> tf.Tensor:
+    """Returns what is added to scores: 0 where `mask` bool[...] holds, else `MASKED`, float32."""
+    return tf.where(mask, 0.0, MASKED)
+
+
+def attend(
+    query: tf.Tensor,
+    keys: tf.Tensor,
+    values: tf.Tensor,
+    bias: tf.Tensor | None,
+    dropout: Dropout,
+    training: bool = False,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns softmax(q k / sqrt(size) + bias) v, the softmax in float32.
+
+    Args:
+        query: float[G, h, Q, size].
+        keys: float[G, h, L, size].
+        values: float[G, h, L, size].
+        bias: float32, broadcast to [G, h, Q, L], or None.
+        dropout: of the weights.
+        training: whether it is applied.
+
+    Returns:
+        float[G, h, Q, size], and the weights float32[G, h, Q, L] without dropout.
+    """
+    scores = tf.cast(tf.matmul(query, keys, transpose_b=True), tf.float32)
+    scores *= query.shape[-1] ** -0.5
+    weights = tf.nn.softmax(scores if bias is None else scores + bias)
+    dropped = dropout(tf.cast(weights, values.dtype), training=training)
+    return tf.matmul(dropped, values), weights
+
+
+class _Attention(keras.layers.Layer):
+    """Settings that both kinds of attention share."""
+
+    def __init__(self, *, units: int, heads: int, dropout: float = 0.0, **kwargs: Any) -> None:
+        """Builds every weight.
+
+        Args:
+            units: D.
+            heads: h, which divides D.
+            dropout: rate on the weights while training.
+            **kwargs: of `keras.layers.Layer` (name, dtype).
+
+        Raises:
+            ValueError: the heads do not divide the units.
+        """
+        # A bias of scores stays float32 under half precision.
+        super().__init__(autocast=False, **kwargs)
+        if units % heads:
+            raise ValueError(f"units ({units}) must be divisible by heads ({heads})")
+        self.units, self.heads = units, heads
+        self._settings = {"units": units, "heads": heads, "dropout": dropout}
+        self.weight_dropout = Dropout(dropout, name="weight_dropout", dtype=self.dtype_policy)
+        self.output_map = xavier_dense(units, units, "output_map", self.dtype_policy)
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), **self._settings}
+
+
+@keras.saving.register_keras_serializable("r2m")
+class SelfAttention(_Attention):
+    """Attention of the rows of a group to one another.
+
+    Shapes: rows float[P, D] -> float[P, D].
+
+    Example:
+        ```python
+        attention = SelfAttention(units=512, heads=8, dropout=0.1)
+        outputs = attention(rows, grouped_rows.full(images, regions))
+        ```
+    """
+
+    def __init__(self, *, units: int, heads: int, skip_input: bool = False, **kwargs: Any) -> None:
+        """Builds every weight.
+
+        Args:
+            units: D.
+            heads: h, which divides D.
+            skip_input: whether the input is added to the heads' results, before the output map.
+            **kwargs: `dropout`, and those of `keras.layers.Layer` (name, dtype).
+        """
+        super().__init__(units=units, heads=heads, **kwargs)
+        self.skip_input = skip_input
+        # Queries, keys and values in one product.
+        self.qkv_map = xavier_dense(3 * units, units, "qkv_map", self.dtype_policy, parts=3)
+
+    def call(
+        self,
+        rows: tf.Tensor,
+        groups: Groups,
+        bias: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tf.Tensor:
+        """Attends.
+
+        Args:
+            rows: float[P, D].
+            groups: of the rows.
+            bias: float32, broadcast to [G, h, Q, Q] and added to the scores, or None.
+            training: whether dropout is applied.
+        """
+        query, keys, values = groups.split_heads(self.qkv_map(rows), self.heads, parts=3)
+        found, _ = attend(query, keys, values, bias, self.weight_dropout, training)
+        return self._output(rows, groups.merge_heads(found))
+
+    def step(
+        self,
+        rows: tf.Tensor,
+        cache: Cache,
+        position: tf.Tensor,
+        bias: tf.Tensor,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, Cache]:
+        """Attends from one word per caption to the words so far.
+
+        Args:
+            rows: float[N, D].
+            cache: of the words before.
+            position: int32[N], where keys and values are written.
+            bias: float32[N, 1, 1, T], 0 for the words so far and `MASKED` for all other places.
+            training: whether dropout is applied.
+
+        Returns:
+            float[N, D] and the cache with this word.
+        """
+        count, size = tf.shape(rows)[0], self.units // self.heads
+        query, keys, values = tf.split(
+            tf.reshape(self.qkv_map(rows), [-1, 3 * self.heads, 1, size]), 3, axis=1
+        )
+        row, head = tf.range(count)[:, None], tf.range(self.heads)[None]
+        shape = [count, self.heads]
+        places = tf.stack(
+            [tf.broadcast_to(x, shape) for x in (row, head, position[:, None])], axis=2
+        )
+        cache = Cache(
+            *(
+                tf.tensor_scatter_nd_update(old, places, tf.squeeze(new, 2))
+                for old, new in zip(cache, (keys, values), strict=True)
+            )
+        )
+        found, _ = attend(query, cache.keys, cache.values, bias, self.weight_dropout, training)
+        return self._output(rows, tf.reshape(found, [-1, self.units])), cache
+
+    def empty_cache(self, captions: tf.Tensor, max_length: int | tf.Tensor) -> Cache:
+        """Returns a cache of zeros for N captions of at most `max_length` words."""
+        shape = [captions, self.heads, max_length, self.units // self.heads]
+        return Cache(tf.zeros(shape, self.compute_dtype), tf.zeros(shape, self.compute_dtype))
+
+    def _output(self, rows: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
+        return self.output_map(found + rows if self.skip_input else found)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "skip_input": self.skip_input}
+
+
+@keras.saving.register_keras_serializable("r2m")
+class DotProductAttention(_Attention):
+    """Attention of words to the regions of their image (a `CrossAttention`).
+
+    Shapes: words float[P, D], regions float[R, D] -> float[P, D].
+
+    Example:
+        ```python
+        attention = DotProductAttention(units=512, heads=8, dropout=0.1)
+        projected = attention.project(regions, grouped_rows.full(images, 36))
+        outputs, weights = attention(words, grouped_rows.full(images, 5), projected)
+        ```
+    """
+
+    def __init__(self, *, units: int, heads: int, **kwargs: Any) -> None:
+        """Builds every weight; see `SelfAttention`."""
+        super().__init__(units=units, heads=heads, **kwargs)
+        self.query_map = xavier_dense(units, units, "query_map", self.dtype_policy)
+        # Keys and values in one product.
+        self.key_value_map = xavier_dense(
+            2 * units, units, "key_value_map", self.dtype_policy, parts=2
+        )
+
+    def project(self, rows: tf.Tensor, groups: Groups) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns keys and values of regions: float[R, D] -> two float[G, h, L, D / h]."""
+        keys, values = groups.split_heads(self.key_value_map(rows), self.heads, parts=2)
+        return keys, values
+
+    def call(
+        self,
+        rows: tf.Tensor,
+        groups: Groups,
+        projected: tuple[tf.Tensor, tf.Tensor],
+        bias: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Attends; see `CrossAttention`."""
+        (query,) = groups.split_heads(self.query_map(rows), self.heads)
+        found, weights = attend(query, *projected, bias, self.weight_dropout, training)
+        return self.output_map(groups.merge_heads(found)), weights
+
+
+@keras.saving.register_keras_serializable("r2m")
+class FeedForward(keras.layers.Layer):
+    """Two affine maps with an activation and dropout between them.
+
+    Shapes: float[P, D] -> float[P, D].
+
+    Example:
+        ```python
+        outputs = FeedForward(units=512, inner_units=2_048, dropout=0.1)(rows)
+        ```
+    """
+
+    def __init__(
+        self,
+        *,
+        units: int,
+        inner_units: int,
+        dropout: float = 0.0,
+        activation: Activation = "relu",
+        **kwargs: Any,
+    ) -> None:
+        """Builds every weight.
+
+        Args:
+            units: D.
+            inner_units: between the maps.
+            dropout: rate on them while training.
+            activation: `relu` or `gelu` (the exact one, with the error function).
+            **kwargs: of `keras.layers.Layer` (name, dtype).
+
+        Raises:
+            ValueError: an unknown activation.
+        """
+        super().__init__(**kwargs)
+        if activation not in get_args(Activation):
+            known = ", ".join(get_args(Activation))
+            raise ValueError(f"unknown activation {activation!r}; known: {known}")
+        self._settings = {
+            "units": units, "inner_units": inner_units, "dropout": dropout,
+            "activation": activation,
+        }  # fmt: skip
+        self.activation = activation
+        policy = self.dtype_policy
+        self.inner_map = xavier_dense(inner_units, units, "inner_map", policy)
+        self.output_map = xavier_dense(units, inner_units, "output_map", policy)
+        self.dropout = Dropout(dropout, name="dropout", dtype=policy)
+        self.built = True
+
+    def call(self, rows: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Maps rows: float[P, D] -> float[P, D]."""
+        activate = tf.nn.relu if self.activation == "relu" else tf.nn.gelu
+        inner = self.dropout(activate(self.inner_map(rows)), training=training)
+        return self.output_map(inner)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), **self._settings}
