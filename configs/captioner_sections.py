@@ -23,6 +23,9 @@ def data(*, captions_per_image: int) -> dict[str, Any]:
         "max_length": 17,
         # Divides every cell of a grid, or region, by its L2 norm.
         "unit_norm": False,
+        # Appends the corners of its box and their area to every region or cell (5 numbers), and
+        # sorts regions by falling area, as self-critical.pytorch's --use_box.
+        "use_box": False,
         # Rows to attend to where records hold both: grid or regions. None: regions, except for
         # captioners that require a grid.
         "rows": common.none_of(str),

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from models.captioners.base import Captioner, Inputs, Memory, State
 from models.layers import ops
-from models.layers.box_geometry import cell_boxes
+from models.layers.box_geometry import box_features, cell_boxes
 
 
 @keras.saving.register_keras_serializable("r2m")
@@ -44,6 +44,7 @@ class PixelCaptioner(Captioner):
         trained_from: str | None,
         average_mirrored: bool = False,
         unit_norm: bool = False,
+        use_box: bool = False,
         **kwargs: Any,
     ) -> None:
         """Wraps a captioner.
@@ -60,6 +61,7 @@ class PixelCaptioner(Captioner):
                 mirrored back, of its mirror image.
             unit_norm: divides every cell of the maps by its L2 norm. The mean is that of the maps
                 before, as the stored vector of an image is.
+            use_box: appends the `box_features` of its cell to every row: D + 5.
             **kwargs: of `keras.Model` (name, dtype).
 
         Raises:
@@ -69,6 +71,7 @@ class PixelCaptioner(Captioner):
         self.captioner, self.network = captioner, network
         self._preprocess = preprocess
         self._average_mirrored, self._unit_norm = average_mirrored, unit_norm
+        self._use_box = use_box
         self._trained_from = trained_from
         network.trainable = trained_from is not None
         if trained_from not in (None, "all"):
@@ -100,11 +103,13 @@ class PixelCaptioner(Captioner):
         features = {"regions": rows}
         if "global" in self.captioner.inputs.kinds:
             features["global"] = tf.reduce_mean(rows, axis=1)
-        if "boxes" in self.captioner.inputs.kinds:
-            cells = cell_boxes(*maps.shape[1:3])
-            features["boxes"] = tf.tile(cells[tf.newaxis], [count, 1, 1])
         if self._unit_norm:
             features["regions"] = ops.unit_norm(rows)
+        boxes = tf.tile(cell_boxes(*maps.shape[1:3])[tf.newaxis], [count, 1, 1])
+        if "boxes" in self.captioner.inputs.kinds:
+            features["boxes"] = boxes
+        if self._use_box:
+            features["regions"] = tf.concat([features["regions"], box_features(boxes)], axis=-1)
         return self.captioner.encode(features, training=training)
 
     def _maps(self, pixels: tf.Tensor) -> tf.Tensor:
@@ -153,6 +158,7 @@ class PixelCaptioner(Captioner):
             "trained_from": self._trained_from,
             "average_mirrored": self._average_mirrored,
             "unit_norm": self._unit_norm,
+            "use_box": self._use_box,
         }
 
     @classmethod

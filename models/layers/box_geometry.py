@@ -17,6 +17,8 @@ from typing import Literal, NamedTuple
 
 import tensorflow as tf
 
+# Numbers per box that `box_features` returns.
+BOX_FEATURES = 5
 AreaNorm = Literal["share", "coverage"]
 # Of the embedding of relative geometry: its base, and the factor of what is embedded.
 _BASE, _SCALE = 1000.0, 100.0

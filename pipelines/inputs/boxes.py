@@ -9,7 +9,7 @@ from typing import Any
 from pipelines.batching import Batch, Rows
 from pipelines.inputs.model_input import ModelInput, register_input
 from pipelines.inputs.regions import Regions
-from pipelines.inputs.row_input import RowInput
+from pipelines.inputs.row_input import BOXES_ADVICE, RowInput
 
 
 @register_input("boxes")
@@ -53,7 +53,4 @@ class Boxes(ModelInput):
     def advice(self, record_kind: str, held: Collection[str]) -> str:
         """Returns how to build records with boxes."""
         del record_kind, held
-        return (
-            "build them with --backbone --store_grid (each cell of the grid has a box), or with "
-            "--features of a store that holds boxes, such as r2m-extract-features --regions makes"
-        )
+        return BOXES_ADVICE

@@ -20,32 +20,27 @@ class Grid(RowInput):
     """The cells of a feature map, row by row.
 
     Makes `regions` float32[B, gh * gw, D].
-
-    Attributes:
-        unit_norm: divides every cell by its L2 norm.
     """
 
-    columns = ("grid_feature",)
+    feature_columns = ("grid_feature",)
     box_columns = ("grid_feature",)
     tensors = ("regions",)
-    unit_norm: bool = False
 
     @classmethod
     def candidates(cls, config: Any) -> list[ModelInput]:
         """Returns the grid; raises `ValueError` where `config.data.rows` names other rows."""
         if config.data.rows not in (None, "grid"):
             raise ValueError(f"rows {config.data.rows!r}: the captioner reads a grid, not regions")
-        return [cls(config.data.unit_norm)]
+        return [cls(config.data.unit_norm, config.data.use_box)]
 
     def assemble(self, rows: Rows) -> Batch:
         """Lists the cells; see `ModelInput`."""
         grid = rows["grid_feature"]
         _, height, width, size = grid.shape
         cells = tf.reshape(grid, [-1, height * width, size])
-        return {"regions": unit_norm(cells) if self.unit_norm else cells}
+        return {"regions": self._normalize(cells, rows)}
 
-    def boxes(self, rows: Rows) -> tf.Tensor:
-        """Returns the boxes of the cells; see `RowInput`."""
+    def _stored_boxes(self, rows: Rows) -> tf.Tensor:
         grid = rows["grid_feature"]
         cells = cell_boxes(*grid.shape[1:3])
         return tf.tile(cells[tf.newaxis], [tf.shape(grid)[0], 1, 1])
@@ -54,8 +49,3 @@ class Grid(RowInput):
         """Returns `region_size` D and `grid_cells` gh * gw."""
         _, cells, size = signature["regions"].shape
         return {"region_size": size, "grid_cells": cells}
-
-
-def unit_norm(rows: tf.Tensor) -> tf.Tensor:
-    """Divides rows float[B, L, D] by their L2 norm; rows of zeros stay."""
-    return tf.math.divide_no_nan(rows, tf.norm(rows, axis=-1, keepdims=True))

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.batching import Batch, Rows
-from pipelines.inputs.grid import Grid, unit_norm
+from pipelines.inputs.grid import Grid
 from pipelines.inputs.model_input import ModelInput, register_input
 from pipelines.inputs.row_input import RowInput
 
@@ -20,21 +20,19 @@ class Regions(RowInput):
     """Features of the regions of an image, padded with zeros.
 
     Makes `regions` float32[B, L, D] and `region_lengths` int32[B].
-
-    Attributes:
-        unit_norm: divides every region by its L2 norm.
     """
 
-    columns = ("region_feature",)
+    feature_columns = ("region_feature",)
     box_columns = ("region_feature", "boxes")
     tensors = ("regions", "region_lengths")
-    unit_norm: bool = False
+    sorts = True
 
     @classmethod
     def candidates(cls, config: Any) -> list[ModelInput]:
         """Returns regions, then the cells of a grid, or what `config.data.rows` names."""
         rows = config.data.rows
-        regions, grid = cls(config.data.unit_norm), Grid(config.data.unit_norm)
+        settings = config.data.unit_norm, config.data.use_box
+        regions, grid = cls(*settings), Grid(*settings)
         forms: dict[str | None, list[ModelInput]] = {
             None: [regions, grid], "grid": [grid], "regions": [regions],
         }  # fmt: skip
@@ -45,14 +43,12 @@ class Regions(RowInput):
     def assemble(self, rows: Rows) -> Batch:
         """Pads regions; see `ModelInput`."""
         ragged = rows["region_feature"]
-        regions = ragged.to_tensor()
         return {
-            "regions": unit_norm(regions) if self.unit_norm else regions,
+            "regions": self._normalize(ragged.to_tensor(), rows),
             "region_lengths": tf.cast(ragged.row_lengths(), tf.int32),
         }
 
-    def boxes(self, rows: Rows) -> tf.Tensor:
-        """Pads the boxes of regions; see `RowInput`."""
+    def _stored_boxes(self, rows: Rows) -> tf.Tensor:
         return rows["boxes"].to_tensor()
 
     def sizes(self, signature: Mapping[str, tf.TensorSpec]) -> dict[str, int | None]:

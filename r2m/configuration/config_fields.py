@@ -62,6 +62,7 @@ _CAPTIONER: _Rules = {
         "captions_per_image": whole(1, 1_000),
         "max_length": whole(1, MOST_WORDS),
         "unit_norm": switch,
+        "use_box": switch,
         "rows": optional(choice("grid", "regions")),
     },
     "image": {

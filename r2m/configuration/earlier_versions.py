@@ -33,6 +33,10 @@ _REWARD = {
 }
 
 
+# Fields of the `data` section that captioners of earlier versions did not have.
+_NEW_DATA = {"use_box": False}
+
+
 def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Converts saved settings to the form of this version.
 
@@ -59,4 +63,8 @@ def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(own_stage, Mapping) and "schedule" not in own_stage:
             own_stage = {**own_stage, "schedule": training["schedule"]}
             upgraded["stages"] = {**stages, "self_critical": own_stage}
+    data = settings.get("data")
+    # Of captioners: configurations of R2M have no rows.
+    if isinstance(data, Mapping) and "unit_norm" in data:
+        upgraded["data"] = {**_NEW_DATA, **data}
     return upgraded

@@ -8,6 +8,7 @@ from typing import Any
 from models.captioners.base import Captioner
 from models.captioners.pixels import PixelCaptioner
 from models.captioners.registry import build_captioner
+from models.layers.box_geometry import BOX_FEATURES
 from pipelines.inputs.pixels import crop_size
 from r2m.configuration.settings import precision, setting
 from tfrecords.errors import InputError
@@ -66,7 +67,8 @@ def build_model(
     name = chosen.pop("captioner")
     if network is not None:
         height, width, size = network.output_shape
-        sizes = {"global_size": size, "region_size": size, "grid_cells": height * width}
+        region_size = size + BOX_FEATURES if config.data.use_box else size
+        sizes = {"global_size": size, "region_size": region_size, "grid_cells": height * width}
     with precision(dtype), setting("config.model"):
         captioner = build_captioner(name, vocabulary_size=vocabulary_size, **sizes, **chosen)
     if network is None:
@@ -79,5 +81,6 @@ def build_model(
             trained_from=config.image.trained_from,
             average_mirrored=config.image.average_mirrored,
             unit_norm=config.data.unit_norm,
+            use_box=config.data.use_box,
             name=name,
         )

@@ -56,3 +56,11 @@ def test_rewards_and_their_schedule_were_as_they_are_now_by_these_settings() -> 
     assert found["stages"]["self_critical"] == {"steps": 2, "schedule": schedule}
     assert found["stages"]["cross_entropy"] == {"steps": 4}
     assert upgrade_settings(found) == found
+
+
+def test_captioners_of_earlier_versions_append_no_boxes() -> None:
+    settings = {"data": {"captions": "a", "unit_norm": True}, "loss": {}}
+    today = {"data": {"captions": "a", "unit_norm": True, "use_box": False}, "loss": {}}
+    assert upgrade_settings(settings) == today and upgrade_settings(today) == today
+    settings = {"data": {"corpora": "a", "images": "b"}}
+    assert upgrade_settings(settings) == settings

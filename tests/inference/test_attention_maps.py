@@ -91,7 +91,7 @@ def run_folder(folder: Path, captioner: str, features: list[str], stage: str) ->
     """What the folder of a run tells without its weights."""
     folder.mkdir(parents=True)
     config = {"model": {"captioner": captioner}, "image": {"source": "features"}}
-    config["data"] = {"rows": None, "unit_norm": False}
+    config["data"] = {"rows": None, "unit_norm": False, "use_box": False}
     (folder / "config.json").write_text(json.dumps({"stage": stage, "config": config}))
     records = {"backbone": None, "feature_dtype": "float16", "grid_shape": None}
     shown = {"inputs": {}, "features": features, "records": records}

@@ -24,7 +24,7 @@ def run_of(folder: Path, captioner: str, saved: dict[str, Any], **image: Any) ->
     """A run folder without weights."""
     config = {
         "model": {"captioner": captioner},
-        "data": {"rows": None, "unit_norm": True},
+        "data": {"rows": None, "unit_norm": True, "use_box": False},
         "image": {"source": "features", **image},
     }
     (folder / "config.json").write_text(json.dumps({"stage": "cross_entropy", "config": config}))

@@ -213,6 +213,7 @@ def _settings(
             **dataclasses.asdict(data.options),
             "features": data.inputs.stored,
             "unit_norm": config.data.unit_norm,
+            "use_box": config.data.use_box,
             "pixels": pixels and dataclasses.asdict(pixels),
             "records": data.records.digest,
         },

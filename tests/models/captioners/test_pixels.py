@@ -126,6 +126,12 @@ def test_cells_have_the_boxes_of_stored_grids() -> None:
     np.testing.assert_array_equal(shown["boxes"], rows["boxes"])
     np.testing.assert_allclose(shown["regions"], rows["regions"], rtol=1e-6)
     assert shown["boxes"].shape == (2, 16, 4)
+    appending = small(unit_norm=True, use_box=True)
+    appending.captioner = Shown()
+    grid = Grid(unit_norm=True, use_box=True).assemble({"grid_feature": maps})
+    shown = appending.encode({"pixels": pictures(2)})
+    np.testing.assert_allclose(shown["regions"], grid["regions"], rtol=1e-5)
+    assert appending.get_config()["use_box"]
 
 
 def test_the_vector_of_an_image_is_the_mean_of_the_maps_as_they_are() -> None:

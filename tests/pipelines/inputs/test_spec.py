@@ -35,7 +35,8 @@ EVERY = ("global_feature", "grid_feature", "region_feature", "image")
 
 def chosen(inputs: Inputs, held: tuple[str, ...] = EVERY, **data: Any) -> tuple[ModelInput, ...]:
     image = {"backbone": "MobileNet", "resize": 9, "crop": 8, "mirror": True, "least_area": 0.5}
-    config = ConfigDict({"data": {"rows": None, "unit_norm": False, **data}, "image": image})
+    settings = {"rows": None, "unit_norm": False, "use_box": False, **data}
+    config = ConfigDict({"data": settings, "image": image})
     return InputSpec.choose(inputs, config, held, model="toy", where="records/toy").inputs
 
 
@@ -66,6 +67,8 @@ def test_inputs_are_chosen_among_what_records_hold() -> None:
          "needs region_feature with boxes, which .*--regions makes"),
         (("regions", "boxes"), ("region_feature",), {},
          "needs region_feature with boxes or grid_feature, .* with --backbone --store_grid"),
+        (("regions",), EVERY, {"rows": "regions", "use_box": True},
+         "needs region_feature with boxes, which .*--regions makes"),
         (("regions",), EVERY, {"rows": "cells"}, "unknown rows 'cells'; known: grid, regions"),
     ],
 )  # fmt: skip
@@ -143,6 +146,43 @@ def test_boxes_reach_batches(records: Records) -> None:  # noqa: F811
     assert batch["regions"].shape == (1, 4, 3)
     np.testing.assert_array_equal(batch["boxes"][0, 1], [0, 0.5, 0.5, 1])
     assert cells.signature(cells_spec := {"boxes": tf.TensorSpec([None, 4, 4])}) == cells_spec
+
+
+def test_boxes_beside_features_sort_regions_by_area() -> None:
+    rng = np.random.default_rng(0)
+    lengths = (3, 0, 4)
+    features = [rng.normal(size=(n, 2)).astype("f4") for n in lengths]
+    corners = [np.sort(rng.random((n, 2, 2)), axis=1).reshape(n, 4).astype("f4") for n in lengths]
+    corners[2][3] = corners[2][1]  # equal areas stay in their order
+    rows = {
+        "region_feature": tf.ragged.constant([x.tolist() for x in features], inner_shape=(2,)),
+        "boxes": tf.ragged.constant([x.tolist() for x in corners], inner_shape=(4,)),
+    }
+    regions = Regions(unit_norm=True, use_box=True)
+    inputs = InputSpec((regions, Boxes(regions)))
+    assert regions.columns == ("region_feature", "boxes")
+    batch = inputs.assemble(rows)
+    assert batch["regions"].shape == (3, 4, 7) and batch["region_lengths"].numpy().tolist() == [
+        3,
+        0,
+        4,
+    ]
+    assert inputs.sizes(batch) == {"region_size": 7}
+    for image, (own, boxes) in enumerate(zip(features, corners, strict=True)):
+        # As self-critical.pytorch's loader: normed, appended, sorted.
+        own = own / np.linalg.norm(own, 2, 1, keepdims=True)
+        y1, x1, y2, x2 = np.hsplit(boxes, 4)
+        shown = np.hstack([own, x1, y1, x2, y2, (x2 - x1) * (y2 - y1), boxes])
+        shown = np.array(sorted(shown, key=lambda row: row[6], reverse=True)).reshape(-1, 11)
+        found = np.concatenate([batch["regions"][image], batch["boxes"][image]], axis=-1)
+        np.testing.assert_allclose(found[: len(own)], shown, atol=1e-6)
+        assert not found[len(own) :].any()
+    # Cells are of one size: they stay in place.
+    grid = {"grid_feature": tf.constant(rng.normal(size=(2, 2, 3, 4)), tf.float32)}
+    cells = InputSpec((Grid(use_box=True), Boxes(Grid(use_box=True)))).assemble(grid)
+    np.testing.assert_array_equal(cells["regions"][..., :4], Grid().assemble(grid)["regions"])
+    np.testing.assert_allclose(cells["regions"][1, 4, 4:], [1 / 3, 1 / 2, 2 / 3, 1, 1 / 6], 1e-5)
+    np.testing.assert_array_equal(cells["boxes"], Boxes(Grid()).assemble(grid)["boxes"])
 
 
 def test_other_numbers_of_boxes_than_of_regions_are_an_error(
