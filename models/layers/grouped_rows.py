@@ -81,6 +81,14 @@ class Groups(NamedTuple):
         each = count // tf.maximum(groups, 1)
         return self._replace(shape=tf.stack([groups, each]))
 
+    def compact(self) -> Groups:
+        """Returns the same rows in the same groups, at the first places of fewer."""
+        if self.places is None:
+            return self
+        is_row = tf.reshape(self.sources < tf.size(self.places), self.shape)
+        counts = tf.reduce_sum(tf.cast(is_row, tf.int32), axis=1)
+        return packed(counts, tf.reduce_max(counts))
+
 
 def full(groups: tf.Tensor, places: tf.Tensor) -> Groups:
     """Returns groups with a row at every place."""

@@ -77,7 +77,7 @@ def score_pairs(
         def forward(inputs: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
             index, queries, keys, shares = inputs
             units = hidden(_products(queries, keys), index, weights)
-            scores = tf.linalg.matvec(units, weights.score)
+            scores = _matvec(units, weights.score)
             return units, scores, _average(units, shares)
 
         specs = [tf.TensorSpec([None] * rank, dtype) for rank in (4, 3, 3)]
@@ -157,7 +157,16 @@ def _products(queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
 
 def _average(units: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
     """Averages float[C, Q, L, M] with weights float[C, L] -> float[C, Q, M]."""
-    return tf.squeeze(tf.matmul(shares[:, tf.newaxis, tf.newaxis], units), axis=2)
+    chunk, queries, keys, _ = tf.unstack(tf.shape(units))
+    weights = tf.broadcast_to(shares[:, tf.newaxis, tf.newaxis], [chunk, queries, 1, keys])
+    return tf.squeeze(tf.matmul(weights, units), axis=2)
+
+
+def _matvec(x: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
+    """Multiplies float[..., M] by float[M] -> float[...]."""
+    # Not `tf.linalg.matvec(x, vector)`: with vectors that are broadcast over several axes,
+    # TensorFlow 2.21 writes past its output on CPUs.
+    return tf.reshape(tf.linalg.matvec(_rows(x), vector), tf.shape(x)[:-1])
 
 
 def _outer(x: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:

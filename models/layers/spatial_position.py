@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 import tensorflow as tf
@@ -12,7 +12,7 @@ from models.layers.box_geometry import AreaNorm
 from models.layers.linear import xavier_dense
 
 PositionKind = Literal["gxg", "g2", "box-coord", "sinusoid"]
-POSITIONS: tuple[PositionKind, ...] = ("gxg", "g2", "box-coord", "sinusoid")
+POSITIONS: tuple[PositionKind, ...] = get_args(PositionKind)
 # Weights of relations between regions are at least this, so that their logarithm is finite.
 _LEAST_RELATION = 1e-6
 
@@ -29,7 +29,7 @@ class SpatialPosition(keras.layers.Layer):
     - `sinusoid`: x + sum_r v_r P_r + sum_c h_c Q_c, with P_r sines of even and cosines of odd
       numbers and Q_c the opposite. The published code means this, but fails when it runs.
 
-    Shapes: rows float[B, L, D], boxes float32[B, L, 4] -> float[B, L, D].
+    Shapes: rows float[..., D], boxes float32[..., 4] -> float[..., D].
 
     Example:
         ```python
@@ -49,7 +49,7 @@ class SpatialPosition(keras.layers.Layer):
         area_norm: AreaNorm = "share",
         **kwargs: Any,
     ) -> None:
-        """Builds nothing yet.
+        """Builds every weight.
 
         Args:
             kind: of `POSITIONS`.
@@ -59,35 +59,37 @@ class SpatialPosition(keras.layers.Layer):
             **kwargs: of `keras.layers.Layer` (name, dtype).
 
         Raises:
-            ValueError: an unknown kind, or odd `units`.
+            ValueError: an unknown kind or norm, odd `units`, or a grid without cells.
         """
         # Half precision has too few digits for corners of boxes.
         super().__init__(autocast=False, **kwargs)
         if kind not in POSITIONS:
             raise ValueError(f"unknown position {kind!r}; known: {', '.join(POSITIONS)}")
+        if area_norm not in get_args(AreaNorm):
+            known = ", ".join(get_args(AreaNorm))
+            raise ValueError(f"unknown area_norm {area_norm!r}; known: {known}")
+        if grid < 1:
+            raise ValueError(f"a grid of {grid} cells per side; expected at least 1")
         if units % 2:
             raise ValueError(f"found {units} units of positions; expected an even number")
         self.kind = kind
         self.units = units
         self.grid = grid
         self.area_norm = area_norm
-
-    def build(self, rows_shape: tuple[int | None, ...], boxes_shape: Any = None) -> None:
-        """Creates the weights for rows float[B, L, D] and boxes float32[B, L, 4]."""
-        del rows_shape, boxes_shape
-        units, grid, policy = self.units, self.grid, self.dtype_policy
-        if self.kind == "gxg":
+        policy = self.dtype_policy
+        if kind == "gxg":
             self.vertical_map = xavier_dense(units, grid, "vertical_map", policy)
             self.horizontal_map = xavier_dense(units, grid, "horizontal_map", policy)
             self.row_map = xavier_dense(units, units, "row_map", policy)
-        elif self.kind == "g2":
+        elif kind == "g2":
             self.cell_map = xavier_dense(units, grid**2, "cell_map", policy)
-        elif self.kind == "box-coord":
+        elif kind == "box-coord":
             self.corner_map = xavier_dense(units // 2, 4, "corner_map", policy)
             self.output_map = xavier_dense(units, units // 2, "output_map", policy)
+        self.built = True
 
     def call(self, rows: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-        """Adds the positions: float[B, L, D] and float32[B, L, 4] -> float[B, L, D]."""
+        """Adds the positions: float[..., D] and float32[..., 4] -> float[..., D]."""
         if self.kind == "box-coord":
             ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
             corners = tf.stack([xmin, ymin, xmax, ymax], axis=-1)
@@ -96,7 +98,7 @@ class SpatialPosition(keras.layers.Layer):
         if self.kind == "g2":
             cells = box_geometry.grid_map(found)
             return rows + self.cell_map(
-                tf.reshape(cells, tf.concat([tf.shape(cells)[:2], [self.grid**2]], 0))
+                tf.reshape(cells, tf.concat([tf.shape(cells)[:-2], [self.grid**2]], 0))
             )
         if self.kind == "gxg":
             position = self.vertical_map(found.vertical) + self.horizontal_map(found.horizontal)
@@ -104,7 +106,8 @@ class SpatialPosition(keras.layers.Layer):
         sine, cosine = sinusoids(self.grid, self.units)
         downward = interleave(sine, cosine)
         rightward = interleave(cosine, sine)
-        position = found.vertical @ downward + found.horizontal @ rightward
+        position = tf.tensordot(found.vertical, downward, 1)
+        position += tf.tensordot(found.horizontal, rightward, 1)
         return rows + tf.cast(position, rows.dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -145,7 +148,10 @@ class RelationBias(keras.layers.Layer):
         bounds = {"kernel": (6 / (size + 1)) ** 0.5, "bias": size**-0.5}
         self.kernel, self.bias = (
             self.add_weight(
-                name=name, shape=shape, initializer=keras.initializers.RandomUniform(-bound, bound)
+                name=name,
+                shape=shape,
+                initializer=keras.initializers.RandomUniform(-bound, bound),
+                autocast=False,
             )
             for (name, bound), shape in zip(
                 bounds.items(), ((size, self.heads), (self.heads,)), strict=True

@@ -14,6 +14,7 @@ from r2m.configuration.settings import training_options
 from r2m.engine.optimization.schedules import LearningRate
 
 SELF_CRITICAL = ("fc", "att2in", "att2in2", "updown")
+LOCATED = ("relation_transformer", "spatial_transformer")
 COURSE = ("rnn", "lstm", "attention_lstm")
 
 
@@ -86,13 +87,30 @@ def test_each_captioner_has_a_configuration_of_all_its_constructor_arguments() -
         assert None not in model.values()
 
 
-@pytest.mark.parametrize("name", captioner_names())
-def test_rewards_have_the_published_rate_throughout(name: str) -> None:
-    config = published(name)
+def reward_rates(config: ConfigDict, *epochs: int) -> list[float]:
+    """Learning rates of self-critical training at epochs of 1,000 steps."""
     stage = SimpleNamespace(
         name="self_critical", compiles=False, compares_rows=False, steps_per_epoch=1000,
         best_metric=("cider", "max"),
     )  # fmt: skip
     rate = LearningRate(training_options(config, stage))
+    return [float(rate(1_000 * epoch)) for epoch in epochs]
+
+
+@pytest.mark.parametrize("name", sorted(set(captioner_names()) - set(LOCATED)))
+def test_rewards_have_the_published_rate_throughout(name: str) -> None:
+    config = published(name)
     expected = config.stages.self_critical.learning_rate
-    assert [float(rate(step)) for step in (0, 5_000, 19_000)] == [expected] * 3
+    assert reward_rates(config, 0, 5, 19) == [expected] * 3
+
+
+@pytest.mark.parametrize("name", LOCATED)
+def test_settings_of_the_relation_transformer(name: str) -> None:
+    config = published(name)
+    schedule, stages = config.training.schedule, config.stages
+    assert (schedule.name, schedule.warm_up, schedule.model_size) == ("noam", 10_000, 512)
+    assert (stages.cross_entropy.batch_size, stages.cross_entropy.steps) == (15, "30 epochs")
+    assert (config.training.clip_value, config.training.optimizer_settings.beta_2) == (0.1, 0.98)
+    # Published as 5e-4 * 0.8 ** (epoch / 3) in the epochs 30 to 59.
+    wanted = [5e-4 * 0.8 ** (epoch // 3) for epoch in (30, 33, 59)]
+    assert reward_rates(config, 0, 3, 29) == pytest.approx(wanted, rel=1e-3)

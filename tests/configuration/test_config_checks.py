@@ -48,7 +48,7 @@ R2M_ARGUMENTS = {"r2m.shapes": ("test",), "r2m.flickr8k": (), "r2m.coco_shutters
 OPEN = {
     "name", "data.captions", "data.corpora", "data.images", "image.backbone", "image.weights",
     "image.trained_from", "training.strategy", "reward.document_frequencies", "model.pool",
-    "model.norm", "model.activation",
+    "model.norm", "model.activation", "model.position", "model.area_norm", "model.cross_attention",
 }  # fmt: skip
 # With each optimizer and schedule there are other settings to sweep.
 OPTIMIZERS: dict[str, dict[str, Any]] = {

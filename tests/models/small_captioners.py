@@ -28,6 +28,7 @@ LAYERS: dict[str, Any] = {
     "feature_size": D, "units": 8, "heads": 2, "inner_units": 12, "encoder_layers": 2,
     "decoder_layers": 2,
 }  # fmt: skip
+ONE_LAYER = {**LAYERS, "encoder_layers": 1, "decoder_layers": 1}
 
 # Name of a captioner -> constructor arguments, besides the vocabulary's size.
 SMALL: dict[str, dict[str, Any]] = {
@@ -39,10 +40,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "att2in2": ROWS,
     "updown": {**ROWS, "global_size": G},
     "transformer": LAYERS,
+    "relation_transformer": {**LAYERS, "decoder_layers": 1, "legacy_extra_skip": True},
+    "spatial_transformer": {**ONE_LAYER, "grid_size": 3},
 }
 # The same, of captioners that have another form.
 VARIANTS = {
     "updown_without_global": ("updown", ROWS),
+    "spatial_transformer_dot_product": (
+        "spatial_transformer",
+        {**ONE_LAYER, "cross_attention": "dot_product", "position": "box-coord", "norm": "rms"},
+    ),
     "transformer_tied": ("transformer", {**LAYERS, "tie_embeddings": True, "norm": "unbiased"}),
 }
 MODELS = (*SMALL, *VARIANTS)

@@ -16,7 +16,7 @@ def published(
 
     Rows and their mask [B, L] are repeated for the captions of an image.
     """
-    captions, units = tf.shape(queries)[0], layer.units
+    captions, units = tf.shape(queries)[0], queries.shape[2]
     each = captions // tf.shape(rows)[0]
     rows = tf.repeat(rows, each, axis=0)
     real = tf.ones(tf.shape(rows)[:2]) if mask is None else tf.repeat(mask, each, axis=0)
@@ -32,7 +32,7 @@ def published(
     key, value = normalized(layer.key_map, rows), normalized(layer.value_map, rows)
     pairs = query[:, :, None] * key[:, None]
     hidden = tf.nn.relu(pairs @ layer.pair_map.kernel + layer.pair_map.bias)
-    scores = (hidden @ layer.score.kernel + layer.score.bias)[..., 0]
+    scores = tf.reduce_sum(hidden * layer.score.kernel[:, 0], -1) + layer.score.bias
     weights = tf.nn.softmax(tf.where(real[:, None] > 0, scores, -1e9))
     mean = tf.reduce_sum(hidden * real[:, None, :, None], 2)
     mean /= tf.reduce_sum(real, 1)[:, None, None]

@@ -25,9 +25,7 @@ BOXES = np.array(
 
 def built(kind: Any, **arguments: Any) -> SpatialPosition:
     keras.utils.set_random_seed(0)
-    layer = SpatialPosition(kind=kind, units=D, grid=GRID, **arguments)
-    layer.build((None, None, D))
-    return layer
+    return SpatialPosition(kind=kind, units=D, grid=GRID, **arguments)
 
 
 def affine(layer: Any, x: np.ndarray) -> Any:
@@ -85,3 +83,7 @@ def test_impossible_settings_are_refused() -> None:
         SpatialPosition(kind="gxh", units=6)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="found 7 units of positions; expected an even number"):
         SpatialPosition(kind="sinusoid", units=7)
+    with pytest.raises(ValueError, match=r"unknown area_norm 'sum'; known: share, coverage"):
+        SpatialPosition(kind="gxg", units=6, area_norm="sum")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a grid of 0 cells per side; expected at least 1"):
+        SpatialPosition(kind="gxg", units=6, grid=0)

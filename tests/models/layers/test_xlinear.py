@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers import pair_scores
+from models.layers import grouped_rows, pair_scores
+from models.layers.transformer import mask_bias
 from models.layers.xlinear import XLinearAttention
 from tests.models.layers.published_xlinear import published
 
@@ -20,11 +21,23 @@ MASK = tf.constant([[1.0, 1, 1, 1, 1], [1, 0, 0, 0, 0], [1, 1, 1, 0, 0]])
 def layer(**arguments: Any) -> XLinearAttention:
     keras.utils.set_random_seed(0)
     built = XLinearAttention(units=D, hidden_units=M, **arguments)
-    built.build((None, None, D))
     for weight in built.weights:  # biases and scales that are not 0 and 1
         if weight.dtype == "float32":
             weight.assign(weight + 0.1 * np.random.default_rng(1).normal(size=weight.shape))
     return built
+
+
+def attend(
+    own: XLinearAttention, words: tf.Tensor, regions: tf.Tensor, mask: Any = None, **kwargs: Any
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Outputs [N, T, D] and weights [N, T, L] of words [N, T, D] and regions [B, L, D]."""
+    captions, steps, units = words.shape
+    groups = grouped_rows.full(tf.constant(B), tf.constant(L))
+    projected = own.project(tf.reshape(regions, [-1, units]), groups)
+    bias = None if mask is None else mask_bias(mask > 0)[:, None, None]
+    images = grouped_rows.full(tf.constant(B), captions // B * steps)
+    outputs, weights = own(tf.reshape(words, [-1, units]), images, projected, bias, **kwargs)
+    return tf.reshape(outputs, words.shape), tf.reshape(weights, [captions, steps, L])
 
 
 def given(seed: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
@@ -43,14 +56,11 @@ def test_value_and_gradients_are_those_of_the_published_form(
     own, (queries, rows) = layer(), given()
     upstream = tf.constant(np.random.default_rng(2).normal(size=(N, T, D)), tf.float32)
 
-    def ours(queries: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return own(queries, own.project(rows), mask)
-
     found = []
-    for form in (ours, lambda *x: published(own, *x, mask)):
+    for form in (attend, published):
         with tf.GradientTape() as tape:
             tape.watch((queries, rows))
-            outputs, weights = form(queries, rows)
+            outputs, weights = form(own, queries, rows, mask)
             loss = tf.reduce_sum(outputs * upstream) + tf.reduce_sum(weights**2)
         variables = [v.value for v in own.trainable_variables]
         found.append([outputs, weights, *tape.gradient(loss, [queries, rows, *variables])])
@@ -89,10 +99,9 @@ def test_chunks_with_padding_change_nothing(images: int, monkeypatch: pytest.Mon
 
 def test_dropout_scales_what_it_keeps_and_its_gradient() -> None:
     own, (queries, rows) = layer(dropout=0.5), given()
-    memory = own.project(rows)
-    plain = own(queries, memory)[0]
-    np.testing.assert_array_equal(own(queries, memory, training=False)[0], plain)
-    draws = [own(queries, memory, training=True)[0] for _ in range(2)]
+    plain = attend(own, queries, rows)[0]
+    np.testing.assert_array_equal(attend(own, queries, rows, training=False)[0], plain)
+    draws = [attend(own, queries, rows, training=True)[0] for _ in range(2)]
     assert np.abs(draws[0] - draws[1]).max() > 1e-4
     weights = pair_scores.PairWeights(
         *own.pair_map.tensors(), tf.squeeze(own.score.tensors()[0], 1)
@@ -116,21 +125,29 @@ def test_dropout_scales_what_it_keeps_and_its_gradient() -> None:
     np.testing.assert_allclose(moved, slope, rtol=1e-2)
 
 
-def test_single_steps_are_all_steps() -> None:
+def test_single_steps_and_short_captions_are_those_of_all_words() -> None:
     own, (queries, rows) = layer(), given()
-    memory = own.project(rows)
-    together, weights = own(queries, memory, MASK)
+    together, weights = attend(own, queries, rows, MASK)
     np.testing.assert_allclose(tf.reduce_sum(weights, -1), np.ones((N, T)), rtol=1e-6)
     for step in range(T):
-        alone, _ = own(queries[:, step : step + 1], memory, MASK)
+        alone, _ = attend(own, queries[:, step : step + 1], rows, MASK)
         np.testing.assert_allclose(alone[:, 0], together[:, step], rtol=1e-5, atol=1e-6)
+    captions = grouped_rows.packed(tf.constant([4, 1, 0, 2, 3, 3]), tf.constant(T))
+    images = captions.merged(tf.constant(B))
+    projected = own.project(tf.reshape(rows, [-1, D]), grouped_rows.full(tf.constant(B), L))
+    bias = mask_bias(MASK > 0)[:, None, None]
+    short, short_weights = own(captions.collect(queries), images, projected, bias)
+    np.testing.assert_allclose(short, captions.collect(together), rtol=1e-5, atol=1e-6)
+    wanted = tf.reshape(captions.spread(captions.collect(weights)), [B, 1, -1, L])
+    np.testing.assert_allclose(short_weights, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_half_precision_stays_near_float32() -> None:
     plain, half, (queries, rows) = layer(), layer(dtype="mixed_bfloat16"), given()
     half.set_weights(plain.get_weights())
-    outputs, weights = half(queries, half.project(rows), MASK)
-    wanted, _ = plain(queries, plain.project(rows), MASK)
+    given_half = (tf.cast(x, tf.bfloat16) for x in (queries, rows))
+    outputs, weights = attend(half, *given_half, MASK)
+    wanted, _ = attend(plain, queries, rows, MASK)
     assert outputs.dtype == tf.bfloat16 and weights.dtype == tf.float32
     np.testing.assert_allclose(tf.cast(outputs, tf.float32), wanted, atol=0.05)
 
@@ -149,7 +166,7 @@ def test_products_of_pairs_exist_for_a_few_images_at_a_time(
     monkeypatch.setattr(pair_scores, "_products", recorded)
     own, (queries, rows) = layer(), given()
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(own(queries, own.project(rows))[0])
+        loss = tf.reduce_sum(attend(own, queries, rows)[0])
     tape.gradient(loss, own.trainable_variables)
     assert len(sizes) == 4  # two chunks, forward and backward
     assert max(sizes) <= pair_scores._MOST_PRODUCTS

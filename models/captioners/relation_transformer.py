@@ -1,0 +1,135 @@
+"""Object relation transformer: the regions' attention depends on where they are to one another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from models.captioners.base import Inputs
+from models.captioners.registry import register_captioner
+from models.captioners.self_attentive import SelfAttentiveCaptioner
+from models.layers import box_geometry
+from models.layers.caption_decoder import CaptionDecoder
+from models.layers.dropout import Dropout
+from models.layers.linear import torch_dense
+from models.layers.normalization import NormKind, build_norm
+from models.layers.spatial_position import RelationBias
+from models.layers.transformer import Activation
+from models.layers.transformer_layers import DecoderLayer, EncoderLayer
+
+
+@register_captioner("relation_transformer")
+class RelationTransformer(SelfAttentiveCaptioner):
+    """Transformer whose encoder adds a bias to its scores, from the geometry of pairs of regions.
+
+    score(m, n) = q_m k_n / sqrt(size) + ln max(relu(w e(m, n) + b), 1e-6), with e the sines and
+    cosines of relative distances and sizes: the same in all encoder layers, w and b per layer and
+    head. The decoder is that of `Transformer`.
+
+    Shapes: `regions` float[B, L, F], `boxes` float32[B, L, 4], `region_lengths` int32[B]
+    (optional).
+
+    Example:
+        ```python
+        model = RelationTransformer(vocabulary_size=9_488, feature_size=2_048)
+        images = {"regions": tf.zeros([8, 36, 2_048]), "boxes": tf.zeros([8, 36, 4])}
+        hidden = model.teacher_forced(model.encode(images), tf.ones([8, 17], tf.int32))
+        ```
+
+    Source: Herdade et al. 2019 (arXiv 1906.05963) and its released code, whose norm is `unbiased`.
+    """
+
+    inputs = Inputs(required=("regions", "boxes"))
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        feature_size: int,
+        units: int = 512,
+        heads: int = 8,
+        inner_units: int = 2048,
+        encoder_layers: int = 6,
+        decoder_layers: int = 6,
+        box_trigonometric_embedding: bool = True,
+        legacy_extra_skip: bool = False,
+        dropout: float = 0.1,
+        input_dropout: float = 0.5,
+        norm: NormKind = "layer",
+        activation: Activation = "relu",
+        tie_embeddings: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Builds every weight.
+
+        Args:
+            vocabulary_size: V, markers included.
+            feature_size: F.
+            units: of all rows.
+            heads: of every attention.
+            inner_units: of every feed-forward.
+            encoder_layers: number of layers over regions.
+            decoder_layers: number of layers over words.
+            box_trigonometric_embedding: whether e is 64 sines and cosines; otherwise the 4 numbers
+                of `box_geometry.relative_geometry`.
+            legacy_extra_skip: whether the encoder's attention adds its input before the output
+                map, as the published self-critical model does.
+            dropout: rate inside encoder and decoder while training.
+            input_dropout: rate on the regions while training.
+            norm: `layer`, `unbiased` (layer normalization by the sample deviation) or `rms`.
+            activation: of the feed-forwards, `relu` or `gelu`.
+            tie_embeddings: whether the softmax weights are the word embedding.
+            **kwargs: of `keras.Model` (name, dtype).
+        """
+        super().__init__(**kwargs)
+        self._settings = {
+            "vocabulary_size": vocabulary_size, "feature_size": feature_size, "units": units,
+            "heads": heads, "inner_units": inner_units, "encoder_layers": encoder_layers,
+            "decoder_layers": decoder_layers,
+            "box_trigonometric_embedding": box_trigonometric_embedding,
+            "legacy_extra_skip": legacy_extra_skip, "dropout": dropout,
+            "input_dropout": input_dropout, "norm": norm, "activation": activation,
+            "tie_embeddings": tie_embeddings,
+        }  # fmt: skip
+        self.box_trigonometric_embedding = box_trigonometric_embedding
+        policy = self.dtype_policy
+        of_layers: dict[str, Any] = {
+            "units": units, "heads": heads, "inner_units": inner_units, "dropout": dropout,
+            "norm": norm, "activation": activation, "dtype": policy,
+        }  # fmt: skip
+        self.row_map = torch_dense(units, feature_size, "row_map", policy)
+        self.row_dropout = Dropout(input_dropout, name="row_dropout", dtype=policy)
+        self.relation_biases = [
+            RelationBias(heads=heads, name=f"relation_bias_{i}", dtype=policy)
+            for i in range(encoder_layers)
+        ]
+        for layer in self.relation_biases:
+            layer.build((None, None, None, 64 if box_trigonometric_embedding else 4))
+        self.encoder_layers = [
+            EncoderLayer(name=f"encoder_{i}", skip_input=legacy_extra_skip, **of_layers)
+            for i in range(encoder_layers)
+        ]
+        self.encoder_norm = build_norm(norm, units, "encoder_norm", policy)
+        self.decoder = CaptionDecoder(
+            vocabulary_size=vocabulary_size,
+            units=units,
+            layers=[DecoderLayer(name=f"layer_{i}", **of_layers) for i in range(decoder_layers)],
+            dropout=dropout,
+            norm=norm,
+            tie_embeddings=tie_embeddings,
+            name="decoder",
+            dtype=policy,
+        )
+        self.built = True
+
+    def score_biases(self, inputs: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Returns what each encoder layer adds to its scores: float32[B, heads, L, L] each."""
+        geometry = box_geometry.relative_geometry(inputs["boxes"])
+        if self.box_trigonometric_embedding:
+            geometry = box_geometry.embed_geometry(geometry)
+        return [layer(geometry) for layer in self.relation_biases]
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), **self._settings}
