@@ -15,6 +15,7 @@ import tensorflow as tf
 from captioner_runs import BACKBONE, small
 
 from models.captioners.pixels import PixelCaptioner
+from pipelines.inputs.pixels import Pixels
 from r2m.inference.backbone_export import export_backbone
 from r2m.inference.caption_files import caption_files
 from r2m.inference.captioner_model import build_model, open_network
@@ -138,6 +139,31 @@ def test_rows_of_unit_norm_are_of_pixels_too() -> None:
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
     norms = np.linalg.norm(model.encode({"pixels": tf.constant(pixels)})["rows"], axis=-1)
     np.testing.assert_allclose(norms, np.ones((2, 4)), rtol=1e-5)
+
+
+def test_the_last_blocks_of_efficientnet_lite_are_trained() -> None:
+    config = importlib.import_module("configs.captioners.att2in").get_config("test")
+    config.image.update(source="pixels", backbone="EfficientNetLite2", weights="none")
+    pixels = Pixels.candidates(config)[0]
+    assert pixels == Pixels(resize=260, crop=260, interpolation="bicubic")
+    config.image.update(crop=32, trained_from="block7a_expand_conv")
+    network = open_network(config)
+    assert network is not None and network.output_shape == (1, 1, 1280)
+    model = build_model(config, 9, {}, network)
+    layers = [layer.name for layer in network.model.layers if layer.trainable_weights]
+    assert [name.partition("_")[0] for name in layers] == ["block7a"] * 6 + ["top"] * 2
+    before = [np.array(v) for v in network.model.non_trainable_variables]
+    pixels = tf.constant(np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)), tf.float32)
+    with tf.GradientTape() as tape:
+        hidden = model.teacher_forced(model.encode({"pixels": pixels}, True), tf.ones((2, 3), tf.int32))
+        loss = tf.reduce_mean(model.logits(tf.reshape(hidden, (-1, hidden.shape[-1]))) ** 2)
+    found = tape.gradient(loss, network.model.trainable_variables)
+    # Random weights fade out on the way: the last kernel at least gets its gradient.
+    assert None not in found and np.any(found[-3])
+    for variable, old in zip(network.model.non_trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(variable, old)
+    again = PixelCaptioner.from_config(model.get_config())
+    assert again._preprocess is network.preprocess
 
 
 def test_weights_follow_from_the_seed_but_for_those_of_a_network_without_any(

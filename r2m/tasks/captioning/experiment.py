@@ -15,7 +15,7 @@ from absl import logging
 
 from losses.cider_d import CiderD
 from models.captioners.pixels import PixelCaptioner
-from pipelines.inputs.pixels import Pixels
+from pipelines.inputs.pixels import Pixels, crop_size
 from r2m.configuration.config_checks import check_config
 from r2m.configuration.earlier_versions import upgrade_settings
 from r2m.configuration.settings import TRAINING_SPLIT, setting, stage_seed, training_options
@@ -205,7 +205,12 @@ def _settings(
     pixels = data.inputs.find(Pixels)
     settings = {
         "model": config.model.to_dict(),
-        "image": config.image.to_dict(),
+        # As earlier versions saved the sizes: as numbers.
+        "image": {
+            **config.image.to_dict(),
+            "crop": crop_size(config.image),
+            "resize": config.image.resize or crop_size(config.image),
+        },
         "precision": config.training.precision,
         "loss": config.loss.to_dict() if name == CrossEntropy.name else _rewards(config),
         "batch": {"batch_size": config.stages[name].batch_size},
