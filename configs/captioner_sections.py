@@ -26,6 +26,9 @@ def data(*, captions_per_image: int) -> dict[str, Any]:
         # Appends the corners of its box and their area to every region or cell (5 numbers), and
         # sorts regions by falling area, as self-critical.pytorch's --use_box.
         "use_box": False,
+        # Whether training draws the stored views of an image (--views of r2m-build-captions), the
+        # image itself among them; without, it reads the image only.
+        "views": True,
         # Rows to attend to where records hold both: grid or regions. None: regions, except for
         # captioners that require a grid.
         "rows": common.none_of(str),

@@ -18,6 +18,7 @@ from tfrecords.records import Records
 Rows = dict[str, Any]
 Batch = dict[str, tf.Tensor]
 Parse = Callable[[tf.Tensor], Rows]
+ParseTraining = Callable[[tf.Tensor, tf.Tensor], Rows]
 
 _READ_BUFFER = 8 << 20
 
@@ -34,7 +35,7 @@ def unchanged(batch: Batch) -> Batch:
 @_untransformed
 def training_batches(
     records: Records,
-    parse: Parse,
+    parse: ParseTraining,
     assemble: Callable[[Rows], Batch],
     *,
     batch_size: int,
@@ -48,7 +49,8 @@ def training_batches(
 
     Args:
         records: where the rows come from.
-        parse: serialised string[N] -> rows, nested dense or ragged tensors of N rows.
+        parse: serialised string[N] and their key int64[2] (a stateless seed) -> rows, nested dense
+            or ragged tensors of N rows.
         assemble: the rows of a batch, plus `key` int64[2] (a stateless seed that is this batch's
             own) -> the batch.
         batch_size: rows a batch; the last batch of a window at the end of an epoch is smaller.
@@ -67,7 +69,7 @@ def training_batches(
         return lines.enumerate().map(lambda number, lines: (_fold(key, number), lines))
 
     def prepare(key: tf.Tensor, lines: tf.Tensor) -> tuple[tf.Tensor, Rows, tf.Tensor]:
-        window = parse(lines)
+        window = parse(lines, key)
         lengths = None if length_of is None else length_of(window)
         return key, window, _shuffled_order(tf.size(lines), lengths, key)
 

@@ -50,6 +50,7 @@ def training_batches(
     draws: Callable[[tf.Tensor], tf.Tensor | None] | None = None,
     with_references: bool = False,
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
+    views: bool = True,
 ) -> tf.data.Dataset:
     """Endless training batches from batch number `first_step` on.
 
@@ -64,6 +65,7 @@ def training_batches(
             `draws` float32, uniform in 0..1. None, or giving None, draws nothing.
         with_references: adds all captions of each image, for rewards.
         own_rows: which rows of a batch this process computes, of several that train together.
+        views: draws one of the stored views of each image, see `draw_views`.
 
     Returns:
         Batches of `tokens` int32[B, S, T + 1] (from start to end marker, 0-padded on the right),
@@ -85,7 +87,7 @@ def training_batches(
 
     return batching.training_batches(
         records,
-        captions.parser(records, ("sentences", *inputs.columns)),
+        captions.parser(records, ("sentences", *inputs.columns), views=views),
         assemble,
         batch_size=batch_size,
         seed=seed,

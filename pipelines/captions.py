@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipelines.views import draw_views, view_columns
 from tfrecords.captions.shards import LENGTHS, WORDS
 from tfrecords.records import MISCOUNTED_BOXES, Records, open_records
 
@@ -17,13 +18,15 @@ def open_captions(folder: str) -> Records:
 
 
 def parser(
-    records: Records, columns: Collection[str] | None = None
-) -> Callable[[tf.Tensor], dict[str, Any]]:
+    records: Records, columns: Collection[str] | None = None, *, views: bool = False
+) -> Callable[..., dict[str, Any]]:
     """Returns a function that parses a batch of serialized records.
 
     Args:
         records: of kind `captions`.
         columns: the names of what is wanted; None is all there is.
+        views: of split `train`: takes the features of one of the stored views of each image, see
+            `draw_views`. The function then has a second argument, the key of the rows int64[2].
 
     Returns:
         A function of serialised records string[B], which gives `image_id` and `split` string[B],
@@ -67,9 +70,13 @@ def parser(
     read = wanted | {"image_id"} if compared else wanted
     spec = {name: feature for name, feature in spec.items() if name in read}
     shapes = {kind: shape for kind, shape in shapes.items() if kind in wanted}
+    if views:
+        spec |= view_columns(records, shapes)
 
-    def parse(serialized: tf.Tensor) -> dict[str, Any]:
+    def parse(serialized: tf.Tensor, key: tf.Tensor | None = None) -> dict[str, Any]:
         batch = tf.io.parse_example(serialized, spec)
+        if views:
+            batch = draw_views(batch, key)
         for kind, shape in shapes.items():
             batch[kind] = _numbers(batch[kind], shape, dtype)
         if compared:

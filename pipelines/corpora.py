@@ -52,7 +52,7 @@ def training_batches(
     """
     return batching.training_batches(
         records,
-        _parse,
+        lambda lines, _: _parse(lines),
         lambda rows: _assemble(rows, max_length, concepts, "shuffled", few_shapes),
         batch_size=batch_size,
         seed=seed,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from pipelines import batching
 from pipelines.inputs.spec import PICTURES, InputSpec
+from pipelines.views import draw_views, view_columns
 from tfrecords.records import Records, open_records
 
 # Records may carry whole image files: windows are small, and images need no sorting by length.
@@ -34,14 +36,16 @@ def feature_dtype(records: Records) -> str:
     return records.manifest["options"].get("feature_dtype") or "float16"
 
 
-def _parser(columns: Collection[str]) -> Callable[[tf.Tensor], dict[str, Any]]:
+def _parser(
+    columns: Collection[str], views: Mapping[str, Any] = MappingProxyType({})
+) -> Callable[..., dict[str, Any]]:
     """Returns what parses records, a whole batch at a time; see `_rows` for the columns."""
     one, ids = tf.io.FixedLenFeature([], tf.string), tf.io.RaggedFeature(tf.int64)
     known = {
         "image_id": one, "image": one, "global_feature": one, "concepts": ids, "concept_counts": ids
     }  # fmt: skip
-    spec = {name: known[name] for name in columns}
-    return lambda serialized: tf.io.parse_example(serialized, spec)
+    spec = {**{name: known[name] for name in columns}, **views}
+    return lambda serialized, *_: tf.io.parse_example(serialized, spec)
 
 
 def _rows(records: Records, rows: batching.Rows) -> batching.Rows:
@@ -84,8 +88,8 @@ def training_batches(
     with_pictures = PICTURES in inputs.columns
     return batching.training_batches(
         records,
-        _parser(inputs.columns),
-        lambda rows: inputs.assemble(_rows(records, rows)),
+        _parser(inputs.columns, view_columns(records, inputs.columns)),
+        lambda rows: inputs.assemble(_rows(records, draw_views(rows, rows["key"]))),
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -77,6 +77,34 @@ class BackboneOptions:
         return self.name.removeprefix(KERAS_HUB) if self.name.startswith(KERAS_HUB) else None
 
 
+# Ends the names of columns with the features of random views.
+VIEWS = "_views"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewOptions:
+    """Random views of a training image, whose features are stored beside those of the image.
+
+    Attributes:
+        count: N, views per image.
+        least_area: smallest fraction of the image's area that a view shows.
+        mirror: mirrors a view left to right with probability 1/2.
+        seed: decides the views, with the name of the image.
+    """
+
+    count: int
+    least_area: float = 0.5
+    mirror: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises InputError for impossible values."""
+        if self.count < 1:
+            raise InputError(f"views={self.count} must be at least 1")
+        if not 0 < self.least_area <= 1:
+            raise InputError(f"view_area={self.least_area} must be above 0 and at most 1")
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeatureOptions:
     """What the network is shown of an image, and what is kept of what it sees.
@@ -90,6 +118,7 @@ class FeatureOptions:
             are.
         unit_norm: divides every vector (of the image, of a cell, of a region) by its L2 norm.
         dtype: of the stored numbers.
+        views: random views of each training image, beside the image itself; None stores none.
     """
 
     short_side: int | None = None
@@ -97,6 +126,7 @@ class FeatureOptions:
     grid: int | None = None
     unit_norm: bool = False
     dtype: FeatureDtype = "float16"
+    views: ViewOptions | None = None
 
     def __post_init__(self) -> None:
         """Raises InputError for values that are not listed above."""
@@ -106,8 +136,14 @@ class FeatureOptions:
             raise InputError(f"crops={self.crops!r}; known: 1, 10")
         if self.crops == 10 and self.short_side is None:
             raise InputError("10 crops are cut out of a larger image: give short_side (256) too")
+        if self.crops == 10 and self.views is not None:
+            raise InputError("views are stored of single crops: take crops=1, or no views")
         if self.grid is not None and self.grid < 1:
             raise InputError(f"grid={self.grid} must be at least 1")
+
+    def without_views(self) -> FeatureOptions:
+        """Returns the options of images that get no views."""
+        return replace(self, views=None)
 
     def check_fits(self, backbone: BackboneOptions) -> None:
         """Raises InputError when the crop is larger than the image it is cut out of."""
@@ -135,3 +171,8 @@ def recorded_backbone(backbone: BackboneOptions | None, features: FeatureOptions
         network["name"] = KERAS_HUB + Path(backbone.preset).name
     view = {name: getattr(features, name) for name in ("short_side", "crops", "unit_norm")}
     return {"backbone": {**network, **view}, "feature_dtype": features.dtype}
+
+
+def recorded_views(features: FeatureOptions) -> dict[str, Any]:
+    """Returns what decides the views, for the options in a manifest; nothing without views."""
+    return {"views": asdict(features.views)} if features.views else {}

@@ -209,8 +209,8 @@ def _check(options: FeatureRecordsOptions) -> None:
         view = options.features
         if options.store_grid or view != FeatureOptions(unit_norm=view.unit_norm, dtype=view.dtype):
             raise InputError(
-                "stored features are taken as they are: grid, crops and short_side "
-                "are for a backbone"
+                "stored features are taken as they are: grid, crops, short_side and "
+                "views are for a backbone"
             )
         if options.images:
             raise InputError("stored features need no folder of images")

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tfrecords.errors import InputError
+from tfrecords.feature_options import VIEWS
 from tfrecords.images.headers import read_header
 from tfrecords.images.orientation import is_upright, predates_orientation
 from tfrecords.records import Records
@@ -243,8 +244,8 @@ def describe_example(example: Example, records: Records) -> list[tuple[str, str]
             rows.append((name, vocabulary.decode(value)))
         elif name == "concepts" and vocabulary is not None:
             rows.append((name, ", ".join(vocabulary.words[int(number)] for number in value)))
-        elif name.endswith("_feature"):
-            rows.append((name, _describe_array(name, value[0], records)))
+        elif name.removesuffix(VIEWS).endswith("_feature"):
+            rows += [(name, _describe_array(name, data, records)) for data in value]
         elif name == "image":
             rows.append((name, _describe_image(value[0])))
         elif isinstance(value, list):

@@ -99,6 +99,7 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
     ),
 ]
 building.define_backbone_flags()
+building.define_view_flags()
 building.define_build_flags("captions", split="each split")
 
 

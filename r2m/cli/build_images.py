@@ -20,6 +20,7 @@ from r2m.cli.building import (
     build_options,
     define_backbone_flags,
     define_build_flags,
+    define_view_flags,
 )
 from r2m.cli.flag_groups import CONCEPTS, FEATURES, INPUT, OUTPUT
 from r2m.cli.launch import run
@@ -97,6 +98,7 @@ define_switch(
     group=CONCEPTS,
 )
 define_backbone_flags()
+define_view_flags()
 define_switch("store_grid", False, "Store the feature map beside its mean.", group=FEATURES)
 define_switch("store_pixels", True, "Store the bytes of the image files.", group=OUTPUT)
 define_build_flags("images", split="each split")

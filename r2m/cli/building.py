@@ -162,6 +162,44 @@ def define_backbone_flags() -> None:
     image_flags.define_image_flags()
 
 
+def define_view_flags() -> None:
+    """Defines the random views of training images."""
+    define_whole(
+        "views",
+        0,
+        "Store the features of so many random views of each image of split train too: crops, half "
+        "of them mirrored. Training draws the image or one of its views every epoch.",
+        least=0,
+        most=1_000,
+        group=FEATURES,
+    )
+    define_number(
+        "view_area",
+        0.5,
+        "Smallest part of an image that a view shows.",
+        above=0,
+        most=1,
+        group=FEATURES,
+    )
+    define_switch(
+        "view_mirror",
+        True,
+        "Mirror every second view; leave it out where captions tell left from right.",
+        group=FEATURES,
+    )
+
+
+def _views() -> dict[str, Any]:
+    """Returns the field of `FeatureOptions` that these flags fill in."""
+    from tfrecords.feature_options import ViewOptions
+
+    if "views" not in flags.FLAGS or not flags.FLAGS["views"].value:
+        return {}
+    fields = {"count": "views", "least_area": "view_area", "mirror": "view_mirror", "seed": "seed"}
+    given: dict[str, Any] = {field: flags.FLAGS[flag].value for field, flag in fields.items()}
+    return {"views": ViewOptions(**given)}
+
+
 def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
     """Returns the values of these flags, named as the fields of the options of a build.
 
@@ -178,7 +216,7 @@ def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
     name = flags.FLAGS["backbone"].value
     return {
         "backbone": BackboneOptions(name=name, layer=layer, **network) if name else None,
-        "features": FeatureOptions(**given("short_side", "dtype"), **view),
+        "features": FeatureOptions(**given("short_side", "dtype"), **_views(), **view),
         "max_pixels": image_flags.max_pixels(),
         "recursive": image_flags.recursive(),
     }

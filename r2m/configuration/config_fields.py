@@ -63,6 +63,7 @@ _CAPTIONER: _Rules = {
         "max_length": whole(1, MOST_WORDS),
         "unit_norm": switch,
         "use_box": switch,
+        "views": switch,
         "rows": optional(choice("grid", "regions")),
     },
     "image": {

@@ -144,8 +144,8 @@ def test_rows_of_unit_norm_are_of_pixels_too() -> None:
 def test_the_last_blocks_of_efficientnet_lite_are_trained() -> None:
     config = importlib.import_module("configs.captioners.att2in").get_config("test")
     config.image.update(source="pixels", backbone="EfficientNetLite2", weights="none")
-    pixels = Pixels.candidates(config)[0]
-    assert pixels == Pixels(resize=260, crop=260, interpolation="bicubic")
+    (read,) = Pixels.candidates(config)
+    assert read == Pixels(resize=260, crop=260, interpolation="bicubic")
     config.image.update(crop=32, trained_from="block7a_expand_conv")
     network = open_network(config)
     assert network is not None and network.output_shape == (1, 1, 1280)
@@ -155,7 +155,9 @@ def test_the_last_blocks_of_efficientnet_lite_are_trained() -> None:
     before = [np.array(v) for v in network.model.non_trainable_variables]
     pixels = tf.constant(np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)), tf.float32)
     with tf.GradientTape() as tape:
-        hidden = model.teacher_forced(model.encode({"pixels": pixels}, True), tf.ones((2, 3), tf.int32))
+        hidden = model.teacher_forced(
+            model.encode({"pixels": pixels}, True), tf.ones((2, 3), tf.int32)
+        )
         loss = tf.reduce_mean(model.logits(tf.reshape(hidden, (-1, hidden.shape[-1]))) ** 2)
     found = tape.gradient(loss, network.model.trainable_variables)
     # Random weights fade out on the way: the last kernel at least gets its gradient.

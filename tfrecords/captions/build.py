@@ -22,7 +22,12 @@ from tfrecords.captions.splits import Choice, ChosenImage, choose_images
 from tfrecords.captions.stored_features import caption_features, feature_shapes
 from tfrecords.captions.words import RULES, SplitWords, count_words, split_captions
 from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions, FeatureOptions, recorded_backbone
+from tfrecords.feature_options import (
+    BackboneOptions,
+    FeatureOptions,
+    recorded_backbone,
+    recorded_views,
+)
 from tfrecords.feature_stores import FeatureStore
 from tfrecords.feature_values import recorded_shapes, stores_boxes
 from tfrecords.images.build import TRAIN_SPLIT
@@ -175,8 +180,8 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         for path in options.images
     )
 
-    def jobs(rows: Sequence[CaptionEntry]) -> list[CaptionShardJob]:
-        shards = min(options.shards, len(rows))
+    def jobs(split: str, rows: Sequence[CaptionEntry]) -> list[CaptionShardJob]:
+        shards, view = min(options.shards, len(rows)), options.features
         return [
             CaptionShardJob(
                 entries=tuple(rows[shard::shards]),
@@ -187,7 +192,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
                 store_pixels=options.store_pixels,
                 store=store,
                 boxes=boxes,
-                features=options.features,
+                features=view if split == TRAIN_SPLIT else view.without_views(),
                 max_pixels=options.max_pixels,
             )
             for shard in range(shards)
@@ -197,10 +202,11 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         folder=options.folder,
         kind=KIND,
         name=options.name,
-        splits={split: jobs(rows) for split, rows in entries.items()},
+        splits={split: jobs(split, rows) for split, rows in entries.items()},
         features=lambda: record_features(
             shapes,
-            options.features.dtype,
+            options.features,
+            views_of=shapes.keys() - (store.shapes.keys() if store else ()),
             boxes=boxes,
             pixels=pictures and options.store_pixels,
         ),
@@ -252,6 +258,8 @@ def _check(options: CaptionsOptions) -> None:
         raise InputError("min_count chooses the words of a new vocabulary, but one was given")
     if options.store_grid and options.backbone is None:
         raise InputError("store_grid needs a backbone")
+    if options.features.views and options.backbone is None:
+        raise InputError("views need a backbone: features that exist already have none")
     if options.backbone:
         options.features.check_fits(options.backbone)
     weights = options.backbone.weights_file if options.backbone else None
@@ -374,6 +382,7 @@ def _recorded_options(options: CaptionsOptions) -> dict[str, Any]:
         "vocabulary_splits": list(options.vocabulary_splits),
         "max_length": options.max_length,
         **recorded_backbone(options.backbone, options.features),
+        **recorded_views(options.features),
         "feature_dtype": options.features.dtype,
         "store_grid": options.store_grid,
         "max_pixels": options.max_pixels,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from tfrecords.captions.image_sizes import image_size, upright_features
 from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions, FeatureDtype, FeatureOptions
+from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.feature_stores import FeatureStore
 from tfrecords.feature_values import stored_values
 from tfrecords.images.files import ImageFolder, check_image
 from tfrecords.images.headers import ImageHeader, read_header
 from tfrecords.images.name_index import AmbiguousNameError
-from tfrecords.images.shards import raw_feature
+from tfrecords.images.shards import raw_features
 from tfrecords.writing.examples import FeatureValue, encode_example
 from tfrecords.writing.shards import ShardItem, Skip
 
@@ -174,8 +174,9 @@ def caption_values(
 
 def record_features(
     shapes: Mapping[str, tuple[int | None, ...]],
-    dtype: FeatureDtype,
+    features: FeatureOptions,
     *,
+    views_of: Collection[str],
     boxes: bool,
     pixels: bool,
 ) -> Any:
@@ -183,13 +184,14 @@ def record_features(
 
     Args:
         shapes: of each kind of feature that is stored; None varies.
-        dtype: of their numbers.
+        features: how they are stored.
+        views_of: kinds that a backbone makes, of views too.
         boxes: whether there are boxes of the regions.
         pixels: whether the pictures are stored.
     """
     import tensorflow_datasets as tfds
 
-    features: dict[str, Any] = {
+    found: dict[str, Any] = {
         "image_id": tfds.features.Text(),
         "source_id": tfds.features.Text(),
         "split": tfds.features.Text(),
@@ -198,10 +200,10 @@ def record_features(
         "sentences": tfds.features.Sequence(tfds.features.Sequence(np.int64)),
         "height": np.int64,
         "width": np.int64,
-        **{kind: raw_feature(shape, dtype) for kind, shape in shapes.items()},
+        **raw_features(shapes, features, views_of=views_of),
     }
     if pixels:
-        features["image"] = tfds.features.Image(shape=(None, None, 3))
+        found["image"] = tfds.features.Image(shape=(None, None, 3))
     if boxes:
-        features["boxes"] = tfds.features.Tensor(shape=(None, 4), dtype=np.float32)
-    return tfds.features.FeaturesDict(features)
+        found["boxes"] = tfds.features.Tensor(shape=(None, 4), dtype=np.float32)
+    return tfds.features.FeaturesDict(found)

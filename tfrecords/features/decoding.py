@@ -5,8 +5,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfrecords.errors import InputError
-from tfrecords.feature_options import Interpolation
+from tfrecords.feature_options import Interpolation, ViewOptions
 from tfrecords.features.upright import turn_upright
+from tfrecords.features.views import cut_view, random_views
 from tfrecords.images.headers import MAX_PIXELS, ImageHeader, check_size, read_header
 from tfrecords.images.orientation import UPRIGHT
 from tfrecords.tensorflow_messages import plain_message
@@ -105,6 +106,8 @@ def decode_or_fault(
     crops: int = 1,
     max_pixels: int = MAX_PIXELS,
     interpolation: Interpolation = "bilinear",
+    views: ViewOptions | None = None,
+    name: str = "",
 ) -> tf.Tensor | str:
     """Decodes one image.
 
@@ -115,25 +118,32 @@ def decode_or_fault(
         crops: see `cut_image`.
         max_pixels: the image may have at most.
         interpolation: see `BackboneOptions`.
+        views: random views to cut out beside it; only with a size and one crop.
+        name: of the image, which decides the views.
 
     Returns:
-        Its pixels (uint8 [H, W, 3] without a size, else float32, see above), or the text of what is
-        wrong with it.
+        Its pixels (uint8 [H, W, 3] without a size, else float32, see above; with views float32
+        [1 + views, size, size, 3]), or the text of what is wrong with it.
     """
     try:
         pixels = decode_image(data, max_pixels)
         if size is None:
             return pixels
         if short_side is None:
-            return resize_image(pixels, size, interpolation)
-        return cut_image(
-            pixels,
-            size,
-            short_side=short_side,
-            crops=crops,
-            max_pixels=max_pixels,
-            interpolation=interpolation,
-        )
+            found = resize_image(pixels, size, interpolation)
+        else:
+            found = cut_image(
+                pixels,
+                size,
+                short_side=short_side,
+                crops=crops,
+                max_pixels=max_pixels,
+                interpolation=interpolation,
+            )
+        if views is None:
+            return found
+        drawn = random_views(views, name, *pixels.shape[:2], squashed=short_side is None)
+        return tf.stack([found, *(cut_view(pixels, v, size, interpolation) for v in drawn)])
     except InputError as error:
         return str(error)
 

@@ -154,11 +154,16 @@ def adaptive_average_pooling(maps: tf.Tensor, size: int) -> tf.Tensor:
     return tf.einsum("ih,bhwd,jw->bijd", rows, maps, columns)
 
 
-@lru_cache(maxsize=1)
 def cached_extractor(
     options: BackboneOptions, features: FeatureOptions = DEFAULT_FEATURES
 ) -> FeatureExtractor:
     """The extractor of these options, built once a process (a worker has many shards)."""
+    # Views are images to it.
+    return _cached_extractor(options, features.without_views())
+
+
+@lru_cache(maxsize=1)
+def _cached_extractor(options: BackboneOptions, features: FeatureOptions) -> FeatureExtractor:
     return FeatureExtractor(options, features)
 
 

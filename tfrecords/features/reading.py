@@ -11,7 +11,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from tfrecords.feature_options import BackboneOptions, FeatureOptions, Interpolation
+from tfrecords.feature_options import (
+    VIEWS,
+    BackboneOptions,
+    FeatureOptions,
+    Interpolation,
+    ViewOptions,
+)
 from tfrecords.features.decoding import decode_or_fault
 from tfrecords.features.extraction import FeatureExtractor, cached_extractor
 from tfrecords.images.entries import ImageSource
@@ -28,13 +34,14 @@ class ReadImage(NamedTuple):
         place: its place in the list of names.
         data: the file's bytes.
         pixels: see `decode_or_fault`.
-        features: of this image, as records hold them; none without a backbone.
+        features: of this image, and lists of those of its views, as records hold them; none
+            without a backbone.
     """
 
     place: int
     data: bytes
     pixels: tf.Tensor
-    features: dict[str, bytes]
+    features: dict[str, bytes | list[bytes]]
 
 
 def read_images(
@@ -62,8 +69,16 @@ def read_images(
     Raises:
         InputError: see `FeatureExtractor`.
     """
-    at_once = max(1, backbone.batch_size // features.crops) if backbone else 1
+    squares = features.crops * (1 + (features.views.count if features.views else 0))
+    at_once = max(1, backbone.batch_size // squares) if backbone else 1
     batch: list[ReadImage] = []
+
+    def flush(backbone: BackboneOptions) -> Iterator[ReadImage]:
+        # The network is built only where an image can be read.
+        extractor = cached_extractor(backbone, features)
+        yield from _with_features(batch, extractor, store_grid, features.views)
+        batch.clear()
+
     for item in decode_ahead(
         read,
         names,
@@ -72,6 +87,7 @@ def read_images(
         crops=features.crops,
         max_pixels=max_pixels,
         interpolation=backbone.interpolation if backbone else "bilinear",
+        views=features.views,
         ahead=at_once,
     ):
         if isinstance(item, Skip) or backbone is None:
@@ -79,18 +95,29 @@ def read_images(
             continue
         batch.append(item)
         if len(batch) == at_once:
-            yield from _with_features(batch, cached_extractor(backbone, features), store_grid)
-            batch = []
+            yield from flush(backbone)
     if batch and backbone is not None:
-        yield from _with_features(batch, cached_extractor(backbone, features), store_grid)
+        yield from flush(backbone)
 
 
 def _with_features(
-    batch: Sequence[ReadImage], extractor: FeatureExtractor, store_grid: bool
+    batch: Sequence[ReadImage],
+    extractor: FeatureExtractor,
+    store_grid: bool,
+    views: ViewOptions | None,
 ) -> Iterator[ReadImage]:
-    seen = extractor(np.stack([item.pixels for item in batch]), with_grid=store_grid)
+    pixels = np.stack([item.pixels for item in batch])
+    if views is None:
+        seen = extractor(pixels, with_grid=store_grid)
+        for row, item in enumerate(batch):
+            yield item._replace(features={**seen.stored(row)})
+        return
+    each = 1 + views.count
+    seen = extractor(pixels.reshape(-1, *pixels.shape[2:]), with_grid=store_grid)
     for row, item in enumerate(batch):
-        yield item._replace(features=seen.stored(row))
+        center, *others = (seen.stored(row * each + view) for view in range(each))
+        stored = {name + VIEWS: [view[name] for view in others] for name in center}
+        yield item._replace(features={**center, **stored})
 
 
 def decode_files(
@@ -123,6 +150,7 @@ def decode_ahead(
     crops: int = 1,
     max_pixels: int = MAX_PIXELS,
     interpolation: Interpolation = "bilinear",
+    views: ViewOptions | None = None,
     ahead: int = 0,
     threads: int = os.cpu_count() or 1,
 ) -> Iterator[ReadImage | Skip]:
@@ -137,6 +165,7 @@ def decode_ahead(
         crops: see `decode_or_fault`.
         max_pixels: see `decode_or_fault`.
         interpolation: see `decode_or_fault`.
+        views: see `decode_or_fault`.
         ahead: images that wait in memory to be used, beside one per thread. Photographs at their
             full size (`size` of None) take much memory.
         threads: images that are read at once.
@@ -156,6 +185,8 @@ def decode_ahead(
             crops=crops,
             max_pixels=max_pixels,
             interpolation=interpolation,
+            views=views,
+            name=name(items[place]),
         )
         if isinstance(found, str):
             return Skip(name(items[place]), "unreadable", found[:300])

@@ -19,6 +19,7 @@ from tfrecords.feature_options import (
     BackboneOptions,
     FeatureOptions,
     recorded_backbone,
+    recorded_views,
 )
 from tfrecords.images.concepts import ConceptOrder, ImageConcept, image_concepts
 from tfrecords.images.files import ImageFolder, open_folder
@@ -176,7 +177,10 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
         folder=options.folder,
         kind="images",
         name=options.name,
-        splits={split: _jobs(options, images, rows) for split, rows in entries.items()},
+        splits={
+            split: _jobs(options, images, rows, views=split == TRAIN_SPLIT)
+            for split, rows in entries.items()
+        },
         features=lambda: record_features(
             options.backbone,
             store_grid=options.store_grid,
@@ -212,6 +216,10 @@ def _check(options: ImagesOptions) -> None:
         raise InputError(f"concept_order={options.concept_order!r}; known: score, class_id")
     if options.store_grid and options.backbone is None:
         raise InputError("store_grid needs a backbone")
+    if options.features.views and options.backbone is None:
+        raise InputError("views need a backbone, whose features of them are stored")
+    if options.features.views and TRAIN_SPLIT not in options.splits:
+        raise InputError("views are stored of split train: name its images (--split=train=FILE)")
     if not options.store_pixels and options.backbone is None:
         raise InputError("records with neither pixels nor features hold no image: keep one of them")
     weights = options.backbone.weights_file if options.backbone else None
@@ -342,7 +350,7 @@ def _log_concepts(entries: Mapping[str, Sequence[ImageEntry]]) -> None:
 
 
 def _jobs(
-    options: ImagesOptions, images: ImageFolder, entries: Sequence[ImageEntry]
+    options: ImagesOptions, images: ImageFolder, entries: Sequence[ImageEntry], *, views: bool
 ) -> list[ImageShardJob]:
     shards = min(options.shards, len(entries))
     return [
@@ -352,7 +360,7 @@ def _jobs(
             backbone=options.backbone,
             store_grid=options.store_grid,
             store_pixels=options.store_pixels,
-            features=options.features,
+            features=options.features if views else options.features.without_views(),
         )
         for shard in range(shards)
     ]
@@ -377,6 +385,7 @@ def _recorded_options(options: ImagesOptions) -> dict[str, Any]:
         "reference_splits": sorted(options.reference_splits) if options.references else [],
         "keep_images_without_concepts": options.keep_images_without_concepts,
         **recorded_backbone(options.backbone, options.features),
+        **recorded_views(options.features),
         "grid_shape": (
             list(grid_shape(options.backbone, options.features)) if options.backbone else None
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from tfrecords.errors import InputError
 from tfrecords.feature_options import (
     DEFAULT_FEATURES,
+    VIEWS,
     BackboneOptions,
     FeatureDtype,
     FeatureOptions,
@@ -19,7 +20,7 @@ from tfrecords.images.concepts import ImageConcept
 from tfrecords.images.files import ImageFolder
 from tfrecords.images.headers import read_header
 from tfrecords.images.orientation import boxes_as_shown
-from tfrecords.writing.examples import encode_example
+from tfrecords.writing.examples import FeatureValue, encode_example
 from tfrecords.writing.writer import ShardItem, Skip
 
 
@@ -80,7 +81,7 @@ class ImageShardJob:
             else:
                 yield self._record(self.entries[item.place], item.data, item.features)
 
-    def _record(self, entry: ImageEntry, data: bytes, extra: Mapping[str, bytes]) -> bytes:
+    def _record(self, entry: ImageEntry, data: bytes, extra: Mapping[str, FeatureValue]) -> bytes:
         concepts = entry.concepts
         values: dict[str, Any] = {
             "image_id": entry.image_id,
@@ -149,10 +150,32 @@ def record_features(
         found["image"] = tfds.features.Image(shape=(None, None, 3))
     if backbone:
         grid = grid_shape(backbone, features)
-        found["global_feature"] = raw_feature(grid[-1:], features.dtype)
+        shapes: dict[str, tuple[int | None, ...]] = {"global_feature": grid[-1:]}
         if store_grid:
-            found["grid_feature"] = raw_feature(grid, features.dtype)
+            shapes["grid_feature"] = grid
+        found |= raw_features(shapes, features, views_of=shapes)
     return tfds.features.FeaturesDict(found)
+
+
+def raw_features(
+    shapes: Mapping[str, tuple[int | None, ...]],
+    features: FeatureOptions,
+    *,
+    views_of: Collection[str] = (),
+) -> dict[str, Any]:
+    """Returns the TFDS descriptions of stored features, and of their views.
+
+    Args:
+        shapes: of each kind of feature; None varies.
+        features: `dtype` of the numbers; with `views`, those of the training images are stored.
+        views_of: kinds that a backbone makes, of views too.
+    """
+    import tensorflow_datasets as tfds
+
+    found = {kind: raw_feature(shape, features.dtype) for kind, shape in shapes.items()}
+    if features.views is not None:
+        found |= {kind + VIEWS: tfds.features.Sequence(found[kind]) for kind in views_of}
+    return found
 
 
 def raw_feature(shape: tuple[int | None, ...], dtype: FeatureDtype) -> Any:

@@ -26,6 +26,7 @@ class CaptionerData(NamedTuple):
         inputs: that the captioner reads of them.
         options: captions of an image in a batch.
         seed: of the order of batches.
+        views: whether training draws the stored views of images.
     """
 
     records: Records
@@ -33,6 +34,7 @@ class CaptionerData(NamedTuple):
     inputs: InputSpec
     options: CaptionOptions
     seed: int
+    views: bool = True
 
     def signature(self, split: str) -> dict[str, tf.TensorSpec]:
         """Returns the signature of the inputs of images of a split."""
@@ -64,4 +66,4 @@ def open_data(config: Any, seed: int) -> CaptionerData:
             VALIDATION_SPLIT,
         )
     inputs, options = record_inputs(config, records), caption_options(config)
-    return CaptionerData(records, records.vocabulary(), inputs, options, seed)
+    return CaptionerData(records, records.vocabulary(), inputs, options, seed, config.data.views)

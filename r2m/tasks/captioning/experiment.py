@@ -221,6 +221,8 @@ def _settings(
             "use_box": config.data.use_box,
             "pixels": pixels and dataclasses.asdict(pixels),
             "records": data.records.digest,
+            # Records without views are read as by earlier versions.
+            **({"views": data.views} if "views" in data.records.manifest["options"] else {}),
         },
     }
     if start is not None:

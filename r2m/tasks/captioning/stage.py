@@ -142,6 +142,7 @@ class CaptionerStage:
             first_step=first_step,
             draws=self._objective.draws,
             with_references=self._objective.needs_references,
+            views=self._data.views,
             own_rows=partial(share, part=self._worker.index, parts=self._worker.count),
         )
         steps = tf.data.Dataset.counter(first_step)

@@ -1,0 +1,54 @@
+"""Stored views of images: one is drawn per image and epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines.batching import Rows
+from tfrecords.feature_options import VIEWS
+from tfrecords.records import Records
+
+# Member of what the key of rows seeds.
+_MEMBER = -2
+
+
+def view_columns(records: Records, columns: Collection[str]) -> dict[str, Any]:
+    """Returns how to parse the views of columns; nothing where the records hold none.
+
+    Args:
+        records: whose split `train` is parsed.
+        columns: that are read.
+    """
+    held = [name + VIEWS for name in columns if name + VIEWS in records.feature_names]
+    if not held:
+        return {}
+    count = records.manifest["options"]["views"]["count"]
+    return dict.fromkeys(held, tf.io.FixedLenFeature([count], tf.string))
+
+
+def draw_views(rows: Rows, key: tf.Tensor) -> Rows:
+    """Replaces the features of each image by those of one of its views, before they are decoded.
+
+    The image itself and its views are equally likely. All columns of an image are of one view.
+
+    Args:
+        rows: parsed columns string[B], with their views string[B, N] if there are any.
+        key: stateless seed int64[2] of the rows.
+
+    Returns:
+        The columns without the views.
+    """
+    views = {name.removesuffix(VIEWS): x for name, x in rows.items() if name.endswith(VIEWS)}
+    found = {name: x for name, x in rows.items() if not name.endswith(VIEWS)}
+    for name, others in views.items():
+        seed = tf.random.experimental.stateless_fold_in(key, _MEMBER)
+        count, views_per_image = tf.unstack(tf.shape(others))
+        drawn = tf.random.stateless_uniform(
+            [count], seed, minval=0, maxval=views_per_image + 1, dtype=tf.int32
+        )
+        chosen = tf.gather(others, tf.maximum(drawn - 1, 0), batch_dims=1)
+        found[name] = tf.where(drawn == 0, found[name], chosen)
+    return found
