@@ -5,6 +5,8 @@
 
 The records have regions with boxes (`--features`) or a grid (`--backbone --store_grid`), whose
 cells have known boxes; r2m-build-captions makes them.
+`r2m-recipe flickr8k-efficientnet DATA WORKSPACE relation_transformer` does both and
+scores the captions.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@
 
 The records have a grid (`--backbone --store_grid`) or regions (`--features`), which
 r2m-build-captions makes.
+`r2m-recipe flickr8k-efficientnet DATA WORKSPACE transformer` does both and
+scores the captions.
 """
 
 from __future__ import annotations
