@@ -77,11 +77,29 @@ def schedule() -> dict[str, Any]:
 
 
 def decoding() -> dict[str, Any]:
-    """Settings of the caption search, in validation and in use: `config.decoding`."""
+    """Settings of decoding, in validation and in use: `config.decoding`.
+
+    A field is named as its option in `models.decoding.options`, which describes it.
+    """
     return {
         "beam_size": 3,
         "max_length": 20,
+        # Score of a caption of n words, end marker included: log p divided by n**alpha (`power`) or
+        # ((5 + n) / 6)**alpha (`wu`), alpha being `length_normalization`.
+        "length_penalty": "power",
         "length_normalization": 0.0,
+        # Diverse beam search: equal groups of the beam, and what a word loses in log p per
+        # hypothesis of the groups before that has it at the same step.
+        "beam_groups": 1,
+        "diversity": 0.5,
+        # Fewest words, the end marker not counted.
+        "min_length": 0,
+        # Whether three words in a row may occur once only, whether a word may not follow itself,
+        # and whether captions may not end with articles, prepositions and forms of "to be".
+        "block_trigrams": False,
+        "block_repeats": False,
+        "block_bad_endings": False,
+        # Whether <unk> may be generated.
         "allow_unknown": False,
     }
 

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tfrecords.errors import InputError
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from r2m.configuration.decoding_settings import DecodingChanges
     from r2m.inference.captioning import Hypothesis
     from r2m.inference.loaded_model import ImageReader
     from r2m.inference.run import Run
@@ -45,8 +48,9 @@ class Caption:
     Attributes:
         image: what was captioned, as it was given.
         text: the caption; empty where the image cannot be read.
-        score: what the search ranks captions by: log_probability / n**alpha, where n is the number
-            of words with the end marker and alpha the length normalization. NaN without a caption.
+        score: what the search ranks captions by: log_probability divided by the length penalty of
+            n words, end marker included, which is n**alpha unless `length_penalty` says otherwise.
+            NaN without a caption.
         log_probability: natural logarithm of the caption's probability, end marker included. NaN
             without a caption.
         alternatives: the next best captions, best first.
@@ -66,10 +70,8 @@ class Caption:
 def load(
     runs: RunPath | Sequence[RunPath],
     *,
-    beam_size: int | None = None,
-    max_length: int | None = None,
-    length_normalization: float | None = None,
     weights: RunPath | None = None,
+    **decoding: Unpack[DecodingChanges],
 ) -> ImageCaptioner:
     """Loads a trained run, or several captioners as an ensemble.
 
@@ -77,11 +79,10 @@ def load(
         runs: folder of an experiment (its last stage is taken, which the `repr` of the captioner
             names) or of a stage, for example `workspace/runs/updown` or
             `workspace/runs/updown/cross_entropy`. A list of supervised captioners is an ensemble.
-        beam_size: hypotheses that the search keeps alive; by default as trained.
-        max_length: most words of a caption; by default as trained.
-        length_normalization: alpha of `Caption.score`; by default as trained.
         weights: file of the backbone's weights, of captioners whose records were built with such a
             file.
+        **decoding: settings of decoding, such as `beam_size=5`, that
+            `r2m.configuration.decoding_settings.DecodingChanges` describes; by default as trained.
 
     Raises:
         InputError: a folder is not that of a run, or a setting is impossible.
@@ -92,14 +93,9 @@ def load(
     given = [runs] if isinstance(runs, str | os.PathLike) else list(runs or ())
     if not given:
         raise InputError("no runs were given: name the folder of a run")
-    decoding = {
-        "beam_size": beam_size,
-        "max_length": max_length,
-        "length_normalization": length_normalization,
-    }
     run = Run.load(
         [os.fspath(folder) for folder in given],
-        decoding={name: value for name, value in decoding.items() if value is not None},
+        decoding=decoding,
         weights=None if weights is None else os.fspath(weights),
     )
     return ImageCaptioner(run)

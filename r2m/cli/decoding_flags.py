@@ -8,10 +8,22 @@ from absl import flags
 
 from r2m.cli.flag_groups import DECODING
 from r2m.cli.number_flags import define_number, define_whole
+from r2m.cli.value_flags import define_switch, define_text
 from r2m.configuration.limits import MOST_ALPHA, MOST_BEAMS, MOST_WORDS
 
 if TYPE_CHECKING:
     from r2m.inference.consensus import ConsensusOptions
+
+_SWITCHES = {
+    "block_trigrams": "No three words in a row twice in a caption",
+    "block_repeats": "No word twice in a row",
+    "block_bad_endings": "No caption that ends with an article, a preposition or a form of 'to be'",
+    "allow_unknown": "Captions may contain <unk>",
+}
+_NAMES = (
+    *("beam_size", "max_length", "length_penalty", "length_normalization", "beam_groups"),
+    *("diversity", "min_length", *_SWITCHES),
+)
 
 
 def define_decoding_flags() -> None:
@@ -35,16 +47,49 @@ def define_decoding_flags() -> None:
     define_number(
         "length_normalization",
         None,
-        "alpha in log p / length**alpha, 0 favors short captions; default: as trained.",
+        "alpha of the length penalty, 0 favors short captions; default: as trained.",
         most=MOST_ALPHA,
         group=DECODING,
     )
+    define_text(
+        "length_penalty",
+        None,
+        "Divisor of log p in the score of n words, the end marker included: power (n**alpha), wu "
+        "(((5 + n) / 6)**alpha), avg (n). wu_0.9 sets alpha too; default: as trained.",
+        group=DECODING,
+        value="power|wu|avg|wu_ALPHA",
+    )
+    define_whole(
+        "beam_groups",
+        None,
+        "Groups of the beam, which avoid each other's words (diverse beam search); they divide "
+        "--beam_size. Default: as trained.",
+        least=1,
+        most=MOST_BEAMS,
+        group=DECODING,
+    )
+    define_number(
+        "diversity",
+        None,
+        "With --beam_groups: what a word loses in log p per hypothesis of earlier groups that has "
+        "it at the same place. Default: as trained.",
+        group=DECODING,
+    )
+    define_whole(
+        "min_length",
+        None,
+        "Fewest words of a caption; default: as trained.",
+        least=0,
+        most=MOST_WORDS,
+        group=DECODING,
+    )
+    for name, description in _SWITCHES.items():
+        define_switch(name, None, f"{description}; default: as trained.", group=DECODING)
 
 
-def decoding_overrides() -> dict[str, int | float]:
+def decoding_overrides() -> dict[str, Any]:
     """Returns the decoding settings that the command line gives."""
-    names = ("beam_size", "max_length", "length_normalization")
-    values = {name: flags.FLAGS[name].value for name in names}
+    values = {name: flags.FLAGS[name].value for name in _NAMES}
     return {name: value for name, value in values.items() if value is not None}
 
 

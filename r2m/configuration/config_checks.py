@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from r2m.configuration.config_fields import CAPTIONER, FAMILIES, Family, family_of, flattened
+from r2m.configuration.decoding_settings import decoding_problems
 from r2m.engine.errors import TrainingError
 from r2m.engine.known_settings import OPTIMIZERS, SCHEDULES, chosen_settings
 from r2m.engine.value_rules import near
@@ -125,6 +126,7 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
         if schedule := _group(values, f"{field}."):
             yield from _schedule_contradictions(schedule, field)
     yield from _reward_contradictions(_group(values, "reward."))
+    yield from decoding_problems(_group(values, "decoding."))
     if values["image.source"] == "pixels":
         alpha, backbone = values["image.alpha"], values["image.backbone"]
         crop = values["image.crop"] or image_size_of(backbone)

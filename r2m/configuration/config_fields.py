@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from configs import common
+from models.decoding.options import LENGTH_PENALTIES
 from r2m.configuration.captioner_fields import captioner_name, model_rules
 from r2m.configuration.limits import MOST_ALPHA, MOST_BEAMS, MOST_PIXELS, MOST_UNITS, MOST_WORDS
 from r2m.configuration.training_fields import training_rules
@@ -41,10 +42,17 @@ _TRAINING: _Rules = training_rules(flattened(common.training()))
 _OPTIONS = training_rules(("learning_rate", "steps", "evaluate_every"))
 _STAGE: _Rules = {**_OPTIONS, "batch_size": whole(1, 1_000_000)}
 _SCHEDULE: _Rules = training_rules(flattened({"schedule": common.schedule()}))
-_DECODING: _Rules = {
+DECODING: _Rules = {
     "beam_size": whole(1, MOST_BEAMS),
     "max_length": whole(1, MOST_WORDS),
+    "length_penalty": choice(*LENGTH_PENALTIES),
     "length_normalization": number(least=0, most=MOST_ALPHA),
+    "beam_groups": whole(1, MOST_BEAMS),
+    "diversity": number(least=0),
+    "min_length": whole(0, MOST_WORDS),
+    "block_trigrams": switch,
+    "block_repeats": switch,
+    "block_bad_endings": switch,
     "allow_unknown": switch,
 }
 _IMAGE: _Rules = {
@@ -107,7 +115,7 @@ _CAPTIONER: _Rules = {
         "cross_entropy_weight": number(least=0, below=1),
         "entropy_weight": number(least=0),
     },
-    "decoding": _DECODING,
+    "decoding": DECODING,
     "training": _TRAINING,
     "stages": {"cross_entropy": _STAGE, "self_critical": {**_STAGE, **_SCHEDULE}},
 }
@@ -133,7 +141,7 @@ _R2M: _Rules = {
         "image_projection": choice("trained", "frozen"),
     },
     "loss": {"reconstruction_weight": number(least=0), "margin": number(least=0)},
-    "decoding": _DECODING,
+    "decoding": DECODING,
     "training": _TRAINING,
     "stages": dict.fromkeys(("xe", "xe_rec", "tri", "tri_rec", "joint"), _R2M_STAGE),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from configs import common
+
 # The `model` section of every captioner once had the fields of all captioners: None was the
 # captioner's default, or marked a field that it lacks.
 _FIELDS_OF_ALL = {"captioner", "units", "word_size", "attention_units", "pool", "dropout"}
@@ -67,4 +69,7 @@ def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     # Of captioners: configurations of R2M have no rows.
     if isinstance(data, Mapping) and "unit_norm" in data:
         upgraded["data"] = {**_NEW_DATA, **data}
+    if isinstance(decoding := settings.get("decoding"), Mapping):
+        # The defaults of fields that came later are what these versions did.
+        upgraded["decoding"] = {**common.decoding(), **decoding}
     return upgraded

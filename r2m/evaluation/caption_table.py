@@ -16,6 +16,7 @@ COLUMNS = (
     "caption",
     "log_probability",
     "score",
+    "length_penalty",
     "length_normalization",
     "consensus_score",
     "note",

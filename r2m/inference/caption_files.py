@@ -36,11 +36,11 @@ class CaptionedFiles(NamedTuple):
 
     Attributes:
         rows: of the images that the gallery shows, in order: `image_id`, `caption`,
-            `log_probability`, `score` and `length_normalization`, by consensus `consensus_score`,
-            with several captions per image `captions` (each with these keys, best first), for R2M
-            `concepts` (word, score, count; best first) and, where something is wrong with the
-            image, `note`. An image that cannot be read has an empty caption and a `reason`, see
-            WORKSPACE.md.
+            `log_probability`, `score`, `length_penalty` and `length_normalization`, by consensus
+            `consensus_score`, with several captions per image `captions` (each with these keys,
+            best first), for R2M `concepts` (word, score, count; best first) and, where something is
+            wrong with the image, `note`. An image that cannot be read has an empty caption and a
+            `reason`, see WORKSPACE.md.
         images: how many there are.
         unread: reason -> number of images that could not be read.
         passed_over: reason -> number of entries of the folder that are not meant to be pictures.
@@ -128,12 +128,14 @@ def _caption_remaining(
     batch_size: int,
 ) -> None:
     """Captions the images that have no captions in the log yet."""
-    alpha = float(run.config.decoding.length_normalization)
+    penalty = {
+        name: run.config.decoding[name] for name in ("length_penalty", "length_normalization")
+    }
     remaining = itertools.islice(files, log.count, None)
     batches = run.caption_images(remaining, reader, captions=captions, batch_size=batch_size)
     with CountProgress("captioning", len(files), "images", done=log.count) as progress:
         for batch in batches:
-            log.append(_row(image, alpha) for image in batch)
+            log.append(_row(image, penalty) for image in batch)
             progress.add(len(batch))
 
 
@@ -199,23 +201,23 @@ def _without_output(found: ImageFiles, output: Path) -> ImageFiles:
     return ImageFiles(files, found.passed_over + Counter(own_output=1))
 
 
-def _scored(found: Hypothesis, alpha: float) -> dict[str, Any]:
+def _scored(found: Hypothesis, penalty: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a caption with its scores as JSON and the table hold it."""
     scored = {
         "caption": found.caption,
         "log_probability": round(found.log_probability, _DIGITS),
         "score": round(found.score, _DIGITS),
-        "length_normalization": alpha,
+        **penalty,
     }
     if found.reranked is not None:
         scored["consensus_score"] = round(found.reranked, _DIGITS)
     return scored
 
 
-def _row(image: CaptionedImage, alpha: float) -> dict[str, Any]:
+def _row(image: CaptionedImage, penalty: Mapping[str, Any]) -> dict[str, Any]:
     """Returns an image with its captions as JSON and the table hold it."""
     row: dict[str, Any] = {"image_id": image.source.name, "caption": ""}
-    found = [_scored(one, alpha) for one in image.hypotheses]
+    found = [_scored(one, penalty) for one in image.hypotheses]
     row.update(found[0] if found else {})
     if len(found) > 1:
         row["captions"] = found

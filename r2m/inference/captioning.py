@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from models.decoding.search import Captions, DecodingOptions, decode, largest_beam
+from models.decoding.options import largest_beam
+from models.decoding.search import Captions, DecodingOptions, decode
+from r2m.configuration.decoding_settings import BAD_ENDINGS, option_values
 from r2m.configuration.settings import setting
 from r2m.engine.distribution.cores import cores
 from tfrecords.errors import InputError
@@ -30,8 +32,7 @@ class Hypothesis(NamedTuple):
     Attributes:
         caption: its words.
         log_probability: natural logarithm of its probability, end marker included.
-        score: log_probability / n**alpha, by which the search ranks captions; n words, the end
-            marker included, and alpha the length normalization.
+        score: log_probability divided by the length penalty, by which the search ranks captions.
         reranked: value that the reranker gave it; None without one.
     """
 
@@ -47,6 +48,7 @@ class _Found(NamedTuple):
     tokens: np.ndarray
     lengths: np.ndarray
     scores: np.ndarray
+    log_probabilities: np.ndarray
     values: np.ndarray | None
 
 
@@ -63,13 +65,14 @@ def search_options(
     Raises:
         InputError: a setting is out of range, or the beam is wider than the vocabulary.
     """
-    suppressed = [0, 1] if config.decoding.allow_unknown else [0, 1, vocabulary.unk_id]
+    decoding = config.decoding
+    suppressed = [0, 1] if decoding.allow_unknown else [0, 1, vocabulary.unk_id]
+    bad_endings = [vocabulary.id_of(word) for word in BAD_ENDINGS if word in vocabulary]
     with setting("config.decoding"):
         search = DecodingOptions(
-            beam_size=config.decoding.beam_size,
+            **option_values(decoding),
             returned=returned,
-            max_length=config.decoding.max_length,
-            length_normalization=config.decoding.length_normalization,
+            bad_endings=tuple(bad_endings) if decoding.block_bad_endings else (),
             suppressed=tuple(suppressed),
         )
     most = largest_beam(len(vocabulary), search)
@@ -148,7 +151,7 @@ class Captioning:
         order = np.argsort(-values, axis=1, kind="stable")
         return _Found(
             np.take_along_axis(found.tokens, order[:, :, None], axis=1),
-            *(np.take_along_axis(x, order, axis=1) for x in (found.lengths, found.scores, values)),
+            *(np.take_along_axis(x, order, axis=1) for x in (*found[1:], values)),
         )
 
     def _search_in_parts(self, inputs: Mapping[str, tf.Tensor]) -> list[_Found]:
@@ -182,11 +185,10 @@ class Captioning:
         return [place for place in range(min(self._count, len(lengths))) if lengths[place] > 0]
 
     def _hypothesis(self, found: _Found, image: int, place: int) -> Hypothesis:
-        score, length = (float(x[image, place]) for x in (found.scores, found.lengths))
         return Hypothesis(
             caption=self._vocabulary.decode(found.tokens[image, place].tolist()),
-            log_probability=score * length**self._search.length_normalization,
-            score=score,
+            log_probability=float(found.log_probabilities[image, place]),
+            score=float(found.scores[image, place]),
             reranked=None if found.values is None else float(found.values[image, place]),
         )
 

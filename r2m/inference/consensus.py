@@ -185,4 +185,6 @@ class ConsensusReranker:
 
     def __call__(self, inputs: Mapping[str, tf.Tensor], found: Captions) -> np.ndarray:
         """Returns the value of each hypothesis, float[B, R]; `inputs` include `global`."""
-        return self._consensus.values(inputs["global"].numpy(), *found)
+        return self._consensus.values(
+            inputs["global"].numpy(), found.tokens, found.lengths, found.scores
+        )

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from r2m.configuration.decoding_settings import decoding_changes
 from r2m.inference.captioning import Captioning, Hypothesis, search_options
 from r2m.inference.consensus import ConsensusOptions, ConsensusReranker
 from r2m.inference.loaded_model import ImageReader, LoadedModel
@@ -73,7 +74,7 @@ class Run:
         self.folders, self.model = loaded.folders, loaded.model
         self.vocabulary = loaded.vocabulary
         self.config = copy.deepcopy(self.folders[0].config)
-        self.config.decoding.update(decoding or {})
+        self.config.decoding.update(decoding_changes(decoding or {}))
         returned: int | None = 1
         if reranker is not None:
             self.config.decoding.update(dataclasses.asdict(reranker.options))

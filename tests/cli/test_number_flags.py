@@ -42,11 +42,12 @@ print(json.dumps(found))
 # Flags that mean something at 0, and those with fractions.
 AT_ZERO = {
     "seed", "gallery_seed", "show", "min_concept_count", "length_normalization", "sharpness",
-    "likelihood", "min_score", "max_unknown_fraction", "validation_fraction",
+    "likelihood", "min_score", "max_unknown_fraction", "validation_fraction", "diversity",
+    "min_length",
 }  # fmt: skip
 FRACTIONS = {
     "alpha", "length_normalization", "sharpness", "likelihood", "min_score", "timeout",
-    "max_unknown_fraction", "validation_fraction", "requests_per_second",
+    "max_unknown_fraction", "validation_fraction", "requests_per_second", "diversity",
 }  # fmt: skip
 
 

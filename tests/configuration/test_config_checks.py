@@ -19,7 +19,8 @@ from configs import captioner_sections
 from configs.captioners import updown
 from configs.r2m import shapes
 from models.captioners.registry import captioner_names
-from models.decoding.search import DecodingOptions, beam_search
+from models.decoding.beam import beam_search
+from models.decoding.search import DecodingOptions
 from pipelines.inputs.pixels import Pixels
 from r2m.configuration.config_checks import check_config, find_problems
 from r2m.configuration.config_fields import FAMILIES, Family, flattened

@@ -1,0 +1,218 @@
+"""Beam search and diverse beam search, in one graph loop.
+
+Letters: B images, b images that are not decided yet, W beam width, G groups, w = W / G hypotheses
+per group, R captions returned per image, T longest caption, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from models.decoding.beam_loop import Search, check_vocabulary, run_search, state_of
+from models.decoding.captions import (
+    Captions,
+    append,
+    best_first,
+    fill_up,
+    hypotheses,
+    keep_best,
+    no_captions,
+)
+from models.decoding.constraints import excluded_words, most_likely
+from models.decoding.options import DecodingOptions
+from models.decoding.scores import IMPOSSIBLE, best_reachable, score
+from models.decoding.steps import StepFunction
+from models.layers import image_rows
+
+
+def beam_search(
+    step: StepFunction, state: Any, memory: Any, batch: tf.Tensor, options: DecodingOptions
+) -> Captions:
+    """Beam search with separate sets of living and finished hypotheses.
+
+    At each step the 2w best continuations of a group's living hypotheses are taken, by log p less
+    the penalties of diversity. Those that end join the group's finished set, which keeps its best
+    by score; the w best of the others live on. An image is decided when no living hypothesis can
+    still enter a finished set, or at `max_length`, where the living ones join the finished set if
+    that is not full. Of the groups' finished sets, the R best captions by score are returned.
+
+    Args:
+        step: one step of the model for b * W rows.
+        state: nested start state of B rows; it is repeated to B * W rows here.
+        memory: nested tensors, B first, which `step` reads.
+        batch: B.
+        options: of the search.
+
+    Returns:
+        The R best captions of each image. Ties go to the earlier hypothesis, then the lower id.
+
+    Raises:
+        ValueError: W is more than the words that can follow the start without ending the caption.
+    """
+    width, limit, groups = options.beam_size, options.max_length, options.beam_groups
+    returned = options.returned or width
+    # With as many captions as groups, the best one of each.
+    of_group = -(-returned // groups)
+    in_group = width // groups
+    # The w start hypotheses are equal: only the first one is extended at the first step.
+    first = ([0.0] + [IMPOSSIBLE] * (in_group - 1)) * groups
+
+    def undecided(search: Search) -> tf.Tensor:
+        ranks = search.ranks
+        return tf.reduce_any(
+            [
+                best_reachable(ranks[:, g * in_group], options) > finished.scores[:, -1]
+                for g, finished in enumerate(search.finished)
+            ],
+            axis=0,
+        )
+
+    start = Search(
+        images=tf.range(batch),
+        words=tf.fill([batch, width], options.start_id),
+        state=image_rows.repeat(state, batch * width),
+        memory=memory,
+        log_probs=tf.tile([first], [batch, 1]),
+        penalties=() if groups == 1 else tf.zeros([batch, width]),
+        living=tf.zeros([batch, width, limit], tf.int32),
+        finished=(no_captions(batch, of_group, limit),) * groups,
+    )
+    found = run_search(
+        start, partial(_advance, step, options), undecided, partial(_fill, options), options
+    )
+    if groups == 1:
+        return found[0]
+    together = Captions(*(tf.concat(each, 1) for each in zip(*found, strict=True)))
+    return best_first(together, returned, options)
+
+
+class _Group(NamedTuple):
+    """Living hypotheses of a group, b first; see `Search`.
+
+    `parents` int32[b, w] are their places in the group before.
+    """
+
+    words: tf.Tensor
+    log_probs: tf.Tensor
+    ranks: tf.Tensor
+    living: tf.Tensor
+    parents: tf.Tensor
+
+
+def _advance(step: StepFunction, options: DecodingOptions, t: tf.Tensor, search: Search) -> Search:
+    """Extends every hypothesis by a word."""
+    width, groups = options.beam_size, options.beam_groups
+    limit, batch = options.max_length, tf.shape(search.images)[0]
+    logits, state = step(tf.reshape(search.words, [-1]), search.state, search.memory)
+    size = logits.shape[-1]
+    check_vocabulary(size, options)
+    excluded = excluded_words(lambda: tf.reshape(search.living, [-1, limit]), t, options)
+    # The penalized words are at most the W - w of other groups: the best 2w others remain.
+    count = min(width + width // groups, size)
+    best, ids = most_likely(logits, count, options, excluded)
+    best = tf.reshape(best, [batch, width, count]) + search.log_probs[:, :, None]
+    ids = tf.reshape(ids, [batch, width, count])
+    grown: list[_Group] = []
+    finished: list[Captions] = []
+    each = zip(
+        search.finished, *(_split(x, groups) for x in (best, ids, search.living)), strict=True
+    )
+    for g, (ended, own_best, own_ids, living) in enumerate(each):
+        ranks = own_best
+        if groups > 1:
+            ranks -= _split(search.penalties, groups)[g][:, :, None]
+            ranks -= options.diversity * _counts(own_ids, [group.words for group in grown])
+        group, own_finished = _grow(own_best, ranks, own_ids, living, ended, t, options)
+        grown.append(group)
+        finished.append(own_finished)
+    parents = [group.parents + g * (width // groups) for g, group in enumerate(grown)]
+    log_probs = _join([group.log_probs for group in grown])
+    ranks = _join([group.ranks for group in grown])
+    return search._replace(
+        words=_join([group.words for group in grown]),
+        state=state_of(state, _join(parents)),
+        log_probs=log_probs,
+        penalties=() if groups == 1 else log_probs - ranks,
+        living=_join([group.living for group in grown]),
+        finished=tuple(finished),
+    )
+
+
+def _grow(
+    best: tf.Tensor,
+    ranks: tf.Tensor,
+    ids: tf.Tensor,
+    living: tf.Tensor,
+    finished: Captions,
+    t: tf.Tensor,
+    options: DecodingOptions,
+) -> tuple[_Group, Captions]:
+    """Chooses among the continuations of a group's hypotheses.
+
+    Args:
+        best: float32[b, w, C], log p of each hypothesis with each of C next words.
+        ranks: float32[b, w, C], what they are chosen by; `best` itself without penalties.
+        ids: int32[b, w, C], the words.
+        living: int32[b, w, T], words of the hypotheses.
+        finished: of the group.
+        t: the step.
+        options: of the search.
+
+    Returns:
+        The group and its finished captions after the step.
+    """
+    in_group, words = best.shape[1], best.shape[2]
+    batch, plain = tf.shape(best)[0], ranks is best
+    taken, places = tf.math.top_k(tf.reshape(ranks, [batch, in_group * words]), 2 * in_group)
+    parents = places // words
+
+    def chosen(x: tf.Tensor) -> tf.Tensor:
+        return tf.gather(tf.reshape(x, [batch, in_group * words]), places, batch_dims=1)
+
+    next_words = chosen(ids)
+    log_probs = taken if plain else chosen(best)
+    tokens = append(tf.gather(living, parents, batch_dims=1), next_words, t)
+    ended = next_words == options.end_id
+    scores = tf.where(ended, score(taken, t + 1, options), IMPOSSIBLE)
+    finished = keep_best(finished, hypotheses(tokens, t + 1, scores, log_probs))
+    taken, kept = tf.math.top_k(tf.where(ended, IMPOSSIBLE, taken), in_group)
+    next_words, tokens, parents = (
+        tf.gather(x, kept, batch_dims=1) for x in (next_words, tokens, parents)
+    )
+    log_probs = taken if plain else tf.gather(log_probs, kept, batch_dims=1)
+    return _Group(next_words, log_probs, taken, tokens, parents), finished
+
+
+def _fill(options: DecodingOptions, t: tf.Tensor, search: Search) -> tuple[Captions, ...]:
+    """Fills the empty places of finished sets with living hypotheses of t words."""
+    groups = options.beam_groups
+    each = zip(
+        search.finished,
+        *(_split(x, groups) for x in (search.living, search.ranks, search.log_probs)),
+        strict=True,
+    )
+    return tuple(
+        fill_up(finished, hypotheses(living, t, score(ranks, t, options), log_probs))
+        for finished, living, ranks, log_probs in each
+    )
+
+
+def _counts(ids: tf.Tensor, earlier: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns how many words int32[b, w] of earlier groups each of `ids` [b, w, C] equals."""
+    if not earlier:
+        return tf.zeros_like(ids, tf.float32)
+    words = tf.concat(earlier, 1)[:, None, None]
+    return tf.reduce_sum(tf.cast(ids[..., None] == words, tf.float32), -1)
+
+
+def _split(x: tf.Tensor, groups: int) -> list[tf.Tensor]:
+    """Splits [b, W, ...] into the parts [b, w, ...] of groups."""
+    return [x] if groups == 1 else tf.split(x, groups, axis=1)
+
+
+def _join(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    return parts[0] if len(parts) == 1 else tf.concat(parts, 1)

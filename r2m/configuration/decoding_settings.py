@@ -1,0 +1,116 @@
+"""Settings of decoding as commands and programs give them. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TypedDict
+
+from models.decoding.options import DecodingOptions
+from r2m.configuration.config_fields import DECODING
+from tfrecords.errors import InputError
+
+# Words that a caption does not end with (`bad_endings` of self-critical.pytorch).
+BAD_ENDINGS = (
+    *("a", "an", "the", "in", "for", "at", "of", "with", "before", "after", "on", "upon", "near"),
+    *("to", "is", "are", "am"),
+)
+
+
+class DecodingChanges(TypedDict, total=False):
+    """Settings of decoding that replace those of a trained run.
+
+    Attributes:
+        beam_size: hypotheses that the search keeps alive; 1 searches greedily.
+        max_length: most words of a caption, the end marker included.
+        min_length: fewest words of a caption, the end marker not counted.
+        length_penalty: `power`, `wu` or `avg`: log p of a caption is divided by n**alpha, by
+            ((5 + n) / 6)**alpha or by n, for n words with the end marker. `wu_0.9` sets alpha too.
+        length_normalization: alpha.
+        beam_groups: groups of the beam that avoid each other's words (diverse beam search).
+        diversity: what a word loses in log p per hypothesis of earlier groups that has it.
+        block_trigrams: no three words in a row twice in a caption.
+        block_repeats: no word twice in a row.
+        block_bad_endings: no caption that ends with one of `BAD_ENDINGS`.
+        allow_unknown: captions may contain `<unk>`.
+    """
+
+    beam_size: int | None
+    max_length: int | None
+    min_length: int | None
+    length_penalty: str | None
+    length_normalization: float | None
+    beam_groups: int | None
+    diversity: float | None
+    block_trigrams: bool | None
+    block_repeats: bool | None
+    block_bad_endings: bool | None
+    allow_unknown: bool | None
+
+
+# Fields of `config.decoding` that `DecodingOptions` has under the same name.
+_OPTIONS = (
+    "beam_size", "max_length", "length_penalty", "length_normalization", "beam_groups",
+    "diversity", "min_length", "block_trigrams", "block_repeats",
+)  # fmt: skip
+_PENALTY = re.compile(r"(?P<kind>power|wu|avg)(?:_(?P<alpha>\d+(?:\.\d*)?|\.\d+))?")
+
+
+def option_values(decoding: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of `DecodingOptions` that do not depend on the vocabulary."""
+    return {name: decoding[name] for name in _OPTIONS}
+
+
+def decoding_problems(decoding: Mapping[str, Any]) -> Iterator[str]:
+    """Yields a message for values of `config.decoding` that contradict each other."""
+    try:
+        DecodingOptions(**option_values(decoding))
+    except ValueError as error:
+        yield f"--config.decoding.{error}"
+
+
+def decoding_changes(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Converts settings of decoding, as flags and programs give them, to fields.
+
+    Args:
+        given: by name of the field of `config.decoding`; None keeps what a run was trained with.
+            `length_penalty` may have alpha in it: `wu_0.9` and `power_0.7`, and `avg`, or `avg_0`
+            of self-critical.pytorch, for the mean of log p per word.
+
+    Returns:
+        The fields that change.
+
+    Raises:
+        InputError: a field that does not exist, a value that it cannot have, or alpha twice.
+    """
+    changes = {name: value for name, value in given.items() if value is not None}
+    if unknown := changes.keys() - DECODING.keys():
+        known = ", ".join(DECODING)
+        raise InputError(f"decoding has no setting {', '.join(sorted(unknown))}; known: {known}")
+    if "length_penalty" in changes:
+        kind, alpha = _length_penalty(changes["length_penalty"])
+        changes["length_penalty"] = kind
+        if alpha is not None and "length_normalization" in changes:
+            raise InputError(
+                f"length_penalty={given['length_penalty']} contains alpha={alpha:g}: give no "
+                "length_normalization beside it"
+            )
+        if alpha is not None:
+            changes["length_normalization"] = alpha
+    for name, value in changes.items():
+        if expected := DECODING[name](value):
+            raise InputError(f"{name}={value}: must be {expected}")
+    return changes
+
+
+def _length_penalty(text: Any) -> tuple[str, float | None]:
+    """Returns a length penalty and its alpha, where it has one."""
+    found = _PENALTY.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise InputError(
+            f"length_penalty={text}: must be power, wu or avg, perhaps with alpha, as in wu_0.9"
+        )
+    # Upstream's number behind avg has no meaning.
+    if found["kind"] == "avg":
+        return "power", 1.0
+    return found["kind"], None if found["alpha"] is None else float(found["alpha"])
