@@ -37,11 +37,31 @@ class Dropout(keras.layers.Dropout):
         """Sets entries to 0 at random and scales the others, in training: float[...]."""
         if not training or not self.rate:
             return inputs
-        threshold = min(round(self.rate * 65_536), 65_535)
-        halves = _random_halves(tf.size(inputs), self.seed_generator.next())
-        kept = tf.reshape(halves >= tf.constant(threshold, tf.uint16), tf.shape(inputs))
-        scale = 65_536 / (65_536 - threshold)
-        return _multiply(inputs, tf.cast(kept, inputs.dtype) * tf.cast(scale, inputs.dtype))
+        mask = dropout_mask(tf.shape(inputs), self.rate, self.seed_generator.next(), inputs.dtype)
+        return _multiply(inputs, mask)
+
+
+def dropout_mask(shape: tf.Tensor, rate: float, seed: Any, dtype: tf.DType) -> tf.Tensor:
+    """Returns factors of inputs: 0 with a probability of `rate`, else `kept_factor(rate)`.
+
+    Args:
+        shape: of the mask.
+        rate: 0..1.
+        seed: two integers.
+        dtype: of the mask.
+    """
+    halves = _random_halves(tf.reduce_prod(shape), seed)
+    kept = tf.reshape(halves >= tf.constant(_threshold(rate), tf.uint16), shape)
+    return tf.cast(kept, dtype) * tf.cast(kept_factor(rate), dtype)
+
+
+def kept_factor(rate: float) -> float:
+    """Returns the factor of inputs that are kept, which leaves their mean as it is."""
+    return 65_536 / (65_536 - _threshold(rate))
+
+
+def _threshold(rate: float) -> int:
+    return min(round(rate * 65_536), 65_535)
 
 
 @tf.custom_gradient

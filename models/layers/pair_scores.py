@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from models.layers.dropout import dropout_mask, kept_factor
+
 # Largest number of products of queries and keys at a time, unless one image has more.
 _MOST_PRODUCTS = 2**22
 
@@ -65,8 +67,7 @@ def score_pairs(
         found = tf.nn.relu(_matmul(products, weights.kernel) + weights.bias)
         if dropout:
             chunk_seed = tf.random.experimental.stateless_fold_in(seed, index)
-            draws = tf.random.stateless_uniform(tf.shape(found), chunk_seed)
-            found *= tf.cast(draws >= dropout, dtype) * (1.0 / (1.0 - dropout))
+            found *= dropout_mask(tf.shape(found), dropout, chunk_seed, dtype)
         return found
 
     @tf.custom_gradient
@@ -90,8 +91,8 @@ def score_pairs(
                 queries, keys, shares, units, for_scores, for_averages = inputs
                 upstream = _outer(for_scores, weights.score)
                 upstream += for_averages[:, :, tf.newaxis] * shares[:, tf.newaxis, :, tf.newaxis]
-                # Units that dropout or the ReLU set to 0 pass nothing on, the others 1 / (1 - p).
-                upstream = tf.where(units > 0, upstream * (1.0 / (1.0 - dropout)), 0.0)
+                # Units that dropout or the ReLU set to 0 pass nothing on.
+                upstream = tf.where(units > 0, upstream * kept_factor(dropout), 0.0)
                 products = _products(queries, keys)
                 for_products = _matmul(upstream, weights.kernel, transpose_b=True)
                 return (
