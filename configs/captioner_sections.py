@@ -87,7 +87,7 @@ def loss(*, reduction: str) -> dict[str, Any]:
 
 
 def reward(*, reduction: str) -> dict[str, Any]:
-    """CIDEr-D of captions that the captioner draws, in self-critical training: `config.reward`.
+    """Rewards of captions that the captioner generates, in self-critical training: `config.reward`.
 
     Args:
         reduction: divisor of the sum over words: the number of `words`, or of `captions`.
@@ -100,6 +100,9 @@ def reward(*, reduction: str) -> dict[str, Any]:
         "sampling": "draws",
         # Maximum number of words of a caption, the end marker included.
         "max_length": 17,
+        # The reward: CIDEr-D (0 to 10) and sentence BLEU-4 (0 to 1), times these.
+        "cider_weight": 1.0,
+        "bleu_weight": 0.0,
         # `policy`: gradient of the expected reward. Losses of structured prediction instead, which
         # have no baseline: best_of_n, seqnll, risk, max_margin, multi_margin, softmax_margin and
         # real_softmax_margin; losses/sequence_losses.py has their formulas.

@@ -1,6 +1,6 @@
-"""CIDEr-D of word ids (Vedantam et al. 2015): reward, consensus and validation metric.
+"""CIDEr-D of word ids in NumPy (Vedantam et al. 2015): consensus and validation metric.
 
-NumPy on the host: it has no gradient, and takes a few milliseconds per training step.
+`losses.cider_reward` computes it in the graph, for the rewards of training.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ class CiderD(NamedTuple):
 
         10 / 4 sum_n exp(-d^2 / (2 * 6^2)) sum_g min(w_h(g), w_r(g)) w_r(g) / (|w_h|_n |w_r|_n),
 
-    averaged over the references. The end marker counts as a word where a sentence has one:
-    rewards without it favor fragments.
+    averaged over the references. The end marker counts as a word where a sentence has one.
 
     Attributes:
         frequencies: n-grams of one order, integers [G, n] -> number of images whose references
@@ -35,35 +34,6 @@ class CiderD(NamedTuple):
 
     frequencies: Callable[[np.ndarray], np.ndarray]
     images: int
-
-    def scores(
-        self,
-        tokens: np.ndarray,
-        lengths: np.ndarray,
-        references: np.ndarray,
-        reference_lengths: np.ndarray,
-    ) -> np.ndarray:
-        """Scores captions: S / B consecutive ones per image.
-
-        Args:
-            tokens: int32[S, T] of all captions.
-            lengths: int32[S], words that count.
-            references: int32[B, R, T'] of B images.
-            reference_lengths: int32[B, R]; 0 where an image has fewer references.
-
-        Returns:
-            float32[S], 0 to 10; 0 without references.
-        """
-        images, per_image = reference_lengths.shape
-        owners = np.repeat(np.arange(images), per_image)
-        present = reference_lengths.reshape(-1) > 0
-        rows = references.reshape(images * per_image, references.shape[-1])
-        prepared = self.prepare(
-            _unpadded(rows[present], reference_lengths.reshape(-1)[present]), owners[present]
-        )
-        each = len(tokens) // max(images, 1)
-        found = prepared.scores(_unpadded(tokens, lengths), np.repeat(np.arange(images), each))
-        return found.astype(np.float32)
 
     def similarities(
         self, captions: Sequence[np.ndarray], references: Sequence[np.ndarray]
@@ -252,8 +222,3 @@ def _bigrams(lengths: np.ndarray) -> np.ndarray:
 def _joined(sentences: Sequence[np.ndarray]) -> Sentences:
     words = np.concatenate([np.zeros(0, np.int64), *sentences])
     return Sentences(words, np.array([len(sentence) for sentence in sentences], np.int64))
-
-
-def _unpadded(rows: np.ndarray, lengths: np.ndarray) -> Sentences:
-    """Returns the sentences of integers [S, T], of which `lengths` [S] words count."""
-    return Sentences(rows[np.arange(rows.shape[-1]) < lengths[:, None]], lengths)

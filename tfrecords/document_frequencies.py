@@ -64,14 +64,16 @@ class DocumentFrequencies:
                 problem = f"{order}-grams with ids below 0 or counts outside 1..{self.images}"
         if problem is not None or not self.counts[0].size:
             raise InputError(f"not document frequencies: {problem or 'no n-gram at all'}")
-        _ = self._keys  # which checks the order
+        _ = self._ended_keys  # which checks the order
+
+    @property
+    def keys(self) -> list[np.ndarray]:
+        """For each order int64 [G_n], ascending: 2**32 * index of the first n - 1 words + word."""
+        return [keys[:-1] for keys in self._ended_keys]
 
     @cached_property
-    def _keys(self) -> list[np.ndarray]:
-        """For each order int64 [G_n + 1], ascending: 2**32 * index of the first n - 1 words + word.
-
-        The last entry is larger than any, so that a search always finds a place.
-        """
+    def _ended_keys(self) -> list[np.ndarray]:
+        """`keys`, and after them one that is larger than any: a search always finds a place."""
         keys: list[np.ndarray] = []
         for order, rows in enumerate(self.ngrams, 1):
             index, known = _find(keys, rows[:, :-1])
@@ -101,7 +103,7 @@ class DocumentFrequencies:
         order = ngrams.shape[-1]
         if not 1 <= order <= MAX_ORDER:
             raise ValueError(f"expected n-grams of 1 to {MAX_ORDER} words, found {order}")
-        index, known = _find(self._keys, ngrams)
+        index, known = _find(self._ended_keys, ngrams)
         found = np.zeros(known.shape, np.int32)
         found[known] = self.counts[order - 1][index[known]]
         return found

@@ -150,7 +150,12 @@ def _group(values: Mapping[str, Any], start: str) -> dict[str, Any]:
 
 
 def _reward_contradictions(reward: Mapping[str, Any]) -> Iterator[str]:
-    """Yields a line if the captions of an image are compared and there is only one."""
+    """Yields lines if nothing is rewarded, or the only caption of an image has no other one."""
+    if reward and not reward["cider_weight"] + reward["bleu_weight"]:
+        yield (
+            "--config.reward.cider_weight=0 and --config.reward.bleu_weight=0: one of them must be "
+            "above 0, or nothing is rewarded"
+        )
     if reward.get("samples") != 1 or (reward["loss"], reward["baseline"]) == ("policy", "greedy"):
         return
     compared = f"baseline={reward['baseline']}"

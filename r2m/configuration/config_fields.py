@@ -99,6 +99,8 @@ _CAPTIONER: _Rules = {
         "samples": whole(1, 1_000),
         "sampling": choice("draws", "beam"),
         "max_length": whole(1, MOST_WORDS),
+        "cider_weight": number(least=0),
+        "bleu_weight": number(least=0),
         "loss": choice(
             "policy",
             "best_of_n",

@@ -27,6 +27,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 # Settings of rewards that were added later, with the values that they had before that.
 _REWARD = {
     "sampling": "draws",
+    "cider_weight": 1.0,
+    "bleu_weight": 0.0,
     "loss": "policy",
     "baseline": "leave_one_out",
     "reduction": "captions",

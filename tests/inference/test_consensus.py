@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from losses.cider_d import CiderD
+from losses.cider_d import Sentences
 from pipelines import captions
 from r2m.inference.caption_files import caption_files
 from r2m.inference.captioner_inputs import FEATURES_FILE
@@ -110,13 +110,13 @@ def test_similarities_are_the_score_before_its_mean(consensus: Consensus) -> Non
     ours, theirs = consensus.sentences[0][:2], consensus.sentences[1]
     found = consensus.reward.similarities(ours, theirs)
     assert found.shape == (len(ours), len(theirs))
-    tokens, lengths = hypotheses(consensus, [0])
-    references = np.zeros((1, len(theirs), 30), np.int32)
-    for row, words in zip(references[0], theirs, strict=True):
-        row[: len(words)] = words
-    counts = np.array([[len(words) for words in theirs]])
-    mean = CiderD.scores(consensus.reward, tokens, lengths, references, counts)
-    np.testing.assert_allclose(found[0].mean(), mean[0], rtol=1e-6)
+    joined = (
+        Sentences(np.concatenate(rows), np.array([len(words) for words in rows]))
+        for rows in (theirs, ours)
+    )
+    prepared = consensus.reward.prepare(next(joined), np.zeros(len(theirs), int))
+    mean = prepared.scores(next(joined), np.zeros(len(ours), int))
+    np.testing.assert_allclose(found.mean(1), mean, rtol=1e-6)
 
 
 def test_a_split_and_its_files_are_captioned_by_consensus(

@@ -41,17 +41,9 @@ def reward(images: list[list[Sentence]]) -> CiderD:
     )
 
 
-def padded(sentences: list[Sentence], size: int) -> tuple[np.ndarray, np.ndarray]:
-    rows = [sentence + [9] * (size - len(sentence)) for sentence in sentences]
-    return np.array(rows, np.int32).reshape(-1, size), np.array(
-        [len(sentence) for sentence in sentences], np.int32
-    )
-
-
 def score(images: list[list[Sentence]], image: int, hypothesis: Sentence) -> float:
-    tokens, lengths = padded([hypothesis], 8)
-    references, reference_lengths = padded(images[image], 8)
-    (found,) = reward(images).scores(tokens, lengths, references[None], reference_lengths[None])
+    prepared = reward(images).prepare(sentences(images[image]), repeated(len(images[image]), 1))
+    (found,) = prepared.scores(sentences([hypothesis]), np.zeros(1, int))
     return float(found)
 
 
@@ -103,22 +95,18 @@ def test_batches_score_as_the_formula_does(
     images: list[list[Sentence]], data: st.DataObject
 ) -> None:
     hypotheses = [data.draw(SENTENCES) for _ in range(2 * len(images))]
-    tokens, lengths = padded(hypotheses, 9)
-    references = np.full([len(images), 3, 9], 7, np.int32)
-    reference_lengths = np.zeros([len(images), 3], np.int32)
-    for i, own in enumerate(images):
-        references[i, : len(own)], reference_lengths[i, : len(own)] = padded(own, 9)
-    found = reward(images).scores(tokens, lengths, references, reference_lengths)
-    assert found.dtype == np.float32
+    owners = np.repeat(np.arange(len(images)), [len(own) for own in images])
+    prepared = reward(images).prepare(sentences([r for own in images for r in own]), owners)
+    found = prepared.scores(sentences(hypotheses), repeated(2, len(images)))
     expected = [transcribed(images, i // 2, hypothesis) for i, hypothesis in enumerate(hypotheses)]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_nothing_to_score() -> None:
-    empty = reward(GOLDEN).scores(*padded([], 4), np.zeros([0, 1, 4], np.int32), np.zeros([0, 1]))
-    assert empty.shape == (0,)
-    alone = reward(GOLDEN).scores(*padded([[1, 0]], 4), np.zeros([1, 1, 4]), np.zeros([1, 1], int))
-    assert alone.tolist() == [0.0]
+    nothing = Sentences(np.zeros(0, int), np.zeros(0, int))
+    prepared = reward(GOLDEN).prepare(nothing, np.zeros(0, int))
+    assert prepared.scores(nothing, np.zeros(0, int)).shape == (0,)
+    assert prepared.scores(sentences([[1, 0]]), np.zeros(1, int)).tolist() == [0.0]
 
 
 def test_prepared_references_score_what_batches_do() -> None:

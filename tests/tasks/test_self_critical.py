@@ -14,7 +14,8 @@ import tensorflow as tf
 from captioner_runs import small
 
 from configs.captioners import updown
-from losses.cider_d import CiderD
+from losses.caption_reward import CaptionReward
+from losses.cider_reward import CiderReward
 from losses.sequence_losses import leave_one_out
 from models.decoding.search import DecodingOptions, decode
 from pipelines import caption_batches, captions
@@ -31,9 +32,11 @@ from r2m.tasks.captioning.stage import CaptionerStage
 from tests.models.small_captioners import SAMPLES as SMALL_SAMPLES
 from tests.models.small_captioners import V, sample
 from tests.tasks.test_captioner import INPUTS, OPTIONS, first_batch, make_stage
+from tests.tasks.test_uninformative_metrics import NO_NGRAMS
 from tfrecords.document_frequencies import frequencies_of_records
 from tfrecords.errors import InputError
 from tfrecords.records import Records
+from tfrecords.vocabulary import END_ID
 
 SAMPLES, LIMIT = 3, 8
 # The word after the end marker too: it is common, and so must be missing from the softmax.
@@ -49,7 +52,7 @@ def self_critical_stage(records: Records, name: str = "att2in2", **options: Any)
     frequencies = frequencies_of_records(records, "train")
     objective = SelfCritical(
         SelfCriticalOptions(**{"samples": SAMPLES, "max_length": LIMIT, **options}),
-        CiderD(frequencies.lookup, frequencies.images),
+        CiderReward(frequencies.keys, frequencies.counts, frequencies.images),
         SUPPRESSED,
     )
     return make_stage(records, name=name, objective=objective)
@@ -67,17 +70,17 @@ def test_the_loss_is_that_of_the_captions_it_drew(
     stage = self_critical_stage(records)
     batch = first_batch(stage)
     given: list[np.ndarray] = []
-    scores = CiderD.scores
+    scores = CaptionReward.scores
 
-    def noted(self: CiderD, *arguments: np.ndarray) -> np.ndarray:
-        given[:] = arguments
+    def noted(self: CaptionReward, *arguments: tf.Tensor) -> tf.Tensor:
+        given[:] = (tensor.numpy() for tensor in arguments)
         return scores(self, *arguments)
 
-    monkeypatch.setattr(CiderD, "scores", noted)
+    monkeypatch.setattr(CaptionReward, "scores", noted)
     found = stage.loss(batch, training=True)
     tokens, lengths, references, _ = given
     assert len(tokens) == 5 * SAMPLES and references.shape[0] == 5
-    rewards = scores(stage._objective._reward, *given).reshape(5, SAMPLES)
+    rewards = scores(stage._objective._reward, *given).numpy()
     assert float(found["reward"].total) == pytest.approx(rewards.sum(), rel=1e-5)
     assert int(found["policy"].normalizer) == 5 * SAMPLES
     assert float(found["words"].total) == lengths.sum()
@@ -101,11 +104,9 @@ def test_the_greedy_caption_is_the_baseline(records: Records) -> None:
     found = {name: term.total.numpy() for name, term in stage.loss(batch, training=True).items()}
     options = DecodingOptions(beam_size=1, max_length=LIMIT, suppressed=SUPPRESSED)
     greedy = decode(model, model.encode({"regions": batch["regions"]}), options)
-    arguments = (greedy.tokens[:, 0], greedy.lengths[:, 0], batch["references"])
-    own = stage._objective._reward.scores(
-        *(x.numpy() for x in (*arguments, batch["reference_lengths"]))
-    )
-    assert found["baseline"] == pytest.approx(SAMPLES * own.sum(), rel=1e-5)
+    references = batch["references"], batch["reference_lengths"]
+    own = stage._objective._reward.scores(greedy.tokens[:, 0], greedy.lengths[:, 0], *references)
+    assert found["baseline"] == pytest.approx(SAMPLES * own.numpy().sum(), rel=1e-5)
     # The samples are those of the other baseline, which is their mean.
     other = self_critical_stage(records, reduction="words")
     others = {name: term.total.numpy() for name, term in other.loss(batch, training=True).items()}
@@ -159,7 +160,7 @@ def test_every_captioner_learns_from_rewards(name: str) -> None:
     }
     objective = SelfCritical(
         SelfCriticalOptions(samples=4, max_length=6, baseline="greedy"),
-        CiderD(lambda ngrams: ngrams[:, 0] * 0 + 1, 50),
+        CiderReward(*NO_NGRAMS, images=50),
         (0, 1, V - 1),
     )
     with tf.GradientTape() as tape:
@@ -199,6 +200,39 @@ def test_references_are_all_captions_of_the_image_with_their_ends(records: Recor
                 assert tuple(caption[1 : n + 1]) in own
 
 
+def test_empty_captions_are_worth_nothing(records: Records) -> None:
+    stage = self_critical_stage(records, baseline="greedy", entropy_weight=0.1)
+    stage.model.word_output.bias.assign(100.0 * np.eye(len(records.vocabulary()))[END_ID])
+    found = {name: term.total for name, term in stage.loss(first_batch(stage), True).items()}
+    assert np.isfinite(list(found.values())).all()
+    # One word each, the end marker, which all references have.
+    assert float(found["words"]) == float(found["ended"]) == 5 * SAMPLES
+    assert float(found["reward"]) == float(found["advantage"]) == 0.0
+    metrics = {f"loss/{name}": float(total) for name, total in found.items()}
+    remark = stage.remark(metrics)
+    assert remark is not None and "Their reward is 0, with document frequencies of 10" in remark
+
+
+def test_rewards_that_are_not_finite_never_reach_the_weights(
+    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = self_critical_stage(records, "fc")
+    before = [variable.numpy() for variable in stage.model.trainable_variables]
+    bad = tf.constant([[1.0, np.nan, 0.0]])
+    monkeypatch.setattr(
+        CaptionReward,
+        "scores",
+        lambda self, tokens, *_: tf.tile(bad, [tf.shape(tokens)[0] // 3, 1]),
+    )
+    options = TrainingOptions(
+        steps=2, evaluate_every=0, checkpoint_every=0, best_metric=None, show_progress=False
+    )
+    with pytest.raises(TrainingError, match="not finite"):
+        train(stage, options, tmp_path, strategy=make_strategy("one_device"))
+    for variable, value in zip(stage.model.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
 def test_training_raises_the_reward(records: Records, tmp_path: Path) -> None:
     stage = self_critical_stage(records)
     options = TrainingOptions(
@@ -232,6 +266,8 @@ def test_batches_go_on_from_any_step(records: Records) -> None:
         {"cross_entropy_weight": 1.0},
         {"entropy_weight": -0.1},
         {"entropy_weight": float("nan")},
+        {"bleu_weight": -1.0},
+        {"cider_weight": 0.0},
     ],
 )
 def test_impossible_options_are_refused(bad: dict[str, Any]) -> None:

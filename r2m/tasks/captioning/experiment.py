@@ -13,7 +13,6 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from losses.cider_d import CiderD
 from models.captioners.pixels import PixelCaptioner
 from pipelines.inputs.pixels import Pixels, crop_size
 from r2m.configuration.config_checks import check_config
@@ -31,12 +30,15 @@ from r2m.inference.captioning import Captioning, search_options
 from r2m.inference.run_folder import read_config
 from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions
 from r2m.tasks.captioning.data import CaptionerData, open_data
+from r2m.tasks.captioning.reward_config import (
+    reward_objective,
+    reward_options,
+    reward_settings,
+)
 from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
 from r2m.tasks.captioning.stage import CaptionerStage, Objective
 from r2m.tasks.run_start import RunFile, copy_into_run, start_of, start_settings, vocabulary_files
-from tfrecords.document_frequencies import DocumentFrequencies, kept_frequencies
 from tfrecords.errors import InputError
-from tfrecords.writing.files import sha256_file
 
 # Stages of a captioner, each of which can start from the one before.
 STAGES = (CrossEntropy.name, SelfCritical.name)
@@ -71,7 +73,11 @@ def run_captioner(
         raise InputError(f"unknown stage {name!r} of a captioner; known: {', '.join(STAGES)}")
     check_config(config, name)
     folder = Path(workdir, name)
-    options = _objective_options(name, config)
+    if name == SelfCritical.name:
+        options: CrossEntropyOptions | SelfCriticalOptions = reward_options(config)
+    else:
+        with setting("config.loss"):
+            options = CrossEntropyOptions(**config.loss.to_dict())
     previous = None if name == CrossEntropy.name else CrossEntropy.name
     start = start_of(name, previous, Path(workdir), init_from)
     seed = stage_seed(config, name)
@@ -82,7 +88,11 @@ def run_captioner(
     worker = this_worker(strategy)
     with reporting_lost_workers(strategy):  # they make their variables together
         data = open_data(config, seed)
-        objective = _objective(options, config, data, worker.is_chief)
+        objective: Objective
+        if isinstance(options, CrossEntropyOptions):
+            objective = CrossEntropy(options)
+        else:
+            objective = reward_objective(config, data.records, keep=worker.is_chief)
         shown = data.signature(TRAINING_SPLIT)
         with strategy.scope():
             network = open_network(config)
@@ -136,68 +146,6 @@ def _run_files(
     }
 
 
-def _objective_options(name: str, config: Any) -> CrossEntropyOptions | SelfCriticalOptions:
-    """Returns the options of a stage's objective; raises `InputError` for impossible ones."""
-    if name == CrossEntropy.name:
-        with setting("config.loss"):
-            return CrossEntropyOptions(**config.loss.to_dict())
-    with setting("config.reward"):
-        return SelfCriticalOptions(**_drawing(config))
-
-
-def _drawing(config: Any) -> dict[str, Any]:
-    """Returns the settings of `config.reward` that decide which captions are drawn."""
-    settings: dict[str, Any] = config.reward.to_dict()
-    del settings["document_frequencies"]
-    return settings
-
-
-def _rewards(config: Any) -> dict[str, Any]:
-    """Returns settings of `config.reward` that a resumed run requires, files by their contents."""
-    file = config.reward.document_frequencies
-    settings = _drawing(config)
-    if file:
-        settings["document_frequencies"] = sha256_file(Path(file))
-    if config.reward.cross_entropy_weight:
-        settings["cross_entropy"] = dataclasses.asdict(_mixed_in(config))
-    return settings
-
-
-def _mixed_in(config: Any) -> CrossEntropyOptions:
-    """Returns the options of the cross entropy in the loss of rewards: of words that people wrote.
-
-    These are fed all of them, and none is left out.
-    """
-    with setting("config.loss"):
-        return CrossEntropyOptions(smoothing=config.loss.smoothing, reduction=config.loss.reduction)
-
-
-def _objective(
-    options: CrossEntropyOptions | SelfCriticalOptions,
-    config: Any,
-    data: CaptionerData,
-    is_chief: bool,
-) -> Objective:
-    """Returns the objective; rewards read document frequencies.
-
-    Raises:
-        InputError: they cannot be read, or belong to another vocabulary.
-    """
-    if isinstance(options, CrossEntropyOptions):
-        return CrossEntropy(options)
-    if file := config.reward.document_frequencies:
-        frequencies = DocumentFrequencies.load(
-            file,
-            vocabulary_sha256=data.vocabulary.sha256,
-            vocabulary_of=str(data.records.folder),
-        )
-    else:
-        frequencies = kept_frequencies(data.records, TRAINING_SPLIT, keep=is_chief)
-    reward = CiderD(frequencies.lookup, frequencies.images)
-    suppressed = search_options(config, data.vocabulary).suppressed
-    return SelfCritical(options, reward, suppressed, _mixed_in(config))
-
-
 def _settings(
     config: Any, name: str, data: CaptionerData, start: Path | None, folder: Path
 ) -> dict[str, Any]:
@@ -212,7 +160,7 @@ def _settings(
             "resize": config.image.resize or crop_size(config.image),
         },
         "precision": config.training.precision,
-        "loss": config.loss.to_dict() if name == CrossEntropy.name else _rewards(config),
+        "loss": config.loss.to_dict() if name == CrossEntropy.name else reward_settings(config),
         "batch": {"batch_size": config.stages[name].batch_size},
         "data": {
             **dataclasses.asdict(data.options),

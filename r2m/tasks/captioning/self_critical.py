@@ -1,4 +1,4 @@
-"""Self-critical training: the captioner's own captions, rewarded by CIDEr-D."""
+"""Self-critical training: the captioner's own captions, rewarded by CIDEr-D or BLEU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, get_args
 import tensorflow as tf
 
 from losses import sequence_losses
-from losses.cider_d import CiderD
+from losses.caption_reward import CaptionReward
+from losses.cider_reward import CiderReward
 from models.decoding.sampling import sample_captions
 from models.decoding.search import DecodingOptions, decode
 from models.layers import ops
@@ -33,6 +34,8 @@ class SelfCriticalOptions:
         sampling: `draws` words by their probabilities, or returns the hypotheses of a `beam` search
             of width `samples` (Anderson et al. 2018).
         max_length: largest number of words of a caption, end marker included.
+        cider_weight: factor of CIDEr-D in the reward.
+        bleu_weight: factor of sentence BLEU-4 in the reward.
         loss: `policy` is the policy gradient; `best_of_n` raises log p of an image's best caption;
             the others are those of `losses.sequence_losses`.
         baseline: of the policy gradient: mean reward of the image's other captions, or reward of
@@ -46,6 +49,8 @@ class SelfCriticalOptions:
     samples: int = 5
     sampling: Sampling = "draws"
     max_length: int = 17
+    cider_weight: float = 1.0
+    bleu_weight: float = 0.0
     loss: str = "policy"
     baseline: Baseline = "leave_one_out"
     reduction: Reduction = "captions"
@@ -78,8 +83,11 @@ class SelfCriticalOptions:
             raise ValueError(
                 f"cross_entropy_weight={self.cross_entropy_weight} must be at least 0 and below 1"
             )
-        if not 0 <= self.entropy_weight < float("inf"):
-            raise ValueError(f"entropy_weight={self.entropy_weight} must not be negative")
+        for name in ("cider_weight", "bleu_weight", "entropy_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        if not self.cider_weight + self.bleu_weight:
+            raise ValueError("cider_weight and bleu_weight must not both be 0: nothing is rewarded")
 
 
 class _Samples(NamedTuple):
@@ -95,7 +103,7 @@ class _Samples(NamedTuple):
 
 
 class SelfCritical:
-    """Expected CIDEr-D of generated captions (an `Objective` of `r2m.tasks.captioning.stage`).
+    """Expected reward of generated captions (an `Objective` of `r2m.tasks.captioning.stage`).
 
     The gradient of the policy loss is that of -sum_i (r_i - b_i) log p(caption i), over the
     captions drawn for an image. The baseline b_i is the reward of its greedy caption (Rennie et al.
@@ -111,7 +119,7 @@ class SelfCritical:
     def __init__(
         self,
         options: SelfCriticalOptions,
-        reward: CiderD,
+        cider: CiderReward,
         suppressed: tuple[int, ...],
         cross_entropy: CrossEntropyOptions | None = None,
     ) -> None:
@@ -119,11 +127,12 @@ class SelfCritical:
 
         Args:
             options: of the training.
-            reward: of captions.
+            cider: CIDEr-D, with its document frequencies.
             suppressed: ids that are never generated.
             cross_entropy: options of the cross entropy that is mixed in.
         """
-        self._options, self._reward, self._suppressed = options, reward, suppressed
+        self._options, self._suppressed = options, suppressed
+        self._reward = CaptionReward(cider, options.cider_weight, options.bleu_weight)
         self._cross_entropy = CrossEntropy(cross_entropy or CrossEntropyOptions())
 
     def draws(self, tokens: tf.Tensor) -> tf.Tensor | None:
@@ -153,7 +162,7 @@ class SelfCritical:
         suppression = ops.suppression(self._suppressed, bias.shape[0])
         tokens, lengths = self._sample(model, memory, batch, suppression)
         by_image = [-1, options.samples]
-        rewards = tf.reshape(self._scores(tokens, lengths, batch), by_image)
+        rewards = self._scores(tokens, lengths, batch)
         fed = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START_ID), tokens[:, :-1]], axis=1)
         hidden = model.teacher_forced(memory, fed, lengths=lengths)
         bias = tf.cast(bias, tf.float32) + suppression
@@ -230,19 +239,14 @@ class SelfCritical:
         return _Samples(tokens, tf.reshape(found.lengths, [-1]))
 
     def _scores(self, tokens: tf.Tensor, lengths: tf.Tensor, batch: Any) -> tf.Tensor:
-        """Returns the rewards float32[N] of captions, N / B consecutive ones per image."""
-        return tf.numpy_function(
-            self._reward.scores,
-            [tokens, lengths, batch["references"], batch["reference_lengths"]],
-            tf.float32,
-            stateful=False,
-        )
+        """Returns the rewards float32[B, N / B] of captions, consecutive ones per image."""
+        return self._reward.scores(tokens, lengths, batch["references"], batch["reference_lengths"])
 
     def _baseline(self, model: Any, memory: Any, batch: Any, scores: tf.Tensor) -> tf.Tensor:
         """Returns what the scores float32[B, S] are compared with, of their shape."""
         if self._options.baseline == "greedy":
             rewards = self._scores(*self._search(model, memory, 1), batch)
-            return tf.broadcast_to(rewards[:, None], tf.shape(scores))
+            return tf.broadcast_to(rewards, tf.shape(scores))
         if self._options.samples == 1:
             return tf.zeros_like(scores)
         return sequence_losses.leave_one_out(scores)
@@ -254,10 +258,10 @@ class SelfCritical:
         equal = "all captions drawn of an image had the same reward: nothing was learnt from them. "
         if metrics["loss/reward"] == 0.0:
             return equal + (
-                f"Their CIDEr-D is 0, with document frequencies of {self._reward.images} training "
-                "images: of one image all n-grams weigh nothing, of few most do. Train on more "
-                "images, or longer by cross entropy first, until captions share words with the "
-                "references"
+                "Their reward is 0, with document frequencies of "
+                f"{self._reward.cider.images} training images: of one image all n-grams weigh "
+                "nothing, of few most do. Train on more images, or longer by cross entropy first, "
+                "until captions share words with the references"
             )
         return equal + (
             "The captioner draws the same caption again and again: draw more of them "

@@ -1,0 +1,55 @@
+"""The reward of generated captions: a weighted sum of CIDEr-D and sentence BLEU-4."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from losses.bleu_reward import sentence_bleu
+from losses.cider_reward import CiderReward
+from losses.ngram_counts import count_ngrams, join_sentences
+
+
+class CaptionReward(NamedTuple):
+    """Reward of captions, in the graph.
+
+    Attributes:
+        cider: CIDEr-D, 0 to 10.
+        cider_weight: factor of CIDEr-D.
+        bleu_weight: factor of BLEU-4, 0 to 1.
+    """
+
+    cider: CiderReward
+    cider_weight: float = 1.0
+    bleu_weight: float = 0.0
+
+    def scores(
+        self,
+        tokens: tf.Tensor,
+        lengths: tf.Tensor,
+        references: tf.Tensor,
+        reference_lengths: tf.Tensor,
+    ) -> tf.Tensor:
+        """Scores captions; no gradient goes through the scores.
+
+        The end marker counts as a word where a sentence has one: rewards without it favor
+        fragments.
+
+        Args:
+            tokens: int32[N, T] of captions, N / B consecutive ones per image.
+            lengths: int32[N], words that count.
+            references: int32[B, R, T'] of B images.
+            reference_lengths: int32[B, R]; 0 where an image has fewer references.
+
+        Returns:
+            float32[B, N / B]; 0 without references.
+        """
+        sentences = join_sentences(tokens, lengths, references, reference_lengths)
+        counts = count_ngrams(sentences)
+        total = tf.zeros(tf.shape(sentences.lengths[:, : sentences.captions]))
+        if self.cider_weight:
+            total += self.cider_weight * self.cider.scores(sentences, counts)
+        if self.bleu_weight:
+            total += self.bleu_weight * sentence_bleu(sentences, counts)
+        return tf.stop_gradient(total)

@@ -1,0 +1,75 @@
+"""Self-critical training as `config.reward` describes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from losses.cider_reward import CiderReward
+from r2m.configuration.settings import TRAINING_SPLIT, setting
+from r2m.inference.captioning import search_options
+from r2m.tasks.captioning.cross_entropy import CrossEntropyOptions
+from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
+from tfrecords.document_frequencies import DocumentFrequencies, kept_frequencies
+from tfrecords.records import Records
+from tfrecords.writing.files import sha256_file
+
+
+def reward_options(config: Any) -> SelfCriticalOptions:
+    """Returns the options of self-critical training; raises `InputError` for impossible ones."""
+    with setting("config.reward"):
+        return SelfCriticalOptions(**_without_file(config))
+
+
+def reward_settings(config: Any) -> dict[str, Any]:
+    """Returns settings of `config.reward` that a resumed run requires, files by their contents."""
+    file = config.reward.document_frequencies
+    settings = _without_file(config)
+    if file:
+        settings["document_frequencies"] = sha256_file(Path(file))
+    if config.reward.cross_entropy_weight:
+        settings["cross_entropy"] = dataclasses.asdict(_cross_entropy(config))
+    return settings
+
+
+def reward_objective(config: Any, records: Records, *, keep: bool) -> SelfCritical:
+    """Returns the objective of self-critical training.
+
+    Args:
+        config: of the experiment.
+        records: of kind `captions`, that it is trained on.
+        keep: whether to keep document frequencies that are counted; of several processes only one
+            should.
+
+    Raises:
+        InputError: document frequencies cannot be read, or belong to another vocabulary.
+    """
+    options, vocabulary = reward_options(config), records.vocabulary()
+    if file := config.reward.document_frequencies:
+        frequencies = DocumentFrequencies.load(
+            file, vocabulary_sha256=vocabulary.sha256, vocabulary_of=str(records.folder)
+        )
+    else:
+        frequencies = kept_frequencies(records, TRAINING_SPLIT, keep=keep)
+    return SelfCritical(
+        options,
+        CiderReward(frequencies.keys, frequencies.counts, frequencies.images),
+        search_options(config, vocabulary).suppressed,
+        _cross_entropy(config),
+    )
+
+
+def _cross_entropy(config: Any) -> CrossEntropyOptions:
+    """Returns the options of the cross entropy that is mixed in.
+
+    It feeds the words that people wrote, and leaves no caption out.
+    """
+    with setting("config.loss"):
+        return CrossEntropyOptions(smoothing=config.loss.smoothing, reduction=config.loss.reduction)
+
+
+def _without_file(config: Any) -> dict[str, Any]:
+    settings: dict[str, Any] = config.reward.to_dict()
+    del settings["document_frequencies"]
+    return settings
