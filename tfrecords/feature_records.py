@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,16 @@ from tfrecords.images.headers import MAX_PIXELS, read_header
 from tfrecords.images.name_index import AmbiguousNameError
 from tfrecords.images.names import ALL_IMAGES_SPLIT, read_split_lists, readable_names
 from tfrecords.images.orientation import RECORDED
+from tfrecords.images.regions import (
+    RegionOptions,
+    SeenBoxes,
+    boxes_of_names,
+    check_regions,
+    read_seen_boxes,
+    recorded_regions,
+    region_shape,
+    region_sources,
+)
 from tfrecords.images.shards import raw_feature
 from tfrecords.name_examples import describe_held
 from tfrecords.records import Records
@@ -53,6 +64,7 @@ class FeatureRecordsOptions:
         features: what the network is shown and what is kept of it; with a store, of what is stored:
             `unit_norm` and `dtype`.
         store_grid: stores the feature map beside its mean; only with a backbone.
+        regions: boxes over which the feature map is averaged; None stores no regions.
         max_pixels: images that declare more are skipped.
         shards: shards a split (at most one an image). A killed build goes on at the first missing
             one.
@@ -70,6 +82,7 @@ class FeatureRecordsOptions:
     store: FeatureStore | None = None
     features: FeatureOptions = DEFAULT_FEATURES
     store_grid: bool = False
+    regions: RegionOptions | None = None
     max_pixels: int = MAX_PIXELS
     shards: int = 8
     runner: Runner = IN_THIS_PROCESS
@@ -106,14 +119,18 @@ def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Rec
     listed = _listed(options)
     shapes = _shapes(options)
     every_name = list(itertools.chain(*listed.splits.values()))
-    boxes = options.store is not None and stores_boxes(options.store, every_name)
+    converted: Counter[str] = Counter()
+    seen = read_seen_boxes(options.regions, every_name, converted)
+    boxes = options.regions is not None
+    if options.store is not None:
+        boxes = stores_boxes(options.store, every_name)
     started = time.time()
     records = write_dataset(
         folder=options.folder,
         kind="features",
         name=options.name,
         splits={
-            split: _jobs(options, rows, every_name, boxes=boxes)
+            split: _jobs(options, rows, every_name, seen, boxes=boxes)
             for split, rows in listed.splits.items()
         },
         features=lambda: _record_features(shapes, options, boxes=boxes),
@@ -128,6 +145,7 @@ def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Rec
             [options.images] if options.images else [],
             options.store.keys() if options.store else None,
         ),
+        converted=converted,
         runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
@@ -146,6 +164,7 @@ class _ExtractionJob:
     backbone: BackboneOptions
     features: FeatureOptions
     store_grid: bool
+    regions: tuple[SeenBoxes, ...] | None
 
     def __call__(self) -> Iterator[ShardItem]:
         # TensorFlow is imported in the process that writes, not in the one that plans.
@@ -158,6 +177,7 @@ class _ExtractionJob:
             features=self.features,
             store_grid=self.store_grid,
             max_pixels=self.images.max_pixels,
+            regions=self.regions,
         ):
             if isinstance(item, Skip):
                 yield item
@@ -205,6 +225,7 @@ def _check(options: FeatureRecordsOptions) -> None:
     for name in ("max_pixels", "shards"):
         if getattr(options, name) < 1:
             raise InputError(f"{name}={getattr(options, name)} must be at least 1")
+    check_regions(options.regions, options.backbone, options.features)
     if options.store is not None:
         view = options.features
         if options.store_grid or view != FeatureOptions(unit_norm=view.unit_norm, dtype=view.dtype):
@@ -251,6 +272,8 @@ def _shapes(options: FeatureRecordsOptions) -> Shapes:
                 "and no feature map: leave store_grid out"
             )
         shapes["grid_feature"] = extractor.grid_shape
+    if options.regions is not None:
+        shapes["region_feature"] = region_shape(extractor)
     return shapes
 
 
@@ -258,6 +281,7 @@ def _jobs(
     options: FeatureRecordsOptions,
     names: Sequence[str],
     every_name: Collection[str],
+    seen: Mapping[str, SeenBoxes] | None,
     *,
     boxes: bool,
 ) -> list[ShardJob]:
@@ -270,7 +294,14 @@ def _jobs(
         options.images, every_name, recursive=options.recursive, max_pixels=options.max_pixels
     )
     return [
-        _ExtractionJob(images, part, options.backbone, options.features, options.store_grid)
+        _ExtractionJob(
+            images,
+            part,
+            options.backbone,
+            options.features,
+            options.store_grid,
+            boxes_of_names(seen, part),
+        )
         for part in parts
     ]
 
@@ -292,8 +323,10 @@ def _record_features(shapes: Shapes, options: FeatureRecordsOptions, *, boxes: b
 
 def _recorded_options(options: FeatureRecordsOptions, shapes: Shapes) -> dict[str, Any]:
     """The options that decide the records, for the manifest."""
+    backbone = recorded_backbone(options.backbone, options.features)
     return {
-        **recorded_backbone(options.backbone, options.features),
+        **backbone,
+        **recorded_regions(options.regions, backbone),
         "feature_dtype": options.features.dtype,
         **recorded_shapes(shapes),
         "unit_norm": options.features.unit_norm,
@@ -306,7 +339,7 @@ def _recorded_options(options: FeatureRecordsOptions, shapes: Shapes) -> dict[st
 
 
 def _sources(options: FeatureRecordsOptions) -> list[Path]:
-    sources = [*options.splits.values()]
+    sources = [*options.splits.values(), *region_sources(options.regions)]
     if options.store is not None:
         return [*options.store.paths, *sources]
     if options.images is not None:

@@ -90,6 +90,12 @@ def _bytes_of(
     )
     if not fits:
         raise InputError(f"{where} has the shape {array.shape}, expected {shape}")
+    if not array.size:
+        raise InputError(f"{where} has no row: the image has no region to attend to")
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"{where} has NaN or infinite numbers: the features are damaged; make them again"
+        )
     if options.unit_norm:
         norms = np.linalg.norm(array.astype(np.float32), axis=-1, keepdims=True)
         array = np.divide(array, norms, where=norms > 0, out=np.zeros(array.shape, np.float32))

@@ -19,7 +19,7 @@ from typing import Any
 
 from absl import flags
 
-from r2m.cli import building
+from r2m.cli import building, region_flags
 from r2m.cli.flag_groups import FEATURES, INPUT, OUTPUT, TEXT
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
@@ -100,6 +100,7 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
 ]
 building.define_backbone_flags()
 building.define_view_flags()
+region_flags.define_region_flags()
 building.define_build_flags("captions", split="each split")
 
 
@@ -121,6 +122,7 @@ def main(argv: Sequence[str]) -> None:
             vocabulary_splits=tuple(_COUNTED.value or ()),
             **{option.name: option.value for option in _OPTIONS},
             **building.backbone_options(),
+            **region_flags.region_options(),
             **building.build_options("captions"),
         )
     )

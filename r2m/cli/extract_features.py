@@ -4,6 +4,8 @@
         --image_size=448 --output=records/features/flickr8k
     r2m-extract-features --images=raw/flickr8k/images --backbone=VGG19 --layer=fc2 \\
         --short_side=256 --crops=10 --unit_norm --output=records/features/flickr8k_vgg19
+    r2m-extract-features --images=photographs --backbone=EfficientNetLite2 --image_size=390 \\
+        --regions=records/detections/photographs --output=records/features/photographs
     r2m-extract-features --from=tsv:raw/coco/trainval_36 --output=records/features/coco_bottom_up
 
 A run that was stopped goes on at the first unfinished of its --shards.
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from absl import app, flags
 
+from r2m.cli import region_flags
 from r2m.cli.building import (
     backbone_options,
     build_options,
@@ -76,6 +79,7 @@ _UNIT_NORM = define_switch(
     "unit_norm", False, "Divide every vector by its L2 norm.", group=FEATURES
 )
 define_backbone_flags()
+region_flags.define_region_flags()
 define_build_flags("features", split="each split", ordered=True)
 # A network uses all processors by itself, and the memory of a GPU once a process. A stopped run
 # begins its unfinished shards again.
@@ -104,6 +108,7 @@ def main(argv: Sequence[str]) -> None:
                 unit_norm=_UNIT_NORM.value,
                 grid=int(grid) if grid.isdecimal() else None,
             ),
+            **region_flags.region_options(),
             **build_options("features"),
         )
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,32 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from pipelines.inputs.spec import PICTURES, InputSpec
-from r2m.inference.captioner_inputs import TrainedInputs
+from pipelines.inputs.spec import InputSpec
+from r2m.inference.captioner_inputs import REGIONS, TrainedInputs
+from r2m.inference.concept_rules import detection_sources
 from r2m.inference.loaded_model import ImageInputs, ImageReader
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureOptions, Interpolation
 from tfrecords.features import FeatureExtractor
+from tfrecords.features.extraction import ImageFeatures
 from tfrecords.features.reading import decode_files
+from tfrecords.features.region_pooling import pool_regions
 from tfrecords.images.entries import ImageSource
+from tfrecords.images.headers import read_header
+from tfrecords.images.regions import (
+    NOTHING_SEEN,
+    WHOLE_IMAGE,
+    RegionOptions,
+    SeenBoxes,
+    read_seen_boxes,
+)
 from tfrecords.writing.shards import Skip
-
-# Columns of records that a backbone makes of pictures.
-_OF_BACKBONE = frozenset({"global_feature", "grid_feature"})
 
 
 def captioner_image_reader(
     members: Sequence[TrainedInputs],
     inputs: InputSpec,
+    images: Sequence[ImageSource],
     detections: Sequence[str],
     weights: str | None,
 ) -> ImageReader:
@@ -36,18 +45,16 @@ def captioner_image_reader(
     Args:
         members: captioners that fit together, see `join_captioners`; most often one.
         inputs: of all members, and further ones.
-        detections: must be empty: captioners read the images themselves.
+        images: all that will be read; only needed with detections.
+        detections: files with what detectors found in the images, for captioners of regions that
+            were pooled over detected boxes; empty for all others.
         weights: file of the backbone's weights; None where they were not read from a file.
 
     Raises:
-        InputError: detections are given, the features came from elsewhere, the backbone cannot be
-            built, or weights are given and there are no features to make.
+        InputError: detections are given and not needed, or needed and not given; the features came
+            from elsewhere, the backbone cannot be built, or weights are given and there are no
+            features to make.
     """
-    if detections:
-        raise InputError(
-            f"{members[0].path} is a captioner, which reads the images itself: no --detections "
-            "(Python: detections=)"
-        )
     extractor: FeatureExtractor | None = None
     if inputs.stored:
         extractor = _extractor(members, inputs, weights)
@@ -56,8 +63,10 @@ def captioner_image_reader(
             f"{members[0].path}: the captioner has its own network: no --weights (Python: weights=)"
         )
 
+    seen = _seen_boxes(members, images, detections)
+
     def read(images: Sequence[ImageSource]) -> ImageInputs:
-        batch = _ImageBatch(images, extractor)
+        batch = _ImageBatch(images, extractor, seen)
         return ImageInputs(inputs.from_images(batch), None, batch.faults)
 
     return read
@@ -72,9 +81,15 @@ class _ImageBatch:
         faults: per image, why it cannot be read, as far as it was decoded; None where it can.
     """
 
-    def __init__(self, images: Sequence[ImageSource], extractor: FeatureExtractor | None) -> None:
+    def __init__(
+        self,
+        images: Sequence[ImageSource],
+        extractor: FeatureExtractor | None,
+        seen: Mapping[str, SeenBoxes] | None,
+    ) -> None:
         self.faults: list[Skip | None] = [None] * len(images)
-        self._images, self._extractor = images, extractor
+        self._images, self._extractor, self._seen = images, extractor, seen
+        self._boxes = [WHOLE_IMAGE] * len(images)
         self._features: dict[str, tf.Tensor] = {}
 
     def columns(self, names: Collection[str]) -> dict[str, tf.Tensor]:
@@ -97,11 +112,33 @@ class _ImageBatch:
             crops=options.crops,
         )
         size = backbone.batch_size
-        parts = [extractor(pixels[i : i + size]) for i in range(0, len(pixels), size)]
+        with_maps = self._seen is not None
+        parts = [
+            extractor(pixels[i : i + size], with_maps=with_maps)
+            for i in range(0, len(pixels), size)
+        ]
         rows = {"global_feature": np.concatenate([part.pooled for part in parts])}
         if extractor.grid_shape is not None:
             rows["grid_feature"] = np.concatenate([part.grid for part in parts])
-        return {name: tf.constant(row, tf.float32) for name, row in rows.items()}
+        found = {name: tf.constant(row, tf.float32) for name, row in rows.items()}
+        return found | (self._regions(parts) if with_maps else {})
+
+    def _regions(self, parts: Sequence[ImageFeatures]) -> dict[str, tf.Tensor]:
+        """Returns ragged `region_feature` and `boxes` of the images."""
+        assert self._extractor is not None
+        maps = [each for part in parts if part.maps is not None for each in part.maps]
+        vectors = [
+            pool_regions(each, boxes, self._extractor.features)
+            for each, boxes in zip(maps, self._boxes, strict=True)
+        ]
+        lengths = [len(boxes) for boxes in self._boxes]
+        columns = {"region_feature": vectors, "boxes": self._boxes}
+        return {
+            name: tf.RaggedTensor.from_row_lengths(
+                tf.constant(np.concatenate(rows), tf.float32), lengths
+            )
+            for name, rows in columns.items()
+        }
 
     def _decode(
         self,
@@ -127,17 +164,50 @@ class _ImageBatch:
                 self.faults[place] = self.faults[place] or item
             else:
                 pixels[place] = item.pixels
+                if self._seen is not None:
+                    seen = self._seen.get(self._images[place].name, NOTHING_SEEN)
+                    self._boxes[place] = seen.regions(read_header(item.data))
         return pixels
+
+
+def _seen_boxes(
+    members: Sequence[TrainedInputs], images: Sequence[ImageSource], detections: Sequence[str]
+) -> Mapping[str, SeenBoxes] | None:
+    """Returns the detected boxes of images, for captioners of pooled regions; else None.
+
+    Raises:
+        InputError: detections are given and not needed, or needed and not given.
+    """
+    readers = [member for member in members if "region_feature" in member.columns_of_backbone]
+    if not readers:
+        if detections:
+            raise InputError(
+                f"{members[0].path} is a captioner, which reads the images itself: no --detections "
+                "(Python: detections=)"
+            )
+        return None
+    member = readers[0]
+    if not detections:
+        raise InputError(
+            f"the captioner of {member.path} was trained on regions of detected boxes: give what a "
+            "detector found in the images with --detections (Python: detections=), such as records "
+            "of r2m-detect-objects"
+        )
+    assert member.backbone is not None
+    options = RegionOptions(
+        detections=tuple(detection_sources(member.regions or [], detections)),
+        most=member.backbone[REGIONS]["most"],
+    )
+    return read_seen_boxes(options, list(dict.fromkeys(image.name for image in images)))
 
 
 def _extractor(
     members: Sequence[TrainedInputs], inputs: InputSpec, weights: str | None
 ) -> FeatureExtractor:
     """Returns the backbone of the members' records."""
-    elsewhere = set(inputs.columns) - _OF_BACKBONE - {PICTURES}
     with_features = [member for member in members if member.inputs.stored]
     for member in with_features:
-        if member.backbone is None or elsewhere & set(member.inputs.columns):
+        if set(member.inputs.stored) - member.columns_of_backbone:
             raise InputError(
                 f"the captioner of {member.path} was trained on features that were made elsewhere: "
                 "it can caption records (r2m-evaluate), not image files"

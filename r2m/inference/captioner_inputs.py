@@ -22,6 +22,8 @@ from tfrecords.records import Records
 FEATURES_FILE = "image_features.json"
 # Options of records that describe how their features were made.
 _OF_FEATURES = ("backbone", "feature_dtype", "grid_shape")
+# Option of records with the files of detections, and of their backbone with the limits on boxes.
+REGIONS = "regions"
 
 
 def caption_options(config: Any) -> CaptionOptions:
@@ -61,6 +63,8 @@ class TrainedInputs(NamedTuple):
             made elsewhere.
         feature_dtype: of the stored features.
         grid_shape: (gh, gw, D) of the stored feature maps; None without them.
+        regions: files of detections whose boxes became regions, as `detection_sources` takes them;
+            None where no detections were given.
     """
 
     path: Path
@@ -69,6 +73,7 @@ class TrainedInputs(NamedTuple):
     backbone: Mapping[str, Any] | None
     feature_dtype: Literal["float16", "float32"]
     grid_shape: list[int] | None
+    regions: list[dict[str, Any]] | None = None
 
     @classmethod
     def read(cls, folder: RunFolder) -> TrainedInputs:
@@ -86,13 +91,24 @@ class TrainedInputs(NamedTuple):
         # Of the columns that its training read, the same choice is made as at that time.
         inputs = _choose(folder.config, {*saved["features"], PICTURES}, str(file)).evaluated()
         signature = inputs.signature(_specs(saved["inputs"]))
-        origin = {name: saved["records"].get(name) for name in _OF_FEATURES}
+        origin = {name: saved["records"].get(name) for name in (*_OF_FEATURES, REGIONS)}
         return cls(folder.path, inputs, signature, **origin)
 
     @property
     def reads_backbone(self) -> bool:
-        """Whether the records' backbone makes inputs. Features of regions are made elsewhere."""
-        return bool({"global_feature", "grid_feature"} & set(self.inputs.columns))
+        """Whether its records have to come from the same backbone as those of the training."""
+        of_images = {"global_feature", "grid_feature"} & set(self.inputs.columns)
+        return bool(of_images or self.columns_of_backbone)
+
+    @property
+    def columns_of_backbone(self) -> frozenset[str]:
+        """Columns of the inputs that the records' backbone made: of regions, by detections."""
+        if self.backbone is None:
+            return frozenset()
+        made = {"global_feature", "grid_feature"}
+        if self.backbone.get(REGIONS):
+            made |= {"region_feature", "boxes"}
+        return frozenset(made & set(self.inputs.columns))
 
 
 def features_file(
@@ -110,7 +126,8 @@ def features_file(
     content = {
         "inputs": _shapes(signature),
         "features": list(inputs.stored),
-        "records": {name: options.get(name) for name in _OF_FEATURES},
+        "records": {name: options.get(name) for name in _OF_FEATURES}
+        | ({REGIONS: options[REGIONS]} if options.get(REGIONS) else {}),
     }
     file = folder / FEATURES_FILE
     if file.is_file():

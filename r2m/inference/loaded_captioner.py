@@ -78,9 +78,8 @@ class LoadedCaptioner:
         more: tuple[ModelInput, ...] = (),
     ) -> ImageReader:
         """Returns what makes features or pixels of images; see `LoadedModel`."""
-        del images
         inputs = self.inputs.union(InputSpec(more))
-        return captioner_image_reader(self.trained_on, inputs, detections, weights)
+        return captioner_image_reader(self.trained_on, inputs, images, detections, weights)
 
     def concept_inputs(self, rows: Sequence[Sequence[str]]) -> dict[str, tf.Tensor]:
         """Raises `InputError`: captioners read images."""

@@ -36,6 +36,14 @@ from tfrecords.images.formats import recorded_plugins
 from tfrecords.images.headers import MAX_PIXELS
 from tfrecords.images.names import read_split_lists
 from tfrecords.images.orientation import RECORDED
+from tfrecords.images.regions import (
+    RegionOptions,
+    boxes_of_names,
+    check_regions,
+    read_seen_boxes,
+    recorded_regions,
+    region_sources,
+)
 from tfrecords.name_examples import describe_held
 from tfrecords.readers.paired.formats import SPLITS, PairedSource, read_paired
 from tfrecords.readers.paired.types import PairedDataset
@@ -80,6 +88,7 @@ class CaptionsOptions:
         features: what the network is shown of a picture, and what is kept; of a store's features
             only `unit_norm` and `dtype` count.
         store_grid: stores its feature map beside the mean.
+        regions: boxes over which its feature map is averaged; None stores no regions of it.
         store_pixels: stores the pictures, where there are any.
         max_pixels: pictures that declare more are skipped.
         shards: shards a split (at most one an image).
@@ -107,6 +116,7 @@ class CaptionsOptions:
     backbone: BackboneOptions | None = None
     features: FeatureOptions = field(default_factory=FeatureOptions)
     store_grid: bool = False
+    regions: RegionOptions | None = None
     store_pixels: bool = True
     max_pixels: int = MAX_PIXELS
     shards: int = 8
@@ -160,7 +170,11 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
     )
     store = caption_features(options.store, datasets)
     shapes = feature_shapes(
-        store, options.backbone, options.features, store_grid=options.store_grid
+        store,
+        options.backbone,
+        options.features,
+        store_grid=options.store_grid,
+        regions=options.regions is not None,
     )
     pictures = _has_pictures(options, choice)
     entries = {
@@ -180,6 +194,10 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         for path in options.images
     )
 
+    converted = Counter(html_entities=sum(dataset.entities for dataset in datasets))
+    names = [entry.picture_name for rows in entries.values() for entry in rows]
+    seen = read_seen_boxes(options.regions, names, converted)
+
     def jobs(split: str, rows: Sequence[CaptionEntry]) -> list[CaptionShardJob]:
         shards, view = min(options.shards, len(rows)), options.features
         return [
@@ -194,6 +212,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
                 boxes=boxes,
                 features=view if split == TRAIN_SPLIT else view.without_views(),
                 max_pixels=options.max_pixels,
+                regions=boxes_of_names(seen, [entry.picture_name for entry in rows[shard::shards]]),
             )
             for shard in range(shards)
         ]
@@ -207,7 +226,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
             shapes,
             options.features,
             views_of=shapes.keys() - (store.shapes.keys() if store else ()),
-            boxes=boxes,
+            boxes=boxes or options.regions is not None,
             pixels=pictures and options.store_pixels,
         ),
         options={
@@ -228,7 +247,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
         if_empty=lambda: describe_held(
             options.images if pictures else (), store.keys() if store else None
         ),
-        converted=+Counter(html_entities=sum(dataset.entities for dataset in datasets)),
+        converted=+converted,
         runner=options.runner,
         progress=progress,
         overwrite=options.overwrite,
@@ -260,6 +279,7 @@ def _check(options: CaptionsOptions) -> None:
         raise InputError("store_grid needs a backbone")
     if options.features.views and options.backbone is None:
         raise InputError("views need a backbone: features that exist already have none")
+    check_regions(options.regions, options.backbone, options.features)
     if options.backbone:
         options.features.check_fits(options.backbone)
     weights = options.backbone.weights_file if options.backbone else None
@@ -358,6 +378,7 @@ def _source_files(
 ) -> list[Path]:
     files = [file for dataset in datasets for file in dataset.files]
     files += [*options.splits.values(), *options.images, *(store.paths if store else ())]
+    files += region_sources(options.regions)
     if options.vocabulary and options.vocabulary.is_file():
         files.append(options.vocabulary)
     if options.backbone and options.backbone.weights_file:
@@ -370,6 +391,7 @@ def _source_files(
 
 def _recorded_options(options: CaptionsOptions) -> dict[str, Any]:
     """The options that decide the records, for the manifest."""
+    backbone = recorded_backbone(options.backbone, options.features)
     return {
         "captions": [
             {"path": Path(s.path).name, "format": s.format, "split": s.split}
@@ -381,7 +403,8 @@ def _recorded_options(options: CaptionsOptions) -> dict[str, Any]:
         "min_count": options.min_count,
         "vocabulary_splits": list(options.vocabulary_splits),
         "max_length": options.max_length,
-        **recorded_backbone(options.backbone, options.features),
+        **backbone,
+        **recorded_regions(options.regions, backbone),
         **recorded_views(options.features),
         "feature_dtype": options.features.dtype,
         "store_grid": options.store_grid,

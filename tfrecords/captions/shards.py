@@ -16,6 +16,7 @@ from tfrecords.feature_values import stored_values
 from tfrecords.images.files import ImageFolder, check_image
 from tfrecords.images.headers import ImageHeader, read_header
 from tfrecords.images.name_index import AmbiguousNameError
+from tfrecords.images.regions import SeenBoxes
 from tfrecords.images.shards import raw_features
 from tfrecords.writing.examples import FeatureValue, encode_example
 from tfrecords.writing.shards import ShardItem, Skip
@@ -44,6 +45,11 @@ class CaptionEntry:
     file: str | None
     read: Callable[[], bytes] | None
 
+    @property
+    def picture_name(self) -> str:
+        """Name of the picture, by which detections name it."""
+        return self.file or self.image_id
+
 
 @dataclass(frozen=True)
 class CaptionShardJob:
@@ -60,6 +66,7 @@ class CaptionShardJob:
         boxes: whether the boxes of the store are stored.
         features: what the backbone is shown, what is kept of it, and how numbers are stored.
         max_pixels: a picture may have at most.
+        regions: detected boxes of each entry, whose features to store; None stores none.
     """
 
     entries: tuple[CaptionEntry, ...]
@@ -72,6 +79,7 @@ class CaptionShardJob:
     boxes: bool
     features: FeatureOptions
     max_pixels: int
+    regions: tuple[SeenBoxes, ...] | None
 
     def __call__(self) -> Iterator[ShardItem]:
         """Reads, checks and encodes the images in batches."""
@@ -90,6 +98,7 @@ class CaptionShardJob:
             features=self.features,
             store_grid=self.store_grid,
             max_pixels=self.max_pixels,
+            regions=self.regions,
         ):
             if isinstance(item, Skip):
                 yield item

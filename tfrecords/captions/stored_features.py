@@ -8,6 +8,7 @@ from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.feature_stores import FeatureStore
 from tfrecords.feature_stores.array_store import ArrayStore
+from tfrecords.images.regions import region_shape
 from tfrecords.images.shards import grid_shape
 from tfrecords.name_examples import describe_names
 from tfrecords.readers.paired.types import PairedDataset
@@ -53,6 +54,7 @@ def feature_shapes(
     features: FeatureOptions,
     *,
     store_grid: bool,
+    regions: bool,
 ) -> dict[str, tuple[int | None, ...]]:
     """The shape of each kind of feature that will be stored; None varies.
 
@@ -67,6 +69,8 @@ def feature_shapes(
         made: dict[str, tuple[int | None, ...]] = {"global_feature": (extractor.feature_size,)}
         if store_grid:
             made["grid_feature"] = grid_shape(backbone, features)
+        if regions:
+            made["region_feature"] = region_shape(extractor)
         if twice := sorted(made.keys() & shapes.keys()):
             raise InputError(
                 f"both the backbone and the existing features give {', '.join(twice)}: choose one"

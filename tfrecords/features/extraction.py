@@ -23,10 +23,13 @@ class ImageFeatures(NamedTuple):
     Attributes:
         grid: [B, gh, gw, D], the feature map; None where there is none or it was not asked for.
         pooled: [B, D], its mean over the grid (of several crops: their mean).
+        maps: float32 [B, H, W, D], the feature map before pooling to a grid and `unit_norm`; None
+            where there is none or it was not asked for.
     """
 
     grid: np.ndarray | None
     pooled: np.ndarray
+    maps: np.ndarray | None = None
 
     def stored(self, row: int) -> dict[str, bytes]:
         """The features of one image as records hold them: little-endian bytes."""
@@ -85,18 +88,19 @@ class FeatureExtractor:
         maps = tf.reshape(output, (-1, height, width, self.feature_size))
         return maps, tf.reduce_mean(maps, (1, 2))
 
-    def _forward(self, images: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor]:
+    def _forward(self, images: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor, tf.Tensor | None]:
         options = self.features
-        grid, pooled = self._maps_and_vectors(tf.reshape(images, (-1, *self._square)))
+        maps, pooled = self._maps_and_vectors(tf.reshape(images, (-1, *self._square)))
         if options.crops > 1:
-            grid = None
+            maps = None
             pooled = tf.reduce_mean(
                 tf.reshape(pooled, (-1, options.crops, self.feature_size)), axis=1
             )
-        if grid is not None and options.grid:
-            grid = adaptive_average_pooling(grid, options.grid)
+        grid = maps
+        if maps is not None and options.grid:
+            grid = adaptive_average_pooling(maps, options.grid)
         found = [item if item is None else self._finish(item) for item in (grid, pooled)]
-        return found[0], found[1]
+        return found[0], found[1], maps
 
     def _finish(self, vectors: tf.Tensor) -> tf.Tensor:
         if self.features.unit_norm:
@@ -108,20 +112,26 @@ class FeatureExtractor:
         """Mean features inside another graph: float32 [B, size, size, 3] in 0..255 -> [B, D]."""
         return self._maps_and_vectors(images)[1]
 
-    def __call__(self, images: np.ndarray | tf.Tensor, with_grid: bool = True) -> ImageFeatures:
+    def __call__(
+        self, images: np.ndarray | tf.Tensor, with_grid: bool = True, with_maps: bool = False
+    ) -> ImageFeatures:
         """The features of images.
 
         Args:
             images: float32 [B, size, size, 3] in 0..255, from `decode_or_fault`; with 10 crops
                 [B, 10, size, size, 3].
-            with_grid: whether the maps are wanted too.
+            with_grid: whether `grid` is wanted too.
+            with_maps: whether `maps` are wanted too.
 
         Raises:
             InputError: the features do not fit into their dtype, all zero or not finite.
         """
-        grid, pooled = self._run(tf.convert_to_tensor(images, tf.float32))
-        keep = with_grid and grid is not None
-        found = ImageFeatures(grid.numpy() if keep else None, pooled.numpy())
+        grid, pooled, maps = self._run(tf.convert_to_tensor(images, tf.float32))
+        found = ImageFeatures(
+            grid.numpy() if with_grid and grid is not None else None,
+            pooled.numpy(),
+            maps.numpy() if with_maps and maps is not None else None,
+        )
         fault = ""
         if not found.pooled.any():
             fault = "zero"

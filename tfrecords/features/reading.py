@@ -20,8 +20,11 @@ from tfrecords.feature_options import (
 )
 from tfrecords.features.decoding import decode_or_fault
 from tfrecords.features.extraction import FeatureExtractor, cached_extractor
+from tfrecords.features.region_pooling import pool_regions
 from tfrecords.images.entries import ImageSource
-from tfrecords.images.headers import MAX_PIXELS
+from tfrecords.images.headers import MAX_PIXELS, read_header
+from tfrecords.images.regions import SeenBoxes
+from tfrecords.writing.examples import FeatureValue
 from tfrecords.writing.shards import Skip
 
 Item = TypeVar("Item")
@@ -34,14 +37,14 @@ class ReadImage(NamedTuple):
         place: its place in the list of names.
         data: the file's bytes.
         pixels: see `decode_or_fault`.
-        features: of this image, and lists of those of its views, as records hold them; none
-            without a backbone.
+        features: of this image, its regions with their boxes, and lists of those of its views, as
+            records hold them; none without a backbone.
     """
 
     place: int
     data: bytes
     pixels: tf.Tensor
-    features: dict[str, bytes | list[bytes]]
+    features: dict[str, FeatureValue]
 
 
 def read_images(
@@ -52,6 +55,7 @@ def read_images(
     features: FeatureOptions,
     store_grid: bool,
     max_pixels: int,
+    regions: Sequence[SeenBoxes] | None = None,
 ) -> Iterator[ReadImage | Skip]:
     """Reads image files, in order, with their features.
 
@@ -62,6 +66,8 @@ def read_images(
         features: which of them.
         store_grid: whether the feature maps too.
         max_pixels: see `tfrecords.images.headers`.
+        regions: detected boxes of each image, over which the feature map is averaged; None takes no
+            features of regions.
 
     Yields:
         The images, and a `Skip` for each file that cannot be read.
@@ -76,7 +82,10 @@ def read_images(
     def flush(backbone: BackboneOptions) -> Iterator[ReadImage]:
         # The network is built only where an image can be read.
         extractor = cached_extractor(backbone, features)
-        yield from _with_features(batch, extractor, store_grid, features.views)
+        if regions is None:
+            yield from _with_features(batch, extractor, store_grid, features.views)
+        else:
+            yield from _with_regions(batch, extractor, store_grid, regions)
         batch.clear()
 
     for item in decode_ahead(
@@ -118,6 +127,26 @@ def _with_features(
         center, *others = (seen.stored(row * each + view) for view in range(each))
         stored = {name + VIEWS: [view[name] for view in others] for name in center}
         yield item._replace(features={**center, **stored})
+
+
+def _with_regions(
+    batch: Sequence[ReadImage],
+    extractor: FeatureExtractor,
+    store_grid: bool,
+    regions: Sequence[SeenBoxes],
+) -> Iterator[ReadImage]:
+    seen = extractor(
+        np.stack([item.pixels for item in batch]), with_grid=store_grid, with_maps=True
+    )
+    assert seen.maps is not None, "`region_shapes` refuses networks without maps"
+    for row, item in enumerate(batch):
+        boxes = regions[item.place].regions(read_header(item.data))
+        vectors = pool_regions(seen.maps[row], boxes, extractor.features)
+        own: dict[str, FeatureValue] = {
+            "region_feature": vectors.astype(vectors.dtype.newbyteorder("<")).tobytes(),
+            "boxes": boxes.ravel(),
+        }
+        yield item._replace(features={**seen.stored(row), **own})
 
 
 def decode_files(

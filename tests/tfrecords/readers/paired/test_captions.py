@@ -67,7 +67,7 @@ class Store:
         vector = np.array([int(keys[0]), len(keys), self.value], np.float32)
         if self.regions is None:
             return StoredFeatures(global_feature=vector)
-        count = int(keys[0]) - 11
+        count = int(keys[0]) - 10
         return StoredFeatures(
             global_feature=vector,
             region_feature=np.arange(2 * count, dtype=np.float32).reshape(count, 2),
@@ -331,10 +331,10 @@ def test_features_of_a_store(options: CaptionsOptions, tmp_path: Path) -> None:
     assert reasons(records) == {"val2014/b.jpg": "no_features"}
     assert records.manifest["skipped"]["counts"] == {"no_features": 1, "duplicate": 7}
     assert found["val2014/c.jpg"]["global_feature"].tolist() == [13, 2, 1]  # number and file name
-    assert found["val2014/c.jpg"]["region_feature"].tolist() == [[0, 1], [2, 3]]
-    assert found["val2014/a.jpg"]["region_feature"].shape == (0, 2)
-    assert found["val2014/a.jpg"]["boxes"].shape == (0, 4)
-    assert found["val2014/c.jpg"]["boxes"].tolist() == [[0.25] * 4] * 2
+    assert found["val2014/c.jpg"]["region_feature"].tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert found["val2014/a.jpg"]["region_feature"].shape == (1, 2)
+    assert found["val2014/a.jpg"]["boxes"].shape == (1, 4)
+    assert found["val2014/c.jpg"]["boxes"].tolist() == [[0.25] * 4] * 3
     assert (found["val2014/c.jpg"]["height"], found["val2014/c.jpg"]["width"]) == (100, 50)
     plain = build(options, folder=tmp_path / "plain", store=Store(regions=None))
     assert "boxes" not in plain.feature_names
@@ -343,10 +343,10 @@ def test_features_of_a_store(options: CaptionsOptions, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("store", "message"),
     [
-        (Store(value=float("nan")), "global_feature .* not finite in float16"),
+        (Store(value=float("nan")), "global_feature has NaN or infinite numbers"),
         (Store(value=1e6), "global_feature .* up to 1e.06, .* not finite in float16"),
         (Store(promised=4), r"global_feature has the shape \(3,\), expected \(4,\)"),
-        (Store(regions=3), r"boxes have the shape \(1, 4\), expected \(0, 4\)"),
+        (Store(regions=3), r"boxes have the shape \(2, 4\), expected \(1, 4\)"),
     ],
 )
 def test_features_that_cannot_be_stored(

@@ -1,0 +1,180 @@
+"""Regions of an image: the boxes that detectors found in it, and the whole image."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from absl import logging
+
+from tfrecords.errors import InputError
+from tfrecords.feature_options import BackboneOptions, FeatureOptions
+from tfrecords.images.headers import ImageHeader
+from tfrecords.images.orientation import boxes_as_shown
+from tfrecords.readers.detections import DetectionSource, ImageDetections, read_detections
+
+if TYPE_CHECKING:
+    from tfrecords.features import FeatureExtractor
+
+MAX_REGIONS = 36
+# Boxes that agree to this part of a side are one region, whatever their classes.
+_SAME = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionOptions:
+    """Boxes whose features are stored.
+
+    Attributes:
+        detections: files that name the boxes. Labels of the whole image count for nothing.
+        most: boxes per image, beside the whole image; the most certain ones.
+    """
+
+    detections: tuple[DetectionSource, ...]
+    most: int = MAX_REGIONS
+
+    def __post_init__(self) -> None:
+        """Raises InputError without detections or boxes."""
+        if not self.detections:
+            raise InputError("regions need a file of detections")
+        if self.most < 1:
+            raise InputError(f"max_regions={self.most} must be at least 1")
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What decides the regions of an image, given what a detector found in it; JSON."""
+        return {"most": self.most, "min_scores": [s.min_score for s in self.detections]}
+
+    @property
+    def recorded_files(self) -> list[dict[str, Any]]:
+        """The files, for the options in a manifest."""
+        return [
+            {
+                "file": source.path.name,
+                "companion": source.companion.name if source.companion else None,
+                "min_score": source.min_score,
+                "weight": source.weight,
+                **source.box_options.recorded,
+            }
+            for source in self.detections
+        ]
+
+
+class SeenBoxes(NamedTuple):
+    """Detected boxes of an image, most certain first.
+
+    Attributes:
+        boxes: float32[N, 4], ymin, xmin, ymax, xmax in 0..1.
+        sizes: per box, height and width of the image that its detector saw; zeros where unknown.
+    """
+
+    boxes: np.ndarray
+    sizes: tuple[tuple[int, int], ...]
+
+    def regions(self, header: ImageHeader) -> np.ndarray:
+        """Returns the whole image and the boxes in the upright frame: float32[1 + N, 4]."""
+        orientation, stored = header.orientation, header.stored_size
+        shown = [
+            boxes_as_shown(box[np.newaxis], orientation, seen, stored)
+            for box, seen in zip(self.boxes, self.sizes, strict=True)
+        ]
+        return np.concatenate([WHOLE_IMAGE, *shown]).astype(np.float32)
+
+
+WHOLE_IMAGE = np.array([[0, 0, 1, 1]], np.float32)
+NOTHING_SEEN = SeenBoxes(np.zeros((0, 4), np.float32), ())
+
+
+def read_seen_boxes(
+    options: RegionOptions | None, names: Collection[str], converted: Counter[str] | None = None
+) -> dict[str, SeenBoxes] | None:
+    """Reads the detected boxes of images.
+
+    Args:
+        options: files, thresholds and the number of boxes; None for no regions.
+        names: of the images.
+        converted: gets the numbers of boxes and scores that were converted, by format.
+
+    Returns:
+        Name -> boxes, of images in which a detector found something; None for no regions.
+
+    Raises:
+        InputError: a file is missing or malformed, or names none of the images.
+    """
+    if options is None:
+        return None
+    found = read_detections(options.detections, names=names, converted=converted)
+    seen = {name: most_certain(one, options) for name, one in found.items()}
+    seen = {name: boxes for name, boxes in seen.items() if len(boxes.boxes)}
+    if without := len(set(names) - seen.keys()):
+        logging.warning(
+            "%d of %d images have no detected box: the whole image is their only region",
+            without,
+            len(names),
+        )
+    return seen
+
+
+def most_certain(found: ImageDetections, options: RegionOptions) -> SeenBoxes:
+    """Returns the boxes of an image with the highest weighted scores, each once."""
+    weights = np.array([source.weight for source in options.detections], np.float32)
+    scores = np.where(found.is_tag, -1.0, found.scores * weights[found.source_index])
+    order = np.argsort(-scores, kind="stable")[: int((~found.is_tag).sum())]
+    _, first = np.unique(np.round(found.boxes[order] / _SAME), axis=0, return_index=True)
+    chosen = order[np.sort(first)][: options.most]
+    sizes = tuple(found.sizes[int(found.source_index[place])] for place in chosen)
+    return SeenBoxes(found.boxes[chosen].astype(np.float32), sizes)
+
+
+def check_regions(
+    regions: RegionOptions | None, backbone: BackboneOptions | None, features: FeatureOptions
+) -> None:
+    """Raises InputError unless regions can be pooled from the maps of a backbone."""
+    if regions is None:
+        return
+    if backbone is None:
+        raise InputError("regions are pooled from a feature map: give the backbone too")
+    if features.short_side is not None:
+        raise InputError(
+            "regions are pooled from a map of the whole image, and short_side cuts a square out of "
+            "it: leave short_side and crops out"
+        )
+    if features.views is not None:
+        raise InputError("views have no regions: leave views or regions out")
+
+
+def region_shape(extractor: FeatureExtractor) -> tuple[int | None, ...]:
+    """Returns the shape of the features of regions, (None, D); raises InputError without maps."""
+    if extractor.grid_shape is None:
+        options = extractor.options
+        raise InputError(
+            f"{options.name} (layer {options.layer or 'last'}) gives vectors, and no feature map "
+            "to pool regions from"
+        )
+    return None, extractor.feature_size
+
+
+def recorded_regions(regions: RegionOptions | None, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns options for a manifest, beside those that `recorded_backbone` returned."""
+    if regions is None:
+        return {}
+    return {
+        "backbone": {**recorded["backbone"], "regions": regions.recorded},
+        "regions": regions.recorded_files,
+    }
+
+
+def region_sources(regions: RegionOptions | None) -> list[Path]:
+    """Returns the files that decide the regions."""
+    return [file for source in regions.detections for file in source.files] if regions else []
+
+
+def boxes_of_names(
+    seen: Mapping[str, SeenBoxes] | None, names: Sequence[str]
+) -> tuple[SeenBoxes, ...] | None:
+    """Returns the boxes of each name; None where there are no regions."""
+    return None if seen is None else tuple(seen.get(name, NOTHING_SEEN) for name in names)
