@@ -131,9 +131,9 @@ class ImageCaptioner:
                 uint8 [H, W, 3], [H, W, 4] (the last channel is dropped) or [H, W]: one, an array
                 [B, H, W, 3], or an iterable of them, such as a list, a generator or an array of
                 paths.
-            detections: of R2M, which captions what detectors found: their files, as
-                `r2m-caption --detections` takes them. Images are then given as paths, by whose
-                names detections are found, and are listed before the first is read.
+            detections: of R2M, which captions what detectors found, and of captioners of detected
+                regions: files, as `r2m-caption --detections` takes them. Images are then given as
+                paths, by whose names detections are found, and are listed before the first is read.
             alternatives: how many further captions per image to return, fewer than the beam size;
                 by default all that the search finds.
             batch_size: images that are captioned at once.

@@ -14,8 +14,8 @@ from pipelines.inputs.model_input import ModelInput
 
 # How to build records with boxes.
 BOXES_ADVICE = (
-    "build them with --backbone --store_grid (each cell of the grid has a box), or with --features "
-    "of a store that holds boxes, such as r2m-extract-features --regions makes"
+    "build them with --backbone and --store_grid (each cell of the grid has a box), with "
+    "--backbone and --regions=DETECTIONS, or with --features of a store that holds boxes"
 )
 
 

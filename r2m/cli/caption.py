@@ -14,6 +14,11 @@ With a supervised captioner, which takes the features of the backbone of its rec
     r2m-caption --run=workspace/runs/updown/cross_entropy --images=photographs \\
         --output=workspace/captions
 
+With a supervised captioner of detected regions (records built with --regions):
+
+    r2m-caption --run=workspace/runs/relation/cross_entropy --images=photographs \\
+        --detections=records/detections/photographs --output=workspace/captions
+
 Single images, by name or with --images, and the three best captions of each:
 
     r2m-caption dog.jpg cat.jpg --run=workspace/runs/updown/cross_entropy --captions=3 \\
@@ -77,9 +82,9 @@ _DETECTIONS = define_texts(
     "detections",
     None,
     "FILE[+FILE][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT][,scores=percent]: what a detector found in "
-    "these images, as for r2m-build-images. R2M needs it: captions name what was detected, so use "
-    "the detectors it was trained with. Thresholds, weights and formats are those of its training "
-    "unless given.",
+    "these images, as for r2m-build-images. R2M needs it, and so do captioners of records built "
+    "with --regions. Use the detectors of the training: thresholds, weights and formats are those "
+    "of the training unless given.",
     group=INPUT,
     value="PATH[,...]",
 )
