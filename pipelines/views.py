@@ -16,14 +16,17 @@ _MEMBER = -2
 
 
 def view_columns(records: Records, columns: Collection[str]) -> dict[str, Any]:
-    """Returns how to parse the views of columns; nothing where the records hold none.
+    """Returns how to parse the views of columns; nothing where features have none.
+
+    Features without views, such as regions, are of the whole image: those that are read with them
+    must be of it, too.
 
     Args:
         records: whose split `train` is parsed.
         columns: that are read.
     """
-    held = [name + VIEWS for name in columns if name + VIEWS in records.feature_names]
-    if not held:
+    held = [name + VIEWS for name in columns if name.endswith("_feature")]
+    if not held or not set(held) <= set(records.feature_names):
         return {}
     count = records.manifest["options"]["views"]["count"]
     return dict.fromkeys(held, tf.io.FixedLenFeature([count], tf.string))

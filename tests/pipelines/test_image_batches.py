@@ -13,7 +13,7 @@ from pipelines.inputs.global_vector import GlobalVector
 from pipelines.inputs.pixels import Pixels
 from pipelines.inputs.spec import InputSpec
 from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions, FeatureOptions
+from tfrecords.feature_options import BackboneOptions, FeatureOptions, ViewOptions
 from tfrecords.images.build import ImagesOptions, build_images
 from tfrecords.readers.detections import DetectionSource
 
@@ -111,6 +111,35 @@ def test_records_without_features_say_what_to_do(records):
         FEATURES.check(bare)
     with pytest.raises(InputError, match="--store_pixels"):
         PIXELS.check(bare)
+
+
+def test_training_draws_views_of_vectors(images_folder, corpora_folder, tmp_path):
+    source = images_folder.parent
+    built = build_images(
+        ImagesOptions(
+            folder=tmp_path / "records",
+            images=source / "images",
+            detections=(DetectionSource(path=source / "detections.json"),),
+            corpora=corpora_folder,
+            splits={split: source / f"{split}.txt" for split in ("train", "val")},
+            backbone=BackboneOptions(name="VGG16", weights="none", image_size=32),
+            features=FeatureOptions(views=ViewOptions(count=2)),
+            shards=2,
+        ),
+        progress=False,
+    )
+    (whole,) = images.image_batches(built, "train", FEATURES, batch_size=17)
+    (wanted,) = images.image_batches(
+        images.open_images(str(images_folder)), "train", FEATURES, batch_size=17
+    )
+    np.testing.assert_allclose(whole["global"], wanted["global"], rtol=2e-3, atol=1e-3)
+    drawn = _batches(built, 12, FEATURES)
+    rows = np.concatenate([batch["global"] for batch in drawn])
+    assert 17 < len(np.unique(rows, axis=0)) <= 17 * 3
+    itself = (rows[:, None] == np.array(whole["global"])).all(-1).any(1)
+    assert 0.15 < itself.mean() < 0.55
+    for one, again in zip(drawn[5:], _batches(built, 3, FEATURES, 5), strict=False):
+        np.testing.assert_array_equal(one["global"], again["global"])
 
 
 def test_features_may_be_single_precision(images_folder, corpora_folder, tmp_path):

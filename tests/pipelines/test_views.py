@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipelines.caption_batches import CaptionOptions
 from pipelines.inputs.global_vector import GlobalVector
 from pipelines.inputs.grid import Grid
 from pipelines.inputs.spec import InputSpec
+from pipelines.views import view_columns
 from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.errors import InputError
 from tfrecords.feature_options import ViewOptions
@@ -165,6 +167,16 @@ def test_all_else_is_shown_the_image_itself(folder: Path, records: Records) -> N
             for each in (records, plain)
         ]
         tf.nest.map_structure(np.testing.assert_array_equal, *read)
+
+
+def test_features_without_views_are_not_mixed_with_those_of_views() -> None:
+    held = ("global_feature", "global_feature_views", "region_feature", "boxes")
+    records: Any = SimpleNamespace(
+        feature_names=held, manifest={"options": {"views": {"count": 3}}}
+    )
+    assert list(view_columns(records, ("sentences", "global_feature"))) == ["global_feature_views"]
+    assert not view_columns(records, ("global_feature", "region_feature"))
+    assert not view_columns(records, ("region_feature", "boxes"))
 
 
 def test_views_need_a_backbone(folder: Path) -> None:
