@@ -39,6 +39,7 @@ _REWARD = {
 
 # Fields of the `data` section that captioners of earlier versions did not have.
 _NEW_DATA = {"use_box": False}
+_NEW_PIXELS = {"interpolation": "bilinear"}
 
 
 def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,6 +72,9 @@ def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     # Of captioners: configurations of R2M have no rows.
     if isinstance(data, Mapping) and "unit_norm" in data:
         upgraded["data"] = {**_NEW_DATA, **data}
+        # A checkpoint has how pixels are made; all networks of that time were of one kind.
+        if isinstance(pixels := data.get("pixels"), Mapping):
+            upgraded["data"]["pixels"] = {**_NEW_PIXELS, **pixels}
     if isinstance(decoding := settings.get("decoding"), Mapping):
         # The defaults of fields that came later are what these versions did.
         upgraded["decoding"] = {**common.decoding(), **decoding}

@@ -62,5 +62,8 @@ def test_captioners_of_earlier_versions_append_no_boxes() -> None:
     settings = {"data": {"captions": "a", "unit_norm": True}, "loss": {}}
     today = {"data": {"captions": "a", "unit_norm": True, "use_box": False}, "loss": {}}
     assert upgrade_settings(settings) == today and upgrade_settings(today) == today
+    today["data"]["pixels"] = {"resize": 9, "interpolation": "bilinear"}
+    settings["data"]["pixels"] = {"resize": 9}
+    assert upgrade_settings(settings) == today and upgrade_settings(today) == today
     settings = {"data": {"corpora": "a", "images": "b"}}
     assert upgrade_settings(settings) == settings
