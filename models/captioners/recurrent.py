@@ -117,8 +117,13 @@ class RecurrentCaptioner(Captioner):
         self, tokens: tf.Tensor, state: State, memory: Memory, training: bool = False
     ) -> tuple[tf.Tensor, State]:
         """Takes one step: tokens int32[N], state, memory -> hidden float[N, H], state."""
-        words = self.word_input(tokens, training=training)
-        hidden, state, _ = self.advance(self.precompute(words), state, memory)
+        if training:  # Dropout is drawn per token.
+            words = self.precompute(self.word_input(tokens, training=True))
+        else:
+            # The hypotheses of a search mostly end with the same few words.
+            different, places = tf.unique(tokens)
+            words = tf.gather(self.precompute(self.word_input(different)), places)
+        hidden, state, _ = self.advance(words, state, memory)
         return self.output_dropout(hidden, training=training), state
 
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:

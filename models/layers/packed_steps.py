@@ -8,7 +8,7 @@ weights at every step. Here a step only records the inputs of its `Linear` layer
 of their outputs, and the weights' gradients are one product over all steps. The layers' products
 are not computed again on the way back. Weights are transposed once for all steps: a product with
 transposed weights transposes them first, which takes several times as long as a product of few rows
-does.
+does. They are also padded there, see `models.layers.prepared_weights`.
 
 The step is traced once to find its `Linear` layers. A step that uses anything else with a gradient
 or a side effect (other variables, a layer twice, dropout, outer tensors) has the gradient that
@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from models.layers import tracing
 from models.layers.linear import Linear, intercepted
+from models.layers.prepared_weights import pad_columns
 from models.layers.step_products import Products, Recorder, Replayed
 
 # (inputs of one step, state, memory) -> (output float[n, H], state); all of n rows.
@@ -224,11 +225,13 @@ class _Steps:
             for size in sizes
         ]
 
+        narrow = tf.nest.map_structure(pad_columns, given.narrow)
+
         def body(t: tf.Tensor, state: Any, arrays: list[tf.TensorArray]) -> tuple[Any, ...]:
             count = packing.counts[t]
             now = _rows(given.inputs, packing.starts[t], count)
             before = _rows(state, 0, count)
-            products = Products(self._narrow, given.narrow, self._wide, given.wide)
+            products = Products(self._narrow, narrow, self._wide, given.wide)
             with intercepted(products):
                 output, state = self._step(now, before, _rows(given.memory, 0, count))
             written = [output, *tf.nest.flatten(before), *products.outputs()]
@@ -269,7 +272,7 @@ class _Steps:
             )
             for x in of_step
         ]
-        transposed = [tf.transpose(weights[0]) for weights in given.narrow]
+        transposed = [pad_columns(tf.transpose(weights[0])) for weights in given.narrow]
         # Both grow from 0 rows: fewer captions have a word left at later steps.
         d_state, d_memory = tf.nest.map_structure(
             lambda x: tf.zeros_like(x[:0]), (given.state, given.memory)

@@ -99,7 +99,11 @@ def _distinct(found: list[_Weights]) -> list[_Weights]:
 
 def _prepare(own: _Weights) -> tf.Tensor:
     weights = tf.cast(own.variable, own.dtype)
-    if own.transposed:
-        weights = tf.transpose(weights)
-    padding = 0 if weights.shape[1] % _ALIASED else _PADDING
-    return tf.pad(weights, [[0, 0], [0, padding]]) if padding else weights
+    return pad_columns(tf.transpose(weights) if own.transposed else weights)
+
+
+def pad_columns(weights: tf.Tensor) -> tf.Tensor:
+    """Appends columns of zeros to float[..., O] where O columns would evict one another."""
+    if weights.shape[-1] % _ALIASED:
+        return weights
+    return tf.pad(weights, [*([[0, 0]] * (weights.shape.rank - 1)), [0, _PADDING]])

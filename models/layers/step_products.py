@@ -60,10 +60,11 @@ class Products:
 
         Args:
             narrow: layers applied to float[n, I].
-            weights: kernel and, if any, bias of each of them.
+            weights: kernel and, if any, bias of each of them; their columns may be padded.
             wide: layers applied to float[n, ..., I].
             wide_weights: kernel and, if any, bias of each of them.
         """
+        self._narrow = narrow
         self._places = {id(layer): place for place, layer in enumerate(narrow)}
         self._weights = weights
         self._wide = {id(layer): own for layer, own in zip(wide, wide_weights, strict=True)}
@@ -82,7 +83,8 @@ class Products:
         return [self._outputs[place] for place in range(len(self._places))]
 
     def _narrow_product(self, place: int, inputs: tf.Tensor) -> tf.Tensor:
-        return _affine(self._weights[place], inputs)
+        columns = self._narrow[place].units
+        return _affine(self._weights[place], inputs)[:, :columns]
 
 
 class Replayed(Products):
@@ -100,7 +102,7 @@ class Replayed(Products):
 
         Args:
             narrow: layers applied to float[n, I].
-            transposed: kernel float[O, I] of each of them.
+            transposed: kernel float[O, I] of each of them; its columns may be padded.
             wide: layers applied to float[n, ..., I].
             wide_weights: kernel and, if any, bias of each of them.
             outputs: of the narrow layers, from the way forward.
@@ -131,9 +133,9 @@ class Replayed(Products):
         def replay(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
             def gradient(upstream: tf.Tensor) -> tf.Tensor:
                 self._gradients[place] = upstream
-                return tf.matmul(upstream, self._transposed[place])
+                return tf.matmul(upstream, self._transposed[place])[:, :size]
 
-            del inputs
+            size = inputs.shape[1]
             return tf.identity(self._recorded[place]), gradient
 
         found: tf.Tensor = replay(inputs)

@@ -259,8 +259,12 @@ class Ending(Captioner):
         return (hidden, ends), (inner, state[1] + 1)
 
     def logits(self, hidden: Any) -> tf.Tensor:
-        end = tf.where(hidden[1], 30.0, -30.0)[:, None] * tf.one_hot(2, VOCABULARY)
-        return self._model.logits(hidden[0]) + end
+        # As in PyTorch, only the end's logits are touched.
+        rows = tf.range(tf.shape(hidden[1])[0])
+        places = tf.stack([rows, tf.fill(tf.shape(rows), 2)], axis=1)
+        ends = tf.where(hidden[1], 30.0, -30.0)
+        logits = self._model.logits(hidden[0])
+        return tf.ensure_shape(tf.tensor_scatter_nd_add(logits, places, ends), [None, VOCABULARY])
 
 
 def build(name: str, **changes: Any) -> Any:

@@ -156,7 +156,15 @@ def clip_and_decay(
         gradients = [gradient * scale for gradient in gradients]
     if options.clip_value is not None:
         bound = options.clip_value
-        gradients = [tf.clip_by_value(gradient, -bound, bound) for gradient in gradients]
+        # tf.clip_by_value goes over the gradients twice.
+        gradients = [
+            tf.raw_ops.ClipByValue(
+                t=gradient,
+                clip_value_min=tf.constant(-bound, gradient.dtype),
+                clip_value_max=tf.constant(bound, gradient.dtype),
+            )
+            for gradient in gradients
+        ]
     if options.weight_decay and options.optimizer not in _DECOUPLED:
         gradients = [
             gradient + options.weight_decay * tf.cast(variable.value, gradient.dtype)

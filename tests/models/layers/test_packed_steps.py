@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers import packed_steps
+from models.layers import packed_steps, prepared_weights
 from models.layers.linear import Linear
 from tests.models.small_captioners import MODELS, TOKENS, build
 
@@ -58,6 +58,21 @@ def test_hidden_states_and_gradients_are_those_of_a_plain_loop(name: str) -> Non
             np.testing.assert_allclose(found[0], wanted[0], atol=1e-6)
             for ours, theirs in zip(found[1], wanted[1], strict=True):
                 np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_padded_columns_of_weights_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared_weights, "_ALIASED", 8)
+    model, inputs = build("updown")
+    lengths = [2, 5, 3]
+    forced = tf.function(
+        lambda memory: model.teacher_forced(memory, TOKENS, lengths=tf.constant(lengths)),
+        autograph=False,
+    )
+    wanted = gradients(model, inputs, lambda memory: plainly(model, memory, lengths))
+    found = gradients(model, inputs, forced)
+    np.testing.assert_allclose(found[0], wanted[0], atol=1e-6)
+    for ours, theirs in zip(found[1], wanted[1], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_no_captions_at_all() -> None:
