@@ -34,11 +34,13 @@ class Alternative(NamedTuple):
         text: the caption.
         score: what the search ranks captions by, see `Caption`.
         log_probability: natural logarithm of its probability.
+        confidence: see `Caption`.
     """
 
     text: str
     score: float
     log_probability: float
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,9 @@ class Caption:
             NaN without a caption.
         log_probability: natural logarithm of the caption's probability, end marker included. NaN
             without a caption.
+        confidence: probability that the caption is as good as a typical human one, see
+            WORKSPACE.md. None without a caption, and for runs that `r2m-evaluate` has not
+            calibrated with these decoding settings.
         alternatives: the next best captions, best first.
         concepts: of R2M, the concepts that were captioned, most certain first.
         error: why the image cannot be read; None where it can.
@@ -62,6 +67,7 @@ class Caption:
     text: str
     score: float
     log_probability: float
+    confidence: float | None = None
     alternatives: tuple[Alternative, ...] = ()
     concepts: tuple[str, ...] = ()
     error: str | None = None
@@ -238,13 +244,17 @@ def _check_batch_size(batch_size: int) -> None:
 def _caption(
     image: Any, hypotheses: Sequence[Hypothesis], concepts: tuple[str, ...], error: str | None
 ) -> Caption:
-    found = [Alternative(one.caption, one.score, one.log_probability) for one in hypotheses]
+    found = [
+        Alternative(one.caption, one.score, one.log_probability, one.confidence)
+        for one in hypotheses
+    ]
     best, *others = found or [Alternative("", math.nan, math.nan)]
     return Caption(
         image=image,
         text=best.text,
         score=best.score,
         log_probability=best.log_probability,
+        confidence=best.confidence,
         alternatives=tuple(others),
         concepts=concepts,
         error=error,

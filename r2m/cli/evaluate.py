@@ -14,6 +14,13 @@ Several of these, as an ensemble:
     r2m-evaluate --run=workspace/runs/updown/cross_entropy \\
         --run=workspace/runs/att2in2/cross_entropy \\
         --records=workspace/records/captions/shapes --output=workspace/evaluations/both
+
+On the split val this also calibrates the confidence of captions, which r2m-caption then gives.
+
+Five captions per image, how good the best of them is and how much they differ:
+
+    r2m-evaluate --run=workspace/runs/updown/cross_entropy \\
+        --records=workspace/records/captions/shapes --beam_size=5 --captions=5
 """
 
 from __future__ import annotations
@@ -27,11 +34,12 @@ from r2m.cli.decoding_flags import (
     define_consensus_flags,
     define_decoding_flags,
 )
-from r2m.cli.flag_groups import INPUT, MODEL, OUTPUT
+from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.scoring_flags import define_scoring_flags, scoring_options
 from r2m.cli.value_flags import define_text, define_texts
+from r2m.configuration.limits import MOST_BEAMS
 
 _RUN = define_texts(
     "run",
@@ -53,6 +61,15 @@ _RECORDS = define_text(
     value="FOLDER",
 )
 _SPLIT = define_text("split", "val", "Which split of the records.", group=INPUT, value="SPLIT")
+_CAPTIONS = define_whole(
+    "captions",
+    1,
+    "Captions to find per image; no more than --beam_size. The best one is scored. Of several, the "
+    "report also has oracle and mean scores and how much the captions of an image differ.",
+    least=1,
+    most=MOST_BEAMS,
+    group=DECODING,
+)
 _OUTPUT = define_text(
     "output",
     None,
@@ -92,6 +109,7 @@ def main(argv: Sequence[str]) -> None:
         output,
         decoding=decoding_overrides(),
         consensus=consensus_options(),
+        captions=_CAPTIONS.value,
         **scoring_options(),
         gallery=_GALLERY.value,
         gallery_seed=_SEED.value,

@@ -6,12 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from r2m.configuration.decoding_settings import BAD_ENDINGS
+
 # Captions as a model or a file gives them -> whether each is a training caption, bool[N].
 KnownCaptions = Callable[[Sequence[str]], np.ndarray]
-
-_ENDINGS = "a an the in for at of with before after on upon near to is are am"
-BAD_ENDINGS = frozenset(_ENDINGS.split())
-"""Words that end no English sentence: a caption that ends in one was cut or derailed."""
 
 STATISTICS = (
     "mean_length",

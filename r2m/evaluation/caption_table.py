@@ -18,10 +18,11 @@ COLUMNS = (
     "score",
     "length_penalty",
     "length_normalization",
+    "confidence",
     "consensus_score",
     "note",
 )
-"""Columns of the table; the last two are empty where there is nothing to say."""
+"""Columns of the table; the last three are empty where there is nothing to say."""
 
 
 def write_caption_table(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> Path:

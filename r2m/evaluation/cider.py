@@ -1,4 +1,4 @@
-"""CIDEr (Vedantam et al. 2015) of captions against references that do not change between calls.
+"""CIDEr-D (Vedantam et al. 2015) of captions against references that do not change between calls.
 
 pycocoevalcap weighs all references anew at every call, most of its time. Here they are weighed
 once, and a test holds the scores equal to those of its `cider_scorer.py`.
@@ -7,7 +7,7 @@ once, and a test holds the scores equal to those of its `cider_scorer.py`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 import numpy as np
@@ -40,8 +40,10 @@ class Cider:
             np.concatenate([group.words for group in groups]),
             np.concatenate([group.lengths for group in groups]),
         )
-        owners = np.repeat(np.arange(self.images), [len(group) for group in references])
-        self._references = CiderD(frequencies, self.images).prepare(joined, owners)
+        self._reference_sentences = joined
+        self._owners = np.repeat(np.arange(self.images), [len(group) for group in references])
+        self._measure = CiderD(frequencies, self.images)
+        self._references = self._measure.prepare(joined, self._owners)
 
     def score(self, candidates: Sequence[str]) -> np.ndarray:
         """Scores one tokenized caption per image.
@@ -57,6 +59,50 @@ class Cider:
                 f"{len(candidates)} captions for the references of {self.images} images"
             )
         return self._references.scores(self._sentences(candidates), np.arange(self.images))
+
+    def score_references(self) -> np.ndarray:
+        """Scores each reference against the other references of its image.
+
+        Returns:
+            float64[R], of the references of images with at least two.
+        """
+        total = np.zeros(len(self._owners))
+        for caption, reference, term in self._references.terms(
+            self._reference_sentences, self._owners
+        ):
+            others = caption != reference
+            total += np.bincount(caption[others], term[others], len(total))
+        counts = np.bincount(self._owners)[self._owners]
+        return total[counts > 1] / (counts[counts > 1] - 1)
+
+    def kernels(self, captions: Sequence[Sequence[str]]) -> Iterator[np.ndarray]:
+        """Computes the similarities of captions of the same image, by the weights of their n-grams.
+
+        Args:
+            captions: tokenized captions of each image.
+
+        Yields:
+            Per image float64[N, N]: cosines of the weights, averaged over n = 1..4. Symmetric, its
+            eigenvalues not negative (unlike CIDEr-D, which clips weights and compares lengths).
+        """
+        ends = np.cumsum([len(own) for own in captions])
+        found = [np.zeros((len(own), len(own))) for own in captions]
+        weighed = self._measure.weigh(self._sentences([text for own in captions for text in own]))
+        for weights in weighed:
+            image = np.searchsorted(ends, weights.sentence, "right")
+            order = np.argsort(image, kind="stable")
+            starts = np.searchsorted(image[order], np.arange(len(captions) + 1))
+            for number, kernel in enumerate(found):
+                own = order[starts[number] : starts[number + 1]]
+                sentence = weights.sentence[own]
+                ngrams, column = np.unique(weights.number[own], return_inverse=True)
+                vectors = np.zeros((len(kernel), len(ngrams)))
+                norms = weights.norms[sentence]
+                vectors[sentence - ends[number] + len(kernel), column] = np.divide(
+                    weights.values[own], norms, out=np.zeros(len(own)), where=norms > 0
+                )
+                kernel += vectors @ vectors.T / len(weighed)
+        yield from found
 
     def _sentences(self, texts: Sequence[str]) -> Sentences:
         """Numbers the words; new ones are given new numbers, which no reference has."""

@@ -49,6 +49,8 @@ class GalleryItem:
         concepts: words with their scores in 0..1, None where there is no score.
         references: captions that people wrote.
         cider: the caption's CIDEr (a fraction), when it is known.
+        confidence: probability that the caption is as good as a typical human one, when it is
+            known.
         boxes: drawn on the picture: (label, (ymin, xmin, ymax, xmax) in 0..1).
     """
 
@@ -58,6 +60,7 @@ class GalleryItem:
     concepts: Sequence[tuple[str, float | None]] = field(default=())
     references: Sequence[str] = field(default=())
     cider: float | None = None
+    confidence: float | None = None
     boxes: Sequence[tuple[str, Box]] = field(default=())
 
 
@@ -230,8 +233,11 @@ def _card(item: GalleryItem, picture: Image.Image | None) -> str:
             f"<details open><summary>{many} reference{'s' * (many != 1)}</summary>"
             f"<ul>{listed}</ul></details>"
         )
-    cider = "" if item.cider is None else f"<b>CIDEr {100 * item.cider:.1f}</b>"
-    parts.append(f"<footer><span>{escape(item.image_id)}</span>{cider}</footer>")
+    known = [] if item.cider is None else [f"CIDEr {100 * item.cider:.1f}"]
+    if item.confidence is not None:
+        known.append(f"confidence {100 * item.confidence:.0f} %")
+    scores = f"<b>{', '.join(known)}</b>" if known else ""
+    parts.append(f"<footer><span>{escape(item.image_id)}</span>{scores}</footer>")
     return f'<article>{_shown(item, picture)}<div class="body">{"".join(parts)}</div></article>\n'
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from r2m.evaluation.caption_scores import CaptionScores
 from r2m.evaluation.caption_statistics import STATISTICS
 from r2m.evaluation.output_files import write_whole
 
 FORMAT = 1
-_TITLES = {
+METRIC_TITLES = {
     "bleu_1": "BLEU-1",
     "bleu_2": "BLEU-2",
     "bleu_3": "BLEU-3",
@@ -38,6 +38,20 @@ _SHARES = ("bad_endings", "distinct_captions", "novel_captions")
 _PACKAGES = ("r2m", "tensorflow", "keras", "numpy", "pycocoevalcap")
 
 
+class Section(NamedTuple):
+    """Part of a report besides the scores.
+
+    Attributes:
+        name: its key in the JSON file.
+        content: plain data for that file.
+        lines: of Markdown.
+    """
+
+    name: str
+    content: Any
+    lines: Sequence[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """One evaluation.
@@ -48,6 +62,7 @@ class Report:
         decode: how the captions were decoded: method, beam size, maximum length, ...
         settings: whatever else identifies the run: checkpoint, step, records, their checksums.
         predictions: the file that holds the scored captions.
+        sections: further parts, in order.
     """
 
     split: str
@@ -55,6 +70,7 @@ class Report:
     decode: Mapping[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
     predictions: str | None = None
+    sections: Sequence[Section] = ()
 
 
 def versions() -> dict[str, str]:
@@ -82,6 +98,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "scores": _ordered(scores.scores),
         "statistics": dict(scores.statistics),
         "unavailable": dict(scores.unavailable),
+        **{section.name: section.content for section in report.sections},
         "empty_predictions": scores.empty_predictions,
         "dropped_references": scores.dropped_references,
         "predictions": report.predictions,
@@ -98,12 +115,16 @@ def report_markdown(report: Report) -> str:
         "",
         "| metric | score x100 |",
         "|---|---:|",
-        *(f"| {_TITLES.get(k, k)} | {100 * v:.2f} |" for k, v in _ordered(scores.scores).items()),
         *(
-            f"| {_TITLES.get(name, name)} | unavailable: {_cell(reason)} |"
+            f"| {METRIC_TITLES.get(k, k)} | {100 * v:.2f} |"
+            for k, v in _ordered(scores.scores).items()
+        ),
+        *(
+            f"| {METRIC_TITLES.get(name, name)} | unavailable: {_cell(reason)} |"
             for name, reason in scores.unavailable.items()
         ),
         *_statistics_lines(scores.statistics),
+        *(line for section in report.sections for line in ("", *section.lines)),
         "",
         "| | |",
         "|---|---|",
@@ -162,7 +183,7 @@ def _statistics_lines(statistics: Mapping[str, float]) -> list[str]:
 
 
 def _ordered(scores: Mapping[str, float]) -> dict[str, float]:
-    return {name: scores[name] for name in _TITLES if name in scores}
+    return {name: scores[name] for name in METRIC_TITLES if name in scores}
 
 
 def _cell(value: object) -> str:

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +16,8 @@ from r2m.evaluation.caption_table import write_caption_table
 from r2m.evaluation.gallery import SHEET, GalleryItem, spread, write_gallery
 from r2m.evaluation.output_files import prepare_output
 from r2m.evaluation.predictions import write_predictions
+from r2m.inference.caption_keys import caption_keys
 from r2m.inference.caption_log import LINES_FILE, CaptionLog
-from r2m.inference.captioning import Hypothesis
 from r2m.inference.consensus import ConsensusOptions
 from r2m.inference.loaded_model import ImageReader
 from r2m.inference.run import IMAGES_AT_ONCE, CaptionedImage, Run, RunPath
@@ -28,7 +29,6 @@ from tfrecords.writing.progress import CountProgress
 _CAPTIONS = "captions.json"
 _TABLE = "captions.csv"
 _PAGE = "index.html"
-_DIGITS = 4  # behind the point, of logarithms and scores
 
 
 class CaptionedFiles(NamedTuple):
@@ -36,11 +36,11 @@ class CaptionedFiles(NamedTuple):
 
     Attributes:
         rows: of the images that the gallery shows, in order: `image_id`, `caption`,
-            `log_probability`, `score`, `length_penalty` and `length_normalization`, by consensus
-            `consensus_score`, with several captions per image `captions` (each with these keys,
-            best first), for R2M `concepts` (word, score, count; best first) and, where something is
-            wrong with the image, `note`. An image that cannot be read has an empty caption and a
-            `reason`, see WORKSPACE.md.
+            `log_probability`, `score`, `length_penalty` and `length_normalization`, where it is
+            calibrated `confidence`, by consensus `consensus_score`, with several captions per image
+            `captions` (each with these keys, best first), for R2M `concepts` (word, score, count;
+            best first) and, where something is wrong with the image, `note`. An image that cannot
+            be read has an empty caption and a `reason`, see WORKSPACE.md.
         images: how many there are.
         unread: reason -> number of images that could not be read.
         passed_over: reason -> number of entries of the folder that are not meant to be pictures.
@@ -105,7 +105,13 @@ def caption_files(
     run = Run.load(runs, decoding=decoding, consensus=consensus, weights=weights)
     reader = run.image_reader(files, detections)
     run.captioning.returning(captions)  # checks the number before anything is written
-    settings = {**run.identity(), "captions": captions, **_inputs_identity(detections, weights)}
+    calibration = None if run.calibration is None else asdict(run.calibration.calibration)
+    settings = {
+        **run.identity(),
+        "captions": captions,
+        "calibration": calibration,
+        **_inputs_identity(detections, weights),
+    }
     prepare_output(output)
     with CaptionLog(output, files, settings, overwrite=overwrite) as log:
         if log.count == 0:
@@ -128,14 +134,11 @@ def _caption_remaining(
     batch_size: int,
 ) -> None:
     """Captions the images that have no captions in the log yet."""
-    penalty = {
-        name: run.config.decoding[name] for name in ("length_penalty", "length_normalization")
-    }
     remaining = itertools.islice(files, log.count, None)
     batches = run.caption_images(remaining, reader, captions=captions, batch_size=batch_size)
     with CountProgress("captioning", len(files), "images", done=log.count) as progress:
         for batch in batches:
-            log.append(_row(image, penalty) for image in batch)
+            log.append(_row(image, run.config.decoding) for image in batch)
             progress.add(len(batch))
 
 
@@ -201,26 +204,10 @@ def _without_output(found: ImageFiles, output: Path) -> ImageFiles:
     return ImageFiles(files, found.passed_over + Counter(own_output=1))
 
 
-def _scored(found: Hypothesis, penalty: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a caption with its scores as JSON and the table hold it."""
-    scored = {
-        "caption": found.caption,
-        "log_probability": round(found.log_probability, _DIGITS),
-        "score": round(found.score, _DIGITS),
-        **penalty,
-    }
-    if found.reranked is not None:
-        scored["consensus_score"] = round(found.reranked, _DIGITS)
-    return scored
-
-
-def _row(image: CaptionedImage, penalty: Mapping[str, Any]) -> dict[str, Any]:
+def _row(image: CaptionedImage, decoding: Mapping[str, Any]) -> dict[str, Any]:
     """Returns an image with its captions as JSON and the table hold it."""
     row: dict[str, Any] = {"image_id": image.source.name, "caption": ""}
-    found = [_scored(one, penalty) for one in image.hypotheses]
-    row.update(found[0] if found else {})
-    if len(found) > 1:
-        row["captions"] = found
+    row.update(caption_keys(image.hypotheses, decoding))
     if image.concepts is not None:
         row["concepts"] = [
             {"word": c.word, "score": round(c.score, 4), "count": c.count}
@@ -239,5 +226,6 @@ def _item(row: dict[str, Any], file: ImageFile) -> GalleryItem:
         image_id=row["image_id"],
         image=file.path,
         caption=row["caption"],
+        confidence=row.get("confidence"),
         concepts=[(concept["word"], concept["score"]) for concept in row.get("concepts", ())],
     )

@@ -34,12 +34,17 @@ class Hypothesis(NamedTuple):
         log_probability: natural logarithm of its probability, end marker included.
         score: log_probability divided by the length penalty, by which the search ranks captions.
         reranked: value that the reranker gave it; None without one.
+        length: its words, the end marker included.
+        confidence: probability that it is as good as a typical human caption
+            (`r2m.evaluation.confidence`); None where it is not calibrated.
     """
 
     caption: str
     log_probability: float
     score: float
     reranked: float | None
+    length: int
+    confidence: float | None = None
 
 
 class _Found(NamedTuple):
@@ -190,6 +195,7 @@ class Captioning:
             log_probability=float(found.log_probabilities[image, place]),
             score=float(found.scores[image, place]),
             reranked=None if found.values is None else float(found.values[image, place]),
+            length=int(found.lengths[image, place]),
         )
 
     def caption_batches(

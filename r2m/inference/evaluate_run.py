@@ -12,13 +12,18 @@ import numpy as np
 from absl import logging
 
 from r2m.evaluation.caption_scores import CaptionScores, score_captions
+from r2m.evaluation.caption_sets import score_caption_sets
 from r2m.evaluation.gallery import GalleryItem, write_gallery
 from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.output_files import prepare_output
 from r2m.evaluation.predictions import prediction_rows, write_predictions
 from r2m.evaluation.report import Report, write_report
+from r2m.evaluation.report_sections import caption_sets_section
 from r2m.evaluation.tokenizers import tokenizer_for
+from r2m.inference.caption_keys import caption_keys
+from r2m.inference.captioning import Hypothesis
 from r2m.inference.consensus import ConsensusOptions
+from r2m.inference.evaluated_confidence import evaluate_confidence
 from r2m.inference.run import Run, RunPath
 from r2m.inference.training_captions import known_captions
 from tfrecords.errors import InputError
@@ -35,6 +40,7 @@ def evaluate_run(
     *,
     decoding: Mapping[str, Any] | None = None,
     consensus: ConsensusOptions | None = None,
+    captions: int = 1,
     metrics: tuple[str, ...] = METRICS,
     tokenizer: str = "auto",
     gallery: int = 24,
@@ -44,14 +50,18 @@ def evaluate_run(
 
     Writes to `output`: `<split>.predictions.json` (COCO results), `<split>.report.json` and `.md`,
     and `<split>/index.html` with `gallery.png` of images drawn by seed. `runs`, `decoding` and
-    `consensus` are those of `Run.load`.
+    `consensus` are those of `Run.load`. With several `captions` per image the best one is scored,
+    and all of them by `score_caption_sets`. On the split `val` the confidence of captions is
+    calibrated, see `evaluate_confidence`.
 
     Raises:
         InputError: bad folders, a vocabulary that differs from the run's, no such split, images
-            without references, or consensus where it cannot be.
+            without references, consensus where it cannot be, or more captions per image than the
+            search finds.
     """
     run = Run.load(runs, decoding=decoding, consensus=consensus)
     settings = run.config.decoding.to_dict()
+    run.captioning.returning(captions)  # checks the number
     records, vocabulary = run.open_records(records_folder), run.vocabulary
     if split not in records.splits:
         known = ", ".join(records.splits)
@@ -63,28 +73,41 @@ def evaluate_run(
         records.vocabulary_sha256,
     )
     output = prepare_output(output)
-    captions, images_per_second = _captioned(run, records, split)
+    hypotheses, images_per_second = _captioned(run, records, split, captions)
     texts: dict[str, list[str]] = {}
     source_ids: dict[str, str] = {}
     for example in run.examples(records, split):
         texts[example["image_id"]] = example["texts"]
         source_ids[example["image_id"]] = example["source_id"]
-    write_predictions(output / f"{split}.predictions.json", prediction_rows(captions, source_ids))
+    predictions = output / f"{split}.predictions.json"
+    write_predictions(predictions, _rows(run, hypotheses, source_ids))
     references = {name: found for name, found in texts.items() if found}
     if not references:
         raise InputError(
             f"{records_folder}: the images of split {split} have no reference captions to score "
             f"against ({_references_cure(records, split)}); the predictions are in "
-            f"{output / f'{split}.predictions.json'}"
+            f"{predictions}"
         )
     logging.info("scoring the captions of %d images: %s", len(references), ", ".join(metrics))
+    tokenizer = tokenizer_for(vocabulary.segmenter, tokenizer)
     scores = score_captions(
-        {name: captions[name] for name in references},
+        {name: _best(hypotheses[name]) for name in references},
         references,
         metrics=metrics,
-        tokenizer=tokenizer_for(vocabulary.segmenter, tokenizer),
+        tokenizer=tokenizer,
         known=known_captions(run.folders),
     )
+    sections = []
+    if captions > 1:
+        sets = {name: [one.caption for one in hypotheses[name]] for name in references}
+        found = score_caption_sets(sets, references, metrics=metrics, tokenizer=tokenizer)
+        sections.append(caption_sets_section(found))
+    hypotheses, section = evaluate_confidence(
+        run, records, split, hypotheses, references, scores.tokenizer
+    )
+    if section is not None:
+        sections.append(section)
+    write_predictions(predictions, _rows(run, hypotheses, source_ids))  # with confidences
     report = Report(
         split=f"{records.name} {split}",
         scores=scores,
@@ -96,7 +119,8 @@ def evaluate_run(
             "vocabulary": vocabulary.sha256[:12],
             "images/s": images_per_second,
         },
-        predictions=f"{split}.predictions.json",
+        predictions=predictions.name,
+        sections=sections,
     )
     write_report(output, report, f"{split}.report")
     # Read once more: the pictures of a whole split are too many to keep.
@@ -104,7 +128,7 @@ def evaluate_run(
     write_gallery(
         output / split,
         [
-            _item(example, captions, vocabulary, scores)
+            _item(example, hypotheses[example["image_id"]], vocabulary, scores)
             for example in run.examples(records, split)
             if example["image_id"] in chosen
         ],
@@ -115,20 +139,42 @@ def evaluate_run(
     return report
 
 
-def _captioned(run: Run, records: Records, split: str) -> tuple[dict[str, str], str]:
-    """Image id -> caption, and how many a second, reading included."""
-    batches = run.record_batches(records, split)
+def _captioned(
+    run: Run, records: Records, split: str, count: int
+) -> tuple[dict[str, list[Hypothesis]], str]:
+    """Image id -> captions, best first, and how many images a second, reading included."""
+    captioning = run.captioning.returning(count)
+    found: dict[str, list[Hypothesis]] = {}
+    first, started = 0, 0.0
     with CountProgress(f"captioning {split}", records.count(split), "images") as progress:
-        captions = run.captioning.caption_batches(batches.take(1), progress)  # compiles
-        first, started = len(captions), time.perf_counter()
-        captions.update(run.captioning.caption_batches(batches.skip(1), progress))
-        rate = (len(captions) - first) / (time.perf_counter() - started)
-    return captions, f"{rate:.0f}" if len(captions) > first else "one batch: not measured"
+        for batch in run.record_batches(records, split):
+            names = [name.decode() for name in batch.pop("image_id").numpy()]
+            found.update(zip(names, captioning.hypotheses(batch), strict=True))
+            progress.add(len(names))
+            if not first:  # compiles
+                first, started = len(found), time.perf_counter()
+        rate = (len(found) - first) / (time.perf_counter() - started)
+    return found, f"{rate:.0f}" if len(found) > first else "one batch: not measured"
+
+
+def _best(hypotheses: Sequence[Hypothesis]) -> str:
+    """Returns the best caption; '' where the search found none."""
+    return hypotheses[0].caption if hypotheses else ""
+
+
+def _rows(
+    run: Run, hypotheses: Mapping[str, Sequence[Hypothesis]], source_ids: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Returns predictions with their scores, see `caption_keys`."""
+    rows = prediction_rows({name: _best(own) for name, own in hypotheses.items()}, source_ids)
+    for row, own in zip(rows, hypotheses.values(), strict=True):
+        row.update(caption_keys(own, run.config.decoding))
+    return rows
 
 
 def _item(
     example: dict[str, Any],
-    captions: dict[str, str],
+    hypotheses: Sequence[Hypothesis],
     vocabulary: Vocabulary,
     scores: CaptionScores,
 ) -> GalleryItem:
@@ -138,7 +184,8 @@ def _item(
     return GalleryItem(
         image_id=name,
         image=example["image"],
-        caption=captions[name],
+        caption=_best(hypotheses),
+        confidence=hypotheses[0].confidence if hypotheses else None,
         concepts=list(zip(words, concept_scores, strict=True))[::-1],
         references=example["texts"],
         cider=scores.per_image.get("cider", {}).get(name),

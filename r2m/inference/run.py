@@ -12,12 +12,14 @@ import copy
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from r2m.configuration.decoding_settings import decoding_changes
+from r2m.inference.calibration_file import StoredCalibration, read_calibration
 from r2m.inference.captioning import Captioning, Hypothesis, search_options
 from r2m.inference.consensus import ConsensusOptions, ConsensusReranker
 from r2m.inference.loaded_model import ImageReader, LoadedModel
@@ -144,6 +146,20 @@ class Run:
         ]
         return {"checkpoints": checkpoints, "decoding": self.config.decoding.to_dict()}
 
+    @cached_property
+    def calibration(self) -> StoredCalibration | None:
+        """Calibration of the confidences; None, with a note in the log, where there is none."""
+        return read_calibration(self.folders[0].path, self.identity())
+
+    def _with_confidence(self, found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
+        if self.calibration is None:
+            return found
+        confidence = self.calibration.calibration
+        return [
+            [one._replace(confidence=confidence(one.log_probability, one.length)) for one in own]
+            for own in found
+        ]
+
     def open_records(self, folder: str | Path) -> Records:
         """Opens records with images to caption, of the kind that the run was trained on.
 
@@ -210,7 +226,7 @@ class Run:
         while batch := list(itertools.islice(remaining, batch_size)):
             read = reader(batch)
             concepts = [None] * len(batch) if read.concepts is None else read.concepts
-            found = captioning.hypotheses(read.inputs)
+            found = self._with_confidence(captioning.hypotheses(read.inputs))
             yield [
                 CaptionedImage(source, [] if fault else own, chosen, fault)
                 for source, own, chosen, fault in zip(
@@ -242,5 +258,6 @@ class Run:
         captioning = self.captioning.returning(captions)
         remaining = iter(rows)
         while batch := list(itertools.islice(remaining, batch_size)):
-            found = captioning.hypotheses(self._loaded.concept_inputs(batch))
+            inputs = self._loaded.concept_inputs(batch)
+            found = self._with_confidence(captioning.hypotheses(inputs))
             yield list(zip(batch, found, strict=True))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from r2m.configuration.decoding_settings import BAD_ENDINGS
 from r2m.evaluation.caption_scores import score_captions
-from r2m.evaluation.caption_statistics import BAD_ENDINGS, caption_statistics
+from r2m.evaluation.caption_statistics import caption_statistics
 
 
 def test_statistics_of_a_few_captions() -> None:
@@ -27,7 +28,7 @@ def test_statistics_of_a_few_captions() -> None:
 
 def test_bad_endings_are_those_of_the_reference_code() -> None:
     listed = "a an the in for at of with before after on upon near to is are am"
-    assert set(listed.split()) == BAD_ENDINGS and len(BAD_ENDINGS) == 17
+    assert set(listed.split()) == set(BAD_ENDINGS) and len(BAD_ENDINGS) == 17
 
 
 def test_scores_come_with_statistics_of_the_tokens() -> None:

@@ -30,4 +30,4 @@ def test_captions_of_an_image_are_ranked_and_unread_images_are_not(tmp_path: Pat
     ]
     path = write_caption_table(tmp_path / "x.csv", rows)
     lines = path.read_text(encoding="utf-8-sig").splitlines()
-    assert lines[1:] == ["7,1,a,,,,,", "7,2,b,,,,,", "bad.png,,,,,,,cannot be read"]
+    assert lines[1:] == ["7,1,a,,,,,,,", "7,2,b,,,,,,,", "bad.png,,,,,,,,,cannot be read"]

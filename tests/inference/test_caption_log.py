@@ -64,7 +64,7 @@ class FakeRun:
         self.captioned.append(image.name)
         if isinstance(skip := image.read(), Skip):
             return CaptionedImage(image, [], None, skip)
-        return CaptionedImage(image, [Hypothesis(self.words, -1.0, -1.0, None)], None, None)
+        return CaptionedImage(image, [Hypothesis(self.words, -1.0, -1.0, None, 2)], None, None)
 
 
 @pytest.fixture

@@ -1,0 +1,149 @@
+"""The calibrations of a run's confidences, in `confidence.json` of its run folder.
+
+A calibration holds for the weights and decoding settings that it was fitted with: the file has one
+for each, and those of other weights are dropped when it is written. The calibrations of an ensemble
+are in the folder of its first member.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import logging
+
+from r2m.evaluation.confidence import Calibration, Reliability
+from r2m.evaluation.output_files import write_whole
+
+CALIBRATION_FILE = "confidence.json"
+_FORMAT = 1
+_CURE = "r2m-evaluate on the validation split, with the same runs and decoding flags, fits it"
+
+
+class StoredCalibration(NamedTuple):
+    """A calibration of a run.
+
+    Attributes:
+        calibration: from mean log probability to confidence.
+        fitted_on: name of the records and their split.
+    """
+
+    calibration: Calibration
+    fitted_on: str
+
+
+def write_calibration(
+    folder: Path,
+    identity: Mapping[str, Any],
+    stored: StoredCalibration,
+    reliability: Reliability,
+) -> Path:
+    """Writes a calibration, which replaces an earlier one of the same weights and settings.
+
+    Args:
+        folder: of the (first) run.
+        identity: see `Run.identity`.
+        stored: the calibration.
+        reliability: of confidences by it.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written to.
+    """
+    key = _key(identity)
+    entry = {
+        **key,
+        "fitted_on": stored.fitted_on,
+        "calibration": asdict(stored.calibration),
+        "reliability": asdict(reliability),
+    }
+    path = folder / CALIBRATION_FILE
+    kept = [
+        other
+        for other in _entries(path) or []
+        if other["checkpoints"][0] == key["checkpoints"][0] and _key(other) != key
+    ]
+    content = {"format": _FORMAT, "calibrations": [*kept, entry]}
+    return write_whole(path, json.dumps(content, indent=1) + "\n")
+
+
+def read_calibration(folder: Path, identity: Mapping[str, Any]) -> StoredCalibration | None:
+    """Returns the calibration of a run; None, with a note in the log, where there is none.
+
+    Args:
+        folder: of the (first) run.
+        identity: see `Run.identity`.
+    """
+    path, key = folder / CALIBRATION_FILE, _key(identity)
+    entries = _entries(path)
+    if entries is None:
+        logging.info("captions have no confidence: there is no %s; %s", path, _CURE)
+        return None
+    for entry in entries:
+        if _key(entry) == key:
+            return StoredCalibration(Calibration(**entry["calibration"]), entry["fitted_on"])
+    logging.warning("captions have no confidence: %s %s; %s", path, _mismatch(entries, key), _CURE)
+    return None
+
+
+def _mismatch(entries: list[dict[str, Any]], key: Mapping[str, Any]) -> str:
+    """Returns why none of the calibrations is that of `key`."""
+    same = [entry for entry in entries if entry["checkpoints"] == key["checkpoints"]]
+    if not entries:
+        return "holds none that can be read"
+    if not same:
+        found = entries[-1]["checkpoints"]
+        return (
+            f"was fitted with other weights, of step {_steps(found)} (now: step "
+            f"{_steps(key['checkpoints'])})"
+        )
+    ours, theirs = key["decoding"], same[-1]["decoding"]
+    differ = [
+        f"{name} {theirs.get(name)}, now {ours.get(name)}"
+        for name in sorted({*ours, *theirs})
+        if ours.get(name) != theirs.get(name)
+    ]
+    return f"was fitted with other decoding settings ({'; '.join(differ)})"
+
+
+def _steps(checkpoints: list[dict[str, Any]]) -> str:
+    return ", ".join(str(checkpoint["step"]) for checkpoint in checkpoints)
+
+
+def _key(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a calibration holds for, wherever the run folders are; as JSON gives it back."""
+    checkpoints = [
+        {name: checkpoint[name] for name in ("step", "digest")}
+        for checkpoint in identity["checkpoints"]
+    ]
+    found = {"checkpoints": checkpoints, "decoding": identity["decoding"]}
+    restored: dict[str, Any] = json.loads(json.dumps(found))
+    return restored
+
+
+def _entries(path: Path) -> list[dict[str, Any]] | None:
+    """Returns the calibrations of a file that are whole; None where there is no file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        listed = content["calibrations"] if content["format"] == _FORMAT else []
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = []
+    return [entry for entry in listed if _is_whole(entry)]
+
+
+def _is_whole(entry: Any) -> bool:
+    try:
+        names = {field.name for field in fields(Calibration)}
+        numbers = entry["calibration"].values()
+        return (
+            bool(_key(entry)["checkpoints"])
+            and isinstance(entry["fitted_on"], str)
+            and set(entry["calibration"]) == names
+            and all(isinstance(number, int | float) for number in numbers)
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
