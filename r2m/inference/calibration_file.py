@@ -54,7 +54,7 @@ def write_calibration(
     """
     key = _key(identity)
     entry = {
-        **key,
+        "identity": key,
         "fitted_on": stored.fitted_on,
         "calibration": asdict(stored.calibration),
         "reliability": asdict(reliability),
@@ -63,7 +63,7 @@ def write_calibration(
     kept = [
         other
         for other in _entries(path) or []
-        if other["checkpoints"][0] == key["checkpoints"][0] and _key(other) != key
+        if other["identity"] != key and other["identity"]["checkpoints"][0] == key["checkpoints"][0]
     ]
     content = {"format": _FORMAT, "calibrations": [*kept, entry]}
     return write_whole(path, json.dumps(content, indent=1) + "\n")
@@ -82,7 +82,7 @@ def read_calibration(folder: Path, identity: Mapping[str, Any]) -> StoredCalibra
         logging.info("captions have no confidence: there is no %s; %s", path, _CURE)
         return None
     for entry in entries:
-        if _key(entry) == key:
+        if entry["identity"] == key:
             return StoredCalibration(Calibration(**entry["calibration"]), entry["fitted_on"])
     logging.warning("captions have no confidence: %s %s; %s", path, _mismatch(entries, key), _CURE)
     return None
@@ -90,22 +90,28 @@ def read_calibration(folder: Path, identity: Mapping[str, Any]) -> StoredCalibra
 
 def _mismatch(entries: list[dict[str, Any]], key: Mapping[str, Any]) -> str:
     """Returns why none of the calibrations is that of `key`."""
-    same = [entry for entry in entries if entry["checkpoints"] == key["checkpoints"]]
     if not entries:
         return "holds none that can be read"
+    identities = [entry["identity"] for entry in entries]
+    same = [found for found in identities if found["checkpoints"] == key["checkpoints"]]
     if not same:
-        found = entries[-1]["checkpoints"]
         return (
-            f"was fitted with other weights, of step {_steps(found)} (now: step "
-            f"{_steps(key['checkpoints'])})"
+            f"was fitted with other weights, of step {_steps(identities[-1]['checkpoints'])} (now: "
+            f"step {_steps(key['checkpoints'])})"
         )
-    ours, theirs = key["decoding"], same[-1]["decoding"]
+    theirs, ours = _flat(same[-1]), _flat(key)
     differ = [
         f"{name} {theirs.get(name)}, now {ours.get(name)}"
         for name in sorted({*ours, *theirs})
         if ours.get(name) != theirs.get(name)
     ]
     return f"was fitted with other decoding settings ({'; '.join(differ)})"
+
+
+def _flat(key: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what besides the weights decides captions, by name."""
+    others = {name: value for name, value in key.items() if name != "checkpoints"}
+    return {**others.pop("decoding", {}), **others}
 
 
 def _steps(checkpoints: list[dict[str, Any]]) -> str:
@@ -118,8 +124,7 @@ def _key(identity: Mapping[str, Any]) -> dict[str, Any]:
         {name: checkpoint[name] for name in ("step", "digest")}
         for checkpoint in identity["checkpoints"]
     ]
-    found = {"checkpoints": checkpoints, "decoding": identity["decoding"]}
-    restored: dict[str, Any] = json.loads(json.dumps(found))
+    restored: dict[str, Any] = json.loads(json.dumps({**identity, "checkpoints": checkpoints}))
     return restored
 
 
@@ -140,7 +145,7 @@ def _is_whole(entry: Any) -> bool:
         names = {field.name for field in fields(Calibration)}
         numbers = entry["calibration"].values()
         return (
-            bool(_key(entry)["checkpoints"])
+            bool(_key(entry["identity"])["checkpoints"])
             and isinstance(entry["fitted_on"], str)
             and set(entry["calibration"]) == names
             and all(isinstance(number, int | float) for number in numbers)

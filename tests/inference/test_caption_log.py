@@ -38,6 +38,7 @@ class FakeRun:
     """
 
     name = "fake/stage"
+    calibration = None
 
     def __init__(self) -> None:
         self.captioned: list[str] = []
@@ -101,8 +102,10 @@ def test_a_killed_run_resumes_after_its_last_whole_line(run: FakeRun, tmp_path: 
                 os.kill(os.getpid(), signal.SIGKILL)
 
         run.after_batch = die
-        caption(images, output)
-        os._exit(1)
+        try:
+            caption(images, output)
+        finally:
+            os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert not (output / "captions.json").exists()
     found = caption(images, output)
