@@ -132,4 +132,4 @@ def _gather(rows: tf.Tensor, there: tf.Tensor, back: tf.Tensor) -> Any:
 
 
 def _with_zeros(rows: tf.Tensor) -> tf.Tensor:
-    return tf.concat([rows, tf.zeros([1, rows.shape[1]], rows.dtype)], axis=0)
+    return tf.pad(rows, [[0, 1], [0, 0]])

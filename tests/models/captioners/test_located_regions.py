@@ -99,6 +99,29 @@ def test_the_extra_skip_adds_the_input_before_the_output_map() -> None:
     np.testing.assert_array_equal(hidden(plain, images), hidden(skip, images))
 
 
+@pytest.mark.parametrize("name", ["relation_transformer", "spatial_transformer"])
+def test_training_on_grids_whose_size_is_not_known(name: str) -> None:
+    """As of batches of records: only the size of the features is known, and no row is padded."""
+    model, images = build(name), sample(name).inputs(3)
+    given = {key: images[key] for key in ("regions", "boxes")}
+    shapes = {key: tf.TensorSpec([None, None, x.shape[2]]) for key, x in given.items()}
+    words = tf.TensorSpec([None, None], tf.int32)
+
+    @tf.function(input_signature=[shapes, words, tf.TensorSpec([None], tf.int32)], autograph=False)
+    def run(images: dict[str, tf.Tensor], tokens: tf.Tensor, lengths: tf.Tensor) -> Any:
+        variables = [v.value for v in model.trainable_variables]
+        with tf.GradientTape() as tape:
+            found = model.teacher_forced(model.encode(images), tokens, lengths)
+            loss = tf.reduce_sum(found**2)
+        return found, tape.gradient(loss, variables, unconnected_gradients="zero")
+
+    lengths = tf.constant([6, 1, 3])
+    found, gradients = run(given, TOKENS, lengths)
+    wanted = model.teacher_forced(model.encode(given), TOKENS, lengths)
+    np.testing.assert_allclose(found, wanted, atol=2e-6)
+    assert all(np.isfinite(tf.convert_to_tensor(x)).all() for x in gradients)
+
+
 def test_impossible_settings_are_refused() -> None:
     sizes = {"vocabulary_size": V, "region_size": 6}
     with pytest.raises(ValueError, match=r"unknown position 'gxx'; known: gxg, .*sinusoid, none"):
