@@ -91,8 +91,7 @@ def most_likely(
     """
     never = options.never
     taken = count + len(never) + (0 if excluded is None else excluded.shape[1])
-    best, ids = ops.top_k(logits, min(taken, logits.shape[-1]))
-    best -= tf.reduce_logsumexp(logits, -1, keepdims=True)
+    best, ids = ops.top_log_probs(logits, min(taken, logits.shape[-1]))
     refused = tf.reduce_any(ids[..., None] == tf.constant(never, tf.int32), axis=-1)
     if excluded is not None:
         refused |= tf.reduce_any(ids[:, :, None] == excluded[:, None, :], axis=-1)

@@ -81,6 +81,23 @@ def top_k(x: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
     return best, of_group * _GROUP + places % _GROUP
 
 
+def top_log_probs(logits: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns log softmax of the `count` largest logits, largest first, and their columns.
+
+    Args:
+        logits: float32[N, V], no NaN.
+        count: k, at most V.
+
+    Returns:
+        float32[N, k] and int32[N, k].
+    """
+    best, ids = top_k(logits, count)
+    # The largest probability is never near 0, and TensorFlow's softmax takes a third of the time
+    # of its logsumexp.
+    likeliest = tf.gather(tf.nn.softmax(logits), ids[:, :1], batch_dims=1)
+    return best - best[:, :1] + tf.math.log(likeliest), ids
+
+
 def linear(
     units: int, fan_in: int, name: str, use_bias: bool = True, dtype: Any = None
 ) -> keras.layers.Dense:

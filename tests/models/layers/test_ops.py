@@ -55,3 +55,12 @@ def test_top_k_of_rows_of_any_length(columns: int) -> None:
     for found, wanted in zip(ops.top_k(x, 3), tf.math.top_k(x, 3), strict=True):
         np.testing.assert_array_equal(found, wanted)
     assert ops.top_k(x[:0], 3)[0].shape == (0, 3)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1e9])
+def test_top_log_probs_are_those_of_a_log_softmax(scale: float) -> None:
+    logits = tf.random.stateless_normal([7, 1_000], [1, 2]) * scale
+    log_probs, ids = ops.top_log_probs(logits, 3)
+    wanted = tf.math.top_k(tf.nn.log_softmax(logits), 3)
+    np.testing.assert_allclose(log_probs, wanted[0], rtol=1e-5, atol=2e-6)
+    np.testing.assert_array_equal(ids, tf.math.top_k(logits, 3)[1])
