@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from configs import common
+from configs import captioner_sections, common
 
 
 def data(*, max_concepts: int, max_repeats: int) -> dict[str, Any]:
@@ -15,7 +15,25 @@ def data(*, max_concepts: int, max_repeats: int) -> dict[str, Any]:
             ones.
         max_repeats: how often one concept may be repeated where several such objects were detected.
     """
-    return {"corpora": "", "images": "", "max_concepts": max_concepts, "max_repeats": max_repeats}
+    return {
+        "corpora": "",
+        "images": "",
+        # Captions of the images, of the stage `reward` only.
+        "captions": "",
+        "max_concepts": max_concepts,
+        "max_repeats": max_repeats,
+    }
+
+
+def reward() -> dict[str, Any]:
+    """Rewards of captions of images that people captioned, in the stage `reward`: `config.reward`.
+
+    The longest caption is `stages.reward.max_length`.
+    """
+    settings = captioner_sections.reward(reduction="captions")
+    for name in ("max_length", "cross_entropy_weight"):
+        del settings[name]
+    return settings
 
 
 def image() -> dict[str, Any]:

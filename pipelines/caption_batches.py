@@ -78,7 +78,7 @@ def training_batches(
     def assemble(rows: batching.Rows) -> batching.Batch:
         batch = {**inputs.assemble(rows), **_sentences(rows, options, rows["key"])}
         if with_references:
-            batch.update(_references(rows, options))
+            batch.update(cut_references(rows["sentences"], options))
         shape = draws(batch["tokens"]) if draws is not None else None
         if shape is not None:
             seed = tf.random.experimental.stateless_fold_in(rows["key"], _DRAWS)
@@ -164,9 +164,17 @@ def _cut(sentences: tf.RaggedTensor, max_length: int) -> tuple[tf.Tensor, tf.Ten
     return tf.where(ends, END_ID, tokens), lengths
 
 
-def _references(rows: batching.Rows, options: CaptionOptions) -> dict[str, tf.Tensor]:
-    """Returns all captions of each image, cut to the length of the training captions."""
-    sentences = rows["sentences"]
+def cut_references(sentences: tf.RaggedTensor, options: CaptionOptions) -> dict[str, tf.Tensor]:
+    """Cuts all captions of each image to the length of the training captions.
+
+    Args:
+        sentences: int64[B, (R), (T)], start and end marker included.
+        options: their length.
+
+    Returns:
+        `references` int32[B, R, T], without the start marker, and `reference_lengths` int32[B, R],
+        0 where an image has fewer than R.
+    """
     tokens, lengths = _cut(sentences.values, options.max_length)
     by_image = partial(tf.RaggedTensor.from_row_splits, row_splits=sentences.row_splits)
     return {

@@ -70,6 +70,7 @@ def training_batches(
     seed: int,
     first_step: int = 0,
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
+    more: Callable[[batching.Rows], batching.Batch] | None = None,
 ) -> tf.data.Dataset:
     """Endless training batches of images from batch number `first_step` on.
 
@@ -80,16 +81,23 @@ def training_batches(
         seed: of the run.
         first_step: number of the first batch.
         own_rows: which rows of a batch this process computes, of several that train together.
+        more: makes further tensors of parsed rows, which then have the name of the image.
 
     Returns:
-        Batches of the tensors of `inputs`.
+        Batches of the tensors of `inputs`, and of `more`.
     """
     inputs.check(records)
     with_pictures = PICTURES in inputs.columns
+    columns = inputs.columns if more is None else ("image_id", *inputs.columns)
+
+    def assemble(rows: batching.Rows) -> batching.Batch:
+        batch = inputs.assemble(_rows(records, draw_views(rows, rows["key"])))
+        return batch if more is None else {**batch, **more(rows)}
+
     return batching.training_batches(
         records,
-        _parser(inputs.columns, view_columns(records, inputs.columns)),
-        lambda rows: inputs.assemble(_rows(records, draw_views(rows, rows["key"]))),
+        _parser(columns, view_columns(records, inputs.columns)),
+        assemble,
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,

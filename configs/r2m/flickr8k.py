@@ -50,6 +50,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 "image_projection": "trained",
             },
             "loss": {"reconstruction_weight": 1.0, "margin": 0.2},
+            "reward": sections.reward(),
             # The released code may say <unk>; this one may not.
             "decoding": common.decoding(),
             "training": common.training(),
@@ -72,6 +73,14 @@ def get_config(arg: str | None = None) -> ConfigDict:
                     batch_size=128,
                     steps=1_000,
                     evaluate_every=250,
+                    max_length=20,
+                ),
+                # On pairs of images and captions: r2m-train-self-critical.
+                "reward": sections.stage(
+                    learning_rate=5e-5,
+                    batch_size=16,
+                    steps=2_000,
+                    evaluate_every=200,
                     max_length=20,
                 ),
             },

@@ -43,6 +43,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 "image_projection": "trained",
             },
             "loss": {"reconstruction_weight": 1.0, "margin": 0.2},
+            "reward": sections.reward(),
             # The released code may say <unk>; this one may not.
             "decoding": common.decoding(),
             "training": common.training(),
@@ -65,6 +66,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
                     steps=10_000,
                     evaluate_every=500,
                     max_length=20,
+                ),
+                # On pairs of images and captions: r2m-train-self-critical.
+                "reward": sections.stage(
+                    learning_rate=1e-4, batch_size=16, steps=50, evaluate_every=25, max_length=20
                 ),
             },
         }

@@ -9,9 +9,17 @@ from absl import flags
 
 from r2m.cli.flag_groups import INPUT, TRAINING
 from r2m.cli.launch import run
-from r2m.cli.training import WORKDIR, checked_config, print_next, print_summaries, profile_window
+from r2m.cli.training import (
+    WORKDIR,
+    checked_config,
+    has_stage,
+    print_next,
+    print_summaries,
+    profile_window,
+)
 from r2m.cli.value_flags import define_text
 from r2m.engine.signals import deferred_signals
+from tfrecords.errors import InputError
 
 _CAPTIONS = define_text(
     "captions",
@@ -33,13 +41,47 @@ _INIT_FROM = define_text(
 )
 
 
-def stage_main(name: str, description: str) -> Callable[[], None]:
-    """Returns the console entry of the command that trains stage `name`."""
+def stage_main(
+    name: str,
+    description: str,
+    *,
+    r2m_stage: str | None = None,
+    r2m_records: Callable[[], dict[str, str | None]] = dict,
+) -> Callable[[], None]:
+    """Returns the console entry of the command that trains stage `name`.
+
+    Args:
+        name: of the stage of a captioner.
+        description: of the script.
+        r2m_stage: stage that the command trains with a configuration of R2M; None refuses these.
+        r2m_records: returns the further records of R2M: field of `config.data` -> folder or None.
+    """
 
     @deferred_signals()
     def main(argv: Sequence[str]) -> None:
         del argv
-        config = checked_config(name, {"captions": _CAPTIONS.value})
+        records = {"captions": _CAPTIONS.value}
+        if r2m_stage is not None and has_stage(r2m_stage):
+            config = checked_config(r2m_stage, {**records, **r2m_records()})
+            from r2m.tasks.unsupervised_captioning import experiment
+
+            found = experiment.run_stage(
+                r2m_stage,
+                config,
+                WORKDIR.value,
+                init_from=_INIT_FROM.value,
+                profile=profile_window(),
+            )
+            print_summaries({r2m_stage: found})
+            print_next(Path(WORKDIR.value, r2m_stage), config.data.images, detections=True)
+            return
+        for field, folder in r2m_records().items():
+            if folder:
+                raise InputError(
+                    f"--{field}={folder}: only R2M has {field} records; this is a configuration "
+                    "of a supervised captioner"
+                )
+        config = checked_config(name, records)
         from r2m.tasks.captioning.experiment import run_captioner
 
         summary = run_captioner(

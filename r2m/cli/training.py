@@ -42,6 +42,11 @@ _PROFILE_STEPS = define_text(
 )
 
 
+def has_stage(stage: str) -> bool:
+    """Returns whether the configuration of `--config` has a stage of this name."""
+    return stage in (_CONFIG.value.get("stages") or ())
+
+
 def checked_config(stage: str, records: Mapping[str, str | None]) -> Any:
     """Returns the configuration, with the values of flags that override its fields.
 

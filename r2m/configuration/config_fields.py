@@ -62,6 +62,26 @@ _IMAGE: _Rules = {
     "alpha": number(least=0, most=10),
 }
 _SIDE = whole(1, MOST_PIXELS)
+_REWARD: _Rules = {
+    "samples": whole(1, 1_000),
+    "sampling": choice("draws", "beam"),
+    "cider_weight": number(least=0),
+    "bleu_weight": number(least=0),
+    "loss": choice(
+        "policy",
+        "best_of_n",
+        "seqnll",
+        "risk",
+        "max_margin",
+        "multi_margin",
+        "softmax_margin",
+        "real_softmax_margin",
+    ),
+    "baseline": choice("leave_one_out", "greedy"),
+    "reduction": choice("words", "captions"),
+    "document_frequencies": optional(name),
+    "entropy_weight": number(least=0),
+}
 _CAPTIONER: _Rules = {
     "name": name,
     "seed": whole(0),
@@ -96,26 +116,9 @@ _CAPTIONER: _Rules = {
         "sampling_most": number(least=0, most=1),
     },
     "reward": {
-        "samples": whole(1, 1_000),
-        "sampling": choice("draws", "beam"),
+        **_REWARD,
         "max_length": whole(1, MOST_WORDS),
-        "cider_weight": number(least=0),
-        "bleu_weight": number(least=0),
-        "loss": choice(
-            "policy",
-            "best_of_n",
-            "seqnll",
-            "risk",
-            "max_margin",
-            "multi_margin",
-            "softmax_margin",
-            "real_softmax_margin",
-        ),
-        "baseline": choice("leave_one_out", "greedy"),
-        "reduction": choice("words", "captions"),
-        "document_frequencies": optional(name),
         "cross_entropy_weight": number(least=0, below=1),
-        "entropy_weight": number(least=0),
     },
     "decoding": DECODING,
     "training": _TRAINING,
@@ -128,6 +131,7 @@ _R2M: _Rules = {
     "data": {
         "corpora": path,
         "images": path,
+        "captions": path,
         "max_concepts": whole(1, 1_000),
         "max_repeats": whole(1, 1_000),
     },
@@ -145,7 +149,8 @@ _R2M: _Rules = {
     "loss": {"reconstruction_weight": number(least=0), "margin": number(least=0)},
     "decoding": DECODING,
     "training": _TRAINING,
-    "stages": dict.fromkeys(("xe", "xe_rec", "tri", "tri_rec", "joint"), _R2M_STAGE),
+    "reward": _REWARD,
+    "stages": dict.fromkeys(("xe", "xe_rec", "tri", "tri_rec", "joint", "reward"), _R2M_STAGE),
 }
 
 
@@ -185,7 +190,7 @@ FAMILIES = (
         "R2M",
         "r2m",
         R2M_STAGES,
-        "r2m-train-curriculum (and r2m-train-xe, -xe-rec, -tri, -tri-rec and -joint)",
+        "r2m-train-curriculum (and r2m-train-xe, -xe-rec, -tri, -tri-rec, -joint, -self-critical)",
         "--config=flickr8k",
         flattened(_R2M),
     ),

@@ -92,7 +92,7 @@ def run_captioner(
         if isinstance(options, CrossEntropyOptions):
             objective = CrossEntropy(options)
         else:
-            objective = reward_objective(config, data.records, keep=worker.is_chief)
+            objective = reward_objective(config, options, data.records, keep=worker.is_chief)
         shown = data.signature(TRAINING_SPLIT)
         with strategy.scope():
             network = open_network(config)

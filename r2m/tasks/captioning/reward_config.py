@@ -28,16 +28,19 @@ def reward_settings(config: Any) -> dict[str, Any]:
     settings = _without_file(config)
     if file:
         settings["document_frequencies"] = sha256_file(Path(file))
-    if config.reward.cross_entropy_weight:
+    if config.reward.get("cross_entropy_weight"):
         settings["cross_entropy"] = dataclasses.asdict(_cross_entropy(config))
     return settings
 
 
-def reward_objective(config: Any, records: Records, *, keep: bool) -> SelfCritical:
+def reward_objective(
+    config: Any, options: SelfCriticalOptions, records: Records, *, keep: bool
+) -> SelfCritical:
     """Returns the objective of self-critical training.
 
     Args:
         config: of the experiment.
+        options: of the objective.
         records: of kind `captions`, that it is trained on.
         keep: whether to keep document frequencies that are counted; of several processes only one
             should.
@@ -45,7 +48,7 @@ def reward_objective(config: Any, records: Records, *, keep: bool) -> SelfCritic
     Raises:
         InputError: document frequencies cannot be read, or belong to another vocabulary.
     """
-    options, vocabulary = reward_options(config), records.vocabulary()
+    vocabulary = records.vocabulary()
     if file := config.reward.document_frequencies:
         frequencies = DocumentFrequencies.load(
             file, vocabulary_sha256=vocabulary.sha256, vocabulary_of=str(records.folder)
@@ -56,7 +59,7 @@ def reward_objective(config: Any, records: Records, *, keep: bool) -> SelfCritic
         options,
         CiderReward(frequencies.keys, frequencies.counts, frequencies.images),
         search_options(config, vocabulary).suppressed,
-        _cross_entropy(config),
+        _cross_entropy(config) if options.cross_entropy_weight else None,
     )
 
 

@@ -16,6 +16,7 @@ class StageSpec:
         sentences: learns from the corpus.
         images: learns from the images.
         reconstruct: has the reconstruction terms.
+        rewards: learns from rewards of its captions of images, instead of their alignment.
         previous: the stage whose weights it starts from; None starts from scratch.
         summary: for `--help` and logs.
     """
@@ -26,6 +27,7 @@ class StageSpec:
     reconstruct: bool
     previous: str | None
     summary: str
+    rewards: bool = False
 
     @property
     def compiles(self) -> bool:
@@ -38,12 +40,14 @@ class StageSpec:
     @property
     def compares_rows(self) -> bool:
         """Whether batches are computed whole: the triplet loss finds its negatives in them."""
-        return self.images
+        return self.images and not self.rewards
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts of the model that its loss reaches, and so the ones it trains."""
         parts = ["embedding", "encoder", "fusion", "decoder"]
+        if self.rewards:
+            return (*parts, "softmax_weights", "softmax_bias")
         if self.sentences:
             parts += ["softmax_weights", "softmax_bias"]
         if self.images or self.reconstruct:
@@ -102,8 +106,21 @@ STAGES = {
 }
 
 
+# Not of the curriculum, which learns without pairs.
+REWARD = StageSpec(
+    name="reward",
+    sentences=False,
+    images=True,
+    reconstruct=False,
+    previous=CURRICULUM[-1],
+    summary="rewards of captions, by those that people wrote for the same images",
+    rewards=True,
+)
+
+
 def stage_spec(name: str) -> StageSpec:
     """Returns the stage called `name`; raises `InputError` that lists the known ones."""
-    if name not in STAGES:
-        raise InputError(f"unknown stage {name!r}; known: {', '.join(STAGES)}")
-    return STAGES[name]
+    known = {**STAGES, REWARD.name: REWARD}
+    if name not in known:
+        raise InputError(f"unknown stage {name!r}; known: {', '.join(known)}")
+    return known[name]

@@ -121,7 +121,8 @@ def require_images(data: Data, spec: StageSpec) -> Records:
             f"{', '.join(data.images.splits)}; build the records with --split=train=FILE "
             "--split=val=FILE"
         )
-    data.image_inputs.check(data.images)
+    if not spec.rewards:
+        data.image_inputs.check(data.images)
     return data.images
 
 
@@ -134,8 +135,12 @@ def training_dataset(
     first_step: int,
     own_rows: Callable[[Any], Any],
     few_shapes: bool,
+    more: Callable[[Any], Any] | None,
 ) -> tf.data.Dataset:
-    """Endless batches: `sentences` and / or `images`, each as its pipeline gives them."""
+    """Endless batches: `sentences` and / or `images`, each as its pipeline gives them.
+
+    Rewards read the concepts of images, and what `more` makes of their rows.
+    """
     sources: dict[str, tf.data.Dataset] = {}
     if spec.sentences:
         sources["sentences"] = corpora.training_batches(
@@ -151,11 +156,12 @@ def training_dataset(
     if spec.images:
         sources["images"] = images.training_batches(
             require_images(data, spec),
-            data.image_inputs,
+            InputSpec((data.concepts,)) if spec.rewards else data.image_inputs,
             batch_size=batch_size,
             seed=data.seed,
             first_step=first_step,
             own_rows=own_rows,
+            more=more,
         )
     return tf.data.Dataset.zip(sources)
 
@@ -165,7 +171,7 @@ def validation_sources(data: Data, spec: StageSpec) -> tuple[Source, ...]:
     found: list[Source] = []
     if spec.sentences and VALIDATION_SPLIT in data.sentences.splits:
         found.append("sentences")
-    if spec.images and data.has_validation_images:
+    if spec.images and not spec.rewards and data.has_validation_images:
         found.append("images")
     return tuple(found)
 

@@ -24,6 +24,7 @@ from r2m.inference.r2m_model import CONCEPTS_FILE, DEFAULT_RULES, RULES_FILE, bu
 from r2m.tasks.run_start import RunFile, copy_into_run, start_of, start_settings, vocabulary_files
 from r2m.tasks.unsupervised_captioning.curriculum import CURRICULUM, StageSpec, stage_spec
 from r2m.tasks.unsupervised_captioning.data import Data, open_data
+from r2m.tasks.unsupervised_captioning.rewards import Rewards, open_rewards, previous_stage
 from r2m.tasks.unsupervised_captioning.stage import CurriculumStage
 from tfrecords.features import BackboneOptions, FeatureExtractor
 
@@ -64,15 +65,18 @@ def run_stage(
     worker = this_worker(strategy)
     with reporting_lost_workers(strategy):  # they make their variables together
         data = open_data(config, seed)
-        start = start_of(spec.name, spec.previous, workdir, init_from)
+        previous = previous_stage(workdir) if spec.rewards else spec.previous
+        start = start_of(spec.name, previous, workdir, init_from)
+        rewards = open_rewards(config, data.images, keep=worker.is_chief) if spec.rewards else None
         with strategy.scope():
             backbone = _backbone(config, spec)
             keras.utils.set_random_seed(seed)
             size = _feature_size(config, data, backbone)
             model = build_model(config.model, data.vocabulary, size, config.training.precision)
             stage = CurriculumStage(
-                spec=spec, config=config, data=data, model=model, backbone=backbone, worker=worker
-            )
+                spec=spec, config=config, data=data, model=model, backbone=backbone, worker=worker,
+                rewards=rewards,
+            )  # fmt: skip
         if worker.is_chief:
             copy_into_run(folder, _run_files(data))
         return train(
@@ -82,7 +86,7 @@ def run_stage(
             strategy=strategy,
             init_from=start and partial(_init_from_run, stage, start),
             config=json.loads(config.to_json()),
-            settings=_settings(config, spec, data, start, folder),
+            settings=_settings(config, spec, data, start, folder, rewards),
             profile=profile,
         )
 
@@ -120,14 +124,19 @@ def _feature_size(config: Any, data: Data, backbone: FeatureExtractor | None) ->
 
 
 def _settings(
-    config: Any, spec: StageSpec, data: Data, start: Path | None, folder: Path
+    config: Any,
+    spec: StageSpec,
+    data: Data,
+    start: Path | None,
+    folder: Path,
+    rewards: Rewards | None,
 ) -> dict[str, Any]:
     """Returns the settings that must be unchanged when a stage is resumed or skipped."""
     stage = config.stages[spec.name]
     settings = {
         "model": config.model.to_dict(),
         "precision": config.training.precision,
-        "loss": config.loss.to_dict(),
+        "loss": config.loss.to_dict() if rewards is None else rewards.settings,
         "concepts": dataclasses.asdict(data.concepts),
         "batch": {"batch_size": stage.batch_size, "max_length": stage.max_length},
     }
@@ -159,7 +168,7 @@ def _init_from_run(stage: CurriculumStage, run_folder: Path) -> None:
 
 def _backbone(config: Any, spec: StageSpec) -> FeatureExtractor | None:
     """Builds the frozen CNN of `image.source=pixels`, for stages that read images."""
-    if config.image.source != "pixels" or not spec.images:
+    if config.image.source != "pixels" or not spec.images or spec.rewards:
         return None
     return FeatureExtractor(
         BackboneOptions(

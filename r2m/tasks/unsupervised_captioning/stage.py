@@ -24,6 +24,7 @@ from r2m.inference.captioning import Captioning, search_options
 from r2m.tasks.unsupervised_captioning import data as stage_data
 from r2m.tasks.unsupervised_captioning import objectives
 from r2m.tasks.unsupervised_captioning.curriculum import StageSpec
+from r2m.tasks.unsupervised_captioning.rewards import Rewards
 from r2m.tasks.validation import Validator
 from r2m.tasks.validation_losses import ValidationLosses
 from tfrecords.features import FeatureExtractor
@@ -45,6 +46,7 @@ class CurriculumStage:
         model: R2M,
         backbone: FeatureExtractor | None,
         worker: Worker,
+        rewards: Rewards | None = None,
     ) -> None:
         """Puts a stage together inside the strategy's scope.
 
@@ -55,6 +57,7 @@ class CurriculumStage:
             model: the network, shared by all stages.
             backbone: frozen CNN from pixels to features, for `image.source=pixels`.
             worker: which of the processes that train together this is.
+            rewards: of a stage that learns from them.
 
         Raises:
             InputError: the stage learns from images and there are none.
@@ -77,7 +80,7 @@ class CurriculumStage:
         )
         self._backbone = backbone
         self._compiled = config.training.jit and spec.compiles
-        self._worker = worker
+        self._worker, self._rewards = worker, rewards
         signature = InputSpec((data.concepts,)).signature()
         captioning = Captioning(model, data.vocabulary, search, signature)
         self._validator = _validator(data, captioning)
@@ -132,10 +135,13 @@ class CurriculumStage:
             first_step=first_step,
             own_rows=partial(share, part=self._worker.index, parts=self._worker.count),
             few_shapes=self._compiled,
+            more=self._rewards.tensors if self._rewards else None,
         )
 
     def loss(self, batch: Any, training: bool) -> dict[str, LossTerm]:
         """Computes the terms of the objective on one replica's share of a batch, by name."""
+        if self._rewards is not None:
+            return self._rewards.objective.loss(self.model, batch["images"], training)
         terms: dict[str, LossTerm] = {}
         if self._spec.sentences and "sentences" in batch:
             terms |= objectives.sentence_terms(
@@ -159,6 +165,10 @@ class CurriculumStage:
                 search=self._rollout,
             )
         return terms
+
+    def remark(self, metrics: Mapping[str, float]) -> str | None:
+        """Returns a warning about rewards, see `SelfCritical.remark`."""
+        return self._rewards.objective.remark(metrics) if self._rewards else None
 
     def evaluate(self, step: int) -> Evaluation:
         """Validation loss (total and each term), caption metrics, sample captions, gates."""

@@ -1,0 +1,91 @@
+"""R2M trained on by rewards: paired data, in a stage after those without pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from pipelines import captions
+from pipelines.batching import Batch, Rows
+from pipelines.caption_batches import CaptionOptions
+from pipelines.paired_references import PairedReferences
+from r2m.configuration.settings import TRAINING_SPLIT, setting
+from r2m.tasks.captioning.reward_config import reward_objective, reward_settings
+from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
+from r2m.tasks.unsupervised_captioning.curriculum import CURRICULUM, REWARD
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+
+# Member of what a batch's key seeds.
+_DRAWS = -1
+
+
+class Rewards(NamedTuple):
+    """Rewards of the captions of images.
+
+    Attributes:
+        objective: of the training.
+        options: of the objective.
+        references: of the images.
+        settings: that a resumed run requires.
+    """
+
+    objective: SelfCritical
+    options: SelfCriticalOptions
+    references: PairedReferences
+    settings: dict[str, Any]
+
+    def tensors(self, rows: Rows) -> Batch:
+        """Returns what the objective needs, besides the model's inputs, of parsed rows."""
+        batch = self.references(rows)
+        if self.options.sampling == "draws":
+            seed = tf.random.experimental.stateless_fold_in(rows["key"], _DRAWS)
+            images = tf.shape(rows["image_id"])[0]
+            shape = tf.stack([images, self.options.samples, self.options.max_length])
+            batch["draws"] = tf.random.stateless_uniform(shape, seed)
+        return batch
+
+
+def open_rewards(config: Any, images: Records | None, *, keep: bool) -> Rewards:
+    """Opens the captions that `config.data.captions` names, and builds the objective.
+
+    Args:
+        config: of the experiment.
+        images: records that the stage learns from.
+        keep: whether to keep document frequencies that are counted.
+
+    Raises:
+        InputError: no images or captions are given, they do not belong together, or a setting is
+            impossible.
+    """
+    if images is None or TRAINING_SPLIT not in images.splits:
+        raise InputError(
+            f"stage {REWARD.name} learns from images of split {TRAINING_SPLIT!r}: pass "
+            "--images=FOLDER, made by r2m-build-images"
+        )
+    if not config.data.captions:
+        raise InputError(
+            f"stage {REWARD.name} learns from captions of the images: pass --captions=FOLDER, made "
+            f"by r2m-build-captions --vocabulary={images.folder}"
+        )
+    max_length = config.stages[REWARD.name].max_length
+    with setting("config.reward"):
+        settings = config.reward.to_dict()
+        del settings["document_frequencies"]
+        options = SelfCriticalOptions(max_length=max_length, **settings)
+    records = captions.open_captions(config.data.captions)
+    references = PairedReferences(
+        images, records, TRAINING_SPLIT, CaptionOptions(max_length=max_length)
+    )
+    objective = reward_objective(config, options, records, keep=keep)
+    return Rewards(
+        objective, options, references, {**reward_settings(config), "captions": records.digest}
+    )
+
+
+def previous_stage(workdir: Path) -> str:
+    """Returns the last stage of the curriculum that has a run in `workdir`."""
+    trained = [name for name in CURRICULUM if (workdir / name).is_dir()]
+    return trained[-1] if trained else CURRICULUM[-1]
