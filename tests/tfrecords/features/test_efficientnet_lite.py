@@ -70,6 +70,16 @@ def test_weights_of_a_torch_file(untrained, tmp_path):
     assert network.output_shape == (1000,)
 
 
+def test_weights_of_a_run(tmp_path):
+    path = tmp_path / "own.weights.h5"
+    model = lite.build_efficientnet_lite("EfficientNetLite0", image_size=32, include_top=False)
+    model.save_weights(path)
+    found = build_network(BackboneOptions(name=model.name, weights=str(path), image_size=32))
+    assert found.output_shape == (1, 1, 1280)
+    for ours, theirs in zip(found.model.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize(
     ("key", "array", "message"),
     [
