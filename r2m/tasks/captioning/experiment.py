@@ -167,7 +167,7 @@ def _settings(
             "features": data.inputs.stored,
             "unit_norm": config.data.unit_norm,
             "use_box": config.data.use_box,
-            "pixels": pixels and _pixel_settings(pixels),
+            "pixels": pixels and dataclasses.asdict(pixels),
             "records": data.records.digest,
             # Records without views are read as by earlier versions.
             **({"views": data.views} if "views" in data.records.manifest["options"] else {}),
@@ -175,13 +175,6 @@ def _settings(
     }
     if start is not None:
         settings["start"] = start_settings(start, folder)
-    return settings
-
-
-def _pixel_settings(pixels: Pixels) -> dict[str, Any]:
-    # The interpolation follows from the backbone, and earlier versions did not save it.
-    settings = dataclasses.asdict(pixels)
-    del settings["interpolation"]
     return settings
 
 
