@@ -22,17 +22,10 @@ from models.layers.transformer import Cache, mask_bias
 from models.layers.transformer_layers import DecoderLayer
 from models.layers.words import WordOutput
 
-
-class Projected(NamedTuple):
-    """Encoded images, as the decoder reads them.
-
-    Attributes:
-        layers: of each decoder layer, from `project` of its attention to the image: [B, ...].
-        bias: float32[B, 1, 1, L], the mask of the regions; None where all are real.
-    """
-
-    layers: tuple[Any, ...]
-    bias: tf.Tensor | None
+# Encoded images, as the decoder reads them: `layers`, nested tensors [B, ...] of each decoder layer
+# from `project` of its attention to the image; and, where images have padded regions, `bias`
+# float32[B, 1, 1, L], 0 for real regions and `MASKED` for padding.
+Projected = dict[str, Any]
 
 
 class DecoderState(NamedTuple):
@@ -141,7 +134,10 @@ class CaptionDecoder(keras.layers.Layer):
             mask: bool[B, L], whether a region is real; None where all are.
         """
         layers = tuple(layer.cross_attention.project(rows, groups) for layer in self.layers)
-        return Projected(layers, None if mask is None else mask_bias(mask)[:, None, None])
+        projected: Projected = {"layers": layers}
+        if mask is not None:
+            projected["bias"] = mask_bias(mask)[:, None, None]
+        return projected
 
     def all_words(
         self,
@@ -176,14 +172,14 @@ class CaptionDecoder(keras.layers.Layer):
         words, places = tf.unstack(captions.collect(tf.stack([tokens, position], axis=2)), axis=1)
         rows = self._embed(words, places, training)
         weights = None
-        for layer, of_images in zip(self.layers, projected.layers, strict=True):
+        for layer, of_images in zip(self.layers, projected["layers"], strict=True):
             rows, weights = layer(
                 rows,
                 captions,
                 images,
                 of_images,
                 bias=bias,
-                cross_bias=projected.bias,
+                cross_bias=projected.get("bias"),
                 training=training,
             )
         weights = tf.transpose(weights, [0, 2, 1, 3])  # [B, N / B * T, h, L]
@@ -219,7 +215,7 @@ class CaptionDecoder(keras.layers.Layer):
         rows = self._embed(tokens, position, training)
         caches = []
         for layer, cache, of_images in zip(
-            self.layers, state.caches, projected.layers, strict=True
+            self.layers, state.caches, projected["layers"], strict=True
         ):
             rows, cache = layer.step(
                 rows,
@@ -228,7 +224,7 @@ class CaptionDecoder(keras.layers.Layer):
                 bias,
                 groups,
                 of_images,
-                cross_bias=projected.bias,
+                cross_bias=projected.get("bias"),
                 training=training,
             )
             caches.append(cache)
@@ -268,4 +264,4 @@ class CaptionDecoder(keras.layers.Layer):
 
 def _images(projected: Projected) -> tf.Tensor:
     """Returns B."""
-    return tf.shape(tf.nest.flatten(projected.layers)[0])[0]
+    return tf.shape(tf.nest.flatten(projected["layers"])[0])[0]

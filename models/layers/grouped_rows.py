@@ -33,7 +33,7 @@ class Groups(NamedTuple):
     def spread(self, rows: tf.Tensor) -> tf.Tensor:
         """Returns the groups: [P, D] -> [G, Q, D], 0 at places without a row."""
         if self.places is not None:
-            rows = _gather(rows, self.sources, self.places)
+            rows = _spread(rows, self.sources, self.places)
         spread = tf.reshape(rows, tf.concat([self.shape, tf.shape(rows)[1:]], axis=0))
         return tf.ensure_shape(spread, [None, None, *rows.shape[1:]])
 
@@ -41,7 +41,7 @@ class Groups(NamedTuple):
         """Returns the rows: [G, Q, D] -> [P, D]."""
         rows = tf.reshape(groups, tf.concat([[-1], tf.shape(groups)[2:]], axis=0))
         rows = tf.ensure_shape(rows, [None, *groups.shape[2:]])
-        return rows if self.places is None else _gather(rows, self.places, self.sources)
+        return rows if self.places is None else _collect(rows, self.places, self.sources)
 
     def split_heads(self, rows: tf.Tensor, heads: int, parts: int = 1) -> list[tf.Tensor]:
         """Returns the groups of each head.
@@ -60,8 +60,8 @@ class Groups(NamedTuple):
             split = tf.reshape(rows, [groups, places, parts, heads, size])
             split = tf.transpose(split, [2, 0, 3, 1, 4])
         else:
-            there, back = _head_indices(self, heads, parts, tf.shape(rows)[0])
-            split = _gather(tf.reshape(rows, [-1, size]), there, back)
+            sources, own = _head_indices(self, heads, parts, tf.shape(rows)[0])
+            split = _spread(tf.reshape(rows, [-1, size]), sources, own)
             split = tf.reshape(split, [parts, groups, heads, places, size])
         return tf.unstack(tf.ensure_shape(split, [parts, None, heads, None, size]))
 
@@ -71,8 +71,8 @@ class Groups(NamedTuple):
         if self.places is None:
             merged = tf.transpose(split, [0, 2, 1, 3])
         else:
-            back, there = _head_indices(self, heads, 1, tf.shape(self.places)[0])
-            merged = _gather(tf.reshape(split, [-1, size]), there, back)
+            sources, own = _head_indices(self, heads, 1, tf.shape(self.places)[0])
+            merged = _collect(tf.reshape(split, [-1, size]), own, sources)
         return tf.reshape(merged, [-1, heads * size])
 
     def merged(self, groups: tf.Tensor) -> Groups:
@@ -107,28 +107,38 @@ def packed(lengths: tf.Tensor, places: tf.Tensor) -> Groups:
 def _head_indices(
     groups: Groups, heads: int, parts: int, rows: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns indices of `_gather` from [P, parts, h] to [parts, G, h, Q], and back."""
+    """Returns `sources` of [parts, G, h, Q] in [P, parts, h], and `places` the other way."""
     count, places = tf.unstack(groups.shape)
     assert groups.places is not None
     part = tf.range(parts)
     head = tf.range(heads)
     sources = tf.reshape(groups.sources, [1, count, 1, places])
-    there = (sources * parts + part[:, None, None, None]) * heads + head[:, None]
-    there = tf.minimum(there, rows * (parts * heads))  # the row of zeros
+    sources = (sources * parts + part[:, None, None, None]) * heads + head[:, None]
+    sources = tf.minimum(sources, rows * (parts * heads))  # the row of zeros
     own = groups.places[:, None, None]
     group, place = own // places, own % places
-    back = ((part[:, None] * count + group) * heads + head) * places + place
-    return tf.reshape(there, [-1]), tf.reshape(back, [-1])
+    own = ((part[:, None] * count + group) * heads + head) * places + place
+    return tf.reshape(sources, [-1]), tf.reshape(own, [-1])
 
 
 @tf.custom_gradient
-def _gather(rows: tf.Tensor, there: tf.Tensor, back: tf.Tensor) -> Any:
-    """Gathers `rows[there]`; the gradient gathers with `back`. One past the last row is 0."""
+def _spread(rows: tf.Tensor, sources: tf.Tensor, places: tf.Tensor) -> Any:
+    """Gathers rows of a matrix, the row past the last one being 0; `places` go back."""
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None]:
-        return tf.gather(_with_zeros(upstream), back), None, None
+        return tf.gather(upstream, places), None, None
 
-    return tf.gather(_with_zeros(rows), there), gradient
+    return tf.gather(_with_zeros(rows), sources), gradient
+
+
+@tf.custom_gradient
+def _collect(rows: tf.Tensor, places: tf.Tensor, sources: tf.Tensor) -> Any:
+    """Gathers rows of a matrix, of which `sources` are what `_spread` takes to go back."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None]:
+        return tf.gather(_with_zeros(upstream), sources), None, None
+
+    return tf.gather(rows, places), gradient
 
 
 def _with_zeros(rows: tf.Tensor) -> tf.Tensor:

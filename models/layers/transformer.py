@@ -203,17 +203,10 @@ class SelfAttention(_Attention):
         query, keys, values = tf.split(
             tf.reshape(self.qkv_map(rows), [-1, 3 * self.heads, 1, size]), 3, axis=1
         )
-        row, head = tf.range(count)[:, None], tf.range(self.heads)[None]
-        shape = [count, self.heads]
-        places = tf.stack(
-            [tf.broadcast_to(x, shape) for x in (row, head, position[:, None])], axis=2
-        )
-        cache = Cache(
-            *(
-                tf.tensor_scatter_nd_update(old, places, tf.squeeze(new, 2))
-                for old, new in zip(cache, (keys, values), strict=True)
-            )
-        )
+        # The places of the new rows in a cache seen as [N * h * T, D / h].
+        row = tf.range(count * self.heads)
+        places = row * tf.shape(cache.keys)[2] + tf.repeat(position, self.heads)
+        cache = Cache(*(_write(*pair, places) for pair in zip(cache, (keys, values), strict=True)))
         found, _ = attend(query, cache.keys, cache.values, bias, self.weight_dropout, training)
         return self._output(rows, tf.reshape(found, [-1, self.units])), cache
 
@@ -228,6 +221,13 @@ class SelfAttention(_Attention):
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "skip_input": self.skip_input}
+
+
+def _write(cache: tf.Tensor, new: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """Writes [N, h, 1, size] at places int32[N * h] of a cache [N, h, T, size]."""
+    rows, new = (tf.reshape(x, [-1, cache.shape[-1]]) for x in (cache, new))
+    written = tf.tensor_scatter_nd_update(rows, places[:, None], new)
+    return tf.ensure_shape(tf.reshape(written, tf.shape(cache)), cache.shape)
 
 
 @keras.saving.register_keras_serializable("r2m")
