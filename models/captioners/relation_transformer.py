@@ -121,7 +121,7 @@ class RelationTransformer(SelfAttentiveCaptioner):
             name="decoder",
             dtype=policy,
         )
-        self.built = True
+        self.build_stacks(units)
 
     def score_biases(self, inputs: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """Returns what each encoder layer adds to its scores: float32[B, heads, L, L] each."""

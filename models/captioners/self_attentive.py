@@ -40,6 +40,13 @@ class SelfAttentiveCaptioner(Captioner):
     encoder_norm: keras.layers.Layer
     decoder: CaptionDecoder
 
+    def build_stacks(self, units: int) -> None:
+        """Builds the layers over regions and over words, at the end of a constructor."""
+        for layer in self.encoder_layers:
+            layer.build((None, units))
+        self.decoder.build((None, units))
+        self.built = True
+
     def locate(
         self, rows: tf.Tensor, groups: grouped_rows.Groups, inputs: dict[str, tf.Tensor],
         training: bool,
@@ -87,7 +94,8 @@ class SelfAttentiveCaptioner(Captioner):
         rows = self.row_dropout(
             tf.nn.relu(self.row_map(groups.collect(regions))), training=training
         )
-        rows = self.locate(rows, groups, inputs, training)
+        # Sums of layers stay float32 under half precision.
+        rows = tf.cast(self.locate(rows, groups, inputs, training), tf.float32)
         for layer, bias in zip(self.encoder_layers, self.score_biases(inputs), strict=True):
             if bias is None or padding is None:
                 bias = padding if bias is None else bias

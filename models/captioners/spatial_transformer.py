@@ -128,6 +128,7 @@ class SpatialTransformer(SelfAttentiveCaptioner):
                 name="position",
                 dtype=policy,
             )
+            self.position.build((None, units))
         self.position_dropout = Dropout(dropout, name="position_dropout", dtype=policy)
         self.encoder_layers = [
             EncoderLayer(name=f"encoder_{i}", **of_layers) for i in range(encoder_layers)
@@ -159,7 +160,7 @@ class SpatialTransformer(SelfAttentiveCaptioner):
             name="decoder",
             dtype=policy,
         )
-        self.built = True
+        self.build_stacks(units)
 
     def locate(
         self,

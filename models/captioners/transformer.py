@@ -99,7 +99,7 @@ class Transformer(SelfAttentiveCaptioner):
             name="decoder",
             dtype=policy,
         )
-        self.built = True
+        self.build_stacks(units)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

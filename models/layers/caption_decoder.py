@@ -65,6 +65,7 @@ class CaptionDecoder(keras.layers.Layer):
         ```python
         layers = [DecoderLayer(units=512, heads=8, inner_units=2_048) for _ in range(6)]
         decoder = CaptionDecoder(vocabulary_size=9_488, units=512, layers=layers)
+        decoder.build((None, 512))
         projected = decoder.project(regions, grouped_rows.full(images, 36), mask=None)
         hidden, weights = decoder.all_words(tokens, lengths, projected)
         ```
@@ -81,7 +82,7 @@ class CaptionDecoder(keras.layers.Layer):
         tie_embeddings: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Builds every weight.
+        """Builds nothing yet.
 
         Args:
             vocabulary_size: V, markers included.
@@ -93,37 +94,44 @@ class CaptionDecoder(keras.layers.Layer):
             **kwargs: of `keras.layers.Layer` (name, dtype).
         """
         super().__init__(autocast=False, **kwargs)
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "vocabulary_size": vocabulary_size, "units": units, "dropout": dropout, "norm": norm,
             "tie_embeddings": tie_embeddings,
         }  # fmt: skip
         self.units = units
-        policy = self.dtype_policy
-        xavier = keras.initializers.GlorotUniform()
+        self.layers = list(layers)
+        self.word_dropout = Dropout(dropout, name="word_dropout", dtype=self.dtype_policy)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights for regions float[R, D]."""
+        policy, size = self.dtype_policy, self._settings["vocabulary_size"]
         self.embedding = keras.layers.Embedding(
-            vocabulary_size, units, embeddings_initializer=xavier, name="embedding", dtype=policy
+            size,
+            self.units,
+            embeddings_initializer=keras.initializers.GlorotUniform(),
+            name="embedding",
+            dtype=policy,
         )
         self.embedding.build((None,))
-        self.word_dropout = Dropout(dropout, name="word_dropout", dtype=policy)
-        self.layers = list(layers)
-        self.norm = build_norm(norm, units, "norm", policy)
-        if tie_embeddings:
-            bound = units**-0.5
-            self.word_output = None
+        for layer in self.layers:
+            layer.build(input_shape)
+        self.norm = build_norm(self._settings["norm"], self.units, "norm", policy)
+        self.word_output = None
+        if self._settings["tie_embeddings"]:
+            bound = self.units**-0.5
             self.output_bias = self.add_weight(
                 name="output_bias",
-                shape=(vocabulary_size,),
+                shape=(size,),
                 initializer=keras.initializers.RandomUniform(-bound, bound),
             )
         else:
             self.word_output = WordOutput(
-                vocabulary_size=vocabulary_size,
-                units=units,
-                initializer=xavier.clone(),
+                vocabulary_size=size,
+                units=self.units,
+                initializer=keras.initializers.GlorotUniform(),
                 name="word_output",
                 dtype=policy,
             )
-        self.built = True
 
     def project(self, rows: tf.Tensor, groups: Groups, mask: tf.Tensor | None) -> Projected:
         """Returns what the layers read of the images.
@@ -245,9 +253,9 @@ class CaptionDecoder(keras.layers.Layer):
         return tuple(map(tf.convert_to_tensor, (self.embedding.embeddings, self.output_bias)))
 
     def _embed(self, tokens: tf.Tensor, position: tf.Tensor, training: bool) -> tf.Tensor:
-        """Returns words with their positions: two int32[P] -> float[P, D]."""
-        words = self.embedding(tokens) * self.units**0.5
-        words += tf.cast(sinusoid(position, self.units), words.dtype)
+        """Returns words with their positions: two int32[P] -> float32[P, D]."""
+        words = tf.cast(self.embedding(tokens), tf.float32) * self.units**0.5
+        words += sinusoid(position, self.units)
         return self.word_dropout(words, training=training)
 
     def get_config(self) -> dict[str, Any]:

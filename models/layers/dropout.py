@@ -23,7 +23,7 @@ class Dropout(keras.layers.Dropout):
     integer hash of the position, which vectorizes; each hash decides two entries, with 16 bits per
     entry. The rate is thus exact to 1/65,536, and the mean of the outputs is that of the inputs.
 
-    Shapes: float[...] -> float[...].
+    Shapes: float[...] -> float[...], of the dtype of the inputs.
 
     Example:
         ```python
@@ -32,6 +32,11 @@ class Dropout(keras.layers.Dropout):
 
     Source: Srivastava et al. 2014.
     """
+
+    def __init__(self, rate: float, **kwargs: Any) -> None:
+        """Builds the seed; see `keras.layers.Dropout`."""
+        super().__init__(rate, **kwargs)
+        self.autocast = False
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Sets entries to 0 at random and scales the others, in training: float[...]."""

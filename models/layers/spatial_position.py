@@ -49,7 +49,7 @@ class SpatialPosition(keras.layers.Layer):
         area_norm: AreaNorm = "share",
         **kwargs: Any,
     ) -> None:
-        """Builds every weight.
+        """Builds nothing yet.
 
         Args:
             kind: of `POSITIONS`.
@@ -76,7 +76,11 @@ class SpatialPosition(keras.layers.Layer):
         self.units = units
         self.grid = grid
         self.area_norm = area_norm
-        policy = self.dtype_policy
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights for rows float[..., D]."""
+        del input_shape
+        kind, units, grid, policy = self.kind, self.units, self.grid, self.dtype_policy
         if kind == "gxg":
             self.vertical_map = xavier_dense(units, grid, "vertical_map", policy)
             self.horizontal_map = xavier_dense(units, grid, "horizontal_map", policy)
@@ -86,7 +90,6 @@ class SpatialPosition(keras.layers.Layer):
         elif kind == "box-coord":
             self.corner_map = xavier_dense(units // 2, 4, "corner_map", policy)
             self.output_map = xavier_dense(units, units // 2, "output_map", policy)
-        self.built = True
 
     def call(self, rows: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
         """Adds the positions: float[..., D] and float32[..., 4] -> float[..., D]."""

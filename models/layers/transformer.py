@@ -107,7 +107,7 @@ class _Attention(keras.layers.Layer):
     """Settings that both kinds of attention share."""
 
     def __init__(self, *, units: int, heads: int, dropout: float = 0.0, **kwargs: Any) -> None:
-        """Builds every weight.
+        """Builds nothing yet.
 
         Args:
             units: D.
@@ -125,8 +125,11 @@ class _Attention(keras.layers.Layer):
         self.units, self.heads = units, heads
         self._settings = {"units": units, "heads": heads, "dropout": dropout}
         self.weight_dropout = Dropout(dropout, name="weight_dropout", dtype=self.dtype_policy)
-        self.output_map = xavier_dense(units, units, "output_map", self.dtype_policy)
-        self.built = True
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the output map."""
+        del input_shape
+        self.output_map = xavier_dense(self.units, self.units, "output_map", self.dtype_policy)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -142,12 +145,13 @@ class SelfAttention(_Attention):
     Example:
         ```python
         attention = SelfAttention(units=512, heads=8, dropout=0.1)
+        attention.build((None, 512))
         outputs = attention(rows, grouped_rows.full(images, regions))
         ```
     """
 
     def __init__(self, *, units: int, heads: int, skip_input: bool = False, **kwargs: Any) -> None:
-        """Builds every weight.
+        """Builds nothing yet.
 
         Args:
             units: D.
@@ -157,8 +161,13 @@ class SelfAttention(_Attention):
         """
         super().__init__(units=units, heads=heads, **kwargs)
         self.skip_input = skip_input
-        # Queries, keys and values in one product.
-        self.qkv_map = xavier_dense(3 * units, units, "qkv_map", self.dtype_policy, parts=3)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights: queries, keys and values in one product, and the output map."""
+        self.qkv_map = xavier_dense(
+            3 * self.units, self.units, "qkv_map", self.dtype_policy, parts=3
+        )
+        super().build(input_shape)
 
     def call(
         self,
@@ -239,19 +248,19 @@ class DotProductAttention(_Attention):
     Example:
         ```python
         attention = DotProductAttention(units=512, heads=8, dropout=0.1)
+        attention.build((None, 512))
         projected = attention.project(regions, grouped_rows.full(images, 36))
         outputs, weights = attention(words, grouped_rows.full(images, 5), projected)
         ```
     """
 
-    def __init__(self, *, units: int, heads: int, **kwargs: Any) -> None:
-        """Builds every weight; see `SelfAttention`."""
-        super().__init__(units=units, heads=heads, **kwargs)
-        self.query_map = xavier_dense(units, units, "query_map", self.dtype_policy)
-        # Keys and values in one product.
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights: queries, keys and values in one product, and the output map."""
+        self.query_map = xavier_dense(self.units, self.units, "query_map", self.dtype_policy)
         self.key_value_map = xavier_dense(
-            2 * units, units, "key_value_map", self.dtype_policy, parts=2
+            2 * self.units, self.units, "key_value_map", self.dtype_policy, parts=2
         )
+        super().build(input_shape)
 
     def project(self, rows: tf.Tensor, groups: Groups) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns keys and values of regions: float[R, D] -> two float[G, h, L, D / h]."""
@@ -293,7 +302,7 @@ class FeedForward(keras.layers.Layer):
         activation: Activation = "relu",
         **kwargs: Any,
     ) -> None:
-        """Builds every weight.
+        """Builds nothing yet.
 
         Args:
             units: D.
@@ -313,12 +322,15 @@ class FeedForward(keras.layers.Layer):
             "units": units, "inner_units": inner_units, "dropout": dropout,
             "activation": activation,
         }  # fmt: skip
-        self.activation = activation
-        policy = self.dtype_policy
-        self.inner_map = xavier_dense(inner_units, units, "inner_map", policy)
-        self.output_map = xavier_dense(units, inner_units, "output_map", policy)
-        self.dropout = Dropout(dropout, name="dropout", dtype=policy)
-        self.built = True
+        self.units, self.inner_units, self.activation = units, inner_units, activation
+        self.dropout = Dropout(dropout, name="dropout", dtype=self.dtype_policy)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the two maps."""
+        del input_shape
+        units, inner, policy = self.units, self.inner_units, self.dtype_policy
+        self.inner_map = xavier_dense(inner, units, "inner_map", policy)
+        self.output_map = xavier_dense(units, inner, "output_map", policy)
 
     def call(self, rows: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Maps rows: float[P, D] -> float[P, D]."""

@@ -1,5 +1,7 @@
 """Encoder and decoder layers of transformers, pre-norm: x + Dropout(sublayer(norm(x))).
 
+Under half precision the sublayers are of half precision, the sums x of float32.
+
 Letters: G groups, P rows, D units, h heads, L regions of an image, N captions, T words.
 """
 
@@ -38,7 +40,7 @@ class _Layer(keras.layers.Layer):
         skip_input: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Builds every weight.
+        """Builds nothing yet.
 
         Args:
             units: D.
@@ -57,8 +59,7 @@ class _Layer(keras.layers.Layer):
             "units": units, "heads": heads, "inner_units": inner_units, "dropout": dropout,
             "norm": norm, "activation": activation, "skip_input": skip_input,
         }  # fmt: skip
-        policy = self.dtype_policy
-        self.attention_norm = build_norm(norm, units, "attention_norm", policy)
+        self.units, self.norm, policy = units, norm, self.dtype_policy
         self.attention = SelfAttention(
             units=units,
             heads=heads,
@@ -67,7 +68,6 @@ class _Layer(keras.layers.Layer):
             name="attention",
             dtype=policy,
         )
-        self.feed_forward_norm = build_norm(norm, units, "feed_forward_norm", policy)
         self.feed_forward = FeedForward(
             units=units,
             inner_units=inner_units,
@@ -78,19 +78,26 @@ class _Layer(keras.layers.Layer):
         )
         self.attention_dropout = Dropout(dropout, name="attention_dropout", dtype=policy)
         self.feed_forward_dropout = Dropout(dropout, name="feed_forward_dropout", dtype=policy)
-        self.built = True
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights for rows float[P, D]."""
+        policy = self.dtype_policy
+        self.attention_norm = build_norm(self.norm, self.units, "attention_norm", policy)
+        self.attention.build(input_shape)
+        self.feed_forward_norm = build_norm(self.norm, self.units, "feed_forward_norm", policy)
+        self.feed_forward.build(input_shape)
 
     def _attend(
         self, rows: tf.Tensor, groups: Groups, bias: tf.Tensor | None, training: bool
     ) -> tf.Tensor:
         """Adds self-attention."""
         found = self.attention(self.attention_norm(rows), groups, bias, training=training)
-        return rows + self.attention_dropout(found, training=training)
+        return _sum(rows, self.attention_dropout(found, training=training))
 
     def _feed_forward(self, rows: tf.Tensor, training: bool) -> tf.Tensor:
         """Adds the feed-forward."""
         found = self.feed_forward(self.feed_forward_norm(rows), training=training)
-        return rows + self.feed_forward_dropout(found, training=training)
+        return _sum(rows, self.feed_forward_dropout(found, training=training))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -101,11 +108,12 @@ class _Layer(keras.layers.Layer):
 class EncoderLayer(_Layer):
     """Self-attention of the regions of an image, then feed-forward.
 
-    Shapes: float[P, D] -> float[P, D].
+    Shapes: float32[P, D] -> float32[P, D].
 
     Example:
         ```python
         layer = EncoderLayer(units=512, heads=8, inner_units=2_048, dropout=0.1)
+        layer.build((None, 512))
         rows = layer(rows, grouped_rows.full(images, regions))
         ```
     """
@@ -132,11 +140,12 @@ class EncoderLayer(_Layer):
 class DecoderLayer(_Layer):
     """Self-attention of the words so far, attention to the image, then feed-forward.
 
-    Shapes: float[P, D] -> float[P, D].
+    Shapes: float32[P, D] -> float32[P, D].
 
     Example:
         ```python
         layer = DecoderLayer(units=512, heads=8, inner_units=2_048, dropout=0.1)
+        layer.build((None, 512))
         projected = layer.cross_attention.project(regions, grouped_rows.full(images, 36))
         ```
     """
@@ -151,23 +160,28 @@ class DecoderLayer(_Layer):
         cross_attention: CrossAttention | None = None,
         **kwargs: Any,
     ) -> None:
-        """Builds every weight.
+        """Builds nothing yet.
 
         Args:
             units: D.
             heads: h.
             dropout: rate while training.
             norm: of `models.layers.normalization`.
-            cross_attention: a built layer; None is `DotProductAttention` with as many heads.
+            cross_attention: a layer; None is `DotProductAttention` with as many heads.
             **kwargs: of `EncoderLayer`.
         """
         super().__init__(units=units, heads=heads, dropout=dropout, norm=norm, **kwargs)
         policy = self.dtype_policy
-        self.cross_norm = build_norm(norm, units, "cross_norm", policy)
         self.cross_attention: Any = cross_attention or DotProductAttention(
             units=units, heads=heads, dropout=dropout, name="cross_attention", dtype=policy
         )
         self.cross_dropout = Dropout(dropout, name="cross_dropout", dtype=policy)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights for rows float[P, D]."""
+        super().build(input_shape)
+        self.cross_norm = build_norm(self.norm, self.units, "cross_norm", self.dtype_policy)
+        self.cross_attention.build(input_shape)
 
     def call(
         self,
@@ -226,7 +240,7 @@ class DecoderLayer(_Layer):
         """
         normed = self.attention_norm(rows)
         found, cache = self.attention.step(normed, cache, position, bias, training=training)
-        rows += self.attention_dropout(found, training=training)
+        rows = _sum(rows, self.attention_dropout(found, training=training))
         rows, _ = self._after_words(rows, images, projected, cross_bias, training)
         return rows, cache
 
@@ -242,7 +256,7 @@ class DecoderLayer(_Layer):
         found, weights = self.cross_attention(
             self.cross_norm(rows), images, projected, cross_bias, training=training
         )
-        rows += self.cross_dropout(found, training=training)
+        rows = _sum(rows, self.cross_dropout(found, training=training))
         return self._feed_forward(rows, training), weights
 
     def get_config(self) -> dict[str, Any]:
@@ -255,3 +269,8 @@ class DecoderLayer(_Layer):
         """Builds a layer from the result of `get_config`."""
         cross_attention = keras.saving.deserialize_keras_object(config["cross_attention"])
         return cls(**{**config, "cross_attention": cross_attention})
+
+
+def _sum(rows: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
+    """Adds the result of a sublayer, of half precision perhaps, to float32 rows."""
+    return rows + tf.cast(found, rows.dtype)

@@ -35,6 +35,7 @@ class XLinearAttention(keras.layers.Layer):
     Example:
         ```python
         attention = XLinearAttention(units=512, hidden_units=256, dropout=0.1)
+        attention.build((None, 512))
         projected = attention.project(regions, grouped_rows.full(images, 36))
         outputs, weights = attention(words, grouped_rows.full(images, 5), projected)
         ```
@@ -45,7 +46,7 @@ class XLinearAttention(keras.layers.Layer):
     def __init__(
         self, *, units: int, hidden_units: int, dropout: float = 0.0, **kwargs: Any
     ) -> None:
-        """Builds every weight.
+        """Builds nothing yet.
 
         Args:
             units: D.
@@ -56,16 +57,21 @@ class XLinearAttention(keras.layers.Layer):
         # The mask of scores stays float32 under half precision.
         super().__init__(autocast=False, **kwargs)
         self._settings = {"units": units, "hidden_units": hidden_units, "dropout": dropout}
-        policy = self.dtype_policy
+        self.units, self.hidden_units, policy = units, hidden_units, self.dtype_policy
         self.query_map, self.key_map, self.gate_map, self.value_map = (
             NormalizedMap(units=units, name=name, dtype=policy)
             for name in ("query_map", "key_map", "gate_map", "value_map")
         )
-        self.pair_map = xavier_dense(hidden_units, units, "pair_map", policy)
-        self.score = xavier_dense(1, hidden_units, "score", policy)
-        self.channel_map = xavier_dense(units, hidden_units, "channel_map", policy)
         self.pair_dropout = Dropout(dropout, name="pair_dropout", dtype=policy)
-        self.built = True
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights for words float[P, D]."""
+        units, hidden, policy = self.units, self.hidden_units, self.dtype_policy
+        for each in (self.query_map, self.key_map, self.gate_map, self.value_map):
+            each.build(input_shape)
+        self.pair_map = xavier_dense(hidden, units, "pair_map", policy)
+        self.score = xavier_dense(1, hidden, "score", policy)
+        self.channel_map = xavier_dense(units, hidden, "channel_map", policy)
 
     def project(self, rows: tf.Tensor, groups: Groups) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns keys and values of regions: float[R, D] -> two float[G, L, D]."""
@@ -124,12 +130,15 @@ class NormalizedMap(keras.layers.Layer):
     """
 
     def __init__(self, *, units: int, **kwargs: Any) -> None:
-        """Builds every weight, for inputs of `units` numbers."""
+        """Builds nothing yet; inputs have `units` numbers."""
         super().__init__(**kwargs)
         self.units = units
-        self.linear = xavier_dense(units, units, "linear", self.dtype_policy)
-        self.norm = build_norm("layer", units, "norm", self.dtype_policy)
-        self.built = True
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the weights for inputs float[..., units]."""
+        del input_shape
+        self.linear = xavier_dense(self.units, self.units, "linear", self.dtype_policy)
+        self.norm = build_norm("layer", self.units, "norm", self.dtype_policy)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Applies the map: float[..., units] -> float[..., units]."""

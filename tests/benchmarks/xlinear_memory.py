@@ -45,6 +45,7 @@ def main() -> None:
     layer = XLinearAttention(
         units=UNITS, hidden_units=UNITS // 2, dropout=0.1 if form == "ours" else 0.0
     )
+    layer.build((None, UNITS))
     variables = [v.value for v in layer.trainable_variables]
     floats = tf.TensorSpec([None, None, UNITS])
 

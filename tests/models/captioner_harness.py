@@ -135,6 +135,13 @@ def check_captions_share_an_image(sample: Sample, _: Path) -> None:
     assert_close(shared, apart, atol=1e-6)
 
 
+def check_every_weight_has_a_name(sample: Sample, _: Path) -> None:
+    """Checkpoints and logs tell weights apart by their paths."""
+    paths = [variable.path for variable in built(sample).trainable_variables]
+    if not isinstance(built(sample), Ensemble):
+        assert len(set(paths)) == len(paths), sorted(p for p in paths if paths.count(p) > 1)
+
+
 def check_every_weight_learns(sample: Sample, _: Path) -> None:
     model = built(sample)
     with tf.GradientTape() as tape:

@@ -26,17 +26,17 @@ LAYERS: list[tuple[Any, dict[str, Any], tuple[Any, ...]]] = [
     (LayerNorm, {"epsilon": 1e-3}, ((None, 4),)),
     (Linear, {"units": 3, "use_bias": False}, ((None, 4),)),
     (LongShortTermMemory, {"units": 3}, ((None, None, 4),)),
-    (NormalizedMap, {"units": 3}, ()),
+    (NormalizedMap, {"units": 3}, ((None, 3),)),
     (RelationBias, {"heads": 2}, ((None, None, None, 8),)),
     (RelationalMemory, {"units": 6, "heads": 3}, ((None, None, 4),)),
-    (SpatialPosition, {"kind": "g2", "units": 4, "grid": 3, "area_norm": "coverage"}, ()),
+    (SpatialPosition, {"kind": "g2", "units": 4, "grid": 3, "area_norm": "coverage"}, ((None, 4),)),
     (
         WordInput,
         {"vocabulary_size": 5, "units": 3, "initializer": "ones", "relu": True, "dropout": 0.5},
         (),
     ),
     (WordOutput, {"vocabulary_size": 5, "units": 3, "initializer": "ones"}, ()),
-    (XLinearAttention, {"units": 4, "hidden_units": 3, "dropout": 0.5}, ()),
+    (XLinearAttention, {"units": 4, "hidden_units": 3, "dropout": 0.5}, ((None, 4),)),
 ]
 
 

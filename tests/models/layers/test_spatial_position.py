@@ -25,7 +25,9 @@ BOXES = np.array(
 
 def built(kind: Any, **arguments: Any) -> SpatialPosition:
     keras.utils.set_random_seed(0)
-    return SpatialPosition(kind=kind, units=D, grid=GRID, **arguments)
+    layer = SpatialPosition(kind=kind, units=D, grid=GRID, **arguments)
+    layer.build((None, D))
+    return layer
 
 
 def affine(layer: Any, x: np.ndarray) -> Any:

@@ -22,6 +22,7 @@ MASK = tf.constant([[1.0, 1, 1, 1, 1], [1, 0, 0, 0, 0], [1, 1, 1, 0, 0]])
 def layer(**arguments: Any) -> XLinearAttention:
     keras.utils.set_random_seed(0)
     built = XLinearAttention(units=D, hidden_units=M, **arguments)
+    built.build((None, D))
     for weight in built.weights:  # biases and scales that are not 0 and 1
         if weight.dtype == "float32":
             weight.assign(weight + 0.1 * np.random.default_rng(1).normal(size=weight.shape))
