@@ -82,13 +82,17 @@ def stage_main(
                     "of a supervised captioner"
                 )
         config = checked_config(name, records)
+        from r2m.inference.captioner_inputs import TrainedInputs
+        from r2m.inference.run_folder import RunFolder
         from r2m.tasks.captioning.experiment import run_captioner
 
         summary = run_captioner(
             config, WORKDIR.value, name=name, init_from=_INIT_FROM.value, profile=profile_window()
         )
         print_summaries({config.name: summary})
-        print_next(Path(WORKDIR.value, name), config.data.captions, detections=False)
+        folder = Path(WORKDIR.value, name)
+        detections = TrainedInputs.read(RunFolder(folder)).needs_detections
+        print_next(folder, config.data.captions, detections=detections)
 
     def console() -> None:
         flags.mark_flag_as_required("config")

@@ -178,7 +178,7 @@ def _seen_boxes(
     Raises:
         InputError: detections are given and not needed, or needed and not given.
     """
-    readers = [member for member in members if "region_feature" in member.columns_of_backbone]
+    readers = [member for member in members if member.needs_detections]
     if not readers:
         if detections:
             raise InputError(

@@ -101,6 +101,11 @@ class TrainedInputs(NamedTuple):
         return bool(of_images or self.columns_of_backbone)
 
     @property
+    def needs_detections(self) -> bool:
+        """Whether its features of images are those of detected boxes."""
+        return "region_feature" in self.columns_of_backbone
+
+    @property
     def columns_of_backbone(self) -> frozenset[str]:
         """Columns of the inputs that the records' backbone made: of regions, by detections."""
         if self.backbone is None:

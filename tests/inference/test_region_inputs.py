@@ -161,3 +161,8 @@ def test_features_records_hold_the_same_regions(folder: Path) -> None:
     found, expected = record_batch(folder, "stored"), record_batch(folder)
     for name in ("regions", "boxes", "region_lengths"):
         np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_runs_say_whether_they_need_detections(folder: Path) -> None:
+    assert trained_on(folder).needs_detections
+    assert not trained_on(folder, backbone=None).needs_detections

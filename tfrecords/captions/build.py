@@ -20,7 +20,12 @@ from tfrecords.captions.shards import (
 )
 from tfrecords.captions.splits import Choice, ChosenImage, choose_images
 from tfrecords.captions.stored_features import caption_features, feature_shapes
-from tfrecords.captions.words import RULES, SplitWords, count_words, split_captions
+from tfrecords.captions.words import (
+    RULES,
+    count_words,
+    log_splits,
+    split_captions,
+)
 from tfrecords.errors import InputError
 from tfrecords.feature_options import (
     BackboneOptions,
@@ -184,7 +189,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
     random.Random(options.seed).shuffle(entries.get(TRAIN_SPLIT, []))
     unknown = [] if pictures else images_without_size(choice)
     boxes = store is not None and stores_boxes(store, unknown)
-    cut = _describe(options, words, vocabulary)
+    cut = log_splits(words, vocabulary, options.max_length)
     if not pictures and store is None:
         logging.info("neither pictures nor features were given: these are records of text only")
 
@@ -349,28 +354,6 @@ def _has_pictures(options: CaptionsOptions, choice: Choice) -> bool:
                 "found; leave out the folder of images"
             )
     return True
-
-
-def _describe(options: CaptionsOptions, words: SplitWords, vocabulary: Vocabulary) -> int:
-    """Logs how much there is in each split; returns how many sentences are too long."""
-    too_long = 0
-    for split, rows in words.items():
-        every = [sentence for _, sentences in rows for sentence in sentences]
-        total = sum(map(len, every))
-        unknown = sum(word not in vocabulary for sentence in every for word in sentence)
-        if options.max_length is not None:
-            too_long += sum(len(sentence) > options.max_length for sentence in every)
-        logging.info(
-            "%s: %d images, %d captions, %.1f words each, %.2f %% of the words unknown",
-            split,
-            len(rows),
-            len(every),
-            total / len(every),
-            100 * unknown / total,
-        )
-    if too_long:
-        logging.info("%d sentences were cut to %d words", too_long, options.max_length)
-    return too_long
 
 
 def _source_files(

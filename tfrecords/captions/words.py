@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from absl import logging
+
 from tfrecords.captions.splits import Choice, ChosenImage
 from tfrecords.errors import InputError
 from tfrecords.readers.paired.types import Caption
@@ -154,3 +156,34 @@ def count_words(
             counts, min_count=RULES[rule].min_count, always=own_words, segmenter=segmenter
         )
     return build_vocabulary(counts, min_count=min_count, segmenter=segmenter)
+
+
+def log_splits(words: SplitWords, vocabulary: Vocabulary, max_length: int | None) -> int:
+    """Logs the numbers of images, captions and unknown words of each split.
+
+    Args:
+        words: of the captions of each split.
+        vocabulary: whose words are known.
+        max_length: words that sentences are cut to; None keeps them whole.
+
+    Returns:
+        The number of sentences that are longer.
+    """
+    too_long = 0
+    for split, rows in words.items():
+        every = [sentence for _, sentences in rows for sentence in sentences]
+        total = sum(map(len, every))
+        unknown = sum(word not in vocabulary for sentence in every for word in sentence)
+        if max_length is not None:
+            too_long += sum(len(sentence) > max_length for sentence in every)
+        logging.info(
+            "%s: %d images, %d captions, %.1f words each, %.2f %% of the words unknown",
+            split,
+            len(rows),
+            len(every),
+            total / len(every),
+            100 * unknown / total,
+        )
+    if too_long:
+        logging.info("%d sentences were cut to %d words", too_long, max_length)
+    return too_long
