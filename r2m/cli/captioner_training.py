@@ -90,9 +90,9 @@ def stage_main(
             config, WORKDIR.value, name=name, init_from=_INIT_FROM.value, profile=profile_window()
         )
         print_summaries({config.name: summary})
-        folder = Path(WORKDIR.value, name)
-        detections = TrainedInputs.read(RunFolder(folder)).needs_detections
-        print_next(folder, config.data.captions, detections=detections)
+        trained = Path(WORKDIR.value, name)
+        detections = TrainedInputs.read(RunFolder(trained)).needs_detections
+        print_next(trained, config.data.captions, detections=detections)
 
     def console() -> None:
         flags.mark_flag_as_required("config")
