@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ Each = tuple[Any, ...]
 
 @keras.saving.register_keras_serializable("r2m")
 class Ensemble(Captioner):
-    """Captioners whose next-word probabilities are averaged.
+    """Captioners whose next-word probabilities are averaged, with weights.
 
     Memory, state and hidden states are tuples with one item per member. There is no softmax layer:
     an ensemble searches, it is not trained.
@@ -37,6 +38,7 @@ class Ensemble(Captioner):
         *,
         members: Sequence[Captioner],
         member_inputs: Sequence[Sequence[str]],
+        weights: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         """Wraps captioners.
@@ -44,11 +46,14 @@ class Ensemble(Captioner):
         Args:
             members: captioners of one vocabulary, which share no weights.
             member_inputs: names of the tensors that each member is given.
+            weights: of the members' probabilities, which are divided by their sum; None: all equal.
             **kwargs: of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
         self.members = list(members)
         self._member_inputs = [list(names) for names in member_inputs]
+        self._weights = [1.0] * len(self.members) if weights is None else list(map(float, weights))
+        _check_weights(self._weights, len(self.members))
         kinds = [
             kind
             for member, names in zip(members, member_inputs, strict=True)
@@ -99,11 +104,12 @@ class Ensemble(Captioner):
 
     def logits(self, hidden: Each) -> tf.Tensor:
         """Returns the logarithm of the mean probabilities: float[N, H] of each -> float32[N, V]."""
+        total = sum(self._weights)
         each = [
-            tf.nn.log_softmax(member.logits(own))
-            for member, own in zip(self.members, hidden, strict=True)
+            tf.nn.log_softmax(member.logits(own)) + math.log(weight / total)
+            for member, own, weight in zip(self.members, hidden, self._weights, strict=True)
         ]
-        return tf.reduce_logsumexp(tf.stack(each), axis=0) - tf.math.log(float(len(each)))
+        return tf.reduce_logsumexp(tf.stack(each), axis=0)
 
     @property
     def output_layer(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -114,7 +120,12 @@ class Ensemble(Captioner):
         """Returns the constructor's arguments."""
         members = [keras.saving.serialize_keras_object(member) for member in self.members]
         inputs = [list(names) for names in self._member_inputs]
-        return {**super().get_config(), "members": members, "member_inputs": inputs}
+        return {
+            **super().get_config(),
+            "members": members,
+            "member_inputs": inputs,
+            "weights": self._weights,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Ensemble:
@@ -124,3 +135,12 @@ class Ensemble(Captioner):
             for member in config["members"]
         ]
         return cls(**{**config, "members": members})
+
+
+def _check_weights(weights: Sequence[float], members: int) -> None:
+    """Raises ValueError unless there is one weight above 0 per member."""
+    if len(weights) != members:
+        raise ValueError(f"{len(weights)} weights for {members} members: give one per member")
+    for weight in weights:
+        if not 0 < weight < math.inf:
+            raise ValueError(f"weight {weight} of a member: must be a number above 0")

@@ -1,14 +1,29 @@
-"""Captions sampled word by word from a captioner."""
+"""Captions sampled word by word from a captioner.
+
+Letters: B images, n captions per image, N = B * n, T longest caption, V vocabulary.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from models.captioners.base import Captioner
-from models.layers import image_rows, tracing
+from models.decoding.captions import Captions, append, best_first
+from models.decoding.constraints import excluded_words
+from models.decoding.options import DecodingOptions
+from models.decoding.scores import IMPOSSIBLE, possible
+from models.decoding.steps import StepFunction
+from models.layers import image_rows, ops, tracing
 from models.layers.prepared_weights import prepare_weights
+
+# (step t, logits float32[N, V], words so far int32[N, T]) -> the next words int32[N], 0 where there
+# is none, and their log p float32[N].
+_Choice = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+# The same seeds draw the same numbers on every device.
+_ALGORITHM = "philox"
 
 
 def draw_words(logits: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
@@ -57,31 +72,196 @@ def sample_captions(
         hidden, state = model.step(words, state, memory)
         return model.logits(hidden) + suppression, state
 
-    def body(
-        t: tf.Tensor, words: tf.Tensor, state: Any, alive: tf.Tensor, tokens: tf.Tensor
-    ) -> tuple[Any, ...]:
-        logits, state = step(words, state, memory)
-        words = draw_words(logits, draws[:, t])
-        words = tf.where(alive, words, 0)
-        tokens += words[:, None] * tf.one_hot(t, limit, dtype=tf.int32)
-        return t + 1, words, state, alive & (words != end_id), tokens
+    def choose(t: tf.Tensor, logits: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return draw_words(logits, draws[:, t]), tf.constant(0.0)
 
-    words = tf.fill([count], start_id)
     state = image_rows.repeat(model.initial_state(memory, limit), count)
     memory = model.expand_memory(memory, count)
-    start = (
-        tf.constant(0),
-        words,
-        state,
-        tf.fill([count], True),
-        tf.zeros_like(draws, tf.int32),
-    )
-    with prepare_weights(step, words, state, memory):
-        *_, tokens = tf.while_loop(
-            lambda t, words, state, alive, _: (t < limit) & tf.reduce_any(alive),
-            body,
-            start,
-            shape_invariants=tracing.any_batch(start),
+    with prepare_weights(step, tf.fill([count], start_id), state, memory):
+        tokens, _ = _sample(
+            step, state, memory, tf.zeros_like(draws, tf.int32), choose, start_id, end_id
         )
     tokens = tf.stop_gradient(tokens)
-    return tokens, tf.reduce_sum(tf.cast(tokens != 0, tf.int32), axis=1)
+    return tokens, _lengths(tokens)
+
+
+def sample_search(
+    step: StepFunction,
+    state: Any,
+    memory: Any,
+    batch: tf.Tensor,
+    options: DecodingOptions,
+    keys: tf.Tensor,
+) -> Captions:
+    """Draws captions as the options describe.
+
+    The draws of an image depend on the seed and its key alone: not on the batch, nor on the number
+    of captions.
+
+    Args:
+        step: one step of the model for N rows.
+        state: nested start state of B rows; it is repeated to N rows here.
+        memory: nested tensors, B first, which `step` reads.
+        batch: B.
+        options: of sampling; R = n captions are drawn per image.
+        keys: int32[B], one number per image.
+
+    Returns:
+        The captions of each image, sorted by score; ones cut at `max_length`, or where constraints
+        exclude all words, come last.
+    """
+    each, limit = options.returned or options.beam_size, options.max_length
+    count = batch * each
+    seeds = _seeds(keys, each, options.seed)
+    draws = _uniform(seeds, limit) if options.method == "sample" else tf.zeros([0])
+
+    def choose(t: tf.Tensor, logits: tf.Tensor, tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        excluded = excluded_words(lambda: tokens, t, options)
+        weights, ids = _candidates(_masked(logits, options, excluded), options)
+        if options.method == "sample":
+            places = draw_words(weights, draws[:, t])
+        else:
+            noise = _uniform(_fold_in(seeds, t), weights.shape[-1])
+            places = tf.argmax(weights + _gumbel(noise), axis=-1, output_type=tf.int32)
+        words = places if ids is None else tf.gather(ids, places, batch_dims=1)
+        log_probs = tf.gather(logits, words, batch_dims=1) - tf.reduce_logsumexp(logits, axis=-1)
+        if excluded is not None:
+            words = tf.where(possible(tf.reduce_max(weights, axis=-1)), words, 0)
+        return words, log_probs
+
+    tokens, log_probs = _sample(
+        step, image_rows.repeat(state, count), memory, tf.zeros([count, limit], tf.int32), choose,
+        options.start_id, options.end_id,
+    )  # fmt: skip
+    log_probs = tf.reshape(log_probs, [batch, each])
+    found = Captions(
+        tf.reshape(tokens, [batch, each, limit]),
+        tf.reshape(_lengths(tokens), [batch, each]),
+        log_probs,
+        log_probs,
+    )
+    return best_first(found, each, options)
+
+
+def _sample(
+    step: StepFunction,
+    state: Any,
+    memory: Any,
+    tokens: tf.Tensor,
+    choose: _Choice,
+    start_id: int,
+    end_id: int,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Generates words until all captions have ended.
+
+    Args:
+        step: of the model.
+        state: N first.
+        memory: which `step` reads.
+        tokens: int32[N, T] of zeros.
+        choose: the next words.
+        start_id: id fed in first.
+        end_id: id that ends a caption.
+
+    Returns:
+        Tokens int32[N, T], 0 after the last word, and the sums of their log p, float32[N].
+    """
+    count, limit = tf.unstack(tf.shape(tokens))
+
+    def body(
+        t: tf.Tensor,
+        words: tf.Tensor,
+        state: Any,
+        alive: tf.Tensor,
+        log_probs: tf.Tensor,
+        tokens: tf.Tensor,
+    ) -> tuple[Any, ...]:
+        logits, state = step(words, state, memory)
+        words, own = choose(t, logits, tokens)
+        words = tf.where(alive, words, 0)
+        alive &= words != 0
+        log_probs += tf.where(alive, own, 0.0)
+        return t + 1, words, state, alive & (words != end_id), log_probs, append(tokens, words, t)
+
+    start = (
+        tf.constant(0),
+        tf.fill([count], start_id),
+        state,
+        tf.fill([count], True),
+        tf.zeros([count]),
+        tokens,
+    )
+    *_, log_probs, tokens = tf.while_loop(
+        lambda t, words, state, alive, *_: (t < limit) & tf.reduce_any(alive),
+        body,
+        start,
+        shape_invariants=tracing.any_batch(start),
+    )
+    return tokens, log_probs
+
+
+def _lengths(tokens: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(tokens != 0, tf.int32), axis=1)
+
+
+def _masked(logits: tf.Tensor, options: DecodingOptions, excluded: tf.Tensor | None) -> tf.Tensor:
+    """Returns logits float32[N, V] that are `IMPOSSIBLE` for words that are left out."""
+    count, size = tf.shape(logits)[0], logits.shape[-1]
+    masked = logits + ops.suppression(options.never, size)
+    if excluded is None:
+        return masked
+    rows = tf.repeat(tf.range(count), excluded.shape[1])
+    places = tf.stack([rows, tf.reshape(excluded, [-1])], axis=1)
+    return tf.tensor_scatter_nd_update(masked, places, tf.fill(tf.shape(rows), IMPOSSIBLE))
+
+
+def _candidates(logits: tf.Tensor, options: DecodingOptions) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Narrows the words to draw among.
+
+    Returns:
+        Logits float32[N, C] of the words to draw among, at the temperature and `IMPOSSIBLE` or less
+        for others, and the words int32[N, C]; None for all words in their order.
+    """
+    size, ids = logits.shape[-1], None
+    if options.top_k is not None or options.top_p < 1:
+        logits, ids = ops.top_k(logits, min(options.top_k or size, size))
+    real = possible(logits)
+    # Shifted first: a low temperature would make any logit but 0 too large.
+    logits = (logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / options.temperature
+    if options.top_p < 1:
+        before = tf.cumsum(tf.nn.softmax(logits), axis=-1, exclusive=True)
+        real &= before < options.top_p
+    return tf.where(real, logits, IMPOSSIBLE), ids
+
+
+def _seeds(keys: tf.Tensor, each: int, seed: int) -> tf.Tensor:
+    """Returns a seed per caption, int32[B * each, 2], of keys int32[B]."""
+    pairs = tf.stack(tf.meshgrid(keys, tf.range(each), indexing="ij"), axis=-1)
+
+    def of_caption(pair: tf.Tensor) -> tf.Tensor:
+        own = tf.stack([tf.constant(seed), pair[0]])
+        return tf.random.experimental.stateless_fold_in(own, pair[1], alg=_ALGORITHM)
+
+    return tf.map_fn(of_caption, tf.reshape(pairs, [-1, 2]))
+
+
+def _fold_in(seeds: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+    """Returns seeds int32[N, 2] for step t."""
+    return tf.map_fn(
+        lambda own: tf.random.experimental.stateless_fold_in(own, t, alg=_ALGORITHM), seeds
+    )
+
+
+def _uniform(seeds: tf.Tensor, size: int) -> tf.Tensor:
+    """Draws a row of numbers in 0..1 per seed: int32[N, 2] -> float32[N, size]."""
+    return tf.map_fn(
+        lambda own: tf.random.stateless_uniform([size], own, alg=_ALGORITHM),
+        seeds,
+        fn_output_signature=tf.TensorSpec([size], tf.float32),
+    )
+
+
+def _gumbel(uniform: tf.Tensor) -> tf.Tensor:
+    """Turns numbers in 0..1 into Gumbel noise."""
+    tiny = 1e-20
+    return -tf.math.log(-tf.math.log(uniform + tiny) + tiny)

@@ -11,18 +11,24 @@ from models.decoding.beam import beam_search
 from models.decoding.captions import Captions
 from models.decoding.greedy import greedy_search
 from models.decoding.options import DecodingOptions
+from models.decoding.required_words import required_search
+from models.decoding.sampling import sample_search
 from models.layers.prepared_weights import prepare_weights
 
 __all__ = ["Captions", "DecodingOptions", "decode"]
 
 
-def decode(model: Captioner, memory: Any, options: DecodingOptions) -> Captions:
+def decode(
+    model: Captioner, memory: Any, options: DecodingOptions, keys: tf.Tensor | None = None
+) -> Captions:
     """Finds captions with a captioner for encoded images.
 
     Args:
         model: a captioner.
         memory: nested tensors, batch first, from the model's `encode`.
-        options: of the search.
+        options: of decoding.
+        keys: int32[B], on which the draws of an image depend besides the seed; only sampling reads
+            them. None: the places in the batch.
 
     Returns:
         The captions found.
@@ -35,6 +41,11 @@ def decode(model: Captioner, memory: Any, options: DecodingOptions) -> Captions:
         hidden, state = model.step(tokens, state, memory)
         return model.logits(hidden), state
 
-    search = greedy_search if options.beam_size == 1 else beam_search
     with prepare_weights(step, tf.TensorSpec([None], tf.int32), state, memory):
+        if options.samples:
+            keys = tf.range(batch) if keys is None else keys
+            return sample_search(step, state, memory, batch, options, keys)
+        if options.required:
+            return required_search(step, state, memory, batch, options)
+        search = greedy_search if options.beam_size == 1 else beam_search
         return search(step, state, memory, batch, options)

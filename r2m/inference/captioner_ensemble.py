@@ -8,24 +8,34 @@ import tensorflow as tf
 
 from models.decoding.ensemble import Ensemble
 from pipelines.inputs.spec import InputSpec
+from r2m.configuration.settings import setting
 from r2m.inference.captioner_inputs import TrainedInputs, check_same_origin
 from r2m.inference.loaded_captioner import LoadedCaptioner
 from tfrecords.errors import InputError
 from tfrecords.records import check_same_vocabulary
 
 
-def join_captioners(members: Sequence[LoadedCaptioner]) -> LoadedCaptioner:
+def join_captioners(
+    members: Sequence[LoadedCaptioner], weights: Sequence[float] | None = None
+) -> LoadedCaptioner:
     """Returns an ensemble, which averages the word probabilities of its members.
 
+    Args:
+        members: captioners of one vocabulary.
+        weights: of the probabilities of each; None: all equal.
+
     Raises:
-        InputError: their vocabularies differ, or one input is made in different ways.
+        InputError: their vocabularies differ, one input is made in different ways, or there is not
+            one weight above 0 per member.
     """
     trained_on = tuple(own for member in members for own in member.trained_on)
     signature, inputs = _common_signature(members), _common_inputs(trained_on)
-    model = Ensemble(
-        members=[member.model for member in members],
-        member_inputs=[list(member.signature) for member in members],
-    )
+    with setting("ensemble_weights"):
+        model = Ensemble(
+            members=[member.model for member in members],
+            member_inputs=[list(member.signature) for member in members],
+            weights=weights,
+        )
     return LoadedCaptioner(
         folders=tuple(folder for member in members for folder in member.folders),
         model=model,
