@@ -82,6 +82,10 @@ def decoding() -> dict[str, Any]:
     A field is named as its option in `models.decoding.options`, which describes it.
     """
     return {
+        # `beam`, or captions drawn word by word: `sample`, or `gumbel` by the largest log p with
+        # Gumbel noise.
+        "method": "beam",
+        # Hypotheses that are kept alive; 1: greedy search.
         "beam_size": 3,
         "max_length": 20,
         # Score of a caption of n words, end marker included: log p divided by n**alpha (`power`) or
@@ -99,6 +103,15 @@ def decoding() -> dict[str, Any]:
         "block_trigrams": False,
         "block_repeats": False,
         "block_bad_endings": False,
+        # Words and phrases that each caption contains, and that none contains: "dog, red car".
+        "must_contain": "",
+        "must_not_contain": "",
+        # Of `sample` and `gumbel`: log p is divided by the temperature; words are drawn among the
+        # likeliest `top_k`, and of these among the first whose probabilities sum to `top_p`.
+        "temperature": 1.0,
+        "top_k": none_of(int),
+        "top_p": 1.0,
+        "sampling_seed": 0,
         # Whether <unk> may be generated.
         "allow_unknown": False,
     }

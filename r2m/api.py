@@ -77,6 +77,7 @@ def load(
     runs: RunPath | Sequence[RunPath],
     *,
     weights: RunPath | None = None,
+    ensemble_weights: Sequence[float] | None = None,
     **decoding: Unpack[DecodingChanges],
 ) -> ImageCaptioner:
     """Loads a trained run, or several captioners as an ensemble.
@@ -87,6 +88,7 @@ def load(
             `workspace/runs/updown/cross_entropy`. A list of supervised captioners is an ensemble.
         weights: file of the backbone's weights, of captioners whose records were built with such a
             file.
+        ensemble_weights: of the word probabilities of each run; by default all equal.
         **decoding: settings of decoding, such as `beam_size=5`, that
             `r2m.configuration.decoding_settings.DecodingChanges` describes; by default as trained.
 
@@ -103,6 +105,7 @@ def load(
         [os.fspath(folder) for folder in given],
         decoding=decoding,
         weights=None if weights is None else os.fspath(weights),
+        ensemble_weights=ensemble_weights,
     )
     return ImageCaptioner(run)
 
@@ -126,6 +129,8 @@ class ImageCaptioner:
         detections: RunPath | Sequence[RunPath] = (),
         alternatives: int | None = None,
         batch_size: int = BATCH_SIZE,
+        must_contain: str | Sequence[str] | None = None,
+        must_not_contain: str | Sequence[str] | None = None,
     ) -> Iterator[Caption]:
         """Captions images, lazily and in order.
 
@@ -140,9 +145,13 @@ class ImageCaptioner:
             detections: of R2M, which captions what detectors found, and of captioners of detected
                 regions: files, as `r2m-caption --detections` takes them. Images are then given as
                 paths, by whose names detections are found, and are listed before the first is read.
-            alternatives: how many further captions per image to return, fewer than the beam size;
-                by default all that the search finds.
+            alternatives: how many further captions per image to return, fewer than the beam size
+                unless captions are drawn; by default all that the search finds, and none if
+                captions are drawn.
             batch_size: images that are captioned at once.
+            must_contain: words and phrases that each caption contains; by default as loaded. A
+                search is compiled for each choice of words.
+            must_not_contain: words and phrases that no caption contains; by default as loaded.
 
         Yields:
             A `Caption` per image. The caption of a file that cannot be read is empty, and its
@@ -157,6 +166,7 @@ class ImageCaptioner:
 
         captions = self._captions_per_image(alternatives)
         _check_batch_size(batch_size)
+        run = self._with_words(must_contain, must_not_contain)
         if isinstance(detections, str | os.PathLike):
             detections = [detections]
         if detections:
@@ -169,16 +179,19 @@ class ImageCaptioner:
             # Building a backbone takes seconds: it is kept.
             reader = self._reader = self._reader or self._run.image_reader()
             sources = image_sources(images)
-        return self._caption_sources(sources, reader, captions, batch_size)
+        return self._caption_sources(run, sources, reader, captions, batch_size)
 
     def _caption_sources(
-        self, sources: Iterable[Any], reader: ImageReader, captions: int, batch_size: int
+        self,
+        run: Run,
+        sources: Iterable[Any],
+        reader: ImageReader,
+        captions: int,
+        batch_size: int,
     ) -> Iterator[Caption]:
         from r2m.inference.image_sources import GivenImage
 
-        batches = self._run.caption_images(
-            sources, reader, captions=captions, batch_size=batch_size
-        )
+        batches = run.caption_images(sources, reader, captions=captions, batch_size=batch_size)
         for batch in batches:
             for found in batch:
                 assert isinstance(found.source, GivenImage)
@@ -192,6 +205,8 @@ class ImageCaptioner:
         *,
         alternatives: int | None = None,
         batch_size: int = BATCH_SIZE,
+        must_contain: str | Sequence[str] | None = None,
+        must_not_contain: str | Sequence[str] | None = None,
     ) -> Iterator[Caption]:
         """Captions lists of concepts with R2M, lazily and in order.
 
@@ -201,6 +216,8 @@ class ImageCaptioner:
                 objects.
             alternatives: as for `caption`.
             batch_size: lists that are captioned at once.
+            must_contain: as for `caption`.
+            must_not_contain: as for `caption`.
 
         Yields:
             A `Caption` per list, whose `image` is the list.
@@ -211,18 +228,35 @@ class ImageCaptioner:
         captions = self._captions_per_image(alternatives)
         _check_batch_size(batch_size)
         self._run.check_captions_concepts()
-        return self._caption_lists(concepts, captions, batch_size)
+        run = self._with_words(must_contain, must_not_contain)
+        return self._caption_lists(run, concepts, captions, batch_size)
 
     def _caption_lists(
-        self, concepts: Iterable[Sequence[str]], captions: int, batch_size: int
+        self, run: Run, concepts: Iterable[Sequence[str]], captions: int, batch_size: int
     ) -> Iterator[Caption]:
-        batches = self._run.caption_concepts(concepts, captions=captions, batch_size=batch_size)
+        batches = run.caption_concepts(concepts, captions=captions, batch_size=batch_size)
         for batch in batches:
             for row, hypotheses in batch:
                 yield _caption(row, hypotheses, tuple(row), None)
 
+    def _with_words(
+        self,
+        must_contain: str | Sequence[str] | None,
+        must_not_contain: str | Sequence[str] | None,
+    ) -> Run:
+        """Returns the run with other words that captions must or must not contain."""
+        if must_contain is None and must_not_contain is None:
+            return self._run
+        return self._run.with_decoding(
+            {"must_contain": must_contain, "must_not_contain": must_not_contain}
+        )
+
     def _captions_per_image(self, alternatives: int | None) -> int:
         beam = int(self._run.config.decoding.beam_size)
+        if self._run.config.decoding.method != "beam":
+            if operator.index(alternatives or 0) < 0:
+                raise InputError(f"alternatives={alternatives}: must be at least 0")
+            return (alternatives or 0) + 1
         if alternatives is None:
             return beam
         if not 0 <= operator.index(alternatives) < beam:

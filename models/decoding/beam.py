@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from models.decoding.beam_loop import Search, check_vocabulary, run_search, state_of
+from models.decoding.beam_loop import Search, check_vocabulary, run_search, state_of, step_all
 from models.decoding.captions import (
     Captions,
     append,
@@ -107,7 +107,7 @@ def _advance(step: StepFunction, options: DecodingOptions, t: tf.Tensor, search:
     """Extends every hypothesis by a word."""
     width, groups = options.beam_size, options.beam_groups
     limit, batch = options.max_length, tf.shape(search.images)[0]
-    logits, state = _step(step, t, search)
+    logits, state = step_all(step, t, search)
     size = logits.shape[-1]
     check_vocabulary(size, options)
     excluded = excluded_words(lambda: tf.reshape(search.living, [-1, limit]), t, options)
@@ -140,22 +140,6 @@ def _advance(step: StepFunction, options: DecodingOptions, t: tf.Tensor, search:
         living=_join([group.living for group in grown]),
         finished=tuple(finished),
     )
-
-
-def _step(step: StepFunction, t: tf.Tensor, search: Search) -> tuple[tf.Tensor, Any]:
-    """Steps every hypothesis; before the first word those of an image are equal: one of them."""
-    width = search.words.shape[1]
-
-    def first() -> tuple[tf.Tensor, Any]:
-        state = tf.nest.map_structure(lambda x: x[::width], search.state)
-        found = step(search.words[:, 0], state, search.memory)
-        return tuple(image_rows.repeat(found, tf.size(search.words)))
-
-    def others() -> tuple[tf.Tensor, Any]:
-        return step(tf.reshape(search.words, [-1]), search.state, search.memory)
-
-    found: tuple[tf.Tensor, Any] = tf.cond(tf.equal(t, 0), first, others)
-    return found
 
 
 def _grow(

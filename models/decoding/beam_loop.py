@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from models.decoding.captions import Captions
 from models.decoding.options import DecodingOptions, largest_beam
-from models.layers import tracing
+from models.decoding.steps import StepFunction
+from models.layers import image_rows, tracing
 
 # Decided images leave the search once they are this share of its images: removing them copies the
 # state and memory of all others.
@@ -108,6 +109,22 @@ def check_vocabulary(size: int, options: DecodingOptions) -> None:
             f"{largest} of its words can follow the start, the others are never generated or end "
             f"the caption; search with beam_size={max(largest, 1)} at most"
         )
+
+
+def step_all(step: StepFunction, t: tf.Tensor, search: Search) -> tuple[tf.Tensor, Any]:
+    """Steps every hypothesis; before the first word those of an image are equal: one of them."""
+    width = search.words.shape[1]
+
+    def first() -> tuple[tf.Tensor, Any]:
+        state = tf.nest.map_structure(lambda x: x[::width], search.state)
+        found = step(search.words[:, 0], state, search.memory)
+        return tuple(image_rows.repeat(found, tf.size(search.words)))
+
+    def others() -> tuple[tf.Tensor, Any]:
+        return step(tf.reshape(search.words, [-1]), search.state, search.memory)
+
+    found: tuple[tf.Tensor, Any] = tf.cond(tf.equal(t, 0), first, others)
+    return found
 
 
 def state_of(state: Any, parents: tf.Tensor) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.decoding.beam_loop import Search, check_vocabulary, run_search, state_of
+from models.decoding.beam_loop import Search, check_vocabulary, run_search, state_of, step_all
 from models.decoding.captions import (
     Captions,
     append,
@@ -81,7 +81,7 @@ def _advance(step: StepFunction, options: DecodingOptions, t: tf.Tensor, search:
     """Extends every hypothesis by a word."""
     in_bank, limit = options.beam_size, options.max_length
     batch, width = tf.shape(search.images)[0], search.words.shape[1]
-    logits, state = step(tf.reshape(search.words, [-1]), search.state, search.memory)
+    logits, state = step_all(step, t, search)
     check_vocabulary(logits.shape[-1], options)
     best, ids = _continuations(logits, tf.reshape(search.living, [-1, limit]), t, options)
     words = best.shape[1]

@@ -48,6 +48,8 @@ from r2m.cli.decoding_flags import (
     decoding_overrides,
     define_consensus_flags,
     define_decoding_flags,
+    define_ensemble_flag,
+    ensemble_weights,
 )
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
 from r2m.cli.launch import run
@@ -99,7 +101,7 @@ _WEIGHTS = define_text(
 _CAPTIONS = define_whole(
     "captions",
     1,
-    "Captions to find per image, best first; no more than --beam_size.",
+    "Captions to find per image, best first; no more than --beam_size, unless they are drawn.",
     least=1,
     most=MOST_BEAMS,
     group=DECODING,
@@ -124,6 +126,7 @@ _OVERWRITE = define_switch(
 image_flags.define_folder_flags()
 define_consensus_flags()
 define_decoding_flags()
+define_ensemble_flag()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -141,6 +144,7 @@ def main(argv: Sequence[str]) -> None:
         weights=_WEIGHTS.value,
         decoding=decoding_overrides(),
         consensus=consensus_options(),
+        ensemble_weights=ensemble_weights(),
         captions=_CAPTIONS.value,
         gallery=_GALLERY.value,
         overwrite=_OVERWRITE.value,

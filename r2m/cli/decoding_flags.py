@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from r2m.cli.flag_groups import DECODING
+from r2m.cli.flag_groups import DECODING, MODEL
 from r2m.cli.number_flags import define_number, define_whole
-from r2m.cli.value_flags import define_switch, define_text
-from r2m.configuration.limits import MOST_ALPHA, MOST_BEAMS, MOST_WORDS
+from r2m.cli.value_flags import define_choice, define_list, define_switch, define_text, define_texts
+from r2m.configuration.limits import MOST_ALPHA, MOST_BEAMS, MOST_TEMPERATURE, MOST_WORDS
+from r2m.engine.value_rules import number
 
 if TYPE_CHECKING:
     from r2m.inference.consensus import ConsensusOptions
@@ -20,7 +22,12 @@ _SWITCHES = {
     "block_bad_endings": "No caption that ends with an article, a preposition or a form of 'to be'",
     "allow_unknown": "Captions may contain <unk>",
 }
+_PHRASES = {
+    "must_contain": "Words or phrases that each caption contains",
+    "must_not_contain": "Words or phrases that no caption contains",
+}
 _NAMES = (
+    *("method", "temperature", "top_k", "top_p", "sampling_seed", *_PHRASES),
     *("beam_size", "max_length", "length_penalty", "length_normalization", "beam_groups"),
     *("diversity", "min_length", *_SWITCHES),
 )
@@ -85,6 +92,87 @@ def define_decoding_flags() -> None:
     )
     for name, description in _SWITCHES.items():
         define_switch(name, None, f"{description}; default: as trained.", group=DECODING)
+    for name, description in _PHRASES.items():
+        define_texts(
+            name,
+            None,
+            f"{description}; several with commas or several flags. Default: as trained.",
+            group=DECODING,
+            value="WORDS[,WORDS]",
+        )
+    _define_sampling_flags()
+
+
+def _define_sampling_flags() -> None:
+    define_choice(
+        "method",
+        None,
+        ("beam", "sample", "gumbel"),
+        "Search, or draw captions word by word: sample, or gumbel by the largest log p with Gumbel "
+        "noise. Default: as trained.",
+        group=DECODING,
+    )
+    define_number(
+        "temperature",
+        None,
+        "Of drawn captions, whose log p is divided by it before a word is drawn. Default: as "
+        "trained.",
+        above=0,
+        most=MOST_TEMPERATURE,
+        group=DECODING,
+    )
+    define_whole(
+        "top_k",
+        None,
+        "Draws among so many of the likeliest words; default: as trained.",
+        least=1,
+        group=DECODING,
+    )
+    define_number(
+        "top_p",
+        None,
+        "Draws among the likeliest words whose probabilities sum to this; default: as trained.",
+        above=0,
+        most=1,
+        group=DECODING,
+    )
+    define_whole(
+        "sampling_seed",
+        None,
+        "Equal seeds draw equal captions of an image; default: as trained.",
+        least=0,
+        group=DECODING,
+    )
+
+
+def define_ensemble_flag() -> None:
+    """Defines the flag with the weights of an ensemble's members."""
+    define_list(
+        "ensemble_weights",
+        None,
+        "With several --run: a weight per run, in their order, of its word probabilities. Default: "
+        "all equal.",
+        group=MODEL,
+        value="WEIGHT,WEIGHT",
+    )
+
+
+def ensemble_weights() -> list[float] | None:
+    """Returns the weights of an ensemble's members; raises `InputError` for other text."""
+    from tfrecords.errors import InputError
+
+    given = flags.FLAGS["ensemble_weights"].value
+    if given is None:
+        return None
+    found, rule = [], number(above=0)
+    for text in given:
+        try:
+            found.append(float(text))
+        except ValueError:
+            found.append(math.nan)
+        if expected := rule(found[-1]):
+            raise InputError(f"--ensemble_weights={','.join(given)}: {text!r} must be {expected}")
+    return found
 
 
 def decoding_overrides() -> dict[str, Any]:

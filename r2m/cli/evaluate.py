@@ -33,6 +33,8 @@ from r2m.cli.decoding_flags import (
     decoding_overrides,
     define_consensus_flags,
     define_decoding_flags,
+    define_ensemble_flag,
+    ensemble_weights,
 )
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
 from r2m.cli.launch import run
@@ -82,6 +84,7 @@ _SEED = define_whole("gallery_seed", 0, "Draws the images of the gallery.", leas
 define_scoring_flags()
 define_consensus_flags()
 define_decoding_flags()
+define_ensemble_flag()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -110,6 +113,7 @@ def main(argv: Sequence[str]) -> None:
         decoding=decoding_overrides(),
         consensus=consensus_options(),
         captions=_CAPTIONS.value,
+        ensemble_weights=ensemble_weights(),
         **scoring_options(),
         gallery=_GALLERY.value,
         gallery_seed=_SEED.value,

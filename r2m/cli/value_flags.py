@@ -85,7 +85,7 @@ def define_texts(
 
 
 def define_list(
-    name: str, default: list[str], description: str, *, group: str, value: str
+    name: str, default: list[str] | None, description: str, *, group: str, value: str
 ) -> flags.FlagHolder[Any]:
     """Defines a flag with texts that commas separate; see `define_text`."""
     holder: flags.FlagHolder[Any] = flags.DEFINE_list(name, default, description)

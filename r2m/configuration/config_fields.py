@@ -13,11 +13,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from configs import common
-from models.decoding.options import LENGTH_PENALTIES
+from models.decoding.options import LENGTH_PENALTIES, METHODS
 from r2m.configuration.captioner_fields import captioner_name, model_rules
-from r2m.configuration.limits import MOST_ALPHA, MOST_BEAMS, MOST_PIXELS, MOST_UNITS, MOST_WORDS
+from r2m.configuration.limits import (
+    MOST_ALPHA,
+    MOST_BEAMS,
+    MOST_PIXELS,
+    MOST_TEMPERATURE,
+    MOST_UNITS,
+    MOST_WORDS,
+)
 from r2m.configuration.training_fields import training_rules
-from r2m.engine.value_rules import Rule, choice, name, number, optional, path, switch, whole
+from r2m.engine.value_rules import Rule, choice, name, number, optional, path, switch, whole, words
 from tfrecords.errors import InputError
 
 # The field that names the captioner of a configuration.
@@ -43,6 +50,7 @@ _OPTIONS = training_rules(("learning_rate", "steps", "evaluate_every"))
 _STAGE: _Rules = {**_OPTIONS, "batch_size": whole(1, 1_000_000)}
 _SCHEDULE: _Rules = training_rules(flattened({"schedule": common.schedule()}))
 DECODING: _Rules = {
+    "method": choice(*METHODS),
     "beam_size": whole(1, MOST_BEAMS),
     "max_length": whole(1, MOST_WORDS),
     "length_penalty": choice(*LENGTH_PENALTIES),
@@ -53,6 +61,12 @@ DECODING: _Rules = {
     "block_trigrams": switch,
     "block_repeats": switch,
     "block_bad_endings": switch,
+    "must_contain": words,
+    "must_not_contain": words,
+    "temperature": number(above=0, most=MOST_TEMPERATURE),
+    "top_k": optional(whole(1)),
+    "top_p": number(above=0, most=1),
+    "sampling_seed": whole(0),
     "allow_unknown": switch,
 }
 _IMAGE: _Rules = {

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
+from ml_collections import ConfigDict
+
+from configs import common
 from models.decoding.options import DecodingOptions
 from r2m.configuration.config_fields import DECODING
 from tfrecords.errors import InputError
@@ -21,6 +24,7 @@ class DecodingChanges(TypedDict, total=False):
     """Settings of decoding that replace those of a trained run.
 
     Attributes:
+        method: `beam`; or `sample` or `gumbel`, which draw captions.
         beam_size: hypotheses that the search keeps alive; 1 searches greedily.
         max_length: most words of a caption, the end marker included.
         min_length: fewest words of a caption, the end marker not counted.
@@ -32,9 +36,17 @@ class DecodingChanges(TypedDict, total=False):
         block_trigrams: no three words in a row twice in a caption.
         block_repeats: no word twice in a row.
         block_bad_endings: no caption that ends with one of `BAD_ENDINGS`.
+        must_contain: words and phrases that each caption contains, as in `["dog", "red car"]`, or
+            one text with commas between them.
+        must_not_contain: words and phrases that no caption contains.
+        temperature: of drawn captions; log p is divided by it.
+        top_k: words are drawn among so many of the likeliest.
+        top_p: words are drawn among the likeliest whose probabilities sum to this.
+        sampling_seed: equal seeds draw equal captions of an image.
         allow_unknown: captions may contain `<unk>`.
     """
 
+    method: str | None
     beam_size: int | None
     max_length: int | None
     min_length: int | None
@@ -45,20 +57,45 @@ class DecodingChanges(TypedDict, total=False):
     block_trigrams: bool | None
     block_repeats: bool | None
     block_bad_endings: bool | None
+    must_contain: str | Sequence[str] | None
+    must_not_contain: str | Sequence[str] | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    sampling_seed: int | None
     allow_unknown: bool | None
 
 
 # Fields of `config.decoding` that `DecodingOptions` has under the same name.
 _OPTIONS = (
-    "beam_size", "max_length", "length_penalty", "length_normalization", "beam_groups",
+    "method", "beam_size", "max_length", "length_penalty", "length_normalization", "beam_groups",
     "diversity", "min_length", "block_trigrams", "block_repeats",
+    "temperature", "top_k", "top_p",
 )  # fmt: skip
+# Settings that reports always contain.
+_MAIN = ("beam_size", "max_length", "length_normalization", "allow_unknown")
 _PENALTY = re.compile(r"(?P<kind>power|wu|avg)(?:_(?P<alpha>\d+(?:\.\d*)?|\.\d+))?")
 
 
 def option_values(decoding: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the arguments of `DecodingOptions` that do not depend on the vocabulary."""
-    return {name: decoding[name] for name in _OPTIONS}
+    return {**{name: decoding[name] for name in _OPTIONS}, "seed": decoding["sampling_seed"]}
+
+
+def default_decoding() -> dict[str, Any]:
+    """Returns the defaults of `config.decoding`."""
+    defaults: dict[str, Any] = ConfigDict(common.decoding()).to_dict()
+    return defaults
+
+
+def settings_to_report(decoding: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of `config.decoding` for reports: the main ones and unusual values."""
+    defaults = default_decoding()
+    return {
+        name: value
+        for name, value in decoding.items()
+        if name in _MAIN or name not in defaults or value != defaults[name]
+    }
 
 
 def decoding_problems(decoding: Mapping[str, Any]) -> Iterator[str]:
@@ -87,6 +124,9 @@ def decoding_changes(given: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := changes.keys() - DECODING.keys():
         known = ", ".join(DECODING)
         raise InputError(f"decoding has no setting {', '.join(sorted(unknown))}; known: {known}")
+    for name in ("must_contain", "must_not_contain"):
+        if name in changes and not isinstance(changes[name], str):
+            changes[name] = ",".join(_phrases(name, changes[name]))
     if "length_penalty" in changes:
         kind, alpha = _length_penalty(changes["length_penalty"])
         changes["length_penalty"] = kind
@@ -101,6 +141,13 @@ def decoding_changes(given: Mapping[str, Any]) -> dict[str, Any]:
         if expected := DECODING[name](value):
             raise InputError(f"{name}={value}: must be {expected}")
     return changes
+
+
+def _phrases(name: str, given: Any) -> list[str]:
+    """Returns words and phrases of a list; raises `InputError` for anything else."""
+    if not isinstance(given, Iterable) or not all(isinstance(phrase, str) for phrase in given):
+        raise InputError(f"{name}={given!r}: must be words and phrases, as in ['dog', 'red car']")
+    return list(given)
 
 
 def _length_penalty(text: Any) -> tuple[str, float | None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from configs import common
 
 # The `model` section of every captioner once had the fields of all captioners: None was the
@@ -77,5 +79,5 @@ def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
             upgraded["data"]["pixels"] = {**_NEW_PIXELS, **pixels}
     if isinstance(decoding := settings.get("decoding"), Mapping):
         # The defaults of fields that came later are what these versions did.
-        upgraded["decoding"] = {**common.decoding(), **decoding}
+        upgraded["decoding"] = {**ConfigDict(common.decoding()).to_dict(), **decoding}
     return upgraded

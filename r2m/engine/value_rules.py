@@ -107,6 +107,11 @@ def path(value: Any) -> str | None:
     return None if isinstance(value, str) else "a path"
 
 
+def words(value: Any) -> str | None:
+    """Accepts text, which may be empty."""
+    return None if isinstance(value, str) else "words, or phrases that commas separate"
+
+
 def name(value: Any) -> str | None:
     """Accepts text that is not empty."""
     return None if isinstance(value, str) and value.strip() else "a name"

@@ -89,7 +89,7 @@ def show_attention(
     faults: list[str] = []
     for chunk in shown_chunks(files, _BATCH, "captioning", "images"):
         batch = read(chunk)
-        captions = loaded.captioning.captions(batch.inputs)
+        captions = loaded.captioning.captions(batch.inputs, [file.name for file in chunk])
         maps = attention_maps(
             loaded.model, loaded.vocabulary, batch.inputs, captions, trained_on.grid_shape
         )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
+from r2m.configuration.decoding_settings import settings_to_report
 from r2m.evaluation.caption_table import write_caption_table
 from r2m.evaluation.gallery import SHEET, GalleryItem, spread, write_gallery
 from r2m.evaluation.output_files import prepare_output
@@ -60,6 +61,7 @@ def caption_files(
     recursive: bool = True,
     detections: Sequence[str] = (),
     weights: str | None = None,
+    ensemble_weights: Sequence[float] | None = None,
     decoding: Mapping[str, Any] | None = None,
     consensus: ConsensusOptions | None = None,
     captions: int = 1,
@@ -86,6 +88,7 @@ def caption_files(
         detections: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` each: what detectors found, by those
             names.
         weights: file of the backbone's weights.
+        ensemble_weights: of the probabilities of each run, see `Run.load`.
         decoding: changes of the run's `decoding` settings, by name.
         consensus: how captions are chosen from the beams, see `Run.load`.
         captions: how many to find per image.
@@ -102,7 +105,13 @@ def caption_files(
     listed = [sources] if isinstance(sources, Path) else sources
     output = Path(output)
     files, passed_over = _without_output(named_files(listed, recursive=recursive), output)
-    run = Run.load(runs, decoding=decoding, consensus=consensus, weights=weights)
+    run = Run.load(
+        runs,
+        decoding=decoding,
+        consensus=consensus,
+        weights=weights,
+        ensemble_weights=ensemble_weights,
+    )
     reader = run.image_reader(files, detections)
     run.captioning.returning(captions)  # checks the number before anything is written
     calibration = None if run.calibration is None else asdict(run.calibration.calibration)
@@ -172,7 +181,7 @@ def _write_gallery(
         [_item(row, file) for file, row in rows],
         title=f"{len(files)} images captioned",
         note=some if len(rows) < len(files) else "",
-        settings={"run": run.name, **run.config.decoding.to_dict()},
+        settings={"run": run.name, **settings_to_report(run.config.decoding.to_dict())},
     )
     return [row for _, row in rows]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +17,7 @@ from models.decoding.search import Captions, DecodingOptions, decode
 from r2m.configuration.decoding_settings import BAD_ENDINGS, option_values
 from r2m.configuration.settings import setting
 from r2m.engine.distribution.cores import cores
+from r2m.inference.constraint_words import constraint_phrases
 from tfrecords.errors import InputError
 from tfrecords.vocabulary import Vocabulary
 from tfrecords.writing.progress import CountProgress
@@ -68,21 +70,25 @@ def search_options(
         returned: captions per image; None returns the whole beam.
 
     Raises:
-        InputError: a setting is out of range, or the beam is wider than the vocabulary.
+        InputError: a setting is out of range, the beam is wider than the vocabulary, or a word is
+            not in it.
     """
     decoding = config.decoding
     suppressed = [0, 1] if decoding.allow_unknown else [0, 1, vocabulary.unk_id]
     bad_endings = [vocabulary.id_of(word) for word in BAD_ENDINGS if word in vocabulary]
+    required, excluded = constraint_phrases(decoding, vocabulary)
     with setting("config.decoding"):
         search = DecodingOptions(
             **option_values(decoding),
+            required=required,
+            excluded=excluded,
             returned=returned,
             bad_endings=tuple(bad_endings) if decoding.block_bad_endings else (),
             suppressed=tuple(suppressed),
         )
     most = largest_beam(len(vocabulary), search)
     # A greedy search asks for no second word.
-    if search.beam_size > max(most, 1):
+    if search.beam_size > max(most, 1) and not search.samples:
         raise InputError(
             f"beam_size={search.beam_size} (--config.decoding.beam_size, or --beam_size): must be "
             f"at most {most}, the words of the vocabulary that can follow the start of a caption"
@@ -118,11 +124,13 @@ class Captioning:
         # One program for all batches. A partial, because TensorFlow warns of a method that many
         # objects compile as of one that is compiled again and again.
         self._decode = tf.function(
-            partial(self._search_all), autograph=False, input_signature=[dict(signature)]
+            partial(self._search_all),
+            autograph=False,
+            input_signature=[dict(signature), tf.TensorSpec([None], tf.int32)],
         )
 
-    def _search_all(self, inputs: dict[str, tf.Tensor]) -> Captions:
-        return decode(self._model, self._model.encode(inputs), self._search)
+    def _search_all(self, inputs: dict[str, tf.Tensor], keys: tf.Tensor) -> Captions:
+        return decode(self._model, self._model.encode(inputs), self._search, keys)
 
     def returning(self, count: int) -> Captioning:
         """Returns a copy whose `hypotheses` are `count` per image; of the same model.
@@ -132,7 +140,8 @@ class Captioning:
         Raises:
             InputError: the beam is narrower.
         """
-        if count > self._search.beam_size:
+        unlimited = self._search.samples and self._reranker is None
+        if count > self._search.beam_size and not unlimited:
             raise InputError(
                 f"--captions={count}: must be at most {self._search.beam_size}, the hypotheses "
                 f"that the search keeps alive; or give --beam_size={count}"
@@ -147,8 +156,8 @@ class Captioning:
         # Another thread may have made one meanwhile.
         return self._returning.setdefault(count, found)
 
-    def _ranked(self, inputs: Mapping[str, tf.Tensor]) -> _Found:
-        tensors = self._decode({name: inputs[name] for name in self._signature})
+    def _ranked(self, inputs: Mapping[str, tf.Tensor], keys: np.ndarray) -> _Found:
+        tensors = self._decode({name: inputs[name] for name in self._signature}, keys)
         found = Captions(*(tensor.numpy() for tensor in tensors))
         if self._reranker is None:
             return _Found(*found, None)
@@ -159,30 +168,41 @@ class Captioning:
             *(np.take_along_axis(x, order, axis=1) for x in (*found[1:], values)),
         )
 
-    def _search_in_parts(self, inputs: Mapping[str, tf.Tensor]) -> list[_Found]:
+    def _search_in_parts(
+        self, inputs: Mapping[str, tf.Tensor], names: Sequence[str] | None
+    ) -> list[_Found]:
         """Searches captions of the images, divided among the cores; in order."""
         images = len(next(iter(inputs.values())))
         each = -(-images // cores())
-        parts = [
-            {name: x[first : first + each] for name, x in inputs.items()}
-            for first in range(0, images, each or 1)
-        ]
+        starts = range(0, images, each or 1)
+        parts = [{name: x[at : at + each] for name, x in inputs.items()} for at in starts]
+        keys = _draw_keys(range(images) if names is None else names)
         with ThreadPoolExecutor(cores()) as threads:
-            return list(threads.map(self._ranked, parts))
+            return list(threads.map(self._ranked, parts, [keys[at : at + each] for at in starts]))
 
-    def captions(self, inputs: Mapping[str, tf.Tensor]) -> list[str]:
-        """Returns the best caption of each of B images, given what `encode` and a reranker take."""
-        found = self._search_in_parts(inputs)
+    def captions(
+        self, inputs: Mapping[str, tf.Tensor], names: Sequence[str] | None = None
+    ) -> list[str]:
+        """Returns the best caption of each of B images.
+
+        Args:
+            inputs: what `encode` and a reranker take.
+            names: of the images; the captions that are drawn of an image depend on its name, if it
+                has one, and on no other image.
+        """
+        found = self._search_in_parts(inputs, names)
         return [self._vocabulary.decode(row) for own in found for row in own.tokens[:, 0].tolist()]
 
-    def hypotheses(self, inputs: Mapping[str, tf.Tensor]) -> list[list[Hypothesis]]:
-        """Returns captions of B images, best first, given what `encode` and a reranker take.
+    def hypotheses(
+        self, inputs: Mapping[str, tf.Tensor], names: Sequence[str] | None = None
+    ) -> list[list[Hypothesis]]:
+        """Returns captions of B images, best first; see `captions` for the arguments.
 
         One per image unless `returning` says otherwise; fewer where the search found fewer.
         """
         return [
             [self._hypothesis(own, image, place) for place in self._places(own.lengths[image])]
-            for own in self._search_in_parts(inputs)
+            for own in self._search_in_parts(inputs, names)
             for image in range(len(own.lengths))
         ]
 
@@ -208,7 +228,12 @@ class Captioning:
         found: dict[str, str] = {}
         for batch in batches:
             names = [name.decode() for name in batch.pop("image_id").numpy()]
-            found.update(zip(names, self.captions(batch), strict=True))
+            found.update(zip(names, self.captions(batch, names), strict=True))
             if progress is not None:
                 progress.add(len(names))
         return found
+
+
+def _draw_keys(names: Iterable[object]) -> np.ndarray:
+    """Returns a number per image, int32[B], which draws depend on; equal for equal names."""
+    return np.array([crc32(str(name).encode()) >> 1 for name in names], np.int32)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from r2m.configuration.decoding_settings import settings_to_report
 from r2m.evaluation.caption_scores import CaptionScores, score_captions
 from r2m.evaluation.caption_sets import score_caption_sets
 from r2m.evaluation.gallery import GalleryItem, write_gallery
@@ -41,6 +42,7 @@ def evaluate_run(
     decoding: Mapping[str, Any] | None = None,
     consensus: ConsensusOptions | None = None,
     captions: int = 1,
+    ensemble_weights: Sequence[float] | None = None,
     metrics: tuple[str, ...] = METRICS,
     tokenizer: str = "auto",
     gallery: int = 24,
@@ -49,18 +51,18 @@ def evaluate_run(
     """Captions a split of records and scores it against its references.
 
     Writes to `output`: `<split>.predictions.json` (COCO results), `<split>.report.json` and `.md`,
-    and `<split>/index.html` with `gallery.png` of images drawn by seed. `runs`, `decoding` and
-    `consensus` are those of `Run.load`. With several `captions` per image the best one is scored,
-    and all of them by `score_caption_sets`. On the split `val` the confidence of captions is
-    calibrated, see `evaluate_confidence`.
+    and `<split>/index.html` with `gallery.png` of images drawn by seed. `runs`, `decoding`,
+    `consensus` and `ensemble_weights` are those of `Run.load`. With several `captions` per image
+    the best one is scored, and all of them by `score_caption_sets`. On the split `val` the
+    confidence of captions is calibrated, see `evaluate_confidence`.
 
     Raises:
         InputError: bad folders, a vocabulary that differs from the run's, no such split, images
             without references, consensus where it cannot be, or more captions per image than the
             search finds.
     """
-    run = Run.load(runs, decoding=decoding, consensus=consensus)
-    settings = run.config.decoding.to_dict()
+    run = Run.load(runs, decoding=decoding, consensus=consensus, ensemble_weights=ensemble_weights)
+    settings = settings_to_report(run.config.decoding.to_dict())
     run.captioning.returning(captions)  # checks the number
     records, vocabulary = run.open_records(records_folder), run.vocabulary
     if split not in records.splits:
@@ -149,7 +151,7 @@ def _captioned(
     with CountProgress(f"captioning {split}", records.count(split), "images") as progress:
         for batch in run.record_batches(records, split):
             names = [name.decode() for name in batch.pop("image_id").numpy()]
-            found.update(zip(names, captioning.hypotheses(batch), strict=True))
+            found.update(zip(names, captioning.hypotheses(batch, names), strict=True))
             progress.add(len(names))
             if not first:  # compiles
                 first, started = len(found), time.perf_counter()

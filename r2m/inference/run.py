@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from r2m.configuration.decoding_settings import decoding_changes
+from r2m.configuration.decoding_settings import decoding_changes, settings_to_report
 from r2m.inference.calibration_file import StoredCalibration, read_calibration
 from r2m.inference.captioning import Captioning, Hypothesis, search_options
 from r2m.inference.consensus import ConsensusOptions, ConsensusReranker
@@ -70,21 +71,47 @@ class Run:
         decoding: Mapping[str, Any] | None = None,
         reranker: ConsensusReranker | None = None,
         weights: str | None = None,
+        ensemble_weights: Sequence[float] | None = None,
     ) -> None:
         """Prepares the caption search; see `load` for arguments and errors."""
         self._loaded, self._reranker, self._weights = loaded, reranker, weights
         self.folders, self.model = loaded.folders, loaded.model
         self.vocabulary = loaded.vocabulary
         self.config = copy.deepcopy(self.folders[0].config)
-        self.config.decoding.update(decoding_changes(decoding or {}))
-        returned: int | None = 1
         if reranker is not None:
             self.config.decoding.update(dataclasses.asdict(reranker.options))
-            returned = None  # the last hypothesis of the search may be the best
+        if ensemble_weights is not None:
+            self.config.decoding.ensemble_weights = list(map(float, ensemble_weights))
+        self._changed: dict[str, Run] = {}
+        self._prepare_decoding(decoding or {})
+
+    def _prepare_decoding(self, changes: Mapping[str, Any]) -> None:
+        self.config.decoding.update(decoding_changes(changes))
+        # By consensus the last hypothesis of the search may be the best.
+        returned = 1 if self._reranker is None else None
         search = search_options(self.config, self.vocabulary, returned=returned)
         self.captioning = Captioning(
-            self.model, self.vocabulary, search, loaded.signature, reranker
+            self.model, self.vocabulary, search, self._loaded.signature, self._reranker
         )
+
+    def with_decoding(self, changes: Mapping[str, Any]) -> Run:
+        """Returns a run with changed `decoding` settings, which shares the model.
+
+        It is kept, so that its search is compiled once.
+
+        Raises:
+            InputError: a setting is impossible.
+        """
+        key = json.dumps(decoding_changes(changes), sort_keys=True)
+        if key not in self._changed:
+            changed = copy.copy(self)
+            changed.config = copy.deepcopy(self.config)
+            changed._changed = {}
+            changed.__dict__.pop("calibration", None)  # of other settings
+            changed._prepare_decoding(changes)
+            # Another thread may have made one meanwhile.
+            self._changed.setdefault(key, changed)
+        return self._changed[key]
 
     @classmethod
     def load(
@@ -94,6 +121,7 @@ class Run:
         decoding: Mapping[str, Any] | None = None,
         consensus: ConsensusOptions | None = None,
         weights: str | None = None,
+        ensemble_weights: Sequence[float] | None = None,
     ) -> Run:
         """Loads a run of any kind that captions, or several captioners as an ensemble.
 
@@ -106,6 +134,7 @@ class Run:
                 that were trained on images with captions. None: the likeliest caption is taken.
             weights: file of the backbone's weights, of captioners whose records were built with
                 such a file; needed to caption images.
+            ensemble_weights: of the probabilities of each run; None: all equal.
 
         Raises:
             InputError: a folder is not that of a run, the runs cannot caption together or by
@@ -124,11 +153,24 @@ class Run:
                 )
         members = [kind.load(folder) for folder, kind in zip(folders, kinds, strict=True)]
         kind = kinds[0]
-        loaded = members[0] if len(members) == 1 or kind.join is None else kind.join(members)
+        if ensemble_weights is not None and len(ensemble_weights) != len(members):
+            raise InputError(
+                f"{len(ensemble_weights)} ensemble_weights for {len(members)} runs: give one "
+                "weight per run, in the order of the runs"
+            )
+        loaded = members[0]
+        if len(members) > 1 and kind.join is not None:
+            loaded = kind.join(members, ensemble_weights)
         reranker = None
         if consensus is not None and kind.rerank is not None:
             reranker = kind.rerank(loaded, consensus)
-        return cls(loaded, decoding=decoding, reranker=reranker, weights=weights)
+        return cls(
+            loaded,
+            decoding=decoding,
+            reranker=reranker,
+            weights=weights,
+            ensemble_weights=ensemble_weights,
+        )
 
     @property
     def name(self) -> str:
@@ -144,7 +186,8 @@ class Run:
             {"run": folder.name, "step": folder.checkpoint.step, "digest": folder.checkpoint.digest}
             for folder in self.folders
         ]
-        return {"checkpoints": checkpoints, "decoding": self.config.decoding.to_dict()}
+        decoding = settings_to_report(self.config.decoding.to_dict())
+        return {"checkpoints": checkpoints, "decoding": decoding}
 
     @cached_property
     def calibration(self) -> StoredCalibration | None:
@@ -226,7 +269,8 @@ class Run:
         while batch := list(itertools.islice(remaining, batch_size)):
             read = reader(batch)
             concepts = [None] * len(batch) if read.concepts is None else read.concepts
-            found = self._with_confidence(captioning.hypotheses(read.inputs))
+            names = [image.name for image in batch]
+            found = self._with_confidence(captioning.hypotheses(read.inputs, names))
             yield [
                 CaptionedImage(source, [] if fault else own, chosen, fault)
                 for source, own, chosen, fault in zip(
@@ -258,6 +302,6 @@ class Run:
         captioning = self.captioning.returning(captions)
         remaining = iter(rows)
         while batch := list(itertools.islice(remaining, batch_size)):
-            inputs = self._loaded.concept_inputs(batch)
-            found = self._with_confidence(captioning.hypotheses(inputs))
+            inputs, names = self._loaded.concept_inputs(batch), [" ".join(row) for row in batch]
+            found = self._with_confidence(captioning.hypotheses(inputs, names))
             yield list(zip(batch, found, strict=True))

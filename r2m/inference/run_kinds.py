@@ -26,7 +26,8 @@ class RunKind(NamedTuple):
         title: for messages: "a run of ...".
         stages: names of its stages.
         load: loads an opened run folder.
-        join: makes an ensemble of several loaded runs; None where they cannot caption together.
+        join: makes an ensemble of several loaded runs, with their weights; None where they cannot
+            caption together.
         rerank: makes what orders captions by consensus; None where the training has no captions of
             images to agree with.
     """
@@ -35,7 +36,7 @@ class RunKind(NamedTuple):
     title: str
     stages: tuple[str, ...]
     load: Callable[[RunFolder], LoadedModel]
-    join: Callable[[Sequence[Any]], LoadedModel] | None = None
+    join: Callable[[Sequence[Any], Sequence[float] | None], LoadedModel] | None = None
     rerank: Callable[[Any, ConsensusOptions], ConsensusReranker] | None = None
 
 

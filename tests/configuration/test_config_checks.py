@@ -49,6 +49,7 @@ R2M_ARGUMENTS = {"r2m.shapes": ("test",), "r2m.flickr8k": (), "r2m.coco_shutters
 OPEN = {
     "name", "data.captions", "data.corpora", "data.images", "image.backbone", "image.weights",
     "image.trained_from", "training.strategy", "reward.document_frequencies", "model.pool",
+    "decoding.must_contain", "decoding.must_not_contain",
     "model.norm", "model.activation", "model.position", "model.area_norm", "model.cross_attention",
 }  # fmt: skip
 # With each optimizer and schedule there are other settings to sweep.

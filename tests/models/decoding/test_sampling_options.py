@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from typing import Any
 
@@ -20,9 +21,19 @@ DRAWS = 1500
 
 def drawn(images: list[int], options: DecodingOptions, keys: list[int] | None = None) -> Captions:
     """Draws captions in a graph: eagerly, each draw of an image is an operation."""
-    memory = {"image": tf.constant(images)}
-    numbers = None if keys is None else tf.constant(keys)
-    return tf.function(lambda: decode(MODEL, memory, options, numbers), autograph=False)()
+    found: Captions = _drawing(options)(images, range(len(images)) if keys is None else keys)
+    return found
+
+
+@functools.cache
+def _drawing(options: DecodingOptions) -> Any:
+    """Returns a function of images and keys, compiled once."""
+    numbers = tf.TensorSpec([None], tf.int32)
+
+    def draw(images: tf.Tensor, keys: tf.Tensor) -> Captions:
+        return decode(MODEL, {"image": images}, options, keys)
+
+    return tf.function(draw, autograph=False, input_signature=[numbers, numbers])
 
 
 @pytest.mark.parametrize("method", ["sample", "gumbel"])
