@@ -1,4 +1,4 @@
-"""Up-down and att2in2 at their published sizes, against implementations that go step by step.
+"""Captioners at their published sizes, against implementations that go step by step.
 
     pytest tests/benchmarks/test_captioner_speed.py -s
 
@@ -77,11 +77,19 @@ def plain_torch(what: str, name: str) -> Iterator[Callable[[int], float]]:
         orders.close()
 
 
+def torch_models(what: str, name: str) -> dict[str, str]:
+    """Way -> model of `torch_captioners.py`."""
+    found = {"plain PyTorch": name}
+    if (what, name) == ("search", "transformer"):
+        found["PyTorch with a cache"] = "transformer_cached"
+    return found
+
+
 def compare(name: str, what: str, ways: dict[str, Callable[[], ways_to.Way]]) -> None:
     with contextlib.ExitStack() as stack:
         takes = {way: stack.enter_context(apart(start)) for way, start in ways.items()}
-        if TORCH_PYTHON:
-            takes["plain PyTorch"] = stack.enter_context(plain_torch(what, name))
+        for way, model in torch_models(what, name).items() if TORCH_PYTHON else ():
+            takes[way] = stack.enter_context(plain_torch(what, model))
         found: dict[str, list[float]] = {way: [] for way in takes}
         for turn in range(TURNS):
             for way, take in takes.items():
@@ -97,15 +105,16 @@ def compare(name: str, what: str, ways: dict[str, Callable[[], ways_to.Way]]) ->
         )
 
 
-@pytest.mark.parametrize("name", ["updown", "att2in2"])
+@pytest.mark.parametrize("name", ["updown", "att2in2", "transformer"])
 def test_training(name: str) -> None:
-    plain = partial(ways_to.training_step_by_step, name)
     ways = {
         "engine": partial(ways_to.training_by_the_engine, name),
         "engine, two halves side by side": partial(ways_to.training_by_the_engine, name, parts=2),
-        "step by step": partial(plain, keras_adam=True),
-        "the same, our Adam": partial(plain, keras_adam=False),
     }
+    if name != "transformer":  # one that goes step by step is no transformer that anybody trains
+        plain = partial(ways_to.training_step_by_step, name)
+        ways["step by step"] = partial(plain, keras_adam=True)
+        ways["the same, our Adam"] = partial(plain, keras_adam=False)
     compare(name, "training", ways)
 
 
@@ -114,11 +123,11 @@ def test_both_losses_are_the_same(name: str) -> None:
     model = ways_to.build(name, units=32, dropout=0.0)
     (term,) = ways_to.Ours(model).loss(ways_to.batch(0), training=True).values()
     np.testing.assert_allclose(
-        term.total / term.normaliser, ways_to.step_by_step(model, ways_to.batch(0)), rtol=1e-5
+        term.total / term.normalizer, ways_to.step_by_step(model, ways_to.batch(0)), rtol=1e-5
     )
 
 
-@pytest.mark.parametrize("name", ["updown", "att2in2"])
+@pytest.mark.parametrize("name", ["updown", "att2in2", "transformer"])
 def test_beam_search(name: str) -> None:
     alone = partial(ways_to.searching_one_by_one, name)
     ways = {

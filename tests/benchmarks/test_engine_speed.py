@@ -102,7 +102,7 @@ def bare_loop(stage: Stage) -> Callable[[int], tuple[np.ndarray, float]]:
     def step(batch: Any) -> tf.Tensor:
         with tf.GradientTape() as tape:
             (term,) = stage.loss(batch, training=True).values()
-            loss = term.total / term.normaliser
+            loss = term.total / term.normalizer
         found = tape.gradient(loss, [variable.value for variable in variables])
         gradients = [tf.convert_to_tensor(gradient) for gradient in found]
         gradients, _ = tf.clip_by_global_norm(gradients, 5.0)

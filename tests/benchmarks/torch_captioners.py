@@ -1,4 +1,4 @@
-"""Up-down and att2in2 in plain PyTorch, which `test_captioner_speed.py` compares ours with.
+"""Captioners in plain PyTorch, which `test_captioner_speed.py` compares ours with.
 
     python tests/benchmarks/torch_captioners.py WHAT NAME
 
@@ -7,7 +7,8 @@ PyTorch, which the project does not have: R2M_TORCH_PYTHON names a Python that h
 
 Sizes and batches are those of `captioner_data.py`; the loop is the one everybody writes: all padded
 positions, a cell at a time, logits inside the loop, images encoded once and repeated for their
-captions. The search takes an image at a time, its hypotheses are a batch.
+captions; a transformer takes all positions at once. The search takes an image at a time, its
+hypotheses are a batch.
 """
 
 from __future__ import annotations
@@ -20,22 +21,19 @@ import captioner_data
 import torch
 from captioner_data import (
     ALONE,
-    BEAM,
     CAPTIONS,
     DECODED,
     IMAGES,
     LENGTH,
-    LONGEST,
     STEPS,
     VOCABULARY,
 )
 from torch import Tensor, nn
 from torch.nn import functional
+from torch_search import Captioner, Step
+from torch_transformer import CachedTransformer, Transformer
 
 UNITS = 512
-
-
-Step = tuple[Tensor, list[Tensor]]
 
 
 class Attention(nn.Module):
@@ -50,7 +48,7 @@ class Attention(nn.Module):
         return torch.bmm(weights.unsqueeze(1), rows).squeeze(1)
 
 
-class Captioner(nn.Module):
+class Recurrent(Captioner):
     def __init__(self) -> None:
         super().__init__()
         self.embed = nn.Sequential(nn.Embedding(VOCABULARY, UNITS), nn.ReLU(), nn.Dropout(0.5))
@@ -62,45 +60,19 @@ class Captioner(nn.Module):
         memory = [rows, self.attention.project(rows), *self.more(regions)]
         return [one.repeat_interleave(copies, 0) for one in memory]
 
+    def start(self, count: int) -> list[Tensor]:
+        return [torch.zeros(count, UNITS) for _ in range(self.states)]
+
     def forward(self, regions: Tensor, tokens: Tensor) -> Tensor:
-        memory = self.encode(regions, CAPTIONS)
-        state = [torch.zeros(len(tokens), UNITS) for _ in range(self.states)]
+        memory, state = self.encode(regions, CAPTIONS), self.start(len(tokens))
         found = []
         for step in range(LENGTH):
             hidden, state = self.step(self.embed(tokens[:, step]), state, memory)
             found.append(functional.log_softmax(self.out(functional.dropout(hidden)), dim=1))
         return torch.stack(found, 1)
 
-    @torch.no_grad()
-    def search(self, regions: Tensor, words: int) -> list[int]:
-        """Beam search for one image, [1, L, D]; hypotheses end after `words` words."""
-        memory = self.encode(regions, BEAM)
-        state = [torch.zeros(BEAM, UNITS) for _ in range(self.states)]
-        said, scores = torch.ones(BEAM, 1, dtype=torch.long), torch.full((BEAM,), -1e9)
-        scores[0], best = 0.0, (-1e9, [])
-        for step in range(LONGEST):
-            hidden, state = self.step(self.embed(said[:, -1]), state, memory)
-            logits = self.out(hidden)
-            logits[:, 2] += 30.0 if step >= words else -30.0
-            logits[:, :2] = -1e9
-            sums = scores[:, None] + functional.log_softmax(logits, 1)
-            found, places = sums.flatten().topk(2 * BEAM)
-            parents, nexts = places // VOCABULARY, places % VOCABULARY
-            for score, parent, word in zip(
-                *(x.tolist() for x in (found, parents, nexts)), strict=True
-            ):
-                if word == 2 and score > best[0]:
-                    best = (score, said[parent, 1:].tolist())
-            alive = torch.nonzero(nexts != 2)[:BEAM, 0]
-            scores, parents = found[alive], parents[alive]
-            said = torch.cat([said[parents], nexts[alive, None]], 1)
-            state = [one[parents] for one in state]
-            if best[0] > float(scores[0]):
-                break
-        return best[1]
 
-
-class UpDown(Captioner):
+class UpDown(Recurrent):
     states = 4
 
     def __init__(self) -> None:
@@ -119,7 +91,7 @@ class UpDown(Captioner):
         return saying[0], [*looking, *saying]
 
 
-class Att2in2(Captioner):
+class Att2in2(Recurrent):
     states = 2
 
     def __init__(self) -> None:
@@ -141,7 +113,12 @@ class Att2in2(Captioner):
         return hidden, [hidden, cell]
 
 
-MODELS = {"updown": UpDown, "att2in2": Att2in2}
+MODELS = {
+    "updown": UpDown,
+    "att2in2": Att2in2,
+    "transformer": Transformer,
+    "transformer_cached": CachedTransformer,
+}
 
 
 def train(model: Captioner) -> Callable[[int], int]:

@@ -104,6 +104,18 @@ def test_rewards_have_the_published_rate_throughout(name: str) -> None:
     assert reward_rates(config, 0, 5, 19) == [expected] * 3
 
 
+def test_settings_of_the_transformer() -> None:
+    config = published("transformer")
+    schedule, stages = config.training.schedule, config.stages
+    assert (schedule.name, schedule.warm_up, schedule.model_size) == ("noam", 20_000, 512)
+    assert (stages.cross_entropy.batch_size, stages.cross_entropy.steps) == (10, "15 epochs")
+    adam = config.training.optimizer_settings
+    assert (adam.beta_1, adam.beta_2, adam.epsilon) == (0.9, 0.98, 1e-9)
+    assert (stages.self_critical.learning_rate, stages.self_critical.schedule.name) == (
+        5e-6, "constant"
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", LOCATED)
 def test_settings_of_the_relation_transformer(name: str) -> None:
     config = published(name)
