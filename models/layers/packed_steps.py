@@ -100,10 +100,10 @@ def run(step: Step, inputs: Any, state: Any, memory: Any, *, packing: Packing) -
     @tf.custom_gradient
     def run_separately(*flat: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
         given = tf.nest.pack_sequence_as(groups, flat)
-        outputs, states, products = steps.forward(given)
+        outputs, states, recorded = steps.forward(given)
 
         def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
-            gradients = tf.nest.flatten(steps.backward(given, states, products, upstream))
+            gradients = tf.nest.flatten(steps.backward(given, states, recorded, upstream))
             # Tensors that come out of the loop have lost their static sizes.
             return [tf.ensure_shape(x, of.shape) for x, of in zip(gradients, flat, strict=True)]
 
@@ -197,6 +197,13 @@ class _Groups(NamedTuple):
     wide: list[tuple[tf.Tensor, ...]]
 
 
+class _Recorded(NamedTuple):
+    """Inputs float[N, I] and outputs float[N, O] of each narrow layer."""
+
+    inputs: list[tf.Tensor]
+    outputs: list[tf.Tensor]
+
+
 class _Steps:
     """Runs all steps, forwards and backwards."""
 
@@ -204,18 +211,19 @@ class _Steps:
         self._step, self._narrow, self._wide = step, found.narrow, found.wide
         self._output, self._packing = found.output, packing
 
-    def forward(self, given: _Groups) -> tuple[tf.Tensor, Any, list[tf.Tensor]]:
+    def forward(self, given: _Groups) -> tuple[tf.Tensor, Any, _Recorded]:
         """Runs all steps.
 
         Returns:
-            The outputs float[N, H], the states before each step float[N, ...] and the outputs of
-            each narrow layer float[N, O].
+            The outputs float[N, H], the states before each step float[N, ...], and the inputs and
+            outputs of the narrow layers.
         """
         packing = self._packing
         state = tf.nest.flatten(given.state)
         sizes = [
             self._output.shape[1],
             *(x.shape[1] for x in state),
+            *(weights[0].shape[0] for weights in given.narrow),
             *(weights[0].shape[1] for weights in given.narrow),
         ]
         arrays = [
@@ -234,7 +242,7 @@ class _Steps:
             products = Products(self._narrow, narrow, self._wide, given.wide)
             with intercepted(products):
                 output, state = self._step(now, before, _rows(given.memory, 0, count))
-            written = [output, *tf.nest.flatten(before), *products.outputs()]
+            written = [output, *tf.nest.flatten(before), *products.inputs(), *products.outputs()]
             return t + 1, state, [a.write(t, x) for a, x in zip(arrays, written, strict=True)]
 
         start = (tf.constant(0), given.state, arrays)
@@ -246,26 +254,23 @@ class _Steps:
         )
         outputs, *rest = (array.concat() for array in arrays)
         states = tf.nest.pack_sequence_as(given.state, rest[: len(state)])
-        return outputs, states, rest[len(state) :]
+        inputs_end = len(state) + len(given.narrow)
+        return outputs, states, _Recorded(rest[len(state) : inputs_end], rest[inputs_end:])
 
     def backward(
-        self, given: _Groups, states: Any, outputs: list[tf.Tensor], upstream: tf.Tensor
+        self, given: _Groups, states: Any, recorded: _Recorded, upstream: tf.Tensor
     ) -> _Groups:
         """Returns the gradients of what was given, from that of the outputs.
 
         Args:
             given: as to `forward`.
             states: from `forward`.
-            outputs: of the narrow layers, from `forward`.
+            recorded: from `forward`.
             upstream: float[N, H].
         """
         packing = self._packing
         flat_inputs = tf.nest.flatten(given.inputs)
-        of_step = [
-            *flat_inputs,
-            *(tf.zeros([0, weights[0].shape[0]], weights[0].dtype) for weights in given.narrow),
-            *outputs,
-        ]
+        of_step = [*flat_inputs, *recorded.outputs]
         arrays = [
             tf.TensorArray(
                 x.dtype, packing.steps, element_shape=[None, *x.shape[1:]], infer_shape=False
@@ -284,7 +289,11 @@ class _Steps:
             now = _rows(given.inputs, start, count)
             before, memory = _rows(states, start, count), _rows(given.memory, 0, count)
             products = Replayed(
-                self._narrow, transposed, self._wide, given.wide, _rows(outputs, start, count)
+                self._narrow,
+                transposed,
+                self._wide,
+                given.wide,
+                _rows(recorded.outputs, start, count),
             )
             sources = (now, before, memory, given.wide)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -305,7 +314,7 @@ class _Steps:
                 lambda total, x: _padded(total, count) + x, sums[0], d_memory
             )
             sums = (d_memory, tf.nest.map_structure(tf.add, sums[1], d_wide))
-            written = [*tf.nest.flatten(d_now), *products.inputs, *products.gradients]
+            written = [*tf.nest.flatten(d_now), *products.gradients]
             arrays = [a.write(t, x) for a, x in zip(arrays, written, strict=True)]
             return t - 1, d_before, sums, arrays
 
@@ -315,7 +324,6 @@ class _Steps:
         )
         packed = [array.concat() for array in arrays]
         count = len(flat_inputs)
-        half = count + len(given.narrow)
         return _Groups(
             inputs=tf.nest.pack_sequence_as(given.inputs, packed[:count]),
             state=tf.nest.map_structure(_as_many, d_state, given.state),
@@ -323,7 +331,7 @@ class _Steps:
             narrow=[
                 (tf.matmul(x, error, transpose_a=True), tf.reduce_sum(error, 0))[: len(weights)]
                 for x, error, weights in zip(
-                    packed[count:half], packed[half:], given.narrow, strict=True
+                    recorded.inputs, packed[count:], given.narrow, strict=True
                 )
             ],
             wide=sums[1],

@@ -68,6 +68,7 @@ class Products:
         self._places = {id(layer): place for place, layer in enumerate(narrow)}
         self._weights = weights
         self._wide = {id(layer): own for layer, own in zip(wide, wide_weights, strict=True)}
+        self._inputs: dict[int, tf.Tensor] = {}
         self._outputs: dict[int, tf.Tensor] = {}
 
     def product(self, layer: Linear, inputs: tf.Tensor) -> tf.Tensor:
@@ -75,8 +76,13 @@ class Products:
         if id(layer) in self._wide:
             return _affine(self._wide[id(layer)], inputs)
         place = self._places[id(layer)]
+        self._inputs[place] = inputs
         self._outputs[place] = self._narrow_product(place, inputs)
         return self._outputs[place]
+
+    def inputs(self) -> list[tf.Tensor]:
+        """Returns the inputs of the narrow layers, in their order."""
+        return [self._inputs[place] for place in range(len(self._places))]
 
     def outputs(self) -> list[tf.Tensor]:
         """Returns the outputs of the narrow layers, in their order."""
@@ -109,13 +115,7 @@ class Replayed(Products):
         """
         super().__init__(narrow, (), wide, wide_weights)
         self._transposed, self._recorded = transposed, outputs
-        self._inputs: dict[int, tf.Tensor] = {}
         self._gradients: dict[int, tf.Tensor] = {}
-
-    @property
-    def inputs(self) -> list[tf.Tensor]:
-        """The inputs of each narrow layer."""
-        return [self._inputs[place] for place in range(len(self._places))]
 
     @property
     def gradients(self) -> list[tf.Tensor]:
@@ -127,8 +127,6 @@ class Replayed(Products):
         ]
 
     def _narrow_product(self, place: int, inputs: tf.Tensor) -> tf.Tensor:
-        self._inputs[place] = inputs
-
         @tf.custom_gradient
         def replay(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
             def gradient(upstream: tf.Tensor) -> tf.Tensor:
