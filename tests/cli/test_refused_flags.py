@@ -25,6 +25,10 @@ import pytest
             ["caption", "--run=a", "--images=b", "--output=c", "--sharpness=2"],
             "error: --sharpness requires --neighbours",
         ),
+        (
+            ["caption", "--run=a", "--run=b", "--images=c", "--output=d", "--ensemble_weights=1,0"],
+            r"error: --ensemble_weights=1,0: '0' must be above 0",
+        ),
     ],
 )
 def test_they_are_refused(script: list[str], message: str, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
+from configs import common
 from r2m.inference import caption_files as module
 from r2m.inference.caption_files import caption_files
 from r2m.inference.caption_log import LINES_FILE, CaptionLog
@@ -44,7 +45,7 @@ class FakeRun:
         self.captioned: list[str] = []
         self.after_batch: Callable[[int], None] = lambda number: None
         self.words = "a dog"
-        self.config = ConfigDict({"decoding": {"beam_size": 1, "length_normalization": 0.0}})
+        self.config = ConfigDict({"decoding": common.decoding()})
         self.captioning = SimpleNamespace(returning=lambda count: None)
 
     def identity(self) -> dict[str, Any]:

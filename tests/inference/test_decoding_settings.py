@@ -122,6 +122,11 @@ def test_words_of_a_call(old_run: Path) -> None:
         captioner.caption_concepts(concepts, must_contain=["cloudd"])
 
 
+def test_ensembles_have_a_weight_per_run(old_run: Path) -> None:
+    with pytest.raises(InputError, match="2 ensemble_weights for 1 runs: give one weight per run"):
+        r2m.load(old_run, ensemble_weights=[1.0, 2.0])
+
+
 def test_draws_do_not_depend_on_the_batch(old_run: Path) -> None:
     captioner = r2m.load(old_run, method="sample", temperature=2.0, sampling_seed=3)
     concepts = [["bird"], ["car"], ["tree"]]

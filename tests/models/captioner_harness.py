@@ -240,6 +240,31 @@ def check_search_is_a_plain_loop(sample: Sample, _: Path) -> None:
         np.testing.assert_allclose(found.scores[1, place], score, rtol=1e-4, atol=1e-4)
 
 
+def check_every_method_returns_the_likelihood_of_the_model(sample: Sample, _: Path) -> None:
+    model, inputs = built(sample), sample.inputs(B)
+    memory = model.encode(inputs)
+    shared: dict[str, Any] = {"returned": 2, "max_length": 3, "length_normalization": 1.0}
+    for options in (
+        DecodingOptions(beam_size=2, required=((4,),), **shared),
+        DecodingOptions(beam_size=4, beam_groups=2, block_repeats=True, **shared),
+        DecodingOptions(method="sample", min_length=1, top_p=0.9, **shared),
+    ):
+        found = decode(model, memory, options)
+        assert found.tokens.shape == (B, 2, 3) and (found.lengths.numpy() > 0).all()
+        tokens = tf.reshape(found.tokens, [B * 2, 3])
+        fed = tf.concat([tf.ones([B * 2, 1], tf.int32), tokens[:, :-1]], axis=1)
+        hidden = model.teacher_forced(memory, fed)
+        each = tf.nn.log_softmax(tf.reshape(flat_logits(model, hidden), [B * 2, 3, -1]))
+        each = tf.gather(each, tokens, batch_dims=2)
+        log_probs = tf.reduce_sum(tf.where(tokens > 0, each, 0.0), axis=1)
+        expected = tf.reshape(log_probs, [B, 2])
+        np.testing.assert_allclose(found.log_probabilities, expected, rtol=1e-3, atol=1e-4)
+        scores = expected / tf.cast(found.lengths, tf.float32)
+        np.testing.assert_allclose(found.scores, scores, rtol=1e-3, atol=1e-4)
+        if options.required:
+            assert tf.reduce_any(found.tokens == 4, axis=-1).numpy().all()
+
+
 def check_an_ensemble_of_one_is_the_model(sample: Sample, _: Path) -> None:
     model, inputs = built(sample), sample.inputs(B)
     ensemble = Ensemble(members=[model, model], member_inputs=[list(inputs)] * 2)
