@@ -66,8 +66,9 @@ _SPLIT = define_text("split", "val", "Which split of the records.", group=INPUT,
 _CAPTIONS = define_whole(
     "captions",
     1,
-    "Captions to find per image; no more than --beam_size. The best one is scored. Of several, the "
-    "report also has oracle and mean scores and how much the captions of an image differ.",
+    "Captions to find per image; no more than --beam_size, unless they are drawn. The best one is "
+    "scored. Of several, the report also has oracle and mean scores and how much the captions of "
+    "an image differ.",
     least=1,
     most=MOST_BEAMS,
     group=DECODING,
