@@ -10,6 +10,7 @@ units of a pair.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -62,6 +63,8 @@ def score_pairs(
     hidden_units = weights.kernel.shape[1]
     indices = tf.range(chunks.count)
     dtype = queries.dtype
+    # Chunks that are computed at once would exist at once.
+    one_by_one = functools.partial(tf.map_fn, parallel_iterations=1)
 
     def hidden(products: tf.Tensor, index: tf.Tensor, weights: PairWeights) -> tf.Tensor:
         found = tf.nn.relu(_matmul(products, weights.kernel) + weights.bias)
@@ -82,13 +85,15 @@ def score_pairs(
             return units, scores, _average(units, shares)
 
         specs = [tf.TensorSpec([None] * rank, dtype) for rank in (4, 3, 3)]
-        units, scores, averages = tf.map_fn(
-            forward, (indices, *parts), 1, fn_output_signature=tuple(specs)
+        all_units, scores, averages = one_by_one(
+            forward, (indices, *parts), fn_output_signature=tuple(specs)
         )
 
         def gradient(for_scores: tf.Tensor, for_averages: tf.Tensor) -> tuple[Any, ...]:
             def backward(inputs: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-                queries, keys, shares, units, for_scores, for_averages = inputs
+                index, queries, keys, shares, for_scores, for_averages = inputs
+                # Not among the inputs, which are copied as soon as they exist: in the forward pass.
+                units = tf.gather(all_units, index)
                 upstream = _outer(for_scores, weights.score)
                 upstream += for_averages[:, :, tf.newaxis] * shares[:, tf.newaxis, :, tf.newaxis]
                 # Units that dropout or the ReLU set to 0 pass nothing on.
@@ -105,8 +110,8 @@ def score_pairs(
 
             specs = [tf.TensorSpec([None] * rank, dtype) for rank in (3, 3, 2, 1, 1)]
             upstream = tuple(map(chunks.split, (for_scores, for_averages)))
-            for_queries, for_keys, *for_weights = tf.map_fn(
-                backward, (*parts, units, *upstream), 1, fn_output_signature=tuple(specs)
+            for_queries, for_keys, *for_weights = one_by_one(
+                backward, (indices, *parts, *upstream), fn_output_signature=tuple(specs)
             )
             summed = [tf.reduce_sum(x, 0) for x in for_weights]
             return (

@@ -179,3 +179,18 @@ def test_products_of_pairs_exist_for_a_few_images_at_a_time(
     tape.gradient(loss, own.trainable_variables)
     assert len(sizes) == 4  # two chunks, forward and backward
     assert max(sizes) <= pair_scores._MOST_PRODUCTS
+
+
+def test_chunks_in_a_graph_are_computed_one_after_the_other() -> None:
+    queries, keys, shares = tf.zeros([2, 3, D]), tf.zeros([2, L, D]), tf.zeros([2, L])
+    weights = pair_scores.PairWeights(tf.zeros([D, M]), tf.zeros([M]), tf.zeros([M]))
+
+    def slopes(queries: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(queries)
+            scores, _ = pair_scores.score_pairs(queries, keys, shares, weights)
+        return tape.gradient(scores, queries)
+
+    graph = tf.function(slopes, autograph=False).get_concrete_function(queries).graph
+    loops = [op for op in graph.get_operations() if "While" in op.type]
+    assert [op.get_attr("parallel_iterations") for op in loops] == [1, 1]
