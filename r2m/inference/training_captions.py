@@ -21,15 +21,19 @@ def known_captions(folders: Sequence[RunFolder]) -> KnownCaptions | None:
     None, with a note in the log, where the records of a run are gone or were built anew.
     """
     try:
-        found = [_training_sentences(folder) for folder in folders]
+        found = [
+            _training_sentences(folder, kind)
+            for folder in folders
+            for kind in ("captions", "corpora")
+            if folder.config.data.get(kind)
+        ]
     except InputError as error:
         logging.info("novel captions are not counted: %s", error)
         return None
-    return lambda captions: np.any([own(captions) for own in found], axis=0)
+    return (lambda captions: np.any([own(captions) for own in found], axis=0)) if found else None
 
 
-def _training_sentences(folder: RunFolder) -> KnownCaptions:
-    kind = "captions" if "captions" in folder.config.data else "corpora"
+def _training_sentences(folder: RunFolder, kind: str) -> KnownCaptions:
     records = open_records(folder.config.data[kind], kind=kind)
     check_same_vocabulary(
         f"run {folder.path}", folder.vocabulary.sha256,
