@@ -7,6 +7,11 @@ its own cores, do not.
 Every operation allocates and frees tensors of some megabytes. The C library returns freed memory to
 the system, which clears each page before it hands it out again. Clearing takes longer than adding
 two tensors.
+
+Where little memory is free, TensorFlow's graph optimizer sums tensors in temporary variables. Their
+names are not unique among parts that run loops in parallel, which then stop with AlreadyExistsError
+(tensorflow/tensorflow#23780, #37740). What the page cache holds counts as taken, so that this
+happens after records were read.
 """
 
 from __future__ import annotations
@@ -17,6 +22,8 @@ import sys
 
 import tensorflow as tf
 from absl import logging
+from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+from tensorflow.python.eager import context
 
 # Parameters of glibc's `mallopt`, and what it takes for never (an int).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -30,7 +37,7 @@ def cores() -> int:
 
 
 def configure_threads(parts: int) -> None:
-    """Divides the cores among parts that are computed in parallel, and keeps freed memory.
+    """Divides the cores among parts that are computed in parallel, and configures their memory.
 
     Must be called before TensorFlow starts its threads; later calls only log a warning.
 
@@ -38,6 +45,7 @@ def configure_threads(parts: int) -> None:
         parts: computed in parallel.
     """
     _keep_freed_memory()
+    _disable_temporary_variables()
     if parts == 1:
         return
     try:
@@ -56,3 +64,13 @@ def _keep_freed_memory() -> None:
         mallopt(_MMAP_THRESHOLD, _NEVER)
         mallopt(_TRIM_THRESHOLD, _NEVER)
         mallopt(_TOP_PAD, _AT_ONCE)
+
+
+def _disable_temporary_variables() -> None:
+    """Disables the rewriting of sums, for which TensorFlow has no public option."""
+    options = rewriter_config_pb2.RewriterConfig(
+        memory_optimization=rewriter_config_pb2.RewriterConfig.NO_MEM_OPT
+    )
+    graph_options = config_pb2.GraphOptions(rewrite_options=options)
+    context.context()._config = config_pb2.ConfigProto(graph_options=graph_options)
+    context.context().function_call_options = None
