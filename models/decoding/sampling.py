@@ -5,6 +5,7 @@ Letters: B images, n captions per image, N = B * n, T longest caption, V vocabul
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ from models.layers.prepared_weights import prepare_weights
 # (step t, logits float32[N, V], words so far int32[N, T]) -> the next words int32[N], 0 where there
 # is none, and their log p float32[N].
 _Choice = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+# Likeliest words among which those of `top_p` nearly always are.
+_FEW = 128
 # The same seeds draw the same numbers on every device.
 _ALGORITHM = "philox"
 
@@ -117,16 +120,26 @@ def sample_search(
 
     def choose(t: tf.Tensor, logits: tf.Tensor, tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         excluded = excluded_words(lambda: tokens, t, options)
-        weights, ids = _candidates(_masked(logits, options, excluded), options)
-        if options.method == "sample":
-            places = draw_words(weights, draws[:, t])
+        masked, size = _masked(logits, options, excluded), logits.shape[-1]
+
+        def draw(count: int) -> tf.Tensor:
+            weights, ids = _candidates(masked, count, options)
+            if options.method == "sample":
+                places = draw_words(weights, draws[:, t])
+            else:
+                noise = _gumbel(_uniform(_fold_in(seeds, t), size))[:, :count]
+                places = tf.argmax(weights + noise, axis=-1, output_type=tf.int32)
+            return places if ids is None else tf.gather(ids, places, batch_dims=1)
+
+        if options.top_p < 1 and options.top_k is None and size > _FEW:
+            # Sorting all words takes much longer than finding the likeliest ones.
+            few = _few_are_enough(masked, options)
+            words = tf.cond(few, lambda: draw(_FEW), lambda: draw(size))
         else:
-            noise = _uniform(_fold_in(seeds, t), weights.shape[-1])
-            places = tf.argmax(weights + _gumbel(noise), axis=-1, output_type=tf.int32)
-        words = places if ids is None else tf.gather(ids, places, batch_dims=1)
+            words = draw(min(options.top_k or size, size))
         log_probs = tf.gather(logits, words, batch_dims=1) - tf.reduce_logsumexp(logits, axis=-1)
         if excluded is not None:
-            words = tf.where(possible(tf.reduce_max(weights, axis=-1)), words, 0)
+            words = tf.where(possible(tf.reduce_max(masked, axis=-1)), words, 0)
         return words, log_probs
 
     tokens, log_probs = _sample(
@@ -215,23 +228,42 @@ def _masked(logits: tf.Tensor, options: DecodingOptions, excluded: tf.Tensor | N
     return tf.tensor_scatter_nd_update(masked, places, tf.fill(tf.shape(rows), IMPOSSIBLE))
 
 
-def _candidates(logits: tf.Tensor, options: DecodingOptions) -> tuple[tf.Tensor, tf.Tensor | None]:
+def _few_are_enough(logits: tf.Tensor, options: DecodingOptions) -> tf.Tensor:
+    """Returns whether the `_FEW` likeliest words of each row contain those of `top_p`: bool[]."""
+    few, _ = ops.top_k(logits, _FEW)
+    sums = [tf.reduce_logsumexp(x / options.temperature, axis=-1) for x in (few, logits)]
+    # A little more, as sums of parts are rounded in other ways.
+    return tf.reduce_all(sums[0] - sums[1] > math.log(options.top_p) + 1e-5)
+
+
+def _candidates(
+    logits: tf.Tensor, count: int, options: DecodingOptions
+) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Narrows the words to draw among.
 
+    Args:
+        logits: float32[N, V].
+        count: C, which is V without `top_k` and `top_p`.
+        options: of sampling.
+
     Returns:
-        Logits float32[N, C] of the words to draw among, at the temperature and `IMPOSSIBLE` or less
-        for others, and the words int32[N, C]; None for all words in their order.
+        Logits float32[N, C] of the words to draw among, at the temperature and `IMPOSSIBLE` for
+        others, and the words int32[N, C], likeliest first; None for all words in their order.
     """
-    size, ids = logits.shape[-1], None
+    every, ids = logits, None
     if options.top_k is not None or options.top_p < 1:
-        logits, ids = ops.top_k(logits, min(options.top_k or size, size))
+        logits, ids = ops.top_k(logits, count)
     real = possible(logits)
     # Shifted first: a low temperature would make any logit but 0 too large.
-    logits = (logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / options.temperature
+    most = tf.reduce_max(logits, axis=-1, keepdims=True)
+    scaled = (logits - most) / options.temperature
     if options.top_p < 1:
-        before = tf.cumsum(tf.nn.softmax(logits), axis=-1, exclusive=True)
+        # Probabilities among all words, or those that top_k left.
+        every = scaled if options.top_k is not None else (every - most) / options.temperature
+        total = tf.reduce_logsumexp(every, axis=-1, keepdims=True)
+        before = tf.cumsum(tf.exp(scaled - total), axis=-1, exclusive=True)
         real &= before < options.top_p
-    return tf.where(real, logits, IMPOSSIBLE), ids
+    return tf.where(real, scaled, IMPOSSIBLE), ids
 
 
 def _seeds(keys: tf.Tensor, each: int, seed: int) -> tf.Tensor:

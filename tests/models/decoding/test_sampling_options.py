@@ -63,6 +63,22 @@ def test_words_are_drawn_as_often_as_they_are_likely(method: str, narrowed: dict
 
 
 @pytest.mark.parametrize("method", ["sample", "gumbel"])
+def test_few_words_are_searched_for_as_all_are(method: str, monkeypatch: Any) -> None:
+    """Rows that a few words are enough for, beside others, are drawn as they are alone."""
+    logits = 8 * np.random.default_rng(0).normal(size=(6, 300))
+    logits[3:] /= 50
+    memory = {"image": tf.range(6)}
+    model = RandomModel(0, 6, 300, 1.0)
+    model.table = np.broadcast_to(logits[:, None, None], model.table.shape).astype(np.float32)
+    options = DecodingOptions(method=method, top_p=0.9, returned=3, max_length=4)
+    together = decode(model, memory, options)
+    few = decode(model, {"image": tf.range(3)}, options)
+    np.testing.assert_array_equal(together.tokens[:3], few.tokens)
+    monkeypatch.setattr("models.decoding.sampling._FEW", 10_000)
+    np.testing.assert_array_equal(decode(model, memory, options).tokens, together.tokens)
+
+
+@pytest.mark.parametrize("method", ["sample", "gumbel"])
 def test_draws_depend_on_seed_and_key_alone(method: str) -> None:
     def captions(images: list[int], keys: list[int], returned: int, seed: int = 5) -> list[Any]:
         options = DecodingOptions(method=method, returned=returned, max_length=6, seed=seed)
