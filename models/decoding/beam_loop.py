@@ -116,7 +116,9 @@ def step_all(step: StepFunction, t: tf.Tensor, search: Search) -> tuple[tf.Tenso
     width = search.words.shape[1]
 
     def first() -> tuple[tf.Tensor, Any]:
-        state = tf.nest.map_structure(lambda x: x[::width], search.state)
+        # Not [::width]: a slice in strides is copied number by number.
+        rows = tf.range(0, tf.size(search.words), width)
+        state = tf.nest.map_structure(lambda x: tf.gather(x, rows), search.state)
         found = step(search.words[:, 0], state, search.memory)
         return tuple(image_rows.repeat(found, tf.size(search.words)))
 

@@ -10,6 +10,7 @@ Source: Vaswani et al. 2017 (arXiv 1706.03762), as "The Annotated Transformer" o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import keras
@@ -213,9 +214,14 @@ class SelfAttention(_Attention):
             tf.reshape(self.qkv_map(rows), [-1, 3 * self.heads, 1, size]), 3, axis=1
         )
         # The places of the new rows in a cache seen as [N * h * T, D / h].
-        row = tf.range(count * self.heads)
-        places = row * tf.shape(cache.keys)[2] + tf.repeat(position, self.heads)
-        cache = Cache(*(_write(*pair, places) for pair in zip(cache, (keys, values), strict=True)))
+        row, length = tf.range(count * self.heads), tf.shape(bias)[3]
+        places = row * length + tf.repeat(position, self.heads)
+        cache = Cache(
+            *(
+                _write(*pair, places, [count, self.heads, length, size])
+                for pair in zip(cache, (keys, values), strict=True)
+            )
+        )
         found, _ = attend(query, cache.keys, cache.values, bias, self.weight_dropout, training)
         return self._output(rows, tf.reshape(found, [-1, self.units])), cache
 
@@ -232,11 +238,11 @@ class SelfAttention(_Attention):
         return {**super().get_config(), "skip_input": self.skip_input}
 
 
-def _write(cache: tf.Tensor, new: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-    """Writes [N, h, 1, size] at places int32[N * h] of a cache [N, h, T, size]."""
+def _write(cache: tf.Tensor, new: tf.Tensor, places: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
+    """Writes [N, h, 1, size] at places int32[N * h] of a cache of a shape [N, h, T, size]."""
     rows, new = (tf.reshape(x, [-1, cache.shape[-1]]) for x in (cache, new))
     written = tf.tensor_scatter_nd_update(rows, places[:, None], new)
-    return tf.ensure_shape(tf.reshape(written, tf.shape(cache)), cache.shape)
+    return tf.ensure_shape(tf.reshape(written, shape), cache.shape)
 
 
 @keras.saving.register_keras_serializable("r2m")

@@ -81,7 +81,8 @@ def torch_models(what: str, name: str) -> dict[str, str]:
     """Way -> model of `torch_captioners.py`."""
     found = {"plain PyTorch": name}
     if (what, name) == ("search", "transformer"):
-        found["PyTorch with a cache"] = "transformer_cached"
+        found["PyTorch, stops"] = "transformer_stopping"
+        found["PyTorch with a cache, stops"] = "transformer_cached"
     return found
 
 

@@ -31,7 +31,7 @@ from captioner_data import (
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_search import Captioner, Step
-from torch_transformer import CachedTransformer, Transformer
+from torch_transformer import CachedTransformer, StoppingTransformer, Transformer
 
 UNITS = 512
 
@@ -117,6 +117,7 @@ MODELS = {
     "updown": UpDown,
     "att2in2": Att2in2,
     "transformer": Transformer,
+    "transformer_stopping": StoppingTransformer,
     "transformer_cached": CachedTransformer,
 }
 

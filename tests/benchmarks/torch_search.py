@@ -14,10 +14,14 @@ Step = tuple[Tensor, list[Tensor]]
 
 
 class Captioner(nn.Module):
-    """A captioner with `encode`, `start` and `step`; `embed` and `out` are layers."""
+    """A captioner with `encode`, `start` and `step`; `embed` and `out` are layers.
+
+    `stops`: whether its search ends once the best caption is certain, or takes all steps.
+    """
 
     embed: nn.Module
     out: nn.Module
+    stops = True
 
     def encode(self, regions: Tensor, copies: int) -> list[Tensor]:
         raise NotImplementedError
@@ -52,6 +56,6 @@ class Captioner(nn.Module):
             scores, parents = found[alive], parents[alive]
             said = torch.cat([said[parents], nexts[alive, None]], 1)
             state = [one[parents] for one in state]
-            if best[0] > float(scores[0]):
+            if self.stops and best[0] > float(scores[0]):
                 break
         return best[1]

@@ -1,9 +1,9 @@
 """A transformer captioner of 6 + 6 layers in plain PyTorch, without and with a cache in its search.
 
 As the field's reference code: pre-norm, images encoded once and repeated for their captions, all
-padded positions. Without a cache each step of the search decodes all words before it again; with
-one it keeps keys and values of the words, and computes those of the regions once. See
-`torch_captioners.py`.
+padded positions. Its search takes all steps, each of which decodes all words before it again.
+`StoppingTransformer` stops once the best caption is certain. `CachedTransformer` also keeps keys
+and values of the words, and computes those of the regions once. See `torch_captioners.py`.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class Layer(nn.Module):
 
 
 class Transformer(Captioner):
+    stops = False
+
     def __init__(self) -> None:
         super().__init__()
         self.embed = nn.Identity()
@@ -109,7 +111,11 @@ class Transformer(Captioner):
         return self.decode(said, *memory)[:, -1], [said]
 
 
-class CachedTransformer(Transformer):
+class StoppingTransformer(Transformer):
+    stops = True
+
+
+class CachedTransformer(StoppingTransformer):
     def encode(self, regions: Tensor, copies: int) -> list[Tensor]:
         (rows,) = super().encode(regions, copies)
         return [x for layer in self.decoder for x in layer.attentions[1].project(rows)]
