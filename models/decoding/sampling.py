@@ -122,21 +122,26 @@ def sample_search(
         excluded = excluded_words(lambda: tokens, t, options)
         masked, size = _masked(logits, options, excluded), logits.shape[-1]
 
-        def draw(count: int) -> tf.Tensor:
-            weights, ids = _candidates(masked, count, options)
-            if options.method == "sample":
-                places = draw_words(weights, draws[:, t])
+        own_seeds = _fold_in(seeds, t) if options.method == "gumbel" else None
+
+        def draw(rows: tf.Tensor, own_logits: tf.Tensor, count: int) -> tf.Tensor:
+            weights, ids = _candidates(own_logits, count, options)
+            if own_seeds is None:
+                places = draw_words(weights, tf.gather(draws[:, t], rows))
             else:
-                noise = _gumbel(_uniform(_fold_in(seeds, t), size))[:, :count]
+                noise = _gumbel(_uniform(tf.gather(own_seeds, rows), size))[:, :count]
                 places = tf.argmax(weights + noise, axis=-1, output_type=tf.int32)
             return places if ids is None else tf.gather(ids, places, batch_dims=1)
 
+        rows = tf.range(count)
         if options.top_p < 1 and options.top_k is None and size > _FEW:
+            words = draw(rows, masked, _FEW)
             # Sorting all words takes much longer than finding the likeliest ones.
-            few = _few_are_enough(masked, options)
-            words = tf.cond(few, lambda: draw(_FEW), lambda: draw(size))
+            rest = tf.where(~_few_are_enough(masked, options))[:, 0]
+            drawn = draw(rest, tf.gather(masked, rest), size)
+            words = tf.tensor_scatter_nd_update(words, rest[:, None], drawn)
         else:
-            words = draw(min(options.top_k or size, size))
+            words = draw(rows, masked, min(options.top_k or size, size))
         log_probs = tf.gather(logits, words, batch_dims=1) - tf.reduce_logsumexp(logits, axis=-1)
         if excluded is not None:
             words = tf.where(possible(tf.reduce_max(masked, axis=-1)), words, 0)
@@ -229,11 +234,11 @@ def _masked(logits: tf.Tensor, options: DecodingOptions, excluded: tf.Tensor | N
 
 
 def _few_are_enough(logits: tf.Tensor, options: DecodingOptions) -> tf.Tensor:
-    """Returns whether the `_FEW` likeliest words of each row contain those of `top_p`: bool[]."""
+    """Returns whether the `_FEW` likeliest words contain those of `top_p`: bool[N]."""
     few, _ = ops.top_k(logits, _FEW)
     sums = [tf.reduce_logsumexp(x / options.temperature, axis=-1) for x in (few, logits)]
     # A little more, as sums of parts are rounded in other ways.
-    return tf.reduce_all(sums[0] - sums[1] > math.log(options.top_p) + 1e-5)
+    return sums[0] - sums[1] > math.log(options.top_p) + 1e-5
 
 
 def _candidates(
