@@ -62,12 +62,8 @@ def test_the_choice_is_that_of_the_formula(consensus: Consensus) -> None:
             total = weight = 0.0
             for other in nearest:
                 for words in consensus.sentences[other]:
-                    similarity = consensus.reward.scores(
-                        tokens[image, place][None],
-                        lengths[image, place][None],
-                        np.array(words)[None, None],
-                        np.array([[len(words)]]),
-                    )[0]
+                    caption = tokens[image, place, : lengths[image, place]]
+                    similarity = consensus.reward.similarities([caption], [np.array(words)])[0, 0]
                     total += np.exp(2.0 * likeness[other]) * similarity
                     weight += np.exp(2.0 * likeness[other])
             worth.append(total / weight + 0.5 * scores[image, place])

@@ -220,11 +220,14 @@ def test_only_attention_is_looked_for(records: Records, monkeypatch: pytest.Monk
 
 
 def test_every_captioner_is_built_by_name() -> None:
-    sizes: dict[str, Any] = {"vocabulary_size": 9, "units": 4}
+    # The eight heads of transformers share the units.
+    sizes: dict[str, Any] = {"vocabulary_size": 9, "units": 8}
+    boxes = tf.constant([[[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]])
     for name in captioner_names():
         model = build_captioner(name, global_size=3, region_size=5, grid_cells=2, **sizes)
-        memory = model.encode({"regions": tf.ones([1, 2, 5]), "global": tf.ones([1, 3])})
-        assert model.teacher_forced(memory, tf.constant([[1, 3]])).shape == (1, 2, 4)
+        inputs = {"regions": tf.ones([1, 2, 5]), "global": tf.ones([1, 3]), "boxes": boxes}
+        memory = model.encode(inputs)
+        assert model.teacher_forced(memory, tf.constant([[1, 3]])).shape == (1, 2, 8)
     with pytest.raises(ValueError, match=r"unknown captioner 'gru'; .*known: att2in, .*, rnn"):
         build_captioner("gru", global_size=3, region_size=5, grid_cells=2, **sizes)
     with pytest.raises(ValueError, match="'fc' needs global features"):
