@@ -115,7 +115,7 @@ def count_ngrams(sentences: Sentences) -> NgramCounts:
     cells = every * columns + tf.range(columns)[:, None]
     flat = tf.reshape(cells, [-1])
     counts = tf.math.unsorted_segment_sum(tf.ones_like(flat, tf.float32), flat, total * columns)
-    by_ngram = tf.reshape(counts, tf.stack([-1, columns]))[:, captions:]
+    by_ngram = tf.reshape(counts, tf.stack([total, columns]))[:, captions:]
     return NgramCounts(
         tuple(ngrams),
         every,

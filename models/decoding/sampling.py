@@ -53,6 +53,7 @@ def sample_captions(
     suppression: tf.Tensor,
     start_id: int,
     end_id: int,
+    greedy_last: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws captions at temperature 1; no gradient goes through them.
 
@@ -64,19 +65,27 @@ def sample_captions(
         suppression: float32[V] from `ops.suppression`, which keeps words from being drawn.
         start_id: id fed in first.
         end_id: id that ends a caption.
+        greedy_last: whether the last caption of each image has the likeliest word at each step,
+            whatever its draws: greedy search in the same loop.
 
     Returns:
         Tokens int32[N, T], 0 after the end marker, and lengths int32[N], the end marker included.
         A caption cut at T words has none.
     """
     count, limit = tf.unstack(tf.shape(draws))
+    each = tf.maximum(image_rows.captions_per_image(memory, count), 1)
 
     def step(words: tf.Tensor, state: Any, memory: Any) -> tuple[tf.Tensor, Any]:
         hidden, state = model.step(words, state, memory)
         return model.logits(hidden) + suppression, state
 
     def choose(t: tf.Tensor, logits: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return draw_words(logits, draws[:, t]), tf.constant(0.0)
+        words = draw_words(logits, draws[:, t])
+        if greedy_last:
+            last = tf.reshape(logits, [-1, each, logits.shape[-1]])[:, -1]
+            drawn = tf.reshape(words, [-1, each])[:, :-1]
+            words = tf.reshape(tf.concat([drawn, ops.top_k(last, 1)[1]], axis=1), [-1])
+        return words, tf.constant(0.0)
 
     state = image_rows.repeat(model.initial_state(memory, limit), count)
     memory = model.expand_memory(memory, count)

@@ -20,6 +20,7 @@ from losses.sequence_losses import leave_one_out
 from models.decoding.search import DecodingOptions, decode
 from pipelines import caption_batches, captions
 from r2m.configuration.config_checks import check_config
+from r2m.engine.distribution.sharing import share
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.errors import TrainingError
 from r2m.engine.monitoring.metrics_file import read_metrics
@@ -114,7 +115,45 @@ def test_the_greedy_caption_is_the_baseline(records: Records) -> None:
         assert found[name] == others[name]
     assert others["baseline"] == pytest.approx(others["reward"], rel=1e-5)
     assert found["policy"] != others["policy"]
-    assert 0 < found["entropy"] / found["words"] < np.log(len(records.vocabulary()))
+    assert 0 < found["entropy"] / (5 * SAMPLES) < np.log(len(records.vocabulary()))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"baseline": "greedy", "reduction": "words"},
+        {"baseline": "greedy", "sampling": "beam"},
+        {"loss": "risk", "entropy_weight": 0.1},
+    ],
+)
+def test_parts_of_a_batch_sum_to_the_whole(records: Records, options: dict[str, Any]) -> None:
+    """Also parts without images, which replicas may have."""
+    stage = self_critical_stage(records, "fc", **options)
+    batch = first_batch(stage)
+    whole, parts = stage.loss(batch, training=True), 4
+    shares = [stage.loss(share(batch, part, parts), training=True) for part in range(parts)]
+    assert [int(own["reward_spread"].normalizer) for own in shares] == [2, 2, 1, 0]
+    for name, term in whole.items():
+        for field in ("total", "normalizer"):
+            summed = sum(float(getattr(own[name], field)) for own in shares)
+            assert summed == pytest.approx(float(getattr(term, field)), rel=1e-4, abs=1e-4), name
+
+
+def test_nothing_is_generated_to_count_captions(records: Records) -> None:
+    stage = self_critical_stage(records, "fc", baseline="greedy")
+
+    @tf.function(autograph=False)
+    def normalizers(batch: Any) -> list[tf.Tensor]:
+        return [term.normalizer for term in stage.loss(batch, training=False).values()]
+
+    graph = normalizers.get_concrete_function(first_batch(stage)).graph
+    needed, left = set(), [output.op for output in graph.outputs]
+    while left:
+        operation = left.pop()
+        if operation.name not in needed:
+            needed.add(operation.name)
+            left += [tensor.op for tensor in operation.inputs]
+    assert not [name for name in needed if "while" in name]
 
 
 def test_a_beam_gives_the_likeliest_captions(records: Records) -> None:

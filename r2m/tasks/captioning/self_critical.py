@@ -90,12 +90,12 @@ class SelfCriticalOptions:
             raise ValueError("cider_weight and bleu_weight must not both be 0: nothing is rewarded")
 
 
-class _Samples(NamedTuple):
-    """Captions generated for B images.
+class _Generated(NamedTuple):
+    """Captions generated for B images: S samples of each, then its greedy caption if required.
 
     Attributes:
-        tokens: int32[B * S, T], 0 after the end marker.
-        lengths: int32[B * S], words of each, end marker included.
+        tokens: int32[B, C, T], 0 after the end marker; C is S or S + 1.
+        lengths: int32[B, C], words of each, end marker included.
     """
 
     tokens: tf.Tensor
@@ -132,6 +132,8 @@ class SelfCritical:
             cross_entropy: options of the cross entropy that is mixed in.
         """
         self._options, self._suppressed = options, suppressed
+        # The other losses have no baseline.
+        self._greedy = options.loss == "policy" and options.baseline == "greedy"
         self._reward = CaptionReward(cider, options.cider_weight, options.bleu_weight)
         self._cross_entropy = CrossEntropy(cross_entropy or CrossEntropyOptions())
 
@@ -153,32 +155,44 @@ class SelfCritical:
         - `advantage`: mean of |reward - baseline|;
         - `reward_spread`: highest minus lowest reward of an image, mean over images;
         - `words`: mean length, end marker included; `ended`: share of captions with an end marker;
-        - `entropy`: mean of -log p per word, in nats; of drawn captions, it estimates the entropy
-          of the next word.
+        - `entropy`: mean over captions of -log p per word, in nats; of drawn captions, it estimates
+          the entropy of the next word.
         """
         options = self._options
         memory = model.encode(batch)
         weights, bias = model.output_layer
         suppression = ops.suppression(self._suppressed, bias.shape[0])
-        tokens, lengths = self._sample(model, memory, batch, suppression)
-        by_image = [-1, options.samples]
-        rewards = self._scores(tokens, lengths, batch)
+        generated = self._generate(model, memory, batch, suppression)
+        scored = self._reward.scores(
+            tf.reshape(generated.tokens, [-1, options.max_length]),
+            tf.reshape(generated.lengths, [-1]),
+            batch["references"],
+            batch["reference_lengths"],
+        )
+        scored = tf.reshape(scored, tf.shape(generated.lengths))
+        rewards, greedy_reward = scored[:, : options.samples], scored[:, options.samples :]
+        tokens = tf.reshape(generated.tokens[:, : options.samples], [-1, options.max_length])
+        sizes = generated.lengths[:, : options.samples]
+        lengths = tf.reshape(sizes, [-1])
         fed = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START_ID), tokens[:, :-1]], axis=1)
         hidden = model.teacher_forced(memory, fed, lengths=lengths)
         bias = tf.cast(bias, tf.float32) + suppression
         log_p = tf.reshape(
             sequence_losses.caption_log_probabilities(hidden, weights, bias, tokens, lengths),
-            by_image,
+            tf.shape(sizes),
         )
-        sizes = tf.reshape(lengths, by_image)
         words = tf.cast(sizes, tf.float32)
+        per_word = tf.math.divide_no_nan(tf.stop_gradient(-log_p), words)
         scores = rewards
         if options.entropy_weight:
-            per_word = tf.math.divide_no_nan(tf.stop_gradient(-log_p), words)
             scores += options.entropy_weight * per_word
-        baseline = self._baseline(model, memory, batch, scores)
-        captions, all_words = tf.size(sizes), tf.reduce_sum(words)
-        divisor = all_words if options.reduction == "words" else captions
+        baseline = greedy_reward if self._greedy else sequence_losses.leave_one_out(scores)
+        baseline = tf.broadcast_to(baseline, tf.shape(scores))
+        # Counted without the captions: where a batch is computed in parts, the engine needs the
+        # normalizers of all parts first, and nothing has to be generated twice for them.
+        images = tf.shape(batch["reference_lengths"])[0]
+        captions = images * options.samples
+        divisor = tf.reduce_sum(words) if options.reduction == "words" else captions
         if options.loss == "policy":
             loss = LossTerm(sequence_losses.policy_loss(log_p, scores - baseline), divisor)
         elif options.loss == "best_of_n":
@@ -187,7 +201,7 @@ class SelfCritical:
             )
         else:
             losses = sequence_losses.structured_losses(options.loss, log_p, sizes, scores)
-            loss = LossTerm(tf.reduce_sum(losses), tf.size(losses))
+            loss = LossTerm(tf.reduce_sum(losses), images)
         share = options.cross_entropy_weight
         terms = {options.loss: loss._replace(weight=1.0 - share)}
         if share:
@@ -195,61 +209,57 @@ class SelfCritical:
             terms |= {
                 name: term._replace(weight=share * term.weight) for name, term in mixed.items()
             }
+        of_captions = {
+            "reward": rewards,
+            "baseline": baseline,
+            "advantage": tf.abs(scores - baseline),
+            "words": words,
+            "ended": tf.cast(tf.reduce_any(tokens == END_ID, axis=1), tf.float32),
+            "entropy": per_word,
+        }
         spread = tf.reduce_max(rewards, axis=1) - tf.reduce_min(rewards, axis=1)
-        ended = tf.reduce_any(tokens == END_ID, axis=1)
-        return terms | {
-            "reward": _mean(rewards),
-            "baseline": _mean(baseline),
-            "advantage": _mean(tf.abs(scores - baseline)),
-            "reward_spread": _mean(spread),
-            "words": LossTerm(all_words, captions, weight=0.0),
-            "ended": _mean(tf.cast(ended, tf.float32)),
-            "entropy": LossTerm(-tf.reduce_sum(log_p), all_words, weight=0.0),
+        return {
+            **terms,
+            **{
+                name: LossTerm(tf.reduce_sum(values), captions, weight=0.0)
+                for name, values in of_captions.items()
+            },
+            "reward_spread": LossTerm(tf.reduce_sum(spread), images, weight=0.0),
         }
 
-    def _sample(self, model: Any, memory: Any, batch: Any, suppression: tf.Tensor) -> _Samples:
-        """Returns S captions of each image."""
+    def _generate(self, model: Any, memory: Any, batch: Any, suppression: tf.Tensor) -> _Generated:
+        """Returns S captions of each image and, for its baseline, the greedy one."""
         options = self._options
-        if options.sampling == "draws":
-            draws = tf.reshape(batch["draws"], [-1, options.max_length])
-            return _Samples(
-                *sample_captions(
-                    model,
-                    memory,
-                    draws,
-                    suppression=suppression,
-                    start_id=START_ID,
-                    end_id=END_ID,
-                )
-            )
-        return self._search(model, memory, options.samples)
+        if options.sampling == "beam":
+            found = [self._search(model, memory, options.samples)]
+            if self._greedy:
+                found.append(self._search(model, memory, 1))
+            return _Generated(*(tf.concat(parts, axis=1) for parts in zip(*found, strict=True)))
+        draws = tf.pad(batch["draws"], [[0, 0], [0, int(self._greedy)], [0, 0]])
+        tokens, lengths = sample_captions(
+            model,
+            memory,
+            tf.reshape(draws, [-1, options.max_length]),
+            suppression=suppression,
+            start_id=START_ID,
+            end_id=END_ID,
+            greedy_last=self._greedy,
+        )
+        return _Generated(
+            tf.reshape(tokens, tf.shape(draws)), tf.reshape(lengths, tf.shape(draws)[:2])
+        )
 
-    def _search(self, model: Any, memory: Any, beam_size: int) -> _Samples:
+    def _search(self, model: Any, memory: Any, beam_size: int) -> _Generated:
         """Returns the hypotheses of a beam search; a beam of 1 searches greedily."""
-        length = self._options.max_length
         search = DecodingOptions(
             beam_size=beam_size,
-            max_length=length,
+            max_length=self._options.max_length,
             suppressed=self._suppressed,
             start_id=START_ID,
             end_id=END_ID,
         )
         found = decode(model, memory, search)
-        tokens = tf.stop_gradient(tf.reshape(found.tokens, [-1, length]))
-        return _Samples(tokens, tf.reshape(found.lengths, [-1]))
-
-    def _scores(self, tokens: tf.Tensor, lengths: tf.Tensor, batch: Any) -> tf.Tensor:
-        """Returns the rewards float32[B, N / B] of captions, consecutive ones per image."""
-        return self._reward.scores(tokens, lengths, batch["references"], batch["reference_lengths"])
-
-    def _baseline(self, model: Any, memory: Any, batch: Any, scores: tf.Tensor) -> tf.Tensor:
-        """Returns what the scores float32[B, S] are compared with, of their shape."""
-        if self._options.baseline == "greedy":
-            rewards = self._scores(*self._search(model, memory, 1), batch)
-            return tf.broadcast_to(rewards, tf.shape(scores))
-        if self._options.samples == 1:
-            return tf.zeros_like(scores)
-        return sequence_losses.leave_one_out(scores)
+        return _Generated(tf.stop_gradient(found.tokens), found.lengths)
 
     def remark(self, metrics: Mapping[str, float]) -> str | None:
         """Returns a warning if no caption had a reward that differs from its baseline."""
@@ -271,8 +281,3 @@ class SelfCritical:
     def validation_loss(self, model: Any, batch: Any) -> dict[str, LossTerm]:
         """Returns the cross entropy of the references, which shows how far training drifted."""
         return CrossEntropy(CrossEntropyOptions()).validation_loss(model, batch)
-
-
-def _mean(values: tf.Tensor) -> LossTerm:
-    """Returns a mean for the log."""
-    return LossTerm(tf.reduce_sum(values), tf.size(values), weight=0.0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from models.decoding.sampling import draw_words, sample_captions
+from models.decoding.search import DecodingOptions, decode
 from models.layers import ops
 from tests.models.small_captioners import MODELS, V, build
 
@@ -60,10 +63,34 @@ def test_each_caption_is_that_of_a_plain_loop(name: str) -> None:
     assert lengths.min() < LIMIT
 
 
+@pytest.mark.parametrize("name", list(MODELS))
+def test_the_last_caption_can_be_the_greedy_one(name: str) -> None:
+    model, inputs = build(name)
+    memory = model.encode(inputs)
+    draws = tf.random.stateless_uniform([3, EACH + 1, LIMIT], [0, 1])
+    arguments: dict[str, Any] = {"suppression": SUPPRESSION, "start_id": 1, "end_id": END}
+    tokens, lengths = sample_captions(
+        model, memory, tf.reshape(draws, [-1, LIMIT]), **arguments, greedy_last=True
+    )
+    drawn = sample_captions(model, memory, tf.reshape(draws[:, :-1], [-1, LIMIT]), **arguments)
+    greedy = decode(
+        model, memory, DecodingOptions(beam_size=1, max_length=LIMIT, suppressed=SUPPRESSED)
+    )
+    for found, own, last in (
+        (tokens, drawn[0], greedy.tokens),
+        (lengths, drawn[1], greedy.lengths),
+    ):
+        by_image = tf.reshape(found, [3, EACH + 1, -1]).numpy()
+        np.testing.assert_array_equal(by_image[:, :-1].reshape(3 * EACH, -1).squeeze(), own)
+        np.testing.assert_array_equal(by_image[:, -1].squeeze(), np.squeeze(last))
+
+
 def test_no_images_no_captions() -> None:
     model, inputs = build("updown")
     memory = model.encode({name: x[:0] for name, x in inputs.items()})
-    tokens, lengths = sample_captions(
-        model, memory, tf.zeros([0, LIMIT]), suppression=SUPPRESSION, start_id=1, end_id=END
-    )
-    assert tokens.shape == (0, LIMIT) and lengths.shape == (0,)
+    for greedy_last in (False, True):
+        tokens, lengths = sample_captions(
+            model, memory, tf.zeros([0, LIMIT]), suppression=SUPPRESSION, start_id=1, end_id=END,
+            greedy_last=greedy_last,
+        )  # fmt: skip
+        assert tokens.shape == (0, LIMIT) and lengths.shape == (0,)
