@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -79,6 +80,8 @@ class BackboneOptions:
 
 # Ends the names of columns with the features of random views.
 VIEWS = "_views"
+# The split whose images have views.
+TRAIN_SPLIT = "train"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +158,22 @@ class FeatureOptions:
 
 
 DEFAULT_FEATURES = FeatureOptions()
+
+
+def check_views(
+    features: FeatureOptions, backbone: BackboneOptions | None, splits: Collection[str]
+) -> None:
+    """Raises InputError unless views can be stored: by a backbone, of a split `train`."""
+    if features.views is None:
+        return
+    if backbone is None:
+        raise InputError("views need a backbone: features that exist already have none")
+    if TRAIN_SPLIT not in splits:
+        raise InputError(
+            f"views are stored of split {TRAIN_SPLIT}, and there is none, only "
+            f"{', '.join(splits) or 'one split of all images'}: name its images "
+            f"(--split={TRAIN_SPLIT}=FILE)"
+        )
 
 
 def recorded_backbone(backbone: BackboneOptions | None, features: FeatureOptions) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def define_view_flags() -> None:
         "views",
         0,
         "Store the features of so many random views of each image of split train too: crops, half "
-        "of them mirrored. Training draws the image or one of its views every epoch.",
+        "of them mirrored. Training draws the image or one of its views every epoch. 0: none.",
         least=0,
         most=1_000,
         group=FEATURES,
@@ -184,16 +184,26 @@ def define_view_flags() -> None:
     define_switch(
         "view_mirror",
         True,
-        "Mirror every second view; leave it out where captions tell left from right.",
+        "Mirror a view with probability 1/2; give --noview_mirror where captions tell left from "
+        "right.",
         group=FEATURES,
     )
 
 
 def _views() -> dict[str, Any]:
-    """Returns the field of `FeatureOptions` that these flags fill in."""
+    """Returns the field of `FeatureOptions` that these flags fill in.
+
+    Raises:
+        UsageError: settings of views without --views.
+    """
     from tfrecords.feature_options import ViewOptions
 
-    if "views" not in flags.FLAGS or not flags.FLAGS["views"].value:
+    if "views" not in flags.FLAGS:
+        return {}
+    if not flags.FLAGS["views"].value:
+        for name in ("view_area", "view_mirror"):
+            if flags.FLAGS[name].present:
+                raise app.UsageError(f"--{name} needs --views")
         return {}
     fields = {"count": "views", "least_area": "view_area", "mirror": "view_mirror", "seed": "seed"}
     given: dict[str, Any] = {field: flags.FLAGS[flag].value for field, flag in fields.items()}

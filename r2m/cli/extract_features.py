@@ -8,7 +8,10 @@
         --regions=records/detections/photographs --output=records/features/photographs
     r2m-extract-features --from=tsv:raw/coco/trainval_36 --output=records/features/coco_bottom_up
 
-A run that was stopped goes on at the first unfinished of its --shards.
+A run that was stopped goes on at the first unfinished of its --shards. Captioners train on records
+of r2m-build-captions, which takes these features (--features=records:FOLDER). To store random views
+of training images (--views), or to caption image files afterwards (r2m-caption), let that command
+extract the features itself: it takes --backbone and --regions, too.
 """
 
 from __future__ import annotations

@@ -26,6 +26,10 @@ import pytest
             "error: --sharpness requires --neighbours",
         ),
         (
+            ["build_captions", "--captions=a", "--output=b", "--backbone=c", "--noview_mirror"],
+            "error: --view_mirror needs --views",
+        ),
+        (
             ["caption", "--run=a", "--run=b", "--images=c", "--output=d", "--ensemble_weights=1,0"],
             r"error: --ensemble_weights=1,0: '0' must be above 0",
         ),

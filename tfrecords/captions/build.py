@@ -28,14 +28,15 @@ from tfrecords.captions.words import (
 )
 from tfrecords.errors import InputError
 from tfrecords.feature_options import (
+    TRAIN_SPLIT,
     BackboneOptions,
     FeatureOptions,
+    check_views,
     recorded_backbone,
     recorded_views,
 )
 from tfrecords.feature_stores import FeatureStore
 from tfrecords.feature_values import recorded_shapes, stores_boxes
-from tfrecords.images.build import TRAIN_SPLIT
 from tfrecords.images.files import open_folder
 from tfrecords.images.formats import recorded_plugins
 from tfrecords.images.headers import MAX_PIXELS
@@ -161,6 +162,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
     choice = choose_images(
         datasets, read_split_lists(options.splits), train_only=options.train_only
     )
+    check_views(options.features, options.backbone, choice.splits)
     given = _given_vocabulary(options)
     # `words` is the default of vocabularies: it must not silence the check of text without spaces.
     segmenter = given.segmenter if given and given.segmenter != "words" else options.segmenter
@@ -282,8 +284,6 @@ def _check(options: CaptionsOptions) -> None:
         raise InputError("min_count chooses the words of a new vocabulary, but one was given")
     if options.store_grid and options.backbone is None:
         raise InputError("store_grid needs a backbone")
-    if options.features.views and options.backbone is None:
-        raise InputError("views need a backbone: features that exist already have none")
     check_regions(options.regions, options.backbone, options.features)
     if options.backbone:
         options.features.check_fits(options.backbone)

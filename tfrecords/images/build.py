@@ -16,8 +16,10 @@ from tfrecords.concepts import ConceptDictionary
 from tfrecords.errors import InputError
 from tfrecords.feature_options import (
     DEFAULT_FEATURES,
+    TRAIN_SPLIT,
     BackboneOptions,
     FeatureOptions,
+    check_views,
     recorded_backbone,
     recorded_views,
 )
@@ -43,8 +45,6 @@ from tfrecords.writing.writer import Skip, write_dataset
 
 if TYPE_CHECKING:
     from tfrecords.vocabulary import Vocabulary
-
-TRAIN_SPLIT = "train"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,10 +216,7 @@ def _check(options: ImagesOptions) -> None:
         raise InputError(f"concept_order={options.concept_order!r}; known: score, class_id")
     if options.store_grid and options.backbone is None:
         raise InputError("store_grid needs a backbone")
-    if options.features.views and options.backbone is None:
-        raise InputError("views need a backbone, whose features of them are stored")
-    if options.features.views and TRAIN_SPLIT not in options.splits:
-        raise InputError("views are stored of split train: name its images (--split=train=FILE)")
+    check_views(options.features, options.backbone, options.splits)
     if not options.store_pixels and options.backbone is None:
         raise InputError("records with neither pixels nor features hold no image: keep one of them")
     weights = options.backbone.weights_file if options.backbone else None
