@@ -3,8 +3,8 @@
     r2m-train-captioner --config=relation_transformer:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/relation
 
-The records have regions with boxes (`--features`) or a grid (`--backbone --store_grid`), whose
-cells have known boxes; r2m-build-captions makes them.
+The records have regions with boxes (`--features`, or `--backbone --regions=DETECTIONS`) or a grid
+(`--backbone --store_grid`), whose cells have known boxes; r2m-build-captions makes them.
 `r2m-recipe flickr8k-efficientnet DATA WORKSPACE relation_transformer` does both and
 scores the captions.
 """

@@ -3,9 +3,10 @@
     r2m-train-captioner --config=spatial_transformer:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/spatial
 
-The records have regions with boxes (`--features`) or a grid (`--backbone --store_grid`), whose
-cells have known boxes; r2m-build-captions makes them. The code that this follows is
-sidharth5n/Spatial-Image-Captioning (`spatial_pe`), of which no results are published.
+The records have regions with boxes (`--features`, or `--backbone --regions=DETECTIONS`) or a grid
+(`--backbone --store_grid`), whose cells have known boxes; r2m-build-captions makes them. The code
+that this follows is sidharth5n/Spatial-Image-Captioning (`spatial_pe`), of which no results are
+published.
 `r2m-recipe flickr8k-efficientnet DATA WORKSPACE spatial_transformer` does both and
 scores the captions.
 """

@@ -210,7 +210,8 @@ def _extractor(
         if set(member.inputs.stored) - member.columns_of_backbone:
             raise InputError(
                 f"the captioner of {member.path} was trained on features that were made elsewhere: "
-                "it can caption records (r2m-evaluate), not image files"
+                "it can caption records (r2m-evaluate), not image files. For image files, train on "
+                "records of r2m-build-captions --backbone (of regions: and --regions)"
             )
     # The shape of the grid is only known from records that store grids.
     recorded = max(
