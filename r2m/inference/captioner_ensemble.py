@@ -80,5 +80,6 @@ def _common_inputs(trained_on: Sequence[TrainedInputs]) -> InputSpec:
         check_same_origin(
             f"those of {own.path}", own.backbone,
             f"those of {extracted[0].path}", extracted[0].backbone,
+            regions=own.needs_detections and extracted[0].needs_detections,
         )  # fmt: skip
     return inputs

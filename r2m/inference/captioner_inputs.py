@@ -24,6 +24,7 @@ FEATURES_FILE = "image_features.json"
 _OF_FEATURES = ("backbone", "feature_dtype", "grid_shape")
 # Option of records with the files of detections, and of their backbone with the limits on boxes.
 REGIONS = "regions"
+_ELSEWHERE = "made elsewhere"
 
 
 def caption_options(config: Any) -> CaptionOptions:
@@ -144,7 +145,12 @@ def features_file(
 
 
 def check_same_origin(
-    one: str, ours: Mapping[str, Any] | None, other: str, theirs: Mapping[str, Any] | None
+    one: str,
+    ours: Mapping[str, Any] | None,
+    other: str,
+    theirs: Mapping[str, Any] | None,
+    *,
+    regions: bool = False,
 ) -> None:
     """Raises `InputError` unless features come from the same network with the same options.
 
@@ -153,9 +159,13 @@ def check_same_origin(
         ours: the backbone in the options of records; None where features were made elsewhere.
         other: as `one`.
         theirs: as `ours`.
+        regions: whether features of regions are compared too.
     """
-    elsewhere = {"name": "made elsewhere"}
-    a, b = ours or elsewhere, theirs or elsewhere
+    a, b = (dict(made or {"name": _ELSEWHERE}) for made in (ours, theirs))
+    for made in (a, b):
+        pooled = made.pop(REGIONS, None)
+        if regions:
+            made[REGIONS] = pooled or _ELSEWHERE
     # How many images went through it at a time makes no difference.
     differ = [key for key in a if key in b and a[key] != b[key] and key != "batch_size"]
     if differ:

@@ -12,7 +12,7 @@ from pipelines import caption_batches, captions
 from pipelines.inputs.model_input import ModelInput
 from pipelines.inputs.spec import InputSpec
 from r2m.inference.captioner_image_inputs import captioner_image_reader
-from r2m.inference.captioner_inputs import TrainedInputs, check_same_origin
+from r2m.inference.captioner_inputs import REGIONS, TrainedInputs, check_same_origin
 from r2m.inference.captioner_model import build_model, open_network
 from r2m.inference.captioning import CAPTIONED_AT_ONCE
 from r2m.inference.loaded_model import ImageReader
@@ -122,10 +122,13 @@ def _check_records(records: Records, own: TrainedInputs) -> None:
             f"which the captioner of {own.path} was trained on: give records that were built as "
             "those"
         )
-    if own.reads_backbone:
+    backbone = records.manifest["options"].get("backbone") or {}
+    reads_regions = "region_feature" in own.inputs.columns
+    if own.reads_backbone or (reads_regions and REGIONS in backbone):
         check_same_origin(
             f"those of {records.folder}",
-            records.manifest["options"].get("backbone"),
+            backbone,
             f"those that {own.path} was trained on",
             own.backbone,
+            regions=reads_regions,
         )

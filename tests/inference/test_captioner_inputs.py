@@ -6,14 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tensorflow as tf
 
 from pipelines.inputs.global_vector import GlobalVector, MeanOfRows
 from pipelines.inputs.pixels import Pixels
 from pipelines.inputs.regions import Regions
 from pipelines.inputs.spec import InputSpec
-from r2m.inference.captioner_inputs import FEATURES_FILE, TrainedInputs, features_file
+from r2m.inference.captioner_inputs import (
+    FEATURES_FILE,
+    TrainedInputs,
+    check_same_origin,
+    features_file,
+)
 from r2m.inference.run_folder import RunFolder
+from tfrecords.errors import InputError
 from tfrecords.records import Records
 
 ORIGIN = {"backbone": None, "feature_dtype": "float16", "grid_shape": None}
@@ -74,3 +81,18 @@ def test_pixels_are_read_as_they_are_captioned(tmp_path: Path) -> None:
     }
     trained_on = TrainedInputs.read(run_of(tmp_path, "lstm", saved, **image))
     assert trained_on.inputs.inputs == (Pixels(resize=9, crop=8),)
+
+
+def test_the_origin_of_regions_counts_where_regions_are_read() -> None:
+    network = {"name": "ResNet101", "image_size": 448}
+    pooled = {**network, "regions": {"most": 36, "min_scores": [0.3]}}
+    fewer = {**network, "regions": {"most": 20, "min_scores": [0.3]}}
+    check_same_origin("a", pooled, "b", dict(pooled), regions=True)
+    for one, other in ((pooled, fewer), (pooled, network), (network, pooled), (pooled, None)):
+        with pytest.raises(InputError, match=r"made in two ways: a with .*regions"):
+            check_same_origin("a", one, "b", other, regions=True)
+    # Vectors and grids do not depend on the regions beside them.
+    for other in (fewer, network):
+        check_same_origin("a", pooled, "b", other)
+    with pytest.raises(InputError, match="a with image_size 448, b with image_size 224"):
+        check_same_origin("a", pooled, "b", {**network, "image_size": 224})

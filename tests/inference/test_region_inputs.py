@@ -18,6 +18,7 @@ from pipelines.inputs.regions import Regions
 from pipelines.inputs.spec import InputSpec
 from r2m.inference.captioner_image_inputs import captioner_image_reader
 from r2m.inference.captioner_inputs import FEATURES_FILE, TrainedInputs, features_file
+from r2m.inference.loaded_captioner import LoadedCaptioner
 from tests.tfrecords.images.test_regions import detections_file
 from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.errors import InputError
@@ -161,6 +162,18 @@ def test_features_records_hold_the_same_regions(folder: Path) -> None:
     found, expected = record_batch(folder, "stored"), record_batch(folder)
     for name in ("regions", "boxes", "region_lengths"):
         np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_pooled_regions_are_no_regions_of_elsewhere(folder: Path) -> None:
+    records = open_captions(str(folder / "captions"))
+
+    def evaluated(own: TrainedInputs) -> LoadedCaptioner:
+        parts: Any = {"folders": (), "model": None, "vocabulary": None, "signature": {}}
+        return LoadedCaptioner(trained_on=(own,), inputs=INPUTS, **parts)
+
+    evaluated(trained_on(folder)).record_batches(records, "train")
+    with pytest.raises(InputError, match=r"made in two ways: .*with name 'made elsewhere'"):
+        evaluated(trained_on(folder, backbone=None)).record_batches(records, "train")
 
 
 def test_runs_say_whether_they_need_detections(folder: Path) -> None:

@@ -47,7 +47,8 @@ class RegionOptions:
     @property
     def recorded(self) -> dict[str, Any]:
         """What decides the regions of an image, given what a detector found in it; JSON."""
-        return {"most": self.most, "min_scores": [s.min_score for s in self.detections]}
+        # Each split may have a file of its own, so the number of files does not count.
+        return {"most": self.most, "min_scores": sorted({s.min_score for s in self.detections})}
 
     @property
     def recorded_files(self) -> list[dict[str, Any]]:

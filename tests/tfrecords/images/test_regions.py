@@ -128,3 +128,10 @@ def test_impossible_numbers_of_regions() -> None:
         RegionOptions(detections=(SOURCE,), most=0)
     with pytest.raises(InputError, match="regions need a file of detections"):
         RegionOptions(detections=())
+
+
+def test_regions_are_the_same_whatever_the_number_of_files() -> None:
+    whole, low = (DetectionSource(path=Path("all.json"), min_score=x) for x in (0.3, 0.1))
+    parts = RegionOptions(detections=(SOURCE, whole))
+    assert parts.recorded == RegionOptions(detections=(whole,)).recorded
+    assert parts.recorded != RegionOptions(detections=(low,)).recorded
