@@ -16,6 +16,7 @@ from losses.ngram_counts import MAX_ORDER, NgramCounts, Sentences
 
 _SIGMA = 6.0
 _WORD_BITS = 32
+_INDEX = -1 << _WORD_BITS
 
 
 class CiderReward:
@@ -38,16 +39,22 @@ class CiderReward:
         """
         self.images = images
         log_images = math.log(max(1, images))
-        self._tables, self._rarities = [], []
+        self._tables = []
         for own, frequencies in zip(keys, counts, strict=True):
-            unknown = len(own)
-            # A key that no n-gram has: a table must not be empty.
-            indices = tf.lookup.KeyValueTensorInitializer(
-                tf.constant(np.append(own, -1), tf.int64), tf.range(unknown + 1, dtype=tf.int64)
-            )
-            self._tables.append(tf.lookup.StaticHashTable(indices, unknown))
+            # A key that no n-gram has, for unknown ones: a table must not be empty.
+            every = np.append(own, -1)
             rarities = log_images - np.log(np.append(np.maximum(frequencies, 1), 1))
-            self._rarities.append(tf.constant(rarities, tf.float32))
+            # One lookup gives both: the index, in the upper half, begins keys of the next order.
+            bits = rarities.astype(np.float32).view(np.uint32).astype(np.int64)
+            entries = np.arange(len(every)) << _WORD_BITS | bits
+            self._tables.append(
+                tf.lookup.StaticHashTable(
+                    tf.lookup.KeyValueTensorInitializer(
+                        tf.constant(every, tf.int64), tf.constant(entries, tf.int64)
+                    ),
+                    int(entries[-1]),
+                )
+            )
 
     def scores(self, sentences: Sentences, counts: NgramCounts) -> tf.Tensor:
         """Scores captions.
@@ -77,12 +84,11 @@ class CiderReward:
 
     def _rarities_of(self, counts: NgramCounts, sentences: Sentences) -> tf.Tensor:
         """Returns ln N - ln df of each distinct n-gram, float32[U]; 0 where there is none."""
-        known = tf.zeros(tf.shape(sentences.words)[:1], tf.int64)
+        entries = tf.zeros(tf.shape(sentences.words)[:1], tf.int64)
         found = []
-        for ngrams, table, rarities in zip(
-            counts.ngrams, self._tables, self._rarities, strict=True
-        ):
-            prefixes = tf.bitwise.left_shift(tf.gather(known, ngrams.prefixes), _WORD_BITS)
-            known = table.lookup(tf.bitwise.bitwise_or(prefixes, ngrams.words))
-            found.append(tf.where(ngrams.words >= 0, tf.gather(rarities, known), 0.0))
+        for ngrams, table in zip(counts.ngrams, self._tables, strict=True):
+            prefixes = tf.bitwise.bitwise_and(tf.gather(entries, ngrams.prefixes), _INDEX)
+            entries = table.lookup(tf.bitwise.bitwise_or(prefixes, ngrams.words))
+            rarities = tf.bitcast(tf.cast(entries, tf.int32), tf.float32)
+            found.append(tf.where(ngrams.words >= 0, rarities, 0.0))
         return tf.concat(found, axis=0)
