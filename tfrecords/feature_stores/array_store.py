@@ -240,5 +240,8 @@ def _fitting(array: np.ndarray, part: Part, where: str) -> np.ndarray:
         for size, wanted in zip(array.shape, part.shape, strict=False)
     ):
         expected = ", ".join("N" if size is None else str(size) for size in part.shape)
-        raise InputError(f"{where}: shape {array.shape}, expected [{expected}] like the others")
+        least = ", N at least 1," if None in part.shape else ""
+        raise InputError(
+            f"{where}: shape {array.shape}, expected [{expected}]{least} like the others"
+        )
     return array

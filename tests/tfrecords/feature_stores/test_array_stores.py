@@ -148,8 +148,12 @@ def test_vectors_may_have_dimensions_of_one(tmp_path):
     [
         ("_fc", None, "coco_fc, image '42': it is not there, but in"),
         ("_att", None, "coco_att, image '42': it is not there, but in"),
-        ("_att", np.ones((4, 7)), r"shape \(4, 7\), expected \[N, 6\] like the others"),
-        ("_att", np.ones((0, 6)), r"shape \(0, 6\)"),
+        (
+            "_att",
+            np.ones((4, 7)),
+            r"shape \(4, 7\), expected \[N, 6\], N at least 1, like the others",
+        ),
+        ("_att", np.ones((0, 6)), r"shape \(0, 6\), expected \[N, 6\], N at least 1"),
         ("_att", np.ones((2, 3, 6)), r"shape \(2, 3, 6\), expected \[N, 6\]"),
         ("_att", np.ones((3, 6)), "2 boxes for 3 regions"),
         ("_att", np.full((2, 6), np.inf), "not finite"),
