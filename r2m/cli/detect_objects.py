@@ -6,8 +6,9 @@
     r2m-detect-objects --detector=open_images:train-annotations-bbox.csv \\
         --label_map=class-descriptions-boxable.csv --output=records/detections/open_images
 
-The records are a source of r2m-build-images --detections. Images that cannot be read are skipped
-and listed in manifest.json. A run that was stopped goes on with the same command.
+The records are a source of --detections of r2m-build-images and r2m-caption, and of --regions of
+r2m-build-captions and r2m-extract-features. Images that cannot be read are skipped and listed in
+manifest.json. A run that was stopped goes on with the same command.
 """
 
 from __future__ import annotations
