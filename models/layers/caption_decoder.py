@@ -6,7 +6,6 @@ of an image, D units, V vocabulary.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from models.layers.dropout import Dropout
 from models.layers.grouped_rows import Groups
 from models.layers.normalization import NormKind, build_norm
 from models.layers.prepared_weights import product
+from models.layers.sinusoids import sinusoid
 from models.layers.transformer import Cache, mask_bias
 from models.layers.transformer_layers import DecoderLayer
 from models.layers.words import WordOutput
@@ -40,17 +40,6 @@ class DecoderState(NamedTuple):
     position: tf.Tensor
     bias: tf.Tensor
     caches: tuple[Cache, ...]
-
-
-def sinusoid(positions: tf.Tensor, units: int) -> tf.Tensor:
-    """Returns sines (even columns) and cosines (odd columns): int32[...] -> float32[..., units].
-
-    Wavelengths grow from 2 pi to 10,000 * 2 pi. Source: Vaswani et al. 2017, section 3.5.
-    """
-    columns = range(units)
-    frequencies = [10_000.0 ** (-(column - column % 2) / units) for column in columns]
-    phases = [column % 2 * math.pi / 2 for column in columns]
-    return tf.sin(tf.cast(positions, tf.float32)[..., None] * frequencies + phases)
 
 
 @keras.saving.register_keras_serializable("r2m")

@@ -87,7 +87,8 @@ class Groups(NamedTuple):
             return self
         is_row = tf.reshape(self.sources < tf.size(self.places), self.shape)
         counts = tf.reduce_sum(tf.cast(is_row, tf.int32), axis=1)
-        return packed(counts, tf.reduce_max(counts))
+        # 0 where a replica has no images: the largest of no numbers is the lowest number.
+        return packed(counts, tf.maximum(tf.reduce_max(counts), 0))
 
 
 def full(groups: tf.Tensor, places: tf.Tensor) -> Groups:

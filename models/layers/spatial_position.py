@@ -10,6 +10,7 @@ import tensorflow as tf
 from models.layers import box_geometry
 from models.layers.box_geometry import AreaNorm
 from models.layers.linear import xavier_dense
+from models.layers.sinusoids import sinusoid
 
 PositionKind = Literal["gxg", "g2", "box-coord", "sinusoid"]
 POSITIONS: tuple[PositionKind, ...] = get_args(PositionKind)
@@ -106,10 +107,9 @@ class SpatialPosition(keras.layers.Layer):
         if self.kind == "gxg":
             position = self.vertical_map(found.vertical) + self.horizontal_map(found.horizontal)
             return self.row_map(rows) + position
-        sine, cosine = sinusoids(self.grid, self.units)
-        downward = interleave(sine, cosine)
-        rightward = interleave(cosine, sine)
-        position = tf.tensordot(found.vertical, downward, 1)
+        cells = tf.range(self.grid)
+        position = tf.tensordot(found.vertical, sinusoid(cells, self.units), 1)
+        rightward = sinusoid(cells, self.units, cosine_first=True)
         position += tf.tensordot(found.horizontal, rightward, 1)
         return rows + tf.cast(position, rows.dtype)
 
@@ -170,15 +170,3 @@ class RelationBias(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "heads": self.heads}
-
-
-def sinusoids(count: int, units: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns sines and cosines of `count` positions: two float32[count, units / 2]."""
-    frequencies = 10_000.0 ** (-tf.range(0, units, 2, dtype=tf.float32) / units)
-    angles = tf.range(count, dtype=tf.float32)[:, tf.newaxis] * frequencies
-    return tf.sin(angles), tf.cos(angles)
-
-
-def interleave(even: tf.Tensor, odd: tf.Tensor) -> tf.Tensor:
-    """Alternates columns: two float32[count, units / 2] -> float32[count, units]."""
-    return tf.reshape(tf.stack([even, odd], axis=-1), [even.shape[0], -1])

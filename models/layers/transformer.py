@@ -261,7 +261,7 @@ class DotProductAttention(_Attention):
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the weights: queries, keys and values in one product, and the output map."""
+        """Creates the weights: queries, keys and values of regions in one product, output map."""
         self.query_map = xavier_dense(self.units, self.units, "query_map", self.dtype_policy)
         self.key_value_map = xavier_dense(
             2 * self.units, self.units, "key_value_map", self.dtype_policy, parts=2

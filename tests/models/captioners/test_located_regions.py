@@ -122,6 +122,21 @@ def test_training_on_grids_whose_size_is_not_known(name: str) -> None:
     assert all(np.isfinite(tf.convert_to_tensor(x)).all() for x in gradients)
 
 
+@pytest.mark.parametrize("name", ["relation_transformer", "spatial_transformer"])
+def test_a_replica_without_images(name: str) -> None:
+    """A batch may have fewer images than there are replicas."""
+    model = build(name)
+    nothing = {key: x[:0] for key, x in sample(name).inputs(3).items()}
+    variables = [v.value for v in model.trainable_variables]
+    with tf.GradientTape() as tape:
+        memory = model.encode(nothing, training=True)
+        found = model.teacher_forced(memory, TOKENS[:0], tf.zeros([0], tf.int32), training=True)
+        loss = tf.reduce_sum(found**2)
+    assert found.shape[:2] == (0, TOKENS.shape[1])
+    for gradient in tape.gradient(loss, variables, unconnected_gradients="zero"):
+        assert not np.any(tf.convert_to_tensor(gradient))
+
+
 def test_impossible_settings_are_refused() -> None:
     sizes = {"vocabulary_size": V, "region_size": 6}
     with pytest.raises(ValueError, match=r"unknown position 'gxx'; known: gxg, .*sinusoid, none"):

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.layers import grouped_rows
-from models.layers.caption_decoder import sinusoid
 from models.layers.dropout import Dropout
 from models.layers.normalization import build_norm
+from models.layers.sinusoids import sinusoid
 from models.layers.transformer import FeedForward, SelfAttention
 
 
