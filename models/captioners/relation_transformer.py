@@ -10,13 +10,9 @@ from models.captioners.base import Inputs
 from models.captioners.registry import register_captioner
 from models.captioners.self_attentive import SelfAttentiveCaptioner
 from models.layers import box_geometry
-from models.layers.caption_decoder import CaptionDecoder
-from models.layers.dropout import Dropout
-from models.layers.linear import torch_dense
-from models.layers.normalization import NormKind, build_norm
+from models.layers.normalization import NormKind
 from models.layers.spatial_position import RelationBias
 from models.layers.transformer import Activation
-from models.layers.transformer_layers import DecoderLayer, EncoderLayer
 
 
 @register_captioner("relation_transformer")
@@ -93,35 +89,14 @@ class RelationTransformer(SelfAttentiveCaptioner):
             "tie_embeddings": tie_embeddings,
         }  # fmt: skip
         self.box_trigonometric_embedding = box_trigonometric_embedding
-        policy = self.dtype_policy
-        of_layers: dict[str, Any] = {
-            "units": units, "heads": heads, "inner_units": inner_units, "dropout": dropout,
-            "norm": norm, "activation": activation, "dtype": policy,
-        }  # fmt: skip
-        self.row_map = torch_dense(units, feature_size, "row_map", policy)
-        self.row_dropout = Dropout(input_dropout, name="row_dropout", dtype=policy)
+        self.build_input(self._settings)
         self.relation_biases = [
-            RelationBias(heads=heads, name=f"relation_bias_{i}", dtype=policy)
+            RelationBias(heads=heads, name=f"relation_bias_{i}", dtype=self.dtype_policy)
             for i in range(encoder_layers)
         ]
         for layer in self.relation_biases:
             layer.build((None, None, None, 64 if box_trigonometric_embedding else 4))
-        self.encoder_layers = [
-            EncoderLayer(name=f"encoder_{i}", skip_input=legacy_extra_skip, **of_layers)
-            for i in range(encoder_layers)
-        ]
-        self.encoder_norm = build_norm(norm, units, "encoder_norm", policy)
-        self.decoder = CaptionDecoder(
-            vocabulary_size=vocabulary_size,
-            units=units,
-            layers=[DecoderLayer(name=f"layer_{i}", **of_layers) for i in range(decoder_layers)],
-            dropout=dropout,
-            norm=norm,
-            tie_embeddings=tie_embeddings,
-            name="decoder",
-            dtype=policy,
-        )
-        self.build_stacks(units)
+        self.build_stacks(self._settings, skip_input=legacy_extra_skip)
 
     def score_biases(self, inputs: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """Returns what each encoder layer adds to its scores: float32[B, heads, L, L] each."""

@@ -1,6 +1,9 @@
-"""Self-attentive captioners: everything of a transformer but its regions' way in."""
+"""Base of transformer captioners: layers over regions, layers over words, decoding with caches."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -9,16 +12,18 @@ from models.captioners.base import Captioner, Memory
 from models.layers import attention, grouped_rows
 from models.layers.caption_decoder import CaptionDecoder, DecoderState
 from models.layers.dropout import Dropout
-from models.layers.linear import Linear
-from models.layers.transformer import mask_bias
-from models.layers.transformer_layers import EncoderLayer
+from models.layers.linear import Linear, torch_dense
+from models.layers.normalization import build_norm
+from models.layers.transformer import CrossAttention, mask_bias
+from models.layers.transformer_layers import DecoderLayer, EncoderLayer
 
 
 class SelfAttentiveCaptioner(Captioner):
     """A captioner with transformer layers over regions and over words.
 
-    A subclass sets the attributes below, and perhaps defines `locate` and `score_biases`, which
-    tell the encoder where regions are.
+    The constructor of a subclass calls `build_input`, builds layers of its own, if any, and calls
+    `build_stacks`. `locate` and `score_biases` may be overridden: they pass the places of regions
+    to the encoder.
 
     Letters: B images, N captions (N / B consecutive ones per image), T words, L regions of an
     image, R real regions of all images, D units, h heads.
@@ -40,8 +45,56 @@ class SelfAttentiveCaptioner(Captioner):
     encoder_norm: keras.layers.Layer
     decoder: CaptionDecoder
 
-    def build_stacks(self, units: int) -> None:
-        """Builds the layers over regions and over words, at the end of a constructor."""
+    def build_input(self, settings: Mapping[str, Any]) -> None:
+        """Builds the map of region features, before other layers that a subclass has.
+
+        Args:
+            settings: the constructor's arguments: `feature_size`, `units`, `input_dropout`.
+        """
+        units, policy = settings["units"], self.dtype_policy
+        self.row_map = torch_dense(units, settings["feature_size"], "row_map", policy)
+        self.row_dropout = Dropout(settings["input_dropout"], name="row_dropout", dtype=policy)
+
+    def build_stacks(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        skip_input: bool = False,
+        cross_attention: Callable[[], CrossAttention] | None = None,
+    ) -> None:
+        """Builds the layers over regions and over words, at the end of a constructor.
+
+        Args:
+            settings: the constructor's arguments, as `Transformer` has them.
+            skip_input: of the attention of encoder layers.
+            cross_attention: builds the attention of a decoder layer to regions; None is
+                `DotProductAttention`.
+        """
+        shared = ("units", "heads", "inner_units", "dropout", "norm", "activation")
+        units, norm, policy = settings["units"], settings["norm"], self.dtype_policy
+        of_layers = {name: settings[name] for name in shared} | {"dtype": policy}
+        self.encoder_layers = [
+            EncoderLayer(name=f"encoder_{i}", skip_input=skip_input, **of_layers)
+            for i in range(settings["encoder_layers"])
+        ]
+        self.encoder_norm = build_norm(norm, units, "encoder_norm", policy)
+        self.decoder = CaptionDecoder(
+            vocabulary_size=settings["vocabulary_size"],
+            units=units,
+            layers=[
+                DecoderLayer(
+                    name=f"layer_{i}",
+                    cross_attention=cross_attention and cross_attention(),
+                    **of_layers,
+                )
+                for i in range(settings["decoder_layers"])
+            ],
+            dropout=settings["dropout"],
+            norm=norm,
+            tie_embeddings=settings["tie_embeddings"],
+            name="decoder",
+            dtype=policy,
+        )
         for layer in self.encoder_layers:
             layer.build((None, units))
         self.decoder.build((None, units))

@@ -10,14 +10,11 @@ from models.captioners.base import Inputs
 from models.captioners.registry import register_captioner
 from models.captioners.self_attentive import SelfAttentiveCaptioner
 from models.layers.box_geometry import AreaNorm
-from models.layers.caption_decoder import CaptionDecoder
 from models.layers.dropout import Dropout
 from models.layers.grouped_rows import Groups
-from models.layers.linear import torch_dense
-from models.layers.normalization import NormKind, build_norm
+from models.layers.normalization import NormKind
 from models.layers.spatial_position import POSITIONS, PositionKind, SpatialPosition
 from models.layers.transformer import Activation
-from models.layers.transformer_layers import DecoderLayer, EncoderLayer
 from models.layers.xlinear import XLinearAttention
 
 CROSS_ATTENTIONS = ("xlinear", "dot_product")
@@ -112,12 +109,7 @@ class SpatialTransformer(SelfAttentiveCaptioner):
             "tie_embeddings": tie_embeddings,
         }  # fmt: skip
         policy = self.dtype_policy
-        of_layers: dict[str, Any] = {
-            "units": units, "heads": heads, "inner_units": inner_units, "dropout": dropout,
-            "norm": norm, "activation": activation, "dtype": policy,
-        }  # fmt: skip
-        self.row_map = torch_dense(units, feature_size, "row_map", policy)
-        self.row_dropout = Dropout(input_dropout, name="row_dropout", dtype=policy)
+        self.build_input(self._settings)
         self.position = None
         if position != "none":
             self.position = SpatialPosition(
@@ -130,37 +122,19 @@ class SpatialTransformer(SelfAttentiveCaptioner):
             )
             self.position.build((None, units))
         self.position_dropout = Dropout(dropout, name="position_dropout", dtype=policy)
-        self.encoder_layers = [
-            EncoderLayer(name=f"encoder_{i}", **of_layers) for i in range(encoder_layers)
-        ]
-        self.encoder_norm = build_norm(norm, units, "encoder_norm", policy)
 
-        def attention_to_regions() -> XLinearAttention | None:
-            if cross_attention == "dot_product":
-                return None
-            # 256 hidden units of the published 512.
+        def x_linear() -> XLinearAttention:
             return XLinearAttention(
                 units=units,
-                hidden_units=max(units // 2, 1),
+                hidden_units=max(units // 2, 1),  # 256 of the published 512
                 dropout=dropout,
                 name="cross_attention",
                 dtype=policy,
             )
 
-        self.decoder = CaptionDecoder(
-            vocabulary_size=vocabulary_size,
-            units=units,
-            layers=[
-                DecoderLayer(name=f"layer_{i}", cross_attention=attention_to_regions(), **of_layers)
-                for i in range(decoder_layers)
-            ],
-            dropout=dropout,
-            norm=norm,
-            tie_embeddings=tie_embeddings,
-            name="decoder",
-            dtype=policy,
+        self.build_stacks(
+            self._settings, cross_attention=x_linear if cross_attention == "xlinear" else None
         )
-        self.build_stacks(units)
 
     def locate(
         self,

@@ -7,12 +7,8 @@ from typing import Any
 from models.captioners.base import Inputs
 from models.captioners.registry import register_captioner
 from models.captioners.self_attentive import SelfAttentiveCaptioner
-from models.layers.caption_decoder import CaptionDecoder
-from models.layers.dropout import Dropout
-from models.layers.linear import torch_dense
-from models.layers.normalization import NormKind, build_norm
+from models.layers.normalization import NormKind
 from models.layers.transformer import Activation
-from models.layers.transformer_layers import DecoderLayer, EncoderLayer
 
 
 @register_captioner("transformer")
@@ -78,28 +74,8 @@ class Transformer(SelfAttentiveCaptioner):
             "decoder_layers": decoder_layers, "dropout": dropout, "input_dropout": input_dropout,
             "norm": norm, "activation": activation, "tie_embeddings": tie_embeddings,
         }  # fmt: skip
-        policy = self.dtype_policy
-        of_layers: dict[str, Any] = {
-            "units": units, "heads": heads, "inner_units": inner_units, "dropout": dropout,
-            "norm": norm, "activation": activation, "dtype": policy,
-        }  # fmt: skip
-        self.row_map = torch_dense(units, feature_size, "row_map", policy)
-        self.row_dropout = Dropout(input_dropout, name="row_dropout", dtype=policy)
-        self.encoder_layers = [
-            EncoderLayer(name=f"encoder_{i}", **of_layers) for i in range(encoder_layers)
-        ]
-        self.encoder_norm = build_norm(norm, units, "encoder_norm", policy)
-        self.decoder = CaptionDecoder(
-            vocabulary_size=vocabulary_size,
-            units=units,
-            layers=[DecoderLayer(name=f"layer_{i}", **of_layers) for i in range(decoder_layers)],
-            dropout=dropout,
-            norm=norm,
-            tie_embeddings=tie_embeddings,
-            name="decoder",
-            dtype=policy,
-        )
-        self.build_stacks(units)
+        self.build_input(self._settings)
+        self.build_stacks(self._settings)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -132,12 +132,18 @@ def test_images_without_padding_are_searched_in_a_graph() -> None:
     model = small()
     options = DecodingOptions(beam_size=2, max_length=4)
 
-    @tf.function(autograph=False)
+    @tf.function(input_signature=[tf.TensorSpec([None, L, F])], autograph=False)
     def search(regions: tf.Tensor) -> Any:
         return decode(model, model.encode({"regions": regions}), options)
 
+    # Calls while the search is traced; the loop makes none.
+    projected = []
+    for layer in model.decoder.layers:
+        attention, project = layer.cross_attention, layer.cross_attention.project
+        attention.project = lambda *x, run=project: projected.append(1) or run(*x)
     regions = tf.random.stateless_normal([3, L, F], [1, 2])
     together = search(regions)
+    assert len(projected) == len(model.decoder.layers)
     for i in range(3):
         alone = search(regions[i : i + 1])
         np.testing.assert_array_equal(alone.tokens[0], together.tokens[i])
