@@ -166,7 +166,7 @@ def test_impossible_requests_are_refused_at_once(
         captioner.caption("a.png", batch_size=0)
     with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
         captioner.caption("a.png", batch_size=1.5)  # type: ignore[arg-type]
-    with pytest.raises(r2m.InputError, match="is a captioner, which reads the images itself"):
+    with pytest.raises(r2m.InputError, match="was not trained on regions of detected boxes"):
         captioner.caption("a.png", detections="d.json")
     with pytest.raises(r2m.InputError, match="is a captioner, which reads no concepts"):
         captioner.caption_concepts([["dog"]])

@@ -182,8 +182,8 @@ def _seen_boxes(
     if not readers:
         if detections:
             raise InputError(
-                f"{members[0].path} is a captioner, which reads the images itself: no --detections "
-                "(Python: detections=)"
+                f"the captioner of {members[0].path} was not trained on regions of detected boxes: "
+                "leave --detections (Python: detections=) out"
             )
         return None
     member = readers[0]
