@@ -120,11 +120,11 @@ def test_the_forward_pass_is_its_formula(norm: str, tied: bool) -> None:
     bias = weights["decoder/output_bias" if tied else "decoder/word_output/bias"]
     for i, own in enumerate(words):
         rows = REAL_ROWS[i // 2]
-        wanted, looked = formula(regions[i // 2, :rows], own)
+        wanted, wanted_weights = formula(regions[i // 2, :rows], own)
         np.testing.assert_allclose(hidden[i], wanted, atol=2e-5)
         np.testing.assert_allclose(tf.stack(steps, 1)[i], wanted, atol=2e-5)
         np.testing.assert_allclose(model.logits(hidden[i]), wanted @ kernel.T + bias, atol=1e-4)
-        np.testing.assert_allclose(attention[i, :, :rows], looked, atol=1e-5)
+        np.testing.assert_allclose(attention[i, :, :rows], wanted_weights, atol=1e-5)
         assert not np.any(attention[i, :, rows:])
 
 
