@@ -167,7 +167,8 @@ def test_every_field_on_the_command_line(file: str, stage: str) -> None:
     found = json.loads(done.stdout)
     assert {code for codes in found.values() for code in codes.values()} == {0, 1}
     names = {"name", "backbone", "weights", "strategy", "captions", "corpora", "images"}
-    names |= {"document_frequencies"}
+    # Words are looked up in the vocabulary of the records.
+    names |= {"document_frequencies", "must_contain", "must_not_contain"}
     for text in ("-1", "nan", "x"):
         taken = {field.split(".")[-1] for field, code in found[text].items() if code == 0}
         # A number is no name of a layer.

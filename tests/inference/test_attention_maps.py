@@ -64,8 +64,10 @@ def test_maps_lie_over_a_picture_that_was_squashed() -> None:
 
 
 def test_the_captioners_with_attention_are_those_that_show_it() -> None:
-    sizes: dict[str, Any] = {"vocabulary_size": 9, "units": 4}
-    inputs = {"regions": tf.ones([1, 2, 5]), "global": tf.ones([1, 3])}
+    # The eight heads of transformers share the units.
+    sizes: dict[str, Any] = {"vocabulary_size": 9, "units": 8}
+    boxes = tf.constant([[[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]])
+    inputs = {"regions": tf.ones([1, 2, 5]), "global": tf.ones([1, 3]), "boxes": boxes}
     for name in captioner_names():
         model = build_captioner(name, global_size=3, region_size=5, grid_cells=2, **sizes)
         shown = why_no_maps(model.name, InputSpec(())) is None
@@ -106,14 +108,14 @@ def run_folder(folder: Path, captioner: str, features: list[str], stage: str) ->
             "fc",
             ["global_feature"],
             "cross_entropy",
-            "runs/stage: captioner fc has no attention; att2in, att2in2, attention_lstm, updown",
+            "runs/stage: captioner fc has no attention; att2in, .*transformer, updown have",
         ),
         ("updown", ["region_feature"], "cross_entropy", "runs/stage: .*regions, not at a grid"),
         (
             "",
             [],
             "tri_rec",
-            "a run of R2M, which .*_lstm or updown, for example workspace/runs/updown/cross",
+            "a run of R2M, which .*transformer or updown, for example workspace/runs/updown/cross",
         ),
     ],
 )
