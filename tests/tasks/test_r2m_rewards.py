@@ -18,6 +18,7 @@ from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.inference.r2m_model import concepts_of
 from r2m.inference.run import Run
 from r2m.tasks.unsupervised_captioning.experiment import run_stage
+from r2m.tasks.unsupervised_captioning.rewards import previous_stage
 from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.errors import InputError
 from tfrecords.readers.paired.formats import PairedSource
@@ -103,3 +104,10 @@ def test_captions_that_do_not_belong_to_the_images_are_refused(
         PairedReferences(own, people, "train", options)
     with pytest.raises(InputError, match=r"no image of split 'val' .* has a caption in"):
         PairedReferences(own, people, "val", options)
+
+
+def test_the_stage_before_rewards(tmp_path: Path) -> None:
+    assert previous_stage(tmp_path) == "tri_rec"
+    for name in ("joint", "xe", "tri"):
+        (tmp_path / name).mkdir()
+        assert previous_stage(tmp_path) == name

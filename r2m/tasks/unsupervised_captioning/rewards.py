@@ -86,6 +86,11 @@ def open_rewards(config: Any, images: Records | None, *, keep: bool) -> Rewards:
 
 
 def previous_stage(workdir: Path) -> str:
-    """Returns the last stage of the curriculum that has a run in `workdir`."""
-    trained = [name for name in CURRICULUM if (workdir / name).is_dir()]
-    return trained[-1] if trained else CURRICULUM[-1]
+    """Returns the last stage of the curriculum that has a run in `workdir`, else `joint`.
+
+    Without either, the last stage of the curriculum.
+    """
+    for name in (*reversed(CURRICULUM), "joint"):
+        if (workdir / name).is_dir():
+            return name
+    return CURRICULUM[-1]
