@@ -21,7 +21,6 @@ from losses.caption_reward import CaptionReward
 from losses.cider_reward import CiderReward
 from losses.sequence_losses import caption_log_probabilities, policy_loss
 from models.decoding.sampling import sample_captions
-from models.decoding.search import DecodingOptions, decode
 from models.layers import ops
 from r2m.engine.optimization.optimizers import make_optimizer
 from r2m.engine.options import TrainingOptions
@@ -49,27 +48,36 @@ def test_shares() -> None:
     )
     reward = CaptionReward(CiderReward(counted.keys, counted.counts, counted.images))
     optimizer = make_optimizer(TrainingOptions(steps=1, clip_value=0.1), variables)
-    draws = tf.random.stateless_uniform([IMAGES * CAPTIONS, LONGEST], [1, 2])
+    draws = tf.random.stateless_uniform([IMAGES, CAPTIONS + 1, LONGEST], [1, 2])
     suppression = ops.suppression(SUPPRESSED, VOCABULARY)
-    greedy = DecodingOptions(beam_size=1, max_length=LONGEST, suppressed=SUPPRESSED)
 
     @tf.function(autograph=False)
     def encode() -> Any:
         return model.encode(shown)
 
+    def captions(memory: Any, drawn: tf.Tensor, greedy_last: bool) -> Any:
+        return sample_captions(
+            model,
+            memory,
+            tf.reshape(drawn, [-1, LONGEST]),
+            suppression=suppression,
+            start_id=1,
+            end_id=2,
+            greedy_last=greedy_last,
+        )
+
     @tf.function(autograph=False)
     def sample(memory: Any) -> Any:
-        return sample_captions(model, memory, draws, suppression=suppression, start_id=1, end_id=2)
+        return captions(memory, draws[:, :CAPTIONS], greedy_last=False)
 
     @tf.function(autograph=False)
-    def baseline(memory: Any) -> Any:
-        found = decode(model, memory, greedy)
-        return found.tokens[:, 0], found.lengths[:, 0]
+    def sample_with_baseline(memory: Any) -> Any:
+        return captions(memory, draws, greedy_last=True)
 
     @tf.function(autograph=False)
-    def rewards(drawn: Any, likely: Any) -> tf.Tensor:
-        ours = reward.scores(*drawn, references, counts)
-        return ours - reward.scores(*likely, references, counts)
+    def rewards(words: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
+        scored = reward.scores(words, sizes, references, counts)
+        return scored[:, :CAPTIONS] - scored[:, CAPTIONS:]
 
     @tf.function(autograph=False)
     def backward(drawn: Any, advantages: tf.Tensor) -> Any:
@@ -88,15 +96,16 @@ def test_shares() -> None:
         optimizer.apply(gradients)
 
     memory = encode()
-    drawn, likely = sample(memory), baseline(memory)
-    advantages = rewards(drawn, likely)
+    drawn, scored = sample(memory), sample_with_baseline(memory)
+    advantages = rewards(*scored)
     gradients = backward(drawn, advantages)
-    encoding = milliseconds(encode, 5)
+    encoding, sampling = milliseconds(encode, 5), milliseconds(lambda: sample(memory), 5)
     times = {
         "encode": encoding,
-        "sample": milliseconds(lambda: sample(memory), 5),
-        "baseline": milliseconds(lambda: baseline(memory), 5),
-        "reward": milliseconds(lambda: rewards(drawn, likely), 20),
+        "sample": sampling,
+        # In the loop of the samples.
+        "baseline": milliseconds(lambda: sample_with_baseline(memory), 5) - sampling,
+        "reward": milliseconds(lambda: rewards(*scored), 20),
         # Its forward pass has the encoder in it, which is counted above.
         "backward": milliseconds(lambda: backward(drawn, advantages), 5) - encoding,
         "update": milliseconds(lambda: update(gradients), 5),
