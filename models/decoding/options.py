@@ -129,7 +129,10 @@ class DecodingOptions:
             return
         if self.samples or self.beam_groups > 1:
             other = "beam_groups above 1" if not self.samples else f"method {self.method!r}"
-            yield f"required words need a plain beam search, not {other}"
+            yield (
+                f"required words (must_contain) need a plain beam search, not {other}: set method "
+                "to beam and beam_groups to 1"
+            )
         words = sum(map(len, self.required))
         if words >= self.max_length:
             yield (

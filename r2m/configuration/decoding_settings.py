@@ -72,6 +72,9 @@ _OPTIONS = (
     "diversity", "min_length", "block_trigrams", "block_repeats",
     "temperature", "top_k", "top_p",
 )  # fmt: skip
+# Settings that only one kind of method reads.
+_OF_SAMPLING = ("temperature", "top_k", "top_p", "sampling_seed")
+_OF_GROUPS = ("beam_groups", "diversity")
 # Settings that reports always contain.
 _MAIN = ("beam_size", "max_length", "length_normalization", "allow_unknown")
 _PENALTY = re.compile(r"(?P<kind>power|wu|avg)(?:_(?P<alpha>\d+(?:\.\d*)?|\.\d+))?")
@@ -141,6 +144,32 @@ def decoding_changes(given: Mapping[str, Any]) -> dict[str, Any]:
         if expected := DECODING[name](value):
             raise InputError(f"{name}={value}: must be {expected}")
     return changes
+
+
+def check_in_use(changes: Mapping[str, Any], decoding: Mapping[str, Any]) -> None:
+    """Raises `InputError` for a change that decoding does not read, unless it is a default.
+
+    Args:
+        changes: of `decoding_changes`.
+        decoding: fields of `config.decoding`, with the changes.
+    """
+    draws, defaults = decoding["method"] != "beam", default_decoding()
+    for name in (name for name in changes if changes[name] != defaults[name]):
+        if name in _OF_SAMPLING and not draws:
+            raise InputError(
+                f"{name}={changes[name]} is not read by method=beam: give method=sample or "
+                f"method=gumbel too, or leave {name} out"
+            )
+        if name == "diversity" and not draws and decoding["beam_groups"] == 1:
+            raise InputError(
+                f"diversity={changes[name]} is not read with beam_groups=1: give beam_groups too, "
+                "or leave diversity out"
+            )
+        if name in _OF_GROUPS and draws:
+            raise InputError(
+                f"{name}={changes[name]} is not read by method={decoding['method']}: leave {name} "
+                "out, or give method=beam"
+            )
 
 
 def _phrases(name: str, given: Any) -> list[str]:

@@ -19,7 +19,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from r2m.configuration.decoding_settings import decoding_changes, settings_to_report
+from r2m.configuration.decoding_settings import (
+    check_in_use,
+    decoding_changes,
+    settings_to_report,
+)
 from r2m.inference.calibration_file import StoredCalibration, read_calibration
 from r2m.inference.captioning import Captioning, Hypothesis, search_options
 from r2m.inference.consensus import ConsensusOptions, ConsensusReranker
@@ -85,8 +89,10 @@ class Run:
         self._changed: dict[str, Run] = {}
         self._prepare_decoding(decoding or {})
 
-    def _prepare_decoding(self, changes: Mapping[str, Any]) -> None:
-        self.config.decoding.update(decoding_changes(changes))
+    def _prepare_decoding(self, given: Mapping[str, Any]) -> None:
+        changes = decoding_changes(given)
+        self.config.decoding.update(changes)
+        check_in_use(changes, self.config.decoding)
         # By consensus the last hypothesis of the search may be the best.
         returned = 1 if self._reranker is None else None
         search = search_options(self.config, self.vocabulary, returned=returned)

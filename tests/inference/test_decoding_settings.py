@@ -15,6 +15,7 @@ import r2m
 from configs import common
 from r2m.configuration.decoding_settings import (
     BAD_ENDINGS,
+    check_in_use,
     decoding_changes,
     default_decoding,
     settings_to_report,
@@ -47,6 +48,33 @@ def test_spellings_of_length_penalties(given: str, kind: str, alpha: float) -> N
     assert (found.length_penalty, found.length_normalization) == (kind, alpha)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"top_k": 3}, "top_k=3 is not read by method=beam"),
+        ({"sampling_seed": 3}, "sampling_seed=3 is not read by method=beam"),
+        ({"diversity": 0.7}, "diversity=0.7 is not read with beam_groups=1"),
+        ({"method": "gumbel", "beam_groups": 3}, "beam_groups=3 is not read by method=gumbel"),
+    ],
+)
+def test_settings_that_decoding_does_not_read(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        check_in_use(given, {**default_decoding(), **given})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"method": "sample", "top_k": 3, "temperature": 2.0},
+        {"beam_groups": 3, "diversity": 0.7},
+        {"method": "sample", "beam_groups": 1},
+        {"temperature": 1.0},
+    ],
+)
+def test_settings_that_decoding_reads_and_defaults(given: dict[str, Any]) -> None:
+    check_in_use(given, {**default_decoding(), **given})
+
+
 def test_constraints_become_ids_of_the_vocabulary() -> None:
     found = options(
         must_contain=["Dog", "red car"], must_not_contain="grass, on the", block_bad_endings=True
@@ -71,7 +99,7 @@ def test_constraints_become_ids_of_the_vocabulary() -> None:
         ({"must_contain": "dog dog", "block_repeats": True},
          "must_contain='dog dog' repeats a word, which block_repeats excludes"),
         ({"must_contain": [3]}, "must_contain=[3]: must be words and phrases"),
-        ({"must_contain": "dog", "method": "sample"}, "required words need a plain beam search"),
+        ({"must_contain": "dog", "method": "sample"}, "required words (must_contain) need a plain"),
         ({"must_contain": "red car", "max_length": 2}, "2 required words and the end marker"),
         ({"length_penalty": "wo"}, "length_penalty=wo: must be power, wu or avg"),
         ({"length_penalty": "wu"}, "length_penalty='wu' needs length_normalization above 0"),
