@@ -24,15 +24,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from losses import text
-
-STRUCTURED_LOSSES = (
-    "seqnll",
-    "risk",
-    "max_margin",
-    "multi_margin",
-    "softmax_margin",
-    "real_softmax_margin",
-)
+from losses.reward_losses import STRUCTURED_LOSSES
 
 
 def caption_log_probabilities(

@@ -64,7 +64,7 @@ class BackboneOptions:
 
     @property
     def interpolation(self) -> Interpolation:
-        """How images are resized to `image_size`."""
+        """Method that resizes images to `image_size`."""
         return interpolation_of(self.name)
 
     @property

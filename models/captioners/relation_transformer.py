@@ -79,7 +79,7 @@ class RelationTransformer(SelfAttentiveCaptioner):
             **kwargs: of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
-        self._settings = {
+        settings = {
             "vocabulary_size": vocabulary_size, "feature_size": feature_size, "units": units,
             "heads": heads, "inner_units": inner_units, "encoder_layers": encoder_layers,
             "decoder_layers": decoder_layers,
@@ -89,14 +89,14 @@ class RelationTransformer(SelfAttentiveCaptioner):
             "tie_embeddings": tie_embeddings,
         }  # fmt: skip
         self.box_trigonometric_embedding = box_trigonometric_embedding
-        self.build_input(self._settings)
+        self.build_input(settings)
         self.relation_biases = [
             RelationBias(heads=heads, name=f"relation_bias_{i}", dtype=self.dtype_policy)
             for i in range(encoder_layers)
         ]
         for layer in self.relation_biases:
             layer.build((None, None, None, 64 if box_trigonometric_embedding else 4))
-        self.build_stacks(self._settings, skip_input=legacy_extra_skip)
+        self.build_stacks(skip_input=legacy_extra_skip)
 
     def score_biases(self, inputs: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """Returns what each encoder layer adds to its scores: float32[B, heads, L, L] each."""
@@ -104,7 +104,3 @@ class RelationTransformer(SelfAttentiveCaptioner):
         if self.box_trigonometric_embedding:
             geometry = box_geometry.embed_geometry(geometry)
         return [layer(geometry) for layer in self.relation_biases]
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), **self._settings}

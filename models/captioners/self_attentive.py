@@ -39,6 +39,7 @@ class SelfAttentiveCaptioner(Captioner):
     has_attention = True
     shares_memory = True
 
+    _settings: dict[str, Any]
     row_map: Linear
     row_dropout: Dropout
     encoder_layers: list[EncoderLayer]
@@ -49,15 +50,15 @@ class SelfAttentiveCaptioner(Captioner):
         """Builds the map of region features, before other layers that a subclass has.
 
         Args:
-            settings: the constructor's arguments: `feature_size`, `units`, `input_dropout`.
+            settings: all arguments of the constructor, as `Transformer` has them.
         """
+        self._settings = dict(settings)
         units, policy = settings["units"], self.dtype_policy
         self.row_map = torch_dense(units, settings["feature_size"], "row_map", policy)
         self.row_dropout = Dropout(settings["input_dropout"], name="row_dropout", dtype=policy)
 
     def build_stacks(
         self,
-        settings: Mapping[str, Any],
         *,
         skip_input: bool = False,
         cross_attention: Callable[[], CrossAttention] | None = None,
@@ -65,11 +66,11 @@ class SelfAttentiveCaptioner(Captioner):
         """Builds the layers over regions and over words, at the end of a constructor.
 
         Args:
-            settings: the constructor's arguments, as `Transformer` has them.
             skip_input: of the attention of encoder layers.
             cross_attention: builds the attention of a decoder layer to regions; None is
                 `DotProductAttention`.
         """
+        settings = self._settings
         shared = ("units", "heads", "inner_units", "dropout", "norm", "activation")
         units, norm, policy = settings["units"], settings["norm"], self.dtype_policy
         of_layers = {name: settings[name] for name in shared} | {"dtype": policy}
@@ -192,3 +193,7 @@ class SelfAttentiveCaptioner(Captioner):
     def output_layer(self) -> tuple[tf.Tensor, tf.Tensor]:
         """The softmax weights float[V, D] and bias float[V]."""
         return self.decoder.output_layer
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), **self._settings}

@@ -99,7 +99,7 @@ class SpatialTransformer(SelfAttentiveCaptioner):
         if cross_attention not in CROSS_ATTENTIONS:
             known = ", ".join(CROSS_ATTENTIONS)
             raise ValueError(f"unknown cross_attention {cross_attention!r}; known: {known}")
-        self._settings = {
+        settings = {
             "vocabulary_size": vocabulary_size, "feature_size": feature_size, "units": units,
             "heads": heads, "inner_units": inner_units, "encoder_layers": encoder_layers,
             "decoder_layers": decoder_layers, "position": position,
@@ -109,7 +109,7 @@ class SpatialTransformer(SelfAttentiveCaptioner):
             "tie_embeddings": tie_embeddings,
         }  # fmt: skip
         policy = self.dtype_policy
-        self.build_input(self._settings)
+        self.build_input(settings)
         self.position = None
         if position != "none":
             self.position = SpatialPosition(
@@ -132,9 +132,7 @@ class SpatialTransformer(SelfAttentiveCaptioner):
                 dtype=policy,
             )
 
-        self.build_stacks(
-            self._settings, cross_attention=x_linear if cross_attention == "xlinear" else None
-        )
+        self.build_stacks(cross_attention=x_linear if cross_attention == "xlinear" else None)
 
     def locate(
         self,
@@ -148,7 +146,3 @@ class SpatialTransformer(SelfAttentiveCaptioner):
             return rows
         rows = self.position(rows, groups.collect(inputs["boxes"]))
         return self.position_dropout(rows, training=training)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), **self._settings}

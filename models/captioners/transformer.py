@@ -68,15 +68,11 @@ class Transformer(SelfAttentiveCaptioner):
             **kwargs: of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
-        self._settings = {
+        settings = {
             "vocabulary_size": vocabulary_size, "feature_size": feature_size, "units": units,
             "heads": heads, "inner_units": inner_units, "encoder_layers": encoder_layers,
             "decoder_layers": decoder_layers, "dropout": dropout, "input_dropout": input_dropout,
             "norm": norm, "activation": activation, "tie_embeddings": tie_embeddings,
         }  # fmt: skip
-        self.build_input(self._settings)
-        self.build_stacks(self._settings)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), **self._settings}
+        self.build_input(settings)
+        self.build_stacks()

@@ -47,7 +47,7 @@ class Search(NamedTuple):
 
     @property
     def ranks(self) -> tf.Tensor:
-        """What living hypotheses are ranked by, float32[b, W]."""
+        """Numbers that rank the living hypotheses, float32[b, W]."""
         if isinstance(self.penalties, tuple):
             return self.log_probs
         return self.log_probs - self.penalties

@@ -80,7 +80,7 @@ class DecodingOptions:
 
     @property
     def samples(self) -> bool:
-        """Whether captions are drawn instead of searched."""
+        """True if captions are drawn instead of searched."""
         return self.method != "beam"
 
     @property

@@ -55,15 +55,7 @@ def torch_dense(units: int, fan_in: int, name: str, dtype: Any = None) -> Linear
         dtype: its Keras dtype policy.
     """
     bound = fan_in**-0.5
-    layer = Linear(
-        units,
-        kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
-        bias_initializer=keras.initializers.RandomUniform(-bound, bound),
-        name=name,
-        dtype=dtype,
-    )
-    layer.build((None, fan_in))
-    return layer
+    return _uniform_dense(units, fan_in, bound, bound, name, dtype)
 
 
 def xavier_dense(units: int, fan_in: int, name: str, dtype: Any = None, parts: int = 1) -> Linear:
@@ -78,6 +70,13 @@ def xavier_dense(units: int, fan_in: int, name: str, dtype: Any = None, parts: i
             bounds are those of one matrix, +-sqrt(6 / (I + O / parts)).
     """
     kernel, bias = math.sqrt(6.0 / (fan_in + units // parts)), fan_in**-0.5
+    return _uniform_dense(units, fan_in, kernel, bias, name, dtype)
+
+
+def _uniform_dense(
+    units: int, fan_in: int, kernel: float, bias: float, name: str, dtype: Any
+) -> Linear:
+    """Returns a built dense layer whose weights are uniform in +-kernel and +-bias."""
     layer = Linear(
         units,
         kernel_initializer=keras.initializers.RandomUniform(-kernel, kernel),

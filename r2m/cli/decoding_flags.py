@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from models.decoding.options import METHODS
 from r2m.cli.flag_groups import DECODING, MODEL
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.cli.value_flags import define_choice, define_list, define_switch, define_text, define_texts
@@ -107,7 +108,7 @@ def _define_sampling_flags() -> None:
     define_choice(
         "method",
         None,
-        ("beam", "sample", "gumbel"),
+        METHODS,
         "Search, or draw captions word by word: sample, or gumbel by the largest log p with Gumbel "
         "noise. Default: as trained.",
         group=DECODING,

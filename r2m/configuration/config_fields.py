@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from configs import common
+from losses.reward_losses import REWARD_LOSSES
 from models.decoding.options import LENGTH_PENALTIES, METHODS
 from r2m.configuration.captioner_fields import captioner_name, model_rules
 from r2m.configuration.limits import (
@@ -81,16 +82,7 @@ _REWARD: _Rules = {
     "sampling": choice("draws", "beam"),
     "cider_weight": number(least=0),
     "bleu_weight": number(least=0),
-    "loss": choice(
-        "policy",
-        "best_of_n",
-        "seqnll",
-        "risk",
-        "max_margin",
-        "multi_margin",
-        "softmax_margin",
-        "real_softmax_margin",
-    ),
+    "loss": choice(*REWARD_LOSSES),
     "baseline": choice("leave_one_out", "greedy"),
     "reduction": choice("words", "captions"),
     "document_frequencies": optional(name),

@@ -97,13 +97,13 @@ class TrainedInputs(NamedTuple):
 
     @property
     def reads_backbone(self) -> bool:
-        """Whether its records have to come from the same backbone as those of the training."""
+        """True if its records must come from the same backbone as those of the training."""
         of_images = {"global_feature", "grid_feature"} & set(self.inputs.columns)
         return bool(of_images or self.columns_of_backbone)
 
     @property
     def needs_detections(self) -> bool:
-        """Whether its features of images are those of detected boxes."""
+        """True if its features of images are those of detected boxes."""
         return "region_feature" in self.columns_of_backbone
 
     @property

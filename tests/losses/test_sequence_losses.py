@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from losses import sequence_losses
-from losses.sequence_losses import STRUCTURED_LOSSES, structured_losses
+from losses.reward_losses import STRUCTURED_LOSSES
+from losses.sequence_losses import structured_losses
 
 LOG_P = np.array([[-3.0, -6.0, -2.0], [-4.0, -1.0, -8.0]])
 LENGTHS = np.array([[3, 4, 2], [4, 1, 5]])

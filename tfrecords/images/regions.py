@@ -46,7 +46,7 @@ class RegionOptions:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """What decides the regions of an image, given what a detector found in it; JSON."""
+        """Settings, as JSON, that choose an image's regions among the boxes of a detector."""
         # Each split may have a file of its own, so the number of files does not count.
         return {"most": self.most, "min_scores": sorted({s.min_score for s in self.detections})}
 

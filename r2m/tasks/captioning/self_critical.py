@@ -11,6 +11,7 @@ import tensorflow as tf
 from losses import sequence_losses
 from losses.caption_reward import CaptionReward
 from losses.cider_reward import CiderReward
+from losses.reward_losses import REWARD_LOSSES
 from models.decoding.sampling import sample_captions
 from models.decoding.search import DecodingOptions, decode
 from models.layers import ops
@@ -20,7 +21,6 @@ from tfrecords.vocabulary import END_ID, START_ID
 
 Sampling = Literal["draws", "beam"]
 Baseline = Literal["leave_one_out", "greedy"]
-LOSSES = ("policy", "best_of_n", *sequence_losses.STRUCTURED_LOSSES)
 # A rounding error of rewards, which go up to 10.
 _TINY = 1e-5
 
@@ -62,7 +62,7 @@ class SelfCriticalOptions:
         """Raises ValueError for a value out of range."""
         for name, known in (
             ("sampling", get_args(Sampling)),
-            ("loss", LOSSES),
+            ("loss", REWARD_LOSSES),
             ("baseline", get_args(Baseline)),
             ("reduction", get_args(Reduction)),
         ):
