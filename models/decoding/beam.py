@@ -12,7 +12,14 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from models.decoding.beam_loop import Search, check_vocabulary, run_search, state_of, step_all
+from models.decoding.beam_loop import (
+    Search,
+    check_vocabulary,
+    run_search,
+    start_search,
+    state_of,
+    step_all,
+)
 from models.decoding.captions import (
     Captions,
     append,
@@ -26,7 +33,6 @@ from models.decoding.constraints import excluded_words, most_likely
 from models.decoding.options import DecodingOptions
 from models.decoding.scores import IMPOSSIBLE, best_reachable, score
 from models.decoding.steps import StepFunction
-from models.layers import image_rows
 
 
 def beam_search(
@@ -53,7 +59,7 @@ def beam_search(
     Raises:
         ValueError: W is more than the words that can follow the start without ending the caption.
     """
-    width, limit, groups = options.beam_size, options.max_length, options.beam_groups
+    width, groups = options.beam_size, options.beam_groups
     returned = options.returned or width
     # With as many captions as groups, the best one of each.
     of_group = -(-returned // groups)
@@ -71,16 +77,9 @@ def beam_search(
             axis=0,
         )
 
-    start = Search(
-        images=tf.range(batch),
-        words=tf.fill([batch, width], options.start_id),
-        state=image_rows.repeat(state, batch * width),
-        memory=memory,
-        log_probs=tf.tile([first], [batch, 1]),
-        penalties=() if groups == 1 else tf.zeros([batch, width]),
-        living=tf.zeros([batch, width, limit], tf.int32),
-        finished=(no_captions(batch, of_group, limit),) * groups,
-    )
+    finished = (no_captions(batch, of_group, options.max_length),) * groups
+    penalties = () if groups == 1 else tf.zeros([batch, width])
+    start = start_search(state, memory, batch, first, finished, options, penalties)
     found = run_search(
         start, partial(_advance, step, options), undecided, partial(_fill, options), options
     )

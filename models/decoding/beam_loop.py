@@ -6,7 +6,7 @@ returned of each, T longest caption.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -51,6 +51,39 @@ class Search(NamedTuple):
         if isinstance(self.penalties, tuple):
             return self.log_probs
         return self.log_probs - self.penalties
+
+
+def start_search(
+    state: Any,
+    memory: Any,
+    batch: tf.Tensor,
+    log_probs: Sequence[float],
+    finished: tuple[Captions, ...],
+    options: DecodingOptions,
+    penalties: Any = (),
+) -> Search:
+    """Returns the search of B images before the first word.
+
+    Args:
+        state: nested start state of B rows; it is repeated to B * W rows.
+        memory: nested tensors, B first.
+        batch: B.
+        log_probs: of the W start hypotheses of every image.
+        finished: of each group, no captions yet.
+        options: of the search.
+        penalties: float32[B, W]; () without groups.
+    """
+    width = len(log_probs)
+    return Search(
+        images=tf.range(batch),
+        words=tf.fill([batch, width], options.start_id),
+        state=image_rows.repeat(state, batch * width),
+        memory=memory,
+        log_probs=tf.tile([log_probs], [batch, 1]),
+        penalties=penalties,
+        living=tf.zeros([batch, width, options.max_length], tf.int32),
+        finished=finished,
+    )
 
 
 def run_search(

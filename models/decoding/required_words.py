@@ -12,7 +12,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.decoding.beam_loop import Search, check_vocabulary, run_search, state_of, step_all
+from models.decoding.beam_loop import (
+    Search,
+    check_vocabulary,
+    run_search,
+    start_search,
+    state_of,
+    step_all,
+)
 from models.decoding.captions import (
     Captions,
     append,
@@ -25,7 +32,6 @@ from models.decoding.constraints import excluded_words, most_likely
 from models.decoding.options import DecodingOptions, Phrase
 from models.decoding.scores import IMPOSSIBLE, best_reachable, score
 from models.decoding.steps import StepFunction
-from models.layers import image_rows
 
 
 def required_search(
@@ -53,24 +59,16 @@ def required_search(
     Raises:
         ValueError: W is more than the words that can follow the start without ending the caption.
     """
-    banks, limit = 1 + sum(map(len, options.required)), options.max_length
-    width = banks * options.beam_size
+    width = (1 + sum(map(len, options.required))) * options.beam_size
     first = [0.0] + [IMPOSSIBLE] * (width - 1)
 
     def undecided(search: Search) -> tf.Tensor:
         best = tf.reduce_max(search.log_probs, axis=1)
         return best_reachable(best, options) > search.finished[0].scores[:, -1]
 
-    start = Search(
-        images=tf.range(batch),
-        words=tf.fill([batch, width], options.start_id),
-        state=image_rows.repeat(state, batch * width),
-        memory=memory,
-        log_probs=tf.tile([first], [batch, 1]),
-        penalties=(),
-        living=tf.zeros([batch, width, limit], tf.int32),
-        finished=(no_captions(batch, options.returned or options.beam_size, limit),),
-    )
+    returned = options.returned or options.beam_size
+    finished = (no_captions(batch, returned, options.max_length),)
+    start = start_search(state, memory, batch, first, finished, options)
     (found,) = run_search(
         start, partial(_advance, step, options), undecided, partial(_fill, options), options
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from r2m.recipes.flickr8k_commands import build_captions, evaluate, train
 from r2m.recipes.steps import Command, Recipe
 
 _MODELS = ("att2in2", "updown", "transformer", "relation_transformer", "spatial_transformer")
@@ -17,40 +18,27 @@ def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
     name = "flickr8k_lite2_views" if with_views else "flickr8k_lite2"
     records = workspace / "records/captions" / name
 
-    def train(model: str, size: str, folder: Path, *flags: str) -> Command:
-        return [
-            "r2m-train-captioner", f"--config={model}:{size}", f"--captions={records}",
-            f"--workdir={folder}", *flags,
-        ]  # fmt: skip
-
-    def evaluate(*flags: str) -> Command:
-        return ["r2m-evaluate", f"--records={records}", "--gallery=12", "--gallery_seed=1", *flags]
-
-    yield [
-        "r2m-build-captions", f"--name={name}", f"--captions={data}/flickr8k/captions.token.txt",
-        f"--split=train={data}/flickr8k/train_images.txt",
-        f"--split=val={data}/flickr8k/dev_images.txt",
-        f"--images={data}/flickr8k/images", "--backbone=EfficientNetLite2", "--store_grid",
-        *([f"--views={_VIEWS}", "--nostore_pixels"] if with_views else []),
-        "--workers=2", f"--output={records}",
-    ]  # fmt: skip
+    views = [f"--views={_VIEWS}", "--nostore_pixels"] if with_views else []
+    yield build_captions(data, records, "--backbone=EfficientNetLite2", "--store_grid", *views)
     model = run if run in _MODELS else "updown"
     features = runs / f"{name}_{model}"
-    yield train(model, "flickr8k", features)
+    yield train(model, "flickr8k", records, features)
     if run != "ensemble":
-        yield evaluate(f"--run={features}/cross_entropy")
+        yield evaluate(records, f"--run={features}/cross_entropy")
         return
     pixels = runs / f"{name}_pixels_{model}"
     yield train(
-        model, "flickr8k_pixels", pixels,
+        model, "flickr8k_pixels", records, pixels,
         "--config.image.backbone=EfficientNetLite2", "--config.image.alpha=0",
         "--config.image.trained_from=block6a_expand_conv", "--config.image.resize=280",
         f"--init_from={features}/cross_entropy",
     )  # fmt: skip
-    yield evaluate(f"--run={pixels}/cross_entropy")
+    yield evaluate(records, f"--run={pixels}/cross_entropy")
     both = (f"--run={pixels}/cross_entropy", f"--run={features}/cross_entropy")
-    yield evaluate(*both, f"--output={runs}/{name}_ensemble")
-    yield evaluate(*both, "--neighbours=60", "--beam_size=20", f"--output={runs}/{name}_consensus")
+    yield evaluate(records, *both, f"--output={runs}/{name}_ensemble")
+    yield evaluate(
+        records, *both, "--neighbours=60", "--beam_size=20", f"--output={runs}/{name}_consensus"
+    )
 
 
 RECIPE = Recipe(

@@ -1,0 +1,37 @@
+"""Commands that the recipes of captioners on Flickr8k share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from r2m.recipes.steps import Command
+
+
+def build_captions(data: Path, records: Path, *flags: str) -> Command:
+    """Returns the build of Flickr8k's captions, with its splits for training and validation.
+
+    Args:
+        data: folder with `flickr8k/`.
+        records: folder to write; its name is that of the records.
+        *flags: of the image features.
+    """
+    flickr8k = data / "flickr8k"
+    return [
+        "r2m-build-captions", f"--name={records.name}",
+        f"--captions={flickr8k}/captions.token.txt", f"--split=train={flickr8k}/train_images.txt",
+        f"--split=val={flickr8k}/dev_images.txt", f"--images={flickr8k}/images", *flags,
+        "--workers=2", f"--output={records}",
+    ]  # fmt: skip
+
+
+def train(model: str, size: str, records: Path, workdir: Path, *flags: str) -> Command:
+    """Returns the training of a captioner at a size."""
+    return [
+        "r2m-train-captioner", f"--config={model}:{size}", f"--captions={records}",
+        f"--workdir={workdir}", *flags,
+    ]  # fmt: skip
+
+
+def evaluate(records: Path, *flags: str) -> Command:
+    """Returns an evaluation with a gallery of twelve images."""
+    return ["r2m-evaluate", f"--records={records}", "--gallery=12", "--gallery_seed=1", *flags]
