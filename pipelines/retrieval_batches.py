@@ -51,7 +51,9 @@ class PairOptions:
     def __post_init__(self) -> None:
         """Raises `ValueError` for unknown or impossible options."""
         if self.batching not in ("shuffled", "same_length"):
-            raise ValueError(f"batching {self.batching!r} is not known; known: shuffled, same_length")
+            raise ValueError(
+                f"batching {self.batching!r} is not known; known: shuffled, same_length"
+            )
         if self.max_length < 1:
             raise ValueError(f"max_length must be at least 1, found {self.max_length}")
         if not 0 <= self.word_noise < 1:
@@ -62,9 +64,7 @@ def batches_per_epoch(counts: PairCounts, options: PairOptions, batch_size: int)
     """Returns the number of batches of an epoch, which contain every pair once."""
     if options.batching == "shuffled":
         return batching.batches_per_epoch(counts.pairs, batch_size)
-    return sum(
-        batching.batches_per_epoch(count, batch_size) for count in counts.by_length.values()
-    )
+    return sum(batching.batches_per_epoch(count, batch_size) for count in counts.by_length.values())
 
 
 @tf.autograph.experimental.do_not_convert
@@ -146,9 +146,7 @@ def training_batches(
     return found.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def padded(
-    sentences: tf.RaggedTensor, options: PairOptions
-) -> tuple[tf.Tensor, tf.Tensor]:
+def padded(sentences: tf.RaggedTensor, options: PairOptions) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns sentences as an encoder reads them.
 
     Args:
@@ -167,7 +165,9 @@ def _sentences(
 ) -> dict[str, tf.Tensor]:
     """Returns `tokens` and `lengths` of the chosen captions of B parsed rows."""
     sentences = rows["sentences"]
-    chosen = tf.gather(sentences.values, tf.cast(sentences.row_starts(), tf.int64) + rows["caption"])
+    chosen = tf.gather(
+        sentences.values, tf.cast(sentences.row_starts(), tf.int64) + rows["caption"]
+    )
     if options.word_noise:
         key = batching.fold_in(rows["key"], _NOISE)
         chosen = noisy(chosen, options.word_noise, vocabulary_size, key)

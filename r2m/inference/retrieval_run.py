@@ -35,9 +35,7 @@ class RetrievalRun:
         """Returns float32[N, D] of sentences, in their order."""
         raise NotImplementedError
 
-    def encode_images(
-        self, paths: Sequence[Path], batch_size: int = ENCODED_AT_ONCE
-    ) -> np.ndarray:
+    def encode_images(self, paths: Sequence[Path], batch_size: int = ENCODED_AT_ONCE) -> np.ndarray:
         """Returns float32[N, D] of image files, in their order."""
         raise NotImplementedError
 
