@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from models.captioners.base import Captioner, Inputs, Memory, State
-from models.layers import ops
+from models.layers import ops, pixel_network
 from models.layers.box_geometry import box_features, cell_boxes
 
 
@@ -73,47 +73,31 @@ class PixelCaptioner(Captioner):
         self._average_mirrored, self._unit_norm = average_mirrored, unit_norm
         self._use_box = use_box
         self._trained_from = trained_from
-        network.trainable = trained_from is not None
-        if trained_from not in (None, "all"):
-            names = [layer.name for layer in network.layers]
-            if trained_from not in names:
-                raise ValueError(
-                    f"{network.name} has no layer {trained_from!r}; its last ones: "
-                    f"{', '.join(names[-12:])}"
-                )
-            for layer in network.layers[: names.index(trained_from)]:
-                layer.trainable = False
+        pixel_network.train_from(network, trained_from)
         self.has_attention = captioner.has_attention
         self.shares_memory = captioner.shares_memory
         self.built = True
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
         """Returns the captioner's memory of `pixels` float32[B, S, S, 3] in 0..255."""
-        pixels = inputs["pixels"]
-        count = tf.shape(pixels)[0]
-        # A replica, or a part of a batch, may have no images. TensorFlow leaves the gradient of a
-        # depthwise convolution's filter uninitialized then; the gradient of an unused image is 0.
-        padding = [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]]
-        some = tf.ensure_shape(tf.pad(pixels, padding), [None, *pixels.shape[1:]])
-        maps = self._maps(some)[:count]
-        if self._average_mirrored and not training:
-            mirrored = self._maps(tf.reverse(some, axis=[2]))[:count]
-            maps = (maps + tf.reverse(mirrored, axis=[2])) / 2
+        maps = pixel_network.feature_maps(
+            self.network,
+            self._preprocess,
+            inputs["pixels"],
+            average_mirrored=self._average_mirrored and not training,
+        )
         rows = tf.reshape(maps, [-1, maps.shape[1] * maps.shape[2], maps.shape[3]])
         features = {"regions": rows}
         if "global" in self.captioner.inputs.kinds:
             features["global"] = tf.reduce_mean(rows, axis=1)
         if self._unit_norm:
             features["regions"] = ops.unit_norm(rows)
-        boxes = tf.tile(cell_boxes(*maps.shape[1:3])[tf.newaxis], [count, 1, 1])
+        boxes = tf.tile(cell_boxes(*maps.shape[1:3])[tf.newaxis], [tf.shape(maps)[0], 1, 1])
         if "boxes" in self.captioner.inputs.kinds:
             features["boxes"] = boxes
         if self._use_box:
             features["regions"] = tf.concat([features["regions"], box_features(boxes)], axis=-1)
         return self.captioner.encode(features, training=training)
-
-    def _maps(self, pixels: tf.Tensor) -> tf.Tensor:
-        return self.network(self._preprocess(pixels), training=False)
 
     def initial_state(self, memory: Memory, max_length: int | tf.Tensor) -> State:
         """Returns the captioner's state before the first word."""
@@ -154,7 +138,7 @@ class PixelCaptioner(Captioner):
             **super().get_config(),
             "captioner": keras.saving.serialize_keras_object(self.captioner),
             "network": keras.saving.serialize_keras_object(self.network),
-            "preprocess": _serialize_function(self._preprocess),
+            "preprocess": pixel_network.serialize_preprocess(self._preprocess),
             "trained_from": self._trained_from,
             "average_mirrored": self._average_mirrored,
             "unit_norm": self._unit_norm,
@@ -168,25 +152,5 @@ class PixelCaptioner(Captioner):
             name: keras.saving.deserialize_keras_object(config[name], custom_objects)
             for name in ("captioner", "network")
         }
-        preprocess = _deserialize_function(config["preprocess"], custom_objects)
+        preprocess = pixel_network.deserialize_preprocess(config["preprocess"], custom_objects)
         return cls(**{**config, **parts, "preprocess": preprocess})
-
-
-# Keras does not find its own functions of this module when it loads a model.
-_APPLICATIONS = "keras.applications."
-
-
-def _serialize_function(function: Callable[..., Any]) -> Any:
-    module = getattr(function, "__module__", "").rpartition(".")[2]
-    public = getattr(keras.applications, module, None)
-    if public is not None and getattr(public, "preprocess_input", None) is function:
-        return f"{_APPLICATIONS}{module}"
-    return keras.saving.serialize_keras_object(function)
-
-
-def _deserialize_function(config: Any, custom_objects: Any) -> Callable[..., Any]:
-    if isinstance(config, str):
-        module = getattr(keras.applications, config.removeprefix(_APPLICATIONS))
-        found: Callable[..., Any] = module.preprocess_input
-        return found
-    return keras.saving.deserialize_keras_object(config, custom_objects)

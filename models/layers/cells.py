@@ -1,4 +1,4 @@
-"""Recurrent cells: the plain one, the LSTM and the maxout LSTM.
+"""Recurrent cells: the plain one, the GRU, the LSTM and the maxout LSTM.
 
 The product with the inputs needs no state: `precompute` computes it for all steps at once, and
 `step` adds the product with the state.
@@ -15,16 +15,51 @@ import tensorflow as tf
 from models.layers import cudnn_lstm
 from models.layers.linear import Linear
 
-CellKind = Literal["rnn", "lstm", "maxout"]
+CellKind = Literal["rnn", "gru", "lstm", "maxout"]
 State = tuple[tf.Tensor, ...]
 
 # Blocks of `units` in the products; the step functions state their order.
-_BLOCKS: dict[str, int] = {"rnn": 1, "lstm": 4, "maxout": 5}
+_BLOCKS: dict[str, int] = {"rnn": 1, "gru": 3, "lstm": 4, "maxout": 5}
 
 
 def rnn_step(sums: tf.Tensor) -> State:
     """h = tanh(a): sums a float[B, H] -> the state (h)."""
     return (tf.tanh(sums),)
+
+
+def gru_step(inputs: tf.Tensor, recurrent: tf.Tensor, hidden: tf.Tensor) -> State:
+    """z, r = sigmoid of the sums of two blocks; n = tanh(x + r a); h' = z h + (1 - z) n.
+
+    Args:
+        inputs: float[B, 3 * H], blocks in the order z, r and x, the candidate's.
+        recurrent: float[B, 3 * H], products with h in the same order, of which a is the last.
+        hidden: h float[B, H].
+
+    Returns:
+        The state (h'), float[B, H]. Source: Cho et al. 2014, with the reset gate behind the
+        product, as in PyTorch, cuDNN and Keras' `reset_after`.
+    """
+    return (_fused_gru(inputs, recurrent, hidden),)
+
+
+@tf.custom_gradient
+def _fused_gru(inputs: tf.Tensor, recurrent: tf.Tensor, hidden: tf.Tensor) -> Any:
+    """Returns h' with a gradient of fewer operations than TensorFlow derives."""
+    size = hidden.shape[-1]
+    gates = tf.sigmoid(inputs[:, : 2 * size] + recurrent[:, : 2 * size])
+    update, reset = tf.split(gates, 2, axis=-1)
+    product = recurrent[:, 2 * size :]
+    candidate = tf.tanh(inputs[:, 2 * size :] + reset * product)
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        of_sum = tf.raw_ops.TanhGrad(y=candidate, dy=upstream * (1 - update))
+        of_opened = tf.concat([upstream * (hidden - candidate), of_sum * product], axis=-1)
+        of_gates = tf.raw_ops.SigmoidGrad(y=gates, dy=of_opened)
+        of_inputs = tf.concat([of_gates, of_sum], axis=-1)
+        of_recurrent = tf.concat([of_gates, of_sum * reset], axis=-1)
+        return of_inputs, of_recurrent, upstream * update
+
+    return candidate + update * (hidden - candidate), gradient
 
 
 def lstm_step(sums: tf.Tensor, cell: tf.Tensor) -> State:
@@ -88,8 +123,8 @@ class Cell(keras.layers.Layer):
 
     Shapes: inputs float[..., F], state a tuple of float[B, units] whose first is the output h.
     PyTorch's cells have both biases: with them parameters count as published. Initial weights are
-    PyTorch's: uniform in +-1/sqrt(units) in `rnn` and `lstm`; `maxout` is two linear layers, each
-    uniform in +-1/sqrt(fan-in).
+    PyTorch's: uniform in +-1/sqrt(units) in `rnn`, `gru` and `lstm`; `maxout` is two linear layers,
+    each uniform in +-1/sqrt(fan-in).
 
     Example:
         ```python
@@ -113,7 +148,7 @@ class Cell(keras.layers.Layer):
         """Builds nothing yet.
 
         Args:
-            kind: `rnn`, `lstm` or `maxout`.
+            kind: `rnn`, `gru`, `lstm` or `maxout`.
             units: H.
             input_initializer: of W_x; None is PyTorch's.
             recurrent_initializer: of W_h; None is PyTorch's.
@@ -162,7 +197,10 @@ class Cell(keras.layers.Layer):
 
     def step(self, precomputed: tf.Tensor, state: State, context: tf.Tensor | None = None) -> State:
         """Returns the next state, from `precompute` float[B, blocks * units] and the state."""
-        sums = precomputed + self.recurrent_map(state[0])
+        recurrent = self.recurrent_map(state[0])
+        if self.kind == "gru":
+            return gru_step(precomputed, recurrent, state[0])
+        sums = precomputed + recurrent
         if self.kind == "rnn":
             return rnn_step(sums)
         if self.kind == "lstm":
@@ -187,7 +225,7 @@ class Cell(keras.layers.Layer):
     def initial_state(self, batch: tf.Tensor | int) -> State:
         """Returns zeros float[batch, units], one tensor per part of the state."""
         zeros = tf.zeros([batch, self.units], self.compute_dtype)
-        return (zeros,) if self.kind == "rnn" else (zeros, zeros)
+        return (zeros,) if self.kind in ("rnn", "gru") else (zeros, zeros)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -70,6 +70,23 @@ def pack(lengths: tf.Tensor, steps: tf.Tensor) -> Packing:
     return Packing(order, places, counts, starts, taken)
 
 
+def last_positions(packing: Packing, lengths: tf.Tensor) -> tf.Tensor:
+    """Returns the position of the last word of each caption: int32[B]; lengths are at least 1."""
+    return tf.gather(packing.starts, lengths - 1) + tf.argsort(packing.order)
+
+
+def reversed_positions(packing: Packing, lengths: tf.Tensor) -> tf.Tensor:
+    """Returns, for each position, that of the same caption as far from its end: int32[N].
+
+    Args:
+        packing: of the captions.
+        lengths: int32[B], that it was made of.
+    """
+    captions, steps = tf.unstack(tf.cast(packing.places, tf.int32), axis=1)
+    rank = tf.range(tf.size(steps)) - tf.gather(packing.starts, steps)
+    return tf.gather(packing.starts, tf.gather(lengths, captions) - 1 - steps) + rank
+
+
 def run(step: Step, inputs: Any, state: Any, memory: Any, *, packing: Packing) -> tf.Tensor:
     """Runs `step` over the real positions.
 
@@ -103,6 +120,7 @@ def run(step: Step, inputs: Any, state: Any, memory: Any, *, packing: Packing) -
         outputs, states, recorded = steps.forward(given)
 
         def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+            upstream = tf.convert_to_tensor(upstream)  # that of a gather is sparse
             gradients = tf.nest.flatten(steps.backward(given, states, recorded, upstream))
             # Tensors that come out of the loop have lost their static sizes.
             return [tf.ensure_shape(x, of.shape) for x, of in zip(gradients, flat, strict=True)]

@@ -69,57 +69,6 @@ def test_gradients_of_confident_words_survive_half_precision():
         assert np.linalg.norm(half - full) < 0.05 * np.linalg.norm(full)
 
 
-def _triplet(u, r, margin):
-    scores = u.astype(np.float64) @ r.T
-    total = 0.0
-    for i in range(len(u)):
-        row = [scores[i, j] for j in range(len(u)) if j != i]
-        column = [scores[j, i] for j in range(len(u)) if j != i]
-        for others in (row, column):
-            if others:
-                total += max(0.0, margin - scores[i, i] + max(others))
-    return total
-
-
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 999), rows=st.integers(1, 6), margin=st.sampled_from([0.0, 0.2, 1.0]))
-def test_triplet_takes_the_hardest_negative_of_row_and_column(seed, rows, margin):
-    random = np.random.RandomState(seed)
-    u, r = random.randn(2, rows, 3).astype("f")
-    total, count = alignment.triplet(tf.constant(u), tf.constant(r), margin=margin)
-    np.testing.assert_allclose(total, _triplet(u, r, margin), rtol=1e-5, atol=1e-6)
-    assert float(count) == rows
-
-
-def test_triplet_golden_value_of_the_embedding_spec():
-    u = tf.constant([[1.0, 0, 0], [0, 1, 0], [0.6, 0.8, 0]])
-    r = tf.constant([[0.8, 0.6, 0], [0, 0.6, 0.8], [0, 1.0, 0]])
-    total, _ = alignment.triplet(u, r, margin=0.2)
-    np.testing.assert_allclose(total, 1.80, atol=1e-6)
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 999), first=st.integers(0, 4), second=st.integers(1, 4))
-def test_triplet_shares_of_replicas_add_up(seed, first, second):
-    random = np.random.RandomState(seed)
-    u, r = (tf.constant(x) for x in random.randn(2, first + second, 3).astype("f"))
-    whole, count = alignment.triplet(u, r)
-    shares = [
-        alignment.triplet(u, r, first_row=start, rows=rows)
-        for start, rows in ((0, first), (first, second))
-    ]
-    np.testing.assert_allclose(sum(float(s[0]) for s in shares), whole, rtol=1e-5, atol=1e-6)
-    assert sum(float(s[1]) for s in shares) == float(count)
-
-
-def test_triplet_of_a_single_pair_has_a_finite_gradient():
-    u = tf.Variable([[0.6, 0.8]])
-    with tf.GradientTape() as tape:
-        total, _ = alignment.triplet(u, u * 2.0)
-    assert float(total) == 0.0
-    assert np.isfinite(tape.gradient(total, u).numpy()).all()
-
-
 def test_mean_square_is_a_mean_over_batch_and_features():
     r, v = np.random.RandomState(0).randn(2, 3, 4).astype("f")
     total, count = alignment.mean_square(tf.constant(r), tf.constant(v))

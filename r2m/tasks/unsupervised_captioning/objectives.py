@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from losses import alignment, text
+from losses import alignment, ranking, text
 from models.decoding.search import DecodingOptions, decode
 from models.r2m import R2M
 from r2m.engine.distribution.gather import all_gather
@@ -137,9 +137,9 @@ def _global_triplet(images: tf.Tensor, sentences: tf.Tensor, options: ObjectiveO
     """Returns the triplet loss of this replica's rows, with negatives from all replicas."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
-        return alignment.triplet(images, sentences, margin=options.margin)
+        return ranking.triplet(images, sentences, margin=options.margin)
     all_images, first = all_gather(images, most_rows=options.batch_size)
     all_sentences, _ = all_gather(sentences, most_rows=options.batch_size)
-    return alignment.triplet(
+    return ranking.triplet(
         all_images, all_sentences, margin=options.margin, first_row=first, rows=tf.shape(images)[0]
     )

@@ -1,0 +1,154 @@
+"""Ranking losses: hinges of images and sentences that belong together against those that do not.
+
+Letters: B pairs of the global batch, b those of this replica, D size of the vectors.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import tensorflow as tf
+
+from losses.similarities import Similarity, similarities
+
+LossPair = tuple[tf.Tensor, tf.Tensor]
+Hinges = Literal["sum", "max"]
+
+
+class RankingLoss(NamedTuple):
+    """A ranking loss, and what shows a collapse of the vectors; sums over this replica's pairs.
+
+    Attributes:
+        total: float32[], the sum of the hinges.
+        hinges: float32[], their number: two per pair that has a negative for `max`, two per
+            negative for `sum`.
+        positives: float32[], the sum of the similarities of pairs.
+        negatives: float32[], the sum of the similarities of images with other sentences.
+        pairs: float32[], number of `positives`.
+        others: float32[], number of `negatives`.
+    """
+
+    total: tf.Tensor
+    hinges: tf.Tensor
+    positives: tf.Tensor
+    negatives: tf.Tensor
+    pairs: tf.Tensor
+    others: tf.Tensor
+
+
+def ranking(
+    images: tf.Tensor,
+    sentences: tf.Tensor,
+    *,
+    margin: float,
+    hinges: Hinges | tf.Tensor = "sum",
+    similarity: Similarity = "cosine",
+    owners: tf.Tensor | None = None,
+    first_row: tf.Tensor | int = 0,
+    rows: tf.Tensor | int | None = None,
+) -> RankingLoss:
+    """Computes the hinges `max(0, margin - s(pair) + s(negative))` of both directions.
+
+    Negatives of an image are the sentences of the other pairs, those of a sentence the images of
+    the other pairs. Under data parallelism each replica is given the vectors of all replicas, and
+    computes the hinges of its own pairs only: the sums of all replicas are the loss of one device.
+
+    Sources: Kiros et al. 2014, equation 2 (sum); Faghri et al. 2018, equation 6 (max).
+
+    Args:
+        images: float[B, D] of the global batch.
+        sentences: float[B, D] of the global batch, row i belonging to image i.
+        margin: by which a pair must exceed every negative.
+        hinges: `sum` takes the hinges of all negatives, `max` that of the hardest negative of each
+            image and each sentence. A bool[] chooses in the graph: True for `max`.
+        similarity: see `losses.similarities`.
+        owners: int[B], the number of the image of each pair: sentences of one image are not
+            negatives of each other's image. None: all images differ.
+        first_row: index of this replica's first pair.
+        rows: number of this replica's pairs; all from `first_row` on when None.
+    """
+    images, sentences = tf.cast(images, tf.float32), tf.cast(sentences, tf.float32)
+    count = tf.shape(images)[0]
+    stop = count if rows is None else first_row + rows
+    own = tf.range(first_row, stop)
+    if owners is None:
+        owners = tf.range(count)
+    negative = tf.not_equal(owners[first_row:stop, tf.newaxis], owners[tf.newaxis])
+    by_image = similarities(images[first_row:stop], sentences, similarity)
+    alone = rows is None and isinstance(first_row, int) and first_row == 0
+    if alone:
+        by_sentence = tf.transpose(by_image)
+    else:
+        by_sentence = tf.transpose(similarities(images, sentences[first_row:stop], similarity))
+    pairs = tf.gather(by_image, own, batch_dims=1)
+    sums = [_hinges(scores, pairs, negative, margin, hinges) for scores in (by_image, by_sentence)]
+    there = tf.cast(negative, tf.float32)
+    return RankingLoss(
+        total=sums[0][0] + sums[1][0],
+        hinges=sums[0][1] + sums[1][1],
+        positives=tf.reduce_sum(pairs),
+        negatives=tf.reduce_sum(by_image * there),
+        pairs=tf.cast(tf.size(pairs), tf.float32),
+        others=tf.reduce_sum(there),
+    )
+
+
+def triplet(
+    images: tf.Tensor,
+    sentences: tf.Tensor,
+    *,
+    margin: float = 0.2,
+    first_row: tf.Tensor | int = 0,
+    rows: tf.Tensor | int | None = None,
+) -> LossPair:
+    """Computes the hinges of the hardest negative per row and column of S = u r^T.
+
+    Args:
+        images: u float[B, D] of the global batch.
+        sentences: r float[B, D] of the global batch, row i belonging to image i.
+        margin: by which a pair must exceed every negative.
+        first_row: index of this replica's first row.
+        rows: number of this replica's rows; all from `first_row` on when None.
+
+    Returns:
+        The sum of row and column hinges float32[] and the number of rows float32[]. Source: Guo et
+        al. 2020.
+    """
+    found = ranking(
+        images, sentences, margin=margin, hinges="max", first_row=first_row, rows=rows
+    )
+    return found.total, found.pairs
+
+
+def _hinges(
+    scores: tf.Tensor,
+    pairs: tf.Tensor,
+    negative: tf.Tensor,
+    margin: float,
+    hinges: Hinges | tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns sum and number of the hinges of one direction.
+
+    Args:
+        scores: float32[b, B].
+        pairs: float32[b], the scores of the pairs.
+        negative: bool[b, B].
+        margin: see `ranking`.
+        hinges: see `ranking`.
+    """
+    # Minus infinity makes a hinge zero, as that of a pair without any negative.
+    masked = tf.where(negative, scores, float("-inf"))
+    slack = margin - pairs
+
+    def of_all() -> tuple[tf.Tensor, tf.Tensor]:
+        total = tf.reduce_sum(tf.nn.relu(slack[:, tf.newaxis] + masked))
+        return total, tf.math.count_nonzero(negative, dtype=tf.float32)
+
+    def of_hardest() -> tuple[tf.Tensor, tf.Tensor]:
+        # The maximum over no column, of a replica without pairs, is minus infinity too.
+        total = tf.reduce_sum(tf.nn.relu(slack + tf.reduce_max(masked, axis=1)))
+        return total, tf.math.count_nonzero(tf.reduce_any(negative, axis=1), dtype=tf.float32)
+
+    if isinstance(hinges, str):
+        return {"sum": of_all, "max": of_hardest}[hinges]()
+    return tf.cond(hinges, of_hardest, of_all)

@@ -1,0 +1,132 @@
+"""Pooling of the rows of an image, or the words of a sentence, to one vector.
+
+Letters: B images or sentences, L rows, D features.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from models.layers import ops, packed_steps
+from models.layers.gru import PackedGRU
+from models.layers.linear import Linear
+from models.layers.sinusoids import sinusoid
+
+Pooling = Literal["mean", "max", "last", "gpo"]
+POOLINGS: tuple[Pooling, ...] = ("mean", "max", "last", "gpo")
+# Replaces padding: behind all features when they are sorted, and no part of a softmax.
+_PADDING = -1e4
+
+
+def mean_pool(rows: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
+    """Returns the mean of the real rows: float[B, L, D], int32[B] (None: all) -> float[B, D]."""
+    if lengths is None:
+        return tf.reduce_mean(rows, axis=1)
+    real = tf.sequence_mask(lengths, tf.shape(rows)[1], rows.dtype)
+    weights = real / tf.cast(tf.maximum(lengths, 1), rows.dtype)[:, tf.newaxis]
+    return tf.squeeze(tf.matmul(weights[:, tf.newaxis], rows), axis=1)
+
+
+def max_pool(rows: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
+    """Returns the maxima of the real rows: float[B, L, D], int32[B] (None: all) -> float[B, D].
+
+    They are 0 where there is no real row.
+    """
+    if lengths is None:
+        return tf.reduce_max(rows, axis=1)
+    real = tf.sequence_mask(lengths, tf.shape(rows)[1])
+    found = tf.reduce_max(tf.where(real[..., tf.newaxis], rows, rows.dtype.min), axis=1)
+    return tf.where(lengths[:, tf.newaxis] > 0, found, tf.zeros_like(found))
+
+
+def last_pool(rows: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
+    """Returns the last real row: float[B, L, D], int32[B] (None: L) -> float[B, D]."""
+    return rows[:, -1] if lengths is None else ops.last_real(rows, lengths)
+
+
+@keras.saving.register_keras_serializable("r2m")
+class GeneralizedPooling(keras.layers.Layer):
+    """A weighted sum of the sorted values of each feature, whose weights depend on the ranks.
+
+    The weights are a softmax of scores: sinusoids of the ranks, a bidirectional GRU over them and a
+    linear map. They depend on the number of rows alone, so that they are computed once per number.
+
+    Shapes: rows float[B, L, D], lengths int32[B] or None -> float[B, D].
+
+    Example:
+        ```python
+        pooled = GeneralizedPooling()(rows, lengths)
+        ```
+
+    Source: Chen et al. 2021, section 3 (VSE-infinity).
+    """
+
+    def __init__(
+        self, *, position_size: int = 32, units: int = 32, temperature: float = 0.1, **kwargs: Any
+    ) -> None:
+        """Builds the recurrence.
+
+        Args:
+            position_size: columns of the sinusoids.
+            units: of the GRU, in each direction.
+            temperature: of the softmax.
+            **kwargs: of `keras.layers.Layer`.
+        """
+        super().__init__(**kwargs)
+        self._settings = {
+            "position_size": position_size, "units": units, "temperature": temperature
+        }  # fmt: skip
+        # The softmax is sharp: always in float32, and few numbers.
+        self.gru = PackedGRU(units=units, bidirectional=True, name="gru", dtype="float32")
+        self.gru.build((None, position_size))
+        bound = units**-0.5
+        self.score = Linear(
+            1,
+            use_bias=False,
+            kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
+            name="score",
+            dtype="float32",
+        )
+        self.score.build((None, units))
+        self.built = True
+
+    def call(self, rows: tf.Tensor, lengths: tf.Tensor | None = None) -> tf.Tensor:
+        """Pools rows float[B, L, D], of which `lengths` int32[B] are real: float[B, D]."""
+        steps = tf.shape(rows)[1]
+        if lengths is None:
+            ordered = tf.sort(rows, axis=1, direction="DESCENDING")
+            weights = self.weights_of(steps[tf.newaxis], steps)
+            return tf.tensordot(ordered, tf.cast(weights[0], rows.dtype), [[1], [0]])
+        real = tf.sequence_mask(lengths, steps)[..., tf.newaxis]
+        ordered = tf.sort(tf.where(real, rows, _PADDING), axis=1, direction="DESCENDING")
+        ordered = tf.where(real, ordered, tf.zeros_like(ordered))
+        numbers, places = tf.unique(lengths)
+        weights = tf.gather(self.weights_of(numbers, steps), places)
+        weights = tf.cast(weights, rows.dtype)[:, tf.newaxis]
+        return tf.squeeze(tf.matmul(weights, ordered), axis=1)
+
+    def weights_of(self, numbers: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+        """Returns the weights of the ranks of n rows.
+
+        Args:
+            numbers: n int32[U].
+            steps: L, the largest number.
+
+        Returns:
+            float32[U, L]; the first n of a row sum to 1, the others are 0.
+        """
+        packing = packed_steps.pack(numbers, steps)
+        ranks = sinusoid(packing.places[:, 1], self._settings["position_size"])
+        found = self.score(self.gru(ranks, packing, numbers)) / self._settings["temperature"]
+        shape = tf.stack([tf.size(numbers), steps])
+        scores = tf.fill(shape, _PADDING / self._settings["temperature"])
+        scores = tf.tensor_scatter_nd_update(scores, packing.places, found[:, 0])
+        weights = tf.nn.softmax(scores)
+        return weights * tf.sequence_mask(numbers, steps, tf.float32)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), **self._settings}
