@@ -133,8 +133,8 @@ def pair_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data
 
 
 def owners(image_ids: tf.Tensor) -> tf.Tensor:
-    """Returns a number per image name string[B], int64[B], the same for the same name."""
-    return tf.strings.to_hash_bucket_fast(image_ids, _OWNERS)
+    """Returns a number per image name string[B], int32[B], the same for the same name."""
+    return tf.cast(tf.strings.to_hash_bucket_fast(image_ids, _OWNERS), tf.int32)
 
 
 def _all_zero(encoded: tf.Tensor) -> tf.Tensor:

@@ -97,7 +97,7 @@ def training_batches(
 
     Returns:
         Batches of `tokens` int32[B, T] (0-padded on the right), `lengths` int32[B], `owners`
-        int64[B], which are equal for pairs of one image, and the tensors of `inputs`.
+        int32[B], which are equal for pairs of one image, and the tensors of `inputs`.
     """
     inputs.check(records)
     columns = ("image_id", "sentences", *inputs.columns)
