@@ -218,6 +218,16 @@ class VectorIndex:
                 found.append(json.loads(line))
         return found
 
+    def facts(self) -> dict[str, Any]:
+        """Returns what pages show about the index."""
+        model = self.about["model"]
+        return {
+            "index": self.folder.name,
+            self.kind: len(self),
+            "model": f"{model['run']}, step {model['step']}",
+            "similarity": self.similarity,
+        }
+
     @property
     def approximate_file(self) -> Path | None:
         """File of the structure for approximate search; None where the index has none."""
