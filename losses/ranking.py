@@ -114,9 +114,7 @@ def triplet(
         The sum of row and column hinges float32[] and the number of rows float32[]. Source: Guo et
         al. 2020.
     """
-    found = ranking(
-        images, sentences, margin=margin, hinges="max", first_row=first_row, rows=rows
-    )
+    found = ranking(images, sentences, margin=margin, hinges="max", first_row=first_row, rows=rows)
     return found.total, found.pairs
 
 

@@ -166,6 +166,8 @@ class VisualSemanticEmbedding(keras.Model):
             name="image_encoder",
             dtype=self.dtype_policy,
         )
+        self.sentence_encoder.build()
+        self.image_encoder.build()
         self.built = True
 
     def encode_images(

@@ -8,7 +8,8 @@ what an uninterrupted run sees.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -18,7 +19,9 @@ from tfrecords.records import Records
 Rows = dict[str, Any]
 Batch = dict[str, tf.Tensor]
 Parse = Callable[[tf.Tensor], Rows]
-ParseTraining = Callable[[tf.Tensor, tf.Tensor], Rows]
+ParseTraining = Callable[[Any, tf.Tensor], Rows]
+# Key int64[2] of an epoch (a stateless seed) -> its elements in order, nested tensors or strings.
+Elements = Callable[[tf.Tensor], tf.data.Dataset]
 
 _READ_BUFFER = 8 << 20
 
@@ -44,6 +47,7 @@ def training_batches(
     window_batches: int,
     length_of: Callable[[Rows], tf.Tensor] | None = None,
     finish: Callable[[Batch], Batch] = unchanged,
+    elements: tuple[Elements, int] | None = None,
 ) -> tf.data.Dataset:
     """Endless batches of split `train` from batch number `first_step` on, each epoch shuffled anew.
 
@@ -60,27 +64,29 @@ def training_batches(
             more, the better the shuffle and the less padding; two such windows are in memory.
         length_of: rows -> int[N]; rows of like length then share a batch.
         finish: what is left to do with the batch, such as keeping one's own rows of it.
+        elements: what is parsed instead of the serialized records of an epoch, and their number.
     """
-    shards, rows = records.shards("train"), records.count("train")
+    lines_of, rows = elements or (partial(shuffled_lines, records), records.count("train"))
 
     def windows_of(epoch: tf.Tensor) -> tf.data.Dataset:
-        key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
-        lines = _shuffled_lines(shards, rows, key).batch(batch_size * window_batches)
-        return lines.enumerate().map(lambda number, lines: (_fold(key, number), lines))
+        key = epoch_key(seed, epoch)
+        lines = lines_of(key).batch(batch_size * window_batches)
+        return lines.enumerate().map(lambda number, lines: (fold_in(key, number), lines))
 
-    def prepare(key: tf.Tensor, lines: tf.Tensor) -> tuple[tf.Tensor, Rows, tf.Tensor]:
+    def prepare(key: tf.Tensor, lines: Any) -> tuple[tf.Tensor, Rows, tf.Tensor]:
         window = parse(lines, key)
         lengths = None if length_of is None else length_of(window)
-        return key, window, _shuffled_order(tf.size(lines), lengths, key)
+        count = tf.shape(tf.nest.flatten(lines)[0])[0]
+        return key, window, _shuffled_order(count, lengths, key)
 
     def batches_of(key: tf.Tensor, window: Rows, order: tf.Tensor) -> tf.data.Dataset:
         starts = tf.range(0, tf.size(order), batch_size)
-        starts = tf.random.experimental.stateless_shuffle(starts, seed=_fold(key, 0))
+        starts = tf.random.experimental.stateless_shuffle(starts, seed=fold_in(key, 0))
 
         def take(start: tf.Tensor) -> Rows:
             chosen = order[start : start + batch_size]
             batch = tf.nest.map_structure(lambda x: tf.gather(x, chosen), window)
-            return {**batch, "key": _fold(key, start + 1)}
+            return {**batch, "key": fold_in(key, start + 1)}
 
         return tf.data.Dataset.from_tensor_slices(starts).map(take)
 
@@ -113,8 +119,19 @@ def ordered_batches(
     )
 
 
-def _shuffled_lines(shards: Sequence[str], rows: int, key: tf.Tensor) -> tf.data.Dataset:
-    files = tf.random.experimental.stateless_shuffle(tf.constant(list(shards)), seed=key)
+def epoch_key(seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """Returns the stateless seed int64[2] of an epoch int64[]."""
+    return tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+
+
+def shuffled_lines(records: Records, key: tf.Tensor) -> tf.data.Dataset:
+    """Returns the serialized records of split `train`, string[], in an order that a key chooses.
+
+    The order is that of shards and of short runs of their records: a window of them is to be
+    shuffled.
+    """
+    shards, rows = records.shards("train"), records.count("train")
+    files = tf.random.experimental.stateless_shuffle(tf.constant(shards), seed=key)
     lines = tf.data.Dataset.from_tensor_slices(files).interleave(
         lambda file: tf.data.TFRecordDataset(file, buffer_size=_READ_BUFFER),
         cycle_length=min(8, len(shards)),
@@ -140,7 +157,7 @@ def round_up(length: tf.Tensor, multiple: int, most: int) -> tf.Tensor:
     return tf.minimum(tf.cast(most, length.dtype), -(-length // multiple) * multiple)
 
 
-def _fold(key: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+def fold_in(key: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
     """A new stateless seed int64[2] for member `number` of what `key` seeds."""
     return tf.cast(tf.random.experimental.stateless_fold_in(key, number), tf.int64)
 

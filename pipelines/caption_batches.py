@@ -142,7 +142,7 @@ def _sentences(
     flat = sentences.values
     first = tf.cast(sentences.row_starts(), tf.int32)
     taken = tf.gather(flat, tf.reshape(first[:, None] + chosen, [-1]))
-    tokens, lengths = _cut(taken, options.max_length)
+    tokens, lengths = cut_sentences(taken, options.max_length)
     shape = tf.stack([tf.size(there), wanted, tf.shape(tokens)[1]])
     return {
         "tokens": tf.ensure_shape(tf.reshape(tokens, shape), [None, wanted, None]),
@@ -150,8 +150,12 @@ def _sentences(
     }
 
 
-def _cut(sentences: tf.RaggedTensor, max_length: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """At most `max_length` words of each, start marker not counted, the last of them the end.
+def cut_sentences(sentences: tf.RaggedTensor, max_length: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cuts sentences to a number of words, start marker not counted, the last of them the end.
+
+    Args:
+        sentences: int[N, (T)], start and end marker included.
+        max_length: most words.
 
     Returns:
         Tokens int32[N, T + 1] and lengths int32[N], 1..T.
@@ -175,7 +179,7 @@ def cut_references(sentences: tf.RaggedTensor, options: CaptionOptions) -> dict[
         `references` int32[B, R, T], without the start marker, and `reference_lengths` int32[B, R],
         0 where an image has fewer than R.
     """
-    tokens, lengths = _cut(sentences.values, options.max_length)
+    tokens, lengths = cut_sentences(sentences.values, options.max_length)
     by_image = partial(tf.RaggedTensor.from_row_splits, row_splits=sentences.row_splits)
     return {
         "references": by_image(tokens[:, 1:]).to_tensor(),

@@ -1,4 +1,4 @@
-"""The Python interface of R2M: trained runs caption images.
+"""The Python interface of R2M: trained runs caption images, or embed images and sentences.
 
 Needs no TensorFlow until a run is loaded.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from r2m.configuration.decoding_settings import DecodingChanges
     from r2m.inference.captioning import Hypothesis
     from r2m.inference.loaded_model import ImageReader
+    from r2m.inference.retrieval_run import RetrievalRun
     from r2m.inference.run import Run
+    from r2m.inference.run_folder import RunFolder
 
 BATCH_SIZE = 32
 
@@ -79,7 +81,7 @@ def load(
     weights: RunPath | None = None,
     ensemble_weights: Sequence[float] | None = None,
     **decoding: Unpack[DecodingChanges],
-) -> ImageCaptioner:
+) -> Any:
     """Loads a trained run, or several captioners as an ensemble.
 
     Args:
@@ -92,22 +94,41 @@ def load(
         **decoding: settings of decoding, such as `beam_size=5`, that
             `r2m.configuration.decoding_settings.DecodingChanges` describes; by default as trained.
 
+    Returns:
+        An `ImageCaptioner`; of a visual-semantic embedding a `RetrievalRun`, with `encode_images`,
+        `encode_sentences` and `similarity`.
+
     Raises:
         InputError: a folder is not that of a run, or a setting is impossible.
         TrainingError: a run holds no whole checkpoint.
     """
     from r2m.inference.run import Run
+    from r2m.inference.run_folder import RunFolder
+    from r2m.inference.run_kinds import kind_of
 
     given = [runs] if isinstance(runs, str | os.PathLike) else list(runs or ())
     if not given:
         raise InputError("no runs were given: name the folder of a run")
-    run = Run.load(
-        [os.fspath(folder) for folder in given],
-        decoding=decoding,
-        weights=None if weights is None else os.fspath(weights),
-        ensemble_weights=ensemble_weights,
-    )
+    folders = [RunFolder(os.fspath(folder)) for folder in given]
+    file = None if weights is None else os.fspath(weights)
+    if len(folders) == 1 and not kind_of(folders[0]).captions:
+        return _load_embedding(folders[0], file, ensemble_weights, decoding)
+    run = Run.load(folders, decoding=decoding, weights=file, ensemble_weights=ensemble_weights)
     return ImageCaptioner(run)
+
+
+def _load_embedding(
+    folder: RunFolder, weights: str | None, ensemble_weights: Any, decoding: Mapping[str, Any]
+) -> RetrievalRun:
+    from r2m.inference.retrieval_run import RetrievalRun
+
+    given = [*decoding, *(["ensemble_weights"] if ensemble_weights is not None else [])]
+    if given:
+        raise InputError(
+            f"{folder.path} is a run of a visual-semantic embedding, which generates no captions: "
+            f"leave {', '.join(given)} out"
+        )
+    return RetrievalRun(folder, weights=weights)
 
 
 class ImageCaptioner:

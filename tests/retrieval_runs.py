@@ -20,13 +20,17 @@ class WordEmbedding:
 
     def __init__(self, path: Path, similarity: str = "cosine") -> None:
         self.path, self.similarity, self.size = path, similarity, SIZE
+        self.folder = folder_of()(path)
         words = (PAD, START, END, *WORDS, UNK)
         self.vocabulary = Vocabulary(words, (0,) * len(words))
 
     def encode_sentences(self, texts, batch_size=128):
         return np.stack([self._vector(text) for text in texts])
 
-    def encode_images(self, paths, batch_size=128):
+    def knows(self, text):
+        return any(word in WORDS for word in text.split())
+
+    def encode_images(self, paths, batch_size=128, *, detections=()):
         return self.encode_sentences([path.stem.replace("_", " ") for path in paths])
 
     def _vector(self, text):

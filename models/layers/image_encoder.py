@@ -1,4 +1,4 @@
-"""Encoder of image features to vectors: a linear map or a residual MLP of each row, then pooling."""
+"""Encoder of image features: a linear map or a residual MLP of each row, then pooling."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ImageEncoder(keras.layers.Layer):
         row_dropout_varies: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Builds all weights.
+        """Builds nothing yet.
 
         Args:
             feature_size: F.
@@ -75,20 +75,25 @@ class ImageEncoder(keras.layers.Layer):
         self._pooling, self._normalize = pooling, normalize
         # A linear map of the mean is the mean of the maps, and takes a row instead of L.
         self._averages_first = kind == "linear" and pooling == "mean"
-        policy = self.dtype_policy
+
+    def build(self, *_: Any) -> None:
+        """Creates all weights, which depend on no shape."""
+        own, policy = self._settings, self.dtype_policy
+        units, feature_size = own["units"], own["feature_size"]
         self.linear = Linear(units, name="linear", dtype=policy)  # Glorot uniform, bias 0
         self.linear.build((None, feature_size))
-        self.hidden = self.residual = None
-        if kind == "mlp":
+        self.hidden = self.residual = self.pool = None
+        if own["kind"] == "mlp":
             middle = max(units // 2, 1)
             self.hidden = torch_dense(middle, feature_size, "hidden", policy)
             self.residual = torch_dense(units, middle, "residual", policy)
-        self.pool = GeneralizedPooling(name="pool", dtype=policy) if pooling == "gpo" else None
-        self.dropout = Dropout(dropout, name="dropout", dtype=policy)
+        if self._pooling == "gpo":
+            self.pool = GeneralizedPooling(name="pool", dtype=policy)
+            self.pool.build()
+        self.dropout = Dropout(own["dropout"], name="dropout", dtype=policy)
         self.row_dropout = RowDropout(
-            row_dropout, varies=row_dropout_varies, name="row_dropout", dtype=policy
+            own["row_dropout"], varies=own["row_dropout_varies"], name="row_dropout", dtype=policy
         )
-        self.built = True
 
     def call(
         self, features: tf.Tensor, lengths: tf.Tensor | None = None, training: bool = False

@@ -67,7 +67,7 @@ class GeneralizedPooling(keras.layers.Layer):
     def __init__(
         self, *, position_size: int = 32, units: int = 32, temperature: float = 0.1, **kwargs: Any
     ) -> None:
-        """Builds the recurrence.
+        """Builds nothing yet.
 
         Args:
             position_size: columns of the sinusoids.
@@ -79,9 +79,13 @@ class GeneralizedPooling(keras.layers.Layer):
         self._settings = {
             "position_size": position_size, "units": units, "temperature": temperature
         }  # fmt: skip
+
+    def build(self, *_: Any) -> None:
+        """Creates the weights, which depend on no shape."""
+        units = self._settings["units"]
         # The softmax is sharp: always in float32, and few numbers.
         self.gru = PackedGRU(units=units, bidirectional=True, name="gru", dtype="float32")
-        self.gru.build((None, position_size))
+        self.gru.build((None, self._settings["position_size"]))
         bound = units**-0.5
         self.score = Linear(
             1,
@@ -91,7 +95,6 @@ class GeneralizedPooling(keras.layers.Layer):
             dtype="float32",
         )
         self.score.build((None, units))
-        self.built = True
 
     def call(self, rows: tf.Tensor, lengths: tf.Tensor | None = None) -> tf.Tensor:
         """Pools rows float[B, L, D], of which `lengths` int32[B] are real: float[B, D]."""

@@ -61,7 +61,9 @@ class RowDropout(keras.layers.Layer):
         kept = real & ((luck >= rates) | luckiest)
         numbers = tf.reduce_sum(tf.cast(kept, tf.int32), axis=1)
         order = tf.argsort(tf.cast(~kept, tf.int32), axis=1, stable=True)
-        return tf.gather(rows, order[:, : tf.maximum(tf.reduce_max(numbers), 1)], batch_dims=1), numbers
+        return tf.gather(
+            rows, order[:, : tf.maximum(tf.reduce_max(numbers), 1)], batch_dims=1
+        ), numbers
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -49,7 +49,7 @@ class SentenceEncoder(keras.layers.Layer):
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        """Builds all weights.
+        """Builds nothing yet.
 
         Args:
             vocabulary_size: V.
@@ -83,29 +83,32 @@ class SentenceEncoder(keras.layers.Layer):
             "weights": weights, "dropout": dropout,
         }  # fmt: skip
         self._pooling = pooling
+
+    def build(self, *_: Any) -> None:
+        """Creates all weights, which depend on no shape."""
+        own, policy = self._settings, self.dtype_policy
         self.words = WordInput(
-            vocabulary_size=vocabulary_size,
-            units=word_size,
+            vocabulary_size=own["vocabulary_size"],
+            units=own["word_size"],
             initializer=keras.initializers.RandomUniform(-0.1, 0.1),
-            dropout=dropout,
+            dropout=own["dropout"],
             name="words",
-            dtype=self.dtype_policy,
+            dtype=policy,
         )
-        self.gru = None
-        if kind == "gru":
+        self.gru = self.pool = None
+        if own["kind"] == "gru":
             self.gru = PackedGRU(
-                units=units,
-                layers=layers,
-                bidirectional=bidirectional,
-                weights=weights,
+                units=own["units"],
+                layers=own["layers"],
+                bidirectional=own["bidirectional"],
+                weights=own["weights"],
                 name="gru",
-                dtype=self.dtype_policy,
+                dtype=policy,
             )
-            self.gru.build((None, word_size))
-        self.pool = None
-        if pooling == "gpo":
-            self.pool = GeneralizedPooling(name="pool", dtype=self.dtype_policy)
-        self.built = True
+            self.gru.build((None, own["word_size"]))
+        if self._pooling == "gpo":
+            self.pool = GeneralizedPooling(name="pool", dtype=policy)
+            self.pool.build()
 
     def call(self, tokens: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Encodes sentences: tokens int32[N, T], lengths int32[N], at least 1 -> float[N, D]."""

@@ -49,7 +49,7 @@ class InputSpec:
             inputs: of the captioner's class.
             config: of the experiment: sections `data` and `image`.
             held: columns of the records, or that a trained run read of its records.
-            model: name of the captioner, for messages.
+            model: what reads them, for messages: `captioner updown`.
             where: where the columns are from, for messages.
 
         Raises:
@@ -68,7 +68,7 @@ class InputSpec:
             if not usable and name in inputs.required:
                 columns = dict.fromkeys(" with ".join(one.columns) for one in candidates)
                 raise InputError(
-                    f"{where}: captioner {model} needs {' or '.join(columns)}, which these records "
+                    f"{where}: {model} needs {' or '.join(columns)}, which these records "
                     f"do not hold; {candidates[0].advice('captions', held)}"
                 )
             forms.append([*usable, *([] if name in inputs.required else [None])])
@@ -78,7 +78,7 @@ class InputSpec:
             if all(_fit(one, other) for one, other in itertools.combinations(chosen, 2)):
                 return cls(tuple(chosen))
         raise InputError(
-            f"{where}: captioner {model} takes {', '.join(inputs.kinds)}, and these records hold "
+            f"{where}: {model} takes {', '.join(inputs.kinds)}, and these records hold "
             "none that describe the same rows"
         )
 

@@ -47,6 +47,21 @@ _CAPTIONS = define_texts(
     group=INPUT,
     value="PATH",
 )
+_DETECTIONS = define_texts(
+    "detections",
+    None,
+    "FILE[,...]: what a detector found in the images, of runs that were trained on regions of "
+    "detected boxes, as for r2m-caption.",
+    group=INPUT,
+    value="PATH[,...]",
+)
+_WEIGHTS = define_text(
+    "weights",
+    None,
+    "File of the backbone's weights, of runs whose records were built with such a file.",
+    group=MODEL,
+    value="FILE",
+)
 _OUTPUT = define_text(
     "output", None, "Folder of the index.", required=True, group=OUTPUT, value="FOLDER"
 )
@@ -63,16 +78,17 @@ image_flags.define_folder_flags()
 def main(argv: Sequence[str]) -> None:
     """Builds the index and says what is in it."""
     del argv
-    from r2m.inference.retrieval_run import RetrievalRun
+    from r2m.inference.retrieval_run import load_embedding
     from r2m.inference.search.index_builder import build_index
     from tfrecords.readers.text import parse_source
 
     built = build_index(
-        RetrievalRun.load(_RUN.value),
+        load_embedding(_RUN.value, _WEIGHTS.value),
         _OUTPUT.value,
         images=[Path(path) for path in _IMAGES.value or ()],
         captions=[parse_source(text) for text in _CAPTIONS.value or ()],
         recursive=image_flags.recursive(),
+        detections=_DETECTIONS.value or (),
         approximate=_APPROXIMATE.value,
         overwrite=_OVERWRITE.value,
     )

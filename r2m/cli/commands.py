@@ -15,7 +15,7 @@ PURPOSES = {
     "Try": ("demo", "make-shapes", "recipe"),
     "Get data": ("crawl-*", "detect-*", "extract-*"),
     "Build records": ("build-[!i]*", "build-images", "inspect"),
-    "Train": ("train-captioner", "train-self-*", "train-curriculum", "train-*"),
+    "Train": ("train-captioner", "train-retrieval", "train-self-*", "train-curriculum", "train-*"),
     "Follow and distribute training": ("runs", "data-service", "local-workers"),
     "Evaluate and caption": ("evaluate", "score", "caption", "show-*", "export-*"),
     "Search images and captions": ("evaluate-retrieval", "build-index", "search", "import-*"),

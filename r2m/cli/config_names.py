@@ -9,6 +9,9 @@ from r2m.configuration.config_fields import FAMILIES
 from r2m.engine.value_rules import near
 from tfrecords.errors import InputError
 
+# Stands for ++ in the names of files.
+_PLUS = "_plus_plus"
+
 
 def installed_configs() -> dict[str, Path]:
     """Maps `FAMILY/NAME` to the file of every installed configuration, family by family."""
@@ -36,7 +39,7 @@ def find_config(given: str) -> Path:
         return path
     known = installed_configs()
     for name, file in known.items():
-        if given in (name, short_name(name)):
+        if _is_name(given, name):
             return file
     raise InputError(_not_found(given, list(known)))
 
@@ -44,7 +47,7 @@ def find_config(given: str) -> Path:
 def hidden_name(given: str) -> str:
     """Returns a note for a file that is taken before a configuration of its name, else ""."""
     for name in installed_configs():
-        if given in (name, short_name(name)) and Path(given).is_file():
+        if _is_name(given, name) and Path(given).is_file():
             return f" (this is the file {Path(given).absolute()}; the configuration is {name})"
     return ""
 
@@ -54,11 +57,23 @@ def short_name(name: str) -> str:
     return name.rpartition("/")[2]
 
 
+def _is_name(given: str, name: str) -> bool:
+    """Returns whether `given` is the configuration `FAMILY/NAME`: VSE++ is the file vse_plus_plus.
+
+    A file of Python cannot have a plus sign in its name.
+    """
+    return given.replace("++", _PLUS) in (name, short_name(name))
+
+
 def list_names() -> str:
     """Returns the names of all installed configurations, by family, for messages."""
     names = list(installed_configs())
     return "; ".join(
-        ", ".join(short_name(name) for name in names if name.startswith(f"{family.folder}/"))
+        ", ".join(
+            short_name(name).replace(_PLUS, "++")
+            for name in names
+            if name.startswith(f"{family.folder}/")
+        )
         + f" ({family.title})"
         for family in FAMILIES
     )

@@ -62,9 +62,9 @@ def main(argv: Sequence[str]) -> None:
         )
     from r2m.evaluation.retrieval_report import retrieval_markdown
     from r2m.inference.retrieval_evaluation import evaluate_retrieval_runs
-    from r2m.inference.retrieval_run import RetrievalRun
+    from r2m.inference.retrieval_run import load_embedding
 
-    runs = [RetrievalRun.load(folder) for folder in _RUN.value]
+    runs = [load_embedding(folder) for folder in _RUN.value]
     output = Path(_OUTPUT.value or Path(runs[0].path, "predictions"))
     report = evaluate_retrieval_runs(runs, _RECORDS.value, _SPLIT.value, output)
     print(retrieval_markdown(report))

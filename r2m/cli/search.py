@@ -61,6 +61,21 @@ _RUN = define_text(
     group=MODEL,
     value="FOLDER",
 )
+_DETECTIONS = define_texts(
+    "detections",
+    None,
+    "FILE[,...]: what a detector found in the images, of runs that were trained on regions of "
+    "detected boxes, as for r2m-caption.",
+    group=INPUT,
+    value="PATH[,...]",
+)
+_WEIGHTS = define_text(
+    "weights",
+    None,
+    "File of the backbone's weights, of runs whose records were built with such a file.",
+    group=MODEL,
+    value="FILE",
+)
 _COUNT = define_whole("count", 5, "How many items to find per query.", least=1, group=OUTPUT)
 _RERANK = define_switch(
     "rerank",
@@ -102,13 +117,14 @@ def main(argv: Sequence[str]) -> None:
     from r2m.inference.search.searching import page_results, search_index
 
     output = None if _OUTPUT.value is None else prepare_output(_OUTPUT.value)
-    index, model = open_index(_INDEX.value, _RUN.value)
+    index, model = open_index(_INDEX.value, _RUN.value, _WEIGHTS.value)
     queries = make_queries(
         model,
         texts=argv[1:],
         images=[Path(path) for path in _IMAGE.value or ()],
         minus=_MINUS.value or (),
         plus=_PLUS.value or (),
+        detections=_DETECTIONS.value or (),
     )
     found = search_index(
         index,

@@ -89,6 +89,22 @@ def print_summaries(summaries: dict[str, TrainingSummary]) -> None:
         print(f"{name:<10}{summary.step:>8}{best_at:>9}{values}")
 
 
+def print_recalls(summary: TrainingSummary) -> None:
+    """Prints the recalls of an embedding's best checkpoint on the validation split, in percent."""
+    metrics = summary.best_metrics or summary.last_metrics
+    print(f"{'of val':<20}{'R@1':>7}{'R@5':>7}{'R@10':>7}{'median rank':>13}")
+    rows = {"i2t": "captions by images", "t2i": "images by captions"}
+    for direction, title in rows.items():
+        recalls = "".join(
+            f"{metrics[f'{direction}_r{k}']:>7.1f}" if f"{direction}_r{k}" in metrics else f"{'-':>7}"
+            for k in (1, 5, 10)
+        )
+        median = metrics.get(f"{direction}_median_rank")
+        print(f"{title:<20}{recalls}{'-' if median is None else f'{median:g}':>13}")
+    best_at = "-" if summary.best_step is None else summary.best_step
+    print(f"{summary.step} steps, best at {best_at}")
+
+
 def print_next(
     folder: Path, records: str | None, *, detections: bool, next_stage: str | None = None
 ) -> None:

@@ -126,7 +126,10 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
         if schedule := _group(values, f"{field}."):
             yield from _schedule_contradictions(schedule, field)
     yield from _reward_contradictions(_group(values, "reward."))
-    yield from decoding_problems(_group(values, "decoding."))
+    if decoding := _group(values, "decoding."):
+        yield from decoding_problems(decoding)
+    if "loss.hinges" in values:
+        yield from _ranking_contradictions(values)
     if values["image.source"] == "pixels":
         alpha, backbone = values["image.alpha"], values["image.backbone"]
         crop = values["image.crop"] or image_size_of(backbone)
@@ -139,9 +142,32 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
                 "MobileNets have one"
             )
     # The constructors of captioners check what goes together in their models.
-    if CAPTIONER not in values and values["model.units"] % values["model.heads"]:
+    if CAPTIONER not in values and "model.heads" in values:
         heads, units = values["model.heads"], values["model.units"]
-        yield f"--config.model.heads={heads}: must divide model.units={units}"
+        if units % heads:
+            yield f"--config.model.heads={heads}: must divide model.units={units}"
+
+
+def _ranking_contradictions(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yields one line per setting of a visual-semantic embedding that contradicts another."""
+    if values["loss.hinges"] == "sum" and values["loss.sum_epochs"]:
+        yield (
+            f"--config.loss.sum_epochs={values['loss.sum_epochs']}: must be 0 with "
+            "loss.hinges=sum, which is the sum in all epochs"
+        )
+    if values["model.sentence_encoder"] != "bow":
+        return
+    size, word_size = values["model.size"], values["model.word_size"]
+    if size != word_size:
+        yield (
+            f"--config.model.word_size={word_size}: must be model.size={size} with "
+            "model.sentence_encoder=bow, which adds up the vectors of words"
+        )
+    if values["model.sentence_pooling"] == "last":
+        yield (
+            "--config.model.sentence_pooling=last: must be mean, max or gpo with "
+            "model.sentence_encoder=bow, which knows no order of words"
+        )
 
 
 def _group(values: Mapping[str, Any], start: str) -> dict[str, Any]:

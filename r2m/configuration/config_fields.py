@@ -1,6 +1,6 @@
 """Rules of every field of every configuration, which `config_checks` applies.
 
-`configs/common.py`, `configs/captioner_sections.py` and `configs/r2m_sections.py` describe the
+`configs/common.py` and the `configs/*_sections.py` describe the
 fields. A field that is added to one of them needs a rule here: without one it is refused as
 unknown. Rules of training settings are those of the engine's options (`training_fields`), rules of
 a captioner's model settings follow from its configuration (`captioner_fields`). Needs no
@@ -130,6 +130,54 @@ _CAPTIONER: _Rules = {
     "training": _TRAINING,
     "stages": {"cross_entropy": _STAGE, "self_critical": {**_STAGE, **_SCHEDULE}},
 }
+_UNITS = whole(1, MOST_UNITS)
+_RATE = number(least=0, below=1)
+_RETRIEVAL: _Rules = {
+    "name": name,
+    "seed": whole(0),
+    "data": {
+        "captions": path,
+        "batching": choice("shuffled", "same_length"),
+        "max_length": whole(1, MOST_WORDS),
+        "start_marker": switch,
+        "word_noise": _RATE,
+        "rows": optional(choice("grid", "regions")),
+        "unit_norm": switch,
+        "use_box": switch,
+        "views": switch,
+    },
+    "image": {**_CAPTIONER["image"], "frozen_epochs": whole(0)},
+    "model": {
+        "size": _UNITS,
+        "word_size": _UNITS,
+        "sentence_encoder": choice("gru", "bow"),
+        "layers": whole(1, 100),
+        "bidirectional": switch,
+        "sentence_pooling": choice("last", "mean", "max", "gpo"),
+        "gru_weights": choice("torch", "kiros"),
+        "word_dropout": _RATE,
+        "image_input": choice("global", "regions"),
+        "image_encoder": choice("linear", "mlp"),
+        "image_pooling": choice("mean", "max", "gpo"),
+        "image_dropout": _RATE,
+        "row_dropout": _RATE,
+        "row_dropout_varies": switch,
+        "normalize_features": switch,
+        "normalize_images": choice("always", "in_use", "never"),
+        "absolute": switch,
+        "similarity": choice("cosine", "order"),
+    },
+    "loss": {
+        # Cosines differ by 2 at most: no pair could exceed another by more.
+        "margin": number(above=0, below=2),
+        "hinges": choice("sum", "max"),
+        "sum_epochs": whole(0),
+        "mask_same_image": switch,
+    },
+    "training": _TRAINING,
+    # A pair alone has no negative.
+    "stages": {"ranking": {**_STAGE, "batch_size": whole(2, 1_000_000)}},
+}
 _R2M_STAGE = {**_STAGE, "max_length": whole(1, MOST_WORDS)}
 _R2M: _Rules = {
     "name": name,
@@ -191,6 +239,7 @@ class Family(NamedTuple):
 
 CAPTIONER_STAGES = tuple(_CAPTIONER["stages"])
 R2M_STAGES = tuple(_R2M["stages"])
+RETRIEVAL_STAGES = tuple(_RETRIEVAL["stages"])
 FAMILIES = (
     Family(
         "R2M",
@@ -208,6 +257,14 @@ FAMILIES = (
         "--config=updown:flickr8k",
         flattened(_CAPTIONER),
         model_rules,
+    ),
+    Family(
+        "visual-semantic embeddings",
+        "retrieval",
+        RETRIEVAL_STAGES,
+        "r2m-train-retrieval",
+        "--config=vse++:flickr8k",
+        flattened(_RETRIEVAL),
     ),
 )
 

@@ -13,12 +13,12 @@ class Correlation(NamedTuple):
     Attributes:
         pearson: linear correlation.
         spearman: linear correlation of their ranks, equal values sharing a rank.
-        count: captions that have both.
+        captions: how many have both.
     """
 
     pearson: float
     spearman: float
-    count: int
+    captions: int
 
 
 def correlate(first: np.ndarray, second: np.ndarray) -> Correlation:

@@ -182,14 +182,14 @@ def _seen_boxes(
     if not readers:
         if detections:
             raise InputError(
-                f"the captioner of {members[0].path} was not trained on regions of detected boxes: "
+                f"the model of {members[0].path} was not trained on regions of detected boxes: "
                 "leave --detections (Python: detections=) out"
             )
         return None
     member = readers[0]
     if not detections:
         raise InputError(
-            f"the captioner of {member.path} was trained on regions of detected boxes: give what a "
+            f"the model of {member.path} was trained on regions of detected boxes: give what a "
             "detector found in the images with --detections (Python: detections=), such as records "
             "of r2m-detect-objects"
         )
@@ -209,7 +209,7 @@ def _extractor(
     for member in with_features:
         if set(member.inputs.stored) - member.columns_of_backbone:
             raise InputError(
-                f"the captioner of {member.path} was trained on features that were made elsewhere: "
+                f"the model of {member.path} was trained on features that were made elsewhere: "
                 "it can caption records (r2m-evaluate), not image files. For image files, train on "
                 "records of r2m-build-captions --backbone (of regions: and --regions)"
             )
@@ -237,13 +237,13 @@ def _extractor_options(
     if recorded not in ("imagenet", "none"):
         if weights is None:
             raise InputError(
-                f"the captioner of {member.path} was trained on features of {network['name']} with "
+                f"the model of {member.path} was trained on features of {network['name']} with "
                 f"the weights of a file {recorded}: give it with "
                 "--weights=FILE (Python: weights=)"
             )
         if Path(weights).name != recorded:
             logging.warning(
-                "%s: the captioner was trained with features of another weights file, %s",
+                "%s: the model was trained with features of another weights file, %s",
                 weights, recorded,
             )  # fmt: skip
         network["weights"] = weights

@@ -1,4 +1,4 @@
-"""Inputs of a supervised captioner: chosen for its training, and read from its run folder."""
+"""Inputs of a captioner or an embedding: chosen for its training, read from its run folder."""
 
 from __future__ import annotations
 
@@ -36,21 +36,29 @@ def caption_options(config: Any) -> CaptionOptions:
 
 
 def record_inputs(config: Any, records: Records) -> InputSpec:
-    """Chooses the inputs of the captioner `config.model.captioner` among those of records.
+    """Chooses the inputs of the model of a configuration among those of records.
 
     Raises:
-        InputError: an impossible setting, or the records lack what the captioner needs.
+        InputError: an impossible setting, or the records lack what the model needs.
     """
     return _choose(config, records.feature_names, str(records.folder))
 
 
 def _choose(config: Any, held: Collection[str], where: str) -> InputSpec:
-    name = config.model.captioner
-    inputs: Inputs = PixelCaptioner.inputs
-    if config.image.source != "pixels":
-        with setting("config.model"):
-            inputs = captioner_class(name).inputs
-    return InputSpec.choose(inputs, config, held, model=name, where=where)
+    model, inputs = _model_inputs(config)
+    return InputSpec.choose(inputs, config, held, model=model, where=where)
+
+
+def _model_inputs(config: Any) -> tuple[str, Inputs]:
+    """Returns the name of the model that a configuration describes, and its kinds of input."""
+    is_captioner = "captioner" in config.model
+    name = f"captioner {config.model.captioner}" if is_captioner else f"embedding {config.name}"
+    if config.image.source == "pixels":
+        return name, PixelCaptioner.inputs
+    if not is_captioner:
+        return name, Inputs(required=(config.model.image_input,))
+    with setting("config.model"):
+        return name, captioner_class(config.model.captioner).inputs
 
 
 class TrainedInputs(NamedTuple):

@@ -51,8 +51,9 @@ def score_images_and_texts(
         kept = [text for text in own if run.knows(text)]
         owners += [row] * len(kept)
         texts += kept
-    own = _similarities(run, images, owners, texts)
-    totals, counts = np.bincount(owners, own, len(names)), np.bincount(owners, minlength=len(names))
+    human = _similarities(run, images, owners, texts)
+    totals = np.bincount(owners, human, len(names))
+    counts = np.bincount(owners, minlength=len(names))
     return ImageTextScores(
         dict(zip(known, map(float, found), strict=True)),
         {name: float(totals[row] / counts[row]) for name, row in rows.items() if counts[row]},
@@ -61,15 +62,14 @@ def score_images_and_texts(
 
 
 def image_text_section(
-    scores: ImageTextScores, cider: Mapping[str, float], run_name: str, similarity: str
+    scores: ImageTextScores, cider: Mapping[str, float], run: RetrievalRun
 ) -> Section:
     """Returns the section of a report.
 
     Args:
         scores: of the captions.
         cider: image id -> CIDEr of its caption; empty where it was not computed.
-        run_name: of the embedding.
-        similarity: of the embedding.
+        run: the embedding.
     """
     names = list(scores.captions)
     values = np.array([scores.captions[name] for name in names])
@@ -82,7 +82,8 @@ def image_text_section(
     lines = [
         "## Image-text score",
         "",
-        f"Mean {similarity} similarity of captions and images in the embedding {run_name}, without "
+        f"Mean {run.similarity} similarity of captions and images in the embedding "
+        f"{run.folder.name}, without "
         "references.",
         "",
         "| | |",
@@ -92,15 +93,16 @@ def image_text_section(
     ]
     if correlation is not None:
         lines += [
-            f"| Pearson correlation with CIDEr ({correlation.count} images) "
+            f"| Pearson correlation with CIDEr ({correlation.captions} images) "
             f"| {correlation.pearson:.3f} |",
             f"| Spearman correlation with CIDEr | {correlation.spearman:.3f} |",
         ]
     if scores.missing:
         lines.append(f"| captions without a word that the embedding knows | {scores.missing} |")
     content = {
-        "run": run_name,
-        "similarity": similarity,
+        "run": run.folder.name,
+        "step": run.folder.checkpoint.step,
+        "similarity": run.similarity,
         "mean": mean,
         "mean_of_references": human,
         "correlation_with_cider": None if correlation is None else correlation._asdict(),

@@ -8,14 +8,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines import caption_batches, captions
+from pipelines import captions
 from pipelines.inputs.model_input import ModelInput
 from pipelines.inputs.spec import InputSpec
 from r2m.inference.captioner_image_inputs import captioner_image_reader
-from r2m.inference.captioner_inputs import REGIONS, TrainedInputs, check_same_origin
+from r2m.inference.captioner_inputs import TrainedInputs
 from r2m.inference.captioner_model import build_model, open_network
 from r2m.inference.captioning import CAPTIONED_AT_ONCE
 from r2m.inference.loaded_model import ImageReader
+from r2m.inference.record_batches import image_batches
 from r2m.inference.run_folder import RunFolder
 from tfrecords.errors import InputError
 from tfrecords.images.entries import ImageSource
@@ -51,19 +52,10 @@ class LoadedCaptioner:
         self, records: Records, split: str, more: tuple[ModelInput, ...] = ()
     ) -> tf.data.Dataset:
         """Returns batches of `image_id` and features or pixels; see `LoadedModel`."""
-        for own in self.trained_on:
-            _check_records(records, own)
         inputs = self.inputs.union(InputSpec(more))
-        found = caption_batches.image_batches(records, split, inputs, batch_size=CAPTIONED_AT_ONCE)
-        for name, spec in self.signature.items():
-            shape = found.element_spec[name].shape
-            if not spec.shape.is_compatible_with(shape):
-                raise InputError(
-                    f"{records.folder}: its {name} are of shape {shape}, those that "
-                    f"{self.trained_on[0].path} was trained on of {spec.shape}: give records that "
-                    "were built as those"
-                )
-        return found
+        return image_batches(
+            records, split, self.trained_on, inputs, self.signature, batch_size=CAPTIONED_AT_ONCE
+        )
 
     def examples(self, records: Records, split: str) -> Iterable[dict[str, Any]]:
         """Yields the images of a split; see `LoadedModel`."""
@@ -110,25 +102,3 @@ def load_captioner(folder: RunFolder) -> LoadedCaptioner:
         inputs=trained_on.inputs,
         signature=trained_on.signature,
     )
-
-
-def _check_records(records: Records, own: TrainedInputs) -> None:
-    """Raises `InputError` unless records hold the columns of a captioner, made in the same way."""
-    held = records.feature_names
-    if missing := [column for column in own.inputs.stored if column not in held]:
-        features = [name for name in held if name.endswith("_feature")]
-        raise InputError(
-            f"{records.folder} holds {', '.join(features) or 'no features'}, and no {missing[0]}, "
-            f"which the captioner of {own.path} was trained on: give records that were built as "
-            "those"
-        )
-    backbone = records.manifest["options"].get("backbone") or {}
-    reads_regions = "region_feature" in own.inputs.columns
-    if own.reads_backbone or (reads_regions and REGIONS in backbone):
-        check_same_origin(
-            f"those of {records.folder}",
-            backbone,
-            f"those that {own.path} was trained on",
-            own.backbone,
-            regions=reads_regions,
-        )

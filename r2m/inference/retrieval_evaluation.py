@@ -16,7 +16,6 @@ from r2m.evaluation.retrieval_report import (
     write_retrieval_report,
 )
 from r2m.inference.retrieval_run import RetrievalRun
-from r2m.inference.run_folder import RunFolder
 from tfrecords.errors import InputError
 from tfrecords.records import Records, open_records
 
@@ -89,7 +88,7 @@ def evaluate_retrieval_runs(
     for run, records in zip(runs[1:], each[1:], strict=True):
         own = encode_split(run, records, split)
         members.append(_in_order_of(first, own, each[0], records))
-    folders = [RunFolder(run.path) for run in runs]
+    folders = [run.folder for run in runs]
     report = evaluate_retrieval(
         members,
         first.owners,

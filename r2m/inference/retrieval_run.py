@@ -1,48 +1,282 @@
-"""A trained visual-semantic embedding: vectors of images and of sentences in one space."""
+"""A trained visual-semantic embedding: vectors of images and of sentences in one space.
+
+import r2m
+
+run = r2m.load("workspace/runs/vse_plus_plus")
+images, sentences = run.encode_images(["dog.jpg"]), run.encode_sentences(["a dog on a beach"])
+print(images @ sentences.T)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import tensorflow as tf
 
+from pipelines import captions
+from pipelines.pairs import count_pairs
+from r2m.configuration.config_fields import RETRIEVAL_STAGES
+from r2m.inference.captioner_image_inputs import captioner_image_reader
+from r2m.inference.captioner_inputs import TrainedInputs
+from r2m.inference.captioner_model import open_network
+from r2m.inference.encoding import ENCODED_AT_ONCE, Encoding
+from r2m.inference.image_sources import GivenImage, image_sources, path_sources
+from r2m.inference.record_batches import image_batches
+from r2m.inference.retrieval_model import build_embedding, encoder_ids, pair_options
+from r2m.inference.run_folder import RunFolder
+from tfrecords.captions.words import RULES
+from tfrecords.errors import InputError
+from tfrecords.readers.paired.types import Caption
 from tfrecords.records import Records
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.vocabulary import END, PAD, START, UNK, Vocabulary
 
-ENCODED_AT_ONCE = 128
+# File of a run folder: how sentences are split into words.
+SENTENCES_FILE = "sentences.json"
+_RULE = "vocabulary_rule"
+_SHOWN = 60  # characters of a sentence in a message
 
 
 class RetrievalRun:
-    """A trained run that encodes images and sentences (made by `r2m.load`).
+    """A trained run that encodes images and sentences; `r2m.load` returns it.
 
     Attributes:
         path: the run folder.
         vocabulary: of the sentences.
         similarity: what compares vectors: `cosine` (the dot product), or `order`.
         size: D of the vectors.
+        folder: the run folder, opened.
+        model: the embedding, with the best weights, else the latest.
     """
 
-    path: Path
-    vocabulary: Vocabulary
-    similarity: Literal["cosine", "order"]
-    size: int
+    def __init__(self, folder: RunFolder, *, weights: str | None = None) -> None:
+        """Builds the model of a run and restores its weights.
+
+        Args:
+            folder: of the run.
+            weights: file of the backbone's weights, of runs whose records were built with such a
+                file; needed to encode images.
+
+        Raises:
+            InputError: a file of the run is missing or damaged, or a setting is impossible.
+            TrainingError: the run has no whole checkpoint, or one that does not fit.
+        """
+        self.folder, self.path, self.vocabulary = folder, folder.path, folder.vocabulary
+        self._weights = weights
+        self._trained_on = TrainedInputs.read(folder)
+        _ = folder.checkpoint  # verified before a network is built
+        inputs, signature = self._trained_on.inputs, self._trained_on.signature
+        self.model = build_embedding(
+            folder.config,
+            len(self.vocabulary),
+            inputs.sizes(signature),
+            open_network(folder.config, load=False),
+        )
+        folder.restore(self.model)
+        self.similarity: Literal["cosine", "order"] = self.model.similarity
+        self.size: int = self.model.size
+        self._options = pair_options(folder.config)
+        self._rule = _read_rule(folder.path)
+        self._encoding = Encoding(self.model, signature)
+        self._reader: Any = None
+
+    def __repr__(self) -> str:
+        """Returns the class and the name of the run."""
+        return f"<{type(self).__name__} {self.folder.name}>"
 
     def encode_sentences(
         self, texts: Sequence[str], batch_size: int = ENCODED_AT_ONCE
     ) -> np.ndarray:
-        """Returns float32[N, D] of sentences, in their order."""
-        raise NotImplementedError
+        """Encodes sentences, which are split into words as those of the training were.
+
+        Args:
+            texts: sentences.
+            batch_size: sentences that are encoded at once.
+
+        Returns:
+            float32[N, D], in the order of the sentences.
+
+        Raises:
+            InputError: a sentence has no word, or none that is in the vocabulary.
+        """
+        if isinstance(texts, str | bytes):
+            raise InputError(f"expected a list of sentences, found one text: {texts[:_SHOWN]!r}")
+        _check_batch_size(batch_size)
+        rows = [self._ids(text, number) for number, text in enumerate(texts)]
+        return self._checked(self._encoding.sentences(rows, batch_size), "sentences")
+
+    def knows(self, text: str) -> bool:
+        """Returns whether a sentence has a word that is in the vocabulary."""
+        return any(number != self.vocabulary.unk_id for number in self._word_ids(text))
 
     def encode_images(
-        self, paths: Sequence[Path], batch_size: int = ENCODED_AT_ONCE
+        self,
+        images: Any,
+        batch_size: int = ENCODED_AT_ONCE,
+        *,
+        detections: Sequence[str | os.PathLike[str]] = (),
     ) -> np.ndarray:
-        """Returns float32[N, D] of image files, in their order."""
-        raise NotImplementedError
+        """Encodes images.
+
+        Args:
+            images: paths of image files, or what else `ImageCaptioner.caption` accepts.
+            batch_size: images that are encoded at once.
+            detections: of runs that were trained on regions of detected boxes: files with what the
+                same detector found in the images.
+
+        Returns:
+            float32[N, D], in the order of the images.
+
+        Raises:
+            InputError: an image cannot be read, or the run was trained on features that cannot be
+                made of images.
+        """
+        _check_batch_size(batch_size)
+        vectors = [np.zeros((0, self.size), np.float32)]
+        sources: Iterator[GivenImage] = image_sources(images)
+        if detections:
+            listed = list(path_sources(images))
+            reader = self._image_reader(listed, [os.fspath(file) for file in detections])
+            sources = iter(listed)
+        else:
+            # Building a backbone takes seconds: it is kept.
+            reader = self._reader = self._reader or self._image_reader([], [])
+        for batch in _groups(sources, batch_size):
+            read = reader(batch)
+            for fault in read.faults:
+                if fault is not None:
+                    raise InputError(f"{fault.source}: {fault.detail or fault.reason}")
+            vectors.append(self._encoding.images(read.inputs))
+        return self._checked(np.concatenate(vectors), "images")
 
     def encode_records(
-        self, records: Records | str | Path, split: str
+        self, records: Records | str | Path, split: str, batch_size: int = ENCODED_AT_ONCE
     ) -> tuple[list[str], np.ndarray, list[list[str]]]:
-        """Returns the names of a split's images, their vectors float32[N, D] and their captions."""
-        raise NotImplementedError
+        """Encodes the images of a split of `captions` records.
+
+        Args:
+            records: opened, or their folder.
+            split: of the records.
+            batch_size: images that are encoded at once.
+
+        Returns:
+            The names of the images, their vectors float32[N, D], and the captions of each.
+
+        Raises:
+            InputError: no such records or split, or their features are missing or were made in
+                another way than those of the training.
+        """
+        _check_batch_size(batch_size)
+        if not isinstance(records, Records):
+            records = captions.open_captions(os.fspath(records))
+        own = self._trained_on
+        batches = image_batches(
+            records, split, (own,), own.inputs, own.signature, batch_size=batch_size
+        )
+        count_pairs(records, split, own.inputs.stored)  # refuses missing features
+        names, vectors = self._encoding.image_batches(batches)
+        return names, self._checked(vectors, f"images of {records.folder}"), _texts(records, split)
+
+    def _image_reader(self, images: Sequence[GivenImage], detections: Sequence[str]) -> Any:
+        own = self._trained_on
+        return captioner_image_reader((own,), own.inputs, images, detections, self._weights)
+
+    def _ids(self, text: str, number: int) -> list[int]:
+        """Returns the ids of a sentence, as the encoder reads them."""
+        ids = self._word_ids(text)
+        shown = f"sentence {number}, {text[:_SHOWN]!r}"
+        if not ids:
+            raise InputError(f"{shown}: there is no word in it; give a text with words")
+        if set(ids) == {self.vocabulary.unk_id}:
+            raise InputError(
+                f"{shown}: none of its words is in the vocabulary of {self.path}; use other words, "
+                "or a run whose training captions contain them"
+            )
+        return encoder_ids(ids, self._options)
+
+    def _word_ids(self, text: str) -> list[int]:
+        """Returns the ids of the words of a sentence, without markers."""
+        words = RULES[self._rule].split(Caption(text=text), self.vocabulary.segmenter)
+        # A marker is none, whatever somebody wrote.
+        return self.vocabulary.encode(
+            [UNK if word in (PAD, START, END) else word for word in words]
+        )
+
+    def _checked(self, vectors: np.ndarray, what: str) -> np.ndarray:
+        """Returns vectors; raises `InputError` unless all are finite."""
+        if damaged := int((~np.isfinite(vectors).all(axis=1)).sum()):
+            raise InputError(
+                f"{damaged} of {len(vectors)} vectors of {what} are not finite: the features, or "
+                f"the weights of {self.path}, are damaged"
+            )
+        return vectors
+
+
+def load_embedding(path: str | Path, weights: str | None = None) -> RetrievalRun:
+    """Loads a run that must be one of a visual-semantic embedding.
+
+    Args:
+        path: the run folder of a stage, or that of an experiment.
+        weights: see `RetrievalRun`.
+
+    Raises:
+        InputError: it is another kind of run; or see `RetrievalRun`.
+        TrainingError: see `RetrievalRun`.
+    """
+    folder = RunFolder(path)
+    if folder.stage not in RETRIEVAL_STAGES:
+        raise InputError(
+            f"{folder.path} is a run of stage {folder.stage}: expected that of a visual-semantic "
+            f"embedding ({', '.join(RETRIEVAL_STAGES)}), which r2m-train-retrieval makes"
+        )
+    return RetrievalRun(folder, weights=weights)
+
+
+def sentences_file(records: Records) -> bytes:
+    """Returns the contents of `sentences.json`: how the sentences of records were split."""
+    rule = records.manifest["options"].get(_RULE, "neuraltalk")
+    return (json.dumps({_RULE: rule}) + "\n").encode()
+
+
+def _read_rule(folder: Path) -> str:
+    file = folder / SENTENCES_FILE
+    try:
+        rule: str = json.loads(file.read_text(encoding="utf-8"))[_RULE]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file} is missing or damaged: {folder} is not the run of an embedding"
+        ) from error
+    if rule not in RULES:
+        raise InputError(f"{file}: {_RULE} {rule!r} is not known; known: {', '.join(RULES)}")
+    return rule
+
+
+def _texts(records: Records, split: str) -> list[list[str]]:
+    """Returns the captions of each image of a split, in the order of the records."""
+    parse = captions.parser(records, ("texts",))
+    lines = tf.data.TFRecordDataset(records.shards(split)).batch(1024)
+    return [
+        [text.decode() for text in row.tolist()]
+        for batch in lines.map(lambda line: parse(line)["texts"])
+        for row in batch.numpy()
+    ]
+
+
+def _groups(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    group: list[Any] = []
+    for item in items:
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size={batch_size!r}: must be a whole number, at least 1")

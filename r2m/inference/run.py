@@ -151,6 +151,11 @@ class Run:
         folders = [run if isinstance(run, RunFolder) else RunFolder(run) for run in given]
         kinds = [kind_of(folder) for folder in folders]
         for folder, kind in zip(folders, kinds, strict=True):
+            if not kind.captions:
+                raise InputError(
+                    f"{folder.path} is {kind.title}, which does not caption: it ranks images and "
+                    "sentences (r2m.load of it alone, r2m-evaluate-retrieval, r2m-search)"
+                )
             if len(folders) > 1 and kind.join is None:
                 raise InputError(f"{folder.path} is {kind.title}: only captioners make an ensemble")
             if consensus is not None and kind.rerank is None:

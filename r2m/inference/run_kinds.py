@@ -1,6 +1,7 @@
 """Kinds of runs by the stages that train them.
 
-A new kind of run is a module with a class that implements `LoadedModel`, and an entry here.
+A new kind of run that captions is a module with a class that implements `LoadedModel`, and an entry
+here.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from r2m.configuration.config_fields import CAPTIONER_STAGES, R2M_STAGES
+from r2m.configuration.config_fields import CAPTIONER_STAGES, R2M_STAGES, RETRIEVAL_STAGES
 from r2m.inference.captioner_ensemble import join_captioners
 from r2m.inference.consensus import ConsensusOptions, ConsensusReranker
 from r2m.inference.loaded_captioner import load_captioner
 from r2m.inference.loaded_model import LoadedModel
 from r2m.inference.loaded_r2m import LoadedR2M
+from r2m.inference.retrieval_run import RetrievalRun
 from r2m.inference.run_folder import RunFolder
 from tfrecords.errors import InputError
 
@@ -25,7 +27,8 @@ class RunKind(NamedTuple):
         name: of the task that trains it (`r2m.tasks`).
         title: for messages: "a run of ...".
         stages: names of its stages.
-        load: loads an opened run folder.
+        load: loads an opened run folder; what does not caption is no `LoadedModel`.
+        captions: whether its runs caption images.
         join: makes an ensemble of several loaded runs, with their weights; None where they cannot
             caption together.
         rerank: makes what orders captions by consensus; None where the training has no captions of
@@ -35,7 +38,8 @@ class RunKind(NamedTuple):
     name: str
     title: str
     stages: tuple[str, ...]
-    load: Callable[[RunFolder], LoadedModel]
+    load: Callable[[RunFolder], Any]
+    captions: bool = True
     join: Callable[[Sequence[Any], Sequence[float] | None], LoadedModel] | None = None
     rerank: Callable[[Any, ConsensusOptions], ConsensusReranker] | None = None
 
@@ -54,6 +58,13 @@ RUN_KINDS = (
         title="a run of R2M",
         stages=R2M_STAGES,
         load=LoadedR2M,
+    ),
+    RunKind(
+        name="retrieval",
+        title="a run of a visual-semantic embedding",
+        stages=RETRIEVAL_STAGES,
+        load=RetrievalRun,
+        captions=False,
     ),
 )
 

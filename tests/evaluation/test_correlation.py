@@ -13,7 +13,7 @@ def test_worked_example():
     found = correlate(np.array([1.0, 2, 2, 10]), np.array([0.1, 0.2, 0.3, 0.4]))
     assert found.spearman == pytest.approx(4.5 / math.sqrt(4.5 * 5))
     assert found.pearson == pytest.approx(np.corrcoef([1, 2, 2, 10], [1, 2, 3, 4])[0, 1])
-    assert found.count == 4
+    assert found.captions == 4
 
 
 def test_missing_and_constant_scores():

@@ -20,6 +20,7 @@ class StoredEmbedding:
 
     def __init__(self, path, seed, order=None):
         self.path = path
+        self.folder = SimpleNamespace(name=str(path), checkpoint=SimpleNamespace(step=3))
         self.images, self.captions, self.owners = embedding(12, [2, 3] * 6, seed=seed, noise=2.0)
         self.order = np.arange(12) if order is None else order
         self.texts = {f"image {i} caption {j}": j for j, i in enumerate(self.owners)}
@@ -40,12 +41,6 @@ def folders(monkeypatch):
         )
 
     monkeypatch.setattr(retrieval_evaluation, "open_records", opened)
-    checkpoint = SimpleNamespace(step=3)
-    monkeypatch.setattr(
-        retrieval_evaluation,
-        "RunFolder",
-        lambda path: SimpleNamespace(name=str(path), checkpoint=checkpoint),
-    )
 
 
 def test_one_embedding(tmp_path):

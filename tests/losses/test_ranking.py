@@ -164,8 +164,7 @@ def test_triplet_shares_of_replicas_add_up(seed, first, second):
     u, r = (tf.constant(x) for x in random.randn(2, first + second, 3).astype("f"))
     whole, count = triplet(u, r)
     shares = [
-        triplet(u, r, first_row=start, rows=rows)
-        for start, rows in ((0, first), (first, second))
+        triplet(u, r, first_row=start, rows=rows) for start, rows in ((0, first), (first, second))
     ]
     np.testing.assert_allclose(sum(float(s[0]) for s in shares), whole, rtol=1e-5, atol=1e-6)
     assert sum(float(s[1]) for s in shares) == float(count)

@@ -113,6 +113,7 @@ def gpo(layer: GeneralizedPooling, rows: np.ndarray) -> np.ndarray:
 def test_generalized_pooling_against_its_formula() -> None:
     keras.utils.set_random_seed(0)
     layer = GeneralizedPooling()
+    layer.build()
     rows = np.random.default_rng(0).normal(size=(5, 6, 3)).astype("f")
     for found, lengths in (
         (layer(rows, LENGTHS), LENGTHS),

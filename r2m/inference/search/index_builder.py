@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from r2m.inference.retrieval_run import RetrievalRun
 from r2m.inference.search.approximate_search import import_faiss, write_approximate
 from r2m.inference.search.model_binding import identity_of
-from r2m.inference.search.queries import has_known_word
 from r2m.inference.search.vector_index import IndexWriter, Kind, VectorIndex, check_target
 from tfrecords.errors import InputError
 from tfrecords.images.entries import ImageFile, named_files
@@ -19,6 +20,8 @@ from tfrecords.writing.progress import CountProgress
 from tfrecords.writing.shards import Skip
 
 _AT_ONCE = 512
+# Files of detections are read once per call.
+_AT_ONCE_WITH_DETECTIONS = 1 << 14
 _LISTED_SKIPS = 100
 
 
@@ -41,6 +44,7 @@ def build_index(
     images: Sequence[Path] = (),
     captions: Sequence[TextSource] = (),
     recursive: bool = True,
+    detections: Sequence[str] = (),
     approximate: bool = False,
     overwrite: bool = False,
 ) -> BuiltIndex:
@@ -55,6 +59,7 @@ def build_index(
         images: folders, lists and image files, see `tfrecords.images.entries.named_files`.
         captions: files of captions, see `tfrecords.readers.text`.
         recursive: whether folders below a folder of images are searched.
+        detections: see `RetrievalRun.encode_images`.
         approximate: whether to add a structure for approximate search (needs faiss-cpu).
         overwrite: whether an index that is there may be replaced.
 
@@ -88,7 +93,7 @@ def build_index(
         if images:
             found = named_files(images, recursive=recursive)
             counts += found.passed_over
-            _add_images(run, writer, found.files, skips)
+            _add_images(run, writer, found.files, detections, skips)
         else:
             _add_captions(run, writer, _distinct(captions, skips), skips)
         counts += Counter(skip.reason for skip in skips)
@@ -102,10 +107,14 @@ def build_index(
 
 
 def _add_images(
-    run: RetrievalRun, writer: IndexWriter, files: Sequence[ImageFile], skips: list[Skip]
+    run: RetrievalRun,
+    writer: IndexWriter,
+    files: Sequence[ImageFile],
+    detections: Sequence[str],
+    skips: list[Skip],
 ) -> None:
     with CountProgress("indexing", len(files), "images") as progress:
-        for batch in _batches(files):
+        for batch in _batches(files, _AT_ONCE_WITH_DETECTIONS if detections else _AT_ONCE):
             readable = []
             for file in batch:
                 content = file.read()
@@ -113,23 +122,52 @@ def _add_images(
                     skips.append(content)
                 else:
                     readable.append(file)
-            if readable:
-                vectors = run.encode_images([file.path for file in readable])
-                items = [
-                    {"name": file.name, "path": str(file.path.absolute())} for file in readable
-                ]
-                writer.add(vectors, items)
+            encoded, vectors = _encode_readable(run, readable, detections, skips)
+            writer.add(
+                vectors,
+                [{"name": file.name, "path": str(file.path.absolute())} for file in encoded],
+            )
             progress.add(len(batch))
+
+
+def _encode_readable(
+    run: RetrievalRun,
+    files: Sequence[ImageFile],
+    detections: Sequence[str],
+    skips: list[Skip],
+) -> tuple[Sequence[ImageFile], np.ndarray]:
+    """Encodes the images that can be decoded; the others are added to `skips`.
+
+    Raises:
+        InputError: none of several can be encoded, which is no fault of an image.
+    """
+    if not files:
+        return files, np.zeros((0, run.size), np.float32)
+    try:
+        return files, run.encode_images([file.path for file in files], detections=detections)
+    except InputError as error:
+        first = error
+    encoded, vectors, faults = [], [], []
+    for file in files:
+        try:
+            vectors.append(run.encode_images([file.path], detections=detections))
+            encoded.append(file)
+        except InputError as error:
+            faults.append(Skip(file.name, "unreadable", str(error)))
+    if not encoded:
+        raise first
+    skips += faults
+    return encoded, np.concatenate(vectors)
 
 
 def _add_captions(
     run: RetrievalRun, writer: IndexWriter, captions: Sequence[str], skips: list[Skip]
 ) -> None:
     with CountProgress("indexing", len(captions), "captions") as progress:
-        for batch in _batches(captions):
+        for batch in _batches(captions, _AT_ONCE):
             known = []
             for text in batch:
-                if has_known_word(run, text):
+                if run.knows(text):
                     known.append(text)
                 else:
                     detail = "all words are outside of the vocabulary"
@@ -152,7 +190,7 @@ def _distinct(sources: Sequence[TextSource], skips: list[Skip]) -> list[str]:
     return list(found)
 
 
-def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Yields consecutive parts of up to `_AT_ONCE` items."""
-    for start in range(0, len(items), _AT_ONCE):
-        yield items[start : start + _AT_ONCE]
+def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Yields consecutive parts of up to `size` items."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from r2m.inference.retrieval_run import RetrievalRun
+from r2m.inference.retrieval_run import RetrievalRun, load_embedding
 from r2m.inference.run_folder import RunFolder
 from r2m.inference.search.vector_index import VectorIndex
 from tfrecords.errors import InputError
@@ -13,7 +13,7 @@ from tfrecords.errors import InputError
 
 def identity_of(run: RetrievalRun) -> dict[str, Any]:
     """Returns what an index records about its model: run, path, step and checkpoint digest."""
-    folder = RunFolder(run.path)
+    folder = run.folder
     return {
         "run": folder.name,
         "path": str(folder.path.absolute()),
@@ -23,13 +23,14 @@ def identity_of(run: RetrievalRun) -> dict[str, Any]:
 
 
 def open_index(
-    folder: str | Path, run_folder: str | Path | None = None
+    folder: str | Path, run_folder: str | Path | None = None, weights: str | None = None
 ) -> tuple[VectorIndex, RetrievalRun]:
     """Opens an index and loads the model that made it.
 
     Args:
         folder: of the index.
         run_folder: of the model; None: where the model was when the index was built.
+        weights: see `RetrievalRun`.
 
     Raises:
         InputError: see `VectorIndex`; the model is gone, or another one.
@@ -45,4 +46,4 @@ def open_index(
     # Before the model is loaded, which takes seconds.
     checkpoint = RunFolder(path).checkpoint
     index.check_model({"digest": checkpoint.digest, "step": checkpoint.step}, path)
-    return index, RetrievalRun.load(path)
+    return index, load_embedding(path, weights)

@@ -11,8 +11,6 @@ import numpy as np
 from r2m.inference.retrieval_run import RetrievalRun
 from r2m.inference.search.vector_index import Kind
 from tfrecords.errors import InputError
-from tfrecords.tokenization import tokenize
-from tfrecords.vocabulary import END_ID
 
 
 class Query(NamedTuple):
@@ -38,6 +36,7 @@ def make_queries(
     images: Sequence[Path] = (),
     minus: Sequence[str] = (),
     plus: Sequence[str] = (),
+    detections: Sequence[str] = (),
 ) -> list[Query]:
     """Encodes sentences and images.
 
@@ -50,6 +49,7 @@ def make_queries(
         images: paths of image files.
         minus: words or phrases whose vectors are subtracted.
         plus: words or phrases whose vectors are added.
+        detections: see `RetrievalRun.encode_images`.
 
     Raises:
         InputError: there is no query, one is empty or has no word that the model knows, an image
@@ -63,7 +63,7 @@ def make_queries(
         vectors = run.encode_sentences(list(texts))
         found += [Query(text, "captions", own) for text, own in zip(texts, vectors, strict=True)]
     if images:
-        vectors = run.encode_images(list(images))
+        vectors = run.encode_images(list(images), detections=detections)
         found += [
             Query(str(path), "images", own, path) for path, own in zip(images, vectors, strict=True)
         ]
@@ -99,18 +99,11 @@ def check_sentences(run: RetrievalRun, texts: Sequence[str]) -> None:
     for text in texts:
         if not text.strip():
             raise InputError("an empty query: give a sentence")
-        if not has_known_word(run, text):
+        if not run.knows(text):
             raise InputError(
                 f"the query {text!r} has no word among the {len(run.vocabulary):,} words of the "
                 f"vocabulary of {run.path}: use other words"
             )
-
-
-def has_known_word(run: RetrievalRun, text: str) -> bool:
-    """Returns whether a word of a sentence is in the vocabulary of a run."""
-    vocabulary = run.vocabulary
-    words = {*tokenize(text, segmenter=vocabulary.segmenter), *text.split()}
-    return any(END_ID < vocabulary.id_of(word) < vocabulary.unk_id for word in words)
 
 
 def _unit(vector: np.ndarray, title: str) -> np.ndarray:

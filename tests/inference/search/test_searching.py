@@ -148,7 +148,7 @@ def test_what_cannot_be_indexed_is_refused(run, pictures, captions, tmp_path):
 
 def test_an_index_opens_with_its_own_model_only(run, pictures, tmp_path, monkeypatch):
     build_index(run, tmp_path / "index", images=[pictures])
-    monkeypatch.setattr(model_binding.RetrievalRun, "load", WordEmbedding, raising=False)
+    monkeypatch.setattr(model_binding, "load_embedding", lambda path, _: WordEmbedding(path))
     index, opened = open_index(tmp_path / "index")
     assert opened.path == run.path and index.facts()["images"] == 5
     monkeypatch.setattr(model_binding, "RunFolder", folder_of("def", 9))

@@ -80,7 +80,5 @@ def test_missing_and_damaged_files(tmp_path):
     with pytest.raises(InputError, match="encoder 'transformer' is not known; known: gru, bow"):
         read_kiros_embedding(tmp_path / "f8k.npz")
     (tmp_path / "f8k.npz.dictionary.pkl").unlink()
-    with pytest.raises(
-        InputError, match=r"there is no dictionary file .*\.dictionary\.pkl"
-    ):
+    with pytest.raises(InputError, match=r"there is no dictionary file .*\.dictionary\.pkl"):
         read_kiros_embedding(tmp_path / "f8k.npz")

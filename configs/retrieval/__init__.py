@@ -1,0 +1,1 @@
+"""Configurations of visual-semantic embeddings, one file per published preset."""

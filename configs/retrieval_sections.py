@@ -1,0 +1,104 @@
+"""Sections that configurations of visual-semantic embeddings share, with their defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import captioner_sections, common
+
+# Arguments that every preset takes: the embedded data set on a laptop, 6,000 photographs on two CPU
+# cores, a few seconds of training.
+SIZES = ("shapes", "flickr8k", "test")
+
+
+def data(*, batching: str, start_marker: bool, word_noise: float = 0.0) -> dict[str, Any]:
+    """Records and how they are read: `config.data`.
+
+    Args:
+        batching: see below.
+        start_marker: see below.
+        word_noise: see below.
+    """
+    return {
+        "captions": "",
+        # `shuffled`, or `same_length`: all captions of a batch have as many words.
+        "batching": batching,
+        # Words of a sentence, the end marker included; longer ones are cut and ended.
+        "max_length": 100,
+        # Whether sentences begin with the start marker; all end with the end marker.
+        "start_marker": start_marker,
+        # Part of the words that are masked (50 %), exchanged (10 %) or removed (40 %) in training.
+        "word_noise": word_noise,
+        # Rows of images where records hold both: grid or regions. None: regions.
+        "rows": common.none_of(str),
+        # Divides every row by its L2 norm, and appends the corners of its box and their area.
+        "unit_norm": False,
+        "use_box": False,
+        # Whether training draws the stored views of an image (--views of r2m-build-captions).
+        "views": True,
+    }
+
+
+def image() -> dict[str, Any]:
+    """Source of image features: `config.image`, with the fields of captioners."""
+    return {
+        **captioner_sections.image(),
+        # Epochs before the network of a model of pixels begins to be trained.
+        "frozen_epochs": 1,
+    }
+
+
+def loss(
+    *, margin: float, hinges: str, sum_epochs: int = 0, mask_same_image: bool = False
+) -> dict[str, Any]:
+    """The ranking loss, a sum over the batch: `config.loss`.
+
+    Args:
+        margin: see below.
+        hinges: see below.
+        sum_epochs: see below.
+        mask_same_image: see below.
+    """
+    return {
+        # By which the similarity of a pair must exceed that of its negatives.
+        "margin": margin,
+        # `sum`: of all negatives in the batch; `max`: the hardest of each image and each sentence.
+        "hinges": hinges,
+        # Epochs of `sum` before `max` begins: hardest negatives alone may collapse the embedding.
+        "sum_epochs": sum_epochs,
+        # Whether sentences of the same image are left out of its negatives.
+        "mask_same_image": mask_same_image,
+    }
+
+
+def train_at_size(config: ConfigDict, size: str) -> None:
+    """Sets model size and training at a size, the same for all presets.
+
+    Args:
+        config: of a preset; changed in place.
+        size: of `SIZES`.
+    """
+    stage, model = config.stages.ranking, config.model
+    # A small data set has several captions of an image in a batch.
+    config.loss.mask_same_image = True
+    units = {"shapes": 64, "flickr8k": 512, "test": 8}[size]
+    words = {"shapes": 64, "flickr8k": 300, "test": 8}[size]
+    model.update(size=units, word_size=units if model.sentence_encoder == "bow" else words)
+    if size == "shapes":
+        stage.update(
+            learning_rate=2e-3, batch_size=32, steps="10 epochs", evaluate_every="2 epochs"
+        )
+    elif size == "test":
+        stage.update(learning_rate=2e-3, batch_size=5, steps=4, evaluate_every=2)
+    else:
+        model.update(word_dropout=0.2, image_dropout=0.2)
+        stage.update(
+            learning_rate=5e-4, batch_size=128, steps="15 epochs", evaluate_every="1 epochs"
+        )
+    config.training.schedule.update(
+        name="constant", decay_start=None, decay_every=None, decay_rate=None
+    )
+    if size == "flickr8k":
+        config.training.schedule.update(name="cosine", warm_up=200, final_fraction=0.02)

@@ -1,0 +1,144 @@
+"""Pairs of an image and one of its captions: what a ranking loss is trained on.
+
+An epoch contains every caption once. It is made of passes over the images: pass k takes one further
+caption of each image, so that a batch rarely contains two captions of an image.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines import batching
+from tfrecords.captions.shards import LENGTHS
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+
+_READ_AT_ONCE = 256
+# Owners are compared within a batch only.
+_OWNERS = 2**31 - 1
+_NAMED = 5  # images in a message
+
+
+class PairCounts(NamedTuple):
+    """Numbers of the pairs of a split.
+
+    Attributes:
+        pairs: in all.
+        most: captions of the image with the most.
+        by_length: words of a caption, both markers included -> number of captions.
+    """
+
+    pairs: int
+    most: int
+    by_length: dict[int, int]
+
+
+@tf.autograph.experimental.do_not_convert
+def count_pairs(records: Records, split: str, columns: Sequence[str]) -> PairCounts:
+    """Reads a split once, counts its pairs and checks its features.
+
+    Args:
+        records: of kind `captions`.
+        split: of the records.
+        columns: stored features that are read.
+
+    Raises:
+        InputError: an image has features that are all zero, which means that they are missing.
+    """
+    spec = {
+        "image_id": tf.io.FixedLenFeature([], tf.string),
+        LENGTHS: tf.io.RaggedFeature(tf.int64),
+        **{
+            name: tf.io.FixedLenFeature([], tf.string)
+            for name in columns
+            if name.endswith("_feature")
+        },
+    }
+
+    def read(lines: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        rows = tf.io.parse_example(lines, spec)
+        empty = tf.zeros_like(rows["image_id"], tf.bool)
+        for name in spec.keys() - {"image_id", LENGTHS}:
+            empty |= _all_zero(rows[name])
+        found = tf.boolean_mask(rows["image_id"], empty)
+        return rows[LENGTHS].values, rows[LENGTHS].row_lengths(), found
+
+    lengths: Counter[int] = Counter()
+    missing: list[str] = []
+    most = 0
+    lines = tf.data.TFRecordDataset(records.shards(split)).batch(_READ_AT_ONCE)
+    for own, counts, empty in lines.map(read, tf.data.AUTOTUNE).as_numpy_iterator():
+        values, numbers = np.unique(own, return_counts=True)
+        lengths.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+        most = max(most, int(counts.max()))
+        missing += [name.decode() for name in empty]
+    if missing:
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise InputError(
+            f"{records.folder}, split {split!r}: the features of {len(missing)} images are all "
+            f"zero, as those of missing images: {', '.join(missing[:_NAMED])}{more}. Make these "
+            "features, or build the records without these images"
+        )
+    return PairCounts(sum(lengths.values()), most, dict(lengths))
+
+
+@tf.autograph.experimental.do_not_convert
+def pair_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data.Dataset:
+    """Returns the pairs of an epoch of split `train`, each once.
+
+    Args:
+        records: of kind `captions`.
+        counts: of split `train`.
+        key: stateless seed int64[2] of the epoch.
+
+    Returns:
+        Elements of `line` string[] (the serialized record), `caption` int64[] (its index) and
+        `length` int64[] (its words, both markers included). Windows of them are to be shuffled.
+    """
+    spec = {
+        "image_id": tf.io.FixedLenFeature([], tf.string),
+        LENGTHS: tf.io.RaggedFeature(tf.int64),
+    }
+
+    def choose(number: tf.Tensor, lines: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows = tf.io.parse_example(lines, spec)
+        there = tf.cast(rows[LENGTHS].row_lengths(), tf.int64)
+        # The pass takes the caption after that of the pass before, from a random first one on.
+        epoch = tf.strings.reduce_join(tf.strings.as_string(key), separator=" ")
+        salted = tf.strings.join([rows["image_id"], epoch], "\n")
+        first = tf.strings.to_hash_bucket_fast(salted, _OWNERS)
+        left = there > number
+        captions = tf.boolean_mask((first + number) % tf.maximum(there, 1), left)
+        starts = tf.boolean_mask(tf.cast(rows[LENGTHS].row_starts(), tf.int64), left)
+        return {
+            "line": tf.boolean_mask(lines, left),
+            "caption": captions,
+            "length": tf.gather(rows[LENGTHS].values, starts + captions),
+        }
+
+    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
+        lines = batching.shuffled_lines(records, batching.fold_in(key, -1 - number))
+        return lines.batch(_READ_AT_ONCE).map(
+            partial(choose, number), num_parallel_calls=tf.data.AUTOTUNE
+        )
+
+    pairs = tf.data.Dataset.range(counts.most).flat_map(one_pass).unbatch()
+    return pairs.apply(tf.data.experimental.assert_cardinality(counts.pairs))
+
+
+def owners(image_ids: tf.Tensor) -> tf.Tensor:
+    """Returns a number per image name string[B], int32[B], the same for the same name."""
+    return tf.cast(tf.strings.to_hash_bucket_fast(image_ids, _OWNERS), tf.int32)
+
+
+def _all_zero(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns whether all bytes of each string are zero: string[B] -> bool[B]."""
+    longest = tf.maximum(tf.reduce_max(tf.strings.length(encoded)), 1)
+    values = tf.io.decode_raw(encoded, tf.uint8, fixed_length=longest)
+    return tf.reduce_all(values == 0, axis=1)

@@ -1,0 +1,202 @@
+"""Batches of pairs of images and captions, from `captions` records."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import tensorflow as tf
+
+from pipelines import batching, captions
+from pipelines.caption_batches import cut_sentences
+from pipelines.inputs.spec import InputSpec
+from pipelines.pairs import PairCounts, owners, pair_stream
+from tfrecords.records import Records
+from tfrecords.vocabulary import END_ID, START_ID
+
+# Records carry feature maps: windows are small.
+_WINDOW_BATCHES = 8
+# Member of what a batch's key seeds.
+_NOISE = -3
+# Of the words that noise reaches: those that are masked, and those that are masked or exchanged;
+# the others are removed.
+_MASKED, _CHANGED = 0.5, 0.6
+# The first id of a word that is no marker.
+_FIRST_WORD = 3
+
+Batching = Literal["shuffled", "same_length"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairOptions:
+    """Sentences of pairs, and which pairs share a batch.
+
+    Attributes:
+        batching: `shuffled`, or `same_length`: all captions of a batch have as many words (Kiros et
+            al. 2014), so that negatives cannot be told by their length. The last batches of an
+            epoch are small then.
+        max_length: words of a sentence, the end marker included; longer ones are cut and ended.
+        start_marker: whether sentences begin with the start marker.
+        word_noise: part of the words that are masked (50 %), exchanged (10 %) or removed (40 %) in
+            training (Chen et al. 2021).
+    """
+
+    batching: Batching = "shuffled"
+    max_length: int = 100
+    start_marker: bool = True
+    word_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for unknown or impossible options."""
+        if self.batching not in ("shuffled", "same_length"):
+            raise ValueError(
+                f"batching {self.batching!r} is not known; known: shuffled, same_length"
+            )
+        if self.max_length < 1:
+            raise ValueError(f"max_length must be at least 1, found {self.max_length}")
+        if not 0 <= self.word_noise < 1:
+            raise ValueError(f"word_noise must be in 0..1, below 1, found {self.word_noise}")
+
+
+def batches_per_epoch(counts: PairCounts, options: PairOptions, batch_size: int) -> int:
+    """Returns the number of batches of an epoch, which contain every pair once."""
+    if options.batching == "shuffled":
+        return batching.batches_per_epoch(counts.pairs, batch_size)
+    return sum(batching.batches_per_epoch(count, batch_size) for count in counts.by_length.values())
+
+
+@tf.autograph.experimental.do_not_convert
+def training_batches(
+    records: Records,
+    inputs: InputSpec,
+    options: PairOptions,
+    counts: PairCounts,
+    *,
+    vocabulary_size: int,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
+    views: bool = True,
+) -> tf.data.Dataset:
+    """Endless training batches from batch number `first_step` on.
+
+    Args:
+        records: of kind `captions`.
+        inputs: of the image encoder.
+        options: sentences and batching.
+        counts: of split `train`.
+        vocabulary_size: V; the last word is `<unk>`, which masks.
+        batch_size: pairs per batch.
+        seed: of the run.
+        first_step: number of the first batch.
+        own_rows: which rows of a batch this process computes, of several that train together.
+        views: draws one of the stored views of each image, see `draw_views`.
+
+    Returns:
+        Batches of `tokens` int32[B, T] (0-padded on the right), `lengths` int32[B], `owners`
+        int32[B], which are equal for pairs of one image, and the tensors of `inputs`.
+    """
+    inputs.check(records)
+    columns = ("image_id", "sentences", *inputs.columns)
+    parse_lines = captions.parser(records, columns, views=views)
+
+    def parse(pairs: batching.Rows, key: tf.Tensor) -> batching.Rows:
+        return {**parse_lines(pairs["line"], key), "caption": pairs["caption"]}
+
+    def assemble(rows: batching.Rows) -> batching.Batch:
+        return {
+            **_sentences(rows, options, vocabulary_size),
+            "owners": owners(rows["image_id"]),
+            **inputs.assemble(rows),
+        }
+
+    def finish(batch: batching.Batch) -> batching.Batch:
+        # Decoding is costly, and done for one's own rows only.
+        return inputs.finish(own_rows(batch))
+
+    elements = partial(pair_stream, records, counts)
+    if options.batching == "shuffled":
+        return batching.training_batches(
+            records,
+            parse,
+            assemble,
+            batch_size=batch_size,
+            seed=seed,
+            first_step=first_step,
+            window_batches=_WINDOW_BATCHES,
+            finish=finish,
+            elements=(elements, counts.pairs),
+        )
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        key = batching.epoch_key(seed, number)
+        groups = elements(key).group_by_window(
+            lambda pair: pair["length"], lambda _, own: own.batch(batch_size), batch_size
+        )
+        return groups.enumerate().map(lambda index, pairs: (batching.fold_in(key, index), pairs))
+
+    def batch(key: tf.Tensor, pairs: batching.Rows) -> batching.Batch:
+        return finish(assemble({**parse(pairs, key), "key": key}))
+
+    first_epoch, offset = divmod(first_step, batches_per_epoch(counts, options, batch_size))
+    found = tf.data.Dataset.counter(first_epoch).flat_map(epoch).skip(offset)
+    return found.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def padded(sentences: tf.RaggedTensor, options: PairOptions) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns sentences as an encoder reads them.
+
+    Args:
+        sentences: int[N, (T)], start and end marker included.
+        options: their length, and whether they begin with the marker.
+
+    Returns:
+        Tokens int32[N, T] and lengths int32[N], at least 1.
+    """
+    tokens, lengths = cut_sentences(sentences, options.max_length)
+    return (tokens, lengths + 1) if options.start_marker else (tokens[:, 1:], lengths)
+
+
+def _sentences(
+    rows: batching.Rows, options: PairOptions, vocabulary_size: int
+) -> dict[str, tf.Tensor]:
+    """Returns `tokens` and `lengths` of the chosen captions of B parsed rows."""
+    sentences = rows["sentences"]
+    chosen = tf.gather(
+        sentences.values, tf.cast(sentences.row_starts(), tf.int64) + rows["caption"]
+    )
+    if options.word_noise:
+        key = batching.fold_in(rows["key"], _NOISE)
+        chosen = noisy(chosen, options.word_noise, vocabulary_size, key)
+    tokens, lengths = padded(chosen, options)
+    return {"tokens": tokens, "lengths": lengths}
+
+
+def noisy(
+    sentences: tf.RaggedTensor, rate: float, vocabulary_size: int, key: tf.Tensor
+) -> tf.RaggedTensor:
+    """Masks, exchanges or removes words at random; markers stay.
+
+    Args:
+        sentences: int64[N, (T)].
+        rate: probability of each word to be reached.
+        vocabulary_size: V; `<unk>`, the last word, is the mask.
+        key: stateless seed int64[2].
+
+    Returns:
+        int64[N, (T')].
+    """
+    words = sentences.values
+    seeds = tf.random.experimental.stateless_split(key, 2)
+    draws = tf.random.stateless_uniform([tf.size(words), 2], seeds[0])
+    reached = (draws[:, 0] < rate) & (words != START_ID) & (words != END_ID)
+    others = tf.random.stateless_uniform(
+        [tf.size(words)], seeds[1], _FIRST_WORD, vocabulary_size - 1, tf.int64
+    )
+    kind = draws[:, 1]
+    changed = tf.where(kind < _MASKED, tf.cast(vocabulary_size - 1, tf.int64), others)
+    found = sentences.with_values(tf.where(reached, changed, words))
+    return tf.ragged.boolean_mask(found, sentences.with_values(~reached | (kind < _CHANGED)))

@@ -1,0 +1,71 @@
+"""Batches of the images of records, as a trained run reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+from pipelines import caption_batches
+from pipelines.inputs.spec import InputSpec
+from r2m.inference.captioner_inputs import REGIONS, TrainedInputs, check_same_origin
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+
+
+def image_batches(
+    records: Records,
+    split: str,
+    trained_on: Sequence[TrainedInputs],
+    inputs: InputSpec,
+    signature: Mapping[str, tf.TensorSpec],
+    *,
+    batch_size: int,
+) -> tf.data.Dataset:
+    """Returns batches of `image_id` and features or pixels, which must be those of the training.
+
+    Args:
+        records: of kind `captions`.
+        split: of the records.
+        trained_on: the inputs that each model was trained on.
+        inputs: of all models, and further ones.
+        signature: of the inputs of all models.
+        batch_size: images per batch.
+
+    Raises:
+        InputError: the records lack what a model needs, or hold features made in another way.
+    """
+    for own in trained_on:
+        _check_records(records, own)
+    found = caption_batches.image_batches(records, split, inputs, batch_size=batch_size)
+    for name, spec in signature.items():
+        shape = found.element_spec[name].shape
+        if not spec.shape.is_compatible_with(shape):
+            raise InputError(
+                f"{records.folder}: its {name} are of shape {shape}, those that "
+                f"{trained_on[0].path} was trained on of {spec.shape}: give records that "
+                "were built as those"
+            )
+    return found
+
+
+def _check_records(records: Records, own: TrainedInputs) -> None:
+    """Raises `InputError` unless records hold the columns of a model, made in the same way."""
+    held = records.feature_names
+    if missing := [column for column in own.inputs.stored if column not in held]:
+        features = [name for name in held if name.endswith("_feature")]
+        raise InputError(
+            f"{records.folder} holds {', '.join(features) or 'no features'}, and no {missing[0]}, "
+            f"which the model of {own.path} was trained on: give records that were built as "
+            "those"
+        )
+    backbone = records.manifest["options"].get("backbone") or {}
+    reads_regions = "region_feature" in own.inputs.columns
+    if own.reads_backbone or (reads_regions and REGIONS in backbone):
+        check_same_origin(
+            f"those of {records.folder}",
+            backbone,
+            f"those that {own.path} was trained on",
+            own.backbone,
+            regions=reads_regions,
+        )

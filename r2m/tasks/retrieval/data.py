@@ -1,0 +1,89 @@
+"""The records an embedding learns from and is validated on, opened and checked together."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from absl import logging
+
+from pipelines import caption_batches, captions
+from pipelines.inputs.spec import InputSpec
+from pipelines.pairs import PairCounts, count_pairs
+from pipelines.retrieval_batches import PairOptions
+from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT
+from r2m.inference.captioner_inputs import record_inputs
+from r2m.inference.retrieval_model import pair_options
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+from tfrecords.vocabulary import Vocabulary
+
+
+class RetrievalData(NamedTuple):
+    """Opened records and how they are read.
+
+    Attributes:
+        records: of kind `captions`.
+        vocabulary: of them.
+        inputs: that the image encoder reads of them.
+        options: sentences and batching.
+        counts: pairs of the training split.
+        seed: of the order of batches.
+        views: whether training draws the stored views of images.
+    """
+
+    records: Records
+    vocabulary: Vocabulary
+    inputs: InputSpec
+    options: PairOptions
+    counts: PairCounts
+    seed: int
+    views: bool = True
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is a validation split."""
+        return VALIDATION_SPLIT in self.records.splits
+
+    def signature(self, split: str) -> dict[str, tf.TensorSpec]:
+        """Returns the signature of the inputs of images of a split."""
+        batches = caption_batches.image_batches(self.records, split, self.inputs, batch_size=1)
+        return {name: spec for name, spec in batches.element_spec.items() if name != "image_id"}
+
+
+def open_data(config: Any, seed: int) -> RetrievalData:
+    """Opens the records that `config.data` names; `seed` is of the order of batches.
+
+    Raises:
+        InputError: the path is not given or holds no finished `captions` records, there is nothing
+            to learn from, or they lack the features that the model needs.
+    """
+    if not config.data.captions:
+        raise InputError(
+            "no caption records given: pass --captions=FOLDER, made by r2m-build-captions"
+        )
+    records = captions.open_captions(config.data.captions)
+    if TRAINING_SPLIT not in records.splits:
+        raise InputError(
+            f"{records.folder}: no split {TRAINING_SPLIT!r} to learn from, only "
+            f"{', '.join(records.splits)}; build the records with --split=train=FILE"
+        )
+    images = records.count(TRAINING_SPLIT)
+    if images < 2:
+        raise InputError(
+            f"{records.folder}: split {TRAINING_SPLIT!r} has {images} image, and nothing to rank "
+            "it against: an embedding needs at least two images"
+        )
+    inputs = record_inputs(config, records)
+    counts = count_pairs(records, TRAINING_SPLIT, inputs.stored)
+    if VALIDATION_SPLIT in records.splits:
+        count_pairs(records, VALIDATION_SPLIT, inputs.stored)  # refuses missing features
+    else:
+        logging.warning(
+            "%s has no split %r: recalls are not computed during training",
+            records.folder,
+            VALIDATION_SPLIT,
+        )
+    return RetrievalData(
+        records, records.vocabulary(), inputs, pair_options(config), counts, seed, config.data.views
+    )

@@ -1,0 +1,182 @@
+"""Training of a visual-semantic embedding from a configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from models.vse import VisualSemanticEmbedding
+from pipelines.inputs.pixels import Pixels
+from r2m.configuration.config_checks import check_config
+from r2m.configuration.earlier_versions import upgrade_settings
+from r2m.configuration.settings import TRAINING_SPLIT, setting, stage_seed, training_options
+from r2m.engine.distribution.cores import configure_threads
+from r2m.engine.distribution.strategies import make_strategy
+from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
+from r2m.engine.monitoring.profiling import ProfileWindow
+from r2m.engine.persistence import checkpoints
+from r2m.engine.persistence.variable_names import variable_names
+from r2m.engine.train import TrainingSummary, train
+from r2m.inference.captioner_inputs import FEATURES_FILE, features_file
+from r2m.inference.captioner_model import open_network
+from r2m.inference.retrieval_model import build_embedding
+from r2m.inference.retrieval_run import SENTENCES_FILE, sentences_file
+from r2m.inference.run_folder import read_config
+from r2m.tasks.retrieval.data import RetrievalData, open_data
+from r2m.tasks.retrieval.objective import RankingObjective, RankingOptions
+from r2m.tasks.retrieval.stage import RetrievalStage
+from r2m.tasks.run_start import RunFile, copy_into_run, start_of, start_settings, vocabulary_files
+
+
+def run_retrieval(
+    config: Any,
+    workdir: str | Path,
+    *,
+    init_from: str | Path | None = None,
+    profile: ProfileWindow | None = None,
+) -> TrainingSummary:
+    """Trains an embedding in `<workdir>/ranking`, or resumes it there.
+
+    Args:
+        config: the experiment's settings (a file of `configs/retrieval`).
+        workdir: folder of the experiment.
+        init_from: run folder whose best weights to start from; None starts from random weights.
+        profile: steps to run under TensorFlow's profiler.
+
+    Returns:
+        The last step and its metrics.
+
+    Raises:
+        InputError: bad paths or records, or impossible settings.
+        TrainingError: see `engine.train`.
+    """
+    name = RetrievalStage.name
+    check_config(config, name)
+    folder = Path(workdir, name)
+    options = _ranking_options(config)
+    start = start_of(name, None, Path(workdir), init_from)
+    seed = stage_seed(config, name)
+    configure_threads(1)  # the loss compares all rows of a batch, which is computed whole
+    # Before anything else: joining other workers comes first in a process.
+    strategy = make_strategy(config.training.strategy)
+    worker = this_worker(strategy)
+    with reporting_lost_workers(strategy):  # they make their variables together
+        data = open_data(config, seed)
+        shown = data.signature(TRAINING_SPLIT)
+        with strategy.scope():
+            network = open_network(config)
+            # Only now: a network without weights is seeded on its own, the same in every process.
+            keras.utils.set_random_seed(seed)
+            model = build_embedding(
+                config,
+                len(data.vocabulary),
+                data.inputs.sizes(shown),
+                network,
+                config.training.precision,
+            )
+            stage = RetrievalStage(
+                data=data,
+                model=model,
+                objective=RankingObjective(options),
+                batch_size=options.batch_size,
+                network_rate=config.image.learning_rate_factor,
+                signature=shown,
+                folder=folder,
+                worker=worker,
+            )
+        if worker.is_chief:
+            copy_into_run(folder, _run_files(data, shown, folder))
+        return train(
+            stage,
+            training_options(config, stage),
+            folder,
+            strategy=strategy,
+            init_from=start and partial(_init_from_run, model, start, stage.fingerprint),
+            config=json.loads(config.to_json()),
+            settings=_settings(config, options, data, start, folder),
+            upgrade_settings=upgrade_settings,
+            profile=profile,
+        )  # fmt: skip
+
+
+def _ranking_options(config: Any) -> RankingOptions:
+    """Returns the options of the loss, of `config.loss` and the stage."""
+    with setting("config.loss and config.stages.ranking"):
+        return RankingOptions(
+            **config.loss.to_dict(),
+            similarity=config.model.similarity,
+            batch_size=config.stages.ranking.batch_size,
+            frozen_epochs=config.image.frozen_epochs if config.image.trained_from else 0,
+        )
+
+
+def _run_files(
+    data: RetrievalData, shown: Mapping[str, tf.TensorSpec], folder: Path
+) -> dict[str, RunFile]:
+    """Returns the vocabulary, and what makes inputs of other images and sentences."""
+    origin = data.records.folder
+    return {
+        **vocabulary_files(data.records),
+        FEATURES_FILE: RunFile(features_file(data.inputs, shown, data.records, folder), origin),
+        SENTENCES_FILE: RunFile(sentences_file(data.records), origin),
+    }
+
+
+def _settings(
+    config: Any,
+    options: RankingOptions,
+    data: RetrievalData,
+    start: Path | None,
+    folder: Path,
+) -> dict[str, Any]:
+    """Returns the settings that must be unchanged when a run is resumed."""
+    pixels = data.inputs.find(Pixels)
+    settings = {
+        "model": config.model.to_dict(),
+        "image": config.image.to_dict(),
+        "precision": config.training.precision,
+        "loss": dataclasses.asdict(options),
+        "data": {
+            **dataclasses.asdict(data.options),
+            "features": data.inputs.stored,
+            "unit_norm": config.data.unit_norm,
+            "use_box": config.data.use_box,
+            "pixels": pixels and dataclasses.asdict(pixels),
+            "records": data.records.digest,
+            "views": data.views,
+        },
+    }
+    if start is not None:
+        settings["start"] = start_settings(start, folder)
+    return settings
+
+
+def _init_from_run(
+    model: VisualSemanticEmbedding, run_folder: Path, fingerprint: Mapping[str, str]
+) -> None:
+    """Restores the weights of another run.
+
+    A model of pixels may start from one of stored features: its network then keeps the weights it
+    was loaded with.
+
+    Raises:
+        InputError: there is no run in the folder.
+        TrainingError: its weights do not fit.
+    """
+    new: list[str] = []
+    if model.network is not None and read_config(run_folder)["config"]["image"]["source"] != (
+        "pixels"
+    ):
+        own = {id(variable) for variable in model.network.variables}
+        named = zip(variable_names(model), model.variables, strict=True)
+        new = [name for name, variable in named if id(variable) in own]
+    found = checkpoints.restore_model(model, run_folder, fingerprint, allow_new=new)
+    logging.info("starting from the weights of %s", found.folder)

@@ -1,0 +1,128 @@
+"""The ranking objective of visual-semantic embeddings, and its collapse."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from losses.ranking import Hinges, ranking
+from losses.similarities import Similarity
+from r2m.engine.distribution.gather import all_gather
+from r2m.engine.stage import LossTerm
+
+# Of the margin: a mean hinge as near to it is that of vectors which are all alike.
+_COLLAPSE_TOLERANCE = 0.01
+# Log intervals in a row: a model that has just begun has vectors that are all alike, too.
+_COLLAPSE_INTERVALS = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RankingOptions:
+    """Options of the ranking loss; see `configs.retrieval_sections.loss`.
+
+    Attributes:
+        margin: by which the similarity of a pair must exceed that of its negatives.
+        hinges: `sum` or `max`.
+        sum_epochs: epochs of `sum` before `max` begins.
+        mask_same_image: whether sentences of the same image are no negatives.
+        similarity: `cosine` or `order`.
+        batch_size: most pairs of a global batch.
+        frozen_epochs: epochs before the network of a model of pixels is trained.
+    """
+
+    margin: float
+    hinges: Hinges
+    sum_epochs: int = 0
+    mask_same_image: bool = False
+    similarity: Similarity = "cosine"
+    batch_size: int
+    frozen_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for impossible options."""
+        if not 0 < self.margin < 2:
+            raise ValueError(f"margin must be between 0 and 2, found {self.margin}")
+        if self.hinges not in ("sum", "max"):
+            raise ValueError(f"hinges {self.hinges!r} is not known; known: sum, max")
+        if self.batch_size < 2:
+            raise ValueError(
+                f"batch_size must be at least 2, found {self.batch_size}: the negatives of a pair "
+                "are the other pairs of its batch"
+            )
+
+
+class RankingObjective:
+    """Hinges of pairs of images and sentences against the rest of the batch."""
+
+    def __init__(self, options: RankingOptions) -> None:
+        """Keeps the options."""
+        self._options = options
+        self._collapsed = 0  # log intervals in a row
+
+    def rates(self, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns scalars to add to the batches of an epoch int64[]: what depends on it."""
+        options = self._options
+        found = {"hardest": tf.constant(options.hinges == "max") & (epoch >= options.sum_epochs)}
+        if options.frozen_epochs:
+            found["network_trains"] = epoch >= options.frozen_epochs
+        return found
+
+    def loss(self, model: Any, batch: Any, training: bool) -> dict[str, LossTerm]:
+        """Returns the terms of a replica's pairs.
+
+        `ranking` is a sum over the global batch, as published, not a mean. `hinge` is the mean
+        hinge, and `positive` and `negative` are the mean similarities of pairs and of negatives.
+        """
+        options = self._options
+        images = model.encode_images(
+            batch, training=training, network_trains=batch.get("network_trains")
+        )
+        sentences = model.encode_sentences(batch["tokens"], batch["lengths"], training=training)
+        own = tf.shape(images)[0]
+        owners = batch["owners"] if options.mask_same_image else None
+        context = tf.distribute.get_replica_context()
+        replicas = 1 if context is None else context.num_replicas_in_sync
+        shares: dict[str, Any] = {}
+        if replicas > 1:
+            images, first = all_gather(images, most_rows=options.batch_size)
+            sentences, _ = all_gather(sentences, most_rows=options.batch_size)
+            if owners is not None:
+                owners, _ = all_gather(owners, most_rows=options.batch_size)
+            shares = {"first_row": first, "rows": own}
+        found = ranking(
+            images,
+            sentences,
+            margin=options.margin,
+            hinges=batch["hardest"],
+            similarity=options.similarity,
+            owners=owners,
+            **shares,
+        )
+        return {
+            "ranking": LossTerm(found.total, tf.constant(1.0 / replicas)),
+            "hinge": LossTerm(found.total, found.hinges, weight=0.0),
+            "positive": LossTerm(found.positives, found.pairs, weight=0.0),
+            "negative": LossTerm(found.negatives, found.others, weight=0.0),
+        }
+
+    def remark(self, metrics: Mapping[str, float]) -> str | None:
+        """Returns a warning if the vectors of several log intervals were all alike."""
+        options = self._options
+        distance = abs(metrics["loss/hinge"] - options.margin) / options.margin
+        self._collapsed = self._collapsed + 1 if distance < _COLLAPSE_TOLERANCE else 0
+        if self._collapsed != _COLLAPSE_INTERVALS:
+            return None
+        level = 2 * options.batch_size * options.margin
+        shown = f"2 * batch_size * margin = {level:g}"
+        if not (options.hinges == "max" and not options.sum_epochs):
+            shown += f" ({level * (options.batch_size - 1):g} for the sum of all hinges)"
+        return (
+            f"the embedding has collapsed: the loss stays near {shown}, that of vectors which are "
+            f"all alike (mean similarity of pairs {metrics['loss/positive']:.3f}, of others "
+            f"{metrics['loss/negative']:.3f}). Begin again with --config.loss.sum_epochs=1 or more, a "
+            "smaller learning rate or a warm-up (--config.training.schedule.warm_up), a larger "
+            "batch, or a network that stays frozen longer (--config.image.frozen_epochs)"
+        )

@@ -1,0 +1,146 @@
+"""Batches of pairs: every caption once per epoch, with its image; noise; order and resume."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines import retrieval_batches
+from pipelines.batching import fold_in
+from pipelines.inputs.global_vector import GlobalVector
+from pipelines.inputs.regions import Regions
+from pipelines.inputs.spec import InputSpec
+from pipelines.pairs import count_pairs, pair_stream
+from pipelines.retrieval_batches import PairOptions, batches_per_epoch, noisy
+from tests.pipelines.test_caption_batches import IMAGES, records, sentences_of  # noqa: F401
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+
+VECTORS = InputSpec((GlobalVector(),))
+ALL = [sentence for image in range(IMAGES) for sentence in sentences_of(image)]
+
+
+def epochs(records: Records, count: int = 1, **changes: Any) -> list[Any]:  # noqa: F811
+    """All batches of some epochs."""
+    options = PairOptions(**{k: v for k, v in changes.items() if k in PairOptions.__annotations__})
+    others = {k: v for k, v in changes.items() if k not in PairOptions.__annotations__}
+    settings = {"batch_size": 8, "seed": 3, "inputs": VECTORS, **others}
+    counts = count_pairs(records, "train", ("global_feature",))
+    first = settings.get("first_step", 0)
+    steps = count * batches_per_epoch(counts, options, settings["batch_size"]) - first
+    found = retrieval_batches.training_batches(
+        records, settings.pop("inputs"), options, counts, vocabulary_size=300, **settings
+    )
+    return list(itertools.islice(found.as_numpy_iterator(), steps))
+
+
+def sentences(batches: list[Any]) -> list[list[int]]:
+    return [
+        row[:length].tolist()
+        for batch in batches
+        for row, length in zip(batch["tokens"], batch["lengths"], strict=True)
+    ]
+
+
+@pytest.mark.parametrize("batching", ["shuffled", "same_length"])
+def test_an_epoch_has_every_caption_once_beside_its_image(records, batching) -> None:  # noqa: F811
+    found = epochs(records, 2, batching=batching)
+    per_epoch = len(found) // 2
+    assert all(len(batch["lengths"]) <= 8 for batch in found)
+    for part in (found[:per_epoch], found[per_epoch:]):
+        assert sorted(sentences(part)) == sorted(ALL)
+    assert sentences(found[:per_epoch]) != sentences(found[per_epoch:])
+    for batch in found:
+        # The second word is 100 plus the number of the image, which its vector follows from.
+        numbers = batch["tokens"][:, 1] - 100
+        expected = [np.random.default_rng(n).normal(size=3).astype(np.float16) for n in numbers]
+        np.testing.assert_allclose(batch["global"], np.stack(expected), rtol=1e-3)
+        same = np.equal.outer(numbers, numbers)
+        np.testing.assert_array_equal(np.equal.outer(batch["owners"], batch["owners"]), same)
+    if batching == "same_length":
+        assert all(len(set(batch["lengths"])) == 1 for batch in found)
+        sizes = Counter(len(sentence) for sentence in ALL)
+        assert per_epoch == sum(-(-count // 8) for count in sizes.values())
+    else:
+        assert [len(b["lengths"]) for b in found[:per_epoch]].count(8) >= per_epoch - 1
+
+
+def test_a_pass_takes_one_further_caption_of_each_image(records) -> None:  # noqa: F811
+    counts = count_pairs(records, "train", ())
+    key = tf.constant([3, 0], tf.int64)
+    lines = [pair["line"].numpy() for pair in pair_stream(records, counts, key)]
+    assert len(set(lines[:IMAGES])) == IMAGES
+    second = lines[IMAGES:][: sum(len(sentences_of(image)) > 1 for image in range(IMAGES))]
+    assert len(set(second)) == len(second)
+
+
+@pytest.mark.parametrize("batching", ["shuffled", "same_length"])
+def test_a_run_goes_on_where_it_was(records, batching) -> None:  # noqa: F811
+    settings: dict[str, Any] = {"batching": batching, "word_noise": 0.3}
+    whole = epochs(records, 2, **settings)
+    for first in (1, len(whole) // 2 + 2):
+        again = epochs(records, 2, first_step=first, **settings)
+        for one, other in zip(whole[first:], again, strict=True):
+            assert one.keys() == other.keys()
+            assert all(np.array_equal(one[name], other[name]) for name in one)
+    other_seed = epochs(records, 2, seed=4, **settings)
+    assert sentences(other_seed) != sentences(whole)
+
+
+def test_sentences_are_cut_and_begin_as_asked(records) -> None:  # noqa: F811
+    whole = sentences(epochs(records))
+    assert all(row[0] == 1 and row[-1] == 2 for row in whole)
+    bare = sentences(epochs(records, start_marker=False))
+    assert sorted(bare) == sorted(row[1:] for row in ALL)
+    cut = sentences(epochs(records, max_length=2))
+    assert sorted(cut) == sorted([1, row[1], 2] for row in ALL)
+
+
+def test_noise_masks_exchanges_and_removes_words_and_leaves_markers() -> None:
+    rows = tf.ragged.constant([[1, *range(10, 60), 2]] * 400, dtype=tf.int64)
+    found = noisy(rows, 0.2, 100, tf.constant([3, 4], tf.int64))
+    assert bool(tf.reduce_all(found[:, :1].values == 1))
+    assert bool(tf.reduce_all(found[:, -1:].values == 2))
+    words = found[:, 1:-1].values.numpy()
+    total = 400 * 50
+    assert np.mean(words == 99) * len(words) / total == pytest.approx(0.1, abs=0.01)
+    assert 1 - len(words) / total == pytest.approx(0.08, abs=0.01)
+    strange = np.sum(words > 59) - np.sum(words == 99) + np.sum(words < 10)
+    # A tenth of the fifth is exchanged; 46 of 96 other words are none of the sentence.
+    assert strange / total == pytest.approx(0.02 * 46 / 96, abs=0.005)
+    assert words.min() >= 3 and words.max() <= 99
+    untouched = noisy(rows, 0.0, 100, fold_in(tf.constant([3, 4], tf.int64), 1))
+    assert bool(tf.reduce_all(untouched.values == rows.values))
+
+
+def test_regions_come_along(records) -> None:  # noqa: F811
+    found = epochs(records, inputs=InputSpec((Regions(),)))
+    for batch in found:
+        numbers = batch["tokens"][:, 1] - 100
+        np.testing.assert_array_equal(batch["region_lengths"], numbers % 4)
+
+
+def test_images_without_features_are_named(records) -> None:  # noqa: F811
+    counts = count_pairs(records, "train", ())
+    assert counts.pairs == len(ALL) and counts.most == 5
+    # Every fourth image has no region.
+    with pytest.raises(InputError, match=r"'train'.*6 images are all zero.*0\.jpg.*and 1 more"):
+        count_pairs(records, "train", ("region_feature",))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batching": "sorted"}, "known: shuffled, same_length"),
+        ({"max_length": 0}, "at least 1"),
+        ({"word_noise": 1.0}, "below 1"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PairOptions(**options)
