@@ -238,8 +238,12 @@ def load_embedding(path: str | Path, weights: str | None = None) -> RetrievalRun
 
 def sentences_file(records: Records) -> bytes:
     """Returns the contents of `sentences.json`: how the sentences of records were split."""
-    rule = records.manifest["options"].get(_RULE, "neuraltalk")
-    return (json.dumps({_RULE: rule}) + "\n").encode()
+    return sentence_rule(records.manifest["options"].get(_RULE, "neuraltalk"))
+
+
+def sentence_rule(name: str) -> bytes:
+    """Returns the contents of `sentences.json` for a name of `tfrecords.captions.words.RULES`."""
+    return (json.dumps({_RULE: name}) + "\n").encode()
 
 
 def _read_rule(folder: Path) -> str:
