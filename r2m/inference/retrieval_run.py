@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import captions
+from pipelines.inputs.spec import InputSpec
 from pipelines.pairs import count_pairs
 from r2m.configuration.config_fields import RETRIEVAL_STAGES
 from r2m.inference.captioner_image_inputs import captioner_image_reader
@@ -152,6 +153,15 @@ class RetrievalRun:
                     raise InputError(f"{fault.source}: {fault.detail or fault.reason}")
             vectors.append(self._encoding.images(read.inputs))
         return self._checked(np.concatenate(vectors), "images")
+
+    @property
+    def inputs(self) -> InputSpec:
+        """Inputs of the image encoder, made of records or image files."""
+        return self._trained_on.inputs
+
+    def encode_inputs(self, batch: Mapping[str, tf.Tensor]) -> np.ndarray:
+        """Encodes a batch of `inputs`, with B first, to float32[B, D]; ignores further tensors."""
+        return self._encoding.images(batch)
 
     def encode_records(
         self, records: Records | str | Path, split: str, batch_size: int = ENCODED_AT_ONCE
