@@ -17,6 +17,14 @@ from r2m.public_names import __getattr__ as __getattr__
 if TYPE_CHECKING:
     from r2m.api import Alternative, Caption, ImageCaptioner, load
     from r2m.engine.errors import TrainingError
+    from r2m.retrieval_api import (
+        encode_images,
+        encode_sentences,
+        evalrank,
+        regularities,
+        retrieve_captions,
+        retrieve_images,
+    )
     from tfrecords.errors import InputError
 
 __version__ = "0.1.0"
@@ -27,5 +35,11 @@ __all__ = [
     "InputError",
     "TrainingError",
     "__version__",
+    "encode_images",
+    "encode_sentences",
+    "evalrank",
     "load",
+    "regularities",
+    "retrieve_captions",
+    "retrieve_images",
 ]

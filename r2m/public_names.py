@@ -17,7 +17,13 @@ HOMES = {
     "ImageCaptioner": "r2m.api",
     "InputError": "tfrecords.errors",
     "TrainingError": "r2m.engine.errors",
+    "encode_images": "r2m.retrieval_api",
+    "encode_sentences": "r2m.retrieval_api",
+    "evalrank": "r2m.retrieval_api",
     "load": "r2m.api",
+    "regularities": "r2m.retrieval_api",
+    "retrieve_captions": "r2m.retrieval_api",
+    "retrieve_images": "r2m.retrieval_api",
 }
 
 

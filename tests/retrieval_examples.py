@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from r2m.evaluation.similarities import COSINE
+from r2m.evaluation.similarity_blocks import COSINE
 
 
 def embedding(images, captions_per_image, dimensions=16, seed=0, noise=1.0):

@@ -139,3 +139,16 @@ def att2in2_run(caption_records, tmp_path_factory) -> Path:
     assert summary.step == 4
     assert {"loss", "bleu_4", "rouge_l", "cider"} <= set(summary.best_metrics)
     return folder / "cross_entropy"
+
+
+@pytest.fixture(scope="session")
+def embedding_run(caption_records, tmp_path_factory) -> Path:
+    """The run of a small VSE++, to be looked at and copied, never changed."""
+    from configs.retrieval import vse_plus_plus
+    from r2m.tasks.retrieval.experiment import run_retrieval
+
+    config = vse_plus_plus.get_config("test")
+    config.data.captions = str(caption_records)
+    folder = tmp_path_factory.mktemp("embedding")
+    run_retrieval(config, folder)
+    return folder / "ranking"

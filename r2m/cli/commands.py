@@ -14,10 +14,11 @@ from pathlib import Path
 PURPOSES = {
     "Try": ("demo", "make-shapes", "recipe"),
     "Get data": ("crawl-*", "detect-*", "extract-*"),
-    "Build records": ("build-*", "inspect"),
+    "Build records": ("build-[!i]*", "build-images", "inspect"),
     "Train": ("train-captioner", "train-retrieval", "train-self-*", "train-curriculum", "train-*"),
     "Follow and distribute training": ("runs", "data-service", "local-workers"),
     "Evaluate and caption": ("evaluate", "score", "caption", "show-*", "export-*"),
+    "Search images and captions": ("evaluate-retrieval", "build-index", "search", "import-*"),
 }
 REST = "Other"
 # This one runs the others.

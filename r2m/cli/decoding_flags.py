@@ -207,6 +207,14 @@ def define_consensus_flags() -> None:
         "CIDEr-D. Default: 0.2.",
         group=DECODING,
     )
+    define_text(
+        "consensus_embedding",
+        None,
+        "With --neighbours: run folder of a visual-semantic embedding, by whose vectors images are "
+        "compared. Default: by their features.",
+        group=DECODING,
+        value="FOLDER",
+    )
 
 
 def consensus_options() -> ConsensusOptions | None:
@@ -218,11 +226,13 @@ def consensus_options() -> ConsensusOptions | None:
     from r2m.inference.consensus import ConsensusOptions
     from tfrecords.errors import InputError
 
-    names = ("neighbours", "sharpness", "likelihood")
+    names = ("neighbours", "sharpness", "likelihood", "consensus_embedding")
     given: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     if not given:
         return None
     if "neighbours" not in given:
         raise InputError(f"--{next(iter(given))} requires --neighbours")
+    if "consensus_embedding" in given:
+        given["embedding"] = given.pop("consensus_embedding")
     return ConsensusOptions(**given)

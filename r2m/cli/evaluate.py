@@ -21,6 +21,11 @@ Five captions per image, how good the best of them is and how much they differ:
 
     r2m-evaluate --run=workspace/runs/updown/cross_entropy \\
         --records=workspace/records/captions/shapes --beam_size=5 --captions=5
+
+With scores of the captions that need no references, by an embedding:
+
+    r2m-evaluate --run=workspace/runs/updown/cross_entropy \\
+        --records=workspace/records/captions/shapes --retrieval_run=workspace/runs/vse
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ from r2m.cli.decoding_flags import (
     define_ensemble_flag,
     ensemble_weights,
 )
-from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
+from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT, SCORING
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.scoring_flags import define_scoring_flags, scoring_options
@@ -72,6 +77,14 @@ _CAPTIONS = define_whole(
     least=1,
     most=MOST_BEAMS,
     group=DECODING,
+)
+_RETRIEVAL_RUN = define_text(
+    "retrieval_run",
+    None,
+    "Run folder of a visual-semantic embedding, which reads the same records: scores each caption "
+    "by its similarity to the image, without references, and reports the correlation with CIDEr.",
+    group=SCORING,
+    value="FOLDER",
 )
 _OUTPUT = define_text(
     "output",
@@ -118,6 +131,7 @@ def main(argv: Sequence[str]) -> None:
         **scoring_options(),
         gallery=_GALLERY.value,
         gallery_seed=_SEED.value,
+        retrieval_run=_RETRIEVAL_RUN.value,
     )
     print(report_markdown(report))
     print(f"predictions and report: {output}\ngallery: {output / _SPLIT.value / 'index.html'}")

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r2m.evaluation.similarities import (
+from r2m.evaluation.similarity_blocks import (
     COSINE,
     SimilarityRows,
     check_similarity,

@@ -21,9 +21,11 @@ from models.decoding.search import Captions
 from models.layers import ops
 from pipelines import captions
 from pipelines.inputs.global_vector import GlobalVector
-from r2m.configuration.settings import TRAINING_SPLIT
+from pipelines.inputs.model_input import ModelInput
+from r2m.configuration.settings import TRAINING_SPLIT, setting
 from r2m.inference.captioner_inputs import check_same_origin
 from r2m.inference.loaded_captioner import LoadedCaptioner
+from r2m.inference.retrieval_run import RetrievalRun, load_embedding
 from tfrecords.document_frequencies import kept_frequencies
 from tfrecords.errors import InputError
 from tfrecords.records import Records, check_same_vocabulary
@@ -42,11 +44,14 @@ class ConsensusOptions:
         sharpness: an image of cosine similarity s counts exp(sharpness * s).
         likelihood: what a hypothesis' own score (log p, as normalized in the search) counts beside
             its mean CIDEr-D, 0 to 10.
+        embedding: run folder of a visual-semantic embedding, by whose vectors images are compared;
+            None: by their features.
     """
 
     neighbours: int = 60
     sharpness: float = 8.0
     likelihood: float = 0.2
+    embedding: str | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of range."""
@@ -62,9 +67,10 @@ class Consensus(NamedTuple):
 
     Attributes:
         options: how.
-        directions: float32[N, D], the images' features, standardized, of norm 1.
-        mean: float32[D], of the features.
-        deviation: float32[D].
+        directions: float32[N, D], the images' features, standardized, of norm 1; or their vectors
+            in an embedding, of norm 1.
+        mean: float32[D], of the features; zeros with an embedding.
+        deviation: float32[D]; ones with an embedding.
         sentences: of each image the word ids of its captions, end markers included.
         reward: CIDEr-D with the document frequencies of these captions.
     """
@@ -82,7 +88,8 @@ class Consensus(NamedTuple):
         """Computes the values of the hypotheses of each image.
 
         Args:
-            features: float32[B, D] of the images, made as those of the training images.
+            features: float32[B, D] of the images, made as those of the training images; or their
+                vectors in the embedding.
             tokens: int32[B, R, T], what a search found (`models.decoding.search.Captions`).
             lengths: int32[B, R]; 0 for an empty place.
             scores: float32[B, R].
@@ -114,27 +121,44 @@ class Consensus(NamedTuple):
         return ops.unit_norm((features - self.mean) / self.deviation).numpy()
 
 
-def open_consensus(records: Records, split: str, options: ConsensusOptions) -> Consensus:
+def open_consensus(
+    records: Records,
+    split: str,
+    options: ConsensusOptions,
+    embedding: RetrievalRun | None = None,
+) -> Consensus:
     """Reads the images of a split of `captions` records.
 
+    Args:
+        records: of kind `captions`.
+        split: of the records.
+        options: how hypotheses are chosen.
+        embedding: that `options` names.
+
     Raises:
-        InputError: the records hold no vector of each image.
+        InputError: the records hold no vector of each image, or not what the embedding reads.
     """
-    if "global_feature" not in records.feature_names:
+    if embedding is None and "global_feature" not in records.feature_names:
         raise InputError(
             f"{records.folder}: these records hold no vector of each image to find similar ones "
             "by; build them with --backbone"
         )
     vector = GlobalVector()
-    parse = captions.parser(records, ("sentences", *vector.columns))
+    columns = ("sentences", *(vector.columns if embedding is None else ()))
+    parse = captions.parser(records, columns)
     vectors, sentences = [], []
     for batch in tf.data.TFRecordDataset(records.shards(split)).batch(_AT_ONCE):
         rows = parse(batch)
-        vectors.append(vector.assemble(rows)["global"].numpy())
+        if embedding is None:
+            vectors.append(vector.assemble(rows)["global"].numpy())
         # From start to end marker; captions of CIDEr-D have no start.
         sentences += [[np.array(s[1:]) for s in image] for image in rows["sentences"].to_list()]
-    features = np.concatenate(vectors)
-    mean, deviation = features.mean(0), features.std(0) + _LEAST_DEVIATION
+    if embedding is None:
+        features = np.concatenate(vectors)
+        mean, deviation = features.mean(0), features.std(0) + _LEAST_DEVIATION
+    else:
+        features = embedding.encode_records(records, split)[1]
+        mean, deviation = np.zeros_like(features[0]), np.ones_like(features[0])
     frequencies = kept_frequencies(records, split)
     return Consensus(
         options=options,
@@ -154,22 +178,28 @@ class ConsensusReranker:
         inputs: that it reads besides those of the captioner.
     """
 
-    inputs = (GlobalVector(),)
+    inputs: tuple[ModelInput, ...] = (GlobalVector(),)
 
     def __init__(self, loaded: LoadedCaptioner, options: ConsensusOptions) -> None:
         """Opens the records that the (first) captioner was trained on.
 
         Raises:
             InputError: the records are gone, hold no vectors to compare images by or vectors made
-                in another way than the captioner's features, or have another vocabulary.
+                in another way than the captioner's features, or have another vocabulary; or the
+                embedding reads features in another way than the captioner.
         """
-        self.options = options
+        self.options, self._embedding = options, None
+        if options.embedding is not None:
+            self._embedding = load_embedding(options.embedding)
+            self.inputs = self._embedding.inputs.inputs
+            with setting("config.data"):
+                loaded.inputs.union(self._embedding.inputs)
         self._records = loaded.open_records(loaded.folders[0].config.data.captions)
         check_same_vocabulary(
             f"run {loaded.folders[0].path}", loaded.vocabulary.sha256,
             str(self._records.folder), self._records.vocabulary_sha256,
         )  # fmt: skip
-        self._consensus = open_consensus(self._records, TRAINING_SPLIT, options)
+        self._consensus = open_consensus(self._records, TRAINING_SPLIT, options, self._embedding)
         # The vectors of image files are made as the features of these members.
         extracted = [own for own in loaded.trained_on if own.reads_backbone]
         for own in extracted or loaded.trained_on[:1]:
@@ -184,7 +214,17 @@ class ConsensusReranker:
         check_same_origin(f"those of {other}", backbone, f"those of {self._records.folder}", ours)
 
     def __call__(self, inputs: Mapping[str, tf.Tensor], found: Captions) -> np.ndarray:
-        """Returns the value of each hypothesis, float[B, R]; `inputs` include `global`."""
-        return self._consensus.values(
-            inputs["global"].numpy(), found.tokens, found.lengths, found.scores
-        )
+        """Returns the value of each hypothesis, float[B, R]; inputs include `self.inputs`."""
+        if self._embedding is None:
+            features = inputs["global"].numpy()
+        else:
+            features = self._embedding.encode_inputs(inputs)
+        return self._consensus.values(features, found.tokens, found.lengths, found.scores)
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the options as reports name them."""
+        named = {name: x for name, x in dataclasses.asdict(self.options).items() if x is not None}
+        if self._embedding is not None:
+            folder = self._embedding.folder
+            named["embedding"] = f"{folder.name}, checkpoint {folder.checkpoint.digest}"
+        return named

@@ -25,6 +25,8 @@ from r2m.inference.caption_keys import caption_keys
 from r2m.inference.captioning import Hypothesis
 from r2m.inference.consensus import ConsensusOptions
 from r2m.inference.evaluated_confidence import evaluate_confidence
+from r2m.inference.image_text_scores import image_text_section, score_images_and_texts
+from r2m.inference.retrieval_run import load_embedding
 from r2m.inference.run import Run, RunPath
 from r2m.inference.training_captions import known_captions
 from tfrecords.errors import InputError
@@ -47,6 +49,7 @@ def evaluate_run(
     tokenizer: str = "auto",
     gallery: int = 24,
     gallery_seed: int = 0,
+    retrieval_run: str | Path | None = None,
 ) -> Report:
     """Captions a split of records and scores it against its references.
 
@@ -54,14 +57,17 @@ def evaluate_run(
     and `<split>/index.html` with `gallery.png` of images drawn by seed. `runs`, `decoding`,
     `consensus` and `ensemble_weights` are those of `Run.load`. With several `captions` per image
     the best one is scored, and all of them by `score_caption_sets`. On the split `val` the
-    confidence of captions is calibrated, see `evaluate_confidence`.
+    confidence of captions is calibrated, see `evaluate_confidence`. With `retrieval_run`, the run
+    folder of a visual-semantic embedding, captions have an `image_text_score` without references,
+    and the report has its correlation with CIDEr.
 
     Raises:
-        InputError: bad folders, a vocabulary that differs from the run's, no such split, images
-            without references, consensus where it cannot be, or more captions per image than the
-            search finds.
+        InputError: bad folders, an embedding that cannot read the records, a vocabulary that
+            differs from the run's, no such split, images without references, consensus where it
+            cannot be, or more captions per image than the search finds.
     """
     run = Run.load(runs, decoding=decoding, consensus=consensus, ensemble_weights=ensemble_weights)
+    embedding = None if retrieval_run is None else load_embedding(retrieval_run)
     settings = settings_to_report(run.config.decoding.to_dict())
     run.captioning.returning(captions)  # checks the number
     records, vocabulary = run.open_records(records_folder), run.vocabulary
@@ -109,7 +115,15 @@ def evaluate_run(
     )
     if section is not None:
         sections.append(section)
-    write_predictions(predictions, _rows(run, hypotheses, source_ids))  # with confidences
+    rows = _rows(run, hypotheses, source_ids)  # with confidences
+    if embedding is not None:
+        best = {name: _best(own) for name, own in hypotheses.items()}
+        image_text = score_images_and_texts(embedding, records, split, best)
+        for row, name in zip(rows, hypotheses, strict=True):
+            row["image_text_score"] = image_text.captions.get(name)
+        cider = scores.per_image.get("cider", {})
+        sections.append(image_text_section(image_text, cider, embedding))
+    write_predictions(predictions, rows)
     report = Report(
         split=f"{records.name} {split}",
         scores=scores,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import captions
+from pipelines.inputs.spec import InputSpec
 from pipelines.pairs import count_pairs
+from r2m.configuration.config_fields import RETRIEVAL_STAGES
 from r2m.inference.captioner_image_inputs import captioner_image_reader
 from r2m.inference.captioner_inputs import TrainedInputs
 from r2m.inference.captioner_model import open_network
@@ -108,6 +110,10 @@ class RetrievalRun:
         rows = [self._ids(text, number) for number, text in enumerate(texts)]
         return self._checked(self._encoding.sentences(rows, batch_size), "sentences")
 
+    def knows(self, text: str) -> bool:
+        """Returns whether a sentence has a word that is in the vocabulary."""
+        return any(number != self.vocabulary.unk_id for number in self._word_ids(text))
+
     def encode_images(
         self,
         images: Any,
@@ -148,6 +154,15 @@ class RetrievalRun:
             vectors.append(self._encoding.images(read.inputs))
         return self._checked(np.concatenate(vectors), "images")
 
+    @property
+    def inputs(self) -> InputSpec:
+        """Inputs of the image encoder, made of records or image files."""
+        return self._trained_on.inputs
+
+    def encode_inputs(self, batch: Mapping[str, tf.Tensor]) -> np.ndarray:
+        """Encodes a batch of `inputs`, with B first, to float32[B, D]; ignores further tensors."""
+        return self._encoding.images(batch)
+
     def encode_records(
         self, records: Records | str | Path, split: str, batch_size: int = ENCODED_AT_ONCE
     ) -> tuple[list[str], np.ndarray, list[list[str]]]:
@@ -182,21 +197,24 @@ class RetrievalRun:
 
     def _ids(self, text: str, number: int) -> list[int]:
         """Returns the ids of a sentence, as the encoder reads them."""
-        words = [
-            # A marker is none, whatever somebody wrote.
-            UNK if word in (PAD, START, END) else word
-            for word in RULES[self._rule].split(Caption(text=text), self.vocabulary.segmenter)
-        ]
+        ids = self._word_ids(text)
         shown = f"sentence {number}, {text[:_SHOWN]!r}"
-        if not words:
+        if not ids:
             raise InputError(f"{shown}: there is no word in it; give a text with words")
-        ids = self.vocabulary.encode(words)
         if set(ids) == {self.vocabulary.unk_id}:
             raise InputError(
                 f"{shown}: none of its words is in the vocabulary of {self.path}; use other words, "
                 "or a run whose training captions contain them"
             )
         return encoder_ids(ids, self._options)
+
+    def _word_ids(self, text: str) -> list[int]:
+        """Returns the ids of the words of a sentence, without markers."""
+        words = RULES[self._rule].split(Caption(text=text), self.vocabulary.segmenter)
+        # A marker is none, whatever somebody wrote.
+        return self.vocabulary.encode(
+            [UNK if word in (PAD, START, END) else word for word in words]
+        )
 
     def _checked(self, vectors: np.ndarray, what: str) -> np.ndarray:
         """Returns vectors; raises `InputError` unless all are finite."""
@@ -208,10 +226,34 @@ class RetrievalRun:
         return vectors
 
 
+def load_embedding(path: str | Path, weights: str | None = None) -> RetrievalRun:
+    """Loads a run that must be one of a visual-semantic embedding.
+
+    Args:
+        path: the run folder of a stage, or that of an experiment.
+        weights: see `RetrievalRun`.
+
+    Raises:
+        InputError: it is another kind of run; or see `RetrievalRun`.
+        TrainingError: see `RetrievalRun`.
+    """
+    folder = RunFolder(path)
+    if folder.stage not in RETRIEVAL_STAGES:
+        raise InputError(
+            f"{folder.path} is a run of stage {folder.stage}: expected that of a visual-semantic "
+            f"embedding ({', '.join(RETRIEVAL_STAGES)}), which r2m-train-retrieval makes"
+        )
+    return RetrievalRun(folder, weights=weights)
+
+
 def sentences_file(records: Records) -> bytes:
     """Returns the contents of `sentences.json`: how the sentences of records were split."""
-    rule = records.manifest["options"].get(_RULE, "neuraltalk")
-    return (json.dumps({_RULE: rule}) + "\n").encode()
+    return sentence_rule(records.manifest["options"].get(_RULE, "neuraltalk"))
+
+
+def sentence_rule(name: str) -> bytes:
+    """Returns the contents of `sentences.json` for a name of `tfrecords.captions.words.RULES`."""
+    return (json.dumps({_RULE: name}) + "\n").encode()
 
 
 def _read_rule(folder: Path) -> str:

@@ -9,7 +9,6 @@ for batch in run.caption_images(images, run.image_reader(images)):
 from __future__ import annotations
 
 import copy
-import dataclasses
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -83,7 +82,7 @@ class Run:
         self.vocabulary = loaded.vocabulary
         self.config = copy.deepcopy(self.folders[0].config)
         if reranker is not None:
-            self.config.decoding.update(dataclasses.asdict(reranker.options))
+            self.config.decoding.update(reranker.settings())
         if ensemble_weights is not None:
             self.config.decoding.ensemble_weights = list(map(float, ensemble_weights))
         self._changed: dict[str, Run] = {}

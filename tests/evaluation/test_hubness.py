@@ -18,7 +18,7 @@ def hubs():
 
 
 def test_csls_is_its_formula(hubs, monkeypatch):
-    monkeypatch.setattr("r2m.evaluation.similarities._BLOCK_VALUES", 300)
+    monkeypatch.setattr("r2m.evaluation.similarity_blocks._BLOCK_VALUES", 300)
     images, captions, owners = hubs
     members = [Member(images, captions)]
     scores = all_similarities(images, captions, "cosine")
@@ -31,7 +31,7 @@ def test_csls_is_its_formula(hubs, monkeypatch):
 
 
 def test_inverted_softmax_is_its_formula(hubs, monkeypatch):
-    monkeypatch.setattr("r2m.evaluation.similarities._BLOCK_VALUES", 300)
+    monkeypatch.setattr("r2m.evaluation.similarity_blocks._BLOCK_VALUES", 300)
     images, captions, owners = hubs
     members = [Member(images, captions)]
     scores = 30 * all_similarities(images, captions, "cosine")

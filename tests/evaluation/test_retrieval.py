@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from retrieval_examples import all_similarities, embedding, sorted_ranks
 
+from losses.similarities import SIMILARITIES
 from r2m.evaluation.retrieval import (
     Member,
     Ranks,
@@ -12,7 +13,7 @@ from r2m.evaluation.retrieval import (
     retrieval_ranks,
     split_folds,
 )
-from r2m.evaluation.similarities import COSINE, ORDER, SIMILARITIES, SimilarityRows
+from r2m.evaluation.similarity_blocks import COSINE, ORDER, SimilarityRows
 from tfrecords.errors import InputError
 
 IMAGES = np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0]], np.float32)
@@ -22,8 +23,8 @@ CAPTIONS = np.array([[0.8, 0.6, 0], [0, 0.6, 0.8], [0, 1, 0]], np.float32)
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize("per_image", [5, [1, 7, 2, 4, 5] * 8], ids=["five", "any"])
 def test_ranks_are_those_of_a_full_sort(similarity, per_image, monkeypatch):
-    monkeypatch.setattr("r2m.evaluation.similarities._BLOCK_VALUES", 1000)
-    monkeypatch.setattr("r2m.evaluation.similarities._CACHED_VALUES", 300)
+    monkeypatch.setattr("r2m.evaluation.similarity_blocks._BLOCK_VALUES", 1000)
+    monkeypatch.setattr("r2m.evaluation.similarity_blocks._CACHED_VALUES", 300)
     images, captions, owners = embedding(40, per_image)
     shuffled = np.random.default_rng(1).permutation(len(owners))
     captions, owners = captions[shuffled], owners[shuffled]

@@ -16,6 +16,7 @@ from r2m.inference.caption_files import caption_files
 from r2m.inference.captioner_inputs import FEATURES_FILE
 from r2m.inference.consensus import Consensus, ConsensusOptions, open_consensus
 from r2m.inference.evaluate_run import evaluate_run
+from r2m.inference.retrieval_run import load_embedding
 from r2m.inference.run import Run
 from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.errors import InputError
@@ -137,6 +138,33 @@ def test_a_split_and_its_files_are_captioned_by_consensus(
     listed.write_text("\n".join(str(pictures / "images" / name) for name in plain))
     rows = caption_files(
         att2in2_run, listed, tmp_path / "files", decoding={"beam_size": 4}, consensus=agreed
+    ).rows
+    assert {row["image_id"]: row["caption"] for row in rows} == by_records
+
+
+def test_similar_images_are_found_by_an_embedding(
+    att2in2_run: Path, embedding_run: Path, caption_records: Path, pictures: Path, tmp_path: Path
+) -> None:
+    options = dataclasses.replace(OPTIONS, likelihood=0.0, embedding=str(embedding_run))
+    run = Run.load(att2in2_run, decoding={"beam_size": 4}, consensus=options)
+    vectors = run._reranker._consensus.directions
+    embedding = load_embedding(embedding_run)
+    np.testing.assert_allclose(
+        vectors, embedding.encode_records(caption_records, "train")[1], atol=1e-5
+    )
+    assert run.config.decoding.embedding.startswith(f"{embedding.folder.name}, checkpoint ")
+    # Records and image files are compared by the same vectors.
+    report = evaluate_run(
+        att2in2_run, caption_records, "val", tmp_path / "records", metrics=("cider",),
+        decoding={"beam_size": 4}, consensus=options,
+    )  # fmt: skip
+    assert report.decode["embedding"].startswith(embedding.folder.name)
+    rows = json.loads((tmp_path / "records" / "val.predictions.json").read_text())
+    by_records = {row["file_name"]: row["caption"] for row in rows}
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(str(pictures / "images" / name) for name in by_records))
+    rows = caption_files(
+        att2in2_run, listed, tmp_path / "files", decoding={"beam_size": 4}, consensus=options
     ).rows
     assert {row["image_id"]: row["caption"] for row in rows} == by_records
 

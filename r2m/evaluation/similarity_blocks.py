@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from losses.similarities import SIMILARITIES
 from tfrecords.errors import InputError
 
 COSINE = "cosine"
 ORDER = "order"
-SIMILARITIES = (COSINE, ORDER)
 # Values of a block of similarities: 32 MiB.
 _BLOCK_VALUES = 1 << 23
-# Values of intermediate results of the order similarity, per thread: they fit into a core's cache.
+# Values of intermediate results of the order similarity: they fit into the cache of a core.
 _CACHED_VALUES = 1 << 16
+_THREADS = os.cpu_count() or 1
 
 
 def check_similarity(name: str) -> None:
@@ -48,7 +48,16 @@ class SimilarityRows:
         """Returns the similarities float32[B, M] of images float32[B, D]."""
         if self._similarity == COSINE:
             return images @ self._captions.T
-        return order_similarities(images, self._captions)
+        found = np.empty((len(images), len(self._captions)), np.float32)
+        part = -(-len(self._captions) // _THREADS)
+
+        def fill(start: int) -> None:
+            columns = slice(start, start + part)
+            found[:, columns] = order_similarities(images, self._captions[columns])
+
+        with ThreadPoolExecutor(_THREADS) as threads:  # NumPy leaves the interpreter lock
+            list(threads.map(fill, range(0, len(self._captions), part)))
+        return found
 
 
 def order_similarities(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
@@ -63,16 +72,13 @@ def order_similarities(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
     """
     found = np.empty((len(images), len(captions)), np.float32)
     columns = max(1, _CACHED_VALUES // images.shape[1])
-
-    def fill(start: int) -> None:
+    for start in range(0, len(captions), columns):
         own = captions[start : start + columns]
         room = np.empty_like(own)
         for row, vector in enumerate(images):
             np.subtract(own, vector, out=room)
             np.maximum(room, 0, out=room)
-            found[row, start : start + columns] = np.einsum("md,md->m", room, room)
-
-    _on_all_cores(fill, range(0, len(captions), columns))
+            np.einsum("md,md->m", room, room, out=found[row, start : start + columns])
     return np.negative(np.sqrt(found, out=found), out=found)
 
 
@@ -108,9 +114,3 @@ def similarity_scale(images: np.ndarray, captions: np.ndarray, similarity: str) 
     image = float(np.linalg.norm(images, axis=1).max())
     caption = float(np.linalg.norm(captions, axis=1).max())
     return image * caption if similarity == COSINE else image + caption
-
-
-def _on_all_cores(function: Callable[[int], None], items: Iterable[int]) -> None:
-    """Calls a function of NumPy operations, which run outside of the interpreter lock."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
-        list(threads.map(function, items))

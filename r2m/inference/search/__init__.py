@@ -1,0 +1,1 @@
+"""Indexes of images and captions, and searches in them."""

@@ -1,0 +1,196 @@
+"""Building of indexes over folders of images and files of captions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from r2m.inference.retrieval_run import RetrievalRun
+from r2m.inference.search.approximate_search import import_faiss, write_approximate
+from r2m.inference.search.model_binding import identity_of
+from r2m.inference.search.vector_index import IndexWriter, Kind, VectorIndex, check_target
+from tfrecords.errors import InputError
+from tfrecords.images.entries import ImageFile, named_files
+from tfrecords.readers.text import TextSource, plan_parts, read_part
+from tfrecords.writing.progress import CountProgress
+from tfrecords.writing.shards import Skip
+
+_AT_ONCE = 512
+# Files of detections are read once per call.
+_AT_ONCE_WITH_DETECTIONS = 1 << 14
+_LISTED_SKIPS = 100
+
+
+class BuiltIndex(NamedTuple):
+    """A finished index.
+
+    Attributes:
+        opened: the index.
+        skipped: reason -> number of inputs that are not in it.
+    """
+
+    opened: VectorIndex
+    skipped: Counter[str]
+
+
+def build_index(
+    run: RetrievalRun,
+    folder: str | Path,
+    *,
+    images: Sequence[Path] = (),
+    captions: Sequence[TextSource] = (),
+    recursive: bool = True,
+    detections: Sequence[str] = (),
+    approximate: bool = False,
+    overwrite: bool = False,
+) -> BuiltIndex:
+    """Encodes images or captions and writes their vectors with what is needed to show them.
+
+    An image that cannot be read, and a caption without a word that the model knows, is skipped and
+    counted. A caption that occurs several times is indexed once.
+
+    Args:
+        run: the embedding.
+        folder: of the index.
+        images: folders, lists and image files, see `tfrecords.images.entries.named_files`.
+        captions: files of captions, see `tfrecords.readers.text`.
+        recursive: whether folders below a folder of images are searched.
+        detections: see `RetrievalRun.encode_images`.
+        approximate: whether to add a structure for approximate search (needs faiss-cpu).
+        overwrite: whether an index that is there may be replaced.
+
+    Raises:
+        InputError: images and captions, or neither; bad input; nothing that can be encoded; an
+            index that may not be replaced; faiss-cpu is not installed.
+    """
+    folder = Path(folder)
+    if bool(images) == bool(captions):
+        raise InputError("an index holds images or captions: give --images or --captions")
+    if approximate:
+        import_faiss()
+        if run.similarity != "cosine":
+            raise InputError(
+                f"{run.path} has {run.similarity} similarity: approximate search is for cosine "
+                "similarity; leave --approximate out"
+            )
+    check_target(folder, overwrite)
+    skips: list[Skip] = []
+    counts: Counter[str] = Counter()
+    kind: Kind = "images" if images else "captions"
+    writer = IndexWriter(
+        folder,
+        kind=kind,
+        size=run.size,
+        similarity=run.similarity,
+        model=identity_of(run),
+        overwrite=overwrite,
+    )
+    with writer:
+        if images:
+            found = named_files(images, recursive=recursive)
+            counts += found.passed_over
+            _add_images(run, writer, found.files, detections, skips)
+        else:
+            _add_captions(run, writer, _distinct(captions, skips), skips)
+        counts += Counter(skip.reason for skip in skips)
+        about: dict[str, Any] = {
+            "sources": [str(path) for path in images] + [str(own.path) for own in captions],
+            "skipped": dict(counts),
+            "skipped_list": [skip.__dict__ for skip in skips[:_LISTED_SKIPS]],
+        }
+        index = writer.finish(about, write_approximate if approximate else None)
+    return BuiltIndex(index, counts)
+
+
+def _add_images(
+    run: RetrievalRun,
+    writer: IndexWriter,
+    files: Sequence[ImageFile],
+    detections: Sequence[str],
+    skips: list[Skip],
+) -> None:
+    with CountProgress("indexing", len(files), "images") as progress:
+        for batch in _batches(files, _AT_ONCE_WITH_DETECTIONS if detections else _AT_ONCE):
+            readable = []
+            for file in batch:
+                content = file.read()
+                if isinstance(content, Skip):
+                    skips.append(content)
+                else:
+                    readable.append(file)
+            encoded, vectors = _encode_readable(run, readable, detections, skips)
+            writer.add(
+                vectors,
+                [{"name": file.name, "path": str(file.path.absolute())} for file in encoded],
+            )
+            progress.add(len(batch))
+
+
+def _encode_readable(
+    run: RetrievalRun,
+    files: Sequence[ImageFile],
+    detections: Sequence[str],
+    skips: list[Skip],
+) -> tuple[Sequence[ImageFile], np.ndarray]:
+    """Encodes the images that can be decoded; the others are added to `skips`.
+
+    Raises:
+        InputError: none of several can be encoded, which is no fault of an image.
+    """
+    if not files:
+        return files, np.zeros((0, run.size), np.float32)
+    try:
+        return files, run.encode_images([file.path for file in files], detections=detections)
+    except InputError as error:
+        first = error
+    encoded, vectors, faults = [], [], []
+    for file in files:
+        try:
+            vectors.append(run.encode_images([file.path], detections=detections))
+            encoded.append(file)
+        except InputError as error:
+            faults.append(Skip(file.name, "unreadable", str(error)))
+    if not encoded:
+        raise first
+    skips += faults
+    return encoded, np.concatenate(vectors)
+
+
+def _add_captions(
+    run: RetrievalRun, writer: IndexWriter, captions: Sequence[str], skips: list[Skip]
+) -> None:
+    with CountProgress("indexing", len(captions), "captions") as progress:
+        for batch in _batches(captions, _AT_ONCE):
+            known = []
+            for text in batch:
+                if run.knows(text):
+                    known.append(text)
+                else:
+                    detail = "all words are outside of the vocabulary"
+                    skips.append(Skip(text, "unknown_words", detail))
+            if known:
+                writer.add(run.encode_sentences(known), [{"text": text} for text in known])
+            progress.add(len(batch))
+
+
+def _distinct(sources: Sequence[TextSource], skips: list[Skip]) -> list[str]:
+    """Returns the captions of files, each once, in their order."""
+    found: dict[str, None] = {}
+    for source in sources:
+        for part in plan_parts(source):
+            for text in read_part(part):
+                if isinstance(text, Skip):
+                    skips.append(text)
+                else:
+                    found[" ".join(text.split())] = None
+    return list(found)
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Yields consecutive parts of up to `size` items."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,49 @@
+"""The model that made an index: its identity, and opening an index together with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from r2m.inference.retrieval_run import RetrievalRun, load_embedding
+from r2m.inference.run_folder import RunFolder
+from r2m.inference.search.vector_index import VectorIndex
+from tfrecords.errors import InputError
+
+
+def identity_of(run: RetrievalRun) -> dict[str, Any]:
+    """Returns what an index records about its model: run, path, step and checkpoint digest."""
+    folder = run.folder
+    return {
+        "run": folder.name,
+        "path": str(folder.path.absolute()),
+        "step": folder.checkpoint.step,
+        "digest": folder.checkpoint.digest,
+    }
+
+
+def open_index(
+    folder: str | Path, run_folder: str | Path | None = None, weights: str | None = None
+) -> tuple[VectorIndex, RetrievalRun]:
+    """Opens an index and loads the model that made it.
+
+    Args:
+        folder: of the index.
+        run_folder: of the model; None: where the model was when the index was built.
+        weights: see `RetrievalRun`.
+
+    Raises:
+        InputError: see `VectorIndex`; the model is gone, or another one.
+    """
+    index = VectorIndex(Path(folder))
+    recorded = Path(index.about["model"]["path"])
+    if run_folder is None and not recorded.is_dir():
+        raise InputError(
+            f"{folder} was made with the run {recorded}, which is not there: give the place it was "
+            "moved to with --run"
+        )
+    path = Path(run_folder or recorded)
+    # Before the model is loaded, which takes seconds.
+    checkpoint = RunFolder(path).checkpoint
+    index.check_model({"digest": checkpoint.digest, "step": checkpoint.step}, path)
+    return index, load_embedding(path, weights)

@@ -1,0 +1,307 @@
+"""An index: vectors of images or captions in a folder, bound to the model that made them.
+
+| file | content |
+|---|---|
+| `vectors.f16` | float16[N, D], little-endian, without a header |
+| `items.jsonl` | one JSON object per vector: `name` and `path` of an image, or `text` |
+| `offsets.u64` | uint64[N + 1], where the lines of `items.jsonl` begin |
+| `approximate.faiss` | optional, for approximate search |
+| `index.json` | written last: kind, counts, sizes of the files, model |
+
+The folder is written under another name and renamed when it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal
+
+import numpy as np
+
+from tfrecords.errors import InputError
+from tfrecords.writing.files import clear_disk_errors, make_folder, sync_folder, write_atomically
+
+FORMAT = 1
+INDEX_FILE = "index.json"
+VECTORS, ITEMS, OFFSETS = "vectors.f16", "items.jsonl", "offsets.u64"
+APPROXIMATE = "approximate.faiss"
+_UNFINISHED = ".unfinished-"
+# Largest deviation of the length of a vector that counts as a unit vector, after rounding.
+_UNIT = 1e-2
+
+Kind = Literal["images", "captions"]
+
+
+class IndexWriter:
+    """Writer of an index. A context manager: leaving it without `finish` removes all files."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        kind: Kind,
+        size: int,
+        similarity: str,
+        model: Mapping[str, Any],
+        overwrite: bool = False,
+    ) -> None:
+        """Makes the unfinished folder.
+
+        Args:
+            folder: where the index will be.
+            kind: `images` or `captions`.
+            size: D of the vectors.
+            similarity: of the model, `cosine` or `order`.
+            model: its identity; see `check_model`.
+            overwrite: whether an index that is there may be replaced.
+
+        Raises:
+            InputError: there is an index and it may not be replaced, there is another folder, or
+                the folder cannot be made.
+        """
+        check_target(folder, overwrite)
+        self._folder = folder.absolute()
+        self._unfinished = self._folder.with_name(f"{self._folder.name}{_UNFINISHED}{os.getpid()}")
+        self._about = {
+            "format": FORMAT, "kind": kind, "size": size, "similarity": similarity,
+            "model": dict(model),
+        }  # fmt: skip
+        self._size, self._count, self._unit = size, 0, True
+        self._end = 0
+        make_folder(self._unfinished)
+        self._streams = {name: self._open(name) for name in (VECTORS, ITEMS, OFFSETS)}
+        self._streams[OFFSETS].write(np.zeros(1, "<u8").tobytes())
+
+    def _open(self, name: str) -> IO[bytes]:
+        return (self._unfinished / name).open("wb")
+
+    def __enter__(self) -> IndexWriter:
+        """Returns self."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Removes what is unfinished."""
+        for stream in self._streams.values():
+            stream.close()
+        shutil.rmtree(self._unfinished, ignore_errors=True)
+
+    def add(self, vectors: np.ndarray, items: Sequence[Mapping[str, Any]]) -> None:
+        """Appends vectors float[B, D] and what they belong to.
+
+        Raises:
+            InputError: a value is not finite as float16, or the disk is full.
+        """
+        assert vectors.shape == (len(items), self._size), vectors.shape
+        with np.errstate(over="ignore"):
+            rounded = np.asarray(vectors, "<f2")
+        bad = np.flatnonzero(~np.isfinite(rounded).all(axis=1))
+        if bad.size:
+            raise InputError(
+                f"the vector of {_title(items[bad[0]])} has values that are NaN, infinite or too "
+                "large for float16: has the training of the model diverged?"
+            )
+        lengths = np.linalg.norm(np.asarray(vectors, np.float32), axis=1)
+        self._unit = self._unit and bool(np.all(np.abs(lengths - 1) < _UNIT))
+        lines = [json.dumps(item, ensure_ascii=True).encode() + b"\n" for item in items]
+        ends = self._end + np.cumsum([len(line) for line in lines], dtype=np.uint64)
+        with clear_disk_errors(self._folder, resumes=False):
+            self._streams[VECTORS].write(rounded.tobytes())
+            self._streams[ITEMS].write(b"".join(lines))
+            self._streams[OFFSETS].write(ends.astype("<u8").tobytes())
+        self._count += len(items)
+        self._end = int(ends[-1]) if len(ends) else self._end
+
+    def finish(
+        self,
+        about: Mapping[str, Any],
+        approximate: Callable[[np.ndarray, Path], None] | None = None,
+    ) -> VectorIndex:
+        """Publishes the index under its name.
+
+        Args:
+            about: more to write into index.json: sources, skipped inputs.
+            approximate: writes a structure for approximate search of vectors to a file.
+
+        Returns:
+            The index, opened.
+
+        Raises:
+            InputError: there is no vector, or the disk is full.
+        """
+        if not self._count:
+            raise InputError(f"{self._folder}: there is nothing to index")
+        with clear_disk_errors(self._folder, resumes=False):
+            for stream in self._streams.values():
+                stream.flush()
+                os.fsync(stream.fileno())
+                stream.close()
+            names = [VECTORS, ITEMS, OFFSETS]
+            if approximate is not None:
+                file = self._unfinished / VECTORS
+                approximate(
+                    _map_vectors(file, self._count, self._size), self._unfinished / APPROXIMATE
+                )
+                names.append(APPROXIMATE)
+            files = {name: (self._unfinished / name).stat().st_size for name in names}
+            contents = {
+                **self._about,
+                "count": self._count,
+                "unit_vectors": self._unit,
+                "files": files,
+                **about,
+            }
+            text = json.dumps(contents, indent=2, ensure_ascii=False)
+            write_atomically(self._unfinished / INDEX_FILE, text.encode() + b"\n")
+            _publish(self._unfinished, self._folder)
+        return VectorIndex(self._folder)
+
+
+class VectorIndex:
+    """An opened index.
+
+    Attributes:
+        folder: where it is.
+        about: contents of index.json.
+        kind: `images` or `captions`.
+        similarity: `cosine` or `order`.
+        unit_vectors: whether all vectors have length 1.
+        vectors: float16[N, D], memory-mapped.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Opens an index.
+
+        Raises:
+            InputError: the folder holds none, a half-written one or one of another format.
+        """
+        self.folder = Path(folder)
+        self.about = _read_about(self.folder)
+        self.kind: Kind = self.about["kind"]
+        self.similarity: str = self.about["similarity"]
+        self.unit_vectors: bool = self.about["unit_vectors"]
+        count, size = self.about["count"], self.about["size"]
+        expected = {VECTORS: 2 * count * size, OFFSETS: 8 * (count + 1), **self.about["files"]}
+        for name, length in expected.items():
+            file = self.folder / name
+            found = file.stat().st_size if file.is_file() else None
+            if found != length:
+                state = "is missing" if found is None else f"has {found} bytes"
+                raise InputError(
+                    f"{file} {state}, expected {length} bytes: the index is half written or "
+                    "damaged; build it again with --overwrite"
+                )
+        self.vectors = _map_vectors(self.folder / VECTORS, count, size)
+        self._offsets = np.memmap(self.folder / OFFSETS, "<u8", "r", shape=(count + 1,))
+
+    def __len__(self) -> int:
+        """Returns the number of vectors."""
+        return len(self.vectors)
+
+    def items(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Returns what vectors belong to: `name` and `path` of an image, or `text`."""
+        found = []
+        with (self.folder / ITEMS).open("rb") as stream:
+            for row in rows:
+                stream.seek(int(self._offsets[row]))
+                line = stream.read(int(self._offsets[row + 1]) - int(self._offsets[row]))
+                found.append(json.loads(line))
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what pages show about the index."""
+        model = self.about["model"]
+        return {
+            "index": self.folder.name,
+            self.kind: len(self),
+            "model": f"{model['run']}, step {model['step']}",
+            "similarity": self.similarity,
+        }
+
+    @property
+    def approximate_file(self) -> Path | None:
+        """File of the structure for approximate search; None where the index has none."""
+        return self.folder / APPROXIMATE if APPROXIMATE in self.about["files"] else None
+
+    def check_model(self, model: Mapping[str, Any], path: str | Path) -> None:
+        """Raises `InputError` where the index was made by another model.
+
+        Args:
+            model: identity of the model, of which the checkpoint's `digest` is compared.
+            path: its run folder, for the message.
+        """
+        own = self.about["model"]
+        if own["digest"] != model["digest"]:
+            raise InputError(
+                f"{self.folder} is an index of another model: it was made with {own['run']} at "
+                f"step {own['step']} (checkpoint {own['digest']}), the run {path} is at step "
+                f"{model['step']} (checkpoint {model['digest']}); build the index again with "
+                "--overwrite, or give the run that made it with --run"
+            )
+
+
+def check_target(folder: Path, overwrite: bool) -> None:
+    """Raises `InputError` where an index cannot be written to a folder."""
+    if not folder.exists():
+        return
+    if (folder / INDEX_FILE).is_file():
+        if not overwrite:
+            raise InputError(f"{folder} is an index already: give --overwrite to replace it")
+    elif not folder.is_dir() or any(folder.iterdir()):
+        raise InputError(
+            f"{folder} exists and is no index: give another folder, which will be made"
+        )
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    file = folder / INDEX_FILE
+    if not file.is_file():
+        half = (folder / VECTORS).exists() or _UNFINISHED in folder.name
+        state = (
+            f"is half written: it has no {INDEX_FILE}; build it again"
+            if half
+            else f"is no index: it has no {INDEX_FILE}; r2m-build-index makes one"
+        )
+        raise InputError(f"{folder} {state}")
+    about: Any = None
+    with contextlib.suppress(ValueError):
+        about = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(about, dict) or "format" not in about:
+        raise InputError(f"{file} is damaged: build the index again with --overwrite")
+    if about["format"] != FORMAT:
+        raise InputError(
+            f"{file}: format {about['format']!r}, this version of R2M reads {FORMAT}: build the "
+            "index again with --overwrite"
+        )
+    return about
+
+
+def _map_vectors(file: Path, count: int, size: int) -> np.ndarray:
+    return np.memmap(file, "<f2", "r", shape=(count, size))
+
+
+def _publish(unfinished: Path, folder: Path) -> None:
+    """Renames a whole folder to its name; an earlier index is removed afterwards."""
+    if folder.exists():
+        earlier = folder.with_name(f"{folder.name}.earlier-{os.getpid()}")
+        folder.rename(earlier)
+        unfinished.rename(folder)
+        sync_folder(folder.parent)
+        shutil.rmtree(earlier)
+        return
+    unfinished.rename(folder)
+    sync_folder(folder.parent)
+
+
+def _title(item: Mapping[str, Any]) -> str:
+    return repr(item.get("name", item.get("text")))
