@@ -37,7 +37,7 @@ def chosen(inputs: Inputs, held: tuple[str, ...] = EVERY, **data: Any) -> tuple[
     image = {"backbone": "MobileNet", "resize": 9, "crop": 8, "mirror": True, "least_area": 0.5}
     settings = {"rows": None, "unit_norm": False, "use_box": False, **data}
     config = ConfigDict({"data": settings, "image": image})
-    return InputSpec.choose(inputs, config, held, model="toy", where="records/toy").inputs
+    return InputSpec.choose(inputs, config, held, model="captioner toy", where="records/toy").inputs
 
 
 def test_inputs_are_chosen_among_what_records_hold() -> None:
