@@ -10,8 +10,10 @@ import tensorflow as tf
 
 from losses.similarities import SIMILARITIES, Similarity
 from models.layers import ops, pixel_network
-from models.layers.image_encoder import ImageEncoder
-from models.layers.sentence_encoder import SentenceEncoder
+from models.layers.gru import GRUWeights
+from models.layers.image_encoder import ImageEncoder, ImageKind
+from models.layers.pooling import Pooling
+from models.layers.sentence_encoder import SentenceEncoder, SentenceKind
 
 # When vectors of images are divided by their L2 norms; `in_use` is outside of training only.
 NormalizedImages = Literal["always", "in_use", "never"]
@@ -64,14 +66,14 @@ class VisualSemanticEmbedding(keras.Model):
         feature_size: int,
         size: int = 1024,
         word_size: int = 300,
-        sentence_encoder: str = "gru",
+        sentence_encoder: SentenceKind = "gru",
         layers: int = 1,
         bidirectional: bool = False,
-        sentence_pooling: str = "last",
-        gru_weights: str = "torch",
+        sentence_pooling: Pooling = "last",
+        gru_weights: GRUWeights = "torch",
         word_dropout: float = 0.0,
-        image_encoder: str = "linear",
-        image_pooling: str = "mean",
+        image_encoder: ImageKind = "linear",
+        image_pooling: Pooling = "mean",
         image_dropout: float = 0.0,
         row_dropout: float = 0.0,
         row_dropout_varies: bool = False,

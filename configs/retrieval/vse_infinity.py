@@ -4,9 +4,9 @@
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/vse_infinity
 
 The records have regions (`--features`, or `--regions` with `--backbone`) or a grid
-(`--store_grid`). With a grid, as published: `--config.model.row_dropout_varies=True`. A network that
-is trained along, as published: `--config.image.source=pixels --config.image.trained_from=LAYER
---config.image.learning_rate_factor=0.01`.
+(`--store_grid`). With a grid, as published: `--config.model.row_dropout_varies=True`. A network
+that is trained along, as published: `--config.image.source=pixels
+--config.image.trained_from=LAYER --config.image.learning_rate_factor=0.01`.
 """
 
 from __future__ import annotations

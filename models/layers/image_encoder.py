@@ -67,7 +67,7 @@ class ImageEncoder(keras.layers.Layer):
             raise ValueError(f"image_encoder {kind!r} is not known; known: linear, mlp")
         if pooling == "last":
             raise ValueError("image_pooling=last: images have no last row; use mean, max or gpo")
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "feature_size": feature_size, "units": units, "kind": kind, "pooling": pooling,
             "normalize": normalize, "dropout": dropout, "row_dropout": row_dropout,
             "row_dropout_varies": row_dropout_varies,

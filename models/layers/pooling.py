@@ -76,7 +76,7 @@ class GeneralizedPooling(keras.layers.Layer):
             **kwargs: of `keras.layers.Layer`.
         """
         super().__init__(**kwargs)
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "position_size": position_size, "units": units, "temperature": temperature
         }  # fmt: skip
 

@@ -77,7 +77,7 @@ class SentenceEncoder(keras.layers.Layer):
             )
         if kind == "bow" and pooling == "last":
             raise ValueError("sentence_pooling=last: a bag of words has no last word; use mean")
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "vocabulary_size": vocabulary_size, "word_size": word_size, "units": units,
             "kind": kind, "layers": layers, "bidirectional": bidirectional, "pooling": pooling,
             "weights": weights, "dropout": dropout,

@@ -96,7 +96,9 @@ def print_recalls(summary: TrainingSummary) -> None:
     rows = {"i2t": "captions by images", "t2i": "images by captions"}
     for direction, title in rows.items():
         recalls = "".join(
-            f"{metrics[f'{direction}_r{k}']:>7.1f}" if f"{direction}_r{k}" in metrics else f"{'-':>7}"
+            f"{metrics[f'{direction}_r{k}']:>7.1f}"
+            if f"{direction}_r{k}" in metrics
+            else f"{'-':>7}"
             for k in (1, 5, 10)
         )
         median = metrics.get(f"{direction}_median_rank")

@@ -35,7 +35,9 @@ def build_embedding(
     rows = chosen.pop("image_input") == "regions"
     pixels = None
     if network is None:
-        feature_size = sizes["region_size" if rows else "global_size"]
+        stored = sizes["region_size" if rows else "global_size"]
+        assert stored is not None, "the signature of features has their size"
+        feature_size = stored
     else:
         feature_size = network.output_shape[-1]
         pixels = PixelNetwork(

@@ -34,7 +34,7 @@ from tfrecords.captions.words import RULES
 from tfrecords.errors import InputError
 from tfrecords.readers.paired.types import Caption
 from tfrecords.records import Records
-from tfrecords.vocabulary import END, PAD, START, UNK, Vocabulary
+from tfrecords.vocabulary import END, PAD, START, UNK
 
 # File of a run folder: how sentences are split into words.
 SENTENCES_FILE = "sentences.json"

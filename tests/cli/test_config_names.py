@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from r2m.cli.config_flag import _ConfigFiles
-from r2m.cli.config_names import find_config, installed_configs, short_name
+from r2m.cli.config_names import find_config, installed_configs, list_names, short_name
 from r2m.configuration.config_checks import check_config
 from r2m.configuration.config_fields import FAMILIES
 from tfrecords.errors import InputError
@@ -31,6 +31,11 @@ def test_every_configuration_is_found_by_both_names_from_any_folder(
             assert find_config(name) == find_config(short_name(name)) == known[name]
             config = _ConfigFiles().parse(short_name(name))
             check_config(config, family.stages[0])
+    plain = _ConfigFiles().parse("vse_plus_plus:test")
+    assert (
+        _ConfigFiles().parse("vse++:test") == _ConfigFiles().parse("retrieval/vse++:test") == plain
+    )
+    assert plain.name == "vse++" and "vse++" in list_names()
     assert _ConfigFiles().parse("att2in2:shapes") == _ConfigFiles().parse(
         f"{ROOT}/configs/captioners/att2in2.py:shapes"
     )

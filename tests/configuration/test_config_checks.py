@@ -15,9 +15,10 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 import configs
-from configs import captioner_sections
+from configs import captioner_sections, retrieval_sections
 from configs.captioners import updown
 from configs.r2m import shapes
+from configs.retrieval import uvs, vse_infinity
 from models.captioners.registry import captioner_names
 from models.decoding.beam import beam_search
 from models.decoding.search import DecodingOptions
@@ -30,8 +31,10 @@ from r2m.inference.captioner_model import build_model as build_captioner
 from r2m.inference.captioning import search_options
 from r2m.inference.r2m_model import build_model as build_r2m
 from r2m.inference.r2m_model import concepts_of
+from r2m.inference.retrieval_model import build_embedding, pair_options
 from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions
 from r2m.tasks.captioning.self_critical import SelfCriticalOptions
+from r2m.tasks.retrieval.objective import RankingOptions
 from tfrecords.errors import InputError
 from tfrecords.vocabulary import Vocabulary
 
@@ -44,7 +47,11 @@ FILES = sorted(
     if path.name != "__init__.py"
 )
 SIZES = captioner_sections.SIZES
-R2M_ARGUMENTS = {"r2m.shapes": ("test",), "r2m.flickr8k": (), "r2m.coco_shutterstock": ()}
+PRESETS = [file for file in FILES if file.startswith("retrieval.")]
+ARGUMENTS = {
+    **{"r2m.shapes": ("test",), "r2m.flickr8k": (), "r2m.coco_shutterstock": ()},
+    **dict.fromkeys(PRESETS, retrieval_sections.SIZES),
+}
 # Text that no rule can judge: what it names is looked for later.
 OPEN = {
     "name", "data.captions", "data.corpora", "data.images", "image.backbone", "image.weights",
@@ -72,12 +79,14 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 def all_configs() -> Iterator[tuple[str, ConfigDict]]:
     for file in FILES:
         module = importlib.import_module(f"configs.{file}")
-        for argument in (None, *R2M_ARGUMENTS.get(file, SIZES)):
+        for argument in (None, *ARGUMENTS.get(file, SIZES)):
             yield f"{file}:{argument}", module.get_config(argument)
 
 
 def small_configs() -> Iterator[ConfigDict]:
-    """Each captioner and R2M; with each optimizer and each schedule."""
+    """Each captioner, two embeddings and R2M; with each optimizer and each schedule."""
+    yield vse_infinity.get_config("test")
+    yield uvs.get_config("test")
     for captioner in captioner_names():
         yield importlib.import_module(f"configs.captioners.{captioner}").get_config("test")
     yield shapes.get_config("test")
@@ -98,7 +107,8 @@ def family(config: ConfigDict) -> Family:
 
 def test_every_configuration_is_right_as_it_is() -> None:
     found = dict(all_configs())
-    assert len(found) == len(captioner_names()) * (1 + len(SIZES)) + 4
+    captioners = len(captioner_names()) * (1 + len(SIZES))
+    assert len(found) == captioners + len(PRESETS) * (1 + len(retrieval_sections.SIZES)) + 4
     for name, config in found.items():
         check_config(config, next(iter(config.stages)))
         fields, rules = flattened(config.to_dict()).keys(), family(config).rules.keys()
@@ -163,10 +173,12 @@ def one_image_captioned(search: DecodingOptions) -> None:
 
 def use(config: ConfigDict, group: str) -> None:
     """Makes what a group of settings is for, and uses it."""
-    captioner = "cross_entropy" in config.stages
+    captioner, embedding = "cross_entropy" in config.stages, "ranking" in config.stages
     if group == "model":
-        if captioner:
-            sizes = {"global_size": 6, "region_size": 6, "grid_cells": 4}
+        sizes = {"global_size": 6, "region_size": 6, "grid_cells": 4}
+        if embedding:
+            build_embedding(config, 12, sizes, None)
+        elif captioner:
             build_captioner(config, 12, sizes, None)
         else:
             build_r2m(config.model, TWELVE, 6)
@@ -176,8 +188,11 @@ def use(config: ConfigDict, group: str) -> None:
         options = CrossEntropyOptions(**config.loss.to_dict())
         rates = CrossEntropy(options).rates(tf.constant(3, tf.int64))
         assert all(np.isfinite(rate) for rate in rates.values())
+    elif group == "loss" and embedding:
+        RankingOptions(**config.loss.to_dict(), batch_size=2)
     elif group in ("image", "data"):
-        _ = Pixels.candidates(config) if captioner else concepts_of(config)
+        _ = Pixels.candidates(config) if captioner or embedding else concepts_of(config)
+        _ = embedding and pair_options(config)
     elif group == "reward":
         settings = config.reward.to_dict()
         del settings["document_frequencies"]  # a file, which is opened when training starts

@@ -121,8 +121,8 @@ class RankingObjective:
             shown += f" ({level * (options.batch_size - 1):g} for the sum of all hinges)"
         return (
             f"the embedding has collapsed: the loss stays near {shown}, that of vectors which are "
-            f"all alike (mean similarity of pairs {metrics['loss/positive']:.3f}, of others "
-            f"{metrics['loss/negative']:.3f}). Begin again with --config.loss.sum_epochs=1 or more, a "
-            "smaller learning rate or a warm-up (--config.training.schedule.warm_up), a larger "
-            "batch, or a network that stays frozen longer (--config.image.frozen_epochs)"
+            f"all alike (mean similarity of pairs {metrics['loss/positive']:.3f}, of negatives "
+            f"{metrics['loss/negative']:.3f}). Begin again with --config.loss.sum_epochs=1 or "
+            "more, a smaller learning rate or a warm-up (--config.training.schedule.warm_up), a "
+            "larger batch, or a network that stays frozen longer (--config.image.frozen_epochs)"
         )

@@ -45,7 +45,7 @@ def write_projector(
     table = io.StringIO()
     np.savetxt(table, vectors, fmt="%.5g", delimiter="\t")
     labels = [("image", name, name) for name in names[:_IMAGES]]
-    labels += [("caption", names[owners[i]], texts[i]) for i in own]
+    labels += [("caption", names[owners[i]], texts[i]) for i in own.tolist()]
     lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in labels]
     write_whole(folder / VECTORS_FILE, table.getvalue().encode())
     write_whole(folder / LABELS_FILE, ("\n".join(["kind\timage\ttext", *lines]) + "\n").encode())

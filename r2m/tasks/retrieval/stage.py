@@ -18,8 +18,8 @@ from r2m.engine.distribution.workers import Worker
 from r2m.engine.stage import Evaluation, LossTerm
 from r2m.evaluation.retrieval import retrieval_metrics
 from r2m.inference.encoding import ENCODED_AT_ONCE, Encoding
-from r2m.tasks.retrieval.objective import RankingObjective
 from r2m.tasks.retrieval.data import RetrievalData
+from r2m.tasks.retrieval.objective import RankingObjective
 from r2m.tasks.retrieval.projector import write_projector
 
 RECALL_SUM = "recall_sum"
