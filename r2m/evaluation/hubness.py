@@ -21,7 +21,8 @@ from r2m.evaluation.retrieval import Member, Offsets, check_members, similarity_
 from r2m.evaluation.similarity_blocks import similarity_scale
 
 NEIGHBORS = 10
-SHARPNESS = 30.0
+# Of 5, 10, 20, 30 and 60 the one with the best sum of recalls on the 1,000 dev images of Flickr8k.
+SHARPNESS = 10.0
 
 
 def hub_offsets(members: Sequence[Member], owners: np.ndarray) -> dict[str, Offsets]:

@@ -34,7 +34,7 @@ def test_inverted_softmax_is_its_formula(hubs, monkeypatch):
     monkeypatch.setattr("r2m.evaluation.similarity_blocks._BLOCK_VALUES", 300)
     images, captions, owners = hubs
     members = [Member(images, captions)]
-    scores = 30 * all_similarities(images, captions, "cosine")
+    scores = 10 * all_similarities(images, captions, "cosine")
     offsets = hub_offsets(members, owners)["inverted_softmax"]
     ranks = corrected_ranks(members, owners, [offsets])[0]
     # Normalized over the queries: images for i2t, captions for t2i.
