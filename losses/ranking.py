@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from losses.similarities import Similarity, similarities
 
-LossPair = tuple[tf.Tensor, tf.Tensor]
 Hinges = Literal["sum", "max"]
 
 
@@ -53,7 +52,8 @@ def ranking(
     the other pairs. Under data parallelism each replica is given the vectors of all replicas, and
     computes the hinges of its own pairs only: the sums of all replicas are the loss of one device.
 
-    Sources: Kiros et al. 2014, equation 2 (sum); Faghri et al. 2018, equation 6 (max).
+    Sources: Kiros et al. 2014, equation 2 (sum); Faghri et al. 2018, equation 6 (max), which is
+    also the triplet loss of Guo et al. 2020.
 
     Args:
         images: float[B, D] of the global batch.
@@ -91,31 +91,6 @@ def ranking(
         pairs=tf.cast(tf.size(pairs), tf.float32),
         others=tf.reduce_sum(there),
     )
-
-
-def triplet(
-    images: tf.Tensor,
-    sentences: tf.Tensor,
-    *,
-    margin: float = 0.2,
-    first_row: tf.Tensor | int = 0,
-    rows: tf.Tensor | int | None = None,
-) -> LossPair:
-    """Computes the hinges of the hardest negative per row and column of S = u r^T.
-
-    Args:
-        images: u float[B, D] of the global batch.
-        sentences: r float[B, D] of the global batch, row i belonging to image i.
-        margin: by which a pair must exceed every negative.
-        first_row: index of this replica's first row.
-        rows: number of this replica's rows; all from `first_row` on when None.
-
-    Returns:
-        The sum of row and column hinges float32[] and the number of rows float32[]. Source: Guo et
-        al. 2020.
-    """
-    found = ranking(images, sentences, margin=margin, hinges="max", first_row=first_row, rows=rows)
-    return found.total, found.pairs
 
 
 def _hinges(

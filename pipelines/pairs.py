@@ -79,11 +79,11 @@ def count_pairs(records: Records, split: str, columns: Sequence[str]) -> PairCou
         most = max(most, int(counts.max()))
         missing += [name.decode() for name in empty]
     if missing:
-        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        shown = ", ".join(missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
         raise InputError(
-            f"{records.folder}, split {split!r}: the features of {len(missing)} images are all "
-            f"zero, as those of missing images: {', '.join(missing[:_NAMED])}{more}. Make these "
-            "features, or build the records without these images"
+            f"{records.folder}, split {split!r}: the features of images are all zero, as if they "
+            f"were missing ({len(missing)} in all): {shown}. Make these features, or build the "
+            "records without these images"
         )
     return PairCounts(sum(lengths.values()), most, dict(lengths))
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from losses.ranking import ranking, triplet
+from losses.ranking import ranking
 from losses.similarities import similarities
 
 # Images and sentences of the published example.
@@ -128,51 +128,10 @@ def test_the_gradient_of_the_order_similarity_is_that_of_the_formula_and_finite(
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def _triplet(u, r, margin):
-    scores = u.astype(np.float64) @ r.T
-    total = 0.0
-    for i in range(len(u)):
-        row = [scores[i, j] for j in range(len(u)) if j != i]
-        column = [scores[j, i] for j in range(len(u)) if j != i]
-        for others in (row, column):
-            if others:
-                total += max(0.0, margin - scores[i, i] + max(others))
-    return total
-
-
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 999), rows=st.integers(1, 6), margin=st.sampled_from([0.0, 0.2, 1.0]))
-def test_triplet_takes_the_hardest_negative_of_row_and_column(seed, rows, margin):
-    random = np.random.RandomState(seed)
-    u, r = random.randn(2, rows, 3).astype("f")
-    total, count = triplet(tf.constant(u), tf.constant(r), margin=margin)
-    np.testing.assert_allclose(total, _triplet(u, r, margin), rtol=1e-5, atol=1e-6)
-    assert float(count) == rows
-
-
-def test_triplet_golden_value_of_the_embedding_spec():
-    u = tf.constant([[1.0, 0, 0], [0, 1, 0], [0.6, 0.8, 0]])
-    r = tf.constant([[0.8, 0.6, 0], [0, 0.6, 0.8], [0, 1.0, 0]])
-    total, _ = triplet(u, r, margin=0.2)
-    np.testing.assert_allclose(total, 1.80, atol=1e-6)
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 999), first=st.integers(0, 4), second=st.integers(1, 4))
-def test_triplet_shares_of_replicas_add_up(seed, first, second):
-    random = np.random.RandomState(seed)
-    u, r = (tf.constant(x) for x in random.randn(2, first + second, 3).astype("f"))
-    whole, count = triplet(u, r)
-    shares = [
-        triplet(u, r, first_row=start, rows=rows) for start, rows in ((0, first), (first, second))
-    ]
-    np.testing.assert_allclose(sum(float(s[0]) for s in shares), whole, rtol=1e-5, atol=1e-6)
-    assert sum(float(s[1]) for s in shares) == float(count)
-
-
-def test_triplet_of_a_single_pair_has_a_finite_gradient():
+def test_a_pair_alone_has_no_loss_and_a_finite_gradient():
     u = tf.Variable([[0.6, 0.8]])
-    with tf.GradientTape() as tape:
-        total, _ = triplet(u, u * 2.0)
-    assert float(total) == 0.0
-    assert np.isfinite(tape.gradient(total, u).numpy()).all()
+    for kind in ("sum", "max"):
+        with tf.GradientTape() as tape:
+            found = ranking(u, u * 2.0, margin=0.2, hinges=kind)
+        assert float(found.total) == float(found.hinges) == 0.0 and float(found.pairs) == 1.0
+        assert np.isfinite(tape.gradient(found.total, u).numpy()).all()

@@ -8,10 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from losses.ranking import Hinges, ranking
+from losses.ranking import Hinges
 from losses.similarities import Similarity
-from r2m.engine.distribution.gather import all_gather
 from r2m.engine.stage import LossTerm
+from r2m.tasks.global_ranking import global_ranking, replicas
 
 # Of the margin: a mean hinge as near to it is that of vectors which are all alike.
 _COLLAPSE_TOLERANCE = 0.01
@@ -81,28 +81,17 @@ class RankingObjective:
             batch, training=training, network_trains=batch.get("network_trains")
         )
         sentences = model.encode_sentences(batch["tokens"], batch["lengths"], training=training)
-        own = tf.shape(images)[0]
-        owners = batch["owners"] if options.mask_same_image else None
-        context = tf.distribute.get_replica_context()
-        replicas = 1 if context is None else context.num_replicas_in_sync
-        shares: dict[str, Any] = {}
-        if replicas > 1:
-            images, first = all_gather(images, most_rows=options.batch_size)
-            sentences, _ = all_gather(sentences, most_rows=options.batch_size)
-            if owners is not None:
-                owners, _ = all_gather(owners, most_rows=options.batch_size)
-            shares = {"first_row": first, "rows": own}
-        found = ranking(
+        found = global_ranking(
             images,
             sentences,
             margin=options.margin,
             hinges=batch["hardest"],
             similarity=options.similarity,
-            owners=owners,
-            **shares,
+            owners=batch["owners"] if options.mask_same_image else None,
+            most_rows=options.batch_size,
         )
         return {
-            "ranking": LossTerm(found.total, tf.constant(1.0 / replicas)),
+            "ranking": LossTerm(found.total, tf.constant(1.0 / replicas())),
             "hinge": LossTerm(found.total, found.hinges, weight=0.0),
             "positive": LossTerm(found.positives, found.pairs, weight=0.0),
             "negative": LossTerm(found.negatives, found.others, weight=0.0),

@@ -7,11 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from losses import alignment, ranking, text
+from losses import alignment, text
 from models.decoding.search import DecodingOptions, decode
 from models.r2m import R2M
-from r2m.engine.distribution.gather import all_gather
 from r2m.engine.stage import LossTerm
+from r2m.tasks.global_ranking import global_ranking
 
 Batch = dict[str, tf.Tensor]
 Terms = dict[str, LossTerm]
@@ -93,7 +93,11 @@ def image_terms(
     fed, lengths = _generated_inputs(model, memory, search)
     back = model.reconstruct(model.teacher_forced(memory, fed, training=training), lengths)
     images = model.project_images(batch["global"])
-    terms = {"triplet": LossTerm(*_global_triplet(images, back, options))}
+    # The hardest negatives of the whole batch (Guo et al. 2020).
+    found = global_ranking(
+        images, back, margin=options.margin, hinges="max", most_rows=options.batch_size
+    )
+    terms = {"triplet": LossTerm(found.total, found.pairs)}
     if reconstruct:
         terms["image_reconstruction"] = LossTerm(
             *alignment.mean_square(back, memory["vector"]), options.reconstruction_weight
@@ -131,15 +135,3 @@ def _generated_inputs(
     lengths = tf.maximum(tf.stop_gradient(found.lengths[:, 0]), 1)
     start = tf.fill([tf.shape(tokens)[0], 1], search.start_id)
     return tf.concat([start, tokens[:, :-1]], axis=1), lengths
-
-
-def _global_triplet(images: tf.Tensor, sentences: tf.Tensor, options: ObjectiveOptions) -> Any:
-    """Returns the triplet loss of this replica's rows, with negatives from all replicas."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return ranking.triplet(images, sentences, margin=options.margin)
-    all_images, first = all_gather(images, most_rows=options.batch_size)
-    all_sentences, _ = all_gather(sentences, most_rows=options.batch_size)
-    return ranking.triplet(
-        all_images, all_sentences, margin=options.margin, first_row=first, rows=tf.shape(images)[0]
-    )
