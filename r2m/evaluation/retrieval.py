@@ -98,43 +98,84 @@ def retrieval_metrics(
     return metrics_of_ranks(retrieval_ranks([Member(images, captions, similarity)], owners))
 
 
-def retrieval_ranks(
-    members: Sequence[Member], owners: np.ndarray, offsets: Offsets | None = None
-) -> Ranks:
+def retrieval_ranks(members: Sequence[Member], owners: np.ndarray) -> Ranks:
     """Ranks captions by images and images by captions.
-
-    Similarities are computed for a block of images at a time: memory does not grow with N * M.
 
     Args:
         members: embeddings of the same images and captions; the mean of their similarities ranks.
         owners: int[M], the row of the image that each caption describes.
-        offsets: values that are subtracted from the similarities of gallery items.
+
+    Raises:
+        InputError: see `retrieval_metrics`.
+    """
+    return corrected_ranks(members, owners, [None])[0]
+
+
+def corrected_ranks(
+    members: Sequence[Member], owners: np.ndarray, corrections: Sequence[Offsets | None]
+) -> list[Ranks]:
+    """Ranks as `retrieval_ranks` does, once per correction of the similarities.
+
+    Similarities are computed once, for a block of images at a time: memory does not grow with
+    N * M.
+
+    Args:
+        members: see `retrieval_ranks`.
+        owners: see `retrieval_ranks`.
+        corrections: values that are subtracted from the similarities of gallery items; None:
+            nothing.
 
     Raises:
         InputError: see `retrieval_metrics`.
     """
     owners = check_members(members, owners)
     images, captions = len(members[0].images), len(owners)
-    by_image = np.zeros(images, np.float32) if offsets is None else offsets.images
-    by_caption = np.zeros(captions, np.float32) if offsets is None else offsets.captions
-    own = mean_pair_similarities(members, owners)
-    best = np.full(images, -np.inf, np.float32)
-    np.maximum.at(best, owners, own - by_caption)
     tie = TIE * max(similarity_scale(*member) for member in members)
-    # What another item must reach to count as ranked higher.
-    image_bound, caption_bound = best - tie, own - by_image[owners] - tie
+    own = mean_pair_similarities(members, owners)
+    counts = [_Counts(own, owners, images, tie, offsets) for offsets in corrections]
     order = np.argsort(owners, kind="stable")
     starts = np.searchsorted(owners[order], np.arange(images + 1))
-    i2t, t2i = np.zeros(images, np.int64), np.zeros(captions, np.int64)
     for start, block in similarity_blocks(members):
-        stop = start + len(block)
-        columns = order[starts[start] : starts[stop]]
+        columns = order[starts[start] : starts[start + len(block)]]
         block[owners[columns] - start, columns] = -np.inf
-        found = block if offsets is None else block - by_caption
-        i2t[start:stop] = np.count_nonzero(found >= image_bound[start:stop, None], axis=1)
-        found = block if offsets is None else block - by_image[start:stop, None]
-        t2i += np.count_nonzero(found >= caption_bound, axis=0)
-    return Ranks(i2t, t2i)
+        for each in counts:
+            each.add(start, block)
+    return [Ranks(each.i2t, each.t2i) for each in counts]
+
+
+class _Counts:
+    """Numbers of items of other images that rank before the right ones."""
+
+    def __init__(
+        self, own: np.ndarray, owners: np.ndarray, images: int, tie: float, offsets: Offsets | None
+    ) -> None:
+        """Computes what an item must reach to count as ranked higher.
+
+        Args:
+            own: float32[M], the similarity of each caption to its image.
+            owners: int64[M].
+            images: N.
+            tie: by which a lower similarity still counts as equal.
+            offsets: of the correction.
+        """
+        self._offsets = offsets
+        by_image = 0 if offsets is None else offsets.images[owners]
+        by_caption = 0 if offsets is None else offsets.captions
+        best = np.full(images, -np.inf, np.float32)
+        np.maximum.at(best, owners, own - by_caption)
+        self._image_bound, self._caption_bound = best - tie, own - by_image - tie
+        self.i2t = np.zeros(images, np.int64)
+        self.t2i = np.zeros(len(owners), np.int64)
+
+    def add(self, start: int, block: np.ndarray) -> None:
+        """Counts in similarities float32[B, M] of images from row `start` on to all captions."""
+        rows = slice(start, start + len(block))
+        by_image = by_caption = block
+        if self._offsets is not None:
+            by_image = block - self._offsets.captions
+            by_caption = block - self._offsets.images[rows, None]
+        self.i2t[rows] = np.count_nonzero(by_image >= self._image_bound[rows, None], axis=1)
+        self.t2i += np.count_nonzero(by_caption >= self._caption_bound, axis=0)
 
 
 def metrics_of_ranks(ranks: Ranks) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from r2m.evaluation.hubness import csls_offsets, inverted_softmax_offsets
+from r2m.evaluation.hubness import hub_offsets
 from r2m.evaluation.output_files import write_whole
 from r2m.evaluation.report import versions
 from r2m.evaluation.retrieval import (
@@ -20,6 +20,7 @@ from r2m.evaluation.retrieval import (
     FOLDS,
     RECALLS,
     Member,
+    corrected_ranks,
     metrics_of_ranks,
     retrieval_ranks,
     split_folds,
@@ -27,6 +28,7 @@ from r2m.evaluation.retrieval import (
 
 FORMAT = 1
 ALL_QUERIES = "uses all queries at once, which a search does not have"
+_CORRECTIONS = {"csls": "CSLS", "inverted_softmax": "inverted softmax"}
 TIES = "equal similarities count against the right item"
 DEFINITIONS = (
     "i2t: the rank of an image is that of the best of its captions among all captions. t2i: the "
@@ -119,12 +121,11 @@ def evaluate_retrieval(
         mean = {key: float(np.mean([fold[key] for fold in folds])) for key in folds[0]}
         title = f"mean of {FOLDS} folds of {FOLD_IMAGES} images (1K)"
         rows.append(Row("folds", title, FOLD_IMAGES, mean))
-    for key, title, offsets in (
-        ("csls", "CSLS", csls_offsets),
-        ("inverted_softmax", "inverted softmax", inverted_softmax_offsets),
-    ):
-        ranks = retrieval_ranks(members, owners, offsets(members, owners))
-        rows.append(Row(key, f"all, {title}: {ALL_QUERIES}", images, metrics_of_ranks(ranks), True))
+    offsets = hub_offsets(members, owners)
+    corrected = corrected_ranks(members, owners, list(offsets.values()))
+    for key, ranks in zip(offsets, corrected, strict=True):
+        protocol = f"all, {_CORRECTIONS[key]}: {ALL_QUERIES}"
+        rows.append(Row(key, protocol, images, metrics_of_ranks(ranks), True))
     counts = np.bincount(np.asarray(owners, np.int64), minlength=images)
     return RetrievalReport(
         split=split,

@@ -16,7 +16,6 @@ ORDER = "order"
 _BLOCK_VALUES = 1 << 23
 # Values of intermediate results of the order similarity: they fit into the cache of a core.
 _CACHED_VALUES = 1 << 16
-_THREADS = os.cpu_count() or 1
 
 
 def check_similarity(name: str) -> None:
@@ -48,20 +47,11 @@ class SimilarityRows:
         """Returns the similarities float32[B, M] of images float32[B, D]."""
         if self._similarity == COSINE:
             return images @ self._captions.T
-        found = np.empty((len(images), len(self._captions)), np.float32)
-        part = -(-len(self._captions) // _THREADS)
-
-        def fill(start: int) -> None:
-            columns = slice(start, start + part)
-            found[:, columns] = order_similarities(images, self._captions[columns])
-
-        with ThreadPoolExecutor(_THREADS) as threads:  # NumPy leaves the interpreter lock
-            list(threads.map(fill, range(0, len(self._captions), part)))
-        return found
+        return order_similarities(images, self._captions)
 
 
 def order_similarities(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
-    """Computes -|| max(0, s - v) || of all pairs.
+    """Computes -|| max(0, s - v) || of all pairs, on all cores.
 
     Args:
         images: float32[B, D], the vectors v.
@@ -71,14 +61,25 @@ def order_similarities(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
         float32[B, M].
     """
     found = np.empty((len(images), len(captions)), np.float32)
-    columns = max(1, _CACHED_VALUES // images.shape[1])
-    for start in range(0, len(captions), columns):
-        own = captions[start : start + columns]
-        room = np.empty_like(own)
-        for row, vector in enumerate(images):
-            np.subtract(own, vector, out=room)
+    # A loop in Python over the shorter side, blocks of the longer one.
+    by_caption = len(captions) < len(images)
+    rows, columns = (images, captions) if by_caption else (captions, images)
+    size = max(1, _CACHED_VALUES // images.shape[1])
+
+    def fill(start: int) -> None:
+        block = rows[start : start + size]
+        room = np.empty_like(block)
+        target = found.T if by_caption else found
+        for place, vector in enumerate(columns):
+            if by_caption:
+                np.subtract(vector, block, out=room)
+            else:
+                np.subtract(block, vector, out=room)
             np.maximum(room, 0, out=room)
-            np.einsum("md,md->m", room, room, out=found[row, start : start + columns])
+            np.einsum("md,md->m", room, room, out=target[place, start : start + size])
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:  # NumPy leaves the interpreter lock
+        list(threads.map(fill, range(0, len(rows), size)))
     return np.negative(np.sqrt(found, out=found), out=found)
 
 

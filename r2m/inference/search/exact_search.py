@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
 from r2m.evaluation.similarity_blocks import order_similarities
 
-# Rows per task of a thread, and rows that are converted to float32 at once.
-_TASK_ROWS = 1 << 15
-_CONVERTED_ROWS = 1 << 9
-# Similarities per task: 16 MiB.
-_TASK_VALUES = 1 << 22
+# Rows that are converted to float32 and compared at once, and values of their similarities.
+_BLOCK_ROWS = 1 << 12
+_BLOCK_VALUES = 1 << 22
+_THREADS = os.cpu_count() or 1
 
 Comparison = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Compares queries float32[Q, D] with rows float32[R, D] to float32[Q, R], larger is closer."""
@@ -58,8 +57,8 @@ def search_exactly(
 ) -> Found:
     """Finds the nearest rows of each query.
 
-    Blocks of rows are converted, compared and reduced to their nearest ones by several threads:
-    memory does not grow with N.
+    Rows are converted, compared and reduced to their nearest ones block by block: memory does not
+    grow with N. The matrix product of a block runs on all cores, and so does its conversion.
 
     Args:
         vectors: float16[N, D], may be memory-mapped.
@@ -71,24 +70,34 @@ def search_exactly(
         The nearest rows; of equal ones the first.
     """
     count = min(count, len(vectors))
-    size = max(_CONVERTED_ROWS, min(_TASK_ROWS, _TASK_VALUES // max(1, len(queries))))
-
-    def search(start: int) -> Found:
-        stop = min(start + size, len(vectors))
-        scores = np.empty((len(queries), stop - start), np.float32)
-        for first in range(start, stop, _CONVERTED_ROWS):
-            last = min(first + _CONVERTED_ROWS, stop)
-            rows = vectors[first:last].astype(np.float32)
-            scores[:, first - start : last - start] = compare(queries, rows)
-        nearest = _nearest(scores, count)
-        return Found(nearest + start, np.take_along_axis(scores, nearest, axis=1))
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
-        parts = list(threads.map(search, range(0, len(vectors), size)))
-    rows = np.concatenate([part.rows for part in parts], axis=1)
-    scores = np.concatenate([part.scores for part in parts], axis=1)
-    order = np.lexsort((rows, -scores), axis=1)[:, :count]
+    size = max(1, min(_BLOCK_ROWS, _BLOCK_VALUES // max(1, len(queries))))
+    buffer = np.empty((min(size, len(vectors)), vectors.shape[1]), np.float32)
+    rows = np.empty((len(queries), 0), np.int64)
+    scores = np.empty((len(queries), 0), np.float32)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for start in range(0, len(vectors), size):
+            block = buffer[: min(size, len(vectors) - start)]
+            _convert(vectors[start : start + len(block)], block, threads)
+            found = compare(queries, block)
+            nearest = _nearest(found, count)
+            rows = np.concatenate([rows, nearest + start], axis=1)
+            scores = np.concatenate([scores, np.take_along_axis(found, nearest, axis=1)], axis=1)
+            kept = _nearest(scores, count)
+            rows = np.take_along_axis(rows, kept, axis=1)
+            scores = np.take_along_axis(scores, kept, axis=1)
+    order = np.lexsort((rows, -scores), axis=1)
     return Found(np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1))
+
+
+def _convert(source: np.ndarray, target: np.ndarray, threads: Executor) -> None:
+    """Copies rows to float32, a part per thread; NumPy leaves the interpreter lock."""
+    parts = np.linspace(0, len(source), _THREADS + 1).astype(int)
+
+    def copy(part: int) -> None:
+        own = slice(parts[part], parts[part + 1])
+        target[own] = source[own]
+
+    list(threads.map(copy, range(_THREADS)))
 
 
 def _nearest(scores: np.ndarray, count: int) -> np.ndarray:

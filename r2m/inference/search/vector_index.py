@@ -74,6 +74,7 @@ class IndexWriter:
         }  # fmt: skip
         self._size, self._count, self._unit = size, 0, True
         self._end = 0
+        _remove_abandoned(self._folder)
         make_folder(self._unfinished)
         self._streams = {name: self._open(name) for name in (VECTORS, ITEMS, OFFSETS)}
         self._streams[OFFSETS].write(np.zeros(1, "<u8").tobytes())
@@ -248,6 +249,25 @@ class VectorIndex:
                 f"{model['step']} (checkpoint {model['digest']}); build the index again with "
                 "--overwrite, or give the run that made it with --run"
             )
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes what processes that were killed have left of an index."""
+    for path in folder.parent.glob(f"{folder.name}{_UNFINISHED}*"):
+        process = path.name.rpartition("-")[2]
+        if process.isdigit() and not _runs(int(process)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    """Returns whether a process has this number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def check_target(folder: Path, overwrite: bool) -> None:

@@ -16,8 +16,7 @@ from r2m.inference.search.exact_search import (
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(exact_search, "_TASK_ROWS", 50)
-    monkeypatch.setattr(exact_search, "_CONVERTED_ROWS", 16)
+    monkeypatch.setattr(exact_search, "_BLOCK_ROWS", 50)
 
 
 @pytest.fixture

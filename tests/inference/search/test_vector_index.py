@@ -49,6 +49,17 @@ def test_an_interrupted_build_leaves_nothing(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_what_a_killed_build_left_is_no_index_and_is_removed(tmp_path):
+    left = tmp_path / f"index.unfinished-{2**22 + 1}"  # no process has this number
+    with writer(tmp_path / "other") as index:
+        index.add(ROWS, ITEMS)
+        next(tmp_path.glob("other.unfinished-*")).rename(left)
+    with pytest.raises(InputError, match="is half written: it has no"):
+        VectorIndex(left)
+    written(tmp_path / "index")
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
 def test_replacing_needs_permission(tmp_path):
     folder = tmp_path / "index"
     written(folder)
