@@ -13,8 +13,9 @@ from losses.similarities import Similarity
 from r2m.engine.stage import LossTerm
 from r2m.tasks.global_ranking import global_ranking, replicas
 
-# Of the margin: a mean hinge as near to it is that of vectors which are all alike.
-_COLLAPSE_TOLERANCE = 0.01
+# Of the margin: vectors are all alike if the mean hinge is as near to it, and if the similarities of
+# pairs and of negatives are as near to each other. A mean hinge alone may pass the margin by chance.
+_HINGE_TOLERANCE, _SIMILARITY_TOLERANCE = 0.01, 0.05
 # Log intervals in a row: a model that has just begun has vectors that are all alike, too.
 _COLLAPSE_INTERVALS = 3
 
@@ -100,8 +101,10 @@ class RankingObjective:
     def remark(self, metrics: Mapping[str, float]) -> str | None:
         """Returns a warning if the vectors of several log intervals were all alike."""
         options = self._options
-        distance = abs(metrics["loss/hinge"] - options.margin) / options.margin
-        self._collapsed = self._collapsed + 1 if distance < _COLLAPSE_TOLERANCE else 0
+        hinge = abs(metrics["loss/hinge"] - options.margin) / options.margin
+        similarity = abs(metrics["loss/positive"] - metrics["loss/negative"]) / options.margin
+        collapsed = hinge < _HINGE_TOLERANCE and similarity < _SIMILARITY_TOLERANCE
+        self._collapsed = self._collapsed + 1 if collapsed else 0
         if self._collapsed != _COLLAPSE_INTERVALS:
             return None
         level = 2 * options.batch_size * options.margin
@@ -111,7 +114,7 @@ class RankingObjective:
         return (
             f"the embedding has collapsed: the loss stays near {shown}, that of vectors which are "
             f"all alike (mean similarity of pairs {metrics['loss/positive']:.3f}, of negatives "
-            f"{metrics['loss/negative']:.3f}). Begin again with --config.loss.sum_epochs=1 or "
-            "more, a smaller learning rate or a warm-up (--config.training.schedule.warm_up), a "
+            f"{metrics['loss/negative']:.3f}). If it stays so, begin again with "
+            "--config.loss.sum_epochs=1 or more, a smaller learning rate or a warm-up (--config.training.schedule.warm_up), a "
             "larger batch, or a network that stays frozen longer (--config.image.frozen_epochs)"
         )
