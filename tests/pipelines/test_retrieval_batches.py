@@ -129,7 +129,9 @@ def test_images_without_features_are_named(records) -> None:  # noqa: F811
     counts = count_pairs(records, "train", ())
     assert counts.pairs == len(ALL) and counts.most == 5
     # Every fourth image has no region.
-    with pytest.raises(InputError, match=r"'train'.*all zero.*\(6 in all\): .*0\.jpg.*, \.\.\.\. Make"):
+    with pytest.raises(
+        InputError, match=r"'train'.*all zero.*\(6 in all\): .*0\.jpg.*, \.\.\.\. Make"
+    ):
         count_pairs(records, "train", ("region_feature",))
 
 
