@@ -20,7 +20,7 @@ class WordEmbedding:
 
     def __init__(self, path: Path, similarity: str = "cosine") -> None:
         self.path, self.similarity, self.size = path, similarity, SIZE
-        self.folder = folder_of()(path)
+        self.folder, self.weights = folder_of()(path), None
         words = (PAD, START, END, *WORDS, UNK)
         self.vocabulary = Vocabulary(words, (0,) * len(words))
 

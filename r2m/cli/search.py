@@ -72,7 +72,8 @@ _DETECTIONS = define_texts(
 _WEIGHTS = define_text(
     "weights",
     None,
-    "File of the backbone's weights, of runs whose records were built with such a file.",
+    "File of the backbone's weights, of runs whose records were built with such a file. Default: "
+    "that of the index.",
     group=MODEL,
     value="FILE",
 )

@@ -129,7 +129,7 @@ def corrected_ranks(
         InputError: see `retrieval_metrics`.
     """
     owners = check_members(members, owners)
-    images, captions = len(members[0].images), len(owners)
+    images = len(members[0].images)
     tie = TIE * max(similarity_scale(*member) for member in members)
     own = mean_pair_similarities(members, owners)
     counts = [_Counts(own, owners, images, tie, offsets) for offsets in corrections]

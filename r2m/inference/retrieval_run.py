@@ -51,6 +51,7 @@ class RetrievalRun:
         similarity: what compares vectors: `cosine` (the dot product), or `order`.
         size: D of the vectors.
         folder: the run folder, opened.
+        weights: file of the backbone's weights; None where none was given.
         model: the embedding, with the best weights, else the latest.
     """
 
@@ -67,7 +68,7 @@ class RetrievalRun:
             TrainingError: the run has no whole checkpoint, or one that does not fit.
         """
         self.folder, self.path, self.vocabulary = folder, folder.path, folder.vocabulary
-        self._weights = weights
+        self.weights = weights
         self._trained_on = TrainedInputs.read(folder)
         _ = folder.checkpoint  # verified before a network is built
         inputs, signature = self._trained_on.inputs, self._trained_on.signature
@@ -193,7 +194,7 @@ class RetrievalRun:
 
     def _image_reader(self, images: Sequence[GivenImage], detections: Sequence[str]) -> Any:
         own = self._trained_on
-        return captioner_image_reader((own,), own.inputs, images, detections, self._weights)
+        return captioner_image_reader((own,), own.inputs, images, detections, self.weights)
 
     def _ids(self, text: str, number: int) -> list[int]:
         """Returns the ids of a sentence, as the encoder reads them."""

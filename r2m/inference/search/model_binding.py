@@ -12,11 +12,15 @@ from tfrecords.errors import InputError
 
 
 def identity_of(run: RetrievalRun) -> dict[str, Any]:
-    """Returns what an index records about its model: run, path, step and checkpoint digest."""
+    """Returns what an index records about its model.
+
+    These are the run, its path, the file of the backbone's weights, step and checkpoint digest.
+    """
     folder = run.folder
     return {
         "run": folder.name,
         "path": str(folder.path.absolute()),
+        "weights": None if run.weights is None else str(Path(run.weights).absolute()),
         "step": folder.checkpoint.step,
         "digest": folder.checkpoint.digest,
     }
@@ -30,7 +34,7 @@ def open_index(
     Args:
         folder: of the index.
         run_folder: of the model; None: where the model was when the index was built.
-        weights: see `RetrievalRun`.
+        weights: see `RetrievalRun`; None: those that the index was built with.
 
     Raises:
         InputError: see `VectorIndex`; the model is gone, or another one.
@@ -46,4 +50,4 @@ def open_index(
     # Before the model is loaded, which takes seconds.
     checkpoint = RunFolder(path).checkpoint
     index.check_model({"digest": checkpoint.digest, "step": checkpoint.step}, path)
-    return index, load_embedding(path, weights)
+    return index, load_embedding(path, weights or index.about["model"]["weights"])
