@@ -13,8 +13,8 @@ from losses.similarities import Similarity
 from r2m.engine.stage import LossTerm
 from r2m.tasks.global_ranking import global_ranking, replicas
 
-# Of the margin: vectors are all alike if the mean hinge is as near to it, and if the similarities of
-# pairs and of negatives are as near to each other. A mean hinge alone may pass the margin by chance.
+# Of the margin: vectors are all alike if the mean hinge is as near to it, and if the similarities
+# of pairs and negatives are as near to each other. A mean hinge alone may pass it by chance.
 _HINGE_TOLERANCE, _SIMILARITY_TOLERANCE = 0.01, 0.05
 # Log intervals in a row: a model that has just begun has vectors that are all alike, too.
 _COLLAPSE_INTERVALS = 3
@@ -115,6 +115,7 @@ class RankingObjective:
             f"the embedding has collapsed: the loss stays near {shown}, that of vectors which are "
             f"all alike (mean similarity of pairs {metrics['loss/positive']:.3f}, of negatives "
             f"{metrics['loss/negative']:.3f}). If it stays so, begin again with "
-            "--config.loss.sum_epochs=1 or more, a smaller learning rate or a warm-up (--config.training.schedule.warm_up), a "
-            "larger batch, or a network that stays frozen longer (--config.image.frozen_epochs)"
+            "--config.loss.sum_epochs=1 or more, a smaller learning rate or a warm-up "
+            "(--config.training.schedule.warm_up), a larger batch, or a network that stays frozen "
+            "longer (--config.image.frozen_epochs)"
         )
