@@ -89,8 +89,9 @@ def test_each_preset_trains_and_opens(preset, caption_records, tmp_path) -> None
     assert np.allclose(np.linalg.norm(images, axis=1), 1, atol=1e-4) == (preset != "vse0")
 
 
-def test_a_bag_of_words_and_regions_are_configured_too(caption_records, tmp_path) -> None:
+def test_a_bag_of_words_and_a_grid_train_in_half_precision(caption_records, tmp_path) -> None:
     config = small(caption_records)
+    config.training.precision = "mixed_bfloat16"
     config.model.update(sentence_encoder="bow", sentence_pooling="max", image_input="regions")
     config.stages.ranking.steps = 2
     run_retrieval(config, tmp_path)
