@@ -10,10 +10,14 @@ import pytest
 from models.layers.attention import AdditiveAttention
 from models.layers.cells import Cell
 from models.layers.fusion import AttentionFusion, ConcatFusion
+from models.layers.gru import PackedGRU
+from models.layers.image_encoder import ImageEncoder
 from models.layers.linear import Linear
 from models.layers.normalization import LayerNorm
 from models.layers.recurrence import LongShortTermMemory
 from models.layers.relational_memory import RelationalMemory
+from models.layers.row_dropout import RowDropout
+from models.layers.sentence_encoder import SentenceEncoder
 from models.layers.spatial_position import RelationBias, SpatialPosition
 from models.layers.words import WordInput, WordOutput
 from models.layers.xlinear import NormalizedMap, XLinearAttention
@@ -23,12 +27,24 @@ LAYERS: list[tuple[Any, dict[str, Any], tuple[Any, ...]]] = [
     (AttentionFusion, {"units": 6, "heads": 3}, ()),
     (Cell, {"kind": "maxout", "units": 3, "bias_initializer": "zeros"}, ((None, 2),)),
     (ConcatFusion, {"units": 3}, ()),
+    (
+        ImageEncoder,
+        {"feature_size": 4, "units": 6, "kind": "mlp", "pooling": "max", "row_dropout": 0.2},
+        (),
+    ),
     (LayerNorm, {"epsilon": 1e-3}, ((None, 4),)),
     (Linear, {"units": 3, "use_bias": False}, ((None, 4),)),
     (LongShortTermMemory, {"units": 3}, ((None, None, 4),)),
     (NormalizedMap, {"units": 3}, ((None, 3),)),
+    (PackedGRU, {"units": 3, "layers": 2, "bidirectional": True}, ((None, 4),)),
     (RelationBias, {"heads": 2}, ((None, None, None, 8),)),
     (RelationalMemory, {"units": 6, "heads": 3}, ((None, None, 4),)),
+    (RowDropout, {"rate": 0.2, "varies": True}, ()),
+    (
+        SentenceEncoder,
+        {"vocabulary_size": 5, "word_size": 4, "units": 6, "layers": 2, "pooling": "max"},
+        (),
+    ),
     (SpatialPosition, {"kind": "g2", "units": 4, "grid": 3, "area_norm": "coverage"}, ((None, 4),)),
     (
         WordInput,
