@@ -49,6 +49,9 @@ def image() -> dict[str, Any]:
         "weights": "imagenet",
         # Width multiplier of the MobileNets; 0 for all others.
         "alpha": 0.0,
+        # Run folder of a visual-semantic embedding whose vectors take the place of the stored ones
+        # that it reads. It learned from pairs of images and captions, which R2M does without.
+        "embedding": "",
     }
 
 

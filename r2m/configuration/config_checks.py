@@ -131,6 +131,11 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     if "loss.hinges" in values:
         yield from _ranking_contradictions(values)
     if values["image.source"] == "pixels":
+        if embedding := values.get("image.embedding"):
+            yield (
+                f"--config.image.embedding={embedding}: must be empty with image.source=pixels: an "
+                "embedding reads stored vectors"
+            )
         alpha, backbone = values["image.alpha"], values["image.backbone"]
         crop = values["image.crop"] or image_size_of(backbone)
         resize = values["image.resize"] or crop

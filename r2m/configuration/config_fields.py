@@ -189,7 +189,7 @@ _R2M: _Rules = {
         "max_concepts": whole(1, 1_000),
         "max_repeats": whole(1, 1_000),
     },
-    "image": {**_IMAGE, "resize": _SIDE, "crop": _SIDE},
+    "image": {**_IMAGE, "resize": _SIDE, "crop": _SIDE, "embedding": path},
     "model": {
         "units": whole(1, MOST_UNITS),
         "heads": whole(1, MOST_UNITS),

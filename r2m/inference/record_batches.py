@@ -36,7 +36,7 @@ def image_batches(
         InputError: the records lack what a model needs, or hold features made in another way.
     """
     for own in trained_on:
-        _check_records(records, own)
+        check_trained_records(records, own)
     found = caption_batches.image_batches(records, split, inputs, batch_size=batch_size)
     for name, spec in signature.items():
         shape = found.element_spec[name].shape
@@ -49,7 +49,7 @@ def image_batches(
     return found
 
 
-def _check_records(records: Records, own: TrainedInputs) -> None:
+def check_trained_records(records: Records, own: TrainedInputs) -> None:
     """Raises `InputError` unless records hold the columns of a model, made in the same way."""
     held = records.feature_names
     if missing := [column for column in own.inputs.stored if column not in held]:

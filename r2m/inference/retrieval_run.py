@@ -27,7 +27,7 @@ from r2m.inference.captioner_inputs import TrainedInputs
 from r2m.inference.captioner_model import open_network
 from r2m.inference.encoding import ENCODED_AT_ONCE, Encoding
 from r2m.inference.image_sources import GivenImage, image_sources, path_sources
-from r2m.inference.record_batches import image_batches
+from r2m.inference.record_batches import check_trained_records, image_batches
 from r2m.inference.retrieval_model import build_embedding, encoder_ids, pair_options
 from r2m.inference.run_folder import RunFolder
 from tfrecords.captions.words import RULES
@@ -159,6 +159,16 @@ class RetrievalRun:
     def inputs(self) -> InputSpec:
         """Inputs of the image encoder, made of records or image files."""
         return self._trained_on.inputs
+
+    @property
+    def feature_size(self) -> int:
+        """Size of the stored vectors, or rows, that the image encoder reads."""
+        size: int = self.model.get_config()["feature_size"]
+        return size
+
+    def check_records(self, records: Records) -> None:
+        """Raises `InputError` unless records hold features made as those of the training."""
+        check_trained_records(records, self._trained_on)
 
     def encode_inputs(self, batch: Mapping[str, tf.Tensor]) -> np.ndarray:
         """Encodes a batch of `inputs`, with B first, to float32[B, D]; ignores further tensors."""

@@ -24,9 +24,9 @@ from r2m.inference.r2m_model import CONCEPTS_FILE, DEFAULT_RULES, RULES_FILE, bu
 from r2m.tasks.run_start import RunFile, copy_into_run, start_of, start_settings, vocabulary_files
 from r2m.tasks.unsupervised_captioning.curriculum import CURRICULUM, StageSpec, stage_spec
 from r2m.tasks.unsupervised_captioning.data import Data, open_data
+from r2m.tasks.unsupervised_captioning.image_vectors import ImageVectors, open_image_vectors
 from r2m.tasks.unsupervised_captioning.rewards import Rewards, open_rewards, previous_stage
 from r2m.tasks.unsupervised_captioning.stage import CurriculumStage
-from tfrecords.features import BackboneOptions, FeatureExtractor
 
 
 def run_stage(
@@ -69,12 +69,12 @@ def run_stage(
         start = start_of(spec.name, previous, workdir, init_from)
         rewards = open_rewards(config, data.images, keep=worker.is_chief) if spec.rewards else None
         with strategy.scope():
-            backbone = _backbone(config, spec)
+            vectors = open_image_vectors(config, spec, data.images)
             keras.utils.set_random_seed(seed)
-            size = _feature_size(config, data, backbone)
+            size = _feature_size(config, data, vectors)
             model = build_model(config.model, data.vocabulary, size, config.training.precision)
             stage = CurriculumStage(
-                spec=spec, config=config, data=data, model=model, backbone=backbone, worker=worker,
+                spec=spec, config=config, data=data, model=model, vectors=vectors, worker=worker,
                 rewards=rewards,
             )  # fmt: skip
         if worker.is_chief:
@@ -86,7 +86,7 @@ def run_stage(
             strategy=strategy,
             init_from=start and partial(_init_from_run, stage, start),
             config=json.loads(config.to_json()),
-            settings=_settings(config, spec, data, start, folder, rewards),
+            settings=_settings(config, spec, data, vectors, start, folder, rewards),
             profile=profile,
         )
 
@@ -114,11 +114,11 @@ def run_curriculum(
     return summaries
 
 
-def _feature_size(config: Any, data: Data, backbone: FeatureExtractor | None) -> int | None:
-    if backbone is not None:
-        return backbone.feature_size
-    # A stage that only reads sentences has no image projection where pixels will feed it later.
-    if config.image.source == "pixels" or data.images is None:
+def _feature_size(config: Any, data: Data, vectors: ImageVectors | None) -> int | None:
+    if vectors is not None:
+        return vectors.size
+    # A stage that only reads sentences has no image projection where other vectors feed it later.
+    if config.image.source == "pixels" or config.image.embedding or data.images is None:
         return None
     return images.feature_size(data.images)
 
@@ -127,6 +127,7 @@ def _settings(
     config: Any,
     spec: StageSpec,
     data: Data,
+    vectors: ImageVectors | None,
     start: Path | None,
     folder: Path,
     rewards: Rewards | None,
@@ -148,6 +149,7 @@ def _settings(
             "resize": config.image.resize,
             "crop": config.image.crop,
             "records": data.images.digest,
+            **({} if vectors is None else vectors.settings),
         }
     if start is not None:
         settings["start"] = start_settings(start, folder)
@@ -164,20 +166,6 @@ def _init_from_run(stage: CurriculumStage, run_folder: Path) -> None:
         allow_unused=["image_map/"],
     )
     logging.info("%s: starting from the weights of %s", stage.name, found.folder)
-
-
-def _backbone(config: Any, spec: StageSpec) -> FeatureExtractor | None:
-    """Builds the frozen CNN of `image.source=pixels`, for stages that read images."""
-    if config.image.source != "pixels" or not spec.images or spec.rewards:
-        return None
-    return FeatureExtractor(
-        BackboneOptions(
-            name=config.image.backbone,
-            weights=config.image.weights,
-            image_size=config.image.crop,
-            alpha=config.image.alpha or None,
-        )
-    )
 
 
 def _run_files(data: Data) -> dict[str, RunFile]:

@@ -24,10 +24,10 @@ from r2m.inference.captioning import Captioning, search_options
 from r2m.tasks.unsupervised_captioning import data as stage_data
 from r2m.tasks.unsupervised_captioning import objectives
 from r2m.tasks.unsupervised_captioning.curriculum import StageSpec
+from r2m.tasks.unsupervised_captioning.image_vectors import ImageVectors
 from r2m.tasks.unsupervised_captioning.rewards import Rewards
 from r2m.tasks.validation import Validator
 from r2m.tasks.validation_losses import ValidationLosses
-from tfrecords.features import FeatureExtractor
 
 # Inputs of the histograms of the decoder's gates.
 _GATE_INPUTS = ("concepts", "concept_lengths", "tokens", "lengths")
@@ -44,7 +44,7 @@ class CurriculumStage:
         config: Any,
         data: stage_data.Data,
         model: R2M,
-        backbone: FeatureExtractor | None,
+        vectors: ImageVectors | None,
         worker: Worker,
         rewards: Rewards | None = None,
     ) -> None:
@@ -55,7 +55,7 @@ class CurriculumStage:
             config: the whole experiment's.
             data: opened records.
             model: the network, shared by all stages.
-            backbone: frozen CNN from pixels to features, for `image.source=pixels`.
+            vectors: what makes the vectors of images; None for those that are stored.
             worker: which of the processes that train together this is.
             rewards: of a stage that learns from them.
 
@@ -78,7 +78,7 @@ class CurriculumStage:
         self._rollout = DecodingOptions(
             beam_size=1, max_length=self._settings.max_length, suppressed=search.suppressed
         )
-        self._backbone = backbone
+        self._vectors = vectors
         self._compiled = config.training.jit and spec.compiles
         self._worker, self._rewards = worker, rewards
         signature = InputSpec((data.concepts,)).signature()
@@ -153,9 +153,8 @@ class CurriculumStage:
             )
         if self._spec.images and "images" in batch:
             pictures = batch["images"]
-            if self._backbone is not None:
-                vectors = self._backbone.pooled(pictures["pixels"])
-                pictures = {**pictures, "global": vectors}
+            if self._vectors is not None:
+                pictures = {**pictures, "global": self._vectors.of_batch(pictures)}
             terms |= objectives.image_terms(
                 self.model,
                 pictures,
