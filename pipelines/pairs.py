@@ -9,20 +9,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines import batching
-from tfrecords.captions.shards import LENGTHS
+from pipelines.views import view_columns
+from tfrecords.captions.shards import LENGTHS, WORDS
 from tfrecords.errors import InputError
 from tfrecords.records import Records
+from tfrecords.writing.examples import encode_example
 
 _READ_AT_ONCE = 256
 # Owners are compared within a batch only.
 _OWNERS = 2**31 - 1
 _NAMED = 5  # images in a message
+# Bytes of records that are kept in memory.
+_MEMORY = 256 << 20
 
 
 class PairCounts(NamedTuple):
@@ -32,11 +36,14 @@ class PairCounts(NamedTuple):
         pairs: in all.
         most: captions of the image with the most.
         by_length: words of a caption, both markers included -> number of captions.
+        lines: string[N], the records of all images without what is not read, where they fit into
+            memory; None: they are read from disk in every pass.
     """
 
     pairs: int
     most: int
     by_length: dict[int, int]
+    lines: tf.Tensor | None = None
 
 
 @tf.autograph.experimental.do_not_convert
@@ -89,6 +96,49 @@ def count_pairs(records: Records, split: str, columns: Sequence[str]) -> PairCou
 
 
 @tf.autograph.experimental.do_not_convert
+def compact_lines(
+    records: Records, split: str, columns: Sequence[str], *, views: bool, most_bytes: int = _MEMORY
+) -> tf.Tensor | None:
+    """Returns the records of a split with their sentences and some columns only.
+
+    Feature maps and pictures that are not read take most of the time of a pass over the images.
+
+    Args:
+        records: of kind `captions`.
+        split: of the records.
+        columns: that are read besides names and sentences.
+        views: whether the views of features are read, too.
+        most_bytes: of all lines.
+
+    Returns:
+        string[N], serialized; None where the lines are larger.
+    """
+    text = [name for name in ("image_id", *columns) if name != "boxes"]
+    spec: dict[str, Any] = {name: tf.io.FixedLenFeature([], tf.string) for name in text}
+    spec |= {name: tf.io.RaggedFeature(tf.int64) for name in (WORDS, LENGTHS)}
+    if "boxes" in columns:
+        spec["boxes"] = tf.io.RaggedFeature(tf.float32)
+    if views:
+        spec |= view_columns(records, columns)
+    found: list[bytes] = []
+    size, count = 0, records.count(split)
+    lines = tf.data.TFRecordDataset(records.shards(split)).batch(_READ_AT_ONCE)
+    parsed = lines.map(lambda batch: tf.io.parse_example(batch, spec), tf.data.AUTOTUNE)
+    for rows in parsed:
+        values = {name: _rows(column) for name, column in rows.items()}
+        own = [
+            encode_example(dict(zip(values, row, strict=True)))
+            for row in zip(*values.values(), strict=True)
+        ]
+        found += own
+        size += sum(map(len, own))
+        # Estimated after the first batch: the rest is not read in vain.
+        if size * count > most_bytes * len(found):
+            return None
+    return tf.constant(found)
+
+
+@tf.autograph.experimental.do_not_convert
 def pair_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data.Dataset:
     """Returns the pairs of an epoch of split `train`, each once.
 
@@ -123,7 +173,12 @@ def pair_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data
         }
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-        lines = batching.shuffled_lines(records, batching.fold_in(key, -1 - number))
+        own = batching.fold_in(key, -1 - number)
+        if counts.lines is None:
+            lines = batching.shuffled_lines(records, own)
+        else:
+            shuffled = tf.random.experimental.stateless_shuffle(counts.lines, seed=own)
+            lines = tf.data.Dataset.from_tensor_slices(shuffled)
         return lines.batch(_READ_AT_ONCE).map(
             partial(choose, number), num_parallel_calls=tf.data.AUTOTUNE
         )
@@ -135,6 +190,14 @@ def pair_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data
 def owners(image_ids: tf.Tensor) -> tf.Tensor:
     """Returns a number per image name string[B], int32[B], the same for the same name."""
     return tf.cast(tf.strings.to_hash_bucket_fast(image_ids, _OWNERS), tf.int32)
+
+
+def _rows(column: Any) -> list[Any]:
+    """Returns the values of each row of a parsed column."""
+    if isinstance(column, tf.RaggedTensor):
+        return np.split(column.flat_values.numpy(), column.row_splits.numpy()[1:-1])
+    rows: list[Any] = column.numpy().tolist()
+    return rows
 
 
 def _all_zero(encoded: tf.Tensor) -> tf.Tensor:

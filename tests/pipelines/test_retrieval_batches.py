@@ -15,9 +15,9 @@ from pipelines.batching import fold_in
 from pipelines.inputs.global_vector import GlobalVector
 from pipelines.inputs.regions import Regions
 from pipelines.inputs.spec import InputSpec
-from pipelines.pairs import count_pairs, pair_stream
+from pipelines.pairs import compact_lines, count_pairs, pair_stream
 from pipelines.retrieval_batches import PairOptions, batches_per_epoch, noisy
-from tests.pipelines.test_caption_batches import IMAGES, records, sentences_of  # noqa: F401
+from tests.pipelines.test_caption_batches import IMAGES, example, records, sentences_of  # noqa: F401
 from tfrecords.errors import InputError
 from tfrecords.records import Records
 
@@ -25,12 +25,20 @@ VECTORS = InputSpec((GlobalVector(),))
 ALL = [sentence for image in range(IMAGES) for sentence in sentences_of(image)]
 
 
-def epochs(records: Records, count: int = 1, **changes: Any) -> list[Any]:  # noqa: F811
+def epochs(
+    records: Records,  # noqa: F811
+    count: int = 1,
+    in_memory: bool = False,
+    **changes: Any,
+) -> list[Any]:
     """All batches of some epochs."""
     options = PairOptions(**{k: v for k, v in changes.items() if k in PairOptions.__annotations__})
     others = {k: v for k, v in changes.items() if k not in PairOptions.__annotations__}
     settings = {"batch_size": 8, "seed": 3, "inputs": VECTORS, **others}
     counts = count_pairs(records, "train", ("global_feature",))
+    if in_memory:
+        columns = settings["inputs"].columns
+        counts = counts._replace(lines=compact_lines(records, "train", columns, views=True))
     first = settings.get("first_step", 0)
     steps = count * batches_per_epoch(counts, options, settings["batch_size"]) - first
     found = retrieval_batches.training_batches(
@@ -47,9 +55,14 @@ def sentences(batches: list[Any]) -> list[list[int]]:
     ]
 
 
+@pytest.mark.parametrize("in_memory", [False, True])
 @pytest.mark.parametrize("batching", ["shuffled", "same_length"])
-def test_an_epoch_has_every_caption_once_beside_its_image(records, batching) -> None:  # noqa: F811
-    found = epochs(records, 2, batching=batching)
+def test_an_epoch_has_every_caption_once_beside_its_image(
+    records,  # noqa: F811
+    batching,
+    in_memory,
+) -> None:
+    found = epochs(records, 2, in_memory=in_memory, batching=batching)
     per_epoch = len(found) // 2
     assert all(len(batch["lengths"]) <= 8 for batch in found)
     for part in (found[:per_epoch], found[per_epoch:]):
@@ -119,7 +132,13 @@ def test_noise_masks_exchanges_and_removes_words_and_leaves_markers() -> None:
 
 
 def test_regions_come_along(records) -> None:  # noqa: F811
-    found = epochs(records, inputs=InputSpec((Regions(),)))
+    inputs = InputSpec((Regions(use_box=True),))
+    kept = count_pairs(records, "train", ())._replace(
+        lines=compact_lines(records, "train", inputs.columns, views=True)
+    )
+    assert kept.lines is not None and max(map(len, kept.lines.numpy())) < len(example(4))
+    assert compact_lines(records, "train", inputs.columns, views=True, most_bytes=99) is None
+    found = epochs(records, inputs=inputs, in_memory=True)
     for batch in found:
         numbers = batch["tokens"][:, 1] - 100
         np.testing.assert_array_equal(batch["region_lengths"], numbers % 4)

@@ -9,7 +9,7 @@ from absl import logging
 
 from pipelines import caption_batches, captions
 from pipelines.inputs.spec import InputSpec
-from pipelines.pairs import PairCounts, count_pairs
+from pipelines.pairs import PairCounts, compact_lines, count_pairs
 from pipelines.retrieval_batches import PairOptions
 from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT
 from r2m.inference.captioner_inputs import record_inputs
@@ -76,6 +76,8 @@ def open_data(config: Any, seed: int) -> RetrievalData:
         )
     inputs = record_inputs(config, records)
     counts = count_pairs(records, TRAINING_SPLIT, inputs.stored)
+    lines = compact_lines(records, TRAINING_SPLIT, inputs.columns, views=config.data.views)
+    counts = counts._replace(lines=lines)
     if VALIDATION_SPLIT in records.splits:
         count_pairs(records, VALIDATION_SPLIT, inputs.stored)  # refuses missing features
     else:
