@@ -42,8 +42,7 @@ def packed(gru: PackedGRU, inputs: tf.Tensor) -> tf.Tensor:
     return tf.scatter_nd(packing.places, found, [5, 6, gru.units])
 
 
-@pytest.mark.parametrize("weights", ["torch", "kiros"])
-@pytest.mark.parametrize("in_graph", [False, True])
+@pytest.mark.parametrize(("weights", "in_graph"), [("torch", True), ("kiros", False)])
 def test_a_gru_of_two_directions_and_layers_is_that_of_keras(weights: Any, in_graph: bool) -> None:
     gru = PackedGRU(units=3, layers=2, bidirectional=True, weights=weights)
     gru.build((None, 4))
