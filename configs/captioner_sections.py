@@ -103,6 +103,10 @@ def reward(*, reduction: str) -> dict[str, Any]:
         # The reward: CIDEr-D (0 to 10) and sentence BLEU-4 (0 to 1), times these.
         "cider_weight": 1.0,
         "bleu_weight": 0.0,
+        # Similar training images whose captions are rewarded too, and the share of these captions
+        # in CIDEr-D: few images are overfitted less, see `losses/caption_reward.py`.
+        "neighbors": 0,
+        "neighbor_share": 0.5,
         # `policy`: gradient of the expected reward. Losses of structured prediction instead, which
         # have no baseline: best_of_n, seqnll, risk, max_margin, multi_margin, softmax_margin and
         # real_softmax_margin; losses/sequence_losses.py has their formulas.

@@ -31,6 +31,8 @@ _REWARD = {
     "sampling": "draws",
     "cider_weight": 1.0,
     "bleu_weight": 0.0,
+    "neighbors": 0,
+    "neighbor_share": 0.5,
     "loss": "policy",
     "baseline": "leave_one_out",
     "reduction": "captions",
