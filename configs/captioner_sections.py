@@ -122,6 +122,8 @@ def reward(*, reduction: str) -> dict[str, Any]:
         "cross_entropy_weight": 0.0,
         # Times -log p per word of a caption, which is added to its reward: keeps captions varied.
         "entropy_weight": 0.0,
+        # Dropout, against overfitting of few images.
+        "dropout": False,
     }
 
 

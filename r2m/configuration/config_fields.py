@@ -89,6 +89,7 @@ _REWARD: _Rules = {
     "reduction": choice("words", "captions"),
     "document_frequencies": optional(name),
     "entropy_weight": number(least=0),
+    "dropout": switch,
 }
 _CAPTIONER: _Rules = {
     "name": name,

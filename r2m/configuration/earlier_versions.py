@@ -38,6 +38,7 @@ _REWARD = {
     "reduction": "captions",
     "cross_entropy_weight": 0.0,
     "entropy_weight": 0.0,
+    "dropout": False,
 }
 
 

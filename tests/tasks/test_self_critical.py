@@ -401,6 +401,22 @@ def test_captions_of_similar_images_are_rewarded(
         train_on()
 
 
+@pytest.mark.parametrize("dropout", [False, True])
+def test_dropout_is_an_option(
+    records: Records, dropout: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = self_critical_stage(records, dropout=dropout)
+    batch = first_batch(stage)
+    before = stage.loss(batch, training=True)
+    layer = stage.model.row_dropout
+    monkeypatch.setattr(layer, "rate", 0.5)
+    # Captions are drawn of the image with dropout, and learned from with the same mask.
+    after = stage.loss(batch, training=True)
+    equal = {name: float(after[name].total) == float(before[name].total) for name in before}
+    assert all(equal.values()) is not dropout
+    assert equal["policy"] is not dropout and equal["words"] is not dropout
+
+
 def test_an_unknown_stage_is_refused(caption_records: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown stage 'reward' of a captioner; known: cross"):
         run_captioner(small(caption_records), tmp_path, name="reward", init_from=tmp_path)

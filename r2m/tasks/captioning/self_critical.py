@@ -47,6 +47,8 @@ class SelfCriticalOptions:
             self-critical.pytorch, or of `captions`. The other losses are means over images.
         cross_entropy_weight: share of the cross entropy of reference captions in the loss.
         entropy_weight: factor of -log p per word, which is added to the reward of a caption.
+        dropout: whether there is dropout: in the encoded image under one mask for captions and
+            gradient, in words and hidden states in the gradient only.
     """
 
     samples: int = 5
@@ -61,6 +63,7 @@ class SelfCriticalOptions:
     reduction: Reduction = "captions"
     cross_entropy_weight: float = 0.0
     entropy_weight: float = 0.0
+    dropout: bool = False
     compares_rows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -119,9 +122,9 @@ class SelfCritical:
 
     The gradient of the policy loss is that of -sum_i (r_i - b_i) log p(caption i), over the
     captions drawn for an image. The baseline b_i is the reward of its greedy caption (Rennie et al.
-    2017) or the mean reward of its other captions (Luo 2020, arXiv 2003.09971). There is no
-    dropout: the gradient is of the distribution that captions are drawn from. Images are encoded
-    once for samples, greedy captions and gradient.
+    2017) or the mean reward of its other captions (Luo 2020, arXiv 2003.09971). Without dropout
+    the gradient is of the very distribution that captions are drawn from. Images are encoded once
+    for samples, greedy captions and gradient.
     """
 
     name = "self_critical"
@@ -175,7 +178,7 @@ class SelfCritical:
           the entropy of the next word.
         """
         options = self._options
-        memory = model.encode(batch)
+        memory = model.encode(batch, training=options.dropout)
         weights, bias = model.output_layer
         suppression = ops.suppression(self._suppressed, bias.shape[0])
         generated = self._generate(model, memory, batch, suppression)
@@ -192,7 +195,7 @@ class SelfCritical:
         sizes = generated.lengths[:, : options.samples]
         lengths = tf.reshape(sizes, [-1])
         fed = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START_ID), tokens[:, :-1]], axis=1)
-        hidden = model.teacher_forced(memory, fed, lengths=lengths)
+        hidden = model.teacher_forced(memory, fed, lengths=lengths, training=options.dropout)
         bias = tf.cast(bias, tf.float32) + suppression
         log_p = tf.reshape(
             sequence_losses.caption_log_probabilities(hidden, weights, bias, tokens, lengths),
