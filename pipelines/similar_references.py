@@ -32,9 +32,12 @@ class SimilarReferences:
             count: K.
 
         Raises:
-            InputError: the records hold no vectors of images, or too few images.
+            InputError: the records hold no vectors of images, or no more than `count` images.
         """
-        images = read_captioned_images(records, split)
+        try:
+            images = read_captioned_images(records, split)
+        except InputError as error:
+            raise InputError(f"{error}, or set config.reward.neighbors=0") from None
         if count >= len(images.names):
             raise InputError(
                 f"config.reward.neighbors={count}: {records.folder} has {len(images.names)} images "

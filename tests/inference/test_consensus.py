@@ -12,6 +12,8 @@ import pytest
 
 from losses.cider_d import Sentences
 from pipelines import captions
+from pipelines.caption_batches import CaptionOptions
+from pipelines.similar_references import SimilarReferences
 from r2m.inference.caption_files import caption_files
 from r2m.inference.captioner_inputs import FEATURES_FILE
 from r2m.inference.consensus import Consensus, ConsensusOptions, open_consensus
@@ -167,6 +169,8 @@ def test_records_without_vectors_are_refused(pictures: Path, tmp_path: Path) -> 
     opened = captions.open_captions(str(records.folder))
     with pytest.raises(InputError, match=r"no vector of each image.*--backbone"):
         open_consensus(opened, "train", OPTIONS)
+    with pytest.raises(InputError, match=r"no vector of each image.*or set config\.reward\.neighb"):
+        SimilarReferences(opened, "train", CaptionOptions(), 1)
 
 
 @pytest.mark.parametrize("bad", [{"neighbours": 0}, {"sharpness": -1.0}, {"likelihood": -1.0}])
