@@ -11,6 +11,20 @@ from losses.cider_reward import CiderReward
 from losses.ngram_counts import count_ngrams, join_sentences
 
 
+class SimilarCaptions(NamedTuple):
+    """M captions of images similar to each of B images.
+
+    Attributes:
+        tokens: int32[B, M, T].
+        lengths: int32[B, M]; 0 where an image has fewer.
+        weights: float32[B, M] of the mean over an image's captions.
+    """
+
+    tokens: tf.Tensor
+    lengths: tf.Tensor
+    weights: tf.Tensor
+
+
 class CaptionReward(NamedTuple):
     """Reward of captions, in the graph.
 
@@ -18,11 +32,13 @@ class CaptionReward(NamedTuple):
         cider: CIDEr-D, 0 to 10.
         cider_weight: factor of CIDEr-D.
         bleu_weight: factor of BLEU-4, 0 to 1.
+        similar_share: part of CIDEr-D that is computed with the captions of similar images.
     """
 
     cider: CiderReward
     cider_weight: float = 1.0
     bleu_weight: float = 0.0
+    similar_share: float = 0.0
 
     def scores(
         self,
@@ -30,6 +46,7 @@ class CaptionReward(NamedTuple):
         lengths: tf.Tensor,
         references: tf.Tensor,
         reference_lengths: tf.Tensor,
+        similar: SimilarCaptions | None = None,
     ) -> tf.Tensor:
         """Scores captions; no gradient goes through the scores.
 
@@ -41,6 +58,7 @@ class CaptionReward(NamedTuple):
             lengths: int32[N], words that count.
             references: int32[B, R, T'] of B images.
             reference_lengths: int32[B, R]; 0 where an image has fewer references.
+            similar: captions of similar images; required with a `similar_share`.
 
         Returns:
             float32[B, N / B]; 0 without references.
@@ -49,7 +67,13 @@ class CaptionReward(NamedTuple):
         counts = count_ngrams(sentences)
         total = tf.zeros(tf.shape(sentences.lengths[:, : sentences.captions]))
         if self.cider_weight:
-            total += self.cider_weight * self.cider.scores(sentences, counts)
+            cider = self.cider.scores(sentences, counts)
+            if self.similar_share:
+                assert similar is not None
+                theirs = join_sentences(tokens, lengths, similar.tokens, similar.lengths)
+                agreement = self.cider.scores(theirs, count_ngrams(theirs), similar.weights)
+                cider += self.similar_share * (agreement - cider)
+            total += self.cider_weight * cider
         if self.bleu_weight:
             total += self.bleu_weight * sentence_bleu(sentences, counts)
         return tf.stop_gradient(total)

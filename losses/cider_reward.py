@@ -56,12 +56,15 @@ class CiderReward:
                 )
             )
 
-    def scores(self, sentences: Sentences, counts: NgramCounts) -> tf.Tensor:
+    def scores(
+        self, sentences: Sentences, counts: NgramCounts, weights: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Scores captions.
 
         Args:
             sentences: captions and references.
             counts: their n-grams, from `count_ngrams`.
+            weights: float32[B, R] of the mean over an image's references; None weighs all equally.
 
         Returns:
             float32[B, S], 0 to 10; 0 without references.
@@ -77,8 +80,11 @@ class CiderReward:
         cosines = tf.reduce_sum(tf.math.divide_no_nan(dots, scale), axis=0)
         bigrams = tf.cast(tf.maximum(sentences.lengths - 1, 0), tf.float32)
         apart = bigrams[:, :captions, None] - bigrams[:, None, captions:]
-        total = tf.reduce_sum(cosines * tf.exp(-tf.square(apart) / (2 * _SIGMA**2)), axis=-1)
         present = tf.cast(sentences.lengths[:, captions:] > 0, tf.float32)
+        if weights is not None:
+            present *= weights
+        close = tf.exp(-tf.square(apart) / (2 * _SIGMA**2))
+        total = tf.reduce_sum(cosines * close * present[:, None], axis=-1)
         references = tf.reduce_sum(present, axis=1, keepdims=True)
         return 10.0 / MAX_ORDER * tf.math.divide_no_nan(total, references)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import tensorflow as tf
 
@@ -39,6 +40,19 @@ class CaptionOptions:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
 
 
+class MoreTensors(Protocol):
+    """Tensors of a batch besides its captions and the inputs of the captioner.
+
+    Attributes:
+        columns: of the records, that they are made from.
+    """
+
+    columns: tuple[str, ...]
+
+    def __call__(self, rows: batching.Rows) -> batching.Batch:
+        """Returns the tensors of parsed rows, images first."""
+
+
 def training_batches(
     records: Records,
     inputs: InputSpec,
@@ -49,6 +63,7 @@ def training_batches(
     first_step: int = 0,
     draws: Callable[[tf.Tensor], tf.Tensor | None] | None = None,
     with_references: bool = False,
+    more: MoreTensors | None = None,
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
     views: bool = True,
 ) -> tf.data.Dataset:
@@ -64,6 +79,7 @@ def training_batches(
         draws: gives the shape, B first, of what is drawn for the batch with given `tokens`: adds
             `draws` float32, uniform in 0..1. None, or giving None, draws nothing.
         with_references: adds all captions of each image, for rewards.
+        more: adds further tensors.
         own_rows: which rows of a batch this process computes, of several that train together.
         views: draws one of the stored views of each image, see `draw_views`.
 
@@ -74,11 +90,14 @@ def training_batches(
         `reference_lengths` int32[B, R], 0 where an image has fewer than R.
     """
     inputs.check(records)
+    columns = ("sentences", *inputs.columns, *(more.columns if more is not None else ()))
 
     def assemble(rows: batching.Rows) -> batching.Batch:
         batch = {**inputs.assemble(rows), **_sentences(rows, options, rows["key"])}
         if with_references:
             batch.update(cut_references(rows["sentences"], options))
+        if more is not None:
+            batch.update(more(rows))
         shape = draws(batch["tokens"]) if draws is not None else None
         if shape is not None:
             seed = tf.random.experimental.stateless_fold_in(rows["key"], _DRAWS)
@@ -87,7 +106,7 @@ def training_batches(
 
     return batching.training_batches(
         records,
-        captions.parser(records, ("sentences", *inputs.columns), views=views),
+        captions.parser(records, columns, views=views),
         assemble,
         batch_size=batch_size,
         seed=seed,

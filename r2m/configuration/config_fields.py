@@ -82,11 +82,14 @@ _REWARD: _Rules = {
     "sampling": choice("draws", "beam"),
     "cider_weight": number(least=0),
     "bleu_weight": number(least=0),
+    "neighbors": whole(0),
+    "neighbor_share": number(above=0, most=1),
     "loss": choice(*REWARD_LOSSES),
     "baseline": choice("leave_one_out", "greedy"),
     "reduction": choice("words", "captions"),
     "document_frequencies": optional(name),
     "entropy_weight": number(least=0),
+    "dropout": switch,
 }
 _CAPTIONER: _Rules = {
     "name": name,

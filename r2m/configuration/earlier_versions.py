@@ -31,11 +31,14 @@ _REWARD = {
     "sampling": "draws",
     "cider_weight": 1.0,
     "bleu_weight": 0.0,
+    "neighbors": 0,
+    "neighbor_share": 0.5,
     "loss": "policy",
     "baseline": "leave_one_out",
     "reduction": "captions",
     "cross_entropy_weight": 0.0,
     "entropy_weight": 0.0,
+    "dropout": False,
 }
 
 

@@ -18,21 +18,15 @@ import tensorflow as tf
 
 from losses.cider_d import CiderD
 from models.decoding.search import Captions
-from models.layers import ops
-from pipelines import captions
 from pipelines.inputs.global_vector import GlobalVector
 from pipelines.inputs.model_input import ModelInput
+from pipelines.similar_images import SHARPNESS, CaptionedImages, read_captioned_images
 from r2m.configuration.settings import TRAINING_SPLIT, setting
 from r2m.inference.captioner_inputs import check_same_origin
 from r2m.inference.loaded_captioner import LoadedCaptioner
 from r2m.inference.retrieval_run import RetrievalRun, load_embedding
 from tfrecords.document_frequencies import kept_frequencies
-from tfrecords.errors import InputError
 from tfrecords.records import Records, check_same_vocabulary
-
-_AT_ONCE = 100
-# Keeps values that hardly vary from counting as much as the others.
-_LEAST_DEVIATION = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +43,7 @@ class ConsensusOptions:
     """
 
     neighbours: int = 60
-    sharpness: float = 8.0
+    sharpness: float = SHARPNESS
     likelihood: float = 0.2
     embedding: str | None = None
 
@@ -67,19 +61,12 @@ class Consensus(NamedTuple):
 
     Attributes:
         options: how.
-        directions: float32[N, D], the images' features, standardized, of norm 1; or their vectors
-            in an embedding, of norm 1.
-        mean: float32[D], of the features; zeros with an embedding.
-        deviation: float32[D]; ones with an embedding.
-        sentences: of each image the word ids of its captions, end markers included.
+        images: the training images, compared by their features or by vectors of an embedding.
         reward: CIDEr-D with the document frequencies of these captions.
     """
 
     options: ConsensusOptions
-    directions: np.ndarray
-    mean: np.ndarray
-    deviation: np.ndarray
-    sentences: list[list[np.ndarray]]
+    images: CaptionedImages
     reward: CiderD
 
     def values(
@@ -99,7 +86,7 @@ class Consensus(NamedTuple):
             empty place.
         """
         found = np.full(lengths.shape, -np.inf)
-        likeness = self._directions(features) @ self.directions.T
+        likeness = self.images.standardize(features) @ self.images.directions.T
         for image, row in enumerate(likeness):
             there = np.flatnonzero(lengths[image] > 0)
             if not len(there):
@@ -113,12 +100,10 @@ class Consensus(NamedTuple):
         """Mean CIDEr-D of hypotheses against captions of the most similar images."""
         nearest = np.argsort(-likeness, kind="stable")[: self.options.neighbours]
         weights = np.exp(self.options.sharpness * (likeness[nearest] - likeness[nearest[0]]))
-        references = [sentence for image in nearest for sentence in self.sentences[image]]
-        each = np.repeat(weights, [len(self.sentences[image]) for image in nearest])
+        own = [self.images.sentences[image] for image in nearest]
+        references = [sentence for sentences in own for sentence in sentences]
+        each = np.repeat(weights, [len(sentences) for sentences in own])
         return np.average(self.reward.similarities(hypotheses, references), axis=1, weights=each)
-
-    def _directions(self, features: np.ndarray) -> np.ndarray:
-        return ops.unit_norm((features - self.mean) / self.deviation).numpy()
 
 
 def open_consensus(
@@ -138,36 +123,10 @@ def open_consensus(
     Raises:
         InputError: the records hold no vector of each image, or not what the embedding reads.
     """
-    if embedding is None and "global_feature" not in records.feature_names:
-        raise InputError(
-            f"{records.folder}: these records hold no vector of each image to find similar ones "
-            "by; build them with --backbone"
-        )
-    vector = GlobalVector()
-    columns = ("sentences", *(vector.columns if embedding is None else ()))
-    parse = captions.parser(records, columns)
-    vectors, sentences = [], []
-    for batch in tf.data.TFRecordDataset(records.shards(split)).batch(_AT_ONCE):
-        rows = parse(batch)
-        if embedding is None:
-            vectors.append(vector.assemble(rows)["global"].numpy())
-        # From start to end marker; captions of CIDEr-D have no start.
-        sentences += [[np.array(s[1:]) for s in image] for image in rows["sentences"].to_list()]
-    if embedding is None:
-        features = np.concatenate(vectors)
-        mean, deviation = features.mean(0), features.std(0) + _LEAST_DEVIATION
-    else:
-        features = embedding.encode_records(records, split)[1]
-        mean, deviation = np.zeros_like(features[0]), np.ones_like(features[0])
+    vectors = None if embedding is None else embedding.encode_records(records, split)[1]
+    images = read_captioned_images(records, split, vectors)
     frequencies = kept_frequencies(records, split)
-    return Consensus(
-        options=options,
-        directions=ops.unit_norm((features - mean) / deviation).numpy(),
-        mean=mean,
-        deviation=deviation,
-        sentences=sentences,
-        reward=CiderD(frequencies.lookup, frequencies.images),
-    )
+    return Consensus(options, images, CiderD(frequencies.lookup, frequencies.images))
 
 
 class ConsensusReranker:

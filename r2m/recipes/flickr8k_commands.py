@@ -32,6 +32,11 @@ def train(model: str, size: str, records: Path, workdir: Path, *flags: str) -> C
     ]  # fmt: skip
 
 
+def train_by_rewards(model: str, size: str, records: Path, workdir: Path, *flags: str) -> Command:
+    """Returns the self-critical training that follows `train` in the same workdir."""
+    return ["r2m-train-self-critical", *train(model, size, records, workdir, *flags)[1:]]
+
+
 def evaluate(records: Path, *flags: str) -> Command:
     """Returns an evaluation with a gallery of twelve images."""
     return ["r2m-evaluate", f"--records={records}", "--gallery=12", "--gallery_seed=1", *flags]

@@ -12,6 +12,8 @@ import pytest
 
 from losses.cider_d import Sentences
 from pipelines import captions
+from pipelines.caption_batches import CaptionOptions
+from pipelines.similar_references import SimilarReferences
 from r2m.inference.caption_files import caption_files
 from r2m.inference.captioner_inputs import FEATURES_FILE
 from r2m.inference.consensus import Consensus, ConsensusOptions, open_consensus
@@ -32,7 +34,7 @@ def consensus(caption_records: Path) -> Consensus:
 
 def hypotheses(consensus: Consensus, places: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """The first captions of some training images, as a search returns them."""
-    found = [consensus.sentences[place][0] for place in places]
+    found = [consensus.images.sentences[place][0] for place in places]
     lengths = np.array([len(words) for words in found], np.int32)
     tokens = np.zeros((len(found), lengths.max()), np.int32)
     for row, words in zip(tokens, found, strict=True):
@@ -43,7 +45,9 @@ def hypotheses(consensus: Consensus, places: list[int]) -> tuple[np.ndarray, np.
 def test_the_choice_is_that_of_the_formula(consensus: Consensus) -> None:
     rng = np.random.default_rng(0)
     images = 4
-    features = consensus.mean + rng.normal(size=(images, len(consensus.mean))).astype(np.float32)
+    features = consensus.images.mean + rng.normal(size=(images, len(consensus.images.mean))).astype(
+        np.float32
+    )
     found = [hypotheses(consensus, rng.permutation(10)[:5].tolist()) for _ in range(images)]
     width = max(tokens.shape[1] for tokens, _ in found)
     tokens = np.stack([np.pad(t, ((0, 0), (0, width - t.shape[1]))) for t, _ in found])
@@ -53,8 +57,8 @@ def test_the_choice_is_that_of_the_formula(consensus: Consensus) -> None:
     found_worth = consensus.values(features, tokens, lengths, scores)
     chosen = found_worth.argmax(1)
     for image in range(images):
-        x = (features[image] - consensus.mean) / consensus.deviation
-        likeness = [float(x @ d) / np.linalg.norm(x) for d in consensus.directions]
+        x = (features[image] - consensus.images.mean) / consensus.images.deviation
+        likeness = [float(x @ d) / np.linalg.norm(x) for d in consensus.images.directions]
         nearest = sorted(range(len(likeness)), key=lambda i: -likeness[i])[:3]
         worth = []
         for place in range(5):
@@ -62,7 +66,7 @@ def test_the_choice_is_that_of_the_formula(consensus: Consensus) -> None:
                 continue
             total = weight = 0.0
             for other in nearest:
-                for words in consensus.sentences[other]:
+                for words in consensus.images.sentences[other]:
                     caption = tokens[image, place, : lengths[image, place]]
                     similarity = consensus.reward.similarities([caption], [np.array(words)])[0, 0]
                     total += np.exp(2.0 * likeness[other]) * similarity
@@ -78,7 +82,7 @@ def test_without_a_choice_the_first_is_taken(consensus: Consensus) -> None:
     tokens, lengths = hypotheses(consensus, [0, 1])
     lengths[1] = 0
     found = consensus.values(
-        consensus.mean[None], tokens[None], lengths[None], np.zeros((1, 2), np.float32)
+        consensus.images.mean[None], tokens[None], lengths[None], np.zeros((1, 2), np.float32)
     )
     assert found.argmax(1).tolist() == [0]
     none = (np.zeros((0, 2, 3), int), np.zeros((0, 2), int), np.zeros((0, 2)))
@@ -86,16 +90,18 @@ def test_without_a_choice_the_first_is_taken(consensus: Consensus) -> None:
 
 
 def test_a_training_image_is_most_like_itself(consensus: Consensus, caption_records: Path) -> None:
-    assert len(consensus.directions) == len(consensus.sentences) == 10
-    np.testing.assert_allclose(np.linalg.norm(consensus.directions, axis=1), 1.0, rtol=1e-5)
+    assert len(consensus.images.directions) == len(consensus.images.sentences) == 10
+    np.testing.assert_allclose(np.linalg.norm(consensus.images.directions, axis=1), 1.0, rtol=1e-5)
     vocabulary = captions.open_captions(str(caption_records)).vocabulary()
-    ends = {vocabulary.words[words[-1]] for image in consensus.sentences for words in image}
+    ends = {vocabulary.words[words[-1]] for image in consensus.images.sentences for words in image}
     assert ends == {vocabulary.words[2]}
     # Its own captions win over those of the least similar image.
     sharp = consensus._replace(options=ConsensusOptions(neighbours=1, likelihood=0.0))
     for image in range(10):
-        features = consensus.directions[image] * consensus.deviation + consensus.mean
-        other = int(np.argmin(consensus.directions @ consensus.directions[image]))
+        features = (
+            consensus.images.directions[image] * consensus.images.deviation + consensus.images.mean
+        )
+        other = int(np.argmin(consensus.images.directions @ consensus.images.directions[image]))
         tokens, lengths = hypotheses(consensus, [other, image])
         if np.array_equal(tokens[0], tokens[1]):
             continue
@@ -104,7 +110,7 @@ def test_a_training_image_is_most_like_itself(consensus: Consensus, caption_reco
 
 
 def test_similarities_are_the_score_before_its_mean(consensus: Consensus) -> None:
-    ours, theirs = consensus.sentences[0][:2], consensus.sentences[1]
+    ours, theirs = consensus.images.sentences[0][:2], consensus.images.sentences[1]
     found = consensus.reward.similarities(ours, theirs)
     assert found.shape == (len(ours), len(theirs))
     joined = (
@@ -147,7 +153,7 @@ def test_similar_images_are_found_by_an_embedding(
 ) -> None:
     options = dataclasses.replace(OPTIONS, likelihood=0.0, embedding=str(embedding_run))
     run = Run.load(att2in2_run, decoding={"beam_size": 4}, consensus=options)
-    vectors = run._reranker._consensus.directions
+    vectors = run._reranker._consensus.images.directions
     embedding = load_embedding(embedding_run)
     np.testing.assert_allclose(
         vectors, embedding.encode_records(caption_records, "train")[1], atol=1e-5
@@ -191,6 +197,8 @@ def test_records_without_vectors_are_refused(pictures: Path, tmp_path: Path) -> 
     opened = captions.open_captions(str(records.folder))
     with pytest.raises(InputError, match=r"no vector of each image.*--backbone"):
         open_consensus(opened, "train", OPTIONS)
+    with pytest.raises(InputError, match=r"no vector of each image.*or set config\.reward\.neighb"):
+        SimilarReferences(opened, "train", CaptionOptions(), 1)
 
 
 @pytest.mark.parametrize("bad", [{"neighbours": 0}, {"sharpness": -1.0}, {"likelihood": -1.0}])

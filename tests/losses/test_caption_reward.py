@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider_scorer import CiderScorer
 
-from losses.caption_reward import CaptionReward
+from losses.caption_reward import CaptionReward, SimilarCaptions
 from losses.cider_d import CiderD
 from losses.cider_d import Sentences as Rows
 from losses.cider_reward import CiderReward
@@ -176,6 +176,26 @@ def test_images_with_any_number_of_references(
             caption = hypotheses[2 * image + sample]
             exact = coco_bleu([caption], [own], 1)[0] if own and caption else 0.0
             assert float(bleu[image, sample]) == pytest.approx(exact, abs=1e-5)
+
+
+def test_captions_of_similar_images_have_a_share() -> None:
+    hypotheses = [[1, 2, 3, 4, 0], [6, 3, 4, 0]]
+    given = arguments(hypotheses, GOLDEN[:2], 8, 2)
+    theirs = [[[1, 2, 3, 0], [3, 4, 6, 3, 0], [5, 1, 0]], [[6, 3, 4, 4, 0], [2, 0]]]
+    _, _, tokens, lengths = arguments(hypotheses, theirs, 8, 3)
+    weights = np.array([[0.5, 0.3, 0.2], [0.9, 0.1, 0.0]], np.float32)
+    similar = SimilarCaptions(*map(tf.constant, (tokens, lengths, weights)))
+    found = CaptionReward(cider(GOLDEN), 2.0, 1.0, 0.25).scores(*given, similar)
+    own = CaptionReward(cider(GOLDEN)).scores(*given).numpy()
+    bleu = CaptionReward(cider(GOLDEN), 0.0, 1.0).scores(*given).numpy()
+    counted = frequencies(GOLDEN)
+    kernel = CiderD(counted.lookup, counted.images)
+    for image, references in enumerate(theirs):
+        terms = kernel.similarities([np.array(hypotheses[image])], [*map(np.array, references)])[0]
+        mean = terms @ weights[image, : len(terms)]
+        assert mean > 0
+        expected = 2.0 * (0.75 * own[image, 0] + 0.25 * mean) + bleu[image, 0]
+        assert float(found[image, 0]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_nothing_to_score() -> None:

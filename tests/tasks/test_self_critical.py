@@ -19,6 +19,7 @@ from losses.cider_reward import CiderReward
 from losses.sequence_losses import leave_one_out
 from models.decoding.search import DecodingOptions, decode
 from pipelines import caption_batches, captions
+from pipelines.similar_references import SimilarReferences
 from r2m.configuration.config_checks import check_config
 from r2m.engine.distribution.sharing import share
 from r2m.engine.distribution.strategies import make_strategy
@@ -55,6 +56,9 @@ def self_critical_stage(records: Records, name: str = "att2in2", **options: Any)
         SelfCriticalOptions(**{"samples": SAMPLES, "max_length": LIMIT, **options}),
         CiderReward(frequencies.keys, frequencies.counts, frequencies.images),
         SUPPRESSED,
+        similar=SimilarReferences(records, "train", OPTIONS, options["neighbors"])
+        if "neighbors" in options
+        else None,
     )
     return make_stage(records, name=name, objective=objective)
 
@@ -73,8 +77,8 @@ def test_the_loss_is_that_of_the_captions_it_drew(
     given: list[np.ndarray] = []
     scores = CaptionReward.scores
 
-    def noted(self: CaptionReward, *arguments: tf.Tensor) -> tf.Tensor:
-        given[:] = (tensor.numpy() for tensor in arguments)
+    def noted(self: CaptionReward, *arguments: tf.Tensor | None) -> tf.Tensor:
+        given[:] = (tensor.numpy() for tensor in arguments if tensor is not None)
         return scores(self, *arguments)
 
     monkeypatch.setattr(CaptionReward, "scores", noted)
@@ -369,6 +373,53 @@ def test_rewards_weigh_words_by_the_file_that_is_named(
     config.reward.document_frequencies = None
     with pytest.raises(TrainingError, match="document_frequencies None, was '"):
         train_on()
+
+
+def test_captions_of_similar_images_are_rewarded(
+    att2in2_run: Path, records: Records, tmp_path: Path
+) -> None:
+    stage = self_critical_stage(records, neighbors=4, neighbor_share=0.25)
+    batch = first_batch(stage)
+    found = stage.loss(batch, training=True)
+    assert float(found["reward"].total) > 0
+    # The share is that of the captions of similar images: without, the reward is another one.
+    plain = self_critical_stage(records).loss(batch, training=True)
+    alone = self_critical_stage(records, neighbors=4, neighbor_share=1.0).loss(batch, training=True)
+    mixed = 0.75 * plain["reward"].total + 0.25 * alone["reward"].total
+    assert float(found["reward"].total) == pytest.approx(float(mixed), rel=1e-5)
+    assert float(alone["reward"].total) != float(plain["reward"].total)
+    # By the command, also on.
+    config = small(records.folder)
+    config.reward.neighbors = 4
+    config.stages.self_critical.update({"batch_size": 5, "steps": 1, "evaluate_every": 0})
+    train_on = partial(run_captioner, config, tmp_path, name="self_critical", init_from=att2in2_run)
+    assert train_on().step == 1
+    config.stages.self_critical.steps = 2
+    assert train_on().step == 2
+    config.reward.neighbors = 3
+    with pytest.raises(TrainingError, match="neighbors 3, was 4"):
+        train_on()
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_dropout_is_an_option(
+    records: Records, dropout: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = self_critical_stage(records, dropout=dropout)
+    applied = []
+    for name in ("encode", "teacher_forced"):
+        original = getattr(type(stage.model), name)
+
+        def noted(
+            *arguments: Any, own: Any = original, training: bool = False, **named: Any
+        ) -> Any:
+            applied.append(training)
+            return own(*arguments, training=training, **named)
+
+        monkeypatch.setattr(type(stage.model), name, noted)
+    stage.loss(first_batch(stage), training=True)
+    # The image is encoded once: captions are drawn under the mask of the gradient.
+    assert applied == [dropout, dropout]
 
 
 def test_an_unknown_stage_is_refused(caption_records: Path, tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ class CrossEntropy:
 
     name = "cross_entropy"
     needs_references = False
+    more = None
 
     def __init__(self, options: CrossEntropyOptions) -> None:
         """Stores the options."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from losses.cider_reward import CiderReward
+from pipelines.caption_batches import CaptionOptions
+from pipelines.similar_references import SimilarReferences
 from r2m.configuration.settings import TRAINING_SPLIT, setting
 from r2m.inference.captioning import search_options
 from r2m.tasks.captioning.cross_entropy import CrossEntropyOptions
@@ -46,7 +48,8 @@ def reward_objective(
             should.
 
     Raises:
-        InputError: document frequencies cannot be read, or belong to another vocabulary.
+        InputError: document frequencies cannot be read, or belong to another vocabulary; similar
+            images cannot be found.
     """
     vocabulary = records.vocabulary()
     if file := config.reward.document_frequencies:
@@ -60,6 +63,7 @@ def reward_objective(
         CiderReward(frequencies.keys, frequencies.counts, frequencies.images),
         search_options(config, vocabulary).suppressed,
         _cross_entropy(config) if options.cross_entropy_weight else None,
+        _similar_references(options, records) if options.neighbors else None,
     )
 
 
@@ -70,6 +74,11 @@ def _cross_entropy(config: Any) -> CrossEntropyOptions:
     """
     with setting("config.loss"):
         return CrossEntropyOptions(smoothing=config.loss.smoothing, reduction=config.loss.reduction)
+
+
+def _similar_references(options: SelfCriticalOptions, records: Records) -> SimilarReferences:
+    length = CaptionOptions(max_length=options.max_length)
+    return SimilarReferences(records, TRAINING_SPLIT, length, options.neighbors)
 
 
 def _without_file(config: Any) -> dict[str, Any]:

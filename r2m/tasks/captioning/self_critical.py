@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Literal, NamedTuple, get_args
 import tensorflow as tf
 
 from losses import sequence_losses
-from losses.caption_reward import CaptionReward
+from losses.caption_reward import CaptionReward, SimilarCaptions
 from losses.cider_reward import CiderReward
 from losses.reward_losses import REWARD_LOSSES
 from models.decoding.sampling import sample_captions
 from models.decoding.search import DecodingOptions, decode
 from models.layers import ops
+from pipelines.caption_batches import MoreTensors
 from r2m.engine.stage import LossTerm
 from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions, Reduction
 from tfrecords.vocabulary import END_ID, START_ID
@@ -36,6 +37,8 @@ class SelfCriticalOptions:
         max_length: largest number of words of a caption, end marker included.
         cider_weight: factor of CIDEr-D in the reward.
         bleu_weight: factor of sentence BLEU-4 in the reward.
+        neighbors: similar training images whose captions are rewarded too; 0 for none.
+        neighbor_share: share of their captions in CIDEr-D, instead of the image's own.
         loss: `policy` is the policy gradient; `best_of_n` raises log p of an image's best caption;
             the others are those of `losses.sequence_losses`.
         baseline: of the policy gradient: mean reward of the image's other captions, or reward of
@@ -44,6 +47,8 @@ class SelfCriticalOptions:
             self-critical.pytorch, or of `captions`. The other losses are means over images.
         cross_entropy_weight: share of the cross entropy of reference captions in the loss.
         entropy_weight: factor of -log p per word, which is added to the reward of a caption.
+        dropout: whether there is dropout: in the encoded image under one mask for captions and
+            gradient, in words and hidden states in the gradient only.
     """
 
     samples: int = 5
@@ -51,11 +56,14 @@ class SelfCriticalOptions:
     max_length: int = 17
     cider_weight: float = 1.0
     bleu_weight: float = 0.0
+    neighbors: int = 0
+    neighbor_share: float = 0.5
     loss: str = "policy"
     baseline: Baseline = "leave_one_out"
     reduction: Reduction = "captions"
     cross_entropy_weight: float = 0.0
     entropy_weight: float = 0.0
+    dropout: bool = False
     compares_rows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -83,6 +91,13 @@ class SelfCriticalOptions:
             raise ValueError(
                 f"cross_entropy_weight={self.cross_entropy_weight} must be at least 0 and below 1"
             )
+        if self.neighbors < 0:
+            raise ValueError(f"neighbors={self.neighbors} must not be negative")
+        if not 0 < self.neighbor_share <= 1:
+            raise ValueError(
+                f"neighbor_share={self.neighbor_share} must be above 0 and at most 1; without "
+                "captions of similar images set neighbors=0"
+            )
         for name in ("cider_weight", "bleu_weight", "entropy_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
@@ -107,9 +122,9 @@ class SelfCritical:
 
     The gradient of the policy loss is that of -sum_i (r_i - b_i) log p(caption i), over the
     captions drawn for an image. The baseline b_i is the reward of its greedy caption (Rennie et al.
-    2017) or the mean reward of its other captions (Luo 2020, arXiv 2003.09971). There is no
-    dropout: the gradient is of the distribution that captions are drawn from. Images are encoded
-    once for samples, greedy captions and gradient.
+    2017) or the mean reward of its other captions (Luo 2020, arXiv 2003.09971). Without dropout
+    the gradient is of the very distribution that captions are drawn from. Images are encoded once
+    for samples, greedy captions and gradient.
     """
 
     name = "self_critical"
@@ -122,6 +137,7 @@ class SelfCritical:
         cider: CiderReward,
         suppressed: tuple[int, ...],
         cross_entropy: CrossEntropyOptions | None = None,
+        similar: MoreTensors | None = None,
     ) -> None:
         """Stores the arguments.
 
@@ -130,11 +146,14 @@ class SelfCritical:
             cider: CIDEr-D, with its document frequencies.
             suppressed: ids that are never generated.
             cross_entropy: options of the cross entropy that is mixed in.
+            similar: captions of similar images, with `options.neighbors`.
         """
         self._options, self._suppressed = options, suppressed
         # The other losses have no baseline.
         self._greedy = options.loss == "policy" and options.baseline == "greedy"
-        self._reward = CaptionReward(cider, options.cider_weight, options.bleu_weight)
+        share = options.neighbor_share if options.neighbors else 0.0
+        self._reward = CaptionReward(cider, options.cider_weight, options.bleu_weight, share)
+        self.more = similar
         self._cross_entropy = CrossEntropy(cross_entropy or CrossEntropyOptions())
 
     def draws(self, tokens: tf.Tensor) -> tf.Tensor | None:
@@ -159,7 +178,7 @@ class SelfCritical:
           the entropy of the next word.
         """
         options = self._options
-        memory = model.encode(batch)
+        memory = model.encode(batch, training=options.dropout)
         weights, bias = model.output_layer
         suppression = ops.suppression(self._suppressed, bias.shape[0])
         generated = self._generate(model, memory, batch, suppression)
@@ -168,6 +187,7 @@ class SelfCritical:
             tf.reshape(generated.lengths, [-1]),
             batch["references"],
             batch["reference_lengths"],
+            _similar_captions(batch) if options.neighbors else None,
         )
         scored = tf.reshape(scored, tf.shape(generated.lengths))
         rewards, greedy_reward = scored[:, : options.samples], scored[:, options.samples :]
@@ -175,7 +195,7 @@ class SelfCritical:
         sizes = generated.lengths[:, : options.samples]
         lengths = tf.reshape(sizes, [-1])
         fed = tf.concat([tf.fill([tf.shape(tokens)[0], 1], START_ID), tokens[:, :-1]], axis=1)
-        hidden = model.teacher_forced(memory, fed, lengths=lengths)
+        hidden = model.teacher_forced(memory, fed, lengths=lengths, training=options.dropout)
         bias = tf.cast(bias, tf.float32) + suppression
         log_p = tf.reshape(
             sequence_losses.caption_log_probabilities(hidden, weights, bias, tokens, lengths),
@@ -281,3 +301,9 @@ class SelfCritical:
     def validation_loss(self, model: Any, batch: Any) -> dict[str, LossTerm]:
         """Returns the cross entropy of the references, which shows how far training drifted."""
         return CrossEntropy(CrossEntropyOptions()).validation_loss(model, batch)
+
+
+def _similar_captions(batch: Any) -> SimilarCaptions:
+    return SimilarCaptions(
+        batch["similar_references"], batch["similar_lengths"], batch["similar_weights"]
+    )

@@ -46,6 +46,10 @@ class Objective(Protocol):
     def compares_rows(self) -> bool:
         """Whether the loss of one row depends on the other rows of the batch."""
 
+    @property
+    def more(self) -> caption_batches.MoreTensors | None:
+        """Further tensors of batches."""
+
     def draws(self, tokens: tf.Tensor) -> tf.Tensor | None:
         """Returns the shape of random numbers for `tokens` int32[B, S, T + 1], or None."""
 
@@ -143,6 +147,7 @@ class CaptionerStage:
             first_step=first_step,
             draws=self._objective.draws,
             with_references=self._objective.needs_references,
+            more=self._objective.more,
             views=self._data.views,
             own_rows=partial(share, part=self._worker.index, parts=self._worker.count),
         )

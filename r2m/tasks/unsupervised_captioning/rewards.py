@@ -40,6 +40,8 @@ class Rewards(NamedTuple):
     def tensors(self, rows: Rows) -> Batch:
         """Returns what the objective needs, besides the model's inputs, of parsed rows."""
         batch = self.references(rows)
+        if self.objective.more is not None:
+            batch.update(self.objective.more(rows))
         if self.options.sampling == "draws":
             seed = tf.random.experimental.stateless_fold_in(rows["key"], _DRAWS)
             images = tf.shape(rows["image_id"])[0]

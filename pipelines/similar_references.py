@@ -1,0 +1,96 @@
+"""Captions of similar training images, as further references of rewards."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from pipelines.batching import Batch, Rows
+from pipelines.caption_batches import CaptionOptions
+from pipelines.similar_images import SHARPNESS, read_captioned_images
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+from tfrecords.vocabulary import END_ID
+
+
+class SimilarReferences:
+    """Captions of the K images most similar to each image of a split, by the name of the image.
+
+    Holds the word ids of all captions in memory.
+    """
+
+    columns: tuple[str, ...] = ("image_id",)
+
+    def __init__(self, records: Records, split: str, options: CaptionOptions, count: int) -> None:
+        """Reads the captions and finds the similar images.
+
+        Args:
+            records: of kind `captions`.
+            split: of the records.
+            options: words of a caption.
+            count: K.
+
+        Raises:
+            InputError: the records hold no vectors of images, or no more than `count` images.
+        """
+        try:
+            images = read_captioned_images(records, split)
+        except InputError as error:
+            raise InputError(f"{error}, or set config.reward.neighbors=0") from None
+        if count >= len(images.names):
+            raise InputError(
+                f"config.reward.neighbors={count}: {records.folder} has {len(images.names)} images "
+                f"of split {split!r}, so {len(images.names) - 1} other ones at most"
+            )
+        logging.info("finding the %d most similar images of each training image", count)
+        found = list(images.neighbors(count))
+        likeness = np.concatenate([likeness for _, likeness in found])
+        weights = np.exp(SHARPNESS * (likeness - likeness[:, :1]))
+        self._neighbors = tf.constant(np.concatenate([n for n, _ in found]), tf.int32)
+        self._weights = tf.constant(weights / weights.sum(1, keepdims=True), tf.float32)
+        tokens, lengths = _padded(images.sentences, options.max_length)
+        self._tokens, self._lengths = tf.constant(tokens), tf.constant(lengths)
+        names = tf.constant(images.names)
+        self._rows = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(names, tf.range(len(images.names))), -1
+        )
+
+    def __call__(self, rows: Rows) -> Batch:
+        """Returns the captions of images similar to parsed rows with `image_id` string[B].
+
+        Returns:
+            `similar_references` int32[B, K * S, T] for S captions per image at most, without start
+            markers; `similar_lengths` int32[B, K * S], 0 where an image has fewer captions;
+            `similar_weights` float32[B, K * S], the part that each counts: their sum is 1. Both are
+            0 for an image that is not in the split.
+        """
+        row = self._rows.lookup(rows["image_id"])
+        known = row >= 0
+        row = tf.maximum(row, 0)
+        images = tf.gather(self._neighbors, row)
+        size, width = tf.shape(row)[0], self._tokens.shape[2]
+        lengths = tf.where(known[:, None, None], tf.gather(self._lengths, images), 0)
+        there = tf.cast(lengths > 0, tf.float32)
+        weights = tf.gather(self._weights, row)[:, :, None] * there
+        weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=(1, 2), keepdims=True))
+        return {
+            "similar_references": tf.reshape(tf.gather(self._tokens, images), [size, -1, width]),
+            "similar_lengths": tf.reshape(lengths, [size, -1]),
+            "similar_weights": tf.reshape(weights, [size, -1]),
+        }
+
+
+def _padded(sentences: list[list[np.ndarray]], limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns captions as arrays: ids int32[N, S, T], lengths int32[N, S] of at most `limit`."""
+    most = max(map(len, sentences))
+    tokens = np.zeros((len(sentences), most, limit), np.int32)
+    lengths = np.zeros((len(sentences), most), np.int32)
+    for image, own in enumerate(sentences):
+        for place, words in enumerate(own):
+            length = min(len(words), limit)
+            tokens[image, place, :length] = words[:length]
+            # Also those that were cut before it.
+            tokens[image, place, length - 1] = END_ID
+            lengths[image, place] = length
+    return tokens, lengths
