@@ -181,7 +181,7 @@ def train_at_size(config: ConfigDict, size: str) -> None:
         # overfitting.
         config.reward.update(sampling="beam", samples=10, neighbors=20, dropout=True)
         self_critical.update(
-            learning_rate=1e-3, batch_size=16, steps="5 epochs", evaluate_every="1 epochs"
+            learning_rate=1e-3, batch_size=16, steps="3 epochs", evaluate_every="0.5 epochs"
         )
     if size == "flickr8k_pixels":
         config.image.update(

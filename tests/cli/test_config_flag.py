@@ -167,6 +167,7 @@ def test_every_field_on_the_command_line(file: str, stage: str) -> None:
     found = json.loads(done.stdout)
     assert {code for codes in found.values() for code in codes.values()} == {0, 1}
     names = {"name", "backbone", "weights", "strategy", "captions", "corpora", "images"}
+    names.add("embedding")  # a run folder
     # Words are looked up in the vocabulary of the records.
     names |= {"document_frequencies", "must_contain", "must_not_contain"}
     for text in ("-1", "nan", "x"):
