@@ -73,6 +73,78 @@ def loss(
     }
 
 
+def preset(
+    name: str,
+    *,
+    data: dict[str, Any],
+    loss: dict[str, Any],
+    stage: dict[str, Any],
+    model: dict[str, Any],
+    training: dict[str, Any],
+    schedule: dict[str, Any],
+) -> ConfigDict:
+    """Returns the published settings of a preset.
+
+    Args:
+        name: of the preset.
+        data: of `data`.
+        loss: of `loss`.
+        stage: of `common.stage`, without the batch size, which all presets share.
+        model: settings that differ from those of VSE++, see below.
+        training: settings that differ from `common.training`, besides the norm to clip at.
+        schedule: settings that differ from a constant learning rate.
+    """
+    config = ConfigDict(
+        {
+            "name": name,
+            # Seeds weights, dropout and the order of batches.
+            "seed": 0,
+            "data": data,
+            "image": image(),
+            "model": {
+                # Size of the vectors of images and sentences.
+                "size": 1024,
+                "word_size": 300,
+                # `gru`, or `bow`: a bag of words, with word_size = size and mean or max pooling.
+                "sentence_encoder": "gru",
+                "layers": 1,
+                "bidirectional": False,
+                # Of the outputs for all words: last, mean, max or gpo (generalized pooling).
+                "sentence_pooling": "last",
+                # Initial weights: torch or kiros.
+                "gru_weights": "torch",
+                "word_dropout": 0.0,
+                # `global`: the vector of an image; `regions`: its regions or the cells of its grid.
+                "image_input": "global",
+                # `linear`, or `mlp`: with a residual multilayer perceptron.
+                "image_encoder": "linear",
+                # Of regions or cells: mean, max or gpo.
+                "image_pooling": "mean",
+                "image_dropout": 0.0,
+                # Probability that training removes a region or cell, and whether 80 % of the images
+                # have a rate of their own, up to this one.
+                "row_dropout": 0.0,
+                "row_dropout_varies": False,
+                # Whether features are divided by their L2 norm, and when vectors of images are:
+                # always, in_use (not in training) or never.
+                "normalize_features": True,
+                "normalize_images": "always",
+                # Whether vectors are replaced by their absolute values.
+                "absolute": False,
+                # cosine or order.
+                "similarity": "cosine",
+            },
+            "loss": loss,
+            "training": common.training(),
+            "stages": {"ranking": common.stage(batch_size=128, **stage)},
+        }
+    )
+    config.model.update(model)
+    config.training.update(clip_global_norm=2.0, **training)
+    config.training.schedule.update(schedule)
+    return config
+
+
 def train_at_size(config: ConfigDict, size: str) -> None:
     """Sets model size and training at a size, the same for all presets.
 

@@ -151,6 +151,12 @@ def image_batches(
     )
 
 
+def image_signature(records: Records, split: str, inputs: InputSpec) -> dict[str, tf.TensorSpec]:
+    """Returns the signature of the inputs of images of a split."""
+    batches = image_batches(records, split, inputs, batch_size=1)
+    return {name: spec for name, spec in batches.element_spec.items() if name != "image_id"}
+
+
 def _sentences(
     rows: batching.Rows, options: CaptionOptions, key: tf.Tensor | None
 ) -> dict[str, tf.Tensor]:

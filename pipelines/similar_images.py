@@ -63,6 +63,12 @@ class CaptionedImages(NamedTuple):
             yield nearest, np.take_along_axis(likeness, nearest, axis=1)
 
 
+def similarity_weights(likeness: np.ndarray, sharpness: float = SHARPNESS) -> np.ndarray:
+    """Returns weights float[..., K] of cosine similarities [..., K], the highest first."""
+    weights: np.ndarray = np.exp(sharpness * (likeness - likeness[..., :1]))
+    return weights
+
+
 def read_captioned_images(
     records: Records, split: str, vectors: np.ndarray | None = None
 ) -> CaptionedImages:

@@ -7,11 +7,11 @@ import tensorflow as tf
 from absl import logging
 
 from pipelines.batching import Batch, Rows
-from pipelines.caption_batches import CaptionOptions
-from pipelines.similar_images import SHARPNESS, read_captioned_images
+from pipelines.caption_batches import CaptionOptions, cut_references
+from pipelines.similar_images import read_captioned_images, similarity_weights
 from tfrecords.errors import InputError
 from tfrecords.records import Records
-from tfrecords.vocabulary import END_ID
+from tfrecords.vocabulary import START_ID
 
 
 class SimilarReferences:
@@ -46,11 +46,11 @@ class SimilarReferences:
         logging.info("finding the %d most similar images of each training image", count)
         found = list(images.neighbors(count))
         likeness = np.concatenate([likeness for _, likeness in found])
-        weights = np.exp(SHARPNESS * (likeness - likeness[:, :1]))
+        weights = similarity_weights(likeness)
         self._neighbors = tf.constant(np.concatenate([n for n, _ in found]), tf.int32)
         self._weights = tf.constant(weights / weights.sum(1, keepdims=True), tf.float32)
-        tokens, lengths = _padded(images.sentences, options.max_length)
-        self._tokens, self._lengths = tf.constant(tokens), tf.constant(lengths)
+        cut = _padded(images.sentences, options)
+        self._tokens, self._lengths = cut["references"], cut["reference_lengths"]
         names = tf.constant(images.names)
         self._rows = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(names, tf.range(len(images.names))), -1
@@ -81,16 +81,10 @@ class SimilarReferences:
         }
 
 
-def _padded(sentences: list[list[np.ndarray]], limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns captions as arrays: ids int32[N, S, T], lengths int32[N, S] of at most `limit`."""
-    most = max(map(len, sentences))
-    tokens = np.zeros((len(sentences), most, limit), np.int32)
-    lengths = np.zeros((len(sentences), most), np.int32)
-    for image, own in enumerate(sentences):
-        for place, words in enumerate(own):
-            length = min(len(words), limit)
-            tokens[image, place, :length] = words[:length]
-            # Also those that were cut before it.
-            tokens[image, place, length - 1] = END_ID
-            lengths[image, place] = length
-    return tokens, lengths
+def _padded(sentences: list[list[np.ndarray]], options: CaptionOptions) -> Batch:
+    """Returns `cut_references` of captions without start markers."""
+    each = [np.append(START_ID, words) for own in sentences for words in own]
+    rows = tf.RaggedTensor.from_nested_row_lengths(
+        np.concatenate(each), [list(map(len, sentences)), list(map(len, each))]
+    )
+    return cut_references(rows, options)

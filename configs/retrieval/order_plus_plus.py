@@ -25,60 +25,15 @@ def get_config(arg: str | None = None) -> ConfigDict:
         ValueError: an unknown argument.
     """
     common.check_argument(arg, *sections.SIZES)
-    config = ConfigDict(
-        {
-            "name": "order++",
-            # Seeds weights, dropout and the order of batches.
-            "seed": 0,
-            "data": sections.data(batching="shuffled", start_marker=True),
-            "image": sections.image(),
-            "model": {
-                # Size of the vectors of images and sentences.
-                "size": 1024,
-                "word_size": 300,
-                # `gru`, or `bow`: a bag of words, with word_size = size and mean or max pooling.
-                "sentence_encoder": "gru",
-                "layers": 1,
-                "bidirectional": False,
-                # Of the outputs for all words: last, mean, max or gpo (generalized pooling).
-                "sentence_pooling": "last",
-                # Initial weights: torch or kiros.
-                "gru_weights": "torch",
-                "word_dropout": 0.0,
-                # `global`: the vector of an image; `regions`: its regions or the cells of its grid.
-                "image_input": "global",
-                # `linear`, or `mlp`: with a residual multilayer perceptron.
-                "image_encoder": "linear",
-                # Of regions or cells: mean, max or gpo.
-                "image_pooling": "mean",
-                "image_dropout": 0.0,
-                # Probability that training removes a region or cell, and whether 80 % of the images
-                # have a rate of their own, up to this one.
-                "row_dropout": 0.0,
-                "row_dropout_varies": False,
-                # Whether features are divided by their L2 norm, and when vectors of images are:
-                # always, in_use (not in training) or never.
-                "normalize_features": True,
-                "normalize_images": "always",
-                # Whether vectors are replaced by their absolute values.
-                "absolute": False,
-                # cosine or order.
-                "similarity": "order",
-            },
-            "loss": sections.loss(margin=0.2, hinges="max"),
-            "training": common.training(),
-            "stages": {
-                "ranking": common.stage(
-                    learning_rate=2e-4,
-                    batch_size=128,
-                    steps="30 epochs",
-                    evaluate_every="1 epochs",
-                ),
-            },
-        }
+    config = sections.preset(
+        "order++",
+        data=sections.data(batching="shuffled", start_marker=True),
+        loss=sections.loss(margin=0.2, hinges="max"),
+        stage={"learning_rate": 2e-4, "steps": "30 epochs", "evaluate_every": "1 epochs"},
+        model={"similarity": "order"},
+        training={"optimizer": "adam"},
+        schedule={"name": "step", "decay_every": "15 epochs", "decay_rate": 0.1},
     )
-    config.training.update(optimizer="adam", clip_global_norm=2.0)
-    config.training.schedule.update(name="step", decay_every="15 epochs", decay_rate=0.1)
     if arg is not None:
         config.loss.sum_epochs = 1
         sections.train_at_size(config, arg)

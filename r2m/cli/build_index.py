@@ -47,14 +47,7 @@ _CAPTIONS = define_texts(
     group=INPUT,
     value="PATH",
 )
-_DETECTIONS = define_texts(
-    "detections",
-    None,
-    "FILE[,...]: what a detector found in the images, of runs that were trained on regions of "
-    "detected boxes, as for r2m-caption.",
-    group=INPUT,
-    value="PATH[,...]",
-)
+_DETECTIONS = image_flags.define_detections()
 _WEIGHTS = define_text(
     "weights",
     None,

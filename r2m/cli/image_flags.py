@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from absl import flags
 
 from r2m.cli.flag_groups import INPUT
 from r2m.cli.number_flags import define_whole
-from r2m.cli.value_flags import define_switch
+from r2m.cli.value_flags import define_switch, define_texts
 
 
 def define_folder_flags() -> None:
@@ -17,6 +19,18 @@ def define_folder_flags() -> None:
         "Also read the images in folders below a folder of images; images are identified by their "
         "paths relative to it.",
         group=INPUT,
+    )
+
+
+def define_detections() -> flags.FlagHolder[Any]:
+    """Defines the detections of embeddings of regions; returns the flag."""
+    return define_texts(
+        "detections",
+        None,
+        "FILE[,...]: what a detector found in the images, of runs that were trained on regions of "
+        "detected boxes, as for r2m-caption.",
+        group=INPUT,
+        value="PATH[,...]",
     )
 
 

@@ -20,6 +20,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from r2m.cli import image_flags
 from r2m.cli.flag_groups import INPUT, MODEL, OUTPUT
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
@@ -61,14 +62,7 @@ _RUN = define_text(
     group=MODEL,
     value="FOLDER",
 )
-_DETECTIONS = define_texts(
-    "detections",
-    None,
-    "FILE[,...]: what a detector found in the images, of runs that were trained on regions of "
-    "detected boxes, as for r2m-caption.",
-    group=INPUT,
-    value="PATH[,...]",
-)
+_DETECTIONS = image_flags.define_detections()
 _WEIGHTS = define_text(
     "weights",
     None,

@@ -20,7 +20,12 @@ from losses.cider_d import CiderD
 from models.decoding.search import Captions
 from pipelines.inputs.global_vector import GlobalVector
 from pipelines.inputs.model_input import ModelInput
-from pipelines.similar_images import SHARPNESS, CaptionedImages, read_captioned_images
+from pipelines.similar_images import (
+    SHARPNESS,
+    CaptionedImages,
+    read_captioned_images,
+    similarity_weights,
+)
 from r2m.configuration.settings import TRAINING_SPLIT, setting
 from r2m.inference.captioner_inputs import check_same_origin
 from r2m.inference.loaded_captioner import LoadedCaptioner
@@ -99,7 +104,7 @@ class Consensus(NamedTuple):
     def _agreement(self, likeness: np.ndarray, hypotheses: list[np.ndarray]) -> np.ndarray:
         """Mean CIDEr-D of hypotheses against captions of the most similar images."""
         nearest = np.argsort(-likeness, kind="stable")[: self.options.neighbours]
-        weights = np.exp(self.options.sharpness * (likeness[nearest] - likeness[nearest[0]]))
+        weights = similarity_weights(likeness[nearest], self.options.sharpness)
         own = [self.images.sentences[image] for image in nearest]
         references = [sentence for sentences in own for sentence in sentences]
         each = np.repeat(weights, [len(sentences) for sentences in own])

@@ -37,7 +37,7 @@ class Hit(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a query found.
+    """Result of a query.
 
     Attributes:
         query: the query.

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from absl import logging
 
-from pipelines import caption_batches, captions
+from pipelines import caption_batches
 from pipelines.caption_batches import CaptionOptions
 from pipelines.inputs.spec import InputSpec
-from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT
+from r2m.configuration.settings import VALIDATION_SPLIT
 from r2m.inference.captioner_inputs import caption_options, record_inputs
-from tfrecords.errors import InputError
+from r2m.tasks.training_records import open_training_records
 from tfrecords.records import Records
 from tfrecords.vocabulary import Vocabulary
 
@@ -38,8 +38,7 @@ class CaptionerData(NamedTuple):
 
     def signature(self, split: str) -> dict[str, tf.TensorSpec]:
         """Returns the signature of the inputs of images of a split."""
-        batches = caption_batches.image_batches(self.records, split, self.inputs, batch_size=1)
-        return {name: spec for name, spec in batches.element_spec.items() if name != "image_id"}
+        return caption_batches.image_signature(self.records, split, self.inputs)
 
 
 def open_data(config: Any, seed: int) -> CaptionerData:
@@ -49,16 +48,7 @@ def open_data(config: Any, seed: int) -> CaptionerData:
         InputError: the path is not given or holds no finished `captions` records, there is nothing
             to learn from, or they lack the features that the model needs.
     """
-    if not config.data.captions:
-        raise InputError(
-            "no caption records given: pass --captions=FOLDER, made by r2m-build-captions"
-        )
-    records = captions.open_captions(config.data.captions)
-    if TRAINING_SPLIT not in records.splits:
-        raise InputError(
-            f"{records.folder}: no split {TRAINING_SPLIT!r} to learn from, only "
-            f"{', '.join(records.splits)}; build the records with --split=train=FILE"
-        )
+    records = open_training_records(config)
     if VALIDATION_SPLIT not in records.splits:
         logging.warning(
             "%s has no split %r: nothing is captioned or scored during training",

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from absl import logging
 
-from pipelines import caption_batches, captions
+from pipelines import caption_batches
 from pipelines.inputs.spec import InputSpec
 from pipelines.pairs import PairCounts, compact_lines, count_pairs
 from pipelines.retrieval_batches import PairOptions
 from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT
 from r2m.inference.captioner_inputs import record_inputs
 from r2m.inference.retrieval_model import pair_options
+from r2m.tasks.training_records import open_training_records
 from tfrecords.errors import InputError
 from tfrecords.records import Records
 from tfrecords.vocabulary import Vocabulary
@@ -42,13 +43,12 @@ class RetrievalData(NamedTuple):
 
     @property
     def validates(self) -> bool:
-        """Whether there is a validation split."""
+        """Presence of a validation split."""
         return VALIDATION_SPLIT in self.records.splits
 
     def signature(self, split: str) -> dict[str, tf.TensorSpec]:
         """Returns the signature of the inputs of images of a split."""
-        batches = caption_batches.image_batches(self.records, split, self.inputs, batch_size=1)
-        return {name: spec for name, spec in batches.element_spec.items() if name != "image_id"}
+        return caption_batches.image_signature(self.records, split, self.inputs)
 
 
 def open_data(config: Any, seed: int) -> RetrievalData:
@@ -58,16 +58,7 @@ def open_data(config: Any, seed: int) -> RetrievalData:
         InputError: the path is not given or holds no finished `captions` records, there is nothing
             to learn from, or they lack the features that the model needs.
     """
-    if not config.data.captions:
-        raise InputError(
-            "no caption records given: pass --captions=FOLDER, made by r2m-build-captions"
-        )
-    records = captions.open_captions(config.data.captions)
-    if TRAINING_SPLIT not in records.splits:
-        raise InputError(
-            f"{records.folder}: no split {TRAINING_SPLIT!r} to learn from, only "
-            f"{', '.join(records.splits)}; build the records with --split=train=FILE"
-        )
+    records = open_training_records(config)
     images = records.count(TRAINING_SPLIT)
     if images < 2:
         raise InputError(

@@ -1,0 +1,30 @@
+"""Caption records that a captioner or an embedding learns from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines import captions
+from r2m.configuration.settings import TRAINING_SPLIT
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+
+
+def open_training_records(config: Any) -> Records:
+    """Opens the records that `config.data.captions` names.
+
+    Raises:
+        InputError: the path is not given or holds no finished `captions` records, or there is
+            nothing to learn from.
+    """
+    if not config.data.captions:
+        raise InputError(
+            "no caption records given: pass --captions=FOLDER, made by r2m-build-captions"
+        )
+    records = captions.open_captions(config.data.captions)
+    if TRAINING_SPLIT not in records.splits:
+        raise InputError(
+            f"{records.folder}: no split {TRAINING_SPLIT!r} to learn from, only "
+            f"{', '.join(records.splits)}; build the records with --split=train=FILE"
+        )
+    return records
