@@ -129,6 +129,19 @@ def test_pixels_may_start_from_a_captioner_of_stored_features(
     np.testing.assert_array_equal(network.get_weights()[0], kernel)
 
 
+def test_stored_features_may_start_from_a_captioner_of_pixels(
+    from_pixels: Path, caption_records: Path
+) -> None:
+    before = Run.load(from_pixels)
+    sizes = {"global_size": None, "region_size": before.model.network.output_shape[-1]}
+    config = small(caption_records, "updown")
+    model = build_model(config, len(before.vocabulary), {**sizes, "grid_cells": 1}, None)
+    init_from_run(model, from_pixels, {"vocabulary": before.vocabulary.sha256})
+    theirs = before.model.captioner.get_weights()
+    for ours, own in zip(model.get_weights(), theirs, strict=True):
+        np.testing.assert_array_equal(ours, own)
+
+
 def test_rows_of_unit_norm_are_of_pixels_too() -> None:
     config = importlib.import_module("configs.captioners.att2in").get_config("test")
     config.image.update({**BACKBONE, "source": "pixels"})

@@ -182,14 +182,18 @@ def init_from_run(model: Any, run_folder: Path, fingerprint: Mapping[str, str]) 
     """Restores the weights of another run.
 
     A captioner of pixels may start from one of stored features: its network then keeps the weights
-    it was loaded with.
+    it was loaded with. One of stored features may start from one of pixels, whose network stored
+    them (r2m-export-backbone): the network's weights are left out.
 
     Raises:
         InputError: there is no run in the folder.
         TrainingError: its weights do not fit.
     """
-    shown_features = read_config(run_folder)["config"]["image"]["source"] == "features"
-    if isinstance(model, PixelCaptioner) and shown_features:
+    of_pixels = read_config(run_folder)["config"]["image"]["source"] == "pixels"
+    has_network = isinstance(model, PixelCaptioner)
+    if has_network and not of_pixels:
         model = model.captioner
-    found = checkpoints.restore_model(model, run_folder, fingerprint)
+    found = checkpoints.restore_model(
+        model, run_folder, fingerprint, allow_unused=of_pixels and not has_network
+    )
     logging.info("starting from the weights of %s", found.folder)
