@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 
 import numpy as np
+import tensorflow as tf
 
 from losses.similarities import SIMILARITIES
 from tfrecords.errors import InputError
@@ -14,8 +14,10 @@ COSINE = "cosine"
 ORDER = "order"
 # Values of a block of similarities: 32 MiB.
 _BLOCK_VALUES = 1 << 23
-# Values of intermediate results of the order similarity: they fit into the cache of a core.
-_CACHED_VALUES = 1 << 16
+# Vectors per tile of the order similarity, whose sums fit into the cache of a core, and dimensions
+# that are added to each sum at once.
+_TILE_ROWS, _TILE_COLUMNS = 128, 512
+_DIMENSIONS_AT_ONCE = 16
 
 
 def check_similarity(name: str) -> None:
@@ -53,6 +55,10 @@ class SimilarityRows:
 def order_similarities(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
     """Computes -|| max(0, s - v) || of all pairs, on all cores.
 
+    Tiles of both are compared by compiled code, which is an order of magnitude faster than array
+    operations: it keeps the sums of a tile in the cache, and visits them once per sixteen
+    dimensions.
+
     Args:
         images: float32[B, D], the vectors v.
         captions: float32[M, D], the vectors s.
@@ -60,27 +66,46 @@ def order_similarities(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
     Returns:
         float32[B, M].
     """
+    if len(captions) < len(images):
+        # s - v = (-v) - (-s): the longer side is that of the vector instructions.
+        return order_similarities(-captions, -images).T
     found = np.empty((len(images), len(captions)), np.float32)
-    # A loop in Python over the shorter side, blocks of the longer one.
-    by_caption = len(captions) < len(images)
-    rows, columns = (images, captions) if by_caption else (captions, images)
-    size = max(1, _CACHED_VALUES // images.shape[1])
+    height = min(_TILE_ROWS, 1 << max(0, len(images) - 1).bit_length())
+    columns = list(_tiles(captions, _TILE_COLUMNS))
+    for row, image_tile in _tiles(images, height):
+        for column, caption_tile in columns:
+            part = found[row : row + height, column : column + _TILE_COLUMNS]
+            tile = _compare_tiles(image_tile, caption_tile).numpy()
+            part[:] = tile[: part.shape[0], : part.shape[1]]
+    return found
 
-    def fill(start: int) -> None:
-        block = rows[start : start + size]
-        room = np.empty_like(block)
-        target = found.T if by_caption else found
-        for place, vector in enumerate(columns):
-            if by_caption:
-                np.subtract(vector, block, out=room)
-            else:
-                np.subtract(block, vector, out=room)
-            np.maximum(room, 0, out=room)
-            np.einsum("md,md->m", room, room, out=target[place, start : start + size])
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:  # NumPy leaves the interpreter lock
-        list(threads.map(fill, range(0, len(rows), size)))
-    return np.negative(np.sqrt(found, out=found), out=found)
+def _tiles(vectors: np.ndarray, size: int) -> Iterator[tuple[int, tf.Tensor]]:
+    """Yields first row and float32[D / 16, 16, size] of each tile, padded with zeros."""
+    steps = -(-vectors.shape[1] // _DIMENSIONS_AT_ONCE)
+    for start in range(0, len(vectors), size):
+        part = vectors[start : start + size]
+        tile = np.zeros((steps * _DIMENSIONS_AT_ONCE, size), np.float32)
+        tile[: part.shape[1], : len(part)] = part.T
+        yield start, tf.constant(tile.reshape(steps, _DIMENSIONS_AT_ONCE, size))
+
+
+# XLA makes one loop over the sums of a tile of the unrolled dimensions.
+@tf.function(jit_compile=True, autograph=False)
+def _compare_tiles(images: tf.Tensor, captions: tf.Tensor) -> tf.Tensor:
+    """Returns the order similarities float32[A, B] of two tiles."""
+
+    def add(step: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, caption = images[step], captions[step]
+        for dimension in range(_DIMENSIONS_AT_ONCE):
+            above = tf.nn.relu(caption[dimension][tf.newaxis] - image[dimension][:, tf.newaxis])
+            total += tf.square(above)
+        return step + 1, total
+
+    steps = images.shape[0]
+    start = tf.zeros([images.shape[2], captions.shape[2]])
+    _, total = tf.while_loop(lambda step, _: step < steps, add, [0, start])
+    return -tf.sqrt(total)
 
 
 def pair_similarities(

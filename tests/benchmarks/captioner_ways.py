@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Connection
 from typing import Any
 
 import captioner_data
@@ -27,6 +25,7 @@ from captioner_data import (
     STEPS,
     VOCABULARY,
 )
+from turns import Way
 
 from losses.caption_losses import caption_loss
 from models.captioners.base import Captioner
@@ -40,9 +39,6 @@ from r2m.engine.stage import LossTerm
 from r2m.engine.step import make_train_loop
 
 AT_ONCE = 2
-
-# Works for a turn; returns how much it did.
-Way = Callable[[int], int]
 
 
 def batch(seed: int) -> dict[str, tf.Tensor]:
@@ -273,12 +269,3 @@ def build(name: str, **changes: Any) -> Any:
         name, vocabulary_size=VOCABULARY, global_size=None, region_size=2_048, grid_cells=36,
         **changes,
     )  # fmt: skip
-
-
-def serve(way: Callable[[], Way], orders: Connection) -> None:
-    """Does a turn for each number it is sent; answers with what it did a second."""
-    run = way()
-    while (turn := orders.recv()) is not None:
-        started = time.perf_counter()
-        done = run(turn)
-        orders.send(done / (time.perf_counter() - started))

@@ -15,66 +15,16 @@ steps behind it.
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import captioner_ways as ways_to
 import numpy as np
 import pytest
-
-TURNS = 1 + 8  # the first compiles
-TORCH_PYTHON = os.environ.get("R2M_TORCH_PYTHON")
+from turns import TORCH_PYTHON, Way, apart, by_script
+from turns import compare as compare_ways
 
 pytestmark = pytest.mark.timeout(3600)
-
-
-@contextlib.contextmanager
-def apart(way: Callable[[], ways_to.Way]) -> Iterator[Callable[[int], float]]:
-    """A way in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=ways_to.serve, args=(way, there), daemon=True)
-    process.start()
-    there.close()
-
-    def take(turn: int) -> float:
-        here.send(turn)
-        found: float = here.recv()
-        return found
-
-    try:
-        yield take
-        here.send(None)
-        process.join()
-    finally:
-        process.kill()
-
-
-@contextlib.contextmanager
-def plain_torch(what: str, name: str) -> Iterator[Callable[[int], float]]:
-    """The same in PyTorch."""
-    script = Path(__file__).with_name("torch_captioners.py")
-    assert TORCH_PYTHON is not None
-    with subprocess.Popen(
-        [TORCH_PYTHON, str(script), what, name],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        orders, answers = process.stdin, process.stdout
-
-        def take(turn: int) -> float:
-            print(turn, file=orders, flush=True)
-            return float(answers.readline())
-
-        yield take
-        orders.close()
 
 
 def torch_models(what: str, name: str) -> dict[str, str]:
@@ -86,24 +36,12 @@ def torch_models(what: str, name: str) -> dict[str, str]:
     return found
 
 
-def compare(name: str, what: str, ways: dict[str, Callable[[], ways_to.Way]]) -> None:
-    with contextlib.ExitStack() as stack:
-        takes = {way: stack.enter_context(apart(start)) for way, start in ways.items()}
-        for way, model in torch_models(what, name).items() if TORCH_PYTHON else ():
-            takes[way] = stack.enter_context(plain_torch(what, model))
-        found: dict[str, list[float]] = {way: [] for way in takes}
-        for turn in range(TURNS):
-            for way, take in takes.items():
-                found[way].append(take(turn))
-    speeds = {way: np.array(each[1:]) for way, each in found.items()}
-    ours = np.median(next(iter(speeds.values())))
-    for way, each in speeds.items():
-        middle = np.median(each)
-        print(
-            f"\n{name}, {what}, {way}: median {middle:.1f}/s, best {each.max():.1f}/s; ours is "
-            f"{ours / middle:.2f} times as fast",
-            end="",
-        )
+def compare(name: str, what: str, ways: dict[str, Callable[[], Way]]) -> None:
+    started = {way: partial(apart, start) for way, start in ways.items()}
+    if TORCH_PYTHON:
+        for way, model in torch_models(what, name).items():
+            started[way] = partial(by_script, "torch_captioners.py", what, model)
+    compare_ways(f"{name}, {what}", started)
 
 
 @pytest.mark.parametrize("name", ["updown", "att2in2", "transformer"])

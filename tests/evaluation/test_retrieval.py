@@ -24,7 +24,8 @@ CAPTIONS = np.array([[0.8, 0.6, 0], [0, 0.6, 0.8], [0, 1, 0]], np.float32)
 @pytest.mark.parametrize("per_image", [5, [1, 7, 2, 4, 5] * 8], ids=["five", "any"])
 def test_ranks_are_those_of_a_full_sort(similarity, per_image, monkeypatch):
     monkeypatch.setattr("r2m.evaluation.similarity_blocks._BLOCK_VALUES", 1000)
-    monkeypatch.setattr("r2m.evaluation.similarity_blocks._CACHED_VALUES", 300)
+    monkeypatch.setattr("r2m.evaluation.similarity_blocks._TILE_ROWS", 4)
+    monkeypatch.setattr("r2m.evaluation.similarity_blocks._TILE_COLUMNS", 16)
     images, captions, owners = embedding(40, per_image)
     shuffled = np.random.default_rng(1).permutation(len(owners))
     captions, owners = captions[shuffled], owners[shuffled]
