@@ -11,6 +11,7 @@ import tensorflow as tf
 from pipelines.batching import Batch, Rows
 from pipelines.inputs.model_input import ImageBatch, ModelInput, register_input
 from tfrecords.feature_options import Interpolation, image_size_of, interpolation_of
+from tfrecords.features.decoding import resize
 from tfrecords.features.upright import decode_upright
 
 
@@ -124,7 +125,7 @@ def crops(encoded: tf.Tensor, options: Pixels, seeds: tf.Tensor | None) -> tf.Te
 
     def one(arguments: tuple[tf.Tensor, ...]) -> tf.Tensor:
         image = decode_upright(arguments[0])
-        image = _resize(tf.cast(image, tf.float32), options.resize, options)
+        image = _resize(image, options.resize, options)
         if seeds is None:
             return tf.image.resize_with_crop_or_pad(image, options.crop, options.crop)
         image = _random_crop(image, options, arguments[1])
@@ -156,7 +157,4 @@ def _random_crop(image: tf.Tensor, options: Pixels, seed: tf.Tensor) -> tf.Tenso
 
 
 def _resize(image: tf.Tensor, side: int, options: Pixels) -> tf.Tensor:
-    resized = tf.image.resize(
-        image, [side, side], method=options.interpolation, antialias=options.antialias
-    )
-    return tf.clip_by_value(resized, 0.0, 255.0)
+    return resize(image, side, side, options.interpolation, antialias=options.antialias)

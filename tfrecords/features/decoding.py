@@ -1,4 +1,8 @@
-"""Decodes image files into the pixels that a network is fed with."""
+"""Decodes image files into the pixels that a network is fed with.
+
+Everything but the reading of headers works in a graph as well: builders, captioning of files,
+training on pixels and exported models share it, so that each feeds a network the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +54,7 @@ def resize_image(
     Returns:
         float32 [size, size, 3] in 0..255. An image of that size already is not changed.
     """
-    return _resize(pixels, size, size, interpolation)
+    return resize(pixels, size, size, interpolation)
 
 
 def cut_image(
@@ -59,7 +63,6 @@ def cut_image(
     *,
     short_side: int,
     crops: int = 1,
-    max_pixels: int = MAX_PIXELS,
     interpolation: Interpolation = "bilinear",
 ) -> tf.Tensor:
     """Resizes one image with its proportions kept and cuts squares out of it.
@@ -73,29 +76,76 @@ def cut_image(
         short_side: pixels.
         crops: 1, the centre; or 10: top left, top right, bottom left, bottom right and centre, then
             the mirror images of these five.
-        max_pixels: the resized image may have at most.
         interpolation: see `BackboneOptions`.
 
     Returns:
         float32 [size, size, 3], or [10, size, size, 3], in 0..255.
-
-    Raises:
-        InputError: the image is so narrow that resizing it makes it huge.
     """
-    height, width = (int(side) for side in pixels.shape[:2])
-    factor = short_side / min(height, width)
-    new_height = short_side if height <= width else int(factor * height)
-    new_width = short_side if width <= height else int(factor * width)
-    check_size(ImageHeader(new_height, new_width, new_height * new_width), max_pixels)
-    resized = _resize(pixels, new_height, new_width, interpolation)
+    rows, columns = tf.unstack(tf.shape(pixels)[:2])
+    scaled = scaled_size(rows, columns, short_side)
+    new_height, new_width = (tf.cast(side, tf.int32) for side in scaled)
+    resized = resize(pixels, new_height, new_width, interpolation)
     bottom, right = new_height - size, new_width - size
     centre = (new_height // 2 - size // 2, new_width // 2 - size // 2)
     corners = [] if crops == 1 else [(0, 0), (0, right), (bottom, 0), (bottom, right)]
-    cut = [resized[y : y + size, x : x + size] for y, x in (*corners, centre)]
+    places = (*corners, centre)
+    cut = [tf.ensure_shape(resized[y : y + size, x : x + size], [size, size, 3]) for y, x in places]
     if crops == 1:
         return cut[0]
     squares = tf.stack(cut)
     return tf.concat([squares, tf.reverse(squares, [2])], axis=0)
+
+
+def scaled_size(
+    height: tf.Tensor | int, width: tf.Tensor | int, short_side: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the size of an image whose shorter side becomes `short_side`: int64, int64."""
+    sides = tf.cast(tf.stack([height, width]), tf.float64)
+    # In double precision and rounded down, as PyTorch's transforms compute it in Python.
+    factor = tf.constant(short_side, tf.float64) / tf.reduce_min(sides)
+    scaled = tf.cast(factor * sides, tf.int64)
+    scaled = tf.where(sides == tf.reduce_min(sides), tf.constant(short_side, tf.int64), scaled)
+    return scaled[0], scaled[1]
+
+
+def make_squares(
+    pixels: tf.Tensor,
+    size: int,
+    *,
+    short_side: int | None = None,
+    crops: int = 1,
+    interpolation: Interpolation = "bilinear",
+) -> tf.Tensor:
+    """Makes the squares of an image that a network is fed with; works in a graph.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+        size: side of a square, pixels.
+        short_side: see `cut_image`; None squashes the image (`resize_image`).
+        crops: see `cut_image`.
+        interpolation: see `BackboneOptions`.
+
+    Returns:
+        float32 [size, size, 3], with 10 crops [10, size, size, 3], in 0..255.
+    """
+    if short_side is None:
+        return resize_image(pixels, size, interpolation)
+    return cut_image(pixels, size, short_side=short_side, crops=crops, interpolation=interpolation)
+
+
+def resize(
+    pixels: tf.Tensor,
+    height: tf.Tensor | int,
+    width: tf.Tensor | int,
+    interpolation: Interpolation = "bilinear",
+    *,
+    antialias: bool = True,
+) -> tf.Tensor:
+    """Resizes an image [H, W, 3] to float32 [height, width, 3] in 0..255."""
+    resized = tf.image.resize(
+        tf.cast(pixels, tf.float32), (height, width), method=interpolation, antialias=antialias
+    )
+    return tf.clip_by_value(resized, 0.0, 255.0)
 
 
 def decode_or_fault(
@@ -129,28 +179,17 @@ def decode_or_fault(
         pixels = decode_image(data, max_pixels)
         if size is None:
             return pixels
-        if short_side is None:
-            found = resize_image(pixels, size, interpolation)
-        else:
-            found = cut_image(
-                pixels,
-                size,
-                short_side=short_side,
-                crops=crops,
-                max_pixels=max_pixels,
-                interpolation=interpolation,
-            )
+        if short_side is not None:
+            # A narrow image may become huge.
+            scaled = scaled_size(pixels.shape[0], pixels.shape[1], short_side)
+            height, width = (int(side) for side in scaled)
+            check_size(ImageHeader(height, width, height * width), max_pixels)
+        found = make_squares(
+            pixels, size, short_side=short_side, crops=crops, interpolation=interpolation
+        )
         if views is None:
             return found
         drawn = random_views(views, name, *pixels.shape[:2], squashed=short_side is None)
         return tf.stack([found, *(cut_view(pixels, v, size, interpolation) for v in drawn)])
     except InputError as error:
         return str(error)
-
-
-def _resize(pixels: tf.Tensor, height: int, width: int, interpolation: Interpolation) -> tf.Tensor:
-    pixels = tf.cast(pixels, tf.float32)
-    if tuple(pixels.shape[:2]) == (height, width):
-        return pixels
-    resized = tf.image.resize(pixels, (height, width), method=interpolation, antialias=True)
-    return tf.clip_by_value(resized, 0.0, 255.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tfrecords.features.byte_tensors import bytes_at, number_of_four, number_of_two, starts_with
 from tfrecords.images.orientation import MAX_SEGMENTS, ORIENTATION_TAG
 
 _HEAD = 16  # bytes that tell a container, or a segment with the EXIF prefix
@@ -64,10 +65,10 @@ def orientation_of(encoded: tf.Tensor) -> tf.Tensor:
         int32 scalar, 1 to 8; 1 where the file has no orientation, an invalid one, or damaged EXIF
         data.
     """
-    head = _bytes(encoded, 0, _HEAD)
-    is_jpeg = _starts(head, b"\xff\xd8")
-    is_png = _starts(head, b"\x89PNG\r\n\x1a\n")
-    is_webp = _starts(head, b"RIFF") & _starts(head[8:], b"WEBP")
+    head = bytes_at(encoded, 0, _HEAD)
+    is_jpeg = starts_with(head, b"\xff\xd8")
+    is_png = starts_with(head, b"\x89PNG\r\n\x1a\n")
+    is_webp = starts_with(head, b"RIFF") & starts_with(head[8:], b"WEBP")
     start = tf.case(
         [
             (is_jpeg, lambda: _in_jpeg(encoded)),
@@ -81,9 +82,9 @@ def orientation_of(encoded: tf.Tensor) -> tf.Tensor:
 
 def _in_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     def body(position: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        segment = _bytes(encoded, position, _HEAD)
+        segment = bytes_at(encoded, position, _HEAD)
         is_segment = (segment[0] == 0xFF) & (segment[1] != 0xDA) & (position >= 0)
-        is_exif = is_segment & (segment[1] == 0xE1) & _starts(segment[4:], b"Exif\0\0")
+        is_exif = is_segment & (segment[1] == 0xE1) & starts_with(segment[4:], b"Exif\0\0")
         after = tf.where(is_segment, position + 2 + segment[2] * 256 + segment[3], -1)
         return tf.where(is_exif, -1, after), tf.where(is_exif, position + 10, found)
 
@@ -94,11 +95,11 @@ def _in_chunks(encoded: tf.Tensor, first: int, wanted: bytes, *, padded: bool) -
     """`padded`: the layout of RIFF (name first, even sizes), else that of PNG (length first)."""
 
     def body(position: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        chunk = _bytes(encoded, position, _HEAD)
+        chunk = bytes_at(encoded, position, _HEAD)
         name, size = (chunk[:4], chunk[4:8]) if padded else (chunk[4:8], chunk[:4])
-        length = _number(size, little=tf.constant(padded))
-        is_exif = _starts(name, wanted)
-        start = position + 8 + tf.where(_starts(chunk[8:], b"Exif\0\0"), 6, 0)
+        length = number_of_four(size, little=tf.constant(padded))
+        is_exif = starts_with(name, wanted)
+        start = position + 8 + tf.where(starts_with(chunk[8:], b"Exif\0\0"), 6, 0)
         after = position + 8 + length + (length % 2 if padded else 4)
         # A length that does not fit into the file, or into 31 bits, ends the search.
         after = tf.where((length < 0) | (after < position), -1, after)
@@ -121,41 +122,19 @@ def _search(encoded: tf.Tensor, first: int, body: object) -> tf.Tensor:
 
 def _tag(encoded: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     """The orientation in the first directory of the TIFF data that begin at `start`."""
-    head = _bytes(encoded, start, 8)
-    little = _starts(head, b"II*\0")
-    offset = _number(head[4:], little)
+    head = bytes_at(encoded, start, 8)
+    little = starts_with(head, b"II*\0")
+    offset = number_of_four(head[4:], little)
     outside = (offset < 0) | (start + offset < start)  # of 31 bits
     place = tf.where(outside, tf.strings.length(encoded), start + offset)
-    count = _short(_bytes(encoded, place, 2), little)
-    entries = tf.reshape(_bytes(encoded, place + 2, 12 * count), [-1, 12])
-    tags, values = _short(entries[:, :2], little), _short(entries[:, 8:10], little)
+    count = number_of_two(bytes_at(encoded, place, 2), little)
+    entries = tf.reshape(bytes_at(encoded, place + 2, 12 * count), [-1, 12])
+    tags, values = number_of_two(entries[:, :2], little), number_of_two(entries[:, 8:10], little)
     # A file that ends within an entry has no such entry.
     whole = place + 2 + 12 * tf.range(1, count + 1) - 2 <= tf.strings.length(encoded)
     found = tf.concat([tf.boolean_mask(values, (tags == ORIENTATION_TAG) & whole), [1]], 0)[0]
-    known = (little | _starts(head, b"MM\0*")) & (found >= 1) & (found <= 8)
+    known = (little | starts_with(head, b"MM\0*")) & (found >= 1) & (found <= 8)
     return tf.where(known, found, 1)
-
-
-def _bytes(encoded: tf.Tensor, position: tf.Tensor | int, count: tf.Tensor | int) -> tf.Tensor:
-    """int32 [count], zeros where the file has ended."""
-    place = tf.clip_by_value(position, 0, tf.strings.length(encoded))
-    piece = tf.io.decode_raw(tf.strings.substr(encoded, place, count), tf.uint8)
-    return tf.pad(tf.cast(piece, tf.int32), [[0, count - tf.size(piece)]])
-
-
-def _starts(data: tf.Tensor, magic: bytes) -> tf.Tensor:
-    return tf.reduce_all(data[: len(magic)] == tf.constant(list(magic)))
-
-
-def _short(pair: tf.Tensor, little: tf.Tensor) -> tf.Tensor:
-    low, high = pair[..., 0], pair[..., 1]
-    return tf.where(little, low + 256 * high, 256 * low + high)
-
-
-def _number(four: tf.Tensor, little: tf.Tensor) -> tf.Tensor:
-    """int32 of four bytes; negative where it does not fit."""
-    ordered = tf.where(little, four[:4], tf.reverse(four[:4], [0]))
-    return tf.reduce_sum(ordered * tf.constant([1, 1 << 8, 1 << 16, 1 << 24], tf.int32))
 
 
 def _among(orientation: tf.Tensor | int, *values: int) -> tf.Tensor:

@@ -19,7 +19,7 @@ from tfrecords.images.orientation import UPRIGHT, read_orientation, swaps_sides
 MAX_PIXELS = 100_000_000
 
 # Progressive files of cameras and websites have a dozen scans at most.
-_ORDINARY_SCANS = 20
+ORDINARY_SCANS = 20
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _WITHOUT_SEGMENT = {0x01, 0xD8}
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
@@ -126,7 +126,7 @@ def _jpeg(data: bytes) -> ImageHeader | None:
     if size is None:
         return None
     height, width = size
-    return ImageHeader(height, width, height * width * max(1, scans // _ORDINARY_SCANS))
+    return ImageHeader(height, width, height * width * max(1, scans // ORDINARY_SCANS))
 
 
 def _gif_frames(data: bytes) -> Iterator[int]:

@@ -1,0 +1,108 @@
+"""Batches of encoded images decoded inside a TensorFlow graph, each with a status.
+
+A damaged image spoils no other one: its place in the batch holds gray pixels, and its status says
+what is wrong with it. The pixels of all others are those of `tfrecords.features.decoding`.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import tensorflow as tf
+
+from tfrecords.feature_options import Interpolation
+from tfrecords.features.declared_pixels import Declared, declared_pixels
+from tfrecords.features.decoding import make_squares, scaled_size
+from tfrecords.features.upright import decode_upright
+from tfrecords.images.headers import MAX_PIXELS
+
+OK = "ok"
+"""Status of an image that was decoded. All others are `REASON: DETAIL`."""
+EMPTY = "empty: the image has zero bytes"
+UNSUPPORTED = (
+    "unsupported_format: no JPEG, PNG, GIF, BMP (24 bits per pixel) or WebP (not animated)"
+)
+UNREADABLE = "unreadable: the image is damaged or ends too soon"
+# Gray, since some networks turn black into zeros.
+GRAY = 128.0
+
+
+def decode_batch(
+    encoded: tf.Tensor,
+    size: int,
+    *,
+    short_side: int | None = None,
+    crops: int = 1,
+    interpolation: Interpolation = "bilinear",
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes images and makes the squares that a network is fed with; works in a graph.
+
+    Args:
+        encoded: string [B], JPEG, PNG, GIF (the first frame), BMP of 24 bits or still WebP.
+        size: see `make_squares`.
+        short_side: see `make_squares`.
+        crops: see `make_squares`.
+        interpolation: see `BackboneOptions`.
+        max_pixels: an image may have at most, see `tfrecords.images.headers`.
+
+    Returns:
+        float32 [B, size, size, 3], with 10 crops [B, 10, size, size, 3], in 0..255, gray where an
+        image cannot be decoded; and string [B], `ok` or what is wrong: `empty`, `too_large`,
+        `unreadable`, `unsupported_format`, a colon and details.
+    """
+    shape = [size, size, 3] if crops == 1 else [crops, size, size, 3]
+    squares = functools.partial(
+        make_squares, size=size, short_side=short_side, crops=crops, interpolation=interpolation
+    )
+
+    @tf.autograph.experimental.do_not_convert
+    def decode(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        status = _status(image, max_pixels, short_side)
+        pixels = tf.cond(
+            status == OK, lambda: squares(decode_upright(image)), lambda: tf.fill(shape, GRAY)
+        )
+        return tf.ensure_shape(pixels, shape), status
+
+    def one(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # The one way in a graph to go on after an operation failed.
+        decoded = tf.data.Dataset.from_tensors(image).map(decode).ignore_errors()
+        failed = tf.data.Dataset.from_tensors((tf.fill(shape, GRAY), tf.constant(UNREADABLE)))
+        pixels, status = decoded.concatenate(failed).take(1).get_single_element()
+        return tf.ensure_shape(pixels, shape), tf.ensure_shape(status, [])
+
+    return tf.map_fn(
+        one,
+        encoded,
+        fn_output_signature=(tf.TensorSpec(shape, tf.float32), tf.TensorSpec([], tf.string)),
+        parallel_iterations=16,
+    )
+
+
+def _status(image: tf.Tensor, max_pixels: int, short_side: int | None) -> tf.Tensor:
+    """Returns what is wrong with an image as far as its header says: string scalar."""
+
+    def of_header() -> tf.Tensor:
+        declared = declared_pixels(image)
+        too_large = declared.pixels > max_pixels
+        if short_side is not None:
+            # A narrow image may become huge when its short side is scaled.
+            sides = tf.maximum(declared.height, 1), tf.maximum(declared.width, 1)
+            height, width = scaled_size(*sides, short_side)
+            too_large |= height * width > max_pixels
+        return tf.case(
+            [
+                (~declared.decodable, lambda: tf.constant(UNSUPPORTED)),
+                (too_large, lambda: _too_large(declared, max_pixels)),
+            ],
+            default=lambda: tf.constant(OK),
+        )
+
+    is_empty = tf.strings.length(image) == 0
+    return tf.cond(is_empty, lambda: tf.constant(EMPTY), of_header)
+
+
+def _too_large(declared: Declared, max_pixels: int) -> tf.Tensor:
+    size = [tf.strings.as_string(side) for side in (declared.width, declared.height)]
+    limit = f" pixels, more than the {max_pixels / 1e6:g} megapixels allowed"
+    return tf.strings.join(["too_large: ", size[0], " x ", size[1], limit])
