@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from absl import logging
+
 from r2m.engine.persistence import checkpoints
+from r2m.engine.persistence.variable_names import variable_names
 from r2m.evaluation.output_files import write_whole
-from r2m.inference.run_folder import SEGMENTER_FILE, VOCABULARY_FILE
+from r2m.inference.run_folder import SEGMENTER_FILE, VOCABULARY_FILE, read_config
 from tfrecords.errors import InputError
 from tfrecords.records import Records
 
@@ -104,3 +107,38 @@ def start_settings(start: Path, folder: Path) -> Any:
         return {"step": found.step, "digest": found.digest}
     own = checkpoints.newest(folder / checkpoints.LATEST)
     return own.sidecar["settings"].get("start") if own is not None else None
+
+
+def init_from_run(
+    model: Any, network: Any, run_folder: Path, fingerprint: Mapping[str, str]
+) -> None:
+    """Restores the weights of another run into a model that reads images.
+
+    A model of pixels may start from one of stored features: its network then keeps the weights it
+    was loaded with. One of stored features may start from one of pixels, whose network stored them
+    (r2m-export-backbone): the network's weights are left out.
+
+    Args:
+        model: a built model.
+        network: the part of it that makes features of pixels, or None.
+        run_folder: of the other run.
+        fingerprint: compared with that of the run.
+
+    Raises:
+        InputError: there is no run in the folder.
+        TrainingError: its weights do not fit.
+    """
+    of_pixels = read_config(run_folder)["config"]["image"]["source"] == "pixels"
+    new: list[str] = []
+    if network is not None and not of_pixels:
+        own = {id(variable) for variable in network.variables}
+        named = zip(variable_names(model), model.variables, strict=True)
+        new = [name for name, variable in named if id(variable) in own]
+    found = checkpoints.restore_model(
+        model,
+        run_folder,
+        fingerprint,
+        allow_new=new,
+        allow_unused=of_pixels and network is None,
+    )
+    logging.info("starting from the weights of %s", found.folder)

@@ -22,7 +22,8 @@ from r2m.inference.captioner_model import build_model, open_network
 from r2m.inference.consensus import ConsensusOptions
 from r2m.inference.run import Run
 from r2m.tasks.captioning import experiment
-from r2m.tasks.captioning.experiment import init_from_run, run_captioner
+from r2m.tasks.captioning.experiment import run_captioner
+from r2m.tasks.run_start import init_from_run
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions
 from tfrecords.features.backbones import Network, build_network
@@ -123,7 +124,7 @@ def test_pixels_may_start_from_a_captioner_of_stored_features(
         trained_from="all",
         name="att2in2",
     )
-    init_from_run(pixels, att2in2_run, {"vocabulary": before.vocabulary.sha256})
+    init_from_run(pixels, network, att2in2_run, {"vocabulary": before.vocabulary.sha256})
     for ours, theirs in zip(captioner.get_weights(), before.model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(network.get_weights()[0], kernel)
@@ -136,7 +137,7 @@ def test_stored_features_may_start_from_a_captioner_of_pixels(
     sizes = {"global_size": None, "region_size": before.model.network.output_shape[-1]}
     config = small(caption_records, "updown")
     model = build_model(config, len(before.vocabulary), {**sizes, "grid_cells": 1}, None)
-    init_from_run(model, from_pixels, {"vocabulary": before.vocabulary.sha256})
+    init_from_run(model, None, from_pixels, {"vocabulary": before.vocabulary.sha256})
     theirs = before.model.captioner.get_weights()
     for ours, own in zip(model.get_weights(), theirs, strict=True):
         np.testing.assert_array_equal(ours, own)

@@ -11,9 +11,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import logging
 
-from models.captioners.pixels import PixelCaptioner
 from pipelines.inputs.pixels import Pixels, crop_size
 from r2m.configuration.config_checks import check_config
 from r2m.configuration.earlier_versions import upgrade_settings
@@ -22,12 +20,10 @@ from r2m.engine.distribution.cores import configure_threads
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
-from r2m.engine.persistence import checkpoints
 from r2m.engine.train import TrainingSummary, train
 from r2m.inference.captioner_inputs import FEATURES_FILE, features_file
 from r2m.inference.captioner_model import build_model, open_network
 from r2m.inference.captioning import Captioning, search_options
-from r2m.inference.run_folder import read_config
 from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions
 from r2m.tasks.captioning.data import CaptionerData, open_data
 from r2m.tasks.captioning.reward_config import (
@@ -37,7 +33,14 @@ from r2m.tasks.captioning.reward_config import (
 )
 from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
 from r2m.tasks.captioning.stage import CaptionerStage, Objective
-from r2m.tasks.run_start import RunFile, copy_into_run, start_of, start_settings, vocabulary_files
+from r2m.tasks.run_start import (
+    RunFile,
+    copy_into_run,
+    init_from_run,
+    start_of,
+    start_settings,
+    vocabulary_files,
+)
 from tfrecords.errors import InputError
 
 # Stages of a captioner, each of which can start from the one before.
@@ -126,7 +129,8 @@ def run_captioner(
             training_options(config, stage),
             folder,
             strategy=strategy,
-            init_from=start and partial(init_from_run, model, start, stage.fingerprint),
+            init_from=start
+            and partial(init_from_run, model, stage.network, start, stage.fingerprint),
             config=json.loads(config.to_json()),
             settings=_settings(config, name, data, start, folder),
             upgrade_settings=upgrade_settings,
@@ -176,24 +180,3 @@ def _settings(
     if start is not None:
         settings["start"] = start_settings(start, folder)
     return settings
-
-
-def init_from_run(model: Any, run_folder: Path, fingerprint: Mapping[str, str]) -> None:
-    """Restores the weights of another run.
-
-    A captioner of pixels may start from one of stored features: its network then keeps the weights
-    it was loaded with. One of stored features may start from one of pixels, whose network stored
-    them (r2m-export-backbone): the network's weights are left out.
-
-    Raises:
-        InputError: there is no run in the folder.
-        TrainingError: its weights do not fit.
-    """
-    of_pixels = read_config(run_folder)["config"]["image"]["source"] == "pixels"
-    has_network = isinstance(model, PixelCaptioner)
-    if has_network and not of_pixels:
-        model = model.captioner
-    found = checkpoints.restore_model(
-        model, run_folder, fingerprint, allow_unused=of_pixels and not has_network
-    )
-    logging.info("starting from the weights of %s", found.folder)

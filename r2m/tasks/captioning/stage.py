@@ -97,6 +97,8 @@ class CaptionerStage:
             worker: this process, of those that train together.
         """
         self.model, self.name = model, objective.name
+        # The part of a captioner of pixels that makes its features.
+        self.network = model.network if isinstance(model, PixelCaptioner) else None
         self.fingerprint: Mapping[str, str] = {"vocabulary": data.vocabulary.sha256}
         self._data, self._objective, self._batch_size = data, objective, batch_size
         self._worker, self._network_rate, self._captioning = worker, network_rate, captioning
@@ -126,9 +128,7 @@ class CaptionerStage:
 
     def learning_rate_factor(self, variable: Any) -> float:
         """Returns the learning rate factor of a variable."""
-        if not isinstance(self.model, PixelCaptioner):
-            return 1.0
-        own = {id(v) for v in self.model.network.trainable_variables}
+        own = set() if self.network is None else {id(v) for v in self.network.trainable_variables}
         return self._network_rate if id(variable) in own else 1.0
 
     @property

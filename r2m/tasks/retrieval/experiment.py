@@ -11,9 +11,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import logging
 
-from models.vse import VisualSemanticEmbedding
 from pipelines.inputs.pixels import Pixels
 from r2m.configuration.config_checks import check_config
 from r2m.configuration.earlier_versions import upgrade_settings
@@ -22,18 +20,22 @@ from r2m.engine.distribution.cores import configure_threads
 from r2m.engine.distribution.strategies import make_strategy
 from r2m.engine.distribution.workers import reporting_lost_workers, this_worker
 from r2m.engine.monitoring.profiling import ProfileWindow
-from r2m.engine.persistence import checkpoints
-from r2m.engine.persistence.variable_names import variable_names
 from r2m.engine.train import TrainingSummary, train
 from r2m.inference.captioner_inputs import FEATURES_FILE, features_file
 from r2m.inference.captioner_model import open_network
 from r2m.inference.retrieval_model import build_embedding
 from r2m.inference.retrieval_run import SENTENCES_FILE, sentences_file
-from r2m.inference.run_folder import read_config
 from r2m.tasks.retrieval.data import RetrievalData, open_data
 from r2m.tasks.retrieval.objective import RankingObjective, RankingOptions
 from r2m.tasks.retrieval.stage import RetrievalStage
-from r2m.tasks.run_start import RunFile, copy_into_run, start_of, start_settings, vocabulary_files
+from r2m.tasks.run_start import (
+    RunFile,
+    copy_into_run,
+    init_from_run,
+    start_of,
+    start_settings,
+    vocabulary_files,
+)
 
 
 def run_retrieval(
@@ -99,7 +101,8 @@ def run_retrieval(
             training_options(config, stage),
             folder,
             strategy=strategy,
-            init_from=start and partial(_init_from_run, model, start, stage.fingerprint),
+            init_from=start
+            and partial(init_from_run, model, model.network, start, stage.fingerprint),
             config=json.loads(config.to_json()),
             settings=_settings(config, options, data, start, folder),
             upgrade_settings=upgrade_settings,
@@ -157,26 +160,3 @@ def _settings(
     if start is not None:
         settings["start"] = start_settings(start, folder)
     return settings
-
-
-def _init_from_run(
-    model: VisualSemanticEmbedding, run_folder: Path, fingerprint: Mapping[str, str]
-) -> None:
-    """Restores the weights of another run.
-
-    A model of pixels may start from one of stored features: its network then keeps the weights it
-    was loaded with.
-
-    Raises:
-        InputError: there is no run in the folder.
-        TrainingError: its weights do not fit.
-    """
-    new: list[str] = []
-    if model.network is not None and read_config(run_folder)["config"]["image"]["source"] != (
-        "pixels"
-    ):
-        own = {id(variable) for variable in model.network.variables}
-        named = zip(variable_names(model), model.variables, strict=True)
-        new = [name for name, variable in named if id(variable) in own]
-    found = checkpoints.restore_model(model, run_folder, fingerprint, allow_new=new)
-    logging.info("starting from the weights of %s", found.folder)
