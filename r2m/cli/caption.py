@@ -52,6 +52,7 @@ from r2m.cli.decoding_flags import (
     ensemble_weights,
 )
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
+from r2m.cli.gallery_flags import define_single_file
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.record_reports import describe_use
@@ -60,6 +61,7 @@ from r2m.configuration.limits import MOST_BEAMS
 
 # Columns for the names of images; longer names move their captions to the right.
 _WIDEST = 60
+_PRINTED = 200  # rows
 
 _RUN = define_texts(
     "run",
@@ -111,11 +113,13 @@ _OUTPUT = define_text(
 )
 _GALLERY = define_whole(
     "gallery",
-    200,
-    "How many images the gallery and the printed table show at most, at even distances.",
+    5_000,
+    "How many images the gallery shows at most, at even distances. The printed table shows "
+    f"{_PRINTED} at most.",
     least=1,
     group=OUTPUT,
 )
+_SINGLE_FILE = define_single_file()
 _OVERWRITE = define_switch(
     "overwrite",
     False,
@@ -147,11 +151,14 @@ def main(argv: Sequence[str]) -> None:
         ensemble_weights=ensemble_weights(),
         captions=_CAPTIONS.value,
         gallery=_GALLERY.value,
+        single_file=_SINGLE_FILE.value,
         overwrite=_OVERWRITE.value,
     )
-    _print_table(found.rows)
-    if len(found.rows) < found.images:
-        print(f"... {len(found.rows)} of {found.images} images; all are in captions.jsonl")
+    step = -(-len(found.rows) // _PRINTED)
+    printed = found.rows[::step]
+    _print_table(printed)
+    if len(printed) < found.images:
+        print(f"... {len(printed)} of {found.images} images; all are in captions.jsonl")
     captioned = found.images - found.unread.total()
     print(describe_use("captioned", captioned, found.unread + found.passed_over))
     print(f"captions: {_OUTPUT.value}/captions.jsonl, captions.json and captions.csv")

@@ -42,6 +42,7 @@ from r2m.cli.decoding_flags import (
     ensemble_weights,
 )
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT, SCORING
+from r2m.cli.gallery_flags import define_single_file
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.scoring_flags import define_scoring_flags, scoring_options
@@ -93,7 +94,10 @@ _OUTPUT = define_text(
     group=OUTPUT,
     value="FOLDER",
 )
-_GALLERY = define_whole("gallery", 24, "How many images the gallery shows.", least=1, group=OUTPUT)
+_GALLERY = define_whole(
+    "gallery", 1_000, "How many images the gallery shows at most.", least=1, group=OUTPUT
+)
+_SINGLE_FILE = define_single_file()
 _SEED = define_whole("gallery_seed", 0, "Draws the images of the gallery.", least=0, group=OUTPUT)
 define_scoring_flags()
 define_consensus_flags()
@@ -130,6 +134,7 @@ def main(argv: Sequence[str]) -> None:
         ensemble_weights=ensemble_weights(),
         **scoring_options(),
         gallery=_GALLERY.value,
+        single_file=_SINGLE_FILE.value,
         gallery_seed=_SEED.value,
         retrieval_run=_RETRIEVAL_RUN.value,
     )

@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int | None:
         for example in itertools.islice(inspection.read_split(records, split), _SHOW.value):
             print("\n" + aligned(inspection.describe_example(example, records)))
     if _HTML.value:
-        from r2m.evaluation.records_page import write_records_page
+        from r2m.evaluation.pages.records_page import write_records_page
 
         page = write_records_page(
             records,

@@ -106,7 +106,7 @@ _OUTPUT = define_text(
 def main(argv: Sequence[str]) -> None:
     """Searches and prints what was found."""
     from r2m.evaluation.output_files import prepare_output, write_whole
-    from r2m.evaluation.search_page import search_json, search_table, write_search_page
+    from r2m.evaluation.pages.search_page import search_json, search_table, write_search_page
     from r2m.inference.search.model_binding import open_index
     from r2m.inference.search.queries import make_queries
     from r2m.inference.search.searching import page_results, search_index

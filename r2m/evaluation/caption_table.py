@@ -1,9 +1,10 @@
-"""Captions of images as a table for spreadsheets."""
+"""Captions of images as a table for spreadsheets, and as JSON Lines."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,13 @@ def write_caption_table(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> 
         InputError: the disk is full.
     """
     return write_parts(path, _lines(rows))
+
+
+def write_caption_lines(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Writes captions as JSON Lines, an object per image; see `write_caption_table`."""
+    return write_parts(
+        path, (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    )
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:

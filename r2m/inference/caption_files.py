@@ -14,8 +14,9 @@ from absl import logging
 
 from r2m.configuration.decoding_settings import settings_to_report
 from r2m.evaluation.caption_table import write_caption_table
-from r2m.evaluation.gallery import SHEET, GalleryItem, spread, write_gallery
 from r2m.evaluation.output_files import prepare_output
+from r2m.evaluation.pages.gallery import FILES, SHEET, remove_gallery, spread, write_gallery
+from r2m.evaluation.pages.gallery_items import GalleryItem, captions_of_row
 from r2m.evaluation.predictions import write_predictions
 from r2m.inference.caption_keys import caption_keys
 from r2m.inference.caption_log import LINES_FILE, CaptionLog
@@ -29,7 +30,6 @@ from tfrecords.writing.progress import CountProgress
 
 _CAPTIONS = "captions.json"
 _TABLE = "captions.csv"
-_PAGE = "index.html"
 
 
 class CaptionedFiles(NamedTuple):
@@ -65,7 +65,8 @@ def caption_files(
     decoding: Mapping[str, Any] | None = None,
     consensus: ConsensusOptions | None = None,
     captions: int = 1,
-    gallery: int = 200,
+    gallery: int = 5_000,
+    single_file: bool = False,
     overwrite: bool = False,
     batch_size: int = IMAGES_AT_ONCE,
 ) -> CaptionedFiles:
@@ -93,6 +94,7 @@ def caption_files(
         consensus: how captions are chosen from the beams, see `Run.load`.
         captions: how many to find per image.
         gallery: how many images the gallery shows at most, at even distances.
+        single_file: whether the page of the gallery contains its pictures.
         overwrite: whether unfinished captions of other images or settings are replaced, and
             finished ones of the same are found anew.
         batch_size: images that are captioned at once.
@@ -124,13 +126,14 @@ def caption_files(
     prepare_output(output)
     with CaptionLog(output, files, settings, overwrite=overwrite) as log:
         if log.count == 0:
-            for name in (_CAPTIONS, _TABLE, _PAGE, SHEET):  # of earlier captions
+            for name in (_CAPTIONS, _TABLE):  # of earlier captions
                 (output / name).unlink(missing_ok=True)
+            remove_gallery(output)
         _caption_remaining(run, files, reader, log, captions, batch_size)
         unread = _report_faults(log)
         write_predictions(output / _CAPTIONS, log.rows())
         write_caption_table(output / _TABLE, log.rows())
-        rows = _write_gallery(output, log, files, gallery, run)
+        rows = _write_gallery(output, log, files, run, gallery, single_file)
     return CaptionedFiles(rows, len(files), unread, passed_over)
 
 
@@ -166,7 +169,12 @@ def _report_faults(log: CaptionLog) -> Counter[str]:
 
 
 def _write_gallery(
-    output: Path, log: CaptionLog, files: Sequence[ImageFile], most: int, run: Run
+    output: Path,
+    log: CaptionLog,
+    files: Sequence[ImageFile],
+    run: Run,
+    most: int,
+    single_file: bool,
 ) -> list[dict[str, Any]]:
     """Writes a gallery of at most `most` images; returns their rows."""
     chosen = spread(len(files), most)
@@ -178,10 +186,12 @@ def _write_gallery(
     some = f"{len(rows)} of {len(files)} images, at even distances."
     write_gallery(
         output,
-        [_item(row, file) for file, row in rows],
-        title=f"{len(files)} images captioned",
+        (_item(row, file) for file, row in rows),
+        title=f"{len(files):,} image{'s' * (len(files) != 1)} captioned",
         note=some if len(rows) < len(files) else "",
         settings={"run": run.name, **settings_to_report(run.config.decoding.to_dict())},
+        single_file=single_file,
+        links=[_CAPTIONS, LINES_FILE, _TABLE],
     )
     return [row for _, row in rows]
 
@@ -198,19 +208,20 @@ def _inputs_identity(detections: Sequence[str], weights: str | None) -> dict[str
 
 
 def _without_output(found: ImageFiles, output: Path) -> ImageFiles:
-    """Passes over the contact sheet of an earlier call, where the output is below the images."""
-    sheet = os.path.realpath(output / SHEET)
-    files = [file for file in found.files if os.path.realpath(file.path) != sheet]
+    """Passes over pictures of an earlier call's gallery, where the output is below the images."""
+    own = {os.path.realpath(file) for file in (output / SHEET, *output.glob(f"{FILES}/*"))}
+    files = [file for file in found.files if os.path.realpath(file.path) not in own]
     if len(files) == len(found.files):
         return found
+    written = next(file.path for file in found.files if os.path.realpath(file.path) in own)
     if not any((output / name).exists() for name in (_CAPTIONS, LINES_FILE)):
         raise InputError(
-            f"{output / SHEET} is one of the images, and the contact sheet would be written over "
-            "it: give another --output"
+            f"{written} is one of the images, and the gallery would be written over it: give "
+            "another --output"
         )
     if not files:
-        raise InputError(f"{output / SHEET} is the only image: a contact sheet of earlier captions")
-    return ImageFiles(files, found.passed_over + Counter(own_output=1))
+        raise InputError(f"{written} and all other images are of the gallery of earlier captions")
+    return ImageFiles(files, found.passed_over + Counter(own_output=len(found.files) - len(files)))
 
 
 def _row(image: CaptionedImage, decoding: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,10 +242,12 @@ def _row(image: CaptionedImage, decoding: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _item(row: dict[str, Any], file: ImageFile) -> GalleryItem:
+    note = row.get("note", "")
     return GalleryItem(
         image_id=row["image_id"],
         image=file.path,
-        caption=row["caption"],
-        confidence=row.get("confidence"),
+        captions=captions_of_row(row),
         concepts=[(concept["word"], concept["score"]) for concept in row.get("concepts", ())],
+        note=note,
+        groups=[note.split(":")[0]] if note else [],
     )

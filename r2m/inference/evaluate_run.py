@@ -14,9 +14,11 @@ from absl import logging
 from r2m.configuration.decoding_settings import settings_to_report
 from r2m.evaluation.caption_scores import CaptionScores, score_captions
 from r2m.evaluation.caption_sets import score_caption_sets
-from r2m.evaluation.gallery import GalleryItem, write_gallery
+from r2m.evaluation.caption_table import write_caption_lines, write_caption_table
 from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.output_files import prepare_output
+from r2m.evaluation.pages.gallery import write_gallery
+from r2m.evaluation.pages.gallery_items import GalleryItem, captions_of_row
 from r2m.evaluation.predictions import prediction_rows, write_predictions
 from r2m.evaluation.report import Report, write_report
 from r2m.evaluation.report_sections import caption_sets_section
@@ -47,14 +49,16 @@ def evaluate_run(
     ensemble_weights: Sequence[float] | None = None,
     metrics: tuple[str, ...] = METRICS,
     tokenizer: str = "auto",
-    gallery: int = 24,
+    gallery: int = 1_000,
+    single_file: bool = False,
     gallery_seed: int = 0,
     retrieval_run: str | Path | None = None,
 ) -> Report:
     """Captions a split of records and scores it against its references.
 
-    Writes to `output`: `<split>.predictions.json` (COCO results), `<split>.report.json` and `.md`,
-    and `<split>/index.html` with `gallery.png` of images drawn by seed. `runs`, `decoding`,
+    Writes to `output`: `<split>.predictions.json` (COCO results), the same as `.jsonl` and `.csv`,
+    `<split>.report.json` and `.md`, and `<split>/index.html` with `gallery.png` of images drawn by
+    seed (`single_file`: with its pictures inside). `runs`, `decoding`,
     `consensus` and `ensemble_weights` are those of `Run.load`. With several `captions` per image
     the best one is scored, and all of them by `score_caption_sets`. On the split `val` the
     confidence of captions is calibrated, see `evaluate_confidence`. With `retrieval_run`, the run
@@ -123,7 +127,7 @@ def evaluate_run(
             row["image_text_score"] = image_text.captions.get(name)
         cider = scores.per_image.get("cider", {})
         sections.append(image_text_section(image_text, cider, embedding))
-    write_predictions(predictions, rows)
+    files = _write_results(output, split, rows)
     report = Report(
         split=f"{records.name} {split}",
         scores=scores,
@@ -141,16 +145,20 @@ def evaluate_run(
     write_report(output, report, f"{split}.report")
     # Read once more: the pictures of a whole split are too many to keep.
     chosen = set(random.Random(gallery_seed).sample(sorted(texts), min(gallery, len(texts))))
+    by_name = dict(zip(hypotheses, rows, strict=True))
+    some = f"{len(chosen)} of {len(texts)} images, drawn with seed {gallery_seed}."
     write_gallery(
         output / split,
-        [
-            _item(example, hypotheses[example["image_id"]], vocabulary, scores)
+        (
+            _item(example, by_name[example["image_id"]], vocabulary, scores)
             for example in run.examples(records, split)
             if example["image_id"] in chosen
-        ],
+        ),
         title=f"{run.config.name}: {records.name} {split}",
-        note=f"{len(chosen)} of {len(texts)} images, drawn with seed {gallery_seed}.",
+        note=some if len(chosen) < len(texts) else "",
         settings={"run": run.name, **settings},
+        single_file=single_file,
+        links=[f"../{file.name}" for file in files],
     )
     return report
 
@@ -188,11 +196,18 @@ def _rows(
     return rows
 
 
+def _write_results(output: Path, split: str, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Writes predictions as COCO results, JSON Lines and a table; returns the files."""
+    stem = output / f"{split}.predictions"
+    return [
+        write_predictions(stem.with_name(f"{stem.name}.json"), rows),
+        write_caption_lines(stem.with_name(f"{stem.name}.jsonl"), rows),
+        write_caption_table(stem.with_name(f"{stem.name}.csv"), rows),
+    ]
+
+
 def _item(
-    example: dict[str, Any],
-    hypotheses: Sequence[Hypothesis],
-    vocabulary: Vocabulary,
-    scores: CaptionScores,
+    example: dict[str, Any], row: Mapping[str, Any], vocabulary: Vocabulary, scores: CaptionScores
 ) -> GalleryItem:
     name = example["image_id"]
     words = [vocabulary.words[i] for i in np.asarray(example.get("concepts", ()), int)]
@@ -200,11 +215,9 @@ def _item(
     return GalleryItem(
         image_id=name,
         image=example["image"],
-        caption=_best(hypotheses),
-        confidence=hypotheses[0].confidence if hypotheses else None,
+        captions=captions_of_row(row, {"cider": scores.per_image.get("cider", {}).get(name)}),
         concepts=list(zip(words, concept_scores, strict=True))[::-1],
         references=example["texts"],
-        cider=scores.per_image.get("cider", {}).get(name),
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gallery_pages import read_items
 
 import r2m
 from r2m.evaluation import confidence
@@ -43,7 +44,17 @@ def test_captions_of_a_calibrated_run_have_a_confidence(
     assert "## Confidence" in text and "## 2 captions per image" in text
     rows = json.loads((output / "val.predictions.json").read_text())
     assert all(len(row["captions"]) == 2 and 0 < row["confidence"] < 1 for row in rows)
-    assert "confidence" in (output / "val" / "index.html").read_text()
+    shown = {item["name"]: item for item in read_items(output / "val" / "index.html")}
+    assert len(shown) == len(rows) == 4
+    lines = (output / "val.predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == rows
+    table = (output / "val.predictions.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert len(table) == 1 + 2 * len(rows)
+    for row in rows:
+        item = shown[row.get("file_name", row["image_id"])]
+        assert [one["text"] for one in item["captions"]] == [c["caption"] for c in row["captions"]]
+        assert item["scores"]["confidence"] == row["confidence"] and "cider" in item["scores"]
+        assert item["references"]
     stored = json.loads((run / CALIBRATION_FILE).read_text())["calibrations"][0]
     calibration = confidence.Calibration(**stored["calibration"])
 

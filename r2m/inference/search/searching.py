@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from r2m.evaluation.search_page import SearchHit, SearchResult
+from r2m.evaluation.pages.search_page import SearchHit, SearchResult
 from r2m.inference.search.approximate_search import PROBES, ApproximateSearch
 from r2m.inference.search.exact_search import (
     Comparison,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from retrieval_runs import WordEmbedding, folder_of, paint
 
-from r2m.evaluation.search_page import search_json, search_table, write_search_page
+from r2m.evaluation.pages.search_page import search_json, search_table, write_search_page
 from r2m.inference.search import model_binding
 from r2m.inference.search.index_builder import build_index
 from r2m.inference.search.model_binding import open_index

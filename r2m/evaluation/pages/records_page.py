@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from r2m.evaluation.gallery import GalleryItem, write_gallery
+from r2m.evaluation.pages.gallery import write_gallery
+from r2m.evaluation.pages.gallery_items import GalleryItem
 from tfrecords.errors import InputError
 from tfrecords.images.files import ImageFolder, open_folder
 from tfrecords.images.headers import read_header
@@ -54,10 +55,9 @@ def write_records_page(
     examples = list(itertools.islice(read_split(records, split), pictures))
     names = [_name(example) for example in examples]
     files = open_folder(images, names, recursive=recursive) if images else None
-    items = [_item(example, words, files, records) for example in examples]
     return write_gallery(
         folder,
-        items,
+        (_item(example, words, files, records) for example in examples),
         title=f"{records.kind} {records.name}: {split}",
         settings={"records": records.count(split), "identity": records.digest},
     )
@@ -88,7 +88,6 @@ def _item(
     return GalleryItem(
         image_id=name,
         image=data if isinstance(data, bytes) else b"",
-        caption=None,
         concepts=list(known),
         references=texts,
         boxes=[(", ".join(names), box) for box, names in named.items()],

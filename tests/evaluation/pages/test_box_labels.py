@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r2m.evaluation.box_labels import place_labels
+from r2m.evaluation.pages.box_labels import place_labels
 
 FRACTION = st.floats(0, 1)
 BOXES = st.lists(st.tuples(FRACTION, FRACTION, FRACTION, FRACTION), max_size=20)

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from r2m.evaluation.html_page import PAGE_EDGE, html_page, image_tag, open_picture
 from r2m.evaluation.output_files import write_whole
-
-_STYLE = """
-section { max-width: 1500px; margin: 0 auto; padding: 1.25rem 1.25rem 0; }
-section h2 { font-size: 1.15rem; margin: 0 0 .6rem; overflow-wrap: anywhere; }
-section main { padding: 0; }
-.query img { max-height: 180px; width: auto; border-radius: 8px; margin-bottom: .6rem; }
-"""
+from r2m.evaluation.pages.pictures import Thumbnail, make_thumbnail
+from r2m.evaluation.pages.templates import render_page
 
 
 class SearchHit(NamedTuple):
@@ -85,13 +78,19 @@ def write_search_page(
     Raises:
         InputError: the disk is full.
     """
-    sections = [
-        f"<section>\n<h2>{escape(result.title)}</h2>\n{_query_image(result)}"
-        f"<main>\n{''.join(_card(rank, hit) for rank, hit in enumerate(result.hits, 1))}</main>\n"
-        "</section>"
+    shown = [
+        {
+            "title": result.title,
+            "image": result.image,
+            "picture": _picture(result.image),
+            "hits": [
+                {**hit._asdict(), "rank": rank, "picture": _picture(hit.image)}
+                for rank, hit in enumerate(result.hits, 1)
+            ],
+        }
         for result in results
     ]
-    page = html_page(title="Search", facts=facts, body="\n".join(sections), style=_STYLE)
+    page = render_page("search.html", title="Search", facts=facts, results=shown)
     return write_whole(file, page)
 
 
@@ -101,24 +100,5 @@ def _item(hit: SearchHit) -> dict[str, str]:
     return {"image": hit.title, "path": str(hit.image)}
 
 
-def _query_image(result: SearchResult) -> str:
-    if result.image is None:
-        return ""
-    return f'<div class="query">{_shown(result.image, result.title)}</div>\n'
-
-
-def _card(rank: int, hit: SearchHit) -> str:
-    picture = "" if hit.image is None else _shown(hit.image, hit.title)
-    caption = f'<p class="caption">{escape(hit.title)}</p>' if hit.image is None else ""
-    name = "" if hit.image is None else escape(hit.title)
-    return (
-        f'<article>{picture}<div class="body">{caption}'
-        f"<footer><span>{rank}. {name}</span><b>{hit.score:.3f}</b></footer></div></article>\n"
-    )
-
-
-def _shown(path: Path, description: str) -> str:
-    picture = open_picture(path, PAGE_EDGE)
-    if picture is None:
-        return '<div class="missing">picture cannot be read</div>'
-    return image_tag(picture, description)
+def _picture(path: Path | None) -> Thumbnail | None:
+    return None if path is None else make_thumbnail(path)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
-from r2m.evaluation.contact_sheet import drawable, square, wrap
+from r2m.evaluation.pages.contact_sheet import drawable, square, wrap
 
 
 @given(st.text(max_size=200))

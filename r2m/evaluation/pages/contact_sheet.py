@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from r2m.evaluation.box_labels import COLORS, Box, place_labels
+from r2m.evaluation.pages.box_labels import COLORS, Box, place_labels
 
 _COLUMNS, _TILE, _GAP, _FONT_SIZE, _LINES = 4, 300, 16, 17, 4
 _LABEL_SIZE, _LABEL_PADDING = 15, 3

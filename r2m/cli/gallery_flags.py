@@ -1,0 +1,22 @@
+"""Flags of commands that write a gallery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from absl import flags
+
+from r2m.cli.flag_groups import OUTPUT
+from r2m.cli.value_flags import define_switch
+
+
+def define_single_file() -> flags.FlagHolder[Any]:
+    """Defines --single_file."""
+    return define_switch(
+        "single_file",
+        False,
+        "Write the gallery as one file, index.html, with all pictures inside, to be mailed. "
+        "Without it, pictures are files in index.files, which the page loads as they are scrolled "
+        "to.",
+        group=OUTPUT,
+    )

@@ -1,0 +1,117 @@
+"""Pictures of pages: read, upright, reduced, as JPEG in a file or in the page itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from tfrecords.images.files import read_file
+from tfrecords.images.formats import reduce_to_8_bits
+from tfrecords.writing.shards import Skip
+
+PAGE_EDGE = 400
+"""Pixels of the longer edge of a picture on a page."""
+
+_QUALITY = 80
+_PAPER = (255, 255, 255)
+_AHEAD = 8  # pictures per thread that wait to be used
+
+_Item = TypeVar("_Item")
+
+
+class Thumbnail(NamedTuple):
+    """A reduced picture.
+
+    Attributes:
+        jpeg: the bytes of a JPEG file.
+        width: in pixels.
+        height: in pixels.
+    """
+
+    jpeg: bytes
+    width: int
+    height: int
+
+    @property
+    def url(self) -> str:
+        """The picture as a URL that contains it."""
+        return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode('ascii')}"
+
+
+def make_thumbnail(source: bytes | Path, edge: int = PAGE_EDGE) -> Thumbnail | None:
+    """Returns a picture as `open_picture` does, encoded; None where it cannot be read."""
+    picture = open_picture(source, edge)
+    if picture is None:
+        return None
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=_QUALITY, optimize=True)
+    return Thumbnail(stream.getvalue(), picture.width, picture.height)
+
+
+def make_thumbnails(
+    items: Iterable[_Item], source: Callable[[_Item], bytes | Path], edge: Callable[[_Item], int]
+) -> Iterator[tuple[_Item, Thumbnail | None]]:
+    """Makes thumbnails of many items on all cores; few are in memory at once.
+
+    Args:
+        items: read as their thumbnails are needed.
+        source: of the picture of an item.
+        edge: pixels of the longer edge.
+
+    Yields:
+        Each item with its thumbnail, in order.
+    """
+    threads = os.cpu_count() or 1
+    waiting: deque[tuple[_Item, Future[Thumbnail | None]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(make_thumbnail, source(item), edge(item))))
+                if len(waiting) > threads * _AHEAD:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            while waiting:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        finally:  # the caller may have stopped
+            pool.shutdown(cancel_futures=True)
+
+
+def open_picture(source: bytes | Path, edge: int) -> Image.Image | None:
+    """Returns a picture, upright and in RGB; None where it cannot be read.
+
+    Args:
+        source: the bytes of a picture, or the path of an image file.
+        edge: pixels of its longer edge at most.
+    """
+    data = source if isinstance(source, bytes) else read_file(source, source.name)
+    if isinstance(data, Skip):
+        return None
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            opened.draft(None, (edge, edge))  # a JPEG is decoded at a size near the wanted one
+            upright = reduce_to_8_bits(ImageOps.exif_transpose(opened))
+            if upright.mode in ("RGBA", "LA", "P", "PA"):
+                layer = upright.convert("RGBA")
+                upright = Image.new("RGBA", layer.size, (*_PAPER, 255))
+                upright.alpha_composite(layer)
+            picture = upright.convert("RGB")
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
+        return None
+    picture.thumbnail((edge, edge), reducing_gap=3.0)
+    return picture
+
+
+def read_picture(folder: Path, url: str) -> Image.Image:
+    """Returns a picture of a page in a folder, by its URL in the page."""
+    prefix, _, encoded = url.partition(";base64,")
+    data = base64.b64decode(encoded) if encoded else (folder / prefix).read_bytes()
+    return Image.open(io.BytesIO(data)).convert("RGB")

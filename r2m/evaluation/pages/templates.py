@@ -1,0 +1,79 @@
+"""Pages of HTML by templates, the only way in which this project makes them.
+
+A page opens from disk, without a server and without a network. Browsers forbid pages of `file://`
+to fetch files and to import modules, but they run classic scripts beside the page: data beside a
+page is a script that calls a function with JSON. The content security policy of each page allows
+the scripts and styles that this module wrote, by a random nonce, and pictures of the page's own
+folder; whatever a caption contains, it cannot run or load anything.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+
+_FOLDER = Path(__file__).with_name("templates")
+_POLICY = (
+    "default-src 'none'; img-src data: 'self' file:; script-src 'nonce-{nonce}'; "
+    "style-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'"
+)
+
+
+def render_page(template: str, *, title: str, facts: Mapping[str, Any], **content: Any) -> str:
+    """Returns a page.
+
+    Args:
+        template: file name of a template that extends `page.html`.
+        title: the page's heading.
+        facts: a table on top.
+        content: further variables of the template. Text is escaped.
+    """
+    nonce = secrets.token_urlsafe(16)
+    context = {
+        "note": "",
+        **content,
+        "title": title,
+        "facts": facts,
+        "nonce": nonce,
+        "policy": _POLICY.format(nonce=nonce),
+    }
+    return _environment().get_template(template).render(context)
+
+
+def script_json(content: Any) -> str:
+    """Returns JSON that is safe inside a script of a page: no `<`, `>`, `&` or `'` is left in it.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    dumped = htmlsafe_json_dumps(
+        content, dumps=json.dumps, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
+    return str(dumped)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["source"] = _source
+    environment.filters["script_json"] = lambda content: Markup(script_json(content))
+    return environment
+
+
+def _source(name: str) -> Markup:
+    """Returns a style sheet or script of the folder of templates as it is."""
+    return Markup((_FOLDER / name).read_text(encoding="utf-8"))

@@ -1,0 +1,81 @@
+// The view of one image with all that is known about it.
+
+function makeCard(item, formats) {
+  const body = make("div", { class: "body" });
+  const captions = item.captions || [];
+  const compared = captions.some((caption) => caption.source);
+  captions.slice(0, compared ? undefined : 1).forEach((caption, place) => {
+    const source = compared
+      ? make("span", { class: "source" },
+        [caption.source, ...scoreTexts(formats, caption.scores)].join(" · "))
+      : null;
+    body.append(make("p", { class: "caption", "data-place": place },
+      source, makeWords(item, place, false)));
+  });
+  if (item.note) body.append(make("p", { class: "problem" }, item.note));
+  const chips = makeConcepts(item);
+  if (chips) body.append(chips);
+  if (!compared && captions.length > 1) {
+    const others = captions.slice(1).map((caption) => caption.text);
+    body.append(make("details", {},
+      make("summary", {}, counted(others.length, "other caption")),
+      makeTexts(others)));
+  }
+  if (item.references) {
+    body.append(make("details", captions.length ? {} : { open: "" },
+      make("summary", {}, counted(item.references.length, "reference")),
+      makeTexts(item.references)));
+  }
+  const shown = compared ? ownScores(item) : item.scores;
+  const main = scoreTexts(formats, shown).slice(0, 2).join(" · ");
+  body.append(make("footer", {}, main ? make("b", {}, main) : null, make("span", {}, item.name)));
+  return [makePicture(item), body];
+}
+
+// The scores of an item that are not those of its first caption.
+function ownScores(item) {
+  const first = item.captions?.[0]?.scores || {};
+  return Object.fromEntries(Object.entries(item.scores || {}).filter(([name]) => !(name in first)));
+}
+
+function makeDetail(item, formats) {
+  const body = make("div", { class: "body" });
+  const captions = item.captions || [];
+  if (captions.length && !captions.some((caption) => caption.source)) {
+    body.append(make("p", { class: "caption", "data-place": 0 }, makeWords(item, 0, true)));
+  }
+  if (item.note) body.append(make("p", { class: "problem" }, item.note));
+  if (captions.length) body.append(makeScores(item, formats));
+  const own = scoreTexts(formats, ownScores(item));
+  if (own.length) body.append(make("p", { class: "note" }, own.join(", ")));
+  const chips = makeConcepts(item);
+  if (chips) body.append(make("section", {}, make("h3", {}, "Concepts"), chips));
+  if (item.references) {
+    body.append(make("section", {},
+      make("h3", {}, counted(item.references.length, "reference")), makeTexts(item.references)));
+  }
+  if (item.attention) {
+    body.append(make("p", { class: "note" },
+      "The picture shows where the model looked for the word under the pointer or in focus."));
+  }
+  const picture = makePicture(item);
+  picture.querySelector("img")?.removeAttribute("loading");
+  return [picture, body];
+}
+
+// A row per caption with its scores.
+function makeScores(item, formats) {
+  const known = Object.keys(formats).filter(
+    (name) => item.captions.some((caption) => caption.scores?.[name] !== undefined));
+  const header = make("tr", {}, make("th", { scope: "col" }, "caption"),
+    known.map((name) => make("th", { scope: "col" }, formats[name].label)));
+  const rows = item.captions.map((caption, place) => make("tr", {},
+    make("td", { "data-place": place },
+      caption.source ? make("span", { class: "source" }, caption.source) : null,
+      item.captions.length > 1 ? makeWords(item, place, place > 0 || Boolean(caption.source))
+        : caption.text),
+    known.map((name) => make("td", {}, caption.scores?.[name] === undefined
+      ? "" : formatScore(formats, name, caption.scores[name])))));
+  if (!known.length && rows.length < 2) return "";
+  return make("table", { class: "scores" }, make("thead", {}, header), make("tbody", {}, rows));
+}
