@@ -63,19 +63,15 @@ function makeDetail(item, formats) {
   return [picture, body];
 }
 
-// A row per caption with its scores.
+// A block per caption with its scores; the only caption of an image is not repeated.
 function makeScores(item, formats) {
-  const known = Object.keys(formats).filter(
-    (name) => item.captions.some((caption) => caption.scores?.[name] !== undefined));
-  const header = make("tr", {}, make("th", { scope: "col" }, "caption"),
-    known.map((name) => make("th", { scope: "col" }, formats[name].label)));
-  const rows = item.captions.map((caption, place) => make("tr", {},
-    make("td", { "data-place": place },
-      caption.source ? make("span", { class: "source" }, caption.source) : null,
-      item.captions.length > 1 ? makeWords(item, place, place > 0 || Boolean(caption.source))
-        : caption.text),
-    known.map((name) => make("td", {}, caption.scores?.[name] === undefined
-      ? "" : formatScore(formats, name, caption.scores[name])))));
-  if (!known.length && rows.length < 2) return "";
-  return make("table", { class: "scores" }, make("thead", {}, header), make("tbody", {}, rows));
+  const several = item.captions.length > 1 || item.captions[0].source;
+  const blocks = item.captions.map((caption, place) => make("li", {},
+    caption.source ? make("span", { class: "source" }, caption.source) : null,
+    several ? make("p", { "data-place": place },
+      makeWords(item, place, place > 0 || Boolean(caption.source))) : null,
+    make("dl", {}, Object.keys(formats).filter((name) => caption.scores?.[name] !== undefined)
+      .map((name) => make("div", {}, make("dt", {}, formats[name].label),
+        make("dd", {}, formatScore(formats, name, caption.scores[name])))))));
+  return make(several ? "ol" : "ul", { class: "scores" }, blocks);
 }

@@ -62,9 +62,9 @@ function makeWords(item, place, focusable) {
   const attended = place === 0 && item.attention;
   const words = attended ? item.attention.words : caption.text.split(/\s+/).filter(Boolean);
   return words.flatMap((word, index) => {
-    const live = attended || (item.concepts || []).some(([label]) => names(label, word));
-    const attributes = live
-      ? { class: "word live", "data-word": index, tabindex: focusable ? 0 : null }
+    const named = (item.concepts || []).some(([label]) => names(label, word));
+    const attributes = attended || named
+      ? { class: `word live${named ? " named" : ""}`, "data-word": index, tabindex: focusable ? 0 : null }
       : { class: "word" };
     return [index ? " " : null, make("span", attributes, word)];
   });

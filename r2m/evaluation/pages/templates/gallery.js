@@ -76,7 +76,7 @@ function showGallery(data) {
       shown = [...shown.filter(has).sort(compare), ...shown.filter((number) => !has(number))];
     } else if (!descending) shown.reverse();
     find("range").hidden = !format;
-    find("range-name").textContent = format ? format.label : "";
+    find("range-name").textContent = format ? `${format.label} from` : "";
     find("direction").textContent = format
       ? (descending ? "↓ highest first" : "↑ lowest first")
       : (descending ? "↓ forward" : "↑ backward");
@@ -194,11 +194,10 @@ function showGallery(data) {
       ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns,
     };
     const target = { Home: 0, End: shown.length - 1 }[event.key] ?? current + moves[event.key];
+    if (event.key !== "Enter" && shown[target] === undefined) return;
+    event.preventDefault(); // no scrolling; Enter presses no button of the dialog
     if (event.key === "Enter") open(current);
-    else if (shown[target] !== undefined) {
-      event.preventDefault();
-      focusCard(target);
-    }
+    else focusCard(target);
   });
   window.addEventListener("beforeprint", () => shown.forEach(fill));
   select();
