@@ -39,21 +39,12 @@ def small(records: Path, preset: str = "vse_plus_plus") -> Any:
     return config
 
 
-@pytest.fixture(scope="session")
-def retrieval_run(caption_records, tmp_path_factory) -> Path:
-    """The run of a small VSE++, to be looked at and copied, never changed."""
-    folder = tmp_path_factory.mktemp("vse")
-    summary = run_retrieval(small(caption_records), folder)
-    assert summary.step == 4 and summary.best_metrics.keys() >= RECALLS
-    return folder / "ranking"
-
-
 def test_a_run_opens_and_encodes_records_images_and_sentences(
-    retrieval_run, caption_records, pictures
+    embedding_run, caption_records, pictures
 ) -> None:
-    run = r2m.load(retrieval_run.parent)
+    run = r2m.load(embedding_run.parent)
     assert isinstance(run, RetrievalRun)
-    assert (run.path, run.similarity, run.size) == (retrieval_run, "cosine", 8)
+    assert (run.path, run.similarity, run.size) == (embedding_run, "cosine", 8)
     names, images, texts = run.encode_records(caption_records, "val")
     assert images.shape == (4, 8) and images.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, rtol=1e-5)
@@ -69,10 +60,13 @@ def test_a_run_opens_and_encodes_records_images_and_sentences(
     owners = np.repeat(np.arange(4), [len(own) for own in texts])
     found = retrieval_metrics(images, sentences, owners)
     best = max(
-        (line for line in read_metrics(retrieval_run) if line["kind"] == "evaluation"),
+        (line for line in read_metrics(embedding_run) if line["kind"] == "evaluation"),
         key=lambda line: line["recall_sum"],
     )
     assert all(found[name] == pytest.approx(best[name]) for name in RECALLS)
+    assert len(found.keys() & RECALLS) == 6
+    assert r2m.evalrank(run, caption_records) == found
+    assert r2m.evalrank([run, run], caption_records, "val") == found
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -146,17 +140,17 @@ def test_two_replicas_equal_one(preset, caption_records, tmp_path) -> None:
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5, err_msg=name)
 
 
-def test_the_log_names_the_loss_and_the_projector_shows_the_vectors(retrieval_run) -> None:
-    lines = read_metrics(retrieval_run)
+def test_the_log_names_the_loss_and_the_projector_shows_the_vectors(embedding_run) -> None:
+    lines = read_metrics(embedding_run)
     train = next(line for line in lines if line["kind"] == "train")
     names = {"loss/ranking", "loss/hinge", "loss/positive", "loss/negative"}
     assert names <= train.keys() and train["loss"] == pytest.approx(train["loss/ranking"])
     evaluated = next(line for line in lines if line["kind"] == "evaluation")
     assert RECALLS | {"recall_sum", "i2t_median_rank", "image_spread"} <= evaluated.keys()
     config = ProjectorConfig()
-    text_format.Parse((retrieval_run / "projector_config.pbtxt").read_text(), config)
-    vectors = np.loadtxt(retrieval_run / config.embeddings[0].tensor_path)
-    head, *labels = (retrieval_run / config.embeddings[0].metadata_path).read_text().splitlines()
+    text_format.Parse((embedding_run / "projector_config.pbtxt").read_text(), config)
+    vectors = np.loadtxt(embedding_run / config.embeddings[0].tensor_path)
+    head, *labels = (embedding_run / config.embeddings[0].metadata_path).read_text().splitlines()
     assert head.split("\t") == ["kind", "image", "text"]
     assert vectors.shape == (len(labels), 8) and len(labels) > 4
     kinds = [line.split("\t")[0] for line in labels]
@@ -179,7 +173,7 @@ def network(config: Any, load: bool = True) -> Network:
 
 
 def test_a_network_is_trained_after_its_frozen_epoch(
-    retrieval_run, caption_records, pictures, tmp_path, monkeypatch
+    embedding_run, caption_records, pictures, tmp_path, monkeypatch
 ) -> None:
     for module in (experiment, retrieval_run_module):
         monkeypatch.setattr(module, "open_network", network)
@@ -201,7 +195,7 @@ def test_a_network_is_trained_after_its_frozen_epoch(
     images = r2m.load(tmp_path).encode_images(sorted((pictures / "images").glob("val*")))
     assert images.shape == (4, 8) and np.isfinite(images).all()
     with pytest.raises(TrainingError, match="linear"):  # VGG16 has other features
-        run_retrieval(config, tmp_path / "other", init_from=retrieval_run)
+        run_retrieval(config, tmp_path / "other", init_from=embedding_run)
 
 
 def test_a_model_of_pixels_starts_from_one_of_stored_features(
@@ -270,8 +264,8 @@ def test_options_of_the_loss_are_checked_without_a_configuration() -> None:
             RankingOptions(**options)
 
 
-def test_sentences_without_known_words_are_refused(retrieval_run) -> None:
-    run = r2m.load(retrieval_run)
+def test_sentences_without_known_words_are_refused(embedding_run) -> None:
+    run = r2m.load(embedding_run)
     assert run.encode_sentences([]).shape == (0, 8)
     assert run.encode_images([]).shape == (0, 8)
     for texts, message in (
@@ -287,9 +281,9 @@ def test_sentences_without_known_words_are_refused(retrieval_run) -> None:
 
 
 def test_what_a_run_cannot_encode_is_refused(
-    retrieval_run, caption_records, att2in2_run, pictures, tmp_path
+    embedding_run, caption_records, att2in2_run, pictures, tmp_path
 ) -> None:
-    run = r2m.load(retrieval_run)
+    run = r2m.load(embedding_run)
     (tmp_path / "no.png").write_bytes(b"no picture")
     files = [next((pictures / "images").glob("val*")), tmp_path / "no.png"]
     with pytest.raises(InputError, match=r"no\.png"):
@@ -297,16 +291,16 @@ def test_what_a_run_cannot_encode_is_refused(
     with pytest.raises(InputError, match="no split 'test'"):
         run.encode_records(caption_records, "test")
     with pytest.raises(InputError, match="leave beam_size out"):
-        r2m.load(retrieval_run, beam_size=3)
+        r2m.load(embedding_run, beam_size=3)
     with pytest.raises(InputError, match="does not caption"):
-        Run.load(retrieval_run)
+        Run.load(embedding_run)
     with pytest.raises(InputError, match="does not caption"):
-        r2m.load([retrieval_run, att2in2_run])
+        r2m.load([embedding_run, att2in2_run])
 
 
-def test_a_damaged_run_is_refused(retrieval_run, tmp_path) -> None:
+def test_a_damaged_run_is_refused(embedding_run, tmp_path) -> None:
     broken = tmp_path / "ranking"
-    shutil.copytree(retrieval_run, broken)
+    shutil.copytree(embedding_run, broken)
     for content, message in (("{}", "missing or damaged"), ('{"vocabulary_rule": "x"}', "known:")):
         (broken / "sentences.json").write_text(content)
         with pytest.raises(InputError, match=message):
