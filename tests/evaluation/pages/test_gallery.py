@@ -220,7 +220,7 @@ def test_labels_of_boxes_are_text_that_keeps_its_size(tmp_path: Path) -> None:
     boxes = [("dog <b>", (0.0, 0.0, 0.5, 0.5)), ("cat", (0.0, 0.0, 1.0, 1.0))]
     item = GalleryItem(image_id="x", image=_picture(), boxes=boxes)
     page = write_gallery(tmp_path, [item], title="t")
-    assert '<main class="grid boxed"' in page.read_text(encoding="utf-8")
+    assert '<main class="sheets boxed"' in page.read_text(encoding="utf-8")
     assert "font-size: 13px" in page.read_text(encoding="utf-8")
     first, second = read_items(page)[0]["boxes"]
     assert (first["label"], second["label"]) == ("dog <b>", "cat")

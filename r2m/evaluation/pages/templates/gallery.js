@@ -1,5 +1,7 @@
 // The list of images: search, groups, order, range, and the cards that are near the window.
 
+const SHEET = 60; // full rows of 1 to 6 columns
+
 let shownData = null;
 
 function reportMissingData(file) {
@@ -13,25 +15,51 @@ function showGallery(data) {
   shownData = data;
   const find = (id) => document.getElementById(id);
   const { items, scores: formats } = data;
-  const grid = find("grid");
-  const cards = items.map((item, number) => make("article",
-    { class: "card", "data-root": number, tabindex: -1, "aria-label": item.name }));
-  const filled = new Set();
+  const page = find("grid");
+  const cards = new Map(); // number of an item -> its card, once it was near the window
   let shown = items.map((_, number) => number); // numbers of the items, in the order of the page
+  let sheets = []; // parts of the page with SHEET cards each
   let current = -1; // place in `shown` of the card that Tab reaches
   let descending = true;
 
-  const fill = (number) => {
-    if (filled.has(number)) return;
-    filled.add(number);
-    cards[number].replaceChildren(...makeCard(items[number], formats));
+  const cardOf = (number) => {
+    if (!cards.has(number)) {
+      const item = items[number];
+      cards.set(number, make("article",
+        { class: "card", "data-root": number, tabindex: -1, "aria-label": item.name },
+        ...makeCard(item, formats)));
+    }
+    return cards.get(number);
+  };
+  const fill = (sheet) => {
+    if (sheet.childElementCount) return;
+    const first = Number(sheet.dataset.first);
+    sheet.append(...shown.slice(first, first + SHEET).map(cardOf));
   };
   const observer = new IntersectionObserver((entries) => {
     for (const entry of entries) {
-      if (entry.isIntersecting) fill(Number(entry.target.dataset.root));
+      if (entry.isIntersecting) fill(entry.target);
     }
-  }, { rootMargin: "1200px 0px" });
-  cards.forEach((card) => observer.observe(card));
+  }, { rootMargin: "1500px 0px" });
+
+  // The cards are in sheets, so that the browser lays out one of them at a time.
+  function layOut() {
+    observer.disconnect();
+    sheets = [];
+    for (let first = 0; first < shown.length; first += SHEET) {
+      const sheet = make("div", { class: "grid sheet", "data-first": first });
+      sheet.style.setProperty("--cards", Math.min(SHEET, shown.length - first));
+      sheets.push(sheet);
+    }
+    page.replaceChildren(...sheets);
+    estimateHeights();
+    sheets.forEach((sheet) => observer.observe(sheet));
+  }
+  const columns = () => getComputedStyle(sheets[0]).gridTemplateColumns.split(" ").length;
+  function estimateHeights() {
+    if (sheets.length) page.style.setProperty("--columns", columns());
+  }
+  window.addEventListener("resize", estimateHeights);
 
   // Search
 
@@ -46,6 +74,7 @@ function showGallery(data) {
   };
 
   function select() {
+    makeCurrent(-1);
     const terms = plain(find("query").value).split(/\s+/).filter(Boolean);
     const group = find("group").value;
     const order = find("order").value;
@@ -81,7 +110,7 @@ function showGallery(data) {
       ? (descending ? "↓ highest first" : "↑ lowest first")
       : (descending ? "↓ forward" : "↑ backward");
     find("direction").setAttribute("aria-pressed", String(!descending));
-    grid.replaceChildren(...shown.map((number) => cards[number]));
+    layOut();
     find("nothing").hidden = shown.length > 0;
     find("count").textContent = shown.length === items.length
       ? counted(items.length, "image")
@@ -89,11 +118,11 @@ function showGallery(data) {
     makeCurrent(shown.length ? 0 : -1);
   }
 
+  // Makes the card at a place the one that Tab reaches.
   function makeCurrent(place) {
-    if (shown[current] !== undefined) cards[shown[current]].tabIndex = -1;
-    for (const card of grid.querySelectorAll('[tabindex="0"].card')) card.tabIndex = -1;
+    if (shown[current] !== undefined) cardOf(shown[current]).tabIndex = -1;
     current = place;
-    if (place >= 0) cards[shown[place]].tabIndex = 0;
+    if (place >= 0) cardOf(shown[place]).tabIndex = 0;
   }
 
   // Tools
@@ -156,25 +185,25 @@ function showGallery(data) {
     if (event.target === dialog) dialog.close();
   });
   dialog.addEventListener("close", () => focusCard(current));
-  grid.addEventListener("click", (event) => {
+  page.addEventListener("click", (event) => {
     const card = event.target.closest(".picture")?.closest(".card");
     if (card) open(shown.indexOf(Number(card.dataset.root)));
   });
-  grid.addEventListener("focusin", (event) => {
+  page.addEventListener("focusin", (event) => {
     const card = event.target.closest(".card");
     if (card) makeCurrent(shown.indexOf(Number(card.dataset.root)));
   });
   const itemOf = (root) => items[Number(root.dataset.root)];
-  listenForWords(grid, itemOf);
+  listenForWords(page, itemOf);
   listenForWords(dialog, itemOf);
 
   // Keys
 
   function focusCard(place) {
     if (shown[place] === undefined) return;
-    fill(shown[place]);
+    fill(sheets[Math.floor(place / SHEET)]);
     makeCurrent(place);
-    cards[shown[place]].focus();
+    cardOf(shown[place]).focus();
   }
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -189,16 +218,13 @@ function showGallery(data) {
       find("query").focus();
     }
     if (!event.target.matches(".card")) return;
-    const columns = getComputedStyle(grid).gridTemplateColumns.split(" ").length;
-    const moves = {
-      ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns,
-    };
+    const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() };
     const target = { Home: 0, End: shown.length - 1 }[event.key] ?? current + moves[event.key];
     if (event.key !== "Enter" && shown[target] === undefined) return;
     event.preventDefault(); // no scrolling; Enter presses no button of the dialog
     if (event.key === "Enter") open(current);
     else focusCard(target);
   });
-  window.addEventListener("beforeprint", () => shown.forEach(fill));
+  window.addEventListener("beforeprint", () => sheets.forEach(fill));
   select();
 }
