@@ -52,7 +52,7 @@ from r2m.cli.decoding_flags import (
     ensemble_weights,
 )
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
-from r2m.cli.gallery_flags import define_single_file
+from r2m.cli.gallery_flags import define_attention, define_single_file
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.record_reports import describe_use
@@ -120,6 +120,14 @@ _GALLERY = define_whole(
     group=OUTPUT,
 )
 _SINGLE_FILE = define_single_file()
+_ATTENTION = define_attention()
+_SIDECAR = define_switch(
+    "sidecar",
+    False,
+    "Also write the best caption of each image to a text file: OUTPUT/sidecar/NAME.txt for "
+    "NAME.jpg.",
+    group=OUTPUT,
+)
 _OVERWRITE = define_switch(
     "overwrite",
     False,
@@ -152,6 +160,8 @@ def main(argv: Sequence[str]) -> None:
         captions=_CAPTIONS.value,
         gallery=_GALLERY.value,
         single_file=_SINGLE_FILE.value,
+        attention=_ATTENTION.value,
+        sidecar=_SIDECAR.value,
         overwrite=_OVERWRITE.value,
     )
     step = -(-len(found.rows) // _PRINTED)
@@ -162,6 +172,8 @@ def main(argv: Sequence[str]) -> None:
     captioned = found.images - found.unread.total()
     print(describe_use("captioned", captioned, found.unread + found.passed_over))
     print(f"captions: {_OUTPUT.value}/captions.jsonl, captions.json and captions.csv")
+    if _SIDECAR.value:
+        print(f"text files: {_OUTPUT.value}/sidecar")
     print(f"gallery: {_OUTPUT.value}/index.html")
 
 

@@ -42,7 +42,7 @@ from r2m.cli.decoding_flags import (
     ensemble_weights,
 )
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT, SCORING
-from r2m.cli.gallery_flags import define_single_file
+from r2m.cli.gallery_flags import define_attention, define_single_file
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.scoring_flags import define_scoring_flags, scoring_options
@@ -98,6 +98,7 @@ _GALLERY = define_whole(
     "gallery", 1_000, "How many images the gallery shows at most.", least=1, group=OUTPUT
 )
 _SINGLE_FILE = define_single_file()
+_ATTENTION = define_attention()
 _SEED = define_whole("gallery_seed", 0, "Draws the images of the gallery.", least=0, group=OUTPUT)
 define_scoring_flags()
 define_consensus_flags()
@@ -135,6 +136,7 @@ def main(argv: Sequence[str]) -> None:
         **scoring_options(),
         gallery=_GALLERY.value,
         single_file=_SINGLE_FILE.value,
+        attention=_ATTENTION.value,
         gallery_seed=_SEED.value,
         retrieval_run=_RETRIEVAL_RUN.value,
     )

@@ -11,12 +11,23 @@ from r2m.cli.value_flags import define_switch
 
 
 def define_single_file() -> flags.FlagHolder[Any]:
-    """Defines --single_file."""
+    """Defines --single_file; returns the flag."""
     return define_switch(
         "single_file",
         False,
         "Write the gallery as one file, index.html, with all pictures inside, to be mailed. "
         "Without it, pictures are files in index.files, which the page loads as they are scrolled "
         "to.",
+        group=OUTPUT,
+    )
+
+
+def define_attention() -> flags.FlagHolder[Any]:
+    """Defines --attention; returns the flag."""
+    return define_switch(
+        "attention",
+        False,
+        "Show in the gallery where a captioner with attention over a grid looked for the word "
+        "under the pointer. The images of the gallery are read and encoded once more.",
         group=OUTPUT,
     )

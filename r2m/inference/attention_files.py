@@ -10,15 +10,13 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
-from models.captioners.registry import captioner_names
 from pipelines.inputs.pixels import Pixels
 from r2m.evaluation.attention_pictures import animation, attention_panels, png, sheet
 from r2m.evaluation.output_files import prepare_output, write_whole
-from r2m.inference.attention_maps import attention_maps, visible_part, why_no_maps
-from r2m.inference.captioner_inputs import TrainedInputs
+from r2m.inference.attention_maps import attention_maps, inputs_with_maps, visible_part
 from r2m.inference.run import Run, RunPath
 from r2m.inference.run_folder import RunFolder
-from r2m.inference.run_kinds import kind_of
+from r2m.inference.sidecar_files import output_stems
 from tfrecords.errors import InputError
 from tfrecords.features.reading import decode_files
 from tfrecords.images.entries import ImageFile, named_files
@@ -80,7 +78,7 @@ def show_attention(
     files, passed_over = named_files(sources, recursive=recursive)
     places = _places(files, Path(output))
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
-    trained_on = _with_maps(folder)
+    trained_on = inputs_with_maps(folder)
     loaded = Run.load(folder, decoding=decoding, weights=weights)
     pixels = trained_on.inputs.find(Pixels)
     read = loaded.image_reader()
@@ -120,12 +118,10 @@ def _places(files: Sequence[ImageFile], output: Path) -> dict[str, tuple[Path, P
     Raises:
         InputError: one of them would be written over an image.
     """
-    stems = {file.name: file.name.removesuffix(Path(file.name).suffix) for file in files}
-    counts = Counter(stems.values())
-    places = {}
-    for name, stem in stems.items():
-        base = stem if counts[stem] == 1 else name
-        places[name] = (output / f"{base}.attention.png", output / f"{base}.attention.gif")
+    places = {
+        name: (output / f"{stem}.attention.png", output / f"{stem}.attention.gif")
+        for name, stem in output_stems(files).items()
+    }
     written = {os.path.realpath(path): name for name, paths in places.items() for path in paths}
     for file in files:
         if other := written.get(os.path.realpath(file.path)):
@@ -134,20 +130,3 @@ def _places(files: Sequence[ImageFile], output: Path) -> dict[str, tuple[Path, P
                 "over it: leave one of them out, or give another --output"
             )
     return places
-
-
-def _with_maps(folder: RunFolder) -> TrainedInputs:
-    """Returns the inputs of a run; raises `InputError` where it has no attention maps."""
-    if kind_of(folder).name != "captioning":
-        *others, last = captioner_names(with_attention=True)
-        raise InputError(
-            f"{folder.path} is a run of R2M, which has no attention over images: --model takes "
-            f"the run of {', '.join(others)} or {last}, for example "
-            "workspace/runs/updown/cross_entropy"
-        )
-    captioner = folder.config.model.captioner
-    trained_on = TrainedInputs.read(folder)
-    why = why_no_maps(captioner, trained_on.inputs)
-    if why is not None:
-        raise InputError(f"{folder.path}: {why}")
-    return trained_on

@@ -14,6 +14,10 @@ from pipelines.inputs.pixels import Pixels
 from pipelines.inputs.regions import Regions
 from pipelines.inputs.spec import InputSpec
 from r2m.evaluation.attention_pictures import attention_panels, sheet
+from r2m.inference.captioner_inputs import TrainedInputs
+from r2m.inference.run_folder import RunFolder
+from r2m.inference.run_kinds import kind_of
+from tfrecords.errors import InputError
 from tfrecords.vocabulary import Vocabulary
 
 
@@ -42,6 +46,23 @@ def why_no_maps(captioner: str, inputs: InputSpec) -> str | None:
     if inputs.find(Regions) is not None:
         return "its attention is directed at regions, not at a grid: there is no map to show"
     return None
+
+
+def inputs_with_maps(folder: RunFolder) -> TrainedInputs:
+    """Returns the inputs of a run; raises `InputError` where it has no attention maps."""
+    if kind_of(folder).name != "captioning":
+        *others, last = captioner_names(with_attention=True)
+        raise InputError(
+            f"{folder.path} is a run of R2M, which has no attention over images: give "
+            f"the run of {', '.join(others)} or {last}, for example "
+            "workspace/runs/updown/cross_entropy"
+        )
+    captioner = folder.config.model.captioner
+    trained_on = TrainedInputs.read(folder)
+    why = why_no_maps(captioner, trained_on.inputs)
+    if why is not None:
+        raise InputError(f"{folder.path}: {why}")
+    return trained_on
 
 
 def attention_maps(
@@ -88,7 +109,23 @@ def visible_part(
     Returns:
         uint8[h, w, 3], the middle of it, in its own proportions.
     """
-    height, width = picture.shape[:2]
+    shape = picture.shape[0], picture.shape[1]
+    top, left, height, width = visible_box(*shape, pixels, backbone)
+    whole = (height, width) == shape
+    return picture if whole else picture[top : top + height, left : left + width]
+
+
+def visible_box(
+    height: int, width: int, pixels: Pixels | None, backbone: Mapping[str, Any] | None
+) -> tuple[int, int, int, int]:
+    """Returns top, left, height and width of the part of a picture that a captioner reads.
+
+    Args:
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
+        pixels: see `visible_part`.
+        backbone: see `visible_part`.
+    """
     if pixels is not None:
         part = pixels.crop / pixels.resize
         size = part * height, part * width
@@ -96,10 +133,9 @@ def visible_part(
         side = min(height, width) * backbone["image_size"] / backbone["short_side"]
         size = side, side
     else:
-        return picture
+        return 0, 0, height, width
     rows, columns = (max(1, round(edge)) for edge in size)
-    top, left = (height - rows) // 2, (width - columns) // 2
-    return picture[top : top + rows, left : left + columns]
+    return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
 def attention_sheets(

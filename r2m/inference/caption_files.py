@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,13 +16,15 @@ from r2m.configuration.decoding_settings import settings_to_report
 from r2m.evaluation.caption_table import write_caption_table
 from r2m.evaluation.output_files import prepare_output
 from r2m.evaluation.pages.gallery import FILES, SHEET, remove_gallery, spread, write_gallery
-from r2m.evaluation.pages.gallery_items import GalleryItem, captions_of_row
+from r2m.evaluation.pages.gallery_items import GalleryItem, WordMaps, captions_of_row
 from r2m.evaluation.predictions import write_predictions
 from r2m.inference.caption_keys import caption_keys
 from r2m.inference.caption_log import LINES_FILE, CaptionLog
 from r2m.inference.consensus import ConsensusOptions
 from r2m.inference.loaded_model import ImageReader
 from r2m.inference.run import IMAGES_AT_ONCE, CaptionedImage, Run, RunPath
+from r2m.inference.sidecar_files import output_stems, write_sidecars
+from r2m.inference.word_maps import WordMapReader
 from tfrecords.errors import InputError
 from tfrecords.images.entries import ImageFile, ImageFiles, named_files
 from tfrecords.readers.detections import DetectionSource
@@ -30,6 +32,7 @@ from tfrecords.writing.progress import CountProgress
 
 _CAPTIONS = "captions.json"
 _TABLE = "captions.csv"
+_SIDECARS = "sidecar"
 
 
 class CaptionedFiles(NamedTuple):
@@ -67,6 +70,8 @@ def caption_files(
     captions: int = 1,
     gallery: int = 5_000,
     single_file: bool = False,
+    attention: bool = False,
+    sidecar: bool = False,
     overwrite: bool = False,
     batch_size: int = IMAGES_AT_ONCE,
 ) -> CaptionedFiles:
@@ -77,8 +82,8 @@ def caption_files(
     reads pixels.
 
     Captions are written to `captions.jsonl` as they are found, and at the end to `captions.json`
-    (COCO results), `captions.csv`, `index.html` and `gallery.png`. Where a process ended before,
-    the same call resumes; see `CaptionLog`.
+    (COCO results) and `captions.csv`, and a gallery is written, see `write_gallery`. Where a
+    process ended before, the same call resumes; see `CaptionLog`.
 
     Args:
         runs: folder of a trained stage; several captioners make an ensemble, see `Run.load`.
@@ -95,6 +100,8 @@ def caption_files(
         captions: how many to find per image.
         gallery: how many images the gallery shows at most, at even distances.
         single_file: whether the page of the gallery contains its pictures.
+        attention: whether the gallery shows where a captioner looked for each word.
+        sidecar: whether to write a text file per image, too, to the folder `sidecar`.
         overwrite: whether unfinished captions of other images or settings are replaced, and
             finished ones of the same are found anew.
         batch_size: images that are captioned at once.
@@ -116,6 +123,9 @@ def caption_files(
     )
     reader = run.image_reader(files, detections)
     run.captioning.returning(captions)  # checks the number before anything is written
+    map_reader = WordMapReader(run) if attention else None
+    if sidecar:
+        output_stems(files)  # checks the names
     calibration = None if run.calibration is None else asdict(run.calibration.calibration)
     settings = {
         **run.identity(),
@@ -133,8 +143,17 @@ def caption_files(
         unread = _report_faults(log)
         write_predictions(output / _CAPTIONS, log.rows())
         write_caption_table(output / _TABLE, log.rows())
-        rows = _write_gallery(output, log, files, run, gallery, single_file)
-    return CaptionedFiles(rows, len(files), unread, passed_over)
+        if sidecar:
+            write_sidecars(output / _SIDECARS, files, log.rows())
+        chosen = spread(len(files), gallery)
+        shown = [
+            (file, row)
+            for place, (file, row) in enumerate(zip(files, log.rows(), strict=True))
+            if place in chosen
+        ]
+        maps = None if map_reader is None else map_reader.of_images(_captioned(shown), reader)
+        _write_gallery(output, shown, len(files), run, maps, single_file)
+    return CaptionedFiles([row for _, row in shown], len(files), unread, passed_over)
 
 
 def _caption_remaining(
@@ -168,32 +187,33 @@ def _report_faults(log: CaptionLog) -> Counter[str]:
     return unread
 
 
+def _captioned(
+    shown: Iterable[tuple[ImageFile, dict[str, Any]]],
+) -> Iterator[tuple[ImageFile, str]]:
+    for file, row in shown:
+        yield file, row["caption"]
+
+
 def _write_gallery(
     output: Path,
-    log: CaptionLog,
-    files: Sequence[ImageFile],
+    shown: Sequence[tuple[ImageFile, dict[str, Any]]],
+    count: int,
     run: Run,
-    most: int,
+    maps: Iterable[WordMaps | None] | None,
     single_file: bool,
-) -> list[dict[str, Any]]:
-    """Writes a gallery of at most `most` images; returns their rows."""
-    chosen = spread(len(files), most)
-    rows = [
-        (file, row)
-        for place, (file, row) in enumerate(zip(files, log.rows(), strict=True))
-        if place in chosen
-    ]
-    some = f"{len(rows)} of {len(files)} images, at even distances."
+) -> None:
+    """Writes a gallery of some of `count` images, with their attention maps where given."""
+    maps = itertools.repeat(None, len(shown)) if maps is None else maps
+    some = f"{len(shown):,} of {count:,} images, at even distances."
     write_gallery(
         output,
-        (_item(row, file) for file, row in rows),
-        title=f"{len(files):,} image{'s' * (len(files) != 1)} captioned",
-        note=some if len(rows) < len(files) else "",
+        (_item(row, file, own) for (file, row), own in zip(shown, maps, strict=True)),
+        title=f"{count:,} image{'s' * (count != 1)} captioned",
+        note=some if len(shown) < count else "",
         settings={"run": run.name, **settings_to_report(run.config.decoding.to_dict())},
         single_file=single_file,
         links=[_CAPTIONS, LINES_FILE, _TABLE],
     )
-    return [row for _, row in rows]
 
 
 def _inputs_identity(detections: Sequence[str], weights: str | None) -> dict[str, Any]:
@@ -241,13 +261,14 @@ def _row(image: CaptionedImage, decoding: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _item(row: dict[str, Any], file: ImageFile) -> GalleryItem:
+def _item(row: dict[str, Any], file: ImageFile, attention: WordMaps | None) -> GalleryItem:
     note = row.get("note", "")
     return GalleryItem(
         image_id=row["image_id"],
         image=file.path,
         captions=captions_of_row(row),
         concepts=[(concept["word"], concept["score"]) for concept in row.get("concepts", ())],
+        attention=attention,
         note=note,
         groups=[note.split(":")[0]] if note else [],
     )

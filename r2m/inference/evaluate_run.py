@@ -18,7 +18,7 @@ from r2m.evaluation.caption_table import write_caption_lines, write_caption_tabl
 from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.output_files import prepare_output
 from r2m.evaluation.pages.gallery import write_gallery
-from r2m.evaluation.pages.gallery_items import GalleryItem, captions_of_row
+from r2m.evaluation.pages.gallery_items import GalleryItem, WordMaps, captions_of_row
 from r2m.evaluation.predictions import prediction_rows, write_predictions
 from r2m.evaluation.report import Report, write_report
 from r2m.evaluation.report_sections import caption_sets_section
@@ -31,6 +31,7 @@ from r2m.inference.image_text_scores import image_text_section, score_images_and
 from r2m.inference.retrieval_run import load_embedding
 from r2m.inference.run import Run, RunPath
 from r2m.inference.training_captions import known_captions
+from r2m.inference.word_maps import WordMapReader
 from tfrecords.errors import InputError
 from tfrecords.records import Records, check_same_vocabulary
 from tfrecords.vocabulary import Vocabulary
@@ -51,6 +52,7 @@ def evaluate_run(
     tokenizer: str = "auto",
     gallery: int = 1_000,
     single_file: bool = False,
+    attention: bool = False,
     gallery_seed: int = 0,
     retrieval_run: str | Path | None = None,
 ) -> Report:
@@ -58,7 +60,8 @@ def evaluate_run(
 
     Writes to `output`: `<split>.predictions.json` (COCO results), the same as `.jsonl` and `.csv`,
     `<split>.report.json` and `.md`, and `<split>/index.html` with `gallery.png` of images drawn by
-    seed (`single_file`: with its pictures inside). `runs`, `decoding`,
+    seed (`single_file`: with its pictures inside; `attention`: with where a captioner looked for
+    each word). `runs`, `decoding`,
     `consensus` and `ensemble_weights` are those of `Run.load`. With several `captions` per image
     the best one is scored, and all of them by `score_caption_sets`. On the split `val` the
     confidence of captions is calibrated, see `evaluate_confidence`. With `retrieval_run`, the run
@@ -71,6 +74,7 @@ def evaluate_run(
             cannot be, or more captions per image than the search finds.
     """
     run = Run.load(runs, decoding=decoding, consensus=consensus, ensemble_weights=ensemble_weights)
+    map_reader = WordMapReader(run) if attention else None
     embedding = None if retrieval_run is None else load_embedding(retrieval_run)
     settings = settings_to_report(run.config.decoding.to_dict())
     run.captioning.returning(captions)  # checks the number
@@ -145,14 +149,18 @@ def evaluate_run(
     write_report(output, report, f"{split}.report")
     # Read once more: the pictures of a whole split are too many to keep.
     chosen = set(random.Random(gallery_seed).sample(sorted(texts), min(gallery, len(texts))))
+    maps = {}
+    if map_reader is not None:
+        best = {name: _best(own) for name, own in hypotheses.items()}
+        maps = map_reader.of_records(records, split, best, chosen)
     by_name = dict(zip(hypotheses, rows, strict=True))
     some = f"{len(chosen)} of {len(texts)} images, drawn with seed {gallery_seed}."
     write_gallery(
         output / split,
         (
-            _item(example, by_name[example["image_id"]], vocabulary, scores)
+            _item(example, by_name[name], vocabulary, scores, maps.get(name))
             for example in run.examples(records, split)
-            if example["image_id"] in chosen
+            if (name := example["image_id"]) in chosen
         ),
         title=f"{run.config.name}: {records.name} {split}",
         note=some if len(chosen) < len(texts) else "",
@@ -207,7 +215,11 @@ def _write_results(output: Path, split: str, rows: Sequence[Mapping[str, Any]]) 
 
 
 def _item(
-    example: dict[str, Any], row: Mapping[str, Any], vocabulary: Vocabulary, scores: CaptionScores
+    example: dict[str, Any],
+    row: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    scores: CaptionScores,
+    attention: WordMaps | None,
 ) -> GalleryItem:
     name = example["image_id"]
     words = [vocabulary.words[i] for i in np.asarray(example.get("concepts", ()), int)]
@@ -218,6 +230,7 @@ def _item(
         captions=captions_of_row(row, {"cider": scores.per_image.get("cider", {}).get(name)}),
         concepts=list(zip(words, concept_scores, strict=True))[::-1],
         references=example["texts"],
+        attention=attention,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import shutil
@@ -34,7 +35,9 @@ def test_captions_of_a_calibrated_run_have_a_confidence(
     run: Path, caption_records: Path, pictures: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "predictions"
-    evaluate_run(run, caption_records, "val", output, decoding=SEARCH, captions=2, **QUICK)
+    evaluate_run(
+        run, caption_records, "val", output, decoding=SEARCH, captions=2, attention=True, **QUICK
+    )
     report = json.loads((output / "val.report.json").read_text())
     assert report["confidence"]["fitted_on"] == "the other folds of these images"
     assert sum(b["count"] for b in report["confidence"]["reliability"]["bins"]) == 4
@@ -55,6 +58,11 @@ def test_captions_of_a_calibrated_run_have_a_confidence(
         assert [one["text"] for one in item["captions"]] == [c["caption"] for c in row["captions"]]
         assert item["scores"]["confidence"] == row["confidence"] and "cider" in item["scores"]
         assert item["references"]
+        words = item["attention"]["words"]
+        assert " ".join(words) == row["caption"]
+        height, width = item["attention"]["grid"]
+        cells = base64.b64decode(item["attention"]["maps"])
+        assert len(cells) == len(words) * height * width and max(cells) == 255
     stored = json.loads((run / CALIBRATION_FILE).read_text())["calibrations"][0]
     calibration = confidence.Calibration(**stored["calibration"])
 

@@ -18,9 +18,10 @@ from r2m.cli.record_reports import describe_use
 from r2m.inference.attention_files import show_attention
 from r2m.inference.caption_files import caption_files
 from r2m.inference.concept_rules import ConceptChooser
+from r2m.inference.sidecar_files import output_stems, write_sidecars
 from tfrecords.errors import InputError
 from tfrecords.features import BackboneOptions, FeatureExtractor, decode_image, decode_or_fault
-from tfrecords.images.entries import image_files, named_files
+from tfrecords.images.entries import ImageFile, image_files, named_files
 from tfrecords.readers.detections import DetectionSource
 
 SIZE = (48, 64)
@@ -275,3 +276,48 @@ def test_what_was_used_is_described():
     assert describe_use("captioned", 3, {}) == "captioned 3 of 3 entries"
     text = describe_use("captioned", 3, {"hidden": 1, "missing": 2})
     assert text == "captioned 3 of 6 entries; passed over: 2 missing, 1 hidden"
+
+
+def test_a_gallery_shows_attention_and_captions_go_to_text_files(att2in2_run, tmp_path):
+    for name in ("a.png", "sub/a.png", "sub/a.PNG", "sub/b.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(PNG)
+    (tmp_path / "in/bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "out/sidecar").mkdir(parents=True)
+    (tmp_path / "out/sidecar/old.txt").write_text("of an image that is gone")
+    found = caption_files(
+        att2in2_run, tmp_path / "in", tmp_path / "out", attention=True, sidecar=True
+    )
+    captions = {row["image_id"]: row["caption"] for row in found.rows}
+    shown = {item["name"]: item for item in read_items(tmp_path / "out/index.html")}
+    assert {*shown} == {*captions} == {"a.png", "bad.jpg", "sub/a.png", "sub/a.PNG", "sub/b.png"}
+    assert "attention" not in shown["bad.jpg"]
+    for name in ("a.png", "sub/a.png", "sub/b.png"):
+        assert " ".join(shown[name]["attention"]["words"]) == captions[name]
+    folder = tmp_path / "out/sidecar"
+    texts = {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    assert texts == {
+        "a.txt": captions["a.png"] + "\n",
+        "sub/a.png.txt": captions["sub/a.png"] + "\n",
+        "sub/a.PNG.txt": captions["sub/a.PNG"] + "\n",
+        "sub/b.txt": captions["sub/b.png"] + "\n",
+    }
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/tmp/a.png", "b/../../a.png", "\0.png"])
+def test_no_name_of_an_image_leads_out_of_the_output(name, tmp_path):
+    with pytest.raises(InputError, match="leads out of the folder of the output"):
+        write_sidecars(tmp_path, [ImageFile(name, tmp_path)], [{"image_id": name, "caption": "a"}])
+    assert not [*tmp_path.iterdir()]
+
+
+def test_stems_of_output_files_are_unique():
+    names = ["a.png", "a.jpg", "b.png", "\udcff.png"]
+    stems = output_stems([ImageFile(name, Path()) for name in names])
+    assert stems == {"a.png": "a.png", "a.jpg": "a.jpg", "b.png": "b", "\udcff.png": "\udcff"}
+    names.append("a.png.gif")
+    assert {*output_stems([ImageFile(name, Path()) for name in names]).values()} == {*names}

@@ -1,0 +1,66 @@
+"""A text file per image with its caption, as tools that train on captioned images read it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from r2m.evaluation.output_files import encode_text
+from tfrecords.errors import InputError
+from tfrecords.images.entries import ImageFile
+from tfrecords.images.names import is_image_name
+from tfrecords.writing.files import clear_disk_errors, make_folder
+
+
+def output_stems(files: Sequence[ImageFile]) -> dict[str, str]:
+    """Returns the name of each image without its suffix, under which files are written for it.
+
+    Images that differ in their suffix alone keep it. No two stems are equal.
+
+    Raises:
+        InputError: a name leads out of the folder of the output.
+    """
+    for file in files:
+        # Undecodable bytes of a name are no reason not to write its file.
+        if not is_image_name(file.name.encode("utf-8", "replace").decode()):
+            raise InputError(
+                f"{file.name!r}: this name leads out of the folder of the output: name the image "
+                "by a path relative to a folder of images, without `..`"
+            )
+    stems = {file.name: file.name.removesuffix(Path(file.name).suffix) for file in files}
+    counts = Counter(stems.values())
+    found = {name: stem if counts[stem] == 1 else name for name, stem in stems.items()}
+    # `a.png` beside `a.jpg`, and an image `a.png.jpg`: names themselves are unique.
+    return found if len(set(found.values())) == len(found) else {name: name for name in found}
+
+
+def write_sidecars(
+    folder: Path, files: Sequence[ImageFile], rows: Iterable[Mapping[str, Any]]
+) -> None:
+    """Writes `<folder>/<name>.txt` with the best caption of each image that can be read.
+
+    Text files of earlier captions are removed.
+
+    Args:
+        folder: that holds nothing else.
+        files: the images.
+        rows: of the images, see `r2m.inference.caption_files.CaptionedFiles`.
+
+    Raises:
+        InputError: a name leads out of the folder, or the disk is full.
+    """
+    stems = output_stems(files)
+    for old in folder.rglob("*.txt"):
+        old.unlink()
+    made: set[Path] = set()
+    with clear_disk_errors(folder, resumes=False):
+        for row in rows:
+            if "reason" in row:
+                continue
+            path = folder / f"{stems[row['image_id']]}.txt"
+            if path.parent not in made:
+                make_folder(path.parent)
+                made.add(path.parent)
+            path.write_bytes(encode_text(f"{row['caption']}\n"))

@@ -1,0 +1,110 @@
+"""Attention of a captioner for galleries: a map per word of the caption of each image."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+import tensorflow as tf
+
+from pipelines.inputs.pixels import Pixels
+from r2m.evaluation.pages.gallery_items import WordMaps
+from r2m.inference.attention_maps import attention_maps, inputs_with_maps, visible_box
+from r2m.inference.loaded_model import ImageReader
+from r2m.inference.run import Run
+from tfrecords.errors import InputError
+from tfrecords.images.entries import ImageSource
+from tfrecords.images.headers import read_header
+from tfrecords.records import Records
+from tfrecords.writing.shards import Skip
+
+_BATCH = 32  # images whose attention is computed at once
+
+
+class WordMapReader:
+    """Computes the attention of a captioner over images, for captions of them."""
+
+    def __init__(self, run: Run) -> None:
+        """Checks that there are maps to show.
+
+        Raises:
+            InputError: the run is an ensemble, or its captioner has no attention over a grid.
+        """
+        if len(run.folders) > 1:
+            raise InputError(
+                f"--attention shows the attention of one captioner, and {len(run.folders)} were "
+                "given: leave it out, or give one --run"
+            )
+        self._run, self._trained_on = run, inputs_with_maps(run.folders[0])
+
+    def of_images(
+        self, images: Iterable[tuple[ImageSource, str]], reader: ImageReader
+    ) -> Iterator[WordMaps | None]:
+        """Yields the maps of images with their captions, lazily and in order.
+
+        Those of an image without a caption, or that cannot be read, are None.
+        """
+        remaining = iter(images)
+        while batch := list(itertools.islice(remaining, _BATCH)):
+            sources, captions = zip(*batch, strict=True)
+            read = reader(sources)
+            data = [source.read() for source in sources]
+            faults = [own is not None for own in read.faults]
+            yield from self._maps(read.inputs, captions, data, faults)
+
+    def of_records(
+        self, records: Records, split: str, captions: Mapping[str, str], names: Collection[str]
+    ) -> dict[str, WordMaps]:
+        """Returns the maps of images of records, by name.
+
+        Args:
+            records: that the run reads.
+            split: of the records.
+            captions: image id -> caption.
+            names: of the images that are wanted.
+        """
+        found: dict[str, WordMaps] = {}
+        pictures = {
+            example["image_id"]: example["image"]
+            for example in self._run.examples(records, split)
+            if example["image_id"] in names
+        }
+        for batch in self._run.record_batches(records, split):
+            own = [name.decode() for name in batch.pop("image_id").numpy()]
+            rows = [row for row, name in enumerate(own) if name in names]
+            for start in range(0, len(rows), _BATCH):
+                some = rows[start : start + _BATCH]
+                inputs = {key: tf.gather(value, some) for key, value in batch.items()}
+                texts = [captions[own[row]] for row in some]
+                data = [pictures[own[row]] for row in some]
+                for row, maps in zip(some, self._maps(inputs, texts, data), strict=True):
+                    if maps is not None:
+                        found[own[row]] = maps
+        return found
+
+    def _maps(
+        self,
+        inputs: dict[str, tf.Tensor],
+        captions: Iterable[str],
+        pictures: Iterable[bytes | Skip],
+        faults: Iterable[bool] = itertools.repeat(False),
+    ) -> Iterator[WordMaps | None]:
+        captions, trained_on = list(captions), self._trained_on
+        maps = attention_maps(
+            self._run.model, self._run.vocabulary, inputs, captions, trained_on.grid_shape
+        )
+        for own, picture, fault in zip(maps, pictures, faults, strict=False):
+            if fault or not own.words or isinstance(picture, Skip):
+                yield None
+                continue
+            header = read_header(picture)
+            top, left, height, width = visible_box(
+                header.height, header.width, trained_on.inputs.find(Pixels), trained_on.backbone
+            )
+            part = (
+                top / header.height,
+                left / header.width,
+                height / header.height,
+                width / header.width,
+            )
+            yield WordMaps(own.words, own.weights, part)
