@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from pipelines.normal_form import NormalForm
 from tfrecords.errors import InputError
 from tfrecords.segmentation import CLUSTER, COMPOSED
 from tfrecords.vocabulary import END_ID, START_ID, Vocabulary
@@ -107,7 +108,11 @@ _LAST: tuple[_Rule, ...] = (
 
 
 def tokenize(
-    text: tf.Tensor, *, keep_punctuation: bool = False, segmenter: str = "words"
+    text: tf.Tensor,
+    *,
+    keep_punctuation: bool = False,
+    segmenter: str = "words",
+    normal_form: NormalForm | None = None,
 ) -> tf.RaggedTensor:
     """Splits sentences into lower-case words, as `tfrecords.tokenization.tokenize` does.
 
@@ -115,6 +120,8 @@ def tokenize(
         text: string [B], UTF-8.
         keep_punctuation: keep words without any letter or digit; as the corpus was built.
         segmenter: `words` or `characters`; as the corpus was built.
+        normal_form: takes the place of an operation of tensorflow_text, for models that servers
+            without that package run.
 
     Returns:
         string [B, (T)] words; a row is empty where a sentence has none.
@@ -126,7 +133,7 @@ def tokenize(
         raise InputError(
             f"the segmenter {segmenter!r} cannot run in a graph; those that can: words, characters"
         )
-    text = _lower(_normalise(tf.convert_to_tensor(text, tf.string)))
+    text = _lower(_normalise(tf.convert_to_tensor(text, tf.string), normal_form))
     if segmenter == "characters":
         text = _replace(text, _CHARACTERS)
     words = tf.strings.split(_replace(text, (*_WORDS, *_CONTRACTIONS, *_LAST)))
@@ -177,9 +184,10 @@ def encode(
     return tf.concat([start, ids, end], axis=1)
 
 
-def _normalise(text: tf.Tensor) -> tf.Tensor:
+def _normalise(text: tf.Tensor, normal_form: NormalForm | None) -> tf.Tensor:
     # Quotes first: NFKC would turn the acute accent used as an apostrophe into a space.
-    text = tf_text.normalize_utf8(_replace(text, _QUOTES), "NFKC")
+    text = _replace(text, _QUOTES)
+    text = tf_text.normalize_utf8(text, "NFKC") if normal_form is None else normal_form(text)
     return _replace(text, (*_QUOTES, *_CONTROLS))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from functools import partial
 from pathlib import Path
 
@@ -139,6 +140,16 @@ def att2in2_run(caption_records, tmp_path_factory) -> Path:
     assert summary.step == 4
     assert {"loss", "bleu_4", "rouge_l", "cider"} <= set(summary.best_metrics)
     return folder / "cross_entropy"
+
+
+@pytest.fixture(scope="session")
+def old_runs(tmp_path_factory) -> Path:
+    """Small trained runs of earlier versions and their records, to be looked at, never changed."""
+    folder = tmp_path_factory.mktemp("old_runs")
+    for archive in sorted((Path(__file__).parent / "data" / "runs").glob("*.tar.xz")):
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -111,10 +111,15 @@ def join_words(words: Sequence[str], segmenter: str) -> str:
     parts: list[str] = []
     was_unspaced = True
     for word in words:
-        is_unspaced = _CLUSTER.match(word) is not None
-        parts.append(word if was_unspaced or is_unspaced else f" {word}")
-        was_unspaced = is_unspaced
+        unspaced = is_unspaced(word)
+        parts.append(word if was_unspaced or unspaced else f" {word}")
+        was_unspaced = unspaced
     return "".join(parts)
+
+
+def is_unspaced(word: str) -> bool:
+    """Returns whether a word is of a script that is written without spaces."""
+    return _CLUSTER.match(word) is not None
 
 
 @lru_cache(maxsize=1)
@@ -153,15 +158,15 @@ class UnspacedText:
         self.sentences += 1
         if text.isascii():
             return
-        is_unspaced = False
+        has_unspaced = False
         for word in words:
             if word.isascii() or not (length := len(_CLUSTER.findall(word))):
                 continue
             long = _LONG_EAST_ASIAN if _EAST_ASIAN_CHARACTER.search(word) else _LONG
             self.words += 1
             self.excess += length / long
-            is_unspaced = is_unspaced or length > long
-        if is_unspaced:
+            has_unspaced = has_unspaced or length > long
+        if has_unspaced:
             self.unspaced += 1
             self.example = self.example or " ".join(text.split())[:60]
 

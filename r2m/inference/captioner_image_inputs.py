@@ -57,7 +57,7 @@ def captioner_image_reader(
     """
     extractor: FeatureExtractor | None = None
     if inputs.stored:
-        extractor = _extractor(members, inputs, weights)
+        extractor = records_extractor(members, inputs, weights)
     elif weights is not None:
         raise InputError(
             f"{members[0].path}: the captioner has its own network: no --weights (Python: weights=)"
@@ -201,10 +201,19 @@ def _seen_boxes(
     return read_seen_boxes(options, list(dict.fromkeys(image.name for image in images)))
 
 
-def _extractor(
+def records_extractor(
     members: Sequence[TrainedInputs], inputs: InputSpec, weights: str | None
 ) -> FeatureExtractor:
-    """Returns the backbone of the members' records."""
+    """Returns the backbone of the members' records.
+
+    Args:
+        members: see `captioner_image_reader`.
+        inputs: see `captioner_image_reader`.
+        weights: see `captioner_image_reader`.
+
+    Raises:
+        InputError: the features were made elsewhere, or the backbone cannot be built.
+    """
     with_features = [member for member in members if member.inputs.stored]
     for member in with_features:
         if set(member.inputs.stored) - member.columns_of_backbone:

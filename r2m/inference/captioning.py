@@ -97,7 +97,12 @@ def search_options(
 
 
 class Captioning:
-    """Captions images with a model: what its `encode` takes in, sentences out, by the batch."""
+    """Captions images with a model: what its `encode` takes in, sentences out, by the batch.
+
+    Attributes:
+        decode: the search in a graph: (inputs of B images by name, int32[B] on which draws depend)
+            -> `models.decoding.captions.Captions`.
+    """
 
     def __init__(
         self,
@@ -123,7 +128,7 @@ class Captioning:
         self._search = search
         # One program for all batches. A partial, because TensorFlow warns of a method that many
         # objects compile as of one that is compiled again and again.
-        self._decode = tf.function(
+        self.decode = tf.function(
             partial(self._search_all),
             autograph=False,
             input_signature=[dict(signature), tf.TensorSpec([None], tf.int32)],
@@ -157,7 +162,7 @@ class Captioning:
         return self._returning.setdefault(count, found)
 
     def _ranked(self, inputs: Mapping[str, tf.Tensor], keys: np.ndarray) -> _Found:
-        tensors = self._decode({name: inputs[name] for name in self._signature}, keys)
+        tensors = self.decode({name: inputs[name] for name in self._signature}, keys)
         found = Captions(*(tensor.numpy() for tensor in tensors))
         if self._reranker is None:
             return _Found(*found, None)

@@ -53,6 +53,10 @@ class RetrievalRun:
         folder: the run folder, opened.
         weights: file of the backbone's weights; None where none was given.
         model: the embedding, with the best weights, else the latest.
+        trained_on: the inputs of images that it was trained on.
+        signature: of these inputs.
+        rule: by which sentences are split, of `tfrecords.captions.words.RULES`.
+        pair_options: of the sentences that the encoder reads.
     """
 
     def __init__(self, folder: RunFolder, *, weights: str | None = None) -> None:
@@ -69,21 +73,21 @@ class RetrievalRun:
         """
         self.folder, self.path, self.vocabulary = folder, folder.path, folder.vocabulary
         self.weights = weights
-        self._trained_on = TrainedInputs.read(folder)
+        self.trained_on = TrainedInputs.read(folder)
         _ = folder.checkpoint  # verified before a network is built
-        inputs, signature = self._trained_on.inputs, self._trained_on.signature
+        inputs, self.signature = self.trained_on.inputs, self.trained_on.signature
         self.model = build_embedding(
             folder.config,
             len(self.vocabulary),
-            inputs.sizes(signature),
+            inputs.sizes(self.signature),
             open_network(folder.config, load=False),
         )
         folder.restore(self.model)
         self.similarity: Literal["cosine", "order"] = self.model.similarity
         self.size: int = self.model.size
-        self._options = pair_options(folder.config)
-        self._rule = _read_rule(folder.path)
-        self._encoding = Encoding(self.model, signature)
+        self.pair_options = pair_options(folder.config)
+        self.rule = _read_rule(folder.path)
+        self._encoding = Encoding(self.model, self.signature)
         self._reader: Any = None
 
     def __repr__(self) -> str:
@@ -158,7 +162,7 @@ class RetrievalRun:
     @property
     def inputs(self) -> InputSpec:
         """Inputs of the image encoder, made of records or image files."""
-        return self._trained_on.inputs
+        return self.trained_on.inputs
 
     @property
     def feature_size(self) -> int:
@@ -168,7 +172,7 @@ class RetrievalRun:
 
     def check_records(self, records: Records) -> None:
         """Raises `InputError` unless records hold features made as those of the training."""
-        check_trained_records(records, self._trained_on)
+        check_trained_records(records, self.trained_on)
 
     def encode_inputs(self, batch: Mapping[str, tf.Tensor]) -> np.ndarray:
         """Encodes a batch of `inputs`, with B first, to float32[B, D]; ignores further tensors."""
@@ -194,7 +198,7 @@ class RetrievalRun:
         _check_batch_size(batch_size)
         if not isinstance(records, Records):
             records = captions.open_captions(os.fspath(records))
-        own = self._trained_on
+        own = self.trained_on
         batches = image_batches(
             records, split, (own,), own.inputs, own.signature, batch_size=batch_size
         )
@@ -203,7 +207,7 @@ class RetrievalRun:
         return names, self._checked(vectors, f"images of {records.folder}"), _texts(records, split)
 
     def _image_reader(self, images: Sequence[GivenImage], detections: Sequence[str]) -> Any:
-        own = self._trained_on
+        own = self.trained_on
         return captioner_image_reader((own,), own.inputs, images, detections, self.weights)
 
     def _ids(self, text: str, number: int) -> list[int]:
@@ -217,11 +221,11 @@ class RetrievalRun:
                 f"{shown}: none of its words is in the vocabulary of {self.path}; use other words, "
                 "or a run whose training captions contain them"
             )
-        return encoder_ids(ids, self._options)
+        return encoder_ids(ids, self.pair_options)
 
     def _word_ids(self, text: str) -> list[int]:
         """Returns the ids of the words of a sentence, without markers."""
-        words = RULES[self._rule].split(Caption(text=text), self.vocabulary.segmenter)
+        words = RULES[self.rule].split(Caption(text=text), self.vocabulary.segmenter)
         # A marker is none, whatever somebody wrote.
         return self.vocabulary.encode(
             [UNK if word in (PAD, START, END) else word for word in words]

@@ -65,6 +65,8 @@ class Run:
         model: a captioner (`models.captioners`), or an ensemble.
         vocabulary: of the model.
         captioning: captions batches of the model's inputs.
+        loaded: the run or the ensemble, with the ways to its inputs.
+        weights: file of the backbone's weights; None where none was given.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Run:
         ensemble_weights: Sequence[float] | None = None,
     ) -> None:
         """Prepares the caption search; see `load` for arguments and errors."""
-        self._loaded, self._reranker, self._weights = loaded, reranker, weights
+        self.loaded, self._reranker, self.weights = loaded, reranker, weights
         self.folders, self.model = loaded.folders, loaded.model
         self.vocabulary = loaded.vocabulary
         self.config = copy.deepcopy(self.folders[0].config)
@@ -96,7 +98,7 @@ class Run:
         returned = 1 if self._reranker is None else None
         search = search_options(self.config, self.vocabulary, returned=returned)
         self.captioning = Captioning(
-            self.model, self.vocabulary, search, self._loaded.signature, self._reranker
+            self.model, self.vocabulary, search, self.loaded.signature, self._reranker
         )
 
     def with_decoding(self, changes: Mapping[str, Any]) -> Run:
@@ -219,7 +221,7 @@ class Run:
         Raises:
             InputError: other records, or records of another vocabulary.
         """
-        return self._loaded.open_records(str(folder))
+        return self.loaded.open_records(str(folder))
 
     def record_batches(self, records: Records, split: str) -> tf.data.Dataset:
         """Returns batches of a split for `captioning.caption_batches`.
@@ -228,13 +230,13 @@ class Run:
             InputError: the records lack what the model needs, or hold features made in another way.
         """
         if self._reranker is None:
-            return self._loaded.record_batches(records, split)
+            return self.loaded.record_batches(records, split)
         self._reranker.check_records(records)
-        return self._loaded.record_batches(records, split, self._reranker.inputs)
+        return self.loaded.record_batches(records, split, self._reranker.inputs)
 
     def examples(self, records: Records, split: str) -> Iterable[dict[str, Any]]:
         """Yields the images of a split with what people wrote; see `LoadedModel.examples`."""
-        return self._loaded.examples(records, split)
+        return self.loaded.examples(records, split)
 
     def image_reader(
         self, images: Sequence[ImageSource] = (), detections: Sequence[str] = ()
@@ -248,10 +250,10 @@ class Run:
         Raises:
             InputError: the model needs what is not given, or has no use for what is.
         """
-        return self._loaded.image_reader(
+        return self.loaded.image_reader(
             images,
             detections=detections,
-            weights=self._weights,
+            weights=self.weights,
             more=() if self._reranker is None else self._reranker.inputs,
         )
 
@@ -290,7 +292,7 @@ class Run:
 
     def check_captions_concepts(self) -> None:
         """Raises `InputError` for a model that reads images, not concepts."""
-        self._loaded.concept_inputs([])
+        self.loaded.concept_inputs([])
 
     def caption_concepts(
         self,
@@ -312,6 +314,6 @@ class Run:
         captioning = self.captioning.returning(captions)
         remaining = iter(rows)
         while batch := list(itertools.islice(remaining, batch_size)):
-            inputs, names = self._loaded.concept_inputs(batch), [" ".join(row) for row in batch]
+            inputs, names = self.loaded.concept_inputs(batch), [" ".join(row) for row in batch]
             found = self._with_confidence(captioning.hypotheses(inputs, names))
             yield list(zip(batch, found, strict=True))

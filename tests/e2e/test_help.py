@@ -48,6 +48,7 @@ def test_help_tells_what_the_script_does_and_its_flags(script):
         "r2m-evaluate-retrieval": "--run",
         "r2m-import-embedding": "--weights",
         "r2m-search": "--index",
+        "r2m-export": "--run",
         "r2m-export-backbone": "--run",
         "r2m-recipe": "dry_run",
         "r2m-runs": "--compare",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +26,6 @@ RUNS: dict[str, dict[str, Any]] = json.loads((DATA / "settings.json").read_text(
 EXPECTED = json.loads((DATA / "expected.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs and their records, unpacked."""
-    folder = tmp_path_factory.mktemp("old_runs")
-    for archive in sorted(DATA.glob("*.tar.xz")):
-        with tarfile.open(archive) as packed:
-            packed.extractall(folder, filter="data")
-    return folder
-
-
 def test_every_archive_is_tested() -> None:
     experiments = {name.split("/")[0] for name in RUNS}
     assert {path.name.split(".")[0] for path in DATA.glob("*.tar.xz")} == {*experiments, "records"}
@@ -45,9 +34,9 @@ def test_every_archive_is_tested() -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_old_runs_caption_as_they_did(
-    workspace: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    old_runs: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(workspace)
+    monkeypatch.chdir(old_runs)
     run = Run.load(Path("runs", name))
     saved = checkpoints.require_best_or_latest(run.folders[0].path).sidecar["variables"]
     assert variable_names(run.model) == [path for path, _, _ in saved]
@@ -64,9 +53,9 @@ def test_old_runs_caption_as_they_did(
 
 @pytest.mark.parametrize("name", ["att2in2/cross_entropy", "pixels/cross_entropy"])
 def test_old_runs_caption_pictures_through_the_python_interface(
-    workspace: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    old_runs: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(workspace)
+    monkeypatch.chdir(old_runs)
     examples = captions.examples(captions.open_captions("records/captions"), "val")
     pictures = {example["image_id"]: example["image"] for example in examples}
     captioner = r2m.load(Path("runs", name))
@@ -81,9 +70,9 @@ def test_old_runs_caption_pictures_through_the_python_interface(
 
 @pytest.mark.parametrize("name", RUNS)
 def test_old_runs_resume(
-    workspace: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    old_runs: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(shutil.copytree(workspace, tmp_path / "copy"))
+    monkeypatch.chdir(shutil.copytree(old_runs, tmp_path / "copy"))
     experiment, stage = name.split("/")
     step = checkpoints.newest(Path("runs", name, checkpoints.LATEST)).step
     # One more step each of a captioner and of R2M; the others are found complete.

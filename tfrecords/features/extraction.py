@@ -73,7 +73,7 @@ class FeatureExtractor:
         crops = () if features.crops == 1 else (features.crops,)
         # One signature for all batches: the last one is filled up instead of compiled again.
         self._run = tf.function(
-            self._forward,
+            self.features_of,
             input_signature=[tf.TensorSpec((None, *crops, *self._square), tf.float32)],
         )
 
@@ -88,7 +88,14 @@ class FeatureExtractor:
         maps = tf.reshape(output, (-1, height, width, self.feature_size))
         return maps, tf.reduce_mean(maps, (1, 2))
 
-    def _forward(self, images: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor, tf.Tensor | None]:
+    def features_of(
+        self, images: tf.Tensor
+    ) -> tuple[tf.Tensor | None, tf.Tensor, tf.Tensor | None]:
+        """Returns `grid`, `pooled` and `maps` (see `ImageFeatures`) of images; works in a graph.
+
+        Args:
+            images: see `__call__`.
+        """
         options = self.features
         maps, pooled = self._maps_and_vectors(tf.reshape(images, (-1, *self._square)))
         if options.crops > 1:

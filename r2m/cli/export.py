@@ -1,0 +1,111 @@
+"""Exports a trained run as a SavedModel that is served without this project.
+
+The folder is one that TensorFlow Serving reads: it gets a numbered version per export, with warm-up
+requests, parameters of batching, vocabulary, license and a model card.
+
+A captioner, from the bytes of an image to its three best captions:
+
+    r2m-export --run=workspace/runs/updown/cross_entropy --captions=3 --beam_size=5 \\
+        --output=workspace/exports/updown
+
+R2M, from concepts to captions:
+
+    r2m-export --run=workspace/runs/shapes --output=workspace/exports/shapes
+
+A visual-semantic embedding, from images and sentences to vectors:
+
+    r2m-export --run=workspace/runs/vse --output=workspace/exports/vse
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from r2m.cli.decoding_flags import (
+    decoding_overrides,
+    define_decoding_flags,
+    define_ensemble_flag,
+    ensemble_weights,
+)
+from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
+from r2m.cli.launch import run
+from r2m.cli.number_flags import define_number, define_whole
+from r2m.cli.value_flags import define_text, define_texts
+from r2m.configuration.limits import MOST_BEAMS
+
+_RUN = define_texts(
+    "run",
+    None,
+    "Run folder of the stage to export, for example workspace/runs/shapes/tri_rec, or of an "
+    "experiment, whose last stage is used. Its best checkpoint is used. Given several times, these "
+    "captioners caption together, as an ensemble.",
+    required=True,
+    group=MODEL,
+    value="FOLDER",
+)
+_WEIGHTS = define_text(
+    "weights",
+    None,
+    "File of the backbone's weights, of runs whose records were built with such a file.",
+    group=MODEL,
+    value="FILE",
+)
+_CAPTIONS = define_whole(
+    "captions",
+    1,
+    "Captions per image, best first; no more than --beam_size, unless they are drawn.",
+    least=1,
+    most=MOST_BEAMS,
+    group=DECODING,
+)
+_MEGAPIXELS = define_number(
+    "max_megapixels",
+    100.0,
+    "Images of more megapixels get a status instead of a caption.",
+    above=0,
+    most=1000,
+    group=INPUT,
+)
+_OUTPUT = define_text(
+    "output",
+    None,
+    "Folder of the exported model, which is called as the folder is. Each export adds a version: "
+    "1, or the number after the last one.",
+    required=True,
+    group=OUTPUT,
+    value="FOLDER",
+)
+define_decoding_flags()
+define_ensemble_flag()
+
+
+def main(argv: Sequence[str]) -> None:
+    """Exports, prints the signatures and says what is not among them."""
+    from r2m.engine.distribution.cores import configure_threads, cores
+    from r2m.serving.export import export_run
+
+    del argv
+    configure_threads(cores())
+    exported = export_run(
+        _RUN.value,
+        _OUTPUT.value,
+        decoding=decoding_overrides(),
+        captions=_CAPTIONS.value,
+        weights=_WEIGHTS.value,
+        ensemble_weights=ensemble_weights(),
+        max_pixels=int(_MEGAPIXELS.value * 1_000_000),
+    )
+    for name, own in exported.signatures.items():
+        print(f"{name}: {', '.join(own['inputs'])} -> {', '.join(own['outputs'])}")
+    for name, why in exported.left_out.items():
+        print(f"without {name}: {why}")
+    print(f"exported: {exported.folder}\nmodel card: {exported.folder / 'README.md'}")
+
+
+def console() -> None:
+    """Entry of the console script."""
+    run(main)
+
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,1 @@
+"""Trained runs as SavedModels that need no code of this project."""

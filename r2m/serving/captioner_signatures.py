@@ -1,0 +1,239 @@
+"""Signatures of supervised captioners: from image bytes, pixels and stored features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.inputs.pixels import Pixels
+from pipelines.inputs.regions import Regions
+from pipelines.inputs.spec import PICTURES, InputSpec
+from r2m.inference.captioner_image_inputs import records_extractor
+from r2m.inference.captioner_inputs import TrainedInputs
+from r2m.inference.loaded_captioner import LoadedCaptioner
+from r2m.inference.run import Run
+from r2m.serving.caption_graph import CaptionGraph, draw_keys
+from r2m.serving.image_graph import columns_of_pixels, inputs_of_images
+from r2m.serving.signatures import (
+    DEFAULT,
+    ServedModel,
+    Signature,
+    Tensors,
+    example_image,
+    finite_or_fault,
+    first_fault,
+    make_signature,
+)
+from r2m.serving.stored_features import (
+    example_features,
+    feature_specs,
+    inputs_of_features,
+    why_no_features,
+)
+from tfrecords.errors import InputError
+from tfrecords.features import FeatureExtractor
+
+IMAGES = "images"
+_BYTES = {IMAGES: tf.TensorSpec([None], tf.string)}
+_GRAY = 128.0
+
+
+def captioner_model(run: Run, captions: int, max_pixels: int) -> ServedModel:
+    """Returns the signatures of a captioner, or of an ensemble of captioners.
+
+    Args:
+        run: the captioner.
+        captions: n, captions per image.
+        max_pixels: an image may have at most.
+
+    Raises:
+        InputError: more captions than the beam is wide, or the backbone cannot be built.
+    """
+    loaded = run.loaded
+    assert isinstance(loaded, LoadedCaptioner)
+    graph = CaptionGraph(run, captions)
+    signatures, left_out, first = image_signatures(
+        loaded.inputs, loaded.trained_on, loaded.signature, run.weights, max_pixels, graph.caption
+    )
+    if run.model.has_attention:
+        signatures["attention"] = first(_attend(graph, loaded))
+    else:
+        left_out["attention"] = "the model has no attention"
+    return ServedModel("captioner", signatures, left_out, notes=graph.notes)
+
+
+def image_signatures(
+    inputs: InputSpec,
+    members: tuple[TrainedInputs, ...],
+    signature: dict[str, tf.TensorSpec],
+    weights: str | None,
+    max_pixels: int,
+    body: Any,
+) -> tuple[dict[str, Signature], dict[str, str], Any]:
+    """Returns the signatures of a model of images.
+
+    Args:
+        inputs: of the model.
+        members: that the model consists of.
+        signature: of the model.
+        weights: file of the backbone's weights; None where it was not read from a file.
+        max_pixels: an image may have at most.
+        body: (model inputs, status, keys) -> outputs.
+
+    Returns:
+        `serving_default`, `from_pixels` and `from_features`, as far as the model has them; the
+        reasons for those that it has not; and what makes the first kind of signature of another
+        body.
+    """
+    left_out: dict[str, str] = {}
+    makers: dict[str, Any] = {}
+    extractor, why = _extractor(inputs, members, weights)
+    if why is None:
+        makers[DEFAULT] = _ImageBytes(inputs, extractor, max_pixels)
+    else:
+        left_out[DEFAULT] = f"{why}; it takes what from_features takes"
+    if why := why or _why_no_pixels(inputs, extractor):
+        left_out["from_pixels"] = why
+    else:
+        makers["from_pixels"] = _GivenPixels(inputs, extractor)
+    if why := why_no_features(inputs, members):
+        left_out["from_features"] = why
+    else:
+        makers["from_features"] = _Features(inputs, members, signature)
+    if not makers:
+        raise InputError(
+            f"{members[0].path}: nothing can be exported: "
+            + "; ".join(f"{name}: {text}" for name, text in left_out.items())
+        )
+    made = {name: maker(body) for name, maker in makers.items()}
+    # Clients, warm-up and TensorFlow Serving expect a signature of this name.
+    first = next(iter(makers.values()))
+    if DEFAULT not in made:
+        made = {DEFAULT: first(body), **made}
+    return made, left_out, first
+
+
+class _ImageBytes:
+    """Makes signatures of encoded images."""
+
+    def __init__(
+        self, inputs: InputSpec, extractor: FeatureExtractor | None, max_pixels: int
+    ) -> None:
+        self._arguments = inputs, extractor, max_pixels
+
+    def __call__(self, body: Any) -> Signature:
+        def of_images(images: tf.Tensor) -> Tensors:
+            found, status = inputs_of_images(images, *self._arguments)
+            found, finite = finite_or_fault(found)
+            outputs: Tensors = body(found, first_fault(status, finite), draw_keys(images))
+            return outputs
+
+        return make_signature(of_images, _BYTES, {IMAGES: example_image()})
+
+
+class _GivenPixels:
+    """Makes signatures of pixels as the network reads them."""
+
+    def __init__(self, inputs: InputSpec, extractor: FeatureExtractor | None) -> None:
+        self._inputs, self._extractor = inputs, extractor
+        if extractor is not None:
+            self._side = extractor.options.image_size
+        else:
+            own = inputs.find(Pixels)
+            assert own is not None
+            self._side = own.crop
+
+    def __call__(self, body: Any) -> Signature:
+        def of_pixels(pixels: tf.Tensor) -> Tensors:
+            pixels, status = _finite(pixels)
+            found = {"pixels": pixels}
+            if self._extractor is not None:
+                columns = columns_of_pixels(pixels, self._extractor)
+                found = self._inputs.assemble(columns)
+            found, finite = finite_or_fault(found)
+            outputs: Tensors = body(found, first_fault(status, finite), None)
+            return outputs
+
+        shape = [self._side, self._side, 3]
+        spec = tf.TensorSpec([None, *shape], tf.float32)
+        return make_signature(of_pixels, {"pixels": spec}, {"pixels": np.full(shape, _GRAY)})
+
+
+class _Features:
+    """Makes signatures of stored features."""
+
+    def __init__(
+        self,
+        inputs: InputSpec,
+        members: tuple[TrainedInputs, ...],
+        signature: dict[str, tf.TensorSpec],
+    ) -> None:
+        self._inputs = inputs
+        self._specs = feature_specs(inputs, members, signature)
+
+    def __call__(self, body: Any) -> Signature:
+        def of_features(**columns: tf.Tensor) -> Tensors:
+            columns, finite = finite_or_fault(columns)
+            found, status = inputs_of_features(columns, self._inputs)
+            outputs: Tensors = body(found, first_fault(status, finite), None)
+            return outputs
+
+        return make_signature(of_features, self._specs, example_features(self._specs))
+
+
+def _finite(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    found, status = finite_or_fault({"pixels": pixels})
+    return found["pixels"], status
+
+
+def _extractor(
+    inputs: InputSpec, members: tuple[TrainedInputs, ...], weights: str | None
+) -> tuple[FeatureExtractor | None, str | None]:
+    """Returns the backbone of the records; or why image bytes cannot be a model's input."""
+    if not inputs.stored:
+        if weights is not None:
+            raise InputError(f"{members[0].path}: the model has its own network: no --weights")
+        return None, None
+    detected = [member for member in members if member.needs_detections]
+    if detected:
+        return None, "the model reads regions of detected boxes, and no detector is in the graph"
+    for member in members:
+        if set(member.inputs.stored) - member.columns_of_backbone:
+            return None, "the model reads features that were made elsewhere, not by a known network"
+    return records_extractor(members, inputs, weights), None
+
+
+def _why_no_pixels(inputs: InputSpec, extractor: FeatureExtractor | None) -> str | None:
+    if PICTURES in inputs.columns and extractor is not None:
+        return "the members of the ensemble read pixels of two sizes"
+    if extractor is not None and extractor.features.crops > 1:
+        return "the network is shown several crops of each image"
+    return None
+
+
+def _attend(graph: CaptionGraph, loaded: LoadedCaptioner) -> Any:
+    """Returns `CaptionGraph.attend` with maps [B, T, gh, gw] where the rows are those of a grid."""
+    shape = _map_shape(loaded)
+
+    def attend(inputs: Tensors, status: tf.Tensor, keys: tf.Tensor | None) -> Tensors:
+        found = graph.attend(inputs, status, keys)
+        if shape is not None:
+            steps = tf.shape(found["attention"])[1]
+            found["attention"] = tf.reshape(found["attention"], [-1, steps, *shape])
+        return found
+
+    return attend
+
+
+def _map_shape(loaded: LoadedCaptioner) -> tuple[int, int] | None:
+    """Returns (gh, gw) of the rows of a captioner; None where they are regions."""
+    if loaded.inputs.find(Regions) is not None:
+        return None
+    model: Any = loaded.model
+    if (own := loaded.inputs.find(Pixels)) is not None:
+        height, width = model.network.compute_output_shape((1, own.crop, own.crop, 3))[1:3]
+        return height, width
+    shape = loaded.trained_on[0].grid_shape
+    return None if shape is None else (shape[0], shape[1])

@@ -1,0 +1,124 @@
+"""Concepts that are named by words, as inputs of R2M, inside a graph.
+
+`ConceptRules.named_concepts` does the same in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from r2m.inference.concept_rules import ConceptRules
+from r2m.serving.signatures import Tensors
+from tfrecords.features.batch_decoding import OK
+from tfrecords.vocabulary import Vocabulary
+
+# Rows of names without concepts, and of names that a table does not hold.
+_NONE, _ABSENT = -1, -2
+# The last word of the name of a class, as `tfrecords.concepts` finds it.
+_LETTER = r"[\p{L}\p{N}\p{M}]"
+_LAST_WORD = rf"^.*?({_LETTER}+(?:[-']{_LETTER}+)*)[^\p{{L}}\p{{N}}\p{{M}}]*$"
+
+
+class ConceptWords:
+    """Looks up concepts by words: those of the vocabulary, and the classes of the detectors.
+
+    Attributes:
+        tables: the lookup tables, which an exported model has to own.
+    """
+
+    def __init__(self, rules: ConceptRules, vocabulary: Vocabulary) -> None:
+        """Makes the tables.
+
+        Args:
+            rules: of the run.
+            vocabulary: of the model.
+        """
+        dictionary = rules.dictionary
+        entries: dict[tuple[str, ...], int] = {}
+        words = {word: entries.setdefault((word,), len(entries)) for word in vocabulary.words}
+        classes, forms = (
+            {
+                name: entries.setdefault(concepts, len(entries)) if concepts else _NONE
+                for name, concepts in named.items()
+            }
+            for named in (dictionary.classes, dictionary.forms)
+        )
+        rows = [[vocabulary.id_of(word) for word in concepts] for concepts in entries]
+        width = max(map(len, rows))
+        padded = [row + [0] * (width - len(row)) for row in rows]
+        self._ids = tf.constant(padded, tf.int64)
+        self._counts = tf.constant([len(row) for row in rows], tf.int64)
+        self._words, self._classes, self._forms = map(_table, (words, classes, forms))
+        self.tables = (self._words, self._classes, self._forms)
+
+    def __call__(self, words: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.Tensor]:
+        """Returns concepts as records of images hold them.
+
+        Args:
+            words: string [B, K], the most important one first; empty strings are padding. A word
+                that is repeated is a concept with that count.
+
+        Returns:
+            Ids int64 [B, (K')] and counts int64 [B, (K')], the most important one last; and string
+            [B], `ok` or which word is unknown.
+        """
+        rows = self._find(words)
+        is_word = words != ""
+        is_unknown = is_word & (rows < 0)
+        status = self._status(words, is_word, is_unknown)
+        rows = tf.maximum(rows, 0)
+        places = tf.range(self._ids.shape[1], dtype=tf.int64)
+        is_there = is_word[..., None] & (places < tf.gather(self._counts, rows)[..., None])
+        size = [tf.shape(words)[0], tf.shape(words)[1] * self._ids.shape[1]]
+        ids = tf.reshape(tf.gather(self._ids, rows), size)
+        is_there = tf.reshape(is_there & ~is_unknown[..., None], size)
+        equal = (ids[:, :, None] == ids[:, None]) & is_there[:, :, None] & is_there[:, None]
+        counts = tf.reduce_sum(tf.cast(equal, tf.int64), axis=2)
+        # Concepts in the order in which they are first named, and then backwards.
+        earlier = tf.linalg.band_part(tf.cast(equal, tf.int32), -1, 0)
+        is_first = is_there & (tf.reduce_sum(earlier, axis=2) == 1)
+        backwards = [tf.reverse(x, [1]) for x in (ids, counts, is_first)]
+        ids, counts = (tf.ragged.boolean_mask(x, backwards[2]) for x in backwards[:2])
+        return ids, counts, status
+
+    def _find(self, words: tf.Tensor) -> tf.Tensor:
+        """Returns rows int32 [B, K] of the concepts; below 0 where there are none."""
+        key = self._key(words)
+        first = self._key(tf.strings.regex_replace(words, ",.*", ""))
+        last = tf.strings.regex_replace(first, _LAST_WORD, r"\1")
+        found = self._forms.lookup(last)
+        for table, name in ((self._classes, first), (self._classes, key), (self._words, words)):
+            own = table.lookup(name)
+            # A class without concepts is no concept, whatever its last word is.
+            found = tf.where(own == _ABSENT, found, own)
+        return found
+
+    def _key(self, names: tf.Tensor) -> tf.Tensor:
+        """Returns names of classes as they are compared, see `tfrecords.concepts.class_key`."""
+        names = tf.strings.lower(names, encoding="utf-8")
+        return tf.strings.strip(tf.strings.regex_replace(names, r"[\s_]+", " "))
+
+    def _status(self, words: tf.Tensor, is_word: tf.Tensor, is_unknown: tf.Tensor) -> tf.Tensor:
+        first = tf.argmax(tf.cast(is_unknown, tf.int32), axis=1)
+        named = tf.gather(tf.pad(words, [[0, 0], [0, 1]], constant_values=""), first, batch_dims=1)
+        unknown = tf.strings.join(["unknown_concept: the model knows no concept '", named, "'"])
+        status = tf.where(tf.reduce_any(is_unknown, axis=1), unknown, OK)
+        nothing = "empty: the item has no concepts"
+        return tf.where(tf.reduce_any(is_word, axis=1), status, nothing)
+
+
+def _table(entries: Mapping[str, int]) -> tf.lookup.StaticHashTable:
+    keys: Sequence[str] = list(entries) or [""]
+    values = np.array([entries.get(key, _ABSENT) for key in keys], np.int32)
+    pairs = tf.lookup.KeyValueTensorInitializer(tf.constant(keys), tf.constant(values))
+    return tf.lookup.StaticHashTable(pairs, default_value=_ABSENT)
+
+
+def inputs_of_concepts(words: tf.Tensor, lookup: ConceptWords, inputs: Any) -> tuple[Tensors, Any]:
+    """Returns the model inputs of words string [B, K], and their status string [B]."""
+    ids, counts, status = lookup(words)
+    return inputs.assemble({"concepts": ids, "concept_counts": counts}), status

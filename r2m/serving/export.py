@@ -1,0 +1,206 @@
+"""Export of trained runs as versioned SavedModels, with all that serving them needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import r2m
+from r2m.configuration.decoding_settings import settings_to_report
+from r2m.evaluation.report import versions
+from r2m.inference.captioner_inputs import TrainedInputs
+from r2m.inference.loaded_captioner import LoadedCaptioner
+from r2m.inference.retrieval_run import RetrievalRun
+from r2m.inference.run import Run
+from r2m.inference.run_folder import RunFolder
+from r2m.inference.run_kinds import kind_of
+from r2m.serving.captioner_signatures import captioner_model
+from r2m.serving.model_card import CardFacts, model_card
+from r2m.serving.r2m_signatures import r2m_model
+from r2m.serving.retrieval_signatures import retrieval_model
+from r2m.serving.saved_model import write_saved_model
+from r2m.serving.signatures import ServedModel
+from r2m.serving.version_folders import new_version
+from r2m.serving.warmup import write_warmup_requests
+from tfrecords.errors import InputError
+from tfrecords.images.headers import MAX_PIXELS
+
+FORMAT = 1
+CONFIG = "config.json"
+VOCABULARY = "vocabulary.txt"
+BATCHING = "batching.config"
+LICENSE = "LICENSE"
+CARD = "README.md"
+# Parameters of TensorFlow Serving's batching (--batching_parameters_file).
+_BATCHING = """\
+max_batch_size { value: 32 }
+batch_timeout_micros { value: 5000 }
+max_enqueued_batches { value: 100 }
+num_batch_threads { value: 2 }
+allowed_batch_sizes: 1
+allowed_batch_sizes: 2
+allowed_batch_sizes: 4
+allowed_batch_sizes: 8
+allowed_batch_sizes: 16
+allowed_batch_sizes: 32
+pad_variable_length_inputs: true
+"""
+
+
+class Exported(NamedTuple):
+    """An exported model.
+
+    Attributes:
+        folder: of the version, `<output>/<number>`.
+        signatures: name -> `inputs` and `outputs`, see `write_saved_model`.
+        left_out: name of a signature that the model cannot have -> why.
+    """
+
+    folder: Path
+    signatures: dict[str, Any]
+    left_out: dict[str, str]
+
+
+def export_run(
+    runs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    decoding: Mapping[str, Any] | None = None,
+    captions: int = 1,
+    weights: str | None = None,
+    ensemble_weights: Sequence[float] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Exported:
+    """Writes a trained run as the next version of an exported model.
+
+    The folder `<output>/<number>` holds the SavedModel with its warm-up requests, `config.json`,
+    `vocabulary.txt`, `batching.config`, `LICENSE` and the model card `README.md`. It is there whole
+    or not at all.
+
+    Args:
+        runs: folder of a trained stage or experiment; several captioners make an ensemble, see
+            `Run.load`.
+        output: folder of the exported model, named as the model is to be called.
+        decoding: changes of the run's `decoding` settings, by name. They are frozen in the graph.
+        captions: n, captions per item.
+        weights: file of the backbone's weights, of runs whose records were built with such a file.
+        ensemble_weights: see `Run.load`.
+        max_pixels: an image may have at most; larger ones get a status instead of a caption.
+
+    Raises:
+        InputError: a run that cannot be opened or exported, a setting that is impossible or has no
+            use, or a folder that cannot be written to.
+        TrainingError: a run holds no whole checkpoint.
+    """
+    listed = [runs] if isinstance(runs, str | Path) else list(runs)
+    folders = [RunFolder(path) for path in listed]
+    output = Path(output)
+    if kind_of(folders[0]).captions:
+        run = Run.load(
+            folders, decoding=decoding, weights=weights, ensemble_weights=ensemble_weights
+        )
+        served = _captioning(run, captions, max_pixels)
+        settings = settings_to_report(run.config.decoding.to_dict())
+    else:
+        _refuse_for_embeddings(folders, decoding, captions, ensemble_weights)
+        served = retrieval_model(RetrievalRun(folders[0], weights=weights), max_pixels)
+        settings = {}
+    name = output.absolute().name
+    with new_version(output) as (number, temporary):
+        described = write_saved_model(served, temporary)
+        write_warmup_requests(served.signatures, temporary, name)
+        facts = CardFacts(name, number, served, folders, settings, described, max_pixels)
+        vocabulary = folders[0].vocabulary
+        files = {
+            CONFIG: _config(facts, captions),
+            VOCABULARY: vocabulary.file_bytes,
+            BATCHING: _BATCHING.encode(),
+            LICENSE: _license(),
+            CARD: model_card(facts).encode(),
+        }
+        for file, data in files.items():
+            (temporary / file).write_bytes(data)
+    return Exported(output / str(number), described, dict(served.left_out))
+
+
+def _captioning(run: Run, captions: int, max_pixels: int) -> ServedModel:
+    if isinstance(run.loaded, LoadedCaptioner):
+        return captioner_model(run, captions, max_pixels)
+    return r2m_model(run, captions)
+
+
+def _refuse_for_embeddings(
+    folders: Sequence[RunFolder],
+    decoding: Mapping[str, Any] | None,
+    captions: int,
+    ensemble_weights: Sequence[float] | None,
+) -> None:
+    """Raises `InputError` for what only captioners have."""
+    path = folders[0].path
+    if len(folders) > 1 or ensemble_weights is not None:
+        raise InputError(f"{path} is a run of an embedding: export one run at a time")
+    given = [*(decoding or {}), *(["captions"] if captions != 1 else [])]
+    if given:
+        raise InputError(
+            f"{path} is a run of a visual-semantic embedding, which generates no captions: leave "
+            f"--{', --'.join(given)} out"
+        )
+
+
+def _config(facts: CardFacts, captions: int) -> bytes:
+    """Returns `config.json`: what a client needs to know, and what the model was made from."""
+    runs = [
+        {
+            "run": folder.name,
+            "stage": folder.stage,
+            "step": folder.checkpoint.step,
+            "digest": folder.checkpoint.digest,
+            "config": folder.config.to_dict(),
+        }
+        for folder in facts.folders
+    ]
+    vocabulary = facts.folders[0].vocabulary
+    content = {
+        "format": FORMAT,
+        "name": facts.name,
+        "version": facts.version,
+        "kind": facts.served.kind,
+        "signatures": facts.signatures,
+        "left_out": facts.served.left_out,
+        "captions": captions if facts.served.kind != "retrieval" else 0,
+        "decoding": facts.decoding,
+        "max_pixels": facts.max_pixels,
+        "vocabulary": {"sha256": vocabulary.sha256, "segmenter": vocabulary.segmenter},
+        "runs": runs,
+        "features": _features(facts.folders),
+        "versions": versions(),
+    }
+    return (json.dumps(content, indent=1, default=str) + "\n").encode()
+
+
+def _features(folders: Sequence[RunFolder]) -> Any:
+    """Returns the backbone of the records of the first run; None where it has none."""
+    try:
+        backbone = TrainedInputs.read(folders[0]).backbone
+    except InputError:  # of R2M, which reads concepts
+        return None
+    return None if backbone is None else dict(backbone)
+
+
+def _license() -> bytes:
+    """Returns the license of this project, of which the graph is a work."""
+    for place in (Path(r2m.__file__).parents[1] / LICENSE, *_installed_licenses()):
+        if place.is_file():
+            return place.read_bytes()
+    return b"Apache-2.0, https://www.apache.org/licenses/LICENSE-2.0\n"
+
+
+def _installed_licenses() -> list[Path]:
+    try:
+        files = metadata.files("r2m") or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [Path(str(file.locate())) for file in files if file.name == LICENSE]

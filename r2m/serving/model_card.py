@@ -1,0 +1,234 @@
+"""Model cards: Markdown with a header that the Hugging Face hub reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import r2m
+from r2m.evaluation.report import METRIC_TITLES
+from r2m.inference.run_folder import RunFolder
+from r2m.serving.signatures import DEFAULT, ServedModel
+
+_TAGS = {
+    "captioner": ("image-to-text", ["image-captioning"]),
+    "r2m": ("image-to-text", ["image-captioning", "unsupervised-captioning"]),
+    "retrieval": ("feature-extraction", ["image-text-retrieval", "visual-semantic-embedding"]),
+}
+_TITLES = {
+    "captioner": "captions images",
+    "r2m": "captions concepts that detectors find in images; it learned without captions of images",
+    "retrieval": "maps images and sentences to vectors of one space",
+}
+
+
+class CardFacts(NamedTuple):
+    """What a model card tells.
+
+    Attributes:
+        name: of the exported model.
+        version: its number.
+        served: its signatures.
+        folders: run folders that it was made from.
+        decoding: settings of decoding; empty for embeddings.
+        signatures: see `write_saved_model`.
+        max_pixels: an image may have at most.
+    """
+
+    name: str
+    version: int
+    served: ServedModel
+    folders: Sequence[RunFolder]
+    decoding: Mapping[str, Any]
+    signatures: Mapping[str, Any]
+    max_pixels: int
+
+
+def model_card(facts: CardFacts) -> str:
+    """Returns the model card as Markdown: data, settings, metrics with their protocol, limits."""
+    lines = [
+        *_header(facts),
+        "",
+        f"# {facts.name}, version {facts.version}",
+        "",
+        f"This model {_TITLES[facts.served.kind]}. It was exported by R2M {r2m.__version__} as a "
+        "TensorFlow SavedModel, which needs no code but TensorFlow.",
+        "",
+        *_usage(facts),
+        "",
+        *_signature_lines(facts),
+        "",
+        *_training(facts),
+        "",
+        *_metrics(facts),
+        "",
+        *_limits(facts),
+        "",
+        "## License",
+        "",
+        "The graph is a work of R2M, under the Apache License 2.0 (`LICENSE`). The weights were "
+        "learned from the data named above, whose licenses apply to them.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _header(facts: CardFacts) -> Iterator[str]:
+    task, tags = _TAGS[facts.served.kind]
+    yield "---"
+    yield "license: apache-2.0"
+    yield "library_name: tensorflow"
+    yield f"pipeline_tag: {task}"
+    yield "tags:"
+    for tag in [*tags, "r2m", "saved-model"]:
+        yield f"- {tag}"
+    yield f"model_name: {json.dumps(facts.name)}"
+    yield "---"
+
+
+def _usage(facts: CardFacts) -> Iterator[str]:
+    signature = facts.served.signatures[DEFAULT]
+    yield "## Use"
+    yield ""
+    yield "```python"
+    yield "import tensorflow as tf"
+    yield ""
+    yield f'model = tf.saved_model.load("{facts.name}/{facts.version}")'
+    if list(signature.example) == ["images"]:
+        yield 'images = tf.constant([tf.io.read_file("picture.jpg").numpy()])'
+        yield f'found = model.signatures["{DEFAULT}"](images=images)'
+    else:
+        given = ", ".join(f"{name}={name}" for name in signature.example)
+        yield f'found = model.signatures["{DEFAULT}"]({given})'
+    yield 'print(found["status"], found)'
+    yield "```"
+    yield ""
+    yield (
+        "TensorFlow Serving reads the folder above the version; `batching.config` holds parameters "
+        "for `--batching_parameters_file`. Every output has the batch as its first dimension, and "
+        "no item of a batch depends on another one. `status` is `ok`, or says what is wrong."
+    )
+
+
+def _signature_lines(facts: CardFacts) -> Iterator[str]:
+    yield "## Signatures"
+    yield ""
+    yield "| signature | inputs | outputs |"
+    yield "|---|---|---|"
+    for name, own in facts.signatures.items():
+        yield f"| `{name}` | {_tensors(own['inputs'])} | {_tensors(own['outputs'])} |"
+    if facts.served.left_out:
+        yield ""
+        yield "Not in the graph:"
+        yield ""
+        for name, why in facts.served.left_out.items():
+            yield f"- `{name}`: {_cell(why)}"
+
+
+def _tensors(described: Mapping[str, Any]) -> str:
+    found = []
+    for name, spec in described.items():
+        sizes = ", ".join("?" if size is None else str(size) for size in spec["shape"])
+        found.append(f"`{name}` {spec['dtype']}[{sizes}]")
+    return ", ".join(found)
+
+
+def _training(facts: CardFacts) -> Iterator[str]:
+    yield "## Data and settings"
+    yield ""
+    yield "| | |"
+    yield "|---|---|"
+    for folder in facts.folders:
+        config = folder.config.to_dict()
+        yield f"| run | {_cell(folder.name)}, step {folder.checkpoint.step} |"
+        for name in ("captions", "corpora", "images"):
+            if value := config.get("data", {}).get(name):
+                yield f"| {name} records | {_cell(str(value).rstrip('/').rsplit('/', 1)[-1])} |"
+        for section in ("model", "image"):
+            for name, value in config.get(section, {}).items():
+                if not isinstance(value, dict):
+                    yield f"| {section}.{name} | {_cell(value)} |"
+    vocabulary = facts.folders[0].vocabulary
+    yield f"| vocabulary | {len(vocabulary)} words, sha256 {vocabulary.sha256[:12]} |"
+    for name, value in facts.decoding.items():
+        yield f"| decoding.{name} | {_cell(value)} |"
+
+
+def _metrics(facts: CardFacts) -> Iterator[str]:
+    yield "## Metrics"
+    yield ""
+    lines = [
+        line
+        for folder in facts.folders
+        for pattern, describe in _REPORTS.items()
+        for path in sorted((folder.path / "predictions").glob(pattern))
+        for line in _report_lines(path, describe)
+    ]
+    yield from lines
+    if not lines:
+        command = "r2m-evaluate-retrieval" if facts.served.kind == "retrieval" else "r2m-evaluate"
+        yield f"None were measured before the export ({command} of the run measures them)."
+
+
+def _report_lines(path: Path, describe: Callable[[Mapping[str, Any]], Iterator[str]]) -> list[str]:
+    """Returns what a report of an evaluation says, or that it cannot be read."""
+    try:
+        return list(describe(json.loads(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [f"{_cell(path.name)} of the run is damaged or of another version.", ""]
+
+
+def _caption_report(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the scores of a report; decoding settings may differ from those of the export."""
+    decoding = ", ".join(f"{name} {value}" for name, value in report.get("decode", {}).items())
+    step = report.get("settings", {}).get("step")
+    at = "" if step is None else f" Step {step}."
+    yield (
+        f"{_cell(report['split'])}: {report['images']} images with {report['references']} "
+        f"references, tokenizer {report['tokenizer']}, decoding: {decoding}.{at}"
+    )
+    yield ""
+    yield "| metric | score x100 |"
+    yield "|---|---:|"
+    for name, value in report.get("scores", {}).items():
+        yield f"| {METRIC_TITLES.get(name, name)} | {100 * value:.2f} |"
+    yield ""
+
+
+def _retrieval_report(report: Mapping[str, Any]) -> Iterator[str]:
+    yield _cell(report["protocol"])
+    yield ""
+    rows = list(report["metrics"].values())
+    names = list(rows[0]["metrics"])
+    yield f"| protocol | {' | '.join(names)} |"
+    yield f"|---|{'---:|' * len(names)}"
+    for row in rows:
+        values = " | ".join(f"{row['metrics'][name]:.1f}" for name in names)
+        yield f"| {_cell(row['protocol'])} | {values} |"
+    yield ""
+
+
+_REPORTS = {"*.report.json": _caption_report, "*.retrieval.json": _retrieval_report}
+
+
+def _limits(facts: CardFacts) -> Iterator[str]:
+    yield "## Limits"
+    yield ""
+    yield (
+        f"- Images: JPEG, PNG, GIF (the first frame), BMP of 24 bits and still WebP of at most "
+        f"{facts.max_pixels / 1e6:g} megapixels. Others get a status."
+    )
+    if facts.served.kind == "retrieval":
+        yield "- Similarities rank; they are no probabilities."
+        yield "- Words that are not in the vocabulary are read as one unknown word."
+    else:
+        yield "- Captions contain words of the training only, and may name what is not there."
+        yield "- The settings of decoding are frozen in the graph."
+    for note in facts.served.notes:
+        yield f"- {note}"
+
+
+def _cell(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

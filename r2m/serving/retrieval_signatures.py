@@ -1,0 +1,111 @@
+"""Signatures of visual-semantic embeddings: vectors of images and texts, and rankings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from losses.similarities import Similarity, similarities
+from r2m.inference.retrieval_run import RetrievalRun
+from r2m.serving.captioner_signatures import IMAGES, image_signatures
+from r2m.serving.sentence_graph import SentenceWords
+from r2m.serving.signatures import (
+    DEFAULT,
+    STATUS,
+    ServedModel,
+    Signature,
+    Tensors,
+    example_image,
+    first_fault,
+    make_signature,
+)
+from tfrecords.features.batch_decoding import OK
+
+TEXTS = "texts"
+ENCODE_IMAGE, ENCODE_TEXT, RANK = "encode_image", "encode_text", "rank"
+
+
+def retrieval_model(run: RetrievalRun, max_pixels: int) -> ServedModel:
+    """Returns the signatures of a visual-semantic embedding.
+
+    Args:
+        run: the embedding.
+        max_pixels: an image may have at most.
+
+    Raises:
+        InputError: its sentences cannot be split in a graph, or the backbone cannot be built.
+    """
+    words = SentenceWords(run.vocabulary, run.rule, run.pair_options)
+    model: Any = run.model
+
+    def vectors(inputs: Tensors, status: tf.Tensor, keys: tf.Tensor | None) -> Tensors:
+        del keys
+        found = model.encode_images({name: inputs[name] for name in run.signature})
+        return _vectors(found, status)
+
+    def of_texts(texts: tf.Tensor) -> Tensors:
+        tokens, lengths, status = words(texts)
+        return _vectors(model.encode_sentences(tokens, lengths), status)
+
+    signatures, left_out, _ = image_signatures(
+        run.inputs, (run.trained_on,), run.signature, run.weights, max_pixels, vectors
+    )
+    texts = {TEXTS: tf.TensorSpec([None], tf.string)}
+    word = run.vocabulary.words[-2]
+    signatures[ENCODE_TEXT] = make_signature(of_texts, texts, {TEXTS: word})
+    if DEFAULT in left_out:
+        why = left_out[DEFAULT]
+        return ServedModel(
+            "retrieval", signatures, {**left_out, ENCODE_IMAGE: why, RANK: why}, words.tables
+        )
+    of_image = signatures[DEFAULT].function
+    signatures[ENCODE_IMAGE] = signatures[DEFAULT]
+    signatures[RANK] = _rank(of_image, of_texts, run.similarity, word)
+    return ServedModel("retrieval", signatures, left_out, words.tables)
+
+
+def _vectors(found: tf.Tensor, status: tf.Tensor) -> Tensors:
+    """Returns vectors, zeros where the status is not `ok`."""
+    is_good = (status == OK)[:, tf.newaxis]
+    return {"vectors": tf.where(is_good, found, 0), STATUS: status}
+
+
+def _rank(of_image: Any, of_texts: Any, similarity: Similarity, word: str) -> Signature:
+    """Returns the signature that ranks the texts of each image; empty texts are padding."""
+
+    def rank(images: tf.Tensor, texts: tf.Tensor) -> Tensors:
+        image, shape = of_image(images), tf.shape(texts)
+        text = of_texts(tf.reshape(texts, [-1]))
+        vectors = tf.reshape(text["vectors"], [shape[0], shape[1], image["vectors"].shape[-1]])
+        # Each image with its own texts.
+        found = tf.map_fn(
+            lambda pair: similarities(pair[0][tf.newaxis], pair[1], similarity)[0],
+            (image["vectors"], vectors),
+            fn_output_signature=tf.TensorSpec([None], tf.float32),
+        )
+        statuses = tf.reshape(text[STATUS], shape)
+        is_text = statuses == OK
+        # Texts that cannot be encoded come last.
+        ranked = tf.where(is_text, found, found.dtype.min)
+        is_usable = is_text & (image[STATUS] == OK)[:, tf.newaxis]
+        return {
+            "similarities": tf.where(is_usable, found, float("nan")),
+            "order": tf.argsort(ranked, axis=1, direction="DESCENDING", stable=True),
+            STATUS: first_fault(image[STATUS], _fault_of_texts(texts, statuses)),
+        }
+
+    inputs = {
+        IMAGES: tf.TensorSpec([None], tf.string),
+        TEXTS: tf.TensorSpec([None, None], tf.string),
+    }
+    return make_signature(rank, inputs, {IMAGES: example_image(), TEXTS: [word]})
+
+
+def _fault_of_texts(texts: tf.Tensor, statuses: tf.Tensor) -> tf.Tensor:
+    """Returns the first fault of the texts [B, M] of each item, with its place: string [B]."""
+    is_fault = (statuses != OK) & (texts != "")
+    place = tf.argmax(tf.cast(is_fault, tf.int32), axis=1, output_type=tf.int32)
+    first = tf.gather(tf.pad(statuses, [[0, 0], [0, 1]], constant_values=""), place, batch_dims=1)
+    named = tf.strings.join([first, " (text ", tf.strings.as_string(place), ")"])
+    return tf.where(tf.reduce_any(is_fault, axis=1), named, OK)

@@ -1,0 +1,56 @@
+"""Writes signatures with their weights as a SavedModel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from r2m.serving.signatures import ServedModel
+
+
+class _Exported(tf.Module):
+    """Owner of what the signatures of a SavedModel read."""
+
+    def __init__(self, served: ServedModel, variables: list[tf.Variable]) -> None:
+        super().__init__(name="r2m")
+        self.weights_in_use = variables
+        self.tables = list(served.tables)
+
+
+def write_saved_model(served: ServedModel, folder: Path) -> dict[str, Any]:
+    """Traces the signatures of a model and writes them as a SavedModel.
+
+    It holds the weights that the signatures read, and no Keras objects.
+
+    Args:
+        served: the model.
+        folder: to write to.
+
+    Returns:
+        Name of a signature -> `inputs` and `outputs`, each name -> `dtype` and `shape`; JSON.
+    """
+    traced = {
+        name: signature.function.get_concrete_function()
+        for name, signature in served.signatures.items()
+    }
+    variables = {id(v): v for function in traced.values() for v in function.graph.variables}
+    module = _Exported(served, list(variables.values()))
+    tf.saved_model.save(module, str(folder), signatures=traced)
+    return {
+        name: {
+            "inputs": _described(served.signatures[name].function.input_signature),
+            "outputs": _described(
+                [
+                    tf.TensorSpec(tensor.shape, tensor.dtype, name=output)
+                    for output, tensor in sorted(function.structured_outputs.items())
+                ]
+            ),
+        }
+        for name, function in traced.items()
+    }
+
+
+def _described(specs: Any) -> dict[str, dict[str, Any]]:
+    return {spec.name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for spec in specs}

@@ -1,0 +1,109 @@
+"""Signatures of an exported model: named tensors in, named tensors out, a status per item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecords.features.batch_decoding import OK
+
+DEFAULT = "serving_default"
+STATUS = "status"
+
+Tensors = dict[str, tf.Tensor]
+
+
+class Signature(NamedTuple):
+    """A function of an exported model.
+
+    Attributes:
+        function: `tf.function` of the inputs, in the order of `example`, that returns a dict.
+        example: inputs of one item, for warm-up requests: array [1, ...] by name.
+    """
+
+    function: Any
+    example: dict[str, np.ndarray]
+
+
+class ServedModel(NamedTuple):
+    """The signatures of an exported model.
+
+    Attributes:
+        kind: `captioner`, `r2m` or `retrieval`.
+        signatures: by name.
+        left_out: name of a signature that the model cannot have -> why.
+        tables: lookup tables that the signatures read.
+        notes: limits of this model, for its card.
+    """
+
+    kind: str
+    signatures: dict[str, Signature]
+    left_out: dict[str, str]
+    tables: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def make_signature(
+    body: Callable[..., Tensors],
+    inputs: Mapping[str, tf.TensorSpec],
+    example: Mapping[str, Any],
+) -> Signature:
+    """Returns a signature; traces nothing yet.
+
+    Args:
+        body: takes the inputs by name; every output has the batch as its first dimension.
+        inputs: by name, the batch first.
+        example: value of one item by name, without the batch.
+    """
+    names = list(inputs)
+    function = tf.function(
+        lambda *tensors: body(**dict(zip(names, tensors, strict=True))),
+        input_signature=[
+            tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()
+        ],
+        autograph=False,
+    )
+    arrays = {
+        name: np.asarray(example[name], spec.dtype.as_numpy_dtype)[np.newaxis]
+        for name, spec in inputs.items()
+    }
+    return Signature(function, arrays)
+
+
+def example_image(side: int = 32) -> bytes:
+    """Returns a gray JPEG, for examples."""
+    data: bytes = tf.io.encode_jpeg(tf.fill([side, side, 3], tf.constant(128, tf.uint8))).numpy()
+    return data
+
+
+def first_fault(*statuses: tf.Tensor) -> tf.Tensor:
+    """Returns per item the first status that is not `ok`: string [B]."""
+    found, *others = statuses
+    for other in others:
+        found = tf.where(found == OK, other, found)
+    return found
+
+
+def finite_or_fault(tensors: Mapping[str, tf.Tensor]) -> tuple[Tensors, tf.Tensor]:
+    """Replaces the tensors of items with infinities or NaN by zeros.
+
+    Args:
+        tensors: by name, the batch first.
+
+    Returns:
+        The tensors, and string [B], `ok` or `not_finite: ...`.
+    """
+    batch = tf.shape(next(iter(tensors.values())))[0]
+    status, found = tf.fill([batch], OK), dict(tensors)
+    for name, tensor in tensors.items():
+        if not tensor.dtype.is_floating:
+            continue
+        axes = list(range(1, tensor.shape.rank))
+        good = tf.reduce_all(tf.math.is_finite(tensor), axis=axes)
+        found[name] = tf.where(tf.reshape(good, [-1] + [1] * len(axes)), tensor, 0)
+        fault = tf.constant(f"not_finite: {name} holds infinities or NaN")
+        status = first_fault(status, tf.where(good, OK, fault))
+    return found, status
