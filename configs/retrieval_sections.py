@@ -51,25 +51,35 @@ def image() -> dict[str, Any]:
 
 
 def loss(
-    *, margin: float, hinges: str, sum_epochs: int = 0, mask_same_image: bool = False
+    *,
+    name: str = "hinges",
+    margin: float = 0.2,
+    hinges: str = "sum",
+    sum_epochs: int = 0,
+    temperature: float = 0.05,
 ) -> dict[str, Any]:
     """The ranking loss, a sum over the batch: `config.loss`.
 
     Args:
+        name: see below.
         margin: see below.
         hinges: see below.
         sum_epochs: see below.
-        mask_same_image: see below.
+        temperature: see below.
     """
     return {
+        # `hinges` of pairs against their negatives, or `softmax` over a pair and all its negatives.
+        "name": name,
         # By which the similarity of a pair must exceed that of its negatives.
         "margin": margin,
         # `sum`: of all negatives in the batch; `max`: the hardest of each image and each sentence.
         "hinges": hinges,
         # Epochs of `sum` before `max` begins: hardest negatives alone may collapse the embedding.
         "sum_epochs": sum_epochs,
+        # Divisor of similarities in the softmax.
+        "temperature": temperature,
         # Whether sentences of the same image are left out of its negatives.
-        "mask_same_image": mask_same_image,
+        "mask_same_image": False,
     }
 
 

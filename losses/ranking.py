@@ -1,10 +1,11 @@
-"""Ranking losses: hinges of images and sentences that belong together against those that do not.
+"""Ranking losses: images and sentences that belong together against those that do not.
 
 Letters: B pairs of the global batch, b those of this replica, D size of the vectors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import tensorflow as tf
@@ -12,15 +13,18 @@ import tensorflow as tf
 from losses.similarities import Similarity, similarities
 
 Hinges = Literal["sum", "max"]
+# Of one direction: scores float32[b, B], those of the pairs float32[b], which of the others are
+# negatives bool[b, B] -> sum and number of the terms of a loss.
+_Terms = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 class RankingLoss(NamedTuple):
     """A ranking loss, and what shows a collapse of the vectors; sums over this replica's pairs.
 
     Attributes:
-        total: float32[], the sum of the hinges.
-        hinges: float32[], their number: two per pair that has a negative for `max`, two per
-            negative for `sum`.
+        total: float32[], the sum of the terms.
+        terms: float32[], their number. Of hinges two per pair that has a negative for `max`, two
+            per negative for `sum`; of the softmax two per pair.
         positives: float32[], the sum of the similarities of pairs.
         negatives: float32[], the sum of the similarities of images with other sentences.
         pairs: float32[], number of `positives`.
@@ -28,14 +32,14 @@ class RankingLoss(NamedTuple):
     """
 
     total: tf.Tensor
-    hinges: tf.Tensor
+    terms: tf.Tensor
     positives: tf.Tensor
     negatives: tf.Tensor
     pairs: tf.Tensor
     others: tf.Tensor
 
 
-def ranking(
+def hinge_ranking(
     images: tf.Tensor,
     sentences: tf.Tensor,
     *,
@@ -50,7 +54,7 @@ def ranking(
 
     Negatives of an image are the sentences of the other pairs, those of a sentence the images of
     the other pairs. Under data parallelism each replica is given the vectors of all replicas, and
-    computes the hinges of its own pairs only: the sums of all replicas are the loss of one device.
+    computes the terms of its own pairs only: the sums of all replicas are the loss of one device.
 
     Sources: Kiros et al. 2014, equation 2 (sum); Faghri et al. 2018, equation 6 (max), which is
     also the triplet loss of Guo et al. 2020.
@@ -67,6 +71,63 @@ def ranking(
         first_row: index of this replica's first pair.
         rows: number of this replica's pairs; all from `first_row` on when None.
     """
+
+    def terms(
+        scores: tf.Tensor, pairs: tf.Tensor, negative: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return _hinges(scores, pairs, negative, margin, hinges)
+
+    return _ranking(images, sentences, terms, similarity, owners, first_row, rows)
+
+
+def softmax_ranking(
+    images: tf.Tensor,
+    sentences: tf.Tensor,
+    *,
+    temperature: float,
+    similarity: Similarity = "cosine",
+    owners: tf.Tensor | None = None,
+    first_row: tf.Tensor | int = 0,
+    rows: tf.Tensor | int | None = None,
+) -> RankingLoss:
+    """Computes the cross entropy of each pair among its negatives, in both directions.
+
+    The probability of a pair is `exp(s(pair) / temperature)` divided by the sum of that of the pair
+    and of all its negatives. All negatives count, the hard ones more.
+
+    Sources: van den Oord et al. 2018, equation 4 (InfoNCE); Zhang et al. 2020, equations 2 and 3;
+    Radford et al. 2021, section 2.3.
+
+    Args:
+        images: see `hinge_ranking`.
+        sentences: see `hinge_ranking`.
+        temperature: divisor of the similarities.
+        similarity: see `hinge_ranking`.
+        owners: see `hinge_ranking`.
+        first_row: see `hinge_ranking`.
+        rows: see `hinge_ranking`.
+    """
+
+    def terms(
+        scores: tf.Tensor, pairs: tf.Tensor, negative: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        masked = tf.where(negative, scores, float("-inf"))
+        logits = tf.concat([pairs[:, tf.newaxis], masked], axis=1) / temperature
+        total = tf.reduce_sum(tf.reduce_logsumexp(logits, axis=1) - logits[:, 0])
+        return total, tf.cast(tf.size(pairs), tf.float32)
+
+    return _ranking(images, sentences, terms, similarity, owners, first_row, rows)
+
+
+def _ranking(
+    images: tf.Tensor,
+    sentences: tf.Tensor,
+    terms: _Terms,
+    similarity: Similarity,
+    owners: tf.Tensor | None,
+    first_row: tf.Tensor | int,
+    rows: tf.Tensor | int | None,
+) -> RankingLoss:
     images, sentences = tf.cast(images, tf.float32), tf.cast(sentences, tf.float32)
     count = tf.shape(images)[0]
     stop = count if rows is None else first_row + rows
@@ -81,11 +142,11 @@ def ranking(
     else:
         by_sentence = tf.transpose(similarities(images, sentences[first_row:stop], similarity))
     pairs = tf.gather(by_image, own, batch_dims=1)
-    sums = [_hinges(scores, pairs, negative, margin, hinges) for scores in (by_image, by_sentence)]
+    sums = [terms(scores, pairs, negative) for scores in (by_image, by_sentence)]
     there = tf.cast(negative, tf.float32)
     return RankingLoss(
         total=sums[0][0] + sums[1][0],
-        hinges=sums[0][1] + sums[1][1],
+        terms=sums[0][1] + sums[1][1],
         positives=tf.reduce_sum(pairs),
         negatives=tf.reduce_sum(by_image * there),
         pairs=tf.cast(tf.size(pairs), tf.float32),
@@ -106,8 +167,8 @@ def _hinges(
         scores: float32[b, B].
         pairs: float32[b], the scores of the pairs.
         negative: bool[b, B].
-        margin: see `ranking`.
-        hinges: see `ranking`.
+        margin: see `hinge_ranking`.
+        hinges: see `hinge_ranking`.
     """
     # Minus infinity makes a hinge zero, as that of a pair without any negative.
     masked = tf.where(negative, scores, float("-inf"))

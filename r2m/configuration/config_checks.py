@@ -160,6 +160,11 @@ def _ranking_contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             f"--config.loss.sum_epochs={values['loss.sum_epochs']}: must be 0 with "
             "loss.hinges=sum, which is the sum in all epochs"
         )
+    if values["loss.name"] == "softmax" and values["loss.sum_epochs"]:
+        yield (
+            f"--config.loss.sum_epochs={values['loss.sum_epochs']}: must be 0 with "
+            "loss.name=softmax, which has no hinges"
+        )
     if values["model.sentence_encoder"] != "bow":
         return
     size, word_size = values["model.size"], values["model.word_size"]

@@ -171,6 +171,8 @@ _RETRIEVAL: _Rules = {
         "similarity": choice("cosine", "order"),
     },
     "loss": {
+        "name": choice("hinges", "softmax"),
+        "temperature": number(above=0),
         # Cosines differ by 2 at most: no pair could exceed another by more.
         "margin": number(above=0, below=2),
         "hinges": choice("sum", "max"),

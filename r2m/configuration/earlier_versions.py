@@ -45,6 +45,8 @@ _REWARD = {
 # Fields of the `data` section that captioners of earlier versions did not have.
 _NEW_DATA = {"use_box": False}
 _NEW_PIXELS = {"interpolation": "bilinear"}
+# Settings of ranking losses that were added later.
+_RANKING = {"name": "hinges", "temperature": 0.05}
 
 
 def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,6 +68,8 @@ def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         values = settings.get(section)
         if isinstance(values, Mapping) and "samples" in values:
             upgraded[section] = {**_REWARD, **values}
+        if isinstance(values, Mapping) and "sum_epochs" in values:
+            upgraded[section] = {**_RANKING, **values}
     stages, training = settings.get("stages"), settings.get("training")
     if isinstance(stages, Mapping) and isinstance(training, Mapping):
         own_stage = stages.get("self_critical")

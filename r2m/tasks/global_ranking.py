@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from losses.ranking import RankingLoss, ranking
+from losses.ranking import RankingLoss
 from r2m.engine.distribution.gather import all_gather
 
 
@@ -17,6 +18,7 @@ def replicas() -> int:
 
 
 def global_ranking(
+    loss: Callable[..., RankingLoss],
     images: tf.Tensor,
     sentences: tf.Tensor,
     *,
@@ -27,17 +29,18 @@ def global_ranking(
     """Computes the ranking loss of this replica's pairs against the whole global batch.
 
     Args:
+        loss: of `losses.ranking`.
         images: float[b, D], of this replica.
         sentences: float[b, D], row i belonging to image i.
         most_rows: at least as many pairs as the global batch ever has.
-        owners: int[b], see `losses.ranking.ranking`.
-        **settings: of `losses.ranking.ranking`.
+        owners: int[b], see `loss`.
+        **settings: of `loss`.
     """
     if replicas() == 1:
-        return ranking(images, sentences, owners=owners, **settings)
+        return loss(images, sentences, owners=owners, **settings)
     rows = tf.shape(images)[0]
     all_images, first = all_gather(images, most_rows=most_rows)
     all_sentences, _ = all_gather(sentences, most_rows=most_rows)
     if owners is not None:
         owners, _ = all_gather(owners, most_rows=most_rows)
-    return ranking(all_images, all_sentences, owners=owners, first_row=first, rows=rows, **settings)
+    return loss(all_images, all_sentences, owners=owners, first_row=first, rows=rows, **settings)

@@ -233,6 +233,14 @@ def test_a_collapse_is_named_with_what_to_do(hinges, level) -> None:
     assert objective.remark(near) is None
 
 
+def test_a_collapse_under_the_softmax_is_named() -> None:
+    objective = RankingObjective(RankingOptions(name="softmax", batch_size=2))
+    near = {"loss/softmax": 0.695, "loss/positive": 1.0, "loss/negative": 1.0}
+    assert [objective.remark(near) for _ in range(2)] == [None] * 2
+    remark = objective.remark(near)
+    assert remark is not None and "2 * batch_size * log(batch_size) = 2.77" in remark
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -240,6 +248,8 @@ def test_a_collapse_is_named_with_what_to_do(hinges, level) -> None:
         ({"loss.margin": 2.0}, "loss.margin=2.0: must be above 0 and below 2"),
         ({"stages.ranking.batch_size": 1}, "batch_size=1: must be at least 2"),
         ({"loss.hinges": "sum", "loss.sum_epochs": 1}, "sum_epochs=1: must be 0"),
+        ({"loss.name": "softmax", "loss.sum_epochs": 1}, "which has no hinges"),
+        ({"loss.temperature": 0.0}, "loss.temperature=0.0: must be above 0"),
         (
             {"model.sentence_encoder": "bow", "model.word_size": 9},
             "word_size=9: must be model.size=8.*\n.*sentence_pooling=last: must be mean",
@@ -259,6 +269,8 @@ def test_options_of_the_loss_are_checked_without_a_configuration() -> None:
         ({"margin": 2.5, "hinges": "max", "batch_size": 4}, "between 0 and 2"),
         ({"margin": 0.2, "hinges": "all", "batch_size": 4}, "known: sum, max"),
         ({"margin": 0.2, "hinges": "max", "batch_size": 1}, "at least 2"),
+        ({"name": "sigmoid", "batch_size": 4}, "known: hinges, softmax"),
+        ({"name": "softmax", "temperature": 0.0, "batch_size": 4}, "temperature must be above 0"),
     ):
         with pytest.raises(ValueError, match=message):
             RankingOptions(**options)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
 
 import tensorflow as tf
 
-from losses.ranking import Hinges
+from losses.ranking import Hinges, RankingLoss, hinge_ranking, softmax_ranking
 from losses.similarities import Similarity
 from r2m.engine.stage import LossTerm
 from r2m.tasks.global_ranking import global_ranking, replicas
 
-# Of the margin: vectors are all alike if the mean hinge is as near to it, and if the similarities
-# of pairs and negatives are as near to each other. A mean hinge alone may pass it by chance.
-_HINGE_TOLERANCE, _SIMILARITY_TOLERANCE = 0.01, 0.05
+# Vectors are all alike if the mean term of the loss is as near to that of equal similarities, as a
+# share of it, and if the similarities of pairs and negatives are as near to each other, as a share
+# of the margin or temperature. A mean term alone may pass by chance.
+_TERM_TOLERANCE, _SIMILARITY_TOLERANCE = 0.01, 0.05
 # Log intervals in a row: a model that has just begun has vectors that are all alike, too.
 _COLLAPSE_INTERVALS = 3
 
@@ -25,18 +28,22 @@ class RankingOptions:
     """Options of the ranking loss; see `configs.retrieval_sections.loss`.
 
     Attributes:
-        margin: by which the similarity of a pair must exceed that of its negatives.
+        name: `hinges` or `softmax`.
+        margin: of hinges: by which the similarity of a pair must exceed that of its negatives.
         hinges: `sum` or `max`.
         sum_epochs: epochs of `sum` before `max` begins.
+        temperature: of the softmax.
         mask_same_image: whether sentences of the same image are no negatives.
         similarity: `cosine` or `order`.
         batch_size: most pairs of a global batch.
         frozen_epochs: epochs before the network of a model of pixels is trained.
     """
 
-    margin: float
-    hinges: Hinges
+    name: Literal["hinges", "softmax"] = "hinges"
+    margin: float = 0.2
+    hinges: Hinges = "sum"
     sum_epochs: int = 0
+    temperature: float = 0.05
     mask_same_image: bool = False
     similarity: Similarity = "cosine"
     batch_size: int
@@ -44,6 +51,10 @@ class RankingOptions:
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for impossible options."""
+        if self.name not in ("hinges", "softmax"):
+            raise ValueError(f"loss {self.name!r} is not known; known: hinges, softmax")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature must be above 0, found {self.temperature}")
         if not 0 < self.margin < 2:
             raise ValueError(f"margin must be between 0 and 2, found {self.margin}")
         if self.hinges not in ("sum", "max"):
@@ -56,7 +67,7 @@ class RankingOptions:
 
 
 class RankingObjective:
-    """Hinges of pairs of images and sentences against the rest of the batch."""
+    """Ranking of pairs of images and sentences against the rest of the batch."""
 
     def __init__(self, options: RankingOptions) -> None:
         """Keeps the options."""
@@ -66,7 +77,10 @@ class RankingObjective:
     def rates(self, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns scalars to add to the batches of an epoch int64[]: what depends on it."""
         options = self._options
-        found = {"hardest": tf.constant(options.hinges == "max") & (epoch >= options.sum_epochs)}
+        found = {}
+        if options.name == "hinges":
+            is_max = tf.constant(options.hinges == "max")
+            found["hardest"] = is_max & (epoch >= options.sum_epochs)
         if options.frozen_epochs:
             found["network_trains"] = epoch >= options.frozen_epochs
         return found
@@ -74,48 +88,63 @@ class RankingObjective:
     def loss(self, model: Any, batch: Any, training: bool) -> dict[str, LossTerm]:
         """Returns the terms of a replica's pairs.
 
-        `ranking` is a sum over the global batch, as published, not a mean. `hinge` is the mean
-        hinge, and `positive` and `negative` are the mean similarities of pairs and of negatives.
+        `ranking` is a sum over the global batch, as published, not a mean. `hinge` or `softmax` is
+        its mean term, and `positive` and `negative` are the mean similarities of pairs and of
+        negatives.
         """
         options = self._options
         images = model.encode_images(
             batch, training=training, network_trains=batch.get("network_trains")
         )
         sentences = model.encode_sentences(batch["tokens"], batch["lengths"], training=training)
+        loss: Callable[..., RankingLoss]
+        if options.name == "hinges":
+            loss = partial(hinge_ranking, margin=options.margin, hinges=batch["hardest"])
+        else:
+            loss = partial(softmax_ranking, temperature=options.temperature)
         found = global_ranking(
+            loss,
             images,
             sentences,
-            margin=options.margin,
-            hinges=batch["hardest"],
             similarity=options.similarity,
             owners=batch["owners"] if options.mask_same_image else None,
             most_rows=options.batch_size,
         )
         return {
             "ranking": LossTerm(found.total, tf.constant(1.0 / replicas())),
-            "hinge": LossTerm(found.total, found.hinges, weight=0.0),
+            self._term: LossTerm(found.total, found.terms, weight=0.0),
             "positive": LossTerm(found.positives, found.pairs, weight=0.0),
             "negative": LossTerm(found.negatives, found.others, weight=0.0),
         }
 
+    @property
+    def _term(self) -> str:
+        """Name of the mean term in the metrics."""
+        return "hinge" if self._options.name == "hinges" else "softmax"
+
     def remark(self, metrics: Mapping[str, float]) -> str | None:
         """Returns a warning if the vectors of several log intervals were all alike."""
         options = self._options
-        hinge = abs(metrics["loss/hinge"] - options.margin) / options.margin
-        similarity = abs(metrics["loss/positive"] - metrics["loss/negative"]) / options.margin
-        collapsed = hinge < _HINGE_TOLERANCE and similarity < _SIMILARITY_TOLERANCE
+        if options.name == "hinges":
+            scale = expected = options.margin
+            level = 2 * options.batch_size * options.margin
+            shown = f"2 * batch_size * margin = {level:g}"
+            if not (options.hinges == "max" and not options.sum_epochs):
+                shown += f" ({level * (options.batch_size - 1):g} for the sum of all hinges)"
+        else:
+            scale, expected = options.temperature, math.log(options.batch_size)
+            shown = f"2 * batch_size * log(batch_size) = {2 * options.batch_size * expected:g}"
+        term = abs(metrics[f"loss/{self._term}"] - expected) / expected
+        similarity = abs(metrics["loss/positive"] - metrics["loss/negative"]) / scale
+        collapsed = term < _TERM_TOLERANCE and similarity < _SIMILARITY_TOLERANCE
         self._collapsed = self._collapsed + 1 if collapsed else 0
         if self._collapsed != _COLLAPSE_INTERVALS:
             return None
-        level = 2 * options.batch_size * options.margin
-        shown = f"2 * batch_size * margin = {level:g}"
-        if not (options.hinges == "max" and not options.sum_epochs):
-            shown += f" ({level * (options.batch_size - 1):g} for the sum of all hinges)"
         return (
             f"the embedding has collapsed: the loss stays near {shown}, that of vectors which are "
             f"all alike (mean similarity of pairs {metrics['loss/positive']:.3f}, of negatives "
             f"{metrics['loss/negative']:.3f}). If it stays so, begin again with "
-            "--config.loss.sum_epochs=1 or more, a smaller learning rate or a warm-up "
-            "(--config.training.schedule.warm_up), a larger batch, or a network that stays frozen "
-            "longer (--config.image.frozen_epochs)"
+            "--config.loss.name=softmax, --config.loss.sum_epochs=1 or more, a smaller learning "
+            "rate or a warm-up (--config.training.schedule.warm_up), a larger batch, or a network "
+            "that stays frozen longer (--config.image.frozen_epochs)"
         )

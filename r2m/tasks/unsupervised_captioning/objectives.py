@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from losses import alignment, text
+from losses.ranking import hinge_ranking
 from models.decoding.search import DecodingOptions, decode
 from models.r2m import R2M
 from r2m.engine.stage import LossTerm
@@ -95,7 +96,12 @@ def image_terms(
     images = model.project_images(batch["global"])
     # The hardest negatives of the whole batch (Guo et al. 2020).
     found = global_ranking(
-        images, back, margin=options.margin, hinges="max", most_rows=options.batch_size
+        hinge_ranking,
+        images,
+        back,
+        margin=options.margin,
+        hinges="max",
+        most_rows=options.batch_size,
     )
     terms = {"triplet": LossTerm(found.total, found.pairs)}
     if reconstruct:
