@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -27,7 +28,7 @@ METRIC_TITLES = {
     "cider": "CIDEr",
     "spice": "SPICE",
 }
-_STATISTIC_TITLES = {
+STATISTIC_TITLES = {
     "mean_length": "mean length in words",
     "bad_endings": "captions that end in a, the, of, is, ...",
     "vocabulary_used": "distinct words",
@@ -111,7 +112,7 @@ def report_markdown(report: Report) -> str:
     """The report for people; scores are times 100, as papers print them."""
     scores = report.scores
     lines = [
-        f"# {_cell(report.split)}: caption scores",
+        f"# {markdown_cell(report.split)}: caption scores",
         "",
         "| metric | score x100 |",
         "|---|---:|",
@@ -120,7 +121,7 @@ def report_markdown(report: Report) -> str:
             for k, v in _ordered(scores.scores).items()
         ),
         *(
-            f"| {METRIC_TITLES.get(name, name)} | unavailable: {_cell(reason)} |"
+            f"| {METRIC_TITLES.get(name, name)} | unavailable: {markdown_cell(reason)} |"
             for name, reason in scores.unavailable.items()
         ),
         *_statistics_lines(scores.statistics),
@@ -144,7 +145,9 @@ def report_markdown(report: Report) -> str:
     facts |= {f"decode: {name}": value for name, value in report.decode.items()}
     facts |= dict(report.settings)
     facts["versions"] = ", ".join(f"{name} {number}" for name, number in versions().items())
-    lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items()]
+    lines += [
+        f"| {markdown_cell(name)} | {markdown_cell(value)} |" for name, value in facts.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -177,16 +180,20 @@ def _statistics_lines(statistics: Mapping[str, float]) -> list[str]:
     for name in STATISTICS:
         if name in statistics:
             value = statistics[name]
-            shown = f"{100 * value:.1f} %" if name in _SHARES else f"{value:.4g}"
-            lines.append(f"| {_STATISTIC_TITLES[name]} | {shown} |")
+            lines.append(f"| {STATISTIC_TITLES[name]} | {statistic_text(name, value)} |")
     return lines
+
+
+def statistic_text(name: str, value: float) -> str:
+    """Returns a statistic of `caption_statistics` as text; a share as a percentage."""
+    return f"{100 * value:.1f} %" if name in _SHARES else f"{value:.4g}"
 
 
 def _ordered(scores: Mapping[str, float]) -> dict[str, float]:
     return {name: scores[name] for name in METRIC_TITLES if name in scores}
 
 
-def _cell(value: object) -> str:
-    """Text that cannot break out of a Markdown table."""
-    text = " ".join(str(value).split())
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+def markdown_cell(value: object) -> str:
+    """Returns text that cannot break out of a table, and is no HTML, link or picture."""
+    text = " ".join(str(value).split()).replace("<", "&lt;")
+    return re.sub(r"([\\|\[\]`])", r"\\\1", text)

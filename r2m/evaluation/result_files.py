@@ -38,11 +38,13 @@ class LabeledCaptions:
         label: what the file calls the image.
         captions: its captions; of a prediction one.
         split: as the source calls it; None where it does not say.
+        confidence: of the caption of a prediction, in 0..1; None where the file has none.
     """
 
     label: ImageLabel
     captions: tuple[str, ...]
     split: str | None = None
+    confidence: float | None = None
 
 
 def read_any_predictions(source: str) -> list[LabeledCaptions]:
@@ -145,7 +147,16 @@ def _file_names(content: Any) -> dict[int | str, str]:
 def _of_row(row: Mapping[str, Any], names: Mapping[int | str, str]) -> LabeledCaptions:
     image_id, name = row["image_id"], row.get("file_name")
     name = name if isinstance(name, str) and name else names.get(image_id)
-    return LabeledCaptions(ImageLabel.of(image_id, name), (row["caption"],))
+    return LabeledCaptions(
+        ImageLabel.of(image_id, name), (row["caption"],), confidence=_confidence(row)
+    )
+
+
+def _confidence(row: Mapping[str, Any]) -> float | None:
+    value = row.get("confidence")
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        return float(value)
+    return None
 
 
 def _of_key(key: str, value: Any, source: str) -> LabeledCaptions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from r2m.configuration.decoding_settings import settings_to_report
 from r2m.evaluation.caption_scores import CaptionScores, score_captions
 from r2m.evaluation.caption_sets import score_caption_sets
 from r2m.evaluation.caption_table import write_caption_lines, write_caption_table
+from r2m.evaluation.comparison.evaluations import RECORDS_FOLDER
 from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.output_files import prepare_output
 from r2m.evaluation.pages.gallery import write_gallery
@@ -140,6 +142,7 @@ def evaluate_run(
             "run": run.name,
             "step": ", ".join(str(folder.checkpoint.step) for folder in run.folders),
             "records": records.digest,
+            RECORDS_FOLDER: os.path.relpath(Path(records.folder).resolve(), output.resolve()),
             "vocabulary": vocabulary.sha256[:12],
             "images/s": images_per_second,
         },

@@ -14,6 +14,9 @@ from gallery_pages import read_items
 
 import r2m
 from r2m.evaluation import confidence
+from r2m.evaluation.comparison.compared_runs import compare_runs
+from r2m.evaluation.comparison.evaluations import read_evaluations
+from r2m.evaluation.comparison.reference_images import find_records, images_of_records
 from r2m.inference.calibration_file import CALIBRATION_FILE
 from r2m.inference.caption_files import caption_files
 from r2m.inference.evaluate_run import evaluate_run
@@ -63,6 +66,16 @@ def test_captions_of_a_calibrated_run_have_a_confidence(
         height, width = item["attention"]["grid"]
         cells = base64.b64decode(item["attention"]["maps"])
         assert len(cells) == len(words) * height * width and max(cells) == 255
+    # The evaluation is compared without naming its records.
+    other = shutil.copytree(output, tmp_path / "other")
+    evaluations = read_evaluations([output, other], "val")
+    assert [evaluation.name for evaluation in evaluations] == [tmp_path.name, "other"]
+    source = images_of_records(find_records(evaluations), "val", None)
+    compared = compare_runs(
+        evaluations, source.images, metrics=("cider",), tokenizer="ptb_python", resamples=100
+    )
+    assert sorted(compared.names) == sorted(shown) and compared.pairs[0].test.ties == 4
+    assert {*source.pictures(compared.names)} == {*shown}
     stored = json.loads((run / CALIBRATION_FILE).read_text())["calibrations"][0]
     calibration = confidence.Calibration(**stored["calibration"])
 

@@ -145,7 +145,7 @@ def spread(count: int, most: int) -> set[int]:
     return {index * count // kept for index in range(kept)}
 
 
-def _source(item: GalleryItem) -> bytes | Path:
+def _source(item: GalleryItem) -> bytes | Path | None:
     return item.image
 
 

@@ -82,7 +82,8 @@ class GalleryItem:
 
     Attributes:
         image_id: name of the image.
-        image: the bytes of a picture, or the path of an image file.
+        image: the bytes of a picture, or the path of an image file; None: there is no picture to
+            show.
         captions: generated captions, the best one first, or one per model; none where no model
             captioned the image.
         concepts: words with their scores in 0..1, None where there is no score.
@@ -95,7 +96,7 @@ class GalleryItem:
     """
 
     image_id: str
-    image: bytes | Path
+    image: bytes | Path | None
     captions: Sequence[ShownCaption] = ()
     concepts: Sequence[tuple[str, float | None]] = ()
     references: Sequence[str] = ()
@@ -137,6 +138,7 @@ def item_data(item: GalleryItem, picture: str | None, size: tuple[int, int]) -> 
         "name": item.image_id,
         "picture": picture,
         "size": list(size) if picture else None,
+        "pictured": False if item.image is None else None,
         "captions": [
             _present({"text": one.text, "source": one.source, "scores": _rounded(one.scores)})
             | {"text": one.text}

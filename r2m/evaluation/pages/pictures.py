@@ -46,9 +46,9 @@ class Thumbnail(NamedTuple):
         return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode('ascii')}"
 
 
-def make_thumbnail(source: bytes | Path, edge: int = PAGE_EDGE) -> Thumbnail | None:
-    """Returns a picture as `open_picture` does, encoded; None where it cannot be read."""
-    picture = open_picture(source, edge)
+def make_thumbnail(source: bytes | Path | None, edge: int = PAGE_EDGE) -> Thumbnail | None:
+    """Returns a picture as `open_picture` does, encoded; None where there is none to read."""
+    picture = None if source is None else open_picture(source, edge)
     if picture is None:
         return None
     stream = io.BytesIO()
@@ -57,7 +57,9 @@ def make_thumbnail(source: bytes | Path, edge: int = PAGE_EDGE) -> Thumbnail | N
 
 
 def make_thumbnails(
-    items: Iterable[_Item], source: Callable[[_Item], bytes | Path], edge: Callable[[_Item], int]
+    items: Iterable[_Item],
+    source: Callable[[_Item], bytes | Path | None],
+    edge: Callable[[_Item], int],
 ) -> Iterator[tuple[_Item, Thumbnail | None]]:
     """Makes thumbnails of many items on all cores; few are in memory at once.
 

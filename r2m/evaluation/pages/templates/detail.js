@@ -7,7 +7,7 @@ function makeCard(item, formats) {
   captions.slice(0, compared ? undefined : 1).forEach((caption, place) => {
     const source = compared
       ? make("span", { class: "source" },
-        [caption.source, ...scoreTexts(formats, caption.scores)].join(" · "))
+        [caption.source, ...scoreTexts(formats, caption.scores).slice(0, 1)].join(" · "))
       : null;
     body.append(make("p", { class: "caption", "data-place": place },
       source, makeWords(item, place, false)));
@@ -26,8 +26,7 @@ function makeCard(item, formats) {
       make("summary", {}, counted(item.references.length, "reference")),
       makeTexts(item.references)));
   }
-  const shown = compared ? ownScores(item) : item.scores;
-  const main = scoreTexts(formats, shown).slice(0, 2).join(" · ");
+  const main = compared ? "" : scoreTexts(formats, item.scores).slice(0, 2).join(" · ");
   body.append(make("footer", {}, main ? make("b", {}, main) : null, make("span", {}, item.name)));
   return [makePicture(item), body];
 }

@@ -24,6 +24,10 @@ function scoreTexts(formats, scores) {
 // The picture of an item with its boxes, in a frame of the picture's proportions.
 function makePicture(item) {
   const holder = make("div", { class: "picture" });
+  if (item.pictured === false) {
+    holder.append(make("div", { class: "missing" }, "no picture"));
+    return holder;
+  }
   if (!item.picture) {
     holder.append(make("div", { class: "missing" }, "picture cannot be read"));
     return holder;

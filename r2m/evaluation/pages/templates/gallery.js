@@ -135,7 +135,7 @@ function showGallery(data) {
   find("group").append(option("", "all images"),
     ...[...groups].map(([name, count]) => option(name, `${name} (${count.toLocaleString("en")})`)));
   find("group").closest("label").hidden = !groups.size;
-  find("order").append(option("", "their order"), option("name", "name"),
+  find("order").append(option("", "as listed"), option("name", "name"),
     ...Object.entries(formats).map(([name, format]) => option(name, format.label)));
   let waiting = 0;
   const selectSoon = () => {

@@ -1,0 +1,1 @@
+"""Comparison of the captions of several runs over the same images."""
