@@ -14,6 +14,7 @@ from r2m.evaluation.pages.gallery_items import GalleryItem
 from tfrecords.errors import InputError
 from tfrecords.images.files import ImageFolder, open_folder
 from tfrecords.images.headers import read_header
+from tfrecords.images.names import is_image_name
 from tfrecords.images.orientation import boxes_as_shown, is_upright
 from tfrecords.inspection import read_split
 from tfrecords.records import Records
@@ -75,7 +76,11 @@ def _item(
     records: Records,
 ) -> GalleryItem:
     name = _name(example)
-    data = images.read(name) if images else example["image"][0]
+    data: bytes | Skip = b""
+    if images is None:
+        data = example["image"][0]
+    elif is_image_name(name):  # one that others wrote does not lead out of the folder
+        data = images.read(name)
     labels = [text.decode() for text in example.get("class_names", ())]
     labels = labels or [words[int(number)] for number in example.get("concepts", ())]
     scores = example.get("scores", example.get("concept_scores", np.zeros(0)))

@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 from gallery_pages import read_items
 from PIL import Image
 
+from r2m.evaluation.pages import records_page
 from r2m.evaluation.pages.records_page import write_records_page
 from tfrecords.errors import InputError
 from tfrecords.records import Records
@@ -107,3 +108,18 @@ def test_references_are_shown_as_references(pictures: Records, tmp_path: Path) -
     page = write_records_page(pictures, tmp_path / "page", split="images", pictures=5, images=None)
     (item,) = read_items(page)
     assert item["references"] == ["a dog", "two dogs"] and "captions" not in item
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/secret.png", "images/../../secret.png"])
+def test_names_of_records_do_not_lead_out_of_the_folder_of_images(
+    name: str, detections: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (40, 20)).save(tmp_path / "secret.png")
+    name = str(tmp_path / "secret.png") if name.startswith("/") else name
+    monkeypatch.setattr(records_page, "_name", lambda example: name)
+    page = write_records_page(
+        detections, tmp_path / "page", split="images", pictures=5, images=tmp_path / "images"
+    )
+    (item,) = read_items(page)
+    assert item["name"] == name and "picture" not in item

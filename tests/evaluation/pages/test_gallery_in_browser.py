@@ -1,0 +1,62 @@
+"""The gallery in headless Chromium: its scripts run from disk, and those of its texts do not."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from r2m.evaluation.pages.gallery import write_gallery
+from r2m.evaluation.pages.gallery_items import GalleryItem, ShownCaption
+
+EVIL = "</script><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+
+
+def _page(folder: Path, *, single_file: bool) -> Path:
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(stream, "PNG")
+    items = [
+        GalleryItem(
+            image_id=f"{number}{EVIL}",
+            image=stream.getvalue() if number else b"no picture",
+            captions=[ShownCaption(text=EVIL, scores={"cider": number / 100})],
+            references=[EVIL],
+            concepts=[(EVIL, 0.5)],
+        )
+        for number in range(130)
+    ]
+    return write_gallery(folder, items, title="Kept", single_file=single_file)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@pytest.mark.parametrize("single_file", [False, True])
+def test_the_page_opens_from_disk(tmp_path: Path, single_file: bool) -> None:
+    page = _page(tmp_path / "a folder", single_file=single_file)
+    done = subprocess.run(
+        [
+            *(str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu"),
+            *(f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=3000"),
+            *("--window-size=1200,900", "--dump-dom", page.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    shown = done.stdout
+    assert "<title>Kept</title>" in shown
+    # 130 images in sheets of 60; the first sheet is filled, the last one is far from the window.
+    assert shown.count('class="grid sheet"') == 3
+    cards = re.findall(r'<article class="card".*?</article>', shown, re.DOTALL)
+    assert 60 <= len(cards) < 130
+    assert "picture cannot be read" in cards[0] and "<img" not in cards[0]
+    assert all(card.count("<img ") == 1 for card in cards[1:])
+    assert "CIDEr 1.0" in cards[1] and "130 images" in shown
+    # Chromium escapes `<` in attributes or not, by its version; what is a tag is counted above.
+    assert all("<script" not in re.sub(r'"[^"]*"', "", card) for card in cards)
