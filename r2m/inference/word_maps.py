@@ -14,7 +14,7 @@ from r2m.inference.loaded_model import ImageReader
 from r2m.inference.run import Run
 from tfrecords.errors import InputError
 from tfrecords.images.entries import ImageSource
-from tfrecords.images.headers import read_header
+from tfrecords.images.headers import ImageHeader, read_header
 from tfrecords.records import Records
 from tfrecords.writing.shards import Skip
 
@@ -90,14 +90,16 @@ class WordMapReader:
         faults: Iterable[bool] = itertools.repeat(False),
     ) -> Iterator[WordMaps | None]:
         captions, trained_on = list(captions), self._trained_on
+        # By consensus there are inputs besides those of the model.
+        own_inputs = {name: inputs[name] for name in trained_on.signature}
         maps = attention_maps(
-            self._run.model, self._run.vocabulary, inputs, captions, trained_on.grid_shape
+            self._run.model, self._run.vocabulary, own_inputs, captions, trained_on.grid_shape
         )
         for own, picture, fault in zip(maps, pictures, faults, strict=False):
-            if fault or not own.words or isinstance(picture, Skip):
+            header = None if fault or not own.words else _header(picture)
+            if header is None:
                 yield None
                 continue
-            header = read_header(picture)
             top, left, height, width = visible_box(
                 header.height, header.width, trained_on.inputs.find(Pixels), trained_on.backbone
             )
@@ -108,3 +110,13 @@ class WordMapReader:
                 width / header.width,
             )
             yield WordMaps(own.words, own.weights, part)
+
+
+def _header(picture: bytes | Skip) -> ImageHeader | None:
+    """Returns the header of a picture; None where there is no picture, as in some records."""
+    if isinstance(picture, Skip):
+        return None
+    try:
+        return read_header(picture)
+    except InputError:
+        return None
