@@ -179,8 +179,6 @@ def train_at_size(config: ConfigDict, size: str) -> None:
         stage.update(
             learning_rate=5e-4, batch_size=128, steps="15 epochs", evaluate_every="1 epochs"
         )
-    config.training.schedule.update(
-        name="constant", decay_start=None, decay_every=None, decay_rate=None
-    )
+    config.training.schedule = ConfigDict(common.schedule())
     if size == "flickr8k":
         config.training.schedule.update(name="cosine", warm_up=200, final_fraction=0.02)

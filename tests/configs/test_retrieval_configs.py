@@ -13,7 +13,7 @@ from r2m.engine.optimization.schedules import LearningRate
 
 NAMES = {
     "uvs": "uvs", "vse0": "vse0", "vse++": "vse_plus_plus", "order0": "order0",
-    "order++": "order_plus_plus", "vse_infinity": "vse_infinity",
+    "order++": "order_plus_plus", "vse_infinity": "vse_infinity", "contrastive": "contrastive",
 }  # fmt: skip
 
 
@@ -50,14 +50,17 @@ def test_published_settings(name: str, expected: tuple[object, ...]) -> None:
     assert config.data.start_marker != kiros and (model.gru_weights == "kiros") == kiros
 
 
-def test_vse_infinity_pools_both_sides_and_varies_their_sizes() -> None:
-    config = published("vse_infinity")
+@pytest.mark.parametrize("name", ["vse_infinity", "contrastive"])
+def test_both_sides_are_pooled_and_their_sizes_vary(name: str) -> None:
+    config = published(name)
     model = config.model
     assert (model.sentence_pooling, model.image_pooling, model.image_encoder) == (
         "gpo", "gpo", "mlp"
     )  # fmt: skip
     assert model.bidirectional and (model.row_dropout, config.data.word_noise) == (0.2, 0.2)
-    assert config.loss.sum_epochs == 1 and config.training.weight_decay == 1e-4
+    assert config.training.weight_decay == 1e-4
+    loss = ("softmax", 0) if name == "contrastive" else ("hinges", 1)
+    assert (config.loss.name, config.loss.sum_epochs) == loss
 
 
 @pytest.mark.parametrize(("name", "epoch"), [("vse++", 15), ("vse_infinity", 15), ("uvs", None)])

@@ -29,7 +29,9 @@ from r2m.tasks.retrieval.objective import RankingObjective, RankingOptions
 from tfrecords.errors import InputError
 from tfrecords.features.backbones import Network
 
-PRESETS = ("uvs", "vse0", "vse_plus_plus", "order0", "order_plus_plus", "vse_infinity")
+PRESETS = (
+    "uvs", "vse0", "vse_plus_plus", "order0", "order_plus_plus", "vse_infinity", "contrastive"
+)  # fmt: skip
 RECALLS = {f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)}
 
 

@@ -1,0 +1,50 @@
+"""Images and sentences by a softmax over the batch: the preset that ranks best on small data.
+
+    r2m-train-retrieval --config=contrastive:flickr8k \\
+        --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/contrastive
+
+The records have a grid (`--backbone --store_grid`) or regions (`--features`, or `--regions` with
+`--backbone`); `--config.model.image_input=global` reads one vector per image instead.
+
+Encoders of VSE-infinity (Chen et al. 2021), with the loss of van den Oord et al. 2018 (InfoNCE) and
+Zhang et al. 2020, which has no epoch of easy negatives to get over and no collapse.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import common
+from configs import retrieval_sections as sections
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """Returns the settings for large data, or a smaller size.
+
+    Args:
+        arg: None for large data, or one of `retrieval_sections.SIZES`.
+
+    Raises:
+        ValueError: an unknown argument.
+    """
+    common.check_argument(arg, *sections.SIZES)
+    config = sections.preset(
+        "contrastive",
+        data=sections.data(batching="shuffled", start_marker=True, word_noise=0.2),
+        loss=sections.loss(name="softmax"),
+        stage={"learning_rate": 5e-4, "steps": "25 epochs", "evaluate_every": "1 epochs"},
+        model={
+            "bidirectional": True,
+            "sentence_pooling": "gpo",
+            "image_input": "regions",
+            "image_encoder": "mlp",
+            "image_pooling": "gpo",
+            "row_dropout": 0.2,
+            "normalize_features": False,
+        },
+        training={"optimizer": "adamw", "weight_decay": 1e-4},
+        schedule={"name": "cosine", "warm_up": 1000, "final_fraction": 0.02},
+    )
+    if arg is not None:
+        sections.train_at_size(config, arg)
+    return config
