@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ COLUMNS = (
 """Columns of the table; the last three are empty where there is nothing to say."""
 
 
-def write_caption_table(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> Path:
+def write_caption_table(
+    path: Path | str, rows: Iterable[Mapping[str, Any]], more: Sequence[str] = ()
+) -> Path:
     """Writes captions as CSV (RFC 4180), a line per caption.
 
     The text is UTF-8 behind a byte-order mark, without which Excel takes it for another encoding.
@@ -35,6 +37,7 @@ def write_caption_table(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> 
         path: the file, replaced as a whole.
         rows: one per image with the keys of `COLUMNS` that apply, `rank` left out; several captions
             of an image are in `captions`, best first.
+        more: keys of `rows` that are further columns, last.
 
     Returns:
         The path.
@@ -42,7 +45,7 @@ def write_caption_table(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> 
     Raises:
         InputError: the disk is full.
     """
-    return write_parts(path, _lines(rows))
+    return write_parts(path, _lines(rows, [*COLUMNS, *more]))
 
 
 def write_caption_lines(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> Path:
@@ -52,9 +55,9 @@ def write_caption_lines(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> 
     )
 
 
-def _lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _lines(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
     line = io.StringIO(newline="")
-    writer = csv.DictWriter(line, COLUMNS, extrasaction="ignore")
+    writer = csv.DictWriter(line, columns, extrasaction="ignore")
     line.write("\ufeff")
     writer.writeheader()
     for row in rows:

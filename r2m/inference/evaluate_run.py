@@ -126,14 +126,14 @@ def evaluate_run(
     if section is not None:
         sections.append(section)
     rows = _rows(run, hypotheses, source_ids)  # with confidences
+    cider = scores.per_image.get("cider", {})
     if embedding is not None:
         best = {name: _best(own) for name, own in hypotheses.items()}
         image_text = score_images_and_texts(embedding, records, split, best)
         for row, name in zip(rows, hypotheses, strict=True):
             row["image_text_score"] = image_text.captions.get(name)
-        cider = scores.per_image.get("cider", {})
         sections.append(image_text_section(image_text, cider, embedding))
-    files = _write_results(output, split, rows)
+    files = _write_results(output, split, rows, [cider.get(name) for name in hypotheses])
     report = Report(
         split=f"{records.name} {split}",
         scores=scores,
@@ -207,13 +207,24 @@ def _rows(
     return rows
 
 
-def _write_results(output: Path, split: str, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """Writes predictions as COCO results, JSON Lines and a table; returns the files."""
+def _write_results(
+    output: Path, split: str, rows: Sequence[Mapping[str, Any]], cider: Sequence[float | None]
+) -> list[Path]:
+    """Writes predictions as COCO results, JSON Lines and a table; returns the files.
+
+    The table also has the file name of each image, and the CIDEr (1.0 = 100) of its best caption.
+    """
     stem = output / f"{split}.predictions"
+    table = []
+    for row, value in zip(rows, cider, strict=True):
+        first, *others = row.get("captions") or [{}]
+        scored = {"cider": "" if value is None else f"{value:.4f}"}
+        captions = [{**first, **scored}, *({**other, "cider": ""} for other in others)]
+        table.append({"file_name": row["image_id"], **row, "captions": captions})
     return [
         write_predictions(stem.with_name(f"{stem.name}.json"), rows),
         write_caption_lines(stem.with_name(f"{stem.name}.jsonl"), rows),
-        write_caption_table(stem.with_name(f"{stem.name}.csv"), rows),
+        write_caption_table(stem.with_name(f"{stem.name}.csv"), table, ("file_name", "cider")),
     ]
 
 

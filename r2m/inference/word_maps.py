@@ -35,7 +35,11 @@ class WordMapReader:
                 f"--attention shows the attention of one captioner, and {len(run.folders)} were "
                 "given: leave it out, or give one --run"
             )
-        self._run, self._trained_on = run, inputs_with_maps(run.folders[0])
+        try:
+            trained_on = inputs_with_maps(run.folders[0])
+        except InputError as error:
+            raise InputError(f"--attention cannot be: {error}") from error
+        self._run, self._trained_on = run, trained_on
 
     def of_images(
         self, images: Iterable[tuple[ImageSource, str]], reader: ImageReader

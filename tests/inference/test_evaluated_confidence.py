@@ -55,7 +55,10 @@ def test_captions_of_a_calibrated_run_have_a_confidence(
     lines = (output / "val.predictions.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == rows
     table = (output / "val.predictions.csv").read_text(encoding="utf-8-sig").splitlines()
-    assert len(table) == 1 + 2 * len(rows)
+    assert len(table) == 1 + 2 * len(rows) and table[0].endswith(",note,file_name,cider")
+    parsed = list(csv.DictReader(table))
+    assert [bool(line["cider"]) for line in parsed] == [True, False] * len(rows)
+    assert {line["file_name"] for line in parsed} == {*shown}
     for row in rows:
         item = shown[row.get("file_name", row["image_id"])]
         assert [one["text"] for one in item["captions"]] == [c["caption"] for c in row["captions"]]

@@ -62,15 +62,14 @@ function makeDetail(item, formats) {
   return [picture, body];
 }
 
-// A block per caption with its scores; the only caption of an image is not repeated.
+// A block per caption with its scores; the best caption, which is the heading, is not repeated.
 function makeScores(item, formats) {
-  const several = item.captions.length > 1 || item.captions[0].source;
   const blocks = item.captions.map((caption, place) => make("li", {},
     caption.source ? make("span", { class: "source" }, caption.source) : null,
-    several ? make("p", { "data-place": place },
-      makeWords(item, place, place > 0 || Boolean(caption.source))) : null,
+    caption.source || place
+      ? make("p", { "data-place": place }, makeWords(item, place, true)) : null,
     make("dl", {}, Object.keys(formats).filter((name) => caption.scores?.[name] !== undefined)
       .map((name) => make("div", {}, make("dt", {}, formats[name].label),
         make("dd", {}, formatScore(formats, name, caption.scores[name])))))));
-  return make(several ? "ol" : "ul", { class: "scores" }, blocks);
+  return make("ol", { class: "scores" }, blocks);
 }
