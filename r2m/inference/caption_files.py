@@ -23,7 +23,7 @@ from r2m.inference.caption_log import LINES_FILE, CaptionLog
 from r2m.inference.consensus import ConsensusOptions
 from r2m.inference.loaded_model import ImageReader
 from r2m.inference.run import IMAGES_AT_ONCE, CaptionedImage, Run, RunPath
-from r2m.inference.sidecar_files import output_stems, write_sidecars
+from r2m.inference.sidecar_files import output_stems, remove_sidecars, write_sidecars
 from r2m.inference.word_maps import WordMapReader
 from tfrecords.errors import InputError
 from tfrecords.images.entries import ImageFile, ImageFiles, named_files
@@ -139,6 +139,7 @@ def caption_files(
             for name in (_CAPTIONS, _TABLE):  # of earlier captions
                 (output / name).unlink(missing_ok=True)
             remove_gallery(output)
+            remove_sidecars(output / _SIDECARS)
         _caption_remaining(run, files, reader, log, captions, batch_size)
         unread = _report_faults(log)
         write_predictions(output / _CAPTIONS, log.rows())

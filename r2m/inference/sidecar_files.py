@@ -36,6 +36,12 @@ def output_stems(files: Sequence[ImageFile]) -> dict[str, str]:
     return found if len(set(found.values())) == len(found) else {name: name for name in found}
 
 
+def remove_sidecars(folder: Path) -> None:
+    """Removes the text files that `write_sidecars` wrote to a folder."""
+    for old in folder.rglob("*.txt"):
+        old.unlink()
+
+
 def write_sidecars(
     folder: Path, files: Sequence[ImageFile], rows: Iterable[Mapping[str, Any]]
 ) -> None:
@@ -52,8 +58,7 @@ def write_sidecars(
         InputError: a name leads out of the folder, or the disk is full.
     """
     stems = output_stems(files)
-    for old in folder.rglob("*.txt"):
-        old.unlink()
+    remove_sidecars(folder)
     made: set[Path] = set()
     with clear_disk_errors(folder, resumes=False):
         for row in rows:

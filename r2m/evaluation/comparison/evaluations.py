@@ -55,7 +55,10 @@ def read_evaluations(sources: Sequence[str | Path], split: str) -> list[Evaluati
         InputError: fewer than two, one is named twice, or there are no predictions.
     """
     if len(sources) < 2:
-        raise InputError(f"a comparison needs two runs or more, found {len(sources)}")
+        raise InputError(
+            f"a comparison needs two runs or more, found {len(sources)}: name their folders, as in "
+            "r2m-compare RUN RUN --output=FOLDER"
+        )
     files = [find_predictions(Path(source), split) for source in sources]
     for place, file in enumerate(files):
         for other in range(place):
