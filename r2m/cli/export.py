@@ -8,9 +8,13 @@ A captioner, from the bytes of an image to its three best captions:
     r2m-export --run=workspace/runs/updown/cross_entropy --captions=3 --beam_size=5 \\
         --output=workspace/exports/updown
 
-R2M, from concepts to captions:
+R2M, from concepts to captions, and from images with the detectors of its records:
 
     r2m-export --run=workspace/runs/shapes --output=workspace/exports/shapes
+
+    r2m-export --run=workspace/runs/flickr8k --output=workspace/exports/flickr8k \\
+        --detector=saved_model:faster_rcnn+mscoco_label_map.pbtxt \\
+        --detector=classifier:EfficientNetLite2+imagenet_labels.txt
 
 A visual-semantic embedding, from images and sentences to vectors:
 
@@ -30,7 +34,7 @@ from r2m.cli.decoding_flags import (
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_number, define_whole
-from r2m.cli.value_flags import define_text, define_texts
+from r2m.cli.value_flags import define_choice, define_text, define_texts
 from r2m.configuration.limits import MOST_BEAMS
 
 _RUN = define_texts(
@@ -50,6 +54,17 @@ _WEIGHTS = define_text(
     group=MODEL,
     value="FILE",
 )
+_DETECTOR = define_texts(
+    "detector",
+    None,
+    "Of R2M: what finds its concepts in images, one per file of detections of the training, in "
+    "their order: frozen_graph:FILE+LABEL_MAP or saved_model:FOLDER+LABEL_MAP of the TensorFlow "
+    "object detection API, or classifier:NAME+LABEL_MAP of keras.applications or EfficientNetLite. "
+    "Thresholds and weights are those of the training unless given. Without it the model takes "
+    "concepts.",
+    group=MODEL,
+    value="KIND:MODEL+LABEL_MAP[,MIN_SCORE[,WEIGHT]]",
+)
 _CAPTIONS = define_whole(
     "captions",
     1,
@@ -65,6 +80,14 @@ _MEGAPIXELS = define_number(
     above=0,
     most=1000,
     group=INPUT,
+)
+_WEIGHTS_DTYPE = define_choice(
+    "weights_dtype",
+    "float32",
+    ("float32", "float16", "bfloat16", "int8"),
+    "How matrices are stored: the others take a half or a quarter of the space, and are converted "
+    "to float32 when the model runs. Scores change a little; of int8, captions may.",
+    group=OUTPUT,
 )
 _OUTPUT = define_text(
     "output",
@@ -94,6 +117,8 @@ def main(argv: Sequence[str]) -> None:
         weights=_WEIGHTS.value,
         ensemble_weights=ensemble_weights(),
         max_pixels=int(_MEGAPIXELS.value * 1_000_000),
+        weights_dtype=_WEIGHTS_DTYPE.value,
+        detectors=_DETECTOR.value or (),
     )
     for name, own in exported.signatures.items():
         print(f"{name}: {', '.join(own['inputs'])} -> {', '.join(own['outputs'])}")

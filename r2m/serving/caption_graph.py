@@ -136,7 +136,8 @@ class CaptionGraph:
         inputs = {name: inputs[name] for name in self._signature}
         batch = tf.shape(next(iter(inputs.values())))[0]
         keys = tf.zeros([batch], tf.int32) if keys is None else keys
-        return self._captioning.decode(inputs, keys)
+        # Inline: each signature may read weights of its own, see `compact_weights`.
+        return self._captioning.decode.python_function(inputs, keys)
 
 
 def draw_keys(items: tf.Tensor) -> tf.Tensor:

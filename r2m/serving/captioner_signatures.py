@@ -54,14 +54,15 @@ def captioner_model(run: Run, captions: int, max_pixels: int) -> ServedModel:
     loaded = run.loaded
     assert isinstance(loaded, LoadedCaptioner)
     graph = CaptionGraph(run, captions)
-    signatures, left_out, first = image_signatures(
+    signatures, left_out, first, backbones = image_signatures(
         loaded.inputs, loaded.trained_on, loaded.signature, run.weights, max_pixels, graph.caption
     )
     if run.model.has_attention:
         signatures["attention"] = first(_attend(graph, loaded))
     else:
         left_out["attention"] = "the model has no attention"
-    return ServedModel("captioner", signatures, left_out, notes=graph.notes)
+    networks = (run.model, *backbones)
+    return ServedModel("captioner", signatures, left_out, notes=graph.notes, networks=networks)
 
 
 def image_signatures(
@@ -71,7 +72,7 @@ def image_signatures(
     weights: str | None,
     max_pixels: int,
     body: Any,
-) -> tuple[dict[str, Signature], dict[str, str], Any]:
+) -> tuple[dict[str, Signature], dict[str, str], Any, tuple[Any, ...]]:
     """Returns the signatures of a model of images.
 
     Args:
@@ -84,8 +85,8 @@ def image_signatures(
 
     Returns:
         `serving_default`, `from_pixels` and `from_features`, as far as the model has them; the
-        reasons for those that it has not; and what makes the first kind of signature of another
-        body.
+        reasons for those that it has not; what makes the first kind of signature of another body;
+        and the backbones of stored features that are in the graph.
     """
     left_out: dict[str, str] = {}
     makers: dict[str, Any] = {}
@@ -112,7 +113,7 @@ def image_signatures(
     first = next(iter(makers.values()))
     if DEFAULT not in made:
         made = {DEFAULT: first(body), **made}
-    return made, left_out, first
+    return made, left_out, first, () if extractor is None else (extractor.model,)
 
 
 class _ImageBytes:

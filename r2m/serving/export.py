@@ -18,11 +18,11 @@ from r2m.inference.run import Run
 from r2m.inference.run_folder import RunFolder
 from r2m.inference.run_kinds import kind_of
 from r2m.serving.captioner_signatures import captioner_model
+from r2m.serving.compact_weights import WeightsDtype, compact_weights
 from r2m.serving.model_card import CardFacts, model_card
 from r2m.serving.r2m_signatures import r2m_model
 from r2m.serving.retrieval_signatures import retrieval_model
 from r2m.serving.saved_model import write_saved_model
-from r2m.serving.signatures import ServedModel
 from r2m.serving.version_folders import new_version
 from r2m.serving.warmup import write_warmup_requests
 from tfrecords.errors import InputError
@@ -73,6 +73,8 @@ def export_run(
     weights: str | None = None,
     ensemble_weights: Sequence[float] | None = None,
     max_pixels: int = MAX_PIXELS,
+    weights_dtype: WeightsDtype = "float32",
+    detectors: Sequence[str] = (),
 ) -> Exported:
     """Writes a trained run as the next version of an exported model.
 
@@ -89,6 +91,9 @@ def export_run(
         weights: file of the backbone's weights, of runs whose records were built with such a file.
         ensemble_weights: see `Run.load`.
         max_pixels: an image may have at most; larger ones get a status instead of a caption.
+        weights_dtype: of stored matrices, see `compact_weights`.
+        detectors: of R2M, `KIND:MODEL+LABEL_MAP[,MIN_SCORE[,WEIGHT]]` each, which find its concepts
+            in images, see `r2m.serving.detected_concepts`.
 
     Raises:
         InputError: a run that cannot be opened or exported, a setting that is impossible or has no
@@ -98,21 +103,32 @@ def export_run(
     listed = [runs] if isinstance(runs, str | Path) else list(runs)
     folders = [RunFolder(path) for path in listed]
     output = Path(output)
-    if kind_of(folders[0]).captions:
+    kind = kind_of(folders[0])
+    if detectors and kind.name != "unsupervised_captioning":
+        raise InputError(
+            f"{folders[0].path} is {kind.title}, which reads no concepts: no --detector"
+        )
+    if kind.captions:
         run = Run.load(
             folders, decoding=decoding, weights=weights, ensemble_weights=ensemble_weights
         )
-        served = _captioning(run, captions, max_pixels)
+        if isinstance(run.loaded, LoadedCaptioner):
+            served = captioner_model(run, captions, max_pixels)
+        else:
+            served = r2m_model(run, captions, max_pixels, detectors)
         settings = settings_to_report(run.config.decoding.to_dict())
     else:
         _refuse_for_embeddings(folders, decoding, captions, ensemble_weights)
         served = retrieval_model(RetrievalRun(folders[0], weights=weights), max_pixels)
         settings = {}
+    served = compact_weights(served, weights_dtype)
     name = output.absolute().name
     with new_version(output) as (number, temporary):
         described = write_saved_model(served, temporary)
         write_warmup_requests(served.signatures, temporary, name)
-        facts = CardFacts(name, number, served, folders, settings, described, max_pixels)
+        facts = CardFacts(
+            name, number, served, folders, settings, described, max_pixels, weights_dtype
+        )
         vocabulary = folders[0].vocabulary
         files = {
             CONFIG: _config(facts, captions),
@@ -124,12 +140,6 @@ def export_run(
         for file, data in files.items():
             (temporary / file).write_bytes(data)
     return Exported(output / str(number), described, dict(served.left_out))
-
-
-def _captioning(run: Run, captions: int, max_pixels: int) -> ServedModel:
-    if isinstance(run.loaded, LoadedCaptioner):
-        return captioner_model(run, captions, max_pixels)
-    return r2m_model(run, captions)
 
 
 def _refuse_for_embeddings(
@@ -173,6 +183,7 @@ def _config(facts: CardFacts, captions: int) -> bytes:
         "captions": captions if facts.served.kind != "retrieval" else 0,
         "decoding": facts.decoding,
         "max_pixels": facts.max_pixels,
+        "weights_dtype": facts.weights_dtype,
         "vocabulary": {"sha256": vocabulary.sha256, "segmenter": vocabulary.segmenter},
         "runs": runs,
         "features": _features(facts.folders),

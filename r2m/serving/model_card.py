@@ -35,6 +35,7 @@ class CardFacts(NamedTuple):
         decoding: settings of decoding; empty for embeddings.
         signatures: see `write_saved_model`.
         max_pixels: an image may have at most.
+        weights_dtype: of stored matrices.
     """
 
     name: str
@@ -44,6 +45,7 @@ class CardFacts(NamedTuple):
     decoding: Mapping[str, Any]
     signatures: Mapping[str, Any]
     max_pixels: int
+    weights_dtype: str = "float32"
 
 
 def model_card(facts: CardFacts) -> str:
@@ -151,6 +153,7 @@ def _training(facts: CardFacts) -> Iterator[str]:
                     yield f"| {section}.{name} | {_cell(value)} |"
     vocabulary = facts.folders[0].vocabulary
     yield f"| vocabulary | {len(vocabulary)} words, sha256 {vocabulary.sha256[:12]} |"
+    yield f"| dtype of stored matrices | {facts.weights_dtype} |"
     for name, value in facts.decoding.items():
         yield f"| decoding.{name} | {_cell(value)} |"
 

@@ -1,29 +1,49 @@
-"""Signatures of R2M: from concepts."""
+"""Signatures of R2M: from concepts, and from images where its detectors are in the graph."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from r2m.inference.loaded_r2m import LoadedR2M
 from r2m.inference.run import Run
-from r2m.serving.caption_graph import CaptionGraph
+from r2m.serving.caption_graph import CaptionGraph, draw_keys
 from r2m.serving.concept_graph import ConceptWords, inputs_of_concepts
-from r2m.serving.signatures import DEFAULT, ServedModel, Tensors, make_signature
+from r2m.serving.detected_concepts import DetectedConcepts, GraphSource, open_sources
+from r2m.serving.signatures import (
+    DEFAULT,
+    ServedModel,
+    Signature,
+    Tensors,
+    example_image,
+    make_signature,
+)
 from tfrecords.errors import InputError
+from tfrecords.features.batch_decoding import map_images
 
 CONCEPTS = "concepts"
 FROM_CONCEPTS = "from_concepts"
+IMAGES = "images"
+_FAILED = "unreadable: the image is damaged or ends too soon, or a detector fails on it"
 
 
-def r2m_model(run: Run, captions: int) -> ServedModel:
+def r2m_model(
+    run: Run, captions: int, max_pixels: int, detectors: Sequence[str] = ()
+) -> ServedModel:
     """Returns the signatures of R2M.
 
     Args:
         run: of R2M.
         captions: n, captions per item.
+        max_pixels: an image may have at most.
+        detectors: to take into the graph, see `open_sources`; without them there is no signature of
+            images.
 
     Raises:
-        InputError: more captions than the beam is wide, or a file of weights is given.
+        InputError: more captions than the beam is wide, a file of weights is given, or a detector
+            cannot be in the graph.
     """
     loaded = run.loaded
     assert isinstance(loaded, LoadedR2M)
@@ -37,12 +57,56 @@ def r2m_model(run: Run, captions: int) -> ServedModel:
 
     inputs = {CONCEPTS: tf.TensorSpec([None, None], tf.string)}
     word = next(iter(loaded.rules.dictionary.words), "")
-    signature = make_signature(of_concepts, inputs, {CONCEPTS: [word]})
-    detectors = ", ".join(rule["file"] for rule in loaded.rules.detections) or "a detector"
-    left_out = {
-        DEFAULT: f"R2M captions what detectors found ({detectors}), and no detector is in the "
-        f"graph; it takes what {FROM_CONCEPTS} takes",
-        "attention": "the model has no attention over images",
-    }
-    signatures = {DEFAULT: signature, FROM_CONCEPTS: signature}
-    return ServedModel("r2m", signatures, left_out, lookup.tables, graph.notes)
+    named = make_signature(of_concepts, inputs, {CONCEPTS: [word]})
+    left_out = {"attention": "the model has no attention over images"}
+    if detectors:
+        sources = open_sources(detectors, loaded.rules)
+        first = _of_images(loaded, graph, sources, max_pixels)
+        owned = tuple(source.resources for source in sources if source.resources is not None)
+    else:
+        files = ", ".join(rule["file"] for rule in loaded.rules.detections) or "a detector"
+        left_out[DEFAULT] = (
+            f"R2M captions what detectors found ({files}), and no detector is in the graph "
+            f"(--detector); it takes what {FROM_CONCEPTS} takes"
+        )
+        first, owned = named, ()
+    return ServedModel(
+        "r2m",
+        {DEFAULT: first, FROM_CONCEPTS: named},
+        left_out,
+        (*lookup.tables, *owned),
+        graph.notes,
+        networks=(run.model,),
+    )
+
+
+def _of_images(
+    loaded: LoadedR2M, graph: CaptionGraph, sources: Sequence[GraphSource], max_pixels: int
+) -> Signature:
+    """Returns the signature of encoded images, with the concepts as a further output."""
+    concepts: Any = loaded.inputs.inputs[0]
+    chooser = DetectedConcepts(loaded.rules, loaded.vocabulary, sources, concepts.max_concepts)
+    dtypes, nothing = (tf.int32, tf.int64, tf.float32), (-1, 0, 0)
+
+    def of_images(images: tf.Tensor) -> Tensors:
+        places, counts, scores, status = map_images(
+            images,
+            chooser,
+            [tf.TensorSpec([chooser.most], dtype) for dtype in dtypes],
+            nothing,
+            max_pixels=max_pixels,
+            failed=_FAILED,
+        )
+        is_there = places >= 0
+        ids, counts = (
+            tf.ragged.boolean_mask(x, is_there) for x in (chooser.vocabulary_ids(places), counts)
+        )
+        found = loaded.inputs.assemble({"concepts": ids, "concept_counts": counts})
+        outputs = graph.caption(found, status, draw_keys(images))
+        # The most certain one first, as `from_concepts` takes them.
+        words = tf.reverse(chooser.words(places), [1])
+        certain = tf.reverse(tf.where(is_there, scores, 0), [1])
+        return {**outputs, CONCEPTS: words, "concept_scores": certain}
+
+    specs = {IMAGES: tf.TensorSpec([None], tf.string)}
+    return make_signature(of_images, specs, {IMAGES: example_image()})

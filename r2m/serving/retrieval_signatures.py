@@ -48,21 +48,21 @@ def retrieval_model(run: RetrievalRun, max_pixels: int) -> ServedModel:
         tokens, lengths, status = words(texts)
         return _vectors(model.encode_sentences(tokens, lengths), status)
 
-    signatures, left_out, _ = image_signatures(
+    signatures, left_out, _, backbones = image_signatures(
         run.inputs, (run.trained_on,), run.signature, run.weights, max_pixels, vectors
     )
+    networks = (model, *backbones)
     texts = {TEXTS: tf.TensorSpec([None], tf.string)}
     word = run.vocabulary.words[-2]
     signatures[ENCODE_TEXT] = make_signature(of_texts, texts, {TEXTS: word})
     if DEFAULT in left_out:
         why = left_out[DEFAULT]
-        return ServedModel(
-            "retrieval", signatures, {**left_out, ENCODE_IMAGE: why, RANK: why}, words.tables
-        )
-    of_image = signatures[DEFAULT].function
+        left_out = {**left_out, ENCODE_IMAGE: why, RANK: why}
+        return ServedModel("retrieval", signatures, left_out, words.tables, networks=networks)
+    of_image = signatures[DEFAULT].function.python_function
     signatures[ENCODE_IMAGE] = signatures[DEFAULT]
     signatures[RANK] = _rank(of_image, of_texts, run.similarity, word)
-    return ServedModel("retrieval", signatures, left_out, words.tables)
+    return ServedModel("retrieval", signatures, left_out, words.tables, networks=networks)
 
 
 def _vectors(found: tf.Tensor, status: tf.Tensor) -> Tensors:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from r2m.serving.signatures import ServedModel
 
@@ -31,13 +34,15 @@ def write_saved_model(served: ServedModel, folder: Path) -> dict[str, Any]:
     Returns:
         Name of a signature -> `inputs` and `outputs`, each name -> `dtype` and `shape`; JSON.
     """
-    traced = {
-        name: signature.function.get_concrete_function()
-        for name, signature in served.signatures.items()
-    }
+    traced: dict[str, Any] = {}
+    functions: dict[int, Any] = {}  # a function may have two names
+    for name, signature in served.signatures.items():
+        function = signature.function
+        traced[name] = functions.setdefault(id(function), function.get_concrete_function())
     variables = {id(v): v for function in traced.values() for v in function.graph.variables}
     module = _Exported(served, list(variables.values()))
-    tf.saved_model.save(module, str(folder), signatures=traced)
+    with _errors_only():
+        tf.saved_model.save(module, str(folder), signatures=traced)
     return {
         name: {
             "inputs": _described(served.signatures[name].function.input_signature),
@@ -50,6 +55,17 @@ def write_saved_model(served: ServedModel, folder: Path) -> dict[str, Any]:
         }
         for name, function in traced.items()
     }
+
+
+@contextlib.contextmanager
+def _errors_only() -> Iterator[None]:
+    """Hides TensorFlow's remarks on names of inner tensors and on times."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _described(specs: Any) -> dict[str, dict[str, Any]]:

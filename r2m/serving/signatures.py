@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +37,7 @@ class ServedModel(NamedTuple):
         left_out: name of a signature that the model cannot have -> why.
         tables: lookup tables that the signatures read.
         notes: limits of this model, for its card.
+        networks: Keras models whose weights the signatures read.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class ServedModel(NamedTuple):
     left_out: dict[str, str]
     tables: tuple[Any, ...] = ()
     notes: tuple[str, ...] = ()
+    networks: tuple[Any, ...] = ()
 
 
 def make_signature(
@@ -59,18 +61,24 @@ def make_signature(
         example: value of one item by name, without the batch.
     """
     names = list(inputs)
-    function = tf.function(
-        lambda *tensors: body(**dict(zip(names, tensors, strict=True))),
-        input_signature=[
-            tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()
-        ],
-        autograph=False,
+
+    def served(*tensors: tf.Tensor) -> Tensors:
+        return body(**dict(zip(names, tensors, strict=True)))
+
+    function = signature_function(
+        served,
+        [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()],
     )
     arrays = {
         name: np.asarray(example[name], spec.dtype.as_numpy_dtype)[np.newaxis]
         for name, spec in inputs.items()
     }
     return Signature(function, arrays)
+
+
+def signature_function(body: Callable[..., Tensors], specs: Sequence[tf.TensorSpec]) -> Any:
+    """Returns a `tf.function` of named tensors, in the order of `specs`."""
+    return tf.function(body, input_signature=list(specs), autograph=False)
 
 
 def example_image(side: int = 32) -> bytes:

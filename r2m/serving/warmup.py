@@ -26,6 +26,8 @@ BATCH_SIZES = (1, 8)
 MOST_REQUESTS = 1000
 """TensorFlow Serving refuses files with more."""
 
+# Stored features and pixels make large requests.
+_MOST_BYTES = 1 << 20
 _PACKAGE = "r2m.serving_warmup"
 _FIELD = descriptor_pb2.FieldDescriptorProto
 # Message -> its fields: name, number, type (the name of a message, or None for a string).
@@ -51,7 +53,7 @@ def write_warmup_requests(
         signatures: of the model.
         folder: of the SavedModel.
         model: its name.
-        batch_sizes: items per request.
+        batch_sizes: items per request; the larger ones only of requests up to a megabyte.
 
     Returns:
         The file.
@@ -69,7 +71,10 @@ def _requests(
 ) -> Iterator[bytes]:
     assert len(signatures) * len(batch_sizes) <= MOST_REQUESTS
     for name, signature in signatures.items():
+        item = sum(example.nbytes for example in signature.example.values())
         for size in batch_sizes:
+            if size > 1 and size * item > _MOST_BYTES:
+                continue
             log = prediction_log_class()()
             request = log.predict_log.request
             request.model_spec.name, request.model_spec.signature_name = model, name

@@ -23,13 +23,18 @@ OUTPUTS = ("num_detections", "detection_boxes", "detection_scores", "detection_c
 
 
 class GraphDetector:
-    """A detection graph as a `Detector`: equal sizes go together where it takes batches."""
+    """A detection graph as a `Detector`: equal sizes go together where it takes batches.
+
+    Attributes:
+        resources: what owns the variables of the graph.
+    """
 
     def __init__(
         self,
         run: Callable[[tf.Tensor], Mapping[str, tf.Tensor]],
         image_spec: tf.TypeSpec,
         options: DetectorOptions,
+        resources: Any = None,
     ) -> None:
         """Wraps a graph.
 
@@ -37,6 +42,7 @@ class GraphDetector:
             run: uint8 [B, H, W, 3] -> the four outputs by name.
             image_spec: dtype and shape of its input.
             options: what to keep, and the label map.
+            resources: what owns the variables of the graph; None where it has none.
 
         Raises:
             InputError: the input is not that of the object detection API.
@@ -51,10 +57,19 @@ class GraphDetector:
                 f"{options.model} takes {image_spec.dtype.name} {shape}; expected a detector of "
                 "uint8 images of any size, [1, ?, ?, 3] or [?, ?, ?, 3]"
             )
-        self._run = run
+        self._run, self.resources = run, resources
         self._step = options.batch_size if shape.rank == 4 and shape[0] is None else 1
         self._options = options
         self._classes = read_label_map(options.label_map).classes
+
+    @property
+    def classes(self) -> Mapping[int, str]:
+        """Names of the classes by id."""
+        return self._classes
+
+    def run(self, image: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """Returns `OUTPUTS`, with a batch of 1, of an image uint8 [H, W, 3]; works in a graph."""
+        return self._run(image[tf.newaxis])
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections | str]:
         """See `Detector`."""

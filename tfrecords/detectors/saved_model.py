@@ -51,4 +51,4 @@ def open_saved_model(options: DetectorOptions) -> GraphDetector:
         outputs: Mapping[str, tf.Tensor] = model.signatures[_SIGNATURE](**{name: images})
         return outputs
 
-    return GraphDetector(run, spec, options)
+    return GraphDetector(run, spec, options, resources=model)

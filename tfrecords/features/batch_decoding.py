@@ -7,6 +7,7 @@ what is wrong with it. The pixels of all others are those of `tfrecords.features
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -56,27 +57,69 @@ def decode_batch(
         make_squares, size=size, short_side=short_side, crops=crops, interpolation=interpolation
     )
 
-    @tf.autograph.experimental.do_not_convert
-    def decode(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        status = _status(image, max_pixels, short_side)
-        pixels = tf.cond(
-            status == OK, lambda: squares(decode_upright(image)), lambda: tf.fill(shape, GRAY)
-        )
-        return tf.ensure_shape(pixels, shape), status
+    pixels, status = map_images(
+        encoded,
+        lambda image: [squares(image)],
+        [tf.TensorSpec(shape, tf.float32)],
+        [GRAY],
+        max_pixels=max_pixels,
+        short_side=short_side,
+    )
+    return pixels, status
 
-    def one(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+
+def map_images(
+    encoded: tf.Tensor,
+    function: Callable[[tf.Tensor], list[tf.Tensor]],
+    specs: Sequence[tf.TensorSpec],
+    placeholders: Sequence[float],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    short_side: int | None = None,
+    failed: str = UNREADABLE,
+) -> list[tf.Tensor]:
+    """Decodes images and applies a function to each of them; works in a graph.
+
+    Args:
+        encoded: string [B], see `decode_batch`.
+        function: uint8 [H, W, 3] -> tensors.
+        specs: of these tensors.
+        placeholders: what fills the tensors of images that cannot be decoded, or on which the
+            function fails.
+        max_pixels: see `decode_batch`.
+        short_side: to which the function scales images; None where it does not.
+        failed: status where decoding or the function fails.
+
+    Returns:
+        The tensors, B first, and the status string [B] as of `decode_batch`.
+    """
+    placeheld = [
+        tf.fill(spec.shape, tf.constant(number, spec.dtype))
+        for spec, number in zip(specs, placeholders, strict=True)
+    ]
+
+    def shaped(tensors: Sequence[tf.Tensor], status: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        pairs = zip(tensors, specs, strict=True)
+        found = [tf.ensure_shape(tensor, spec.shape) for tensor, spec in pairs]
+        return (*found, tf.ensure_shape(status, []))
+
+    @tf.autograph.experimental.do_not_convert
+    def decode(image: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        status = _status(image, max_pixels, short_side)
+        found = tf.cond(
+            status == OK, lambda: list(function(decode_upright(image))), lambda: placeheld
+        )
+        return shaped(found, status)
+
+    def one(image: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # The one way in a graph to go on after an operation failed.
         decoded = tf.data.Dataset.from_tensors(image).map(decode).ignore_errors()
-        failed = tf.data.Dataset.from_tensors((tf.fill(shape, GRAY), tf.constant(UNREADABLE)))
-        pixels, status = decoded.concatenate(failed).take(1).get_single_element()
-        return tf.ensure_shape(pixels, shape), tf.ensure_shape(status, [])
+        fault = tf.data.Dataset.from_tensors((*placeheld, tf.constant(failed)))
+        *found, status = decoded.concatenate(fault).take(1).get_single_element()
+        return shaped(found, status)
 
-    return tf.map_fn(
-        one,
-        encoded,
-        fn_output_signature=(tf.TensorSpec(shape, tf.float32), tf.TensorSpec([], tf.string)),
-        parallel_iterations=16,
-    )
+    signature = (*specs, tf.TensorSpec([], tf.string))
+    return list(tf.map_fn(one, encoded, fn_output_signature=signature, parallel_iterations=16))
 
 
 def _status(image: tf.Tensor, max_pixels: int, short_side: int | None) -> tf.Tensor:

@@ -94,8 +94,7 @@ BAD = {
 # Its shorter side of 28 pixels would make it 28 x 1,680,000 pixels large.
 NARROW = encoded("PNG", Image.new("RGB", (60_000, 1)))
 FORMS: dict[str, dict[str, Any]] = {
-    "squashed": {"size": 24},
-    "bicubic": {"size": 24, "interpolation": "bicubic"},
+    "squashed": {"size": 24, "interpolation": "bicubic"},
     "cut": {"size": 24, "short_side": 28},
     "ten crops": {"size": 24, "short_side": 28, "crops": 10},
 }
@@ -138,7 +137,7 @@ def test_pixels_in_training_are_those_of_files() -> None:
     np.testing.assert_array_equal(shown, tf.image.resize_with_crop_or_pad(squashed, 24, 24))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_damaged_headers_declare_alike_in_python_and_in_a_graph(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from([name for name in GOOD if "jpeg" not in name]))

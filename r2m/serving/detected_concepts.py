@@ -1,0 +1,258 @@
+"""Concepts of images that detectors and classifiers find, inside a graph.
+
+`tfrecords.images.concepts.image_concepts` chooses them in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from r2m.inference.concept_rules import ConceptRules
+from tfrecords.detections.boxes import HIGHEST_SCORE
+from tfrecords.detectors import DetectorOptions, open_detector
+from tfrecords.detectors.graphs import OUTPUTS, GraphDetector
+from tfrecords.errors import InputError
+from tfrecords.feature_options import BackboneOptions
+from tfrecords.features.backbones import build_network
+from tfrecords.features.decoding import resize_image
+from tfrecords.label_maps import read_label_map
+from tfrecords.readers.detections import DetectionSource
+from tfrecords.vocabulary import Vocabulary
+
+CLASSIFIER = "classifier"
+KINDS = ("frozen_graph", "saved_model", CLASSIFIER)
+FORM = "KIND:MODEL+LABEL_MAP[,MIN_SCORE[,WEIGHT]]"
+# Name of the layer with the probabilities of classes in the networks of `keras.applications`.
+_PROBABILITIES = "predictions"
+
+
+class GraphSource(NamedTuple):
+    """A detector or classifier inside a graph.
+
+    Attributes:
+        detect: uint8 [H, W, 3] -> class ids int32 [N] and scores float32 [N], 0 where there is no
+            object that can be right.
+        classes: id -> name.
+        is_tag: whether it is a classifier, whose labels are tags.
+        min_score: what is less certain is left out.
+        weight: factor on the scores.
+        resources: what owns its variables.
+    """
+
+    detect: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    classes: Mapping[int, str]
+    is_tag: bool
+    min_score: float
+    weight: float
+    resources: Any
+
+
+def open_sources(texts: Sequence[str], rules: ConceptRules) -> list[GraphSource]:
+    """Opens detectors and classifiers for a graph.
+
+    Args:
+        texts: `KIND:MODEL+LABEL_MAP[,MIN_SCORE[,WEIGHT]]` each, in the order of the detections of
+            the training, from which they have their thresholds and weights unless given.
+        rules: of the run.
+
+    Raises:
+        InputError: another form, a kind that cannot be in a graph, or a model that cannot be
+            opened.
+    """
+    trained = [(rule["min_score"], rule["weight"]) for rule in rules.detections]
+    if trained and len(texts) != len(trained):
+        files = ", ".join(rule["file"] for rule in rules.detections)
+        raise InputError(
+            f"{len(texts)} --detector for the {len(trained)} files of detections that the run was "
+            f"trained with ({files}): give one --detector per file, in this order"
+        )
+    defaults = trained or [(0.3, 1.0)] * len(texts)
+    return [_open(text, own) for text, own in zip(texts, defaults, strict=True)]
+
+
+def _open(text: str, defaults: tuple[float, float]) -> GraphSource:
+    kind, colon, rest = text.partition(":")
+    if not colon or kind not in KINDS:
+        raise InputError(
+            f"--detector={text}: expected {FORM} with a kind that can be in a graph: "
+            f"{', '.join(KINDS)}; detections of all others are given as concepts (from_concepts)"
+        )
+    source = DetectionSource.parse(rest, defaults)
+    if source.companion is None:
+        raise InputError(f"--detector={text}: the label map is missing; expected {FORM}")
+    if kind == CLASSIFIER:
+        return _open_classifier(source)
+    options = DetectorOptions(kind=kind, model=str(source.path), label_map=source.companion)
+    detector = open_detector(options)
+    assert isinstance(detector, GraphDetector)
+
+    def detect(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        outputs = detector.run(pixels)
+        return _checked({name: tf.cast(outputs[name][0], tf.float32) for name in OUTPUTS})
+
+    return GraphSource(
+        detect, detector.classes, False, source.min_score, source.weight, detector.resources
+    )
+
+
+def _open_classifier(source: DetectionSource) -> GraphSource:
+    assert source.companion is not None
+    options = BackboneOptions(name=str(source.path), layer=_PROBABILITIES)
+    network = build_network(options)
+    classes = read_label_map(Path(source.companion)).classes
+    ids = sorted(classes)
+    if network.output_shape != (len(ids),):
+        raise InputError(
+            f"{source.companion} names {len(ids)} classes, and {options.name} gives "
+            f"{network.output_shape}: give the label map of the classifier"
+        )
+
+    def detect(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        square = resize_image(pixels, options.image_size, options.interpolation)
+        found = network.model(network.preprocess(square[tf.newaxis]), training=False)[0]
+        return tf.constant(ids, tf.int32), tf.cast(found, tf.float32)
+
+    return GraphSource(detect, classes, True, source.min_score, source.weight, network.model)
+
+
+def _checked(outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns classes int32 [N] and scores [N]; 0 where `checked_detections` drops an object."""
+    count, boxes, scores, classes = (outputs[name] for name in OUTPUTS)
+    clipped = tf.clip_by_value(boxes, 0.0, 1.0)
+    has_area = [tf.reduce_all(each[:, 2:] > each[:, :2], axis=1) for each in (boxes, clipped)]
+    is_right = (
+        has_area[0]
+        & has_area[1]
+        & tf.reduce_all(tf.math.is_finite(boxes), axis=1)
+        & (scores >= 0)
+        & (scores <= HIGHEST_SCORE)
+        & (tf.range(tf.shape(scores)[0]) < tf.cast(count, tf.int32))
+    )
+    # Behind the best hundred, as `DetectorOptions.max_detections` keeps them.
+    most = DetectorOptions.max_detections
+    scores = tf.where(is_right, tf.minimum(scores, 1.0), 0)
+    order = tf.argsort(scores, direction="DESCENDING", stable=True)[:most]
+    return tf.cast(tf.gather(classes, order), tf.int32), tf.gather(scores, order)
+
+
+class DetectedConcepts:
+    """Chooses the concepts of an image by the rules of a run's training."""
+
+    def __init__(
+        self,
+        rules: ConceptRules,
+        vocabulary: Vocabulary,
+        sources: Sequence[GraphSource],
+        max_concepts: int,
+    ) -> None:
+        """Makes the tables of classes and concepts.
+
+        Args:
+            rules: of the run.
+            vocabulary: of the model.
+            sources: in the order of the training.
+            max_concepts: how many concepts to keep per image.
+
+        Raises:
+            InputError: no class of a detector stands for a concept.
+        """
+        named = [
+            {
+                number: [w for w in rules.dictionary.concepts_of_class(name) if w in rules.allowed]
+                for number, name in source.classes.items()
+            }
+            for source in sources
+        ]
+        # Sorted: of equally certain concepts the last one by name is kept first.
+        words = sorted({word for own in named for found in own.values() for word in found})
+        if not words:
+            raise InputError("no class of the detectors stands for a concept of the run")
+        self._words, self._order = tf.constant(words), rules.order
+        self._ids = tf.constant([vocabulary.id_of(word) for word in words], tf.int64)
+        self._sources = [
+            (source, *_tables(own, words)) for source, own in zip(sources, named, strict=True)
+        ]
+        self.most = min(max_concepts, len(words))
+
+    def words(self, ids: tf.Tensor) -> tf.Tensor:
+        """Returns the words of places among the concepts, empty for -1."""
+        return tf.where(ids >= 0, tf.gather(self._words, tf.maximum(ids, 0)), "")
+
+    def vocabulary_ids(self, ids: tf.Tensor) -> tf.Tensor:
+        """Returns the ids in the vocabulary, int64, of places among the concepts."""
+        return tf.gather(self._ids, tf.maximum(ids, 0))
+
+    def __call__(self, pixels: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the concepts of an image, the most certain one last.
+
+        Args:
+            pixels: uint8 [H, W, 3].
+
+        Returns:
+            Places among the concepts int32 [K], -1 in front where there are fewer; counts int64
+            [K]; and scores float32 [K].
+        """
+        size = len(self._words)
+        best = tf.fill([size], tf.constant(-1.0, tf.float64))
+        counts = tf.zeros([size], tf.int64)
+        keys = tf.fill([size], tf.int64.max)
+        for number, (source, rows, table) in enumerate(self._sources):
+            classes, scores = source.detect(pixels)
+            # Classes that the label map does not have are in the last row, without a concept.
+            known = tf.clip_by_value(classes, -1, len(rows) - 2) + 1
+            row = tf.gather(rows, tf.where(classes < len(rows) - 1, known, 0))
+            names = tf.gather(table, row) & (scores > 0)[:, tf.newaxis]
+            if not source.is_tag:
+                names &= (scores >= source.min_score)[:, tf.newaxis]
+            own, count = _scored(source, names, scores)
+            weighted = tf.cast(own, tf.float64) * source.weight
+            is_there = count > 0
+            key = tf.where(names, tf.cast(classes, tf.int64)[:, tf.newaxis], tf.int32.max)
+            key = tf.reduce_min(key, axis=0) + number * (1 << 32)
+            keys = tf.where(is_there, tf.minimum(keys, key), keys)
+            best = tf.where(is_there & (weighted > best), weighted, best)
+            counts = tf.maximum(counts, count)
+        is_found = counts > 0
+        sorted_by = best if self._order == "score" else tf.cast(keys, tf.float64)
+        order = tf.argsort(tf.where(is_found, sorted_by, -1.0), stable=True)[-self.most :]
+        chosen = tf.where(tf.gather(is_found, order), order, -1)
+        return [chosen, tf.gather(counts, order), tf.cast(tf.gather(best, order), tf.float32)]
+
+
+def _tables(named: Mapping[int, Sequence[str]], words: Sequence[str]) -> tuple[Any, Any]:
+    """Returns the row of each class id (shifted by one), and the concepts of each row.
+
+    The row of ids that are no class is 0.
+    """
+    ids = [number for number in sorted(named) if number >= 0]
+    rows = np.zeros(max(ids, default=0) + 2, np.int32)
+    table = np.zeros((len(ids) + 1, len(words)), bool)
+    for row, number in enumerate(ids, 1):
+        rows[number + 1] = row
+        for word in named[number]:
+            table[row, words.index(word)] = True
+    return tf.constant(rows), tf.constant(table)
+
+
+def _scored(
+    source: GraphSource, names: tf.Tensor, scores: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns scores float32 [C] and counts int64 [C] of the concepts of a source.
+
+    Args:
+        source: detector or classifier.
+        names: bool [N, C], whether an object names a concept.
+        scores: of the objects, float32 [N].
+    """
+    values = tf.where(names, scores[:, tf.newaxis], 0)
+    if source.is_tag:
+        # Labels of a classifier exclude each other: they add up.
+        total = tf.minimum(tf.reduce_sum(values, axis=0), 1.0)
+        is_there = tf.reduce_any(names, axis=0) & (total >= source.min_score)
+        return total, tf.cast(is_there, tf.int64)
+    return tf.reduce_max(values, axis=0), tf.reduce_sum(tf.cast(names, tf.int64), axis=0)
