@@ -14,8 +14,9 @@ from pipelines.inputs.global_vector import GlobalVector
 from tfrecords.errors import InputError
 from tfrecords.records import Records
 
-# An image of cosine similarity s counts exp(SHARPNESS * s).
-SHARPNESS = 8.0
+# An image of cosine similarity s counts exp(sharpness * s): of stored vectors, standardized, and of
+# vectors of an embedding.
+SHARPNESS, EMBEDDING_SHARPNESS = 8.0, 16.0
 _READ_AT_ONCE = 100
 _COMPARED_AT_ONCE = 256
 # Keeps values that hardly vary from counting as much as the others.

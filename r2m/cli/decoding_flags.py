@@ -196,7 +196,8 @@ def define_consensus_flags() -> None:
     define_number(
         "sharpness",
         None,
-        "With --neighbours: an image of cosine similarity s counts exp(sharpness * s). Default: 8.",
+        "With --neighbours: an image of cosine similarity s counts exp(sharpness * s). Default: 8, "
+        "or 16 with --consensus_embedding.",
         most=80,
         group=DECODING,
     )

@@ -21,6 +21,7 @@ from models.decoding.search import Captions
 from pipelines.inputs.global_vector import GlobalVector
 from pipelines.inputs.model_input import ModelInput
 from pipelines.similar_images import (
+    EMBEDDING_SHARPNESS,
     SHARPNESS,
     CaptionedImages,
     read_captioned_images,
@@ -40,7 +41,8 @@ class ConsensusOptions:
 
     Attributes:
         neighbours: similar training images whose captions are compared with.
-        sharpness: an image of cosine similarity s counts exp(sharpness * s).
+        sharpness: an image of cosine similarity s counts exp(sharpness * s); None: 8, or 16 by an
+            embedding.
         likelihood: what a hypothesis' own score (log p, as normalized in the search) counts beside
             its mean CIDEr-D, 0 to 10.
         embedding: run folder of a visual-semantic embedding, by whose vectors images are compared;
@@ -48,7 +50,7 @@ class ConsensusOptions:
     """
 
     neighbours: int = 60
-    sharpness: float = SHARPNESS
+    sharpness: float | None = None
     likelihood: float = 0.2
     embedding: str | None = None
 
@@ -57,8 +59,16 @@ class ConsensusOptions:
         if self.neighbours < 1:
             raise ValueError(f"neighbours={self.neighbours} must be at least 1")
         for name in ("sharpness", "likelihood"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)} must be a number, not negative")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name}={value} must be a number, not negative")
+
+    @property
+    def own_sharpness(self) -> float:
+        """The sharpness, or the default one."""
+        if self.sharpness is not None:
+            return self.sharpness
+        return SHARPNESS if self.embedding is None else EMBEDDING_SHARPNESS
 
 
 class Consensus(NamedTuple):
@@ -104,7 +114,7 @@ class Consensus(NamedTuple):
     def _agreement(self, likeness: np.ndarray, hypotheses: list[np.ndarray]) -> np.ndarray:
         """Mean CIDEr-D of hypotheses against captions of the most similar images."""
         nearest = np.argsort(-likeness, kind="stable")[: self.options.neighbours]
-        weights = similarity_weights(likeness[nearest], self.options.sharpness)
+        weights = similarity_weights(likeness[nearest], self.options.own_sharpness)
         own = [self.images.sentences[image] for image in nearest]
         references = [sentence for sentences in own for sentence in sentences]
         each = np.repeat(weights, [len(sentences) for sentences in own])
@@ -187,7 +197,8 @@ class ConsensusReranker:
 
     def settings(self) -> dict[str, Any]:
         """Returns the options as reports name them."""
-        named = {name: x for name, x in dataclasses.asdict(self.options).items() if x is not None}
+        options = {**dataclasses.asdict(self.options), "sharpness": self.options.own_sharpness}
+        named = {name: x for name, x in options.items() if x is not None}
         if self._embedding is not None:
             folder = self._embedding.folder
             named["embedding"] = f"{folder.name}, checkpoint {folder.checkpoint.digest}"

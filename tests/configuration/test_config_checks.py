@@ -33,6 +33,7 @@ from r2m.inference.r2m_model import build_model as build_r2m
 from r2m.inference.r2m_model import concepts_of
 from r2m.inference.retrieval_model import build_embedding, pair_options
 from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions
+from r2m.tasks.captioning.reward_config import option_fields
 from r2m.tasks.captioning.self_critical import SelfCriticalOptions
 from r2m.tasks.retrieval.objective import RankingOptions
 from tfrecords.errors import InputError
@@ -55,7 +56,7 @@ ARGUMENTS = {
 # Text that no rule can judge: what it names is looked for later.
 OPEN = {
     "name", "data.captions", "data.corpora", "data.images", "image.backbone", "image.weights",
-    "image.trained_from", "image.embedding", "training.strategy", "model.pool",
+    "image.trained_from", "image.embedding", "reward.embedding", "training.strategy", "model.pool",
     "reward.document_frequencies",
     "decoding.must_contain", "decoding.must_not_contain",
     "model.norm", "model.activation", "model.position", "model.area_norm", "model.cross_attention",
@@ -195,9 +196,7 @@ def use(config: ConfigDict, group: str) -> None:
         _ = Pixels.candidates(config) if captioner or embedding else concepts_of(config)
         _ = embedding and pair_options(config)
     elif group == "reward":
-        settings = config.reward.to_dict()
-        del settings["document_frequencies"]  # a file, which is opened when training starts
-        SelfCriticalOptions(**settings)
+        SelfCriticalOptions(**option_fields(config))
     elif group in ("training", "stages"):
         train_a_variable(config)
 

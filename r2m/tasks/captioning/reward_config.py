@@ -11,6 +11,7 @@ from pipelines.caption_batches import CaptionOptions
 from pipelines.similar_references import SimilarReferences
 from r2m.configuration.settings import TRAINING_SPLIT, setting
 from r2m.inference.captioning import search_options
+from r2m.inference.retrieval_run import load_embedding
 from r2m.tasks.captioning.cross_entropy import CrossEntropyOptions
 from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
 from tfrecords.document_frequencies import DocumentFrequencies, kept_frequencies
@@ -21,13 +22,17 @@ from tfrecords.writing.files import sha256_file
 def reward_options(config: Any) -> SelfCriticalOptions:
     """Returns the options of self-critical training; raises `InputError` for impossible ones."""
     with setting("config.reward"):
-        return SelfCriticalOptions(**_without_file(config))
+        return SelfCriticalOptions(**option_fields(config))
 
 
 def reward_settings(config: Any) -> dict[str, Any]:
     """Returns settings of `config.reward` that a resumed run requires, files by their contents."""
     file = config.reward.document_frequencies
-    settings = _without_file(config)
+    settings = option_fields(config)
+    # As earlier versions saved it: '' where there is none.
+    settings["embedding"] = ""
+    if run := config.reward.embedding:
+        settings["embedding"] = load_embedding(run).folder.checkpoint.digest
     if file:
         settings["document_frequencies"] = sha256_file(Path(file))
     if config.reward.get("cross_entropy_weight"):
@@ -63,7 +68,7 @@ def reward_objective(
         CiderReward(frequencies.keys, frequencies.counts, frequencies.images),
         search_options(config, vocabulary).suppressed,
         _cross_entropy(config) if options.cross_entropy_weight else None,
-        _similar_references(options, records) if options.neighbors else None,
+        _similar_references(config, options, records) if options.neighbors else None,
     )
 
 
@@ -76,12 +81,20 @@ def _cross_entropy(config: Any) -> CrossEntropyOptions:
         return CrossEntropyOptions(smoothing=config.loss.smoothing, reduction=config.loss.reduction)
 
 
-def _similar_references(options: SelfCriticalOptions, records: Records) -> SimilarReferences:
+def _similar_references(
+    config: Any, options: SelfCriticalOptions, records: Records
+) -> SimilarReferences:
+    vectors = None
+    if run := config.reward.embedding:
+        with setting("config.reward.embedding"):
+            vectors = load_embedding(run).encode_records(records, TRAINING_SPLIT)[1]
     length = CaptionOptions(max_length=options.max_length)
-    return SimilarReferences(records, TRAINING_SPLIT, length, options.neighbors)
+    return SimilarReferences(records, TRAINING_SPLIT, length, options.neighbors, vectors)
 
 
-def _without_file(config: Any) -> dict[str, Any]:
+def option_fields(config: Any) -> dict[str, Any]:
+    """Returns the fields of `SelfCriticalOptions` in `config.reward`: all but paths."""
     settings: dict[str, Any] = config.reward.to_dict()
-    del settings["document_frequencies"]
+    for path in ("document_frequencies", "embedding"):
+        del settings[path]
     return settings

@@ -12,7 +12,11 @@ from pipelines.batching import Batch, Rows
 from pipelines.caption_batches import CaptionOptions
 from pipelines.paired_references import PairedReferences
 from r2m.configuration.settings import TRAINING_SPLIT, setting
-from r2m.tasks.captioning.reward_config import reward_objective, reward_settings
+from r2m.tasks.captioning.reward_config import (
+    option_fields,
+    reward_objective,
+    reward_settings,
+)
 from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
 from r2m.tasks.unsupervised_captioning.curriculum import CURRICULUM, REWARD
 from tfrecords.errors import InputError
@@ -74,9 +78,7 @@ def open_rewards(config: Any, images: Records | None, *, keep: bool) -> Rewards:
         )
     max_length = config.stages[REWARD.name].max_length
     with setting("config.reward"):
-        settings = config.reward.to_dict()
-        del settings["document_frequencies"]
-        options = SelfCriticalOptions(max_length=max_length, **settings)
+        options = SelfCriticalOptions(max_length=max_length, **option_fields(config))
     records = captions.open_captions(config.data.captions)
     references = PairedReferences(
         images, records, TRAINING_SPLIT, CaptionOptions(max_length=max_length)
