@@ -16,6 +16,11 @@ R2M, from concepts to captions, and from images with the detectors of its record
         --detector=saved_model:faster_rcnn+mscoco_label_map.pbtxt \\
         --detector=classifier:EfficientNetLite2+imagenet_labels.txt
 
+For ONNX Runtime, as two graphs with a loop in Python around them:
+
+    r2m-export --run=workspace/runs/updown/cross_entropy --format=onnx \\
+        --output=workspace/exports/updown_onnx
+
 A visual-semantic embedding, from images and sentences to vectors:
 
     r2m-export --run=workspace/runs/vse --output=workspace/exports/vse
@@ -24,6 +29,7 @@ A visual-semantic embedding, from images and sentences to vectors:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from r2m.cli.decoding_flags import (
     decoding_overrides,
@@ -98,6 +104,14 @@ _OUTPUT = define_text(
     group=OUTPUT,
     value="FOLDER",
 )
+_FORMAT = define_choice(
+    "format",
+    "saved_model",
+    ("saved_model", "onnx", "litert"),
+    "saved_model: TensorFlow, from image bytes to strings. onnx, litert: encoder and one step of "
+    "the decoder as two graphs, and caption.py, which loops them; need the extra of that name.",
+    group=OUTPUT,
+)
 define_decoding_flags()
 define_ensemble_flag()
 
@@ -105,26 +119,52 @@ define_ensemble_flag()
 def main(argv: Sequence[str]) -> None:
     """Exports, prints the signatures and says what is not among them."""
     from r2m.engine.distribution.cores import configure_threads, cores
-    from r2m.serving.export import export_run
 
     del argv
     configure_threads(cores())
-    exported = export_run(
-        _RUN.value,
-        _OUTPUT.value,
-        decoding=decoding_overrides(),
-        captions=_CAPTIONS.value,
-        weights=_WEIGHTS.value,
-        ensemble_weights=ensemble_weights(),
-        max_pixels=int(_MEGAPIXELS.value * 1_000_000),
-        weights_dtype=_WEIGHTS_DTYPE.value,
-        detectors=_DETECTOR.value or (),
-    )
+    same: dict[str, Any] = {
+        "decoding": decoding_overrides(),
+        "weights": _WEIGHTS.value,
+        "ensemble_weights": ensemble_weights(),
+    }
+    if _FORMAT.value == "saved_model":
+        from r2m.serving.export import export_run
+
+        exported = export_run(
+            _RUN.value,
+            _OUTPUT.value,
+            captions=_CAPTIONS.value,
+            max_pixels=int(_MEGAPIXELS.value * 1_000_000),
+            weights_dtype=_WEIGHTS_DTYPE.value,
+            detectors=_DETECTOR.value or (),
+            **same,
+        )
+    else:
+        from r2m.serving.portable_export import export_two_graphs
+
+        _refuse_for_two_graphs()
+        exported = export_two_graphs(_RUN.value, _OUTPUT.value, _FORMAT.value, **same)
     for name, own in exported.signatures.items():
         print(f"{name}: {', '.join(own['inputs'])} -> {', '.join(own['outputs'])}")
     for name, why in exported.left_out.items():
         print(f"without {name}: {why}")
     print(f"exported: {exported.folder}\nmodel card: {exported.folder / 'README.md'}")
+
+
+def _refuse_for_two_graphs() -> None:
+    """Raises `InputError` for flags that only a SavedModel has a use for."""
+    from tfrecords.errors import InputError
+
+    flags = {
+        "captions": _CAPTIONS, "max_megapixels": _MEGAPIXELS, "weights_dtype": _WEIGHTS_DTYPE,
+        "detector": _DETECTOR,
+    }  # fmt: skip
+    given = [name for name, flag in flags.items() if flag.value != flag.default]
+    if given:
+        raise InputError(
+            f"--{', --'.join(given)}: only of --format=saved_model; leave out with "
+            f"--format={_FORMAT.value}"
+        )
 
 
 def console() -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import r2m
 from r2m.configuration.decoding_settings import settings_to_report
-from r2m.evaluation.report import versions
-from r2m.inference.captioner_inputs import TrainedInputs
 from r2m.inference.loaded_captioner import LoadedCaptioner
 from r2m.inference.retrieval_run import RetrievalRun
 from r2m.inference.run import Run
@@ -19,7 +14,8 @@ from r2m.inference.run_folder import RunFolder
 from r2m.inference.run_kinds import kind_of
 from r2m.serving.captioner_signatures import captioner_model
 from r2m.serving.compact_weights import WeightsDtype, compact_weights
-from r2m.serving.model_card import CardFacts, model_card
+from r2m.serving.companions import write_companions
+from r2m.serving.model_card import CardFacts
 from r2m.serving.r2m_signatures import r2m_model
 from r2m.serving.retrieval_signatures import retrieval_model
 from r2m.serving.saved_model import write_saved_model
@@ -28,12 +24,7 @@ from r2m.serving.warmup import write_warmup_requests
 from tfrecords.errors import InputError
 from tfrecords.images.headers import MAX_PIXELS
 
-FORMAT = 1
-CONFIG = "config.json"
-VOCABULARY = "vocabulary.txt"
 BATCHING = "batching.config"
-LICENSE = "LICENSE"
-CARD = "README.md"
 # Parameters of TensorFlow Serving's batching (--batching_parameters_file).
 _BATCHING = """\
 max_batch_size { value: 32 }
@@ -129,16 +120,8 @@ def export_run(
         facts = CardFacts(
             name, number, served, folders, settings, described, max_pixels, weights_dtype
         )
-        vocabulary = folders[0].vocabulary
-        files = {
-            CONFIG: _config(facts, captions),
-            VOCABULARY: vocabulary.file_bytes,
-            BATCHING: _BATCHING.encode(),
-            LICENSE: _license(),
-            CARD: model_card(facts).encode(),
-        }
-        for file, data in files.items():
-            (temporary / file).write_bytes(data)
+        (temporary / BATCHING).write_text(_BATCHING, encoding="utf-8")
+        write_companions(temporary, facts, captions if kind.captions else 0)
     return Exported(output / str(number), described, dict(served.left_out))
 
 
@@ -158,60 +141,3 @@ def _refuse_for_embeddings(
             f"{path} is a run of a visual-semantic embedding, which generates no captions: leave "
             f"--{', --'.join(given)} out"
         )
-
-
-def _config(facts: CardFacts, captions: int) -> bytes:
-    """Returns `config.json`: what a client needs to know, and what the model was made from."""
-    runs = [
-        {
-            "run": folder.name,
-            "stage": folder.stage,
-            "step": folder.checkpoint.step,
-            "digest": folder.checkpoint.digest,
-            "config": folder.config.to_dict(),
-        }
-        for folder in facts.folders
-    ]
-    vocabulary = facts.folders[0].vocabulary
-    content = {
-        "format": FORMAT,
-        "name": facts.name,
-        "version": facts.version,
-        "kind": facts.served.kind,
-        "signatures": facts.signatures,
-        "left_out": facts.served.left_out,
-        "captions": captions if facts.served.kind != "retrieval" else 0,
-        "decoding": facts.decoding,
-        "max_pixels": facts.max_pixels,
-        "weights_dtype": facts.weights_dtype,
-        "vocabulary": {"sha256": vocabulary.sha256, "segmenter": vocabulary.segmenter},
-        "runs": runs,
-        "features": _features(facts.folders),
-        "versions": versions(),
-    }
-    return (json.dumps(content, indent=1, default=str) + "\n").encode()
-
-
-def _features(folders: Sequence[RunFolder]) -> Any:
-    """Returns the backbone of the records of the first run; None where it has none."""
-    try:
-        backbone = TrainedInputs.read(folders[0]).backbone
-    except InputError:  # of R2M, which reads concepts
-        return None
-    return None if backbone is None else dict(backbone)
-
-
-def _license() -> bytes:
-    """Returns the license of this project, of which the graph is a work."""
-    for place in (Path(r2m.__file__).parents[1] / LICENSE, *_installed_licenses()):
-        if place.is_file():
-            return place.read_bytes()
-    return b"Apache-2.0, https://www.apache.org/licenses/LICENSE-2.0\n"
-
-
-def _installed_licenses() -> list[Path]:
-    try:
-        files = metadata.files("r2m") or []
-    except metadata.PackageNotFoundError:
-        return []
-    return [Path(str(file.locate())) for file in files if file.name == LICENSE]

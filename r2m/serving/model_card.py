@@ -24,6 +24,14 @@ _TITLES = {
 }
 
 
+_LIBRARIES = {"saved_model": "tensorflow", "onnx": "onnx", "litert": "litert"}
+_FORMATS = {
+    "saved_model": "a TensorFlow SavedModel, which needs no code but TensorFlow",
+    "onnx": "two ONNX graphs, an encoder and one step of the decoder",
+    "litert": "two LiteRT graphs, an encoder and one step of the decoder",
+}
+
+
 class CardFacts(NamedTuple):
     """What a model card tells.
 
@@ -36,6 +44,7 @@ class CardFacts(NamedTuple):
         signatures: see `write_saved_model`.
         max_pixels: an image may have at most.
         weights_dtype: of stored matrices.
+        format: `saved_model`, `onnx` or `litert`.
     """
 
     name: str
@@ -46,6 +55,7 @@ class CardFacts(NamedTuple):
     signatures: Mapping[str, Any]
     max_pixels: int
     weights_dtype: str = "float32"
+    format: str = "saved_model"
 
 
 def model_card(facts: CardFacts) -> str:
@@ -55,10 +65,10 @@ def model_card(facts: CardFacts) -> str:
         "",
         f"# {facts.name}, version {facts.version}",
         "",
-        f"This model {_TITLES[facts.served.kind]}. It was exported by R2M {r2m.__version__} as a "
-        "TensorFlow SavedModel, which needs no code but TensorFlow.",
+        f"This model {_TITLES[facts.served.kind]}. It was exported by R2M {r2m.__version__} as "
+        f"{_FORMATS[facts.format]}.",
         "",
-        *_usage(facts),
+        *(_usage(facts) if facts.format == "saved_model" else _loop_usage(facts)),
         "",
         *_signature_lines(facts),
         "",
@@ -80,13 +90,27 @@ def _header(facts: CardFacts) -> Iterator[str]:
     task, tags = _TAGS[facts.served.kind]
     yield "---"
     yield "license: apache-2.0"
-    yield "library_name: tensorflow"
+    yield f"library_name: {_LIBRARIES[facts.format]}"
     yield f"pipeline_tag: {task}"
     yield "tags:"
-    for tag in [*tags, "r2m", "saved-model"]:
+    for tag in [*tags, "r2m", facts.format.replace("_", "-")]:
         yield f"- {tag}"
     yield f"model_name: {json.dumps(facts.name)}"
     yield "---"
+
+
+def _loop_usage(facts: CardFacts) -> Iterator[str]:
+    yield "## Use"
+    yield ""
+    yield "```bash"
+    yield "python caption.py picture.jpg"
+    yield "```"
+    yield ""
+    yield (
+        "`caption.py` loops the two graphs with a beam search; `config.json` has its settings. "
+        "Pictures are resized by Pillow there, whose pixels differ a little from those of the "
+        "training."
+    )
 
 
 def _usage(facts: CardFacts) -> Iterator[str]:
@@ -218,16 +242,18 @@ _REPORTS = {"*.report.json": _caption_report, "*.retrieval.json": _retrieval_rep
 def _limits(facts: CardFacts) -> Iterator[str]:
     yield "## Limits"
     yield ""
-    yield (
-        f"- Images: JPEG, PNG, GIF (the first frame), BMP of 24 bits and still WebP of at most "
-        f"{facts.max_pixels / 1e6:g} megapixels. Others get a status."
-    )
+    if facts.format == "saved_model":
+        yield (
+            "- Images: JPEG, PNG, GIF (the first frame), BMP of 24 bits and still WebP of at most "
+            f"{facts.max_pixels / 1e6:g} megapixels. Others get a status."
+        )
     if facts.served.kind == "retrieval":
         yield "- Similarities rank; they are no probabilities."
         yield "- Words that are not in the vocabulary are read as one unknown word."
     else:
         yield "- Captions contain words of the training only, and may name what is not there."
-        yield "- The settings of decoding are frozen in the graph."
+        if facts.format == "saved_model":
+            yield "- The settings of decoding are frozen in the graph."
     for note in facts.served.notes:
         yield f"- {note}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,25 +41,26 @@ def write_saved_model(served: ServedModel, folder: Path) -> dict[str, Any]:
         traced[name] = functions.setdefault(id(function), function.get_concrete_function())
     variables = {id(v): v for function in traced.values() for v in function.graph.variables}
     module = _Exported(served, list(variables.values()))
-    with _errors_only():
+    with errors_only():
         tf.saved_model.save(module, str(folder), signatures=traced)
     return {
-        name: {
-            "inputs": _described(served.signatures[name].function.input_signature),
-            "outputs": _described(
-                [
-                    tf.TensorSpec(tensor.shape, tensor.dtype, name=output)
-                    for output, tensor in sorted(function.structured_outputs.items())
-                ]
-            ),
-        }
+        name: described(served.signatures[name].function.input_signature, function)
         for name, function in traced.items()
     }
 
 
+def described(inputs: Sequence[tf.TensorSpec], function: Any) -> dict[str, Any]:
+    """Returns `inputs` and `outputs` of a concrete function, sorted, see `write_saved_model`."""
+    outputs = [
+        tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
+        for name, tensor in sorted(function.structured_outputs.items())
+    ]
+    return {"inputs": _tensors(inputs), "outputs": _tensors(outputs)}
+
+
 @contextlib.contextmanager
-def _errors_only() -> Iterator[None]:
-    """Hides TensorFlow's remarks on names of inner tensors and on times."""
+def errors_only() -> Iterator[None]:
+    """Hides TensorFlow's remarks while it saves, on names of inner tensors and on times."""
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
@@ -68,5 +69,5 @@ def _errors_only() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _described(specs: Any) -> dict[str, dict[str, Any]]:
+def _tensors(specs: Any) -> dict[str, dict[str, Any]]:
     return {spec.name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for spec in specs}

@@ -1,0 +1,110 @@
+"""Files beside the graphs of an exported model: settings, vocabulary, license, model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import r2m
+from r2m.evaluation.report import versions
+from r2m.inference.captioner_inputs import TrainedInputs
+from r2m.inference.run_folder import RunFolder
+from r2m.serving.model_card import CardFacts, model_card
+from tfrecords.errors import InputError
+
+FORMAT = 1
+CONFIG = "config.json"
+VOCABULARY = "vocabulary.txt"
+LICENSE = "LICENSE"
+CARD = "README.md"
+
+
+def write_companions(
+    folder: Path, facts: CardFacts, captions: int, graphs: dict[str, Any] | None = None
+) -> None:
+    """Writes the files.
+
+    Args:
+        folder: of the version.
+        facts: of the model.
+        captions: n, captions per item; 0 for embeddings.
+        graphs: of a model of two graphs, their files and settings.
+    """
+    files = {
+        CONFIG: _config(facts, captions, graphs),
+        VOCABULARY: facts.folders[0].vocabulary.file_bytes,
+        LICENSE: _license(),
+        CARD: model_card(facts).encode(),
+    }
+    for file, data in files.items():
+        (folder / file).write_bytes(data)
+
+
+def _config(facts: CardFacts, captions: int, graphs: dict[str, Any] | None) -> bytes:
+    """Returns `config.json`: what a client needs to know, and what the model was made from."""
+    runs = [
+        {
+            "run": folder.name,
+            "stage": folder.stage,
+            "step": folder.checkpoint.step,
+            "digest": folder.checkpoint.digest,
+            "config": _without_folders(folder.config.to_dict()),
+        }
+        for folder in facts.folders
+    ]
+    vocabulary = facts.folders[0].vocabulary
+    content = {
+        "format": FORMAT,
+        "name": facts.name,
+        "version": facts.version,
+        "kind": facts.served.kind,
+        "signatures": facts.signatures,
+        "left_out": facts.served.left_out,
+        "captions": captions,
+        "decoding": facts.decoding,
+        "max_pixels": facts.max_pixels,
+        "weights_dtype": facts.weights_dtype,
+        "vocabulary": {"sha256": vocabulary.sha256, "segmenter": vocabulary.segmenter},
+        "runs": runs,
+        "features": _features(facts.folders),
+        "versions": versions(),
+        **({} if graphs is None else {"graphs": graphs}),
+    }
+    return (json.dumps(content, indent=1, default=str) + "\n").encode()
+
+
+def _without_folders(settings: Any) -> Any:
+    """Returns settings with the names of files and folders in place of their paths."""
+    if isinstance(settings, dict):
+        return {name: _without_folders(value) for name, value in settings.items()}
+    if isinstance(settings, str) and "/" in settings:
+        return settings.rstrip("/").rsplit("/", 1)[-1]
+    return settings
+
+
+def _features(folders: Sequence[RunFolder]) -> Any:
+    """Returns the backbone of the records of the first run; None where it has none."""
+    try:
+        backbone = TrainedInputs.read(folders[0]).backbone
+    except InputError:  # of R2M, which reads concepts
+        return None
+    return None if backbone is None else dict(backbone)
+
+
+def _license() -> bytes:
+    """Returns the license of this project, of which the graph is a work."""
+    for place in (Path(r2m.__file__).parents[1] / LICENSE, *_installed_licenses()):
+        if place.is_file():
+            return place.read_bytes()
+    return b"Apache-2.0, https://www.apache.org/licenses/LICENSE-2.0\n"
+
+
+def _installed_licenses() -> list[Path]:
+    try:
+        files = metadata.files("r2m") or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [Path(str(file.locate())) for file in files if file.name == LICENSE]

@@ -1,0 +1,82 @@
+"""Export of captioners as two graphs for ONNX Runtime or LiteRT, with the loop around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from r2m.configuration.decoding_settings import settings_to_report
+from r2m.inference.run import Run
+from r2m.inference.run_folder import RunFolder
+from r2m.serving import caption_loop
+from r2m.serving.companions import write_companions
+from r2m.serving.conversion import SUFFIXES, PortableFormat, convert
+from r2m.serving.export import Exported
+from r2m.serving.model_card import CardFacts
+from r2m.serving.saved_model import described
+from r2m.serving.signatures import ServedModel
+from r2m.serving.two_graphs import two_graphs
+from r2m.serving.version_folders import new_version
+from tfrecords.images.headers import MAX_PIXELS
+
+LOOP = "caption.py"
+
+
+def export_two_graphs(
+    runs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    format: PortableFormat,
+    *,
+    decoding: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    ensemble_weights: Sequence[float] | None = None,
+) -> Exported:
+    """Writes a captioner as the next version of an exported model of two graphs.
+
+    The folder `<output>/<number>` holds `encoder` and `step` with the suffix of the format,
+    `caption.py`, which loops them, `config.json`, `vocabulary.txt`, `LICENSE` and `README.md`.
+
+    Args:
+        runs: folder of a trained stage or experiment; several captioners make an ensemble, see
+            `Run.load`.
+        output: folder of the exported model.
+        format: of the graphs.
+        decoding: changes of the run's `decoding` settings, by name.
+        weights: file of the backbone's weights, of runs whose records were built with such a file.
+        ensemble_weights: see `Run.load`.
+
+    Raises:
+        InputError: a run that cannot be opened or does not caption, a package is missing, an
+            operation that the format has not, or a setting of decoding that the loop has not.
+        TrainingError: a run holds no whole checkpoint.
+    """
+    listed = [runs] if isinstance(runs, str | Path) else list(runs)
+    folders = [RunFolder(path) for path in listed]
+    output = Path(output)
+    run = Run.load(folders, decoding=decoding, weights=weights, ensemble_weights=ensemble_weights)
+    graphs = two_graphs(run, fixed_sizes=format == "litert")
+    parts, signatures, files = {"encoder": graphs.encoder, "step": graphs.step}, {}, {}
+    settings: dict[str, Any] = dict(graphs.settings)
+    for part, function in parts.items():
+        file = f"{part}.{SUFFIXES[format]}"
+        files[file] = convert(function, format, f"the {part} of {run.name}")
+        signatures[part] = described(function.input_signature, function.get_concrete_function())
+        settings[part] = {"file": file, "outputs": list(signatures[part]["outputs"])}
+    kind = "captioner" if hasattr(run.loaded, "trained_on") else "r2m"
+    facts = CardFacts(
+        output.absolute().name,
+        0,
+        ServedModel(kind, {}, {}),
+        folders,
+        settings_to_report(run.config.decoding.to_dict()),
+        signatures,
+        MAX_PIXELS,
+        format=format,
+    )
+    with new_version(output) as (number, temporary):
+        for file, data in files.items():
+            (temporary / file).write_bytes(data)
+        (temporary / LOOP).write_bytes(Path(caption_loop.__file__).read_bytes())
+        write_companions(temporary, facts._replace(version=number), 1, settings)
+    return Exported(output / str(number), signatures, {})
