@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from models.decoding.options import DecodingOptions
+from r2m.evaluation.confidence import Calibration
 from r2m.inference.captioning import Captioning
 from r2m.serving.caption_graph import CaptionGraph, SentenceWriter
 from r2m.serving.saved_model import write_saved_model
@@ -123,3 +124,19 @@ def test_sentences_are_written_as_the_vocabulary_decodes_them(segmenter: str) ->
 def test_names_cover_all_kinds_of_input() -> None:
     kinds = {kind for name in NAMES for kind in sample(name).inputs(1)}
     assert kinds >= {"global", "regions", "region_lengths", "boxes", "concepts", "pixels"}
+
+
+def test_confidences_are_those_of_the_calibration() -> None:
+    run = run_of("fc")
+    calibration = Calibration(intercept=2.0, slope=1.5, threshold=0.5, base_rate=0.4, images=100)
+    run.calibration = SimpleNamespace(calibration=calibration)
+    graph = CaptionGraph(run, CAPTIONS)
+    assert not graph.notes
+    inputs = sample("fc").inputs(IMAGES)
+    status = tf.constant(["ok", "empty: nothing", "ok"])
+    found = {name: tensor.numpy() for name, tensor in graph.caption(inputs, status).items()}
+    for row, own in enumerate(run.captioning.returning(CAPTIONS).hypotheses(inputs)):
+        expected = [calibration(one.log_probability, one.length) for one in own]
+        if row == 1:
+            expected = [np.nan] * CAPTIONS
+        np.testing.assert_allclose(found["confidences"][row], expected, rtol=1e-5)
