@@ -74,7 +74,7 @@ def test_references_are_captions_of_similar_images(
 def test_images_are_compared_by_given_vectors(records: Records, images: CaptionedImages) -> None:
     vectors = np.random.default_rng(0).normal(size=(len(images.names), 4)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    similar = SimilarReferences(records, "train", CaptionOptions(), COUNT, vectors)
+    similar = SimilarReferences(records, "train", CaptionOptions(max_length=50), COUNT, vectors)
     batch = similar({"image_id": tf.constant(images.names[:1])})
     cosines = vectors @ vectors[0]
     nearest = np.argsort(-cosines)[1 : COUNT + 1]
