@@ -37,8 +37,9 @@ allowed_batch_sizes: 4
 allowed_batch_sizes: 8
 allowed_batch_sizes: 16
 allowed_batch_sizes: 32
-pad_variable_length_inputs: true
 """
+# Of models with rows of any length, which TensorFlow Serving pads; see `within_lengths`.
+_PADDING = "pad_variable_length_inputs: true\n"
 
 
 class Exported(NamedTuple):
@@ -120,9 +121,15 @@ def export_run(
         facts = CardFacts(
             name, number, served, folders, settings, described, max_pixels, weights_dtype
         )
-        (temporary / BATCHING).write_text(_BATCHING, encoding="utf-8")
+        (temporary / BATCHING).write_text(_batching(described), encoding="utf-8")
         write_companions(temporary, facts, captions if kind.captions else 0)
     return Exported(output / str(number), described, dict(served.left_out))
+
+
+def _batching(signatures: Mapping[str, Any]) -> str:
+    """Returns the parameters of batching of a model with these signatures."""
+    shapes = [tensor["shape"] for own in signatures.values() for tensor in own["inputs"].values()]
+    return _BATCHING + (_PADDING if any(None in shape[1:] for shape in shapes) else "")
 
 
 def _refuse_for_embeddings(

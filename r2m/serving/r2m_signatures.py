@@ -19,11 +19,12 @@ from r2m.serving.signatures import (
     Tensors,
     example_image,
     make_signature,
+    within_lengths,
 )
 from tfrecords.errors import InputError
 from tfrecords.features.batch_decoding import map_images
 
-CONCEPTS = "concepts"
+CONCEPTS, CONCEPT_LENGTHS = "concepts", "concept_lengths"
 FROM_CONCEPTS = "from_concepts"
 IMAGES = "images"
 _FAILED = "unreadable: the image is damaged or ends too soon, or a detector fails on it"
@@ -52,12 +53,16 @@ def r2m_model(
         raise InputError(f"{path} is a run of R2M, which has no backbone: no --weights")
     graph, lookup = CaptionGraph(run, captions), ConceptWords(loaded.rules, loaded.vocabulary)
 
-    def of_concepts(concepts: tf.Tensor) -> Tensors:
-        return graph.caption(*inputs_of_concepts(concepts, lookup, loaded.inputs))
+    def of_concepts(concepts: tf.Tensor, concept_lengths: tf.Tensor) -> Tensors:
+        words = within_lengths(concepts, concept_lengths)
+        return graph.caption(*inputs_of_concepts(words, lookup, loaded.inputs))
 
-    inputs = {CONCEPTS: tf.TensorSpec([None, None], tf.string)}
+    inputs = {
+        CONCEPTS: tf.TensorSpec([None, None], tf.string),
+        CONCEPT_LENGTHS: tf.TensorSpec([None], tf.int32),
+    }
     word = next(iter(loaded.rules.dictionary.words), "")
-    named = make_signature(of_concepts, inputs, {CONCEPTS: [word]})
+    named = make_signature(of_concepts, inputs, {CONCEPTS: [word], CONCEPT_LENGTHS: 1})
     left_out = {"attention": "the model has no attention over images"}
     if detectors:
         sources = open_sources(detectors, loaded.rules)

@@ -19,10 +19,11 @@ from r2m.serving.signatures import (
     example_image,
     first_fault,
     make_signature,
+    within_lengths,
 )
 from tfrecords.features.batch_decoding import OK
 
-TEXTS = "texts"
+TEXTS, TEXT_LENGTHS = "texts", "text_lengths"
 ENCODE_IMAGE, ENCODE_TEXT, RANK = "encode_image", "encode_text", "rank"
 
 
@@ -74,7 +75,8 @@ def _vectors(found: tf.Tensor, status: tf.Tensor) -> Tensors:
 def _rank(of_image: Any, of_texts: Any, similarity: Similarity, word: str) -> Signature:
     """Returns the signature that ranks the texts of each image; empty texts are padding."""
 
-    def rank(images: tf.Tensor, texts: tf.Tensor) -> Tensors:
+    def rank(images: tf.Tensor, texts: tf.Tensor, text_lengths: tf.Tensor) -> Tensors:
+        texts = within_lengths(texts, text_lengths)
         image, shape = of_image(images), tf.shape(texts)
         text = of_texts(tf.reshape(texts, [-1]))
         vectors = tf.reshape(text["vectors"], [shape[0], shape[1], image["vectors"].shape[-1]])
@@ -98,8 +100,10 @@ def _rank(of_image: Any, of_texts: Any, similarity: Similarity, word: str) -> Si
     inputs = {
         IMAGES: tf.TensorSpec([None], tf.string),
         TEXTS: tf.TensorSpec([None, None], tf.string),
+        TEXT_LENGTHS: tf.TensorSpec([None], tf.int32),
     }
-    return make_signature(rank, inputs, {IMAGES: example_image(), TEXTS: [word]})
+    example = {IMAGES: example_image(), TEXTS: [word], TEXT_LENGTHS: 1}
+    return make_signature(rank, inputs, example)
 
 
 def _fault_of_texts(texts: tf.Tensor, statuses: tf.Tensor) -> tf.Tensor:

@@ -81,6 +81,14 @@ def signature_function(body: Callable[..., Tensors], specs: Sequence[tf.TensorSp
     return tf.function(body, input_signature=list(specs), autograph=False)
 
 
+def within_lengths(texts: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """Empties the strings of rows string [B, N] behind their lengths int32 [B].
+
+    TensorFlow Serving pads the rows of a batch with the first string of the first row.
+    """
+    return tf.where(tf.sequence_mask(lengths, tf.shape(texts)[1]), texts, "")
+
+
 def example_image(side: int = 32) -> bytes:
     """Returns a gray JPEG, for examples."""
     data: bytes = tf.io.encode_jpeg(tf.fill([side, side, 3], tf.constant(128, tf.uint8))).numpy()

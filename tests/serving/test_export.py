@@ -56,7 +56,8 @@ def exports(
 @pytest.fixture(scope="module")
 def requests(image_files: list[bytes]) -> dict[tuple[str, str], dict[str, Any]]:
     images = [image_files[0], *BAD, *image_files[1:]]
-    concepts = [row + [""] * (3 - len(row)) for row in CONCEPTS]
+    # TensorFlow Serving pads with the first word.
+    concepts = [row + [CONCEPTS[0][0]] * (3 - len(row)) for row in CONCEPTS]
     rng = np.random.default_rng(0)
     pixels = rng.uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
     return {
@@ -67,10 +68,17 @@ def requests(image_files: list[bytes]) -> dict[tuple[str, str], dict[str, Any]]:
             "grid_feature": rng.normal(size=(2, 2, 2, 32)).astype(np.float32)
         },
         ("pixels", "serving_default"): {"images": images},
-        ("r2m", "from_concepts"): {"concepts": concepts},
+        ("r2m", "from_concepts"): {
+            "concepts": concepts,
+            "concept_lengths": np.array([3, 1, 1, 1, 0], np.int32),
+        },
         ("vse", "encode_image"): {"images": images},
         ("vse", "encode_text"): {"texts": TEXTS},
-        ("vse", "rank"): {"images": images[:3], "texts": [TEXTS, TEXTS[:2] + [""] * 3, TEXTS]},
+        ("vse", "rank"): {
+            "images": [images[0], *images[:2]],
+            "texts": [TEXTS, TEXTS[:2] + TEXTS[:1] * 3, TEXTS],
+            "text_lengths": np.array([5, 2, 5], np.int32),
+        },
     }
 
 
@@ -181,7 +189,9 @@ def test_vectors_and_ranks_are_those_of_the_training_process(
     assert order[:3] == [good[place] for place in np.argsort(-similarities, kind="stable")]
     status = [text.decode() for text in ranked["status"]]
     assert status[0] == "unknown_words: none of the words is in the vocabulary (text 3)"
-    assert status[1] == BAD[b""] and np.isnan(ranked["similarities"][1]).all()
+    assert status[1] == "ok" and ranked["order"][1, 2:].tolist() == [2, 3, 4]
+    assert np.isnan(ranked["similarities"][1]).tolist() == [False] * 2 + [True] * 3
+    assert status[2] == BAD[b""] and np.isnan(ranked["similarities"][2]).all()
 
 
 def test_the_folder_of_a_version_holds_all_that_serving_needs(exports: dict[str, Exported]) -> None:
@@ -194,7 +204,9 @@ def test_the_folder_of_a_version_holds_all_that_serving_needs(exports: dict[str,
             assert all(tensor["shape"][0] is None for tensor in outputs)
         assert (own.folder / "vocabulary.txt").read_text().startswith("<pad>\t")
         assert "Apache License" in (own.folder / "LICENSE").read_text()
-        assert "allowed_batch_sizes: 1\n" in (own.folder / "batching.config").read_text()
+        batching = (own.folder / "batching.config").read_text()
+        assert "allowed_batch_sizes: 1\n" in batching
+        assert ("pad_variable_length_inputs" in batching) == (name in ("r2m", "vse"))
         header, _, text = (own.folder / "README.md").read_text().partition("\n---\n")
         assert header.startswith("---\nlicense: apache-2.0\n") and f"# {name}, version 1" in text
         for why in own.left_out.values():
