@@ -24,6 +24,7 @@ _TITLES = {
 }
 
 
+_CAPTION_REPORTS = "*.report.json"
 _LIBRARIES = {"saved_model": "tensorflow", "onnx": "onnx", "litert": "litert"}
 _FORMATS = {
     "saved_model": "a TensorFlow SavedModel, which needs no code but TensorFlow",
@@ -96,7 +97,39 @@ def _header(facts: CardFacts) -> Iterator[str]:
     for tag in [*tags, "r2m", facts.format.replace("_", "-")]:
         yield f"- {tag}"
     yield f"model_name: {json.dumps(facts.name)}"
+    yield from _index(facts, task)
     yield "---"
+
+
+def _index(facts: CardFacts, task: str) -> Iterator[str]:
+    """Yields the scores of captions as the hub reads them (`model-index`)."""
+    reports = [
+        (dataset, scores)
+        for folder in facts.folders
+        for path in sorted((folder.path / "predictions").glob(_CAPTION_REPORTS))
+        for dataset, scores in [_scores(path)]
+        if scores
+    ]
+    if not reports:
+        return
+    yield "model-index:"
+    yield f"- name: {json.dumps(facts.name)}"
+    yield "  results:"
+    for dataset, scores in reports:
+        yield f"  - task: {{type: {task}}}"
+        yield f"    dataset: {{name: {json.dumps(dataset)}, type: image-captions}}"
+        yield "    metrics:"
+        for name, value in scores.items():
+            yield f"    - {{type: {json.dumps(name)}, value: {100 * value:.2f}}}"
+
+
+def _scores(path: Path) -> tuple[str, dict[str, float]]:
+    """Returns what a report is of, and its scores; none where it cannot be read."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return str(report["split"]), {name: float(x) for name, x in report["scores"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "", {}
 
 
 def _loop_usage(facts: CardFacts) -> Iterator[str]:
@@ -236,7 +269,7 @@ def _retrieval_report(report: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
-_REPORTS = {"*.report.json": _caption_report, "*.retrieval.json": _retrieval_report}
+_REPORTS = {_CAPTION_REPORTS: _caption_report, "*.retrieval.json": _retrieval_report}
 
 
 def _limits(facts: CardFacts) -> Iterator[str]:

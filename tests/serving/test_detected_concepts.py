@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import r2m
 from r2m.inference.concept_rules import ConceptRules
+from r2m.serving import detected_concepts
 from r2m.serving.detected_concepts import DetectedConcepts, GraphSource, open_sources
 from r2m.serving.export import export_run
 from tests.tfrecords.detectors.detector_toys import (
@@ -20,6 +21,7 @@ from tests.tfrecords.detectors.detector_toys import (
 )
 from tfrecords.concepts import ConceptDictionary
 from tfrecords.errors import InputError
+from tfrecords.features.backbones import Network
 from tfrecords.images.concepts import image_concepts
 from tfrecords.readers.detections import DetectionSource, ImageDetections
 from tfrecords.vocabulary import END, PAD, START, UNK, Vocabulary
@@ -145,3 +147,22 @@ def test_what_cannot_be_in_the_graph_is_named(
     trained = rules()._replace(detections=[{"file": "a.json", "min_score": 0.3, "weight": 1.0}])
     with pytest.raises(InputError, match=r"2 --detector for the 1 files .*a\.json"):
         open_sources([text, text], trained)
+
+
+def test_labels_of_a_classifier_are_tags(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    logits = tf.constant([[1.0, 0.9, -9.0]])
+    built = Network(lambda pixels, training: tf.nn.softmax(logits), lambda pixels: pixels, (3,))
+    monkeypatch.setattr(detected_concepts, "build_network", lambda options: built)
+    (tmp_path / "labels.txt").write_text("hound\nwolf\nkitten\n")
+    text = f"classifier:EfficientNetLite0+{tmp_path / 'labels.txt'},0.6,2"
+    (source,) = open_sources([text], rules())
+    assert source.is_tag and source.min_score == 0.6
+    chooser = DetectedConcepts(rules(), VOCABULARY, [source], max_concepts=3)
+    places, counts, scores = chooser(tf.zeros([4, 4, 3], tf.uint8))
+    # Neither hound nor wolf reaches 0.6; together they do.
+    assert chooser.words(places).numpy()[-1] == b"dog" and int(counts[-1]) == 1
+    assert float(scores[-1]) == pytest.approx(2.0, abs=1e-3)
+    assert places.numpy()[:-1].max(initial=-1) == -1
+    (tmp_path / "labels.txt").write_text("hound\nwolf\n")
+    with pytest.raises(InputError, match=r"names 2 classes, and EfficientNetLite0 gives \(3,\)"):
+        open_sources([text], rules())

@@ -59,6 +59,10 @@ def test_metrics_are_those_of_the_reports_with_their_protocol(tmp_path: Path) ->
     assert "decoding: beam_size 3, max_length 20. Step 12." in card
     assert "| CIDEr | 54.32 |" in card and "| BLEU-4 | 21.00 |" in card
     assert "test.report.json of the run is damaged" in card
+    header = card.split("\n---\n")[0]
+    assert '\nmodel-index:\n- name: "mine"\n  results:\n  - task: {type: image-to-text}\n' in header
+    assert '    dataset: {name: "flickr8k val", type: image-captions}\n    metrics:\n' in header
+    assert '    - {type: "cider", value: 54.32}' in header
     assert "| protocol | i2t_r1 |" in card and "| all 1000 images at once | 6.7 |" in card
 
 
