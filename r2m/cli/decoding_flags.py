@@ -216,6 +216,13 @@ def define_consensus_flags() -> None:
         group=DECODING,
         value="FOLDER",
     )
+    define_number(
+        "image_text",
+        None,
+        "With --consensus_embedding: what the similarity of a hypothesis to the image counts "
+        "beside CIDEr-D. Default: 1.",
+        group=DECODING,
+    )
 
 
 def consensus_options() -> ConsensusOptions | None:
@@ -227,13 +234,15 @@ def consensus_options() -> ConsensusOptions | None:
     from r2m.inference.consensus import ConsensusOptions
     from tfrecords.errors import InputError
 
-    names = ("neighbours", "sharpness", "likelihood", "consensus_embedding")
+    names = ("neighbours", "sharpness", "likelihood", "consensus_embedding", "image_text")
     given: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     if not given:
         return None
     if "neighbours" not in given:
         raise InputError(f"--{next(iter(given))} requires --neighbours")
+    if "image_text" in given and "consensus_embedding" not in given:
+        raise InputError("--image_text requires --consensus_embedding")
     if "consensus_embedding" in given:
         given["embedding"] = given.pop("consensus_embedding")
     return ConsensusOptions(**given)

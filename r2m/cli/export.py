@@ -39,7 +39,7 @@ from r2m.cli.decoding_flags import (
 )
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
 from r2m.cli.launch import run
-from r2m.cli.number_flags import define_number, define_whole
+from r2m.cli.number_flags import define_whole
 from r2m.cli.value_flags import define_choice, define_text, define_texts
 from r2m.configuration.limits import MOST_BEAMS
 
@@ -79,11 +79,11 @@ _CAPTIONS = define_whole(
     most=MOST_BEAMS,
     group=DECODING,
 )
-_MEGAPIXELS = define_number(
+_MEGAPIXELS = define_whole(
     "max_megapixels",
-    100.0,
+    100,
     "Images of more megapixels get a status instead of a caption.",
-    above=0,
+    least=1,
     most=1000,
     group=INPUT,
 )
@@ -134,7 +134,7 @@ def main(argv: Sequence[str]) -> None:
             _RUN.value,
             _OUTPUT.value,
             captions=_CAPTIONS.value,
-            max_pixels=int(_MEGAPIXELS.value * 1_000_000),
+            max_pixels=_MEGAPIXELS.value * 1_000_000,
             weights_dtype=_WEIGHTS_DTYPE.value,
             detectors=_DETECTOR.value or (),
             **same,

@@ -28,6 +28,7 @@ from pipelines.similar_images import (
     similarity_weights,
 )
 from r2m.configuration.settings import TRAINING_SPLIT, setting
+from r2m.evaluation.similarity_blocks import pair_similarities
 from r2m.inference.captioner_inputs import check_same_origin
 from r2m.inference.loaded_captioner import LoadedCaptioner
 from r2m.inference.retrieval_run import RetrievalRun, load_embedding
@@ -47,18 +48,21 @@ class ConsensusOptions:
             its mean CIDEr-D, 0 to 10.
         embedding: run folder of a visual-semantic embedding, by whose vectors images are compared;
             None: by their features.
+        image_text: with an embedding: what the similarity of a hypothesis to the image counts
+            beside its mean CIDEr-D.
     """
 
     neighbours: int = 60
     sharpness: float | None = None
     likelihood: float = 0.2
     embedding: str | None = None
+    image_text: float = 1.0
 
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of range."""
         if self.neighbours < 1:
             raise ValueError(f"neighbours={self.neighbours} must be at least 1")
-        for name in ("sharpness", "likelihood"):
+        for name in ("sharpness", "likelihood", "image_text"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{name}={value} must be a number, not negative")
@@ -193,11 +197,40 @@ class ConsensusReranker:
             features = inputs["global"].numpy()
         else:
             features = self._embedding.encode_inputs(inputs)
-        return self._consensus.values(features, found.tokens, found.lengths, found.scores)
+        values = self._consensus.values(features, found.tokens, found.lengths, found.scores)
+        if self._embedding is not None and self.options.image_text:
+            values += self.options.image_text * self._image_text(self._embedding, features, found)
+        return values
+
+    def _image_text(
+        self, embedding: RetrievalRun, images: np.ndarray, found: Captions
+    ) -> np.ndarray:
+        """Returns the similarity of each hypothesis to its image, float32[B, R].
+
+        It is 0 where a hypothesis has no word that the embedding knows.
+        """
+        vocabulary = self._records.vocabulary()
+        tokens, lengths = np.asarray(found.tokens), np.asarray(found.lengths)
+        similarities = np.zeros(lengths.shape, np.float32)
+        places, texts = [], []
+        for image, place in np.argwhere(lengths > 0):
+            text = vocabulary.decode(tokens[image, place, : lengths[image, place]])
+            if embedding.knows(text):
+                places.append((image, place))
+                texts.append(text)
+        if texts:
+            rows, columns = np.transpose(places)
+            sentences = embedding.encode_sentences(texts)
+            similarities[rows, columns] = pair_similarities(
+                images, sentences, rows, embedding.similarity
+            )
+        return similarities
 
     def settings(self) -> dict[str, Any]:
         """Returns the options as reports name them."""
         options = {**dataclasses.asdict(self.options), "sharpness": self.options.own_sharpness}
+        if self._embedding is None:
+            del options["image_text"]
         named = {name: x for name, x in options.items() if x is not None}
         if self._embedding is not None:
             folder = self._embedding.folder

@@ -43,12 +43,12 @@ print(json.dumps(found))
 AT_ZERO = {
     "seed", "gallery_seed", "show", "min_concept_count", "length_normalization", "sharpness",
     "likelihood", "min_score", "max_unknown_fraction", "validation_fraction", "diversity",
-    "min_length", "sampling_seed", "views",
+    "min_length", "sampling_seed", "views", "image_text",
 }  # fmt: skip
 FRACTIONS = {
     "alpha", "length_normalization", "sharpness", "likelihood", "min_score", "timeout",
     "max_unknown_fraction", "validation_fraction", "requests_per_second", "diversity",
-    "temperature", "top_p", "view_area",
+    "temperature", "top_p", "view_area", "image_text",
 }  # fmt: skip
 
 

@@ -26,6 +26,10 @@ import pytest
             "error: --sharpness requires --neighbours",
         ),
         (
+            ["caption", "--run=a", "--images=b", "--output=c", "--neighbours=3", "--image_text=2"],
+            "error: --image_text requires --consensus_embedding",
+        ),
+        (
             ["build_captions", "--captions=a", "--output=b", "--backbone=c", "--noview_mirror"],
             "error: --view_mirror needs --views",
         ),

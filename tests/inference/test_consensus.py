@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from losses.cider_d import Sentences
+from models.decoding.captions import Captions
 from pipelines import captions
 from pipelines.caption_batches import CaptionOptions
 from pipelines.similar_references import SimilarReferences
@@ -151,7 +152,9 @@ def test_a_split_and_its_files_are_captioned_by_consensus(
 def test_similar_images_are_found_by_an_embedding(
     att2in2_run: Path, embedding_run: Path, caption_records: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    options = dataclasses.replace(OPTIONS, likelihood=0.0, embedding=str(embedding_run))
+    options = dataclasses.replace(
+        OPTIONS, likelihood=0.0, embedding=str(embedding_run), image_text=0.0
+    )
     run = Run.load(att2in2_run, decoding={"beam_size": 4}, consensus=options)
     vectors = run._reranker._consensus.images.directions
     embedding = load_embedding(embedding_run)
@@ -173,6 +176,33 @@ def test_similar_images_are_found_by_an_embedding(
         att2in2_run, listed, tmp_path / "files", decoding={"beam_size": 4}, consensus=options
     ).rows
     assert {row["image_id"]: row["caption"] for row in rows} == by_records
+
+
+def test_hypotheses_that_fit_the_image_in_an_embedding_are_worth_more(
+    att2in2_run: Path, embedding_run: Path, caption_records: Path
+) -> None:
+    options = dataclasses.replace(OPTIONS, embedding=str(embedding_run), image_text=0.0)
+    embedding = load_embedding(embedding_run)
+    found = Captions(
+        np.array([[[4, 5, 2], [6, 2, 0]], [[0, 0, 0], [7, 8, 2]]], np.int32),
+        np.array([[3, 2], [0, 3]], np.int32),
+        np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32),
+    )  # fmt: skip
+    values = []
+    for weight in (0.0, 2.0):
+        own = dataclasses.replace(options, image_text=weight)
+        run = Run.load(att2in2_run, consensus=own)
+        records = run.open_records(str(caption_records))
+        batch = next(iter(run.record_batches(records, "val")))
+        two = {name: tensor[:2] for name, tensor in batch.items()}
+        values.append(run._reranker(two, found))
+        assert run.config.decoding.image_text == weight
+    images = embedding.encode_inputs(two)
+    texts = [run.vocabulary.decode(ids) for ids in ([4, 5, 2], [6, 2], [7, 8, 2])]
+    fits = np.sum(images[[0, 0, 1]] * embedding.encode_sentences(texts), axis=1)
+    gained = values[1] - values[0]
+    np.testing.assert_allclose([gained[0, 0], gained[0, 1], gained[1, 1]], 2 * fits, atol=1e-5)
+    assert values[0][1, 0] == values[1][1, 0] == -np.inf
 
 
 def test_features_made_in_another_way_are_refused(att2in2_run: Path, tmp_path: Path) -> None:
