@@ -16,6 +16,7 @@ from r2m.inference.loaded_captioner import LoadedCaptioner
 from r2m.inference.run import Run
 from r2m.serving.caption_graph import CaptionGraph, draw_keys
 from r2m.serving.image_graph import columns_of_pixels, inputs_of_images
+from r2m.serving.region_graph import columns_of_boxes
 from r2m.serving.signatures import (
     DEFAULT,
     ServedModel,
@@ -34,8 +35,10 @@ from r2m.serving.stored_features import (
 )
 from tfrecords.errors import InputError
 from tfrecords.features import FeatureExtractor
+from tfrecords.features.batch_decoding import decode_batch
 
 IMAGES = "images"
+FROM_BOXES = "from_boxes"
 _BYTES = {IMAGES: tf.TensorSpec([None], tf.string)}
 _GRAY = 128.0
 
@@ -84,7 +87,8 @@ def image_signatures(
         body: (model inputs, status, keys) -> outputs.
 
     Returns:
-        `serving_default`, `from_pixels` and `from_features`, as far as the model has them; the
+        `serving_default`, `from_boxes`, `from_pixels` and `from_features`, as far as the model has
+        them; the
         reasons for those that it has not; what makes the first kind of signature of another body;
         and the backbones of stored features that are in the graph.
     """
@@ -93,6 +97,9 @@ def image_signatures(
     extractor, why = _extractor(inputs, members, weights)
     if why is None:
         makers[DEFAULT] = _ImageBytes(inputs, extractor, max_pixels)
+    elif extractor is not None:
+        makers[FROM_BOXES] = _BoxedImages(inputs, extractor, max_pixels)
+        left_out[DEFAULT] = f"{why}; it takes what {FROM_BOXES} takes"
     else:
         left_out[DEFAULT] = f"{why}; it takes what from_features takes"
     if why := why or _why_no_pixels(inputs, extractor):
@@ -132,6 +139,37 @@ class _ImageBytes:
             return outputs
 
         return make_signature(of_images, _BYTES, {IMAGES: example_image()})
+
+
+class _BoxedImages:
+    """Makes signatures of encoded images with the boxes that a detector found in them."""
+
+    def __init__(self, inputs: InputSpec, extractor: FeatureExtractor, max_pixels: int) -> None:
+        self._inputs, self._extractor, self._max_pixels = inputs, extractor, max_pixels
+
+    def __call__(self, body: Any) -> Signature:
+        backbone = self._extractor.options
+
+        def of_boxes(images: tf.Tensor, boxes: tf.Tensor, box_lengths: tf.Tensor) -> Tensors:
+            pixels, status = decode_batch(
+                images,
+                backbone.image_size,
+                interpolation=backbone.interpolation,
+                max_pixels=self._max_pixels,
+            )
+            given, finite = finite_or_fault({"boxes": boxes})
+            rows = columns_of_boxes(pixels, given["boxes"], box_lengths, self._extractor)
+            found, computed = finite_or_fault(self._inputs.assemble(rows))
+            outputs: Tensors = body(found, first_fault(status, finite, computed), draw_keys(images))
+            return outputs
+
+        specs = {
+            **_BYTES,
+            "boxes": tf.TensorSpec([None, None, 4], tf.float32),
+            "box_lengths": tf.TensorSpec([None], tf.int32),
+        }
+        example = {IMAGES: example_image(), "boxes": [[0.0, 0.0, 1.0, 1.0]], "box_lengths": 1}
+        return make_signature(of_boxes, specs, example)
 
 
 class _GivenPixels:
@@ -192,17 +230,23 @@ def _finite(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def _extractor(
     inputs: InputSpec, members: tuple[TrainedInputs, ...], weights: str | None
 ) -> tuple[FeatureExtractor | None, str | None]:
-    """Returns the backbone of the records; or why image bytes cannot be a model's input."""
+    """Returns the backbone of the records, and why image bytes alone are no input of a model.
+
+    With both, the model reads images with detected boxes.
+    """
     if not inputs.stored:
         if weights is not None:
             raise InputError(f"{members[0].path}: the model has its own network: no --weights")
         return None, None
     detected = [member for member in members if member.needs_detections]
-    if detected:
-        return None, "the model reads regions of detected boxes, and no detector is in the graph"
     for member in members:
         if set(member.inputs.stored) - member.columns_of_backbone:
             return None, "the model reads features that were made elsewhere, not by a known network"
+    if detected:
+        why = "the model reads regions of detected boxes, and no detector is in the graph"
+        if PICTURES in inputs.columns:
+            return None, why
+        return records_extractor(members, inputs, weights), why
     return records_extractor(members, inputs, weights), None
 
 

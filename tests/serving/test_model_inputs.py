@@ -17,7 +17,10 @@ from pipelines.inputs.regions import Regions
 from pipelines.inputs.spec import InputSpec
 from r2m.inference.captioner_inputs import TrainedInputs
 from r2m.inference.concept_rules import ConceptRules
+from r2m.serving.captioner_signatures import image_signatures
 from r2m.serving.concept_graph import ConceptWords, inputs_of_concepts
+from r2m.serving.region_graph import columns_of_boxes
+from r2m.serving.signatures import Tensors
 from r2m.serving.stored_features import (
     NO_REGIONS,
     example_features,
@@ -27,6 +30,9 @@ from r2m.serving.stored_features import (
 )
 from tfrecords.concepts import ConceptDictionary
 from tfrecords.errors import InputError
+from tfrecords.feature_options import BackboneOptions, FeatureOptions
+from tfrecords.features import FeatureExtractor
+from tfrecords.features.region_pooling import pool_regions
 from tfrecords.vocabulary import END, PAD, START, UNK, Vocabulary
 
 WORDS = ("ball", "boat", "dog", "hotdog", "sea")
@@ -130,3 +136,64 @@ def test_stored_grids_have_the_shape_of_the_records() -> None:
     assert set(status.numpy()) == {b"ok"}
     np.testing.assert_allclose(found["global"], tf.reduce_mean(maps, [1, 2]), rtol=1e-5)
     np.testing.assert_allclose(tf.norm(found["regions"], axis=-1), np.ones((2, 6)), rtol=1e-5)
+
+
+def test_regions_of_boxes_are_those_that_builds_store() -> None:
+    options = BackboneOptions(
+        name="MobileNet", weights="none", image_size=32, alpha=0.25, layer="conv_pw_2"
+    )
+    extractor = FeatureExtractor(options, FeatureOptions(unit_norm=True))
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    corners = rng.uniform(0, 0.6, (2, 3, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(0, 0.5, (2, 3, 2))], -1)
+    boxes[0, 0, 2:] = boxes[0, 0, :2]  # without an area
+    boxes = boxes.astype(np.float32)
+    seen = extractor(pixels, with_maps=True)
+    assert seen.maps is not None
+    found = columns_of_boxes(
+        tf.constant(pixels), tf.constant(boxes), tf.constant([3, 1]), extractor
+    )
+    whole = np.array([[0, 0, 1, 1]], np.float32)
+    for row, count in enumerate((3, 1)):
+        own = np.concatenate([whole, np.clip(boxes[row, :count], 0, 1)])
+        np.testing.assert_array_equal(found["boxes"][row].numpy(), own)
+        expected = pool_regions(seen.maps[row], own, extractor.features)
+        vectors = found["region_feature"][row].numpy()
+        np.testing.assert_allclose(vectors, expected, atol=2e-3)
+    np.testing.assert_allclose(found["global_feature"], seen.pooled, atol=2e-3)
+
+
+def test_captioners_of_detected_regions_take_boxes_with_the_images() -> None:
+    rows = Regions(use_box=True)
+    inputs = InputSpec((rows,))
+    backbone = {
+        "name": "MobileNet", "weights": "none", "image_size": 32, "alpha": 0.25, "batch_size": 8,
+        "layer": "conv_pw_2", "short_side": None, "crops": 1, "unit_norm": False,
+        "regions": {"most": 3},
+    }  # fmt: skip
+    own = TrainedInputs(Path("run"), inputs, {}, backbone, "float16", None, [])
+    signature = {
+        "regions": tf.TensorSpec([None, None, 32 + 5]),
+        "region_lengths": tf.TensorSpec([None], tf.int32),
+    }
+
+    def body(found: Tensors, status: tf.Tensor, keys: tf.Tensor | None) -> Tensors:
+        del keys
+        return {"regions": found["regions"], "lengths": found["region_lengths"], "status": status}
+
+    signatures, left_out, _, networks = image_signatures(
+        inputs, (own,), signature, None, 1_000_000, body
+    )
+    assert list(signatures) == ["serving_default", "from_boxes", "from_features"]
+    assert "regions of detected boxes" in left_out["serving_default"] and len(networks) == 1
+    picture = tf.io.encode_png(tf.fill([9, 12, 3], tf.constant(7, tf.uint8))).numpy()
+    boxes = np.array([[[0, 0, 0.5, 1], [np.nan] * 4], [[0, 0, 1, 1], [0, 0, 0.1, 0.1]]])
+    found = signatures["from_boxes"].function(
+        tf.constant([picture, b"no picture"]),
+        tf.constant(boxes, tf.float32),
+        tf.constant([2, 1]),
+    )
+    status = [text.decode().split(":")[0] for text in found["status"].numpy()]
+    assert status == ["not_finite", "unsupported_format"]
+    assert found["lengths"].numpy().tolist() == [3, 2]

@@ -8,7 +8,7 @@ from tfrecords.errors import InputError
 from tfrecords.feature_options import FeatureOptions
 
 # Boxes have at least this part of a side, so that their mean is defined.
-_LEAST_SIDE = 1e-4
+LEAST_SIDE = 1e-4
 
 
 def pool_regions(maps: np.ndarray, boxes: np.ndarray, features: FeatureOptions) -> np.ndarray:
@@ -59,7 +59,7 @@ def axis_weights(low: np.ndarray, high: np.ndarray, cells: int) -> np.ndarray:
         float32[N, cells]; each row sums to 1.
     """
     # Wider intervals around the same center.
-    grown = np.maximum(_LEAST_SIDE - (high - low), 0.0) / 2
+    grown = np.maximum(LEAST_SIDE - (high - low), 0.0) / 2
     low, high = ((x.astype(np.float64) * cells) - 0.5 for x in (low - grown, high + grown))
     weights = (_integrals(high, cells) - _integrals(low, cells)) / (high - low)[:, np.newaxis]
     return np.asarray(weights, np.float32)
