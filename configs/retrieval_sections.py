@@ -175,10 +175,15 @@ def train_at_size(config: ConfigDict, size: str) -> None:
     elif size == "test":
         stage.update(learning_rate=2e-3, batch_size=5, steps=4, evaluate_every=2)
     else:
-        model.update(word_dropout=0.2, image_dropout=0.2)
+        # Averaged weights and dropout are against overfitting.
+        model.update(word_dropout=0.3, image_dropout=0.3)
+        config.training.ema_decay = 0.998
         stage.update(
-            learning_rate=5e-4, batch_size=128, steps="15 epochs", evaluate_every="1 epochs"
+            learning_rate=1e-3, batch_size=128, steps="10 epochs", evaluate_every="1 epochs"
         )
+        if config.loss.sum_epochs:
+            # Of few images the hardest negatives alone collapse the embedding early on.
+            config.loss.sum_epochs = 4
     config.training.schedule = ConfigDict(common.schedule())
     if size == "flickr8k":
         config.training.schedule.update(name="cosine", warm_up=200, final_fraction=0.02)

@@ -3,11 +3,12 @@
     r2m-train-retrieval --config=contrastive:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/contrastive
 
-The records have a grid (`--backbone --store_grid`) or regions (`--features`, or `--regions` with
-`--backbone`); `--config.model.image_input=global` reads one vector per image instead.
+The records have a vector of each image (`--backbone`, or `--features`). For regions or the cells of
+a grid instead: `--config.model.image_input=regions --config.model.image_pooling=gpo`.
 
-Encoders of VSE-infinity (Chen et al. 2021), with the loss of van den Oord et al. 2018 (InfoNCE) and
-Zhang et al. 2020, which has no epoch of easy negatives to get over and no collapse.
+The sentence encoder of VSE-infinity and its image encoder for one vector (Chen et al. 2021), with
+the loss of van den Oord et al. 2018 (InfoNCE) and Zhang et al. 2020, which has no epoch of easy
+negatives to get over and no collapse.
 """
 
 from __future__ import annotations
@@ -30,21 +31,15 @@ def get_config(arg: str | None = None) -> ConfigDict:
     common.check_argument(arg, *sections.SIZES)
     config = sections.preset(
         "contrastive",
-        data=sections.data(batching="shuffled", start_marker=True, word_noise=0.2),
+        data=sections.data(batching="shuffled", start_marker=True),
         loss=sections.loss(name="softmax"),
         stage={"learning_rate": 5e-4, "steps": "25 epochs", "evaluate_every": "1 epochs"},
-        model={
-            "bidirectional": True,
-            "sentence_pooling": "gpo",
-            "image_input": "regions",
-            "image_encoder": "mlp",
-            "image_pooling": "gpo",
-            "row_dropout": 0.2,
-            "normalize_features": False,
-        },
-        training={"optimizer": "adamw", "weight_decay": 1e-4},
+        model={"bidirectional": True, "sentence_pooling": "gpo", "image_encoder": "mlp"},
+        training={"optimizer": "adam"},
         schedule={"name": "cosine", "warm_up": 1000, "final_fraction": 0.02},
     )
     if arg is not None:
         sections.train_at_size(config, arg)
+        if arg == "flickr8k":
+            config.stages.ranking.learning_rate = 2e-3
     return config

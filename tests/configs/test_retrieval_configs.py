@@ -50,17 +50,23 @@ def test_published_settings(name: str, expected: tuple[object, ...]) -> None:
     assert config.data.start_marker != kiros and (model.gru_weights == "kiros") == kiros
 
 
-@pytest.mark.parametrize("name", ["vse_infinity", "contrastive"])
-def test_both_sides_are_pooled_and_their_sizes_vary(name: str) -> None:
-    config = published(name)
+def test_vse_infinity_pools_both_sides_and_varies_their_sizes() -> None:
+    config = published("vse_infinity")
     model = config.model
     assert (model.sentence_pooling, model.image_pooling, model.image_encoder) == (
         "gpo", "gpo", "mlp"
     )  # fmt: skip
     assert model.bidirectional and (model.row_dropout, config.data.word_noise) == (0.2, 0.2)
-    assert config.training.weight_decay == 1e-4
-    loss = ("softmax", 0) if name == "contrastive" else ("hinges", 1)
-    assert (config.loss.name, config.loss.sum_epochs) == loss
+    assert config.loss.sum_epochs == 1 and config.training.weight_decay == 1e-4
+
+
+def test_contrastive_learns_from_all_negatives_of_a_batch() -> None:
+    config = published("contrastive")
+    assert (config.loss.name, config.loss.temperature, config.loss.sum_epochs) == (
+        "softmax", 0.05, 0
+    )  # fmt: skip
+    assert (config.model.bidirectional, config.model.sentence_pooling) == (True, "gpo")
+    assert published("contrastive", "flickr8k").stages.ranking.learning_rate == 2e-3
 
 
 @pytest.mark.parametrize(("name", "epoch"), [("vse++", 15), ("vse_infinity", 15), ("uvs", None)])
