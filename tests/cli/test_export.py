@@ -41,12 +41,12 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_flags_reach_the_export_and_signatures_are_printed() -> None:
-    done = run("--captions=2", "--beam_size=4", "--max_megapixels=0.5", "--detector=a:b+c")
+    done = run("--captions=2", "--beam_size=4", "--max_megapixels=2", "--detector=a:b+c")
     assert done.returncode == 0, done.stderr
     given = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("[")))
     kind, runs, output, rest, options = given
     assert (kind, runs, output, rest) == ("saved_model", ["r"], "o", [])
-    assert options["max_pixels"] == 500_000 and options["detectors"] == ["a:b+c"]
+    assert options["max_pixels"] == 2_000_000 and options["detectors"] == ["a:b+c"]
     assert options["decoding"] == {"beam_size": 4} and options["captions"] == 2
     assert "serving_default: images -> captions\nwithout attention: none\n" in done.stdout
 
