@@ -78,6 +78,8 @@ class BackboneOptions:
         return self.name.removeprefix(KERAS_HUB) if self.name.startswith(KERAS_HUB) else None
 
 
+# The entry of a manifest's backbone for `FeatureOptions.average_mirrored`, missing where it is off.
+AVERAGE_MIRRORED = "average_mirrored"
 # Ends the names of columns with the features of random views.
 VIEWS = "_views"
 # The split whose images have views.
@@ -117,6 +119,8 @@ class FeatureOptions:
             squashes the whole image into the square instead.
         crops: 1 (the centre), or 10 (the corners and the centre, and their mirror images, whose
             vectors are averaged).
+        average_mirrored: averages the features of an image with those of its mirror image, whose
+            map is mirrored back; takes twice the time.
         grid: cells a side of feature maps, by adaptive average pooling; None leaves them as they
             are.
         unit_norm: divides every vector (of the image, of a cell, of a region) by its L2 norm.
@@ -126,6 +130,7 @@ class FeatureOptions:
 
     short_side: int | None = None
     crops: Literal[1, 10] = 1
+    average_mirrored: bool = False
     grid: int | None = None
     unit_norm: bool = False
     dtype: FeatureDtype = "float16"
@@ -139,6 +144,8 @@ class FeatureOptions:
             raise InputError(f"crops={self.crops!r}; known: 1, 10")
         if self.crops == 10 and self.short_side is None:
             raise InputError("10 crops are cut out of a larger image: give short_side (256) too")
+        if self.crops == 10 and self.average_mirrored:
+            raise InputError("10 crops contain mirror images: leave average_mirrored out")
         if self.crops == 10 and self.views is not None:
             raise InputError("views are stored of single crops: take crops=1, or no views")
         if self.grid is not None and self.grid < 1:
@@ -189,6 +196,9 @@ def recorded_backbone(backbone: BackboneOptions | None, features: FeatureOptions
     if backbone.preset:
         network["name"] = KERAS_HUB + Path(backbone.preset).name
     view = {name: getattr(features, name) for name in ("short_side", "crops", "unit_norm")}
+    # Records made without are as those of earlier versions.
+    if features.average_mirrored:
+        view[AVERAGE_MIRRORED] = True
     return {"backbone": {**network, **view}, "feature_dtype": features.dtype}
 
 

@@ -156,6 +156,12 @@ def define_backbone_flags() -> None:
         most=MOST_PIXELS,
         group=FEATURES,
     )
+    define_switch(
+        "average_mirrored",
+        False,
+        "Average the features of each image with those of its mirror image; takes twice the time.",
+        group=FEATURES,
+    )
     define_choice(
         "dtype", "float16", ["float16", "float32"], "Of the stored features.", group=FEATURES
     )
@@ -226,7 +232,9 @@ def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
     name = flags.FLAGS["backbone"].value
     return {
         "backbone": BackboneOptions(name=name, layer=layer, **network) if name else None,
-        "features": FeatureOptions(**given("short_side", "dtype"), **_views(), **view),
+        "features": FeatureOptions(
+            **given("short_side", "average_mirrored", "dtype"), **_views(), **view
+        ),
         "max_pixels": image_flags.max_pixels(),
         "recursive": image_flags.recursive(),
     }

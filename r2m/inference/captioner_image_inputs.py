@@ -16,7 +16,12 @@ from r2m.inference.captioner_inputs import REGIONS, TrainedInputs
 from r2m.inference.concept_rules import detection_sources
 from r2m.inference.loaded_model import ImageInputs, ImageReader
 from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions, FeatureOptions, Interpolation
+from tfrecords.feature_options import (
+    AVERAGE_MIRRORED,
+    BackboneOptions,
+    FeatureOptions,
+    Interpolation,
+)
 from tfrecords.features import FeatureExtractor
 from tfrecords.features.extraction import ImageFeatures
 from tfrecords.features.reading import decode_files
@@ -257,6 +262,7 @@ def _extractor_options(
             )  # fmt: skip
         network["weights"] = weights
     view = {name: backbone[name] for name in ("short_side", "crops", "unit_norm")}
+    view[AVERAGE_MIRRORED] = backbone.get(AVERAGE_MIRRORED, False)
     grid = member.grid_shape
     return BackboneOptions(**network), FeatureOptions(
         **view, grid=grid[0] if grid else None, dtype=member.feature_dtype

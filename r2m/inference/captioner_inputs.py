@@ -17,6 +17,7 @@ from pipelines.inputs.spec import PICTURES, InputSpec
 from r2m.configuration.settings import setting
 from r2m.inference.run_folder import RunFolder
 from tfrecords.errors import InputError
+from tfrecords.feature_options import AVERAGE_MIRRORED
 from tfrecords.records import Records
 
 FEATURES_FILE = "image_features.json"
@@ -174,6 +175,8 @@ def check_same_origin(
         pooled = made.pop(REGIONS, None)
         if regions:
             made[REGIONS] = pooled or _ELSEWHERE
+        if "crops" in made:
+            made.setdefault(AVERAGE_MIRRORED, False)
     # How many images went through it at a time makes no difference.
     differ = [key for key in a if key in b and a[key] != b[key] and key != "batch_size"]
     if differ:

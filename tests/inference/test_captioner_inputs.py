@@ -21,6 +21,7 @@ from r2m.inference.captioner_inputs import (
 )
 from r2m.inference.run_folder import RunFolder
 from tfrecords.errors import InputError
+from tfrecords.feature_options import BackboneOptions, FeatureOptions, recorded_backbone
 from tfrecords.records import Records
 
 ORIGIN = {"backbone": None, "feature_dtype": "float16", "grid_shape": None}
@@ -96,3 +97,15 @@ def test_the_origin_of_regions_counts_where_regions_are_read() -> None:
         check_same_origin("a", pooled, "b", other)
     with pytest.raises(InputError, match="a with image_size 448, b with image_size 224"):
         check_same_origin("a", pooled, "b", {**network, "image_size": 224})
+
+
+def test_averaged_mirror_images_are_another_way_to_make_features() -> None:
+    # Where it is off, as in all records of earlier versions, the entry is missing.
+    plain, averaged = (
+        recorded_backbone(BackboneOptions(), FeatureOptions(average_mirrored=value))["backbone"]
+        for value in (False, True)
+    )
+    assert "average_mirrored" not in plain
+    with pytest.raises(InputError, match=r"a with average_mirrored False, b with .* True"):
+        check_same_origin("a", plain, "b", averaged)
+    check_same_origin("a", averaged, "b", dict(averaged))

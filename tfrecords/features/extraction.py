@@ -78,6 +78,16 @@ class FeatureExtractor:
         )
 
     def _maps_and_vectors(self, images: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor]:
+        """Returns maps float32[B, H, W, D], if there are any, and vectors float32[B, D]."""
+        maps, vectors = self._single_maps_and_vectors(images)
+        if self.features.average_mirrored:
+            mirrored, others = self._single_maps_and_vectors(images[:, :, ::-1])
+            vectors = (vectors + others) / 2
+            if maps is not None and mirrored is not None:
+                maps = (maps + mirrored[:, :, ::-1]) / 2
+        return maps, vectors
+
+    def _single_maps_and_vectors(self, images: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor]:
         output = self.model(self._preprocess(images), training=False)
         output = tf.cast(output, tf.float32)
         if self._map_shape is None:

@@ -86,6 +86,19 @@ def test_ten_crops_are_averaged(pixels):
     np.testing.assert_allclose(found.pooled[0], each / np.linalg.norm(each), rtol=1e-4, atol=1e-6)
 
 
+def test_an_image_and_its_mirror_image_are_averaged(pixels, plain):
+    options = FeatureOptions(average_mirrored=True, dtype="float32")
+    found = FeatureExtractor(NET, options)(pixels)
+    mirrored = FeatureExtractor(NET, FeatureOptions(dtype="float32"))(pixels[:, :, ::-1])
+    # Random weights are seeded: all extractors have the same ones.
+    expected = (plain.grid + mirrored.grid[:, :, ::-1]) / 2
+    np.testing.assert_allclose(found.grid, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        found.pooled, (plain.pooled + mirrored.pooled) / 2, rtol=1e-4, atol=1e-6
+    )
+    assert not np.allclose(found.grid, plain.grid, rtol=1e-3)
+
+
 def test_crops_lie_where_they_should():
     # The colour of a pixel says where it is.
     rows, columns = np.mgrid[:60, :90]
@@ -159,6 +172,10 @@ def test_networks_that_do_not_exist(change, message):
         ({"dtype": "float64"}, "known: float16, float32"),
         ({"crops": 5}, "known: 1, 10"),
         ({"crops": 10}, "give short_side"),
+        (
+            {"crops": 10, "short_side": 80, "average_mirrored": True},
+            "leave average_mirrored out",
+        ),
         ({"grid": 0}, "grid=0"),
         ({"short_side": 60}, "short_side=60 is less than image_size=64"),
     ],
