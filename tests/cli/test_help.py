@@ -140,7 +140,7 @@ def test_flags_that_a_command_cannot_use_are_unknown_to_it() -> None:
     for flag, commands in {
         # These set a field of config.training, and are only known for a version more.
         "jit": set(), "strategy=TEXT": set(),
-        "verbose": set(COMMANDS) - {"runs", "crawl-descriptions", "make-shapes"},
+        "verbose": set(COMMANDS) - {"runs", "crawl-descriptions", "make-shapes", "client"},
     }.items():  # fmt: skip
         shown = {name for name in COMMANDS if f"{flag}\n" in helps()[name][1]}
         assert shown == commands

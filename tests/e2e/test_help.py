@@ -53,6 +53,7 @@ def test_help_tells_what_the_script_does_and_its_flags(script):
         "r2m-recipe": "dry_run",
         "r2m-runs": "--compare",
         "r2m-score": "--references",
+        "r2m-serve": "--model",
         "r2m-show-attention": "--style",
     }
     assert known.get(script, "--config" if "train" in script else "--images") in flags

@@ -8,6 +8,7 @@ import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import tensorflow as tf
 from tensorflow.python.tools import saved_model_cli
 
 import r2m
-from pipelines import captions
 from r2m.serving.export import Exported, export_run
 from r2m.serving.warmup import FILE, prediction_log_class
 from tfrecords.errors import InputError
@@ -37,20 +37,8 @@ TEXTS = ["a yellow flower", "TWO  boats, in the sea.", "", "xyzzy", "caf\u00e9 \
 
 
 @pytest.fixture(scope="module")
-def image_files(old_runs: Path) -> list[bytes]:
-    records = captions.open_captions(str(old_runs / "records/captions"))
-    return [example["image"] for example in captions.examples(records, "val")]
-
-
-@pytest.fixture(scope="module")
-def exports(
-    old_runs: Path, embedding_run: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Exported]:
-    folder = tmp_path_factory.mktemp("exports")
-    found = {
-        name: export_run(old_runs / run, folder / name, captions=3) for name, run in RUNS.items()
-    }
-    return {**found, "vse": export_run(embedding_run, folder / "vse")}
+def exports(exported: Callable[[str], Exported]) -> dict[str, Exported]:
+    return {name: exported(name) for name in (*RUNS, "vse")}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,19 @@
+"""Packages of extras, imported where they are needed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from tfrecords.errors import InputError
+
+
+@contextlib.contextmanager
+def importing(extra: str) -> Iterator[None]:
+    """Raises `InputError` that names the extra where the body imports what is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            f"a package is not installed ({error}): pip install 'r2m[{extra}]'"
+        ) from error
