@@ -138,6 +138,7 @@ class _Crawl:
         if robots.delay > 1 / options.requests_per_second:
             logging.info("robots.txt asks for %g seconds between requests", robots.delay)
         self._lock, self._failed_in_a_row = threading.Lock(), 0
+        self._down: InputError | None = None
         self._fetched = 0
 
     def run(self) -> CrawlReport:
@@ -250,11 +251,14 @@ class _Crawl:
     def _note_failure(self, problem: str) -> None:
         with self._lock:
             self._failed_in_a_row += 1
-            if self._failed_in_a_row > _PATIENCE * self._options.threads:
-                raise InputError(
+            if not self._down and self._failed_in_a_row > _PATIENCE * self._options.threads:
+                self._down = InputError(
                     f"{self._failed_in_a_row} pages failed in a row, the last: {problem}. Is the "
                     "site down? What was fetched is kept: give the same command again later"
                 )
+            if self._down:
+                # Pages that other threads were fetching meanwhile say no more.
+                raise self._down
 
 
 def _search(name: str) -> str:
