@@ -48,13 +48,7 @@ _CAPTIONS = define_texts(
     value="PATH",
 )
 _DETECTIONS = image_flags.define_detections()
-_WEIGHTS = define_text(
-    "weights",
-    None,
-    "File of the backbone's weights, of runs whose records were built with such a file.",
-    group=MODEL,
-    value="FILE",
-)
+_WEIGHTS = image_flags.define_weights()
 _OUTPUT = define_text(
     "output", None, "Folder of the index.", required=True, group=OUTPUT, value="FOLDER"
 )

@@ -73,15 +73,7 @@ _RUN = define_texts(
     group=MODEL,
     value="FOLDER",
 )
-_IMAGES = define_texts(
-    "images",
-    None,
-    "An image, a folder of images (with all folders below it), or a text file that lists image "
-    "files, one per line (relative to the folder of the list). May be given several times, and "
-    "names without a flag are images too.",
-    group=INPUT,
-    value="PATH",
-)
+_IMAGES = image_flags.define_images()
 _DETECTIONS = define_texts(
     "detections",
     None,
@@ -92,14 +84,7 @@ _DETECTIONS = define_texts(
     group=INPUT,
     value="PATH[,...]",
 )
-_WEIGHTS = define_text(
-    "weights",
-    None,
-    "File of the backbone's weights, of supervised captioners whose records were built with such a "
-    "file.",
-    group=MODEL,
-    value="FILE",
-)
+_WEIGHTS = image_flags.define_weights()
 _CAPTIONS = define_whole(
     "captions",
     1,

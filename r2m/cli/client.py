@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from r2m.cli import image_flags
-from r2m.cli.flag_groups import INPUT, MODEL, OUTPUT, REQUESTS
+from r2m.cli.flag_groups import MODEL, OUTPUT, REQUESTS
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_number, define_whole
-from r2m.cli.value_flags import define_choice, define_text, define_texts
+from r2m.cli.value_flags import define_choice, define_text
 
 _MODEL = define_text("model", None, "Name of the model.", required=True, group=MODEL, value="NAME")
 _VERSION = define_whole(
@@ -45,15 +45,7 @@ _PARALLEL = define_whole(
 _SECONDS = define_number(
     "timeout_seconds", 60, "Time for an answer.", above=0, most=3600, group=REQUESTS
 )
-_IMAGES = define_texts(
-    "images",
-    None,
-    "An image, a folder of images (with all folders below it), or a text file that lists image "
-    "files, one per line (relative to the folder of the list). May be given several times, and "
-    "names without a flag are images too.",
-    group=INPUT,
-    value="PATH",
-)
+_IMAGES = image_flags.define_images()
 _FORMAT = define_choice(
     "format",
     "table",

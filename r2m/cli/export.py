@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from r2m.cli import image_flags
 from r2m.cli.decoding_flags import (
     decoding_overrides,
     define_decoding_flags,
@@ -53,13 +54,7 @@ _RUN = define_texts(
     group=MODEL,
     value="FOLDER",
 )
-_WEIGHTS = define_text(
-    "weights",
-    None,
-    "File of the backbone's weights, of runs whose records were built with such a file.",
-    group=MODEL,
-    value="FILE",
-)
+_WEIGHTS = image_flags.define_weights()
 _DETECTOR = define_texts(
     "detector",
     None,

@@ -6,9 +6,9 @@ from typing import Any
 
 from absl import flags
 
-from r2m.cli.flag_groups import INPUT
+from r2m.cli.flag_groups import INPUT, MODEL
 from r2m.cli.number_flags import define_whole
-from r2m.cli.value_flags import define_switch, define_texts
+from r2m.cli.value_flags import define_switch, define_text, define_texts
 
 
 def define_folder_flags() -> None:
@@ -31,6 +31,35 @@ def define_detections() -> flags.FlagHolder[Any]:
         "detected boxes, as for r2m-caption.",
         group=INPUT,
         value="PATH[,...]",
+    )
+
+
+def define_images() -> flags.FlagHolder[Any]:
+    """Defines the images to caption; returns the flag."""
+    return define_texts(
+        "images",
+        None,
+        "An image, a folder of images (with all folders below it), or a text file that lists image "
+        "files, one per line (relative to the folder of the list). May be given several times, and "
+        "names without a flag are images too.",
+        group=INPUT,
+        value="PATH",
+    )
+
+
+def define_weights(default: str = "") -> flags.FlagHolder[Any]:
+    """Defines the weights of the backbone of a run; returns the flag.
+
+    Args:
+        default: sentence about what is taken without the flag.
+    """
+    return define_text(
+        "weights",
+        None,
+        "File of the backbone's weights, of runs whose records were built with such a file."
+        + (default and f" {default}"),
+        group=MODEL,
+        value="FILE",
     )
 
 

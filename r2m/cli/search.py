@@ -63,14 +63,7 @@ _RUN = define_text(
     value="FOLDER",
 )
 _DETECTIONS = image_flags.define_detections()
-_WEIGHTS = define_text(
-    "weights",
-    None,
-    "File of the backbone's weights, of runs whose records were built with such a file. Default: "
-    "that of the index.",
-    group=MODEL,
-    value="FILE",
-)
+_WEIGHTS = image_flags.define_weights("Default: that of the index.")
 _COUNT = define_whole("count", 5, "How many items to find per query.", least=1, group=OUTPUT)
 _RERANK = define_switch(
     "rerank",

@@ -39,13 +39,7 @@ _STYLE = define_choice(
     "Cells blended into each other, or as they are.",
     group=OUTPUT,
 )
-_WEIGHTS = define_text(
-    "weights",
-    None,
-    "File of the backbone's weights, of a captioner whose records were built with such a file.",
-    group=MODEL,
-    value="FILE",
-)
+_WEIGHTS = image_flags.define_weights()
 _OUTPUT = define_text(
     "output",
     None,

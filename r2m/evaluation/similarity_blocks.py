@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -41,15 +41,18 @@ class SimilarityRows:
             similarity: `cosine` or `order`.
         """
         check_similarity(similarity)
-        self._captions = np.ascontiguousarray(captions, np.float32)
-        self._similarity = similarity
+        captions = np.ascontiguousarray(captions, np.float32)
+        self._compare: Callable[[np.ndarray], np.ndarray]
+        if similarity == COSINE:
+            self._compare = lambda images: images @ captions.T
+        else:
+            tiles = list(_tiles(captions, _TILE_COLUMNS))
+            self._compare = lambda images: _compare_with_tiles(images, tiles, len(captions))
         self.block_rows = max(1, _BLOCK_VALUES // max(1, len(captions)))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns the similarities float32[B, M] of images float32[B, D]."""
-        if self._similarity == COSINE:
-            return images @ self._captions.T
-        return order_similarities(images, self._captions)
+        return self._compare(images)
 
 
 def order_similarities(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
@@ -69,9 +72,15 @@ def order_similarities(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
     if len(captions) < len(images):
         # s - v = (-v) - (-s): the longer side is that of the vector instructions.
         return order_similarities(-captions, -images).T
-    found = np.empty((len(images), len(captions)), np.float32)
+    return _compare_with_tiles(images, list(_tiles(captions, _TILE_COLUMNS)), len(captions))
+
+
+def _compare_with_tiles(
+    images: np.ndarray, columns: Sequence[tuple[int, tf.Tensor]], captions: int
+) -> np.ndarray:
+    """Returns the order similarities float32[B, M] of images and the tiles of M captions."""
+    found = np.empty((len(images), captions), np.float32)
     height = min(_TILE_ROWS, 1 << max(0, len(images) - 1).bit_length())
-    columns = list(_tiles(captions, _TILE_COLUMNS))
     for row, image_tile in _tiles(images, height):
         for column, caption_tile in columns:
             part = found[row : row + height, column : column + _TILE_COLUMNS]

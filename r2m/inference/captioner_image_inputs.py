@@ -109,14 +109,8 @@ class _ImageBatch:
     def _extract(self) -> dict[str, tf.Tensor]:
         extractor = self._extractor
         assert extractor is not None, "without columns of features, none are extracted"
-        backbone, options = extractor.options, extractor.features
-        pixels = self._decode(
-            backbone.image_size,
-            backbone.interpolation,
-            short_side=options.short_side,
-            crops=options.crops,
-        )
-        size = backbone.batch_size
+        pixels = self._decode(**extractor.square)
+        size = extractor.options.batch_size
         with_maps = self._seen is not None
         parts = [
             extractor(pixels[i : i + size], with_maps=with_maps)

@@ -177,6 +177,7 @@ class ConsensusReranker:
             f"run {loaded.folders[0].path}", loaded.vocabulary.sha256,
             str(self._records.folder), self._records.vocabulary_sha256,
         )  # fmt: skip
+        self._vocabulary = self._records.vocabulary()
         self._consensus = open_consensus(self._records, TRAINING_SPLIT, options, self._embedding)
         # The vectors of image files are made as the features of these members.
         extracted = [own for own in loaded.trained_on if own.reads_backbone]
@@ -209,12 +210,11 @@ class ConsensusReranker:
 
         It is 0 where a hypothesis has no word that the embedding knows.
         """
-        vocabulary = self._records.vocabulary()
         tokens, lengths = np.asarray(found.tokens), np.asarray(found.lengths)
         similarities = np.zeros(lengths.shape, np.float32)
         places, texts = [], []
         for image, place in np.argwhere(lengths > 0):
-            text = vocabulary.decode(tokens[image, place, : lengths[image, place]])
+            text = self._vocabulary.decode(tokens[image, place, : lengths[image, place]])
             if embedding.knows(text):
                 places.append((image, place))
                 texts.append(text)

@@ -39,13 +39,7 @@ class GraphImages:
         """Returns features as the records of these images would hold them."""
         extractor = self._extractor
         assert extractor is not None, "without columns of features, none are extracted"
-        backbone, options = extractor.options, extractor.features
-        pixels = self._decode(
-            backbone.image_size,
-            backbone.interpolation,
-            short_side=options.short_side,
-            crops=options.crops,
-        )
+        pixels = self._decode(**extractor.square)
         found = columns_of_pixels(pixels, extractor)
         return {name: found[name] for name in names}
 

@@ -52,7 +52,7 @@ class LoadedExport(NamedTuple):
 
     @property
     def captions_images(self) -> bool:
-        """Whether the default signature takes images alone and returns captions."""
+        """True if the default signature takes images alone and returns captions."""
         default = self.signatures.get(DEFAULT_SIGNATURE)
         if default is None:
             return False

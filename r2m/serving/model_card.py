@@ -34,7 +34,7 @@ _FORMATS = {
 
 
 class CardFacts(NamedTuple):
-    """What a model card tells.
+    """Facts that a model card tells.
 
     Attributes:
         name: of the exported model.

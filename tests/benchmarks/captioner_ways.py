@@ -52,7 +52,7 @@ def batch(seed: int) -> dict[str, tf.Tensor]:
 
 
 class Ours:
-    """What the engine needs of a stage."""
+    """The part of a stage that the engine needs."""
 
     name, compares_rows, compiles = "speed", False, False
 

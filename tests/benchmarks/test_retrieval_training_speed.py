@@ -33,7 +33,7 @@ ENCODED = 512
 
 
 class Stage:
-    """What the engine needs of a stage."""
+    """The part of a stage that the engine needs."""
 
     name, compares_rows, compiles = "speed", True, False
 

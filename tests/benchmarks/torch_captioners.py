@@ -14,7 +14,6 @@ hypotheses are a batch.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 
 import captioner_data
@@ -32,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_search import Captioner, Step
 from torch_transformer import CachedTransformer, StoppingTransformer, Transformer
+from turns import serve_lines
 
 UNITS = 512
 
@@ -161,10 +161,7 @@ def search(model: Captioner) -> Callable[[int], int]:
 def main(what: str, name: str) -> None:
     torch.manual_seed(0)
     run = {"training": train, "search": search}[what](MODELS[name]())
-    for turn, _ in enumerate(sys.stdin):
-        started = time.perf_counter()
-        done = run(turn)
-        print(done / (time.perf_counter() - started), flush=True)
+    serve_lines(run)
 
 
 if __name__ == "__main__":

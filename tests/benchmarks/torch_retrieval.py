@@ -13,7 +13,6 @@ which comes to the same.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 
 import retrieval_data
@@ -22,6 +21,7 @@ from retrieval_data import MARGIN, PAIRS, STEPS, UNITS, VOCABULARY, WORD_SIZE
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
+from turns import serve_lines
 
 
 class Embedding(nn.Module):
@@ -71,10 +71,7 @@ def training(mean: str) -> Callable[[int], int]:
 def main(mean: str) -> None:
     torch.manual_seed(0)
     run = training(mean)
-    for turn, _ in enumerate(sys.stdin):
-        started = time.perf_counter()
-        done = run(turn)
-        print(done / (time.perf_counter() - started), flush=True)
+    serve_lines(run)
 
 
 if __name__ == "__main__":

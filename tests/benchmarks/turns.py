@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
@@ -52,6 +53,14 @@ def serve(way: Callable[[], Way], orders: Connection) -> None:
         started = time.perf_counter()
         done = run(turn)
         orders.send(done / (time.perf_counter() - started))
+
+
+def serve_lines(run: Way) -> None:
+    """Does a turn for each line of the input; prints what it did a second."""
+    for turn, _ in enumerate(sys.stdin):
+        started = time.perf_counter()
+        done = run(turn)
+        print(done / (time.perf_counter() - started), flush=True)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ NAMES = (*SMALL, "r2m", "pixels", "ensemble")
 
 
 def run_of(name: str) -> Any:
-    """What `CaptionGraph` reads of a run of a small captioner."""
+    """Returns what `CaptionGraph` reads of a run of a small captioner."""
     keras.utils.set_random_seed(1)
     own = sample(name)
     model, inputs = own.build(), own.inputs(IMAGES)

@@ -73,7 +73,7 @@ def answers(
     requests: dict[tuple[str, str], dict[str, Any]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[tuple[str, str], dict[str, np.ndarray]]:
-    """What a process finds that has only TensorFlow."""
+    """Answers of a process that has only TensorFlow."""
     folder = tmp_path_factory.mktemp("answers")
     listed = [
         (str(exports[name].folder), signature, inputs)

@@ -24,7 +24,7 @@ _ANIMATED = 0x02  # of the flags of a VP8X chunk
 
 
 class Declared(NamedTuple):
-    """What an encoded image declares about itself.
+    """Declarations of an encoded image about itself, as tensors.
 
     Attributes:
         decodable: bool scalar, whether it is a JPEG, PNG, GIF, BMP of 24 bits or still WebP.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import isqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -76,6 +76,16 @@ class FeatureExtractor:
             self.features_of,
             input_signature=[tf.TensorSpec((None, *crops, *self._square), tf.float32)],
         )
+
+    @property
+    def square(self) -> dict[str, Any]:
+        """Arguments of `decoding.make_squares`, whose pixels the network is shown."""
+        return {
+            "size": self.options.image_size,
+            "interpolation": self.options.interpolation,
+            "short_side": self.features.short_side,
+            "crops": self.features.crops,
+        }
 
     def _maps_and_vectors(self, images: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor]:
         """Returns maps float32[B, H, W, D], if there are any, and vectors float32[B, D]."""

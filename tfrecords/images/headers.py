@@ -32,7 +32,7 @@ class TooLargeError(InputError):
 
 
 class ImageHeader(NamedTuple):
-    """What an encoded image declares about itself.
+    """Declarations of an encoded image about itself.
 
     Attributes:
         height: pixels, of the upright image.

@@ -12,6 +12,7 @@ from pipelines.similar_references import SimilarReferences
 from r2m.configuration.settings import TRAINING_SPLIT, setting
 from r2m.inference.captioning import search_options
 from r2m.inference.retrieval_run import load_embedding
+from r2m.inference.run_folder import RunFolder
 from r2m.tasks.captioning.cross_entropy import CrossEntropyOptions
 from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
 from tfrecords.document_frequencies import DocumentFrequencies, kept_frequencies
@@ -32,7 +33,7 @@ def reward_settings(config: Any) -> dict[str, Any]:
     # As earlier versions saved it: '' where there is none.
     settings["embedding"] = ""
     if run := config.reward.embedding:
-        settings["embedding"] = load_embedding(run).folder.checkpoint.digest
+        settings["embedding"] = RunFolder(run).checkpoint.digest
     if file:
         settings["document_frequencies"] = sha256_file(Path(file))
     if config.reward.get("cross_entropy_weight"):
