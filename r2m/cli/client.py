@@ -2,9 +2,11 @@
 
     r2m-client dog.jpg cat.jpg --model=updown
     r2m-client photographs --model=updown --url=http://captions.example:8501 --format=json_lines
+    r2m-client photographs --model=updown --url=grpc://captions.example:8500
 
-Needs no TensorFlow of its own: images are sent as they are, those of other formats than JPEG, PNG,
-GIF, BMP and WebP as PNG.
+REST (http://, https://) needs no TensorFlow. gRPC (grpc://), of TensorFlow Serving only and without
+encryption, sends images without base64 and needs pip install 'r2m[grpc]'. Images are sent as they
+are, those of other formats than JPEG, PNG, GIF, BMP and WebP as PNG.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ _SIGNATURE = define_text(
 _URL = define_text(
     "url",
     "http://127.0.0.1:8501",
-    "Of the server, where its REST interface is.",
+    "Of the server: http://HOST:PORT or https://HOST:PORT of its REST interface, or "
+    "grpc://HOST:PORT of TensorFlow Serving's gRPC interface.",
     group=REQUESTS,
     value="URL",
 )
@@ -58,14 +61,16 @@ image_flags.define_folder_flags()
 
 def main(argv: Sequence[str]) -> int:
     """Captions the images; returns 1 where none could be captioned."""
-    from r2m.serving.client import Address, caption_images, check_address
+    from r2m.serving.address import Address
+    from r2m.serving.client import caption_images, check_signature, connect
     from tfrecords.images.entries import named_files
 
     paths = [Path(name) for name in [*(_IMAGES.value or ()), *argv[1:]]]
     files = named_files(paths, recursive=image_flags.recursive()).files
     address = Address(_URL.value, _MODEL.value, _VERSION.value, _SIGNATURE.value, _SECONDS.value)
-    check_address(address)
-    rows = caption_images(address, files, batch_size=_BATCH.value, parallel=_PARALLEL.value)
+    connection = connect(address)
+    check_signature(connection)
+    rows = caption_images(connection, files, batch_size=_BATCH.value, parallel=_PARALLEL.value)
     width = max(len(file.name) for file in files)
     return 0 if _print(rows, min(width, 60)) else 1
 

@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from r2m.serving import client
-from r2m.serving.client import Address, caption_images, check_address
+from r2m.serving import rest_connection
+from r2m.serving.address import Address
+from r2m.serving.client import caption_images, check_signature, connect
 from r2m.serving.export import Exported
 from r2m.serving.listening import bind
 from tfrecords.errors import InputError
@@ -85,11 +86,11 @@ def photographs(tmp_path: Path, image_files: list[bytes]) -> Path:
 def test_captions_of_a_host_of_tensorflow_serving(
     host: str, photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_PAUSES", (0.01,))
-    address = Address(host, "coco")
-    check_address(address)
+    monkeypatch.setattr(rest_connection, "PAUSES", (0.01,))
+    connection = connect(Address(host, "coco"))
+    check_signature(connection)
     files = named_files([photographs]).files
-    rows = list(caption_images(address, files, batch_size=2, parallel=1))
+    rows = list(caption_images(connection, files, batch_size=2, parallel=1))
     assert [row["image_id"] for row in rows] == [file.name for file in files]
     good = {"status": "ok", "captions": ["a dog"], "scores": [None]}
     statuses = [row["status"].partition(":")[0] for row in rows]
@@ -101,7 +102,7 @@ def test_captions_of_a_host_of_tensorflow_serving(
 def test_what_is_wrong_with_a_host_is_said(host: str) -> None:
     def message(address: Address) -> str:
         with pytest.raises(InputError) as error:
-            check_address(address)
+            check_signature(connect(address))
         return str(error.value)
 
     with socket.create_server(("127.0.0.1", 0)) as silent:

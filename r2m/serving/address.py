@@ -1,0 +1,83 @@
+"""Addresses of models on servers, and connections to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from tfrecords.errors import InputError
+
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds after which a busy server is asked again."""
+
+
+class Address(NamedTuple):
+    """A signature of a model on a server.
+
+    Attributes:
+        url: of the server, such as `http://127.0.0.1:8501` or `grpc://127.0.0.1:8500`.
+        model: its name.
+        version: its number; None is the latest one.
+        signature: its name.
+        seconds: that an answer may take.
+    """
+
+    url: str
+    model: str
+    version: int | None = None
+    signature: str = "serving_default"
+    seconds: float = 60.0
+
+
+class TensorNames(NamedTuple):
+    """Names of the inputs and outputs of a signature."""
+
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
+class Connection(Protocol):
+    """Connection to a server; threads may share it.
+
+    Attributes:
+        address: of the model.
+    """
+
+    address: Address
+
+    def signatures(self) -> dict[str, TensorNames]:
+        """Returns the signatures of the model by name; raises `InputError` without an answer."""
+
+    def predict(self, images: Sequence[bytes]) -> dict[str, list[Any]]:
+        """Returns the outputs for encoded images: an entry per image, by name.
+
+        Asks again while the server is busy.
+
+        Raises:
+            InputError: the server refuses the request, or does not answer.
+        """
+
+
+def nothing_answers(address: Address, reason: object) -> InputError:
+    """Returns the error of a server that cannot be reached."""
+    return InputError(
+        f"nothing answers at {address.url} ({reason}): start r2m-serve, or give its --url"
+    )
+
+
+def too_slow(address: Address) -> InputError:
+    """Returns the error of an answer that takes too long."""
+    return InputError(
+        f"no answer from {address.url} within {address.seconds:g} seconds: give a smaller "
+        "--batch_size or a larger --timeout_seconds"
+    )
+
+
+def unknown_model(address: Address) -> str:
+    """Returns the hint behind the message of a server that does not know the model."""
+    return f"; is the model called {address.model} there (--model)?"
+
+
+def too_large() -> str:
+    """Returns the hint behind the message of a server that refuses a request for its size."""
+    return "; give a smaller --batch_size"
