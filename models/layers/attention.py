@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from models.layers import image_rows
 from models.layers.linear import torch_dense
+from models.layers.precision import at_least_float32
 
 
 def scaled_dot(query: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
@@ -86,8 +87,9 @@ class AdditiveAttention(keras.layers.Layer):
         """
         queries = image_rows.group(self.query_map(query), projected)
         # Not [:, None]: the gradient of indexing is a copy, that of a reshape is free.
-        hidden = tf.tanh(tf.expand_dims(projected, 1) + tf.expand_dims(queries, 2))
-        scores = tf.squeeze(self.score(hidden), axis=-1)
+        keys, queries = at_least_float32(projected), at_least_float32(queries)
+        hidden = tf.tanh(tf.expand_dims(keys, 1) + tf.expand_dims(queries, 2))
+        scores = tf.squeeze(self.score(tf.cast(hidden, projected.dtype)), axis=-1)
         weights = tf.nn.softmax(tf.cast(scores, tf.float32))
         if mask is not None:
             # Keras casts the inputs of a layer to its compute dtype.

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from models.layers import cudnn_lstm
 from models.layers.linear import Linear
+from models.layers.precision import in_float32
 
 CellKind = Literal["rnn", "gru", "lstm", "maxout"]
 State = tuple[tf.Tensor, ...]
@@ -22,11 +23,13 @@ State = tuple[tf.Tensor, ...]
 _BLOCKS: dict[str, int] = {"rnn": 1, "gru": 3, "lstm": 4, "maxout": 5}
 
 
+@in_float32
 def rnn_step(sums: tf.Tensor) -> State:
     """h = tanh(a): sums a float[B, H] -> the state (h)."""
     return (tf.tanh(sums),)
 
 
+@in_float32
 def gru_step(inputs: tf.Tensor, recurrent: tf.Tensor, hidden: tf.Tensor) -> State:
     """z, r = sigmoid of the sums of two blocks; n = tanh(x + r a); h' = z h + (1 - z) n.
 
@@ -62,6 +65,7 @@ def _fused_gru(inputs: tf.Tensor, recurrent: tf.Tensor, hidden: tf.Tensor) -> An
     return candidate + update * (hidden - candidate), gradient
 
 
+@in_float32
 def lstm_step(sums: tf.Tensor, cell: tf.Tensor) -> State:
     """i, f, o = sigmoid, g = tanh of the four blocks; c' = f c + i g; h = o tanh(c').
 
@@ -76,6 +80,7 @@ def lstm_step(sums: tf.Tensor, cell: tf.Tensor) -> State:
     return _gated(gates, tf.tanh(candidate), cell)
 
 
+@in_float32
 def maxout_step(sums: tf.Tensor, cell: tf.Tensor, context: tf.Tensor | None = None) -> State:
     """As `lstm_step`, but the candidate is the larger of two blocks, without tanh.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -96,6 +98,26 @@ def test_maxout_is_the_written_formula() -> None:
     wanted = f * c + i * np.maximum(halves[:, :4], halves[:, 4:])
     np.testing.assert_allclose(cell, wanted, rtol=1e-12)
     np.testing.assert_allclose(hidden, o * np.tanh(wanted), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("step", "columns"),
+    [
+        (cells.rnn_step, [4]),
+        (cells.gru_step, [12, 12, 4]),
+        (cells.lstm_step, [16, 4]),
+        (cells.maxout_step, [20, 4, 8]),
+    ],
+)
+def test_steps_of_bfloat16_round_only_their_inputs_and_outputs(
+    step: Any, columns: list[int]
+) -> None:
+    rng = np.random.default_rng(3)
+    narrow = [tf.cast(rng.normal(size=(5, n)), tf.bfloat16) for n in columns]
+    wanted = step(*(tf.cast(x, tf.float32) for x in narrow))
+    for found, exact in zip(step(*narrow), wanted, strict=True):
+        assert found.dtype == tf.bfloat16
+        np.testing.assert_array_equal(found, tf.cast(exact, tf.bfloat16))
 
 
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "maxout"])

@@ -1,0 +1,33 @@
+"""Parts of a layer that mixed precision computes in float32."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+
+
+def at_least_float32(x: tf.Tensor) -> tf.Tensor:
+    """Casts bfloat16 and float16 to float32, and leaves wider floats as they are."""
+    return tf.cast(x, tf.float32) if x.dtype in (tf.bfloat16, tf.float16) else x
+
+
+def in_float32(step: Callable[..., tuple[tf.Tensor, ...]]) -> Callable[..., tuple[tf.Tensor, ...]]:
+    """Returns a step function that computes in float32 at least.
+
+    TensorFlow's bfloat16 tanh and sigmoid take several times as long on CPUs as float32 ones.
+
+    Args:
+        step: of tensors, or None for some that are left out.
+
+    Returns:
+        The function; its outputs are in the dtype of its first tensor.
+    """
+
+    @functools.wraps(step)
+    def run(*tensors: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
+        outputs = step(*(None if x is None else at_least_float32(x) for x in tensors))
+        return tuple(tf.cast(x, tensors[0].dtype) for x in outputs)
+
+    return run
