@@ -18,7 +18,7 @@ PURPOSES = {
     "Train": ("train-captioner", "train-retrieval", "train-self-*", "train-curriculum", "train-*"),
     "Follow and distribute training": ("runs", "data-service", "local-workers"),
     "Evaluate and caption": ("evaluate", "score", "compare", "caption", "show-*", "export-*"),
-    "Serve": ("export", "serve", "client"),
+    "Serve": ("export", "serve", "client", "app"),
     "Search images and captions": ("evaluate-retrieval", "build-index", "search", "import-*"),
 }
 REST = "Other"

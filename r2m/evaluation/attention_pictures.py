@@ -53,7 +53,7 @@ def attention_panels(
     image = image.resize([max(1, round(scale * edge)) for edge in image.size])
     panels = [_titled(image, _START)]
     for word, cells in zip(words, weights, strict=True):
-        shown = _overlaid(np.asarray(image, np.float32), np.asarray(cells, np.float32), style)
+        shown = attention_overlay(np.asarray(image), cells, style=style)
         panels.append(_titled(shown, f"{word} ({cells.max():.2f})"))
     return panels
 
@@ -97,8 +97,17 @@ def animation(panels: Sequence[Image.Image]) -> bytes:
     return file.getvalue()
 
 
-def _overlaid(picture: np.ndarray, cells: np.ndarray, style: str) -> Image.Image:
-    """The picture, dark where it was not looked at."""
+def attention_overlay(
+    picture: np.ndarray, cells: np.ndarray, *, style: str = "smooth"
+) -> Image.Image:
+    """Returns a picture that is dark where attention is low.
+
+    Args:
+        picture: uint8[H, W, 3].
+        cells: float[gh, gw], the map of a word.
+        style: see `attention_panels`.
+    """
+    cells = np.asarray(cells, np.float32)
     relative = cells / max(float(cells.max()), 1e-9)
     method = Image.Resampling.NEAREST if style == "grid" else Image.Resampling.BICUBIC
     height, width = picture.shape[:2]

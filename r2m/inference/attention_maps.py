@@ -138,6 +138,14 @@ def visible_box(
     return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
+def visible_fractions(
+    height: int, width: int, pixels: Pixels | None, backbone: Mapping[str, Any] | None
+) -> tuple[float, float, float, float]:
+    """Returns `visible_box` in fractions of the picture's height and width; see there."""
+    top, left, rows, columns = visible_box(height, width, pixels, backbone)
+    return top / height, left / width, rows / height, columns / width
+
+
 def attention_sheets(
     pictures: Sequence[np.ndarray], captions: Sequence[str], maps: Sequence[AttentionMaps]
 ) -> np.ndarray:

@@ -16,13 +16,13 @@ from r2m.configuration.decoding_settings import settings_to_report
 from r2m.evaluation.caption_table import write_caption_table
 from r2m.evaluation.output_files import prepare_output
 from r2m.evaluation.pages.gallery import FILES, SHEET, remove_gallery, spread, write_gallery
-from r2m.evaluation.pages.gallery_items import GalleryItem, WordMaps, captions_of_row
+from r2m.evaluation.pages.gallery_items import WordMaps
 from r2m.evaluation.predictions import write_predictions
-from r2m.inference.caption_keys import caption_keys
 from r2m.inference.caption_log import LINES_FILE, CaptionLog
+from r2m.inference.caption_rows import caption_row, row_item
 from r2m.inference.consensus import ConsensusOptions
 from r2m.inference.loaded_model import ImageReader
-from r2m.inference.run import IMAGES_AT_ONCE, CaptionedImage, Run, RunPath
+from r2m.inference.run import IMAGES_AT_ONCE, Run, RunPath
 from r2m.inference.sidecar_files import output_stems, remove_sidecars, write_sidecars
 from r2m.inference.word_maps import WordMapReader
 from tfrecords.errors import InputError
@@ -170,7 +170,7 @@ def _caption_remaining(
     batches = run.caption_images(remaining, reader, captions=captions, batch_size=batch_size)
     with CountProgress("captioning", len(files), "images", done=log.count) as progress:
         for batch in batches:
-            log.append(_row(image, run.config.decoding) for image in batch)
+            log.append(caption_row(image, run.config.decoding) for image in batch)
             progress.add(len(batch))
 
 
@@ -208,7 +208,7 @@ def _write_gallery(
     some = f"{len(shown):,} of {count:,} images, at even distances."
     write_gallery(
         output,
-        (_item(row, file, own) for (file, row), own in zip(shown, maps, strict=True)),
+        (row_item(row, file.path, own) for (file, row), own in zip(shown, maps, strict=True)),
         title=f"{count:,} image{'s' * (count != 1)} captioned",
         note=some if len(shown) < count else "",
         settings={"run": run.name, **settings_to_report(run.config.decoding.to_dict())},
@@ -243,33 +243,3 @@ def _without_output(found: ImageFiles, output: Path) -> ImageFiles:
     if not files:
         raise InputError(f"{written} and all other images are of the gallery of earlier captions")
     return ImageFiles(files, found.passed_over + Counter(own_output=len(found.files) - len(files)))
-
-
-def _row(image: CaptionedImage, decoding: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an image with its captions as JSON and the table hold it."""
-    row: dict[str, Any] = {"image_id": image.source.name, "caption": ""}
-    row.update(caption_keys(image.hypotheses, decoding))
-    if image.concepts is not None:
-        row["concepts"] = [
-            {"word": c.word, "score": round(c.score, 4), "count": c.count}
-            for c in reversed(image.concepts)
-        ]
-    if image.fault is not None:
-        row["reason"] = image.fault.reason
-        row["note"] = f"cannot be read: {image.fault.detail[:200]}"
-    elif image.concepts is not None and not image.concepts:
-        row["note"] = "no concept was detected: the caption names nothing in the image"
-    return row
-
-
-def _item(row: dict[str, Any], file: ImageFile, attention: WordMaps | None) -> GalleryItem:
-    note = row.get("note", "")
-    return GalleryItem(
-        image_id=row["image_id"],
-        image=file.path,
-        captions=captions_of_row(row),
-        concepts=[(concept["word"], concept["score"]) for concept in row.get("concepts", ())],
-        attention=attention,
-        note=note,
-        groups=[note.split(":")[0]] if note else [],
-    )

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipelines.inputs.pixels import Pixels
 from r2m.evaluation.pages.gallery_items import WordMaps
-from r2m.inference.attention_maps import attention_maps, inputs_with_maps, visible_box
+from r2m.inference.attention_maps import attention_maps, inputs_with_maps, visible_fractions
 from r2m.inference.loaded_model import ImageReader
 from r2m.inference.run import Run
 from tfrecords.errors import InputError
@@ -104,14 +104,8 @@ class WordMapReader:
             if header is None:
                 yield None
                 continue
-            top, left, height, width = visible_box(
+            part = visible_fractions(
                 header.height, header.width, trained_on.inputs.find(Pixels), trained_on.backbone
-            )
-            part = (
-                top / header.height,
-                left / header.width,
-                height / header.height,
-                width / header.width,
             )
             yield WordMaps(own.words, own.weights, part)
 

@@ -43,12 +43,14 @@ class LoadedExport(NamedTuple):
         version: its number.
         signatures: by name.
         definitions: the signatures as TensorFlow Serving describes them, JSON.
+        folder: of the version.
     """
 
     name: str
     version: int
     signatures: dict[str, LoadedSignature]
     definitions: dict[str, Any]
+    folder: Path
 
     @property
     def captions_images(self) -> bool:
@@ -109,7 +111,7 @@ def _load(folder: Path, name: str, number: int) -> LoadedExport:
     signatures = {own: _signature(loaded, own) for own in loaded.signatures}
     if not signatures:
         raise InputError(f"{folder}: the SavedModel has no signatures")
-    export = LoadedExport(name, number, signatures, definitions)
+    export = LoadedExport(name, number, signatures, definitions, folder)
     _warm_up(export, folder / FILE)
     return export
 

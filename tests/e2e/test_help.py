@@ -37,6 +37,7 @@ def test_help_tells_what_the_script_does_and_its_flags(script):
     assert done.returncode == 0
     assert len(description.split()) > 5
     known = {
+        "r2m-app": "--index",
         "r2m-data-service": "--port",
         "r2m-demo": "--home",
         "r2m-local-workers": "--workers",

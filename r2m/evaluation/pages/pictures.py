@@ -49,8 +49,11 @@ class Thumbnail(NamedTuple):
 def make_thumbnail(source: bytes | Path | None, edge: int = PAGE_EDGE) -> Thumbnail | None:
     """Returns a picture as `open_picture` does, encoded; None where there is none to read."""
     picture = None if source is None else open_picture(source, edge)
-    if picture is None:
-        return None
+    return None if picture is None else encode_thumbnail(picture)
+
+
+def encode_thumbnail(picture: Image.Image) -> Thumbnail:
+    """Returns a picture in RGB, encoded."""
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=_QUALITY, optimize=True)
     return Thumbnail(stream.getvalue(), picture.width, picture.height)

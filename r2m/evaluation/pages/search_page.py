@@ -83,15 +83,20 @@ def write_search_page(
             "title": result.title,
             "image": result.image,
             "picture": _picture(result.image),
-            "hits": [
-                {**hit._asdict(), "rank": rank, "picture": _picture(hit.image)}
-                for rank, hit in enumerate(result.hits, 1)
-            ],
+            "hits": shown_hits(result),
         }
         for result in results
     ]
     page = render_page("search.html", title="Search", facts=facts, results=shown)
     return write_whole(file, page)
+
+
+def shown_hits(result: SearchResult) -> list[dict[str, Any]]:
+    """Returns the hits of a result with ranks and pictures, for `search_hits.html`."""
+    return [
+        {**hit._asdict(), "rank": rank, "picture": _picture(hit.image)}
+        for rank, hit in enumerate(result.hits, 1)
+    ]
 
 
 def _item(hit: SearchHit) -> dict[str, str]:

@@ -48,6 +48,21 @@ def render_page(template: str, *, title: str, facts: Mapping[str, Any], **conten
     return _environment().get_template(template).render(context)
 
 
+def render_part(template: str, **content: Any) -> str:
+    """Returns a part of a page, for pages that another program makes.
+
+    Args:
+        template: file name of a template.
+        content: its variables. Text is escaped.
+    """
+    return _environment().get_template(template).render(content)
+
+
+def style_sheet(name: str) -> str:
+    """Returns a style sheet of the folder of templates."""
+    return str(_source(name))
+
+
 def script_json(content: Any) -> str:
     """Returns JSON that is safe inside a script of a page: no `<`, `>`, `&` or `'` is left in it.
 

@@ -1,0 +1,1 @@
+"""App that captions images and searches them in a browser, with Gradio."""
