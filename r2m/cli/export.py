@@ -76,7 +76,7 @@ _CAPTIONS = define_whole(
 )
 _MEGAPIXELS = define_whole(
     "max_megapixels",
-    100,
+    80,
     "Images of more megapixels get a status instead of a caption.",
     least=1,
     most=1000,

@@ -17,7 +17,8 @@ Any signature, as TensorFlow Serving has it:
 after what was accepted is answered.
 
 There is no authentication and no encryption: with --host, put a proxy in front of it that has both.
-Serve models of people you trust only, since a graph is a program.
+Graphs with operations that read or write files or call Python are refused. Still, a graph is a
+program, which may compute for ever: serve models of people you trust.
 """
 
 from __future__ import annotations

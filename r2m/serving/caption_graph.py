@@ -21,8 +21,8 @@ class SentenceWriter:
     def __init__(self, vocabulary: Vocabulary) -> None:
         """Keeps the words as constants."""
         self._words = tf.constant(vocabulary.words)
-        unspaced = vocabulary.segmenter != "words"
-        self._unspaced = tf.constant([unspaced and is_unspaced(w) for w in vocabulary.words])
+        unspaced = set(unspaced_ids(vocabulary))
+        self._unspaced = tf.constant([number in unspaced for number in range(len(vocabulary))])
 
     def __call__(self, tokens: tf.Tensor) -> tf.Tensor:
         """Returns sentences string [...] of ids int32 [..., T], which are 0 after the end."""
@@ -41,6 +41,13 @@ class SentenceWriter:
     def is_word(self, tokens: tf.Tensor) -> tf.Tensor:
         """Returns bool [..., T], False for padding and markers."""
         return tokens > max(START_ID, END_ID)
+
+
+def unspaced_ids(vocabulary: Vocabulary) -> list[int]:
+    """Returns the ids of words that `Vocabulary.decode` writes without spaces beside them."""
+    if vocabulary.segmenter == "words":
+        return []
+    return [number for number, word in enumerate(vocabulary.words) if is_unspaced(word)]
 
 
 class CaptionGraph:

@@ -83,6 +83,15 @@ def read_inputs(path: str, image: dict[str, Any]) -> dict[str, Any]:
     return {"pixels": np.asarray(cut, np.float32)[None]}
 
 
+def join_words(ids: Sequence[int], words: Sequence[str], unspaced: Sequence[int]) -> str:
+    """Returns words as a sentence, without spaces beside words of scripts that have none."""
+    text = ""
+    for place, number in enumerate(ids):
+        joined = not place or number in unspaced or ids[place - 1] in unspaced
+        text += words[number] if joined else f" {words[number]}"
+    return text
+
+
 def main(paths: Sequence[str]) -> None:
     """Prints a caption per file."""
     own = json.loads((FOLDER / "config.json").read_text("utf-8"))["graphs"]
@@ -91,7 +100,7 @@ def main(paths: Sequence[str]) -> None:
     encode, step = open_graph(own["encoder"]), open_graph(own["step"])
     for path in paths:
         ids = search(encode, step, read_inputs(path, own["image"]), own)
-        print(f"{path}\t{own['separator'].join(words[number] for number in ids)}")
+        print(f"{path}\t{join_words(ids, words, own['unspaced'])}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from r2m.serving.image_graph import columns_of_pixels, inputs_of_images
 from r2m.serving.region_graph import columns_of_boxes
 from r2m.serving.signatures import (
     DEFAULT,
+    IMAGES,
     ServedModel,
     Signature,
     Tensors,
@@ -37,7 +38,6 @@ from tfrecords.errors import InputError
 from tfrecords.features import FeatureExtractor
 from tfrecords.features.batch_decoding import decode_batch
 
-IMAGES = "images"
 FROM_BOXES = "from_boxes"
 _BYTES = {IMAGES: tf.TensorSpec([None], tf.string)}
 _GRAY = 128.0
@@ -88,9 +88,8 @@ def image_signatures(
 
     Returns:
         `serving_default`, `from_boxes`, `from_pixels` and `from_features`, as far as the model has
-        them; the
-        reasons for those that it has not; what makes the first kind of signature of another body;
-        and the backbones of stored features that are in the graph.
+        them; the reasons for those that it has not; what makes the first kind of signature of
+        another body; and the backbones of stored features that are in the graph.
     """
     left_out: dict[str, str] = {}
     makers: dict[str, Any] = {}

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import tensorflow as tf
 
+from r2m.serving.extra import importing
 from r2m.serving.saved_model import errors_only
 from tfrecords.errors import InputError
 
@@ -36,13 +37,10 @@ def convert(function: Any, format: PortableFormat, what: str) -> bytes:
     """
     converters: dict[str, Callable[[Any], bytes]] = {"onnx": _to_onnx, "litert": _to_litert}
     try:
-        with errors_only():
+        with errors_only(), importing(format):
             return converters[format](function)
-    except ImportError as error:
-        raise InputError(
-            f"--format={format} needs a package that is not installed ({error}): "
-            f"pip install 'r2m[{format}]'"
-        ) from error
+    except InputError:
+        raise
     except Exception as error:  # converters raise whatever is wrong in their depths
         names = dict.fromkeys(a or b for a, b in _OPERATION.findall(str(error)))
         operations = f"operation {', '.join(names)}" if names else str(error).splitlines()[0][:300]

@@ -41,7 +41,8 @@ class GraphSource(NamedTuple):
         is_tag: whether it is a classifier, whose labels are tags.
         min_score: what is less certain is left out.
         weight: factor on the scores.
-        resources: what owns its variables.
+        resources: what owns the variables of a detector; None where it has none.
+        network: Keras model of a classifier.
     """
 
     detect: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -49,7 +50,8 @@ class GraphSource(NamedTuple):
     is_tag: bool
     min_score: float
     weight: float
-    resources: Any
+    resources: Any = None
+    network: Any = None
 
 
 def open_sources(texts: Sequence[str], rules: ConceptRules) -> list[GraphSource]:
@@ -117,7 +119,9 @@ def _open_classifier(source: DetectionSource) -> GraphSource:
         found = network.model(network.preprocess(square[tf.newaxis]), training=False)[0]
         return tf.constant(ids, tf.int32), tf.cast(found, tf.float32)
 
-    return GraphSource(detect, classes, True, source.min_score, source.weight, network.model)
+    return GraphSource(
+        detect, classes, True, source.min_score, source.weight, network=network.model
+    )
 
 
 def _checked(outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

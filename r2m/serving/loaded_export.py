@@ -12,6 +12,7 @@ from google.protobuf.json_format import MessageToDict
 from tensorflow.core.protobuf import saved_model_pb2
 
 from r2m.engine.errors import plain_message
+from r2m.serving.graph_operations import check_operations
 from r2m.serving.rest_contract import DEFAULT_SIGNATURE, STRING, RequestError, TensorInfo
 from r2m.serving.version_folders import versions_of
 from r2m.serving.warmup import FILE, MOST_REQUESTS, prediction_log_class
@@ -103,8 +104,12 @@ def _load(folder: Path, name: str, number: int) -> LoadedExport:
             cure = ", but two graphs for another runtime: export it with --format=saved_model"
         raise InputError(f"{folder}: no SavedModel{cure}")
     try:
+        graph = _read_graph(folder)
+        check_operations(graph, folder)
         loaded = tf.saved_model.load(str(folder), tags=[_SERVE])
-        definitions = _definitions(folder)
+        definitions = _definitions(graph)
+    except InputError:
+        raise
     except Exception as error:  # of a damaged folder, in any way
         message = plain_message(str(error)).splitlines()[0]
         raise InputError(f"{folder}: the SavedModel cannot be loaded: {message}") from error
@@ -145,10 +150,13 @@ def _info(spec: Any) -> TensorInfo:
     return TensorInfo(STRING if spec.dtype == tf.string else spec.dtype.name, shape)
 
 
-def _definitions(folder: Path) -> dict[str, Any]:
-    """Returns the signatures of a SavedModel as JSON, without those of TensorFlow itself."""
+def _read_graph(folder: Path) -> Any:
     content = saved_model_pb2.SavedModel.FromString((folder / _GRAPH).read_bytes())
-    graph = next(graph for graph in content.meta_graphs if _SERVE in graph.meta_info_def.tags)
+    return next(graph for graph in content.meta_graphs if _SERVE in graph.meta_info_def.tags)
+
+
+def _definitions(graph: Any) -> dict[str, Any]:
+    """Returns the signatures of a SavedModel as JSON, without those of TensorFlow itself."""
     return {
         name: MessageToDict(
             definition,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import r2m
-from r2m.evaluation.report import METRIC_TITLES
+from r2m.evaluation.report import METRIC_TITLES, markdown_cell
 from r2m.inference.run_folder import RunFolder
 from r2m.serving.signatures import DEFAULT, ServedModel
 
@@ -64,7 +64,7 @@ def model_card(facts: CardFacts) -> str:
     lines = [
         *_header(facts),
         "",
-        f"# {facts.name}, version {facts.version}",
+        f"# {markdown_cell(facts.name)}, version {facts.version}",
         "",
         f"This model {_TITLES[facts.served.kind]}. It was exported by R2M {r2m.__version__} as "
         f"{_FORMATS[facts.format]}.",
@@ -153,7 +153,7 @@ def _usage(facts: CardFacts) -> Iterator[str]:
     yield "```python"
     yield "import tensorflow as tf"
     yield ""
-    yield f'model = tf.saved_model.load("{facts.name}/{facts.version}")'
+    yield f"model = tf.saved_model.load({json.dumps(f'{facts.name}/{facts.version}')})"
     if list(signature.example) == ["images"]:
         yield 'images = tf.constant([tf.io.read_file("picture.jpg").numpy()])'
         yield f'found = model.signatures["{DEFAULT}"](images=images)'
@@ -182,7 +182,7 @@ def _signature_lines(facts: CardFacts) -> Iterator[str]:
         yield "Not in the graph:"
         yield ""
         for name, why in facts.served.left_out.items():
-            yield f"- `{name}`: {_cell(why)}"
+            yield f"- `{name}`: {markdown_cell(why)}"
 
 
 def _tensors(described: Mapping[str, Any]) -> str:
@@ -200,19 +200,20 @@ def _training(facts: CardFacts) -> Iterator[str]:
     yield "|---|---|"
     for folder in facts.folders:
         config = folder.config.to_dict()
-        yield f"| run | {_cell(folder.name)}, step {folder.checkpoint.step} |"
+        yield f"| run | {markdown_cell(folder.name)}, step {folder.checkpoint.step} |"
         for name in ("captions", "corpora", "images"):
             if value := config.get("data", {}).get(name):
-                yield f"| {name} records | {_cell(str(value).rstrip('/').rsplit('/', 1)[-1])} |"
+                last = str(value).rstrip("/").rsplit("/", 1)[-1]
+                yield f"| {name} records | {markdown_cell(last)} |"
         for section in ("model", "image"):
             for name, value in config.get(section, {}).items():
                 if not isinstance(value, dict):
-                    yield f"| {section}.{name} | {_cell(value)} |"
+                    yield f"| {markdown_cell(f'{section}.{name}')} | {markdown_cell(value)} |"
     vocabulary = facts.folders[0].vocabulary
     yield f"| vocabulary | {len(vocabulary)} words, sha256 {vocabulary.sha256[:12]} |"
     yield f"| dtype of stored matrices | {facts.weights_dtype} |"
     for name, value in facts.decoding.items():
-        yield f"| decoding.{name} | {_cell(value)} |"
+        yield f"| decoding.{name} | {markdown_cell(value)} |"
 
 
 def _metrics(facts: CardFacts) -> Iterator[str]:
@@ -236,7 +237,7 @@ def _report_lines(path: Path, describe: Callable[[Mapping[str, Any]], Iterator[s
     try:
         return list(describe(json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return [f"{_cell(path.name)} of the run is damaged or of another version.", ""]
+        return [f"{markdown_cell(path.name)} of the run is damaged or of another version.", ""]
 
 
 def _caption_report(report: Mapping[str, Any]) -> Iterator[str]:
@@ -244,28 +245,28 @@ def _caption_report(report: Mapping[str, Any]) -> Iterator[str]:
     decoding = ", ".join(f"{name} {value}" for name, value in report.get("decode", {}).items())
     step = report.get("settings", {}).get("step")
     at = "" if step is None else f" Step {step}."
-    yield (
-        f"{_cell(report['split'])}: {report['images']} images with {report['references']} "
-        f"references, tokenizer {report['tokenizer']}, decoding: {decoding}.{at}"
+    yield markdown_cell(
+        f"{report['split']}: {report['images']} images with {report['references']} references, "
+        f"tokenizer {report['tokenizer']}, decoding: {decoding}.{at}"
     )
     yield ""
     yield "| metric | score x100 |"
     yield "|---|---:|"
     for name, value in report.get("scores", {}).items():
-        yield f"| {METRIC_TITLES.get(name, name)} | {100 * value:.2f} |"
+        yield f"| {markdown_cell(METRIC_TITLES.get(name, name))} | {100 * value:.2f} |"
     yield ""
 
 
 def _retrieval_report(report: Mapping[str, Any]) -> Iterator[str]:
-    yield _cell(report["protocol"])
+    yield markdown_cell(report["protocol"])
     yield ""
     rows = list(report["metrics"].values())
     names = list(rows[0]["metrics"])
-    yield f"| protocol | {' | '.join(names)} |"
+    yield f"| protocol | {' | '.join(map(markdown_cell, names))} |"
     yield f"|---|{'---:|' * len(names)}"
     for row in rows:
         values = " | ".join(f"{row['metrics'][name]:.1f}" for name in names)
-        yield f"| {_cell(row['protocol'])} | {values} |"
+        yield f"| {markdown_cell(row['protocol'])} | {values} |"
     yield ""
 
 
@@ -289,8 +290,3 @@ def _limits(facts: CardFacts) -> Iterator[str]:
             yield "- The settings of decoding are frozen in the graph."
     for note in facts.served.notes:
         yield f"- {note}"
-
-
-def _cell(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

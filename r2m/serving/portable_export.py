@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from r2m.configuration.decoding_settings import settings_to_report
+from r2m.inference.loaded_captioner import LoadedCaptioner
 from r2m.inference.run import Run
 from r2m.inference.run_folder import RunFolder
 from r2m.serving import caption_loop
 from r2m.serving.companions import write_companions
 from r2m.serving.conversion import SUFFIXES, PortableFormat, convert
-from r2m.serving.export import Exported
+from r2m.serving.export import MAX_PIXELS, Exported
 from r2m.serving.model_card import CardFacts
 from r2m.serving.saved_model import described
 from r2m.serving.signatures import ServedModel
 from r2m.serving.two_graphs import two_graphs
 from r2m.serving.version_folders import new_version
-from tfrecords.images.headers import MAX_PIXELS
 
 LOOP = "caption.py"
 
@@ -63,7 +63,7 @@ def export_two_graphs(
         files[file] = convert(function, format, f"the {part} of {run.name}")
         signatures[part] = described(function.input_signature, function.get_concrete_function())
         settings[part] = {"file": file, "outputs": list(signatures[part]["outputs"])}
-    kind = "captioner" if hasattr(run.loaded, "trained_on") else "r2m"
+    kind = "captioner" if isinstance(run.loaded, LoadedCaptioner) else "r2m"
     facts = CardFacts(
         output.absolute().name,
         0,

@@ -14,6 +14,7 @@ from r2m.serving.concept_graph import ConceptWords, inputs_of_concepts
 from r2m.serving.detected_concepts import DetectedConcepts, GraphSource, open_sources
 from r2m.serving.signatures import (
     DEFAULT,
+    IMAGES,
     ServedModel,
     Signature,
     Tensors,
@@ -26,7 +27,6 @@ from tfrecords.features.batch_decoding import map_images
 
 CONCEPTS, CONCEPT_LENGTHS = "concepts", "concept_lengths"
 FROM_CONCEPTS = "from_concepts"
-IMAGES = "images"
 _FAILED = "unreadable: the image is damaged or ends too soon, or a detector fails on it"
 
 
@@ -68,20 +68,21 @@ def r2m_model(
         sources = open_sources(detectors, loaded.rules)
         first = _of_images(loaded, graph, sources, max_pixels)
         owned = tuple(source.resources for source in sources if source.resources is not None)
+        classifiers = tuple(source.network for source in sources if source.network is not None)
     else:
         files = ", ".join(rule["file"] for rule in loaded.rules.detections) or "a detector"
         left_out[DEFAULT] = (
             f"R2M captions what detectors found ({files}), and no detector is in the graph "
             f"(--detector); it takes what {FROM_CONCEPTS} takes"
         )
-        first, owned = named, ()
+        first, owned, classifiers = named, (), ()
     return ServedModel(
         "r2m",
         {DEFAULT: first, FROM_CONCEPTS: named},
         left_out,
         (*lookup.tables, *owned),
         graph.notes,
-        networks=(run.model,),
+        networks=(run.model, *classifiers),
     )
 
 

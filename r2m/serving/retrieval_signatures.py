@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from losses.similarities import Similarity, similarities
 from r2m.inference.retrieval_run import RetrievalRun
-from r2m.serving.captioner_signatures import IMAGES, image_signatures
+from r2m.serving.captioner_signatures import image_signatures
 from r2m.serving.sentence_graph import SentenceWords
 from r2m.serving.signatures import (
     DEFAULT,
+    IMAGES,
     STATUS,
     ServedModel,
     Signature,

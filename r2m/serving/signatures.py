@@ -11,6 +11,9 @@ import tensorflow as tf
 from tfrecords.features.batch_decoding import OK
 
 DEFAULT = "serving_default"
+IMAGES = "images"
+"""Name of the input of encoded images."""
+
 STATUS = "status"
 
 Tensors = dict[str, tf.Tensor]

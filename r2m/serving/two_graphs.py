@@ -16,6 +16,7 @@ from r2m.inference.captioner_image_inputs import records_extractor
 from r2m.inference.loaded_captioner import LoadedCaptioner
 from r2m.inference.loaded_r2m import LoadedR2M
 from r2m.inference.run import Run
+from r2m.serving.caption_graph import unspaced_ids
 from r2m.serving.image_graph import columns_of_pixels
 from r2m.serving.signatures import Tensors
 from r2m.serving.stored_features import LENGTHS, feature_specs, why_no_features
@@ -153,7 +154,7 @@ def _settings(run: Run) -> dict[str, Any]:
         "start_id": START_ID,
         "end_id": END_ID,
         "suppressed": suppressed,
-        "separator": " " if vocabulary.segmenter == "words" else "",
+        "unspaced": unspaced_ids(vocabulary),
     }
 
 

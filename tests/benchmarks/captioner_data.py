@@ -11,6 +11,7 @@ import numpy as np
 VOCABULARY, LENGTH, IMAGES, CAPTIONS = 9_487 + 4, 17, 10, 5
 STEPS = 4
 DECODED, ALONE, BEAM, LONGEST = 100, 10, 5, 16
+REGION_SIZE = 2_048
 
 
 def batch(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -24,11 +25,11 @@ def batch(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     tokens[:, 0] = 1
     for row, length in zip(tokens, lengths, strict=True):
         row[length], row[length + 1 :] = 2, 0
-    return rng.random((IMAGES, 36, 2_048)).astype(np.float32), tokens, lengths
+    return rng.random((IMAGES, 36, REGION_SIZE)).astype(np.float32), tokens, lengths
 
 
 def all_images() -> tuple[np.ndarray, np.ndarray]:
     """Regions of the images to caption, and how many words their captions are to have."""
     rng = np.random.default_rng(0)
     words = np.clip(rng.normal(10.5, 2.4, DECODED).round(), 6, LONGEST - 1).astype(int)
-    return rng.random((DECODED, 36, 2_048)).astype(np.float32), words
+    return rng.random((DECODED, 36, REGION_SIZE)).astype(np.float32), words

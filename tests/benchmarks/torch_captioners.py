@@ -24,6 +24,7 @@ from captioner_data import (
     DECODED,
     IMAGES,
     LENGTH,
+    REGION_SIZE,
     STEPS,
     VOCABULARY,
 )
@@ -52,7 +53,7 @@ class Recurrent(Captioner):
     def __init__(self) -> None:
         super().__init__()
         self.embed = nn.Sequential(nn.Embedding(VOCABULARY, UNITS), nn.ReLU(), nn.Dropout(0.5))
-        self.row_map = nn.Sequential(nn.Linear(2_048, UNITS), nn.ReLU(), nn.Dropout(0.5))
+        self.row_map = nn.Sequential(nn.Linear(REGION_SIZE, UNITS), nn.ReLU(), nn.Dropout(0.5))
         self.attention, self.out = Attention(), nn.Linear(UNITS, VOCABULARY)
 
     def encode(self, regions: Tensor, copies: int) -> list[Tensor]:
@@ -77,7 +78,7 @@ class UpDown(Recurrent):
 
     def __init__(self) -> None:
         super().__init__()
-        self.global_map = nn.Sequential(nn.Linear(2_048, UNITS), nn.ReLU(), nn.Dropout(0.5))
+        self.global_map = nn.Sequential(nn.Linear(REGION_SIZE, UNITS), nn.ReLU(), nn.Dropout(0.5))
         self.look, self.say = nn.LSTMCell(3 * UNITS, UNITS), nn.LSTMCell(2 * UNITS, UNITS)
 
     def more(self, regions: Tensor) -> list[Tensor]:

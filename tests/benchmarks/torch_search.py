@@ -33,11 +33,11 @@ class Captioner(nn.Module):
         raise NotImplementedError
 
     @torch.no_grad()
-    def search(self, regions: Tensor, words: int) -> list[int]:
+    def search(self, regions: Tensor, words: int, beam: int = BEAM) -> list[int]:
         """Beam search for one image, [1, L, D]; hypotheses end after `words` words."""
-        memory = self.encode(regions, BEAM)
-        state = self.start(BEAM)
-        said, scores = torch.ones(BEAM, 1, dtype=torch.long), torch.full((BEAM,), -1e9)
+        memory = self.encode(regions, beam)
+        state = self.start(beam)
+        said, scores = torch.ones(beam, 1, dtype=torch.long), torch.full((beam,), -1e9)
         scores[0], best = 0.0, (-1e9, [])
         for step in range(LONGEST):
             hidden, state = self.step(self.embed(said[:, -1]), state, memory)
@@ -45,14 +45,14 @@ class Captioner(nn.Module):
             logits[:, 2] += 30.0 if step >= words else -30.0
             logits[:, :2] = -1e9
             sums = scores[:, None] + functional.log_softmax(logits, 1)
-            found, places = sums.flatten().topk(2 * BEAM)
+            found, places = sums.flatten().topk(2 * beam)
             parents, nexts = places // VOCABULARY, places % VOCABULARY
             for score, parent, word in zip(
                 *(x.tolist() for x in (found, parents, nexts)), strict=True
             ):
                 if word == 2 and score > best[0]:
                     best = (score, said[parent, 1:].tolist())
-            alive = torch.nonzero(nexts != 2)[:BEAM, 0]
+            alive = torch.nonzero(nexts != 2)[:beam, 0]
             scores, parents = found[alive], parents[alive]
             said = torch.cat([said[parents], nexts[alive, None]], 1)
             state = [one[parents] for one in state]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 import torch
-from captioner_data import CAPTIONS, LENGTH, LONGEST, VOCABULARY
+from captioner_data import CAPTIONS, LENGTH, LONGEST, REGION_SIZE, VOCABULARY
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_search import Captioner, Step
@@ -68,7 +68,7 @@ class Transformer(Captioner):
         super().__init__()
         self.embed = nn.Identity()
         self.words, self.dropout = nn.Embedding(VOCABULARY, UNITS), nn.Dropout(DROPOUT)
-        self.row_map = nn.Sequential(nn.Linear(2_048, UNITS), nn.ReLU(), nn.Dropout(0.5))
+        self.row_map = nn.Sequential(nn.Linear(REGION_SIZE, UNITS), nn.ReLU(), nn.Dropout(0.5))
         self.encoder = nn.ModuleList(Layer(1) for _ in range(LAYERS))
         self.decoder = nn.ModuleList(Layer(2) for _ in range(LAYERS))
         self.norms, self.out = (

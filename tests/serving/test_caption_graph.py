@@ -13,7 +13,8 @@ import tensorflow as tf
 from models.decoding.options import DecodingOptions
 from r2m.evaluation.confidence import Calibration
 from r2m.inference.captioning import Captioning
-from r2m.serving.caption_graph import CaptionGraph, SentenceWriter
+from r2m.serving.caption_graph import CaptionGraph, SentenceWriter, unspaced_ids
+from r2m.serving.caption_loop import join_words
 from r2m.serving.saved_model import write_saved_model
 from r2m.serving.signatures import ServedModel, Tensors, finite_or_fault, make_signature
 from tests.models.small_captioners import SMALL, V, sample
@@ -118,7 +119,12 @@ def test_sentences_are_written_as_the_vocabulary_decodes_them(segmenter: str) ->
     vocabulary = Vocabulary(words, (1,) * len(words), segmenter)
     rows = [[3, 4, 5, 6, 2, 0], [6, 3, 2, 0, 0, 0], [4, 5, 7, 6, 3, 8], [2, 0, 0, 0, 0, 0]]
     found = SentenceWriter(vocabulary)(tf.constant([rows]))[0].numpy().tolist()
-    assert [text.decode() for text in found] == [vocabulary.decode(row) for row in rows]
+    expected = [vocabulary.decode(row) for row in rows]
+    assert [text.decode() for text in found] == expected
+    # The loop around two graphs, which has no TensorFlow.
+    unspaced = unspaced_ids(vocabulary)
+    ids = [[number for number in row if number > 2] for row in rows]
+    assert [join_words(own, words, unspaced) for own in ids] == expected
 
 
 def test_names_cover_all_kinds_of_input() -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import r2m
 from r2m.inference.concept_rules import ConceptRules
-from r2m.serving import detected_concepts
+from r2m.serving import compact_weights, detected_concepts
 from r2m.serving.detected_concepts import DetectedConcepts, GraphSource, open_sources
 from r2m.serving.export import export_run
+from r2m.serving.saved_model import write_saved_model as write_served
+from r2m.serving.signatures import ServedModel, example_image, make_signature
 from tests.tfrecords.detectors.detector_toys import (
     bright_image,
     write_frozen_graph,
@@ -22,6 +25,7 @@ from tests.tfrecords.detectors.detector_toys import (
 from tfrecords.concepts import ConceptDictionary
 from tfrecords.errors import InputError
 from tfrecords.features.backbones import Network
+from tfrecords.features.batch_decoding import map_images
 from tfrecords.images.concepts import image_concepts
 from tfrecords.readers.detections import DetectionSource, ImageDetections
 from tfrecords.vocabulary import END, PAD, START, UNK, Vocabulary
@@ -150,8 +154,10 @@ def test_what_cannot_be_in_the_graph_is_named(
 
 
 def test_labels_of_a_classifier_are_tags(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    logits = tf.constant([[1.0, 0.9, -9.0]])
-    built = Network(lambda pixels, training: tf.nn.softmax(logits), lambda pixels: pixels, (3,))
+    layers = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, "softmax")]
+    network = keras.Sequential([keras.Input((None, None, 3)), *layers])
+    layers[1].set_weights([np.zeros((3, 3)), np.array([1.0, 0.9, -9.0])])
+    built = Network(network, lambda pixels: pixels, (3,))
     monkeypatch.setattr(detected_concepts, "build_network", lambda options: built)
     (tmp_path / "labels.txt").write_text("hound\nwolf\nkitten\n")
     text = f"classifier:EfficientNetLite0+{tmp_path / 'labels.txt'},0.6,2"
@@ -163,6 +169,22 @@ def test_labels_of_a_classifier_are_tags(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert chooser.words(places).numpy()[-1] == b"dog" and int(counts[-1]) == 1
     assert float(scores[-1]) == pytest.approx(2.0, abs=1e-3)
     assert places.numpy()[:-1].max(initial=-1) == -1
+    # In a SavedModel, which owns the weights.
+    spec = tf.TensorSpec([chooser.most], tf.float32)
+
+    def scores_of(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        found, status = map_images(images, lambda image: [chooser(image)[2]], [spec], [0])
+        return {"scores": found, "status": status}
+
+    images = {"images": tf.TensorSpec([None], tf.string)}
+    signature = make_signature(scores_of, images, {"images": example_image()})
+    served = ServedModel("r2m", {"scores": signature}, {}, networks=(source.network,))
+    monkeypatch.setattr(compact_weights, "_LEAST_SIZE", 1)
+    write_served(compact_weights.compact_weights(served, "float16"), tmp_path / "saved")
+    loaded = tf.saved_model.load(str(tmp_path / "saved"))
+    saved = loaded.signatures["scores"](images=tf.constant([example_image(), b""]))
+    np.testing.assert_allclose(saved["scores"][:, -1], [2.0, 0.0], atol=1e-3)
+    assert [v.dtype.name for v in loaded.weights_in_use if v.shape.rank == 2] == ["float16"]
     (tmp_path / "labels.txt").write_text("hound\nwolf\n")
     with pytest.raises(InputError, match=r"names 2 classes, and EfficientNetLite0 gives \(3,\)"):
         open_sources([text], rules())

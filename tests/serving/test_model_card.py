@@ -76,3 +76,21 @@ def test_the_card_names_data_settings_and_limits_and_runs_nothing(tmp_path: Path
     ):  # fmt: skip
         assert text in card
     assert "/data" not in card and "<b>" not in card and "&lt;b>features" in card
+
+
+def test_no_text_of_a_run_folder_is_html_or_a_link(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script> [x](javascript:alert(2)) | `y`"
+    report = {
+        **REPORT, "split": evil, "images": evil, "tokenizer": evil, "decode": {evil: evil},
+        "scores": {evil: 0.5}, "settings": {"step": evil},
+    }  # fmt: skip
+    ranks = {"protocol": evil, "metrics": {"a": {"protocol": evil, "metrics": {evil: 1.0}}}}
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "val.report.json").write_text(json.dumps(report))
+    (tmp_path / "predictions" / "val.retrieval.json").write_text(json.dumps(ranks))
+    own = facts(tmp_path, name=evil)
+    own.folders[0].config = ConfigDict({"data": {"captions": evil}, "model": {evil: evil}})
+    text = model_card(own._replace(folders=own.folders)).partition("\n---\n")[2]
+    code = 'tf.saved_model.load("<script>'
+    assert text.count("<script>") == text.count(code) == 1
+    assert "[x]" not in text.replace("\\[x\\]", "").replace(code, "").split("```")[2]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import dataclasses
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -201,6 +203,38 @@ def test_large_requests_are_refused_before_they_are_read(client: TestClient) -> 
             assert "larger than 2 megabytes" in answer.json()["error"]
 
 
+@pytest.mark.parametrize("path", ["/caption", "/v1/models/att2in2:predict"])
+def test_a_body_that_does_not_arrive_in_time_is_given_up(
+    models: list[LoadedExport], path: str
+) -> None:
+    app = make_app(models, dataclasses.replace(LIMITS, seconds=0.05))
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        parts = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+        async def receive() -> Any:
+            return parts.pop() if parts else await asyncio.sleep(60)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http", "method": "POST", "path": path, "raw_path": path.encode(),
+            "query_string": b"", "headers": [], "http_version": "1.1", "scheme": "http",
+        }  # fmt: skip
+        await app(scope, receive, send)
+
+    with TestClient(app) as client:
+        asyncio.run(ask())
+        assert sent[0]["status"] == 408
+        found = json.loads(b"".join(message.get("body", b"") for message in sent))
+        assert found == {"error": "the body did not arrive within 0.05 seconds"}
+        # Its place is free again.
+        assert 'code="408"' in client.get("/metrics").text
+        assert client.get("/healthz").status_code == 200
+
+
 def test_fifty_requests_at_once_get_their_own_answers_in_batches(
     models: list[LoadedExport], image_files: list[bytes], captions: list[Any]
 ) -> None:
@@ -310,6 +344,61 @@ def test_no_bytes_make_the_server_fail(
 ) -> None:
     answer = client.post(path, content=body, headers={"content-type": kind})
     assert answer.status_code in (200, 400, 404)
+
+
+NAMES = """
+v1 models att2in2 att2in2:predict r2m r2m:predict versions 1 1:predict metadata caption metrics
+healthz .. . %2e%2e %2fetc %00 etc passwd %ff <script> 1e9 -1 models:predict docs openapi.json
+"""
+SEGMENTS = st.sampled_from([*NAMES.split(), ""]) | st.text(
+    st.characters(exclude_characters="?#", exclude_categories=["C"]), max_size=6
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["content-type", "content-length", "accept-encoding", "expect", "range"]),
+    st.sampled_from(["application/json", "0", "99", "-1", "1e3", "gzip", "100-continue", "a;b=c"])
+    | st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12),
+    max_size=3,
+)
+
+
+@settings(
+    max_examples=150, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH"]),
+    segments=st.lists(SEGMENTS, max_size=6),
+    query=st.sampled_from(
+        ["", "?model=r2m", "?model=../../etc", "?model=", "?model=a&model=b", "?%"]
+    ),
+    headers=HEADERS,
+    body=st.sampled_from([b"", b"{}", b"[1]", b"GIF89a", b"--a\r\n"]),
+)
+def test_no_request_makes_the_server_fail_or_leaves_its_routes(
+    client: TestClient,
+    method: str,
+    segments: list[str],
+    query: str,
+    headers: dict[str, str],
+    body: bytes,
+) -> None:
+    url = f"http://testserver/{'/'.join(segments)}{query}"
+    answer = client.request(method, url, headers=headers, content=body)
+    assert answer.status_code in (200, 400, 404, 405, 413), (url, answer.text)
+    assert "root:" not in answer.text and "Traceback" not in answer.text
+    if answer.status_code >= 400 and method != "HEAD":
+        assert list(answer.json()) == ["error"]
+
+
+def test_names_of_models_are_no_paths(client: TestClient) -> None:
+    for name in ("..", "%2e%2e", "..%2F..%2Fetc%2Fpasswd", "att2in2%2F..", "%00", "att2in2%00"):
+        for path in (f"/v1/models/{name}", f"/v1/models/{name}/metadata"):
+            answer = client.get(path)
+            assert answer.status_code == 404, path
+        assert client.post(f"/v1/models/{name}:predict", content=b"{}").status_code == 404
+    # Served are the models that were named, not the folders beside them.
+    assert client.get("/v1/models/att2in2/versions/%2e%2e%2f2").status_code == 404
+    assert client.post("/caption?model=../r2m", content=b"").status_code == 404
 
 
 def test_folders_that_are_no_exports_are_named(

@@ -105,7 +105,7 @@ def test_an_operation_that_cannot_be_converted_is_named() -> None:
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     function = tf.function(lambda x: {"x": x}, input_signature=[tf.TensorSpec([1], name="x")])
-    with pytest.raises(InputError, match=r"--format=onnx needs .*pip install 'r2m\[onnx\]'"):
+    with pytest.raises(InputError, match=r"not installed .*tf2onnx.*pip install 'r2m\[onnx\]'"):
         conversion.convert(function, "onnx", "nothing")
 
 

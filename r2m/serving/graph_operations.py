@@ -1,0 +1,62 @@
+"""Operations of SavedModels that no model needs and that reach beyond its folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tfrecords.errors import InputError
+
+# They read or write files, call Python, or talk to other machines. Weights are restored by
+# functions that no signature calls.
+_REFUSED = re.compile(
+    r"(Read|Write|Matching|WholeFile|TextLine|TFRecord|FixedLengthRecord|LMDB)(File|Files|Reader)\w*"
+    r"|\w*(TextLine|TFRecord|FixedLengthRecord|Sql|Cache|Snapshot|Save|Load|DataService)\w*Dataset\w*"
+    r"|(Save|Restore|MergeV2Checkpoints|DatasetToTFRecord|LoadAndRemap|GenerateVocabRemapping)\w*"
+    r"|\w*(PyFunc|SummaryFileWriter|SummaryDbWriter|DebugIdentity|DebugNanCount|DebugNumericSummary)"
+    r"\w*|InitializeTableFromTextFile\w*|RegisterDataset\w*|Rpc\w*|DumpTensor\w*"
+)
+
+
+def check_operations(graph: Any, folder: Path) -> None:
+    """Refuses a graph that could do more than compute: an export may come from anybody.
+
+    Args:
+        graph: `MetaGraphDef` of a SavedModel.
+        folder: of the SavedModel, for messages.
+
+    Raises:
+        InputError: it contains such an operation, or was not made by TensorFlow 2.
+    """
+    functions = graph.object_graph_def.concrete_functions
+    if not functions:
+        raise InputError(f"{folder}: not a SavedModel of TensorFlow 2; export it with r2m-export")
+    found = sorted(
+        {name for name in _operations(graph, list(functions)) if _REFUSED.fullmatch(name)}
+    )
+    if found:
+        raise InputError(
+            f"{folder}: the graph contains {', '.join(sorted(found))}: operations that reach beyond the "
+            "model are not run; export it with r2m-export"
+        )
+
+
+def _operations(graph: Any, waiting: list[str]) -> Iterator[str]:
+    """Yields the operations of functions and of all functions that these call."""
+    library = {own.signature.name: own for own in graph.graph_def.library.function}
+    seen = set(waiting)
+    while waiting:
+        function = library.get(waiting.pop())
+        for node in () if function is None else function.node_def:
+            # Prints to a file instead of standard error.
+            to_file = node.attr["output_stream"].s.startswith(b"file:") if "Print" in node.op else 0
+            yield "WriteFile" if to_file else node.op
+            called = [node.op]
+            for value in node.attr.values():
+                called += [value.func.name, *(own.name for own in value.list.func)]
+            for name in called:
+                if name in library and name not in seen:
+                    seen.add(name)
+                    waiting.append(name)
