@@ -38,8 +38,8 @@ def check_operations(graph: Any, folder: Path) -> None:
     )
     if found:
         raise InputError(
-            f"{folder}: the graph contains {', '.join(sorted(found))}: operations that reach beyond the "
-            "model are not run; export it with r2m-export"
+            f"{folder}: the graph contains {', '.join(sorted(found))}: operations that reach "
+            "beyond the model are not run; export it with r2m-export"
         )
 
 
