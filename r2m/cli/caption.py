@@ -56,6 +56,7 @@ from r2m.cli.gallery_flags import define_attention, define_single_file
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.record_reports import describe_use
+from r2m.cli.terminal_text import terminal_text
 from r2m.cli.value_flags import define_switch, define_text, define_texts
 from r2m.configuration.limits import MOST_BEAMS
 
@@ -168,9 +169,9 @@ def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         concepts = ", ".join(concept["word"] for concept in row.get("concepts", ()))
         shown = f"  [{concepts}]" if concepts else ""
         note = f"({row['note']})" if "note" in row and not row["caption"] else ""
-        print(f"{row['image_id']:<{width}}  {row['caption']}{shown}{note}")
+        print(terminal_text(f"{row['image_id']:<{width}}  {row['caption']}{shown}{note}"))
         for other in row.get("captions", ())[1:]:
-            print(f"{'':<{width}}  {other['caption']}")
+            print(terminal_text(f"{'':<{width}}  {other['caption']}"))
 
 
 def console() -> None:

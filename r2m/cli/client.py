@@ -20,6 +20,7 @@ from r2m.cli import image_flags
 from r2m.cli.flag_groups import MODEL, OUTPUT, REQUESTS
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_number, define_whole
+from r2m.cli.terminal_text import terminal_text
 from r2m.cli.value_flags import define_choice, define_text
 
 _MODEL = define_text("model", None, "Name of the model.", required=True, group=MODEL, value="NAME")
@@ -86,7 +87,8 @@ def _print(rows: Iterable[Mapping[str, Any]], width: int) -> bool:
             continue
         texts = captions or [f"({row['status']})"]
         for place, text in enumerate(texts):
-            print(f"{'' if place else row['image_id']:<{width}}  {_numbers(row, place)}{text}")
+            name = "" if place else row["image_id"]
+            print(terminal_text(f"{name:<{width}}  {_numbers(row, place)}{text}"))
     return captioned
 
 

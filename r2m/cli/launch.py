@@ -23,6 +23,7 @@ from r2m.cli.flag_groups import OTHER
 from r2m.cli.help import Command
 from r2m.cli.log_lines import use_short_lines
 from r2m.cli.native_notes import HIDDEN_LEVEL, LEVEL_VARIABLE, SHOWN_LEVEL, hiding_native_notes
+from r2m.cli.terminal_text import terminal_text
 from r2m.cli.usage import print_mistake, read_flags
 from r2m.cli.value_flags import define_switch
 
@@ -163,11 +164,11 @@ def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
         print("\ninterrupted", file=sys.stderr)
         return 130  # as shells have it
     except (InputError, TrainingError) as error:
-        print(f"\nerror: {error}", file=sys.stderr)
+        print(terminal_text(f"\nerror: {error}"), file=sys.stderr)
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"\nerror: {_path_problem(error)}", file=sys.stderr)
+        print(terminal_text(f"\nerror: {_path_problem(error)}"), file=sys.stderr)
     except Exception as error:
         if (damage := _record_damage(error)) is None:
             raise

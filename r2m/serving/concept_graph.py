@@ -52,6 +52,7 @@ class ConceptWords:
         padded = [row + [0] * (width - len(row)) for row in rows]
         self._ids = tf.constant(padded, tf.int64)
         self._counts = tf.constant([len(row) for row in rows], tf.int64)
+        self._size = len(vocabulary)
         self._words, self._classes, self._forms = map(_table, (words, classes, forms))
         self.tables = (self._words, self._classes, self._forms)
 
@@ -76,14 +77,26 @@ class ConceptWords:
         size = [tf.shape(words)[0], tf.shape(words)[1] * self._ids.shape[1]]
         ids = tf.reshape(tf.gather(self._ids, rows), size)
         is_there = tf.reshape(is_there & ~is_unknown[..., None], size)
-        equal = (ids[:, :, None] == ids[:, None]) & is_there[:, :, None] & is_there[:, None]
-        counts = tf.reduce_sum(tf.cast(equal, tf.int64), axis=2)
+        counts, is_first = self._count(ids, is_there)
         # Concepts in the order in which they are first named, and then backwards.
-        earlier = tf.linalg.band_part(tf.cast(equal, tf.int32), -1, 0)
-        is_first = is_there & (tf.reduce_sum(earlier, axis=2) == 1)
         backwards = [tf.reverse(x, [1]) for x in (ids, counts, is_first)]
         ids, counts = (tf.ragged.boolean_mask(x, backwards[2]) for x in backwards[:2])
         return ids, counts, status
+
+    def _count(self, ids: tf.Tensor, is_there: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Counts concepts [B, K'] within their rows, in memory that grows with K' only.
+
+        Returns:
+            How often the row names the concept, int64, and whether it does so here first.
+        """
+        batch, places = tf.shape(ids)[0], tf.shape(ids)[1]
+        segments = tf.range(batch)[:, None] * self._size + tf.cast(ids, tf.int32)
+        count = tf.math.unsorted_segment_sum(
+            tf.cast(is_there, tf.int64), segments, batch * self._size
+        )
+        place = tf.where(is_there, tf.range(places), places)
+        first = tf.math.unsorted_segment_min(place, segments, batch * self._size)
+        return tf.gather(count, segments), is_there & (tf.gather(first, segments) == place)
 
     def _find(self, words: tf.Tensor) -> tf.Tensor:
         """Returns rows int32 [B, K] of the concepts; below 0 where there are none."""

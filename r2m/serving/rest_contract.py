@@ -16,7 +16,7 @@ import numpy as np
 
 STRING = "string"
 DEFAULT_SIGNATURE = "serving_default"
-# Rows such as the concepts of an image may have at most: memory grows with the square of it.
+# Rows such as the concepts of an image may have at most.
 MOST_ENTRIES = 1000
 
 _SHOWN = 80  # characters of what a client sent, in messages
