@@ -49,7 +49,9 @@ def serving(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[str], int
     assert process.stdout is not None
     try:
         ports = (re.match(r"serving at .*:(\d+)$", line) for line in process.stdout)
-        yield process, int(next(port for port in ports if port)[1])
+        found = next(filter(None, ports), None)
+        assert found is not None, f"the server ended before it listened: {command}"
+        yield process, int(found[1])
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     finally:

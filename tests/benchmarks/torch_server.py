@@ -57,7 +57,7 @@ def main(python: str, settings: str) -> None:
     info = TensorInfo(STRING, (None,))
     outputs = {"captions": TensorInfo(STRING, (None, 1)), "status": info}
     signature = LoadedSignature({"images": info}, outputs, caption)
-    export = LoadedExport("torch", 1, {"serving_default": signature}, {})
+    export = LoadedExport("torch", 1, {"serving_default": signature}, {}, Path())
     bound = bind("127.0.0.1", 0)
     limits = ServerLimits(BatchLimits(size=64), seconds=300)
     serve(
