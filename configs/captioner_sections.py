@@ -107,9 +107,6 @@ def reward(*, reduction: str) -> dict[str, Any]:
         # in CIDEr-D: few images are overfitted less, see `losses/caption_reward.py`.
         "neighbors": 0,
         "neighbor_share": 0.5,
-        # Run folder of a visual-semantic embedding, by whose vectors images are compared; '': by
-        # their stored vectors.
-        "embedding": "",
         # `policy`: gradient of the expected reward. Losses of structured prediction instead, which
         # have no baseline: best_of_n, seqnll, risk, max_margin, multi_margin, softmax_margin and
         # real_softmax_margin; losses/sequence_losses.py has their formulas.

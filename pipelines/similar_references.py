@@ -8,12 +8,7 @@ from absl import logging
 
 from pipelines.batching import Batch, Rows
 from pipelines.caption_batches import CaptionOptions, cut_references
-from pipelines.similar_images import (
-    EMBEDDING_SHARPNESS,
-    SHARPNESS,
-    read_captioned_images,
-    similarity_weights,
-)
+from pipelines.similar_images import read_captioned_images, similarity_weights
 from tfrecords.errors import InputError
 from tfrecords.records import Records
 from tfrecords.vocabulary import START_ID
@@ -27,14 +22,7 @@ class SimilarReferences:
 
     columns: tuple[str, ...] = ("image_id",)
 
-    def __init__(
-        self,
-        records: Records,
-        split: str,
-        options: CaptionOptions,
-        count: int,
-        vectors: np.ndarray | None = None,
-    ) -> None:
+    def __init__(self, records: Records, split: str, options: CaptionOptions, count: int) -> None:
         """Reads the captions and finds the similar images.
 
         Args:
@@ -42,14 +30,12 @@ class SimilarReferences:
             split: of the records.
             options: words of a caption.
             count: K.
-            vectors: float32[N, D] of the images in an embedding, to compare them by; None: the
-                stored ones.
 
         Raises:
             InputError: the records hold no vectors of images, or no more than `count` images.
         """
         try:
-            images = read_captioned_images(records, split, vectors)
+            images = read_captioned_images(records, split)
         except InputError as error:
             raise InputError(f"{error}, or set config.reward.neighbors=0") from None
         if count >= len(images.names):
@@ -60,8 +46,7 @@ class SimilarReferences:
         logging.info("finding the %d most similar images of each training image", count)
         found = list(images.neighbors(count))
         likeness = np.concatenate([likeness for _, likeness in found])
-        sharpness = SHARPNESS if vectors is None else EMBEDDING_SHARPNESS
-        weights = similarity_weights(likeness, sharpness)
+        weights = similarity_weights(likeness)
         self._neighbors = tf.constant(np.concatenate([n for n, _ in found]), tf.int32)
         self._weights = tf.constant(weights / weights.sum(1, keepdims=True), tf.float32)
         cut = _padded(images.sentences, options)

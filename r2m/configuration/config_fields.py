@@ -84,7 +84,6 @@ _REWARD: _Rules = {
     "bleu_weight": number(least=0),
     "neighbors": whole(0),
     "neighbor_share": number(above=0, most=1),
-    "embedding": path,
     "loss": choice(*REWARD_LOSSES),
     "baseline": choice("leave_one_out", "greedy"),
     "reduction": choice("words", "captions"),

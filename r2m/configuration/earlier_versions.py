@@ -33,7 +33,6 @@ _REWARD = {
     "bleu_weight": 0.0,
     "neighbors": 0,
     "neighbor_share": 0.5,
-    "embedding": "",
     "loss": "policy",
     "baseline": "leave_one_out",
     "reduction": "captions",

@@ -56,7 +56,7 @@ ARGUMENTS = {
 # Text that no rule can judge: what it names is looked for later.
 OPEN = {
     "name", "data.captions", "data.corpora", "data.images", "image.backbone", "image.weights",
-    "image.trained_from", "image.embedding", "reward.embedding", "training.strategy", "model.pool",
+    "image.trained_from", "image.embedding", "training.strategy", "model.pool",
     "reward.document_frequencies",
     "decoding.must_contain", "decoding.must_not_contain",
     "model.norm", "model.activation", "model.position", "model.area_norm", "model.cross_attention",

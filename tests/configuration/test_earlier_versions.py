@@ -52,8 +52,7 @@ def test_rewards_and_their_schedule_were_as_they_are_now_by_these_settings() -> 
         }
     )
     defaults = SelfCriticalOptions(samples=3, max_length=9)
-    expected = {**dataclasses.asdict(defaults), "embedding": ""}
-    assert found["loss"] == found["reward"] == expected
+    assert found["loss"] == found["reward"] == dataclasses.asdict(defaults)
     assert found["stages"]["self_critical"] == {"steps": 2, "schedule": schedule}
     assert found["stages"]["cross_entropy"] == {"steps": 4}
     assert upgrade_settings(found) == found

@@ -71,26 +71,6 @@ def test_references_are_captions_of_similar_images(
     assert not batch["similar_weights"][4].numpy().any()
 
 
-def test_images_are_compared_by_given_vectors(records: Records, images: CaptionedImages) -> None:
-    vectors = np.random.default_rng(0).normal(size=(len(images.names), 4)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    similar = SimilarReferences(records, "train", CaptionOptions(max_length=50), COUNT, vectors)
-    batch = similar({"image_id": tf.constant(images.names[:1])})
-    cosines = vectors @ vectors[0]
-    nearest = np.argsort(-cosines)[1 : COUNT + 1]
-    sentences = [s for image in nearest for s in images.sentences[image]]
-    there = batch["similar_lengths"][0].numpy() > 0
-    found = batch["similar_references"][0].numpy()[there]
-    assert [words[: len(s)].tolist() for words, s in zip(found, sentences, strict=True)] == [
-        s.tolist() for s in sentences
-    ]
-    factors = np.repeat(
-        np.exp(16.0 * cosines[nearest]), [len(images.sentences[image]) for image in nearest]
-    )
-    weights = batch["similar_weights"][0].numpy()[there]
-    np.testing.assert_allclose(weights, factors / factors.sum(), rtol=1e-4)
-
-
 def test_more_neighbors_than_images_are_refused(records: Records, images: CaptionedImages) -> None:
     others = len(images.names) - 1
     SimilarReferences(records, "train", CaptionOptions(), others)

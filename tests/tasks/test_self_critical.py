@@ -376,7 +376,7 @@ def test_rewards_weigh_words_by_the_file_that_is_named(
 
 
 def test_captions_of_similar_images_are_rewarded(
-    att2in2_run: Path, embedding_run: Path, records: Records, tmp_path: Path
+    att2in2_run: Path, records: Records, tmp_path: Path
 ) -> None:
     stage = self_critical_stage(records, neighbors=4, neighbor_share=0.25)
     batch = first_batch(stage)
@@ -392,20 +392,13 @@ def test_captions_of_similar_images_are_rewarded(
     config = small(records.folder)
     config.reward.neighbors = 4
     config.stages.self_critical.update({"batch_size": 5, "steps": 1, "evaluate_every": 0})
-    train_on = partial(
-        run_captioner, config, workdir=tmp_path, name="self_critical", init_from=att2in2_run
-    )
+    train_on = partial(run_captioner, config, tmp_path, name="self_critical", init_from=att2in2_run)
     assert train_on().step == 1
     config.stages.self_critical.steps = 2
     assert train_on().step == 2
     config.reward.neighbors = 3
     with pytest.raises(TrainingError, match="neighbors 3, was 4"):
         train_on()
-    # Found by the vectors of an embedding.
-    config.reward.update(neighbors=4, embedding=str(embedding_run))
-    with pytest.raises(TrainingError, match="embedding"):
-        train_on()
-    assert train_on(workdir=tmp_path / "embedded").step == 2
 
 
 @pytest.mark.parametrize("dropout", [False, True])

@@ -11,8 +11,6 @@ from pipelines.caption_batches import CaptionOptions
 from pipelines.similar_references import SimilarReferences
 from r2m.configuration.settings import TRAINING_SPLIT, setting
 from r2m.inference.captioning import search_options
-from r2m.inference.retrieval_run import load_embedding
-from r2m.inference.run_folder import RunFolder
 from r2m.tasks.captioning.cross_entropy import CrossEntropyOptions
 from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
 from tfrecords.document_frequencies import DocumentFrequencies, kept_frequencies
@@ -30,10 +28,6 @@ def reward_settings(config: Any) -> dict[str, Any]:
     """Returns settings of `config.reward` that a resumed run requires, files by their contents."""
     file = config.reward.document_frequencies
     settings = option_fields(config)
-    # As earlier versions saved it: '' where there is none.
-    settings["embedding"] = ""
-    if run := config.reward.embedding:
-        settings["embedding"] = RunFolder(run).checkpoint.digest
     if file:
         settings["document_frequencies"] = sha256_file(Path(file))
     if config.reward.get("cross_entropy_weight"):
@@ -69,7 +63,7 @@ def reward_objective(
         CiderReward(frequencies.keys, frequencies.counts, frequencies.images),
         search_options(config, vocabulary).suppressed,
         _cross_entropy(config) if options.cross_entropy_weight else None,
-        _similar_references(config, options, records) if options.neighbors else None,
+        _similar_references(options, records) if options.neighbors else None,
     )
 
 
@@ -82,20 +76,13 @@ def _cross_entropy(config: Any) -> CrossEntropyOptions:
         return CrossEntropyOptions(smoothing=config.loss.smoothing, reduction=config.loss.reduction)
 
 
-def _similar_references(
-    config: Any, options: SelfCriticalOptions, records: Records
-) -> SimilarReferences:
-    vectors = None
-    if run := config.reward.embedding:
-        with setting("config.reward.embedding"):
-            vectors = load_embedding(run).encode_records(records, TRAINING_SPLIT)[1]
+def _similar_references(options: SelfCriticalOptions, records: Records) -> SimilarReferences:
     length = CaptionOptions(max_length=options.max_length)
-    return SimilarReferences(records, TRAINING_SPLIT, length, options.neighbors, vectors)
+    return SimilarReferences(records, TRAINING_SPLIT, length, options.neighbors)
 
 
 def option_fields(config: Any) -> dict[str, Any]:
-    """Returns the fields of `SelfCriticalOptions` in `config.reward`: all but paths."""
+    """Returns the fields of `SelfCriticalOptions` in `config.reward`: all but the file."""
     settings: dict[str, Any] = config.reward.to_dict()
-    for path in ("document_frequencies", "embedding"):
-        del settings[path]
+    del settings["document_frequencies"]
     return settings
