@@ -10,6 +10,7 @@ from r2m.configuration.decoding_settings import settings_to_report
 from r2m.inference.loaded_captioner import LoadedCaptioner
 from r2m.inference.run import Run
 from r2m.inference.run_folder import RunFolder
+from r2m.inference.run_kinds import kind_of
 from r2m.serving import caption_loop
 from r2m.serving.companions import write_companions
 from r2m.serving.conversion import SUFFIXES, PortableFormat, convert
@@ -19,6 +20,7 @@ from r2m.serving.saved_model import described
 from r2m.serving.signatures import ServedModel
 from r2m.serving.two_graphs import two_graphs
 from r2m.serving.version_folders import new_version
+from tfrecords.errors import InputError
 
 LOOP = "caption.py"
 
@@ -53,6 +55,12 @@ def export_two_graphs(
     """
     listed = [runs] if isinstance(runs, str | Path) else list(runs)
     folders = [RunFolder(path) for path in listed]
+    kind = kind_of(folders[0])
+    if not kind.captions:
+        raise InputError(
+            f"{folders[0].path} is {kind.title}: --format={format} writes the loop of a "
+            "captioner; export it with --format=saved_model"
+        )
     output = Path(output)
     run = Run.load(folders, decoding=decoding, weights=weights, ensemble_weights=ensemble_weights)
     graphs = two_graphs(run, fixed_sizes=format == "litert")
@@ -63,11 +71,10 @@ def export_two_graphs(
         files[file] = convert(function, format, f"the {part} of {run.name}")
         signatures[part] = described(function.input_signature, function.get_concrete_function())
         settings[part] = {"file": file, "outputs": list(signatures[part]["outputs"])}
-    kind = "captioner" if isinstance(run.loaded, LoadedCaptioner) else "r2m"
     facts = CardFacts(
         output.absolute().name,
         0,
-        ServedModel(kind, {}, {}),
+        ServedModel("captioner" if isinstance(run.loaded, LoadedCaptioner) else "r2m", {}, {}),
         folders,
         settings_to_report(run.config.decoding.to_dict()),
         signatures,

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 import r2m
 from r2m.serving.export import Exported, export_run
+from r2m.serving.portable_export import export_two_graphs
 from r2m.serving.warmup import FILE, prediction_log_class
 from tfrecords.errors import InputError
 
@@ -260,4 +261,6 @@ def test_settings_without_a_use_are_refused(old_runs: Path, embedding_run: Path)
         export_run(old_runs / RUNS["pixels"], folder, weights="vgg.h5")
     with pytest.raises(InputError, match=r"--captions=9: must be at most 3"):
         export_run(old_runs / RUNS["r2m"], folder, captions=9)
+    with pytest.raises(InputError, match=r"--format=litert writes the loop of a captioner; export"):
+        export_two_graphs(embedding_run, folder, "litert")
     assert not folder.exists()
