@@ -26,8 +26,8 @@ def in_float32(step: Callable[..., tuple[tf.Tensor, ...]]) -> Callable[..., tupl
     """
 
     @functools.wraps(step)
-    def run(*tensors: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
-        outputs = step(*(None if x is None else at_least_float32(x) for x in tensors))
-        return tuple(tf.cast(x, tensors[0].dtype) for x in outputs)
+    def run(first: tf.Tensor, *others: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
+        given = (None if x is None else at_least_float32(x) for x in (first, *others))
+        return tuple(tf.cast(x, first.dtype) for x in step(*given))
 
     return run

