@@ -62,17 +62,3 @@ def test_help_tells_what_the_script_does_and_its_flags(script):
     loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if "|" in line}
     assert "absl.flags" in loaded
     assert not loaded & {"tensorflow", "keras", "inflect", "pycocoevalcap"}
-
-
-def test_the_commands_of_workspace_md_have_these_flags() -> None:
-    text = (ROOT / "WORKSPACE.md").read_text()
-    commands = re.findall(r"`(r2m-[a-z-]+)((?: --[^`]+)?)`", text)
-    named: dict[str, set[str]] = {}
-    for script, arguments in commands:
-        named.setdefault(script, set()).update(re.findall(r"--(\w+)=", arguments))
-    assert set(named) <= set(SCRIPTS) and len(named["r2m-build-captions"]) > 5
-    for script, flags in named.items():
-        shown = run_help(script).stdout
-        known = set(re.findall(r"--(?:\[no\])?(\w+)", shown.partition("Usage:")[2]))
-        # A config's fields are flags that only the config knows.
-        assert flags - known - {"config"} == set(), script

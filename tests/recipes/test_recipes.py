@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -12,30 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from documented_commands import ROOT, Command, refused_commands
 
 from r2m.recipes import running
 from r2m.recipes.known import RECIPES
 from r2m.recipes.steps import list_steps
 from tfrecords.errors import InputError
 
-ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-
-# Parses every command as its script does, each in a process of its own, made from one that has
-# loaded what they share.
-PARSING = """\
-import importlib, json, os, sys
-from absl import flags
-import r2m.cli.launch, r2m.cli.config_names, ml_collections.config_flags
-
-for module, command in json.load(sys.stdin):
-    if not os.fork():
-        sys.argv = command
-        importlib.import_module(module)
-        os._exit(flags.FLAGS(command) != command[:1])
-    if os.wait()[1]:
-        sys.exit(f"refused: {command}")
-"""
 
 # Two steps of a recipe, as scripts: the first one ends as it is told.
 STEPS = """\
@@ -55,8 +37,6 @@ def run_recipe(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_scripts_take_the_flags_and_configurations_of_every_recipe() -> None:
-    text = (ROOT / "pyproject.toml").read_text()
-    modules = dict(re.findall(r'^(r2m-[\w-]+) = "(r2m\.cli\.\w+):console"', text, re.M))
     steps = [
         step
         for recipe in RECIPES.values()
@@ -64,12 +44,7 @@ def test_scripts_take_the_flags_and_configurations_of_every_recipe() -> None:
     ]
     # Records that several runs share are built once.
     assert len(steps) == 17 + 18 + 79 + 38
-    done = subprocess.run(
-        [sys.executable, "-c", PARSING],
-        input=json.dumps([(modules[step[0]], list(step)) for step in steps]),
-        cwd="/", env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert refused_commands(Command("recipe", step, whole=True) for step in steps) == ""
     chosen = list_steps(RECIPES["flickr8k-captioners"], Path("D D"), Path("W"), ["fc", "rnn"])
     assert [step for step in steps if step in chosen] == chosen
     # What --dry_run prints is these commands.

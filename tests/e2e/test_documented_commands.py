@@ -1,0 +1,92 @@
+"""Commands, flags and settings that the documents name exist.
+
+`walk_documentation.py` runs the commands as well.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import runpy
+
+import pytest
+from documented_commands import (
+    DOCUMENTS,
+    MODULES,
+    OTHER_PROGRAMS,
+    ROOT,
+    document_commands,
+    find_spans,
+    help_examples,
+    refused_commands,
+)  # fmt: skip
+
+from r2m.cli.config_names import installed_configs
+
+COMMANDS = [*document_commands(), *help_examples()]
+# Flags of other programs, in sentences about them, and of all of ours.
+OTHER_FLAGS = {"batching_parameters_file", "install", "logdir", "help", "version"}
+
+
+def test_scripts_take_the_flags_of_every_command():
+    ours = [command for command in COMMANDS if command.words[0] in MODULES]
+    assert len(ours) > 250
+    assert refused_commands(ours) == ""
+
+
+def test_every_other_command_can_be_run():
+    """Programs are known, and extras, targets of make and scripts exist."""
+    project = (ROOT / "pyproject.toml").read_text()
+    extras = project.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+    for command in COMMANDS:
+        program, *words = command.words
+        program = program.rpartition("/")[2]
+        if program.startswith("r2m"):
+            names = [*MODULES, "r2m-COMMAND"]
+            assert fnmatch.filter(names, program), command
+            continue
+        assert program in OTHER_PROGRAMS, command
+        if program == "pip":
+            for extra in re.findall(r"\[([\w,-]+)\]", " ".join(words)):
+                assert re.search(rf"^{extra} = ", extras, re.M), command
+        elif program == "make":
+            assert set(words) <= set(targets), command
+        elif program == "python" and words[0].endswith(".py"):
+            assert (ROOT / words[0]).is_file(), command
+
+
+@pytest.fixture(scope="module")
+def known_flags() -> set[str]:
+    """Flags that any script defines, and those of other programs, as WORKSPACE.md compares them."""
+    sources = [path.read_text() for path in (ROOT / "r2m" / "cli").glob("*.py")]
+    table = (
+        (ROOT / "WORKSPACE.md").read_text().partition("| there | here |")[2].partition("\n\n")[0]
+    )
+    there = re.findall(r"^\| (.*?) \|", table, re.M)
+    theirs = set(re.findall(r"--(\w+)", "\n".join(there)))
+    return OTHER_FLAGS | theirs | set(re.findall(r'"(\w+)"', "\n".join(sources)))
+
+
+def test_flags_and_settings_within_sentences_exist(known_flags):
+    settings = {}
+    for file in installed_configs().values():
+        _add(runpy.run_path(str(file))["get_config"]().to_dict(), settings)
+    unknown = []
+    for place, text in (span for document in DOCUMENTS for span in find_spans(document)):
+        for flag in re.findall(r"(?:^|\s)--(\w+(?:\.\w+)*)(?![\w-])", text.replace(".FIELD", "")):
+            first, *names = flag.split(".")
+            found = settings if names else {}
+            for name in names:
+                found = (found or {}).get(name)
+            if found is None or not {first, first.removeprefix("no")} & known_flags:
+                unknown.append(f"{place}: --{flag}")
+    assert "\n".join(unknown) == ""
+
+
+def _add(fields, known):
+    """Adds the fields of a configuration, and those of its parts, to the known ones."""
+    for name, value in fields.items():
+        known.setdefault(name, {})
+        if isinstance(value, dict):
+            _add(value, known[name])
