@@ -43,7 +43,7 @@ _CAPTIONS = define_texts(
 _SPLIT = define_texts(
     "split",
     [],
-    "SPLIT=FILE with an image name a line; these lists then decide, images in none are left out.",
+    "SPLIT=FILE with one image name per line; images that are in no list are left out.",
     group=INPUT,
     value="SPLIT=FILE",
 )
@@ -63,10 +63,18 @@ _FEATURES = define_text(
     value="KIND:PATH",
 )
 _VOCABULARY = define_text(
-    "vocabulary", None, "A vocabulary.txt, or records, to use.", group=TEXT, value="PATH"
+    "vocabulary",
+    None,
+    "Vocabulary to use: a vocabulary.txt, or a folder of records.",
+    group=TEXT,
+    value="PATH",
 )
 _COUNTED = define_list(
-    "vocabulary_splits", ["train"], "Whose words a new one counts.", group=TEXT, value="SPLIT,..."
+    "vocabulary_splits",
+    ["train"],
+    "Splits whose words a new vocabulary counts.",
+    group=TEXT,
+    value="SPLIT,...",
 )
 _DATA_DIR = define_text(
     "data_dir", None, "Where TFDS has prepared its sets.", group=INPUT, value="FOLDER"
@@ -83,10 +91,14 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
     ),
     building.define_segmenter_flag(),
     define_whole(
-        "min_count", None, "Rarer words become <unk>. Default: the rule's.", least=1, group=TEXT
+        "min_count",
+        None,
+        "Minimum count of a word; rarer words become <unk>. Default: that of --vocabulary_rule.",
+        least=1,
+        group=TEXT,
     ),
     define_whole(
-        "max_length", None, "Cut sentences to so many words. Default: never.", least=1, group=TEXT
+        "max_length", None, "Cut sentences to N words. Default: never.", least=1, group=TEXT
     ),
     define_switch(
         "train_only", False, "Leave out Karpathy's restval, which is training data.", group=INPUT

@@ -5,7 +5,7 @@ For example, captions of COCO as the corpus for a detector of the 80 COCO classe
     r2m-build-corpora --name=coco --source=captions_val2017.json \\
         --label_map=mscoco_label_map.pbtxt --workers=4
 
-A killed build goes on where it was when the same command is given again.
+The same command resumes a build that was interrupted.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _SOURCE = define_texts(
 _LABEL_MAP = define_texts(
     "label_map",
     None,
-    "The classes of the detector that will look at the images: a TensorFlow label map (.pbtxt), a "
-    "name a line, CSV id,name, or JSON with COCO categories. They decide which words are concepts. "
-    "Repeat the flag for several detectors.",
+    "The classes of the detector that is run on the images: a TensorFlow label map (.pbtxt), one "
+    "name per line, CSV id,name, or JSON with COCO categories. They decide which words are "
+    "concepts. Repeat the flag for several detectors.",
     required=True,
     group=INPUT,
     value="FILE",
@@ -62,11 +62,19 @@ define_build_flags("corpora", split="split train")
 # Named as the fields of CorporaOptions.
 _OPTIONS: list[flags.FlagHolder[Any]] = [
     define_whole(
-        "min_count", 15, "Rarer words become <unk>. Small corpora: 3 to 5.", least=1, group=TEXT
+        "min_count",
+        15,
+        "Minimum count of a word; rarer words become <unk>. Small corpora: 3 to 5.",
+        least=1,
+        group=TEXT,
     ),
-    define_whole("min_words", 8, "Shorter sentences are left out.", least=1, group=TEXT),
+    define_whole("min_words", 8, "Leave out sentences with fewer words.", least=1, group=TEXT),
     define_number(
-        "max_unknown_fraction", 0.15, "Leave out sentences with more <unk>.", most=1, group=TEXT
+        "max_unknown_fraction",
+        0.15,
+        "Leave out sentences with a larger fraction of <unk>.",
+        most=1,
+        group=TEXT,
     ),
     define_switch(
         "require_concept", True, "Leave out sentences that mention no concept.", group=CONCEPTS
@@ -74,7 +82,7 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
     define_number(
         "validation_fraction",
         0.01,
-        "Part kept aside as split val; 0 for none.",
+        "Fraction of the sentences that becomes split val; 0 for none.",
         below=1,
         group=OUTPUT,
     ),
@@ -86,7 +94,7 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
 _GLOVE = define_text(
     "glove",
     None,
-    "Optional word list or GloVe file: other words (but concepts) become <unk>.",
+    "Word list or GloVe file: words that are not in it, except concepts, become <unk>.",
     group=TEXT,
     value="FILE",
 )

@@ -52,7 +52,7 @@ _WORDS_OF_IDS = define_text(
 _OUTPUT = define_text(
     "output",
     None,
-    "The file. Default: records/document_frequencies/NAME-SPLIT.npz under $R2M_HOME, or under "
+    "File to write. Default: records/document_frequencies/NAME-SPLIT.npz under $R2M_HOME, or under "
     "./workspace.",
     group=OUTPUT,
     value="FILE",

@@ -56,12 +56,12 @@ _DETECTIONS = define_texts(
 _SPLIT = define_texts(
     "split",
     [],
-    "SPLIT=FILE with an image name a line, e.g. train=train.txt; once a split. Default: one split "
-    "`images` of all.",
+    "SPLIT=FILE with one image name per line, e.g. train=train.txt; once per split. Default: one "
+    "split `images` of all.",
     group=INPUT,
     value="SPLIT=FILE",
 )
-define_whole("max_concepts", 5, "Concepts an image has at most.", least=1, group=CONCEPTS)
+define_whole("max_concepts", 5, "Maximum number of concepts per image.", least=1, group=CONCEPTS)
 define_choice(
     "concept_order",
     "score",
@@ -87,14 +87,15 @@ _REFERENCES = define_text(
 _REFERENCE_SPLITS = define_list(
     "reference_splits",
     ["val", "test"],
-    "Splits that get them; `train` would give up unpairedness.",
+    "Splits whose images get the captions of --references. With `train`, training would no longer "
+    "be unpaired.",
     group=INPUT,
     value="SPLIT,...",
 )
 define_switch(
     "keep_images_without_concepts",
     True,
-    "Keep them in the splits other than train.",
+    "Keep images without concepts in splits other than train.",
     group=CONCEPTS,
 )
 define_backbone_flags()

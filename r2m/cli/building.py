@@ -47,12 +47,12 @@ def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
         value="FOLDER",
     )
     if not ordered:
-        define_whole("seed", 0, "Decides the order of the records.", least=0, group=OUTPUT)
+        define_whole("seed", 0, "Seed of the order of the records.", least=0, group=OUTPUT)
     define_whole("shards", 8, f"Number of files of {split}.", least=1, most=99_999, group=OUTPUT)
     define_whole(
         "workers",
         os.cpu_count() or 1,
-        "Processes; no change in the records.",
+        "Number of processes. The records are the same with any number.",
         least=1,
         most=4_096,
         group=MACHINE,
@@ -127,8 +127,8 @@ def define_backbone_flags() -> None:
     define_text(
         "weights",
         "imagenet",
-        "A file, `imagenet` (downloaded; of EfficientNetLite: of the extra; of a preset: its own) "
-        "or `none`.",
+        "Weights of the network: imagenet (downloaded by Keras; of EfficientNetLite those of the "
+        "extra, of a preset its own), none (random), or a file.",
         group=FEATURES,
         value="imagenet|none|FILE",
     )
@@ -145,7 +145,7 @@ def define_backbone_flags() -> None:
         "alpha", None, "Width multiplier of a MobileNet.", above=0, most=10, group=FEATURES
     )
     define_whole(
-        "batch_size", 32, "Images (or crops) a step of the network.", least=1, group=FEATURES
+        "batch_size", 32, "Images (or crops) per step of the network.", least=1, group=FEATURES
     )
     define_whole(
         "short_side",
@@ -163,7 +163,11 @@ def define_backbone_flags() -> None:
         group=FEATURES,
     )
     define_choice(
-        "dtype", "float16", ["float16", "float32"], "Of the stored features.", group=FEATURES
+        "dtype",
+        "float16",
+        ["float16", "float32"],
+        "Number format of the stored features.",
+        group=FEATURES,
     )
     image_flags.define_image_flags()
 

@@ -25,19 +25,19 @@ from r2m.cli.value_flags import define_choice, define_text
 
 _MODEL = define_text("model", None, "Name of the model.", required=True, group=MODEL, value="NAME")
 _VERSION = define_whole(
-    "model_version", None, "Its version. Default: the latest one.", least=0, group=MODEL
+    "model_version", None, "Version of the model. Default: the latest one.", least=0, group=MODEL
 )
 _SIGNATURE = define_text(
     "signature",
     "serving_default",
-    "Its signature, which takes images and returns captions.",
+    "Signature of the model that takes images and returns captions.",
     group=MODEL,
     value="NAME",
 )
 _URL = define_text(
     "url",
     "http://127.0.0.1:8501",
-    "Of the server: http://HOST:PORT or https://HOST:PORT of its REST interface, or "
+    "URL of the server: http://HOST:PORT or https://HOST:PORT of its REST interface, or "
     "grpc://HOST:PORT of TensorFlow Serving's gRPC interface.",
     group=REQUESTS,
     value="URL",
@@ -47,7 +47,7 @@ _PARALLEL = define_whole(
     "parallel", 4, "Requests at the same time.", least=1, most=256, group=REQUESTS
 )
 _SECONDS = define_number(
-    "timeout_seconds", 60, "Time for an answer.", above=0, most=3600, group=REQUESTS
+    "timeout_seconds", 60, "Longest time to wait for an answer.", above=0, most=3600, group=REQUESTS
 )
 _IMAGES = image_flags.define_images()
 _FORMAT = define_choice(

@@ -4,10 +4,10 @@
         --user_agent="r2m-crawler/0.1 (you@example.org)"
     r2m-build-corpora --source=shutterstock:raw/shutterstock --label_map=... --name=shutterstock
 
-A folder with one JSON file a class is what comes out. Stopped (Ctrl-C) or killed, the same command
-goes on at the first missing page; pages that failed are tried again. Respect the site's terms: the
-default is one request a second, and what robots.txt does not allow is not fetched. 80 classes of
-1000 pages are 80,000 requests: a day.
+Writes one JSON file per class. After an interruption the same command resumes at the first missing
+page; pages that failed are tried again. Respect the site's terms: the default is one request per
+second, and pages that robots.txt forbids are not fetched. 80 classes of 1,000 pages are 80,000
+requests: a day.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from tfrecords.label_maps import read_label_map
 _LABEL_MAP = define_texts(
     "label_map",
     None,
-    "What to search for: a TensorFlow label map (.pbtxt), a name a line, CSV id,name, or JSON with "
-    "COCO categories. Repeat the flag for several.",
+    "What to search for: a TensorFlow label map (.pbtxt), one name per line, CSV id,name, or JSON "
+    "with COCO categories. Repeat the flag for several.",
     required=True,
     group=INPUT,
     value="FILE",
@@ -46,18 +46,25 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
     define_text(
         "base_url",
         BASE_URL,
-        "Where a class is searched for: BASE_URL/CLASS.",
+        "URL of the search: a class is searched for at BASE_URL/CLASS.",
         group=REQUESTS,
         value="URL",
     ),
-    define_whole("pages", 1000, "Search pages of a class, at most.", least=1, group=REQUESTS),
+    define_whole(
+        "pages", 1000, "Maximum number of search pages per class.", least=1, group=REQUESTS
+    ),
     define_whole(
         "threads", 4, "Classes fetched at the same time.", least=1, most=1_000, group=REQUESTS
     ),
     define_number(
-        "requests_per_second", 1.0, "Of all threads together.", above=0, below=1e6, group=REQUESTS
+        "requests_per_second",
+        1.0,
+        "Maximum rate of requests, of all threads together.",
+        above=0,
+        below=1e6,
+        group=REQUESTS,
     ),
-    define_whole("attempts", 5, "Tries of a page before it is left out.", least=1, group=REQUESTS),
+    define_whole("attempts", 5, "Attempts per page before it is skipped.", least=1, group=REQUESTS),
     define_number(
         "timeout",
         30.0,
@@ -69,7 +76,7 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
     define_text(
         "user_agent",
         USER_AGENT,
-        "Who we say we are; add a contact address.",
+        "User agent of the requests; add a contact address.",
         group=REQUESTS,
         value="AGENT",
     ),

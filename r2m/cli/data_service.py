@@ -8,9 +8,9 @@ and for runs on other machines, which reach this one as `feeder` here:
     r2m-data-service --host=feeder
     r2m-train-curriculum --config.training.data_service=grpc://feeder:5050 ...
 
-Worth it where pixels are decoded for a fast accelerator; stored features need no help. It must see
-the records under the same paths as the runs. One service serves many runs; Ctrl-C or SIGTERM ends
-it.
+It helps where pixels are decoded for a fast accelerator; stored features do not need it. Records
+must be at the same paths for the service and the runs. One service serves many runs; Ctrl-C or
+SIGTERM ends it.
 
 There is no authentication: whoever connects to one of its two ports can run TensorFlow programs as
 you, which read and write files. Without --host it serves this machine only (on Linux; elsewhere

@@ -39,7 +39,7 @@ def define_decoding_flags() -> None:
     define_whole(
         "beam_size",
         None,
-        "Hypotheses kept alive; default: as trained.",
+        "Number of hypotheses of the beam search, 1 for greedy search; default: as trained.",
         least=1,
         most=MOST_BEAMS,
         group=DECODING,
@@ -47,7 +47,7 @@ def define_decoding_flags() -> None:
     define_whole(
         "max_length",
         None,
-        "Most words of a caption; default: as trained.",
+        "Maximum number of words of a caption; default: as trained.",
         least=1,
         most=MOST_WORDS,
         group=DECODING,
@@ -86,7 +86,7 @@ def define_decoding_flags() -> None:
     define_whole(
         "min_length",
         None,
-        "Fewest words of a caption; default: as trained.",
+        "Minimum number of words of a caption; default: as trained.",
         least=0,
         most=MOST_WORDS,
         group=DECODING,
@@ -116,7 +116,7 @@ def _define_sampling_flags() -> None:
     define_number(
         "temperature",
         None,
-        "Of drawn captions, whose log p is divided by it before a word is drawn. Default: as "
+        "Temperature of sampling, by which log p is divided before a word is drawn. Default: as "
         "trained.",
         above=0,
         most=MOST_TEMPERATURE,
@@ -187,25 +187,25 @@ def define_consensus_flags() -> None:
     define_whole(
         "neighbours",
         None,
-        "Of captioners, whose training records must be there with a vector of each image: so many "
-        "training images that are most like the one to caption choose among the hypotheses of the "
-        "beam (--beam_size), by the CIDEr-D with their captions. Default: the likeliest is said.",
+        "Rerank the hypotheses of the beam search (--beam_size) by their CIDEr-D with the captions "
+        "of the N most similar training images. For captioners; their training records must "
+        "contain a vector per image. Default: the most likely hypothesis.",
         least=1,
         group=DECODING,
     )
     define_number(
         "sharpness",
         None,
-        "With --neighbours: an image of cosine similarity s counts exp(sharpness * s). Default: 8, "
-        "or 16 with --consensus_embedding.",
+        "With --neighbours: a training image of cosine similarity s has the weight "
+        "exp(sharpness * s). Default: 8, or 16 with --consensus_embedding.",
         most=80,
         group=DECODING,
     )
     define_number(
         "likelihood",
         None,
-        "With --neighbours: what the score of a hypothesis (log p, normalized) counts beside "
-        "CIDEr-D. Default: 0.2.",
+        "With --neighbours: weight of the score of a hypothesis (log p, normalized), which is "
+        "added to its CIDEr-D. Default: 0.2.",
         group=DECODING,
     )
     define_text(
@@ -219,8 +219,8 @@ def define_consensus_flags() -> None:
     define_number(
         "image_text",
         None,
-        "With --consensus_embedding: what the similarity of a hypothesis to the image counts "
-        "beside CIDEr-D. Default: 1.",
+        "With --consensus_embedding: weight of the similarity of hypothesis and image, which is "
+        "added to CIDEr-D. Default: 1.",
         group=DECODING,
     )
 

@@ -41,14 +41,12 @@ _DETECTOR = define_text(
     group=MODEL,
     value="KIND:MODEL",
 )
-_IMAGES = define_text(
-    "images", None, "Folder with the image files to look at.", group=INPUT, value="FOLDER"
-)
+_IMAGES = define_text("images", None, "Folder with the image files.", group=INPUT, value="FOLDER")
 _SPLIT = define_texts(
     "split",
     [],
-    "SPLIT=FILE with an image name a line, e.g. train=train.txt; once a split. Default: one split "
-    "`images` of all.",
+    "SPLIT=FILE with one image name per line, e.g. train=train.txt; once per split. Default: one "
+    "split `images` of all.",
     group=INPUT,
     value="SPLIT=FILE",
 )
@@ -56,7 +54,7 @@ _LABEL_MAP = define_text(
     "label_map",
     None,
     "Names of the classes the detector was trained with: .pbtxt, .json with COCO categories, .csv "
-    "or a name a line. For all kinds but coco.",
+    "or one name per line. For all kinds but coco.",
     group=MODEL,
     value="FILE",
 )
@@ -65,7 +63,7 @@ define_whole(
     "max_detections", 100, "Most certain objects of an image to keep.", least=1, group=MODEL
 )
 define_whole(
-    "batch_size", 8, "Images a step, where the detector takes several.", least=1, group=MODEL
+    "batch_size", 8, "Images per step, where the detector takes several.", least=1, group=MODEL
 )
 image_flags.define_image_flags()
 define_build_flags("detections", split="each split", ordered=True)

@@ -99,7 +99,9 @@ _GALLERY = define_whole(
 )
 _SINGLE_FILE = define_single_file()
 _ATTENTION = define_attention()
-_SEED = define_whole("gallery_seed", 0, "Draws the images of the gallery.", least=0, group=OUTPUT)
+_SEED = define_whole(
+    "gallery_seed", 0, "Seed of the choice of images for the gallery.", least=0, group=OUTPUT
+)
 define_scoring_flags()
 define_consensus_flags()
 define_decoding_flags()

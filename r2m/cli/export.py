@@ -86,8 +86,9 @@ _WEIGHTS_DTYPE = define_choice(
     "weights_dtype",
     "float32",
     ("float32", "float16", "bfloat16", "int8"),
-    "How matrices are stored: the others take a half or a quarter of the space, and are converted "
-    "to float32 when the model runs. Scores change a little; of int8, captions may.",
+    "Number format of the stored matrices. The smaller formats take a half or a quarter of the "
+    "space; matrices are converted to float32 when the model runs. Scores change a little, with "
+    "int8 some captions.",
     group=OUTPUT,
 )
 _OUTPUT = define_text(

@@ -1,4 +1,4 @@
-"""Writes the weights of the backbone in a captioner of pixels, to make features with.
+"""Writes the backbone of a captioner that was trained on pixels, to extract features with.
 
     r2m-export-backbone --run=workspace/runs/att2in2_pixels/cross_entropy \\
         --output=workspace/backbones/att2in2.weights.h5

@@ -50,15 +50,15 @@ _FROM = define_text(
 _SPLIT = define_texts(
     "split",
     [],
-    "SPLIT=FILE with an image name a line, e.g. train=train.txt; once a split. Default: one split "
-    "`images` of all.",
+    "SPLIT=FILE with one image name per line, e.g. train=train.txt; once per split. Default: one "
+    "split `images` of all.",
     group=INPUT,
     value="SPLIT=FILE",
 )
 _GRID = define_text(
     "grid",
     "none",
-    "Store feature maps: `native` as the network gives them, or a number of cells a side (14) by "
+    "Store feature maps: `native` as the network gives them, or a number of cells per side (14) by "
     "adaptive average pooling.",
     group=FEATURES,
     value="none|native|N",

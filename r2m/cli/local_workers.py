@@ -1,4 +1,4 @@
-"""Runs one training command as several workers on this machine, to try training on many.
+"""Runs one training command as several workers on this machine, as a test for several machines.
 
     r2m-local-workers --workers=2 -- r2m-train-curriculum --config=shapes \\
         --workdir=workspace/runs/shapes --corpora=workspace/records/corpora/shapes \\

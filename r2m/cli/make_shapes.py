@@ -1,4 +1,4 @@
-"""Makes the embedded data set `shapes`: drawn pictures and a text that never saw them.
+"""Makes the embedded data set `shapes`: drawn pictures and a text corpus that is unrelated to them.
 
     r2m-make-shapes --output=workspace/raw/shapes
 

@@ -1,8 +1,8 @@
 """Draws the attention of a captioner for each word: a PNG sheet and an animated GIF per image.
 
-Of photograph.jpg these are photograph.attention.png and photograph.attention.gif, of the part of
-the image that the captioner reads. The number behind each word is the largest weight of a cell for
-that word, out of 1; brightness is relative to that cell.
+For photograph.jpg it writes photograph.attention.png and photograph.attention.gif, which show the
+part of the image that the captioner reads. The number behind each word is the largest weight of a
+cell for that word, out of 1; brightness is relative to that cell.
 
     r2m-show-attention photograph.jpg --model=workspace/runs/updown/cross_entropy \\
         --output=workspace/attention

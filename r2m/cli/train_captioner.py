@@ -3,8 +3,8 @@
     r2m-train-captioner --config=updown --workdir=workspace/runs/updown \\
         --captions=workspace/records/captions/flickr8k
 
-The records need what the model looks at: a grid (r2m-build-captions --backbone --store_grid) or
-regions (--features); fc a vector (--backbone); with --config.image.source=pixels the pictures
+The records need what the model reads: a grid (r2m-build-captions --backbone --store_grid) or
+regions (--features); for fc a vector (--backbone); with --config.image.source=pixels the pictures
 (--images).
 """
 
