@@ -120,7 +120,7 @@ def test_help_is_as_wide_as_the_terminal_and_full_help_has_the_flags_of_absl() -
 def test_help_shows_choices_ranges_defaults_and_what_may_be_repeated() -> None:
     text = " ".join(helps()["build-images"][1].split())
     for shown in (
-        "--dtype=float16|float32 Of the stored features. (default: float16)",
+        "--dtype=float16|float32 Number format of the stored features. (default: float16)",
         "--alpha=X Width multiplier of a MobileNet. (above 0 and at most 10)",
         "--shards=N Number of files of each split. (at least 1; default: 8)",
         "--[no]store_pixels Store the bytes of the image files. (default: on)",
