@@ -11,28 +11,28 @@ if TYPE_CHECKING:
 _LISTED = 3
 
 
-def describe_use(verb: str, used: int, passed_over: Mapping[str, int]) -> str:
-    """Returns how many entries were used and passed over, by reason.
+def describe_use(verb: str, used: int, left_out: Mapping[str, int]) -> str:
+    """Returns how many entries were used and left out, by reason.
 
     Args:
         verb: what was done with the entries that were used: "captioned".
         used: their number.
-        passed_over: reason -> number of the others.
+        left_out: reason -> number of the others.
     """
-    total = used + sum(passed_over.values())
-    return f"{verb} {used} of {total} entries" + _passed_over(passed_over)
+    total = used + sum(left_out.values())
+    return f"{verb} {used} of {total} entries" + _left_out(left_out)
 
 
-def _passed_over(counts: Mapping[str, int]) -> str:
+def _left_out(counts: Mapping[str, int]) -> str:
     """Returns the counts behind a statement; nothing where there are none."""
     # Not at the top: --help needs no records.
     from tfrecords.writing.writer import describe_counts
 
-    return f"; passed over: {describe_counts(counts)}" if counts else ""
+    return f"; left out: {describe_counts(counts)}" if counts else ""
 
 
 def print_records(records: Records, more: str = "") -> None:
-    """Prints what a build wrote and what it passed over, with some examples.
+    """Prints what a build wrote and what it left out, with some examples.
 
     Args:
         records: that were built.
@@ -41,7 +41,7 @@ def print_records(records: Records, more: str = "") -> None:
     counts = {split: records.count(split) for split in records.splits}
     listed = ", ".join(f"{count} {split}" for split, count in counts.items())
     skipped = records.manifest["skipped"]
-    print(f"{records.folder}: {listed}{more}{_passed_over(skipped['counts'])}")
+    print(f"{records.folder}: {listed}{more}{_left_out(skipped['counts'])}")
     for skip in skipped["list"][:_LISTED]:
         print(f"  {skip['source']}: {skip['reason']}: {skip['detail']}")
     if len(skipped["list"]) > _LISTED:

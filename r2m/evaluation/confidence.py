@@ -165,8 +165,8 @@ def check_events(events: np.ndarray) -> None:
         raise NoCalibrationError(f"{count} images with references, at least {LEAST_IMAGES} needed")
     if not LEAST_OF_EACH <= found <= count - LEAST_OF_EACH:
         raise NoCalibrationError(
-            f"{found} of {count} captions are as good as a typical human one: at least "
-            f"{LEAST_OF_EACH} that are, and {LEAST_OF_EACH} that are not, are needed"
+            f"{found} of {count} captions are as good as a typical human one; calibration "
+            f"requires at least {LEAST_OF_EACH} that are and {LEAST_OF_EACH} that are not"
         )
 
 

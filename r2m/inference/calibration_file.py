@@ -20,7 +20,10 @@ from r2m.evaluation.output_files import write_whole
 
 CALIBRATION_FILE = "confidence.json"
 _FORMAT = 1
-_CURE = "r2m-evaluate on the validation split, with the same runs and decoding flags, fits it"
+_CURE = (
+    "r2m-evaluate on the validation split, with the same runs and decoding flags, writes it, or "
+    "reports why it cannot"
+)
 
 
 class StoredCalibration(NamedTuple):

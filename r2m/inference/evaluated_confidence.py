@@ -71,7 +71,7 @@ def evaluate_confidence(
             fitted_on = "the other folds of these images"
             _store(run, StoredCalibration(calibration, f"{records.name} {split}"), reliability)
     except (NoCalibrationError, InputError) as error:
-        logging.warning("captions have no confidence: %s", error)
+        logging.warning("the confidence of captions is not calibrated: %s", error)
         return captions, no_confidence_section(str(error))
     held_out = dict(zip(scored, confidences, strict=True))
     for name, own in captions.items():

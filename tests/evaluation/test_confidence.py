@@ -86,7 +86,7 @@ def test_events_that_the_likelihood_tells_apart_keep_the_slope_finite() -> None:
     ("count", "scores", "human", "message"),
     [
         (49, 0.7, HUMAN, "49 images with references, at least 50 needed"),
-        (80, 0.7, HUMAN, "80 of 80 captions are as good as a typical human one: at least 10"),
+        (80, 0.7, HUMAN, "80 of 80 captions are as good as a typical human one; calibration req"),
         (80, 0.1, HUMAN, "0 of 80 captions are as good"),
         (80, 0.7, HUMAN[:0], "no image has two reference captions"),
     ],

@@ -275,7 +275,7 @@ def test_features_of_turned_photographs_are_those_of_the_upright_one(shared_data
 def test_what_was_used_is_described():
     assert describe_use("captioned", 3, {}) == "captioned 3 of 3 entries"
     text = describe_use("captioned", 3, {"hidden": 1, "missing": 2})
-    assert text == "captioned 3 of 6 entries; passed over: 2 missing, 1 hidden"
+    assert text == "captioned 3 of 6 entries; left out: 2 missing, 1 hidden"
 
 
 def test_a_gallery_shows_attention_and_captions_go_to_text_files(att2in2_run, tmp_path):

@@ -117,7 +117,7 @@ def find_images(folder: Path, *, recursive: bool = True) -> FoundImages:
         left_out = ", ".join(f"{count} {reason}" for reason, count in passed_over.items())
         raise InputError(
             f"{folder} holds no image ({', '.join(READ_FORMATS)})"
-            + (f"; passed over: {left_out}" if left_out else "")
+            + (f"; left out: {left_out}" if left_out else "")
             + (f"; {describe_skips(skipped, 2)}" if skipped else "")
             + hint
         )

@@ -359,7 +359,7 @@ def test_the_command(taken_over: DetectionsOptions, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == f"{tmp_path / 'found'}: 3 images; passed over: 1 box_inverted"
+    assert done.stdout.strip() == f"{tmp_path / 'found'}: 3 images; left out: 1 box_inverted"
     assert open_records(tmp_path / "found").manifest["options"]["min_score"] == 0.3
 
 
