@@ -199,3 +199,20 @@ def train_at_size(config: ConfigDict, size: str) -> None:
         cross_entropy.update(
             learning_rate=1e-3, batch_size=8, steps="7 epochs", evaluate_every="1 epochs"
         )
+
+
+def train_transformer_at_size(config: ConfigDict, size: str) -> None:
+    """As `train_at_size`, with the steps that transformers take on photographs.
+
+    Args:
+        config: of a captioner; changed in place.
+        size: of `SIZES`.
+    """
+    train_at_size(config, size)
+    cross_entropy, self_critical = config.stages.cross_entropy, config.stages.self_critical
+    if size.startswith("flickr8k"):
+        config.loss.smoothing = 0.1
+        cross_entropy.learning_rate = 5e-4
+        self_critical.learning_rate = 3e-4
+    if size == "flickr8k":
+        cross_entropy.update(batch_size=10, steps="12 epochs", evaluate_every="2 epochs")

@@ -99,9 +99,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
         )
     else:
         config.model.update(_MODEL[arg])
-        sections.train_at_size(config, arg)
-        if arg.startswith("flickr8k"):
-            config.loss.smoothing = 0.1
-            config.stages.cross_entropy.learning_rate = 5e-4
-            config.stages.self_critical.learning_rate = 2e-5
+        sections.train_transformer_at_size(config, arg)
     return config
