@@ -208,11 +208,11 @@ def define_consensus_flags() -> None:
         "added to its CIDEr-D. Default: 0.2.",
         group=DECODING,
     )
-    define_text(
+    define_texts(
         "consensus_embedding",
         None,
         "With --neighbours: run folder of a visual-semantic embedding, by whose vectors images are "
-        "compared. Default: by their features.",
+        "compared; of several, the mean similarity counts. Default: by their features.",
         group=DECODING,
         value="FOLDER",
     )
@@ -244,5 +244,5 @@ def consensus_options() -> ConsensusOptions | None:
     if "image_text" in given and "consensus_embedding" not in given:
         raise InputError("--image_text requires --consensus_embedding")
     if "consensus_embedding" in given:
-        given["embedding"] = given.pop("consensus_embedding")
+        given["embeddings"] = tuple(given.pop("consensus_embedding"))
     return ConsensusOptions(**given)

@@ -30,8 +30,8 @@ from pipelines.similar_images import (
 from r2m.configuration.settings import TRAINING_SPLIT, setting
 from r2m.evaluation.similarity_blocks import pair_similarities
 from r2m.inference.captioner_inputs import check_same_origin
+from r2m.inference.embedding_ensemble import EmbeddingEnsemble
 from r2m.inference.loaded_captioner import LoadedCaptioner
-from r2m.inference.retrieval_run import RetrievalRun, load_embedding
 from tfrecords.document_frequencies import kept_frequencies
 from tfrecords.records import Records, check_same_vocabulary
 
@@ -42,20 +42,20 @@ class ConsensusOptions:
 
     Attributes:
         neighbours: similar training images whose captions are compared with.
-        sharpness: an image of cosine similarity s counts exp(sharpness * s); None: 8, or 16 by an
-            embedding.
+        sharpness: an image of cosine similarity s counts exp(sharpness * s); None: 8, or 16 by
+            embeddings.
         likelihood: what a hypothesis' own score (log p, as normalized in the search) counts beside
             its mean CIDEr-D, 0 to 10.
-        embedding: run folder of a visual-semantic embedding, by whose vectors images are compared;
-            None: by their features.
-        image_text: with an embedding: what the similarity of a hypothesis to the image counts
+        embeddings: run folders of visual-semantic embeddings, by whose mean similarity images are
+            compared; none: by their features.
+        image_text: with embeddings: what the similarity of a hypothesis to the image counts
             beside its mean CIDEr-D.
     """
 
     neighbours: int = 60
     sharpness: float | None = None
     likelihood: float = 0.2
-    embedding: str | None = None
+    embeddings: tuple[str, ...] = ()
     image_text: float = 1.0
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class ConsensusOptions:
         """The sharpness, or the default one."""
         if self.sharpness is not None:
             return self.sharpness
-        return SHARPNESS if self.embedding is None else EMBEDDING_SHARPNESS
+        return EMBEDDING_SHARPNESS if self.embeddings else SHARPNESS
 
 
 class Consensus(NamedTuple):
@@ -129,7 +129,7 @@ def open_consensus(
     records: Records,
     split: str,
     options: ConsensusOptions,
-    embedding: RetrievalRun | None = None,
+    embedding: EmbeddingEnsemble | None = None,
 ) -> Consensus:
     """Reads the images of a split of `captions` records.
 
@@ -137,12 +137,12 @@ def open_consensus(
         records: of kind `captions`.
         split: of the records.
         options: how hypotheses are chosen.
-        embedding: that `options` names.
+        embedding: those that `options` names.
 
     Raises:
         InputError: the records hold no vector of each image, or not what the embedding reads.
     """
-    vectors = None if embedding is None else embedding.encode_records(records, split)[1]
+    vectors = None if embedding is None else embedding.encode_records(records, split)
     images = read_captioned_images(records, split, vectors)
     frequencies = kept_frequencies(records, split)
     return Consensus(options, images, CiderD(frequencies.lookup, frequencies.images))
@@ -167,8 +167,8 @@ class ConsensusReranker:
                 embedding reads features in another way than the captioner.
         """
         self.options, self._embedding = options, None
-        if options.embedding is not None:
-            self._embedding = load_embedding(options.embedding)
+        if options.embeddings:
+            self._embedding = EmbeddingEnsemble.load(options.embeddings)
             self.inputs = self._embedding.inputs.inputs
             with setting("config.data"):
                 loaded.inputs.union(self._embedding.inputs)
@@ -204,7 +204,7 @@ class ConsensusReranker:
         return values
 
     def _image_text(
-        self, embedding: RetrievalRun, images: np.ndarray, found: Captions
+        self, embedding: EmbeddingEnsemble, images: np.ndarray, found: Captions
     ) -> np.ndarray:
         """Returns the similarity of each hypothesis to its image, float32[B, R].
 
@@ -228,11 +228,13 @@ class ConsensusReranker:
 
     def settings(self) -> dict[str, Any]:
         """Returns the options as reports name them."""
-        options = {**dataclasses.asdict(self.options), "sharpness": self.options.own_sharpness}
+        named = {**dataclasses.asdict(self.options), "sharpness": self.options.own_sharpness}
+        del named["embeddings"]
         if self._embedding is None:
-            del options["image_text"]
-        named = {name: x for name, x in options.items() if x is not None}
-        if self._embedding is not None:
-            folder = self._embedding.folder
-            named["embedding"] = f"{folder.name}, checkpoint {folder.checkpoint.digest}"
+            del named["image_text"]
+        else:
+            folders = [member.folder for member in self._embedding.members]
+            named["embedding"] = ", ".join(
+                f"{folder.name}, checkpoint {folder.checkpoint.digest}" for folder in folders
+            )
         return named

@@ -18,6 +18,7 @@ from pipelines.similar_references import SimilarReferences
 from r2m.inference.caption_files import caption_files
 from r2m.inference.captioner_inputs import FEATURES_FILE
 from r2m.inference.consensus import Consensus, ConsensusOptions, open_consensus
+from r2m.inference.embedding_ensemble import EmbeddingEnsemble
 from r2m.inference.evaluate_run import evaluate_run
 from r2m.inference.retrieval_run import load_embedding
 from r2m.inference.run import Run
@@ -153,7 +154,7 @@ def test_similar_images_are_found_by_an_embedding(
     att2in2_run: Path, embedding_run: Path, caption_records: Path, pictures: Path, tmp_path: Path
 ) -> None:
     options = dataclasses.replace(
-        OPTIONS, likelihood=0.0, embedding=str(embedding_run), image_text=0.0
+        OPTIONS, likelihood=0.0, embeddings=(str(embedding_run),), image_text=0.0
     )
     run = Run.load(att2in2_run, decoding={"beam_size": 4}, consensus=options)
     vectors = run._reranker._consensus.images.directions
@@ -178,10 +179,26 @@ def test_similar_images_are_found_by_an_embedding(
     assert {row["image_id"]: row["caption"] for row in rows} == by_records
 
 
+def test_similarities_by_several_embeddings_are_averaged(
+    embedding_run: Path, caption_records: Path
+) -> None:
+    members = [load_embedding(embedding_run), load_embedding(embedding_run)]
+    # Of another sign and size, as an embedding of its own would be.
+    members[1].encode_sentences = lambda texts: -3 * members[0].encode_sentences(texts)
+    both, records = EmbeddingEnsemble(members), captions.open_captions(str(caption_records))
+    texts = ["a red circle", "a blue square"]
+    found = both.encode_records(records, "val") @ both.encode_sentences(texts).T
+    own = members[0].encode_records(records, "val")[1] @ members[0].encode_sentences(texts).T
+    np.testing.assert_allclose(found, (own - 3 * own) / 2, atol=1e-6)
+    members[1].similarity = "order"
+    with pytest.raises(InputError, match="order similarity: only embeddings with cosine"):
+        EmbeddingEnsemble(members)
+
+
 def test_hypotheses_that_fit_the_image_in_an_embedding_are_worth_more(
     att2in2_run: Path, embedding_run: Path, caption_records: Path
 ) -> None:
-    options = dataclasses.replace(OPTIONS, embedding=str(embedding_run), image_text=0.0)
+    options = dataclasses.replace(OPTIONS, embeddings=(str(embedding_run),), image_text=0.0)
     embedding = load_embedding(embedding_run)
     found = Captions(
         np.array([[[4, 5, 2], [6, 2, 0]], [[0, 0, 0], [7, 8, 2]]], np.int32),

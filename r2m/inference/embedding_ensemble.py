@@ -1,0 +1,65 @@
+"""Visual-semantic embeddings as one, whose similarities are the means of theirs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.inputs.spec import InputSpec
+from r2m.inference.retrieval_run import RetrievalRun, load_embedding
+from tfrecords.errors import InputError
+from tfrecords.records import Records
+
+
+class EmbeddingEnsemble:
+    """One or more embeddings of the same records.
+
+    A vector is those of the E members one after the other, over sqrt(E): the dot product of two is
+    the mean of the members' dot products.
+
+    Attributes:
+        members: the embeddings.
+        similarity: what compares vectors: `cosine` (the dot product), or `order`.
+        inputs: that the image encoders read.
+    """
+
+    def __init__(self, members: Sequence[RetrievalRun]) -> None:
+        """Puts the members together; raises `InputError` where they do not fit."""
+        self.members = list(members)
+        self.similarity: Literal["cosine", "order"] = members[0].similarity
+        for member in members:
+            if len(members) > 1 and member.similarity != "cosine":
+                raise InputError(
+                    f"{member.path} compares vectors by {member.similarity} similarity: only "
+                    "embeddings with cosine similarity can be averaged; use it alone"
+                )
+        own: list[InputSpec] = [member.inputs for member in members]
+        self.inputs = functools.reduce(InputSpec.union, own)
+
+    @classmethod
+    def load(cls, paths: Sequence[str]) -> EmbeddingEnsemble:
+        """Loads embeddings by their run folders; see `load_embedding` for what it raises."""
+        return cls([load_embedding(path) for path in paths])
+
+    def encode_inputs(self, batch: Mapping[str, tf.Tensor]) -> np.ndarray:
+        """Encodes a batch of `inputs`, B first, to float32[B, D]."""
+        return self._join([member.encode_inputs(batch) for member in self.members])
+
+    def encode_records(self, records: Records, split: str) -> np.ndarray:
+        """Encodes the images of a split to float32[N, D]; see `RetrievalRun.encode_records`."""
+        return self._join([member.encode_records(records, split)[1] for member in self.members])
+
+    def encode_sentences(self, texts: Sequence[str]) -> np.ndarray:
+        """Encodes sentences to float32[N, D]; see `RetrievalRun.encode_sentences`."""
+        return self._join([member.encode_sentences(texts) for member in self.members])
+
+    def knows(self, text: str) -> bool:
+        """Returns whether a sentence has a word of every member's vocabulary."""
+        return all(member.knows(text) for member in self.members)
+
+    def _join(self, vectors: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate(vectors, axis=1) / np.sqrt(np.float32(len(vectors)))
