@@ -32,6 +32,7 @@ from models.captioners.base import Captioner
 from models.captioners.registry import build_captioner
 from models.decoding.search import DecodingOptions, decode
 from models.layers import image_rows
+from r2m.configuration.settings import precision
 from r2m.engine.distribution.cores import configure_threads
 from r2m.engine.optimization.optimizers import Adam, make_optimizer
 from r2m.engine.options import TrainingOptions
@@ -92,9 +93,10 @@ def step_by_step(model: Any, data: dict[str, tf.Tensor]) -> tf.Tensor:
     return total / tf.reduce_sum(real)
 
 
-def training_by_the_engine(name: str, *, parts: int = 1) -> Way:
+def training_by_the_engine(name: str, *, parts: int = 1, dtypes: str = "float32") -> Way:
     configure_threads(parts)
-    stage = Ours(build(name))
+    with precision(dtypes):
+        stage = Ours(build(name))
     options = TrainingOptions(
         steps=1, learning_rate=5e-4, clip_value=0.1, micro_batches=parts, at_once=parts
     )
@@ -136,9 +138,11 @@ def training_step_by_step(name: str, *, keras_adam: bool) -> Way:
     return run
 
 
-def searching_together(name: str) -> Way:
+def searching_together(name: str, *, dtypes: str = "float32") -> Way:
+    """Ours; in float32, the first captions are compared with those of `searched_alone`."""
     configure_threads(AT_ONCE)
-    model = Ending(build(name))
+    with precision(dtypes):
+        model = Ending(build(name))
     options = DecodingOptions(beam_size=BEAM, returned=1, max_length=LONGEST)
     parts = [images(part, AT_ONCE) for part in range(AT_ONCE)]
 
@@ -149,7 +153,7 @@ def searching_together(name: str) -> Way:
     def run(turn: int) -> int:
         with ThreadPoolExecutor(AT_ONCE) as threads:
             found = np.concatenate(list(threads.map(lambda part: search(part).numpy(), parts)))
-        if turn == 0:
+        if turn == 0 and dtypes == "float32":
             for image in range(ALONE):
                 said = [int(word) for word in found[image] if word not in (0, 2)]
                 assert said == searched_alone(model, image, stops=True)

@@ -49,6 +49,9 @@ def test_training(name: str) -> None:
     ways = {
         "engine": partial(ways_to.training_by_the_engine, name),
         "engine, two halves side by side": partial(ways_to.training_by_the_engine, name, parts=2),
+        "engine, mixed_bfloat16": partial(
+            ways_to.training_by_the_engine, name, dtypes="mixed_bfloat16"
+        ),
     }
     if name != "transformer":  # one that goes step by step is no transformer that anybody trains
         plain = partial(ways_to.training_step_by_step, name)
@@ -71,6 +74,9 @@ def test_beam_search(name: str) -> None:
     alone = partial(ways_to.searching_one_by_one, name)
     ways = {
         "together": partial(ways_to.searching_together, name),
+        "together, mixed_bfloat16": partial(
+            ways_to.searching_together, name, dtypes="mixed_bfloat16"
+        ),
         "one by one": partial(alone, stops=False),
         "one by one, stops": partial(alone, stops=True),
     }

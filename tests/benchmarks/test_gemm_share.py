@@ -23,6 +23,8 @@ import pytest
 import tensorflow as tf
 from captioner_data import CAPTIONS, IMAGES, STEPS, VOCABULARY
 
+from r2m.configuration.training_fields import PRECISIONS
+
 UNITS, FEATURES, REGIONS = 512, 2_048, 36
 TURNS = 1 + 10  # the first compiles
 PRODUCTS = 8
@@ -71,8 +73,9 @@ def seconds(work: Callable[[], object]) -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()]) - before
 
 
-def test_share_of_a_training_step() -> None:
-    train = ways_to.training_by_the_engine("updown")
+@pytest.mark.parametrize("dtypes", PRECISIONS)
+def test_share_of_a_training_step(dtypes: str) -> None:
+    train = ways_to.training_by_the_engine("updown", dtypes=dtypes)
     words = np.mean([captioner_data.batch(seed)[2].sum() for seed in range(6)])
     rows = tf.random.normal([round(words), UNITS])
     weights = tf.random.normal([UNITS, VOCABULARY])
@@ -89,8 +92,8 @@ def test_share_of_a_training_step() -> None:
     for kind, rate, taken in zip(("wall", "processor"), rates, step, strict=True):
         share = step_operations(round(words)) / rate / taken
         print(
-            f"\nup-down, training by {kind} time: products alone {rate / 1e9:.0f} Gflop/s, a step "
-            f"{1e3 * taken:.0f} ms, {IMAGES * CAPTIONS / taken:.1f} captions/s, {share:.0%} of the "
-            "products' limit",
+            f"\nup-down in {dtypes} by {kind} time: float32 products alone {rate / 1e9:.0f} "
+            f"Gflop/s, a step {1e3 * taken:.0f} ms, {IMAGES * CAPTIONS / taken:.1f} captions/s, "
+            f"{share:.0%} of the products' limit",
             end="",
         )
