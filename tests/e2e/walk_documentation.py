@@ -1,12 +1,12 @@
 """Runs every command and Python example of README.md and WORKSPACE.md as a newcomer does.
 
-    python tests/e2e/walk_documentation.py              in a clone, with this environment
-    python tests/e2e/walk_documentation.py --install    `make` installs everything into the clone
+    python tests/e2e/walk_documentation.py FOLDER              with the packages of this environment
+    python tests/e2e/walk_documentation.py FOLDER --install    `make` installs everything as well
 
-Clones the last commit into a temporary folder and runs the blocks there in order, as written, on
-the embedded data set: 10 to 30 minutes. Blocks below the comment "with data of your own", and
-`make test`, are left out: tests/e2e/test_documented_commands.py checks their flags. Ends with the
-first command that fails; all output is shown, to be read.
+Clones the last commit into FOLDER and runs the blocks there in order, as written, on the embedded
+data set: 10 to 30 minutes. Blocks below the comment "with data of your own", and `make test`, are
+left out: tests/e2e/test_documented_commands.py checks their flags. Ends with the first command that
+fails; in the same FOLDER it goes on with the last commit. All output is shown, to be read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
+import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,30 +27,39 @@ LEFT_OUT = ("make test",)
 WITHIN_SENTENCES = ("make help", "r2m", "r2m-runs", "r2m-recipe flickr8k-captioners --dry_run")
 
 
-def main() -> int:
+def main(folder: Path, *, install: bool) -> int:
     """Runs the commands; returns the exit code of the first one that fails, else 0."""
-    folder = Path(tempfile.mkdtemp(prefix="r2m_walk_")) / "r2m"
-    subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
-    environment = {**os.environ, "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}"}
-    if "--install" not in sys.argv:
+    if folder.exists():
+        subprocess.run(["git", "-C", str(folder), "pull", "-q", "--ff-only"], check=True)
+    else:
+        subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
+    if not install:
         use_this_environment(folder)
-        environment["PYTHONPATH"] = str(folder)
+    programs = f"{folder / '.venv' / 'bin'}:{Path(sys.executable).parent}"
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
     began = time.monotonic()
     for place, command in list_commands(folder):
         print(f"\n=== {place} at {time.monotonic() - began:.0f} s\n{command[-1]}\n---", flush=True)
         if code := subprocess.run(command, cwd=folder, env=environment, check=False).returncode:
-            print(f"\n=== {place} failed with exit code {code}; its files are in {folder}")
+            print(f"\n=== {place} failed with exit code {code}")
             return code
-    print(f"\n=== all commands have run, in {time.monotonic() - began:.0f} s; files: {folder}")
+    print(f"\n=== all commands have run, in {time.monotonic() - began:.0f} s")
     return 0
 
 
 def use_this_environment(folder: Path) -> None:
-    """Lets `make` find the packages of this environment as if it had installed them."""
-    (folder / ".venv").mkdir()
-    (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    """Makes the clone's environment, with its scripts and the packages of this environment."""
+    environment = folder / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    (packages,) = environment.glob("lib/*/site-packages")
+    (packages / "packages.pth").write_text(sysconfig.get_path("purelib"))
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python"), "install",
+         "-q", "--disable-pip-version-check", "--no-deps", "-e", str(folder)],
+        check=True,
+    )  # fmt: skip
     for name in ("installed", "installed-dev"):
-        (folder / ".venv" / name).touch()
+        (environment / name).touch()
 
 
 def list_commands(root: Path) -> Iterator[tuple[str, list[str]]]:
@@ -71,4 +80,5 @@ def list_commands(root: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    clone, *flags = sys.argv[1:] or sys.exit(__doc__)
+    sys.exit(main(Path(clone).resolve(), install="--install" in flags))
