@@ -40,6 +40,7 @@ from tfrecords.images.regions import (
     region_sources,
 )
 from tfrecords.images.shards import raw_feature
+from tfrecords.missing_paths import check_image_folder
 from tfrecords.name_examples import describe_held
 from tfrecords.records import Records
 from tfrecords.writing.examples import encode_example
@@ -238,8 +239,7 @@ def _check(options: FeatureRecordsOptions) -> None:
         return
     if options.images is None:
         raise InputError("a backbone needs a folder of images")
-    if not options.images.is_dir():
-        raise InputError(f"there is no folder of images {options.images}")
+    check_image_folder(options.images)
     if options.store_grid and options.features.crops > 1:
         raise InputError("the maps of 10 crops have no common grid: take 1 crop, or no grid")
     if options.features.grid and not options.store_grid:

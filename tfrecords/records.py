@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfrecords.errors import InputError
+from tfrecords.missing_paths import describe_missing
 from tfrecords.vocabulary import Vocabulary
 from tfrecords.writing.files import sha256_file
 
@@ -196,7 +197,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         hint = (
             f"; {unfinished} is an unfinished build: run the same build command again to go on"
             if unfinished.is_dir()
-            else "; build the records first"
+            else f"{describe_missing(folder)}; build the records first"
         )
         raise InputError(f"there is no folder {folder}{hint}")
     path = folder / MANIFEST

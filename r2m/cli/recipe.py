@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
         print("set -e\n\n" + "\n\n".join(_wrapped(step) for step in steps))
         return 0
     if not Path(data).is_dir():
-        raise InputError(f"{data}: there is no such folder of raw data; it holds {recipe.data}")
+        raise InputError(f"{data}: there is no such folder; DATA is the folder with {recipe.data}")
     return run_steps(steps, {COMMAND_VARIABLE: this_command()})
 
 

@@ -97,8 +97,8 @@ def unknown_field(field: str, known: Mapping[str, Any], owner: str) -> str:
     def called_so(names: Iterable[str], word: str = last) -> list[str]:
         return [name for name in names if name.rpartition(".")[2] == word]
 
-    def spelled_so(names: Collection[str]) -> list[str]:
-        right = near(last, dict.fromkeys(name.rpartition(".")[2] for name in names))
+    def spelled_so(names: Collection[str], word: str = last) -> list[str]:
+        right = near(word, dict.fromkeys(name.rpartition(".")[2] for name in names))
         return [name for word in right for name in called_so(names, word)]
 
     # In the same group first; a field that is right but for its group before one of another name.
@@ -106,6 +106,8 @@ def unknown_field(field: str, known: Mapping[str, Any], owner: str) -> str:
         called_so(inside),
         spelled_so([name for name in inside if name.rpartition(".")[0] == group]),
         called_so(known),
+        # Of optimiser.rate the group is misspelled, and a field: training.optimizer.
+        [] if inside else spelled_so(known, group),
         spelled_so(known),
         near(field, [name for name in known if name not in inside]),
     )

@@ -22,6 +22,7 @@ from r2m.configuration.earlier_versions import upgrade_settings
 from r2m.engine.persistence import checkpoints
 from r2m.engine.persistence.checkpoint_folders import BEST, LATEST, folders_of
 from tfrecords.errors import InputError
+from tfrecords.missing_paths import describe_missing
 from tfrecords.segmentation import SEGMENTERS
 from tfrecords.vocabulary import Vocabulary
 
@@ -135,4 +136,5 @@ def _advice(folder: str | Path) -> str:
         runs = sorted(str(file.parent) for file in Path(folder).glob(pattern))
         if runs:
             return f"did you mean {' or '.join(runs[:10])}?"
-    return "expected something like workspace/runs/<experiment>/<stage>"
+    missing = "" if Path(folder).exists() else describe_missing(Path(folder))
+    return f"expected something like workspace/runs/<experiment>/<stage>{missing}"

@@ -23,7 +23,7 @@ from models.captioners.registry import captioner_names
 from models.decoding.beam import beam_search
 from models.decoding.search import DecodingOptions
 from pipelines.inputs.pixels import Pixels
-from r2m.configuration.config_checks import check_config, find_problems
+from r2m.configuration.config_checks import check_config, find_problems, unknown_field
 from r2m.configuration.config_fields import FAMILIES, Family, flattened
 from r2m.configuration.settings import training_options
 from r2m.engine.optimization.optimizers import make_optimizer
@@ -258,6 +258,15 @@ def test_fields_that_a_file_adds_or_lacks() -> None:
         "--config.loss.margin? config.loss has margin, reconstruction_weight",
         "my.py lacks the field data.max_repeats; begin with the configurations of this version",
     ]
+
+
+def test_a_group_that_is_no_group_may_be_a_misspelled_field() -> None:
+    known = dict.fromkeys(["training.optimizer", "training.strategy", "seed"])
+    message = unknown_field("optimiser.rate", known, "updown")
+    assert message == (
+        "--config.optimiser.rate: updown has no such field; did you mean "
+        "--config.training.optimizer? config has seed, training"
+    )
 
 
 def test_a_captioner_has_its_own_model_settings() -> None:

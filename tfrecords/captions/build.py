@@ -50,6 +50,7 @@ from tfrecords.images.regions import (
     recorded_regions,
     region_sources,
 )
+from tfrecords.missing_paths import check_image_folder
 from tfrecords.name_examples import describe_held
 from tfrecords.readers.paired.formats import SPLITS, PairedSource, read_paired
 from tfrecords.readers.paired.types import PairedDataset
@@ -291,8 +292,7 @@ def _check(options: CaptionsOptions) -> None:
     if weights and not weights.is_file():
         raise InputError(f"there is no weights file {weights}")
     for folder in options.images:
-        if not folder.is_dir():
-            raise InputError(f"there is no folder of images {folder}")
+        check_image_folder(folder)
 
 
 def _given_vocabulary(options: CaptionsOptions) -> Vocabulary | None:

@@ -14,6 +14,7 @@ from tfrecords.images.folders import begins_as_image, find_images
 from tfrecords.images.formats import has_image_suffix
 from tfrecords.images.name_index import AmbiguousNameError
 from tfrecords.images.names import is_image_name
+from tfrecords.missing_paths import describe_missing
 from tfrecords.text_files import normalize_name, numbered_lines
 from tfrecords.writing.shards import Skip
 
@@ -78,7 +79,10 @@ def image_files(source: Path, *, recursive: bool = True) -> ImageFiles:
         files += [ImageFile(skip.source, source / skip.source, skip) for skip in found.skipped]
         return ImageFiles(sorted(files, key=lambda file: file.name), found.passed_over)
     if not os.path.lexists(source):
-        raise InputError(f"{source}: no such folder of images, list of image files or image")
+        raise InputError(
+            f"{source}: no such folder of images, list of image files or image"
+            + describe_missing(source)
+        )
     if has_image_suffix(source.name) or begins_as_image(source):
         return ImageFiles([ImageFile(normalize_name(source.name), source)], Counter())
     return ImageFiles(_listed(source, recursive), Counter())

@@ -17,6 +17,7 @@ from tfrecords.images.formats import (
     unsupported,
 )
 from tfrecords.images.names import ALL_IMAGES_SPLIT, is_unicode, printable, read_split_lists
+from tfrecords.missing_paths import check_image_folder
 from tfrecords.text_files import normalize_name
 from tfrecords.writing.shards import Skip, describe_skips
 
@@ -64,8 +65,7 @@ def list_images(folder: Path, lists: Mapping[str, Path], *, recursive: bool = Tr
         InputError: see `find_images` and `read_split_lists`.
     """
     if lists:
-        if not folder.is_dir():
-            raise InputError(f"there is no folder of images {folder}")
+        check_image_folder(folder)
         return ListedImages(read_split_lists(lists))
     found = find_images(folder, recursive=recursive)
     return ListedImages({ALL_IMAGES_SPLIT: found.names}, found.skipped, found.passed_over)
@@ -88,8 +88,7 @@ def find_images(folder: Path, *, recursive: bool = True) -> FoundImages:
     Raises:
         InputError: there is no such folder, it cannot be listed, or it holds no picture.
     """
-    if not folder.is_dir():
-        raise InputError(f"there is no folder of images {folder}")
+    check_image_folder(folder)
     names: list[str] = []
     skipped: list[Skip] = []
     passed_over: Counter[str] = Counter()
