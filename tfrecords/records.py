@@ -197,7 +197,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         hint = (
             f"; {unfinished} is an unfinished build: run the same build command again to go on"
             if unfinished.is_dir()
-            else f"{describe_missing(folder)}; build the records first"
+            else f"; build the records first{describe_missing(folder)}"
         )
         raise InputError(f"there is no folder {folder}{hint}")
     path = folder / MANIFEST

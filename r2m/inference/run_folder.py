@@ -118,6 +118,11 @@ def _stage_folder(path: Path) -> Path:
     Stages follow each other in the order of the configuration. One that has not saved a checkpoint
     yet is passed over where another has.
     """
+    if any(next(path.glob(name), None) for name in ("saved_model.pb", "*/saved_model.pb")):
+        raise InputError(
+            f"{path} is an exported model, which r2m-serve and r2m-app take as --model: give the "
+            "folder of the run that it was exported from"
+        )
     inside = {file.parent.name for file in path.glob(f"*/{CONFIG_FILE}")}
     if (path / CONFIG_FILE).is_file() or not inside:
         return path

@@ -17,6 +17,7 @@ from r2m.serving.rest_contract import DEFAULT_SIGNATURE, STRING, RequestError, T
 from r2m.serving.version_folders import versions_of
 from r2m.serving.warmup import FILE, MOST_REQUESTS, prediction_log_class
 from tfrecords.errors import InputError
+from tfrecords.missing_paths import describe_missing
 
 _GRAPH = "saved_model.pb"
 _SERVE = "serve"
@@ -84,9 +85,12 @@ def load_export(model: Path, versions: Sequence[int] = ()) -> list[LoadedExport]
         return [_load(folder, name, number)]
     found = versions_of(model)
     if not found:
+        is_run = any(next(model.glob(name), None) for name in ("checkpoints", "*/checkpoints"))
         raise InputError(
             f"{model}: no exported model; expected a folder of r2m-export, with a folder per "
             "version"
+            + (f". To export this run: r2m-export --run={model} --output=FOLDER" if is_run else "")
+            + ("" if model.exists() else describe_missing(model))
         )
     for number in versions:
         if number not in found:

@@ -38,6 +38,12 @@ def test_an_experiment_is_its_last_stage(tmp_path: Path, caplog: pytest.LogCaptu
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected something like workspace/runs/"):
         RunFolder(tmp_path)
+    version = tmp_path / "exported" / "1"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").touch()
+    for export in (version.parent, version):
+        with pytest.raises(InputError, match=rf"^{export} is an exported model, which r2m-serve"):
+            RunFolder(export)
     runs = [make_run(tmp_path / "a", stage) for stage in ("cross_entropy", "xe")]
     listed = " or ".join(map(str, runs))
     # Stages of two kinds of runs do not follow each other.

@@ -410,6 +410,10 @@ def test_folders_that_are_no_exports_are_named(
         load_export(folder.parent, [7])
     with pytest.raises(InputError, match="no exported model; expected a folder of r2m-export"):
         load_export(tmp_path)
+    (tmp_path / "run" / "xe" / "checkpoints").mkdir(parents=True)
+    for run in (tmp_path / "run", tmp_path / "run" / "xe"):
+        with pytest.raises(InputError, match=f"To export this run: r2m-export --run={run} --out"):
+            load_export(run)
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "caption.py").touch()
     with pytest.raises(InputError, match="two graphs for another runtime"):
