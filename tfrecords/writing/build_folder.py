@@ -18,6 +18,7 @@ from absl import logging
 
 from tfrecords.errors import InputError
 from tfrecords.folder_walk import walk_folder
+from tfrecords.missing_paths import describe_missing
 from tfrecords.records import FORMAT_VERSION, MANIFEST, Records, incomplete_folder, open_records
 from tfrecords.writing.files import (
     lock_file,
@@ -226,7 +227,7 @@ def _describe_source(path: Path) -> dict[str, Any]:
             "sha256_of_listing": hashlib.sha256(os.fsencode(listing)).hexdigest(),
         }
     if not path.is_file():
-        raise InputError(f"there is no source file {path}")
+        raise InputError(f"there is no source file {path}{describe_missing(path)}")
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_file(path)}
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from tfrecords.errors import InputError
+from tfrecords.missing_paths import describe_missing
 
 _BLOCK = 1 << 20
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -106,7 +107,7 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             yield cast(BinaryIO, stream)
     except FileNotFoundError:
-        raise InputError(f"there is no source file {path}") from None
+        raise InputError(f"there is no source file {path}{describe_missing(path)}") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(
             f"{path} is not a whole gzip file ({error}): copy or download it again"

@@ -148,6 +148,15 @@ def test_a_layer_among_the_feature_maps_whose_name_keras_numbers(monkeypatch):
         assert FeatureExtractor(replace(options, layer=layer)).grid_shape == shape
 
 
+def test_a_download_that_fails_names_weights_that_need_none(monkeypatch):
+    def fetch(*_, **__):
+        raise ValueError("URL fetch failure on https://...: no route to host")
+
+    monkeypatch.setattr("keras.src.applications.mobilenet.file_utils.get_file", fetch)
+    with pytest.raises(InputError, match=r"no route to host; without a network give --weights=FIL"):
+        FeatureExtractor(BackboneOptions(name="MobileNet", weights="imagenet", image_size=224))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -155,7 +164,7 @@ def test_a_layer_among_the_feature_maps_whose_name_keras_numbers(monkeypatch):
         ({"name": "keras_hub:"}, "cannot build keras_hub:"),
         ({"name": "keras_hub:nowhere"}, "cannot build keras_hub:nowhere.*Unknown preset"),
         ({"name": "keras_hub:nowhere", "alpha": 0.5}, "has no alpha"),
-        ({"name": "VGG17"}, "known: .*VGG16.*and keras_hub:PRESET"),
+        ({"name": "VGG17"}, r"did you mean VGG1\d\?; known: .*VGG16.*and keras_hub:PRESET"),
         ({"image_size": 20}, "cannot build VGG16"),
     ],
 )

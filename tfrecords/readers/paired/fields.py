@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tfrecords.errors import InputError
+from tfrecords.missing_paths import describe_missing
 from tfrecords.readers.json_stream import Element, stream_json
 from tfrecords.readers.paired.types import Caption
 from tfrecords.text_files import normalize_name, to_nfc
@@ -46,7 +47,7 @@ def json_elements(path: Path) -> Iterator[tuple[str, Element]]:
 def cannot_read(path: Path, error: OSError) -> InputError:
     """The error for a file that the system does not give."""
     if isinstance(error, FileNotFoundError):
-        return InputError(f"there is no {CAPTIONS} {path}")
+        return InputError(f"there is no {CAPTIONS} {path}{describe_missing(path)}")
     return InputError(f"cannot read the {CAPTIONS} {path}: {error.strerror or error}")
 
 
