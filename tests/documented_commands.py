@@ -25,33 +25,44 @@ OTHER_PROGRAMS = ("curl", "docker", "export", "iconv", "make", "pip", "python", 
 _BLOCK = re.compile(r"^(?:<!-- ([^\n]*) -->\n)?```(\w*)\n(.*?)^```$", re.M | re.S)
 
 # Reads every command's flags as its script does, each in a process of its own, made from one that
-# has loaded what they share. Of commands that are not whole the names of the flags are checked.
+# has imported the script. Of commands that are not whole the names of the flags are checked.
 _PARSING = """\
-import importlib, json, os, re, sys
+import importlib, itertools, json, os, re, sys
 from absl import flags
 import ml_collections.config_flags, r2m.cli.config_names, r2m.cli.launch
 from r2m.cli.help import defined_flags, is_required
 
 r2m.cli.launch.exit_code = lambda main, argv: 0
-refused = False
-for place, module, command, whole in json.load(sys.stdin):
+
+def parse(script, command, whole):
+    sys.argv = command
+    names = re.findall(r"--(\\w+)(?![.\\w-])", "\\n".join(command))
+    required = {flag.name for flag in defined_flags() if is_required(flag)}
+    parts = re.search(r"[.]{3}|[=:][A-Z]+\\b|--\\w+=?$", " ".join(command)) or required - set(names)
+    if whole or not parts:
+        script.console()
+    for name in names:
+        if not {name, name.removeprefix("no")} & {"help", "version", "verbose", *flags.FLAGS}:
+            sys.exit(f"error: unknown flag --{name}")
+
+def in_process(task, *arguments):
     if not os.fork():
-        sys.argv = command
-        script = importlib.import_module(module)
-        names = re.findall(r"--(\\w+)(?![.\\w-])", "\\n".join(command))
-        required = {flag.name for flag in defined_flags() if is_required(flag)}
-        shown = " ".join(command)
-        parts = re.search(r"[.]{3}|[=:][A-Z]+\\b|--\\w+=?$", shown) or required - set(names)
-        if whole or not parts:
-            script.console()
-        for name in names:
-            if not {name, name.removeprefix("no")} & {"help", "version", "verbose", *flags.FLAGS}:
-                sys.exit(f"error: unknown flag --{name}")
-        sys.exit()
-    if os.wait()[1]:
-        refused = True
-        print(f"  {place}: {command}", file=sys.stderr)
-sys.exit(refused)
+        sys.exit(task(*arguments))
+    return bool(os.wait()[1])
+
+def refused(module, jobs):
+    script = importlib.import_module(module)
+    code = 0
+    for place, _, command, whole in jobs:
+        if in_process(parse, script, command, whole):
+            code = 1
+            print(f"  {place}: {command}", file=sys.stderr)
+    return code
+
+by_module = lambda job: job[1]
+jobs = sorted(json.load(sys.stdin), key=by_module)
+groups = [(module, list(jobs)) for module, jobs in itertools.groupby(jobs, by_module)]
+sys.exit(any([in_process(refused, *group) for group in groups]))
 """
 
 

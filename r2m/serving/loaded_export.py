@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from google.protobuf.json_format import MessageToDict
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -107,6 +108,7 @@ def _load(folder: Path, name: str, number: int) -> LoadedExport:
         if (folder / "caption.py").is_file():
             cure = ", but two graphs for another runtime: export it with --format=saved_model"
         raise InputError(f"{folder}: no SavedModel{cure}")
+    logging.info("loading version %d of %s, and answering its warm-up requests", number, name)
     try:
         graph = _read_graph(folder)
         check_operations(graph, folder)

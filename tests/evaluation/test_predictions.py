@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r2m.evaluation.predictions import (
@@ -27,6 +27,7 @@ ROWS = [{"image_id": "a.jpg", "caption": "a dog"}, {"image_id": 7, "caption": ""
 any_text = st.text(st.characters(), max_size=12)
 
 
+@settings(deadline=None)  # the disk may be busy
 @given(st.dictionaries(any_text, any_text, min_size=1, max_size=5))
 def test_round_trip(tmp_path_factory: pytest.TempPathFactory, captions: dict[str, str]) -> None:
     path = tmp_path_factory.mktemp("p") / "predictions.json"
