@@ -47,7 +47,13 @@ def parse(script, command, whole):
 
 def in_process(task, *arguments):
     if not os.fork():
-        sys.exit(task(*arguments))
+        try:
+            code = task(*arguments)
+        except SystemExit as end:
+            code = end.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+        os._exit(bool(code))  # at once: a good end takes longer than the task
     return bool(os.wait()[1])
 
 def refused(module, jobs):
@@ -142,7 +148,7 @@ def refused_commands(commands: Iterable[Command]) -> str:
     ]
     done = subprocess.run(
         [sys.executable, "-c", _PARSING], input=json.dumps(jobs), cwd="/", text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=120, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=280, check=False,
     )  # fmt: skip
     assert bool(done.stderr) == bool(done.returncode), done.stderr
     return done.stderr
