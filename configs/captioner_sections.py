@@ -213,6 +213,7 @@ def train_transformer_at_size(config: ConfigDict, size: str) -> None:
     if size.startswith("flickr8k"):
         config.loss.smoothing = 0.1
         cross_entropy.learning_rate = 5e-4
-        self_critical.learning_rate = 3e-4
+        # Higher rates soon forget what makes captions likely.
+        self_critical.update(learning_rate=1e-4, steps="2 epochs")
     if size == "flickr8k":
         cross_entropy.update(batch_size=10, steps="12 epochs", evaluate_every="2 epochs")

@@ -216,6 +216,14 @@ def define_consensus_flags() -> None:
         group=DECODING,
         value="FOLDER",
     )
+    define_whole(
+        "nearest_captions",
+        None,
+        "With --consensus_embedding: so many training captions, those most similar to the image in "
+        "the embedding, count as much as the captions of similar images. Default: 150.",
+        least=0,
+        group=DECODING,
+    )
     define_number(
         "image_text",
         None,
@@ -234,15 +242,17 @@ def consensus_options() -> ConsensusOptions | None:
     from r2m.inference.consensus import ConsensusOptions
     from tfrecords.errors import InputError
 
-    names = ("neighbours", "sharpness", "likelihood", "consensus_embedding", "image_text")
+    of_embeddings = ("nearest_captions", "image_text")
+    names = ("neighbours", "sharpness", "likelihood", "consensus_embedding", *of_embeddings)
     given: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     if not given:
         return None
     if "neighbours" not in given:
         raise InputError(f"--{next(iter(given))} requires --neighbours")
-    if "image_text" in given and "consensus_embedding" not in given:
-        raise InputError("--image_text requires --consensus_embedding")
+    for name in of_embeddings:
+        if name in given and "consensus_embedding" not in given:
+            raise InputError(f"--{name} requires --consensus_embedding")
     if "consensus_embedding" in given:
         given["embeddings"] = tuple(given.pop("consensus_embedding"))
     return ConsensusOptions(**given)

@@ -3,7 +3,8 @@
 Beam search finds captions that are likely word by word, which are those that fit many images. The
 hypothesis that agrees most with the captions of similar training images is a better guess of how
 people describe this one (Devlin et al. 2015, arXiv 1505.04467; Mao et al. 2015, arXiv 1412.6632,
-section 8).
+section 8). With an embedding of images and text, the training captions most
+similar to the image itself have a say, too.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ from pipelines.similar_images import (
     similarity_weights,
 )
 from r2m.configuration.settings import TRAINING_SPLIT, setting
-from r2m.evaluation.similarity_blocks import pair_similarities
+from r2m.evaluation.similarity_blocks import SimilarityRows, pair_similarities
 from r2m.inference.captioner_inputs import check_same_origin
 from r2m.inference.embedding_ensemble import EmbeddingEnsemble
 from r2m.inference.loaded_captioner import LoadedCaptioner
 from tfrecords.document_frequencies import kept_frequencies
 from tfrecords.records import Records, check_same_vocabulary
+from tfrecords.vocabulary import Vocabulary
+
+# A caption of cosine similarity s to the image counts exp(sharpness * s).
+CAPTION_SHARPNESS = 8.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,8 @@ class ConsensusOptions:
             its mean CIDEr-D, 0 to 10.
         embeddings: run folders of visual-semantic embeddings, by whose mean similarity images are
             compared; none: by their features.
+        nearest_captions: with embeddings: so many training captions, those most similar to the
+            image, count as much as those of the similar images; 0: only the latter.
         image_text: with embeddings: what the similarity of a hypothesis to the image counts
             beside its mean CIDEr-D.
     """
@@ -56,12 +63,15 @@ class ConsensusOptions:
     sharpness: float | None = None
     likelihood: float = 0.2
     embeddings: tuple[str, ...] = ()
+    nearest_captions: int = 150
     image_text: float = 1.0
 
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of range."""
         if self.neighbours < 1:
             raise ValueError(f"neighbours={self.neighbours} must be at least 1")
+        if self.nearest_captions < 0:
+            raise ValueError(f"nearest_captions={self.nearest_captions} must not be negative")
         for name in ("sharpness", "likelihood", "image_text"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
@@ -75,6 +85,18 @@ class ConsensusOptions:
         return EMBEDDING_SHARPNESS if self.embeddings else SHARPNESS
 
 
+class EmbeddedCaptions(NamedTuple):
+    """Training captions, to be compared with images in an embedding.
+
+    Attributes:
+        sentences: word ids of the captions, end markers included.
+        compare: gives the similarities float32[B, C] of images to these C captions.
+    """
+
+    sentences: list[np.ndarray]
+    compare: SimilarityRows
+
+
 class Consensus(NamedTuple):
     """Training images with their captions, to choose hypotheses by.
 
@@ -82,11 +104,13 @@ class Consensus(NamedTuple):
         options: how.
         images: the training images, compared by their features or by vectors of an embedding.
         reward: CIDEr-D with the document frequencies of these captions.
+        captions: all captions of these images, where they are compared with images, too.
     """
 
     options: ConsensusOptions
     images: CaptionedImages
     reward: CiderD
+    captions: EmbeddedCaptions | None = None
 
     def values(
         self, features: np.ndarray, tokens: np.ndarray, lengths: np.ndarray, scores: np.ndarray
@@ -102,20 +126,25 @@ class Consensus(NamedTuple):
 
         Returns:
             float64[B, R]: mean CIDEr-D plus `likelihood` times the score; minus infinity for an
-            empty place.
+            empty place. With `captions`, the mean CIDEr-D is half that of the captions of similar
+            images and half that of the captions most similar to the image.
         """
         found = np.full(lengths.shape, -np.inf)
-        likeness = self.images.standardize(features) @ self.images.directions.T
-        for image, row in enumerate(likeness):
+        by_images = self.images.standardize(features) @ self.images.directions.T
+        by_captions = None if self.captions is None else self.captions.compare(features)
+        for image in range(len(features)):
             there = np.flatnonzero(lengths[image] > 0)
             if not len(there):
                 continue
             hypotheses = [tokens[image, place, : lengths[image, place]] for place in there]
-            own = self.options.likelihood * scores[image, there]
-            found[image, there] = self._agreement(row, hypotheses) + own
+            agreement = self._by_images(by_images[image], hypotheses)
+            if self.captions is not None and by_captions is not None:
+                own = self._by_captions(self.captions, by_captions[image], hypotheses)
+                agreement = (agreement + own) / 2
+            found[image, there] = agreement + self.options.likelihood * scores[image, there]
         return found
 
-    def _agreement(self, likeness: np.ndarray, hypotheses: list[np.ndarray]) -> np.ndarray:
+    def _by_images(self, likeness: np.ndarray, hypotheses: list[np.ndarray]) -> np.ndarray:
         """Mean CIDEr-D of hypotheses against captions of the most similar images."""
         nearest = np.argsort(-likeness, kind="stable")[: self.options.neighbours]
         weights = similarity_weights(likeness[nearest], self.options.own_sharpness)
@@ -123,6 +152,15 @@ class Consensus(NamedTuple):
         references = [sentence for sentences in own for sentence in sentences]
         each = np.repeat(weights, [len(sentences) for sentences in own])
         return np.average(self.reward.similarities(hypotheses, references), axis=1, weights=each)
+
+    def _by_captions(
+        self, captions: EmbeddedCaptions, likeness: np.ndarray, hypotheses: list[np.ndarray]
+    ) -> np.ndarray:
+        """Mean CIDEr-D of hypotheses against the captions most similar to the image."""
+        nearest = np.argsort(-likeness, kind="stable")[: self.options.nearest_captions]
+        weights = similarity_weights(likeness[nearest], CAPTION_SHARPNESS)
+        references = [captions.sentences[caption] for caption in nearest]
+        return np.average(self.reward.similarities(hypotheses, references), axis=1, weights=weights)
 
 
 def open_consensus(
@@ -142,10 +180,25 @@ def open_consensus(
     Raises:
         InputError: the records hold no vector of each image, or not what the embedding reads.
     """
-    vectors = None if embedding is None else embedding.encode_records(records, split)
+    vectors, embedded = None, None
+    if embedding is not None:
+        vectors = embedding.encode_records(records, split)
     images = read_captioned_images(records, split, vectors)
+    if embedding is not None and options.nearest_captions:
+        embedded = _embed_captions(images, embedding, records.vocabulary())
     frequencies = kept_frequencies(records, split)
-    return Consensus(options, images, CiderD(frequencies.lookup, frequencies.images))
+    return Consensus(options, images, CiderD(frequencies.lookup, frequencies.images), embedded)
+
+
+def _embed_captions(
+    images: CaptionedImages, embedding: EmbeddingEnsemble, vocabulary: Vocabulary
+) -> EmbeddedCaptions:
+    sentences = [sentence for own in images.sentences for sentence in own]
+    texts = [vocabulary.decode(sentence) for sentence in sentences]
+    known = [number for number, text in enumerate(texts) if embedding.knows(text)]
+    vectors = embedding.encode_sentences([texts[number] for number in known])
+    compare = SimilarityRows(vectors, embedding.similarity)
+    return EmbeddedCaptions([sentences[number] for number in known], compare)
 
 
 class ConsensusReranker:
@@ -231,7 +284,7 @@ class ConsensusReranker:
         named = {**dataclasses.asdict(self.options), "sharpness": self.options.own_sharpness}
         del named["embeddings"]
         if self._embedding is None:
-            del named["image_text"]
+            del named["image_text"], named["nearest_captions"]
         else:
             folders = [member.folder for member in self._embedding.members]
             named["embedding"] = ", ".join(

@@ -154,7 +154,11 @@ def test_similar_images_are_found_by_an_embedding(
     att2in2_run: Path, embedding_run: Path, caption_records: Path, pictures: Path, tmp_path: Path
 ) -> None:
     options = dataclasses.replace(
-        OPTIONS, likelihood=0.0, embeddings=(str(embedding_run),), image_text=0.0
+        OPTIONS,
+        likelihood=0.0,
+        embeddings=(str(embedding_run),),
+        image_text=0.0,
+        nearest_captions=0,
     )
     run = Run.load(att2in2_run, decoding={"beam_size": 4}, consensus=options)
     vectors = run._reranker._consensus.images.directions
@@ -177,6 +181,35 @@ def test_similar_images_are_found_by_an_embedding(
         att2in2_run, listed, tmp_path / "files", decoding={"beam_size": 4}, consensus=options
     ).rows
     assert {row["image_id"]: row["caption"] for row in rows} == by_records
+
+
+def test_captions_most_similar_to_the_image_count_half(
+    embedding_run: Path, caption_records: Path
+) -> None:
+    embedding = EmbeddingEnsemble.load([str(embedding_run)])
+    records = captions.open_captions(str(caption_records))
+    options = dataclasses.replace(OPTIONS, likelihood=0.0, nearest_captions=7)
+    both = open_consensus(records, "train", options, embedding)
+    features = embedding.encode_records(records, "val")[:2]
+    tokens, lengths = hypotheses(both, [3, 5, 8])
+    given = (
+        features,
+        np.stack([tokens] * 2),
+        np.stack([lengths] * 2),
+        np.zeros((2, 3), np.float32),
+    )
+    by_images = both._replace(captions=None).values(*given)
+    sentences = [sentence for own in both.images.sentences for sentence in own]
+    texts = [records.vocabulary().decode(sentence) for sentence in sentences]
+    likeness = features @ embedding.encode_sentences(texts).T
+    said = [tokens[place, : lengths[place]] for place in range(3)]
+    for image in range(2):
+        nearest = np.argsort(-likeness[image], kind="stable")[:7]
+        found = both.reward.similarities(said, [sentences[place] for place in nearest])
+        own = np.average(found, axis=1, weights=np.exp(8 * likeness[image, nearest]))
+        np.testing.assert_allclose(
+            both.values(*given)[image], (by_images[image] + own) / 2, rtol=1e-5
+        )
 
 
 def test_similarities_by_several_embeddings_are_averaged(
@@ -248,7 +281,9 @@ def test_records_without_vectors_are_refused(pictures: Path, tmp_path: Path) -> 
         SimilarReferences(opened, "train", CaptionOptions(), 1)
 
 
-@pytest.mark.parametrize("bad", [{"neighbours": 0}, {"sharpness": -1.0}, {"likelihood": -1.0}])
+@pytest.mark.parametrize(
+    "bad", [{"neighbours": 0}, {"sharpness": -1.0}, {"likelihood": -1.0}, {"nearest_captions": -1}]
+)
 def test_impossible_options_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         ConsensusOptions(**bad)
