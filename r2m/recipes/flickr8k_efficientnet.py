@@ -132,11 +132,10 @@ def _best(project: _Project) -> Iterator[Command]:
 
 
 def _ensemble(project: _Project) -> Iterator[Command]:
-    """Yields the transformers on grids, and captions by consensus of the up-down and them."""
-    for model in _TRANSFORMERS:
-        yield from _on_tuned_features(project, "grid", model)
-    workdirs = [project.run(f"grid_{model}") for model in _TRANSFORMERS]
-    yield _by_consensus(project, "ensemble", project.run("rewarded_updown"), *workdirs)
+    """Yields the transformer on grids, and captions by consensus of the up-down and it."""
+    yield from _on_tuned_features(project, "grid", "transformer")
+    workdirs = [project.run("rewarded_updown"), project.run("grid_transformer")]
+    yield _by_consensus(project, "ensemble", *workdirs)
 
 
 def _by_consensus(project: _Project, name: str, *workdirs: Path) -> Command:
@@ -185,7 +184,7 @@ RECIPE = Recipe(
         },
         "positions": "relation_transformer and spatial_transformer with positions "
         f"{', '.join(_POSITIONS)} on these regions, two seeds each",
-        "ensemble": "the captioner of `best` and the transformers on its grid, by consensus",
+        "ensemble": "the captioner of `best` and the transformer on its grid, by consensus",
     },
     commands=_commands,
 )
