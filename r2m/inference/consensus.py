@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,11 +29,14 @@ from pipelines.similar_images import (
     similarity_weights,
 )
 from r2m.configuration.settings import TRAINING_SPLIT, setting
-from r2m.evaluation.similarity_blocks import SimilarityRows, pair_similarities
+from r2m.evaluation.similarity_blocks import pair_similarities
 from r2m.inference.captioner_inputs import check_same_origin
 from r2m.inference.embedding_ensemble import EmbeddingEnsemble
 from r2m.inference.loaded_captioner import LoadedCaptioner
+from r2m.inference.search.exact_search import Comparison, search_exactly
+from r2m.inference.search.searching import comparison
 from tfrecords.document_frequencies import kept_frequencies
+from tfrecords.errors import InputError
 from tfrecords.records import Records, check_same_vocabulary
 from tfrecords.vocabulary import Vocabulary
 
@@ -89,12 +92,23 @@ class EmbeddedCaptions(NamedTuple):
     """Training captions, to be compared with images in an embedding.
 
     Attributes:
-        sentences: word ids of the captions, end markers included.
-        compare: gives the similarities float32[B, C] of images to these C captions.
+        sentences: word ids of the C captions, end markers included.
+        vectors: float32[C, D] of the captions.
+        compare: gives the similarities of images and captions.
     """
 
     sentences: list[np.ndarray]
-    compare: SimilarityRows
+    vectors: np.ndarray
+    compare: Comparison
+
+    def nearest(
+        self, images: np.ndarray, count: int
+    ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+        """Yields the captions most similar to each image float32[B, D], and their weights."""
+        found = search_exactly(self.vectors, images, count, self.compare)
+        for places, likeness in zip(found.rows, found.scores, strict=True):
+            weights = similarity_weights(likeness, CAPTION_SHARPNESS)
+            yield [self.sentences[place] for place in places], weights
 
 
 class Consensus(NamedTuple):
@@ -130,37 +144,36 @@ class Consensus(NamedTuple):
             images and half that of the captions most similar to the image.
         """
         found = np.full(lengths.shape, -np.inf)
-        by_images = self.images.standardize(features) @ self.images.directions.T
-        by_captions = None if self.captions is None else self.captions.compare(features)
-        for image in range(len(features)):
+        references = [self._of_similar_images(features)]
+        if self.captions is not None:
+            references.append(self.captions.nearest(features, self.options.nearest_captions))
+        for image, sets in enumerate(zip(*references, strict=True)):
             there = np.flatnonzero(lengths[image] > 0)
             if not len(there):
                 continue
             hypotheses = [tokens[image, place, : lengths[image, place]] for place in there]
-            agreement = self._by_images(by_images[image], hypotheses)
-            if self.captions is not None and by_captions is not None:
-                own = self._by_captions(self.captions, by_captions[image], hypotheses)
-                agreement = (agreement + own) / 2
-            found[image, there] = agreement + self.options.likelihood * scores[image, there]
+            agreements = [self._agreement(hypotheses, *own) for own in sets]
+            own = self.options.likelihood * scores[image, there]
+            found[image, there] = np.mean(agreements, axis=0) + own
         return found
 
-    def _by_images(self, likeness: np.ndarray, hypotheses: list[np.ndarray]) -> np.ndarray:
-        """Mean CIDEr-D of hypotheses against captions of the most similar images."""
-        nearest = np.argsort(-likeness, kind="stable")[: self.options.neighbours]
-        weights = similarity_weights(likeness[nearest], self.options.own_sharpness)
-        own = [self.images.sentences[image] for image in nearest]
-        references = [sentence for sentences in own for sentence in sentences]
-        each = np.repeat(weights, [len(sentences) for sentences in own])
-        return np.average(self.reward.similarities(hypotheses, references), axis=1, weights=each)
+    def _of_similar_images(
+        self, features: np.ndarray
+    ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+        """Yields the captions of the images most similar to each image, and their weights."""
+        for likeness in self.images.standardize(features) @ self.images.directions.T:
+            nearest = np.argsort(-likeness, kind="stable")[: self.options.neighbours]
+            weights = similarity_weights(likeness[nearest], self.options.own_sharpness)
+            own = [self.images.sentences[image] for image in nearest]
+            each = np.repeat(weights, [len(sentences) for sentences in own])
+            yield [sentence for sentences in own for sentence in sentences], each
 
-    def _by_captions(
-        self, captions: EmbeddedCaptions, likeness: np.ndarray, hypotheses: list[np.ndarray]
+    def _agreement(
+        self, hypotheses: list[np.ndarray], references: list[np.ndarray], weights: np.ndarray
     ) -> np.ndarray:
-        """Mean CIDEr-D of hypotheses against the captions most similar to the image."""
-        nearest = np.argsort(-likeness, kind="stable")[: self.options.nearest_captions]
-        weights = similarity_weights(likeness[nearest], CAPTION_SHARPNESS)
-        references = [captions.sentences[caption] for caption in nearest]
-        return np.average(self.reward.similarities(hypotheses, references), axis=1, weights=weights)
+        """Returns the mean CIDEr-D of each hypothesis against weighted references."""
+        found = self.reward.similarities(hypotheses, references)
+        return np.average(found, axis=1, weights=weights)
 
 
 def open_consensus(
@@ -195,10 +208,14 @@ def _embed_captions(
 ) -> EmbeddedCaptions:
     sentences = [sentence for own in images.sentences for sentence in own]
     texts = [vocabulary.decode(sentence) for sentence in sentences]
-    known = [number for number, text in enumerate(texts) if embedding.knows(text)]
-    vectors = embedding.encode_sentences([texts[number] for number in known])
-    compare = SimilarityRows(vectors, embedding.similarity)
-    return EmbeddedCaptions([sentences[number] for number in known], compare)
+    known, vectors = embedding.encode_known(texts)
+    if not known:
+        raise InputError(
+            f"the embedding {embedding.members[0].path} knows no word of the training captions: "
+            "give another one"
+        )
+    compare = comparison(embedding.similarity, "images", "captions", unit=False)
+    return EmbeddedCaptions([sentences[place] for place in known], vectors, compare)
 
 
 class ConsensusReranker:
@@ -265,18 +282,14 @@ class ConsensusReranker:
         """
         tokens, lengths = np.asarray(found.tokens), np.asarray(found.lengths)
         similarities = np.zeros(lengths.shape, np.float32)
-        places, texts = [], []
-        for image, place in np.argwhere(lengths > 0):
-            text = self._vocabulary.decode(tokens[image, place, : lengths[image, place]])
-            if embedding.knows(text):
-                places.append((image, place))
-                texts.append(text)
-        if texts:
-            rows, columns = np.transpose(places)
-            sentences = embedding.encode_sentences(texts)
-            similarities[rows, columns] = pair_similarities(
-                images, sentences, rows, embedding.similarity
-            )
+        places = np.argwhere(lengths > 0)
+        known, sentences = embedding.encode_known(
+            [self._vocabulary.decode(tokens[i, j, : lengths[i, j]]) for i, j in places]
+        )
+        rows, columns = places[known].T
+        similarities[rows, columns] = pair_similarities(
+            images, sentences, rows, embedding.similarity
+        )
         return similarities
 
     def settings(self) -> dict[str, Any]:

@@ -53,13 +53,22 @@ class EmbeddingEnsemble:
         """Encodes the images of a split to float32[N, D]; see `RetrievalRun.encode_records`."""
         return self._join([member.encode_records(records, split)[1] for member in self.members])
 
-    def encode_sentences(self, texts: Sequence[str]) -> np.ndarray:
-        """Encodes sentences to float32[N, D]; see `RetrievalRun.encode_sentences`."""
-        return self._join([member.encode_sentences(texts) for member in self.members])
+    def encode_known(self, texts: Sequence[str]) -> tuple[list[int], np.ndarray]:
+        """Encodes the sentences that have a word of every member's vocabulary.
 
-    def knows(self, text: str) -> bool:
-        """Returns whether a sentence has a word of every member's vocabulary."""
-        return all(member.knows(text) for member in self.members)
+        Args:
+            texts: N sentences.
+
+        Returns:
+            The places of these K sentences among the N, and their vectors float32[K, D].
+        """
+        places = [
+            place
+            for place, text in enumerate(texts)
+            if all(member.knows(text) for member in self.members)
+        ]
+        known = [texts[place] for place in places]
+        return places, self._join([member.encode_sentences(known) for member in self.members])
 
     def _join(self, vectors: list[np.ndarray]) -> np.ndarray:
         return np.concatenate(vectors, axis=1) / np.sqrt(np.float32(len(vectors)))

@@ -201,7 +201,9 @@ def test_captions_most_similar_to_the_image_count_half(
     by_images = both._replace(captions=None).values(*given)
     sentences = [sentence for own in both.images.sentences for sentence in own]
     texts = [records.vocabulary().decode(sentence) for sentence in sentences]
-    likeness = features @ embedding.encode_sentences(texts).T
+    known, vectors = embedding.encode_known(texts)
+    assert known == list(range(len(texts)))
+    likeness = features @ vectors.T
     said = [tokens[place, : lengths[place]] for place in range(3)]
     for image in range(2):
         nearest = np.argsort(-likeness[image], kind="stable")[:7]
@@ -212,6 +214,15 @@ def test_captions_most_similar_to_the_image_count_half(
         )
 
 
+def test_an_embedding_without_a_word_of_the_captions_is_refused(
+    embedding_run: Path, caption_records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedding = EmbeddingEnsemble.load([str(embedding_run)])
+    monkeypatch.setattr(embedding.members[0], "knows", lambda text: False)
+    with pytest.raises(InputError, match="knows no word of the training captions"):
+        open_consensus(captions.open_captions(str(caption_records)), "train", OPTIONS, embedding)
+
+
 def test_similarities_by_several_embeddings_are_averaged(
     embedding_run: Path, caption_records: Path
 ) -> None:
@@ -220,7 +231,9 @@ def test_similarities_by_several_embeddings_are_averaged(
     members[1].encode_sentences = lambda texts: -3 * members[0].encode_sentences(texts)
     both, records = EmbeddingEnsemble(members), captions.open_captions(str(caption_records))
     texts = ["a red circle", "a blue square"]
-    found = both.encode_records(records, "val") @ both.encode_sentences(texts).T
+    known, vectors = both.encode_known([*texts, "xyzzy"])
+    assert known == [0, 1]
+    found = both.encode_records(records, "val") @ vectors.T
     own = members[0].encode_records(records, "val")[1] @ members[0].encode_sentences(texts).T
     np.testing.assert_allclose(found, (own - 3 * own) / 2, atol=1e-6)
     members[1].similarity = "order"
