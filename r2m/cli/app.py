@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from r2m.cli import image_flags
+from r2m.cli import image_flags, listening_flags
 from r2m.cli.decoding_flags import decoding_overrides, define_decoding_flags
-from r2m.cli.flag_groups import DECODING, INPUT, MACHINE, MODEL, REQUESTS
+from r2m.cli.flag_groups import DECODING, INPUT, MODEL, REQUESTS
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.cli.value_flags import define_text, define_texts
@@ -76,17 +76,8 @@ _CAPTIONS = define_whole(
 _MEGABYTES = define_number(
     "max_upload_megabytes", 32, "Size of an image file.", above=0, most=2000, group=REQUESTS
 )
-_HOST = define_text(
-    "host",
-    "127.0.0.1",
-    "Address to listen at; 0.0.0.0 is all of this machine. By default only programs on this "
-    "machine are answered.",
-    group=MACHINE,
-    value="HOST",
-)
-_PORT = define_whole(
-    "port", 7860, "Port to listen at; 0 takes a free one.", least=0, most=65_535, group=MACHINE
-)
+_HOST = listening_flags.define_host()
+_PORT = listening_flags.define_port(7860)
 define_decoding_flags()
 
 _SECONDS = 1.0  # that an open page keeps the app from ending

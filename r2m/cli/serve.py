@@ -26,10 +26,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from r2m.cli import listening_flags
 from r2m.cli.flag_groups import MACHINE, MODEL, REQUESTS
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_number, define_whole
-from r2m.cli.value_flags import define_list, define_text, define_texts
+from r2m.cli.value_flags import define_list, define_texts
 
 _MODEL = define_texts(
     "model",
@@ -82,17 +83,8 @@ _SECONDS = define_number(
     most=3600,
     group=REQUESTS,
 )
-_HOST = define_text(
-    "host",
-    "127.0.0.1",
-    "Address to listen at; 0.0.0.0 is all of this machine. By default only programs on this "
-    "machine are answered.",
-    group=MACHINE,
-    value="HOST",
-)
-_PORT = define_whole(
-    "port", 8501, "Port to listen at; 0 takes a free one.", least=0, most=65_535, group=MACHINE
-)
+_HOST = listening_flags.define_host()
+_PORT = listening_flags.define_port(8501)
 _THREADS = define_whole(
     "batch_threads",
     2,

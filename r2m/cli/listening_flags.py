@@ -1,0 +1,29 @@
+"""Flags of the address that a server listens at."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from r2m.cli.flag_groups import MACHINE
+from r2m.cli.number_flags import define_whole
+from r2m.cli.value_flags import define_text
+
+
+def define_host() -> flags.FlagHolder[str]:
+    """Defines the address; returns the flag."""
+    return define_text(
+        "host",
+        "127.0.0.1",
+        "Address to listen at; 0.0.0.0 is all of this machine. By default only programs on this "
+        "machine are answered.",
+        group=MACHINE,
+        value="HOST",
+    )
+
+
+def define_port(default: int) -> flags.FlagHolder[int]:
+    """Defines the port; returns the flag."""
+    return define_whole(
+        "port", default, "Port to listen at; 0 takes a free one.", least=0, most=65_535,
+        group=MACHINE,
+    )  # fmt: skip
