@@ -23,7 +23,7 @@ _BY_REWARDS = (*_REGULARIZED, "--config.training.ema_decay=0.998")
 
 
 class _Project(NamedTuple):
-    """Where the raw data and all that is made of them lie."""
+    """Folders of the raw data, and of all records and runs that are made from it."""
 
     data: Path
     workspace: Path

@@ -8,6 +8,8 @@ from __future__ import annotations
 import fnmatch
 import re
 import runpy
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from documented_commands import (
@@ -28,13 +30,13 @@ COMMANDS = [*document_commands(), *help_examples()]
 OTHER_FLAGS = {"batching_parameters_file", "install", "logdir", "help", "version"}
 
 
-def test_scripts_take_the_flags_of_every_command():
+def test_scripts_take_the_flags_of_every_command() -> None:
     ours = [command for command in COMMANDS if command.words[0] in MODULES]
     assert len(ours) > 250
     assert refused_commands(ours) == ""
 
 
-def test_every_other_command_can_be_run():
+def test_every_other_command_can_be_run() -> None:
     """Programs are known, and extras, targets of make and scripts exist."""
     project = (ROOT / "pyproject.toml").read_text()
     extras = project.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
@@ -68,8 +70,8 @@ def known_flags() -> set[str]:
     return OTHER_FLAGS | theirs | set(re.findall(r'"(\w+)"', "\n".join(sources)))
 
 
-def test_flags_and_settings_within_sentences_exist(known_flags):
-    settings = {}
+def test_flags_and_settings_within_sentences_exist(known_flags: set[str]) -> None:
+    settings: dict[str, Any] = {}
     for file in installed_configs().values():
         _add(runpy.run_path(str(file))["get_config"]().to_dict(), settings)
     unknown = []
@@ -84,7 +86,7 @@ def test_flags_and_settings_within_sentences_exist(known_flags):
     assert "\n".join(unknown) == ""
 
 
-def _add(fields, known):
+def _add(fields: Mapping[str, Any], known: dict[str, Any]) -> None:
     """Adds the fields of a configuration, and those of its parts, to the known ones."""
     for name, value in fields.items():
         known.setdefault(name, {})

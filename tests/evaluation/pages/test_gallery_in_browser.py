@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from browsers import BROWSER, needs_browser
 from PIL import Image
 
 from r2m.evaluation.pages.gallery import write_gallery
 from r2m.evaluation.pages.gallery_items import GalleryItem, ShownCaption
 
 EVIL = "</script><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 
 
 def _page(folder: Path, *, single_file: bool) -> Path:
@@ -34,7 +33,7 @@ def _page(folder: Path, *, single_file: bool) -> Path:
     return write_gallery(folder, items, title="Kept", single_file=single_file)
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@needs_browser
 @pytest.mark.parametrize("single_file", [False, True])
 def test_the_page_opens_from_disk(tmp_path: Path, single_file: bool) -> None:
     page = _page(tmp_path / "a folder", single_file=single_file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import urllib.parse
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsers import BROWSER, needs_browser
 from retrieval_runs import WordEmbedding, paint
 
 from r2m.inference.search import index_builder
@@ -18,8 +18,7 @@ from r2m.serving.extra import importing
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("gradio", reason="gradio is not installed: pip install 'r2m[app]'")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+pytestmark = needs_browser
 WAIT = 30_000  # milliseconds
 EVIL = (
     "<img src=x onerror=\"document.title='run'\"><script>document.title='run'<"
@@ -138,7 +137,7 @@ def test_a_search_shows_pictures(tab: Any) -> None:
 
 
 def test_urls_and_other_files_are_refused(url: str, tab: Any) -> None:
-    """What the page's API answers to a client that gives files that were not uploaded."""
+    """The page's API refuses files that were not uploaded."""
     page = f"{url}/gradio_api"
     config = tab.request.get(f"{url}/config").json()
     numbers = {own["targets"][0][1]: own["id"] for own in config["dependencies"] if own["targets"]}
