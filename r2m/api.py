@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -80,6 +80,7 @@ def load(
     *,
     weights: RunPath | None = None,
     ensemble_weights: Sequence[float] | None = None,
+    precision: str = "float32",
     **decoding: Unpack[DecodingChanges],
 ) -> Any:
     """Loads a trained run, or several captioners as an ensemble.
@@ -91,6 +92,8 @@ def load(
         weights: file of the backbone's weights, of captioners whose records were built with such a
             file.
         ensemble_weights: of the word probabilities of each run; by default all equal.
+        precision: of activations; `mixed_bfloat16` is faster on processors with bfloat16
+            instructions.
         **decoding: settings of decoding, such as `beam_size=5`, that
             `r2m.configuration.decoding_settings.DecodingChanges` describes; by default as trained.
 
@@ -106,23 +109,31 @@ def load(
     from r2m.inference.run_folder import RunFolder
     from r2m.inference.run_kinds import kind_of
 
-    given = [runs] if isinstance(runs, str | os.PathLike) else list(runs or ())
-    if not given:
+    listed = [runs] if isinstance(runs, str | os.PathLike) else list(runs or ())
+    if not listed:
         raise InputError("no runs were given: name the folder of a run")
-    folders = [RunFolder(os.fspath(folder)) for folder in given]
+    folders = [RunFolder(os.fspath(folder)) for folder in listed]
     file = None if weights is None else os.fspath(weights)
     if len(folders) == 1 and not kind_of(folders[0]).captions:
-        return _load_embedding(folders[0], file, ensemble_weights, decoding)
-    run = Run.load(folders, decoding=decoding, weights=file, ensemble_weights=ensemble_weights)
+        others = {
+            "ensemble_weights": ensemble_weights is not None,
+            "precision": precision != "float32",
+        }
+        given = [*decoding, *(name for name, is_given in others.items() if is_given)]
+        return _load_embedding(folders[0], file, given)
+    run = Run.load(
+        folders,
+        decoding=decoding,
+        weights=file,
+        ensemble_weights=ensemble_weights,
+        precision=precision,
+    )
     return ImageCaptioner(run)
 
 
-def _load_embedding(
-    folder: RunFolder, weights: str | None, ensemble_weights: Any, decoding: Mapping[str, Any]
-) -> RetrievalRun:
+def _load_embedding(folder: RunFolder, weights: str | None, given: Sequence[str]) -> RetrievalRun:
     from r2m.inference.retrieval_run import RetrievalRun
 
-    given = [*decoding, *(["ensemble_weights"] if ensemble_weights is not None else [])]
     if given:
         raise InputError(
             f"{folder.path} is a run of a visual-semantic embedding, which generates no captions: "

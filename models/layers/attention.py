@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from models.layers import image_rows
 from models.layers.linear import torch_dense
-from models.layers.precision import at_least_float32
+from models.layers.precision import at_least_float32, at_least_float32_policy
 
 
 def scaled_dot(query: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
@@ -68,7 +68,8 @@ class AdditiveAttention(keras.layers.Layer):
         self.query_map = torch_dense(
             self.units, int(query_shape[-1] or 0), "query_map", self.dtype_policy
         )
-        self.score = torch_dense(1, self.units, "score", self.dtype_policy)
+        # One column is not worth the cast to bfloat16.
+        self.score = torch_dense(1, self.units, "score", at_least_float32_policy(self.dtype_policy))
 
     def project(self, rows: tf.Tensor) -> tf.Tensor:
         """Maps rows float[B, L, D] to the P of the scores float[B, L, A]."""
@@ -89,8 +90,7 @@ class AdditiveAttention(keras.layers.Layer):
         # Not [:, None]: the gradient of indexing is a copy, that of a reshape is free.
         keys, queries = at_least_float32(projected), at_least_float32(queries)
         hidden = tf.tanh(tf.expand_dims(keys, 1) + tf.expand_dims(queries, 2))
-        scores = tf.squeeze(self.score(tf.cast(hidden, projected.dtype)), axis=-1)
-        weights = tf.nn.softmax(tf.cast(scores, tf.float32))
+        weights = tf.nn.softmax(tf.squeeze(self.score(hidden), axis=-1))
         if mask is not None:
             # Keras casts the inputs of a layer to its compute dtype.
             weights *= tf.cast(tf.expand_dims(mask, 1), tf.float32)

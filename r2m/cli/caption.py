@@ -49,7 +49,9 @@ from r2m.cli.decoding_flags import (
     define_consensus_flags,
     define_decoding_flags,
     define_ensemble_flag,
+    define_precision_flag,
     ensemble_weights,
+    precision,
 )
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
 from r2m.cli.gallery_flags import define_attention, define_single_file
@@ -125,6 +127,7 @@ image_flags.define_folder_flags()
 define_consensus_flags()
 define_decoding_flags()
 define_ensemble_flag()
+define_precision_flag()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -143,6 +146,7 @@ def main(argv: Sequence[str]) -> None:
         decoding=decoding_overrides(),
         consensus=consensus_options(),
         ensemble_weights=ensemble_weights(),
+        precision=precision(),
         captions=_CAPTIONS.value,
         gallery=_GALLERY.value,
         single_file=_SINGLE_FILE.value,

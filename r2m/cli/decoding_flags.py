@@ -12,6 +12,7 @@ from r2m.cli.flag_groups import DECODING, MODEL
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.cli.value_flags import define_choice, define_list, define_switch, define_text, define_texts
 from r2m.configuration.limits import MOST_ALPHA, MOST_BEAMS, MOST_TEMPERATURE, MOST_WORDS
+from r2m.configuration.training_fields import PRECISIONS
 from r2m.engine.value_rules import number
 
 if TYPE_CHECKING:
@@ -156,6 +157,23 @@ def define_ensemble_flag() -> None:
         group=MODEL,
         value="WEIGHT,WEIGHT",
     )
+
+
+def define_precision_flag() -> None:
+    """Defines the flag with the precision that a trained run is loaded in."""
+    define_choice(
+        "precision",
+        "float32",
+        PRECISIONS,
+        "Of activations, however the run was trained. mixed_bfloat16 is faster on processors with "
+        "bfloat16 instructions (AVX512_BF16, AMX, GPUs); scores differ in the third digit.",
+        group=MODEL,
+    )
+
+
+def precision() -> str:
+    """Returns the precision that a trained run is loaded in."""
+    return str(flags.FLAGS["precision"].value)
 
 
 def ensemble_weights() -> list[float] | None:

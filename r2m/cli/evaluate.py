@@ -39,7 +39,9 @@ from r2m.cli.decoding_flags import (
     define_consensus_flags,
     define_decoding_flags,
     define_ensemble_flag,
+    define_precision_flag,
     ensemble_weights,
+    precision,
 )
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT, SCORING
 from r2m.cli.gallery_flags import define_attention, define_single_file
@@ -106,6 +108,7 @@ define_scoring_flags()
 define_consensus_flags()
 define_decoding_flags()
 define_ensemble_flag()
+define_precision_flag()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -135,6 +138,7 @@ def main(argv: Sequence[str]) -> None:
         consensus=consensus_options(),
         captions=_CAPTIONS.value,
         ensemble_weights=ensemble_weights(),
+        precision=precision(),
         **scoring_options(),
         gallery=_GALLERY.value,
         single_file=_SINGLE_FILE.value,

@@ -33,7 +33,7 @@ def precision(name: str) -> Iterator[None]:
     """Sets the dtype policy of layers that are created within: `config.training.precision`."""
     if name not in PRECISIONS:
         known = ", ".join(PRECISIONS)
-        raise InputError(f"config.training.precision: unknown {name!r}; known: {known}")
+        raise InputError(f"precision: unknown {name!r}; known: {known}")
     before = keras.config.dtype_policy()
     # A layer keeps the policy that was set when it was created.
     keras.config.set_dtype_policy(name)

@@ -65,6 +65,7 @@ def caption_files(
     detections: Sequence[str] = (),
     weights: str | None = None,
     ensemble_weights: Sequence[float] | None = None,
+    precision: str = "float32",
     decoding: Mapping[str, Any] | None = None,
     consensus: ConsensusOptions | None = None,
     captions: int = 1,
@@ -95,6 +96,7 @@ def caption_files(
             names.
         weights: file of the backbone's weights.
         ensemble_weights: of the probabilities of each run, see `Run.load`.
+        precision: of activations, see `Run.load`.
         decoding: changes of the run's `decoding` settings, by name.
         consensus: how captions are chosen from the beams, see `Run.load`.
         captions: how many to find per image.
@@ -120,6 +122,7 @@ def caption_files(
         consensus=consensus,
         weights=weights,
         ensemble_weights=ensemble_weights,
+        precision=precision,
     )
     reader = run.image_reader(files, detections)
     run.captioning.returning(captions)  # checks the number before anything is written

@@ -50,6 +50,7 @@ def evaluate_run(
     consensus: ConsensusOptions | None = None,
     captions: int = 1,
     ensemble_weights: Sequence[float] | None = None,
+    precision: str = "float32",
     metrics: tuple[str, ...] = METRICS,
     tokenizer: str = "auto",
     gallery: int = 1_000,
@@ -63,19 +64,25 @@ def evaluate_run(
     Writes to `output`: `<split>.predictions.json` (COCO results), the same as `.jsonl` and `.csv`,
     `<split>.report.json` and `.md`, and `<split>/index.html` with `gallery.png` of images drawn by
     seed (`single_file`: with its pictures inside; `attention`: with where a captioner looked for
-    each word). `runs`, `decoding`,
-    `consensus` and `ensemble_weights` are those of `Run.load`. With several `captions` per image
-    the best one is scored, and all of them by `score_caption_sets`. On the split `val` the
-    confidence of captions is calibrated, see `evaluate_confidence`. With `retrieval_run`, the run
-    folder of a visual-semantic embedding, captions have an `image_text_score` without references,
-    and the report has its correlation with CIDEr.
+    each word). `runs`, `decoding`, `consensus`, `ensemble_weights` and `precision` are those of
+    `Run.load`. With several `captions` per image the best one is scored, and all of them by
+    `score_caption_sets`. On the split `val` the confidence of captions is calibrated, see
+    `evaluate_confidence`. With `retrieval_run`, the run folder of a visual-semantic embedding,
+    captions have an `image_text_score` without references, and the report has its correlation with
+    CIDEr.
 
     Raises:
         InputError: bad folders, an embedding that cannot read the records, a vocabulary that
             differs from the run's, no such split, images without references, consensus where it
             cannot be, or more captions per image than the search finds.
     """
-    run = Run.load(runs, decoding=decoding, consensus=consensus, ensemble_weights=ensemble_weights)
+    run = Run.load(
+        runs,
+        decoding=decoding,
+        consensus=consensus,
+        ensemble_weights=ensemble_weights,
+        precision=precision,
+    )
     map_reader = WordMapReader(run) if attention else None
     embedding = None if retrieval_run is None else load_embedding(retrieval_run)
     settings = settings_to_report(run.config.decoding.to_dict())
@@ -144,6 +151,7 @@ def evaluate_run(
             "records": records.digest,
             RECORDS_FOLDER: os.path.relpath(Path(records.folder).resolve(), output.resolve()),
             "vocabulary": vocabulary.sha256[:12],
+            "precision": run.precision,
             "images/s": images_per_second,
         },
         predictions=predictions.name,

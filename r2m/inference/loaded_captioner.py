@@ -78,8 +78,8 @@ class LoadedCaptioner:
         raise InputError(f"{self.folders[0].path} is a captioner, which reads no concepts")
 
 
-def load_captioner(folder: RunFolder) -> LoadedCaptioner:
-    """Builds the captioner of a run and restores its weights.
+def load_captioner(folder: RunFolder, precision: str = "float32") -> LoadedCaptioner:
+    """Builds the captioner of a run, with activations of `precision`, and restores its weights.
 
     Raises:
         InputError: a file of the run is missing or damaged, or a setting is impossible.
@@ -92,6 +92,7 @@ def load_captioner(folder: RunFolder) -> LoadedCaptioner:
         len(folder.vocabulary),
         trained_on.inputs.sizes(trained_on.signature),
         open_network(folder.config, load=False),
+        precision,
     )
     folder.restore(model)
     return LoadedCaptioner(

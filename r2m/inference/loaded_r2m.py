@@ -27,8 +27,8 @@ from tfrecords.writing.shards import Skip
 class LoadedR2M:
     """A trained R2M (a `LoadedModel`): it captions the concepts that detectors found."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        """Builds the model and restores its weights.
+    def __init__(self, folder: RunFolder, precision: str = "float32") -> None:
+        """Builds the model, with activations of `precision`, and restores its weights.
 
         Raises:
             InputError: the vocabulary is missing or damaged, or a setting is impossible.
@@ -40,7 +40,7 @@ class LoadedR2M:
         self.inputs = InputSpec((self._concepts,))
         self.signature = self.inputs.signature()
         feature_size = _feature_size(folder.checkpoint)
-        self.model = build_model(folder.config.model, self.vocabulary, feature_size)
+        self.model = build_model(folder.config.model, self.vocabulary, feature_size, precision)
         folder.restore(self.model)
 
     @cached_property

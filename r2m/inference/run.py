@@ -67,6 +67,7 @@ class Run:
         captioning: captions batches of the model's inputs.
         loaded: the run or the ensemble, with the ways to its inputs.
         weights: file of the backbone's weights; None where none was given.
+        precision: of activations.
     """
 
     def __init__(
@@ -77,9 +78,11 @@ class Run:
         reranker: ConsensusReranker | None = None,
         weights: str | None = None,
         ensemble_weights: Sequence[float] | None = None,
+        precision: str = "float32",
     ) -> None:
         """Prepares the caption search; see `load` for arguments and errors."""
         self.loaded, self._reranker, self.weights = loaded, reranker, weights
+        self.precision = precision
         self.folders, self.model = loaded.folders, loaded.model
         self.vocabulary = loaded.vocabulary
         self.config = copy.deepcopy(self.folders[0].config)
@@ -129,6 +132,7 @@ class Run:
         consensus: ConsensusOptions | None = None,
         weights: str | None = None,
         ensemble_weights: Sequence[float] | None = None,
+        precision: str = "float32",
     ) -> Run:
         """Loads a run of any kind that captions, or several captioners as an ensemble.
 
@@ -142,6 +146,8 @@ class Run:
             weights: file of the backbone's weights, of captioners whose records were built with
                 such a file; needed to caption images.
             ensemble_weights: of the probabilities of each run; None: all equal.
+            precision: of activations, `float32` or `mixed_bfloat16`; runs of both may be loaded in
+                either.
 
         Raises:
             InputError: a folder is not that of a run, the runs cannot caption together or by
@@ -163,7 +169,9 @@ class Run:
                 raise InputError(
                     f"{folder.path} is {kind.title}: it learned from no captions of images"
                 )
-        members = [kind.load(folder) for folder, kind in zip(folders, kinds, strict=True)]
+        members = [
+            kind.load(folder, precision) for folder, kind in zip(folders, kinds, strict=True)
+        ]
         kind = kinds[0]
         if ensemble_weights is not None and len(ensemble_weights) != len(members):
             raise InputError(
@@ -182,6 +190,7 @@ class Run:
             reranker=reranker,
             weights=weights,
             ensemble_weights=ensemble_weights,
+            precision=precision,
         )
 
     @property
@@ -190,7 +199,7 @@ class Run:
         return run_names(self.folders)
 
     def identity(self) -> dict[str, Any]:
-        """Returns what decides the captions of given inputs: weights and decoding settings; JSON.
+        """Returns what the captions of given inputs depend on: weights and settings; JSON.
 
         Equal for equal weights, wherever the run folders are.
         """
@@ -199,7 +208,9 @@ class Run:
             for folder in self.folders
         ]
         decoding = settings_to_report(self.config.decoding.to_dict())
-        return {"checkpoints": checkpoints, "decoding": decoding}
+        # Not named where it is the default, so that calibrations of earlier versions stay valid.
+        activations = {} if self.precision == "float32" else {"precision": self.precision}
+        return {"checkpoints": checkpoints, "decoding": decoding, **activations}
 
     @cached_property
     def calibration(self) -> StoredCalibration | None:

@@ -27,7 +27,8 @@ class RunKind(NamedTuple):
         name: of the task that trains it (`r2m.tasks`).
         title: for messages: "a run of ...".
         stages: names of its stages.
-        load: loads an opened run folder; what does not caption is no `LoadedModel`.
+        load: loads an opened run folder; of runs that caption a `LoadedModel`, with activations of
+            the precision that follows (`r2m.configuration.training_fields.PRECISIONS`).
         captions: whether its runs caption images.
         join: makes an ensemble of several loaded runs, with their weights; None where they cannot
             caption together.
@@ -38,7 +39,7 @@ class RunKind(NamedTuple):
     name: str
     title: str
     stages: tuple[str, ...]
-    load: Callable[[RunFolder], Any]
+    load: Callable[..., Any]
     captions: bool = True
     join: Callable[[Sequence[Any], Sequence[float] | None], LoadedModel] | None = None
     rerank: Callable[[Any, ConsensusOptions], ConsensusReranker] | None = None

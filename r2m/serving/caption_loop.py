@@ -6,37 +6,15 @@ Needs numpy, Pillow and onnxruntime or ai-edge-litert. Models of stored features
 take NPZ files with the inputs of the encoder, as config.json names them, instead of images.
 """
 
-from __future__ import annotations
-
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-Graph = Callable[[dict[str, Any]], dict[str, Any]]
-
-FOLDER = Path(__file__).parent
-
-
-def open_graph(graph: dict[str, Any]) -> Graph:
-    """Returns a function: arrays by name -> arrays by name."""
-    file = str(FOLDER / graph["file"])
-    if file.endswith(".onnx"):
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(file)
-        names = [one.name for one in session.get_inputs()]
-        return lambda given: dict(
-            zip(graph["outputs"], session.run(None, {n: given[n] for n in names}), strict=True)
-        )
-    from ai_edge_litert.interpreter import Interpreter
-
-    run = Interpreter(model_path=file).get_signature_runner()
-    names = list(run.get_input_details())
-    return lambda given: run(**{name: given[name] for name in names})
+from r2m.serving.portable_runtime import Graph, join_words, open_graph, read_inputs
 
 
 def search(encode: Graph, step: Graph, inputs: dict[str, Any], own: dict[str, Any]) -> list[int]:
@@ -66,38 +44,13 @@ def search(encode: Graph, step: Graph, inputs: dict[str, Any], own: dict[str, An
     return finished[0][1] if finished else living[0]
 
 
-def read_inputs(path: str, image: dict[str, Any]) -> dict[str, Any]:
-    """Returns the inputs of the encoder for an image file, or those of an NPZ file."""
-    if path.endswith(".npz"):
-        return dict(np.load(path))
-    from PIL import Image, ImageOps
-
-    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    side, size = image["resize"], image["size"]
-    factor = side / min(picture.size) if image["keeps_proportions"] else 0
-    sides = [max(side, int(factor * edge)) for edge in picture.size]
-    kind = Image.Resampling.BICUBIC if image["bicubic"] else Image.Resampling.BILINEAR
-    picture = picture.resize(sides, kind)
-    left, top = (sides[0] - size) // 2, (sides[1] - size) // 2
-    cut = picture.crop((left, top, left + size, top + size))
-    return {"pixels": np.asarray(cut, np.float32)[None]}
-
-
-def join_words(ids: Sequence[int], words: Sequence[str], unspaced: Sequence[int]) -> str:
-    """Returns words as a sentence, without spaces beside words of scripts that have none."""
-    text = ""
-    for place, number in enumerate(ids):
-        joined = not place or number in unspaced or ids[place - 1] in unspaced
-        text += words[number] if joined else f" {words[number]}"
-    return text
-
-
 def main(paths: Sequence[str]) -> None:
     """Prints a caption per file."""
-    own = json.loads((FOLDER / "config.json").read_text("utf-8"))["graphs"]
-    lines = (FOLDER / "vocabulary.txt").read_text("utf-8").splitlines()
+    folder = Path(__file__).parent
+    own = json.loads((folder / "config.json").read_text("utf-8"))["graphs"]
+    lines = (folder / "vocabulary.txt").read_text("utf-8").splitlines()
     words = [line.split("\t")[0] for line in lines]
-    encode, step = open_graph(own["encoder"]), open_graph(own["step"])
+    encode, step = (open_graph(folder, own[part]) for part in ("encoder", "step"))
     for path in paths:
         ids = search(encode, step, read_inputs(path, own["image"]), own)
         print(f"{path}\t{join_words(ids, words, own['unspaced'])}")

@@ -67,6 +67,7 @@ def _config(facts: CardFacts, captions: int, graphs: dict[str, Any] | None) -> b
         "decoding": facts.decoding,
         "max_pixels": facts.max_pixels,
         "weights_dtype": facts.weights_dtype,
+        "precision": facts.precision,
         "vocabulary": {"sha256": vocabulary.sha256, "segmenter": vocabulary.segmenter},
         "runs": runs,
         "features": _features(facts.folders),

@@ -65,6 +65,7 @@ def export_run(
     captions: int = 1,
     weights: str | None = None,
     ensemble_weights: Sequence[float] | None = None,
+    precision: str = "float32",
     max_pixels: int = MAX_PIXELS,
     weights_dtype: WeightsDtype = "float32",
     detectors: Sequence[str] = (),
@@ -83,6 +84,7 @@ def export_run(
         captions: n, captions per item.
         weights: file of the backbone's weights, of runs whose records were built with such a file.
         ensemble_weights: see `Run.load`.
+        precision: of activations, see `Run.load`.
         max_pixels: an image may have at most; larger ones get a status instead of a caption.
         weights_dtype: of stored matrices, see `compact_weights`.
         detectors: of R2M, `KIND:MODEL+LABEL_MAP[,MIN_SCORE[,WEIGHT]]` each, which find its concepts
@@ -103,7 +105,11 @@ def export_run(
         )
     if kind.captions:
         run = Run.load(
-            folders, decoding=decoding, weights=weights, ensemble_weights=ensemble_weights
+            folders,
+            decoding=decoding,
+            weights=weights,
+            ensemble_weights=ensemble_weights,
+            precision=precision,
         )
         if isinstance(run.loaded, LoadedCaptioner):
             served = captioner_model(run, captions, max_pixels)
@@ -111,7 +117,7 @@ def export_run(
             served = r2m_model(run, captions, max_pixels, detectors)
         settings = settings_to_report(run.config.decoding.to_dict())
     else:
-        _refuse_for_embeddings(folders, decoding, captions, ensemble_weights)
+        _refuse_for_embeddings(folders, decoding, captions, ensemble_weights, precision)
         served = retrieval_model(RetrievalRun(folders[0], weights=weights), max_pixels)
         settings = {}
     served = compact_weights(served, weights_dtype)
@@ -120,7 +126,15 @@ def export_run(
         described = write_saved_model(served, temporary)
         write_warmup_requests(served.signatures, temporary, name)
         facts = CardFacts(
-            name, number, served, folders, settings, described, max_pixels, weights_dtype
+            name,
+            number,
+            served,
+            folders,
+            settings,
+            described,
+            max_pixels,
+            weights_dtype,
+            precision=precision,
         )
         (temporary / BATCHING).write_text(_batching(described), encoding="utf-8")
         write_companions(temporary, facts, captions if kind.captions else 0)
@@ -138,12 +152,14 @@ def _refuse_for_embeddings(
     decoding: Mapping[str, Any] | None,
     captions: int,
     ensemble_weights: Sequence[float] | None,
+    precision: str,
 ) -> None:
     """Raises `InputError` for what only captioners have."""
     path = folders[0].path
     if len(folders) > 1 or ensemble_weights is not None:
         raise InputError(f"{path} is a run of an embedding: export one run at a time")
-    given = [*(decoding or {}), *(["captions"] if captions != 1 else [])]
+    others = {"captions": captions != 1, "precision": precision != "float32"}
+    given = [*(decoding or {}), *(name for name, is_given in others.items() if is_given)]
     if given:
         raise InputError(
             f"{path} is a run of a visual-semantic embedding, which generates no captions: leave "

@@ -46,6 +46,7 @@ class CardFacts(NamedTuple):
         max_pixels: an image may have at most.
         weights_dtype: of stored matrices.
         format: `saved_model`, `onnx` or `litert`.
+        precision: of activations.
     """
 
     name: str
@@ -57,6 +58,7 @@ class CardFacts(NamedTuple):
     max_pixels: int
     weights_dtype: str = "float32"
     format: str = "saved_model"
+    precision: str = "float32"
 
 
 def model_card(facts: CardFacts) -> str:
@@ -212,6 +214,7 @@ def _training(facts: CardFacts) -> Iterator[str]:
     vocabulary = facts.folders[0].vocabulary
     yield f"| vocabulary | {len(vocabulary)} words, sha256 {vocabulary.sha256[:12]} |"
     yield f"| dtype of stored matrices | {facts.weights_dtype} |"
+    yield f"| precision of activations | {facts.precision} |"
     for name, value in facts.decoding.items():
         yield f"| decoding.{name} | {markdown_cell(value)} |"
 

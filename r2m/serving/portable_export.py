@@ -11,7 +11,7 @@ from r2m.inference.loaded_captioner import LoadedCaptioner
 from r2m.inference.run import Run
 from r2m.inference.run_folder import RunFolder
 from r2m.inference.run_kinds import kind_of
-from r2m.serving import caption_loop
+from r2m.serving import caption_loop, portable_runtime
 from r2m.serving.companions import write_companions
 from r2m.serving.conversion import SUFFIXES, PortableFormat, convert
 from r2m.serving.export import MAX_PIXELS, Exported
@@ -22,7 +22,8 @@ from r2m.serving.two_graphs import two_graphs
 from r2m.serving.version_folders import new_version
 from tfrecords.errors import InputError
 
-LOOP = "caption.py"
+# Of the export: the search loop, and the module that it imports.
+LOOP, RUNTIME = "caption.py", "runtime.py"
 
 
 def export_two_graphs(
@@ -37,7 +38,8 @@ def export_two_graphs(
     """Writes a captioner as the next version of an exported model of two graphs.
 
     The folder `<output>/<number>` holds `encoder` and `step` with the suffix of the format,
-    `caption.py`, which loops them, `config.json`, `vocabulary.txt`, `LICENSE` and `README.md`.
+    `caption.py`, which loops them, and its `runtime.py`, `config.json`, `vocabulary.txt`, `LICENSE`
+    and `README.md`.
 
     Args:
         runs: folder of a trained stage or experiment; several captioners make an ensemble, see
@@ -84,6 +86,15 @@ def export_two_graphs(
     with new_version(output) as (number, temporary):
         for file, data in files.items():
             (temporary / file).write_bytes(data)
-        (temporary / LOOP).write_bytes(Path(caption_loop.__file__).read_bytes())
+        _write_scripts(temporary)
         write_companions(temporary, facts._replace(version=number), 1, settings)
     return Exported(output / str(number), signatures, {})
+
+
+def _write_scripts(folder: Path) -> None:
+    """Writes the search loop and its module, which run without this package."""
+    runtime = Path(portable_runtime.__file__).read_text(encoding="utf-8")
+    loop = Path(caption_loop.__file__).read_text(encoding="utf-8")
+    loop = loop.replace(f"from {portable_runtime.__name__} import", "from runtime import")
+    (folder / RUNTIME).write_text(runtime, encoding="utf-8")
+    (folder / LOOP).write_text(loop, encoding="utf-8")

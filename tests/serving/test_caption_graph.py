@@ -14,7 +14,7 @@ from models.decoding.options import DecodingOptions
 from r2m.evaluation.confidence import Calibration
 from r2m.inference.captioning import Captioning
 from r2m.serving.caption_graph import CaptionGraph, SentenceWriter, unspaced_ids
-from r2m.serving.caption_loop import join_words
+from r2m.serving.portable_runtime import join_words
 from r2m.serving.saved_model import write_saved_model
 from r2m.serving.signatures import ServedModel, Tensors, finite_or_fault, make_signature
 from tests.models.small_captioners import SMALL, V, sample

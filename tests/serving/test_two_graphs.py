@@ -18,9 +18,10 @@ from models.decoding.options import DecodingOptions
 from models.decoding.search import decode
 from pipelines import captions
 from r2m.serving import conversion
-from r2m.serving.caption_loop import open_graph, search
+from r2m.serving.caption_loop import search
 from r2m.serving.conversion import SUFFIXES, PortableFormat, convert
 from r2m.serving.portable_export import export_two_graphs
+from r2m.serving.portable_runtime import open_graph
 from r2m.serving.two_graphs import split_captioner
 from tests.models.small_captioners import V, sample
 from tfrecords.errors import InputError
@@ -34,9 +35,10 @@ SETTINGS = {
 SUFFIX = "_input"
 # Runs a script, which may find no module of this project.
 RUN = """
-import runpy, sys
+import os, runpy, sys
 sys.modules.update(dict.fromkeys(("r2m", "models", "tensorflow")))
 sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))  # as `python caption.py` does
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -74,7 +76,7 @@ def test_the_loop_around_two_graphs_finds_the_captions_of_the_model(
         file = tmp_path / f"{part}.{SUFFIXES[format]}"
         file.write_bytes(convert(function, format, part))
         outputs = sorted(function.get_concrete_function().structured_outputs)
-        opened.append(open_graph({"file": str(file), "outputs": outputs}))
+        opened.append(open_graph(file.parent, {"file": file.name, "outputs": outputs}))
     given = {key + SUFFIX: tensor.numpy() for key, tensor in inputs.items()}
     for width in (1, 2) if format == "onnx" else (2,):
         own = {**SETTINGS, "beam_size": width}
@@ -113,8 +115,10 @@ def test_an_exported_folder_captions_by_itself(old_runs: Path, tmp_path: Path) -
     runtimes("onnx")
     run = old_runs / "runs/att2in2/cross_entropy"
     exported = export_two_graphs(run, tmp_path / "own", "onnx", decoding={"beam_size": 2})
-    names = {"encoder.onnx", "step.onnx", "caption.py", "config.json", "vocabulary.txt", "LICENSE"}
-    assert {path.name for path in exported.folder.iterdir()} == {*names, "README.md"}
+    names = {"encoder.onnx", "step.onnx", "caption.py", "runtime.py", "config.json"}
+    companions = {"vocabulary.txt", "LICENSE", "README.md"}
+    assert {path.name for path in exported.folder.iterdir()} == names | companions
+    assert len((exported.folder / "caption.py").read_text().splitlines()) <= 60
     assert "two ONNX graphs" in (exported.folder / "README.md").read_text()
     records = captions.open_captions(str(old_runs / "records/captions"))
     pictures = [example["image"] for example in captions.examples(records, "val")]
