@@ -20,6 +20,9 @@ _REGULARIZED = ("--config.loss.smoothing=0.1", "--config.decoding.length_normali
 # Weights are averaged over more steps where training is longer.
 _BY_WORDS = (*_REGULARIZED, "--config.training.ema_decay=0.999")
 _BY_REWARDS = (*_REGULARIZED, "--config.training.ema_decay=0.998")
+_OF_MODEL = {"updown": ("--config.model.dropout=0.5",)}
+# Regions have no views: they are overfitted sooner than grids.
+_OF_ROWS = {"regions": ("--config.stages.cross_entropy.steps=8 epochs",)}
 
 
 class _Project(NamedTuple):
@@ -106,10 +109,12 @@ def _on_tuned_features(project: _Project, rows: str, model: str) -> Iterator[Com
     """Yields the training of a captioner on grids or regions, first by words, then by rewards."""
     records, build = _build_tuned(project, rows)
     yield build
-    workdir = project.run(f"{rows}_{model}")
-    yield train(model, "flickr8k", records, workdir, *_BY_WORDS)
+    workdir, of_model = project.run(f"{rows}_{model}"), _OF_MODEL.get(model, ())
+    yield train(
+        model, "flickr8k", records, workdir, *_BY_WORDS, *of_model, *_OF_ROWS.get(rows, ())
+    )
     yield evaluate(records, f"--run={workdir}/cross_entropy")
-    yield train_by_rewards(model, "flickr8k", records, workdir, *_BY_REWARDS)
+    yield train_by_rewards(model, "flickr8k", records, workdir, *_BY_REWARDS, *of_model)
     yield evaluate(records, f"--run={workdir}/self_critical")
 
 
@@ -148,7 +153,7 @@ def _by_consensus(project: _Project, name: str, *workdirs: Path) -> Command:
 
 
 def _positions(project: _Project) -> Iterator[Command]:
-    """Yields transformers on regions that know positions in different ways, of two seeds each."""
+    """Yields transformers on regions that know positions in different ways, with two seeds each."""
     records, build = _build_tuned(project, "regions")
     yield build
     models = {
@@ -157,13 +162,15 @@ def _positions(project: _Project) -> Iterator[Command]:
             position: ("spatial_transformer", f"--config.model.position={position}")
             for position in _POSITIONS
         },
+        "xlinear": ("spatial_transformer", "--config.model.cross_attention=xlinear"),
     }
     for name, (model, *flags) in models.items():
         for seed in _SEEDS:
             workdir = project.run(f"position_{name}_{seed}")
             yield train(
-                model, "flickr8k", records, workdir, *_BY_WORDS, *flags, f"--config.seed={seed}"
-            )
+                model, "flickr8k", records, workdir, *_BY_WORDS, *flags, *_OF_ROWS["regions"],
+                f"--config.seed={seed}",
+            )  # fmt: skip
             yield evaluate(records, f"--run={workdir}/cross_entropy")
 
 
@@ -183,7 +190,7 @@ RECIPE = Recipe(
             for model in ("updown", *_TRANSFORMERS)
         },
         "positions": "relation_transformer and spatial_transformer with positions "
-        f"{', '.join(_POSITIONS)} on these regions, two seeds each",
+        f"{', '.join(_POSITIONS)} and X-linear attention on these regions, two seeds each",
         "ensemble": "the captioner of `best` and the transformer on its grid, by consensus",
     },
     commands=_commands,
