@@ -19,7 +19,9 @@ def plain_message(message: str) -> str:
     Before it may stand where the graph was built, over many lines, and after it names of nodes.
     """
     lines = message.splitlines()
-    stack = [number for number, line in enumerate(lines) if line.startswith("  File ")]
+    # Of a loaded SavedModel, no stack is known.
+    marks = ("  File ", "<stack traces unavailable>")
+    stack = [number for number, line in enumerate(lines) if line.startswith(marks)]
     after = lines[stack[-1] + 1 :] if stack else lines
     said = next((line for line in after if line.strip() and not line[0].isspace()), message)
     return re.sub(r"{{.*?}}\s*|\s*\[\[{{.*|\s*\[Op:.*$", "", said)

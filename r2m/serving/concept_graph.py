@@ -116,8 +116,10 @@ class ConceptWords:
         return tf.strings.strip(tf.strings.regex_replace(names, r"[\s_]+", " "))
 
     def _status(self, words: tf.Tensor, is_word: tf.Tensor, is_unknown: tf.Tensor) -> tf.Tensor:
-        first = tf.argmax(tf.cast(is_unknown, tf.int32), axis=1)
-        named = tf.gather(tf.pad(words, [[0, 0], [0, 1]], constant_values=""), first, batch_dims=1)
+        # A column more, since rows may have no words.
+        last = [[0, 0], [0, 1]]
+        first = tf.argmax(tf.pad(tf.cast(is_unknown, tf.int32), last), axis=1)
+        named = tf.gather(tf.pad(words, last, constant_values=""), first, batch_dims=1)
         unknown = tf.strings.join(["unknown_concept: the model knows no concept '", named, "'"])
         status = tf.where(tf.reduce_any(is_unknown, axis=1), unknown, OK)
         nothing = "empty: the item has no concepts"

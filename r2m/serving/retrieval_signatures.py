@@ -77,7 +77,10 @@ def _rank(of_image: Any, of_texts: Any, similarity: Similarity, word: str) -> Si
     """Returns the signature that ranks the texts of each image; empty texts are padding."""
 
     def rank(images: tf.Tensor, texts: tf.Tensor, text_lengths: tf.Tensor) -> Tensors:
-        texts = within_lengths(texts, text_lengths)
+        texts, width = within_lengths(texts, text_lengths), tf.shape(texts)[1]
+        # A column at least: the sentence encoder reads no empty batch.
+        added = tf.cast(width == 0, tf.int32)
+        texts = tf.pad(texts, [[0, 0], [0, added]], constant_values="")
         image, shape = of_image(images), tf.shape(texts)
         text = of_texts(tf.reshape(texts, [-1]))
         vectors = tf.reshape(text["vectors"], [shape[0], shape[1], image["vectors"].shape[-1]])
@@ -93,8 +96,8 @@ def _rank(of_image: Any, of_texts: Any, similarity: Similarity, word: str) -> Si
         ranked = tf.where(is_text, found, found.dtype.min)
         is_usable = is_text & (image[STATUS] == OK)[:, tf.newaxis]
         return {
-            "similarities": tf.where(is_usable, found, float("nan")),
-            "order": tf.argsort(ranked, axis=1, direction="DESCENDING", stable=True),
+            "similarities": tf.where(is_usable, found, float("nan"))[:, :width],
+            "order": tf.argsort(ranked, axis=1, direction="DESCENDING", stable=True)[:, :width],
             STATUS: first_fault(image[STATUS], _fault_of_texts(texts, statuses)),
         }
 
