@@ -12,11 +12,16 @@ from tfrecords.errors import InputError
 # They read or write files, call Python, or talk to other machines. Weights are restored by
 # functions that no signature calls.
 _REFUSED = re.compile(
-    r"(Read|Write|Matching|WholeFile|TextLine|TFRecord|FixedLengthRecord|LMDB)(File|Files|Reader)\w*"
-    r"|\w*(TextLine|TFRecord|FixedLengthRecord|Sql|Cache|Snapshot|Save|Load|DataService)\w*Dataset\w*"
-    r"|(Save|Restore|MergeV2Checkpoints|DatasetToTFRecord|LoadAndRemap|GenerateVocabRemapping)\w*"
-    r"|\w*(PyFunc|SummaryFileWriter|SummaryDbWriter|DebugIdentity|DebugNanCount|DebugNumericSummary)"
-    r"\w*|InitializeTableFromTextFile\w*|RegisterDataset\w*|Rpc\w*|DumpTensor\w*"
+    r"(Experimental)?(Read|Write|Matching|WholeFile|TextLine|TFRecord|FixedLengthRecord|LMDB)"
+    r"(File|Files|Reader)\w*"
+    r"|\w*(TextLine|TFRecord|FixedLengthRecord|CSV|LMDB|Sql|Cache|Snapshot|Save|Load|DataService)"
+    r"\w*Dataset\w*"
+    r"|(DTensor)?(Save|Restore|MergeV2Checkpoints|LoadAndRemap|GenerateVocabRemapping)\w*"
+    r"|\w*(DatasetToTFRecord|DistributedSave|CalibrationStatisticsSaver|PyFunc|ImportEvent"
+    r"|SummaryFileWriter|SummaryDbWriter|DebugIdentity|DebugNanCount|DebugNumericSummary)\w*"
+    r"|InitializeTableFromTextFile\w*|RegisterDataset\w*|Rpc\w*|RemoteCall|DumpTensor\w*"
+    r"|RecordInput|Skipgram|FixedUnigramCandidateSampler|FileSystemSetConfiguration"
+    r"|(Decode|Encode)Proto\w*"
 )
 
 
@@ -33,12 +38,12 @@ def check_operations(graph: Any, folder: Path) -> None:
     functions = graph.object_graph_def.concrete_functions
     if not functions:
         raise InputError(f"{folder}: not a SavedModel of TensorFlow 2; export it with r2m-export")
-    found = sorted(
-        {name for name in _operations(graph, list(functions)) if _REFUSED.fullmatch(name)}
-    )
+    gradients = [own.gradient_func for own in graph.graph_def.library.gradient]
+    operations = set(_operations(graph, [*functions, *gradients]))
+    found = sorted(name for name in operations if _REFUSED.fullmatch(name))
     if found:
         raise InputError(
-            f"{folder}: the graph contains {', '.join(sorted(found))}: operations that reach "
+            f"{folder}: the graph contains {', '.join(found)}: operations that reach "
             "beyond the model are not run; export it with r2m-export"
         )
 

@@ -158,7 +158,12 @@ def _info(spec: Any) -> TensorInfo:
 
 def _read_graph(folder: Path) -> Any:
     content = saved_model_pb2.SavedModel.FromString((folder / _GRAPH).read_bytes())
-    return next(graph for graph in content.meta_graphs if _SERVE in graph.meta_info_def.tags)
+    if len(content.meta_graphs) != 1:  # TensorFlow might load another one than is checked
+        raise InputError(
+            f"{folder}: the SavedModel has {len(content.meta_graphs)} graphs, expected one; export "
+            "it with r2m-export"
+        )
+    return content.meta_graphs[0]
 
 
 def _definitions(graph: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from r2m.serving.loaded_export import load_export
 from tfrecords.errors import InputError
@@ -35,9 +36,15 @@ def read_lines(x: tf.Tensor, file: str) -> tf.Tensor:
     return x + lines.reduce(0.0, lambda a, b: a + b)
 
 
+def read_table(x: tf.Tensor, file: str) -> tf.Tensor:
+    rows = tf.data.experimental.CsvDataset(file, [0.0])
+    return x + rows.reduce(0.0, lambda a, b: a + b[0])
+
+
 @pytest.mark.parametrize(
     ("body", "named"),
     [
+        (read_table, "CSVDataset"),
         (write, "WriteFile"),
         (write_in_a_loop, "WriteFile"),
         (print_to_a_file, "WriteFile"),
@@ -69,3 +76,16 @@ def test_models_that_only_compute_are_loaded(tmp_path: Path) -> None:
     (export,) = load_export(tmp_path / "model")
     found = export.signatures["serving_default"].function({"x": tf.constant([3.0]).numpy()})
     assert found["y"].tolist() == [6.0]
+
+
+def test_models_of_several_graphs_are_refused(tmp_path: Path) -> None:
+    """TensorFlow loads the graph of exactly the tag `serve`, which need not be the first one."""
+    function = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec([None], name="x")])
+    tf.saved_model.save(tf.Module(), str(tmp_path / "model/1"), signatures=function)
+    file = tmp_path / "model/1/saved_model.pb"
+    content = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    content.meta_graphs.add().CopyFrom(content.meta_graphs[0])
+    content.meta_graphs[0].meta_info_def.tags.append("other")
+    file.write_bytes(content.SerializeToString())
+    with pytest.raises(InputError, match="has 2 graphs, expected one"):
+        load_export(tmp_path / "model")
