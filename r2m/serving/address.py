@@ -60,8 +60,10 @@ class Connection(Protocol):
 
 def nothing_answers(address: Address, reason: object) -> InputError:
     """Returns the error of a server that cannot be reached."""
+    # r2m-serve speaks no gRPC.
+    server = "TensorFlow Serving" if address.url.lower().startswith("grpc://") else "r2m-serve"
     return InputError(
-        f"nothing answers at {address.url} ({reason}): start r2m-serve, or give its --url"
+        f"nothing answers at {address.url} ({reason}): start {server}, or give its --url"
     )
 
 

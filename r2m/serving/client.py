@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import urllib.parse
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,7 +23,7 @@ def connect(address: Address) -> Connection:
     Raises:
         InputError: the URL has another form, or the package of gRPC is not installed.
     """
-    if urllib.parse.urlsplit(address.url).scheme != "grpc":
+    if not address.url.lower().startswith("grpc://"):
         return RestConnection(address)
     with importing("grpc"):
         from r2m.serving.grpc_connection import GrpcConnection

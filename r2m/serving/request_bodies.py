@@ -65,8 +65,9 @@ async def read_uploads(request: Request, body: bytes, most_files: int) -> list[U
         form = await Request(request.scope, receive).form(
             max_files=most_files, max_part_size=len(body) + 1
         )
-    except HTTPException as error:
-        raise RequestError(400, f"the form cannot be read: {error.detail}") from None
+    except (HTTPException, UnicodeError) as error:  # the latter of an odd character set
+        detail = getattr(error, "detail", error)
+        raise RequestError(400, f"the form cannot be read: {detail}") from None
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     uploads = [Upload(file.filename or "", await file.read()) for file in files]
     await form.close()

@@ -24,6 +24,7 @@ from r2m.serving.address import (
 from tfrecords.errors import InputError
 
 _BUSY = (429, 503)
+_BROKEN = (http.client.HTTPException, OSError)  # of a connection
 
 
 class RestConnection:
@@ -35,8 +36,7 @@ class RestConnection:
         Raises:
             InputError: the URL has another form.
         """
-        parts = urllib.parse.urlsplit(address.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_url(address.url):
             raise InputError(
                 f"--url={address.url}: expected http://HOST:PORT (REST) or grpc://HOST:PORT"
             )
@@ -89,18 +89,32 @@ class RestConnection:
                 if isinstance(error.reason, TimeoutError):
                     raise too_slow(self.address) from None
                 raise nothing_answers(self.address, error.reason) from None
-            except (http.client.HTTPException, OSError) as error:
+            except _BROKEN as error:
                 raise InputError(f"{url}: the connection broke off ({error!r})") from None
         raise AssertionError("the last attempt returns or raises")
 
     def _refused(self, url: str, error: urllib.error.HTTPError) -> InputError:
         try:
             message = json.loads(error.read())["error"]
-        except (ValueError, KeyError, TypeError, OSError):
+        except (*_BROKEN, ValueError, KeyError, TypeError, RecursionError):
             message = error.reason
         cures = {404: unknown_model(self.address), 413: too_large()}
         cure = cures.get(error.code, "")
         return InputError(f"{url} answers with code {error.code}: {message}{cure}")
+
+
+def _is_url(url: str) -> bool:
+    """Returns whether a text is the URL of an HTTP server."""
+    if not url.isprintable() or " " in url:
+        return False
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host = (parts.hostname or "").encode("idna")  # as names are looked up
+        _ = parts.port  # raises ValueError where it is no number up to 65,535
+    except ValueError:
+        return False
+    is_path = parts.path.isascii() and not parts.query and not parts.fragment
+    return parts.scheme in ("http", "https") and bool(host) and is_path
 
 
 def _object(url: str, data: bytes) -> dict[str, Any]:

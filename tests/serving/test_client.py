@@ -36,6 +36,11 @@ class TensorFlowServing(BaseHTTPRequestHandler):
     asked: ClassVar[list[Any]] = []
 
     def do_GET(self) -> None:
+        if self.path == "/v1/models/cut/metadata":
+            self.send_response(500, "Cut off")
+            self.send_header("Content-Length", "99")
+            self.end_headers()
+            return None
         if self.path != "/v1/models/coco/metadata":
             return self._answer(404, {"error": "Servable not found for request: Latest(cocoa)"})
         signatures = {"serving_default": SIGNATURE, "rank": {"inputs": {"texts": {}}}}
@@ -117,7 +122,12 @@ def test_what_is_wrong_with_a_host_is_said(host: str) -> None:
             bind("127.0.0.1", port)
     assert f"nothing answers at {url}" in message(Address(url, "coco"))
     assert "start r2m-serve" in message(Address(url, "coco"))
-    assert "expected http://HOST:PORT" in message(Address("localhost:8501", "coco"))
+    for bad in (
+        "localhost:8501", "http://[::1:8501", "http://127.0.0.1:x", "http://127.0.0.1:99999",
+        "http://a b:1", "http://a..b:1", "http://a/\u00e4", "http://a/?b",
+    ):  # fmt: skip
+        assert f"--url={bad}: expected http://HOST:PORT" in message(Address(bad, "coco"))
+    assert message(Address(host, "cut")).endswith("answers with code 500: Cut off")
     found = message(Address(host, "cocoa"))
     assert "code 404: Servable not found for request: Latest(cocoa); is the model called" in found
     assert "no signature x: it has rank, serving_default" in message(

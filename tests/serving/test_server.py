@@ -126,7 +126,12 @@ def test_images_are_uploaded_as_forms_and_as_they_are(
     assert first == {"name": script, **captions[1]}
     assert second["name"] == "b.txt" and second["status"].startswith("unsupported_format")
     assert client.post("/caption").json()["images"][0]["status"].startswith("empty")
+    odd = b'--a\r\nContent-Disposition: form-data; name="b"; filename="\xff"\r\n\r\nx\r\n--a--\r\n'
+    kind = "multipart/form-data; boundary=a; charset=undefined"
     refused = {
+        "the form cannot be read: decoding with": client.post(
+            "/caption", content=odd, headers={"content-type": kind}
+        ),
         "the form has no file": client.post("/caption", data={"a": "b"}, files={"c": ("", b"")}),
         "the form cannot be read": client.post(
             "/caption", content=b"x", headers={"content-type": "multipart/form-data"}
