@@ -12,7 +12,7 @@ import r2m
 from r2m.evaluation.report import versions
 from r2m.inference.captioner_inputs import TrainedInputs
 from r2m.inference.run_folder import RunFolder
-from r2m.serving.model_card import CardFacts, model_card
+from r2m.serving.model_card import CardFacts, model_card, without_folders
 from tfrecords.errors import InputError
 
 FORMAT = 1
@@ -51,7 +51,7 @@ def _config(facts: CardFacts, captions: int, graphs: dict[str, Any] | None) -> b
             "stage": folder.stage,
             "step": folder.checkpoint.step,
             "digest": folder.checkpoint.digest,
-            "config": _without_folders(folder.config.to_dict()),
+            "config": without_folders(folder.config.to_dict()),
         }
         for folder in facts.folders
     ]
@@ -75,15 +75,6 @@ def _config(facts: CardFacts, captions: int, graphs: dict[str, Any] | None) -> b
         **({} if graphs is None else {"graphs": graphs}),
     }
     return (json.dumps(content, indent=1, default=str) + "\n").encode()
-
-
-def _without_folders(settings: Any) -> Any:
-    """Returns settings with the names of files and folders in place of their paths."""
-    if isinstance(settings, dict):
-        return {name: _without_folders(value) for name, value in settings.items()}
-    if isinstance(settings, str) and "/" in settings:
-        return settings.rstrip("/").rsplit("/", 1)[-1]
-    return settings
 
 
 def _features(folders: Sequence[RunFolder]) -> Any:

@@ -19,7 +19,7 @@ from r2m.serving.model_card import CardFacts
 from r2m.serving.r2m_signatures import r2m_model
 from r2m.serving.retrieval_signatures import retrieval_model
 from r2m.serving.saved_model import write_saved_model
-from r2m.serving.version_folders import new_version
+from r2m.serving.version_folders import model_name, new_version
 from r2m.serving.warmup import write_warmup_requests
 from tfrecords.errors import InputError
 
@@ -121,7 +121,7 @@ def export_run(
         served = retrieval_model(RetrievalRun(folders[0], weights=weights), max_pixels)
         settings = {}
     served = compact_weights(served, weights_dtype)
-    name = output.absolute().name
+    name = model_name(output)
     with new_version(output) as (number, temporary):
         described = write_saved_model(served, temporary)
         write_warmup_requests(served.signatures, temporary, name)

@@ -15,7 +15,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from r2m.engine.errors import plain_message
 from r2m.serving.graph_operations import check_operations
 from r2m.serving.rest_contract import DEFAULT_SIGNATURE, STRING, RequestError, TensorInfo
-from r2m.serving.version_folders import versions_of
+from r2m.serving.version_folders import model_name, versions_of
 from r2m.serving.warmup import FILE, MOST_REQUESTS, prediction_log_class
 from tfrecords.errors import InputError
 from tfrecords.missing_paths import describe_missing
@@ -78,12 +78,12 @@ def load_export(model: Path, versions: Sequence[int] = ()) -> list[LoadedExport]
         InputError: there is no such model or version, or it cannot be loaded.
     """
     if (model / _GRAPH).is_file():
-        folder = model.absolute()
-        number = int(folder.name) if folder.name.isascii() and folder.name.isdigit() else 1
-        name = folder.parent.name if str(number) == folder.name else folder.name
+        name, number = model_name(model), 1
+        if name.isascii() and name.isdigit() and name == str(int(name)):
+            name, number = model_name(model / ".."), int(name)
         if versions and list(versions) != [number]:
             raise InputError(f"{model} is one version: name the folder that contains its versions")
-        return [_load(folder, name, number)]
+        return [_load(model, name, number)]
     found = versions_of(model)
     if not found:
         is_run = any(next(model.glob(name), None) for name in ("checkpoints", "*/checkpoints"))
@@ -97,7 +97,7 @@ def load_export(model: Path, versions: Sequence[int] = ()) -> list[LoadedExport]
         if number not in found:
             raise InputError(f"{model} has no version {number}: it has {_listed(found)}")
     return [
-        _load(model / str(number), model.absolute().name, number)
+        _load(model / str(number), model_name(model), number)
         for number in sorted(set(versions) or {found[-1]})
     ]
 

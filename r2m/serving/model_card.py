@@ -89,6 +89,17 @@ def model_card(facts: CardFacts) -> str:
     return "\n".join(lines) + "\n"
 
 
+def without_folders(settings: Any) -> Any:
+    """Returns settings with the names of files and folders in place of their paths."""
+    if isinstance(settings, Mapping):
+        return {name: without_folders(value) for name, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [without_folders(value) for value in settings]
+    if isinstance(settings, str) and "/" in settings:
+        return settings.rstrip("/").rsplit("/", 1)[-1]
+    return settings
+
+
 def _header(facts: CardFacts) -> Iterator[str]:
     task, tags = _TAGS[facts.served.kind]
     yield "---"
@@ -201,12 +212,11 @@ def _training(facts: CardFacts) -> Iterator[str]:
     yield "| | |"
     yield "|---|---|"
     for folder in facts.folders:
-        config = folder.config.to_dict()
+        config = without_folders(folder.config.to_dict())
         yield f"| run | {markdown_cell(folder.name)}, step {folder.checkpoint.step} |"
         for name in ("captions", "corpora", "images"):
             if value := config.get("data", {}).get(name):
-                last = str(value).rstrip("/").rsplit("/", 1)[-1]
-                yield f"| {name} records | {markdown_cell(last)} |"
+                yield f"| {name} records | {markdown_cell(value)} |"
         for section in ("model", "image"):
             for name, value in config.get(section, {}).items():
                 if not isinstance(value, dict):

@@ -19,7 +19,7 @@ from r2m.serving.model_card import CardFacts
 from r2m.serving.saved_model import described
 from r2m.serving.signatures import ServedModel
 from r2m.serving.two_graphs import two_graphs
-from r2m.serving.version_folders import new_version
+from r2m.serving.version_folders import model_name, new_version
 from tfrecords.errors import InputError
 
 # Of the export: the search loop, and the module that it imports.
@@ -74,7 +74,7 @@ def export_two_graphs(
         signatures[part] = described(function.input_signature, function.get_concrete_function())
         settings[part] = {"file": file, "outputs": list(signatures[part]["outputs"])}
     facts = CardFacts(
-        output.absolute().name,
+        model_name(output),
         0,
         ServedModel("captioner" if isinstance(run.loaded, LoadedCaptioner) else "r2m", {}, {}),
         folders,

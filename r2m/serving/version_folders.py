@@ -23,6 +23,12 @@ def versions_of(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
+def model_name(folder: Path) -> str:
+    """Returns the name of the exported model in a folder, also of a folder such as `..`."""
+    # Not `resolve`: a link may have the name that is meant.
+    return Path(os.path.abspath(folder)).name  # noqa: PTH100
+
+
 @contextmanager
 def new_version(folder: Path) -> Iterator[tuple[int, Path]]:
     """Gives the number of the next version and a temporary folder to write it to.

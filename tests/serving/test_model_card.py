@@ -35,7 +35,13 @@ def facts(folder: Path, kind: str = "captioner", **changes: Any) -> CardFacts:
     run = SimpleNamespace(
         path=folder,
         name="updown/cross_entropy",
-        config=ConfigDict({"data": {"captions": "/data/records/flickr8k/"}, "model": {"units": 9}}),
+        config=ConfigDict(
+            {
+                "data": {"captions": "/data/records/flickr8k/"},
+                "model": {"units": 9},
+                "image": {"embedding": "/data/runs/vse"},
+            }
+        ),
         checkpoint=SimpleNamespace(step=12, digest="abc"),
         vocabulary=Vocabulary(words, (1,) * len(words)),
     )
@@ -71,7 +77,8 @@ def test_the_card_names_data_settings_and_limits_and_runs_nothing(tmp_path: Path
     assert card.startswith("---\nlicense: apache-2.0\nlibrary_name: tensorflow\n")
     assert "pipeline_tag: image-to-text\n" in card
     for text in (
-        "| captions records | flickr8k |", "| model.units | 9 |", "| decoding.beam_size | 5 |",
+        "| captions records | flickr8k |", "| model.units | 9 |",
+        "| image.embedding | vse |", "| decoding.beam_size | 5 |",
         "`captions` string[?, 3]", "at most 10 megapixels", "- It is small.", "mine/3",
     ):  # fmt: skip
         assert text in card

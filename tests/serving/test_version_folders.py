@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from r2m.serving.version_folders import new_version, versions_of
+from r2m.serving.version_folders import model_name, new_version, versions_of
 from tfrecords.errors import InputError
 
 
@@ -48,3 +48,14 @@ def test_a_folder_that_is_in_use_or_no_folder_of_versions_is_refused(tmp_path: P
     (saved / "saved_model.pb").touch()
     with pytest.raises(InputError, match="is a SavedModel itself"), new_version(saved):
         pass
+
+
+def test_a_model_is_called_as_its_folder_however_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = tmp_path / "own" / "1"
+    version.mkdir(parents=True)
+    monkeypatch.chdir(version)
+    for folder in ("..", "../", "../../own", str(tmp_path / "own"), "../1/.."):
+        assert model_name(Path(folder)) == "own"
+    assert model_name(Path()) == "1"
