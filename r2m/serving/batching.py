@@ -111,13 +111,22 @@ class Batcher:
         """Number of requests that wait."""
         return len(self._tasks)
 
-    def close(self) -> None:
-        """Computes what waits and ends the threads."""
+    def close(self, seconds: float = threading.TIMEOUT_MAX) -> bool:
+        """Computes what waits and ends the threads.
+
+        Args:
+            seconds: after which a thread that still computes is given up.
+
+        Returns:
+            Whether all threads have ended.
+        """
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+        deadline = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
         while True:

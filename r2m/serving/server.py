@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from absl import logging
@@ -29,6 +30,7 @@ from r2m.serving.rest_contract import (
 )
 from r2m.serving.server_metrics import CONTENT_TYPE, Measured, ServerMetrics
 
+_T = TypeVar("_T")
 _MODEL = "/v1/models/{name}"
 _VERSION = _MODEL + "/versions/{version}"
 
@@ -62,7 +64,7 @@ def make_app(exports: Sequence[LoadedExport], limits: ServerLimits) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        await run_in_threadpool(models.batcher.close)
+        await run_in_threadpool(models.close)
 
     # No pages of documentation: they load scripts from other servers.
     app = FastAPI(lifespan=lifespan, openapi_url=None)
@@ -99,7 +101,15 @@ class Models:
             self._models.setdefault(export.name, {})[export.version] = export
         self._limits, self._metrics = limits, metrics
         self._accepted = 0
+        # Few, since a large image takes a gigabyte while it is converted.
+        self._converters = ThreadPoolExecutor(limits.batches.threads, "conversions")
         self.batcher = Batcher(limits.batches, metrics.observe_batch)
+
+    def close(self) -> None:
+        """Ends the threads, those of endless graphs excepted."""
+        self._converters.shutdown(wait=False, cancel_futures=True)
+        if not self.batcher.close(self._limits.seconds):
+            logging.warning("a model still computes and is given up")
 
     async def health(self) -> Response:
         """Answers `/healthz`."""
@@ -161,7 +171,9 @@ class Models:
             body = await self._body(request)
             uploads = await read_uploads(request, body, self._limits.batches.size)
             images = np.empty(len(uploads), object)
-            images[:] = await run_in_threadpool(lambda: [readable(upload) for upload in uploads])
+            conversion = self._converters.submit(lambda: [readable(own) for own in uploads])
+            converted = await self._in_time(conversion)
+            images[:] = converted
             outputs = await self._compute(export, DEFAULT_SIGNATURE, {"images": images})
         items = [
             {"name": upload.name, **item}
@@ -172,12 +184,17 @@ class Models:
     async def _body(self, request: Request) -> bytes:
         return await read_body(request, self._limits.request_bytes, self._limits.seconds)
 
+    async def _in_time(self, future: Future[_T]) -> _T:
+        """Returns the result of a future; raises `RequestError` 504 where it takes too long."""
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), self._limits.seconds)
+        except asyncio.TimeoutError:
+            raise RequestError(504, f"no answer within {self._limits.seconds:g} seconds") from None
+
     async def _compute(self, export: LoadedExport, signature: str, inputs: Columns) -> Columns:
         future = self.batcher.submit(export.signatures[signature].function, inputs)
         try:
-            outputs = await asyncio.wait_for(asyncio.wrap_future(future), self._limits.seconds)
-        except asyncio.TimeoutError:
-            raise RequestError(504, f"no answer within {self._limits.seconds:g} seconds") from None
+            outputs = await self._in_time(future)
         except (RequestError, asyncio.CancelledError):
             raise
         except Exception:

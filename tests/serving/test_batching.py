@@ -46,3 +46,12 @@ def test_items_of_other_shapes_and_functions_are_not_mixed_and_the_queue_is_boun
     assert seen == [(1, 1), (2, 2), (1, 3)]
     with pytest.raises(QueueFull, match="shutting down"):
         batcher.submit(same, {"x": np.zeros([1, 1])})
+
+
+def test_a_function_that_does_not_end_is_given_up() -> None:
+    go = threading.Event()
+    batcher = Batcher(BatchLimits(wait=0, threads=2))
+    answer = batcher.submit(lambda columns: {"y": columns["x"] + go.wait(10)}, {"x": np.zeros(1)})
+    assert not batcher.close(0.05) and not answer.done()
+    go.set()
+    assert batcher.close(10) and answer.result()["y"].tolist() == [1]

@@ -7,6 +7,7 @@ import base64
 import dataclasses
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from r2m.serving import server
 from r2m.serving.batching import BatchLimits
 from r2m.serving.export import Exported
 from r2m.serving.loaded_export import LoadedExport, load_export
@@ -299,6 +301,33 @@ def test_slow_and_failing_models_and_full_queues(models: list[LoadedExport]) -> 
         assert failed.status_code == 500
         assert failed.json() == {"error": "the server failed: OSError"}
         assert client.get("/healthz").json() == {"status": "ok", "models": ["att2in2"]}
+
+
+def test_few_images_are_converted_at_once(
+    models: list[LoadedExport], image_files: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A converted image takes a gigabyte where it has 100 megapixels."""
+    lock, running, most = threading.Lock(), [], []
+
+    def convert(upload: Any) -> bytes:
+        with lock:
+            running.append(upload)
+            most.append(len(running))
+        time.sleep(0.05)
+        with lock:
+            running.pop()
+        data: bytes = upload.data
+        return data
+
+    monkeypatch.setattr(server, "readable", convert)
+    app = make_app(models, dataclasses.replace(LIMITS, batches=BatchLimits(threads=2)))
+    with TestClient(app) as client, ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda _: client.post("/caption", content=image_files[0]), range(8))
+        assert [answer.status_code for answer in found] == [200] * 8
+    assert max(most) <= 2
+    app = make_app(models, dataclasses.replace(LIMITS, seconds=0.01))
+    with TestClient(app) as client:
+        assert client.post("/caption", content=image_files[0]).status_code == 504
 
 
 TEXT = st.text(max_size=8) | st.sampled_from(["moon", "images", "b64", "R0lGODlhAQABAAAAACw="])
