@@ -110,9 +110,7 @@ def _on_tuned_features(project: _Project, rows: str, model: str) -> Iterator[Com
     records, build = _build_tuned(project, rows)
     yield build
     workdir, of_model = project.run(f"{rows}_{model}"), _OF_MODEL.get(model, ())
-    yield train(
-        model, "flickr8k", records, workdir, *_BY_WORDS, *of_model, *_OF_ROWS.get(rows, ())
-    )
+    yield train(model, "flickr8k", records, workdir, *_BY_WORDS, *of_model, *_OF_ROWS.get(rows, ()))
     yield evaluate(records, f"--run={workdir}/cross_entropy")
     yield train_by_rewards(model, "flickr8k", records, workdir, *_BY_REWARDS, *of_model)
     yield evaluate(records, f"--run={workdir}/self_critical")
