@@ -6,6 +6,9 @@
     r2m-detect-objects --detector=open_images:train-annotations-bbox.csv \\
         --label_map=class-descriptions-boxable.csv --output=records/detections/open_images
 
+    r2m-detect-objects --images=photographs --label_map=imagenet_labels.txt \\
+        --detector=classifier:EfficientNetLite2 --output=records/detections/tags
+
 The records are a source of --detections of r2m-build-images and r2m-caption, and of --regions of
 r2m-build-captions and r2m-extract-features. Images that cannot be read are skipped and listed in
 manifest.json. A run that was stopped goes on with the same command.
@@ -34,9 +37,10 @@ _DETECTOR = define_text(
     None,
     "KIND:MODEL. To run: frozen_graph:FILE (TF1, image_tensor:0), saved_model:FOLDER (TensorFlow "
     "object detection API), keras_hub:PRESET (a name, which is downloaded, or a folder; needs the "
-    "extra [keras_hub]). To take results over: coco:FILE[+JSON] (the JSON with images and "
-    "categories of a plain list), open_images:CSV, hdf5:FILE (of the R2M authors' script), each "
-    f"with [,boxes=FORMAT][,scores=percent][,sizes=FILE]. {BOX_HELP}",
+    "extra [keras_hub]), classifier:NAME (EfficientNetLite2, or one of keras.applications; its "
+    "labels are about the whole image). To take results over: coco:FILE[+JSON] (the JSON with "
+    "images and categories of a plain list), open_images:CSV, hdf5:FILE (of the R2M authors' "
+    f"script), each with [,boxes=FORMAT][,scores=percent][,sizes=FILE]. {BOX_HELP}",
     required=True,
     group=MODEL,
     value="KIND:MODEL",

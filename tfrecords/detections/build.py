@@ -5,6 +5,7 @@ The detector runs here, or its published results are taken over:
 | detector | what |
 |---|---|
 | `frozen_graph:FILE`, `saved_model:FOLDER`, `keras_hub:PRESET` | see `tfrecords.detectors` |
+| `classifier:NAME` | labels of the whole image, see `tfrecords.detectors` |
 | `coco:FILE[+JSON]`, `open_images:FILE`, `hdf5:FILE` | see `tfrecords.readers.detections` |
 
 Behind a FILE may stand `,boxes=FORMAT`, `,scores=percent` and `,sizes=FILE`, see
@@ -29,7 +30,7 @@ from tfrecords.detections.shards import (
     encode_detections,
     record_features,
 )
-from tfrecords.detectors import DETECTORS, DetectorOptions
+from tfrecords.detectors import DETECTORS, NAMED, DetectorOptions
 from tfrecords.errors import InputError
 from tfrecords.images.files import open_folder
 from tfrecords.images.folders import list_images
@@ -208,7 +209,7 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
     )
     # What is wrong with these is better said before any worker starts.
     read_label_map(options.label_map)
-    if kind != "keras_hub" and not Path(model).exists():
+    if kind not in NAMED and not Path(model).exists():
         raise InputError(f"there is no {kind} {model}")
     listed = list_images(options.images, options.splits, recursive=options.recursive)
     names = list(itertools.chain(*listed.splits.values()))

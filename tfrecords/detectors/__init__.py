@@ -5,6 +5,7 @@
 | `frozen_graph` | a TF1 frozen graph of the object detection API (`frozen_inference_graph.pb`) |
 | `saved_model` | a TF2 (or TF1) detection SavedModel with the same names in its signature |
 | `keras_hub` | a KerasHub object detector: the name of a preset, or a preset's folder |
+| `classifier` | an ImageNet classifier of `keras.applications` or EfficientNet-Lite, by its name |
 
 One implementation each in a file of its own, imported when it is opened.
 """
@@ -22,7 +23,9 @@ import numpy as np
 from tfrecords.detections.boxes import Detections
 from tfrecords.errors import InputError
 
-DETECTORS = ("frozen_graph", "saved_model", "keras_hub")
+DETECTORS = ("frozen_graph", "saved_model", "keras_hub", "classifier")
+# Kinds whose models have a name, and need no file.
+NAMED = ("keras_hub", "classifier")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,7 @@ class DetectorOptions:
 
     Attributes:
         kind: one of the table above.
-        model: its file or folder, or for `keras_hub` the name of a preset.
+        model: its file or folder, or its name, for the kinds in `NAMED`.
         label_map: names of the classes; see `tfrecords.label_maps`.
         min_score: less certain objects are left out.
         max_detections: the most certain ones of an image that are kept.
@@ -47,7 +50,7 @@ class DetectorOptions:
 
     @property
     def files(self) -> list[Path]:
-        """The files that decide what is detected; none of a preset that is downloaded by name."""
+        """The files that decide what is detected; none of a model that has a name only."""
         path = Path(self.model)
         if path.is_dir():
             return [self.label_map, *sorted(file for file in path.rglob("*") if file.is_file())]
@@ -90,6 +93,10 @@ def open_detector(options: DetectorOptions) -> Detector:
         from tfrecords.detectors.saved_model import open_saved_model
 
         return open_saved_model(options)
+    if options.kind == "classifier":
+        from tfrecords.detectors.classifier import open_classifier
+
+        return open_classifier(options)
     from tfrecords.detectors.keras_hub import open_keras_hub
 
     return open_keras_hub(options)

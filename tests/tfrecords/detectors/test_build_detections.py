@@ -285,7 +285,7 @@ def test_open_images_and_hdf5_are_taken_over(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"detector": "yolo:x"}, "kinds frozen_graph, saved_model, keras_hub, coco"),
+        ({"detector": "yolo:x"}, "kinds frozen_graph, saved_model, keras_hub, classifier, coco"),
         ({"detector": "frozen_graph"}, "expected KIND:MODEL"),
         ({"detector": "frozen_graph:none.pb"}, r"there is no frozen_graph none\.pb"),
         ({"label_map": None}, "give the label_map"),

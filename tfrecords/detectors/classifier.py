@@ -1,0 +1,79 @@
+"""Image classifiers of `keras.applications` and EfficientNet-Lite: labels of the whole image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecords.detections.boxes import Detections, checked_detections
+from tfrecords.detectors import DetectorOptions
+from tfrecords.errors import InputError
+from tfrecords.feature_options import BackboneOptions
+from tfrecords.features.backbones import Network, build_network
+from tfrecords.features.decoding import resize_image
+from tfrecords.label_maps import read_label_map
+
+# Name of the layer with the probabilities of classes in all of these networks.
+PROBABILITIES = "predictions"
+
+
+def open_classifier(options: DetectorOptions) -> Classifier:
+    """Builds the network `options.model` with its ImageNet weights.
+
+    Raises:
+        InputError: an unknown network, weights that are not installed or cannot be downloaded, or a
+            label map with another number of classes.
+    """
+    backbone = BackboneOptions(name=options.model, layer=PROBABILITIES)
+    network = build_network(backbone)
+    classes = read_label_map(options.label_map).classes
+    if network.output_shape != (len(classes),):
+        raise InputError(
+            f"{options.label_map} names {len(classes)} classes, and {options.model} gives "
+            f"{network.output_shape}: give the label map of the classifier"
+        )
+    return Classifier(network, backbone, options, classes)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier as a `Detector`: each label has the whole image as its box.
+
+    Attributes:
+        network: uint8 images, resized and preprocessed -> probabilities float32 [B, C].
+        backbone: how images are resized for it.
+        options: what is kept.
+        classes: id -> name; probabilities are in the order of the ids.
+    """
+
+    network: Network
+    backbone: BackboneOptions
+    options: DetectorOptions
+    classes: dict[int, str]
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Detections | str]:
+        """See `Detector`."""
+        step = self.options.batch_size
+        return [
+            found
+            for start in range(0, len(images), step)
+            for found in self._detect(images[start : start + step])
+        ]
+
+    def _detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        size, interpolation = self.backbone.image_size, self.backbone.interpolation
+        squares = [resize_image(tf.constant(image), size, interpolation) for image in images]
+        pixels = self.network.preprocess(tf.stack(squares))
+        scores = np.asarray(self.network.model(pixels, training=False))
+        ids = np.array(sorted(self.classes))
+        boxes = np.tile([0.0, 0.0, 1.0, 1.0], (len(ids), 1))
+        options = self.options
+        return [
+            checked_detections(boxes, own, ids, self.classes).best(
+                min_score=options.min_score, most=options.max_detections
+            )
+            for own in scores
+        ]
