@@ -92,3 +92,34 @@ def _add(fields: Mapping[str, Any], known: dict[str, Any]) -> None:
         known.setdefault(name, {})
         if isinstance(value, dict):
             _add(value, known[name])
+
+
+# Of the commands in the READMEs of self-critical.pytorch, the Object Relation Transformer and the
+# spatial transformer.
+README_SPELLINGS = """
+    prepro_labels.py prepro_ngrams.py prepro_feats.py make_bu_data.py prepro_areas.py
+    prepro_bbox_relative_coords.py prepro_reference_json.py copy_model.sh eval_ensemble.py
+    create_report.py spatial_pe relation_transformer topdown show_tell
+    id caption_model input_json input_fc_dir input_att_dir input_box_dir input_rel_box_dir
+    input_img_feat_dir input_grid_vec_dir input_label_h5 checkpoint_path start_from cached_tokens
+    noamopt noamopt_warmup reduce_on_plateau use_warmup batch_size learning_rate label_smoothing cfg
+    learning_rate_decay_start scheduled_sampling max_epochs num_layers input_encoding_size rnn_size
+    ff_size img_feat_size use_box num_grids enc_pos_embedding enc_pos_type cross_attn grad_clip
+    save_checkpoint_every perform_validation_every val_images_use language_eval
+    self_critical_after structure_after structure_loss_type train_sample_n train_sample_method
+    dump_images dump_json num_images model infos_path image_root image_folder split
+    sample_max sample_method sample_n beam_size temperature length_penalty max_ppl group_size
+    diversity_lambda block_trigrams decoding_constraint remove_bad_endings suppress_UNK
+"""
+
+
+def test_spellings_of_the_original_readmes_have_a_row() -> None:
+    text = (ROOT / "WORKSPACE.md").read_text().partition("| there | here |")[2]
+    there = re.findall(r"^\| (.*?) \|", text.partition("\n\n")[0], re.M)
+    spelled = set(re.findall(r"\w[\w.]*\w", "\n".join(there)))
+    missing = [
+        name
+        for name in README_SPELLINGS.split()
+        if not any(word.startswith(name) for word in spelled)
+    ]
+    assert not missing
