@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from r2m.configuration.decoding_settings import DecodingChanges
     from r2m.inference.captioning import Hypothesis
     from r2m.inference.loaded_model import ImageReader
-    from r2m.inference.retrieval_run import RetrievalRun
     from r2m.inference.run import Run
-    from r2m.inference.run_folder import RunFolder
 
 BATCH_SIZE = 32
 
@@ -105,6 +103,7 @@ def load(
         InputError: a folder is not that of a run, or a setting is impossible.
         TrainingError: a run holds no whole checkpoint.
     """
+    from r2m.inference.retrieval_run import RetrievalRun, refuse_caption_settings
     from r2m.inference.run import Run
     from r2m.inference.run_folder import RunFolder
     from r2m.inference.run_kinds import kind_of
@@ -120,7 +119,8 @@ def load(
             "precision": precision != "float32",
         }
         given = [*decoding, *(name for name, is_given in others.items() if is_given)]
-        return _load_embedding(folders[0], file, given)
+        refuse_caption_settings(folders[0], given)
+        return RetrievalRun(folders[0], weights=file)
     run = Run.load(
         folders,
         decoding=decoding,
@@ -129,17 +129,6 @@ def load(
         precision=precision,
     )
     return ImageCaptioner(run)
-
-
-def _load_embedding(folder: RunFolder, weights: str | None, given: Sequence[str]) -> RetrievalRun:
-    from r2m.inference.retrieval_run import RetrievalRun
-
-    if given:
-        raise InputError(
-            f"{folder.path} is a run of a visual-semantic embedding, which generates no captions: "
-            f"leave {', '.join(given)} out"
-        )
-    return RetrievalRun(folder, weights=weights)
 
 
 class ImageCaptioner:

@@ -51,7 +51,6 @@ from r2m.cli.decoding_flags import (
     define_ensemble_flag,
     define_precision_flag,
     ensemble_weights,
-    precision,
 )
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
 from r2m.cli.gallery_flags import define_attention, define_single_file
@@ -127,7 +126,7 @@ image_flags.define_folder_flags()
 define_consensus_flags()
 define_decoding_flags()
 define_ensemble_flag()
-define_precision_flag()
+_PRECISION = define_precision_flag()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -146,7 +145,7 @@ def main(argv: Sequence[str]) -> None:
         decoding=decoding_overrides(),
         consensus=consensus_options(),
         ensemble_weights=ensemble_weights(),
-        precision=precision(),
+        precision=_PRECISION.value,
         captions=_CAPTIONS.value,
         gallery=_GALLERY.value,
         single_file=_SINGLE_FILE.value,

@@ -159,9 +159,9 @@ def define_ensemble_flag() -> None:
     )
 
 
-def define_precision_flag() -> None:
-    """Defines the flag with the precision that a trained run is loaded in."""
-    define_choice(
+def define_precision_flag() -> flags.FlagHolder[Any]:
+    """Defines the flag with the precision that a trained run is loaded in; returns it."""
+    return define_choice(
         "precision",
         "float32",
         PRECISIONS,
@@ -169,11 +169,6 @@ def define_precision_flag() -> None:
         "bfloat16 instructions (AVX512_BF16, AMX, GPUs); scores differ in the third digit.",
         group=MODEL,
     )
-
-
-def precision() -> str:
-    """Returns the precision that a trained run is loaded in."""
-    return str(flags.FLAGS["precision"].value)
 
 
 def ensemble_weights() -> list[float] | None:

@@ -41,7 +41,6 @@ from r2m.cli.decoding_flags import (
     define_ensemble_flag,
     define_precision_flag,
     ensemble_weights,
-    precision,
 )
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT, SCORING
 from r2m.cli.gallery_flags import define_attention, define_single_file
@@ -108,7 +107,7 @@ define_scoring_flags()
 define_consensus_flags()
 define_decoding_flags()
 define_ensemble_flag()
-define_precision_flag()
+_PRECISION = define_precision_flag()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -138,7 +137,7 @@ def main(argv: Sequence[str]) -> None:
         consensus=consensus_options(),
         captions=_CAPTIONS.value,
         ensemble_weights=ensemble_weights(),
-        precision=precision(),
+        precision=_PRECISION.value,
         **scoring_options(),
         gallery=_GALLERY.value,
         single_file=_SINGLE_FILE.value,

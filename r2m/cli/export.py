@@ -38,7 +38,6 @@ from r2m.cli.decoding_flags import (
     define_ensemble_flag,
     define_precision_flag,
     ensemble_weights,
-    precision,
 )
 from r2m.cli.flag_groups import DECODING, INPUT, MODEL, OUTPUT
 from r2m.cli.launch import run
@@ -112,7 +111,7 @@ _FORMAT = define_choice(
 )
 define_decoding_flags()
 define_ensemble_flag()
-define_precision_flag()
+_PRECISION = define_precision_flag()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -136,7 +135,7 @@ def main(argv: Sequence[str]) -> None:
             max_pixels=_MEGAPIXELS.value * 1_000_000,
             weights_dtype=_WEIGHTS_DTYPE.value,
             detectors=_DETECTOR.value or (),
-            precision=precision(),
+            precision=_PRECISION.value,
             **same,
         )
     else:
@@ -157,11 +156,9 @@ def _refuse_for_two_graphs() -> None:
 
     flags = {
         "captions": _CAPTIONS, "max_megapixels": _MEGAPIXELS, "weights_dtype": _WEIGHTS_DTYPE,
-        "detector": _DETECTOR,
+        "detector": _DETECTOR, "precision": _PRECISION,
     }  # fmt: skip
     given = [name for name, flag in flags.items() if flag.value != flag.default]
-    if precision() != "float32":
-        given.append("precision")
     if given:
         raise InputError(
             f"--{', --'.join(given)}: only of --format=saved_model; leave out with "

@@ -309,3 +309,12 @@ def _groups(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 def _check_batch_size(batch_size: int) -> None:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size={batch_size!r}: must be a whole number, at least 1")
+
+
+def refuse_caption_settings(folder: RunFolder, given: Iterable[str]) -> None:
+    """Raises `InputError` where settings of captioning are given for an embedding, with names."""
+    if names := list(given):
+        raise InputError(
+            f"{folder.path} is a run of a visual-semantic embedding, which generates no captions: "
+            f"leave {', '.join(names)} out"
+        )

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,20 +14,16 @@ import tensorflow as tf
 from r2m.inference.concept_rules import ConceptRules
 from tfrecords.detections.boxes import HIGHEST_SCORE
 from tfrecords.detectors import DetectorOptions, open_detector
+from tfrecords.detectors.classifier import open_classifier
 from tfrecords.detectors.graphs import OUTPUTS, GraphDetector
 from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions
-from tfrecords.features.backbones import build_network
 from tfrecords.features.decoding import resize_image
-from tfrecords.label_maps import read_label_map
 from tfrecords.readers.detections import DetectionSource
 from tfrecords.vocabulary import Vocabulary
 
 CLASSIFIER = "classifier"
 KINDS = ("frozen_graph", "saved_model", CLASSIFIER)
 FORM = "KIND:MODEL+LABEL_MAP[,MIN_SCORE[,WEIGHT]]"
-# Name of the layer with the probabilities of classes in the networks of `keras.applications`.
-_PROBABILITIES = "predictions"
 
 
 class GraphSource(NamedTuple):
@@ -87,9 +82,9 @@ def _open(text: str, defaults: tuple[float, float]) -> GraphSource:
     source = DetectionSource.parse(rest, defaults)
     if source.companion is None:
         raise InputError(f"--detector={text}: the label map is missing; expected {FORM}")
-    if kind == CLASSIFIER:
-        return _open_classifier(source)
     options = DetectorOptions(kind=kind, model=str(source.path), label_map=source.companion)
+    if kind == CLASSIFIER:
+        return _open_classifier(options, source)
     detector = open_detector(options)
     assert isinstance(detector, GraphDetector)
 
@@ -102,25 +97,17 @@ def _open(text: str, defaults: tuple[float, float]) -> GraphSource:
     )
 
 
-def _open_classifier(source: DetectionSource) -> GraphSource:
-    assert source.companion is not None
-    options = BackboneOptions(name=str(source.path), layer=_PROBABILITIES)
-    network = build_network(options)
-    classes = read_label_map(Path(source.companion)).classes
-    ids = sorted(classes)
-    if network.output_shape != (len(ids),):
-        raise InputError(
-            f"{source.companion} names {len(ids)} classes, and {options.name} gives "
-            f"{network.output_shape}: give the label map of the classifier"
-        )
+def _open_classifier(options: DetectorOptions, source: DetectionSource) -> GraphSource:
+    classifier = open_classifier(options)
+    network, backbone, ids = classifier.network, classifier.backbone, sorted(classifier.classes)
 
     def detect(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        square = resize_image(pixels, options.image_size, options.interpolation)
+        square = resize_image(pixels, backbone.image_size, backbone.interpolation)
         found = network.model(network.preprocess(square[tf.newaxis]), training=False)[0]
         return tf.constant(ids, tf.int32), tf.cast(found, tf.float32)
 
     return GraphSource(
-        detect, classes, True, source.min_score, source.weight, network=network.model
+        detect, classifier.classes, True, source.min_score, source.weight, network=network.model
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from r2m.configuration.decoding_settings import settings_to_report
 from r2m.inference.loaded_captioner import LoadedCaptioner
-from r2m.inference.retrieval_run import RetrievalRun
+from r2m.inference.retrieval_run import RetrievalRun, refuse_caption_settings
 from r2m.inference.run import Run
 from r2m.inference.run_folder import RunFolder
 from r2m.inference.run_kinds import kind_of
@@ -160,8 +160,4 @@ def _refuse_for_embeddings(
         raise InputError(f"{path} is a run of an embedding: export one run at a time")
     others = {"captions": captions != 1, "precision": precision != "float32"}
     given = [*(decoding or {}), *(name for name, is_given in others.items() if is_given)]
-    if given:
-        raise InputError(
-            f"{path} is a run of a visual-semantic embedding, which generates no captions: leave "
-            f"--{', --'.join(given)} out"
-        )
+    refuse_caption_settings(folders[0], (f"--{name}" for name in given))

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import r2m
 from r2m.inference.concept_rules import ConceptRules
-from r2m.serving import compact_weights, detected_concepts
+from r2m.serving import compact_weights
 from r2m.serving.detected_concepts import DetectedConcepts, GraphSource, open_sources
 from r2m.serving.export import export_run
 from r2m.serving.saved_model import write_saved_model as write_served
@@ -23,6 +23,7 @@ from tests.tfrecords.detectors.detector_toys import (
     write_saved_model,
 )
 from tfrecords.concepts import ConceptDictionary
+from tfrecords.detectors import classifier
 from tfrecords.errors import InputError
 from tfrecords.features.backbones import Network
 from tfrecords.features.batch_decoding import map_images
@@ -158,7 +159,7 @@ def test_labels_of_a_classifier_are_tags(monkeypatch: pytest.MonkeyPatch, tmp_pa
     network = keras.Sequential([keras.Input((None, None, 3)), *layers])
     layers[1].set_weights([np.zeros((3, 3)), np.array([1.0, 0.9, -9.0])])
     built = Network(network, lambda pixels: pixels, (3,))
-    monkeypatch.setattr(detected_concepts, "build_network", lambda options: built)
+    monkeypatch.setattr(classifier, "build_network", lambda options: built)
     (tmp_path / "labels.txt").write_text("hound\nwolf\nkitten\n")
     text = f"classifier:EfficientNetLite0+{tmp_path / 'labels.txt'},0.6,2"
     (source,) = open_sources([text], rules())

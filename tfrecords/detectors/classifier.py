@@ -17,7 +17,7 @@ from tfrecords.features.decoding import resize_image
 from tfrecords.label_maps import read_label_map
 
 # Name of the layer with the probabilities of classes in all of these networks.
-PROBABILITIES = "predictions"
+_PROBABILITIES = "predictions"
 
 
 def open_classifier(options: DetectorOptions) -> Classifier:
@@ -27,7 +27,7 @@ def open_classifier(options: DetectorOptions) -> Classifier:
         InputError: an unknown network, weights that are not installed or cannot be downloaded, or a
             label map with another number of classes.
     """
-    backbone = BackboneOptions(name=options.model, layer=PROBABILITIES)
+    backbone = BackboneOptions(name=options.model, layer=_PROBABILITIES)
     network = build_network(backbone)
     classes = read_label_map(options.label_map).classes
     if network.output_shape != (len(classes),):
