@@ -25,6 +25,10 @@ def data(*, batching: str, start_marker: bool, word_noise: float = 0.0) -> dict[
         "captions": "",
         # `shuffled`, or `same_length`: all captions of a batch have as many words.
         "batching": batching,
+        # Above 1 batches contain images with so many captions each, and an epoch every image once:
+        # an image is encoded once for all of them, which saves most of the time with grids,
+        # regions and pixels. Needs loss.mask_same_image.
+        "captions_per_image": 1,
         # Words of a sentence, the end marker included; longer ones are cut and ended.
         "max_length": 100,
         # Whether sentences begin with the start marker; all end with the end marker.

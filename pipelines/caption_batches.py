@@ -160,19 +160,31 @@ def image_signature(records: Records, split: str, inputs: InputSpec) -> dict[str
 def _sentences(
     rows: batching.Rows, options: CaptionOptions, key: tf.Tensor | None
 ) -> dict[str, tf.Tensor]:
-    sentences, wanted = rows["sentences"], options.captions_per_image
-    there = tf.cast(sentences.row_lengths(), tf.int32)
-    chosen = _choice(there, wanted, key)
-    # In one list of all sentences: gathering rows of ragged rows is much slower.
-    flat = sentences.values
-    first = tf.cast(sentences.row_starts(), tf.int32)
-    taken = tf.gather(flat, tf.reshape(first[:, None] + chosen, [-1]))
+    wanted = options.captions_per_image
+    taken = choose_captions(rows["sentences"], wanted, key)
     tokens, lengths = cut_sentences(taken, options.max_length)
-    shape = tf.stack([tf.size(there), wanted, tf.shape(tokens)[1]])
+    shape = tf.stack([rows["sentences"].nrows(), wanted, tf.shape(tokens)[1]])
     return {
         "tokens": tf.ensure_shape(tf.reshape(tokens, shape), [None, wanted, None]),
         "lengths": tf.reshape(lengths, [-1, wanted]),
     }
+
+
+def choose_captions(
+    sentences: tf.RaggedTensor, wanted: int, key: tf.Tensor | None
+) -> tf.RaggedTensor:
+    """Chooses captions of each image: int64[B, (R), (T)] -> int64[B * wanted, (T)].
+
+    Args:
+        sentences: all captions.
+        wanted: per image; those of an image with fewer are repeated.
+        key: stateless seed int64[2] of the choice; None takes the first ones.
+    """
+    there = tf.cast(sentences.row_lengths(), tf.int32)
+    chosen = _choice(there, wanted, key)
+    # In one list of all sentences: gathering rows of ragged rows is much slower.
+    first = tf.cast(sentences.row_starts(), tf.int32)
+    return tf.gather(sentences.values, tf.reshape(first[:, None] + chosen, [-1]))
 
 
 def cut_sentences(sentences: tf.RaggedTensor, max_length: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -33,6 +33,7 @@ class PairCounts(NamedTuple):
     """Numbers of the pairs of a split.
 
     Attributes:
+        images: of the split.
         pairs: in all.
         most: captions of the image with the most.
         by_length: words of a caption, both markers included -> number of captions.
@@ -40,6 +41,7 @@ class PairCounts(NamedTuple):
             memory; None: they are read from disk in every pass.
     """
 
+    images: int
     pairs: int
     most: int
     by_length: dict[int, int]
@@ -92,7 +94,7 @@ def count_pairs(records: Records, split: str, columns: Sequence[str]) -> PairCou
             f"were missing ({len(missing)} in all): {shown}. Make these features, or build the "
             "records without these images"
         )
-    return PairCounts(sum(lengths.values()), most, dict(lengths))
+    return PairCounts(records.count(split), sum(lengths.values()), most, dict(lengths))
 
 
 @tf.autograph.experimental.do_not_convert
@@ -138,6 +140,20 @@ def compact_lines(
     return tf.constant(found)
 
 
+def image_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data.Dataset:
+    """Returns the serialized records of split `train` in the order of a key, string[] each.
+
+    Args:
+        records: of kind `captions`.
+        counts: of split `train`.
+        key: stateless seed int64[2]. Windows of what it gives are to be shuffled.
+    """
+    if counts.lines is None:
+        return batching.shuffled_lines(records, key)
+    shuffled = tf.random.experimental.stateless_shuffle(counts.lines, seed=key)
+    return tf.data.Dataset.from_tensor_slices(shuffled)
+
+
 @tf.autograph.experimental.do_not_convert
 def pair_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data.Dataset:
     """Returns the pairs of an epoch of split `train`, each once.
@@ -173,12 +189,7 @@ def pair_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data
         }
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-        own = batching.fold_in(key, -1 - number)
-        if counts.lines is None:
-            lines = batching.shuffled_lines(records, own)
-        else:
-            shuffled = tf.random.experimental.stateless_shuffle(counts.lines, seed=own)
-            lines = tf.data.Dataset.from_tensor_slices(shuffled)
+        lines = image_stream(records, counts, batching.fold_in(key, -1 - number))
         return lines.batch(_READ_AT_ONCE).map(
             partial(choose, number), num_parallel_calls=tf.data.AUTOTUNE
         )

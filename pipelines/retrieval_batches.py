@@ -10,9 +10,9 @@ from typing import Literal
 import tensorflow as tf
 
 from pipelines import batching, captions
-from pipelines.caption_batches import cut_sentences
+from pipelines.caption_batches import choose_captions, cut_sentences
 from pipelines.inputs.spec import InputSpec
-from pipelines.pairs import PairCounts, owners, pair_stream
+from pipelines.pairs import PairCounts, image_stream, owners, pair_stream
 from tfrecords.records import Records
 from tfrecords.vocabulary import END_ID, START_ID
 
@@ -37,6 +37,8 @@ class PairOptions:
         batching: `shuffled`, or `same_length`: all captions of a batch have as many words (Kiros et
             al. 2014), so that negatives cannot be told by their length. The last batches of an
             epoch are small then.
+        captions_per_image: S; above 1 a batch contains images with S captions each, and an epoch
+            every image once. Captions of an image with fewer are repeated.
         max_length: words of a sentence, the end marker included; longer ones are cut and ended.
         start_marker: whether sentences begin with the start marker.
         word_noise: part of the words that are masked (50 %), exchanged (10 %) or removed (40 %) in
@@ -44,6 +46,7 @@ class PairOptions:
     """
 
     batching: Batching = "shuffled"
+    captions_per_image: int = 1
     max_length: int = 100
     start_marker: bool = True
     word_noise: float = 0.0
@@ -54,14 +57,22 @@ class PairOptions:
             raise ValueError(
                 f"batching {self.batching!r} is not known; known: shuffled, same_length"
             )
-        if self.max_length < 1:
-            raise ValueError(f"max_length must be at least 1, found {self.max_length}")
+        for name in ("captions_per_image", "max_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if self.captions_per_image > 1 and self.batching == "same_length":
+            raise ValueError(
+                f"captions_per_image must be 1 for batching same_length, found "
+                f"{self.captions_per_image}: the captions of an image differ in length"
+            )
         if not 0 <= self.word_noise < 1:
             raise ValueError(f"word_noise must be in 0..1, below 1, found {self.word_noise}")
 
 
 def batches_per_epoch(counts: PairCounts, options: PairOptions, batch_size: int) -> int:
-    """Returns the number of batches of an epoch, which contain every pair once."""
+    """Returns the number of batches of an epoch, see `PairOptions`."""
+    if options.captions_per_image > 1:
+        return batching.batches_per_epoch(counts.images, batch_size // options.captions_per_image)
     if options.batching == "shuffled":
         return batching.batches_per_epoch(counts.pairs, batch_size)
     return sum(batching.batches_per_epoch(count, batch_size) for count in counts.by_length.values())
@@ -89,7 +100,7 @@ def training_batches(
         options: sentences and batching.
         counts: of split `train`.
         vocabulary_size: V; the last word is `<unk>`, which masks.
-        batch_size: pairs per batch.
+        batch_size: pairs per batch; a multiple of `captions_per_image`.
         seed: of the run.
         first_step: number of the first batch.
         own_rows: which rows of a batch this process computes, of several that train together.
@@ -97,7 +108,8 @@ def training_batches(
 
     Returns:
         Batches of `tokens` int32[B, T] (0-padded on the right), `lengths` int32[B], `owners`
-        int32[B], which are equal for pairs of one image, and the tensors of `inputs`.
+        int32[B], which are equal for pairs of one image, and the tensors of `inputs`. With S
+        captions per image `tokens` int32[B, S, T] and `lengths` int32[B, S] of B images.
     """
     inputs.check(records)
     columns = ("image_id", "sentences", *inputs.columns)
@@ -117,6 +129,17 @@ def training_batches(
         # Decoding is costly, and done for one's own rows only.
         return inputs.finish(own_rows(batch))
 
+    settings = {"seed": seed, "first_step": first_step, "window_batches": _WINDOW_BATCHES}
+    if options.captions_per_image > 1:
+        return batching.training_batches(
+            records,
+            parse_lines,
+            assemble,
+            batch_size=batch_size // options.captions_per_image,
+            finish=finish,
+            elements=(partial(image_stream, records, counts), counts.images),
+            **settings,
+        )
     elements = partial(pair_stream, records, counts)
     if options.batching == "shuffled":
         return batching.training_batches(
@@ -124,11 +147,9 @@ def training_batches(
             parse,
             assemble,
             batch_size=batch_size,
-            seed=seed,
-            first_step=first_step,
-            window_batches=_WINDOW_BATCHES,
             finish=finish,
             elements=(elements, counts.pairs),
+            **settings,
         )
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
@@ -164,14 +185,19 @@ def _sentences(
     rows: batching.Rows, options: PairOptions, vocabulary_size: int
 ) -> dict[str, tf.Tensor]:
     """Returns `tokens` and `lengths` of the chosen captions of B parsed rows."""
-    sentences = rows["sentences"]
-    chosen = tf.gather(
-        sentences.values, tf.cast(sentences.row_starts(), tf.int64) + rows["caption"]
-    )
+    sentences, several = rows["sentences"], options.captions_per_image
+    if several == 1:
+        starts = tf.cast(sentences.row_starts(), tf.int64)
+        chosen = tf.gather(sentences.values, starts + rows["caption"])
+    else:
+        chosen = choose_captions(sentences, several, rows["key"])
     if options.word_noise:
         key = batching.fold_in(rows["key"], _NOISE)
         chosen = noisy(chosen, options.word_noise, vocabulary_size, key)
     tokens, lengths = padded(chosen, options)
+    if several > 1:
+        tokens = tf.reshape(tokens, [-1, several, tf.shape(tokens)[1]])
+        lengths = tf.reshape(lengths, [-1, several])
     return {"tokens": tokens, "lengths": lengths}
 
 

@@ -167,6 +167,24 @@ def _ranking_contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             f"--config.loss.sum_epochs={values['loss.sum_epochs']}: must be 0 with "
             "loss.name=softmax, which has no hinges"
         )
+    several, batch_size = values["data.captions_per_image"], values["stages.ranking.batch_size"]
+    if several > 1:
+        shown = f"--config.data.captions_per_image={several}: "
+        if batch_size % several or batch_size < 2 * several:
+            yield (
+                f"{shown}must divide stages.ranking.batch_size={batch_size}, the number of "
+                "captions in a batch, into two images at least"
+            )
+        if not values["loss.mask_same_image"]:
+            yield (
+                f"{shown}must be 1 without loss.mask_same_image, for the captions of an image "
+                "would be its negatives"
+            )
+        if values["data.batching"] == "same_length":
+            yield (
+                f"{shown}must be 1 with data.batching=same_length, for the captions of an image "
+                "differ in length"
+            )
     if values["model.sentence_encoder"] != "bow":
         return
     size, word_size = values["model.size"], values["model.word_size"]

@@ -141,6 +141,7 @@ _RETRIEVAL: _Rules = {
     "data": {
         "captions": path,
         "batching": choice("shuffled", "same_length"),
+        "captions_per_image": whole(1, 1_000),
         "max_length": whole(1, MOST_WORDS),
         "start_marker": switch,
         "word_noise": _RATE,

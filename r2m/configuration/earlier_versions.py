@@ -44,6 +44,7 @@ _REWARD = {
 
 # Fields of the `data` section that captioners of earlier versions did not have.
 _NEW_DATA = {"use_box": False}
+_NEW_PAIRS = {"captions_per_image": 1}
 _NEW_PIXELS = {"interpolation": "bilinear"}
 # Settings of ranking losses that were added later.
 _RANKING = {"name": "hinges", "temperature": 0.05}
@@ -80,7 +81,8 @@ def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     data = settings.get("data")
     # Of captioners: configurations of R2M have no rows.
     if isinstance(data, Mapping) and "unit_norm" in data:
-        upgraded["data"] = {**_NEW_DATA, **data}
+        new = {**_NEW_DATA, **(_NEW_PAIRS if "batching" in data else {})}
+        upgraded["data"] = {**new, **data}
         # A checkpoint has how pixels are made; all networks of that time were of one kind.
         if isinstance(pixels := data.get("pixels"), Mapping):
             upgraded["data"]["pixels"] = {**_NEW_PIXELS, **pixels}

@@ -63,6 +63,7 @@ def pair_options(config: Any) -> PairOptions:
     with setting("config.data"):
         return PairOptions(
             batching=data.batching,
+            captions_per_image=data.captions_per_image,
             max_length=data.max_length,
             start_marker=data.start_marker,
             word_noise=data.word_noise,

@@ -51,7 +51,11 @@ def sentences(batches: list[Any]) -> list[list[int]]:
     return [
         row[:length].tolist()
         for batch in batches
-        for row, length in zip(batch["tokens"], batch["lengths"], strict=True)
+        for row, length in zip(
+            batch["tokens"].reshape(-1, batch["tokens"].shape[-1]),
+            batch["lengths"].reshape(-1),
+            strict=True,
+        )
     ]
 
 
@@ -94,7 +98,14 @@ def test_a_pass_takes_one_further_caption_of_each_image(records) -> None:  # noq
 
 @pytest.mark.parametrize("batching", ["shuffled", "same_length"])
 def test_a_run_goes_on_where_it_was(records, batching) -> None:  # noqa: F811
-    settings: dict[str, Any] = {"batching": batching, "word_noise": 0.3}
+    assert_resumes(records, {"batching": batching, "word_noise": 0.3})
+
+
+def test_a_run_of_several_captions_per_image_goes_on_where_it_was(records) -> None:  # noqa: F811
+    assert_resumes(records, {"captions_per_image": 2, "word_noise": 0.3})
+
+
+def assert_resumes(records: Records, settings: dict[str, Any]) -> None:  # noqa: F811
     whole = epochs(records, 2, **settings)
     for first in (1, len(whole) // 2 + 2):
         again = epochs(records, 2, first_step=first, **settings)
@@ -103,6 +114,34 @@ def test_a_run_goes_on_where_it_was(records, batching) -> None:  # noqa: F811
             assert all(np.array_equal(one[name], other[name]) for name in one)
     other_seed = epochs(records, 2, seed=4, **settings)
     assert sentences(other_seed) != sentences(whole)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_an_epoch_has_every_image_once_with_several_captions(
+    records,  # noqa: F811
+    in_memory,
+) -> None:
+    found = epochs(records, 2, in_memory=in_memory, captions_per_image=2)
+    per_epoch = len(found) // 2
+    assert per_epoch == -(-IMAGES // 4)
+    orders = []
+    for part in (found[:per_epoch], found[per_epoch:]):
+        orders.append([n for batch in part for n in batch["tokens"][:, 0, 1] - 100])
+        assert sorted(orders[-1]) == list(range(IMAGES))
+        for batch in part:
+            assert batch["tokens"].shape[:2] == batch["lengths"].shape == (len(batch["owners"]), 2)
+            assert len(set(batch["owners"].tolist())) == len(batch["owners"])
+            numbers = batch["tokens"][:, 0, 1] - 100
+            expected = [np.random.default_rng(n).normal(size=3).astype(np.float16) for n in numbers]
+            np.testing.assert_allclose(batch["global"], np.stack(expected), rtol=1e-3)
+            for number, own, lengths in zip(
+                numbers, batch["tokens"], batch["lengths"], strict=True
+            ):
+                rows = [row[:length].tolist() for row, length in zip(own, lengths, strict=True)]
+                assert all(row in sentences_of(number) for row in rows)
+                # Two different ones, where the image has two.
+                assert (rows[0] != rows[1]) == (len(sentences_of(number)) > 1)
+    assert orders[0] != orders[1]
 
 
 def test_sentences_are_cut_and_begin_as_asked(records) -> None:  # noqa: F811
@@ -158,7 +197,9 @@ def test_images_without_features_are_named(records) -> None:  # noqa: F811
     ("options", "message"),
     [
         ({"batching": "sorted"}, "known: shuffled, same_length"),
-        ({"max_length": 0}, "at least 1"),
+        ({"max_length": 0}, "max_length must be at least 1"),
+        ({"captions_per_image": 0}, "captions_per_image must be at least 1"),
+        ({"captions_per_image": 2, "batching": "same_length"}, "captions of an image differ"),
         ({"word_noise": 1.0}, "below 1"),
     ],
 )

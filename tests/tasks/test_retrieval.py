@@ -94,6 +94,32 @@ def test_a_bag_of_words_and_a_grid_train_in_half_precision(caption_records, tmp_
     assert r2m.load(tmp_path).encode_sentences(["a red dog"]).shape == (1, 8)
 
 
+def test_several_captions_of_an_image_train_as_that_many_pairs(caption_records, tmp_path) -> None:
+    config = small(caption_records, "contrastive")
+    config.data.captions_per_image = 5
+    config.stages.ranking.update(batch_size=20, steps=2)
+    run_retrieval(config, tmp_path)
+    model = r2m.load(tmp_path).model
+    rng = np.random.default_rng(0)
+    batch = {
+        "global": tf.constant(rng.normal(size=(4, model.get_config()["feature_size"])), tf.float32),
+        "owners": tf.range(4),
+        "tokens": tf.constant(rng.integers(3, 9, (4, 5, 6)), tf.int32),
+        "lengths": tf.constant(rng.integers(1, 7, (4, 5)), tf.int32),
+    }
+    flat = {
+        "global": tf.repeat(batch["global"], 5, axis=0),
+        "owners": tf.repeat(batch["owners"], 5),
+        "tokens": tf.reshape(batch["tokens"], [20, 6]),
+        "lengths": tf.reshape(batch["lengths"], [20]),
+    }
+    options = RankingOptions(name="softmax", mask_same_image=True, batch_size=20)
+    one, other = (RankingObjective(options).loss(model, each, False) for each in (batch, flat))
+    for name, term in one.items():
+        np.testing.assert_allclose(term.total, other[name].total, rtol=1e-5)
+        np.testing.assert_allclose(term.normalizer, other[name].normalizer)
+
+
 def weights(run: Path, folder: str = "checkpoints") -> dict[str, np.ndarray]:
     newest = checkpoints.newest(run / folder)
     reader = tf.train.load_checkpoint(str(newest.folder / "variables"))
@@ -257,6 +283,14 @@ def test_a_collapse_under_the_softmax_is_named() -> None:
             "word_size=9: must be model.size=8.*\n.*sentence_pooling=last: must be mean",
         ),
         ({"data.captions": ""}, "pass --captions=FOLDER"),
+        (
+            {"data.captions_per_image": 3, "loss.mask_same_image": False},
+            "captions_per_image=3: must divide stages.ranking.batch_size=5.*\n.*mask_same_image",
+        ),
+        (
+            {"data.captions_per_image": 5, "data.batching": "same_length"},
+            "into two images at least\n.*captions_per_image=5: must be 1 with data.batching=same",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(changes, message, caption_records, tmp_path) -> None:

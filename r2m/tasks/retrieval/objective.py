@@ -96,7 +96,13 @@ class RankingObjective:
         images = model.encode_images(
             batch, training=training, network_trains=batch.get("network_trains")
         )
-        sentences = model.encode_sentences(batch["tokens"], batch["lengths"], training=training)
+        tokens, lengths, owners = batch["tokens"], batch["lengths"], batch["owners"]
+        if tokens.shape.rank == 3:  # [B, S, T]: S captions of each image
+            several = tokens.shape[1]
+            images, owners = tf.repeat(images, several, axis=0), tf.repeat(owners, several)
+            tokens = tf.reshape(tokens, [-1, tf.shape(tokens)[2]])
+            lengths = tf.reshape(lengths, [-1])
+        sentences = model.encode_sentences(tokens, lengths, training=training)
         loss: Callable[..., RankingLoss]
         if options.name == "hinges":
             loss = partial(hinge_ranking, margin=options.margin, hinges=batch["hardest"])
@@ -107,7 +113,7 @@ class RankingObjective:
             images,
             sentences,
             similarity=options.similarity,
-            owners=batch["owners"] if options.mask_same_image else None,
+            owners=owners if options.mask_same_image else None,
             most_rows=options.batch_size,
         )
         return {
