@@ -9,6 +9,7 @@ import contextlib
 import errno
 import io
 import os
+import platform
 import select
 import shlex
 import sys
@@ -27,8 +28,12 @@ from r2m.cli.terminal_text import terminal_text
 from r2m.cli.usage import print_mistake, read_flags
 from r2m.cli.value_flags import define_switch
 
-# TensorFlow reads this when it is imported, so scripts import this module before any other of ours.
+# TensorFlow reads these when it is imported, so scripts import this module before all other ones.
 os.environ.setdefault(LEVEL_VARIABLE, HIDDEN_LEVEL)
+if platform.machine() in ("x86_64", "AMD64"):
+    # TensorFlow uses oneDNN on its own only where processors have AVX-512 with VNNI. Convolutional
+    # networks are up to 1.7 times faster with it on older ones, and all else is as fast.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # Holds the command to resume with, in processes that are workers of another one.
 COMMAND_VARIABLE = "R2M_COMMAND"

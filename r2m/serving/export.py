@@ -20,25 +20,19 @@ from r2m.serving.r2m_signatures import r2m_model
 from r2m.serving.retrieval_signatures import retrieval_model
 from r2m.serving.saved_model import write_saved_model
 from r2m.serving.version_folders import model_name, new_version
-from r2m.serving.warmup import write_warmup_requests
+from r2m.serving.warmup import BATCH_SIZES, write_warmup_requests
 from tfrecords.errors import InputError
 
 # Fewer than builds take: strangers send images to a server, and decoding takes 15 bytes per pixel.
 MAX_PIXELS = 80_000_000
 BATCHING = "batching.config"
 # Parameters of TensorFlow Serving's batching (--batching_parameters_file).
-_BATCHING = """\
-max_batch_size { value: 32 }
-batch_timeout_micros { value: 5000 }
-max_enqueued_batches { value: 100 }
-num_batch_threads { value: 2 }
-allowed_batch_sizes: 1
-allowed_batch_sizes: 2
-allowed_batch_sizes: 4
-allowed_batch_sizes: 8
-allowed_batch_sizes: 16
-allowed_batch_sizes: 32
-"""
+_BATCHING = f"""\
+max_batch_size {{ value: {max(BATCH_SIZES)} }}
+batch_timeout_micros {{ value: 5000 }}
+max_enqueued_batches {{ value: 100 }}
+num_batch_threads {{ value: 2 }}
+""" + "".join(f"allowed_batch_sizes: {size}\n" for size in BATCH_SIZES)
 # Of models with rows of any length, which TensorFlow Serving pads; see `within_lengths`.
 _PADDING = "pad_variable_length_inputs: true\n"
 

@@ -20,8 +20,8 @@ from tensorflow.core.framework import tensor_pb2
 from r2m.serving.signatures import Signature
 
 FILE = "assets.extra/tf_serving_warmup_requests"
-BATCH_SIZES = (1, 8)
-"""Items of the requests of each signature."""
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+"""Items of batches: TensorFlow Serving pads a batch to the next of these sizes."""
 
 MOST_REQUESTS = 1000
 """TensorFlow Serving refuses files with more."""

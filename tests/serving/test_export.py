@@ -6,7 +6,6 @@ import json
 import pickle
 import struct
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ import tensorflow as tf
 import r2m
 from r2m.serving.export import Exported, export_run
 from r2m.serving.portable_export import export_two_graphs
-from r2m.serving.warmup import FILE, prediction_log_class
+from r2m.serving.warmup import BATCH_SIZES, FILE, prediction_log_class
+from tests.serving.tensorflow_environment import make_tensorflow_environment
 from tfrecords.errors import InputError
 
 RUNS = {
@@ -34,6 +34,7 @@ BAD = {
     "animated)",
     LARGE: "too_large: 10000 x 10000 pixels, more than the 80 megapixels allowed",
 }
+CLI = "tensorflow.python.tools.saved_model_cli"
 CONCEPTS = [["flower", "moon", "flower"], ["boat"], ["zebra unicorn"], ["Flower "], []]
 TEXTS = ["a yellow flower", "TWO  boats, in the sea.", "", "xyzzy", "caf\u00e9 \u2018moon\u2019"]
 
@@ -73,12 +74,19 @@ def requests(image_files: list[bytes]) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of an environment that has only TensorFlow."""
+    return make_tensorflow_environment(tmp_path_factory.mktemp("environment") / "own")
+
+
+@pytest.fixture(scope="module")
 def answers(
+    python: Path,
     exports: dict[str, Exported],
     requests: dict[tuple[str, str], dict[str, Any]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[tuple[str, str], dict[str, np.ndarray]]:
-    """Answers of a process that has only TensorFlow."""
+    """Answers in an environment that has only TensorFlow."""
     folder = tmp_path_factory.mktemp("answers")
     listed = [
         (str(exports[name].folder), signature, inputs)
@@ -88,7 +96,7 @@ def answers(
     script = Path(__file__).with_name("tensorflow_only.py")
     files = [str(folder / name) for name in ("requests.pkl", "answers.pkl")]
     done = subprocess.run(
-        [sys.executable, "-I", str(script), *files],
+        [python, "-I", str(script), *files],
         capture_output=True, text=True, check=False, cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -217,7 +225,7 @@ def test_warm_up_requests_are_answered(exports: dict[str, Exported]) -> None:
         found = model.signatures[request.model_spec.signature_name](**inputs)
         sizes.append((request.model_spec.signature_name, len(found["status"])))
         assert set(found["status"].numpy()) == {b"ok"}
-    assert sizes == [(name, size) for name in own.signatures for size in (1, 8)]
+    assert sizes == [(name, size) for name in own.signatures for size in BATCH_SIZES]
 
 
 def test_warm_up_requests_are_messages_of_tensorflow_serving(exports: dict[str, Exported]) -> None:
@@ -228,11 +236,10 @@ def test_warm_up_requests_are_messages_of_tensorflow_serving(exports: dict[str, 
         assert set(request.inputs) == set(own["inputs"])
 
 
-def test_saved_model_cli_shows_the_signatures(exports: dict[str, Exported]) -> None:
+def test_saved_model_cli_shows_the_signatures(python: Path, exports: dict[str, Exported]) -> None:
     own = exports["att2in2"]
-    # A process of its own: absl would also parse the flags of commands that other tests loaded.
     done = subprocess.run(
-        [Path(sys.executable).with_name("saved_model_cli"), "show", "--dir", own.folder, "--all"],
+        [python, "-I", "-m", CLI, "show", "--dir", own.folder, "--all"],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     for name in own.signatures:
@@ -240,10 +247,9 @@ def test_saved_model_cli_shows_the_signatures(exports: dict[str, Exported]) -> N
 
 
 def test_saved_model_cli_runs_a_signature(
-    exports: dict[str, Exported], answers: dict[Any, Any], tmp_path: Path
+    python: Path, exports: dict[str, Exported], answers: dict[Any, Any], tmp_path: Path
 ) -> None:
-    command = [Path(sys.executable).with_name("saved_model_cli"), "run"]
-    command += ["--dir", exports["r2m"].folder, "--tag_set", "serve"]
+    command = [python, "-I", "-m", CLI, "run", "--dir", exports["r2m"].folder, "--tag_set", "serve"]
     command += ["--signature_def", "from_concepts", "--outdir", tmp_path]
     command += ["--input_exprs", 'concepts=[["boat"]];concept_lengths=[1]']
     subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
