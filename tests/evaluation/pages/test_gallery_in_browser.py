@@ -33,14 +33,12 @@ def _page(folder: Path, *, single_file: bool) -> Path:
     return write_gallery(folder, items, title="Kept", single_file=single_file)
 
 
-@needs_browser
-@pytest.mark.parametrize("single_file", [False, True])
-def test_the_page_opens_from_disk(tmp_path: Path, single_file: bool) -> None:
-    page = _page(tmp_path / "a folder", single_file=single_file)
+def _shown(page: Path, profile: Path) -> str:
+    """Returns the document of a page after its scripts have run."""
     done = subprocess.run(
         [
             *(str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=3000"),
+            *(f"--user-data-dir={profile}", "--virtual-time-budget=3000"),
             *("--window-size=1200,900", "--dump-dom", page.as_uri()),
         ],
         capture_output=True,
@@ -48,7 +46,14 @@ def test_the_page_opens_from_disk(tmp_path: Path, single_file: bool) -> None:
         timeout=120,
         check=True,
     )
-    shown = done.stdout
+    return done.stdout
+
+
+@needs_browser
+@pytest.mark.parametrize("single_file", [False, True])
+def test_the_page_opens_from_disk(tmp_path: Path, single_file: bool) -> None:
+    page = _page(tmp_path / "a folder", single_file=single_file)
+    shown = _shown(page, tmp_path / "profile")
     assert "<title>Kept</title>" in shown
     # 130 images in sheets of 60; the first sheet is filled, the last one is far from the window.
     assert shown.count('class="grid sheet"') == 3
@@ -59,3 +64,17 @@ def test_the_page_opens_from_disk(tmp_path: Path, single_file: bool) -> None:
     assert "CIDEr 1.0" in cards[1] and "130 images" in shown
     # Chromium escapes `<` in attributes or not, by its version; what is a tag is counted above.
     assert all("<script" not in re.sub(r'"[^"]*"', "", card) for card in cards)
+
+
+@needs_browser
+def test_of_five_thousand_images_only_those_near_the_window_are_drawn(tmp_path: Path) -> None:
+    caption = [ShownCaption(text="a dog runs on the grass", scores={"cider": 0.5})]
+    items = (
+        GalleryItem(image_id=f"{number}.jpg", image=None, captions=caption)
+        for number in range(5_000)
+    )
+    page = write_gallery(tmp_path / "folder", items, title="Large")
+    assert page.stat().st_size < 100_000
+    shown = _shown(page, tmp_path / "profile")
+    assert "5,000 images" in shown or "5000 images" in shown
+    assert 60 <= shown.count('<article class="card"') <= 180
