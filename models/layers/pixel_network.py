@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from models.layers.folded_network import fold_batch_normalization
+
 
 def train_from(network: keras.Model, layer: str | None) -> None:
     """Freezes the layers of a network before the first one that is trained.
@@ -55,9 +57,10 @@ def feature_maps(
     # depthwise convolution's filter uninitialized then; the gradient of an unused image is 0.
     padding = [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]]
     some = tf.ensure_shape(tf.pad(pixels, padding), [None, *pixels.shape[1:]])
+    folded = fold_batch_normalization(network)
 
     def maps_of(images: tf.Tensor) -> tf.Tensor:
-        return network(preprocess(images), training=False)[:count]
+        return folded(preprocess(images), training=False)[:count]
 
     maps = maps_of(some)
     if not average_mirrored:

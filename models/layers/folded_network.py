@@ -1,0 +1,104 @@
+"""Convolutional networks with their batch normalization computed inside the convolutions.
+
+With running statistics, batch normalization behind a convolution multiplies every channel by a
+number and adds another. The kernel takes the factor and the bias the rest: two passes over the
+feature maps less on the way forward, and two on the way back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import keras
+import tensorflow as tf
+
+_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+
+
+_folded: WeakKeyDictionary[keras.Model, keras.Model] = WeakKeyDictionary()
+
+
+def fold_batch_normalization(network: keras.Model) -> keras.Model:
+    """Returns a model with the layers and variables of a network that computes the same faster.
+
+    Batch normalization always uses its running statistics in it.
+
+    Args:
+        network: with weights. One that is not a functional model is returned as it is.
+
+    Returns:
+        The model, the same one for each call with the same network.
+    """
+    # Functional models are of this class, which `keras.Model` makes of inputs and outputs.
+    if not hasattr(network, "operations"):
+        return network
+    if network not in _folded:
+        with tf.init_scope():
+            _folded[network] = _fold(network)
+    return _folded[network]
+
+
+def _fold(network: keras.Model) -> keras.Model:
+    # Output of a convolution -> the convolution and its input.
+    convolutions: dict[int, tuple[keras.layers.Layer, keras.KerasTensor]] = {}
+    kept = []  # so that no two of these outputs have one id
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, keras.layers.BatchNormalization) and id(args[0]) in convolutions:
+            convolution, inputs = convolutions[id(args[0])]
+            if layer.axis in (-1, len(inputs.shape) - 1):
+                return _FoldedConvolution(convolution, layer)(inputs)
+        output = layer(*args, **kwargs)
+        if _is_foldable(layer):
+            convolutions[id(output)] = layer, args[0]
+            kept.append(output)
+        return output
+
+    return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
+
+
+def _is_foldable(layer: Any) -> bool:
+    return (
+        type(layer) in _CONVOLUTIONS
+        and layer.activation is keras.activations.linear
+        and layer.data_format == "channels_last"
+    )
+
+
+class _FoldedConvolution(keras.layers.Layer):
+    """A convolution and the batch normalization of its output."""
+
+    def __init__(
+        self, convolution: keras.layers.Layer, normalization: keras.layers.BatchNormalization
+    ) -> None:
+        # Statistics are float32 at every precision, as in Keras.
+        super().__init__(
+            name=f"{convolution.name}_folded", dtype=convolution.dtype_policy, autocast=False
+        )
+        self.convolution, self.normalization = convolution, normalization
+        self.built = True
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        own, norm, dtype = self.convolution, self.normalization, self.compute_dtype
+        scale = tf.math.rsqrt(norm.moving_variance + norm.epsilon)
+        if norm.scale:
+            scale *= norm.gamma
+        bias = -norm.moving_mean * scale
+        if own.use_bias:
+            bias += own.bias * scale
+        if norm.center:
+            bias += norm.beta
+        depthwise = isinstance(own, keras.layers.DepthwiseConv2D)
+        # [height, width, inputs, outputs per input] of a depthwise convolution.
+        factor = tf.reshape(scale, own.kernel.shape[2:]) if depthwise else scale
+        convolve = keras.ops.depthwise_conv if depthwise else keras.ops.conv
+        outputs = convolve(
+            tf.cast(inputs, dtype),
+            tf.cast(own.kernel * factor, dtype),
+            strides=own.strides,
+            padding=own.padding,
+            data_format=own.data_format,
+            dilation_rate=own.dilation_rate,
+        )
+        return tf.nn.bias_add(outputs, tf.cast(bias, dtype))
