@@ -22,15 +22,15 @@ IMAGES, WARM_UP = 1000, 64
 def main() -> None:
     """Looks at 1,000 images, again and again at the same ones where there are fewer."""
     folder, weights = Path(sys.argv[1]), sys.argv[2]
-    found = find_images(folder).names
-    names = list(itertools.islice(itertools.cycle(found), IMAGES))
+    found = find_images(folder)
+    names = list(itertools.islice(itertools.cycle(found.names), IMAGES))
     network = BackboneOptions(name="MobileNet", weights=weights, alpha=0.75)
-    report = {"images": len(found)}
+    report = {"images": len(found.names)}
     for what, backbone in (("checked", None), ("with_features", network)):
         for count in (WARM_UP, IMAGES):
             started = time.process_time()
             for _ in read_images(
-                folder,
+                lambda name: (folder / name).read_bytes(),
                 names[:count],
                 backbone=backbone,
                 features=DEFAULT_FEATURES,
