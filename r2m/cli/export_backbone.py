@@ -1,10 +1,10 @@
-"""Writes the backbone of a captioner that was trained on pixels, to extract features with.
+"""Writes the backbone of a model that was trained on pixels, to extract features with.
 
     r2m-export-backbone --run=workspace/runs/att2in2_pixels/cross_entropy \\
         --output=workspace/backbones/att2in2.weights.h5
 
-Builders of records take the file as --weights: other captioners then learn from stored features of
-the trained backbone, several times as fast as from pixels.
+Builders of records take the file as --weights: other models then learn from stored features of the
+trained backbone, several times as fast as from pixels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from r2m.cli.value_flags import define_text
 _RUN = define_text(
     "run",
     None,
-    "Run folder of a captioner that was trained with --config.image.source=pixels.",
+    "Run folder of a captioner, or of a visual-semantic embedding, that was trained with "
+    "--config.image.source=pixels.",
     required=True,
     group=MODEL,
     value="FOLDER",

@@ -1,4 +1,4 @@
-"""Export of the backbone in a captioner of pixels, as a weights file for builders of records."""
+"""Export of the backbone in a model of pixels, as a weights file for builders of records."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from models.captioners.pixels import PixelCaptioner
 from pipelines.inputs.pixels import crop_size
+from r2m.configuration.config_fields import RETRIEVAL_STAGES
 from r2m.evaluation.output_files import write_whole
+from r2m.inference.retrieval_run import RetrievalRun
 from r2m.inference.run import Run, RunPath
+from r2m.inference.run_folder import RunFolder
 from tfrecords.errors import InputError
 
 # Keras tells by it which format a file has.
@@ -29,13 +31,14 @@ class Exported(NamedTuple):
 
 
 def export_backbone(run: RunPath, output: str | Path) -> Exported:
-    """Writes the weights of the backbone of a captioner that was trained on pixels.
+    """Writes the weights of the backbone of a model that was trained on pixels.
 
-    With them the builders of records make the features of the trained backbone: other captioners
-    then learn from stored features, in a fraction of the time that pixels take.
+    With them the builders of records make the features of the trained backbone: other models then
+    learn from stored features, in a fraction of the time that pixels take.
 
     Args:
-        run: folder of a captioner that was trained with `image.source=pixels`.
+        run: folder of a captioner or a visual-semantic embedding that was trained with
+            `image.source=pixels`.
         output: file to write, `NAME.weights.h5`.
 
     Raises:
@@ -45,18 +48,20 @@ def export_backbone(run: RunPath, output: str | Path) -> Exported:
     output = Path(output)
     if not output.name.endswith(SUFFIX):
         raise InputError(f"{output}: the name of a weights file ends in {SUFFIX}")
-    loaded = Run.load(run)
-    if not isinstance(loaded.model, PixelCaptioner):
+    opened = run if isinstance(run, RunFolder) else RunFolder(run)
+    is_embedding = opened.stage in RETRIEVAL_STAGES
+    model = RetrievalRun(opened).model if is_embedding else Run.load(opened).model
+    network = getattr(model, "network", None)
+    if network is None:
         raise InputError(
-            f"{loaded.folders[0].path}: this run has no backbone: it is no captioner of pixels, or "
-            "reads stored features; train one with --config.image.source=pixels "
-            "--config.image.trained_from=LAYER"
+            f"{opened.path}: this run has no backbone: it reads stored features or concepts; train "
+            "one with --config.image.source=pixels --config.image.trained_from=LAYER"
         )
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, output.name)
-        loaded.model.network.save_weights(whole)
+        network.save_weights(whole)
         write_whole(output, whole.read_bytes())
-    image = loaded.config.image
+    image = opened.config.image
     flags = [
         f"--backbone={image.backbone}",
         f"--weights={output}",

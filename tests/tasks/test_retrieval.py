@@ -21,6 +21,7 @@ from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.engine.persistence import checkpoints
 from r2m.evaluation.retrieval import retrieval_metrics
 from r2m.inference import retrieval_run as retrieval_run_module
+from r2m.inference.backbone_export import export_backbone
 from r2m.inference.retrieval_run import RetrievalRun
 from r2m.inference.run import Run
 from r2m.tasks.retrieval import experiment
@@ -200,6 +201,10 @@ def network(config: Any, load: bool = True) -> Network:
     )
 
 
+def best_kernel(run: Path) -> np.ndarray:
+    return of_shape(weights(run, "best"), 16, 16, 3, 6)
+
+
 def test_a_network_is_trained_after_its_frozen_epoch(
     embedding_run, caption_records, pictures, tmp_path, monkeypatch
 ) -> None:
@@ -222,6 +227,11 @@ def test_a_network_is_trained_after_its_frozen_epoch(
     assert change == pytest.approx(step * 0.1 * config.stages.ranking.learning_rate, rel=0.01)
     images = r2m.load(tmp_path).encode_images(sorted((pictures / "images").glob("val*")))
     assert images.shape == (4, 8) and np.isfinite(images).all()
+    exported = export_backbone(tmp_path, tmp_path / "own.weights.h5")
+    assert exported.flags[0] == f"--backbone={config.image.backbone}"
+    fresh = network(config).model
+    fresh.load_weights(exported.file)
+    np.testing.assert_array_equal(fresh.get_weights()[0], best_kernel(tmp_path / "ranking"))
     with pytest.raises(TrainingError, match="linear"):  # VGG16 has other features
         run_retrieval(config, tmp_path / "other", init_from=embedding_run)
 
