@@ -123,7 +123,7 @@ def _tuned(project: _Project) -> Iterator[Command]:
     """Yields the training of the network's last blocks, which begins with stored vectors."""
     yield _train(project, project.records, "contrastive", "vectors", "contrastive")
     own = project.backbone
-    image = {
+    image: dict[str, object] = {
         "source": "pixels", "backbone": own.name, "alpha": own.alpha or 0,
         "resize": own.size + 20, "crop": own.size, "mirror": True, "average_mirrored": True,
         "trained_from": own.trained_from, "frozen_epochs": 0,
