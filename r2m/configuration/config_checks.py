@@ -206,11 +206,22 @@ def _group(values: Mapping[str, Any], start: str) -> dict[str, Any]:
 
 
 def _reward_contradictions(reward: Mapping[str, Any]) -> Iterator[str]:
-    """Yields lines if nothing is rewarded, or the only caption of an image has no other one."""
+    """Yields one line per set of values of `config.reward` that contradict each other."""
     if reward and not reward["cider_weight"] + reward["bleu_weight"]:
         yield (
             "--config.reward.cider_weight=0 and --config.reward.bleu_weight=0: one of them must be "
             "above 0, or nothing is rewarded"
+        )
+    if (
+        reward
+        and reward["dropout"]
+        and (reward["loss"], reward["baseline"]) == ("policy", "greedy")
+    ):
+        # Captions are drawn without dropout. Most earn less than the greedy caption, so that all
+        # of them would be made less likely under dropout, their end markers too.
+        yield (
+            "--config.reward.dropout=True: must be False with reward.baseline=greedy, whose "
+            "differences are not 0 on average: captions get ever longer"
         )
     if reward.get("samples") != 1 or (reward["loss"], reward["baseline"]) == ("policy", "greedy"):
         return

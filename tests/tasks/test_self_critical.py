@@ -328,6 +328,16 @@ def test_one_sample_is_refused_before_records_are_opened() -> None:
     check_config(config, "self_critical")
 
 
+def test_dropout_is_refused_with_a_baseline_that_is_no_mean() -> None:
+    config = updown.get_config("flickr8k")
+    check_config(config, "self_critical")
+    config.reward.baseline = "greedy"
+    with pytest.raises(InputError, match=r"dropout=True: must be False with reward\.baseline=gr"):
+        check_config(config, "self_critical")
+    config.reward.loss = "risk"  # has no baseline
+    check_config(config, "self_critical")
+
+
 def test_it_goes_on_from_cross_entropy_in_the_same_folder(
     att2in2_run: Path, caption_records: Path, tmp_path: Path
 ) -> None:
