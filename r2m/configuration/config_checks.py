@@ -212,18 +212,15 @@ def _reward_contradictions(reward: Mapping[str, Any]) -> Iterator[str]:
             "--config.reward.cider_weight=0 and --config.reward.bleu_weight=0: one of them must be "
             "above 0, or nothing is rewarded"
         )
-    if (
-        reward
-        and reward["dropout"]
-        and (reward["loss"], reward["baseline"]) == ("policy", "greedy")
-    ):
+    greedy = bool(reward) and (reward["loss"], reward["baseline"]) == ("policy", "greedy")
+    if greedy and reward["dropout"]:
         # Captions are drawn without dropout. Most earn less than the greedy caption, so that all
         # of them would be made less likely under dropout, their end markers too.
         yield (
             "--config.reward.dropout=True: must be False with reward.baseline=greedy, whose "
             "differences are not 0 on average: captions get ever longer"
         )
-    if reward.get("samples") != 1 or (reward["loss"], reward["baseline"]) == ("policy", "greedy"):
+    if reward.get("samples") != 1 or greedy:
         return
     compared = f"baseline={reward['baseline']}"
     if reward["loss"] != "policy":
