@@ -29,7 +29,6 @@ class RetrievalStage:
     """An embedding, its data, its objective and its validation (an `engine.stage.Stage`)."""
 
     name = "ranking"
-    unit = "pairs"
     # A step works on the words that captions have, whose number XLA must know before.
     compiles = False
     compares_rows = True
@@ -52,13 +51,15 @@ class RetrievalStage:
             data: opened records.
             model: the embedding.
             objective: of the training.
-            batch_size: pairs of a global batch.
+            batch_size: captions of a global batch.
             network_rate: learning rate factor of the network in a model of pixels.
             signature: of the model's inputs of images.
             folder: of the run, where TensorBoard's projector finds the vectors.
             worker: this process, of those that train together.
         """
         self.model = model
+        # The rows of a batch.
+        self.unit = "pairs" if data.options.captions_per_image == 1 else "images"
         self.fingerprint: Mapping[str, str] = {"vocabulary": data.vocabulary.sha256}
         self._data, self._objective, self._batch_size = data, objective, batch_size
         self._network_rate, self._folder, self._worker = network_rate, folder, worker
@@ -71,7 +72,7 @@ class RetrievalStage:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches per epoch, which contain every pair once."""
+        """Batches per epoch, see `pipelines.retrieval_batches.PairOptions`."""
         return retrieval_batches.batches_per_epoch(
             self._data.counts, self._data.options, self._batch_size
         )

@@ -1,0 +1,60 @@
+"""Images a second of a network of pixels, with batch normalization folded and as layers.
+
+    pytest tests/benchmarks/test_pixel_network_speed.py -s
+
+A step of training of EfficientNetLite2 from its fifth block on, and its feature maps, 260 pixels,
+random weights. Processor time, so that other work beside it counts little. TF_ENABLE_ONEDNN_OPTS=0
+and 1 show what oneDNN is worth.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from models.layers.folded_network import fold_batch_normalization
+from models.layers.pixel_network import train_from
+from tfrecords.features.efficientnet_lite import build_efficientnet_lite
+
+IMAGES, SIZE, TURNS = 8, 260, 3
+
+
+def _step(model: Any, trained: Any) -> Callable[[tf.Tensor], Any]:
+    @tf.function
+    def step(images: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model(images, training=False) ** 2)
+        return tape.gradient(loss, trained)
+
+    return step
+
+
+def test_training_and_feature_maps() -> None:
+    network = build_efficientnet_lite("EfficientNetLite2", image_size=SIZE, include_top=False)
+    train_from(network, "block5a_expand_conv")
+    models = {"layers": network, "folded": fold_batch_normalization(network)}
+    images = tf.random.stateless_normal((IMAGES, SIZE, SIZE, 3), (1, 2))
+    jobs = {}
+    for name, model in models.items():
+        jobs["training", name] = _step(model, network.trainable_variables)
+        jobs["maps", name] = tf.function(lambda x, model=model: model(x, training=False))
+    seconds: dict[Any, list[float]] = {key: [] for key in jobs}
+    for turn in range(TURNS + 1):
+        for key, job in jobs.items():
+            start = time.process_time()
+            job(images)
+            if turn:  # the first one compiles
+                seconds[key].append(time.process_time() - start)
+    print(f"\nTF_ENABLE_ONEDNN_OPTS={os.environ.get('TF_ENABLE_ONEDNN_OPTS')}")
+    rates = {key: IMAGES / float(np.median(own)) for key, own in seconds.items()}
+    for job in ("training", "maps"):
+        layers, folded = (rates[job, name] for name in ("layers", "folded"))
+        print(
+            f"{job}: layers {layers:.1f}, folded {folded:.1f} images/s/core, {folded / layers:.2f}"
+        )
+    assert all(rate > 0 for rate in rates.values())
