@@ -15,7 +15,7 @@ import tensorflow as tf
 
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
-
+# Network -> the model that computes it.
 _folded: WeakKeyDictionary[keras.Model, keras.Model] = WeakKeyDictionary()
 
 
