@@ -69,7 +69,7 @@ class FeatureRecordsOptions:
         max_pixels: images that declare more are skipped.
         shards: shards a split (at most one an image). A killed build goes on at the first missing
             one.
-        runner: where the work is done; no change in the records.
+        runner: local processes or Apache Beam; the records do not depend on it.
         overwrite: replaces records built with other options.
         strict: an image that would be skipped is an error.
     """

@@ -51,7 +51,7 @@ def features(tmp_path: Path) -> str:
 
 def test_captions_and_features(captions: CaptionsOptions, features: str):
     message = (
-        r"split 'train' of .* would hold no record; left out: 3 no_features\. "
+        r"split 'train' of .* would be empty; left out: 3 no_features\. "
         r"wanted_\d\.jpg: no_features \(the features hold no image called '\d' or "
         r"'wanted_\d\.jpg'\); wanted_\d\.jpg: .*"
         r"The features hold 3 images \('held_a', 'held_b', \.\.\.\)"
@@ -113,7 +113,7 @@ def test_detections_of_listed_images(tmp_path: Path):
     (tmp_path / "val.txt").write_text("wanted_1.jpg\nwanted_2.jpg\n")
     options = {"folder": tmp_path / "records", "detector": f"coco:{tmp_path / 'results.json'}"}
     splits = {split: tmp_path / f"{split}.txt" for split in ("train", "val")}
-    message = r"'val' .* would hold no record; .* wanted_1\.jpg: missing .*results\.json also names"
+    message = r"'val' .* would be empty; .* wanted_1\.jpg: missing .*results\.json also names"
     with pytest.raises(InputError, match=message + r" \['held_1\.jpg', 'held_2\.jpg'\]"):
         build_detections(DetectionsOptions(splits=splits, **options), progress=False)
     del splits["train"]

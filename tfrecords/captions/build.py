@@ -100,7 +100,7 @@ class CaptionsOptions:
         max_pixels: pictures that declare more are skipped.
         shards: shards a split (at most one an image).
         seed: of the order of the training images.
-        runner: where the work is done; no change in the records.
+        runner: local processes or Apache Beam; the records do not depend on it.
         overwrite: replaces records built with other options.
         strict: an image that would be skipped is an error.
     """

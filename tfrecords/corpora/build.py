@@ -76,7 +76,7 @@ class CorporaOptions:
         validation_fraction: part of the sentences that becomes the split `val`; 0 for none.
         seed: of the order and of the choice of validation sentences.
         shards: files of the split `train`.
-        runner: where the work is done; no change in the records.
+        runner: local processes or Apache Beam; the records do not depend on it.
         deduplicate: keep the first of equal sentences (after tokenisation) only.
         keep_punctuation: keep commas, stops etc. as words.
         segmenter: how sentences are split into words, see `tfrecords.segmentation`; None splits

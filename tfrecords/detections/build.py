@@ -69,7 +69,7 @@ class DetectionsOptions:
         max_pixels: images that declare more are skipped.
         batch_size: images a step, where the detector takes several.
         shards: shards a split (at most one an image); a stopped build begins unfinished ones again.
-        runner: where the work is done; no change in the records.
+        runner: local processes or Apache Beam; the records do not depend on it.
         overwrite: replaces records built with other options.
         strict: an image that would be skipped is an error.
     """

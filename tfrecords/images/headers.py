@@ -68,7 +68,9 @@ def read_header(data: bytes) -> ImageHeader:
     except (IndexError, struct.error):
         header = None
     if header is None:
-        raise InputError(f"no whole JPEG, PNG, GIF, BMP or WebP: it begins with {data[:12]!r}")
+        raise InputError(
+            f"not a complete JPEG, PNG, GIF, BMP or WebP file: it begins with {data[:12]!r}"
+        )
     orientation = read_orientation(data)
     if swaps_sides(orientation):
         header = header._replace(height=header.width, width=header.height)

@@ -230,7 +230,7 @@ def _no_record(
         by_reason.setdefault(skip.reason, []).append(skip)
     frequent = sorted(by_reason.values(), key=len, reverse=True)[:_REASONS]
     examples = [describe_skips(skips, _EXAMPLES) for skips in frequent]
-    parts = [f"{split} would hold no record; left out: {describe_counts(counts)}", *examples]
+    parts = [f"{split} would be empty; left out: {describe_counts(counts)}", *examples]
     return InputError(". ".join([*parts, advice] if advice else parts))
 
 

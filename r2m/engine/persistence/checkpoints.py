@@ -186,7 +186,7 @@ def newest(parent: Path) -> Checkpoint | None:
         problem, sidecar = find_damage(folder)
         if problem is None:
             for one in problems:
-                _warn_once(f"passing over a damaged checkpoint: {one}")
+                _warn_once(f"ignoring a damaged checkpoint: {one}")
             return Checkpoint(folder=folder, step=sidecar["step"], sidecar=sidecar)
         problems.append(f"{folder}: {problem}")
     if problems:

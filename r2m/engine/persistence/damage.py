@@ -40,7 +40,7 @@ def find_damage(folder: Path) -> tuple[str | None, dict[str, Any]]:
             return f"{path.name} has format {sidecar.get('format')}, expected {FORMAT}", {}
         for name, expected in sidecar["files"].items():
             if digest(folder / name) != expected:
-                return f"{name} is not as it was written ({expected['bytes']} bytes)", {}
+                return f"{name} is damaged: expected the {expected['bytes']} bytes saved", {}
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing", {}
     except (OSError, ValueError, KeyError, AttributeError) as error:

@@ -161,7 +161,7 @@ def test_no_usable_image_is_an_error(options: DetectionsOptions) -> None:
     assert options.images is not None
     for path in options.images.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(InputError, match="would hold no record; left out: 7 empty"):
+    with pytest.raises(InputError, match="would be empty; left out: 7 empty"):
         build(options)
 
 

@@ -455,7 +455,7 @@ def test_no_record_names_both_sides(options):
     for name in "abcd":
         (options.images / f"{name}.jpg").unlink()
     message = (
-        r"'train' .* would hold no record; left out: 4 missing\. [a-d]\.jpg: missing .*; [a-d]\.jpg"
+        r"'train' .* would be empty; left out: 4 missing\. [a-d]\.jpg: missing .*; [a-d]\.jpg"
         r".*pictures holds 2 entries \('e\.jpg', 'f\.jpg'\)"
     )
     with pytest.raises(InputError, match=message):

@@ -81,7 +81,7 @@ def test_images_that_are_cut_short_are_refused(name):
 
 
 def test_other_formats_are_refused_by_the_decoder():
-    with pytest.raises(InputError, match="no whole JPEG, PNG, GIF, BMP or WebP"):
+    with pytest.raises(InputError, match="not a complete JPEG, PNG, GIF, BMP or WebP file"):
         decode_image(encoded(FLAT, "TIFF"))
 
 
@@ -310,5 +310,7 @@ def test_lists_may_name_folders(tmp_path):
 def test_skips_tell_what_was_wrong(tmp_path):
     (tmp_path / "x.jpg").write_bytes(b"GIF89")
     assert ImageFolder(tmp_path).read("x.jpg") == Skip(
-        "x.jpg", "unreadable", "no whole JPEG, PNG, GIF, BMP or WebP: it begins with b'GIF89'"
+        "x.jpg",
+        "unreadable",
+        "not a complete JPEG, PNG, GIF, BMP or WebP file: it begins with b'GIF89'",
     )

@@ -293,7 +293,7 @@ def test_unreadable_pictures_are_skipped(options: CaptionsOptions, images: Path)
     assert (found["val2014/e.jpg"]["height"], found["val2014/e.jpg"]["width"]) == (30, 40)
     for path in images.glob("*.jpg"):
         path.unlink()
-    with pytest.raises(InputError, match=r"split 'val' .*would hold no record.* missing"):
+    with pytest.raises(InputError, match=r"split 'val' .*would be empty.* missing"):
         build(options, folder=images.parent / "none", images=(images,))
 
 
