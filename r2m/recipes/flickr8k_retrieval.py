@@ -134,7 +134,9 @@ def _tuned(project: _Project) -> Iterator[Command]:
         "r2m-train-retrieval", "--config=contrastive:flickr8k", f"--captions={project.records}",
         f"--workdir={project.run('tuned')}", f"--init_from={project.run('contrastive')}/ranking",
         *(f"--config.image.{name}={value}" for name, value in image.items()), *_SHARED,
-        "--config.stages.ranking.steps=6 epochs", "--config.training.schedule.warm_up=50",
+        # Of few steps; the average of the weights is of as few.
+        "--config.stages.ranking.learning_rate=1e-3", "--config.stages.ranking.steps=5 epochs",
+        "--config.training.schedule.warm_up=20", "--config.training.ema_decay=0.98",
     ]  # fmt: skip
     yield _evaluate(project, ["tuned"], [project.records])
 
