@@ -160,8 +160,10 @@ def test_features_records_hold_the_same_regions(folder: Path) -> None:
     stored = options(folder, folder=folder / "stored", backbone=None, regions=None, store=store)
     build_captions(stored, progress=False)
     found, expected = record_batch(folder, "stored"), record_batch(folder)
-    for name in ("regions", "boxes", "region_lengths"):
+    for name in ("boxes", "region_lengths"):
         np.testing.assert_array_equal(found[name], expected[name])
+    # The batches of the two builds differ, and with them the order of sums: a step of float16.
+    np.testing.assert_allclose(found["regions"], expected["regions"], rtol=2**-10)
 
 
 def test_pooled_regions_are_no_regions_of_elsewhere(folder: Path) -> None:

@@ -176,8 +176,11 @@ def check_half_precision_follows_float32(sample: Sample, _: Path) -> None:
         hidden = forced(half, inputs, lengths=LENGTHS)
         loss = tf.reduce_sum(flat_logits(half, hidden) ** 2)
     assert all(x.dtype == tf.bfloat16 for x in tf.nest.flatten(hidden))
-    scale = max(1.0, *(float(tf.reduce_max(tf.abs(x))) for x in tf.nest.flatten(wanted)))
-    assert_close(hidden, wanted, atol=0.02 * scale)
+    for found, expected in zip(tf.nest.flatten(hidden), tf.nest.flatten(wanted), strict=True):
+        # The largest of the rounding errors depends on the processor, their mean hardly does.
+        error = np.abs(tf.cast(found, tf.float32) - expected)
+        scale = max(1.0, float(tf.reduce_max(tf.abs(expected))))
+        assert np.sqrt(np.mean(error**2)) < 0.01 * scale and np.max(error) < 0.04 * scale
     for gradient in tape.gradient(loss, variables, unconnected_gradients="zero"):
         assert np.isfinite(tf.convert_to_tensor(gradient)).all()
 
