@@ -94,7 +94,7 @@ def test_features_of_listed_images(tmp_path: Path, pictures: Path, features: str
         ({"store": open_feature_store(features)}, r"features hold 3 images \('held_a', 'held_b', "),
         ({"images": pictures, "backbone": network}, r"pictures holds 3 entries \('held_a\.png', "),
     ):
-        message = r"hold no record; left out: 2 missing\. wanted_1\.png: .*; wanted_2\.png: .*"
+        message = r"be empty; left out: 2 missing\. wanted_1\.png: .*; wanted_2\.png: .*"
         options = FeatureRecordsOptions(folder=tmp_path / "records", splits=splits, **more)
         with pytest.raises(InputError, match=message + held):
             build_features(options, progress=False)

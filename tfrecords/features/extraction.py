@@ -12,7 +12,6 @@ import tensorflow as tf
 from tfrecords.errors import InputError
 from tfrecords.feature_options import DEFAULT_FEATURES, BackboneOptions, FeatureOptions
 from tfrecords.features.backbones import build_network
-from tfrecords.features.frozen_function import frozen_function
 
 # Transformers put a class token, and some a few registers, before the tokens of the patches.
 _MOST_OTHER_TOKENS = 8
@@ -73,8 +72,9 @@ class FeatureExtractor:
         self._square = (options.image_size, options.image_size, 3)
         crops = () if features.crops == 1 else (features.crops,)
         # One signature for all batches: the last one is filled up instead of compiled again.
-        self._run = frozen_function(
-            self.features_of, tf.TensorSpec((None, *crops, *self._square), tf.float32)
+        self._run = tf.function(
+            self.features_of,
+            input_signature=[tf.TensorSpec((None, *crops, *self._square), tf.float32)],
         )
 
     @property

@@ -269,7 +269,7 @@ def test_a_swapped_vocabulary_is_found(tmp_path: Path) -> None:
         ({"splits": {"a b": [partial(numbers, 0, 1)]}}, "split 'a b' cannot be used"),
         ({"splits": {"train": []}}, "has no shard"),
         ({"splits": {}}, "no split to write"),
-        ({"splits": {"train": [partial(numbers, 3, 3)]}}, "no record; left out: 2 too_short, 1 un"),
+        ({"splits": {"train": [partial(numbers, 3, 3)]}}, "be empty; left out: 2 too_short, 1 un"),
         ({"sources": ["none.txt"]}, "there is no source file none.txt"),
     ],
 )
