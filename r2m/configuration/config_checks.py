@@ -214,11 +214,11 @@ def _reward_contradictions(reward: Mapping[str, Any]) -> Iterator[str]:
         )
     greedy = bool(reward) and (reward["loss"], reward["baseline"]) == ("policy", "greedy")
     if greedy and reward["dropout"]:
-        # Captions are drawn without dropout. Most earn less than the greedy caption, so that all
-        # of them would be made less likely under dropout, their end markers too.
+        # Captions are generated without dropout. Most draws earn less than the greedy caption, so
+        # that the gradient under dropout makes their words less likely, end markers among them.
         yield (
             "--config.reward.dropout=True: must be False with reward.baseline=greedy, whose "
-            "differences are not 0 on average: captions get ever longer"
+            "differences are not 0 on average: under dropout they make all captions less likely"
         )
     if reward.get("samples") != 1 or greedy:
         return
