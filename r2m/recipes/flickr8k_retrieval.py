@@ -17,8 +17,8 @@ _INPUTS = {
 }
 # An image is encoded once for its five captions.
 _SHARED = ("--config.data.captions_per_image=5", "--config.stages.ranking.batch_size=320")
-# On features of the tuned network: preset, rows and seed.
-_MEMBERS = (("contrastive", "vectors", 0), ("contrastive", "grid", 0), ("vse_infinity", "grid", 0))
+# On features of the tuned network: preset and rows.
+_MEMBERS = (("contrastive", "vectors"), ("contrastive", "grid"), ("vse_infinity", "grid"))
 
 
 class _Backbone(NamedTuple):
@@ -105,14 +105,10 @@ def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
     yield _evaluate(project, [name], [project.records])
 
 
-def _train(
-    project: _Project, records: Path, preset: str, rows: str, name: str, seed: int = 0
-) -> Command:
+def _train(project: _Project, records: Path, preset: str, rows: str, name: str) -> Command:
     flags = [*_INPUTS[rows]]
     if rows == "grid":
         flags += _SHARED
-    if seed:
-        flags.append(f"--config.seed={seed}")
     return [
         "r2m-train-retrieval", f"--config={preset}:flickr8k", f"--captions={records}",
         f"--workdir={project.run(name)}", *flags,
@@ -150,9 +146,9 @@ def _ensemble(project: _Project) -> Iterator[Command]:
         f"--views={_VIEWS}", "--average_mirrored",
     )  # fmt: skip
     names = []
-    for preset, rows, seed in _MEMBERS:
-        names.append(f"ranked_{preset}_{rows}" + (f"_{seed}" if seed else ""))
-        yield _train(project, records, preset, rows, names[-1], seed)
+    for preset, rows in _MEMBERS:
+        names.append(f"ranked_{preset}_{rows}")
+        yield _train(project, records, preset, rows, names[-1])
         yield _evaluate(project, names[-1:], [records])
     every = [project.records, *[records] * len(names)]
     yield [
