@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary
 import keras
 import tensorflow as tf
 
+from models.layers.depthwise import depthwise_convolution
+
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 # Network -> the model that computes it.
@@ -92,13 +94,26 @@ class _FoldedConvolution(keras.layers.Layer):
         depthwise = isinstance(own, keras.layers.DepthwiseConv2D)
         # [height, width, inputs, outputs per input] of a depthwise convolution.
         factor = tf.reshape(scale, own.kernel.shape[2:]) if depthwise else scale
-        convolve = keras.ops.depthwise_conv if depthwise else keras.ops.conv
-        outputs = convolve(
-            tf.cast(inputs, dtype),
-            tf.cast(own.kernel * factor, dtype),
-            strides=own.strides,
-            padding=own.padding,
-            data_format=own.data_format,
-            dilation_rate=own.dilation_rate,
-        )
+        images, kernel = tf.cast(inputs, dtype), tf.cast(own.kernel * factor, dtype)
+        if depthwise and _is_plain(own):
+            outputs = depthwise_convolution(images, kernel, own.strides[0], own.padding)
+        else:
+            convolve = keras.ops.depthwise_conv if depthwise else keras.ops.conv
+            outputs = convolve(
+                images,
+                kernel,
+                strides=own.strides,
+                padding=own.padding,
+                data_format=own.data_format,
+                dilation_rate=own.dilation_rate,
+            )
         return tf.nn.bias_add(outputs, tf.cast(bias, dtype))
+
+
+def _is_plain(depthwise: keras.layers.DepthwiseConv2D) -> bool:
+    """Returns whether `depthwise_convolution` computes a layer."""
+    return (
+        depthwise.depth_multiplier == 1
+        and set(depthwise.dilation_rate) == {1}
+        and len(set(depthwise.strides)) == len(set(depthwise.kernel_size)) == 1
+    )

@@ -16,11 +16,12 @@ from tfrecords.feature_options import BackboneOptions
 from tfrecords.features.backbones import Network, build_network
 
 
-def open_network(config: Any, *, load: bool = True) -> Network | None:
+def open_network(config: Any, dtype: str = "float32", *, load: bool = True) -> Network | None:
     """Builds the backbone that `config.image` describes; None for stored features.
 
     Args:
         config: of the experiment.
+        dtype: of the activations, as of `build_model`.
         load: whether to load its weights; a trained run restores them itself.
 
     Raises:
@@ -31,14 +32,14 @@ def open_network(config: Any, *, load: bool = True) -> Network | None:
         return None
     if image.source != "pixels":
         raise InputError(f"config.image: unknown source {image.source!r}; known: features, pixels")
-    network = build_network(
-        BackboneOptions(
-            name=image.backbone,
-            weights=image.weights if load else "none",
-            image_size=crop_size(image),
-            alpha=image.alpha or None,
-        )
+    options = BackboneOptions(
+        name=image.backbone,
+        weights=image.weights if load else "none",
+        image_size=crop_size(image),
+        alpha=image.alpha or None,
     )
+    with precision(dtype):
+        network = build_network(options)
     if len(network.output_shape) != 3:
         raise InputError(f"config.image: {image.backbone} returns no feature maps")
     return network

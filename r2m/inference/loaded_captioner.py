@@ -91,7 +91,7 @@ def load_captioner(folder: RunFolder, precision: str = "float32") -> LoadedCapti
         folder.config,
         len(folder.vocabulary),
         trained_on.inputs.sizes(trained_on.signature),
-        open_network(folder.config, load=False),
+        open_network(folder.config, precision, load=False),
         precision,
     )
     folder.restore(model)

@@ -15,6 +15,7 @@ import tensorflow as tf
 from captioner_runs import BACKBONE, small
 
 from models.captioners.pixels import PixelCaptioner
+from models.layers.pixel_network import feature_maps
 from pipelines.inputs.pixels import Pixels
 from r2m.inference.backbone_export import export_backbone
 from r2m.inference.caption_files import caption_files
@@ -53,6 +54,21 @@ def test_the_part_of_the_network_that_is_asked_for_is_trained(from_pixels: Path)
     }
     # Random weights fade out: hardly any gradient may be left for the kernel.
     assert "conv_pw_13_bn" in moved <= {"conv_pw_13", "conv_pw_13_bn"}
+
+
+def test_the_network_computes_at_the_precision_of_the_captioner(from_pixels: Path) -> None:
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("f")
+    whole, half = (
+        Run.load(from_pixels, precision=precision).model.network
+        for precision in ("float32", "mixed_bfloat16")
+    )
+    assert {weight.dtype for weight in half.weights} == {"float32"}
+    (plain, rounded) = (
+        feature_maps(network, lambda x: x / 255, pixels) for network in (whole, half)
+    )
+    assert (plain.dtype, rounded.dtype) == (tf.float32, tf.bfloat16)
+    error = np.linalg.norm(plain - tf.cast(rounded, tf.float32)) / np.linalg.norm(plain)
+    assert 0 < error < 0.05
 
 
 def test_image_files_are_captioned_as_stored_pictures_are(

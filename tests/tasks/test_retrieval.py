@@ -192,7 +192,7 @@ def of_shape(tensors: dict[str, np.ndarray], *shape: int) -> np.ndarray:
     return found
 
 
-def network(config: Any, load: bool = True) -> Network:
+def network(config: Any, dtype: str = "float32", *, load: bool = True) -> Network:
     """A network whose maps are not all zero, as those of a whole one with random weights are."""
     keras.utils.set_random_seed(3)
     layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(6, 16, 16, name="last")]
@@ -239,7 +239,7 @@ def test_a_network_is_trained_after_its_frozen_epoch(
 def test_a_model_of_pixels_starts_from_one_of_stored_features(
     caption_records, tmp_path, monkeypatch
 ) -> None:
-    def as_stored(config: Any, load: bool = True) -> Network:
+    def as_stored(config: Any, dtype: str = "float32", *, load: bool = True) -> Network:
         """A network with as many features as the records."""
         keras.utils.set_random_seed(3)
         layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(512, 32, 32)]

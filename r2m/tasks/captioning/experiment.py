@@ -98,7 +98,7 @@ def run_captioner(
             objective = reward_objective(config, options, data.records, keep=worker.is_chief)
         shown = data.signature(TRAINING_SPLIT)
         with strategy.scope():
-            network = open_network(config)
+            network = open_network(config, config.training.precision)
             # Only now: a network without weights is seeded on its own, the same in every process.
             keras.utils.set_random_seed(seed)
             model = build_model(

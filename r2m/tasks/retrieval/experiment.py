@@ -74,7 +74,7 @@ def run_retrieval(
         data = open_data(config, seed)
         shown = data.signature(TRAINING_SPLIT)
         with strategy.scope():
-            network = open_network(config)
+            network = open_network(config, config.training.precision)
             # Only now: a network without weights is seeded on its own, the same in every process.
             keras.utils.set_random_seed(seed)
             model = build_embedding(
