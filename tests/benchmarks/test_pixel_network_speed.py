@@ -1,10 +1,11 @@
-"""Images a second of a network of pixels, with batch normalization folded and as layers.
+"""Images a second of a network of pixels as R2M computes it, and as Keras does.
 
     pytest tests/benchmarks/test_pixel_network_speed.py -s
 
 A step of training of EfficientNetLite2 from its fifth block on, and its feature maps, 260 pixels,
-random weights. Processor time, so that other work beside it counts little. TF_ENABLE_ONEDNN_OPTS=0
-and 1 show what oneDNN is worth.
+random weights, in float32 and in mixed bfloat16. R2M folds batch normalization into convolutions and
+has its own gradients of depthwise convolutions. Processor time, so that other work beside it counts
+little. TF_ENABLE_ONEDNN_OPTS=0 and 1 show what oneDNN is worth.
 """
 
 from __future__ import annotations
@@ -15,29 +16,34 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from models.layers.folded_network import fold_batch_normalization
 from models.layers.pixel_network import train_from
+from r2m.configuration.settings import precision
+from r2m.configuration.training_fields import PRECISIONS
 from tfrecords.features.efficientnet_lite import build_efficientnet_lite
 
-IMAGES, SIZE, TURNS = 8, 260, 3
+IMAGES, SIZE, TURNS = 16, 260, 3
 
 
 def _step(model: Any, trained: Any) -> Callable[[tf.Tensor], Any]:
     @tf.function
     def step(images: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(model(images, training=False) ** 2)
+            loss = tf.reduce_mean(tf.cast(model(images, training=False), tf.float32) ** 2)
         return tape.gradient(loss, trained)
 
     return step
 
 
-def test_training_and_feature_maps() -> None:
-    network = build_efficientnet_lite("EfficientNetLite2", image_size=SIZE, include_top=False)
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_training_and_feature_maps(dtype: str) -> None:
+    with precision(dtype):
+        network = build_efficientnet_lite("EfficientNetLite2", image_size=SIZE, include_top=False)
     train_from(network, "block5a_expand_conv")
-    models = {"layers": network, "folded": fold_batch_normalization(network)}
+    models = {"Keras": network, "R2M": fold_batch_normalization(network)}
     images = tf.random.stateless_normal((IMAGES, SIZE, SIZE, 3), (1, 2))
     jobs = {}
     for name, model in models.items():
@@ -50,11 +56,9 @@ def test_training_and_feature_maps() -> None:
             job(images)
             if turn:  # the first one compiles
                 seconds[key].append(time.process_time() - start)
-    print(f"\nTF_ENABLE_ONEDNN_OPTS={os.environ.get('TF_ENABLE_ONEDNN_OPTS')}")
+    print(f"\n{dtype}, TF_ENABLE_ONEDNN_OPTS={os.environ.get('TF_ENABLE_ONEDNN_OPTS')}")
     rates = {key: IMAGES / float(np.median(own)) for key, own in seconds.items()}
     for job in ("training", "maps"):
-        layers, folded = (rates[job, name] for name in ("layers", "folded"))
-        print(
-            f"{job}: layers {layers:.1f}, folded {folded:.1f} images/s/core, {folded / layers:.2f}"
-        )
+        keras, own = (rates[job, name] for name in models)
+        print(f"{job}: Keras {keras:.1f}, R2M {own:.1f} images/s/core, {own / keras:.2f}")
     assert all(rate > 0 for rate in rates.values())
