@@ -3,8 +3,8 @@
     pytest tests/benchmarks/test_pixel_network_speed.py -s
 
 A step of training of EfficientNetLite2 from its fifth block on, and its feature maps, 260 pixels,
-random weights, in float32 and in mixed bfloat16. R2M folds batch normalization into convolutions and
-has its own gradients of depthwise convolutions. Processor time, so that other work beside it counts
+random weights, in float32 and in mixed bfloat16. R2M folds batch normalization into convolutions,
+and has gradients of its own of depthwise ones. Processor time, so that other work beside it counts
 little. TF_ENABLE_ONEDNN_OPTS=0 and 1 show what oneDNN is worth.
 """
 

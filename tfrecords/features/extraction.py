@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from models.layers.folded_network import fold_batch_normalization
 from tfrecords.errors import InputError
 from tfrecords.feature_options import DEFAULT_FEATURES, BackboneOptions, FeatureOptions
 from tfrecords.features.backbones import build_network
@@ -98,7 +99,8 @@ class FeatureExtractor:
         return maps, vectors
 
     def _single_maps_and_vectors(self, images: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor]:
-        output = self.model(self._preprocess(images), training=False)
+        network = fold_batch_normalization(self.model)
+        output = network(self._preprocess(images), training=False)
         output = tf.cast(output, tf.float32)
         if self._map_shape is None:
             return None, output
