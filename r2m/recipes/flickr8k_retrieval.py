@@ -17,7 +17,14 @@ _INPUTS = {
 }
 # An image is encoded once for its five captions.
 _SHARED = ("--config.data.captions_per_image=5", "--config.stages.ranking.batch_size=320")
-# On features of the tuned network: preset and rows.
+# Few steps, from trained weights: against the hardest negatives, with words masked and exchanged.
+_HARDEST = {
+    "loss.name": "hinges", "loss.hinges": "max", "data.word_noise": 0.2,
+    "stages.ranking.batch_size": 256, "stages.ranking.learning_rate": 5e-4,
+    "stages.ranking.steps": "3 epochs", "training.schedule.warm_up": 50,
+    "training.ema_decay": 0.99,
+}  # fmt: skip
+# From the start on features of the tuned network: preset and rows.
 _MEMBERS = (("contrastive", "vectors"), ("contrastive", "grid"), ("vse_infinity", "grid"))
 
 
@@ -27,7 +34,8 @@ class _Backbone(NamedTuple):
     Attributes:
         title: for people.
         name: of `--backbone`.
-        size: side of its images in pixels.
+        size: side of its images in pixels while it is trained along.
+        stored_size: side of the images whose features are stored afterwards.
         trained_from: first layer that is trained along.
         alpha: width of a MobileNet; None for others.
     """
@@ -35,13 +43,14 @@ class _Backbone(NamedTuple):
     title: str
     name: str
     size: int
+    stored_size: int
     trained_from: str
     alpha: float | None = None
 
 
 _BACKBONES = {
-    "lite2": _Backbone("EfficientNetLite2", "EfficientNetLite2", 260, "block5a_expand_conv"),
-    "mobilenet": _Backbone("MobileNet 0.75", "MobileNet", 224, "conv_dw_7", alpha=0.75),
+    "lite2": _Backbone("EfficientNetLite2", "EfficientNetLite2", 300, 320, "block5a_expand_conv"),
+    "mobilenet": _Backbone("MobileNet 0.75", "MobileNet", 256, 288, "conv_dw_7", alpha=0.75),
 }
 
 
@@ -102,21 +111,21 @@ def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
     preset, _, rows = rest.partition("-")
     name = rest.replace("-", "_")
     yield _train(project, project.records, preset, rows or "vectors", name)
-    yield _evaluate(project, [name], [project.records])
+    yield _evaluate(project, [name], project.records)
 
 
-def _train(project: _Project, records: Path, preset: str, rows: str, name: str) -> Command:
-    flags = [*_INPUTS[rows]]
-    if rows == "grid":
-        flags += _SHARED
+def _train(
+    project: _Project, records: Path, preset: str, rows: str, name: str, *flags: str
+) -> Command:
     return [
         "r2m-train-retrieval", f"--config={preset}:flickr8k", f"--captions={records}",
-        f"--workdir={project.run(name)}", *flags,
+        f"--workdir={project.run(name)}", *_INPUTS[rows], *(_SHARED if rows == "grid" else ()),
+        *flags,
     ]  # fmt: skip
 
 
 def _tuned(project: _Project) -> Iterator[Command]:
-    """Yields the training of the network's last blocks, which begins with stored vectors."""
+    """Yields the training of the network's last blocks, from vectors to vectors of the network."""
     yield _train(project, project.records, "contrastive", "vectors", "contrastive")
     own = project.backbone
     image: dict[str, object] = {
@@ -126,40 +135,46 @@ def _tuned(project: _Project) -> Iterator[Command]:
     }  # fmt: skip
     if own.alpha:
         image["weights"] = project.weights
+    pixels = f"{project.run('pixels')}/ranking"
     yield [
         "r2m-train-retrieval", "--config=contrastive:flickr8k", f"--captions={project.records}",
-        f"--workdir={project.run('tuned')}", f"--init_from={project.run('contrastive')}/ranking",
+        f"--workdir={project.run('pixels')}", f"--init_from={project.run('contrastive')}/ranking",
         *(f"--config.image.{name}={value}" for name, value in image.items()), *_SHARED,
         # Of few steps; the average of the weights is of as few.
-        "--config.stages.ranking.learning_rate=1e-3", "--config.stages.ranking.steps=5 epochs",
+        "--config.stages.ranking.learning_rate=1e-3", "--config.stages.ranking.steps=8 epochs",
         "--config.training.schedule.warm_up=20", "--config.training.ema_decay=0.98",
     ]  # fmt: skip
-    yield _evaluate(project, ["tuned"], [project.records])
+    yield _evaluate(project, ["pixels"], project.records)
+    yield ["r2m-export-backbone", f"--run={pixels}", f"--output={project.tuned_network}"]
+    yield build_captions(
+        project.data, project.tuned_records, *project.network(project.tuned_network),
+        f"--image_size={own.stored_size}", "--store_grid", "--nostore_pixels", "--views=1",
+        "--average_mirrored",
+    )  # fmt: skip
+    yield _train(
+        project, project.tuned_records, "contrastive", "vectors", "tuned", f"--init_from={pixels}",
+        *(f"--config.{name}={value}" for name, value in _HARDEST.items()),
+    )  # fmt: skip
+    yield _evaluate(project, ["tuned"], project.tuned_records)
 
 
 def _ensemble(project: _Project) -> Iterator[Command]:
     """Yields embeddings on features of the tuned network, and their averaged similarities."""
-    network, records = project.tuned_network, project.tuned_records
-    yield ["r2m-export-backbone", f"--run={project.run('tuned')}/ranking", f"--output={network}"]
-    yield build_captions(
-        project.data, records, *project.network(network), "--store_grid", "--nostore_pixels",
-        f"--views={_VIEWS}", "--average_mirrored",
-    )  # fmt: skip
     names = []
     for preset, rows in _MEMBERS:
         names.append(f"ranked_{preset}_{rows}")
-        yield _train(project, records, preset, rows, names[-1])
-        yield _evaluate(project, names[-1:], [records])
-    every = [project.records, *[records] * len(names)]
+        yield _train(project, project.tuned_records, preset, rows, names[-1])
+        yield _evaluate(project, names[-1:], project.tuned_records)
     yield [
-        *_evaluate(project, ["tuned", *names], every), f"--output={project.run('ensemble')}"
-    ]  # fmt: skip
+        *_evaluate(project, ["tuned", *names], project.tuned_records),
+        f"--output={project.run('ensemble')}",
+    ]
 
 
-def _evaluate(project: _Project, names: Sequence[str], records: Sequence[Path]) -> Command:
+def _evaluate(project: _Project, names: Sequence[str], records: Path) -> Command:
     return [
         "r2m-evaluate-retrieval", *(f"--run={project.run(name)}/ranking" for name in names),
-        *(f"--records={folder}" for folder in records),
+        f"--records={records}",
     ]  # fmt: skip
 
 
@@ -177,7 +192,8 @@ RECIPE = Recipe(
                 for rows in ("", "-grid")
                 for preset in _PRESETS
             },
-            "tuned": f"contrastive with the last blocks of {own.title} trained along",
+            "tuned": f"contrastive with the last blocks of {own.title} trained along, then on "
+            "vectors of this network against the hardest negatives",
             "ensemble": "averaged similarities of `tuned` and of embeddings on its features",
         }.items()
     },
