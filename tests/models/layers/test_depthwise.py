@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -47,6 +48,22 @@ def test_outputs_and_gradients_are_those_of_tensorflow(
         assert one.dtype == dtype
         difference = tf.norm(tf.cast(one, tf.float32) - other)
         assert float(difference / tf.norm(other)) < tolerance
+
+
+def test_images_of_unknown_size() -> None:
+    images, kernel = _example(5, tf.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 4])])
+    def gradient(images: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            outputs = depthwise_convolution(images, kernel, 1, "same")
+        return tape.gradient(outputs, kernel)
+
+    with tf.GradientTape() as tape:
+        tape.watch(kernel)
+        outputs = tf.nn.depthwise_conv2d(images, kernel, [1, 1, 1, 1], "SAME")
+    np.testing.assert_allclose(gradient(images), tape.gradient(outputs, kernel), rtol=1e-4)
 
 
 def test_large_kernels_do_not_use_the_slow_gradient() -> None:
