@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from models.layers.precision import at_least_float32
+
 # TensorFlow's own gradient of the kernel is as fast for smaller ones.
 _LARGE_KERNEL = 5
 
@@ -55,7 +57,7 @@ def depthwise_convolution(
                 found = _gradient_of_kernel(inputs, upstream, size)
                 return gradient_of_inputs(kernel, inputs, upstream), found
             # Other gradients are slow in bfloat16.
-            images, weights, errors = (tf.cast(x, tf.float32) for x in (inputs, kernel, upstream))
+            images, weights, errors = map(at_least_float32, (inputs, kernel, upstream))
             return (
                 tf.cast(gradient_of_inputs(weights, images, errors), dtype),
                 tf.cast(gradient_of_kernel(images, weights, errors), dtype),
