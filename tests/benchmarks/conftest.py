@@ -1,4 +1,4 @@
-"""What benchmarks share: their modules on the import path, and the graph optimizer."""
+"""Puts the modules that benchmarks share on the import path, and optimizes their graphs."""
 
 from __future__ import annotations
 
