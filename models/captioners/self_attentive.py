@@ -14,6 +14,7 @@ from models.layers.caption_decoder import CaptionDecoder, DecoderState
 from models.layers.dropout import Dropout
 from models.layers.linear import Linear, torch_dense
 from models.layers.normalization import build_norm
+from models.layers.precision import at_least_float32
 from models.layers.transformer import CrossAttention, mask_bias
 from models.layers.transformer_layers import DecoderLayer, EncoderLayer
 
@@ -149,7 +150,7 @@ class SelfAttentiveCaptioner(Captioner):
             tf.nn.relu(self.row_map(groups.collect(regions))), training=training
         )
         # Sums of layers stay float32 under half precision.
-        rows = tf.cast(self.locate(rows, groups, inputs, training), tf.float32)
+        rows = at_least_float32(self.locate(rows, groups, inputs, training))
         for layer, bias in zip(self.encoder_layers, self.score_biases(inputs), strict=True):
             if bias is None or padding is None:
                 bias = padding if bias is None else bias

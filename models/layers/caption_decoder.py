@@ -16,6 +16,7 @@ from models.layers import grouped_rows
 from models.layers.dropout import Dropout
 from models.layers.grouped_rows import Groups
 from models.layers.normalization import NormKind, build_norm
+from models.layers.precision import at_least_float32
 from models.layers.prepared_weights import product
 from models.layers.sinusoids import sinusoid
 from models.layers.transformer import Cache, mask_bias
@@ -243,8 +244,8 @@ class CaptionDecoder(keras.layers.Layer):
 
     def _embed(self, tokens: tf.Tensor, position: tf.Tensor, training: bool) -> tf.Tensor:
         """Returns words with their positions: two int32[P] -> float32[P, D]."""
-        words = tf.cast(self.embedding(tokens), tf.float32) * self.units**0.5
-        words += sinusoid(position, self.units)
+        words = at_least_float32(self.embedding(tokens)) * self.units**0.5
+        words += tf.cast(sinusoid(position, self.units), words.dtype)
         return self.word_dropout(words, training=training)
 
     def get_config(self) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal, get_args
 import keras
 import tensorflow as tf
 
+from models.layers.precision import at_least_float32
+
 NormKind = Literal["layer", "unbiased", "rms"]
 
 # (mean square float32[..., 1], D) -> the factor f of the entries, and -2 f' / f: the slope of the
@@ -16,7 +18,7 @@ _Factor = Callable[[tf.Tensor, int], tuple[tf.Tensor, tf.Tensor]]
 
 
 class _Norm(keras.layers.Layer):
-    """Normalization with a scale and, perhaps, an offset; statistics in float32."""
+    """Normalization with a scale and, perhaps, an offset; statistics in float32 at least."""
 
     default_epsilon: ClassVar[float]
     centered: ClassVar[bool] = True
@@ -42,10 +44,9 @@ class _Norm(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Normalizes, scales and shifts: float[..., D] -> float[..., D]."""
-        scale, *offset = (tf.cast(tf.convert_to_tensor(v), tf.float32) for v in self.weights)
-        outputs = _normalize(
-            tf.cast(inputs, tf.float32), scale, *offset, factor=self.factor, centered=self.centered
-        )
+        wide = at_least_float32(inputs)
+        scale, *offset = (tf.cast(tf.convert_to_tensor(v), wide.dtype) for v in self.weights)
+        outputs = _normalize(wide, scale, *offset, factor=self.factor, centered=self.centered)
         return tf.cast(outputs, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -60,7 +61,7 @@ class LayerNorm(_Norm):
     The gradient is written out: differentiated one by one, the operations of Keras' layer take a
     fifth of the backward pass of a recurrent memory.
 
-    Shapes: float[..., D] -> float[..., D]; statistics in float32.
+    Shapes: float[..., D] -> float[..., D]; statistics in float32 at least.
 
     Example:
         ```python
@@ -85,7 +86,7 @@ class UnbiasedLayerNorm(_Norm):
 
     The deviation divides by D - 1, and epsilon is added to it, not to the variance.
 
-    Shapes: float[..., D] -> float[..., D]; statistics in float32.
+    Shapes: float[..., D] -> float[..., D]; statistics in float32 at least.
 
     Example:
         ```python
@@ -108,7 +109,7 @@ class UnbiasedLayerNorm(_Norm):
 class RootMeanSquareNorm(_Norm):
     """Normalization by the root of the mean square: a x / (root + epsilon).
 
-    Shapes: float[..., D] -> float[..., D]; statistics in float32.
+    Shapes: float[..., D] -> float[..., D]; statistics in float32 at least.
 
     Example:
         ```python

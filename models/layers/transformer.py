@@ -19,6 +19,7 @@ import tensorflow as tf
 from models.layers.dropout import Dropout
 from models.layers.grouped_rows import Groups
 from models.layers.linear import xavier_dense
+from models.layers.precision import at_least_float32
 
 Activation = Literal["relu", "gelu"]
 
@@ -84,7 +85,7 @@ def attend(
     dropout: Dropout,
     training: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns softmax(q k / sqrt(size) + bias) v, the softmax in float32.
+    """Returns softmax(q k / sqrt(size) + bias) v, the softmax in float32 at least.
 
     Args:
         query: float[G, h, Q, size].
@@ -97,9 +98,11 @@ def attend(
     Returns:
         float[G, h, Q, size], and the weights float32[G, h, Q, L] without dropout.
     """
-    scores = tf.cast(tf.matmul(query, keys, transpose_b=True), tf.float32)
+    scores = at_least_float32(tf.matmul(query, keys, transpose_b=True))
     scores *= query.shape[-1] ** -0.5
-    weights = tf.nn.softmax(scores if bias is None else scores + bias)
+    if bias is not None:
+        scores += tf.cast(bias, scores.dtype)
+    weights = tf.nn.softmax(scores)
     dropped = dropout(tf.cast(weights, values.dtype), training=training)
     return tf.matmul(dropped, values), weights
 

@@ -15,6 +15,7 @@ from models.layers.grouped_rows import Groups
 from models.layers.linear import xavier_dense
 from models.layers.normalization import build_norm
 from models.layers.pair_scores import PairWeights, score_pairs
+from models.layers.precision import at_least_float32
 
 
 @keras.saving.register_keras_serializable("r2m")
@@ -103,8 +104,10 @@ class XLinearAttention(keras.layers.Layer):
             dropout=rate,
             seed=tf.cast(self.pair_dropout.seed_generator.next(), tf.int32) if rate else None,
         )
-        scores = tf.cast(scores + score_bias, tf.float32)
-        weights = tf.nn.softmax(scores if bias is None else scores + tf.squeeze(bias, 1))
+        scores = at_least_float32(scores + score_bias)
+        if bias is not None:
+            scores += tf.cast(tf.squeeze(bias, 1), scores.dtype)
+        weights = tf.nn.softmax(scores)
         attended = compact.collect(tf.matmul(tf.cast(weights, values.dtype), values))
         channels = tf.sigmoid(self.channel_map(compact.collect(mean)))
         weights = groups.spread(compact.collect(weights))

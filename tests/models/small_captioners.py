@@ -86,12 +86,14 @@ def _boxes(rng: np.random.Generator, batch: int, rows: int) -> np.ndarray:
     return np.concatenate([corners, corners + rng.uniform(0.1, 0.5, corners.shape)], axis=-1)
 
 
-def build(name: str) -> tuple[Any, dict[str, tf.Tensor]]:
+def build(name: str, dtype: str = "float32") -> tuple[Any, dict[str, tf.Tensor]]:
     keras.utils.set_random_seed(0)
     inputs = images(3)
+    for kind in ("regions", "global"):
+        inputs[kind] = tf.cast(inputs[kind], dtype)
     if name == "updown_without_global":
         del inputs["global"]
-    return sample(name).build(), inputs
+    return sample(name).build(dtype=dtype), inputs
 
 
 @contextlib.contextmanager

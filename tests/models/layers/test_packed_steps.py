@@ -20,8 +20,8 @@ def plainly(model: Any, memory: Any, lengths: list[int]) -> tf.Tensor:
     for step in range(TOKENS.shape[1]):
         hidden, state = model.step(TOKENS[:, step], state, memory)
         outputs.append(hidden)
-    real = tf.sequence_mask(lengths, TOKENS.shape[1], tf.float32)
-    return tf.stack(outputs, axis=1) * real[:, :, None]
+    hidden = tf.stack(outputs, axis=1)
+    return hidden * tf.sequence_mask(lengths, TOKENS.shape[1], hidden.dtype)[:, :, None]
 
 
 def gradients(model: Any, inputs: Any, hidden_of: Any) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -31,7 +31,7 @@ def gradients(model: Any, inputs: Any, hidden_of: Any) -> tuple[np.ndarray, list
     with tf.GradientTape() as tape:
         tape.watch(list(inputs.values()))
         hidden = hidden_of(model.encode(inputs))
-        weights = tf.constant(rng.normal(size=hidden.shape), tf.float32)
+        weights = tf.constant(rng.normal(size=hidden.shape), hidden.dtype)
         loss = tf.reduce_sum(hidden * weights)
     found = tape.gradient(loss, sources, unconnected_gradients="zero")
     return hidden.numpy(), [tf.convert_to_tensor(gradient).numpy() for gradient in found]
@@ -39,7 +39,7 @@ def gradients(model: Any, inputs: Any, hidden_of: Any) -> tuple[np.ndarray, list
 
 @pytest.mark.parametrize("name", MODELS)
 def test_hidden_states_and_gradients_are_those_of_a_plain_loop(name: str) -> None:
-    model, inputs = build(name)
+    model, inputs = build(name, "float64")
 
     def forced(memory: Any, lengths: tf.Tensor) -> tf.Tensor:
         return model.teacher_forced(memory, TOKENS, lengths=lengths)
@@ -55,10 +55,10 @@ def test_hidden_states_and_gradients_are_those_of_a_plain_loop(name: str) -> Non
             found = gradients(
                 model, inputs, lambda memory, n=lengths, run=way: run(memory, tf.constant(n))
             )
-            np.testing.assert_allclose(found[0], wanted[0], atol=1e-6)
+            np.testing.assert_allclose(found[0], wanted[0], rtol=1e-12, atol=1e-12)
             for ours, theirs in zip(found[1], wanted[1], strict=True):
                 scale = max(1.0, np.abs(theirs).max(initial=0.0))
-                np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6 * scale)
+                np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12 * scale)
 
 
 def test_padded_columns_of_weights_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
