@@ -59,7 +59,7 @@ class Mention(NamedTuple):
 
 @dataclass(frozen=True)
 class ConceptDictionary:
-    """Which words and which detector classes stand for which concepts.
+    """Concepts, with the words and the detector classes that stand for them.
 
     Attributes:
         words: the concepts, sorted and unique.
@@ -95,7 +95,7 @@ class ConceptDictionary:
         return concepts[0] if concepts else None
 
     def is_plural(self, token: str) -> bool:
-        """Whether a surface form speaks of more than one: dogs, men, people."""
+        """Returns whether a surface form is a plural: dogs, men, people."""
         return token in self.plurals
 
     def find(self, tokens: Sequence[str]) -> list[Mention]:

@@ -1,4 +1,4 @@
-"""Which network looks at the images and what is kept of what it sees. Needs no TensorFlow."""
+"""Options of feature extraction: the backbone and the features to keep. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def image_size_of(name: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneOptions:
-    """Which network looks at the images, and at what size.
+    """Backbone and the size of its images.
 
     Attributes:
         name: a class of `keras.applications`, e.g. `MobileNet`, `ResNet101`, `EfficientNetV2S`;
@@ -112,7 +112,7 @@ class ViewOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureOptions:
-    """What the network is shown of an image, and what is kept of what it sees.
+    """Parts of an image that the backbone encodes, and the features to keep.
 
     Attributes:
         short_side: pixels the shorter side is resized to before `image_size` is cut out; None
@@ -184,7 +184,7 @@ def check_views(
 
 
 def recorded_backbone(backbone: BackboneOptions | None, features: FeatureOptions) -> dict[str, Any]:
-    """What decides the features, for the options in a manifest.
+    """Returns the options that determine the features, for a manifest.
 
     `feature_dtype` is None where records hold none.
     """

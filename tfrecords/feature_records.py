@@ -51,7 +51,7 @@ from tfrecords.writing.writer import write_dataset
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureRecordsOptions:
-    """What `build_features` needs to know. Features come from a `backbone` or from a `store`.
+    """Options of `build_features`. Features come from a `backbone` or from a `store`.
 
     Attributes:
         folder: where the records go.

@@ -67,7 +67,7 @@ def stored_values(
 
 
 def recorded_shapes(shapes: Shapes) -> dict[str, Any]:
-    """What the options in a manifest say of the shapes of stored features; None for what is not.
+    """Returns the shapes of stored features from the options in a manifest; None for absent ones.
 
     `feature_size` is D of the vector (without one, of the map or of the regions), `grid_shape` that
     of the map, `region_size` D of the regions.

@@ -1,4 +1,4 @@
-"""What is in a folder of records: counts, lengths and a few records in words."""
+"""Summary of a folder of records: counts, lengths and a few records as text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BARS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class SplitStatistics:
-    """What was counted in one split.
+    """Counts of one split.
 
     Attributes:
         read: records that were read.
@@ -133,7 +133,7 @@ def _vocabulary(records: Records) -> Vocabulary | None:
 
 
 def describe_records(records: Records) -> list[tuple[str, str]]:
-    """What the manifest says, as (name, text) rows for people: sizes, vocabulary, schema, skips."""
+    """Returns the manifest as (name, text) rows: sizes, vocabulary, schema, skipped entries."""
     manifest = records.manifest
     size = sum(shard["bytes"] for split in manifest["splits"].values() for shard in split["shards"])
     rows = [

@@ -66,7 +66,7 @@ class Records:
         return sorted(str(self.folder / shard["file"]) for shard in self._split(split)["shards"])
 
     def count(self, split: str) -> int:
-        """How many records the split has; a reader must find exactly so many.
+        """Number of records of the split; a reader must find exactly as many.
 
         Raises:
             InputError: there is no such split.
@@ -263,5 +263,5 @@ def _check_file(path: Path, expected: dict[str, Any], verify: str) -> None:
 
 
 def incomplete_folder(folder: Path) -> Path:
-    """Where a build writes until it is finished: beside the folder, `<folder>.incomplete`."""
+    """Returns the folder of an unfinished build, `<folder>.incomplete`."""
     return folder.with_name(folder.name + ".incomplete")

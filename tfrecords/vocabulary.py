@@ -52,7 +52,7 @@ class Vocabulary:
         return len(self.words)
 
     def __contains__(self, word: object) -> bool:
-        """Whether the word has an id of its own (the markers have)."""
+        """Returns whether the word has an id, as the markers have."""
         return word in self._ids
 
     @property

@@ -1,4 +1,4 @@
-"""What captioners of published sizes are trained on and search, for TensorFlow and PyTorch alike.
+"""Data for training and search of captioners of published sizes, for TensorFlow and PyTorch.
 
 10 images of 36 regions of 2,048 with 5 captions each; NumPy only.
 """

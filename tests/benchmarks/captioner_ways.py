@@ -213,7 +213,7 @@ def searched_alone(model: Any, image: int, *, stops: bool) -> list[int]:
 
 @functools.cache
 def programs(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """What makes a memory of images, and a step that gives log-probabilities."""
+    """Returns a function that encodes images, and a step that returns log-probabilities."""
 
     def one_step(tokens: tf.Tensor, state: Any, memory: Any) -> tuple[tf.Tensor, Any]:
         hidden, state = model.step(tokens, state, memory)

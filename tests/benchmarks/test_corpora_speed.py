@@ -33,7 +33,7 @@ def rate(benchmark: Any, sentences: int) -> float:
 
 
 def build(folder: Path, sentences: int, workers: int) -> dict[str, Any]:
-    """What `corpora_memory.py` reports."""
+    """Returns the report of `corpora_memory.py`."""
     script = Path(__file__).with_name("corpora_memory.py")
     command = [sys.executable, str(script), str(folder), str(sentences), str(workers)]
     environment = {**os.environ, "PYTHONPATH": str(script.parents[2])}

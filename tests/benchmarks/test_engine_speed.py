@@ -1,4 +1,4 @@
-"""What the engine costs beside a bare loop, and what reading the records costs beside memory.
+"""Cost of the engine against a bare loop, and of reading records against data in memory.
 
     pytest tests/benchmarks/test_engine_speed.py -s
 

@@ -69,7 +69,7 @@ def run(*lines: list[str], columns: int = 80) -> list[Answer]:
 
 @functools.cache
 def helps(columns: int = 80) -> dict[str, Answer]:
-    """What `--help` prints, by command."""
+    """Output of `--help` per command."""
     lines = [[f"r2m-{name}", "--help"] for name in COMMANDS]
     return dict(zip(COMMANDS, run(*lines, columns=columns), strict=True))
 

@@ -1,4 +1,4 @@
-"""How scripts end."""
+"""Exit codes and last lines of scripts."""
 
 from __future__ import annotations
 

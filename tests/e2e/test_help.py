@@ -20,7 +20,7 @@ SCRIPTS = sorted(MODULES)
 
 @functools.cache
 def run_help(script: str) -> subprocess.CompletedProcess[str]:
-    """What `script --help` writes outside the repository, and to stderr what it loads."""
+    """Runs `script --help` outside the repository; the modules that it loads are on stderr."""
     return subprocess.run(
         [sys.executable, "-X", "importtime", "-m", MODULES[script], "--help"],
         cwd=tempfile.gettempdir(),

@@ -110,7 +110,7 @@ def test_the_demo_is_these_commands_in_one(workspace, monkeypatch, capsys):
 
 
 def _is_handled(process: subprocess.Popen[str], number: signal.Signals) -> bool:
-    """Whether the process has a handler of its own for a signal."""
+    """Returns whether the process handles a signal itself."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     caught = re.search(r"^SigCgt:\s*(\w+)", status, re.M)
     return bool(caught and int(caught[1], 16) >> (number - 1) & 1)

@@ -1,4 +1,4 @@
-"""What is left of TensorFlow's messages."""
+"""Shortened messages of TensorFlow."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ class TestSignals:
         signal.signal(signal.SIGINT, before)
 
     def test_before_and_between_trainings(self, tmp_path: Path, acted_on: list[int]) -> None:
-        """What comes while nothing is trained stops the next training before its first step."""
+        """A signal between two trainings stops the next one before its first step."""
         before = signal.getsignal(signal.SIGINT)
         finished = {**SHORT, "steps": 1}
         with deferred_signals():

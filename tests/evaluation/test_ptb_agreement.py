@@ -1,4 +1,4 @@
-"""How far our tokeniser agrees with Stanford's, on every caption of the real data."""
+"""Agreement of our tokenizer with Stanford's on every caption of the real data."""
 
 from __future__ import annotations
 

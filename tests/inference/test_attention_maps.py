@@ -1,4 +1,4 @@
-"""Where captioners look: over which part of a picture, and which of them have nothing to show."""
+"""Attention maps: their part of the picture, and captioners that have none."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_grids_need_not_be_square() -> None:
 
 
 def run_folder(folder: Path, captioner: str, features: list[str], stage: str) -> Path:
-    """What the folder of a run tells without its weights."""
+    """The folder of a run is enough to open its maps, without weights."""
     folder.mkdir(parents=True)
     config = {"model": {"captioner": captioner}, "image": {"source": "features"}}
     config["data"] = {"rows": None, "unit_norm": False, "use_box": False}

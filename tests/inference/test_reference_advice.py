@@ -1,4 +1,4 @@
-"""What records without reference captions are advised to be built with."""
+"""Advice for records without reference captions."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ KIND = "captions"
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionsOptions:
-    """What `build_captions` needs to know.
+    """Options of `build_captions`.
 
     Attributes:
         folder: where the records go.
@@ -338,7 +338,7 @@ def _entry(
 
 
 def _has_pictures(options: CaptionsOptions, choice: Choice) -> bool:
-    """Whether pictures are read; where they are, every image must have one."""
+    """Returns whether pictures are read, in which case every image must have one."""
     if not (options.store_pixels or options.backbone):
         return False
     images = [chosen.image for rows in choice.splits.values() for chosen in rows]

@@ -1,4 +1,4 @@
-"""Which images of paired sources go into which split, and the numbers of their captions."""
+"""Splits of paired sources: their images, and the numbers of their captions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ChosenImage:
 
 @dataclass
 class Choice:
-    """What was chosen.
+    """Images chosen for a split, and their captions.
 
     Attributes:
         splits: split of the records -> its images, `train`, `val`, `test` in this order.

@@ -22,7 +22,7 @@ SplitWords = dict[str, list[tuple[ChosenImage, list[list[str]]]]]
 
 @dataclass(frozen=True)
 class VocabularyRule:
-    """How a family of programs splits captions and chooses words.
+    """Rules by which a family of programs splits captions and chooses words.
 
     Attributes:
         min_count: a word is in the vocabulary when it was seen at least so often.

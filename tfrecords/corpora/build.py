@@ -60,7 +60,7 @@ _CURES = {
 
 @dataclass(frozen=True, kw_only=True)
 class CorporaOptions:
-    """What goes into a corpus and how.
+    """Options of `build_corpora`.
 
     Attributes:
         folder: where the records go.
@@ -358,7 +358,7 @@ def _splits(
 
 
 def _validation_counts(counts: Sequence[int], fraction: float) -> list[int]:
-    """How many sentences of each bucket are for validation; together exactly the fraction."""
+    """Returns the number of validation sentences per bucket, which sum to exactly the fraction."""
     everything = sum(counts)
     wanted = round(everything * fraction)
     if fraction and everything > 1:

@@ -1,4 +1,4 @@
-"""How many objects of each concept a sentence speaks of."""
+"""Numbers of objects per concept that a sentence mentions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GROUPS = {
 
 
 def count_concepts(tokens: Sequence[str], dictionary: ConceptDictionary) -> dict[str, int]:
-    """How many objects of each concept a sentence speaks of, in order of first mention.
+    """Returns the number of objects per concept in a sentence, in order of first mention.
 
     A singular is 1, a plural 2; a number right before ("three dogs") is that number, at most 9
     (digits count before plurals only: "bus 4 stop"); "a group of dogs" (or crowd, bunch, lot, herd,

@@ -44,7 +44,7 @@ _LINES_COUNTED_TOGETHER = 200
 
 @dataclass(frozen=True, kw_only=True)
 class SortingPlan:
-    """What the two passes need to know; small, it goes to every worker.
+    """Settings of the two passes; small, since every worker receives a copy.
 
     Attributes:
         scratch: folder of the intermediate files.
@@ -83,7 +83,7 @@ class SortingPlan:
 
 @dataclass(frozen=True)
 class PartReport:
-    """What became of one part of the sources.
+    """Counts of one part of the sources after the first pass.
 
     Attributes:
         blocks: for each block of the part's file the N + 1 offsets between which its buckets lie.
@@ -104,7 +104,7 @@ class PartReport:
 
 @dataclass(frozen=True)
 class BucketReport:
-    """What one bucket holds.
+    """Counts of one bucket.
 
     Attributes:
         count: sentences.
@@ -138,7 +138,7 @@ class BucketTask:
 
 
 def validation_candidates(count: int, fraction: float) -> int:
-    """How many sentences at the head of a bucket of `count` may be taken for validation."""
+    """Returns how many of a bucket's first sentences may be taken for validation."""
     return min(count, math.ceil(count * fraction) + 1) if fraction else 0
 
 

@@ -1,4 +1,4 @@
-"""What was fetched for one class: pages added one by one, then one file in the published layout.
+"""Pages fetched for one class: added one by one, then written as one file in the published layout.
 
 While a class is being fetched its pages are lines of a journal, each on disk before the next page
 is asked for. A line that a crash left half-written is taken away. At the end all pages go into

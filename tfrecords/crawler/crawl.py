@@ -27,7 +27,7 @@ _PATIENCE = 3
 
 @dataclass(frozen=True, kw_only=True)
 class CrawlOptions:
-    """What to crawl and how.
+    """Options of a crawl.
 
     Attributes:
         folder: where the files go, one a class.
@@ -74,7 +74,7 @@ class CrawlOptions:
 
 @dataclass(frozen=True)
 class ClassReport:
-    """What there is of a class now.
+    """State of one class: its pages and captions so far.
 
     Attributes:
         pages: fetched, in all runs together.
@@ -91,7 +91,7 @@ class ClassReport:
 
 @dataclass(frozen=True)
 class CrawlReport:
-    """What there is of every class, and whether the crawl was stopped before its end."""
+    """State of every class, and whether the crawl was stopped before its end."""
 
     classes: dict[str, ClassReport]
     stopped: bool

@@ -42,7 +42,7 @@ class PageFailedError(Exception):
 
 
 class _TryAgainError(Exception):
-    """What went wrong with one attempt."""
+    """Failure of one attempt, after which the page is requested again."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ _TAG_LENGTH = 1000
 
 
 class NoSearchPageError(ValueError):
-    """What a page is when it is no search page: an error text, a captcha, half a page."""
+    """Error for a page that is no search page: an error text, a captcha, a truncated page."""
 
 
 def read_descriptions(page: str) -> list[str]:

@@ -21,7 +21,7 @@ class Robots:
     delay: float = 0.0
 
     def allows(self, url: str) -> bool:
-        """Whether a page may be fetched."""
+        """Returns whether a page may be fetched."""
         parts = urlsplit(url)
         path = unquote(parts.path or "/") + (f"?{unquote(parts.query)}" if parts.query else "")
         found = [(len(p), allowed) for allowed, p in self.rules if _matches(unquote(p), path)]
@@ -67,7 +67,7 @@ def _seconds(value: str) -> float:
 
 
 def _matches(pattern: str, path: str) -> bool:
-    """Whether a path begins as the pattern says; `*` is anything, `$` at the end the path's end."""
+    """Returns whether a path matches a pattern; `*` matches anything, `$` the end of the path."""
     to_the_end = pattern.endswith("$")
     first, *pieces = pattern.removesuffix("$").split("*")
     if not path.startswith(first):

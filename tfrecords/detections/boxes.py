@@ -30,7 +30,7 @@ class Detections:
     dropped: Mapping[str, int] = field(default_factory=dict)
 
     def select(self, rows: np.ndarray | Sequence[int]) -> Detections:
-        """Those at the given positions (or where a bool array is true), `dropped` unchanged."""
+        """Returns the boxes at positions, or where a bool array is true; keeps `dropped`."""
         positions = np.arange(len(self.scores))[rows]
         return Detections(
             boxes=self.boxes[positions],

@@ -53,7 +53,7 @@ IMPORTS = ("coco", "open_images", "hdf5")
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionsOptions:
-    """What `build_detections` needs to know.
+    """Options of `build_detections`.
 
     Attributes:
         folder: where the records go.
@@ -93,7 +93,7 @@ class DetectionsOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What to write, however it comes about.
+    """Records to write, from a file of detections or from a detector.
 
     Attributes:
         splits: split -> its shards.

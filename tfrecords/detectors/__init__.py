@@ -30,7 +30,7 @@ NAMED = ("keras_hub", "classifier")
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorOptions:
-    """Which detector looks at the images, and what is kept of what it sees.
+    """Options of a detector: the model, and the detections that are kept.
 
     Attributes:
         kind: one of the table above.
@@ -61,7 +61,7 @@ class Detector(Protocol):
     """A detector that is ready to run."""
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections | str]:
-        """What is in each image.
+        """Returns the detections of each image.
 
         Args:
             images: uint8 [H, W, 3] each, of any sizes.

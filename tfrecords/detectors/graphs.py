@@ -1,4 +1,4 @@
-"""What detection graphs of TF1 and TF2 have in common: their inputs, outputs and batches.
+"""Inputs, outputs and batches that detection graphs of TF1 and TF2 have in common.
 
 The names are those of the TensorFlow object detection API: uint8 images [B, H, W, 3] in;
 `detection_boxes` [B, N, 4] (ymin, xmin, ymax, xmax in 0..1), `detection_scores` [B, N],
@@ -84,7 +84,7 @@ class GraphDetector:
         return [found[position] for position in range(len(images))]
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[Detections | str]:
-        """What is in images of one size."""
+        """Returns the detections in images of one size."""
         try:
             outputs = self._run(tf.constant(np.stack(images)))
         except tf.errors.OpError as error:
@@ -130,7 +130,7 @@ class GraphDetector:
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    """What failed, without where in the graph, which differs from one opening to the next."""
+    """Returns the reason of a failure, without the graph's node, which differs per loading."""
     lines = str(error.message).split("\n\t [[")[0].splitlines()
     return lines[-1] if lines else ""
 

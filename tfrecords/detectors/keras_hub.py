@@ -141,7 +141,7 @@ class KerasHubDetector:
 
 
 def seen_part(height: int, width: int, converter: Any) -> View:
-    """Which part of an image a `keras_hub.layers.ImageConverter` resizes.
+    """Returns the part of an image that a `keras_hub.layers.ImageConverter` resizes.
 
     It crops, or adds borders, in whole pixels before it resizes.
 

@@ -33,7 +33,7 @@ class Arrays(Hashable, Protocol):
 
     @property
     def has_row_numbers(self) -> bool:
-        """Whether images are called by the numbers of their rows, as no other file calls them."""
+        """Whether images are named by their row numbers, which no other file contains."""
 
     def keys(self) -> list[str]:
         """The names of all images, in the order of the file or sorted."""
@@ -128,7 +128,7 @@ class ArrayStore:
 
     @property
     def has_row_numbers(self) -> bool:
-        """Whether images are called by the numbers of rows, see `Arrays.has_row_numbers`."""
+        """Whether images are named by row numbers, see `Arrays.has_row_numbers`."""
         return self.parts[0].arrays.has_row_numbers
 
     def find(self, *names: str) -> str | None:

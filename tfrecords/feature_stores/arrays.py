@@ -72,7 +72,7 @@ def read_array(data: bytes, where: str, field: str | None = None) -> np.ndarray:
 
 
 def npy_header(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """What a .npy says it holds: shape, whether in Fortran's order, dtype, and where it begins.
+    """Reads the header of a .npy file: shape, Fortran order, dtype, and the offset of the data.
 
     Args:
         stream: at its beginning.

@@ -111,7 +111,7 @@ class _Head(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _index(path: Path) -> _Index:
-    """Where everything lies; found once a process."""
+    """Offsets of all entries, found once per process."""
     file = path / "data.mdb" if path.is_dir() else path
     try:
         with file.open("rb", buffering=0) as stream:
@@ -148,7 +148,7 @@ def _values(file: int) -> dict[str, tuple[int, int]]:
 
 
 def _head(file: int) -> _Head:
-    """What the newer of the two transactions says."""
+    """Returns the header of the newer of the two transactions."""
     first = _read_head(file, 0)
     if first is None:
         raise ValueError("it does not begin as one")

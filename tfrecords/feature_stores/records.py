@@ -152,7 +152,7 @@ class _Index(NamedTuple):
 
 @lru_cache(maxsize=4)
 def _index(folder: Path, digest: str) -> _Index:
-    """Where the record of each image lies; found once a process.
+    """Offsets of the record of each image, found once per process.
 
     Only the names are read: the features of an Example are sorted by name and say how long they
     are, so that the large ones are leapt over.

@@ -138,7 +138,7 @@ class _Index(NamedTuple):
 
 
 def _index(paths: tuple[Path, ...]) -> _Index:
-    """Where the line of each image lies; found once a process."""
+    """Offsets of the line of each image, found once per process."""
     try:
         states = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
         return _make_index(paths, states)
@@ -223,13 +223,13 @@ def _base64_length(count: int) -> int:
 
 
 def _feature_bytes(rest: int, boxes: int) -> int:
-    """How many bytes of features a box has, in a line with so many characters from the boxes on."""
+    """Returns the bytes of features per box of a line with so many characters after the boxes."""
     characters = rest - _base64_length(16 * boxes) - 1
     return characters // 4 * 3 // boxes // 4 * 4 if boxes and characters > 0 else 0
 
 
 def _leap(stream: BinaryIO, start: int, boxes: int, feature_bytes: int, size: int) -> int | None:
-    """Where the line ends whose boxes begin at `start`, if it has the length it should have."""
+    """Returns the end of the line whose boxes begin at `start`, if its length is as expected."""
     tab = start + _base64_length(16 * boxes)
     end = tab + 1 + _base64_length(feature_bytes * boxes)
     if not (boxes and feature_bytes) or end > size:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesOptions:
-    """What `build_images` needs to know.
+    """Options of `build_images`.
 
     Attributes:
         folder: where the records go.
@@ -301,7 +301,7 @@ def _entries(
     vocabulary: Vocabulary,
     skipped: list[Skip],
 ) -> list[ImageEntry]:
-    """What to write for a split; images left out are added to `skipped`."""
+    """Yields the records of a split; images left out are added to `skipped`."""
     keep = options.keep_images_without_concepts and split != TRAIN_SPLIT
     entries = []
     for name in files:

@@ -1,4 +1,4 @@
-"""How images are called: in their folder, in lists of them and in files that speak of them."""
+"""Names of images: in their folder, in lists, and in files of captions or detections."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def base_name(name: str) -> str:
 
 
 def is_image_name(name: object) -> bool:
-    """Whether a text can name an image: a path into a folder of images that stays in there.
+    """Returns whether a text can name an image: a path that stays within the folder of images.
 
     Names out of files of detections become names of files to open.
     """

@@ -1,4 +1,4 @@
-"""What detectors and classifiers saw in the images of a data set, whatever file it stands in.
+"""Readers of the detections of a data set, in every file format of them.
 
 | kind | recognised by | what |
 |---|---|---|
@@ -137,7 +137,7 @@ def parse_files(text: str) -> tuple[Path, Path | None]:
 
 
 def kind_of(path: Path) -> str:
-    """Which reader understands a file, by its name.
+    """Returns the reader of a file by its name.
 
     Raises:
         InputError: none does.

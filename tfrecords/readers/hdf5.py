@@ -96,7 +96,7 @@ def _check_extent(item: h5py.Dataset, shape: tuple[int, ...], most_bytes: int) -
 
 
 def _is_here(group: h5py.Group, name: str) -> bool:
-    """Whether the last part of the name is no link to elsewhere."""
+    """Returns whether the last part of the name is no link to elsewhere."""
     return group.get(name, getclass=True, getlink=True) is h5py.HardLink
 
 

@@ -106,7 +106,7 @@ def _load_zip(path: Path) -> dict[str, Any]:
 
 
 def _place(path: Path, raw: IO[bytes], info: zipfile.ZipInfo) -> tuple[int, int]:
-    """Where in the file the bytes of a member are: offset and size."""
+    """Returns offset and size of a member in the file."""
     if info.compress_type != zipfile.ZIP_STORED:
         raise InputError(f"{path}: {info.filename} is compressed, which torch.save never does")
     raw.seek(info.header_offset)

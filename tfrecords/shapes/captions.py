@@ -38,7 +38,7 @@ def references(scene: Scene, stream: Stream) -> list[str]:
 
 
 def _as_seen(scene: Scene, stream: Stream) -> Scene:
-    """What one writer finds worth saying: sometimes no size, no colour or not everything."""
+    """Draws the facts that one writer mentions: sometimes no size, no color or not everything."""
     facts = scene.facts
     main = facts.things[0]
     if main.size and stream.chance(0.3):

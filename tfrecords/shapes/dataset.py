@@ -31,7 +31,7 @@ _TAG_IDS = {name: i for i, name in enumerate(TAG_WORDS, start=1)}
 
 @dataclass(frozen=True, kw_only=True)
 class ShapesOptions:
-    """What a data set of shapes is made from; equal options make equal data sets.
+    """Options of a data set of shapes; equal options make equal data sets.
 
     Attributes:
         train_images, val_images, test_images: pictures of each split.
@@ -135,7 +135,7 @@ def make_shapes(
 
 
 def _is_there(folder: Path, options: ShapesOptions) -> bool:
-    """Whether the folder already holds exactly this data set."""
+    """Returns whether the folder already holds exactly this data set."""
     if not folder.exists():
         return False
     if not folder.is_dir():
@@ -244,7 +244,7 @@ def _categories(ids: dict[str, int]) -> list[dict]:
 def _annotations(
     scene: Scene, boxes: list[Box], size: int, image_id: int
 ) -> tuple[list[dict], list[dict]]:
-    """What an ideal detector and an ideal tagger say, surest about what matters most."""
+    """Returns annotations of an ideal detector and tagger, of high scores for the main things."""
     facts = scene.facts
     words = concept_words(facts)
     scores = {word: round(0.99 - 0.04 * rank, 2) for rank, word in enumerate(words)}

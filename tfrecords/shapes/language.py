@@ -30,7 +30,7 @@ def pronoun(things: Sequence[Thing]) -> str:
 
 
 def is_plural(things: Sequence[Thing]) -> bool:
-    """Whether a verb after these things is in the plural."""
+    """Returns whether a verb after these things is in the plural."""
     return sum(thing.count for thing in things) > 1
 
 
@@ -43,7 +43,7 @@ def join(things: Sequence[Thing], word: str = "and") -> str:
 
 
 def relation(thing: Thing, other: Thing, stream: Stream) -> str:
-    """How `thing` lies to `other`, true in every picture: `above`, `in front of`, `beside`."""
+    """Returns the relation of two things in every picture: `above`, `in front of`, `beside`."""
     here, there = KINDS[thing.kind].zone, KINDS[other.kind].zone
     if _HEIGHT[here] > _HEIGHT[there]:
         return stream.pick(("above", "over"))
@@ -68,7 +68,7 @@ def groups(facts: Facts) -> list[list[Thing]]:
 
 
 def same_height(thing: Thing, other: Thing) -> bool:
-    """Whether two things are beside each other rather than one above the other."""
+    """Returns whether two things are beside each other rather than one above the other."""
     return _HEIGHT[KINDS[thing.kind].zone] == _HEIGHT[KINDS[other.kind].zone]
 
 
@@ -95,7 +95,7 @@ def place_noun(name: str, stream: Stream, adjectives: float, night: bool) -> str
 
 
 def action(things: Sequence[Thing], stream: Stream) -> tuple[str, str]:
-    """What the things do, as finite verb and as participle: `("sails", "sailing")`."""
+    """Returns the action of the things as finite verb and as participle: `("sails", "sailing")`."""
     single, several, doing = stream.pick(KINDS[things[0].kind].actions)
     if any(thing.kind != things[0].kind for thing in things):
         several, doing = "are", "being"

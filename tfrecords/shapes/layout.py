@@ -1,4 +1,4 @@
-"""Where the things of a scene stand in the picture."""
+"""Layout of a scene: places of its things in the picture."""
 
 from __future__ import annotations
 

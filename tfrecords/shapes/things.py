@@ -1,4 +1,4 @@
-"""How every kind of thing is drawn. Each function fills a sprite of its kind's proportions."""
+"""Drawings of every kind of thing. Each function fills a sprite of its kind's proportions."""
 
 from __future__ import annotations
 

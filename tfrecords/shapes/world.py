@@ -1,4 +1,4 @@
-"""What exists in the world of shapes, and what appears where.
+"""Things of the world of shapes, and the scenes in which they appear.
 
 This is the only place that knows that boats are on the sea and that the moon comes with the night.
 Both the pictures and the text corpus are sampled from it, each with its own random streams: that is
@@ -293,7 +293,7 @@ class Thing:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is true of a scene, before anything is drawn or said.
+    """Facts of a scene, from which the picture is drawn and captions are written.
 
     Attributes:
         place: a key of `PLACES`, or None where a sentence does not mention it.

@@ -1,1 +1,1 @@
-"""How records get to disk: whole, sharded, described, by one runner or another."""
+"""Writing of records: atomic, sharded, described by a manifest, with processes or Beam."""

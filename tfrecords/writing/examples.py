@@ -97,7 +97,7 @@ def bytes_entry(name: str, value: bytes) -> bytes:
 
 @lru_cache(maxsize=1 << 14)
 def _entry_head(name: str, kind: bytes, size: int) -> bytes:
-    """What precedes the content of an entry; all the lengths in it follow from the content's."""
+    """Returns the bytes before the content of an entry, with lengths for a content of `size`."""
     entry = _entry(name, _delimited(kind, _delimited(b"\x0a", bytes(size))))
     return entry[: len(entry) - size]
 
@@ -193,7 +193,7 @@ def read_frame(buffer: Buffer, offset: int, where: str) -> bytes:
 
 
 def frame_span(buffer: Buffer, offset: int, where: str) -> tuple[int, int]:
-    """Where the record lies whose frame begins at `offset`; the next frame begins 4 bytes on.
+    """Returns the span of a frame's record; the next frame begins 4 bytes after its end.
 
     Raises:
         ValueError: there is no whole frame; names `where` and offset.

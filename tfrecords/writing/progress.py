@@ -1,4 +1,4 @@
-"""How much of a job is done, shown while it runs."""
+"""Progress of a job, shown while it runs."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ ShardJob = Callable[[], Iterable[ShardItem]]
 
 @dataclass(frozen=True, kw_only=True)
 class ShardResult:
-    """What one finished shard holds."""
+    """Counts of one finished shard."""
 
     file: str
     count: int
@@ -141,7 +141,7 @@ def write_shard(task: ShardTask) -> ShardResult:
 
 
 def finished_shard(task: ShardTask) -> ShardResult | None:
-    """What an earlier run noted about a shard, if the shard is still as it was noted."""
+    """Returns the note of an earlier run about a shard, if the shard is unchanged since."""
     try:
         note = json.loads(task.note.read_bytes())
         note["skipped"] = [Skip(**skip) for skip in note["skipped"]]

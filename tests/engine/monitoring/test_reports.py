@@ -1,4 +1,4 @@
-"""What a run shows: parameter table, HParams, histograms, profile, list of runs."""
+"""Reports of a run: parameter table, HParams, histograms, profile, list of runs."""
 
 from __future__ import annotations
 

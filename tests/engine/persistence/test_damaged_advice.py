@@ -1,4 +1,4 @@
-"""What a user is advised to do where all checkpoints of a folder are damaged or gone."""
+"""Advice to users where all checkpoints of a folder are damaged or gone."""
 
 from __future__ import annotations
 

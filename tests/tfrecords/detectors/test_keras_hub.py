@@ -164,7 +164,7 @@ def test_retinanet(retinanet: Path, three: Path, monkeypatch: pytest.MonkeyPatch
 def test_boxes_are_those_of_the_model(
     retinanet: Path, three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What KerasHub's own `predict` finds in an image of the network's size."""
+    """Boxes equal those of KerasHub's `predict` for an image of the network's size."""
     model = keras_hub.models.ObjectDetector.from_preset(str(retinanet))
     image = bright_image(*SIZE, (5, 10, 30, 30))
     detector = KerasHubDetector(model, options("keras_hub", retinanet, three, batch_size=1))

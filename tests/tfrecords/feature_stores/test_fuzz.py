@@ -36,7 +36,7 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def read_all(kind: str, path: Path) -> int:
-    """How many arrays can be read; every error must name the file."""
+    """Returns the number of readable arrays; every error must name the file."""
     try:
         store = open_feature_store(f"{kind}:{path}")
         names = store.keys()

@@ -1,4 +1,4 @@
-"""What a network is shown of an image and what is kept of it."""
+"""Parts of an image that a network encodes, and the features that are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What image files say about themselves, and which are read at all."""
+"""Headers of image files, and the formats that are read."""
 
 from __future__ import annotations
 

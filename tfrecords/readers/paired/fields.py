@@ -181,7 +181,7 @@ def normalize_text(text: str) -> str:
 
 
 def is_clean(text: str) -> bool:
-    """Whether a text can be stored: no zero bytes, no half of a surrogate pair."""
+    """Returns whether a text can be stored: no zero bytes, no half of a surrogate pair."""
     if "\0" in text:
         return False
     low, high = _SURROGATES

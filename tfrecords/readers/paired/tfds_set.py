@@ -81,7 +81,7 @@ class _Layout:
 
     @property
     def names(self) -> set[str | None]:
-        """What is read of every record, which leaves out the picture."""
+        """Fields that are read of every record, without the picture."""
         return {self.texts, self.numbers, self.file, self.source_id}
 
 
@@ -108,7 +108,7 @@ class StoredPicture:
 
 @dataclass(frozen=True)
 class _Description:
-    """What TFDS says of a set.
+    """Facts of TFDS about a data set.
 
     Attributes:
         file_format: of its shards.

@@ -1,4 +1,4 @@
-"""What every format of images with captions is read into."""
+"""Types that all readers of images with captions return."""
 
 from __future__ import annotations
 

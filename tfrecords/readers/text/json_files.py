@@ -74,7 +74,7 @@ def read_json(part: TextPart) -> Iterator[str | Skip]:
 
 
 def entry(value: object, key: str, place: str) -> object:
-    """What an object has under a key.
+    """Returns the value of an object under a key.
 
     Raises:
         InputError: it is no object, or has no such key.

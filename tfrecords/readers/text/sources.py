@@ -1,4 +1,4 @@
-"""What a corpus is read from: sources, their parts, and what counts as a sentence."""
+"""Sources of a corpus, their parts, and the lengths of accepted sentences."""
 
 from __future__ import annotations
 

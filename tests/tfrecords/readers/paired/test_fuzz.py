@@ -42,7 +42,7 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
 
 
 def check(dataset: PairedDataset) -> None:
-    """What the builder relies on."""
+    """Checks what the builder relies on."""
     for image in dataset.images:
         for text in (image.image_id, image.file or "", image.source_id or "", image.split or ""):
             assert "\0" not in text and text.encode() is not None
