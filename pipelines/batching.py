@@ -53,7 +53,7 @@ def training_batches(
 
     Args:
         records: where the rows come from.
-        parse: serialised string[N] and their key int64[2] (a stateless seed) -> rows, nested dense
+        parse: serialized string[N] and their key int64[2] (a stateless seed) -> rows, nested dense
             or ragged tensors of N rows.
         assemble: the rows of a batch, plus `key` int64[2] (a stateless seed that is this batch's
             own) -> the batch.

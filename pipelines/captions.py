@@ -29,7 +29,7 @@ def parser(
             `draw_views`. The function then has a second argument, the key of the rows int64[2].
 
     Returns:
-        A function of serialised records string[B], which gives `image_id` and `split` string[B],
+        A function of serialized records string[B], which gives `image_id` and `split` string[B],
         `caption_ids` int64[B, (S)], `texts` string[B, (S)], `sentences` int64[B, (S), (T)] (ragged,
         start and end marker included), `height` and `width` int64[B]; and of what the records hold
         `source_id` and `image` string[B], `global_feature` float32[B, D], `grid_feature`

@@ -1,7 +1,7 @@
 """Text to words and word ids inside a graph: `tfrecords.tokenization.tokenize` for a whole batch.
 
-The builders tokenise in Python; what meets text later (a pipeline over raw captions, an exported
-model) tokenises here and must find the same words. The substitutions of NLTK's word tokenizer are
+The builders tokenize in Python; what meets text later (a pipeline over raw captions, an exported
+model) tokenizes here and must find the same words. The substitutions of NLTK's word tokenizer are
 repeated one by one, in its order, as RE2 expressions. RE2 has no look-around and its `\\b`, `\\w`,
 `\\s`, `\\d` know ASCII only, so word boundaries are written as the characters beside them.
 
@@ -133,7 +133,7 @@ def tokenize(
         raise InputError(
             f"the segmenter {segmenter!r} cannot run in a graph; those that can: words, characters"
         )
-    text = _lower(_normalise(tf.convert_to_tensor(text, tf.string), normal_form))
+    text = _lower(_normalize(tf.convert_to_tensor(text, tf.string), normal_form))
     if segmenter == "characters":
         text = _replace(text, _CHARACTERS)
     words = tf.strings.split(_replace(text, (*_WORDS, *_CONTRACTIONS, *_LAST)))
@@ -184,7 +184,7 @@ def encode(
     return tf.concat([start, ids, end], axis=1)
 
 
-def _normalise(text: tf.Tensor, normal_form: NormalForm | None) -> tf.Tensor:
+def _normalize(text: tf.Tensor, normal_form: NormalForm | None) -> tf.Tensor:
     # Quotes first: NFKC would turn the acute accent used as an apostrophe into a space.
     text = _replace(text, _QUOTES)
     text = tf_text.normalize_utf8(text, "NFKC") if normal_form is None else normal_form(text)

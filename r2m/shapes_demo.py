@@ -82,7 +82,7 @@ def _build_records(raw: Path, corpora: Path, images: Path) -> None:
             corpora=corpora,
             splits={split: raw / f"{split}.txt" for split in ("train", "val", "test")},
             references=raw / "captions.json",
-            # Random weights need no download, and tell shapes and colours apart well enough.
+            # Random weights need no download, and tell shapes and colors apart well enough.
             backbone=BackboneOptions(name="DenseNet121", weights="none", image_size=96),
         )
     )

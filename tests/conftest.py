@@ -21,8 +21,8 @@ with contextlib.suppress(RuntimeError):
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
 
-# Tests compile many small graphs and run each a few times: optimising them costs more than it
-# saves. The end-to-end tests run the scripts, and so the optimiser, in processes of their own.
+# Tests compile many small graphs and run each a few times: optimizing them costs more than it
+# saves. The end-to-end tests run the scripts, and so the optimizer, in processes of their own.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # Tracing makes millions of objects that stay: looking through them for garbage takes a tenth of it.

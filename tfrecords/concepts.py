@@ -64,7 +64,7 @@ class ConceptDictionary:
     Attributes:
         words: the concepts, sorted and unique.
         forms: surface form -> concepts. A form is a lower-case token or several joined by a
-            space; an empty tuple is a form that names nothing ("orange" the colour).
+            space; an empty tuple is a form that names nothing ("orange" the color).
         plurals: the forms that speak of more than one.
         classes: class name as in `class_key` -> concepts (empty: a caption would not say it).
     """
@@ -99,7 +99,7 @@ class ConceptDictionary:
         return token in self.plurals
 
     def find(self, tokens: Sequence[str]) -> list[Mention]:
-        """All concepts a tokenised sentence mentions, left to right, longest form first.
+        """All concepts a tokenized sentence mentions, left to right, longest form first.
 
         "a hot dog" mentions hotdog and no dog; "a surfer" mentions person and surfboard.
 

@@ -117,7 +117,7 @@ class FeatureOptions:
     Attributes:
         short_side: pixels the shorter side is resized to before `image_size` is cut out; None
             squashes the whole image into the square instead.
-        crops: 1 (the centre), or 10 (the corners and the centre, and their mirror images, whose
+        crops: 1 (the center), or 10 (the corners and the center, and their mirror images, whose
             vectors are averaged).
         average_mirrored: averages the features of an image with those of its mirror image, whose
             map is mirrored back; takes twice the time.

@@ -209,7 +209,7 @@ def _type_text(feature: Mapping[str, Any]) -> str:
 
 
 def histogram(counts: Counter[int], width: int = 40) -> list[str]:
-    """Lines `value  count  bar` of a histogram, neighbouring values together where there are many.
+    """Lines `value  count  bar` of a histogram, neighboring values together where there are many.
 
     Args:
         counts: value -> how often.

@@ -1,6 +1,6 @@
 """Text to words, the same way everywhere.
 
-Lower-cased, Unicode-normalised, split by NLTK's word tokenizer (which needs no download). NLTK
+Lower-cased, Unicode-normalized, split by NLTK's word tokenizer (which needs no download). NLTK
 expects one sentence and leaves the full stop on the last word of any sentence but the last; here it
 is split off there too, which stands in for the sentence splitter that upstream ran first. Scripts
 without spaces between words are first split by a segmenter (`tfrecords.segmentation`).
@@ -37,14 +37,14 @@ _STOP = re.compile(r"([^.]*[^\W_])\.")
 
 @lru_cache(maxsize=1)
 def _nltk() -> _Tokenizer:
-    # NLTK takes most of a second to import: only where text is really tokenised.
+    # NLTK takes most of a second to import: only where text is really tokenized.
     from nltk.tokenize import NLTKWordTokenizer
 
     tokenizer: _Tokenizer = NLTKWordTokenizer()
     return tokenizer
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """The text in Unicode form NFKC with straight quotes and without control characters."""
     if text.isascii():
         return text if text.isprintable() else text.translate(_CONTROLS)
@@ -70,7 +70,7 @@ def tokenize(text: str, *, keep_punctuation: bool = False, segmenter: str = "wor
     Returns:
         The tokens; none is empty or holds white space.
     """
-    text = segment(normalise(text).lower(), segmenter)
+    text = segment(normalize(text).lower(), segmenter)
     if not keep_punctuation and _PLAIN.fullmatch(text) and not _NOT_PLAIN.search(text):
         # Most captions: five times faster, and a test compares it with the long way.
         tokens = text.replace(",", " ").replace(".", " ").split()

@@ -33,7 +33,7 @@ With several captioners, as an ensemble:
 By consensus: the caption that agrees most with the captions of similar training images:
 
     r2m-caption --run=workspace/runs/updown/cross_entropy --images=photographs \\
-        --neighbours=60 --beam_size=20 --output=workspace/captions
+        --neighbors=60 --beam_size=20 --output=workspace/captions
 """
 
 from __future__ import annotations

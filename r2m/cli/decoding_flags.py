@@ -198,7 +198,7 @@ def decoding_overrides() -> dict[str, Any]:
 def define_consensus_flags() -> None:
     """Defines flags of reranking by consensus."""
     define_whole(
-        "neighbours",
+        "neighbors",
         None,
         "Rerank the hypotheses of the beam search (--beam_size) by their CIDEr-D with the captions "
         "of the N most similar training images. For captioners; their training records must "
@@ -206,10 +206,11 @@ def define_consensus_flags() -> None:
         least=1,
         group=DECODING,
     )
+    flags.DEFINE_alias("neighbours", "neighbors")  # until the next version
     define_number(
         "sharpness",
         None,
-        "With --neighbours: a training image of cosine similarity s has the weight "
+        "With --neighbors: a training image of cosine similarity s has the weight "
         "exp(sharpness * s). Default: 8, or 16 with --consensus_embedding.",
         most=80,
         group=DECODING,
@@ -217,14 +218,14 @@ def define_consensus_flags() -> None:
     define_number(
         "likelihood",
         None,
-        "With --neighbours: weight of the score of a hypothesis (log p, normalized), which is "
+        "With --neighbors: weight of the score of a hypothesis (log p, normalized), which is "
         "added to its CIDEr-D. Default: 0.2.",
         group=DECODING,
     )
     define_texts(
         "consensus_embedding",
         None,
-        "With --neighbours: run folder of a visual-semantic embedding, by whose vectors images are "
+        "With --neighbors: run folder of a visual-semantic embedding, by whose vectors images are "
         "compared; of several, the mean similarity counts. Default: by their features.",
         group=DECODING,
         value="FOLDER",
@@ -250,19 +251,19 @@ def consensus_options() -> ConsensusOptions | None:
     """Returns the options of reranking by consensus; None for the likeliest captions.
 
     Raises:
-        InputError: a choice is described that is not made, as there is no --neighbours.
+        InputError: a choice is described that is not made, as there is no --neighbors.
     """
     from r2m.inference.consensus import ConsensusOptions
     from tfrecords.errors import InputError
 
     of_embeddings = ("nearest_captions", "image_text")
-    names = ("neighbours", "sharpness", "likelihood", "consensus_embedding", *of_embeddings)
+    names = ("neighbors", "sharpness", "likelihood", "consensus_embedding", *of_embeddings)
     given: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     if not given:
         return None
-    if "neighbours" not in given:
-        raise InputError(f"--{next(iter(given))} requires --neighbours")
+    if "neighbors" not in given:
+        raise InputError(f"--{next(iter(given))} requires --neighbors")
     for name in of_embeddings:
         if name in given and "consensus_embedding" not in given:
             raise InputError(f"--{name} requires --consensus_embedding")

@@ -1,7 +1,7 @@
 """Caption metrics: BLEU-1..4, ROUGE-L, CIDEr, METEOR and SPICE, by pycocoevalcap.
 
 `score_captions` computes the figures of a report. `CaptionScorer` computes the cheap ones again and
-again during training, with its references tokenised and counted once.
+again during training, with its references tokenized and counted once.
 
 All scores are fractions (CIDEr can exceed 1); papers print them times 100.
 """
@@ -39,7 +39,7 @@ class CaptionScores:
             that could be computed.
         per_image: for each of the same names, the score of every image id.
         unavailable: metrics that were asked for and could not be computed, with the reason.
-        tokenizer: which tokeniser made the tokens (`ptb` or `ptb_python`).
+        tokenizer: which tokenizer made the tokens (`ptb` or `ptb_python`).
         images: how many images were scored.
         references: how many references they were scored against.
         empty_predictions: images whose prediction holds no token; they score 0.
@@ -82,7 +82,7 @@ def score_captions(
 
     Raises:
         InputError: no images, ids that differ between predictions and references, an image whose
-            references hold no token, or an unknown metric or tokeniser.
+            references hold no token, or an unknown metric or tokenizer.
     """
     unknown = [name for name in metrics if name not in METRICS]
     if unknown or not metrics:
@@ -130,15 +130,15 @@ def score_captions(
 class CaptionScorer:
     """BLEU, ROUGE-L and CIDEr during training: no JVM, references prepared once.
 
-    The `ptb_python` tokeniser gives figures that can differ from a report's in the fourth decimal.
+    The `ptb_python` tokenizer gives figures that can differ from a report's in the fourth decimal.
 
     Attributes:
         image_ids: the ids that `score` expects predictions for.
-        tokenizer: the tokeniser's name, for logs.
+        tokenizer: the tokenizer's name, for logs.
     """
 
     def __init__(self, references: Mapping[str, Sequence[str]], tokenizer: str = "ptb_python"):
-        """Tokenises and counts the references.
+        """Tokenizes and counts the references.
 
         Args:
             references: reference captions of every image id, at least one each.
@@ -225,7 +225,7 @@ def check_same_images(
 def _regroup(
     ids: Sequence[str], references: Mapping[str, Sequence[str]], tokens: Sequence[str]
 ) -> tuple[list[list[str]], int]:
-    """Tokenised references by image, without those that hold no token.
+    """Tokenized references by image, without those that hold no token.
 
     An empty reference would give an empty prediction full marks in ROUGE-L and lower everyone's
     CIDEr.

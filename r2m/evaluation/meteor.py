@@ -28,11 +28,11 @@ Score = Callable[[Sequence[str], Sequence[Sequence[str]]], tuple[float, list[flo
 def meteor(
     candidates: Sequence[str], references: Sequence[Sequence[str]], *, timeout: float = 600.0
 ) -> tuple[float, list[float]]:
-    """Scores tokenised captions.
+    """Scores tokenized captions.
 
     Args:
-        candidates: N tokenised captions; an empty one scores 0.
-        references: N non-empty lists of tokenised references.
+        candidates: N tokenized captions; an empty one scores 0.
+        references: N non-empty lists of tokenized references.
         timeout: seconds for all of it, of which loading the paraphrase table takes about ten.
 
     Returns:

@@ -1,6 +1,6 @@
-"""A Java-free look-alike of the tokeniser behind pycocoevalcap's scores.
+"""A Java-free look-alike of the tokenizer behind pycocoevalcap's scores.
 
-pycocoevalcap tokenises with Stanford's PTBTokenizer (`-preserveLines -lowerCase`) and then drops
+pycocoevalcap tokenizes with Stanford's PTBTokenizer (`-preserveLines -lowerCase`) and then drops
 the tokens of a short punctuation list. The rules here were written from that program's output
 alone. They differ from it on 2 of the 105,846 captions they were written on
 (`tests/evaluation/test_ptb_agreement.py`), where Stanford's answer depends on the line after, and
@@ -152,7 +152,7 @@ def one_line(caption: str) -> str:
 
 
 def tokenize(caption: str) -> str:
-    """Tokenises one caption: lower case, punctuation removed, tokens joined by single spaces."""
+    """Tokenizes one caption: lower case, punctuation removed, tokens joined by single spaces."""
     if _PLAIN.fullmatch(caption):
         words = caption.lower().rstrip(" .").replace(",", " ").split()
         if _SPLIT_WORDS.keys().isdisjoint(words):

@@ -59,7 +59,7 @@ class Report:
 
     Attributes:
         split: what was evaluated, e.g. `flickr8k/val`.
-        scores: the figures, with the tokeniser and the number of images.
+        scores: the figures, with the tokenizer and the number of images.
         decode: how the captions were decoded: method, beam size, maximum length, ...
         settings: whatever else identifies the run: checkpoint, step, records, their checksums.
         predictions: the file that holds the scored captions.

@@ -36,11 +36,11 @@ def why_unavailable() -> str | None:
 def spice(
     candidates: Sequence[str], references: Sequence[Sequence[str]], *, timeout: float = 3600.0
 ) -> tuple[float, list[float]]:
-    """Scores tokenised captions.
+    """Scores tokenized captions.
 
     Args:
-        candidates: N tokenised captions; an empty one scores 0.
-        references: N non-empty lists of tokenised references.
+        candidates: N tokenized captions; an empty one scores 0.
+        references: N non-empty lists of tokenized references.
         timeout: seconds after which the program is killed.
 
     Returns:

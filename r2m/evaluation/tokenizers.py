@@ -24,7 +24,7 @@ _MAIN = "edu.stanford.nlp.process.PTBTokenizer"
 
 
 def choose(name: str = "auto") -> str:
-    """Settles which tokeniser is used.
+    """Settles which tokenizer is used.
 
     Args:
         name: `auto` (ptb where Java is installed, else ptb_python) or one of `TOKENIZERS`.
@@ -61,7 +61,7 @@ def tokenizer_for(segmenter: str, name: str = "auto") -> str:
 
 
 def tokenize(captions: Sequence[str], name: str, *, timeout: float = 600.0) -> list[str]:
-    """Tokenises captions.
+    """Tokenizes captions.
 
     Args:
         captions: any text; line breaks count as spaces.
@@ -73,7 +73,7 @@ def tokenize(captions: Sequence[str], name: str, *, timeout: float = 600.0) -> l
         A caption of nothing but punctuation becomes ''.
 
     Raises:
-        InputError: an unknown tokeniser.
+        InputError: an unknown tokenizer.
         java.JavaError: Java failed or did not finish in time.
     """
     if name == "ptb_python":

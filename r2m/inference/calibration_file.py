@@ -134,13 +134,18 @@ def _key(identity: Mapping[str, Any]) -> dict[str, Any]:
 def _entries(path: Path) -> list[dict[str, Any]] | None:
     """Returns the calibrations of a file that are whole; None where there is no file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_hook=_current_names)
         listed = content["calibrations"] if content["format"] == _FORMAT else []
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         listed = []
     return [entry for entry in listed if _is_whole(entry)]
+
+
+def _current_names(read: dict[str, Any]) -> dict[str, Any]:
+    """Returns an object with the names of today's decoding settings."""
+    return {"neighbors" if name == "neighbours" else name: value for name, value in read.items()}
 
 
 def _is_whole(entry: Any) -> bool:

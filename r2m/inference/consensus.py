@@ -49,7 +49,7 @@ class ConsensusOptions:
     """Options of the choice by consensus.
 
     Attributes:
-        neighbours: similar training images whose captions are compared with.
+        neighbors: similar training images whose captions are compared with.
         sharpness: an image of cosine similarity s counts exp(sharpness * s); None: 8, or 16 by
             embeddings.
         likelihood: what a hypothesis' own score (log p, as normalized in the search) counts beside
@@ -62,7 +62,7 @@ class ConsensusOptions:
             beside its mean CIDEr-D.
     """
 
-    neighbours: int = 60
+    neighbors: int = 60
     sharpness: float | None = None
     likelihood: float = 0.2
     embeddings: tuple[str, ...] = ()
@@ -71,8 +71,8 @@ class ConsensusOptions:
 
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of range."""
-        if self.neighbours < 1:
-            raise ValueError(f"neighbours={self.neighbours} must be at least 1")
+        if self.neighbors < 1:
+            raise ValueError(f"neighbors={self.neighbors} must be at least 1")
         if self.nearest_captions < 0:
             raise ValueError(f"nearest_captions={self.nearest_captions} must not be negative")
         for name in ("sharpness", "likelihood", "image_text"):
@@ -162,7 +162,7 @@ class Consensus(NamedTuple):
     ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
         """Yields the captions of the images most similar to each image, and their weights."""
         for likeness in self.images.standardize(features) @ self.images.directions.T:
-            nearest = np.argsort(-likeness, kind="stable")[: self.options.neighbours]
+            nearest = np.argsort(-likeness, kind="stable")[: self.options.neighbors]
             weights = similarity_weights(likeness[nearest], self.options.own_sharpness)
             own = [self.images.sentences[image] for image in nearest]
             each = np.repeat(weights, [len(sentences) for sentences in own])

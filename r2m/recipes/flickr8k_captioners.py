@@ -35,7 +35,7 @@ def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
     both = (f"--run={pixels}/cross_entropy", f"--run={features}/cross_entropy")
     yield evaluate(records, *both, f"--output={runs}/flickr8k_ensemble")
     yield evaluate(
-        records, *both, "--neighbours=60", "--beam_size=20", f"--output={runs}/flickr8k_consensus"
+        records, *both, "--neighbors=60", "--beam_size=20", f"--output={runs}/flickr8k_consensus"
     )
 
 

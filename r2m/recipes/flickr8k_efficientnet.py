@@ -144,7 +144,7 @@ def _ensemble(project: _Project) -> Iterator[Command]:
 def _by_consensus(project: _Project, name: str, *workdirs: Path) -> Command:
     return evaluate(
         project.records("_tuned_grid"), *(f"--run={workdir}/self_critical" for workdir in workdirs),
-        "--neighbours=60", "--beam_size=20",
+        "--neighbors=60", "--beam_size=20",
         f"--consensus_embedding={project.run('contrastive')}/ranking",
         f"--output={project.run(name)}",
     )  # fmt: skip

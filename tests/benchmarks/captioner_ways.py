@@ -114,7 +114,7 @@ def training_by_the_engine(name: str, *, parts: int = 1, dtypes: str = "float32"
 
 
 def training_step_by_step(name: str, *, keras_adam: bool) -> Way:
-    """A loop as anybody writes it; the optimiser is that of Keras, or ours."""
+    """A loop as anybody writes it; the optimizer is that of Keras, or ours."""
     model = build(name)
     variables = model.trainable_variables
     optimizer = (keras.optimizers.Adam if keras_adam else Adam)(5e-4)

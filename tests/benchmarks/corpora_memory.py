@@ -4,7 +4,7 @@
 
 `peak_mib` is the sum of the peaks of this process and of `WORKERS` times its largest worker, which
 is an upper bound. `sentences_per_second_core` is SENTENCES by the processor seconds of the build
-(this process and its workers) less those of tokenising the same sentences; TensorFlow Datasets,
+(this process and its workers) less those of tokenizing the same sentences; TensorFlow Datasets,
 which describes the finished records, is imported before. Default: the 2,322,635 sentences of
 upstream's Shutterstock corpus.
 """
@@ -55,7 +55,7 @@ def write_synthetic(path: Path, sentences: int, seed: int = 0) -> None:
     As in COCO val2017 and Conceptual Captions a sentence has 8 to 17 words of 4 letters on average,
     most have 1 or 2 concepts, and the words of rank 1, 10, 100, 1000 and 10,000 make up about 6 %,
     1 %, 0.1 %, 0.01 % and 0.0005 % of all words. Of 100 sentences 3 are too short, 3 have no
-    concept, 1 repeats the one before and 3 have an apostrophe (tokenised the long way).
+    concept, 1 repeats the one before and 3 have an apostrophe (tokenized the long way).
     """
     rng, before = random.Random(seed), ""
     with path.open("w") as stream:
@@ -109,7 +109,7 @@ def _peak_kib() -> int:
     return int(status.split("VmHWM:")[1].split()[0])
 
 
-def _tokenising_seconds(source: TextSource) -> float:
+def _tokenizing_seconds(source: TextSource) -> float:
     sentences = (s for part in plan_parts(source) for s in read_part(part) if isinstance(s, str))
     seconds = 0.0
     while some := list(itertools.islice(sentences, 10_000)):
@@ -146,7 +146,7 @@ def main() -> None:
     seconds, used = time.monotonic() - started, _processor_seconds() - used
     itself = _peak_kib()
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    tokenising = _tokenising_seconds(TextSource(source))
+    tokenizing = _tokenizing_seconds(TextSource(source))
     report = {
         "sentences": sentences,
         "kept": {split: records.count(split) for split in records.splits},
@@ -154,8 +154,8 @@ def main() -> None:
         "words": len(records.vocabulary()),
         "seconds": round(seconds, 1),
         "processor_seconds": round(used, 2),
-        "processor_seconds_tokenising": round(tokenising, 2),
-        "sentences_per_second_core": round(sentences / (used - tokenising)),
+        "processor_seconds_tokenizing": round(tokenizing, 2),
+        "sentences_per_second_core": round(sentences / (used - tokenizing)),
         "workers": workers,
         "peak_mib": round((itself + workers * worker) / 1024),
         "peak_mib_parent": round(itself / 1024),

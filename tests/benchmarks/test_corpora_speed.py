@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tfrecords.readers.text import TextSource, plan_parts, read_part
-from tfrecords.tokenization import _tokenize_any, normalise, tokenize
+from tfrecords.tokenization import _tokenize_any, normalize, tokenize
 
 
 @pytest.fixture(scope="module")
@@ -43,25 +43,25 @@ def build(folder: Path, sentences: int, workers: int) -> dict[str, Any]:
     return report
 
 
-def test_tokenise(benchmark: Any, captions: list[str]) -> None:
+def test_tokenize(benchmark: Any, captions: list[str]) -> None:
     tokenize("it's loaded")
     benchmark(lambda: [tokenize(caption) for caption in captions])
     assert rate(benchmark, len(captions)) > 20_000
 
 
-def test_tokenise_with_nltk_alone(benchmark: Any, captions: list[str]) -> None:
+def test_tokenize_with_nltk_alone(benchmark: Any, captions: list[str]) -> None:
     some = captions[:3000]
-    benchmark(lambda: [_tokenize_any(normalise(c).lower(), keep_punctuation=False) for c in some])
+    benchmark(lambda: [_tokenize_any(normalize(c).lower(), keep_punctuation=False) for c in some])
     assert rate(benchmark, len(some)) > 0
 
 
-def test_build_after_tokenisation(benchmark: Any, tmp_path: Path) -> None:
-    """All a build does but tokenising; the best of three, as others may use the machine."""
+def test_build_after_tokenization(benchmark: Any, tmp_path: Path) -> None:
+    """All a build does but tokenizing; the best of three, as others may use the machine."""
     reports: list[dict[str, Any]] = []
     benchmark.pedantic(lambda: reports.append(build(tmp_path, 100_000, workers=1)), rounds=3)
     best = max(reports, key=lambda report: report["sentences_per_second_core"])
     benchmark.extra_info.update(best)
-    print(f"{best['sentences_per_second_core']} sentences/s/core after tokenisation")
+    print(f"{best['sentences_per_second_core']} sentences/s/core after tokenization")
     assert best["sentences_per_second_core"] > 20_000
 
 

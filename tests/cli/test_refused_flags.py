@@ -23,7 +23,11 @@ import pytest
         ),
         (
             ["caption", "--run=a", "--images=b", "--output=c", "--sharpness=2"],
-            "error: --sharpness requires --neighbours",
+            "error: --sharpness requires --neighbors",
+        ),
+        (
+            ["caption", "--run=a", "--images=b", "--output=c", "--neighbors=3", "--image_text=2"],
+            "error: --image_text requires --consensus_embedding",
         ),
         (
             ["caption", "--run=a", "--images=b", "--output=c", "--neighbours=3", "--image_text=2"],

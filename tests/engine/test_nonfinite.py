@@ -142,7 +142,7 @@ def test_skipping_a_batch_is_training_without_it(
     np.testing.assert_equal(found["skip"], found["without"])
     lines = [line for line in read_metrics(tmp_path / "skip") if line["kind"] == "train"]
     assert [line["skipped"] for line in lines] == [1, 3, 3]
-    # After 3, 5 and 9 steps of the optimiser, which decays before its steps 4 and 7.
+    # After 3, 5 and 9 steps of the optimizer, which decays before its steps 4 and 7.
     assert [line["learning_rate"] for line in lines] == [0.01, 0.005, 0.0025]
     assert all(np.isfinite(line["loss"]) for line in lines)
 

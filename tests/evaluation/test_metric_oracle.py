@@ -1,7 +1,7 @@
 """An independent check: the figures that others published for captions they released.
 
 The folder holds what four systems wrote for 1,000 Flickr30k images. Their figures were computed
-after PTB tokenisation with its punctuation removed: with it all of ours lie within 0.0015. On the
+after PTB tokenization with its punctuation removed: with it all of ours lie within 0.0015. On the
 text as is (the references keep capitals and " .") BLEU-1 is 0.04 to 0.055 lower and ROUGE-L 0.08;
 lower-casing alone leaves ROUGE-L 0.025 lower.
 """

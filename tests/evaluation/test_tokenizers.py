@@ -1,4 +1,4 @@
-"""Tokenisers: golden cases taken from Stanford's program, and what holds for any text."""
+"""Tokenizers: golden cases taken from Stanford's program, and what holds for any text."""
 
 from __future__ import annotations
 

@@ -36,6 +36,13 @@ def _stored(slope: float) -> StoredCalibration:
     return StoredCalibration(calibration, "flickr8k val")
 
 
+def test_a_setting_that_was_renamed_is_found(tmp_path: Path) -> None:
+    write_calibration(tmp_path, _identity(neighbors=60), _stored(1.0), RELIABILITY)
+    file = tmp_path / CALIBRATION_FILE
+    file.write_text(file.read_text().replace("neighbors", "neighbours"))
+    assert read_calibration(tmp_path, _identity(neighbors=60)) == _stored(1.0)
+
+
 def test_a_calibration_holds_for_its_weights_and_settings(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

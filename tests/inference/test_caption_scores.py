@@ -87,7 +87,7 @@ def test_by_consensus_the_order_is_its_own(
     listed = tmp_path / "list.txt"
     names = (pictures / "val.txt").read_text().split()
     listed.write_text("\n".join(str(pictures / "images" / name) for name in names))
-    consensus = ConsensusOptions(neighbours=3, sharpness=2.0, likelihood=0.0)
+    consensus = ConsensusOptions(neighbors=3, sharpness=2.0, likelihood=0.0)
 
     def said(folder: str, captions: int) -> Sequence[dict[str, Any]]:
         return caption_files(

@@ -26,7 +26,7 @@ from tfrecords.captions.build import CaptionsOptions, build_captions
 from tfrecords.errors import InputError
 from tfrecords.readers.paired.formats import PairedSource
 
-OPTIONS = ConsensusOptions(neighbours=3, sharpness=2.0, likelihood=0.5)
+OPTIONS = ConsensusOptions(neighbors=3, sharpness=2.0, likelihood=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_a_training_image_is_most_like_itself(consensus: Consensus, caption_reco
     ends = {vocabulary.words[words[-1]] for image in consensus.images.sentences for words in image}
     assert ends == {vocabulary.words[2]}
     # Its own captions win over those of the least similar image.
-    sharp = consensus._replace(options=ConsensusOptions(neighbours=1, likelihood=0.0))
+    sharp = consensus._replace(options=ConsensusOptions(neighbors=1, likelihood=0.0))
     for image in range(10):
         features = (
             consensus.images.directions[image] * consensus.images.deviation + consensus.images.mean
@@ -132,7 +132,7 @@ def test_a_split_and_its_files_are_captioned_by_consensus(
             att2in2_run, caption_records, "val", tmp_path / name, metrics=("cider",),
             decoding={"beam_size": 4}, consensus=consensus,
         )  # fmt: skip
-        assert (consensus is None) == ("neighbours" not in report.decode)
+        assert (consensus is None) == ("neighbors" not in report.decode)
         rows = json.loads((tmp_path / name / "val.predictions.json").read_text())
         return {row["file_name"]: row["caption"] for row in rows}
 
@@ -295,7 +295,7 @@ def test_records_without_vectors_are_refused(pictures: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "bad", [{"neighbours": 0}, {"sharpness": -1.0}, {"likelihood": -1.0}, {"nearest_captions": -1}]
+    "bad", [{"neighbors": 0}, {"sharpness": -1.0}, {"likelihood": -1.0}, {"nearest_captions": -1}]
 )
 def test_impossible_options_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):

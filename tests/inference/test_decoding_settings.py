@@ -123,8 +123,8 @@ def test_impossible_settings(changes: dict[str, Any], message: str) -> None:
 def test_reports_have_the_settings_that_have_an_effect() -> None:
     main = {"beam_size": 3, "max_length": 20, "length_normalization": 0.0, "allow_unknown": False}
     assert settings_to_report(default_decoding()) == main
-    changed = {**default_decoding(), "top_k": 5, "neighbours": 3}
-    assert settings_to_report(changed) == {**main, "top_k": 5, "neighbours": 3}
+    changed = {**default_decoding(), "top_k": 5, "neighbors": 3}
+    assert settings_to_report(changed) == {**main, "top_k": 5, "neighbors": 3}
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def _weights(layer) -> dict[str, np.ndarray]:
     return {"/".join(w.path.split("/")[-2:]): np.asarray(w, np.float64) for w in layer.weights}
 
 
-def _randomise(layer) -> None:
+def _randomize(layer) -> None:
     """Every weight away from its start, biases and norms too, so that none can be left out."""
     for weight in layer.trainable_weights:
         weight.assign(weight + tf.random.normal(weight.shape, stddev=0.3))
@@ -61,7 +61,7 @@ def test_relational_memory_follows_the_published_cell():
     layer = RelationalMemory(units=H, heads=HEADS)
     inputs = np.random.RandomState(0).randn(B, T, 2 * H).astype(np.float32)
     layer(inputs)
-    _randomise(layer)
+    _randomize(layer)
     w = _weights(layer)
     found = layer(inputs).numpy()
     input_gates, forget_gates = layer.all_gates(tf.constant(inputs))
@@ -86,7 +86,7 @@ def test_fusion_attends_over_word_and_concepts():
     random = np.random.RandomState(1)
     words, vector = random.randn(B, T, H).astype("f"), random.randn(B, H).astype("f")
     layer.build()
-    _randomise(layer)
+    _randomize(layer)
     w = _weights(layer)
     projected, concepts = (layer.project(tf.constant(x)) for x in (words, vector))
     found = layer(projected, concepts).numpy()

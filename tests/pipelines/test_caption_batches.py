@@ -130,7 +130,7 @@ def test_an_epoch_shows_every_image_once_with_its_own_captions(records: Records)
             seen[image] += 1
             mine = sentences_of(image)
             assert all(row in mine for row in rows)
-            if len(mine) >= 3:  # neighbours
+            if len(mine) >= 3:  # neighbors
                 first = mine.index(rows[0])
                 assert rows == mine[first : first + 3]
             rng = np.random.default_rng(image)

@@ -53,7 +53,7 @@ def test_features_are_those_of_the_records(records):
     assert len(np.unique(rows, axis=0)) == 17
 
 
-def test_pixels_are_random_crops_in_training_and_centre_crops_in_validation(records):
+def test_pixels_are_random_crops_in_training_and_center_crops_in_validation(records):
     first, again = (_batches(records, 8, PIXELS)[i : i + 4] for i in (0, 4))
     for batch in first:
         assert batch["pixels"].shape[1:] == (32, 32, 3)

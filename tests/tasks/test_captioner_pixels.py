@@ -75,7 +75,7 @@ def test_image_files_are_captioned_as_stored_pictures_are(
     from_pixels: Path, att2in2_run: Path, caption_records: Path, pictures: Path, tmp_path: Path
 ) -> None:
     # Alone, where vectors are what only the choice looks at, and with one that is shown features.
-    choice = ConsensusOptions(neighbours=3, likelihood=0.0)
+    choice = ConsensusOptions(neighbors=3, likelihood=0.0)
     for members, consensus in (([from_pixels], choice), ([from_pixels, att2in2_run], None)):
         run = Run.load(members, consensus=consensus)
         records = run.open_records(str(caption_records))
@@ -84,7 +84,7 @@ def test_image_files_are_captioned_as_stored_pictures_are(
         found = {row["image_id"]: row["caption"] for row in rows}
         assert by_records == {name: found[name] for name in by_records}
         page = (tmp_path / "index.html").read_text()
-        assert ("neighbours" in page) == (consensus is not None)
+        assert ("neighbors" in page) == (consensus is not None)
         assert ", ".join(f"{member.parent.name}/cross_entropy" for member in members) in page
 
 

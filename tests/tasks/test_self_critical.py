@@ -1,4 +1,4 @@
-"""Self-critical training: its loss, and that it earns what it optimises."""
+"""Self-critical training: its loss, and that it earns what it optimizes."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def test_a_captioner_learns_captions_and_is_scored_by_characters(
     config.stages.cross_entropy.steps = 2
     run_captioner(config, tmp_path / "runs")
     run = tmp_path / "runs" / "cross_entropy"
-    options = ConsensusOptions(neighbours=2)
+    options = ConsensusOptions(neighbors=2)
     report = evaluate_run(
         run, records.folder, "val", tmp_path / "out", metrics=("bleu", "cider"), consensus=options
     )

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecords.readers.text import TextSource, plan_parts, read_part
-from tfrecords.tokenization import _tokenize_any, normalise, tokenize
+from tfrecords.tokenization import _tokenize_any, normalize, tokenize
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ PLAIN = st.text("abcotgnw019 -,.'", max_size=40)
 @given(st.one_of(PLAIN, st.text(max_size=40)))
 def test_the_short_way_gives_what_nltk_gives(text: str) -> None:
     tokens = tokenize(text)
-    assert tokens == _tokenize_any(normalise(text).lower(), keep_punctuation=False)
+    assert tokens == _tokenize_any(normalize(text).lower(), keep_punctuation=False)
     assert all(len(token.split()) == 1 and any(map(str.isalnum, token)) for token in tokens)
 
 
@@ -50,4 +50,4 @@ def test_the_short_way_on_real_captions(shared_data: Path) -> None:
     texts = [t for part in plan_parts(source) for t in read_part(part) if isinstance(t, str)]
     assert len(texts) == 25014
     for text in texts:
-        assert tokenize(text) == _tokenize_any(normalise(text).lower(), keep_punctuation=False)
+        assert tokenize(text) == _tokenize_any(normalize(text).lower(), keep_punctuation=False)

@@ -1,6 +1,6 @@
 """Builds `corpora` records: sentences and the concepts they speak of (R2M, spec section 2.1).
 
-    tokenise -> drop short sentences and those without a concept -> drop duplicates, shuffle ->
+    tokenize -> drop short sentences and those without a concept -> drop duplicates, shuffle ->
     count words -> choose the vocabulary -> drop sentences of unknown words -> encode, write
 
 The features of a record are in `tfrecords.corpora.encoding`, the first two lines of this picture in
@@ -40,7 +40,7 @@ from tfrecords.readers.text import TextPart, TextSource, plan_parts
 from tfrecords.readers.text.sources import open_utf8, read_head
 from tfrecords.records import CONCEPTS, VOCABULARY, Records
 from tfrecords.segmentation import UnspacedText, check_segmenter
-from tfrecords.tokenization import normalise
+from tfrecords.tokenization import normalize
 from tfrecords.vocabulary import END, START, Vocabulary, build_vocabulary
 from tfrecords.writing.build_folder import Build, open_build
 from tfrecords.writing.files import clear_disk_errors, write_atomically
@@ -77,7 +77,7 @@ class CorporaOptions:
         seed: of the order and of the choice of validation sentences.
         shards: files of the split `train`.
         runner: local processes or Apache Beam; the records do not depend on it.
-        deduplicate: keep the first of equal sentences (after tokenisation) only.
+        deduplicate: keep the first of equal sentences (after tokenization) only.
         keep_punctuation: keep commas, stops etc. as words.
         segmenter: how sentences are split into words, see `tfrecords.segmentation`; None splits
             at spaces, and refuses text that is written without them.
@@ -256,7 +256,7 @@ def _sort(
         sort_part,
         [PartTask(plan, index, part) for index, part in enumerate(parts)],
         runner=options.runner,
-        description="tokenising",
+        description="tokenizing",
         progress=progress,
     )
     unspaced = UnspacedText()
@@ -330,7 +330,7 @@ def _allowed_words(path: Path, wanted: Counter[str]) -> set[str]:
             if columns := line.split(maxsplit=1):
                 lines += 1
                 # Words of sentences are in the same form.
-                word = normalise(columns[0].decode(errors="replace"))
+                word = normalize(columns[0].decode(errors="replace"))
                 if word in wanted:
                     found.add(word)
     if not found:

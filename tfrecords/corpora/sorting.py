@@ -1,4 +1,4 @@
-"""The passes over a corpus before its records are written: tokenise, then gather and count.
+"""The passes over a corpus before its records are written: tokenize, then gather and count.
 
 Neither holds the corpus in memory. The first reads the sources in parts and appends every sentence
 that is long enough and speaks of a concept to one of N *buckets*, chosen by a seeded hash of its
@@ -143,7 +143,7 @@ def validation_candidates(count: int, fraction: float) -> int:
 
 
 def sort_part(task: PartTask) -> PartReport:
-    """First pass: tokenises a part of the sources and sorts its sentences into buckets.
+    """First pass: tokenizes a part of the sources and sorts its sentences into buckets.
 
     Raises:
         InputError: the source is malformed; names `path:line`.

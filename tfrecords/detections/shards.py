@@ -71,7 +71,7 @@ class EncodedShardJob:
     """Yields records that are made already.
 
     Attributes:
-        records: serialised examples.
+        records: serialized examples.
     """
 
     records: tuple[bytes, ...]

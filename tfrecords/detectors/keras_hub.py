@@ -92,10 +92,10 @@ class KerasHubDetector:
         model, (height, width) = self._model, self._size
         outputs = model(images, training=False)
         if "pred_boxes" in outputs:
-            # D-FINE: centre and size as fractions. KerasHub's decoding of them takes every box
+            # D-FINE: center and size as fractions. KerasHub's decoding of them takes every box
             # format for yxyx.
-            centre, size = tf.split(outputs["pred_boxes"], 2, axis=-1)
-            corners = tf.concat([centre - size / 2, centre + size / 2], axis=-1)
+            center, size = tf.split(outputs["pred_boxes"], 2, axis=-1)
+            corners = tf.concat([center - size / 2, center + size / 2], axis=-1)
             boxes = self._convert(
                 corners * [width, height, width, height], "xyxy", model.bounding_box_format
             )

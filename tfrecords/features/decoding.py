@@ -74,7 +74,7 @@ def cut_image(
         pixels: uint8 [H, W, 3].
         size: side of the squares in pixels, at most `short_side`.
         short_side: pixels.
-        crops: 1, the centre; or 10: top left, top right, bottom left, bottom right and centre, then
+        crops: 1, the center; or 10: top left, top right, bottom left, bottom right and center, then
             the mirror images of these five.
         interpolation: see `BackboneOptions`.
 
@@ -86,9 +86,9 @@ def cut_image(
     new_height, new_width = (tf.cast(side, tf.int32) for side in scaled)
     resized = resize(pixels, new_height, new_width, interpolation)
     bottom, right = new_height - size, new_width - size
-    centre = (new_height // 2 - size // 2, new_width // 2 - size // 2)
+    center = (new_height // 2 - size // 2, new_width // 2 - size // 2)
     corners = [] if crops == 1 else [(0, 0), (0, right), (bottom, 0), (bottom, right)]
-    places = (*corners, centre)
+    places = (*corners, center)
     cut = [tf.ensure_shape(resized[y : y + size, x : x + size], [size, size, 3]) for y, x in places]
     if crops == 1:
         return cut[0]

@@ -133,7 +133,7 @@ def _jpeg(data: bytes) -> ImageHeader | None:
 
 def _gif_frames(data: bytes) -> Iterator[int]:
     """The pixels of each frame; stops where the file does."""
-    position = 13 + _colour_table(data[10])
+    position = 13 + _color_table(data[10])
     while position < len(data):
         block = data[position]
         if block == 0x21:  # an extension: a label, then parts
@@ -141,12 +141,12 @@ def _gif_frames(data: bytes) -> Iterator[int]:
         elif block == 0x2C and position + 10 <= len(data):
             width, height, packed = struct.unpack_from("<HHB", data, position + 5)
             yield width * height
-            position = _after_parts(data, position + 11 + _colour_table(packed))
+            position = _after_parts(data, position + 11 + _color_table(packed))
         else:
             return
 
 
-def _colour_table(packed: int) -> int:
+def _color_table(packed: int) -> int:
     return 3 << ((packed & 7) + 1) if packed & 0x80 else 0
 
 

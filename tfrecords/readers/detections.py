@@ -1,6 +1,6 @@
 """Readers of the detections of a data set, in every file format of them.
 
-| kind | recognised by | what |
+| kind | recognized by | what |
 |---|---|---|
 | `records` | a folder | `detections` records of `r2m-detect-objects` |
 | `coco` | `.json` | COCO results or annotations; a plain list with the JSON that has its `images` |

@@ -43,8 +43,8 @@ def _as_seen(scene: Scene, stream: Stream) -> Scene:
     main = facts.things[0]
     if main.size and stream.chance(0.3):
         main = replace(main, size=None)
-    if main.colour and stream.chance(0.08):
-        main = replace(main, colour=None)
+    if main.color and stream.chance(0.08):
+        main = replace(main, color=None)
     things = (main, *facts.things[1:])
     if len(things) > 2 and stream.chance(0.25):
         things = things[:-1]
@@ -110,8 +110,8 @@ def _sides(scene: Scene, stream: Stream) -> str:
     main = scene.facts.things[0]
     for index, other in enumerate(scene.facts.things[1:], start=1):
         if main.count == other.count == 1 and same_height(main, other):
-            centres = {placed.thing: placed.centre for placed in scene.objects}
-            side = "left" if centres[index] < centres[0] else "right"
+            centers = {placed.thing: placed.center for placed in scene.objects}
+            side = "left" if centers[index] < centers[0] else "right"
             here = where(scene.facts, main, stream, 0.0)
             return sentence(noun_phrase(main), here, "with", noun_phrase(other), f"on the {side}")
     return ""

@@ -127,8 +127,8 @@ def _mentioned(facts: Facts, stream: Stream) -> Facts:
     """Leaves out what a writer would, and what is beyond the words a model is shown."""
     main = facts.things[0]
     place = None if stream.chance(0.08) else facts.place
-    if main.colour and stream.chance(0.06):
-        main = replace(main, colour=None)
+    if main.color and stream.chance(0.06):
+        main = replace(main, color=None)
     facts = replace(facts, place=place, things=(main, *facts.things[1:]))
     if len(concept_words(facts)) > MAX_CONCEPTS and main.size:
         facts = replace(facts, things=(replace(main, size=None), *facts.things[1:]))

@@ -81,7 +81,7 @@ def make_shapes(
     `train.txt`, `val.txt`, `test.txt`: the file names of each split, one a line;
     `detections.json`: the exact objects as COCO results (`images`, `categories`, `annotations`
     with `bbox` x, y, width, height in pixels, `score`, `category_id`);
-    `tags.json`: colour, size (box of the thing) and place (whole image), same format;
+    `tags.json`: color, size (box of the thing) and place (whole image), same format;
     `captions.json`: COCO captions, five references an image of every split;
     `corpus.txt`: a sentence a line, about scenes that are independent of the images;
     `shapes.json`: the options and the size in bytes of every file.

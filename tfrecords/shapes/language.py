@@ -15,7 +15,7 @@ _BESIDE = ("next to", "beside", "near")
 def noun_phrase(thing: Thing) -> str:
     """`a big red boat`, `two blue balloons`, `the sun`."""
     noun = thing.kind if thing.count == 1 else _PLURALS.get(thing.kind, thing.kind + "s")
-    words = [word for word in (thing.size, thing.colour, noun) if word]
+    words = [word for word in (thing.size, thing.color, noun) if word]
     if thing.count == 2:
         return " ".join(("two", *words))
     if KINDS[thing.kind].unique:

@@ -29,8 +29,8 @@ class Placed:
     height: float
 
     @property
-    def centre(self) -> float:
-        """Horizontal centre."""
+    def center(self) -> float:
+        """Horizontal center."""
         return self.left + self.width / 2
 
 

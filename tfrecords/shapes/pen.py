@@ -1,4 +1,4 @@
-"""Drawing in fractions of a sprite, and the colours of the world."""
+"""Drawing in fractions of a sprite, and the colors of the world."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Point = tuple[float, float]
 
-PAINTS: dict[str, Colour] = {
+PAINTS: dict[str, Color] = {
     "red": (222, 50, 46),
     "blue": (40, 92, 214),
     "green": (38, 150, 66),
@@ -18,30 +18,30 @@ PAINTS: dict[str, Colour] = {
     "purple": (132, 62, 182),
     "pink": (246, 128, 182),
 }
-WHITE: Colour = (252, 252, 250)
-INK: Colour = (52, 52, 64)
+WHITE: Color = (252, 252, 250)
+INK: Color = (52, 52, 64)
 
 
-def mix(first: Colour, second: Colour, share: float) -> Colour:
+def mix(first: Color, second: Color, share: float) -> Color:
     """`first` with a share (0 to 1) of `second`."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
-def darker(colour: Colour, share: float = 0.35) -> Colour:
-    """The colour towards black: edges and shadows."""
-    return mix(colour, (24, 20, 40), share)
+def darker(color: Color, share: float = 0.35) -> Color:
+    """The color towards black: edges and shadows."""
+    return mix(color, (24, 20, 40), share)
 
 
-def lighter(colour: Colour, share: float = 0.45) -> Colour:
-    """The colour towards white: highlights."""
-    return mix(colour, WHITE, share)
+def lighter(color: Color, share: float = 0.45) -> Color:
+    """The color towards white: highlights."""
+    return mix(color, WHITE, share)
 
 
 class Pen:
     """Draws on a transparent sprite whose corners are (0, 0) and (1, 1).
 
-    Shapes that get a `line` colour are outlined; outlines stay inside the sprite if the shape keeps
+    Shapes that get a `line` color are outlined; outlines stay inside the sprite if the shape keeps
     about two hundredths from its border.
     """
 
@@ -56,7 +56,7 @@ class Pen:
         wide, high = self._width - 1, self._height - 1
         return [(round(x * wide), round(y * high)) for x, y in points]
 
-    def polygon(self, points: Sequence[Point], fill: Colour, line: Colour | None = None) -> None:
+    def polygon(self, points: Sequence[Point], fill: Color, line: Color | None = None) -> None:
         """A filled polygon."""
         corners = self._at(points)
         self._draw.polygon(corners, fill=fill)
@@ -69,8 +69,8 @@ class Pen:
         top: float,
         right: float,
         bottom: float,
-        fill: Colour | None,
-        line: Colour | None = None,
+        fill: Color | None,
+        line: Color | None = None,
     ) -> None:
         """An ellipse in its box."""
         box = [xy for point in self._at([(left, top), (right, bottom)]) for xy in point]
@@ -82,8 +82,8 @@ class Pen:
         top: float,
         right: float,
         bottom: float,
-        fill: Colour,
-        line: Colour | None = None,
+        fill: Color,
+        line: Color | None = None,
         round_by: float = 0.0,
     ) -> None:
         """A rectangle; `round_by` is the corners' radius as a fraction of the sprite's width."""
@@ -96,7 +96,7 @@ class Pen:
             width=self.stroke if line else 0,
         )
 
-    def line(self, points: Sequence[Point], fill: Colour, thickness: float = 1.0) -> None:
+    def line(self, points: Sequence[Point], fill: Color, thickness: float = 1.0) -> None:
         """A line through the points, `thickness` in strokes."""
         width = max(2, round(self.stroke * thickness))
         self._draw.line(self._at(points), fill=fill, width=width, joint="curve")
@@ -106,8 +106,8 @@ class Pen:
         box: tuple[float, float, float, float],
         start: float,
         end: float,
-        fill: Colour,
-        line: Colour | None = None,
+        fill: Color,
+        line: Color | None = None,
     ) -> None:
         """A chord of the ellipse in `box`, angles in degrees clockwise from the right."""
         left, top, right, bottom = box

@@ -7,23 +7,23 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw
 
 from tfrecords.shapes.layout import Scene
-from tfrecords.shapes.pen import PAINTS, WHITE, Colour, Pen, mix
+from tfrecords.shapes.pen import PAINTS, WHITE, Color, Pen, mix
 from tfrecords.shapes.streams import Stream
 from tfrecords.shapes.things import DRAWINGS
 from tfrecords.shapes.world import PLACES
 
 # Everything is drawn this much larger and averaged down: that is the anti-aliasing.
 _OVERSAMPLING = 4
-_DAY_SKIES: tuple[tuple[Colour, Colour], ...] = (
+_DAY_SKIES: tuple[tuple[Color, Color], ...] = (
     ((120, 190, 240), (214, 238, 252)),
     ((158, 208, 232), (238, 244, 236)),
     ((150, 178, 226), (252, 222, 196)),
 )
-_NIGHT_SKIES: tuple[tuple[Colour, Colour], ...] = (
+_NIGHT_SKIES: tuple[tuple[Color, Color], ...] = (
     ((20, 26, 66), (58, 68, 126)),
     ((34, 24, 70), (92, 70, 132)),
 )
-_NIGHT: Colour = (22, 26, 66)
+_NIGHT: Color = (22, 26, 66)
 
 
 class Box(NamedTuple):
@@ -53,7 +53,7 @@ def render(scene: Scene, size: int, stream: Stream) -> tuple[Image.Image, list[B
     for placed in scene.objects:
         thing = scene.facts.things[placed.thing]
         pen = Pen(max(8, round(placed.width * full)), max(8, round(placed.height * full)))
-        DRAWINGS[thing.kind](pen, PAINTS[thing.colour] if thing.colour else WHITE)
+        DRAWINGS[thing.kind](pen, PAINTS[thing.color] if thing.color else WHITE)
         left, top = round(placed.left * full), round(placed.top * full)
         canvas.paste(pen.image, (left, top), pen.image)
         drawn = pen.image.getbbox()
@@ -77,24 +77,24 @@ def _background(scene: Scene, full: int, stream: Stream) -> Image.Image:
     canvas = Image.new("RGB", (full, full))
     draw = ImageDraw.Draw(canvas)
     for row in range(full):
-        colour = mix(upper, lower, min(1.0, row / (horizon * full)))
-        draw.line([(0, row), (full, row)], fill=colour)
+        color = mix(upper, lower, min(1.0, row / (horizon * full)))
+        draw.line([(0, row), (full, row)], fill=color)
     if place == "sky":
         return canvas
 
     tint = stream.uniform(-0.06, 0.06)
 
-    def shade(colour: Colour) -> Colour:
-        """The colour at this hour, a little different in every picture."""
-        varied = mix(colour, WHITE if tint > 0 else (0, 0, 0), abs(tint))
+    def shade(color: Color) -> Color:
+        """The color at this hour, a little different in every picture."""
+        varied = mix(color, WHITE if tint > 0 else (0, 0, 0), abs(tint))
         return mix(varied, _NIGHT, 0.5) if night else varied
 
-    def flat(top: float, bottom: float, colour: Colour) -> None:
-        draw.rectangle([0, round(top * full), full, round(bottom * full)], fill=shade(colour))
+    def flat(top: float, bottom: float, color: Color) -> None:
+        draw.rectangle([0, round(top * full), full, round(bottom * full)], fill=shade(color))
 
-    def hill(x: float, width: float, top: float, colour: Colour) -> None:
+    def hill(x: float, width: float, top: float, color: Color) -> None:
         left, right = round((x - width / 2) * full), round((x + width / 2) * full)
-        draw.ellipse([left, round(top * full), right, round((top + 0.9) * full)], shade(colour))
+        draw.ellipse([left, round(top * full), right, round((top + 0.9) * full)], shade(color))
 
     if place == "sea":
         flat(horizon, 1.0, (66, 146, 196))
@@ -139,13 +139,13 @@ def _background(scene: Scene, full: int, stream: Stream) -> Image.Image:
     return canvas
 
 
-def _wave(draw: ImageDraw.ImageDraw, x: float, y: float, full: int, colour: Colour) -> None:
+def _wave(draw: ImageDraw.ImageDraw, x: float, y: float, full: int, color: Color) -> None:
     box = [round(x * full), round(y * full), round((x + 0.1) * full), round((y + 0.04) * full)]
-    draw.arc(box, 200, 340, fill=colour, width=max(2, full // 90))
+    draw.arc(box, 200, 340, fill=color, width=max(2, full // 90))
 
 
-def _tuft(draw: ImageDraw.ImageDraw, x: float, y: float, full: int, colour: Colour) -> None:
+def _tuft(draw: ImageDraw.ImageDraw, x: float, y: float, full: int, color: Color) -> None:
     foot = (round(x * full), round(y * full))
     for lean in (-0.012, 0.0, 0.012):
         tip = (round((x + lean) * full), round((y - 0.03) * full))
-        draw.line([foot, tip], fill=colour, width=max(2, full // 110))
+        draw.line([foot, tip], fill=color, width=max(2, full // 110))

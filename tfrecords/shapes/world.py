@@ -6,7 +6,7 @@ what lets a language model learn from text alone what will be true of the pictur
 
 A captioning model sees the *concept words* of a picture only, so the world is made such that the
 words determine the scene. At most one kind of thing in a scene is painted, and it carries the
-colour and the size; how two things lie to each other follows from their zones.
+color and the size; how two things lie to each other follows from their zones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tfrecords.shapes.streams import Stream
 
 Zone = Literal["sky", "far", "near", "surface", "under"]
 MAX_CONCEPTS = 5
-COLOURS = ("red", "blue", "green", "yellow", "purple", "pink")
+COLORS = ("red", "blue", "green", "yellow", "purple", "pink")
 SIZES = ("big", "small")
 
 
@@ -32,7 +32,7 @@ class Kind:
         actions: what it does, as (one does, several do, doing).
         width: usual width as a fraction of the picture's.
         aspect: height over width.
-        painted: comes in any colour; other kinds have the colour they have.
+        painted: comes in any color; other kinds have the color they have.
         time: seen by `day` only, by `night` only, or at `any` time.
         pair: may come in twos.
         unique: there is only one ("the sun").
@@ -278,16 +278,16 @@ PLACES: dict[str, Place] = {
 }
 
 KIND_WORDS = tuple(sorted(KINDS))
-TAG_WORDS = (*COLOURS, *SIZES, *PLACES)
+TAG_WORDS = (*COLORS, *SIZES, *PLACES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thing:
-    """One or two things of a kind in a scene, alike in colour and size."""
+    """One or two things of a kind in a scene, alike in color and size."""
 
     kind: str
     count: int = 1
-    colour: str | None = None
+    color: str | None = None
     size: str | None = None
 
 
@@ -327,7 +327,7 @@ def sample_facts(stream: Stream) -> Facts:
         kind = stream.weighted(painted)
         limit = objects - 1 if night else objects
         things.append(
-            Thing(kind=kind, count=_count(kind, limit, stream), colour=stream.pick(COLOURS))
+            Thing(kind=kind, count=_count(kind, limit, stream), color=stream.pick(COLORS))
         )
     while (left := objects - sum(thing.count for thing in things)) > 0:
         lit = any(thing.kind in ("moon", "star") for thing in things)
@@ -335,16 +335,16 @@ def sample_facts(stream: Stream) -> Facts:
         kind = stream.weighted(choice)
         del natural[kind]
         things.append(Thing(kind=kind, count=_count(kind, left, stream)))
-    if things[0].colour is None:
+    if things[0].color is None:
         # Without a painted thing, what stands on the ground is what the picture is about.
         things.sort(key=lambda thing: KINDS[thing.kind].zone == "sky")
     main = things[0]
     # A concept model cannot tell whose size it is where there are several unpainted kinds, and
     # more than five words do not reach it.
-    sizeable = main.count == 1 and (main.colour or len(things) == 1) and len(things) <= 2
+    sizeable = main.count == 1 and (main.color or len(things) == 1) and len(things) <= 2
     if sizeable and not KINDS[main.kind].unique and stream.chance(0.4):
         size = stream.pick(SIZES)
-        things[0] = Thing(kind=main.kind, count=1, colour=main.colour, size=size)
+        things[0] = Thing(kind=main.kind, count=1, color=main.color, size=size)
     return Facts(place=name, night=night, things=tuple(things))
 
 
@@ -355,5 +355,5 @@ def _count(kind: str, limit: int, stream: Stream) -> int:
 def concept_words(facts: Facts) -> list[str]:
     """The words a detector and a tagger would see, most important first; may exceed five."""
     main = facts.things[0]
-    words = [main.kind, main.colour, *(thing.kind for thing in facts.things[1:])]
+    words = [main.kind, main.color, *(thing.kind for thing in facts.things[1:])]
     return [word for word in (*words, facts.place, main.size) if word]

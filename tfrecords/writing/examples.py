@@ -43,7 +43,7 @@ def _delimited(tag: bytes, data: bytes) -> bytes:
 
 
 def int64_feature(numbers: Iterable[int]) -> bytes:
-    """A serialised `tf.train.Feature` with an int64 list (packed)."""
+    """A serialized `tf.train.Feature` with an int64 list (packed)."""
     numbers = numbers if isinstance(numbers, list) else list(numbers)
     if not numbers:
         return b"\x1a\x00"
@@ -55,7 +55,7 @@ def int64_feature(numbers: Iterable[int]) -> bytes:
 
 
 def float_feature(numbers: np.ndarray | Iterable[float]) -> bytes:
-    """A serialised `tf.train.Feature` with a float32 list (packed); arrays are flattened."""
+    """A serialized `tf.train.Feature` with a float32 list (packed); arrays are flattened."""
     if not isinstance(numbers, np.ndarray):
         numbers = np.array(list(numbers), np.float32)
     packed = np.ascontiguousarray(numbers, dtype="<f4").tobytes()
@@ -63,7 +63,7 @@ def float_feature(numbers: np.ndarray | Iterable[float]) -> bytes:
 
 
 def bytes_feature(values: Iterable[bytes | str]) -> bytes:
-    """A serialised `tf.train.Feature` with a list of byte strings; text is encoded as UTF-8."""
+    """A serialized `tf.train.Feature` with a list of byte strings; text is encoded as UTF-8."""
     parts = [v.encode() if isinstance(v, str) else v for v in values]
     return _delimited(b"\x0a", b"".join([_delimited(b"\x0a", part) for part in parts]))
 
@@ -74,7 +74,7 @@ def _name(name: str) -> bytes:
 
 
 def example_from_features(features: Mapping[str, bytes]) -> bytes:
-    """A serialised `tf.train.Example` of features made by the three functions above."""
+    """A serialized `tf.train.Example` of features made by the three functions above."""
     # Sorted: the bytes of a record must not depend on the order in which a dict was filled.
     return example_from_entries([_entry(name, features[name]) for name in sorted(features)])
 
@@ -103,7 +103,7 @@ def _entry_head(name: str, kind: bytes, size: int) -> bytes:
 
 
 def example_from_entries(entries: Iterable[bytes]) -> bytes:
-    """A serialised `tf.train.Example` of entries (or joined entries) in the order of their names.
+    """A serialized `tf.train.Example` of entries (or joined entries) in the order of their names.
 
     Twice as fast as `example_from_features`, for records that are small and many.
     """
@@ -111,7 +111,7 @@ def example_from_entries(entries: Iterable[bytes]) -> bytes:
 
 
 def encode_example(values: Mapping[str, FeatureValue]) -> bytes:
-    """A serialised `tf.train.Example` from plain Python and NumPy values.
+    """A serialized `tf.train.Example` from plain Python and NumPy values.
 
     Args:
         values: feature name -> bytes or str (one value), a number, a list of one kind of these, or
@@ -211,7 +211,7 @@ def frame_span(buffer: Buffer, offset: int, where: str) -> tuple[int, int]:
 def decode_example(
     record: bytes, names: Container[str] | None = None
 ) -> dict[str, list[bytes] | np.ndarray]:
-    """The features of a serialised `tf.train.Example`.
+    """The features of a serialized `tf.train.Example`.
 
     Args:
         record: its bytes, written by anything: packed or not, known fields in any order.
@@ -237,7 +237,7 @@ def find_feature(buffer: Buffer, start: int, end: int, name: str) -> list[bytes]
     """One feature of an Example of this module, without reading those before it.
 
     Args:
-        buffer: that holds the serialised Example.
+        buffer: that holds the serialized Example.
         start: of it.
         end: likewise.
         name: of the feature.

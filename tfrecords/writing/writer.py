@@ -84,7 +84,7 @@ def write_dataset(
         kind: the kind of records (`corpora`, `images`).
         name: the first part of the shard names: lower-case letters, digits and `_`.
         splits: split name -> one job a shard. A job is a picklable function without arguments that
-            yields serialised `tf.train.Example`s, and `Skip` or `Dropped` for inputs without one.
+            yields serialized `tf.train.Example`s, and `Skip` or `Dropped` for inputs without one.
             It must yield the same bytes every time. Jobs run in any order, in worker processes.
         features: `tfds.features.FeaturesDict` of the records (or a function that returns it, called
             at the very end, for builds that otherwise need no TensorFlow).

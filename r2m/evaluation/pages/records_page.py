@@ -86,7 +86,7 @@ def _item(
     scores = example.get("scores", example.get("concept_scores", np.zeros(0)))
     boxes = _boxes(example, data, records).tolist()
     texts = [text.decode() for text in example.get("texts", ())]
-    named: dict[tuple[float, ...], list[str]] = {}  # a thing may have several: its kind, its colour
+    named: dict[tuple[float, ...], list[str]] = {}  # a thing may have several: its kind, its color
     for number, box in enumerate(boxes):
         named.setdefault(tuple(box), []).append(labels[number] if labels else str(number))
     known = itertools.zip_longest(labels, map(float, scores[: len(labels)]))

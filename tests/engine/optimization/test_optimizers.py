@@ -1,4 +1,4 @@
-"""Every optimiser against a NumPy loop written from its formula."""
+"""Every optimizer against a NumPy loop written from its formula."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_cosine_with_warm_up() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_the_optimiser_uses_it(strategy: tf.distribute.Strategy) -> None:
+def test_the_optimizer_uses_it(strategy: tf.distribute.Strategy) -> None:
     """Gradients of 1 with plain descent: the weights go down by the sum of the rates."""
     chosen = options(
         learning_rate=0.5, optimizer="sgd", schedule=ScheduleOptions(name="plateau", warm_up=2)

@@ -219,7 +219,7 @@ def test_restore_names_what_differs(tmp_path: Path) -> None:
 
 
 def test_reordered_trainable_variables_are_refused(tmp_path: Path) -> None:
-    """The optimiser's slots are keyed by position: restoring would swap momenta silently."""
+    """The optimizer's slots are keyed by position: restoring would swap momenta silently."""
     model = make()
     checkpoint = save(model, tmp_path, 1)
     expected = describe_variables(model, model.trainable_variables[::-1])

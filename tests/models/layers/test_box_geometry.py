@@ -107,7 +107,7 @@ def test_known_boxes():
         ([0.0, 0.0, 0.0, 0.0], 0, 0),
     ],
 )
-def test_boxes_without_area_are_the_cell_of_their_centre(box, row, column, norm):
+def test_boxes_without_area_are_the_cell_of_their_center(box, row, column, norm):
     horizontal, vertical, cells = vectors([[box]], [1], 4, norm)
     assert horizontal[0, 0].tolist() == np.eye(4)[column].tolist()
     assert vertical[0, 0].tolist() == np.eye(4)[row].tolist()

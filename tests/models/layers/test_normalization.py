@@ -1,4 +1,4 @@
-"""Our layer normalisation against Keras'."""
+"""Our layer normalization against Keras'."""
 
 from __future__ import annotations
 

@@ -59,9 +59,9 @@ def test_crops_of_many_sizes_show_no_less_than_their_area() -> None:
     shapes = width / height
     assert 0.7 < shapes.min() < 0.85 and 1.2 < shapes.max() < 1.43
     np.testing.assert_array_equal(found, pixels.crops(files, options, seeds))
-    centre = pixels.crops(files[:1], options, None)
+    center = pixels.crops(files[:1], options, None)
     whole = pixels.crops(files[:1], dataclasses.replace(options, least_area=1.0), None)
-    np.testing.assert_array_equal(centre, whole)
+    np.testing.assert_array_equal(center, whole)
 
 
 @pytest.mark.parametrize("bad", [{"least_area": 0.0}, {"least_area": 1.5}, {"crop": 13}])

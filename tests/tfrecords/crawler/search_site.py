@@ -15,7 +15,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 def search_page(*descriptions: str) -> str:
-    """A page as the site makes it: breadcrumbs, an organisation, the pictures."""
+    """A page as the site makes it: breadcrumbs, an organization, the pictures."""
     pictures = [
         {"@context": "http://schema.org/", "@type": "ImageObject", "description": text}
         for text in descriptions

@@ -185,9 +185,9 @@ def test_d_fine(tmp_path: Path, three: Path, monkeypatch: pytest.MonkeyPatch) ->
     detector = KerasHubDetector(model, options("keras_hub", folder, three, batch_size=2))
     run_uncompiled(detector, monkeypatch)
     for objects, image in zip(detector.detect(IMAGES), IMAGES, strict=True):
-        centre_and_size = model(model.preprocessor.image_converter(image[None]))["pred_boxes"][0]
-        centre, size = np.split(np.asarray(centre_and_size), 2, axis=1)
-        corners = np.clip(np.concatenate([centre - size / 2, centre + size / 2], 1), 0, 1)
+        center_and_size = model(model.preprocessor.image_converter(image[None]))["pred_boxes"][0]
+        center, size = np.split(np.asarray(center_and_size), 2, axis=1)
+        corners = np.clip(np.concatenate([center - size / 2, center + size / 2], 1), 0, 1)
         assert isinstance(objects, Detections)
         assert len(objects.scores) > 2
         for box in objects.boxes[:, [1, 0, 3, 2]]:

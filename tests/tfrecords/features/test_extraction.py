@@ -100,7 +100,7 @@ def test_an_image_and_its_mirror_image_are_averaged(pixels, plain):
 
 
 def test_crops_lie_where_they_should():
-    # The colour of a pixel says where it is.
+    # The color of a pixel says where it is.
     rows, columns = np.mgrid[:60, :90]
     image = np.stack([rows, columns, np.zeros_like(rows)], -1).astype(np.uint8)
     one = cut_image(tf.constant(image), 20, short_side=60).numpy()

@@ -410,7 +410,7 @@ def test_real_weights_give_the_stored_features(options, shared_data, tmp_path):
     stored = parse(records, "val")
     for row, name in enumerate(names):
         found = np.frombuffer(stored[name]["global_feature"], "<f2")
-        # Sums in another order may be rounded to the neighbouring float16.
+        # Sums in another order may be rounded to the neighboring float16.
         np.testing.assert_allclose(found, alone.pooled[row], rtol=2**-10, atol=1e-3)
     assert (alone.pooled >= 0).all() and alone.pooled.std() > 0.1
 

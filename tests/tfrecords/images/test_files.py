@@ -33,7 +33,7 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
 
 DEEP = Image.fromarray(np.full((30, 40), 0x8000, np.uint16))
 ANIMATION = {"save_all": True, "append_images": [FLAT, NOISE.rotate(90)]}
-# What an image is, and the colour of its first pixel where it is known.
+# What an image is, and the color of its first pixel where it is known.
 IMAGES = {
     "rgb.jpg": (encoded(FLAT, "JPEG"), (200, 100, 50)),
     "progressive.jpg": (encoded(FLAT, "JPEG", progressive=True), (200, 100, 50)),
@@ -56,15 +56,15 @@ IMAGES = {
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_unusual_images_are_read_as_rgb(name):
-    data, colour = IMAGES[name]
+    data, color = IMAGES[name]
     pixels = decode_image(data).numpy()
     header = read_header(data)
     with Image.open(io.BytesIO(data)) as image:
         assert (header.width, header.height) == image.size
         frames = getattr(image, "n_frames", 1)
     assert pixels.shape == (header.height, header.width, 3)
-    if colour:
-        np.testing.assert_allclose(pixels[0, 0], colour, atol=3)
+    if color:
+        np.testing.assert_allclose(pixels[0, 0], color, atol=3)
     if name == "animated.gif":
         assert frames > 1
         assert header.pixels == frames * 1200

@@ -10,7 +10,7 @@ from tfrecords.shapes.dataset import plain
 from tfrecords.shapes.layout import lay_out
 from tfrecords.shapes.streams import Stream
 from tfrecords.shapes.world import (
-    COLOURS,
+    COLORS,
     KINDS,
     MAX_CONCEPTS,
     PLACES,
@@ -31,9 +31,9 @@ def _understand(words: list[str]) -> Facts:
         (word for word in words if word in KINDS),
         key=lambda word: (not KINDS[word].painted, KINDS[word].zone == "sky", word),
     )
-    colour = next((word for word in words if word in COLOURS), None)
+    color = next((word for word in words if word in COLORS), None)
     size = next((word for word in words if word in SIZES), None)
-    main = Thing(kind=kinds[0], colour=colour, size=size)
+    main = Thing(kind=kinds[0], color=color, size=size)
     return Facts(
         place=next((word for word in words if word in PLACES), None),
         night=bool({"moon", "star"} & set(kinds)),

@@ -18,7 +18,7 @@ from tfrecords.shapes.rendering import render
 from tfrecords.shapes.streams import Stream
 from tfrecords.shapes.things import DRAWINGS
 from tfrecords.shapes.world import (
-    COLOURS,
+    COLORS,
     KIND_WORDS,
     KINDS,
     MAX_CONCEPTS,
@@ -49,7 +49,7 @@ def test_streams_are_golden():
 
 def test_tables_are_complete():
     assert set(DRAWINGS) == set(KINDS)
-    assert set(PAINTS) == set(COLOURS)
+    assert set(PAINTS) == set(COLORS)
     used = {kind for place in PLACES.values() for kind in place.kinds}
     assert used == set(KINDS)
     for place in PLACES.values():
@@ -69,7 +69,7 @@ def test_scenes_have_one_to_four_objects_and_words_that_determine_them():
     assert counts == {1, 2, 3, 4}
     for facts in _SCENES:
         main, *others = facts.things
-        assert not any(thing.colour or thing.size for thing in others)
+        assert not any(thing.color or thing.size for thing in others)
         assert len({thing.kind for thing in facts.things}) == len(facts.things)
         assert facts.night == any(KINDS[thing.kind].time == "night" for thing in facts.things)
         times = {KINDS[thing.kind].time for thing in facts.things}
@@ -77,7 +77,7 @@ def test_scenes_have_one_to_four_objects_and_words_that_determine_them():
         if main.size:
             assert len(concept_words(facts)) <= MAX_CONCEPTS
     assert {facts.place for facts in _SCENES} == set(PLACES)
-    assert {facts.things[0].colour for facts in _SCENES} == {*COLOURS, None}
+    assert {facts.things[0].color for facts in _SCENES} == {*COLORS, None}
 
 
 def test_objects_are_whole_and_lie_as_their_words_say():
@@ -115,11 +115,11 @@ def test_boxes_hold_all_pixels_of_their_objects_and_are_tight(size):
             assert max(slack) <= 2
 
 
-def test_the_painted_colour_is_what_is_seen():
-    for colour in COLOURS:
-        facts = Facts(place="road", night=False, things=(Thing(kind="bus", colour=colour),))
+def test_the_painted_color_is_what_is_seen():
+    for color in COLORS:
+        facts = Facts(place="road", night=False, things=(Thing(kind="bus", color=color),))
         picture, _ = render(lay_out(facts, Stream(1)), 96, Stream(2))
-        assert PAINTS[colour] in {pixel for _, pixel in picture.getcolors(96 * 96)}
+        assert PAINTS[color] in {pixel for _, pixel in picture.getcolors(96 * 96)}
 
 
 def test_five_different_references_of_the_world_s_words():
@@ -150,10 +150,10 @@ def test_corpus_sentences_are_long_and_keep_to_what_a_model_is_shown():
     ("thing", "phrase"),
     [
         (Thing(kind="umbrella"), "an umbrella"),
-        (Thing(kind="umbrella", colour="red"), "a red umbrella"),
+        (Thing(kind="umbrella", color="red"), "a red umbrella"),
         (Thing(kind="sun"), "the sun"),
-        (Thing(kind="fish", count=2, colour="pink"), "two pink fish"),
-        (Thing(kind="house", colour="blue", size="big"), "a big blue house"),
+        (Thing(kind="fish", count=2, color="pink"), "two pink fish"),
+        (Thing(kind="house", color="blue", size="big"), "a big blue house"),
     ],
 )
 def test_noun_phrases(thing, phrase):

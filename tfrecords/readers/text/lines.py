@@ -41,7 +41,7 @@ def read_lines(part: TextPart) -> Iterator[str | Skip]:
         is_whole = part.path.suffix == ".gz" or isinstance(stream, io.BytesIO)
         end = math.inf if is_whole else part.end
         if part.start:
-            # A part owns the lines that begin in it: the one cut by its start is its neighbour's.
+            # A part owns the lines that begin in it: the one cut by its start is its neighbor's.
             stream.seek(part.start - 1)
             while (cut := stream.readline(_LINE_BYTES)) and not cut.endswith(b"\n"):
                 pass

@@ -45,7 +45,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 EXPECTED = {name: captions for name, (_, _, captions) in samples.IMAGES.items()}
 
 
-def test_every_format_is_recognised(files: dict[str, Path], tmp_path: Path) -> None:
+def test_every_format_is_recognized(files: dict[str, Path], tmp_path: Path) -> None:
     files["tfds"] = samples.write_tfds(tmp_path)
     assert {name: detect_format(path) for name, path in files.items()} == {n: n for n in files}
     assert {"auto", *files} == set(FORMATS)
