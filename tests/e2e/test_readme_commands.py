@@ -82,14 +82,15 @@ def test_the_commands_leave_what_the_readme_promises(workspace):
 
 
 @pytest.mark.timeout(600)
-def test_the_python_example_captions_images_and_concepts(workspace):
+def test_the_python_examples_caption_images_and_concepts(workspace):
     text = (ROOT / "README.md").read_text()
-    (program,) = re.findall(r"runs this block[^\n]*\n```python\n(.*?)```", text, re.DOTALL)
+    programs = re.findall(r"runs this block[^\n]*\n```python\n(.*?)```", text, re.DOTALL)
+    assert len(programs) == 2, "README.md has lost a Python example"
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=workspace, capture_output=True, text=True, check=False
+        [sys.executable, "-c", "\n".join(programs)], cwd=workspace, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    by_file, by_array, by_detections, *by_concepts = done.stdout.splitlines()
+    by_detections, *by_concepts, by_file, by_array = done.stdout.splitlines()
     assert by_file == by_array and by_file.count("Alternative(") == 2
     assert by_detections.endswith(")") and len(by_concepts) == 2
 
