@@ -9,6 +9,9 @@
     r2m-detect-objects --images=photographs --label_map=imagenet_labels.txt \\
         --detector=classifier:EfficientNetLite2 --output=records/detections/tags
 
+    r2m-detect-objects --images=photographs --label_map=words.txt --min_score=0.05 \\
+        --detector=zero_shot:clip_vit_base_patch32 --output=records/detections/words
+
 The records are a source of --detections of r2m-build-images and r2m-caption, and of --regions of
 r2m-build-captions and r2m-extract-features. Images that cannot be read are skipped and listed in
 manifest.json. A run that was stopped goes on with the same command.
@@ -37,10 +40,11 @@ _DETECTOR = define_text(
     None,
     "KIND:MODEL. To run: frozen_graph:FILE (TF1, image_tensor:0), saved_model:FOLDER (TensorFlow "
     "object detection API), keras_hub:PRESET (a name, which is downloaded, or a folder; needs the "
-    "extra [keras_hub]), classifier:NAME (EfficientNetLite2, or one of keras.applications; its "
-    "labels are about the whole image). To take results over: coco:FILE[+JSON] (the JSON with "
-    "images and categories of a plain list), open_images:CSV, hdf5:FILE (of the R2M authors' "
-    f"script), each with [,boxes=FORMAT][,scores=percent][,sizes=FILE]. {BOX_HELP}",
+    "extra [keras_hub]), classifier:NAME (EfficientNetLite2, or one of keras.applications) or "
+    "zero_shot:PRESET (CLIP or SigLIP of KerasHub), which label whole images. To take results "
+    "over: coco:FILE[+JSON] (the JSON with images and categories of a plain list), "
+    "open_images:CSV, hdf5:FILE (of the R2M authors' script), each with "
+    f"[,boxes=FORMAT][,scores=percent][,sizes=FILE]. {BOX_HELP}",
     required=True,
     group=MODEL,
     value="KIND:MODEL",
@@ -69,6 +73,23 @@ define_whole(
 define_whole(
     "batch_size", 8, "Images per step, where the detector takes several.", least=1, group=MODEL
 )
+define_whole(
+    "crops",
+    1,
+    "Pictures per image that a classifier or zero_shot scores: 1 is the image, 5 adds its corners. "
+    "The highest score of each label counts.",
+    least=1,
+    most=5,
+    group=MODEL,
+)
+_PROMPTS = define_texts(
+    "prompt",
+    [],
+    "Sentence with {} in place of a class name, for zero_shot; of several, the mean vector counts. "
+    "Default: a photo of {}.",
+    group=MODEL,
+    value="SENTENCE",
+)
 image_flags.define_image_flags()
 define_build_flags("detections", split="each split", ordered=True)
 # A detector uses all processors by itself, and its memory once a process. A stopped run begins its
@@ -83,7 +104,7 @@ def main(argv: Sequence[str]) -> int | None:
     from tfrecords.images.names import parse_splits
 
     same: dict[str, Any] = {
-        n: flags.FLAGS[n].value for n in ("min_score", "max_detections", "batch_size")
+        n: flags.FLAGS[n].value for n in ("min_score", "max_detections", "batch_size", "crops")
     }
     records = build_detections(
         DetectionsOptions(
@@ -93,6 +114,7 @@ def main(argv: Sequence[str]) -> int | None:
             label_map=Path(_LABEL_MAP.value) if _LABEL_MAP.value else None,
             max_pixels=image_flags.max_pixels(),
             recursive=image_flags.recursive(),
+            prompts=tuple(_PROMPTS.value),
             **same,
             **build_options("detections"),
         )

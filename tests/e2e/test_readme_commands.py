@@ -87,7 +87,11 @@ def test_the_python_examples_caption_images_and_concepts(workspace):
     programs = re.findall(r"runs this block[^\n]*\n```python\n(.*?)```", text, re.DOTALL)
     assert len(programs) == 2, "README.md has lost a Python example"
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join(programs)], cwd=workspace, capture_output=True, text=True, check=False
+        [sys.executable, "-c", "\n".join(programs)],
+        cwd=workspace,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     by_detections, *by_concepts, by_file, by_array = done.stdout.splitlines()

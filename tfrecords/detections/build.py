@@ -30,7 +30,7 @@ from tfrecords.detections.shards import (
     encode_detections,
     record_features,
 )
-from tfrecords.detectors import DETECTORS, NAMED, DetectorOptions
+from tfrecords.detectors import CROPS, DETECTORS, LABELERS, NAMED, PROMPTS, DetectorOptions
 from tfrecords.errors import InputError
 from tfrecords.images.files import open_folder
 from tfrecords.images.folders import list_images
@@ -67,7 +67,9 @@ class DetectionsOptions:
         min_score: less certain objects are left out.
         max_detections: the most certain ones of an image that are kept.
         max_pixels: images that declare more are skipped.
-        batch_size: images a step, where the detector takes several.
+        batch_size: images per step, where the detector takes several.
+        crops: see `DetectorOptions`.
+        prompts: see `DetectorOptions`; empty for its default.
         shards: shards a split (at most one an image); a stopped build begins unfinished ones again.
         runner: local processes or Apache Beam; the records do not depend on it.
         overwrite: replaces records built with other options.
@@ -85,6 +87,8 @@ class DetectionsOptions:
     max_detections: int = 100
     max_pixels: int = MAX_PIXELS
     batch_size: int = 8
+    crops: int = 1
+    prompts: tuple[str, ...] = ()
     shards: int = 64
     runner: Runner = IN_THIS_PROCESS
     overwrite: bool = False
@@ -182,6 +186,15 @@ def _check(options: DetectionsOptions) -> tuple[str, str]:
             raise InputError(f"{name}={getattr(options, name)} must be at least 1")
     if not 0 <= options.min_score <= 1:
         raise InputError(f"min_score={options.min_score} must be in 0..1")
+    if options.crops not in CROPS or (options.crops > 1 and kind not in LABELERS):
+        raise InputError(
+            f"crops={options.crops} must be one of {', '.join(map(str, CROPS))}, above 1 only for "
+            f"{' and '.join(LABELERS)}"
+        )
+    if options.prompts and kind != "zero_shot":
+        raise InputError(f"{kind} has no prompts: leave them out, or take a detector zero_shot")
+    if wrong := [prompt for prompt in options.prompts if "{}" not in prompt]:
+        raise InputError(f"prompt {wrong[0]!r} must contain {{}}, the place of a class name")
     if kind in IMPORTS and options.images is not None:
         raise InputError(f"{kind} takes results over and looks at no images: leave images out")
     if kind in DETECTORS and options.images is None:
@@ -206,6 +219,8 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
         min_score=options.min_score,
         max_detections=options.max_detections,
         batch_size=options.batch_size,
+        crops=options.crops,
+        prompts=options.prompts or PROMPTS,
     )
     # What is wrong with these is better said before any worker starts.
     read_label_map(options.label_map)
@@ -232,7 +247,13 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
         held=describe_held([options.images]),
         skipped=listed.skipped,
         dropped=listed.passed_over,
-        recorded={"recursive": options.recursive, **RECORDED, **recorded_plugins(names)},
+        recorded={
+            "recursive": options.recursive,
+            **({"crops": options.crops} if options.crops > 1 else {}),
+            **({"prompts": list(detector.prompts)} if kind == "zero_shot" else {}),
+            **RECORDED,
+            **recorded_plugins(names),
+        },
     )
 
 

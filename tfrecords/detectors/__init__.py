@@ -6,6 +6,7 @@
 | `saved_model` | a TF2 (or TF1) detection SavedModel with the same names in its signature |
 | `keras_hub` | a KerasHub object detector: the name of a preset, or a preset's folder |
 | `classifier` | an ImageNet classifier of `keras.applications` or EfficientNet-Lite, by its name |
+| `zero_shot` | CLIP or SigLIP of KerasHub, which scores any words: a preset's name or folder |
 
 One implementation each in a file of its own, imported when it is opened.
 """
@@ -23,9 +24,13 @@ import numpy as np
 from tfrecords.detections.boxes import Detections
 from tfrecords.errors import InputError
 
-DETECTORS = ("frozen_graph", "saved_model", "keras_hub", "classifier")
+DETECTORS = ("frozen_graph", "saved_model", "keras_hub", "classifier", "zero_shot")
 # Kinds whose models have a name, and need no file.
-NAMED = ("keras_hub", "classifier")
+NAMED = ("keras_hub", "classifier", "zero_shot")
+# Kinds that label whole images, and can score several crops of each.
+LABELERS = ("classifier", "zero_shot")
+CROPS = (1, 5)
+PROMPTS = ("a photo of {}",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +43,10 @@ class DetectorOptions:
         label_map: names of the classes; see `tfrecords.label_maps`.
         min_score: less certain objects are left out.
         max_detections: the most certain ones of an image that are kept.
-        batch_size: images a step, where the detector takes several.
+        batch_size: images per step, where the detector takes several.
+        crops: of each image that a kind in `LABELERS` scores: 1 (the image) or 5 (also its
+            corners).
+        prompts: sentences with `{}` in place of a class name, for `zero_shot`.
     """
 
     kind: str
@@ -47,6 +55,8 @@ class DetectorOptions:
     min_score: float = 0.0
     max_detections: int = 100
     batch_size: int = 8
+    crops: int = 1
+    prompts: tuple[str, ...] = PROMPTS
 
     @property
     def files(self) -> list[Path]:
@@ -97,6 +107,10 @@ def open_detector(options: DetectorOptions) -> Detector:
         from tfrecords.detectors.classifier import open_classifier
 
         return open_classifier(options)
+    if options.kind == "zero_shot":
+        from tfrecords.detectors.zero_shot import open_zero_shot
+
+        return open_zero_shot(options)
     from tfrecords.detectors.keras_hub import open_keras_hub
 
     return open_keras_hub(options)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from tfrecords.detections.boxes import Detections, checked_detections
+from tfrecords.detections.boxes import Detections
 from tfrecords.detectors import DetectorOptions
+from tfrecords.detectors.image_labels import label_images
 from tfrecords.errors import InputError
 from tfrecords.feature_options import BackboneOptions
 from tfrecords.features.backbones import Network, build_network
@@ -56,24 +57,10 @@ class Classifier:
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections | str]:
         """See `Detector`."""
-        step = self.options.batch_size
-        return [
-            found
-            for start in range(0, len(images), step)
-            for found in self._detect(images[start : start + step])
-        ]
+        return [*label_images(images, self._score, self.classes, self.options)]
 
-    def _detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+    def _score(self, images: Sequence[np.ndarray]) -> np.ndarray:
         size, interpolation = self.backbone.image_size, self.backbone.interpolation
         squares = [resize_image(tf.constant(image), size, interpolation) for image in images]
         pixels = self.network.preprocess(tf.stack(squares))
-        scores = np.asarray(self.network.model(pixels, training=False))
-        ids = np.array(sorted(self.classes))
-        boxes = np.tile([0.0, 0.0, 1.0, 1.0], (len(ids), 1))
-        options = self.options
-        return [
-            checked_detections(boxes, own, ids, self.classes).best(
-                min_score=options.min_score, most=options.max_detections
-            )
-            for own in scores
-        ]
+        return np.asarray(self.network.model(pixels, training=False))

@@ -285,7 +285,17 @@ def test_open_images_and_hdf5_are_taken_over(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"detector": "yolo:x"}, "kinds frozen_graph, saved_model, keras_hub, classifier, coco"),
+        (
+            {"detector": "yolo:x"},
+            "kinds frozen_graph, saved_model, keras_hub, classifier, zero_shot, coco",
+        ),
+        ({"crops": 5}, "crops=5 must be one of 1, 5, above 1 only for classifier and zero_shot"),
+        ({"crops": 3}, "crops=3 must be one of 1, 5"),
+        ({"prompts": ("a {}",)}, "frozen_graph has no prompts"),
+        (
+            {"detector": "zero_shot:clip", "prompts": ("a photo",)},
+            "prompt 'a photo' must contain {}, the place of a class name",
+        ),
         ({"detector": "frozen_graph"}, "expected KIND:MODEL"),
         ({"detector": "frozen_graph:none.pb"}, r"there is no frozen_graph none\.pb"),
         ({"label_map": None}, "give the label_map"),

@@ -1,0 +1,112 @@
+"""Zero-shot labels by CLIP and SigLIP of KerasHub: scores of any words for whole images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecords.detections.boxes import Detections
+from tfrecords.detectors import DetectorOptions
+from tfrecords.detectors.image_labels import label_images
+from tfrecords.errors import InputError
+from tfrecords.label_maps import read_label_map
+
+# Class of the backbone -> name of its layer from embeddings to logits, and probabilities of logits:
+# CLIP compares classes with each other, SigLIP decides on each class.
+_HEADS = {
+    "CLIPBackbone": ("clip_head", tf.nn.softmax),
+    "SigLIPBackbone": ("siglip_head", tf.sigmoid),
+}
+_PROMPTS_AT_ONCE = 64
+
+
+def open_zero_shot(options: DetectorOptions) -> ZeroShotLabeler:
+    """Opens the preset `options.model` and encodes the prompts of all classes.
+
+    Raises:
+        InputError: KerasHub is not installed, the preset cannot be loaded, or is neither CLIP nor
+            SigLIP with an image size.
+    """
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise InputError(
+            f"detector zero_shot needs KerasHub ({error}): pip install 'r2m[keras_hub]'"
+        ) from error
+    try:
+        backbone = keras_hub.models.Backbone.from_preset(options.model)
+        kind = type(backbone).__name__
+        if kind in _HEADS:
+            loader = getattr(keras_hub.models, kind.replace("Backbone", "Preprocessor"))
+            preprocessor = loader.from_preset(options.model)
+    except Exception as error:  # errors of downloads, JSON and HDF5 have no common base class
+        raise InputError(
+            f"KerasHub cannot open the model {options.model}: {str(error)[:500]}"
+        ) from error
+    if kind not in _HEADS:
+        raise InputError(
+            f"{options.model} is a {kind}: expected {' or '.join(_HEADS)}, which compare images "
+            "with sentences"
+        )
+    if getattr(preprocessor.image_converter, "image_size", None) is None:
+        raise InputError(
+            f"the preprocessor of {options.model} has no image size: save the preset with an image "
+            "converter that has one"
+        )
+    return ZeroShotLabeler(backbone, preprocessor, options)
+
+
+class ZeroShotLabeler:
+    """CLIP or SigLIP as a `Detector`: the classes of a label map, the whole image as each box.
+
+    The score of a class is its probability: among all classes for CLIP (Radford et al. 2021,
+    section 3.1), alone for SigLIP (Zhai et al. 2023). The vector of a class is the mean over the
+    prompts of their normalized vectors.
+    """
+
+    def __init__(self, backbone: Any, preprocessor: Any, options: DetectorOptions) -> None:
+        """Encodes the prompts.
+
+        Args:
+            backbone: `keras_hub.models.CLIPBackbone` or `SigLIPBackbone`.
+            preprocessor: its preprocessor, with an image size.
+            options: of the detector.
+        """
+        head, self._probabilities = _HEADS[type(backbone).__name__]
+        self._head = getattr(backbone, head)
+        self._backbone = backbone
+        self._preprocessor = preprocessor
+        self._options = options
+        self._classes = read_label_map(options.label_map).classes
+        names = [self._classes[number] for number in sorted(self._classes)]
+        self._sentences = tf.reduce_mean(
+            [self._encode([p.replace("{}", name) for name in names]) for p in options.prompts], 0
+        )
+        self._run = tf.function(self._forward, reduce_retracing=True)
+
+    def _encode(self, prompts: Sequence[str]) -> tf.Tensor:
+        """Returns vectors of length 1, float32 [N, D]."""
+        encoded = []
+        for start in range(0, len(prompts), _PROMPTS_AT_ONCE):
+            texts = tf.constant(prompts[start : start + _PROMPTS_AT_ONCE])
+            # Without images the converter is not called.
+            tokens = self._preprocessor({"images": None, "prompts": texts})["token_ids"]
+            encoded.append(tf.cast(self._backbone.get_text_embeddings(tokens), tf.float32))
+        return tf.math.l2_normalize(tf.concat(encoded, 0), axis=-1)
+
+    def _forward(self, pixels: tf.Tensor) -> tf.Tensor:
+        images = self._backbone.get_vision_embeddings(pixels)
+        logits, _ = self._head(images, tf.cast(self._sentences, images.dtype))
+        return self._probabilities(tf.cast(logits, tf.float32))
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Detections | str]:
+        """See `Detector`."""
+        return [*label_images(images, self._score, self._classes, self._options)]
+
+    def _score(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        converter = self._preprocessor.image_converter
+        pixels = [tf.cast(converter(image[None]), tf.float32)[0] for image in images]
+        return self._run(tf.stack(pixels)).numpy()
