@@ -37,7 +37,7 @@ class SplitStatistics:
 
     Attributes:
         read: records that were read.
-        lengths: what is counted -> number -> records (or sentences) that have so many.
+        lengths: name of a count -> value -> number of records (or sentences) with that value.
         classes: the most frequent concepts or detected classes, with their counts.
     """
 
@@ -49,15 +49,15 @@ class SplitStatistics:
 def read_split(
     records: Records, split: str, names: Container[str] | None = None
 ) -> Iterator[Example]:
-    """The records of a split in the order on disk, as `decode_example` gives them.
+    """Yields the records of a split in the order on disk, as parsed by `decode_example`.
 
     Args:
         records: an open folder.
         split: which one.
-        names: the features wanted; None is all.
+        names: the features to parse; None parses all.
 
     Raises:
-        InputError: a shard is damaged, or there are more or fewer records than in the manifest.
+        InputError: a shard is damaged, or the number of records differs from the manifest.
     """
     count = 0
     for path in records.shards(split):
@@ -84,7 +84,7 @@ def split_statistics(records: Records, split: str, most: int | None = None) -> S
         most: records to read; None reads all.
 
     Raises:
-        InputError: as `read_split`.
+        InputError: see `read_split`.
     """
     lengths: dict[str, Counter[int]] = {}
     classes: Counter[Any] = Counter()
@@ -184,7 +184,7 @@ def describe_records(records: Records) -> list[tuple[str, str]]:
 
 
 def _schema(records: Records) -> dict[str, str]:
-    """Feature -> kind and shape, of TFDS' description beside the records."""
+    """Returns feature -> kind and shape, from the TFDS description stored with the records."""
     path = records.folder / "features.json"
     try:
         content = json.loads(path.read_bytes())["featuresDict"]["features"]
@@ -209,7 +209,7 @@ def _type_text(feature: Mapping[str, Any]) -> str:
 
 
 def histogram(counts: Counter[int], width: int = 40) -> list[str]:
-    """Lines `value  count  bar` of a histogram, neighboring values together where there are many.
+    """Returns the lines `value  count  bar` of a histogram, with values binned if many.
 
     Args:
         counts: value -> how often.
@@ -231,7 +231,7 @@ def histogram(counts: Counter[int], width: int = 40) -> list[str]:
 
 
 def describe_example(example: Example, records: Records) -> list[tuple[str, str]]:
-    """One record as (feature, text) rows: ids as words, arrays by shape and range."""
+    """Returns a record as (feature, text) rows: ids as words, arrays by shape and range."""
     vocabulary = _vocabulary(records)
     rows: list[tuple[str, str]] = []
     for name, value in sorted(example.items()):
@@ -256,7 +256,7 @@ def describe_example(example: Example, records: Records) -> list[tuple[str, str]
 
 
 def sentences_of(example: Example) -> list[np.ndarray]:
-    """The sentences of a `captions` record: int64 [T] each, with start and end id."""
+    """Returns the sentences of a `captions` record: int64 [T] each, with start and end id."""
     ends = np.cumsum(example[SENTENCE_LENGTHS], dtype=np.int64)
     return np.split(example[SENTENCES], ends[:-1])
 
@@ -281,7 +281,7 @@ def _describe_image(data: bytes) -> str:
 
 
 def _numbers(values: np.ndarray, most: int = 12) -> str:
-    # All digits of integers: ids are compared and searched for.
+    # Show all digits of integers: users compare and search ids.
     form = "d" if values.dtype.kind in "iu" else ".4g"
     shown = " ".join(f"{value:{form}}" for value in values[:most])
     return f"{shown} ... ({len(values)} in all)" if len(values) > most else shown
