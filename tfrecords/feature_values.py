@@ -27,7 +27,7 @@ def stores_boxes(store: FeatureStore, unknown: Sequence[str]) -> bool:
     if not (store.has_boxes and store.needs_sizes and unknown):
         return store.has_boxes
     logging.warning(
-        "%s holds boxes in pixels, and no source gives the sizes of %s: boxes are omitted. Add "
+        "%s holds boxes in pixels, and no source gives the sizes of %s: boxes are left out. Add "
         ",sizes=FILE (a COCO JSON with widths and heights) to the path of the features",
         store.paths[0],
         describe_names(unknown),

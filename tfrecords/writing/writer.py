@@ -86,7 +86,7 @@ def write_dataset(
         name: the first part of the shard names: lower-case letters, digits and `_`.
         splits: split name -> one job per shard. A job is a picklable function without arguments
             that yields serialized `tf.train.Example`s, and `Skip` or `Dropped` for inputs without
-            one. It must yield the same bytes every time. Jobs run in any order and process.
+            one. It must yield the same bytes every time. Jobs run in any order and in any process.
         features: `tfds.features.FeaturesDict` of the records (or a function that returns it, called
             at the very end, for builds that otherwise need no TensorFlow).
         options: everything except the sources that determines the bytes of the records (JSON).

@@ -320,7 +320,7 @@ def test_sources_on_a_command_line() -> None:
         ("xray", "x.json", {"val": [{"id": 1, "report": 2}]}, "a caption must be text"),
         ("xray", "x.json", {"val": [{"id": 1, "report": "x", "image_path": 3}]}, "list of files"),
         ("imageclef", "x.txt", "a\tx\nb x\n", r"x\.txt:2: expected `id<TAB>caption`"),
-        ("imageclef", "x.txt", "a\tx\na\ty\n", r"x\.txt:2: image 'a' comes again, first .*:1"),
+        ("imageclef", "x.txt", "a\tx\na\ty\n", r"x\.txt:2: image 'a' is repeated, first .*:1"),
         ("cocotalk", "x.json", {"images": []}, "no `ix_to_word`"),
         ("cocotalk", "x.json", {"ix_to_word": {"0": "a"}}, "numbers from 1 to words, found '0'"),
         ("cocotalk", "x.json", {"ix_to_word": {"1": "a b"}}, "numbers from 1 to words"),
