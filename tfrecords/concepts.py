@@ -357,5 +357,7 @@ def _concepts(cell: str, path: Path, number: int) -> tuple[str, ...]:
     concepts = tuple(dict.fromkeys(part.strip().lower() for part in cell.split(",")))
     for concept in concepts:
         if not _WORD.fullmatch(concept):
-            raise InputError(f"{path}:{number}: {concept!r} is not one word; concepts are")
+            raise InputError(
+                f"{path}:{number}: {concept!r} is not a single word, as concepts must be"
+            )
     return concepts

@@ -34,9 +34,9 @@ class DocumentFrequencies:
 
     Attributes:
         ngrams: for n = 1..4 an int32 [G_n, n] of word ids, rows in ascending order.
-        counts: for n = 1..4 an int32 [G_n]: images with that n-gram in a reference.
-        images: with at least one reference; CIDEr takes its logarithm.
-        vocabulary_sha256: of the vocabulary the ids belong to.
+        counts: for n = 1..4 an int32 [G_n]: number of images with that n-gram in a reference.
+        images: number of images with at least one reference; CIDEr uses its logarithm.
+        vocabulary_sha256: sha256 of the vocabulary of the ids.
         records_digest: digest of the records that the n-grams were counted in; None if they were
             counted elsewhere.
 
@@ -80,14 +80,14 @@ class DocumentFrequencies:
             if not known.all():
                 missing = rows[np.flatnonzero(~known)[0]].tolist()
                 raise InputError(
-                    f"not document frequencies: the {order}-gram {missing} is there but not its "
+                    f"not document frequencies: the {order}-gram {missing} exists but not its "
                     f"first {order - 1} words"
                 )
             keys.append(np.append(index << 32 | rows[:, -1], np.iinfo(np.int64).max))
             if (np.diff(keys[-1]) <= 0).any():
                 raise InputError(
-                    f"not document frequencies: the {order}-grams are out of order, or one comes "
-                    "twice"
+                    f"not document frequencies: the {order}-grams are out of order, or one is "
+                    "repeated"
                 )
         return keys
 
@@ -212,7 +212,7 @@ def kept_frequencies(
     writable, only the time of counting is lost.
 
     Args:
-        records: of kind `captions`.
+        records: records of kind `captions`.
         split: split of the records.
         keep: whether to write the file; only one of several processes should.
 
@@ -239,7 +239,7 @@ def kept_frequencies(
             found.save(path)
         except (OSError, InputError) as error:
             logging.warning(
-                "the document frequencies of %s were counted in memory only, and will be at every "
+                "the document frequencies of %s were counted in memory only, and again at every "
                 "start: cannot write %s (%s); r2m-build-document-frequencies writes them elsewhere",
                 records.folder,
                 path,
@@ -256,7 +256,7 @@ def count_ngrams(
     Args:
         images: the references of each image: word ids [P], one sentence after the other, and the
             number of words of each sentence [S].
-        vocabulary_sha256: of the vocabulary the ids belong to.
+        vocabulary_sha256: sha256 of the vocabulary of the ids.
 
     Raises:
         InputError: the images have no sentence.
@@ -351,7 +351,7 @@ def _references(
                 ) from error
     if count != records.count(split):
         raise InputError(
-            f"split {split!r} of {records.folder} has {count} records, its manifest says "
+            f"split {split!r} of {records.folder} has {count} records, its manifest lists "
             f"{records.count(split)}: build the records again with --overwrite"
         )
 

@@ -44,7 +44,7 @@ class BackboneOptions:
         alpha: width multiplier of the MobileNets; None for all others.
         batch_size: images, or crops of images, per step.
         layer: name of the layer whose output is used, e.g. VGG19's `fc2`; None uses the last
-            feature map. A layer behind the feature maps requires the whole classifier's weights.
+            feature map. A layer after the feature maps requires the whole classifier's weights.
     """
 
     name: str = "MobileNet"
@@ -123,7 +123,7 @@ class FeatureOptions:
             feature map is mirrored back; takes twice the time.
         grid: cells per side of feature maps, by adaptive average pooling; None keeps their size.
         unit_norm: divides every vector (of the image, of a cell, of a region) by its L2 norm.
-        dtype: of the stored numbers.
+        dtype: type of the stored numbers.
         views: random views of each training image, in addition to the image; None stores none.
     """
 
@@ -146,7 +146,7 @@ class FeatureOptions:
         if self.crops == 10 and self.average_mirrored:
             raise InputError("10 crops contain mirror images: leave average_mirrored out")
         if self.crops == 10 and self.views is not None:
-            raise InputError("views are stored of single crops: take crops=1, or no views")
+            raise InputError("views require single crops: set crops=1, or leave views out")
         if self.grid is not None and self.grid < 1:
             raise InputError(f"grid={self.grid} must be at least 1")
 
@@ -176,7 +176,7 @@ def check_views(
         raise InputError("views need a backbone: features that exist already have none")
     if TRAIN_SPLIT not in splits:
         raise InputError(
-            f"views are stored of split {TRAIN_SPLIT}, and there is none, only "
+            f"views require a split {TRAIN_SPLIT}, found only "
             f"{', '.join(splits) or 'one split of all images'}: name its images "
             f"(--split={TRAIN_SPLIT}=FILE)"
         )

@@ -53,7 +53,7 @@ def read_split(
 
     Args:
         records: an open folder.
-        split: which one.
+        split: name of the split.
         names: the features to parse; None parses all.
 
     Raises:
@@ -70,7 +70,7 @@ def read_split(
                 raise InputError(f"{error}; build the records again with --overwrite") from error
     if count != records.count(split):
         raise InputError(
-            f"{records.folder}: split {split!r} has {count} records, its manifest says "
+            f"{records.folder}: split {split!r} has {count} records, its manifest lists "
             f"{records.count(split)}; build the records again with --overwrite"
         )
 
@@ -80,7 +80,7 @@ def split_statistics(records: Records, split: str, most: int | None = None) -> S
 
     Args:
         records: an open folder.
-        split: which one.
+        split: name of the split.
         most: records to read; None reads all.
 
     Raises:
@@ -106,19 +106,19 @@ def split_statistics(records: Records, split: str, most: int | None = None) -> S
 def _lengths(kind: str, example: Example) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     if "sentence" in example:
-        found["words a sentence"] = [len(example["sentence"]) - _MARKERS]
+        found["words per sentence"] = [len(example["sentence"]) - _MARKERS]
     if SENTENCE_LENGTHS in example:
         rows = [int(length) - _MARKERS for length in example[SENTENCE_LENGTHS]]
-        found["words a sentence"], found["sentences an image"] = rows, [len(rows)]
+        found["words per sentence"], found["sentences per image"] = rows, [len(rows)]
     if "concepts" in example:
-        what = "concepts a sentence" if kind == "corpora" else "concepts an image"
+        what = "concepts per sentence" if kind == "corpora" else "concepts per image"
         found[what] = [len(example["concepts"])]
     if kind == "images" and "texts" in example:
-        found["references an image"] = [len(example["texts"])]
+        found["references per image"] = [len(example["texts"])]
     if kind == "detections":
-        found["objects an image"] = [len(example["scores"])]
+        found["objects per image"] = [len(example["scores"])]
     if kind in ("features", "captions") and "boxes" in example:
-        found["regions an image"] = [len(example["boxes"]) // 4]
+        found["regions per image"] = [len(example["boxes"]) // 4]
     return found
 
 

@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,19}")
 _SEPARATORS = ",;\t|"
 _FORMATS = (
     "a TF object-detection .pbtxt, a .json with COCO `categories`, a .csv with `id,name` or "
-    "Open Images `/m/...,Name` rows, or a plain .txt with a name a line"
+    "Open Images `/m/...,Name` rows, or a plain .txt with one name per line"
 )
 
 

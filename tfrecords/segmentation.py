@@ -207,6 +207,6 @@ class UnspacedText:
             raise InputError(
                 f"{found}. Give --segmenter=characters (each character is a word) or "
                 "--segmenter=icu (words by dictionary; pip install 'r2m[segmenter]'); "
-                "--segmenter=words splits at spaces all the same"
+                "--segmenter=words splits at spaces anyway"
             )
         logging.warning("%s; see --segmenter", found)

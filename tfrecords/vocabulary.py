@@ -191,7 +191,7 @@ def _check_words(
         return f"{where}, id {index}" if first_line is None else f"{where}:{index + first_line}"
 
     if not words:
-        raise InputError(f"{where} is empty: expected a word a line, the first {PAD}")
+        raise InputError(f"{where} is empty: expected one word per line, the first {PAD}")
     if len(words) != len(counts):
         raise InputError(f"{where} has {len(words)} words but {len(counts)} counts")
     for index, marker in enumerate(_MARKERS):
@@ -209,6 +209,6 @@ def _check_words(
             raise InputError(f"{place(index)}: a word is empty or holds white space: {word!r}")
         if word in seen:
             raise InputError(
-                f"{place(index)}: the word {word!r} comes twice, first as id {seen[word]}"
+                f"{place(index)}: the word {word!r} is repeated, first as id {seen[word]}"
             )
         seen[word] = index

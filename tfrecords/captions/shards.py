@@ -144,7 +144,7 @@ class CaptionShardJob:
                 found = self.store.get(*entry.names)
                 if found is None:
                     names = " or ".join(map(repr, entry.names))
-                    raise InputError(f"the features hold no image called {names}")
+                    raise InputError(f"the features contain no image named {names}")
                 if not self.boxes:
                     found = replace(found, corners=None)
                 found = upright_features(found, (height, width), header, where)

@@ -86,7 +86,7 @@ def choose_images(
                 continue
             if image.image_id in places:
                 raise InputError(
-                    f"two images are called {image.image_id!r}: {places[image.image_id]} and "
+                    f"two images are named {image.image_id!r}: {places[image.image_id]} and "
                     f"{image.place}; names must be unique, give each source once"
                 )
             places[image.image_id] = image.place
@@ -116,7 +116,7 @@ def choose_images(
 def _own_split(image: PairedImage) -> str:
     if image.split is None:
         raise InputError(
-            f"{image.place}: nothing says which split image {image.image_id!r} is in; write it "
+            f"{image.place}: the split of image {image.image_id!r} is unknown; write it "
             "before the path (train=PATH), or give lists of images (--split=train=FILE)"
         )
     split = image.split.lower()

@@ -147,7 +147,7 @@ def count_words(
                 counts.update((START, END))
     if not counts:
         raise InputError(
-            f"there is no caption in {', '.join(splits)} to build a vocabulary from (there is "
+            f"there is no caption in {', '.join(splits)} to build a vocabulary from (found "
             f"{', '.join(words)}): name other vocabulary_splits, or an existing vocabulary"
         )
     if min_count is None:

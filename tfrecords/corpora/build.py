@@ -335,8 +335,8 @@ def _allowed_words(path: Path, wanted: Counter[str]) -> set[str]:
                     found.add(word)
     if not found:
         raise InputError(
-            f"{path}: none of its {lines} words is in the corpus; expected a word (and perhaps its "
-            "vector) a line, lower-case"
+            f"{path}: none of its {lines} words is in the corpus; expected one lower-case word per "
+            "line, optionally followed by its vector"
         )
     return found
 

@@ -137,7 +137,7 @@ class _Crawl:
         self._options, self._stop = options, stop
         self._fetcher, robots = self._allowed_fetcher(clock)
         if robots.delay > 1 / options.requests_per_second:
-            logging.info("robots.txt asks for %g seconds between requests", robots.delay)
+            logging.info("robots.txt requires %g seconds between requests", robots.delay)
         self._lock, self._failed_in_a_row = threading.Lock(), 0
         self._down: InputError | None = None
         self._fetched = 0

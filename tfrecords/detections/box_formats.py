@@ -97,8 +97,8 @@ class WrittenBoxes:
 
     Attributes:
         name: name of the image in the file.
-        height: of the image in pixels; 0 if the file does not contain it.
-        width: of the image in pixels; 0 if the file does not contain it.
+        height: height of the image in pixels; 0 if the file does not contain it.
+        width: width of the image in pixels; 0 if the file does not contain it.
         boxes: float64 [N, 4], in the format of the file.
         scores: float64 [N], in the format of the file.
         class_ids: [N].

@@ -52,8 +52,8 @@ class ImageBoxes:
 
     Attributes:
         name: name in the file: a file name, or an id without a suffix.
-        height: of the image in pixels; 0 if the file does not contain it.
-        width: of the image in pixels; 0 if the file does not contain it.
+        height: height of the image in pixels; 0 if the file does not contain it.
+        width: width of the image in pixels; 0 if the file does not contain it.
         found: its objects, in the order of the file.
     """
 

@@ -43,7 +43,7 @@ def open_keras_hub(options: DetectorOptions) -> KerasHubDetector:
         ) from error
     try:
         model = keras_hub.models.ObjectDetector.from_preset(options.model)
-    except Exception as error:  # whatever its downloads, JSON and HDF5 readers raise
+    except Exception as error:  # its downloads, JSON and HDF5 readers can raise any error
         raise InputError(
             f"KerasHub cannot open the object detector {options.model}: {str(error)[:500]}"
         ) from error
@@ -146,8 +146,8 @@ def seen_part(height: int, width: int, converter: Any) -> View:
     The converter crops, or adds borders, in whole pixels before it resizes.
 
     Args:
-        height: of the image, in pixels.
-        width: of the image, in pixels.
+        height: height of the image, in pixels.
+        width: width of the image, in pixels.
         converter: the converter; uses its `image_size` and its aspect-ratio options.
     """
     target_height, target_width = converter.image_size

@@ -159,7 +159,7 @@ def _are_usable(first: _First, corners: np.ndarray) -> bool:
     """Returns whether boxes are given as corners; logs a warning if not."""
     if corners.ndim == 2 and corners.shape[1] == 4 and not are_corners(corners):
         logging.warning(
-            "%s: the boxes are no x1, y1, x2, y2, as many end before they begin, and are left out",
+            "%s: the boxes are not x1, y1, x2, y2: many end before they begin; they are left out",
             first.where,
         )
         return False

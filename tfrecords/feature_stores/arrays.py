@@ -26,7 +26,7 @@ def read_array_file(path: Path, field: str | None = None) -> np.ndarray | None:
     """Reads the array of a .npy or .npz file; returns None if there is no such file.
 
     Args:
-        path: of the file.
+        path: path of the file.
         field: see `read_array`.
 
     Raises:

@@ -23,8 +23,8 @@ def from_pixels(corners: np.ndarray, height: int, width: int, where: str) -> np.
 
     Args:
         corners: [N, 4], x1, y1, x2, y2 in pixels.
-        height: of the image, pixels.
-        width: of the image, pixels.
+        height: height of the image, pixels.
+        width: width of the image, pixels.
         where: name of the boxes in messages.
 
     Returns:

@@ -29,8 +29,8 @@ class FolderArrays:
     """The arrays of one folder.
 
     Attributes:
-        path: of the folder.
-        suffix: of its files.
+        path: path of the folder.
+        suffix: suffix of its files.
         flat: whether to flatten the arrays to vectors.
         field: name of the array in an .npz; None for files with a single array.
     """

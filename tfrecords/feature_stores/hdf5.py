@@ -42,7 +42,7 @@ class Hdf5Arrays:
     """Data sets of a file, one per image.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         prefix: text before the image name in the name of every data set (`features/`).
         suffix: text after the image name (`_features`, `/features`).
     """
@@ -101,7 +101,7 @@ def hdf5_fields(path: Path, ids: Path | None = None) -> list[Field]:
     """Returns the fields of a file in any of the layouts.
 
     Args:
-        path: of the file.
+        path: path of the file.
         ids: a list of the names of the rows, for columns; see `read_ids`.
 
     Raises:

@@ -27,7 +27,7 @@ class Hdf5Column:
     """A column of a file.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         column: name of the data set.
         ids_column: name of the data set with the row names; None if `ids` gives them.
         ids: see `read_row_names`.
@@ -90,8 +90,8 @@ class Hdf5Column:
 def is_columns(group: Any, names: list[str], *, with_ids: bool, sure: bool = False) -> bool:
     """Returns whether the data sets of a file or a group are columns.
 
-    They are if a data set with a usual name of features comes with a column or a list of image
-    names. Unless `sure` is set, they also are if all names are usual names of columns.
+    They are columns if a data set with a usual name of features comes with a column or a list of
+    image names. Unless `sure` is set, they also are if all names are usual names of columns.
     """
     if not names or len(names) > _MOST_COLUMNS:
         return False

@@ -45,7 +45,7 @@ class LmdbArrays:
     """The values of a database.
 
     Attributes:
-        path: of its folder, or of its file.
+        path: path of its folder or its file.
     """
 
     path: Path

@@ -28,7 +28,7 @@ class PickledArrays(LmdbArrays):
     """One array of each dictionary in a database.
 
     Attributes:
-        path: of its folder, or of its file.
+        path: path of its folder or its file.
         field: key of the array.
     """
 

@@ -19,7 +19,7 @@ class NpyRows:
     """The rows of a memory-mapped file.
 
     Attributes:
-        path: of the file: [M, D], [M, N, D] or [M, gh, gw, D].
+        path: path of the file: [M, D], [M, N, D] or [M, gh, gw, D].
         ids: a list of the row names, see `read_row_names`; with None, images are named by their row
             numbers, from 0.
     """

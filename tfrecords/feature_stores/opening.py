@@ -56,7 +56,7 @@ def open_feature_store(text: str) -> FeatureStore:
     if not paths or any(kind not in _OPTIONS[name] for name in options):
         raise InputError(
             f"cannot open {text!r}: expected KIND:PATH, of {', '.join(STORE_KINDS)}; "
-            "sizes=FILE goes with tsv, folders, h5 and lmdb, ids=FILE with npy and h5"
+            "sizes=FILE requires tsv, folders, h5 or lmdb, ids=FILE requires npy or h5"
         )
     if len(paths) > 1 and (kind in ("folders", "npy", "records") or "ids" in options):
         raise InputError(f"{text!r}: {kind} takes one path{' with ids' * ('ids' in options)}")
@@ -144,7 +144,7 @@ def _guess(text: str) -> str:
         return "folders"
     missing = "" if path.exists() else " (there is no such file or folder)"
     raise InputError(
-        f"cannot tell what kind of features {text!r} is{missing}; name it: KIND:PATH, of "
+        f"cannot detect the kind of features of {text!r}{missing}; give KIND:PATH, of "
         f"{', '.join(STORE_KINDS)}"
     )
 

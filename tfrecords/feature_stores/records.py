@@ -26,10 +26,10 @@ class RecordStore:
     """A `FeatureStore` of records; created by `open_feature_records`.
 
     Attributes:
-        folder: of the records.
+        folder: folder of the records.
         digest: digest of the records, to detect other records in the same folder.
         shapes: see `FeatureStore.shapes`.
-        dtype: of the stored features.
+        dtype: type of the stored features.
         has_boxes: see `FeatureStore.has_boxes`.
     """
 

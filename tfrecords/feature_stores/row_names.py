@@ -81,7 +81,7 @@ def names_of_rows(content: Any, where: str) -> dict[str, int]:
     for row, value in enumerate(content):
         name = _name(value, f"{where}: row {row}")
         if name in found:
-            raise InputError(f"{where}: rows {found[name]} and {row} are both called {name!r}")
+            raise InputError(f"{where}: rows {found[name]} and {row} are both named {name!r}")
         found[name] = row
     return found
 

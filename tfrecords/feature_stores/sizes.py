@@ -70,7 +70,7 @@ def find_size(path: Path, names: Sequence[str]) -> tuple[int, int]:
 
     Args:
         path: see `read_sizes`.
-        names: of one image.
+        names: names of one image.
 
     Raises:
         InputError: the file has no size for the image, or several; see `read_sizes`.

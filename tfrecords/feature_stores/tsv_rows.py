@@ -53,7 +53,7 @@ def parse_row(
 
     Args:
         data: the line.
-        columns: of the file, see `layout_of`.
+        columns: columns of the file, see `layout_of`.
         feature_size: D of the regions; None infers D from this line.
         where: name of the line in messages.
 

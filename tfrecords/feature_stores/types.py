@@ -22,8 +22,8 @@ class StoredFeatures:
         boxes: float32 [N, 4], ymin, xmin, ymax, xmax of the regions, in 0..1.
         corners: float [N, 4], x1, y1, x2, y2 in pixels, instead of boxes, if the store does not
             contain the size of the image; see `place_boxes`.
-        height: of the image, pixels.
-        width: of the image, pixels.
+        height: height of the image, pixels.
+        width: width of the image, pixels.
     """
 
     global_feature: np.ndarray | None = None

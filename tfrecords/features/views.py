@@ -40,8 +40,8 @@ def random_views(
         options: number and distribution of the views.
         name: name of the image; together with the seed it determines the views. With a larger
             count, the first views are the same.
-        height: of the image, pixels.
-        width: of the image, pixels.
+        height: height of the image, pixels.
+        width: width of the image, pixels.
         squashed: whether the whole image is resized to a square, see `FeatureOptions`.
     """
     digest = hashlib.sha256(f"{options.seed} {name}".encode()).digest()

@@ -257,10 +257,10 @@ def _concepts_of_images(
     known = {name for name in classes if set(dictionary.concepts_of_class(name)) & allowed}
     if not known:
         raise InputError(
-            f"none of the {len(classes)} detected classes means a concept of the corpus (first: "
+            f"none of the {len(classes)} detected classes maps to a concept of the corpus (first: "
             f"{sorted(classes)[:5]}): build the corpus with the label map of this detector"
         )
-    logging.info("%d of %d detected classes mean a concept", len(known), len(classes))
+    logging.info("%d of %d detected classes map to a concept", len(known), len(classes))
     return {
         name: image_concepts(
             found,
@@ -307,7 +307,7 @@ def _entries(
         concepts = seen.get(name, ())
         if not concepts and not keep:
             # An unreadable picture has no detection for that reason.
-            why = "no detection means a concept" if name in seen else "no detection lists it"
+            why = "no detection maps to a concept" if name in seen else "no detection lists it"
             data = images.read(name)
             none = Skip(name, "no_concept", f"{split}: {why}")
             skipped.append(data if isinstance(data, Skip) else none)
@@ -320,7 +320,7 @@ def _entries(
         raise InputError(
             f"split {split!r}: none of its {len(files)} images has a concept: "
             f"{describe_skips(skipped[-len(files) :], 2)}. The detections name "
-            f"{describe_names(sorted(seen))} of the wanted ones"
+            f"{describe_names(sorted(seen))} of the requested ones"
         )
     if references and with_texts and not any(entry.texts for entry in entries):
         raise InputError(
@@ -336,7 +336,7 @@ def _log_concepts(entries: Mapping[str, Sequence[ImageEntry]]) -> None:
     for split, rows in entries.items():
         total = Counter(concept.word for row in rows for concept in row.concepts)
         logging.info(
-            "%s: %d images, %.1f concepts an image, %d without; most frequent: %s",
+            "%s: %d images, %.1f concepts per image, %d without; most frequent: %s",
             split,
             len(rows),
             sum(total.values()) / len(rows),

@@ -37,7 +37,7 @@ class ImageFolder:
     that many users have merged into one, or the reverse.
 
     Attributes:
-        path: of the folder.
+        path: path of the folder.
         recursive: whether subfolders are searched for names.
         max_pixels: images with more declared pixels are not read.
         shared: forms of names that several of the requested images have, see `shared_forms`: they
@@ -105,7 +105,7 @@ def open_folder(
     """Opens a folder for reading images of given names.
 
     Args:
-        path: of the folder.
+        path: path of the folder.
         names: names of all images that will be read.
         recursive: see `ImageFolder`.
         max_pixels: see `ImageFolder`.
@@ -117,7 +117,7 @@ def read_file(path: Path, name: str, max_pixels: int = MAX_PIXELS) -> bytes | Sk
     """Reads one image file.
 
     Args:
-        path: of the file.
+        path: path of the file.
         name: name of the image in messages.
         max_pixels: see `tfrecords.images.headers`.
 

@@ -117,8 +117,8 @@ def unsupported(found: str | None, name: str) -> str | None:
     """Returns the reason why a picture format is not read; None if it is, or is no picture.
 
     Args:
-        found: of `sniff_format`.
-        name: of the file.
+        found: result of `sniff_format`.
+        name: name of the file.
     """
     converted = f"{PurePosixPath(name).stem}.png"
     convert = f"convert it ({shlex.join(['magick', name, converted])})"
@@ -137,7 +137,7 @@ def decodable(data: bytes, found: str | None, max_pixels: int) -> bytes:
 
     Args:
         data: the encoded picture.
-        found: of `sniff_format`.
+        found: result of `sniff_format`.
         max_pixels: limit for the declared pixels.
 
     Returns:

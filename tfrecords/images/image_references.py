@@ -51,7 +51,7 @@ def read_image_references(path: Path, names: Collection[str]) -> dict[str, Image
     if not with_caption(found):
         called = sorted(image.image_id for image in images if image.captions)
         raise InputError(
-            f"{path} has no caption for any image: it names {called[:2]}, the images are called "
+            f"{path} has no caption for any image: it names {called[:2]}, the images are named "
             f"{sorted(names)[:2]}"
         )
     return found

@@ -78,7 +78,7 @@ def upright_boxes(boxes: np.ndarray, orientation: int) -> np.ndarray:
 
     Args:
         boxes: float [N, 4], ymin, xmin, ymax, xmax in 0..1 of the stored picture.
-        orientation: of the picture, 1 to 8.
+        orientation: orientation of the picture, 1 to 8.
 
     Returns:
         float [N, 4], in the same order of corners.
@@ -102,7 +102,7 @@ def boxes_as_shown(
 
     Args:
         boxes: float [N, 4], ymin, xmin, ymax, xmax in 0..1.
-        orientation: of the picture, 1 to 8.
+        orientation: orientation of the picture, 1 to 8.
         seen: height and width of the picture according to the detector.
         stored: height and width of the picture before rotation.
     """

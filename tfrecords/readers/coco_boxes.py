@@ -1,7 +1,7 @@
 """Reader of detections in COCO's format: results of detectors, and human annotations.
 
 A JSON object with `images` (id, file_name, width, height), `annotations` (image_id, category_id,
-bbox [x, y, width, height] in pixels unless the options say otherwise, score) and `categories` (id,
+bbox [x, y, width, height] in pixels or the format of the options, score) and `categories` (id,
 name); or, in COCO's results format, a plain list of annotations, accompanied by a JSON with the
 other two. An annotation without `score` gets the maximal score, also if scores are percents.
 """

@@ -58,7 +58,7 @@ def read_detection_records(folder: Path) -> Iterator[ImageBoxes]:
             ) from error
         if count != records.count(split):
             raise InputError(
-                f"{folder} has {count} {split} records, its manifest says {records.count(split)}: "
+                f"{folder} has {count} {split} records, its manifest lists {records.count(split)}: "
                 "build them again with --overwrite"
             )
     evidence.check()

@@ -270,7 +270,7 @@ def read_detections(
     if names is not None and not found:
         raise InputError(
             f"the detections contain none of the {len(names)} images: they name "
-            f"{sorted(strangers)}, the images are called {sorted(names)[:3]}"
+            f"{sorted(strangers)}, the images are named {sorted(names)[:3]}"
         )
     return {name: _merge(sizes[name], parts) for name, parts in found.items()}
 

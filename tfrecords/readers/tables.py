@@ -173,7 +173,7 @@ def read_cells(text: str, columns: Columns, path: Path) -> Iterator[tuple[int, l
     Args:
         text: text of the table, including the header; see `skip_separator_line`.
         columns: from `find_columns`.
-        path: of the file, for messages.
+        path: path of the file, for messages.
 
     Raises:
         InputError: a row has another width; names `path:line`.

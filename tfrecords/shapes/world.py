@@ -297,7 +297,7 @@ class Facts:
 
     Attributes:
         place: a key of `PLACES`, or None if a sentence does not mention it.
-        night: whether it is dark; if so there is a moon or a star.
+        night: whether it is dark; if so, the scene has a moon or a star.
         things: one to four objects; the first is the main thing, the only one that may be painted.
     """
 

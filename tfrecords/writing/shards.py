@@ -94,7 +94,7 @@ def refuse_faults(dropped: Mapping[str, int]) -> None:
     if any(faults.values()):
         listed = ", ".join(f"{count} {reason}" for reason, count in sorted(faults.items()))
         raise InputError(
-            f"inputs that cannot be right, and the build is strict: {listed}. Correct them, or "
+            f"invalid inputs, and the build is strict: {listed}. Correct them, or "
             "build without --strict, which leaves them out and counts them"
         )
 

@@ -294,10 +294,10 @@ def test_arrays_without_rows(array, message, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "cannot tell what kind"),
+        ("", "cannot detect the kind"),
         (
             "nowhere",
-            r"what kind .* no such file or folder.* of tsv, folders, h5, lmdb, npy, records",
+            r"the kind .* no such file or folder.* of tsv, folders, h5, lmdb, npy, records",
         ),
         ("nowhere.npz", "there is no file of features nowhere.npz"),
         ("h5:", "expected KIND:PATH"),

@@ -84,7 +84,7 @@ class Evil:
         ({(): 1}, 6, r"found \(\): 1"),
         ({("1",) * 5: 1}, 6, "1 to 4 words"),
         ({("9",): 1}, 6, r"\('9',\) has '9', which .*cocotalk.json does not contain"),
-        ({("1",): 1, ("2", "1"): 1}, 6, "is there but not its first 1 words"),
+        ({("1",): 1, ("2", "1"): 1}, 6, "exists but not its first 1 words"),
     ],
 )
 def test_malformed_pickles_are_named(

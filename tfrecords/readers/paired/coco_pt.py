@@ -118,7 +118,7 @@ def _words(vocab: Any, path: Path) -> list[str]:
         )
     words = [to_nfc(word.strip()) for word in words]
     if len(set(words)) < len(words):
-        raise InputError(f"{path}: a word comes twice in `idx_to_token`")
+        raise InputError(f"{path}: a word is repeated in `idx_to_token`")
     return words
 
 

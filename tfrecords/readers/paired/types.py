@@ -58,7 +58,7 @@ class PairedDataset:
     """All images of a source.
 
     Attributes:
-        images: in the order of the source.
+        images: the images, in the order of the source.
         files: the files that were read, for the manifest.
         skipped: captions that could not be read.
         default_split: the split of images without one, from the name of the file.

@@ -122,7 +122,7 @@ def _is_utf8_lines(path: Path) -> bool:
 
 def _checked_first_line(path: Path) -> str:
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no file that can be read twice; write it to one first")
+        raise InputError(f"{path} is no regular file; write its contents to one first")
     text = skip_separator_line(read_head(path).decode("utf-8-sig", errors="replace"))
     if first := first_line(text).strip():
         return first
@@ -144,5 +144,5 @@ def _detect(path: Path, first: str) -> str:
     raise InputError(
         f"{path} is a table without a column of captions: found {first[:100]!r}; expected a first "
         f"row with one of the columns {', '.join(CAPTION_NAMES)} (or findings). Name the column "
-        "so, or write its sentences to a text file, one a line"
+        "so, or write its sentences to a text file, one per line"
     )

@@ -476,7 +476,7 @@ def test_two_images_of_one_name(options: CaptionsOptions, tmp_path: Path) -> Non
 
 def test_images_without_a_split(options: CaptionsOptions, tmp_path: Path) -> None:
     path = write(tmp_path / "x.json", {"images": [{"id": 1, "captions": ["a"]}]})
-    with pytest.raises(InputError, match=r"images\[0\]: nothing says which split"):
+    with pytest.raises(InputError, match=r"images\[0\]: the split of image"):
         build(options, captions=source(path))
     write(path, {"images": [{"id": 1, "captions": ["a"], "split": "minival"}]})
     with pytest.raises(InputError, match=r"in split 'minival'; known: train, restval"):

@@ -409,7 +409,7 @@ def test_a_header_of_labels_cannot_ask_for_all_memory(files: dict[str, Path]) ->
         ("val_captions", np.full((2, 7), -1, np.int64), "ids from -1"),
         ("vocab", ["a"], "expected `idx_to_token`"),
         ("vocab", {"idx_to_token": ["a", "b", "c"]}, "begins with <NULL>"),
-        ("vocab", {"idx_to_token": [*samples.COURSE_WORDS, "a"]}, "comes twice"),
+        ("vocab", {"idx_to_token": [*samples.COURSE_WORDS, "a"]}, "is repeated"),
         ("vocab", {"idx_to_token": [*samples.COURSE_WORDS, 5]}, "a list of words"),
         ("vocab", Path("x"), "cannot be read as data: it asks for pathlib"),
     ],
