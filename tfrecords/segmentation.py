@@ -182,7 +182,7 @@ class UnspacedText:
         """Describes why these sentences should not be split at spaces; None if they can be.
 
         Args:
-            least: minimal fraction of unspaced sentences.
+            least: minimum fraction of unspaced sentences.
         """
         if not self.unspaced or self.excess < self.words or self.unspaced < least * self.sentences:
             return None

@@ -147,7 +147,7 @@ def build_vocabulary(
         counts: occurrences of each word of the corpus. Counts of `<S>` and `</S>`, if given, are
             written to the file but do not select words. A count of `<unk>` is added to the omitted
             words.
-        min_count: minimal count of a selected word.
+        min_count: minimum count of a selected word.
         always: words selected with any count (the concept words).
         allowed: if given, only these words and those of `always` are selected.
         segmenter: how text was split into the words.

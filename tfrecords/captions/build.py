@@ -81,7 +81,7 @@ class CaptionsOptions:
             words.
         segmenter: how captions are split into words, see `tfrecords.segmentation`; None uses the
             segmenter of `vocabulary`, or splits at spaces and rejects text written without spaces.
-        min_count: minimal count of a word in the vocabulary; None uses the number of the rule, or
+        min_count: minimum count of a word in the vocabulary; None uses the number of the rule, or
             all words of a source with word ids.
         vocabulary_splits: the splits whose captions are counted.
         vocabulary: a vocabulary file or a folder of records whose vocabulary is used; None builds a

@@ -25,7 +25,7 @@ class VocabularyRule:
     """Rules of a family of programs for splitting captions and selecting words.
 
     Attributes:
-        min_count: minimal count of a word in the vocabulary.
+        min_count: minimum count of a word in the vocabulary.
         split: caption and segmenter -> its words.
     """
 
@@ -131,7 +131,7 @@ def count_words(
         words: from `split_captions`.
         splits: splits whose captions are counted.
         rule: a name of `RULES`.
-        min_count: minimal count of a word; None uses the number of the rule, and then includes all
+        min_count: minimum count of a word; None uses the number of the rule, and then includes all
             `own_words`.
         own_words: the words of the vocabularies that come with the sources.
         segmenter: how the captions were split.

@@ -68,9 +68,9 @@ class CorporaOptions:
         sources: files, folders or data sets with sentences.
         label_maps: files with the class names of the detectors that will be used on the images.
         synonyms: tables of caption words for these classes; the shipped ones by default.
-        min_count: minimal count of a word in the vocabulary; concepts are always included.
-        min_words: minimal number of words in a sentence (without markers).
-        max_unknown_fraction: maximal fraction of out-of-vocabulary words in a sentence.
+        min_count: minimum count of a word in the vocabulary; concepts are always included.
+        min_words: minimum number of words in a sentence (without markers).
+        max_unknown_fraction: maximum fraction of out-of-vocabulary words in a sentence.
         require_concept: drops sentences without a concept.
         glove: a file whose first column lists the words allowed in addition to the concepts.
         validation_fraction: fraction of the sentences in the split `val`; 0 for no such split.

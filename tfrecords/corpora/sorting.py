@@ -51,13 +51,13 @@ class SortingPlan:
         dictionary: path of the concept dictionary's JSON.
         buckets: N, number of buckets.
         seed: seed of the hash and of the order.
-        min_words: minimal number of words in a sentence.
+        min_words: minimum number of words in a sentence.
         require_concept: drops sentences without a concept.
         keep_punctuation: see `tokenize`.
         segmenter: see `tokenize`.
         deduplicate: keeps only the first of equal sentences.
         singulars: plural -> singular, replaced in the counted sentence; may be empty.
-        validation_fraction: maximal fraction of the sentences for validation.
+        validation_fraction: maximum fraction of the sentences for validation.
     """
 
     scratch: Path

@@ -33,10 +33,10 @@ class CrawlOptions:
         folder: output folder, with one file per class.
         classes: search terms; case and repeated spaces are ignored.
         base_url: a class is searched for at `BASE_URL/CLASS?...&page=N`.
-        pages: maximal number of search pages per class.
+        pages: maximum number of search pages per class.
         threads: classes fetched at the same time.
         requests_per_second: rate limit for all threads together; robots.txt may lower it.
-        attempts: maximal number of attempts per page.
+        attempts: maximum number of attempts per page.
         timeout: seconds for one request, to its last byte.
         user_agent: the user agent sent to the site.
         ignore_robots: whether to fetch pages that robots.txt disallows.

@@ -64,8 +64,8 @@ class DetectionsOptions:
         splits: split -> file with its image names, one per line; if empty, every image of the
             folder, or of the results, is in a single split `images`.
         label_map: names of the classes; None for `coco`, whose files contain them.
-        min_score: minimal score of an object.
-        max_detections: maximal number of objects per image; the highest scores are kept.
+        min_score: minimum score of an object.
+        max_detections: maximum number of objects per image; the highest scores are kept.
         max_pixels: images with more declared pixels are skipped.
         batch_size: images per step, if the detector accepts batches.
         shards: shards per split (at most one per image); an interrupted build starts unfinished

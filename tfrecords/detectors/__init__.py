@@ -36,8 +36,8 @@ class DetectorOptions:
         kind: one of the kinds in the table above.
         model: its file or folder; for the kinds in `NAMED`, a name.
         label_map: names of the classes; see `tfrecords.label_maps`.
-        min_score: minimal score of an object.
-        max_detections: maximal number of objects per image; the highest scores are kept.
+        min_score: minimum score of an object.
+        max_detections: maximum number of objects per image; the highest scores are kept.
         batch_size: images per step, if the detector accepts batches.
     """
 

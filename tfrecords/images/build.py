@@ -60,7 +60,7 @@ class ImagesOptions:
         corpora: folder of `corpora` records with the vocabulary and the concepts.
         splits: split -> file with its image names, one per line; if empty, every image of the
             folder is in a single split `images`.
-        max_concepts: maximal number of concepts per image.
+        max_concepts: maximum number of concepts per image.
         concept_order: see `image_concepts`.
         min_concept_count: omits concepts in fewer sentences of the corpus: rare words cannot steer
             a sentence.

@@ -25,7 +25,7 @@ Records without this option were built before orientation was supported.
 
 ORIENTATION_TAG = 0x0112
 MAX_SEGMENTS = 64
-"""Maximal number of JPEG segments, PNG chunks or RIFF chunks searched for EXIF data."""
+"""Maximum number of JPEG segments, PNG chunks or RIFF chunks searched for EXIF data."""
 
 _TRANSPOSED = (5, 6, 7, 8)
 

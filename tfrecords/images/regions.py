@@ -31,7 +31,7 @@ class RegionOptions:
 
     Attributes:
         detections: files with the boxes. Labels of the whole image are ignored.
-        most: maximal number of boxes per image in addition to the whole image; the highest scores
+        most: maximum number of boxes per image in addition to the whole image; the highest scores
             are kept.
     """
 

@@ -3,7 +3,7 @@
 A JSON object with `images` (id, file_name, width, height), `annotations` (image_id, category_id,
 bbox [x, y, width, height] in pixels or the format of the options, score) and `categories` (id,
 name); or, in COCO's results format, a plain list of annotations, accompanied by a JSON with the
-other two. An annotation without `score` gets the maximal score, also if scores are percents.
+other two. An annotation without `score` gets the maximum score, also if scores are percents.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class DetectionSource:
 
     Attributes:
         path: the file, or a folder of `detections` records; see the table above.
-        min_score: minimal score of a detection. For tags see `image_concepts`.
+        min_score: minimum score of a detection. For tags see `image_concepts`.
         weight: factor on the scores, to make the scores of several sources comparable.
         companion: information missing from the file: the JSON with `images` and `categories` of a
             plain COCO list, or the label map for other formats.

@@ -124,7 +124,7 @@ def tell(facts: Facts, stream: Stream, *, extras: float = 0.0) -> str:
 
 
 def _mentioned(facts: Facts, stream: Stream) -> Facts:
-    """Omits facts as a writer would, and those beyond the maximal number of concepts."""
+    """Omits facts as a writer would, and those beyond the maximum number of concepts."""
     main = facts.things[0]
     place = None if stream.chance(0.08) else facts.place
     if main.color and stream.chance(0.06):
