@@ -262,7 +262,7 @@ def test_the_vocabulary_of_other_splits_or_records(
     with pytest.raises(InputError, match="min_count chooses"):
         build(options, folder=tmp_path / "both", vocabulary=path)
     write(tmp_path / "x.json", {"images": [{"id": 1, "split": "val", "captions": ["a"]}]})
-    with pytest.raises(InputError, match=r"no caption in train .*\(there is val\)"):
+    with pytest.raises(InputError, match=r"no caption in train .*\(found val\)"):
         build(options, captions=source(tmp_path / "x.json"))
 
 
@@ -469,7 +469,7 @@ def test_two_images_of_one_name(options: CaptionsOptions, tmp_path: Path) -> Non
     data["images"][2]["filename"] = "a.jpg"
     path = write(tmp_path / "x.json", data)
     with pytest.raises(
-        InputError, match=r"called 'val2014/a.jpg': .*images\[0\] and .*images\[2\]"
+        InputError, match=r"named 'val2014/a.jpg': .*images\[0\] and .*images\[2\]"
     ):
         build(options, captions=source(path))
 
