@@ -188,7 +188,10 @@ GOOD: dict[str, Any] = {
         ({"format_version": np.int64(2)}, "format version 2, this program reads 1"),
         ({"ngrams_2": np.array([[3, 4], [3, 3]], np.int32), "counts_2": [1, 1]}, "2-grams of"),
         ({"ngrams_1": np.array([[4], [3]], np.int32), "counts_1": np.ones(2, np.int32)}, "order"),
-        ({"ngrams_1": np.array([[3], [3]], np.int32), "counts_1": np.ones(2, np.int32)}, "repeated"),
+        (
+            {"ngrams_1": np.array([[3], [3]], np.int32), "counts_1": np.ones(2, np.int32)},
+            "repeated",
+        ),
         ({"ngrams_2": np.array([[4, 3]], np.int32)}, r"2-gram \[4, 3\] exists but not its first"),
         ({"counts_3": np.array([3], np.int32)}, r"outside 1\.\.2"),
         ({"ngrams_1": np.array([[-1]], np.int32)}, "ids below 0"),

@@ -279,8 +279,8 @@ def _sentences(options: ShapesOptions, captions: set[str]) -> Iterator[str]:
             repeated += 1
             if repeated > _REPEATS:
                 raise InputError(
-                    f"the world of shapes has no {options.sentences} different sentences, only "
-                    f"about {found} were found: request fewer"
+                    f"the world of shapes has fewer than {options.sentences} different "
+                    f"sentences: about {found} were found; request fewer"
                 )
             continue
         repeated = 0

@@ -468,9 +468,7 @@ def test_two_images_of_one_name(options: CaptionsOptions, tmp_path: Path) -> Non
     data = samples.karpathy()
     data["images"][2]["filename"] = "a.jpg"
     path = write(tmp_path / "x.json", data)
-    with pytest.raises(
-        InputError, match=r"named 'val2014/a.jpg': .*images\[0\] and .*images\[2\]"
-    ):
+    with pytest.raises(InputError, match=r"named 'val2014/a.jpg': .*images\[0\] and .*images\[2\]"):
         build(options, captions=source(path))
 
 
