@@ -223,7 +223,7 @@ def build_concept_dictionary(
         segmenter: how sentences are split into words; the segmented variants of forms are added.
 
     Raises:
-        InputError: no label map, a malformed table, or no concept at all.
+        InputError: a label map is missing, a table is malformed, or no class gives a concept.
     """
     if not label_maps:
         raise InputError("a concept dictionary needs at least one label map")

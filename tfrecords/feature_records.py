@@ -114,7 +114,7 @@ def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Rec
         The finished records.
 
     Raises:
-        InputError: bad options or inputs, or a split without a usable image.
+        InputError: options or inputs are invalid, or a split has no usable image.
     """
     _check(options)
     listed = _listed(options)

@@ -66,7 +66,7 @@ def stored_values(
 
 
 def recorded_shapes(shapes: Shapes) -> dict[str, Any]:
-    """Returns the shapes of stored features from the options in a manifest; None for absent ones.
+    """Returns the shapes of stored features for the options in a manifest; None for missing ones.
 
     `feature_size` is D of the vector (without one, of the map or of the regions), `grid_shape` that
     of the map, `region_size` D of the regions.

@@ -63,5 +63,5 @@ def walk_folder(folder: Path, *, recursive: bool = True) -> Iterator[Entry]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads back to itself
+    except OSError:  # a link cycle
         return False

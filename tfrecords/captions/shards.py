@@ -68,7 +68,7 @@ class CaptionShardJob:
         boxes: whether the boxes of the store are stored.
         features: crops and features of the backbone, and the stored type of numbers.
         max_pixels: limit for the pixels of a picture.
-        regions: detected boxes of each entry, whose features to store; None stores none.
+        regions: detected boxes of each entry whose features are stored; None stores none.
     """
 
     entries: tuple[CaptionEntry, ...]

@@ -141,7 +141,7 @@ class Fetcher:
         raise PageFailedError(f"{url}: {problem} (tried {self._attempts} times)")
 
     def end_requests(self) -> None:
-        """Ends the requests under way, from another thread."""
+        """Ends the running requests, from another thread."""
         for request in list(self._requests):
             request.end()
 

@@ -102,7 +102,7 @@ def hdf5_fields(path: Path, ids: Path | None = None) -> list[Field]:
 
     Args:
         path: path of the file.
-        ids: a list of the names of the rows, for columns; see `read_ids`.
+        ids: a list of the names of the rows, for columns; see `read_row_names`.
 
     Raises:
         InputError: the file is no HDF5 file, has none of the layouts, or has columns without row

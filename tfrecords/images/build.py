@@ -67,7 +67,7 @@ class ImagesOptions:
         references: file with human-written captions; None without references.
         reference_splits: the splits whose records get references. By default training images get
             none: they must not be paired with text.
-        keep_images_without_concepts: in all splits but `train`, which never keeps them.
+        keep_images_without_concepts: keeps them in all splits except `train`.
         backbone: network whose image features are stored; None stores none.
         features: crops and features of the network.
         store_grid: stores the feature map in addition to its mean.
