@@ -1,1 +1,1 @@
-"""Raw sources to TFRecords: readers, vocabulary, concepts, features, builders."""
+"""Conversion of raw sources to TFRecords: readers, vocabulary, concepts, features, builders."""

@@ -1,13 +1,13 @@
-"""Concepts: the object words that join a text corpus and images that have nothing to do with it.
+"""Concepts: the object words that connect a text corpus with unrelated images.
 
-A concept is one caption word (dog, beach, ski). Two kinds of names lead to it: the *surface forms*
-a sentence uses ("puppies", "hot dogs", "surfer") and the *class names* a detector uses ("dog",
-"golden retriever", "sports ball"). Both sides go through one `ConceptDictionary`, so a sentence
-and a picture that speak of the same thing carry the same word.
+A concept is one caption word (dog, beach, ski). Two kinds of names map to it: the *surface forms*
+in sentences ("puppies", "hot dogs", "surfer") and the *class names* of a detector ("dog", "golden
+retriever", "sports ball"). Both are looked up in one `ConceptDictionary`, so that a sentence and an
+image of the same object get the same concept.
 
-Without tables the rule is R2M's (spec section 2.1): a class stands for the last word of its name.
-The shipped tables in `data/` (`DEFAULT_TABLES`) say more: which words of captions name a concept,
-what a class is called in a caption, and which classes a caption would never mention.
+Without tables the rule is R2M's (spec section 2.1): a class maps to the last word of its name. The
+shipped tables in `data/` (`DEFAULT_TABLES`) define more: which caption words name a concept, which
+concepts a class maps to, and which classes do not occur in captions.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ DEFAULT_TABLES: tuple[Path, ...] = (
 )
 _FORMAT_VERSION = 1
 _NOTHING = "-"
-# Combining marks are within words of Thai, Hindi and others.
+# Words of Thai, Hindi and others contain combining marks.
 _LETTERS = rf"(?:[^\W_]|[{MARKS}])+"
 _WORD = re.compile(rf"{_LETTERS}(?:[-']{_LETTERS})*")
 
 
 class Mention(NamedTuple):
-    """One concept a sentence speaks of.
+    """One mention of a concept in a sentence.
 
     Attributes:
         position: index of the mention's first token.
-        length: tokens of the mention (2 for "hot dog").
+        length: number of tokens of the mention (2 for "hot dog").
         concept: the concept word.
         plural: whether the surface form is a plural ("dogs", "men", "people").
     """
@@ -59,14 +59,14 @@ class Mention(NamedTuple):
 
 @dataclass(frozen=True)
 class ConceptDictionary:
-    """Concepts, with the words and the detector classes that stand for them.
+    """Concepts, with the words and the detector classes that map to them.
 
     Attributes:
         words: the concepts, sorted and unique.
         forms: surface form -> concepts. A form is a lower-case token or several joined by a
-            space; an empty tuple is a form that names nothing ("orange" the color).
-        plurals: the forms that speak of more than one.
-        classes: class name as in `class_key` -> concepts (empty: a caption would not say it).
+            space; the tuple is empty if the form names no concept ("orange" the color).
+        plurals: the forms that are plurals.
+        classes: class name as in `class_key` -> concepts (empty if captions do not mention it).
     """
 
     words: tuple[str, ...]
@@ -75,12 +75,12 @@ class ConceptDictionary:
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """Number of concepts."""
+        """Returns the number of concepts."""
         return len(self.words)
 
     @cached_property
     def _beginnings(self) -> dict[str, dict[str, int]]:
-        """First token of a form -> second token -> tokens of the longest form of these two."""
+        """First token of a form -> second token -> number of tokens of the longest such form."""
         found: dict[str, dict[str, int]] = {}
         for form in self.forms:
             first, *rest = form.split()
@@ -90,7 +90,7 @@ class ConceptDictionary:
         return found
 
     def concept_of(self, token: str) -> str | None:
-        """The (first) concept a single token names, or None. `find` also sees "hot dog"."""
+        """Returns the (first) concept of a single token, or None. `find` also finds "hot dog"."""
         concepts = self.forms.get(token)
         return concepts[0] if concepts else None
 
@@ -99,12 +99,12 @@ class ConceptDictionary:
         return token in self.plurals
 
     def find(self, tokens: Sequence[str]) -> list[Mention]:
-        """All concepts a tokenized sentence mentions, left to right, longest form first.
+        """Finds all concepts in a tokenized sentence, left to right, longest form first.
 
-        "a hot dog" mentions hotdog and no dog; "a surfer" mentions person and surfboard.
+        "a hot dog" mentions hotdog but not dog; "a surfer" mentions person and surfboard.
 
         Args:
-            tokens: T lower-case tokens.
+            tokens: [T] lower-case tokens.
 
         Returns:
             The mentions in order of position; a form of two concepts gives two mentions.
@@ -129,14 +129,14 @@ class ConceptDictionary:
         return mentions
 
     def concepts_of_class(self, class_name: str) -> tuple[str, ...]:
-        """The concepts a detector's class stands for.
+        """Returns the concepts of a detector's class.
 
-        Looked up as it is, then by the first name of a WordNet list ("seashore, coast, ..."); a
-        class that is in none of the dictionary's label maps stands for the last word of that
-        first name if this is a concept or a form of one.
+        The class is looked up by its full name, then by the first name of a WordNet list
+        ("seashore, coast, ..."). A class that is in no label map of the dictionary maps to the last
+        word of that first name, if this word is a concept or a form of one.
 
         Returns:
-            Concept words, all in `words`; empty when a caption would not name the class.
+            Concept words, all in `words`; empty if captions do not mention the class.
         """
         names = class_name.split(",")
         for name in (class_name, names[0]):
@@ -146,7 +146,7 @@ class ConceptDictionary:
         return self.forms.get(last, ()) if last else ()
 
     def to_json(self) -> str:
-        """The dictionary as JSON text; equal dictionaries give equal text."""
+        """Returns the dictionary as JSON text; equal dictionaries give equal text."""
         return json.dumps(
             {
                 "format_version": _FORMAT_VERSION,
@@ -161,14 +161,14 @@ class ConceptDictionary:
 
     @classmethod
     def from_json(cls, text: str, source: str = "concept dictionary") -> ConceptDictionary:
-        """Reads what `to_json` wrote (further keys are ignored).
+        """Reads the output of `to_json`; ignores additional keys.
 
         Args:
             text: the JSON text.
-            source: what to call it in messages.
+            source: name of the dictionary in messages.
 
         Raises:
-            InputError: not JSON, keys missing, or written in another format version.
+            InputError: the text is not JSON, keys are missing, or the format version differs.
         """
         try:
             data = json.loads(text)
@@ -199,7 +199,7 @@ class ConceptDictionary:
 
 
 def class_key(name: str) -> str:
-    """Returns a class name as it is compared: NFC, lower case, single spaces for underscores."""
+    """Returns the normalized form of a class name: NFC, lower case, single spaces, no `_`."""
     return " ".join(to_nfc(name).replace("_", " ").lower().split())
 
 
@@ -208,23 +208,22 @@ def build_concept_dictionary(
     synonyms: Sequence[str | Path] = DEFAULT_TABLES,
     segmenter: str = "words",
 ) -> ConceptDictionary:
-    """Makes the dictionary of the concepts that the given detectors can see.
+    """Builds the dictionary of the concepts that the given detectors can detect.
 
-    Every class gives the concepts its row in a class table names, else the last word of its name.
-    Every concept gets its plural as a form. A row of a word table adds a form; of its concepts
-    those no detector sees are left out. A row that would make a concept word mean only other
-    concepts (cupcake -> cake, where a detector knows cupcakes) gives way to the concept.
+    Each class maps to the concepts in its row of a class table, or else to the last word of its
+    name. Each concept gets its plural as a form. A row of a word table adds a form for those of its
+    concepts that a detector can detect. A row that would map a concept word to other concepts only
+    (cupcake -> cake, if a detector has the class cupcake) is ignored.
 
     Args:
-        label_maps: the detectors' classes; at least one. Where two of them share a class name the
-            first decides what it means.
+        label_maps: the detectors' classes; at least one. If two label maps share a class name, the
+            first one determines its concepts.
         synonyms: word and class tables (see `data/synonyms.tsv` and `data/classes.tsv` for the
-            two formats); later files win. Empty: R2M's own last-word rule and nothing else.
-        segmenter: how sentences are split into words; forms that it splits are found by their
-            parts, too.
+            two formats); later files take precedence. Empty: only R2M's last-word rule.
+        segmenter: how sentences are split into words; the segmented variants of forms are added.
 
     Raises:
-        InputError: no label map, a malformed table, or no concept at all.
+        InputError: a label map is missing, a table is malformed, or no class gives a concept.
     """
     if not label_maps:
         raise InputError("a concept dictionary needs at least one label map")
@@ -282,7 +281,7 @@ def _last_word(name: str) -> str | None:
 def _add_plurals(
     nouns: Mapping[str, tuple[str, ...]], forms: dict[str, tuple[str, ...]], plurals: set[str]
 ) -> None:
-    """Adds the plural of every noun, where that form is not already something else."""
+    """Adds the plural of every noun, unless that form exists already."""
     for noun, concepts in nouns.items():
         *before, last = noun.split()
         plural = " ".join([*before, plural_of(last)])
@@ -301,10 +300,10 @@ class _Table:
 
 
 def _rows_for(label_map: LabelMap, tables: Sequence[_Table]) -> dict[str, tuple[str, ...]]:
-    """The class rows that hold for a label map.
+    """Returns the class rows that apply to a label map.
 
-    A classifier's `necklace` is mostly a mistake, a detector's is not, so a table about one
-    published list of classes only speaks for label maps with at least half of that list.
+    A `necklace` of a classifier is usually wrong, one of a detector is not. A table for a whole
+    published list of classes therefore applies only to label maps with at least half of that list.
     """
     names = {class_key(name) for name in label_map.classes.values()}
     names |= {class_key(name.split(",")[0]) for name in label_map.classes.values()}
@@ -358,5 +357,7 @@ def _concepts(cell: str, path: Path, number: int) -> tuple[str, ...]:
     concepts = tuple(dict.fromkeys(part.strip().lower() for part in cell.split(",")))
     for concept in concepts:
         if not _WORD.fullmatch(concept):
-            raise InputError(f"{path}:{number}: {concept!r} is not one word; concepts are")
+            raise InputError(
+                f"{path}:{number}: {concept!r} is not a single word, as concepts must be"
+            )
     return concepts

@@ -1,4 +1,4 @@
-"""Document frequencies of n-grams, by which CIDEr and CIDEr-D weigh words.
+"""Document frequencies of n-grams, the basis of the word weights in CIDEr and CIDEr-D.
 
 An n-gram is n consecutive words of a sentence, n = 1..4. Its document frequency is the number of
 images with at least one reference caption that contains it (Vedantam et al. 2015). References end
@@ -30,15 +30,15 @@ _WORDS, _LENGTHS = "sentences/ragged_flat_values", "sentences/ragged_row_lengths
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DocumentFrequencies:
-    """Number of images that mention each n-gram.
+    """Number of images whose references contain each n-gram.
 
     Attributes:
         ngrams: for n = 1..4 an int32 [G_n, n] of word ids, rows in ascending order.
-        counts: for n = 1..4 an int32 [G_n]: images with that n-gram in a reference.
-        images: with at least one reference; CIDEr takes its logarithm.
-        vocabulary_sha256: of the vocabulary the ids belong to.
-        records_digest: of the records they were counted from; None where they were counted
-            elsewhere.
+        counts: for n = 1..4 an int32 [G_n]: number of images with that n-gram in a reference.
+        images: number of images with at least one reference; CIDEr uses its logarithm.
+        vocabulary_sha256: sha256 of the vocabulary of the ids.
+        records_digest: digest of the records that the n-grams were counted in; None if they were
+            counted elsewhere.
 
     Raises:
         InputError: shapes, order or counts are wrong, or an n-gram is present without its prefix.
@@ -51,7 +51,7 @@ class DocumentFrequencies:
     records_digest: str | None = None
 
     def __post_init__(self) -> None:
-        """Checks everything."""
+        """Checks shapes, types, counts and order."""
         problem = None
         if len(self.ngrams) != MAX_ORDER or len(self.counts) != MAX_ORDER:
             problem = f"expected the orders 1 to {MAX_ORDER}"
@@ -64,30 +64,30 @@ class DocumentFrequencies:
                 problem = f"{order}-grams with ids below 0 or counts outside 1..{self.images}"
         if problem is not None or not self.counts[0].size:
             raise InputError(f"not document frequencies: {problem or 'no n-gram at all'}")
-        _ = self._ended_keys  # which checks the order
+        _ = self._ended_keys  # checks the order
 
     @property
     def keys(self) -> list[np.ndarray]:
-        """For each order int64 [G_n], ascending: 2**32 * index of the first n - 1 words + word."""
+        """Per order int64 [G_n], ascending: 2**32 * index of the first n - 1 words + last word."""
         return [keys[:-1] for keys in self._ended_keys]
 
     @cached_property
     def _ended_keys(self) -> list[np.ndarray]:
-        """`keys`, and after them one that is larger than any: a search always finds a place."""
+        """`keys` with a sentinel larger than any key, so that a search is never out of range."""
         keys: list[np.ndarray] = []
         for order, rows in enumerate(self.ngrams, 1):
             index, known = _find(keys, rows[:, :-1])
             if not known.all():
                 missing = rows[np.flatnonzero(~known)[0]].tolist()
                 raise InputError(
-                    f"not document frequencies: the {order}-gram {missing} is there but not its "
+                    f"not document frequencies: the {order}-gram {missing} exists but not its "
                     f"first {order - 1} words"
                 )
             keys.append(np.append(index << 32 | rows[:, -1], np.iinfo(np.int64).max))
             if (np.diff(keys[-1]) <= 0).any():
                 raise InputError(
-                    f"not document frequencies: the {order}-grams are out of order, or one comes "
-                    "twice"
+                    f"not document frequencies: the {order}-grams are out of order, or one is "
+                    "repeated"
                 )
         return keys
 
@@ -136,13 +136,13 @@ class DocumentFrequencies:
         """Reads a file.
 
         Args:
-            path: of `save`.
-            vocabulary_sha256: the vocabulary it is going to be used with.
-            vocabulary_of: owner of that vocabulary, for messages.
+            path: a file written by `save`.
+            vocabulary_sha256: sha256 of the vocabulary that the frequencies will be used with.
+            vocabulary_of: owner of that vocabulary, for error messages.
 
         Raises:
-            InputError: no such file, damaged, of another format version, or made with another
-                vocabulary (names both).
+            InputError: the file is missing, damaged, of another format version, or was built with
+                another vocabulary (names both).
         """
         path = Path(path)
         if not path.is_file():
@@ -190,7 +190,8 @@ def frequencies_of_records(records: Records, split: str = "train") -> DocumentFr
     Holds all references in memory: about 80 bytes per word at the peak (0.5 GB for COCO).
 
     Raises:
-        InputError: other records, no such split, a damaged shard or sentence, no reference at all.
+        InputError: the records are of another kind or have no such split, a shard or sentence is
+            damaged, or there is no reference.
     """
     if records.kind != "captions":
         raise InputError(f"{records.folder} holds {records.kind!r} records, expected 'captions'")
@@ -204,16 +205,16 @@ def frequencies_of_records(records: Records, split: str = "train") -> DocumentFr
 def kept_frequencies(
     records: Records, split: str = "train", *, keep: bool = True
 ) -> DocumentFrequencies:
-    """Returns the document frequencies of a split, which are counted once per records.
+    """Returns the document frequencies of a split, counted once per folder of records.
 
-    They are kept in the folder of the records, as `document_frequencies-<split>.npz`, and counted
-    anew where that file is damaged or of other records. A folder that cannot be written to only
-    costs the time of counting.
+    They are cached in the folder of the records, as `document_frequencies-<split>.npz`. They are
+    counted again if that file is damaged or belongs to other records. If the folder is not
+    writable, only the time of counting is lost.
 
     Args:
-        records: of kind `captions`.
-        split: of them.
-        keep: whether to write the file; of several processes only one should.
+        records: records of kind `captions`.
+        split: split of the records.
+        keep: whether to write the file; only one of several processes should.
 
     Raises:
         InputError: see `frequencies_of_records`.
@@ -238,7 +239,7 @@ def kept_frequencies(
             found.save(path)
         except (OSError, InputError) as error:
             logging.warning(
-                "the document frequencies of %s were counted in memory only, and will be at every "
+                "the document frequencies of %s were counted in memory only, and again at every "
                 "start: cannot write %s (%s); r2m-build-document-frequencies writes them elsewhere",
                 records.folder,
                 path,
@@ -253,12 +254,12 @@ def count_ngrams(
     """Counts the n-grams of images.
 
     Args:
-        images: for each its references: word ids [P], one sentence after the other, and the number
-            of words of each sentence [S].
-        vocabulary_sha256: of the vocabulary the ids belong to.
+        images: the references of each image: word ids [P], one sentence after the other, and the
+            number of words of each sentence [S].
+        vocabulary_sha256: sha256 of the vocabulary of the ids.
 
     Raises:
-        InputError: there is no sentence.
+        InputError: the images have no sentence.
     """
     words, lengths, sizes = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], []
     for image_words, image_lengths in images:
@@ -277,14 +278,14 @@ def count_ngrams(
     at, key = np.arange(len(tokens)), tokens.astype(np.int64)
     for order in range(1, MAX_ORDER + 1):
         if order > 1:
-            # An n-gram is known by its first n - 1 words, which have a number, and the last.
+            # The key of an n-gram is the number of its first n - 1 words, and its last word.
             longer = left[at] >= order
             at, key = at[longer], key[longer]
             key = key << 32 | tokens[at + (order - 1)]
         by_key = np.argsort(key, kind="stable")
         key, image_by_key = key[by_key], image[at[by_key]]
         new = np.diff(key, prepend=-1) != 0
-        # The sort is stable: the places of an n-gram are in the order of the images.
+        # The sort is stable: the occurrences of an n-gram are in the order of the images.
         new_image = new | (np.diff(image_by_key, prepend=-1) != 0)
         number = np.cumsum(new) - 1
         counts.append(np.bincount(number[new_image]).astype(np.int32))
@@ -350,7 +351,7 @@ def _references(
                 ) from error
     if count != records.count(split):
         raise InputError(
-            f"split {split!r} of {records.folder} has {count} records, its manifest says "
+            f"split {split!r} of {records.folder} has {count} records, its manifest lists "
             f"{records.count(split)}: build the records again with --overwrite"
         )
 

@@ -1,11 +1,11 @@
-"""The error that means "your input is wrong", as opposed to "our code is wrong"."""
+"""Error class for wrong input, as opposed to errors in this code base."""
 
 from __future__ import annotations
 
 
 class InputError(ValueError):
-    """Something the user gave (a file, an option, a record) cannot be used.
+    """A file, an option or a record given by the user cannot be used.
 
-    The message says what was wrong, where (`path:line` when there is one), what was found, what was
-    expected and what to do about it. Command line scripts print it alone, without a traceback.
+    The message names the problem, its place (`path:line` if there is one), the value found, the
+    value expected and the remedy. Command line scripts print it without a traceback.
     """

@@ -1,4 +1,4 @@
-"""Options of feature extraction: the backbone and the features to keep. Needs no TensorFlow."""
+"""Options of feature extraction: the backbone and the features to keep. TensorFlow-free."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ FeatureDtype = Literal["float16", "float32"]
 FEATURE_DTYPES: tuple[str, ...] = get_args(FeatureDtype)
 Interpolation = Literal["bilinear", "bicubic"]
 KERAS_HUB = "keras_hub:"
-# Side of the images that each of our own networks was trained on, in pixels.
+# Side of the training images of each network of this code base, in pixels.
 EFFICIENTNET_LITE = {"EfficientNetLite0": 224, "EfficientNetLite1": 240, "EfficientNetLite2": 260}
 _IMAGE_SIZE = 224
 
 
 def interpolation_of(name: str) -> Interpolation:
-    """Returns how images are resized for a backbone, given `BackboneOptions.name`."""
+    """Returns the resizing method of a backbone, given `BackboneOptions.name`."""
     return "bicubic" if name in EFFICIENTNET_LITE else "bilinear"
 
 
@@ -30,21 +30,21 @@ def image_size_of(name: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneOptions:
-    """Backbone and the size of its images.
+    """Backbone and the size of its input images.
 
     Attributes:
         name: a class of `keras.applications`, e.g. `MobileNet`, `ResNet101`, `EfficientNetV2S`;
             `EfficientNetLite0`, `EfficientNetLite1` or `EfficientNetLite2`; or `keras_hub:` and the
             name or the folder of a KerasHub preset of an image backbone.
-        weights: `imagenet` (downloaded by Keras; of a KerasHub preset: its own; of
-            EfficientNetLite: of the installed extra [efficientnet]), a weights file, or `none`
-            (random, for tests).
-        image_size: pixels of the square that the network is fed with; None becomes
+        weights: `imagenet` (downloaded by Keras; for a KerasHub preset, its own weights; for
+            EfficientNetLite, those of the installed extra [efficientnet]), a weights file, or
+            `none` (random, for tests).
+        image_size: side of the square input of the network, in pixels; None becomes
             `image_size_of(name)`.
         alpha: width multiplier of the MobileNets; None for all others.
-        batch_size: images or crops of them a step.
-        layer: name of the layer whose output is taken, e.g. VGG19's `fc2`; None takes the last
-            feature map. A layer behind the feature maps takes the whole classifier's weights.
+        batch_size: images, or crops of images, per step.
+        layer: name of the layer whose output is used, e.g. VGG19's `fc2`; None uses the last
+            feature map. A layer after the feature maps requires the whole classifier's weights.
     """
 
     name: str = "MobileNet"
@@ -64,7 +64,7 @@ class BackboneOptions:
 
     @property
     def interpolation(self) -> Interpolation:
-        """Method that resizes images to `image_size`."""
+        """Interpolation for resizing images to `image_size`."""
         return interpolation_of(self.name)
 
     @property
@@ -78,9 +78,9 @@ class BackboneOptions:
         return self.name.removeprefix(KERAS_HUB) if self.name.startswith(KERAS_HUB) else None
 
 
-# The entry of a manifest's backbone for `FeatureOptions.average_mirrored`, missing where it is off.
+# Key of `FeatureOptions.average_mirrored` in a manifest's backbone; missing if it is off.
 AVERAGE_MIRRORED = "average_mirrored"
-# Ends the names of columns with the features of random views.
+# Suffix of the names of columns with the features of random views.
 VIEWS = "_views"
 # The split whose images have views.
 TRAIN_SPLIT = "train"
@@ -88,13 +88,13 @@ TRAIN_SPLIT = "train"
 
 @dataclass(frozen=True, kw_only=True)
 class ViewOptions:
-    """Random views of a training image, whose features are stored beside those of the image.
+    """Random views of a training image, stored in addition to the features of the image.
 
     Attributes:
         count: N, views per image.
-        least_area: smallest fraction of the image's area that a view shows.
+        least_area: smallest fraction of the image's area that a view covers.
         mirror: mirrors a view left to right with probability 1/2.
-        seed: decides the views, with the name of the image.
+        seed: determines the views, together with the name of the image.
     """
 
     count: int
@@ -112,20 +112,19 @@ class ViewOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureOptions:
-    """Parts of an image that the backbone encodes, and the features to keep.
+    """Crops of an image that the backbone encodes, and the features to keep.
 
     Attributes:
-        short_side: pixels the shorter side is resized to before `image_size` is cut out; None
-            squashes the whole image into the square instead.
-        crops: 1 (the center), or 10 (the corners and the center, and their mirror images, whose
+        short_side: size of the shorter side after resizing, in pixels, before `image_size` is
+            cropped; None resizes the whole image to the square, without keeping the aspect ratio.
+        crops: 1 (center crop), or 10 (the corners and the center, and their mirror images, whose
             vectors are averaged).
         average_mirrored: averages the features of an image with those of its mirror image, whose
-            map is mirrored back; takes twice the time.
-        grid: cells a side of feature maps, by adaptive average pooling; None leaves them as they
-            are.
+            feature map is mirrored back; takes twice the time.
+        grid: cells per side of feature maps, by adaptive average pooling; None keeps their size.
         unit_norm: divides every vector (of the image, of a cell, of a region) by its L2 norm.
-        dtype: of the stored numbers.
-        views: random views of each training image, beside the image itself; None stores none.
+        dtype: type of the stored numbers.
+        views: random views of each training image, in addition to the image; None stores none.
     """
 
     short_side: int | None = None
@@ -147,16 +146,16 @@ class FeatureOptions:
         if self.crops == 10 and self.average_mirrored:
             raise InputError("10 crops contain mirror images: leave average_mirrored out")
         if self.crops == 10 and self.views is not None:
-            raise InputError("views are stored of single crops: take crops=1, or no views")
+            raise InputError("views require single crops: set crops=1, or leave views out")
         if self.grid is not None and self.grid < 1:
             raise InputError(f"grid={self.grid} must be at least 1")
 
     def without_views(self) -> FeatureOptions:
-        """Returns the options of images that get no views."""
+        """Returns the options of images without views."""
         return replace(self, views=None)
 
     def check_fits(self, backbone: BackboneOptions) -> None:
-        """Raises InputError when the crop is larger than the image it is cut out of."""
+        """Raises InputError if the crop is larger than the image it is cut out of."""
         if self.short_side is not None and self.short_side < backbone.image_size:
             raise InputError(
                 f"short_side={self.short_side} is less than image_size={backbone.image_size}, "
@@ -170,14 +169,14 @@ DEFAULT_FEATURES = FeatureOptions()
 def check_views(
     features: FeatureOptions, backbone: BackboneOptions | None, splits: Collection[str]
 ) -> None:
-    """Raises InputError unless views can be stored: by a backbone, of a split `train`."""
+    """Raises InputError unless views can be stored, with a backbone and a split `train`."""
     if features.views is None:
         return
     if backbone is None:
         raise InputError("views need a backbone: features that exist already have none")
     if TRAIN_SPLIT not in splits:
         raise InputError(
-            f"views are stored of split {TRAIN_SPLIT}, and there is none, only "
+            f"views require a split {TRAIN_SPLIT}, found only "
             f"{', '.join(splits) or 'one split of all images'}: name its images "
             f"(--split={TRAIN_SPLIT}=FILE)"
         )
@@ -186,7 +185,7 @@ def check_views(
 def recorded_backbone(backbone: BackboneOptions | None, features: FeatureOptions) -> dict[str, Any]:
     """Returns the options that determine the features, for a manifest.
 
-    `feature_dtype` is None where records hold none.
+    `feature_dtype` is None if records contain no features.
     """
     if backbone is None:
         return {"backbone": None, "feature_dtype": None}
@@ -196,12 +195,12 @@ def recorded_backbone(backbone: BackboneOptions | None, features: FeatureOptions
     if backbone.preset:
         network["name"] = KERAS_HUB + Path(backbone.preset).name
     view = {name: getattr(features, name) for name in ("short_side", "crops", "unit_norm")}
-    # Records made without are as those of earlier versions.
+    # Without this key, records are identical to those of earlier versions.
     if features.average_mirrored:
         view[AVERAGE_MIRRORED] = True
     return {"backbone": {**network, **view}, "feature_dtype": features.dtype}
 
 
 def recorded_views(features: FeatureOptions) -> dict[str, Any]:
-    """Returns what decides the views, for the options in a manifest; nothing without views."""
+    """Returns the options of the views, for a manifest; empty without views."""
     return {"views": asdict(features.views)} if features.views else {}

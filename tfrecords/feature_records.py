@@ -1,4 +1,4 @@
-"""Builds `features` records: what a network sees in each image, or what is stored elsewhere."""
+"""Builder of `features` records, from a backbone or from a feature store."""
 
 from __future__ import annotations
 
@@ -54,24 +54,24 @@ class FeatureRecordsOptions:
     """Options of `build_features`. Features come from a `backbone` or from a `store`.
 
     Attributes:
-        folder: where the records go.
+        folder: output folder of the records.
         name: first part of the shard names.
         images: folder with the image files; only with a backbone.
-        recursive: also images in folders below it; they are called `folder/file`.
-        splits: split -> file with the names of its images, a name a line; empty puts every image of
-            the folder or the store into the one split `all`.
-        backbone: the network that looks at the images.
-        store: features that exist already.
-        features: what the network is shown and what is kept of it; with a store, of what is stored:
-            `unit_norm` and `dtype`.
-        store_grid: stores the feature map beside its mean; only with a backbone.
+        recursive: whether to include images in subfolders, named `folder/file`.
+        splits: split -> file with its image names, one per line; if empty, every image of the
+            folder or the store is in a single split `all`.
+        backbone: the network that encodes the images.
+        store: precomputed features.
+        features: crops and features of the network; with a store, only `unit_norm` and `dtype`
+            apply.
+        store_grid: stores the feature map in addition to its mean; only with a backbone.
         regions: boxes over which the feature map is averaged; None stores no regions.
-        max_pixels: images that declare more are skipped.
-        shards: shards a split (at most one an image). A killed build goes on at the first missing
-            one.
+        max_pixels: images with more declared pixels are skipped.
+        shards: shards per split (at most one per image). An interrupted build resumes at the first
+            missing shard.
         runner: local processes or Apache Beam; the records do not depend on it.
         overwrite: replaces records built with other options.
-        strict: an image that would be skipped is an error.
+        strict: raises an error for an image that would be skipped.
     """
 
     folder: Path
@@ -92,29 +92,29 @@ class FeatureRecordsOptions:
 
 
 def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Records:
-    """Writes a record an image: `image_id` (the file name, or the name in the store), `height` and
-    `width` int64 (pixels; 0 where a store does not know them), and what there is of
+    """Writes one record per image: `image_id` (the file name, or the name in the store), `height`
+    and `width` int64 (pixels; 0 if a store does not contain them), and of the following those that
+    are available:
 
     - `global_feature` [D],
     - `grid_feature` [gh, gw, D],
     - `region_feature` [N, D] with `boxes` float32 [N, 4] (ymin, xmin, ymax, xmax in 0..1).
 
-    Features are one string of little-endian bytes each (`tf.io.decode_raw`). In the options of the
-    manifest stand `feature_dtype`, `feature_size` (D of the vector; without one, of the map or the
-    regions), `grid_shape` and `region_size` (D of the regions).
+    Each feature is one string of little-endian bytes (`tf.io.decode_raw`). The options in the
+    manifest contain `feature_dtype`, `feature_size` (D of the vector; without one, of the map or
+    the regions), `grid_shape` and `region_size` (D of the regions).
 
-    Images that cannot be read, and what is stored in a damaged form, are skipped and listed in the
-    manifest.
+    Unreadable images and damaged stored features are skipped and listed in the manifest.
 
     Args:
         options: what to build.
-        progress: show how far it is.
+        progress: whether to log the progress.
 
     Returns:
         The finished records.
 
     Raises:
-        InputError: bad options or inputs, or a split without a usable image.
+        InputError: options or inputs are invalid, or a split has no usable image.
     """
     _check(options)
     listed = _listed(options)
@@ -158,7 +158,7 @@ def build_features(options: FeatureRecordsOptions, progress: bool = True) -> Rec
 
 @dataclass(frozen=True)
 class _ExtractionJob:
-    """Yields the records of some image files, and a `Skip` for each that cannot be read."""
+    """Yields the records of some image files, and a `Skip` for each unreadable one."""
 
     images: ImageFolder
     names: tuple[str, ...]
@@ -168,7 +168,7 @@ class _ExtractionJob:
     regions: tuple[SeenBoxes, ...] | None
 
     def __call__(self) -> Iterator[ShardItem]:
-        # TensorFlow is imported in the process that writes, not in the one that plans.
+        # Import TensorFlow in the process that writes, not in the one that plans.
         from tfrecords.features.reading import read_images
 
         for item in read_images(
@@ -196,7 +196,7 @@ class _ExtractionJob:
 
 @dataclass(frozen=True)
 class _StoreJob:
-    """Yields the records of some images of a store, and a `Skip` for each that it cannot give."""
+    """Yields the records of some images of a store, and a `Skip` for each unavailable one."""
 
     store: FeatureStore
     names: tuple[str, ...]
@@ -257,7 +257,7 @@ def _listed(options: FeatureRecordsOptions) -> ListedImages:
 
 
 def _shapes(options: FeatureRecordsOptions) -> Shapes:
-    """Shape of each kind of feature that will be stored; None varies."""
+    """Returns the shape of each kind of feature to be stored; None is a variable size."""
     if options.store is not None:
         return options.store.shapes
     assert options.backbone is not None
@@ -307,7 +307,7 @@ def _jobs(
 
 
 def _record_features(shapes: Shapes, options: FeatureRecordsOptions, *, boxes: bool) -> Any:
-    """The TFDS description (`FeaturesDict`) of the records."""
+    """Returns the TFDS description (`FeaturesDict`) of the records."""
     import tensorflow_datasets as tfds
 
     features: dict[str, Any] = {
@@ -322,7 +322,7 @@ def _record_features(shapes: Shapes, options: FeatureRecordsOptions, *, boxes: b
 
 
 def _recorded_options(options: FeatureRecordsOptions, shapes: Shapes) -> dict[str, Any]:
-    """The options that decide the records, for the manifest."""
+    """Returns the options that determine the records, for the manifest."""
     backbone = recorded_backbone(options.backbone, options.features)
     return {
         **backbone,
@@ -353,7 +353,7 @@ def _sources(options: FeatureRecordsOptions) -> list[Path]:
 
 
 def _log_rate(records: Records, started: float) -> None:
-    """Says how fast it went; shards that an earlier run wrote do not count."""
+    """Logs the speed; shards that an earlier run wrote are not counted."""
     new, last = 0, started
     for split in records.splits:
         for shard in records.manifest["splits"][split]["shards"]:

@@ -1,4 +1,4 @@
-"""Features of a store as they stand in records: a string of little-endian numbers each."""
+"""Encoding of a store's features for records: one string of little-endian numbers each."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Shapes = Mapping[str, tuple[int | None, ...]]
 
 
 def stores_boxes(store: FeatureStore, unknown: Sequence[str]) -> bool:
-    """Returns whether the boxes of a store can be stored; logs why where they cannot.
+    """Returns whether the boxes of a store can be stored; logs the reason if they cannot.
 
     Args:
-        store: of the features.
-        unknown: names of the images whose sizes nothing else tells.
+        store: the feature store.
+        unknown: names of the images whose sizes no other source contains.
     """
     if not (store.has_boxes and store.needs_sizes and unknown):
         return store.has_boxes
     logging.warning(
-        "%s holds boxes in pixels, and nothing tells the sizes of %s: boxes are left out. Add "
+        "%s holds boxes in pixels, and no source gives the sizes of %s: boxes are left out. Add "
         ",sizes=FILE (a COCO JSON with widths and heights) to the path of the features",
         store.paths[0],
         describe_names(unknown),
@@ -38,22 +38,21 @@ def stores_boxes(store: FeatureStore, unknown: Sequence[str]) -> bool:
 def stored_values(
     store: FeatureStore, found: StoredFeatures, options: FeatureOptions, where: str, *, boxes: bool
 ) -> dict[str, FeatureValue]:
-    """The features of an image, encoded.
+    """Encodes the features of an image.
 
     Args:
-        store: that has them.
-        found: what it gave for the image.
+        store: the store of the features.
+        found: the features that it returned for the image.
         options: `unit_norm` and `dtype` of the stored numbers.
-        where: what to call the image in messages.
+        where: name of the image in messages.
         boxes: whether the boxes are stored, see `stores_boxes`.
 
     Returns:
-        A byte string for each kind that the store has; `boxes` float32 [N, 4] where they are
-        stored; `height` and `width` where they are known.
+        A byte string for each kind in the store; `boxes` float32 [N, 4] if boxes are stored;
+        `height` and `width` if they are known.
 
     Raises:
-        InputError: they are not of the shapes the store promises, or numbers that `dtype` cannot
-            hold.
+        InputError: the shapes are not those of the store, or `dtype` cannot represent a number.
     """
     values: dict[str, FeatureValue] = {
         kind: _bytes_of(getattr(found, kind), shape, options, f"{where}: {kind}")
@@ -67,7 +66,7 @@ def stored_values(
 
 
 def recorded_shapes(shapes: Shapes) -> dict[str, Any]:
-    """Returns the shapes of stored features from the options in a manifest; None for absent ones.
+    """Returns the shapes of stored features for the options in a manifest; None for missing ones.
 
     `feature_size` is D of the vector (without one, of the map or of the regions), `grid_shape` that
     of the map, `region_size` D of the regions.

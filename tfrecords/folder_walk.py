@@ -1,4 +1,4 @@
-"""Entries of a folder and of all folders below it, with links to folders followed once."""
+"""Walk over a folder and its subfolders, following each link to a folder once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """An entry that `walk_folder` met.
+    """An entry found by `walk_folder`.
 
     Attributes:
-        name: path relative to the folder, as the file system has it, with `/` between folders;
-            empty for the folder itself, which is an entry only if it cannot be listed.
+        name: path relative to the folder, as returned by the file system, with `/` between folders;
+            empty for the folder itself, which is yielded only if it cannot be listed.
         kind: `file` (also a pipe or a dangling link), `folder` or `hidden`.
-        fault: why a folder cannot be listed.
+        fault: the reason why a folder cannot be listed.
     """
 
     name: str
@@ -24,14 +24,14 @@ class Entry(NamedTuple):
 
 
 def walk_folder(folder: Path, *, recursive: bool = True) -> Iterator[Entry]:
-    """Yields the entries of a folder and, with `recursive`, of all folders below it.
+    """Yields the entries of a folder and, with `recursive`, of all its subfolders.
 
-    Links to folders are followed; a folder that is reached twice is listed once, by the path
-    without links where there is one. Entries whose name begins with a dot are hidden: they are
-    yielded and not entered.
+    Links to folders are followed. A folder reached twice is listed once, by the path without links
+    if there is one. Entries whose name begins with a dot are hidden: they are yielded, but hidden
+    folders are not entered.
     """
     seen: set[tuple[int, int]] = set()
-    # No recursion: folders may be nested deeper than Python's stack.
+    # A loop, because folders may be nested deeper than Python's stack.
     folders, linked = [("", folder)], list[tuple[str, Path]]()
     while folders or linked:
         prefix, place = folders.pop() if folders else linked.pop(0)
@@ -63,5 +63,5 @@ def walk_folder(folder: Path, *, recursive: bool = True) -> Iterator[Entry]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads back to itself
+    except OSError:  # a link cycle
         return False

@@ -37,7 +37,7 @@ class SplitStatistics:
 
     Attributes:
         read: records that were read.
-        lengths: what is counted -> number -> records (or sentences) that have so many.
+        lengths: name of a count -> value -> number of records (or sentences) with that value.
         classes: the most frequent concepts or detected classes, with their counts.
     """
 
@@ -49,15 +49,15 @@ class SplitStatistics:
 def read_split(
     records: Records, split: str, names: Container[str] | None = None
 ) -> Iterator[Example]:
-    """The records of a split in the order on disk, as `decode_example` gives them.
+    """Yields the records of a split in the order on disk, as parsed by `decode_example`.
 
     Args:
         records: an open folder.
-        split: which one.
-        names: the features wanted; None is all.
+        split: name of the split.
+        names: the features to parse; None parses all.
 
     Raises:
-        InputError: a shard is damaged, or there are more or fewer records than in the manifest.
+        InputError: a shard is damaged, or the number of records differs from the manifest.
     """
     count = 0
     for path in records.shards(split):
@@ -70,7 +70,7 @@ def read_split(
                 raise InputError(f"{error}; build the records again with --overwrite") from error
     if count != records.count(split):
         raise InputError(
-            f"{records.folder}: split {split!r} has {count} records, its manifest says "
+            f"{records.folder}: split {split!r} has {count} records, its manifest lists "
             f"{records.count(split)}; build the records again with --overwrite"
         )
 
@@ -80,11 +80,11 @@ def split_statistics(records: Records, split: str, most: int | None = None) -> S
 
     Args:
         records: an open folder.
-        split: which one.
+        split: name of the split.
         most: records to read; None reads all.
 
     Raises:
-        InputError: as `read_split`.
+        InputError: see `read_split`.
     """
     lengths: dict[str, Counter[int]] = {}
     classes: Counter[Any] = Counter()
@@ -106,19 +106,19 @@ def split_statistics(records: Records, split: str, most: int | None = None) -> S
 def _lengths(kind: str, example: Example) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     if "sentence" in example:
-        found["words a sentence"] = [len(example["sentence"]) - _MARKERS]
+        found["words per sentence"] = [len(example["sentence"]) - _MARKERS]
     if SENTENCE_LENGTHS in example:
         rows = [int(length) - _MARKERS for length in example[SENTENCE_LENGTHS]]
-        found["words a sentence"], found["sentences an image"] = rows, [len(rows)]
+        found["words per sentence"], found["sentences per image"] = rows, [len(rows)]
     if "concepts" in example:
-        what = "concepts a sentence" if kind == "corpora" else "concepts an image"
+        what = "concepts per sentence" if kind == "corpora" else "concepts per image"
         found[what] = [len(example["concepts"])]
     if kind == "images" and "texts" in example:
-        found["references an image"] = [len(example["texts"])]
+        found["references per image"] = [len(example["texts"])]
     if kind == "detections":
-        found["objects an image"] = [len(example["scores"])]
+        found["objects per image"] = [len(example["scores"])]
     if kind in ("features", "captions") and "boxes" in example:
-        found["regions an image"] = [len(example["boxes"]) // 4]
+        found["regions per image"] = [len(example["boxes"]) // 4]
     return found
 
 
@@ -184,7 +184,7 @@ def describe_records(records: Records) -> list[tuple[str, str]]:
 
 
 def _schema(records: Records) -> dict[str, str]:
-    """Feature -> kind and shape, of TFDS' description beside the records."""
+    """Returns feature -> kind and shape, from the TFDS description stored with the records."""
     path = records.folder / "features.json"
     try:
         content = json.loads(path.read_bytes())["featuresDict"]["features"]
@@ -209,7 +209,7 @@ def _type_text(feature: Mapping[str, Any]) -> str:
 
 
 def histogram(counts: Counter[int], width: int = 40) -> list[str]:
-    """Lines `value  count  bar` of a histogram, neighboring values together where there are many.
+    """Returns the lines `value  count  bar` of a histogram, with values binned if many.
 
     Args:
         counts: value -> how often.
@@ -231,7 +231,7 @@ def histogram(counts: Counter[int], width: int = 40) -> list[str]:
 
 
 def describe_example(example: Example, records: Records) -> list[tuple[str, str]]:
-    """One record as (feature, text) rows: ids as words, arrays by shape and range."""
+    """Returns a record as (feature, text) rows: ids as words, arrays by shape and range."""
     vocabulary = _vocabulary(records)
     rows: list[tuple[str, str]] = []
     for name, value in sorted(example.items()):
@@ -256,7 +256,7 @@ def describe_example(example: Example, records: Records) -> list[tuple[str, str]
 
 
 def sentences_of(example: Example) -> list[np.ndarray]:
-    """The sentences of a `captions` record: int64 [T] each, with start and end id."""
+    """Returns the sentences of a `captions` record: int64 [T] each, with start and end id."""
     ends = np.cumsum(example[SENTENCE_LENGTHS], dtype=np.int64)
     return np.split(example[SENTENCES], ends[:-1])
 
@@ -281,7 +281,7 @@ def _describe_image(data: bytes) -> str:
 
 
 def _numbers(values: np.ndarray, most: int = 12) -> str:
-    # All digits of integers: ids are compared and searched for.
+    # Show all digits of integers: users compare and search ids.
     form = "d" if values.dtype.kind in "iu" else ".4g"
     shown = " ".join(f"{value:{form}}" for value in values[:most])
     return f"{shown} ... ({len(values)} in all)" if len(values) > most else shown

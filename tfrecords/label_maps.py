@@ -1,4 +1,4 @@
-"""The class names of detectors and classifiers, read from the formats they are published in."""
+"""Reader of the class names of detectors and classifiers, in their published formats."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _NUMBER = re.compile(r"-?[0-9]{1,19}")
 _SEPARATORS = ",;\t|"
 _FORMATS = (
     "a TF object-detection .pbtxt, a .json with COCO `categories`, a .csv with `id,name` or "
-    "Open Images `/m/...,Name` rows, or a plain .txt with a name a line"
+    "Open Images `/m/...,Name` rows, or a plain .txt with one name per line"
 )
 
 
 @dataclass(frozen=True)
 class LabelMap:
-    """The classes one detector or classifier can name.
+    """The classes of one detector or classifier.
 
     Attributes:
-        name: what the map is called in messages (the file's name).
-        classes: class id -> class name as the publisher writes it.
-        codes: code -> class id, where the publisher has codes too (Open Images: `/m/01g317`).
+        name: name of the map in messages (the file name).
+        classes: class id -> class name as published.
+        codes: code -> class id, if the publisher also uses codes (Open Images: `/m/01g317`).
     """
 
     name: str
@@ -43,7 +43,7 @@ class LabelMap:
 
 
 def read_label_map(path: str | Path) -> LabelMap:
-    """Reads a label map; the format follows from the file's suffix.
+    """Reads a label map in the format given by the suffix of the file.
 
     Formats: TF object-detection `.pbtxt` (`display_name`, else `name`); `.json` with COCO
     `categories` (an annotation or results file will do); `.csv` or `.tsv` with `id,name` rows or
@@ -58,7 +58,7 @@ def read_label_map(path: str | Path) -> LabelMap:
         The label map, named after the file.
 
     Raises:
-        InputError: the file is missing, unreadable or malformed, names no class, or gives one id
+        InputError: the file is missing, unreadable or malformed, contains no class, or gives one id
             to two classes.
     """
     path = Path(path)
@@ -142,7 +142,7 @@ def _csv_rows(text: str, path: Path) -> list[_Row]:
     separator = min(_SEPARATORS, key=lambda s: first.index(s) if s in first else len(first))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
-        # Rows of cells in quotes with line breaks are named by their last line.
+        # A row with quoted line breaks is reported by its last line.
         lines = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise InputError(f"cannot read label map {path}: {error}; expected {_FORMATS}") from error
@@ -151,7 +151,7 @@ def _csv_rows(text: str, path: Path) -> list[_Row]:
         if len(row) < 2 or not row[1].strip():
             raise InputError(f"{path}:{line}: expected `id,name`, found {row}")
         key, name = row[0].strip(), row[1].strip()
-        # A header has any names; ids are numbers or codes.
+        # A header may have any names; ids are numbers or codes.
         if index == 0 and not key.startswith("/") and key[:1].isalpha():
             continue
         if key.startswith("/"):

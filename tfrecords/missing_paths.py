@@ -1,4 +1,4 @@
-"""Hints for errors about files and folders that do not exist."""
+"""Hints for error messages about missing files and folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tfrecords.errors import InputError
 
 
 def describe_missing(path: Path) -> str:
-    """Returns which path may be meant, or how far the path exists: `; did you mean raw/shapes?`."""
+    """Returns a suggestion, or the part of the path that is missing: `; did you mean raw/x?`."""
     missing = path
     while not missing.parent.is_dir():
         missing = missing.parent
@@ -26,6 +26,6 @@ def describe_missing(path: Path) -> str:
 
 
 def check_image_folder(folder: Path) -> None:
-    """Raises `InputError` where there is no such folder of images."""
+    """Raises `InputError` if there is no such folder of images."""
     if not folder.is_dir():
         raise InputError(f"there is no folder of images {folder}{describe_missing(folder)}")

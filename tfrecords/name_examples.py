@@ -1,4 +1,4 @@
-"""Some of the names in a file or a folder, for errors about names that were not found."""
+"""Example names of a file or a folder, for error messages about missing names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST = 100
 
 
 def describe_names(names: Sequence[str], what: str = "image") -> str:
-    """Returns how many names there are, and two of them: `8 images ('1', '2', ...)`."""
+    """Returns the number of names and two examples: `8 images ('1', '2', ...)`."""
     if not names:
         return f"no {what}"
     shown = ", ".join(repr(name[:_LONGEST]) for name in names[:_EXAMPLES])
@@ -21,11 +21,11 @@ def describe_names(names: Sequence[str], what: str = "image") -> str:
 
 
 def describe_held(folders: Sequence[Path], stored: Sequence[str] | None = None) -> str:
-    """Returns the names that there are, for the error where none is one of the wanted images.
+    """Describes the available names, for the error that none of the requested images exists.
 
     Args:
-        folders: of image files.
-        stored: names in a store of features; None where there is no store.
+        folders: folders of image files.
+        stored: names in a feature store; None without a store.
     """
     parts = [f"{folder} holds {describe_folder(folder)}" for folder in folders]
     if stored is not None:
@@ -34,7 +34,7 @@ def describe_held(folders: Sequence[Path], stored: Sequence[str] | None = None) 
 
 
 def describe_folder(folder: Path) -> str:
-    """Returns how many entries a folder has, and two of them: `3 entries ('a.jpg', 'b/', ...)`."""
+    """Returns the number of entries of a folder and two examples: `3 entries ('a.jpg', ...)`."""
     try:
         with os.scandir(folder) as items:
             names = sorted(item.name + "/" * item.is_dir() for item in items)

@@ -1,4 +1,4 @@
-"""English plurals, by the `inflect` library; words of other scripts have none."""
+"""English plurals by the `inflect` library; words of non-Latin scripts are unchanged."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from unittest import mock
 
 
 def plural_of(noun: str) -> str:
-    """The plural of a noun of one word in lower case: dogs, men, buses, sheep.
+    """Returns the plural of a single lower-case noun: dogs, men, buses, sheep.
 
-    A noun of another script than Latin is returned as it is.
+    A noun of a non-Latin script is returned unchanged.
     """
     if not noun.isascii() and any(
         letter.isalpha() and not unicodedata.name(letter, "").startswith("LATIN") for letter in noun
@@ -22,8 +22,8 @@ def plural_of(noun: str) -> str:
 
 @lru_cache(maxsize=1)
 def _inflect() -> Callable[[str], str]:
-    # Of the 2.7 s an import of inflect takes, 2.5 go into rewriting its functions so that they
-    # check the types of their arguments; the one we call is checked by mypy.
+    # An import of inflect takes 2.7 s, of which 2.5 s rewrite its functions to check argument
+    # types. mypy checks the only function called here.
     with mock.patch("typeguard.typechecked", lambda function: function):
         import inflect
 

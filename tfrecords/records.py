@@ -1,10 +1,10 @@
-"""Finished records: what is in a folder, and is it all there?
+"""Folders of finished records: their contents and completeness.
 
 A folder of records holds `<name>-<split>.tfrecord-00000-of-00008` shards, `features.json` and
-`dataset_info.json` (so that `tfds.builder_from_directory` opens it), what else the kind needs
-(`vocabulary.txt`, `concepts.json`) and `manifest.json`, which is written last: a folder without one
-is not finished. An empty or shortened TFRecord file reads without an error, so the sizes in the
-manifest are compared before anything is read, and readers compare the number of records.
+`dataset_info.json` (so that `tfds.builder_from_directory` opens it), further files depending on the
+kind (`vocabulary.txt`, `concepts.json`) and `manifest.json`. The manifest is written last: a folder
+without one is not finished. An empty or truncated TFRecord file reads without an error. File sizes
+are therefore compared with the manifest before reading, and readers compare the number of records.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.txt"
 CONCEPTS = "concepts.json"
 FORMAT_VERSION = 1
-# A part of the message of the error for such records.
+# Part of the error message for such records.
 MISCOUNTED_BOXES = "images whose numbers of boxes and of region features differ"
-# Kind of records -> the command that builds them, for messages.
+# Kind of records -> the command that builds them, for error messages.
 _BUILDERS = {
     "captions": "r2m-build-captions",
     "corpora": "r2m-build-corpora",
@@ -38,12 +38,12 @@ _BUILDERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Records:
-    """A folder of records whose files were found whole.
+    """A folder of records whose files are complete.
 
     Attributes:
-        folder: where it is.
-        kind: `corpora`, `images`, ...: which features the records have.
-        name: the first part of the shard names.
+        folder: path of the folder.
+        kind: `corpora`, `images`, ...; determines the features of the records.
+        name: first part of the shard names.
         manifest: the parsed `manifest.json`.
     """
 
@@ -54,11 +54,11 @@ class Records:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The names of the splits, in the order they were written."""
+        """The names of the splits, in the order in which they were written."""
         return tuple(self.manifest["splits"])
 
     def shards(self, split: str) -> list[str]:
-        """The paths of a split's shards, sorted.
+        """Returns the paths of a split's shards, sorted.
 
         Raises:
             InputError: there is no such split.
@@ -66,7 +66,7 @@ class Records:
         return sorted(str(self.folder / shard["file"]) for shard in self._split(split)["shards"])
 
     def count(self, split: str) -> int:
-        """Number of records of the split; a reader must find exactly as many.
+        """Returns the number of records of the split; a reader must find exactly as many.
 
         Raises:
             InputError: there is no such split.
@@ -75,7 +75,7 @@ class Records:
 
     @property
     def digest(self) -> str:
-        """Identifies the contents of all shards, in 16 hexadecimal digits."""
+        """Digest of the contents of all shards, 16 hexadecimal digits."""
         sums = [shard["sha256"] for split in self.splits for shard in self._split(split)["shards"]]
         return hashlib.sha256("".join(sums).encode()).hexdigest()[:16]
 
@@ -86,19 +86,19 @@ class Records:
 
     @property
     def vocabulary_sha256(self) -> str | None:
-        """The identity of the vocabulary whose ids the records hold; None when they hold none."""
+        """The sha256 of the vocabulary of the records; None if they contain no word ids."""
         value: str | None = self.manifest["vocabulary_sha256"]
         return value
 
     @property
     def concepts_sha256(self) -> str | None:
-        """The sha256 of `concepts.json`; None when there is none."""
+        """The sha256 of `concepts.json`; None without this file."""
         value: str | None = self.manifest["concepts_sha256"]
         return value
 
     @property
     def segmenter(self) -> str:
-        """The segmenter that split the sentences into words, see `tfrecords.segmentation`."""
+        """The segmenter that split the sentences into words; see `tfrecords.segmentation`."""
         value: str = self.manifest["options"].get("segmenter", "words")
         return value
 
@@ -106,7 +106,7 @@ class Records:
         """Reads the vocabulary of the records.
 
         Raises:
-            InputError: the records have none, or the file is not the one they were built with.
+            InputError: the records have no vocabulary, or the file has changed since the build.
         """
         if self.vocabulary_sha256 is None:
             raise InputError(f"{self.folder} ({self.kind} records) has no vocabulary")
@@ -138,16 +138,16 @@ def open_records(
     kind: str | None = None,
     verify: Literal["size", "sha256"] = "size",
 ) -> Records:
-    """Opens a folder of finished records and checks that every file is whole.
+    """Opens a folder of finished records and checks that every file is complete.
 
     Args:
         folder: `<home>/records/<kind>/<name>`.
-        kind: the kind that is expected; None takes any.
-        verify: compare sizes (instant), or checksums too (reads everything once).
+        kind: the expected kind; None accepts any kind.
+        verify: compares only sizes (instant), or also checksums (reads every file once).
 
     Raises:
-        InputError: no such folder, unfinished, of another kind or format, or a file is missing,
-            empty, too short, too long or (with `sha256`) changed.
+        InputError: the folder is missing, unfinished, or of another kind or format; or a file is
+            missing, empty, too short, too long or (with `sha256`) changed.
     """
     folder = Path(folder)
     if verify not in ("size", "sha256"):
@@ -167,13 +167,13 @@ def open_records(
 def opened_folders() -> list[Path]:
     """Returns the folders of records that this process has opened, in order.
 
-    TensorFlow's errors about damaged records do not name the file: messages name these folders.
+    TensorFlow's errors about damaged records do not name the file; messages list these folders.
     """
     return list(_opened)
 
 
 def check_same_vocabulary(a_name: str, a_sha: str | None, b_name: str, b_sha: str | None) -> None:
-    """Checks that two things speak of the same word ids.
+    """Checks that two objects use the same vocabulary.
 
     Raises:
         InputError: the vocabularies differ; names both.
@@ -225,10 +225,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _found_instead(folder: Path) -> str:
-    """Says what a folder without manifest holds, and what to do."""
+    """Describes the contents of a folder without manifest, and the remedy."""
     inside = sorted(str(path.parent) for path in folder.glob(f"*/{MANIFEST}"))
     names = sorted(item.name for item in folder.iterdir())
-    # Told by the names of shards, as a copy that was broken off leaves them.
+    # Shards without a manifest are left by an interrupted copy.
     if any(".tfrecord-" in name for name in names):
         cure = "copy it again from where it was whole, or move it away and build it again"
     elif inside:

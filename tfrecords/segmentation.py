@@ -1,12 +1,12 @@
-"""Words of text that is written without spaces: Chinese, Japanese, Thai, Khmer, Lao, Burmese.
+"""Segmentation of text written without spaces: Chinese, Japanese, Thai, Khmer, Lao, Burmese.
 
 | segmenter | words |
 |---|---|
-| `words` | what stands between spaces, as in languages that write them |
-| `characters` | every character of these scripts, with its combining marks; other words are whole |
-| `icu` | words by the dictionaries of the ICU library; needs the extra `[segmenter]` |
+| `words` | text between spaces, as in languages that use them |
+| `characters` | every character of these scripts, with its combining marks; other words unchanged |
+| `icu` | words from the dictionaries of the ICU library; requires the extra `[segmenter]` |
 
-Text of all other scripts, and numbers, are left as they are by each of them.
+Text of all other scripts, and numbers, remain unchanged.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MARK_BLOCKS = ((0x0300, 0x2100), (0x3099, 0x309B), (0xA800, 0xAC00), (0xFE00, 0
 
 
 def _class_of(kind: str, blocks: Iterable[tuple[int, int]]) -> str:
-    """The characters of a kind ("L": letters, "M": marks) as ranges of a character class."""
+    """Returns the characters of a kind ("L": letters, "M": marks) as regex ranges."""
     found = [
         number
         for first, end in blocks
@@ -56,18 +56,18 @@ def _class_of(kind: str, blocks: Iterable[tuple[int, int]]) -> str:
 
 
 MARKS = _class_of("M", _MARK_BLOCKS)
-"""Combining marks, as the inside of a character class."""
+"""Combining marks, for use inside a character class of a regular expression."""
 CLUSTER = f"[{_EAST_ASIAN}{_class_of('L', _SOUTH_EAST_ASIAN_BLOCKS)}][{MARKS}]*"
-"""A character that is written without spaces, with its marks: a pattern of `re` and of RE2."""
+"""Pattern of a character of these scripts with its marks, for `re` and RE2."""
 COMPOSED = (("\u0e4d\u0e32", "\u0e33"), ("\u0ecd\u0eb2", "\u0eb3"))
-"""Vowels of Thai and Lao that NFKC takes apart -> as people and dictionaries write them."""
+"""Vowels of Thai and Lao that NFKC decomposes -> the composed form in texts and dictionaries."""
 _CLUSTER = re.compile(CLUSTER)
 _RUN = re.compile(f"(?:{CLUSTER})+")
 _EAST_ASIAN_CHARACTER = re.compile(f"[{_EAST_ASIAN}]")
 
-# Characters of an average word: no segmented text has as many. Chinese and Japanese have 1 to 2.
+# Average characters per word: segmented text has fewer. Chinese and Japanese have 1 to 2.
 _LONG_EAST_ASIAN, _LONG = 3.0, 4.5
-# Parts of the sentences: names on signs are in a few of them.
+# Limits for the fraction of unspaced sentences; a few may contain names on signs.
 _WARNED, _REFUSED = 0.01, 0.1
 
 
@@ -75,7 +75,7 @@ def check_segmenter(name: str) -> None:
     """Checks that a segmenter exists and can run.
 
     Raises:
-        InputError: an unknown name, or the package it needs is missing.
+        InputError: the name is unknown, or the required package is missing.
     """
     if name not in SEGMENTERS:
         raise InputError(f"segmenter {name!r} is not known; known: {', '.join(SEGMENTERS)}")
@@ -84,11 +84,11 @@ def check_segmenter(name: str) -> None:
 
 
 def segment(text: str, segmenter: str) -> str:
-    """Puts spaces around the words of scripts that are written without them.
+    """Inserts spaces around the words of scripts that are written without spaces.
 
     Args:
         text: any text.
-        segmenter: one of `SEGMENTERS`; `words` changes nothing.
+        segmenter: one of `SEGMENTERS`; `words` leaves the text unchanged.
 
     Raises:
         InputError: see `check_segmenter`.
@@ -105,7 +105,7 @@ def segment(text: str, segmenter: str) -> str:
 
 
 def join_words(words: Sequence[str], segmenter: str) -> str:
-    """Writes words as a sentence: single spaces, but none beside scripts that have none."""
+    """Joins words to a sentence with single spaces, except next to scripts without spaces."""
     if segmenter == "words":
         return " ".join(words)
     parts: list[str] = []
@@ -131,19 +131,19 @@ def _word_breaker() -> Callable[[str], Iterable[str]]:
             f"the segmenter icu needs a package that is not installed ({error}): "
             "pip install 'r2m[segmenter]'"
         ) from error
-    # The dictionaries are chosen by script, not by the locale.
+    # ICU chooses the dictionary by script, not by locale.
     return lambda text: WordBreaker(text, "en")
 
 
 @dataclass
 class UnspacedText:
-    """Counts over the sentences of a source how many are written without spaces.
+    """Counts of the sentences of a source that are written without spaces.
 
     Attributes:
-        sentences: that were counted.
-        unspaced: those of them with a word too long to be one.
-        words: words of scripts without spaces.
-        excess: sum over these words of their characters, divided by those of a long word.
+        sentences: number of counted sentences.
+        unspaced: number of sentences with a word that is too long.
+        words: number of words of scripts without spaces.
+        excess: sum over these words of their length divided by the length of a long word.
         example: a sentence that counts as `unspaced`.
     """
 
@@ -171,7 +171,7 @@ class UnspacedText:
             self.example = self.example or " ".join(text.split())[:60]
 
     def merge(self, other: UnspacedText) -> None:
-        """Adds what was counted elsewhere."""
+        """Adds the counts of another part of the source."""
         self.sentences += other.sentences
         self.unspaced += other.unspaced
         self.words += other.words
@@ -179,10 +179,10 @@ class UnspacedText:
         self.example = self.example or other.example
 
     def describe(self, least: float = _WARNED) -> str | None:
-        """Returns what is wrong with splitting these sentences at spaces; None where nothing is.
+        """Describes why these sentences should not be split at spaces; None if they can be.
 
         Args:
-            least: part of the sentences that must be unspaced.
+            least: minimum fraction of unspaced sentences.
         """
         if not self.unspaced or self.excess < self.words or self.unspaced < least * self.sentences:
             return None
@@ -192,13 +192,13 @@ class UnspacedText:
         )
 
     def check(self, segmenter: str | None) -> None:
-        """Refuses to split such text at spaces unless that was asked for.
+        """Raises an error for unspaced text unless a segmenter was requested.
 
         Args:
-            segmenter: that was asked for; None for none.
+            segmenter: the requested segmenter; None if none was requested.
 
         Raises:
-            InputError: none was asked for, and a tenth of the sentences is unspaced.
+            InputError: no segmenter was requested, and a tenth of the sentences is unspaced.
         """
         found = self.describe()
         if found is None:
@@ -207,6 +207,6 @@ class UnspacedText:
             raise InputError(
                 f"{found}. Give --segmenter=characters (each character is a word) or "
                 "--segmenter=icu (words by dictionary; pip install 'r2m[segmenter]'); "
-                "--segmenter=words splits at spaces all the same"
+                "--segmenter=words splits at spaces anyway"
             )
         logging.warning("%s; see --segmenter", found)

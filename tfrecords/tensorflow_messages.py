@@ -1,4 +1,4 @@
-"""TensorFlow's messages without the names of operations that they carry."""
+"""Removal of operation names from TensorFlow's error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One reader for text files that people bring, and one spelling for the names in them."""
+"""Reading of users' text files and normalization of the names in them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tfrecords.missing_paths import describe_missing
 _CURRENT_FOLDER = re.compile(r"(?:\./+)+")
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MARK = "\ufeff"
-# Bytes that are control characters in Latin-1 and printable in the code page of Windows.
+# Bytes that are control characters in Latin-1 and printable in Windows code pages.
 _WINDOWS_BYTES = re.compile(rb"[\x80-\x9f]")
 # Text in Western European languages has few letters beyond ASCII in a row.
 _OTHER_SCRIPT = re.compile(rb"[\x80-\xff][\x40-\xff][\x80-\xff][\x40-\xff][\x80-\xff]")
-# First bytes of files that are not text -> what they are, and the way to text.
+# First bytes of files that are not text -> their type and the remedy.
 _PACKED = {
     b"\x1f\x8b": "is compressed by gzip: unpack it (gunzip) and use the unpacked file",
     b"PK\x03\x04": "is a ZIP archive or an Excel workbook: unpack it, or export the sheet as CSV "
@@ -32,14 +32,14 @@ def read_text(path: Path, what: str) -> str:
 
     Args:
         path: the file.
-        what: the kind of file, as errors name it: "label map".
+        what: the kind of file in error messages: "label map".
 
     Returns:
-        The text without byte-order marks. Line ends are those of the file.
+        The text without byte-order marks, with the original line ends.
 
     Raises:
-        InputError: the file is missing, cannot be read or is not text in these encodings; names
-            `path:line` and the command that converts it.
+        InputError: the file is missing, unreadable or not text in these encodings; names
+            `path:line` and the command that converts the file.
     """
     try:
         data = path.read_bytes()
@@ -63,7 +63,7 @@ def decode_text(data: bytes, path: Path, what: str) -> str:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(f"{path}:{line}: {not_utf8(data, path, what)}")
-    # Files that were put together keep the marks of their parts.
+    # Concatenated files keep the byte-order marks of their parts.
     return text.replace("\n" + _MARK, "\n").removeprefix(_MARK)
 
 
@@ -85,7 +85,7 @@ def numbered_lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
 
 def split_lines(text: str) -> list[str]:
     """Returns the lines of a text without their ends; see `numbered_lines`."""
-    # Not str.splitlines(): its other breaks occur inside captions.
+    # Not str.splitlines(): captions contain its other line breaks.
     lines = text.replace("\r\n", "\n").split("\n") if "\n" in text else text.split("\r")
     if lines[-1] == "":
         lines.pop()
@@ -93,7 +93,7 @@ def split_lines(text: str) -> list[str]:
 
 
 def first_line(text: str) -> str:
-    """Returns the first line of a text that is not blank, without its end; "" for none."""
+    """Returns the first non-blank line of a text, without its end; "" if there is none."""
     end, at = "\n" if "\n" in text else "\r", 0
     while at < len(text):
         stop = text.find(end, at)
@@ -111,14 +111,14 @@ def text_encoding(head: bytes) -> str:
 
 def not_text(data: bytes, error: UnicodeDecodeError, path: Path, what: str) -> InputError:
     """Returns the error for a file that does not decode; names the line."""
-    # `utf-8-sig` counts from behind the mark.
+    # `utf-8-sig` counts from the first byte after the mark.
     known = error.object[: error.start].decode(text_encoding(data[:4]), errors="replace")
     line = known.count("\n") + 1
     return InputError(f"{path}:{line}: {not_utf8(data, path, what)}")
 
 
 def not_utf8(data: bytes, path: Path, what: str) -> str:
-    """Returns what is wrong with bytes that are not UTF-8, and the command that converts them."""
+    """Describes why bytes are not UTF-8, and the command that converts them."""
     if data.startswith(_UTF16_MARKS):
         return f"the {what} is damaged UTF-16: copy or export it again, as UTF-8"
     for mark, found in _PACKED.items():
@@ -145,12 +145,12 @@ def not_utf8(data: bytes, path: Path, what: str) -> str:
 
 
 def to_nfc(text: str) -> str:
-    """Returns a text in Unicode NFC, so that words and names that look alike are equal."""
+    """Returns a text in Unicode NFC, so that words and names that look equal are equal."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def normalize_name(name: str) -> str:
-    r"""Returns the form in which names in files are compared and stored.
+    r"""Returns the normalized form of a name in a file.
 
     Unicode NFC (macOS writes NFD), `/` for the `\` of Windows paths, no leading `./`.
     """

@@ -1,9 +1,10 @@
-"""Text to words, the same way everywhere.
+"""The tokenizer of all captions and sentences.
 
-Lower-cased, Unicode-normalized, split by NLTK's word tokenizer (which needs no download). NLTK
-expects one sentence and leaves the full stop on the last word of any sentence but the last; here it
-is split off there too, which stands in for the sentence splitter that upstream ran first. Scripts
-without spaces between words are first split by a segmenter (`tfrecords.segmentation`).
+Text is lower-cased, Unicode-normalized and split by NLTK's word tokenizer (which needs no
+download). NLTK expects one sentence and splits off only the full stop of the last sentence. This
+module also splits off the full stops of the other sentences, which replaces the sentence splitter
+that upstream ran first. Scripts without spaces between words are first split by a segmenter
+(`tfrecords.segmentation`).
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ _QUOTES = str.maketrans(
     }
 )  # fmt: skip
 _CONTROLS = str.maketrans(dict.fromkeys((*range(32), 127), " "))
-# What NLTK would split at white space and nothing else, once its commas and last stop are gone.
+# Text that NLTK splits only at white space, once commas and the last full stop are removed.
 _PLAIN = re.compile(r"[a-z0-9\- ]*(?:,(?= )[a-z0-9\- ]*)*\.? *")
 _NOT_PLAIN = re.compile(r"--|\b(?:cannot|gimme|gonna|gotta|lemme|wanna)\b")
-# An abbreviation with inner stops ("u.s.") keeps its last one.
+# An abbreviation with inner full stops ("u.s.") keeps its last one.
 _STOP = re.compile(r"([^.]*[^\W_])\.")
 
 
 @lru_cache(maxsize=1)
 def _nltk() -> _Tokenizer:
-    # NLTK takes most of a second to import: only where text is really tokenized.
+    # Importing NLTK takes most of a second: import it only if text is tokenized.
     from nltk.tokenize import NLTKWordTokenizer
 
     tokenizer: _Tokenizer = NLTKWordTokenizer()
@@ -45,7 +46,7 @@ def _nltk() -> _Tokenizer:
 
 
 def normalize(text: str) -> str:
-    """The text in Unicode form NFKC with straight quotes and without control characters."""
+    """Returns the text in Unicode NFKC, with straight quotes and without control characters."""
     if text.isascii():
         return text if text.isprintable() else text.translate(_CONTROLS)
     # Quotes first: NFKC would turn the acute accent used as an apostrophe into a space.
@@ -63,16 +64,16 @@ def tokenize(text: str, *, keep_punctuation: bool = False, segmenter: str = "wor
 
     Args:
         text: any text.
-        keep_punctuation: keep tokens without any letter or digit (",", "."), which are dropped
-            otherwise. Apostrophes inside words stay either way ("'s", "n't").
+        keep_punctuation: whether to keep tokens without any letter or digit (",", "."), which are
+            dropped by default. Apostrophes inside words are always kept ("'s", "n't").
         segmenter: one of `tfrecords.segmentation.SEGMENTERS`.
 
     Returns:
-        The tokens; none is empty or holds white space.
+        The tokens; none is empty or contains white space.
     """
     text = segment(normalize(text).lower(), segmenter)
     if not keep_punctuation and _PLAIN.fullmatch(text) and not _NOT_PLAIN.search(text):
-        # Most captions: five times faster, and a test compares it with the long way.
+        # Fast path for most captions: five times faster; a test compares both paths.
         tokens = text.replace(",", " ").replace(".", " ").split()
         return [t for t in tokens if t.strip("-")] if "-" in text else tokens
     return _tokenize_any(text, keep_punctuation)

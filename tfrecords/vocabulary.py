@@ -1,7 +1,7 @@
-"""The vocabulary: which word has which id, and how often it was seen.
+"""The vocabulary: words, their ids and their counts.
 
-One text file, `word<TAB>count` a line; a word's id is its line number counted from 0. The first
-three lines are the markers `<pad>`, `<S>`, `</S>`, the last one is `<unk>`.
+A text file with one `word<TAB>count` per line; the id of a word is its line number, from 0. The
+first three lines are the markers `<pad>`, `<S>`, `</S>`, the last one is `<unk>`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ class Vocabulary:
     """Words and their counts, in the order of their ids.
 
     Attributes:
-        words: [V] `<pad>`, `<S>`, `</S>`, the words by falling count, `<unk>`.
-        counts: [V] how often each word was seen; for `<unk>` all words that were left out together.
-        segmenter: how text was split into these words, see `tfrecords.segmentation`; it is not in
-            the file.
+        words: [V] `<pad>`, `<S>`, `</S>`, the words by descending count, `<unk>`.
+        counts: [V] occurrences of each word; for `<unk>`, the sum over all omitted words.
+        segmenter: how text was split into words, see `tfrecords.segmentation`; not in the file.
 
     Raises:
-        InputError: a word is empty, holds white space or comes twice, or a marker is out of place.
+        InputError: a word is empty, contains white space or is repeated, or a marker is misplaced.
     """
 
     words: tuple[str, ...]
@@ -48,33 +47,33 @@ class Vocabulary:
         object.__setattr__(self, "_ids", {word: i for i, word in enumerate(self.words)})
 
     def __len__(self) -> int:
-        """The number of words V, markers and `<unk>` included."""
+        """Returns the number of words V, including the markers and `<unk>`."""
         return len(self.words)
 
     def __contains__(self, word: object) -> bool:
-        """Returns whether the word has an id, as the markers have."""
+        """Returns whether the word has an id; markers have one too."""
         return word in self._ids
 
     @property
     def unk_id(self) -> int:
-        """The id of `<unk>`, which is the last one."""
+        """The id of `<unk>`, the last id."""
         return len(self.words) - 1
 
     def id_of(self, word: str) -> int:
-        """The id of a word; that of `<unk>` when it is not known."""
+        """Returns the id of a word; the id of `<unk>` if the word is unknown."""
         return self._ids.get(word, self.unk_id)
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
-        """The ids of the tokens, without markers."""
+        """Returns the ids of the tokens, without markers."""
         ids, unk = self._ids, self.unk_id
         return [ids.get(token, unk) for token in tokens]
 
     def encode_sentence(self, tokens: Iterable[str]) -> list[int]:
-        """The ids of the tokens between a start and an end marker."""
+        """Returns the ids of the tokens between a start and an end marker."""
         return [START_ID, *self.encode(tokens), END_ID]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The sentence that the ids spell: pad and start are skipped, the first end stops it.
+        """Returns the sentence of the ids: skips pad and start, stops at the first end marker.
 
         Raises:
             InputError: an id is not in the vocabulary.
@@ -102,11 +101,11 @@ class Vocabulary:
 
     @cached_property
     def sha256(self) -> str:
-        """The hexadecimal sha256 of the vocabulary file's bytes: the vocabulary's identity."""
+        """The hexadecimal sha256 of the file's bytes, which identifies the vocabulary."""
         return hashlib.sha256(self.file_bytes).hexdigest()
 
     def save(self, path: str | Path) -> None:
-        """Writes the vocabulary file; a reader never sees a half-written one."""
+        """Writes the vocabulary file atomically."""
         write_atomically(Path(path), self.file_bytes)
 
     @classmethod
@@ -115,15 +114,15 @@ class Vocabulary:
 
         Args:
             path: the file.
-            segmenter: how text was split into its words.
+            segmenter: how text was split into the words.
 
         Raises:
-            InputError: no such file, not UTF-8, empty, a malformed line, a word that comes twice,
-                or a marker out of place; the message names `path:line`.
+            InputError: the file is missing, not UTF-8 or empty, a line is malformed, a word is
+                repeated, or a marker is misplaced; the message names `path:line`.
         """
         path = Path(path)
         words, counts = [], []
-        # Words stay in their Unicode form: the bytes of all are the identity of records.
+        # Words keep their Unicode form: their bytes identify the vocabulary of records.
         for number, line in numbered_lines(path, "vocabulary file"):
             word, tab, count = line.partition("\t")
             if not tab or not (count.isascii() and count.isdigit()):
@@ -145,18 +144,19 @@ def build_vocabulary(
     """Chooses the words of a vocabulary.
 
     Args:
-        counts: how often each word of the corpus was seen. Counts of `<S>` and `</S>`, when given,
-            go into the file; they choose nothing. One of `<unk>` counts as words left out.
-        min_count: a word is taken when it was seen at least so often.
-        always: words taken whatever their count (the concept words).
-        allowed: when given, only these words are taken, those of `always` excepted.
+        counts: occurrences of each word of the corpus. Counts of `<S>` and `</S>`, if given, are
+            written to the file but do not select words. A count of `<unk>` is added to the omitted
+            words.
+        min_count: minimum count of a selected word.
+        always: words selected with any count (the concept words).
+        allowed: if given, only these words and those of `always` are selected.
         segmenter: how text was split into the words.
 
     Returns:
-        The vocabulary, words by falling count, ties in alphabetical order.
+        The vocabulary, words by descending count, ties in alphabetical order.
 
     Raises:
-        InputError: no word is left.
+        InputError: no word is selected.
     """
     special = {*_MARKERS, UNK}
     forced = set(always) - special
@@ -191,7 +191,7 @@ def _check_words(
         return f"{where}, id {index}" if first_line is None else f"{where}:{index + first_line}"
 
     if not words:
-        raise InputError(f"{where} is empty: expected a word a line, the first {PAD}")
+        raise InputError(f"{where} is empty: expected one word per line, the first {PAD}")
     if len(words) != len(counts):
         raise InputError(f"{where} has {len(words)} words but {len(counts)} counts")
     for index, marker in enumerate(_MARKERS):
@@ -209,6 +209,6 @@ def _check_words(
             raise InputError(f"{place(index)}: a word is empty or holds white space: {word!r}")
         if word in seen:
             raise InputError(
-                f"{place(index)}: the word {word!r} comes twice, first as id {seen[word]}"
+                f"{place(index)}: the word {word!r} is repeated, first as id {seen[word]}"
             )
         seen[word] = index

@@ -66,7 +66,7 @@ def test_captions_pictures_and_stored_features_become_records(tmp_path, monkeypa
     assert done.returncode == 0, done.stderr
     printed = done.stdout.strip().splitlines()
     assert [Path(line).name for line in printed[:2]] == ["both: 3 train, 1 val", "text: 4 val"]
-    assert printed[2].startswith("error: dataset_labels.json:1: images[0]: nothing says which")
+    assert printed[2].startswith("error: dataset_labels.json:1: images[0]: the split of")
     both = open_records(tmp_path / "workspace/records/captions/both", kind="captions")
     assert {"image", "global_feature"} <= set(both.feature_names)
     assert [Path(entry["path"]).name for entry in both.manifest["sources"]] == [

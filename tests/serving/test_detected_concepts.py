@@ -187,5 +187,5 @@ def test_labels_of_a_classifier_are_tags(monkeypatch: pytest.MonkeyPatch, tmp_pa
     np.testing.assert_allclose(saved["scores"][:, -1], [2.0, 0.0], atol=1e-3)
     assert [v.dtype.name for v in loaded.weights_in_use if v.shape.rank == 2] == ["float16"]
     (tmp_path / "labels.txt").write_text("hound\nwolf\n")
-    with pytest.raises(InputError, match=r"names 2 classes, and EfficientNetLite0 gives \(3,\)"):
+    with pytest.raises(InputError, match=r"has 2 classes, but EfficientNetLite0 outputs \(3,\)"):
         open_sources([text], rules())

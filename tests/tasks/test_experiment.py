@@ -378,7 +378,7 @@ def test_captioning_says_what_is_wrong_with_its_input(finished, raw, tmp_path):
     ):
         caption_files(run, tmp_path / "list.txt", tmp_path, detections=sources)
     shutil.copy(next((raw / "images").iterdir()), tmp_path / "empty" / "unheard_of.png")
-    with pytest.raises(InputError, match="name none of the 1 images"):
+    with pytest.raises(InputError, match="contain none of the 1 images"):
         caption_files(run, tmp_path / "empty", tmp_path, detections=sources)
     with pytest.raises(InputError, match="not the run folder"):
         caption_files(tmp_path, raw / "images", tmp_path, detections=sources)

@@ -137,7 +137,7 @@ def test_broken_json_is_an_input_error(text):
         ("word\tconcepts\npuppy\tdog\tmany\n", r":2: expected"),
         ("class\tconcepts\npuppy\tdog\tplural\n", r":2: expected"),
         ("word\tconcepts\n# c\npup\tdog\npup\tcat\n", r":4: 'pup' has two rows"),
-        ("word\tconcepts\npup\ttwo words\n", "not one word"),
+        ("word\tconcepts\npup\ttwo words\n", "not a single word"),
     ],
 )
 def test_malformed_tables(tmp_path, text, message):

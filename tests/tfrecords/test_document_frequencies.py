@@ -188,8 +188,11 @@ GOOD: dict[str, Any] = {
         ({"format_version": np.int64(2)}, "format version 2, this program reads 1"),
         ({"ngrams_2": np.array([[3, 4], [3, 3]], np.int32), "counts_2": [1, 1]}, "2-grams of"),
         ({"ngrams_1": np.array([[4], [3]], np.int32), "counts_1": np.ones(2, np.int32)}, "order"),
-        ({"ngrams_1": np.array([[3], [3]], np.int32), "counts_1": np.ones(2, np.int32)}, "twice"),
-        ({"ngrams_2": np.array([[4, 3]], np.int32)}, r"2-gram \[4, 3\] is there but not its first"),
+        (
+            {"ngrams_1": np.array([[3], [3]], np.int32), "counts_1": np.ones(2, np.int32)},
+            "repeated",
+        ),
+        ({"ngrams_2": np.array([[4, 3]], np.int32)}, r"2-gram \[4, 3\] exists but not its first"),
         ({"counts_3": np.array([3], np.int32)}, r"outside 1\.\.2"),
         ({"ngrams_1": np.array([[-1]], np.int32)}, "ids below 0"),
         ({"ngrams_1": np.float32([[3.0]])}, "1-grams of float32"),
@@ -271,7 +274,7 @@ def test_damaged_records_are_named(tmp_path: Path, features: Any, message: str) 
     if "no reference" not in message:
         assert f"{shard}, record 1" in str(caught.value)
     shard.write_bytes(b"")
-    with pytest.raises(InputError, match="has 0 records, its manifest says 1"):
+    with pytest.raises(InputError, match="has 0 records, its manifest lists 1"):
         frequencies_of_records(records)
 
 
@@ -328,7 +331,7 @@ def test_records_that_cannot_be_written_to_are_counted_in_memory(
     path = records.folder / "document_frequencies-train.npz"
     path.mkdir()  # permissions do not stop root
     assert table(kept_frequencies(records)) == table(frequencies_of_records(records))
-    assert f"counted in memory only, and will be at every start: cannot write {path}" in caplog.text
+    assert f"counted in memory only, and again at every start: cannot write {path}" in caplog.text
 
 
 def test_the_script(tmp_path: Path) -> None:

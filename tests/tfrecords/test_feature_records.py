@@ -326,7 +326,7 @@ def test_records_built_anew_are_not_mistaken_for_those_before(rows_file, tmp_pat
     build(plan)
     store = open_feature_store(str(plan.folder))
     build(replace(plan, features=FeatureOptions(unit_norm=True), overwrite=True))
-    with pytest.raises(InputError, match="built anew since"):
+    with pytest.raises(InputError, match="was rebuilt after"):
         store.get("0")
 
 

@@ -73,9 +73,9 @@ def test_statistics(captions: Records) -> None:
     found = inspection.split_statistics(captions, "train")
     assert found.read == 2
     assert found.lengths == {
-        "words a sentence": Counter({2: 2, 4: 1, 1: 1}),
-        "sentences an image": Counter({1: 1, 3: 1}),
-        "regions an image": Counter({1: 1, 2: 1}),
+        "words per sentence": Counter({2: 2, 4: 1, 1: 1}),
+        "sentences per image": Counter({1: 1, 3: 1}),
+        "regions per image": Counter({1: 1, 2: 1}),
     }
     assert inspection.split_statistics(captions, "train", most=1).read == 1
 
@@ -117,7 +117,7 @@ def test_a_lost_record_is_told(captions: Records, tmp_path: Path) -> None:
         shard.write_bytes(data[:size])
         with pytest.raises(InputError, match="cut short"):
             open_records(captions.folder)
-        with pytest.raises(InputError, match=r"has 1 records, its manifest says 2"):
+        with pytest.raises(InputError, match=r"has 1 records, its manifest lists 2"):
             list(inspection.read_split(captions, "train"))
         shard.write_bytes(data[:-3])
         with pytest.raises(InputError, match="broken record at byte"):

@@ -52,7 +52,7 @@ def features(tmp_path: Path) -> str:
 def test_captions_and_features(captions: CaptionsOptions, features: str):
     message = (
         r"split 'train' of .* would be empty; left out: 3 no_features\. "
-        r"wanted_\d\.jpg: no_features \(the features hold no image called '\d' or "
+        r"wanted_\d\.jpg: no_features \(the features contain no image named '\d' or "
         r"'wanted_\d\.jpg'\); wanted_\d\.jpg: .*"
         r"The features hold 3 images \('held_a', 'held_b', \.\.\.\)"
     )

@@ -89,7 +89,7 @@ def test_any_vocabulary_survives_its_file(
         (b"<pad>\t0\n</S>\t0\n<S>\t0\n<unk>\t0\n", r":2: expected the marker <S>"),
         (b"<pad>\t0\n<S>\t0\n", r":3: expected the marker </S>, found 'the end'"),
         (b"<pad>\t0\n<S>\t0\n</S>\t0\na\t1\n", "cut short"),
-        (b"<pad>\t0\n<S>\t0\n</S>\t0\na\t1\na\t1\n<unk>\t0\n", r":5: .*twice, first as id 3"),
+        (b"<pad>\t0\n<S>\t0\n</S>\t0\na\t1\na\t1\n<unk>\t0\n", r":5: .*is repeated, first as id 3"),
         (b"<pad>\t0\n<S>\t0\n</S>\t0\n\t1\n<unk>\t0\n", r":4: a word is empty"),
         (b"<pad>\t0\ncaf\xe9\t1\n", r":2: the vocabulary file is not UTF-8"),
     ],

@@ -1,1 +1,1 @@
-"""`captions` records: images with the captions people wrote."""
+"""`captions` records: images with human-written captions."""

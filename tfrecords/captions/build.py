@@ -1,4 +1,4 @@
-"""Builds `captions` records: each image with the captions people wrote for it."""
+"""Builder of `captions` records: images with their human-written captions."""
 
 from __future__ import annotations
 
@@ -69,40 +69,40 @@ class CaptionsOptions:
     """Options of `build_captions`.
 
     Attributes:
-        folder: where the records go.
+        folder: output folder of the records.
         captions: the sources of images and captions.
         name: first part of the shard names.
-        data_dir: of TensorFlow Datasets; None for its default.
-        splits: split -> file with the names of its images, a name a line; empty leaves the splits
-            to the sources. Images in no list are left out.
-        train_only: leaves Karpathy's `restval` out, which is training data otherwise.
-        vocabulary_rule: how captions are split into words and which get an id: `neuraltalk`,
-            `vsepp` or `kiros`, see `tfrecords.captions.words`. Sources that hold word ids keep
-            their words.
-        segmenter: how captions are split into words, see `tfrecords.segmentation`; None takes that
-            of `vocabulary`, else splits at spaces and refuses text that is written without them.
-        min_count: a word is in the vocabulary when it was seen at least so often; None for the
-            number of the rule, or all words of a source that holds word ids.
+        data_dir: data folder of TensorFlow Datasets; None for its default.
+        splits: split -> file with its image names, one per line; if empty, the sources define the
+            splits. Images in no list are omitted.
+        train_only: omits Karpathy's `restval`, which is training data by default.
+        vocabulary_rule: how captions are split into words and which words get an id: `neuraltalk`,
+            `vsepp` or `kiros`, see `tfrecords.captions.words`. Sources with word ids keep their
+            words.
+        segmenter: how captions are split into words, see `tfrecords.segmentation`; None uses the
+            segmenter of `vocabulary`, or splits at spaces and rejects text written without spaces.
+        min_count: minimum count of a word in the vocabulary; None uses the number of the rule, or
+            all words of a source with word ids.
         vocabulary_splits: the splits whose captions are counted.
-        vocabulary: a vocabulary file or a folder of records to take the vocabulary from; None
-            builds one.
-        max_length: sentences are cut to so many words; None keeps them whole.
-        images: folders with the image files, searched in this order; none takes the pictures that
-            the sources hold.
-        recursive: also searches the folders below them.
-        store: features that exist already; None takes those that come with the source.
-        backbone: stores features of the pictures by this network; None stores none.
-        features: what the network is shown of a picture, and what is kept; of a store's features
-            only `unit_norm` and `dtype` count.
-        store_grid: stores its feature map beside the mean.
-        regions: boxes over which its feature map is averaged; None stores no regions of it.
-        store_pixels: stores the pictures, where there are any.
-        max_pixels: pictures that declare more are skipped.
-        shards: shards a split (at most one an image).
-        seed: of the order of the training images.
+        vocabulary: a vocabulary file or a folder of records whose vocabulary is used; None builds a
+            new vocabulary.
+        max_length: sentences are truncated to this number of words; None disables truncation.
+        images: folders with the image files, searched in this order; if empty, the pictures in the
+            sources are used.
+        recursive: whether to search the subfolders too.
+        store: precomputed features; None uses the features that come with the source.
+        backbone: network whose features of the pictures are stored; None stores none.
+        features: crops and features of the network; for a store, only `unit_norm` and `dtype`
+            apply.
+        store_grid: stores the network's feature map in addition to its mean.
+        regions: boxes over which the feature map is averaged; None stores no regions.
+        store_pixels: stores the pictures, if available.
+        max_pixels: pictures with more declared pixels are skipped.
+        shards: shards per split (at most one per image).
+        seed: seed of the order of the training images.
         runner: local processes or Apache Beam; the records do not depend on it.
         overwrite: replaces records built with other options.
-        strict: an image that would be skipped is an error.
+        strict: raises an error for an image that would be skipped.
     """
 
     folder: Path
@@ -134,29 +134,30 @@ class CaptionsOptions:
 
 
 def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
-    """Writes the records of images with captions: splits `train`, `val`, `test`, those there are.
+    """Writes records of images with captions; splits: `train`, `val`, `test`, if available.
 
-    Every record has `image_id`, `source_id` (the image's number in the source, as text; empty where
-    it has none), `split` (as the source calls it), `caption_ids` int64 [S], `texts` string [S],
-    `sentences` int64 [S, (T)] (ragged; word ids with start and end marker), `height` and `width`
-    int64 (0 where they are not known). `image` holds the picture's bytes where there
-    are pictures. `global_feature` [D], `grid_feature` [gh, gw, D], `region_feature` [N, D] (with
-    `boxes` float32 [N, 4]) are one string of little-endian bytes each (`tf.io.decode_raw`); in the
-    options of the manifest stand `feature_dtype`, `feature_size`, `grid_shape` and `region_size`.
+    Every record has `image_id`, `source_id` (the image's number in the source, as text; empty if it
+    has none), `split` (name of the split in the source), `caption_ids` int64 [S], `texts` string
+    [S], `sentences` int64 [S, (T)] (ragged; word ids with start and end marker), `height` and
+    `width` int64 (0 if unknown). `image` contains the encoded picture, if available.
+    `global_feature` [D], `grid_feature` [gh, gw, D] and `region_feature` [N, D] (with `boxes`
+    float32 [N, 4]) are one string of little-endian bytes each (`tf.io.decode_raw`). The options in
+    the manifest contain `feature_dtype`, `feature_size`, `grid_shape` and `region_size`.
 
-    Images without a caption, without a readable picture (where pictures are asked for) or without
-    features (likewise) are skipped and listed in the manifest; so are captions without a word.
+    Images without a caption are skipped and listed in the manifest. If pictures or features are
+    requested, so are images without a readable picture or without features. Captions without a word
+    are skipped and listed too.
 
     Args:
         options: what to build.
-        progress: show how far it is.
+        progress: whether to log the progress.
 
     Returns:
         The finished records.
 
     Raises:
-        InputError: bad options or sources, two images of the same name, or a split without a usable
-            image.
+        InputError: options or sources are invalid, two images have the same name, or a split has no
+            usable image.
     """
     _check(options)
     datasets = [read_paired(source, options.data_dir) for source in options.captions]
@@ -165,7 +166,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
     )
     check_views(options.features, options.backbone, choice.splits)
     given = _given_vocabulary(options)
-    # `words` is the default of vocabularies: it must not silence the check of text without spaces.
+    # `words` is the default of vocabularies: it must not disable the check for unspaced text.
     segmenter = given.segmenter if given and given.segmenter != "words" else options.segmenter
     words, wordless = split_captions(choice, options.vocabulary_rule, segmenter)
     vocabulary = given or count_words(
@@ -244,7 +245,7 @@ def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
             "cut_sentences": cut,
             **recorded_shapes(shapes),
             "store_pixels": pictures and options.store_pixels,
-            # Records of the same sources without boxes were built before sizes were looked up.
+            # Earlier versions built records of the same sources without boxes.
             **({"boxes_by_image_size": True} if boxes and store and store.needs_sizes else {}),
             **(_recorded_pictures(options, files) if pictures else {}),
         },
@@ -296,12 +297,12 @@ def _check(options: CaptionsOptions) -> None:
 
 
 def _given_vocabulary(options: CaptionsOptions) -> Vocabulary | None:
-    """The vocabulary of another build; None where a new one is built."""
+    """Returns the vocabulary of another build; None if a new one is built."""
     if options.vocabulary is None:
         return None
     if not options.vocabulary.is_dir():
         found = Vocabulary.load(options.vocabulary, options.segmenter or "words")
-        # Captions are in this form, too.
+        # Captions are normalized to NFC too.
         return replace(found, words=tuple(map(to_nfc, found.words)))
     vocabulary = open_records(options.vocabulary).vocabulary()
     if options.segmenter not in (None, vocabulary.segmenter):
@@ -319,7 +320,7 @@ def _entry(
     max_length: int | None,
 ) -> CaptionEntry:
     image = chosen.image
-    # The file name with its folders, where the source has them: `0.png` alone may be any study's.
+    # The file name with its folders, if known: `0.png` alone is ambiguous.
     names = [name for name in (image.source_id, image.file or image.image_id) if name]
     return CaptionEntry(
         image_id=image.image_id,
@@ -338,7 +339,7 @@ def _entry(
 
 
 def _has_pictures(options: CaptionsOptions, choice: Choice) -> bool:
-    """Returns whether pictures are read, in which case every image must have one."""
+    """Returns whether pictures are read; if so, every image must have one."""
     if not (options.store_pixels or options.backbone):
         return False
     images = [chosen.image for rows in choice.splits.values() for chosen in rows]
@@ -368,12 +369,12 @@ def _source_files(
         files.append(options.backbone.weights_file)
     if options.backbone and options.backbone.preset and Path(options.backbone.preset).is_dir():
         files.append(Path(options.backbone.preset))
-    # Features that come with captions are a source twice.
+    # Features that come with captions are listed twice as a source.
     return list(dict.fromkeys(files))
 
 
 def _recorded_options(options: CaptionsOptions) -> dict[str, Any]:
-    """The options that decide the records, for the manifest."""
+    """Returns the options that determine the records, for the manifest."""
     backbone = recorded_backbone(options.backbone, options.features)
     return {
         "captions": [

@@ -1,4 +1,4 @@
-"""The sizes of captioned images, and boxes in pixels of images of these sizes."""
+"""Sizes of captioned images, and conversion of their boxes in pixels."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tfrecords.images.orientation import upright_boxes
 
 
 def images_without_size(choice: Choice) -> list[str]:
-    """Returns the names of the images whose sources do not tell their heights and widths."""
+    """Returns the names of the images whose sources do not contain their heights and widths."""
     images = (chosen.image for rows in choice.splits.values() for chosen in rows)
     return [image.image_id for image in images if not (image.height and image.width)]
 
 
 def image_size(told: tuple[int, int], picture: ImageHeader | None) -> tuple[int, int]:
-    """Returns height and width of an image, pixels, upright; 0 where nothing tells them.
+    """Returns the upright height and width of an image in pixels; 0 if unknown.
 
     Args:
-        told: height and width according to the captions, 0 where they do not tell. They may be
-            those of a larger copy of the picture, or of the rows as they are stored.
-        picture: header of the picture; None where it is not read.
+        told: height and width according to the captions, 0 if missing. They may be the size of a
+            larger copy of the picture, or of the picture before rotation.
+        picture: header of the picture; None if it is not read.
     """
     if picture is not None and (0 in told or told == picture.stored_size):
         return picture.height, picture.width
@@ -34,19 +34,20 @@ def image_size(told: tuple[int, int], picture: ImageHeader | None) -> tuple[int,
 def upright_features(
     found: StoredFeatures, size: tuple[int, int], picture: ImageHeader | None, where: str
 ) -> StoredFeatures:
-    """Returns features whose boxes, height and width are those of the upright picture.
+    """Returns features with the boxes, height and width of the upright picture.
 
-    A detector that ignores EXIF orientation saw the rows as they are stored: the size that comes
-    with its boxes tells, or, where none does, that its boxes fit into the stored rows alone.
+    A detector that ignores EXIF orientation processed the picture before rotation. This is detected
+    by the size stored with its boxes or, without a size, by boxes that only fit the unrotated
+    picture.
 
     Args:
         found: features of the image.
-        size: see `image_size`; for boxes in pixels whose store does not know it.
-        picture: header of the picture; None where it is not read.
-        where: what to call the image in messages.
+        size: see `image_size`; for boxes in pixels if the store does not contain the size.
+        picture: header of the picture; None if it is not read.
+        where: name of the image in messages.
 
     Raises:
-        InputError: the boxes do not lie in the image; or see `place_boxes`.
+        InputError: the boxes exceed the image; or see `place_boxes`.
     """
     stored = None
     if picture is not None and picture.stored_size != (picture.height, picture.width):

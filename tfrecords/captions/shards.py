@@ -1,4 +1,4 @@
-"""The records of `captions` shards: word ids, and pictures and features when asked for."""
+"""Records of `captions` shards: word ids, and optionally pictures and features."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ class CaptionEntry:
     """One image to write.
 
     Attributes:
-        image_id: of the record.
-        values: the rest of the record, but for what comes from its picture and its features.
-        size: height and width according to the source, pixels; 0 where it does not tell.
-        names: of the image, for a feature store: its number in the source and its file name.
-        file: of the picture, relative to the folder of images; None where none is named.
-        read: gives the picture where the source of the captions holds it.
+        image_id: id of the record.
+        values: features of the record that do not depend on its picture or its stored features.
+        size: height and width according to the source, pixels; 0 if missing.
+        names: names of the image in a feature store: its number in the source and its file name.
+        file: file name of the picture, relative to the folder of images; None if the source does
+            not name it.
+        read: returns the picture, if the source of the captions contains it.
     """
 
     image_id: str
@@ -47,26 +48,27 @@ class CaptionEntry:
 
     @property
     def picture_name(self) -> str:
-        """Name of the picture, by which detections name it."""
+        """Name of the picture, as used in detections."""
         return self.file or self.image_id
 
 
 @dataclass(frozen=True)
 class CaptionShardJob:
-    """Yields the records of some images, and a `Skip` for each that lacks picture or features.
+    """Yields the records of some images, and a `Skip` for each without picture or features.
 
     Attributes:
         entries: the images, in the order of the records.
-        pictures: whether the pictures are looked at.
-        folders: of the image files, searched in this order; none where every entry has `read`.
-        backbone: whose features of the pictures to store; None stores none.
-        store_grid: whether to store its feature map beside the mean.
+        pictures: whether the pictures are read.
+        folders: folders of the image files, searched in this order; empty if every entry has
+            `read`.
+        backbone: network whose features of the pictures are stored; None stores none.
+        store_grid: whether to store its feature map in addition to the mean.
         store_pixels: whether to store the pictures.
-        store: features that exist already; None for none.
+        store: precomputed features; None without a store.
         boxes: whether the boxes of the store are stored.
-        features: what the backbone is shown, what is kept of it, and how numbers are stored.
-        max_pixels: a picture may have at most.
-        regions: detected boxes of each entry, whose features to store; None stores none.
+        features: crops and features of the backbone, and the stored type of numbers.
+        max_pixels: limit for the pixels of a picture.
+        regions: detected boxes of each entry whose features are stored; None stores none.
     """
 
     entries: tuple[CaptionEntry, ...]
@@ -87,7 +89,7 @@ class CaptionShardJob:
             for entry in self.entries:
                 yield self._record(entry, {}, None)
             return
-        # TensorFlow is imported in the process that writes, not in the one that plans.
+        # Import TensorFlow in the process that writes, not in the one that plans.
         from tfrecords.features.reading import read_images
 
         by_id = {entry.image_id: entry for entry in self.entries}
@@ -142,7 +144,7 @@ class CaptionShardJob:
                 found = self.store.get(*entry.names)
                 if found is None:
                     names = " or ".join(map(repr, entry.names))
-                    raise InputError(f"the features hold no image called {names}")
+                    raise InputError(f"the features contain no image named {names}")
                 if not self.boxes:
                     found = replace(found, corners=None)
                 found = upright_features(found, (height, width), header, where)
@@ -162,13 +164,13 @@ def caption_values(
     texts: list[str],
     sentences: list[list[int]],
 ) -> dict[str, FeatureValue]:
-    """The features of a record that speak of its captions.
+    """Returns the features of a record that encode its captions.
 
     Args:
-        source_id: what the source calls the image beside its file name; None where it does not.
-        split: as the source calls it.
+        source_id: name of the image in the source in addition to its file name; None if missing.
+        split: name of the split in the source.
         caption_ids: [S].
-        texts: [S] as they were written; at least one.
+        texts: [S] as written; at least one.
         sentences: [S, (T)] word ids with start and end marker.
     """
     return {
@@ -189,13 +191,13 @@ def record_features(
     boxes: bool,
     pixels: bool,
 ) -> Any:
-    """The TFDS description (`FeaturesDict`) of the records.
+    """Returns the TFDS description (`FeaturesDict`) of the records.
 
     Args:
-        shapes: of each kind of feature that is stored; None varies.
-        features: how they are stored.
-        views_of: kinds that a backbone makes, of views too.
-        boxes: whether there are boxes of the regions.
+        shapes: shape of each stored kind of feature; None is a variable size.
+        features: how features are stored.
+        views_of: kinds computed by a backbone, which are stored for views too.
+        boxes: whether boxes of the regions are stored.
         pixels: whether the pictures are stored.
     """
     import tensorflow_datasets as tfds

@@ -1,4 +1,4 @@
-"""Splits of paired sources: their images, and the numbers of their captions."""
+"""Splits of paired sources: selection of images, and numbering of captions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _RESTVAL = "restval"
 
 @dataclass(frozen=True)
 class ChosenImage:
-    """An image that goes into the records.
+    """An image selected for the records.
 
     Attributes:
-        image: as the source has it.
-        split: as the source or the list calls it.
+        image: the image of the source.
+        split: name of the split in the source or the list.
         captions: [S] with their `caption_id`.
-        fixed_words: the source has split its captions and chosen their words already.
+        fixed_words: whether the source has already split its captions and selected their words.
     """
 
     image: PairedImage
@@ -37,12 +37,12 @@ class ChosenImage:
 
 @dataclass
 class Choice:
-    """Images chosen for a split, and their captions.
+    """The images selected for each split, and the omitted images.
 
     Attributes:
         splits: split of the records -> its images, `train`, `val`, `test` in this order.
-        skipped: images left out one by one.
-        dropped: reason -> number of images left out because they were not asked for.
+        skipped: omitted images, each with a reason.
+        dropped: reason -> number of omitted images that were not requested.
     """
 
     splits: dict[str, list[ChosenImage]] = field(default_factory=dict)
@@ -55,19 +55,18 @@ def choose_images(
 ) -> Choice:
     """Divides the images of all sources into the splits of the records.
 
-    `restval` goes into `train`, `dev` into `val`. Captions without a number in their source are
-    numbered by their place among all captions that were read.
+    `restval` becomes part of `train`, `dev` becomes `val`. Captions without a number in their
+    source are numbered in reading order over all sources.
 
     Args:
         datasets: the sources.
-        lists: split -> names of its images (paths, file names that only one image has, or what the
-            source calls them); they alone decide when there are any. Empty leaves it to the
-            sources.
-        train_only: leaves `restval` out.
+        lists: split -> names of its images (paths, unambiguous file names, or names in the source);
+            if there are lists, only they define the splits. If empty, the sources define them.
+        train_only: omits `restval`.
 
     Raises:
-        InputError: an image without a split or of an unknown one, two images of the same name, a
-            list of which no image has captions, or nothing left.
+        InputError: an image has no split or an unknown one, two images have the same name, no image
+            of a list has captions, or no image is selected.
     """
     listed = _Lists(lists, datasets) if lists else None
     choice = Choice(splits={split: [] for split in dict.fromkeys(SPLITS.values())})
@@ -87,7 +86,7 @@ def choose_images(
                 continue
             if image.image_id in places:
                 raise InputError(
-                    f"two images are called {image.image_id!r}: {places[image.image_id]} and "
+                    f"two images are named {image.image_id!r}: {places[image.image_id]} and "
                     f"{image.place}; names must be unique, give each source once"
                 )
             places[image.image_id] = image.place
@@ -109,7 +108,7 @@ def choose_images(
         raise InputError(
             f"none of the {describe_names(every)} of the sources is left: "
             f"{len(choice.skipped)} have no caption ({describe_skips(choice.skipped, 2) or 'none'})"
-            f", {dict(choice.dropped)} were not asked for"
+            f", {dict(choice.dropped)} were not requested"
         )
     return choice
 
@@ -117,7 +116,7 @@ def choose_images(
 def _own_split(image: PairedImage) -> str:
     if image.split is None:
         raise InputError(
-            f"{image.place}: nothing says which split image {image.image_id!r} is in; write it "
+            f"{image.place}: the split of image {image.image_id!r} is unknown; write it "
             "before the path (train=PATH), or give lists of images (--split=train=FILE)"
         )
     split = image.split.lower()
@@ -130,7 +129,7 @@ def _own_split(image: PairedImage) -> str:
 
 
 class _Lists:
-    """The lists of names, and which of the names were found."""
+    """The lists of names, and the names found so far."""
 
     def __init__(
         self, lists: Mapping[str, Sequence[str]], datasets: Sequence[PairedDataset]
@@ -140,19 +139,19 @@ class _Lists:
                 raise InputError(f"a list for split {split!r}; known: {', '.join(SPLITS)}")
         self._lists = lists
         self._names = {name: (split, name) for split, names in lists.items() for name in names}
-        # Lists may name folders that the captions do not name.
+        # Names in lists may contain folders that the captions do not contain.
         bare = Counter(PurePosixPath(name).name for name in self._names)
         for name, entry in list(self._names.items()):
             base = PurePosixPath(name).name
             if bare[base] == 1:
                 self._names.setdefault(base, entry)
         self._found: set[str] = set()
-        # Nor may a name without folder mean several images.
+        # A name without folder must match a single image.
         images = chain(*(dataset.images for dataset in datasets))
         self._bases = Counter(base_name(image.image_id) for image in images)
 
     def split_of(self, image: PairedImage) -> str | None:
-        """The split whose list names the image; None for no list."""
+        """Returns the split whose list contains the image; None if no list does."""
         path = PurePosixPath(image.image_id)
         keys = [image.file, image.image_id, image.source_id, str(path.with_suffix(""))]
         if self._bases[path.name] == 1:
@@ -165,10 +164,10 @@ class _Lists:
         return None
 
     def not_found(self, datasets: Sequence[PairedDataset]) -> list[Skip]:
-        """A `Skip` for every name that no source has.
+        """Returns a `Skip` for every name that no source contains.
 
         Raises:
-            InputError: a whole list is unknown.
+            InputError: no name of a list is found.
         """
         skipped: list[Skip] = []
         for split, names in self._lists.items():

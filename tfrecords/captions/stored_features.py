@@ -1,4 +1,4 @@
-"""The features of captioned images: where they come from, and which there are."""
+"""Sources and shapes of the features of captioned images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tfrecords.readers.paired.types import PairedDataset
 def caption_features(
     store: FeatureStore | None, datasets: Sequence[PairedDataset]
 ) -> FeatureStore | None:
-    """Returns the given store, else the features that come with the captions, if any.
+    """Returns the given store, or else the features that come with the captions, if any.
 
     Raises:
-        InputError: features come with one of several sources, or the rows of an array are called by
-            numbers that the images do not have.
+        InputError: one of several sources comes with features, or the row numbers of an array are
+            not the numbers of the images.
     """
     if store is not None:
         if isinstance(store, ArrayStore) and store.has_row_numbers:
@@ -37,7 +37,7 @@ def caption_features(
 
 
 def _check_row_numbers(store: ArrayStore, datasets: Sequence[PairedDataset]) -> None:
-    """Refuses ids of COCO as numbers of rows: image 42 would get the features of the 43rd one."""
+    """Rejects COCO ids as row numbers: image 42 would get the features of the 43rd row."""
     numbers = [image.source_id or "" for dataset in datasets for image in dataset.images]
     rows = store.keys()
     if set(numbers) != set(rows):
@@ -56,10 +56,10 @@ def feature_shapes(
     store_grid: bool,
     regions: bool,
 ) -> dict[str, tuple[int | None, ...]]:
-    """The shape of each kind of feature that will be stored; None varies.
+    """Returns the shape of each kind of feature to be stored; None is a variable size.
 
     Raises:
-        InputError: the store and the backbone give the same kind.
+        InputError: the store and the backbone both provide a kind.
     """
     shapes = dict(store.shapes) if store else {}
     if backbone:

@@ -1,4 +1,4 @@
-"""The words of captions, and which of them get into a vocabulary: the rules of each family."""
+"""Splitting of captions into words and selection of a vocabulary, by the rules of each family."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SplitWords = dict[str, list[tuple[ChosenImage, list[list[str]]]]]
 
 @dataclass(frozen=True)
 class VocabularyRule:
-    """Rules by which a family of programs splits captions and chooses words.
+    """Rules of a family of programs for splitting captions and selecting words.
 
     Attributes:
-        min_count: a word is in the vocabulary when it was seen at least so often.
+        min_count: minimum count of a word in the vocabulary.
         split: caption and segmenter -> its words.
     """
 
@@ -52,7 +52,7 @@ RULES: dict[str, VocabularyRule] = {
     "neuraltalk": VocabularyRule(6, _given_tokens),
     # VSE++ (vocab.py): count >= 4, NLTK's words in lower case, punctuation among them.
     "vsepp": VocabularyRule(4, _nltk_words),
-    # VSE (build_dictionary): all words as they stand between white space.
+    # VSE (build_dictionary): all words between white space, unchanged.
     "kiros": VocabularyRule(1, _white_space),
 }
 _MARKERS = frozenset((PAD, START, END))
@@ -65,23 +65,22 @@ def split_captions(
 
     Args:
         choice: the images.
-        rule: a name of `RULES`. Where the source has stored word ids, its words are taken as they
-            are.
-        segmenter: one of `tfrecords.segmentation.SEGMENTERS`; None splits at spaces, and refuses
-            text that is written without them.
+        rule: a name of `RULES`. If the source stores word ids, its words are used unchanged.
+        segmenter: one of `tfrecords.segmentation.SEGMENTERS`; None splits at spaces, and rejects
+            text written without spaces.
 
     Returns:
-        The images that have a caption left, with one list of words a caption; and what was left
-        out: captions without a word, images without a caption.
+        The images with at least one caption, with one list of words per caption; and a `Skip` for
+        each caption without a word and each image without a caption.
 
     Raises:
-        InputError: no image of a split is left, captions are written without spaces, or the words
-            of a source are stored and cannot be split otherwise.
+        InputError: no image of a split is left, captions are written without spaces, or a segmenter
+            is given for a source with stored word ids.
     """
     unspaced = UnspacedText()
     found: SplitWords = {}
     skipped: list[Skip] = []
-    # Millions of words of some ten thousand kinds: each kind is kept once.
+    # Millions of words, but only some ten thousand different ones: share equal strings.
     shared: dict[str, str] = {}
     for split, images in choice.splits.items():
         found[split] = []
@@ -94,7 +93,7 @@ def split_captions(
                 )
             captions, sentences = [], []
             for caption in chosen.captions:
-                # A marker is none, whatever somebody wrote.
+                # Markers in the text become unknown words.
                 words = [
                     UNK if word in _MARKERS else word
                     for word in words_of(caption, segmenter or "words")
@@ -126,19 +125,19 @@ def count_words(
     own_words: Iterable[str],
     segmenter: str = "words",
 ) -> Vocabulary:
-    """The vocabulary of captions.
+    """Builds the vocabulary of captions.
 
     Args:
         words: from `split_captions`.
-        splits: whose captions are counted.
+        splits: splits whose captions are counted.
         rule: a name of `RULES`.
-        min_count: how often a word must be seen; None for the rule's number, and then `own_words`
-            are taken whatever their count.
-        own_words: the vocabularies that come with the sources.
+        min_count: minimum count of a word; None uses the number of the rule, and then includes all
+            `own_words`.
+        own_words: the words of the vocabularies that come with the sources.
         segmenter: how the captions were split.
 
     Raises:
-        InputError: there is no caption in these splits, or no word is frequent enough.
+        InputError: these splits contain no caption, or no word is frequent enough.
     """
     counts: Counter[str] = Counter()
     for split in splits:
@@ -148,7 +147,7 @@ def count_words(
                 counts.update((START, END))
     if not counts:
         raise InputError(
-            f"there is no caption in {', '.join(splits)} to build a vocabulary from (there is "
+            f"there is no caption in {', '.join(splits)} to build a vocabulary from (found "
             f"{', '.join(words)}): name other vocabulary_splits, or an existing vocabulary"
         )
     if min_count is None:
@@ -162,9 +161,9 @@ def log_splits(words: SplitWords, vocabulary: Vocabulary, max_length: int | None
     """Logs the numbers of images, captions and unknown words of each split.
 
     Args:
-        words: of the captions of each split.
-        vocabulary: whose words are known.
-        max_length: words that sentences are cut to; None keeps them whole.
+        words: words of the captions of each split.
+        vocabulary: the known words.
+        max_length: number of words that sentences are truncated to; None disables truncation.
 
     Returns:
         The number of sentences that are longer.

@@ -1,1 +1,1 @@
-"""`corpora` records: sentences and the concepts they speak of."""
+"""`corpora` records: sentences and the concepts in them."""

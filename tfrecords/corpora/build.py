@@ -1,10 +1,10 @@
-"""Builds `corpora` records: sentences and the concepts they speak of (R2M, spec section 2.1).
+"""Builder of `corpora` records: sentences and the concepts in them (R2M, spec section 2.1).
 
     tokenize -> drop short sentences and those without a concept -> drop duplicates, shuffle ->
     count words -> choose the vocabulary -> drop sentences of unknown words -> encode, write
 
-The features of a record are in `tfrecords.corpora.encoding`, the first two lines of this picture in
-`tfrecords.corpora.sorting`.
+`tfrecords.corpora.encoding` lists the features of a record, `tfrecords.corpora.sorting` implements
+the first two lines of this diagram.
 """
 
 from __future__ import annotations
@@ -63,28 +63,28 @@ class CorporaOptions:
     """Options of `build_corpora`.
 
     Attributes:
-        folder: where the records go.
+        folder: output folder of the records.
         name: the first part of the shard names.
         sources: files, folders or data sets with sentences.
-        label_maps: files with the class names of the detectors that will look at the images.
+        label_maps: files with the class names of the detectors that will be used on the images.
         synonyms: tables of caption words for these classes; the shipped ones by default.
-        min_count: a word is in the vocabulary when the corpus has it so often; concepts always are.
-        min_words: a sentence has at least so many words (markers not counted).
-        max_unknown_fraction: a sentence has at most this part of words out of the vocabulary.
-        require_concept: drop sentences that mention no concept.
-        glove: a file whose first column lists the words allowed beside the concepts.
-        validation_fraction: part of the sentences that becomes the split `val`; 0 for none.
-        seed: of the order and of the choice of validation sentences.
+        min_count: minimum count of a word in the vocabulary; concepts are always included.
+        min_words: minimum number of words in a sentence (without markers).
+        max_unknown_fraction: maximum fraction of out-of-vocabulary words in a sentence.
+        require_concept: drops sentences without a concept.
+        glove: a file whose first column lists the words allowed in addition to the concepts.
+        validation_fraction: fraction of the sentences in the split `val`; 0 for no such split.
+        seed: seed of the order and of the choice of validation sentences.
         shards: files of the split `train`.
         runner: local processes or Apache Beam; the records do not depend on it.
-        deduplicate: keep the first of equal sentences (after tokenization) only.
-        keep_punctuation: keep commas, stops etc. as words.
-        segmenter: how sentences are split into words, see `tfrecords.segmentation`; None splits
-            at spaces, and refuses text that is written without them.
-        fold_plurals: replace the plural of a concept by its singular in the sentence, as upstream
-            did; `concept_counts` still tells them apart.
-        overwrite: replace a finished folder that was built differently.
-        strict: an entry that cannot be read is an error; otherwise it is skipped and listed.
+        deduplicate: keeps only the first of equal sentences (after tokenization).
+        keep_punctuation: keeps commas, full stops etc. as words.
+        segmenter: how sentences are split into words, see `tfrecords.segmentation`; None splits at
+            spaces, and rejects text written without spaces.
+        fold_plurals: replaces the plural of a concept by its singular in the sentence, as upstream
+            did; `concept_counts` still distinguishes them.
+        overwrite: replaces a finished folder that was built with other options.
+        strict: raises an error for an entry that cannot be read, instead of skipping it.
     """
 
     folder: Path
@@ -129,22 +129,22 @@ class CorporaOptions:
 
 
 def build_corpora(options: CorporaOptions, progress: bool = True) -> Records:
-    """Builds the records of a corpus, goes on with a killed build, or finds it finished.
+    """Builds the records of a corpus; resumes an interrupted build, or returns a finished one.
 
-    Peak memory does not grow with the corpus; a sentence is held by one worker at a time.
+    Peak memory does not grow with the corpus: a sentence is in the memory of one worker at a time.
 
     Returns:
         The records: splits `train` and (unless `validation_fraction` is 0) `val`, with
-        `vocabulary.txt` and `concepts.json` (the `ConceptDictionary` and, as `counts`, how many
-        sentences mention each concept).
+        `vocabulary.txt` and `concepts.json` (the `ConceptDictionary` and, as `counts`, the number
+        of sentences per concept).
 
     Raises:
-        InputError: a source is missing, empty or malformed (`path:line`), written without spaces
-            and no segmenter was given, no sentence is left, the disk is full, or the folder holds
-            another build.
+        InputError: a source is missing, empty or malformed (`path:line`), text is written without
+            spaces and no segmenter was given, no sentence is left, the disk is full, or the folder
+            contains another build.
     """
     planned = [plan_parts(source) for source in options.sources]
-    # What a folder or a data set consists of is found out once, here.
+    # The files of folders and data sets are listed once, here.
     files = [file for parts in planned for file in dict.fromkeys((p.path, p.form) for p in parts)]
     dictionary = build_concept_dictionary(
         [read_label_map(path) for path in options.label_maps],
@@ -251,7 +251,7 @@ def _build(
 def _sort(
     plan: SortingPlan, parts: Sequence[TextPart], options: CorporaOptions, progress: bool
 ) -> list[PartReport]:
-    """The first pass; refuses text that is written without spaces."""
+    """Runs the first pass; rejects text written without spaces."""
     reports = run_jobs(
         sort_part,
         [PartTask(plan, index, part) for index, part in enumerate(parts)],
@@ -269,7 +269,7 @@ def _sort(
 def _gather(
     plan: SortingPlan, part_reports: Sequence[PartReport], runner: Runner, progress: bool
 ) -> tuple[list[BucketReport], Counter[str], list[Skip]]:
-    """The second pass."""
+    """Runs the second pass."""
     bucket_reports = run_jobs(
         gather_bucket,
         [BucketTask(plan, index, part_reports) for index in range(plan.buckets)],
@@ -277,7 +277,7 @@ def _gather(
         description="counting words",
         progress=progress,
     )
-    # Emptied, not removed: the notes beside them tell a build that goes on that they were read.
+    # Truncated, not removed: their report files mark them as read for a resumed build.
     for index in range(len(part_reports)):
         plan.part_path(index).write_bytes(b"")
     dropped = Counter({"duplicate": sum(report.duplicates for report in bucket_reports)})
@@ -291,13 +291,13 @@ def _gather(
         raise InputError(
             f"no sentence is left of {sum(part.read for part in part_reports)} that were read: "
             f"{describe_counts(reasons)}{'. ' * bool(skipped)}{describe_skips(skipped, 2)}. "
-            f"What would help: {cures or 'another source'}"
+            f"Possible remedies: {cures or 'another source'}"
         )
     return bucket_reports, dropped, skipped
 
 
 def _singulars(dictionary: ConceptDictionary) -> dict[str, str]:
-    """Plural -> singular of the concept words themselves: "dogs" becomes dog, "men" stays."""
+    """Returns plural -> singular of the concept words: "dogs" becomes dog, "men" stays."""
     plurals = {plural_of(word): word for word in dictionary.words}
     return {plural: word for plural, word in plurals.items() if dictionary.is_plural(plural)}
 
@@ -320,23 +320,23 @@ def _vocabulary(
 
 
 def _allowed_words(path: Path, wanted: Counter[str]) -> set[str]:
-    """The words of the corpus that are in the first column of a word list or GloVe file."""
+    """Returns the words of the corpus in the first column of a word list or GloVe file."""
     found, lines = set(), 0
-    read_head(path)  # refuses a file in another encoding
+    read_head(path)  # rejects a file in another encoding
     with open_utf8(path) as stream:
         for line in stream:
             if lines == 0:
                 line = line.removeprefix(codecs.BOM_UTF8)
             if columns := line.split(maxsplit=1):
                 lines += 1
-                # Words of sentences are in the same form.
+                # Words of sentences are normalized in the same way.
                 word = normalize(columns[0].decode(errors="replace"))
                 if word in wanted:
                     found.add(word)
     if not found:
         raise InputError(
-            f"{path}: none of its {lines} words is in the corpus; expected a word (and perhaps its "
-            "vector) a line, lower-case"
+            f"{path}: none of its {lines} words is in the corpus; expected one lower-case word per "
+            "line, optionally followed by its vector"
         )
     return found
 
@@ -358,7 +358,7 @@ def _splits(
 
 
 def _validation_counts(counts: Sequence[int], fraction: float) -> list[int]:
-    """Returns the number of validation sentences per bucket, which sum to exactly the fraction."""
+    """Returns the number of validation sentences per bucket; the sum is exactly the fraction."""
     everything = sum(counts)
     wanted = round(everything * fraction)
     if fraction and everything > 1:

@@ -1,4 +1,4 @@
-"""Numbers of objects per concept that a sentence mentions."""
+"""Number of objects per concept in a sentence."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ _GROUPS = {
 def count_concepts(tokens: Sequence[str], dictionary: ConceptDictionary) -> dict[str, int]:
     """Returns the number of objects per concept in a sentence, in order of first mention.
 
-    A singular is 1, a plural 2; a number right before ("three dogs") is that number, at most 9
-    (digits count before plurals only: "bus 4 stop"); "a group of dogs" (or crowd, bunch, lot, herd,
-    flock) is 3. Several mentions of one concept are taken for the same objects: the largest counts.
+    A singular counts 1, a plural 2. A number directly before it ("three dogs") counts as that
+    number, at most 9; digits are used only before plurals ("bus 4 stop"). "A group of dogs" (or
+    crowd, bunch, lot, herd, flock) counts 3. Several mentions of a concept are assumed to be the
+    same objects: the largest count is used.
 
     Args:
-        tokens: the T words, plurals not folded.
+        tokens: [T] words, plurals not folded.
         dictionary: finds the mentions.
 
     Returns:

@@ -1,13 +1,13 @@
-"""From the sentences of a bucket to `corpora` records.
+"""Encoding of the sentences of a bucket as `corpora` records.
 
 Features of a record:
 
-| name | type | what |
+| name | type | description |
 |---|---|---|
 | `sentence` | int64 [T] | word ids with the start and end marker |
-| `concepts` | int64 [K] | ids of the concepts mentioned, each once, in order of first mention |
-| `concept_counts` | int64 [K] | how many objects of each the sentence speaks of, 1..9 |
-| `text` | string | the sentence as it was found, HTML entities decoded |
+| `concepts` | int64 [K] | ids of the concepts, each once, in order of first mention |
+| `concept_counts` | int64 [K] | number of objects of each concept in the sentence, 1..9 |
+| `text` | string | the original sentence, HTML entities decoded |
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ def encode_buckets(
     buckets: Sequence[tuple[Path, int]],
     side: Literal["head", "rest"],
 ) -> Iterator[ShardItem]:
-    """A shard job: the records of the head (validation) or the rest (train) of some buckets.
+    """Yields the records of a shard: the heads (validation) or the rests (train) of some buckets.
 
-    For the lines of a bucket see `tfrecords.corpora.sorting`.
+    `tfrecords.corpora.sorting` describes the lines of a bucket.
 
     Args:
         scratch: the folder with the vocabulary of the build.
         max_unknown_fraction: sentences with more unknown words are dropped.
         singulars: plural -> singular, replaced in the sentence.
         buckets: the bucket files, each with the number of sentences in its head.
-        side: which sentences to take.
+        side: the part of each bucket to encode.
     """
     vocabulary = Vocabulary.load(scratch / VOCABULARY)
-    # From bytes to bytes: of a line only the words are taken apart, and nothing is decoded.
+    # Bytes are mapped to bytes: only the words of a line are split, and nothing is decoded.
     ids = {word.encode(): varint(number) for number, word in enumerate(vocabulary.words)}
     start, end, unknown = varint(START_ID), varint(END_ID), varint(vocabulary.unk_id)
     folded = {p.encode(): ids.get(s.encode(), unknown) for p, s in singulars.items()}
     ids_of_words = ids | folded
-    # Few combinations of concepts make up most sentences.
+    # A few combinations of concepts cover most sentences.
     concept_entries = lru_cache(_COMBINATIONS_HELD)(partial(_concept_entries, ids))
     for path, head in buckets:
         wanted = (0, head) if side == "head" else (head, None)
@@ -71,7 +71,7 @@ def encode_buckets(
 
 
 def _concept_entries(ids: Mapping[bytes, bytes], concepts: bytes) -> bytes:
-    """The two features of what the passes before have noted as `dog 1 cat 2`."""
+    """Returns the two features of a bucket line's concepts, such as `dog 1 cat 2`."""
     fields = concepts.split()
     counts = bytes(map(int, fields[1::2]))  # below 128 a number is its own varint
     return int64_entry("concept_counts", counts) + int64_entry(
@@ -80,7 +80,7 @@ def _concept_entries(ids: Mapping[bytes, bytes], concepts: bytes) -> bytes:
 
 
 def corpora_features() -> Any:
-    """The `tfds.features.FeaturesDict` of the records."""
+    """Returns the `tfds.features.FeaturesDict` of the records."""
     import numpy as np
     import tensorflow_datasets as tfds
 

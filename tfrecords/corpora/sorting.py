@@ -1,18 +1,18 @@
-"""The passes over a corpus before its records are written: tokenize, then gather and count.
+"""Passes over a corpus before its records are written: tokenization, deduplication, counting.
 
-Neither holds the corpus in memory. The first reads the sources in parts and appends every sentence
-that is long enough and speaks of a concept to one of N *buckets*, chosen by a seeded hash of its
-words. Equal sentences meet in one bucket, so the second pass, a bucket at a time, can drop
-duplicates, put the sentences in random order and count the words. Which process did what makes no
-difference to the result.
+Neither pass holds the corpus in memory. The first pass reads the sources in parts and appends every
+sentence that is long enough and contains a concept to one of N *buckets*, chosen by a seeded hash
+of its words. Equal sentences are in the same bucket. The second pass can therefore process one
+bucket at a time: it drops duplicates, shuffles the sentences and counts the words. The result does
+not depend on the assignment of work to processes.
 
-Whatever is found out about a sentence is found out once. The files of both passes have a line for
-each, in UTF-8: `hash<TAB>concepts<TAB>words<TAB>text`, where
+Each sentence is analyzed only once. The files of both passes have one line per sentence, in UTF-8:
+`hash<TAB>concepts<TAB>words<TAB>text`, where
 
-- the hash of the words is written in 16 hexadecimal digits, so that its order is that of numbers,
-- concepts are `dog 1 cat 2`: how many of each, in order of first mention,
+- the hash of the words has 16 hexadecimal digits, so that text order is numeric order,
+- concepts are `dog 1 cat 2`: names and counts, in order of first mention,
 - words are the tokens, joined by spaces,
-- text is the sentence as it was found, white space collapsed.
+- text is the original sentence, white space collapsed.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ _LINES_COUNTED_TOGETHER = 200
 
 @dataclass(frozen=True, kw_only=True)
 class SortingPlan:
-    """Settings of the two passes; small, since every worker receives a copy.
+    """Settings of the two passes; small, because every worker receives a copy.
 
     Attributes:
         scratch: folder of the intermediate files.
         dictionary: path of the concept dictionary's JSON.
-        buckets: N.
-        seed: of the hash and of the order.
-        min_words: shorter sentences are dropped.
-        require_concept: drop sentences that mention no concept.
+        buckets: N, number of buckets.
+        seed: seed of the hash and of the order.
+        min_words: minimum number of words in a sentence.
+        require_concept: drops sentences without a concept.
         keep_punctuation: see `tokenize`.
         segmenter: see `tokenize`.
-        deduplicate: keep the first of equal sentences only.
-        singulars: plural -> singular, replaced in the counted sentence (empty: nothing is).
-        validation_fraction: of the sentences, that may go into validation.
+        deduplicate: keeps only the first of equal sentences.
+        singulars: plural -> singular, replaced in the counted sentence; may be empty.
+        validation_fraction: maximum fraction of the sentences for validation.
     """
 
     scratch: Path
@@ -73,11 +73,11 @@ class SortingPlan:
     validation_fraction: float
 
     def part_path(self, index: int) -> Path:
-        """The sentences of one part of the sources, ordered by bucket within each block."""
+        """Returns the file of one part's sentences, ordered by bucket within each block."""
         return self.scratch / f"part-{index:05d}.tsv"
 
     def bucket_path(self, index: int) -> Path:
-        """The sentences of one bucket: candidates for validation first, then the others."""
+        """Returns the file of one bucket's sentences: validation candidates, then the others."""
         return self.scratch / f"bucket-{index:05d}.tsv"
 
 
@@ -86,12 +86,12 @@ class PartReport:
     """Counts of one part of the sources after the first pass.
 
     Attributes:
-        blocks: for each block of the part's file the N + 1 offsets between which its buckets lie.
+        blocks: per block of the part's file, the N + 1 offsets that delimit its buckets.
         read: sentences read.
         dropped: reason -> sentences dropped.
         skipped: entries that could not be read.
         entities: sentences with HTML entities, which were decoded.
-        unspaced: what was found of text without spaces.
+        unspaced: counts of text without spaces.
     """
 
     blocks: list[list[int]]
@@ -107,10 +107,10 @@ class BucketReport:
     """Counts of one bucket.
 
     Attributes:
-        count: sentences.
-        duplicates: sentences dropped because they came before.
-        words: word -> how often it is in the sentences.
-        concepts: concept -> how many sentences mention it.
+        count: number of sentences.
+        duplicates: number of dropped duplicates.
+        words: word -> number of occurrences in the sentences.
+        concepts: concept -> number of sentences with it.
     """
 
     count: int
@@ -138,12 +138,12 @@ class BucketTask:
 
 
 def validation_candidates(count: int, fraction: float) -> int:
-    """Returns how many of a bucket's first sentences may be taken for validation."""
+    """Returns the number of a bucket's first sentences that may be used for validation."""
     return min(count, math.ceil(count * fraction) + 1) if fraction else 0
 
 
 def sort_part(task: PartTask) -> PartReport:
-    """First pass: tokenizes a part of the sources and sorts its sentences into buckets.
+    """Tokenizes a part of the sources and sorts its sentences into buckets (first pass).
 
     Raises:
         InputError: the source is malformed; names `path:line`.
@@ -202,7 +202,7 @@ def sort_part(task: PartTask) -> PartReport:
 
 
 def gather_bucket(task: BucketTask) -> BucketReport:
-    """Second pass: drops duplicates, orders the sentences of a bucket at random, counts words."""
+    """Drops duplicates, shuffles the sentences of a bucket and counts words (second pass)."""
     plan = task.plan
     path = plan.bucket_path(task.index)
     if (note := _read_note(path)) is not None:
@@ -218,7 +218,7 @@ def gather_bucket(task: BucketTask) -> BucketReport:
                 continue
             seen.add(key)
         lines.append(line)
-    # Validation is chosen by the hash, so that equal sentences are on one side together.
+    # Validation is chosen by the hash, so that equal sentences are in the same split.
     head = heapq.nsmallest(
         validation_candidates(len(lines), plan.validation_fraction),
         range(len(lines)),
@@ -254,7 +254,7 @@ def _bucket_lines(task: BucketTask) -> Iterator[bytes]:
 
 
 def _count(lines: Sequence[bytes], plan: SortingPlan, duplicates: int) -> BucketReport:
-    # Bytes of many lines at a time: most of the work is then done outside Python.
+    # Many lines at a time, so that most of the work is done outside Python.
     words, mentioned = Counter[bytes](), Counter[bytes]()
     for begin in range(0, len(lines), _LINES_COUNTED_TOGETHER):
         fields = [line.split(b"\t") for line in lines[begin : begin + _LINES_COUNTED_TOGETHER]]
@@ -282,7 +282,7 @@ def _note_path(path: Path) -> Path:
 
 
 def _read_note(path: Path) -> dict[str, Any] | None:
-    """The report on a file that an earlier run finished; it is written after the file."""
+    """Reads the report on a file from an earlier run; it is written after the file is complete."""
     try:
         note: dict[str, Any] = json.loads(_note_path(path).read_bytes())
     except FileNotFoundError:

@@ -1,9 +1,9 @@
-"""Crawls descriptions of stock photographs: a search for each class of a detector.
+"""Crawler of descriptions of stock photographs, with one search per class of a detector.
 
-The site's search pages name their pictures in JSON-LD blocks. The crawler is polite (robots.txt,
-one limit of requests a second for all threads, `Retry-After`), survives what sites do (429, 500,
-garbage, silence, endless bodies) and goes on where it was stopped. Its output is what reader
-`shutterstock` of `r2m-build-corpora` reads.
+The site's search pages list their pictures in JSON-LD blocks. The crawler is polite (robots.txt,
+one rate limit for all threads, `Retry-After`) and tolerates server failures (429, 500, invalid
+data, no response, endless bodies). It resumes where it was stopped. The reader `shutterstock` of
+`r2m-build-corpora` reads its output.
 """
 
 from tfrecords.crawler.crawl import ClassReport, CrawlOptions, CrawlReport, crawl_descriptions

@@ -1,8 +1,8 @@
-"""Pages fetched for one class: added one by one, then written as one file in the published layout.
+"""File with the pages of one class: appended to a journal, then written in the published layout.
 
-While a class is being fetched its pages are lines of a journal, each on disk before the next page
-is asked for. A line that a crash left half-written is taken away. At the end all pages go into
-`<class>.json`, `{page: [{"description": ...}]}`, and the journal goes.
+While a class is fetched, its pages are lines of a journal; each line is on disk before the next
+page is requested. An incomplete last line, left by a crash, is removed. At the end all pages are
+written to `<class>.json`, `{page: [{"description": ...}]}`, and the journal is deleted.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _LONGEST_NAME = 200
 
 
 class ClassFile:
-    """The pages of one class. One thread of one process uses it.
+    """The pages of one class, for use by one thread of one process.
 
     Attributes:
         path: `<class>.json`.
-        pages: page number -> descriptions; an empty list is the page behind the last result.
+        pages: page number -> descriptions; an empty list is the page after the last result.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        """Reads what earlier runs fetched.
+        """Reads the pages that earlier runs fetched.
 
         Raises:
-            InputError: the class cannot name a file, or its file is not of this form.
+            InputError: the class name is not usable as a file name, or the file is malformed.
         """
         file = file_name(name)
         self.path = folder / f"{file}.json"
@@ -40,7 +40,7 @@ class ClassFile:
         self.pages = _read_published(self.path) | _read_journal(self._journal)
 
     def add(self, page: int, descriptions: list[str]) -> None:
-        """Keeps a page; it is on disk when this returns."""
+        """Appends a page to the journal and flushes it to disk."""
         line = json.dumps({"page": page, "descriptions": descriptions}) + "\n"
         with self._journal.open("ab") as stream:
             stream.write(line.encode())
@@ -49,7 +49,7 @@ class ClassFile:
         self.pages[page] = descriptions
 
     def publish(self) -> None:
-        """Writes the file, if there is any page that it does not have yet."""
+        """Writes the file if the journal has new pages, and deletes the journal."""
         if self._journal.exists() and self.pages:
             content = {
                 str(page): [{"description": text} for text in self.pages[page]]
@@ -60,10 +60,10 @@ class ClassFile:
 
 
 def file_name(name: str) -> str:
-    """The name of a class as a file name without suffix: nothing in it leads to another folder.
+    """Returns a class name as a file name without suffix that cannot lead to another folder.
 
     Raises:
-        InputError: it has no letter or digit, or is very long.
+        InputError: the name has no letter or digit, or is too long.
     """
     file = quote(name, safe=" ,'()&")
     if file.startswith("."):

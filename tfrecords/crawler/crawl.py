@@ -1,4 +1,4 @@
-"""The crawl: classes in parallel, a page at a time, until each has no more results."""
+"""The crawl: classes in parallel, one page at a time, until each has no more results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tfrecords.writing.files import clear_disk_errors, lock_file, make_folder
 
 BASE_URL = "https://www.shutterstock.com/search"
 USER_AGENT = "r2m-crawler/0.1 (image captioning research)"
-# After so many failed pages in a row a class is given up until the next run.
+# Number of consecutive failed pages after which a class is abandoned until the next run.
 _PATIENCE = 3
 
 
@@ -30,16 +30,16 @@ class CrawlOptions:
     """Options of a crawl.
 
     Attributes:
-        folder: where the files go, one a class.
-        classes: what to search for; upper case and runs of spaces make no difference.
+        folder: output folder, with one file per class.
+        classes: search terms; case and repeated spaces are ignored.
         base_url: a class is searched for at `BASE_URL/CLASS?...&page=N`.
-        pages: search pages of a class, at most.
+        pages: maximum number of search pages per class.
         threads: classes fetched at the same time.
-        requests_per_second: of all threads together, at most; robots.txt may ask for fewer.
-        attempts: of a page.
+        requests_per_second: rate limit for all threads together; robots.txt may lower it.
+        attempts: maximum number of attempts per page.
         timeout: seconds for one request, to its last byte.
-        user_agent: who we say we are.
-        ignore_robots: fetch what robots.txt asks not to fetch.
+        user_agent: the user agent sent to the site.
+        ignore_robots: whether to fetch pages that robots.txt disallows.
     """
 
     folder: Path
@@ -77,10 +77,10 @@ class ClassReport:
     """State of one class: its pages and captions so far.
 
     Attributes:
-        pages: fetched, in all runs together.
-        descriptions: on them.
-        failed: pages that could not be fetched; the next run tries them again.
-        finished: nothing is left to fetch.
+        pages: number of pages fetched, in all runs together.
+        descriptions: number of descriptions on these pages.
+        failed: number of pages that could not be fetched; the next run tries them again.
+        finished: whether no page is left to fetch.
     """
 
     pages: int
@@ -105,19 +105,20 @@ class CrawlReport:
 def crawl_descriptions(
     options: CrawlOptions, *, stop: threading.Event | None = None, clock: Clock | None = None
 ) -> CrawlReport:
-    """Fetches the descriptions of all classes, or those that earlier runs did not.
+    """Fetches the descriptions of all classes, except those fetched by earlier runs.
 
-    Each class is a file `<class>.json` in the folder, `{page: [{"description"}]}`; the last page is
-    empty when the site had no more. Stopped or killed, it loses the pages under way and no others.
+    The folder contains one file `<class>.json` per class, `{page: [{"description"}]}`; the last
+    page is empty if the site had no more results. If the crawl is stopped or killed, only the pages
+    being fetched are lost.
 
     Args:
-        options: what and how.
-        stop: ends the crawl when it is set; it is set on return.
-        clock: time.
+        options: the options of the crawl.
+        stop: ends the crawl if it is set; it is set on return.
+        clock: source of time.
 
     Raises:
-        InputError: robots.txt does not allow it or cannot be read, the site refuses or is down,
-            the disk is full, another process uses the folder, or a file in it is not ours.
+        InputError: robots.txt disallows the crawl or cannot be read, the site refuses or is down,
+            the disk is full, another process uses the folder, or a file in it has another format.
     """
     stop, clock = stop or threading.Event(), clock or Clock()
     state = options.folder / STATE
@@ -136,7 +137,7 @@ class _Crawl:
         self._options, self._stop = options, stop
         self._fetcher, robots = self._allowed_fetcher(clock)
         if robots.delay > 1 / options.requests_per_second:
-            logging.info("robots.txt asks for %g seconds between requests", robots.delay)
+            logging.info("robots.txt requires %g seconds between requests", robots.delay)
         self._lock, self._failed_in_a_row = threading.Lock(), 0
         self._down: InputError | None = None
         self._fetched = 0
@@ -197,7 +198,7 @@ class _Crawl:
             if not robots.allows(page := self._url(_search(name), 1)):
                 raise InputError(
                     f"{url} does not allow {options.user_agent!r} to fetch {page}. Ask the site "
-                    "for leave (then ignore_robots says so), or crawl another one"
+                    "for permission (then set ignore_robots), or crawl another site"
                 )
         return fetcher(1 / max(1 / options.requests_per_second, robots.delay)), robots
 
@@ -205,7 +206,7 @@ class _Crawl:
         self, waiting: set[Future[ClassReport | None]]
     ) -> Iterator[Future[ClassReport | None]]:
         while waiting and not self._stop.is_set():
-            # Not for ever: signal handlers run between two waits.
+            # With a timeout, because signal handlers run between two waits.
             done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
             yield from done
 
@@ -214,7 +215,7 @@ class _Crawl:
         return f"{base}/{quote(name, safe='')}?image_type=photo&language=en&page={page}"
 
     def _crawl_class(self, name: str) -> ClassReport | None:
-        """Fetches what is missing of a class; None if the crawl ended before."""
+        """Fetches the missing pages of a class; returns None if the crawl was stopped before."""
         with contextlib.suppress(Stopped):
             file = ClassFile(self._options.folder, name)
             failed, finished = self._fetch_missing(file, name)
@@ -228,7 +229,7 @@ class _Crawl:
         return None
 
     def _fetch_missing(self, file: ClassFile, name: str) -> tuple[int, bool]:
-        """The number of pages that failed, and whether the class was not given up."""
+        """Fetches missing pages; returns the number of failures, and False if it gave up."""
         failed = in_a_row = 0
         for page in range(1, self._options.pages + 1):
             if page not in file.pages:
@@ -242,7 +243,7 @@ class _Crawl:
                         return failed, False
                     continue
                 self._failed_in_a_row = in_a_row = 0
-                # Behind their last page some sites show it again.
+                # After the last page some sites repeat it.
                 file.add(page, [] if found == file.pages.get(page - 1) else found)
             if not file.pages[page]:
                 break
@@ -257,7 +258,7 @@ class _Crawl:
                     "site down? What was fetched is kept: give the same command again later"
                 )
             if self._down:
-                # Pages that other threads were fetching meanwhile say no more.
+                # The other threads raise the same error.
                 raise self._down
 
 

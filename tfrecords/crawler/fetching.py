@@ -1,4 +1,4 @@
-"""Fetches pages politely: one limit for all threads, back-off, an end to every request."""
+"""Polite page fetching: one rate limit for all threads, back-off, a time limit per request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Content = TypeVar("Content")
 
 _MAX_BYTES = 16 << 20
 _LONGEST_BACK_OFF = 60.0
-# A site that wants to be left alone for longer is left alone: the crawl ends and says so.
+# If a site requests a longer wait, the crawl ends with an error.
 _LONGEST_WAIT = 600.0
 _GONE = (404, 410)
 _REFUSED = (401, 403, 407, 451)
@@ -34,11 +34,11 @@ _TRY_AGAIN = (408, 425, 429)
 
 
 class Stopped(Exception):
-    """The crawl was asked to end."""
+    """The crawl was stopped."""
 
 
 class PageFailedError(Exception):
-    """A page could not be fetched, however often it was tried."""
+    """A page could not be fetched after all attempts."""
 
 
 class _TryAgainError(Exception):
@@ -47,11 +47,11 @@ class _TryAgainError(Exception):
 
 @dataclass(frozen=True)
 class Clock:
-    """Time; tests bring their own.
+    """Source of time, replaced in tests.
 
     Attributes:
-        now: seconds since some moment.
-        wait: waits for so many seconds, or less if the event is set.
+        now: returns the seconds since an arbitrary moment.
+        wait: waits for the given number of seconds, or until the event is set.
     """
 
     now: Callable[[], float] = time.monotonic
@@ -59,10 +59,10 @@ class Clock:
 
 
 class RateLimit:
-    """Lets threads through one after the other, a fixed time apart."""
+    """Rate limit for threads: each turn begins a fixed time after the previous one."""
 
     def __init__(self, per_second: float, clock: Clock, stop: threading.Event) -> None:
-        """All share `per_second` turns a second."""
+        """Initializes the limit of `per_second` turns per second for all threads."""
         self._seconds, self._clock, self._stop = 1 / per_second, clock, stop
         self._lock, self._next = threading.Lock(), clock.now()
 
@@ -83,7 +83,7 @@ class RateLimit:
         raise Stopped
 
     def hold(self, seconds: float) -> None:
-        """Nobody's turn comes for so long."""
+        """Delays the turns of all threads by this time."""
         with self._lock:
             self._next = max(self._next, self._clock.now() + seconds)
 
@@ -101,7 +101,7 @@ class Fetcher:
         clock: Clock,
         stop: threading.Event,
     ) -> None:
-        """`timeout` is for a whole request, in seconds; see `CrawlOptions` for the others."""
+        """Initializes a fetcher; `timeout` is per request, in seconds; see `CrawlOptions`."""
         self._headers = {
             "User-Agent": user_agent,
             "Accept": "text/html,application/xhtml+xml",
@@ -113,16 +113,16 @@ class Fetcher:
         self._requests: set[_Request] = set()
 
     def fetch(self, url: str, read: Callable[[str], Content]) -> Content | None:
-        """The content of a page; None if the site says that there is no such page.
+        """Returns the content of a page; None if the site reports that the page does not exist.
 
         Args:
-            url: of the page.
-            read: makes the content of the page's text; a ValueError of it means that this is not
-                the page, which is worth another attempt.
+            url: URL of the page.
+            read: parses the text of the page; a ValueError means a wrong page, which is requested
+                again.
 
         Raises:
-            PageFailedError: all attempts failed, or there is no sense in another.
-            InputError: the site refuses, or wants to be left alone for long.
+            PageFailedError: all attempts failed, or another attempt is useless.
+            InputError: the site refuses, or requests a long wait.
             Stopped: the crawl ends.
         """
         for attempt in range(1, self._attempts + 1):
@@ -141,7 +141,7 @@ class Fetcher:
         raise PageFailedError(f"{url}: {problem} (tried {self._attempts} times)")
 
     def end_requests(self) -> None:
-        """Ends the requests under way, from another thread."""
+        """Ends the running requests, from another thread."""
         for request in list(self._requests):
             request.end()
 
@@ -189,14 +189,14 @@ class Fetcher:
             return body.decode(errors="replace")
 
     def _judge(self, url: str, status: int, headers: Message) -> None:
-        """Decides what an answer other than success means; returns if there is no such page."""
+        """Handles an unsuccessful response: returns for a missing page, else raises an error."""
         if status in _GONE:
             return
         if status in _REFUSED:
             raise InputError(
                 f"the site refuses {url} (HTTP {status}) to the user agent "
                 f"{self._headers['User-Agent']!r}. What was fetched is kept. Ask the site for "
-                "leave, or come back later"
+                "permission, or try again later"
             )
         if status not in _TRY_AGAIN and status < 500:
             raise PageFailedError(f"{url}: HTTP {status}")
@@ -211,7 +211,7 @@ class Fetcher:
 
 
 class _Request:
-    """The sockets of a request, so that it can be ended however slowly bytes trickle in."""
+    """The sockets of a request, so that it can be ended even while bytes arrive slowly."""
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
@@ -269,7 +269,7 @@ class _WatchedHttps(http.client.HTTPSConnection):
 
 
 class _SameSite(urllib.request.HTTPRedirectHandler):
-    """Follows redirections on the site; another site's robots.txt was never asked."""
+    """Follows redirections within the site only: another site's robots.txt was not checked."""
 
     def redirect_request(
         self,
@@ -286,7 +286,7 @@ class _SameSite(urllib.request.HTTPRedirectHandler):
 
 
 def _retry_after(value: str) -> float:
-    """The seconds of a `Retry-After` header, a number or a date; 0 for none."""
+    """Returns the seconds of a `Retry-After` header, a number or a date; 0 if it has none."""
     if re.fullmatch(r"[0-9]{1,9}", value.strip()):
         return float(value)
     try:

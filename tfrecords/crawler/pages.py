@@ -1,4 +1,4 @@
-"""The descriptions in a search page: its JSON-LD blocks."""
+"""Parser of the descriptions in a search page, from its JSON-LD blocks."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ _TAG_LENGTH = 1000
 
 
 class NoSearchPageError(ValueError):
-    """Error for a page that is no search page: an error text, a captcha, a truncated page."""
+    """Error for a page that is not a search page: an error text, a captcha, a truncated page."""
 
 
 def read_descriptions(page: str) -> list[str]:
-    """The descriptions of the pictures on a search page, in its order.
+    """Reads the descriptions of the pictures on a search page, in order.
 
-    They are in `<script type="application/ld+json">` blocks: an object, or a list of them, of type
-    `ImageObject` with a `description`. A page behind the last result has blocks, but no picture.
+    They are in `<script type="application/ld+json">` blocks: an object, or a list of objects, of
+    type `ImageObject` with a `description`. A page after the last result has blocks, but no
+    picture.
 
     Raises:
-        NoSearchPageError: it has no such block, or one that is not JSON, or no end.
+        NoSearchPageError: the page has no such block, a block that is not JSON, or no end.
     """
     if "</html" not in page[-_TAG_LENGTH:].lower():
-        # Without this half a page would look like the page behind the last result.
+        # Otherwise a truncated page would look like the page after the last result.
         raise NoSearchPageError("no end of the page")
     found, blocks = [], 0
     for block in _json_ld_blocks(page):
@@ -35,7 +36,7 @@ def read_descriptions(page: str) -> list[str]:
             raise NoSearchPageError(f"a JSON-LD block that is not JSON ({error})") from None
         for item in content if isinstance(content, list) else [content]:
             text = item.get("description") if _is_image(item) else None
-            # U+FFFD: bytes that were no text.
+            # U+FFFD marks bytes that are not valid text.
             if isinstance(text, str) and text.strip() and "\ufffd" not in text:
                 found.append(html.unescape(text).strip())
     if not blocks:
@@ -51,7 +52,7 @@ def _is_image(item: Any) -> bool:
 
 
 def _json_ld_blocks(page: str) -> Iterator[str]:
-    # Found by hand: a regular expression takes for ever on a page made to do that.
+    # No regular expression: malicious pages would make it very slow.
     lower = page.lower()
     if len(lower) != len(page):  # a few letters change their length
         lower = "".join(c if len(c.lower()) != 1 else c.lower() for c in page)

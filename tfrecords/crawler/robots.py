@@ -1,4 +1,4 @@
-"""robots.txt as RFC 9309 describes it: what a site asks robots not to fetch."""
+"""Parser of robots.txt (RFC 9309), the rules of a site for robots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Robots:
     """The rules for one robot.
 
     Attributes:
-        rules: (allowed, pattern of paths); the longest pattern that matches decides.
+        rules: (allowed, pattern of paths); the longest matching pattern decides.
         delay: seconds to leave between requests.
     """
 
@@ -29,10 +29,10 @@ class Robots:
 
 
 def parse_robots(text: str, user_agent: str) -> Robots:
-    """The rules of a robots.txt that hold for a user agent, else those for `*`.
+    """Returns the rules of a robots.txt for a user agent, or else the rules for `*`.
 
-    Lines that make no sense are passed over. `user_agent` may have a version and comments behind
-    its name: `name/1.0 (...)`.
+    Malformed lines are ignored. `user_agent` may have a version and comments after its name:
+    `name/1.0 (...)`.
     """
     name = re.split(r"[\s/]", user_agent, maxsplit=1)[0].lower()
     groups: dict[str, list[tuple[str, str]]] = {}

@@ -1,1 +1,1 @@
-"""`detections` records: what was seen in images, and where."""
+"""`detections` records: objects in images, with their boxes."""

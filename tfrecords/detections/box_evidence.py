@@ -1,9 +1,9 @@
-"""Evidence over a whole file that its boxes or scores are in another format than expected.
+"""Evidence that the boxes or scores of a whole file are in another format than expected.
 
-A single box proves nothing: a detector may report a box of one pixel, and annotators draw boxes
-that exceed the picture. A whole file of such boxes that fit in another format does. The limits
+A single box is no evidence: a detector may report a box of one pixel, and annotators draw boxes
+that exceed the picture. A whole file of such boxes that fit another format is evidence. The limits
 below have a wide margin: less than 1 % of the boxes of real detectors exceed their image
-noticeably, and most of the same boxes do when they are read in a wrong format.
+noticeably, and most of the same boxes do if they are read in a wrong format.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from tfrecords.detections.box_formats import (
 from tfrecords.detections.boxes import HIGHEST_SCORE
 from tfrecords.errors import InputError
 
-# Fewer boxes than this against a format are a warning at most.
+# Fewer boxes that contradict a format lead to a warning at most.
 _LEAST_BOXES = 3
-# Of whole numbers (a placeholder [0, 0, 1, 1]), and where no format explains the boxes.
+# Limit for whole numbers (a placeholder [0, 0, 1, 1]), and if no format explains the boxes.
 _LEAST_WEAK_BOXES = 20
 _MANY, _MOST, _NEARLY_ALL = 0.1, 0.5, 0.99
-# How far a box may reach out of its image: part of the side, and pixels.
+# Tolerance for boxes that exceed their image: fraction of the side, and pixels.
 _MARGIN, _MARGIN_PIXELS = 0.05, 2.0
-# Relative numbers are below this; so are pixels, in the first pixel of an image alone.
+# Relative numbers are below this; pixels are only in the first pixel of an image.
 _ONE = 1.05
-# No relative number is as large.
+# Relative numbers are smaller than this.
 _PIXELS = 2.0
-# In smaller images a box in the first pixel may be right.
+# In smaller images a box in the first pixel may be correct.
 _SMALL_SIDE = 10
 # Images whose boxes are counted together.
 _COUNTED_TOGETHER = 512
 
 
 class _Example(NamedTuple):
-    """A box, or score, of a file: where it is, and how it is written there."""
+    """A box, or score, of a file: its place and its text."""
 
     place: str
     shown: str
@@ -51,36 +51,36 @@ class _Example(NamedTuple):
     width: int
 
     def __str__(self) -> str:
-        """As messages have it."""
+        """Returns the text for messages."""
         known = self.height and self.width
         size = f" in an image of {self.width} x {self.height} pixels" if known else ""
         return f"{self.place}: [{self.shown}]{size}"
 
 
 class BoxEvidence:
-    """Counts how the boxes and scores of a file fit each format."""
+    """Counts of the boxes and scores of a file that fit each format."""
 
     def __init__(self, path: Path, box_format: str, *, percent: bool) -> None:
-        """Counts nothing yet.
+        """Initializes all counts with zero.
 
         Args:
             path: the file, for messages.
-            box_format: the one that is expected.
-            percent: scores are expected in 0..100.
+            box_format: the expected format.
+            percent: whether scores are expected in 0..100.
         """
         self._path, self._format, self._percent = path, box_format, percent
         self._held: list[tuple[WrittenBoxes, int, int]] = []
-        # Boxes; those in images of a known size; those in images that are not tiny.
+        # All boxes; boxes in images of a known size; boxes in images that are not tiny.
         self._boxes = self._sized = self._in_large = 0
         self._fits: Counter[str] = Counter()
-        # Boxes in the first pixel, and those of them that are no whole numbers.
+        # Boxes in the first pixel, and those of them with fractional numbers.
         self._first_pixel = self._fractional = self._large_numbers = 0
         self._scores = self._high_scores = 0
         self._score_range = (np.inf, -np.inf)
         self._examples: dict[str, _Example] = {}
 
     def add(self, image: WrittenBoxes, height: int, width: int) -> None:
-        """Takes in one image; `height` and `width` in pixels, 0 where they are not known."""
+        """Adds one image; `height` and `width` in pixels, 0 if unknown."""
         if not len(image.boxes):
             return
         self._held.append((image, height, width))
@@ -97,7 +97,7 @@ class BoxEvidence:
         sizes = np.repeat(np.array([(h, w) for _, h, w in held], np.float64), counts, axis=0)
 
         def first(kind: str, rows: np.ndarray, values: np.ndarray) -> None:
-            """Keeps an example of a kind of fault: the first row that has it."""
+            """Keeps the first row with a kind of fault as its example."""
             if kind in self._examples or not rows.any():
                 return
             row = int(np.argmax(rows))
@@ -146,11 +146,11 @@ class BoxEvidence:
             first("score", (scores > top) | (scores < 0), scores)
 
     def check(self) -> None:
-        """Compares what was counted with the expected format.
+        """Compares the counts with the expected format.
 
         Raises:
-            InputError: the whole file shows that it is in another one; names what was found, an
-                example and the option that converts.
+            InputError: the whole file is in another format; the message contains the counts, an
+                example and the option that converts it.
         """
         self._count()
         self._check_scores()
@@ -165,7 +165,7 @@ class BoxEvidence:
         if self._percent:
             if self._scores >= _LEAST_BOXES and high <= 1:
                 raise InputError(
-                    f"{self._path}: `scores=percent` expects 0..100, and none of its "
+                    f"{self._path}: `scores=percent` expects 0..100, but none of its "
                     f"{self._scores} scores is above 1 ({span}): leave `scores=percent` out"
                 )
             expected, cure = "0..100, as `scores=percent` says", "Expected percents"
@@ -185,7 +185,7 @@ class BoxEvidence:
         )
 
     def _check_pixels(self) -> None:
-        """Pixels where fractions are expected."""
+        """Checks for pixels if fractions are expected."""
         if self._large_numbers < _MOST * self._boxes or not self._large_numbers:
             return
         fitting = self._fitting(relative=False) or [self._format.partition("_")[2]]
@@ -199,7 +199,7 @@ class BoxEvidence:
         self._refuse(message, sure=self._large_numbers >= _LEAST_BOXES)
 
     def _check_first_pixel(self) -> None:
-        """Fractions where pixels are expected."""
+        """Checks for fractions if pixels are expected."""
         if not self._first_pixel or self._first_pixel < _NEARLY_ALL * self._in_large:
             return
         sure = max(self._fractional, self._first_pixel * _LEAST_BOXES // _LEAST_WEAK_BOXES)
@@ -220,7 +220,7 @@ class BoxEvidence:
         self._refuse(message, sure=sure >= _LEAST_BOXES)
 
     def _check_order(self) -> None:
-        """Another order of the four numbers, or another size of the images."""
+        """Checks for another order of the four numbers, or another size of the images."""
         total = self._boxes if is_relative(self._format) else self._sized
         misfits = total - self._fits[self._format]
         if not misfits or misfits < _MANY * total:
@@ -243,7 +243,7 @@ class BoxEvidence:
             )
 
     def _fitting(self, *, relative: bool) -> list[str]:
-        """The other formats of pixels, or of fractions, that nearly all boxes fit."""
+        """Returns the other formats of pixels, or of fractions, that nearly all boxes fit."""
         total = self._boxes if relative else self._sized
         return [
             name
@@ -261,7 +261,7 @@ class BoxEvidence:
 
 
 def _inside(boxes: np.ndarray, box_format: str, sizes: np.ndarray) -> np.ndarray:
-    """bool [N]: which boxes are not inverted and lie in their image, but for a margin."""
+    """Returns bool [N]: whether each box is not inverted and inside its image, with a margin."""
     with np.errstate(invalid="ignore", divide="ignore"):
         edges = corners(boxes, box_format, sizes)
         margin = np.where(sizes > 0, _MARGIN + _MARGIN_PIXELS / np.maximum(sizes, 1), _MARGIN)

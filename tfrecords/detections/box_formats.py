@@ -1,6 +1,6 @@
 """Formats of boxes and scores in files.
 
-A format is an order of four numbers, in pixels or, with `relative_` before it, as fractions of the
+A format is an order of four numbers, in pixels or, with the prefix `relative_`, as fractions of the
 image's width and height:
 
 | order | numbers |
@@ -36,10 +36,10 @@ BOX_HELP = (
 
 @dataclass(frozen=True, kw_only=True)
 class BoxOptions:
-    """The formats of a file, where they differ from those of its kind.
+    """The formats of a file, if they differ from those of its kind.
 
     Attributes:
-        boxes: one of `BOX_FORMATS`; "" for that of the kind of file.
+        boxes: one of `BOX_FORMATS`; "" for the format of the kind of file.
         scores: one of `SCORE_FORMATS`; "" for fractions.
         sizes: JSON with the sizes of the images, for boxes in pixels in files without sizes.
     """
@@ -50,7 +50,7 @@ class BoxOptions:
 
     @property
     def recorded(self) -> dict[str, str]:
-        """The options that are set, for manifests; empty for the formats of the kind of file."""
+        """The options that are set, for manifests; empty for the default formats."""
         found = {"boxes": self.boxes, "sizes": self.sizes.name if self.sizes else ""}
         found["scores"] = self.scores if self.scores == "percent" else ""
         return {key: value for key, value in found.items() if value}
@@ -66,13 +66,13 @@ def split_box_options(text: str) -> tuple[list[str], BoxOptions]:
         The parts without a key, and the options.
 
     Raises:
-        InputError: an unknown key or format, or a key that is given twice.
+        InputError: a key or format is unknown, or a key is given twice.
     """
     parts: list[str] = []
     given: dict[str, str] = {}
     for part in text.split(","):
         key, equals, value = part.partition("=")
-        # The first part is a file, whatever its name holds.
+        # The first part is always a file, even if its name contains `=`.
         if not (parts and equals):
             parts.append(part)
             continue
@@ -93,16 +93,16 @@ def split_box_options(text: str) -> tuple[list[str], BoxOptions]:
 
 @dataclass(frozen=True)
 class WrittenBoxes:
-    """The boxes of one image as a file writes them, N of them.
+    """The N boxes of one image in the format of their file.
 
     Attributes:
-        name: of the image, as the file calls it.
-        height: of the image in pixels; 0 where the file does not say.
-        width: of the image in pixels; 0 where the file does not say.
+        name: name of the image in the file.
+        height: height of the image in pixels; 0 if the file does not contain it.
+        width: width of the image in pixels; 0 if the file does not contain it.
         boxes: float64 [N, 4], in the format of the file.
         scores: float64 [N], in the format of the file.
         class_ids: [N].
-        place: number of a box -> where it is in the file, for messages.
+        place: number of a box -> its place in the file, for messages.
     """
 
     name: str
@@ -120,7 +120,7 @@ def is_relative(box_format: str) -> bool:
 
 
 def corners(boxes: np.ndarray, box_format: str, sizes: np.ndarray) -> np.ndarray:
-    """Boxes of any format as fractions of their image.
+    """Converts boxes of any format to fractions of their image.
 
     Args:
         boxes: float64 [N, 4] in `box_format`.
@@ -148,5 +148,5 @@ def corners(boxes: np.ndarray, box_format: str, sizes: np.ndarray) -> np.ndarray
 
 
 def describe_formats(formats: Sequence[str]) -> str:
-    """Formats as flags, for messages: `boxes=xyxy` or `boxes=yxyx`."""
+    """Returns formats as flags, for messages: `boxes=xyxy` or `boxes=yxyx`."""
     return " or ".join(f"`boxes={name}`" for name in formats)

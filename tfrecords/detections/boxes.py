@@ -1,4 +1,4 @@
-"""Boxes of objects in images, as any detector or file of detections gives them, and checked."""
+"""Checked boxes of objects in images, the common output of detectors and detection files."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# Scores come out of a sigmoid; rounding may take them a hair above 1.
+# Scores are outputs of a sigmoid; rounding may lift them slightly above 1.
 HIGHEST_SCORE = 1.001
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detections:
-    """The objects found in one image, N of them.
+    """The N objects found in one image.
 
     Attributes:
         boxes: float32 [N, 4], ymin, xmin, ymax, xmax in 0..1, every box with an area.
-        class_ids: int64 [N] as the detector counts its classes.
-        class_names: [N] as its label map calls them.
+        class_ids: int64 [N], class ids of the detector.
+        class_names: [N], names in its label map.
         scores: float32 [N] in 0..1.
-        dropped: reason -> how many objects were left out because they cannot be right.
+        dropped: reason -> number of objects omitted because they are invalid.
     """
 
     boxes: np.ndarray
@@ -41,7 +41,7 @@ class Detections:
         )
 
     def best(self, *, min_score: float, most: int) -> Detections:
-        """At most `most` of those with a score of at least `min_score`, most certain first."""
+        """Returns the `most` highest-scoring objects with a score of at least `min_score`."""
         order = np.argsort(-self.scores, kind="stable")
         return self.select(order[self.scores[order] >= min_score][:most])
 
@@ -51,9 +51,9 @@ class ImageBoxes:
     """One image of a file of detections.
 
     Attributes:
-        name: as the file calls it: a file name, or an id without a suffix.
-        height: in pixels; 0 where the file does not say.
-        width: likewise.
+        name: name in the file: a file name, or an id without a suffix.
+        height: height of the image in pixels; 0 if the file does not contain it.
+        width: width of the image in pixels; 0 if the file does not contain it.
         found: its objects, in the order of the file.
     """
 
@@ -64,7 +64,7 @@ class ImageBoxes:
 
 
 def are_in_pixels(boxes: np.ndarray) -> bool:
-    """Returns whether boxes [N, 4] are in pixels: at least three, and half of them, exceed 2."""
+    """Returns whether boxes [N, 4] are in pixels: at least three, and half of all, exceed 2."""
     with np.errstate(invalid="ignore"):
         far = int((np.abs(boxes).max(axis=1, initial=0) > 2).sum())
     return far >= 3 and 2 * far >= len(boxes)
@@ -73,15 +73,15 @@ def are_in_pixels(boxes: np.ndarray) -> bool:
 def checked_detections(
     boxes: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, classes: Mapping[int, str]
 ) -> Detections:
-    """Keeps the objects that can be right, clips their boxes and counts the others by reason.
+    """Keeps the valid objects, clips their boxes and counts the others by reason.
 
-    | reason | what |
+    | reason | fault |
     |---|---|
     | `box_not_finite` | an edge or the score is NaN or infinite |
-    | `box_inverted` | an edge lies on or before the opposite one: no area |
-    | `box_outside` | nothing of the box lies in the image |
+    | `box_inverted` | an edge is on or before the opposite one: no area |
+    | `box_outside` | the box is completely outside the image |
     | `box_score` | the score is not in 0..1 |
-    | `box_class` | the label map does not have the class |
+    | `box_class` | the class is not in the label map |
 
     Args:
         boxes: float [N, 4], ymin, xmin, ymax, xmax as fractions of the image's height and width.

@@ -1,14 +1,14 @@
-"""Builds `detections` records: what a detector saw in each image of a folder.
+"""Builder of `detections` records: the objects detected in each image of a folder.
 
-The detector runs here, or its published results are taken over:
+A detector runs on the images, or published results are imported:
 
-| detector | what |
+| detector | description |
 |---|---|
 | `frozen_graph:FILE`, `saved_model:FOLDER`, `keras_hub:PRESET` | see `tfrecords.detectors` |
 | `classifier:NAME` | labels of the whole image, see `tfrecords.detectors` |
 | `coco:FILE[+JSON]`, `open_images:FILE`, `hdf5:FILE` | see `tfrecords.readers.detections` |
 
-Behind a FILE may stand `,boxes=FORMAT`, `,scores=percent` and `,sizes=FILE`, see
+A FILE may be followed by `,boxes=FORMAT`, `,scores=percent` and `,sizes=FILE`, see
 `tfrecords.detections.box_formats`.
 """
 
@@ -56,24 +56,25 @@ class DetectionsOptions:
     """Options of `build_detections`.
 
     Attributes:
-        folder: where the records go.
+        folder: output folder of the records.
         name: first part of the shard names.
         detector: `KIND:MODEL` of the table above.
-        images: folder with the image files; None for results that are taken over.
-        recursive: also images in folders below it.
-        splits: split -> file with the names of its images, a name a line; empty puts every image
-            of the folder, or of the results, into the one split `images`.
-        label_map: names of the classes; None for `coco`, which has them.
-        min_score: less certain objects are left out.
-        max_detections: the most certain ones of an image that are kept.
-        max_pixels: images that declare more are skipped.
-        batch_size: images per step, where the detector takes several.
+        images: folder with the image files; None for imported results.
+        recursive: whether to include images in subfolders.
+        splits: split -> file with its image names, one per line; if empty, every image of the
+            folder, or of the results, is in a single split `images`.
+        label_map: names of the classes; None for `coco`, whose files contain them.
+        min_score: minimum score of an object.
+        max_detections: maximum number of objects per image; the highest scores are kept.
+        max_pixels: images with more declared pixels are skipped.
+        batch_size: images per step, if the detector accepts batches.
         crops: see `DetectorOptions`.
         prompts: see `DetectorOptions`; empty for its default.
-        shards: shards a split (at most one an image); a stopped build begins unfinished ones again.
+        shards: shards per split (at most one per image); an interrupted build starts unfinished
+            shards again.
         runner: local processes or Apache Beam; the records do not depend on it.
         overwrite: replaces records built with other options.
-        strict: an image that would be skipped is an error.
+        strict: raises an error for an image that would be skipped.
     """
 
     folder: Path
@@ -101,13 +102,13 @@ class _Plan:
 
     Attributes:
         splits: split -> its shards.
-        sources: the files that decide the records.
-        model: what the manifest calls the detector's model.
-        held: the names of other images than those wanted, for errors.
+        sources: the files that determine the records.
+        model: name of the detector's model in the manifest.
+        held: names of other images than the requested ones, for errors.
         skipped: images without a record.
-        dropped: reason -> objects that were left out.
+        dropped: reason -> number of omitted objects.
         converted: format -> boxes and scores that were converted.
-        recorded: options for the manifest: how boxes were written, or which pictures are read.
+        recorded: options for the manifest: formats of the boxes, or how pictures are read.
     """
 
     splits: dict[str, list[ShardJob]]
@@ -121,26 +122,25 @@ class _Plan:
 
 
 def build_detections(options: DetectionsOptions, progress: bool = True) -> Records:
-    """Writes the records of what was detected in a set of images.
+    """Writes the records of the objects detected in a set of images.
 
     Every record has `image_id` (the path relative to `images`), `height` and `width` int64 (pixels;
-    0 where results that are taken over do not say), `boxes` float32 [N, 4] (ymin, xmin, ymax, xmax
-    in 0..1 of the upright image),
-    `classes` int64 [N] (ids of the label map), `class_names` string [N] and `scores` float32 [N],
-    most certain first.
+    0 if imported results do not contain them), `boxes` float32 [N, 4] (ymin, xmin, ymax, xmax in
+    0..1 of the upright image), `classes` int64 [N] (ids of the label map), `class_names` string [N]
+    and `scores` float32 [N], in descending order of scores.
 
-    Images that cannot be read are skipped and listed in the manifest; objects that cannot be right
-    are left out and counted there (see `tfrecords.detections.boxes.checked_detections`).
+    Unreadable images are skipped and listed in the manifest; invalid objects are omitted and
+    counted there (see `tfrecords.detections.boxes.checked_detections`).
 
     Args:
         options: what to build.
-        progress: show how far it is.
+        progress: whether to log the progress.
 
     Returns:
         The finished records.
 
     Raises:
-        InputError: bad options or inputs, a detector that cannot be opened, or a split without a
+        InputError: options or inputs are invalid, the detector cannot be opened, or a split has no
             usable image.
     """
     kind, model = _check(options)
@@ -174,7 +174,7 @@ def build_detections(options: DetectionsOptions, progress: bool = True) -> Recor
 
 
 def _check(options: DetectionsOptions) -> tuple[str, str]:
-    """The kind of detector and its model."""
+    """Checks the options; returns the kind of detector and its model."""
     kind, _, model = options.detector.partition(":")
     if kind not in (*DETECTORS, *IMPORTS) or not model:
         raise InputError(
@@ -196,22 +196,22 @@ def _check(options: DetectionsOptions) -> tuple[str, str]:
     if wrong := [prompt for prompt in options.prompts if "{}" not in prompt]:
         raise InputError(f"prompt {wrong[0]!r} must contain {{}}, the place of a class name")
     if kind in IMPORTS and options.images is not None:
-        raise InputError(f"{kind} takes results over and looks at no images: leave images out")
+        raise InputError(f"{kind} imports results and reads no images: leave images out")
     if kind in DETECTORS and options.images is None:
-        raise InputError(f"detector {kind} needs the folder of images to look at")
+        raise InputError(f"detector {kind} needs the folder of images")
     if kind == "coco" and options.label_map is not None:
-        raise InputError("coco names its classes itself: leave label_map out")
+        raise InputError("coco files contain the class names: leave label_map out")
     if kind != "coco" and options.label_map is None:
         raise InputError(
-            f"{kind} knows its classes only by numbers or codes: give the label_map it was trained "
+            f"{kind} gives its classes only as numbers or codes: give the label_map it was trained "
             "with, for example mscoco_label_map.pbtxt or an annotation file of COCO"
         )
     return kind, model
 
 
 def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
-    """Images to look at."""
-    assert options.images is not None and options.label_map is not None  # of _check
+    """Returns the plan for images on which the detector runs."""
+    assert options.images is not None and options.label_map is not None  # see _check
     detector = DetectorOptions(
         kind=kind,
         model=model,
@@ -222,7 +222,7 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
         crops=options.crops,
         prompts=options.prompts or PROMPTS,
     )
-    # What is wrong with these is better said before any worker starts.
+    # Report errors in these files before any worker starts.
     read_label_map(options.label_map)
     if kind not in NAMED and not Path(model).exists():
         raise InputError(f"there is no {kind} {model}")
@@ -258,7 +258,7 @@ def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
 
 
 def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
-    """Results to take over; their records are kept in memory until they are written."""
+    """Returns the plan for imported results; their records stay in memory until written."""
     (model, *strange), box_options = split_box_options(model)
     if strange:
         raise InputError(
@@ -318,6 +318,6 @@ def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
 
 
 def _parts(items: Sequence[Any], shards: int) -> Iterable[Sequence[Any]]:
-    """The items of each shard, dealt out in turn; no shard is empty unless all are."""
+    """Distributes the items over the shards in turn; no shard is empty unless all are."""
     count = max(1, min(shards, len(items)))
     return (items[shard::count] for shard in range(count))

@@ -1,4 +1,4 @@
-"""The records of `detections` shards: detected here, or taken over from a file of detections."""
+"""Records of `detections` shards, from a detector or from a file of detections."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tfrecords.images.files import ImageFolder
 from tfrecords.writing.examples import encode_example
 from tfrecords.writing.shards import Dropped, ShardItem, Skip
 
-# So many images are in memory together, or fewer that have so many pixels.
+# Limits for the images in memory at the same time: their number and their pixels.
 _DECODED_AT_ONCE, _PIXELS_AT_ONCE = 32, 100_000_000
 
 
 @dataclass(frozen=True)
 class DetectShardJob:
-    """Yields the detections in some images, and a `Skip` for each that cannot be looked at.
+    """Yields the detections in some images, and a `Skip` for each unreadable image.
 
     Attributes:
         images: the folder of the image files.
-        names: of the images, in the order of the records.
-        detector: what looks at them.
+        names: names of the images, in the order of the records.
+        detector: options of the detector.
     """
 
     images: ImageFolder
@@ -34,7 +34,7 @@ class DetectShardJob:
 
     def __call__(self) -> Iterator[ShardItem]:
         """Reads, detects and encodes the images in batches."""
-        # TensorFlow is imported in the process that detects, not in the one that plans.
+        # Import TensorFlow in the process that detects, not in the one that plans.
         from tfrecords.features.reading import decode_ahead
 
         batch: list[tuple[str, np.ndarray]] = []
@@ -68,7 +68,7 @@ class DetectShardJob:
 
 @dataclass(frozen=True)
 class EncodedShardJob:
-    """Yields records that are made already.
+    """Yields records that are already encoded.
 
     Attributes:
         records: serialized examples.
@@ -77,12 +77,12 @@ class EncodedShardJob:
     records: tuple[bytes, ...]
 
     def __call__(self) -> Iterator[ShardItem]:
-        """The records, in their order."""
+        """Yields the records in order."""
         yield from self.records
 
 
 def encode_detections(name: str, height: int, width: int, found: Detections) -> bytes:
-    """The record of one image."""
+    """Encodes the record of one image."""
     return encode_example(
         {
             "image_id": name,
@@ -97,7 +97,7 @@ def encode_detections(name: str, height: int, width: int, found: Detections) -> 
 
 
 def record_features() -> Any:
-    """The TFDS description (`FeaturesDict`) of the records."""
+    """Returns the TFDS description (`FeaturesDict`) of the records."""
     import tensorflow_datasets as tfds
 
     return tfds.features.FeaturesDict(

@@ -1,4 +1,4 @@
-"""Conversion of the boxes of a file to `Detections`, and the check of their format."""
+"""Conversion of the boxes of a file to `Detections`, and a check of their format."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def read_written(
     options: BoxOptions = AS_EXPECTED,
     converted: Counter[str] | None = None,
 ) -> Iterator[ImageBoxes]:
-    """Converts the boxes of a file, and checks at its end that they are in the expected format.
+    """Converts the boxes of a file, and checks their format at the end of the file.
 
     Args:
-        images: all of the file.
+        images: all images of the file.
         classes: class id -> name.
         path: the file, for messages.
         native: the format of this kind of file.
-        options: how this file differs from it.
-        converted: gets the numbers of boxes and scores that were converted, by format.
+        options: the formats of this file, if they differ from the native one.
+        converted: updated with the numbers of converted boxes and scores, by format.
 
     Raises:
-        InputError: the boxes or scores of the whole file are in another format, or an image has no
-            known size where its boxes are in pixels.
+        InputError: the boxes or scores of the whole file are in another format, or boxes are in
+            pixels and the size of their image is unknown.
     """
     box_format = options.boxes or native
     percent = options.scores == "percent"

@@ -1,6 +1,6 @@
-"""Object detectors behind one interface: images in, checked boxes with class names out.
+"""Object detectors with a common interface: images in, checked boxes with class names out.
 
-| kind | what |
+| kind | description |
 |---|---|
 | `frozen_graph` | a TF1 frozen graph of the object detection API (`frozen_inference_graph.pb`) |
 | `saved_model` | a TF2 (or TF1) detection SavedModel with the same names in its signature |
@@ -8,7 +8,7 @@
 | `classifier` | an ImageNet classifier of `keras.applications` or EfficientNet-Lite, by its name |
 | `zero_shot` | CLIP or SigLIP of KerasHub, which scores any words: a preset's name or folder |
 
-One implementation each in a file of its own, imported when it is opened.
+Each kind has its own module, imported when a detector of this kind is opened.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tfrecords.detections.boxes import Detections
 from tfrecords.errors import InputError
 
 DETECTORS = ("frozen_graph", "saved_model", "keras_hub", "classifier", "zero_shot")
-# Kinds whose models have a name, and need no file.
+# Kinds whose models are given by a name and need no file.
 NAMED = ("keras_hub", "classifier", "zero_shot")
 # Kinds that label whole images, and can score several crops of each.
 LABELERS = ("classifier", "zero_shot")
@@ -38,13 +38,13 @@ class DetectorOptions:
     """Options of a detector: the model, and the detections that are kept.
 
     Attributes:
-        kind: one of the table above.
-        model: its file or folder, or its name, for the kinds in `NAMED`.
+        kind: one of the kinds in the table above.
+        model: its file or folder; for the kinds in `NAMED`, a name.
         label_map: names of the classes; see `tfrecords.label_maps`.
-        min_score: less certain objects are left out.
-        max_detections: the most certain ones of an image that are kept.
-        batch_size: images per step, where the detector takes several.
-        crops: of each image that a kind in `LABELERS` scores: 1 (the image) or 5 (also its
+        min_score: minimum score of an object.
+        max_detections: maximum number of objects per image; the highest scores are kept.
+        batch_size: images per step, if the detector accepts batches.
+        crops: pictures that a kind in `LABELERS` scores per image: 1 (the image) or 5 (also its
             corners).
         prompts: sentences with `{}` in place of a class name, for `zero_shot`.
     """
@@ -60,7 +60,7 @@ class DetectorOptions:
 
     @property
     def files(self) -> list[Path]:
-        """The files that decide what is detected; none of a model that has a name only."""
+        """The files that determine the detections; only the label map for a named model."""
         path = Path(self.model)
         if path.is_dir():
             return [self.label_map, *sorted(file for file in path.rglob("*") if file.is_file())]
@@ -77,21 +77,21 @@ class Detector(Protocol):
             images: uint8 [H, W, 3] each, of any sizes.
 
         Returns:
-            One item an image: its objects, most certain first, or the text of why the detector
-            cannot look at it.
+            One item per image: its objects in descending order of scores, or the reason why the
+            detector cannot process it.
 
         Raises:
-            InputError: the detector's outputs are not what they should be.
+            InputError: the outputs of the detector have unexpected shapes or values.
         """
 
 
 @lru_cache(maxsize=1)
 def open_detector(options: DetectorOptions) -> Detector:
-    """The detector of these options, opened once a process (a worker has many shards).
+    """Opens the detector of these options, once per process (a worker has many shards).
 
     Raises:
-        InputError: an unknown kind, a missing or damaged model, one of another signature, a package
-            that is not installed, or a label map that cannot be its.
+        InputError: the kind is unknown, the model is missing, damaged or has another signature, a
+            package is not installed, or the label map does not fit the detector.
     """
     if options.kind not in DETECTORS:
         raise InputError(f"detector {options.kind!r} is not known; known: {', '.join(DETECTORS)}")

@@ -1,4 +1,4 @@
-"""Image classifiers of `keras.applications` and EfficientNet-Lite: labels of the whole image."""
+"""Image classifiers of `keras.applications` and EfficientNet-Lite: labels of whole images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfrecords.features.backbones import Network, build_network
 from tfrecords.features.decoding import resize_image
 from tfrecords.label_maps import read_label_map
 
-# Name of the layer with the probabilities of classes in all of these networks.
+# Name of the layer with the class probabilities in all of these networks.
 _PROBABILITIES = "predictions"
 
 
@@ -25,15 +25,15 @@ def open_classifier(options: DetectorOptions) -> Classifier:
     """Builds the network `options.model` with its ImageNet weights.
 
     Raises:
-        InputError: an unknown network, weights that are not installed or cannot be downloaded, or a
-            label map with another number of classes.
+        InputError: the network is unknown, its weights are not installed or cannot be downloaded,
+            or the label map has another number of classes.
     """
     backbone = BackboneOptions(name=options.model, layer=_PROBABILITIES)
     network = build_network(backbone)
     classes = read_label_map(options.label_map).classes
     if network.output_shape != (len(classes),):
         raise InputError(
-            f"{options.label_map} names {len(classes)} classes, and {options.model} gives "
+            f"{options.label_map} has {len(classes)} classes, but {options.model} outputs "
             f"{network.output_shape}: give the label map of the classifier"
         )
     return Classifier(network, backbone, options, classes)
@@ -45,8 +45,8 @@ class Classifier:
 
     Attributes:
         network: uint8 images, resized and preprocessed -> probabilities float32 [B, C].
-        backbone: how images are resized for it.
-        options: what is kept.
+        backbone: options for resizing the images.
+        options: options of the detections to keep.
         classes: id -> name; probabilities are in the order of the ids.
     """
 

@@ -18,7 +18,7 @@ def open_frozen_graph(options: DetectorOptions) -> GraphDetector:
     """Opens a `frozen_inference_graph.pb`.
 
     Raises:
-        InputError: no such file, not a graph, or one without the names of the detection API.
+        InputError: the file is missing, no graph, or lacks the names of the detection API.
     """
     path = Path(options.model)
     graph_def = tf.compat.v1.GraphDef()
@@ -28,7 +28,7 @@ def open_frozen_graph(options: DetectorOptions) -> GraphDetector:
         raise InputError(
             f"cannot read the frozen graph {path}: {error}; expected a frozen_inference_graph.pb"
         ) from error
-    # Many nodes; those without an input of their own tell what the graph is.
+    # A graph has many nodes; the top-level names identify it.
     nodes = {node.name: node for node in graph_def.node}
     ends = {name: node for name, node in nodes.items() if "/" not in name}
     check_names((_INPUT, *OUTPUTS), ends, str(path))

@@ -1,4 +1,4 @@
-"""Inputs, outputs and batches that detection graphs of TF1 and TF2 have in common.
+"""Inputs, outputs and batching, common to TF1 and TF2 detection graphs.
 
 The names are those of the TensorFlow object detection API: uint8 images [B, H, W, 3] in;
 `detection_boxes` [B, N, 4] (ymin, xmin, ymax, xmax in 0..1), `detection_scores` [B, N],
@@ -23,10 +23,10 @@ OUTPUTS = ("num_detections", "detection_boxes", "detection_scores", "detection_c
 
 
 class GraphDetector:
-    """A detection graph as a `Detector`: equal sizes go together where it takes batches.
+    """A detection graph as a `Detector`: images of equal size are batched if it accepts batches.
 
     Attributes:
-        resources: what owns the variables of the graph.
+        resources: the owner of the variables of the graph.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class GraphDetector:
         Args:
             run: uint8 [B, H, W, 3] -> the four outputs by name.
             image_spec: dtype and shape of its input.
-            options: what to keep, and the label map.
-            resources: what owns the variables of the graph; None where it has none.
+            options: options of the detections to keep, and the label map.
+            resources: the owner of the variables of the graph; None if it has none.
 
         Raises:
             InputError: the input is not that of the object detection API.
@@ -99,7 +99,7 @@ class GraphDetector:
         ]
 
     def _one(self, arrays: Mapping[str, np.ndarray]) -> Detections:
-        # Behind the objects the rows are filled up with zeros.
+        # The rows after the objects are filled with zeros.
         count = int(arrays["num_detections"])
         boxes, scores, classes = (arrays[name][:count] for name in OUTPUTS[1:])
         options = self._options
@@ -130,7 +130,7 @@ class GraphDetector:
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    """Returns the reason of a failure, without the graph's node, which differs per loading."""
+    """Returns the reason of a failure without the graph node, which differs per loading."""
     lines = str(error.message).split("\n\t [[")[0].splitlines()
     return lines[-1] if lines else ""
 
@@ -139,7 +139,7 @@ def check_names(wanted: Sequence[str], found: Mapping[str, Any], what: str) -> N
     """Checks that a graph has the names of the object detection API.
 
     Raises:
-        InputError: some are missing; names them and what there is.
+        InputError: some names are missing; lists them and the existing ones.
     """
     if missing := [name for name in wanted if name not in found]:
         raise InputError(

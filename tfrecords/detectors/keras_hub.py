@@ -1,4 +1,4 @@
-"""KerasHub object detectors (RetinaNet, D-FINE), by the name of a preset or from its folder."""
+"""KerasHub object detectors (RetinaNet, D-FINE), by preset name or folder."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tfrecords.label_maps import LabelMap, read_label_map
 
 
 class View(NamedTuple):
-    """The part of an image that the network sees, in the image's pixels.
+    """The part of an image that the network processes, in pixels of the image.
 
-    Borders that were added to an image lie outside of it: `top` and `left` are negative then.
+    Added borders are outside the image: `top` and `left` are then negative.
     """
 
     top: int
@@ -43,7 +43,7 @@ def open_keras_hub(options: DetectorOptions) -> KerasHubDetector:
         ) from error
     try:
         model = keras_hub.models.ObjectDetector.from_preset(options.model)
-    except Exception as error:  # whatever its downloads, JSON and HDF5 readers raise
+    except Exception as error:  # its downloads, JSON and HDF5 readers can raise any error
         raise InputError(
             f"KerasHub cannot open the object detector {options.model}: {str(error)[:500]}"
         ) from error
@@ -63,8 +63,8 @@ class KerasHubDetector:
         """Wraps a `keras_hub.models.ObjectDetector`.
 
         Raises:
-            InputError: its preprocessor does not say how large its images are, or the label map has
-                another number of classes.
+            InputError: the preprocessor has no image size, or the label map has another number of
+                classes.
         """
         converter = getattr(model.preprocessor, "image_converter", None)
         if converter is None or converter.image_size is None:
@@ -78,11 +78,11 @@ class KerasHubDetector:
         self._classes = label_map.classes
         self._class_ids = _class_ids(label_map, model.num_classes, options)
         self._options = options
-        # What its decoder throws away cannot be kept here.
+        # The decoder applies these limits first.
         model.prediction_decoder.confidence_threshold = options.min_score
         model.prediction_decoder.max_detections = options.max_detections
         self._model = model
-        # One signature for all batches: the last one is filled up instead of compiled again.
+        # One signature for all batches: the last batch is padded instead of compiled again.
         self._run = tf.function(
             self._forward,
             input_signature=[tf.TensorSpec((options.batch_size, *self._size, 3), tf.float32)],
@@ -92,8 +92,8 @@ class KerasHubDetector:
         model, (height, width) = self._model, self._size
         outputs = model(images, training=False)
         if "pred_boxes" in outputs:
-            # D-FINE: center and size as fractions. KerasHub's decoding of them takes every box
-            # format for yxyx.
+            # D-FINE: center and size as fractions. KerasHub's decoder treats every box format as
+            # yxyx.
             center, size = tf.split(outputs["pred_boxes"], 2, axis=-1)
             corners = tf.concat([center - size / 2, center + size / 2], axis=-1)
             boxes = self._convert(
@@ -128,7 +128,7 @@ class KerasHubDetector:
         ]
 
     def _one(self, outputs: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> Detections:
-        # Behind the objects the rows are filled up with -1.
+        # The rows after the objects are filled with -1.
         count, (height, width, _) = int(outputs["num_detections"]), shape
         view = seen_part(height, width, self._converter)
         scale = np.array([view.height, view.width] * 2, np.float64)
@@ -143,12 +143,12 @@ class KerasHubDetector:
 def seen_part(height: int, width: int, converter: Any) -> View:
     """Returns the part of an image that a `keras_hub.layers.ImageConverter` resizes.
 
-    It crops, or adds borders, in whole pixels before it resizes.
+    The converter crops, or adds borders, in whole pixels before it resizes.
 
     Args:
-        height: of the image, in pixels.
-        width: likewise.
-        converter: with its `image_size` and how it keeps the aspect ratio.
+        height: height of the image, in pixels.
+        width: width of the image, in pixels.
+        converter: the converter; uses its `image_size` and its aspect-ratio options.
     """
     target_height, target_width = converter.image_size
     fitting_height = int(np.float32(width * target_height) / np.float32(target_width))
@@ -165,10 +165,10 @@ def seen_part(height: int, width: int, converter: Any) -> View:
 
 
 def _class_ids(label_map: LabelMap, count: int, options: DetectorOptions) -> np.ndarray:
-    """The class id of each output of the network, int64 [count].
+    """Returns the class id of each output of the network, int64 [count].
 
-    A network with as many outputs as there are classes has them in the order of their ids (COCO:
-    80); one with more has an output an id, also for ids that mean nothing (COCO: 91).
+    If a network has as many outputs as classes, they are in the order of the ids (COCO: 80). If it
+    has more, it has one output per id, including unused ids (COCO: 91).
     """
     ids = sorted(label_map.classes)
     if count == len(ids):

@@ -1,4 +1,4 @@
-"""Detection SavedModels of the TensorFlow object detection API, TF2's and TF1's.
+"""Detection SavedModels of the TensorFlow object detection API, for TF2 and TF1.
 
 A SavedModel is a program: open only those whose publisher you trust.
 """
@@ -21,7 +21,7 @@ def open_saved_model(options: DetectorOptions) -> GraphDetector:
     """Opens the folder with `saved_model.pb`.
 
     Raises:
-        InputError: no such folder, damaged, or without a signature of the detection API.
+        InputError: the folder is missing, damaged, or has no signature of the detection API.
     """
     path = Path(options.model)
     if not (path / "saved_model.pb").is_file():
@@ -32,7 +32,7 @@ def open_saved_model(options: DetectorOptions) -> GraphDetector:
         )
     try:
         model = tf.saved_model.load(str(path))
-    except Exception as error:  # what a damaged file raises depends on where it is damaged
+    except Exception as error:  # a damaged file can raise any error
         raise InputError(f"cannot open the SavedModel {path}: {error}") from error
     if _SIGNATURE not in model.signatures:
         known = ", ".join(model.signatures) or "none"
@@ -47,7 +47,7 @@ def open_saved_model(options: DetectorOptions) -> GraphDetector:
     ((name, spec),) = inputs.items()
 
     def run(images: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        # The model is named so that it lives: its signature alone does not keep its variables.
+        # References the model, because its signature alone does not keep the variables alive.
         outputs: Mapping[str, tf.Tensor] = model.signatures[_SIGNATURE](**{name: images})
         return outputs
 

@@ -1,4 +1,4 @@
-"""Image features that exist already, found by image: one interface for all their formats."""
+"""Stores of precomputed image features: one interface for all file formats."""
 
 from tfrecords.feature_stores.opening import STORE_KINDS, open_feature_store
 from tfrecords.feature_stores.types import FeatureStore, StoredFeatures

@@ -1,4 +1,4 @@
-"""Tells vectors, maps, regions and boxes apart by the arrays of the first image."""
+"""Detection of vectors, maps, regions and boxes from the arrays of the first image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tfrecords.feature_stores.sizes import read_sizes
 
 
 class _First(NamedTuple):
-    """The array of the first image of a field, and how many of its rows are regions."""
+    """The array of the first image of a field, and the number of its rows that are regions."""
 
     field: Field
     array: np.ndarray
@@ -34,18 +34,19 @@ class _First(NamedTuple):
 
 
 def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> ArrayStore:
-    """Opens several arrays per image as one store; their kinds follow from the first image.
+    """Opens several arrays per image as one store and infers their kinds from the first image.
 
-    [D] is the vector of an image, [N, 4] boxes (x1, y1, x2, y2), any other [N, D] its regions, and
-    [gh, gw, D] a feature map; a map may be flat [gh * gw, D] where its name says that it is one.
-    Boxes are relative where the first of them lie in 0..1.
+    An array [D] is the vector of an image, [N, 4] contains boxes (x1, y1, x2, y2), any other [N, D]
+    contains regions, and [gh, gw, D] is a feature map. A map may be flat, [gh * gw, D], if its name
+    marks it as a map. Boxes are relative if all boxes of the first image are within 0..1.
 
     Args:
         every: the arrays.
         sizes_file: see `read_sizes`.
 
     Raises:
-        InputError: arrays of no such shape, two of a kind, boxes without regions, or no image.
+        InputError: an array has none of these shapes, two arrays are of the same kind, boxes come
+            without regions, or no image is found.
     """
     by_role = {field.role: field.arrays for field in every}
     sides = tuple(by_role[role] for role in ("height", "width") if role in by_role)
@@ -82,7 +83,7 @@ def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> Array
             f"{describe_fields()}{_held(every[0].arrays)}"
         )
     if "boxes" in parts and "region_feature" not in parts:
-        raise InputError(f"{parts['boxes'].arrays.path} holds boxes, but there are no regions")
+        raise InputError(f"{parts['boxes'].arrays.path} holds boxes, but no region features")
     if sizes_file is not None:
         read_sizes(sizes_file)
     order = ("global_feature", "grid_feature", "region_feature", "boxes")
@@ -91,7 +92,7 @@ def open_arrays(every: Sequence[Field], sizes_file: Path | None = None) -> Array
 
 
 def _first_arrays(fields: Sequence[Field], count: Arrays | None) -> list[_First]:
-    """The fields with their array of the first image that has one."""
+    """Returns the fields with the array of the first image that has one."""
     found = []
     name = None
     for field in fields:
@@ -110,7 +111,7 @@ def _first_arrays(fields: Sequence[Field], count: Arrays | None) -> list[_First]
 
 
 def _is_transposed(first: _First, firsts: Sequence[_First]) -> bool:
-    """Returns whether the features of a region are a column, as OpenVQA stores them."""
+    """Returns whether the features of each region are a column, as OpenVQA stores them."""
     boxes = [
         len(other.array)
         for other in firsts
@@ -144,7 +145,7 @@ def _part(item: _First, parts: Mapping[str, Part], *, transposed: bool) -> Part 
         return Part("grid_feature", arrays, (side, side, shape[1]))
     if field.role == "grid_feature" and "region_feature" in parts:
         logging.warning(
-            "%s holds maps of %d cells, which are no square, beside regions: they are left out",
+            "%s holds maps of %d cells, which are no square, and regions: the maps are omitted",
             arrays.path,
             shape[0],
         )
@@ -155,10 +156,10 @@ def _part(item: _First, parts: Mapping[str, Part], *, transposed: bool) -> Part 
 
 
 def _are_usable(first: _First, corners: np.ndarray) -> bool:
-    """Returns whether boxes are corners; logs those that are not."""
+    """Returns whether boxes are given as corners; logs a warning if not."""
     if corners.ndim == 2 and corners.shape[1] == 4 and not are_corners(corners):
         logging.warning(
-            "%s: the boxes are no x1, y1, x2, y2, as many end before they begin, and are left out",
+            "%s: the boxes are not x1, y1, x2, y2: many end before they begin; they are left out",
             first.where,
         )
         return False

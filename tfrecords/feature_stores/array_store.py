@@ -1,4 +1,4 @@
-"""Features as arrays by image: what a folder of files, an HDF5 file and an LMDB have in common."""
+"""Arrays by image: the common base of stores in folders of files, HDF5 files and LMDBs."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ class Arrays(Hashable, Protocol):
 
     @property
     def sources(self) -> tuple[Path, ...]:
-        """Every file and folder that is read: `path`, and a list of the names of its rows."""
+        """Every file and folder that is read: `path`, and the list of row names if one is used."""
 
     @property
     def has_row_numbers(self) -> bool:
-        """Whether images are named by their row numbers, which no other file contains."""
+        """Whether images are named by row numbers, which do not occur in any other file."""
 
     def keys(self) -> list[str]:
-        """The names of all images, in the order of the file or sorted."""
+        """Returns the names of all images, in the order of the file or sorted."""
 
     def has(self, key: str) -> bool:
-        """Returns whether there is an array of exactly this name."""
+        """Returns whether an array has exactly this name."""
 
     def get(self, key: str) -> np.ndarray | None:
-        """The array of an image, finite float16 or float32; None if there is none.
+        """Returns the array of an image, finite float16 or float32; None if there is none.
 
         Raises:
-            InputError: it is damaged; names file and image.
+            InputError: the array is damaged; names file and image.
         """
 
     def describe(self) -> str:
-        """Some of what the file holds, for errors."""
+        """Describes some of the contents of the file, for error messages."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """Arrays and the role that their name gives them."""
+    """Arrays and their role, which follows from their name."""
 
     role: FieldRole
     arrays: Arrays
@@ -62,10 +62,11 @@ class Field:
 
 @dataclass(frozen=True)
 class Part:
-    """Arrays, their kind, and the shape they have; None varies.
+    """Arrays, their kind and their shape; None is a variable size.
 
-    `transposed`: the features of a region are a column (`x` of OpenVQA). `corners_first`: more
-    follows after the four numbers of a box (`spatial_features` of bottom-up attention for VQA).
+    `transposed`: the features of each region are a column (`x` of OpenVQA). `corners_first`: the
+    four numbers of a box are followed by others (`spatial_features` of bottom-up attention for
+    VQA).
     """
 
     kind: Kind
@@ -77,12 +78,12 @@ class Part:
 
 @dataclass(frozen=True)
 class ArrayStore:
-    """A `FeatureStore` of one or several `Arrays`; made by `open_arrays` of `array_kinds.py`.
+    """A `FeatureStore` of one or several `Arrays`; created by `open_arrays` of `array_kinds.py`.
 
     Attributes:
         parts: the features, boxes last.
-        size: the arrays that hold height and width, one for both or one each; or none.
-        count: how many rows of the arrays of an image are regions, where they are padded.
+        size: the arrays with height and width, one for both or one each; or none.
+        count: number of rows that are regions in the arrays of an image, if the arrays are padded.
         sizes_file: see `read_sizes`.
         boxes_in_pixels: whether boxes must be divided by the size of the image.
     """
@@ -128,11 +129,11 @@ class ArrayStore:
 
     @property
     def has_row_numbers(self) -> bool:
-        """Whether images are named by row numbers, see `Arrays.has_row_numbers`."""
+        """Whether images are named by row numbers; see `Arrays.has_row_numbers`."""
         return self.parts[0].arrays.has_row_numbers
 
     def find(self, *names: str) -> str | None:
-        """The name of an image in the store; see `FeatureStore.get`."""
+        """Returns the name of an image in the store; see `FeatureStore.get`."""
         return _find(self.parts[0].arrays, names)
 
     def get(self, *names: str) -> StoredFeatures | None:
@@ -169,8 +170,8 @@ class ArrayStore:
         array = None if own is None else arrays.get(own)
         if array is None:
             raise InputError(
-                f"{arrays.path}, image {key!r}: it is not there, but in "
-                f"{self.parts[0].arrays.path} it is"
+                f"{arrays.path}, image {key!r}: not found, but "
+                f"{self.parts[0].arrays.path} contains it"
             )
         return array
 
@@ -186,13 +187,13 @@ class ArrayStore:
 
 
 def row_count(count: Arrays, key: str) -> int | None:
-    """Returns the number of rows of an image that are regions; None if nothing gives it."""
+    """Returns the number of rows of an image that are regions; None if it is not recorded."""
     array = count.get(key)
     return None if array is None else whole_numbers(array, 1, f"{count.path}, image {key!r}")[0]
 
 
 def without_padding(array: np.ndarray, rows: int | None, where: str) -> np.ndarray:
-    """The rows of the regions: of those of all regions one after another, or of padded ones."""
+    """Returns the rows of the regions: splits a flat array into rows, or removes padding."""
     if rows is None or array.ndim > 2:
         return array
     if array.ndim == 1:
@@ -203,10 +204,10 @@ def without_padding(array: np.ndarray, rows: int | None, where: str) -> np.ndarr
 
 
 def whole_numbers(array: np.ndarray, count: int, where: str) -> list[int]:
-    """The numbers of an array as integers.
+    """Returns the numbers of an array as integers.
 
     Raises:
-        InputError: they are not whole, or not so many; names `where`.
+        InputError: a number is not whole, or the count is another one; names `where`.
     """
     values = array.reshape(-1)
     if len(values) != count or not (np.abs(values) < 2**31).all() or (values % 1).any():
@@ -216,7 +217,7 @@ def whole_numbers(array: np.ndarray, count: int, where: str) -> list[int]:
 
 @lru_cache(maxsize=16)
 def _index(arrays: Arrays) -> NameIndex:
-    """The names of the images; listed once per process."""
+    """Returns the index of the image names; built once per process."""
     return NameIndex(arrays.keys(), str(arrays.path))
 
 
@@ -232,7 +233,7 @@ def _fitting(array: np.ndarray, part: Part, where: str) -> np.ndarray:
     if part.kind == "global_feature" and array.ndim and array.size == array.shape[-1]:
         array = array.reshape(-1)
     if part.kind == "grid_feature" and array.ndim == 2:
-        # One side is enough: maps by cell are square.
+        # Flat maps are square, so one side is enough.
         side = part.shape[0] or 1
         array = array.reshape(side, side, -1) if len(array) == side * side else array
     if array.ndim != len(part.shape) or any(

@@ -1,7 +1,7 @@
-"""Arrays out of .npy and .npz bytes that somebody else wrote.
+"""Arrays from untrusted .npy and .npz files.
 
-NumPy's own loader believes a header that declares more than the file holds, and a compressed file
-of a few kilobytes may unpack to gigabytes: sizes are compared here before memory is asked for.
+NumPy's own loader trusts a header that declares more than the file contains, and a compressed file
+of a few kilobytes may unpack to gigabytes. This module compares sizes before it allocates memory.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import numpy as np
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.field_names import FEATURE_ROLES, describe_fields, fields_by_role
 
-# One array of one image: a 64 x 64 map of 8192 float64 channels has half of it.
+# Limit for one array of one image: a 64 x 64 map of 8192 float64 channels takes half of it.
 MOST_BYTES = 1 << 29
 NPY, ZIP = b"\x93NUMPY", b"PK"
 
 
 def read_array_file(path: Path, field: str | None = None) -> np.ndarray | None:
-    """The array of a .npy or .npz file; None if there is no such file.
+    """Reads the array of a .npy or .npz file; returns None if there is no such file.
 
     Args:
-        path: of the file.
+        path: path of the file.
         field: see `read_array`.
 
     Raises:
-        InputError: the file is damaged, or holds no numbers; names it.
+        InputError: the file is damaged or contains no numbers; names the file.
     """
     try:
         with path.open("rb") as stream:
@@ -43,22 +43,23 @@ def read_array_file(path: Path, field: str | None = None) -> np.ndarray | None:
 
 
 def read_array(data: bytes, where: str, field: str | None = None) -> np.ndarray:
-    """The array in the bytes of a .npy, or of an .npz.
+    """Decodes the array in the bytes of a .npy or .npz file.
 
     Args:
         data: the bytes.
-        where: what to call them in messages.
-        field: name of the array in the .npz; None takes its only one, or the one with the first of
-            the usual names of features (`feat`, `z`, `features`, ...).
+        where: name of the bytes in messages.
+        field: name of the array in the .npz; None takes the only array, or the first array that has
+            one of the usual names of features (`feat`, `z`, `features`, ...).
 
     Returns:
         Finite numbers: float16 as stored, all others as float32.
 
     Raises:
-        InputError: they are neither, damaged, too large, or hold something else than numbers.
+        InputError: the bytes are in neither format, are damaged or too large, or contain something
+            other than numbers.
     """
     if len(data) > MOST_BYTES:
-        raise InputError(f"{where} is larger than the {MOST_BYTES} bytes an image may have")
+        raise InputError(f"{where} is larger than the {MOST_BYTES} bytes allowed per image")
     try:
         if data.startswith(NPY):
             array = _npy(data)
@@ -76,10 +77,10 @@ def npy_header(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.d
 
     Args:
         stream: at its beginning.
-        size: of the file in bytes.
+        size: size of the file in bytes.
 
     Raises:
-        ValueError: it is no .npy, holds objects, or declares more than the file has.
+        ValueError: the file is no .npy, contains objects, or declares more data than it has.
     """
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
@@ -96,10 +97,10 @@ def npy_header(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.d
 
 
 def finite(array: np.ndarray, where: str) -> np.ndarray:
-    """The array as float16 or float32.
+    """Converts an array to float16 or float32.
 
     Raises:
-        InputError: it holds something else than finite numbers.
+        InputError: the array contains something other than finite numbers.
     """
     if array.dtype.kind not in "fiu":
         raise InputError(f"{where} holds {array.dtype}, expected numbers")
@@ -121,10 +122,10 @@ def _npy(data: bytes) -> np.ndarray:
 
 
 def npz_names(path: Path) -> list[str]:
-    """The names of the arrays in an .npz file.
+    """Returns the names of the arrays in an .npz file.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -144,7 +145,7 @@ def _unpacked(data: bytes, field: str | None) -> bytes:
         if name not in names:
             wanted = f"`{field}`" if field else describe_fields()
             raise ValueError(f"it holds {', '.join(names[:8]) or 'nothing'}, expected {wanted}")
-        # No more than what is declared is ever unpacked.
+        # `zipfile` never unpacks more than the declared size.
         if archive.getinfo(name).file_size > MOST_BYTES:
             raise ValueError(f"{name} unpacks to more than {MOST_BYTES} bytes")
         return archive.read(name)

@@ -1,4 +1,4 @@
-"""Boxes of regions, from the corners in pixels that others write to what records hold."""
+"""Conversion of region boxes from corners in pixels to the format of the records."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import numpy as np
 from tfrecords.errors import InputError
 from tfrecords.feature_stores.types import StoredFeatures
 
-# Rounding may put a corner a little outside of a relative box.
+# Rounding may place a corner slightly outside a relative box.
 _MARGIN = 1e-3
-# Fewer boxes of an image than this prove nothing about their format.
+# An image with fewer boxes than this is no evidence of their format.
 _LEAST_BOXES = 3
 _LEAST_SIDE = 10
-# Detectors that do not clip leave an image by less than this part of its side.
+# Boxes of detectors that do not clip exceed the image by less than this fraction of its side.
 _OVERHANG = 0.05
 
 
 def from_pixels(corners: np.ndarray, height: int, width: int, where: str) -> np.ndarray:
-    """Boxes relative to their image.
+    """Converts boxes from pixels to coordinates relative to their image.
 
     Args:
         corners: [N, 4], x1, y1, x2, y2 in pixels.
-        height: of the image, pixels.
-        width: likewise.
-        where: what to call them in messages.
+        height: height of the image, pixels.
+        width: width of the image, pixels.
+        where: name of the boxes in messages.
 
     Returns:
         float32 [N, 4]: ymin, xmin, ymax, xmax, clipped to 0..1.
 
     Raises:
-        InputError: not an array of finite numbers of that shape, or boxes of another format: most
-            of them are inverted, or all of them lie in the first pixel of the image.
+        InputError: the array has another shape or contains non-finite numbers; or the boxes are in
+            another format: most of them are inverted, or all of them are within the first pixel.
     """
     boxes = _relative(corners, np.array([width, height, width, height], np.float64), where)
     is_large = len(corners) >= _LEAST_BOXES and min(height, width) >= _LEAST_SIDE
@@ -46,7 +46,7 @@ def from_pixels(corners: np.ndarray, height: int, width: int, where: str) -> np.
 
 
 def place_boxes(found: StoredFeatures, height: int, width: int, where: str) -> StoredFeatures:
-    """Features with boxes instead of corners, in an image of this size; see `from_pixels`."""
+    """Replaces the corners of features by boxes, given the image size; see `from_pixels`."""
     if found.corners is None:
         return found
     boxes = from_pixels(found.corners, height, width, where)
@@ -54,10 +54,10 @@ def place_boxes(found: StoredFeatures, height: int, width: int, where: str) -> S
 
 
 def from_relative(corners: np.ndarray, where: str) -> np.ndarray:
-    """Boxes that are relative already, x1, y1, x2, y2 in 0..1; see `from_pixels`.
+    """Converts boxes that are relative already, x1, y1, x2, y2 in 0..1; see `from_pixels`.
 
     Raises:
-        InputError: a corner outside of 0..1, too.
+        InputError: see `from_pixels`; or a corner is outside 0..1.
     """
     boxes = _relative(corners, np.ones(4), where)
     if not are_relative(corners):
@@ -69,7 +69,7 @@ def from_relative(corners: np.ndarray, where: str) -> np.ndarray:
 
 
 def check_corners(corners: np.ndarray, where: str) -> None:
-    """Raises InputError where boxes are not finite numbers [N, 4]."""
+    """Raises InputError if boxes are not finite numbers [N, 4]."""
     if corners.ndim != 2 or corners.shape[1] != 4 or not np.isfinite(corners).all():
         raise InputError(
             f"{where}: boxes of shape {corners.shape}, expected finite numbers [N, 4] (x1, y1, "
@@ -78,18 +78,18 @@ def check_corners(corners: np.ndarray, where: str) -> None:
 
 
 def are_relative(corners: np.ndarray) -> bool:
-    """Returns whether all corners lie in 0..1: then they are relative to their image."""
+    """Returns whether all corners are within 0..1, that is, relative to their image."""
     return bool(((corners >= -_MARGIN) & (corners <= 1 + _MARGIN)).all())
 
 
 def are_corners(corners: np.ndarray) -> bool:
-    """Returns whether boxes [N, 4] can be x1, y1, x2, y2: few end before they begin."""
-    # Rounding inverts no box of a detector; of x, y, width, height most look inverted.
+    """Returns whether boxes [N, 4] can be x1, y1, x2, y2: few of them end before they begin."""
+    # Rounding does not invert a detector's box; most boxes x, y, width, height look inverted.
     return bool(10 * _inverted(corners).sum() <= len(corners) or len(corners) < _LEAST_BOXES)
 
 
 def fit_in(corners: np.ndarray, height: int, width: int) -> bool:
-    """Returns whether boxes [N, 4] in pixels lie in an image of this size: few end outside."""
+    """Returns whether boxes [N, 4] in pixels fit in an image of this size: few exceed it."""
     limit = (1 + _OVERHANG) * np.array([width, height])
     outside = (corners[:, 2:] > limit).any(axis=1)
     return bool(10 * outside.sum() <= len(corners))

@@ -1,4 +1,4 @@
-"""The names that other code bases give to the arrays of an image, and what these arrays are.
+"""Names that other code bases give to the arrays of an image, and the role of each array.
 
 The same names occur as the end of a name of a data set (`42_features` of Meshed-Memory and DLCT),
 as data sets of a group per image, as columns of a file (`image_features` of bottom-up attention
@@ -28,7 +28,7 @@ FEATURE_ROLES: tuple[FieldRole, ...] = ("feature", "grid_feature", "global_featu
 
 # In the order of preference: a file with `feat` and `x` is read by its `feat`.
 _NAMES: dict[FieldRole, str] = {
-    # [N, D], [gh, gw, D] or [D]: told apart by their shape.
+    # [N, D], [gh, gw, D] or [D]: distinguished by their shape.
     "feature": "feat z features feature feats image_features image_feature img_features "
     "region_features region_feature region_feats att_feats att_feat att roi_features x",
     "grid_feature": "grids grid grid_features grid_feature grid_feats grid_feat",
@@ -63,10 +63,10 @@ def field_role(name: str) -> FieldRole | None:
 
 
 def fields_by_role(names: Iterable[str]) -> dict[FieldRole, str]:
-    """Returns role -> the preferred one of the names that have it.
+    """Returns a mapping from role to the preferred name with that role.
 
     Args:
-        names: of data sets; of those in groups the last part counts.
+        names: names of data sets; only the last part of a name in a group is compared.
     """
     known = ((_ROLES.get(name.rpartition("/")[2].lower()), name) for name in names)
     found: dict[FieldRole, str] = {}
@@ -76,7 +76,7 @@ def fields_by_role(names: Iterable[str]) -> dict[FieldRole, str]:
 
 
 def split_field(name: str) -> tuple[str, str] | None:
-    """Splits `42_cls_prob` into the name of the image and that of the field; None for no field."""
+    """Splits `42_cls_prob` into the names of the image and the field; None if it has no field."""
     at = name.find("_")
     while at > 0:
         if field_role(name[at + 1 :]):
@@ -86,5 +86,5 @@ def split_field(name: str) -> tuple[str, str] | None:
 
 
 def describe_fields() -> str:
-    """Returns the names that features are looked for under, for errors."""
+    """Returns the recognized names of features, for error messages."""
     return ", ".join(f"`{name}`" for role in FEATURE_ROLES for name in _NAMES[role].split()[:6])

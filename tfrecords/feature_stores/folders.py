@@ -1,5 +1,6 @@
-"""A file per image: `PREFIX_fc/<id>.npy`, `PREFIX_att/<id>.npz`, `PREFIX_box/<id>.npy`, or a
-folder of them; an .npz may hold several arrays (`x`, `bbox`, `image_h` of OpenVQA)."""
+"""Stores with one file per image: `PREFIX_fc/<id>.npy`, `PREFIX_att/<id>.npz`,
+`PREFIX_box/<id>.npy`, or one folder of such files. An .npz may contain several arrays (`x`, `bbox`,
+`image_h` of OpenVQA)."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from tfrecords.name_examples import describe_folder
 _SUFFIXES = (".npy", ".npz")
 _LONGEST_NAME = 255
 PARTS = ("_fc", "_att", "_box")
-# MMF writes what it knows of the boxes beside the features, as a pickled dictionary.
+# MMF writes the box metadata next to the features, as a pickled dictionary.
 _NOT_FEATURES = "_info"
 
 
@@ -28,10 +29,10 @@ class FolderArrays:
     """The arrays of one folder.
 
     Attributes:
-        path: of the folder.
-        suffix: of its files.
-        flat: take the arrays as vectors, whatever dimensions of size 1 they have.
-        field: name of the array in an .npz; None for files that hold one.
+        path: path of the folder.
+        suffix: suffix of its files.
+        flat: whether to flatten the arrays to vectors.
+        field: name of the array in an .npz; None for files with a single array.
     """
 
     path: Path
@@ -50,7 +51,7 @@ class FolderArrays:
         return False
 
     def keys(self) -> list[str]:
-        """The file names without suffix, with the folders below this one, sorted."""
+        """Returns the file names without suffix, prefixed with their subfolders, sorted."""
         found = []
         for place, _, files in os.walk(self.path):
             inside = Path(place).relative_to(self.path).as_posix()
@@ -61,7 +62,7 @@ class FolderArrays:
 
     def has(self, key: str) -> bool:
         """See `Arrays.has`."""
-        # A key is somebody else's text: it must not lead out of the folder.
+        # A key is untrusted text: it must not lead out of the folder.
         name = f"{key}{self.suffix}"
         parts = key.split("/")
         if "\0" in key or any(part in ("", ".", "..") for part in parts):
@@ -88,16 +89,16 @@ class FolderArrays:
 
 
 def open_folders(prefix: Path, sizes_file: Path | None = None) -> ArrayStore:
-    """The features under a prefix, as self-critical.pytorch's `prepro_feats` writes them, or in a
-    folder.
+    """Opens the features under a prefix, as written by self-critical.pytorch's `prepro_feats`, or
+    in a folder.
 
     Args:
-        prefix: what the names of the folders have in common, of which `_fc` or `_att` must be
-            there; or a folder of .npy or .npz files.
-        sizes_file: gives boxes in pixels a meaning; see `open_arrays`.
+        prefix: common prefix of the folder names, of which the `_fc` or the `_att` folder must
+            exist; or a folder of .npy or .npz files.
+        sizes_file: sizes of the images, for boxes in pixels; see `open_arrays`.
 
     Raises:
-        InputError: there are no such folders, or they hold no such files.
+        InputError: there are no such folders, or they contain no such files.
     """
     folders = [prefix.with_name(prefix.name + part) for part in PARTS]
     folders = [folder for folder in folders if folder.is_dir()]
@@ -107,7 +108,7 @@ def open_folders(prefix: Path, sizes_file: Path | None = None) -> ArrayStore:
         return open_arrays(_fields(prefix), sizes_file)
     raise InputError(
         f"there is no folder {prefix}_fc, {prefix}_att or {prefix}: give a folder of .npy or .npz "
-        "files, or what the names of the folders begin with"
+        "files, or the prefix of the folder names"
     )
 
 

@@ -8,8 +8,8 @@
 | groups per field | `features/<id>`, `boxes/<id>` |
 | columns (bottom-up attention for VQA, nocaps) | `features` [M, N, D], `image_id` [M], `boxes` |
 
-Names of fields and columns are those of `field_names.py`. Columns without the names of their rows
-take them from a file (`imgid2idx.pkl`).
+Names of fields and columns are those of `field_names.py`. Columns without row names take them from
+a separate file (`imgid2idx.pkl`).
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Hdf5Arrays:
     """Data sets of a file, one per image.
 
     Attributes:
-        path: of the file.
-        prefix: of the name of every data set, before the name of the image (`features/`).
-        suffix: behind it (`_features`, `/features`).
+        path: path of the file.
+        prefix: text before the image name in the name of every data set (`features/`).
+        suffix: text after the image name (`_features`, `/features`).
     """
 
     path: Path
@@ -62,7 +62,7 @@ class Hdf5Arrays:
         return False
 
     def keys(self) -> list[str]:
-        """The names of the images."""
+        """Returns the names of the images."""
         return list(_image_names(self))
 
     def has(self, key: str) -> bool:
@@ -98,15 +98,15 @@ class Hdf5Arrays:
 
 
 def hdf5_fields(path: Path, ids: Path | None = None) -> list[Field]:
-    """The fields of a file, whichever layout it has.
+    """Returns the fields of a file in any of the layouts.
 
     Args:
-        path: of the file.
-        ids: a list of the names of the rows, for columns; see `read_ids`.
+        path: path of the file.
+        ids: a list of the names of the rows, for columns; see `read_row_names`.
 
     Raises:
-        InputError: it is no HDF5 file, it has none of the layouts, or columns whose rows have no
-            names; says what was looked for and what the file holds.
+        InputError: the file is no HDF5 file, has none of the layouts, or has columns without row
+            names; the message lists the recognized names and the contents of the file.
     """
     import h5py
 
@@ -152,7 +152,7 @@ def _grouped(path: Path, names: list[str], groups: list[str]) -> list[Field]:
 
 
 def _suffixed(path: Path, names: list[str]) -> list[Field]:
-    """The fields of `<id>_features`, where most names are of that form."""
+    """Returns the fields of names like `<id>_features`, if most names have that form."""
     images: dict[str, set[str]] = {}
     for name in names:
         if (split := split_field(name)) is not None:
@@ -195,10 +195,10 @@ def _image_names(arrays: Hdf5Arrays) -> Iterator[str]:
 
 
 def _nested_names(group: Any, prefix: str, depth: int) -> Iterator[str]:
-    """The names of all data sets; those in groups as `val2014/000000000042`."""
+    """Yields the names of all data sets; those in groups as `val2014/000000000042`."""
     import h5py
 
-    # Opening 123,287 items to see what each is takes half a minute: the first tell.
+    # Opening 123,287 items to find their types takes half a minute: a sample is enough.
     names = names_in(group)
     sample = names[:_SAMPLE]
     deeper = depth < _DEEPEST and any(isinstance(item_of(group, n), h5py.Group) for n in sample)

@@ -1,4 +1,4 @@
-"""HDF5 files whose data sets are columns: a row, or a range of rows, per image."""
+"""HDF5 files whose data sets are columns, with a row or a range of rows per image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfrecords.feature_stores.row_names import names_of_rows, read_row_names
 from tfrecords.name_examples import describe_names
 
 _MOST_COLUMNS = 64
-# Of each of the regions of all images, where images have ranges of rows.
+# Columns with one row per region, if images have ranges of rows.
 _PER_REGION = ("feature", "boxes", "relative_boxes")
 
 
@@ -27,12 +27,12 @@ class Hdf5Column:
     """A column of a file.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         column: name of the data set.
-        ids_column: name of the data set with the names of the rows; None where `ids` has them.
+        ids_column: name of the data set with the row names; None if `ids` gives them.
         ids: see `read_row_names`.
-        ranges: name of the data set with the first and the last but one row of each image; None
-            where an image has one row.
+        ranges: name of the data set with the first and the last but one row of each image; None if
+            each image has one row.
     """
 
     path: Path
@@ -52,7 +52,7 @@ class Hdf5Column:
         return False
 
     def keys(self) -> list[str]:
-        """The names of the images."""
+        """Returns the names of the images."""
         return list(self._rows())
 
     def has(self, key: str) -> bool:
@@ -90,8 +90,8 @@ class Hdf5Column:
 def is_columns(group: Any, names: list[str], *, with_ids: bool, sure: bool = False) -> bool:
     """Returns whether the data sets of a file or a group are columns.
 
-    They are where one of the usual names of features comes with a column of names of images, or
-    with a list of them; or, unless it must be `sure`, where all names are usual ones of columns.
+    They are columns if a data set with a usual name of features comes with a column or a list of
+    image names. Unless `sure` is set, they also are if all names are usual names of columns.
     """
     if not names or len(names) > _MOST_COLUMNS:
         return False
@@ -105,10 +105,10 @@ def is_columns(group: Any, names: list[str], *, with_ids: bool, sure: bool = Fal
 
 
 def column_fields(path: Path, names: list[str], ids: Path | None) -> list[Field]:
-    """The fields of a file of columns.
+    """Returns the fields of a file of columns.
 
     Raises:
-        InputError: nothing names its rows, or columns are of different lengths.
+        InputError: the rows have no names, or the columns differ in length.
     """
     by_role = fields_by_role(names)
     ids_column = by_role.get("ids") if ids is None else None
@@ -137,9 +137,9 @@ def column_fields(path: Path, names: list[str], ids: Path | None) -> list[Field]
 
 
 def _pickle_beside(path: Path) -> str:
-    """Bottom-up attention for VQA: `train36.hdf5` and `train36_imgid2idx.pkl`."""
+    """Suggests the pickle of bottom-up attention for VQA: `train36_imgid2idx.pkl`."""
     pickle = path.with_name(f"{path.stem}_imgid2idx.pkl")
-    return f", or the pickle beside it: ids={pickle.name}" if pickle.is_file() else " or a pickle"
+    return f", or the pickle next to it: ids={pickle.name}" if pickle.is_file() else " or a pickle"
 
 
 def _length(path: Path, name: str) -> int:
@@ -151,7 +151,7 @@ def _length(path: Path, name: str) -> int:
 
 @lru_cache(maxsize=8)
 def _row_numbers(path: Path, ids_column: str | None, ids: Path | None) -> dict[str, int]:
-    """Name of each image -> its row; read once per process."""
+    """Returns a mapping from image name to row; read once per process."""
     if ids is not None:
         return read_row_names(ids)
     assert ids_column is not None

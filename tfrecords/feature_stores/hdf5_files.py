@@ -12,8 +12,8 @@ _LISTED = 6
 
 
 def names_in(group: Any) -> list[str]:
-    """The names in a group; bytes that are no UTF-8 become surrogates, which match no image."""
-    # The library gives such names as bytes.
+    """Returns the names in a group; invalid UTF-8 becomes surrogates, which match no image."""
+    # The library returns such names as bytes.
     return [
         name if isinstance(name, str) else bytes(name).decode(errors="surrogateescape")
         for name in group
@@ -21,7 +21,7 @@ def names_in(group: Any) -> list[str]:
 
 
 def item_of(group: Any, name: str) -> Any:
-    """The data set or group of a name; None for links to elsewhere, which are never followed."""
+    """Returns the data set or group of a name; None for links, which are never followed."""
     import h5py
 
     try:
@@ -32,7 +32,7 @@ def item_of(group: Any, name: str) -> Any:
 
 
 def describe_contents(path: Path) -> str:
-    """The first names in a file with their shapes, for errors."""
+    """Describes the first names in a file and their shapes, for error messages."""
     try:
         file = opened(path)
         names = names_in(file)
@@ -52,10 +52,10 @@ def _described(name: str, item: Any) -> str:
 
 @lru_cache(maxsize=8)
 def opened(path: Path) -> Any:
-    """The open file; once a process, because a handle cannot go to another.
+    """Opens a file once per process, because a handle cannot be passed to another process.
 
     Raises:
-        InputError: it cannot be opened.
+        InputError: the file cannot be opened.
     """
     import h5py
 

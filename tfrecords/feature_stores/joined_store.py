@@ -1,4 +1,4 @@
-"""Several files of the same layout as one store: `train36.hdf5`, `val36.hdf5`."""
+"""Store of several files of the same layout: `train36.hdf5`, `val36.hdf5`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tfrecords.images.name_index import AmbiguousNameError
 
 @dataclass(frozen=True)
 class JoinedStore:
-    """A `FeatureStore` of several of the same shapes; made by `join_or_combine`."""
+    """A `FeatureStore` of several stores of the same shapes; created by `join_or_combine`."""
 
     stores: tuple[ArrayStore, ...]
 
@@ -64,14 +64,14 @@ class JoinedStore:
 def join_or_combine(
     files: Sequence[Sequence[Field]], sizes_file: Path | None
 ) -> ArrayStore | JoinedStore:
-    """Opens several files: of other images each, or of other features of the same images.
+    """Opens several files, with different images each, or different features of the same images.
 
     Args:
         files: the fields of each file.
         sizes_file: see `open_arrays`.
 
     Raises:
-        InputError: see `open_arrays`; files of other images whose features or boxes differ.
+        InputError: see `open_arrays`; or files of different images differ in features or boxes.
     """
     roles = [{field.role for field in fields} for fields in files]
     fields = [field for fields in files for field in fields]
@@ -79,7 +79,7 @@ def join_or_combine(
         return open_arrays(fields, sizes_file)
     counts = Counter(key for fields in files for key in fields[0].arrays.keys())  # noqa: SIM118
     if max(counts.values(), default=0) > 1:
-        # The same images: a file of vectors, one of regions.
+        # The same images, for example a file of vectors and a file of regions.
         return open_arrays(fields, sizes_file)
     stores = tuple(open_arrays(fields, sizes_file) for fields in files)
     first = stores[0]
@@ -87,7 +87,7 @@ def join_or_combine(
         if store.shapes != first.shapes or store.has_boxes != first.has_boxes:
             raise InputError(
                 f"{store.paths[0]} has {_described(store)}, but {first.paths[0]} "
-                f"{_described(first)}: files of other images must hold the same features"
+                f"{_described(first)}: files of different images must contain the same features"
             )
     return JoinedStore(stores)
 

@@ -1,17 +1,17 @@
-"""LMDBs with the bytes of a .npy or .npz an image, as self-critical.pytorch reads them.
+"""LMDBs with the bytes of a .npy or .npz per image, as self-critical.pytorch reads them.
 
-The pages are read here, one by one: the library of that name ends the whole process where a page is
-damaged. A database is a tree of pages; those that hold the keys are looked through once.
+This module reads the pages itself, because the `lmdb` library aborts the process if a page is
+damaged. A database is a tree of pages; the pages with the keys are read once.
 
 | page | bytes |
 |---|---|
-| every one | number u64, unused u16, kind u16, then the end of its table of nodes u16, unused u16 |
-| the first two | what is below, of the last two transactions |
-| branch and leaf | a table of the places of its nodes, u16 each; the nodes |
+| every page | number u64, unused u16, kind u16, end of its table of nodes u16, unused u16 |
+| the first two | the metadata below, of the last two transactions |
+| branch and leaf | a table of the offsets of its nodes, u16 each; the nodes |
 
-A node begins with a size u32, flags u16 and the length of its key u16; the key follows, and the
-value. In a branch the first six bytes are the number of a page. A large value lies in pages of its
-own (behind a header), whose number stands in its place.
+A node begins with a size u32, flags u16 and the length of its key u16; the key and the value
+follow. In a branch the first six bytes are the number of a page. A large value is stored in
+separate pages (after a header), and the number of the first of them replaces the value.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _PAGE = struct.Struct("<QHHHH")
 _BRANCH, _LEAF, _LARGE = 1, 2, 4
 _NODE = struct.Struct("<IHH")
 _LARGE_VALUE = 1
-# Magic, version, address, size of the map; two databases (that of free pages says how large a page
-# is, ours how many entries it has and where its root lies); last page, transaction.
+# Magic, version, address, size of the map; two databases (the one of free pages gives the page
+# size, the main one the number of entries and the root page); last page, transaction.
 _META = struct.Struct("<IIQQ" + "IHHQQQQQ" * 2 + "QQ")
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _NO_PAGE = (1 << 64) - 1
@@ -45,7 +45,7 @@ class LmdbArrays:
     """The values of a database.
 
     Attributes:
-        path: of its folder, or of its file.
+        path: path of its folder or its file.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class LmdbArrays:
         return False
 
     def keys(self) -> list[str]:
-        """The keys, but for those of the database itself (`__len__`, `__keys__`, `keys`)."""
+        """Returns the keys, except those of the database itself (`__len__`, `__keys__`, `keys`)."""
         every = _index(self.path).values
         return [key for key in every if not key.startswith("__") and key != "keys"]
 
@@ -80,10 +80,10 @@ class LmdbArrays:
         return read_array(self.value(key), f"{self.path}, image {key!r}")
 
     def value(self, key: str) -> bytes:
-        """The bytes that the database has under a key.
+        """Reads the bytes stored under a key.
 
         Raises:
-            InputError: they cannot be read.
+            InputError: the bytes cannot be read.
         """
         index = _index(self.path)
         offset, size = index.values[key]
@@ -95,7 +95,7 @@ class LmdbArrays:
 
 
 class _Index(NamedTuple):
-    """The file, and where in it the value of each key begins and how long it is."""
+    """The file, and the offset and length of the value of each key."""
 
     file: Path
     values: dict[str, tuple[int, int]]
@@ -111,7 +111,7 @@ class _Head(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _index(path: Path) -> _Index:
-    """Offsets of all entries, found once per process."""
+    """Finds the offsets of all entries, once per process."""
     file = path / "data.mdb" if path.is_dir() else path
     try:
         with file.open("rb", buffering=0) as stream:
@@ -136,14 +136,14 @@ def _values(file: int) -> dict[str, tuple[int, int]]:
                 key, place = _entry(file, page, node, number, head)
                 found[key] = place
             continue
-        # The first is to be the next one: keys come in their order.
+        # Reversed, so that the first child is read next and keys stay in order.
         children = [_child(page, node) for node in reversed(nodes)]
         if not seen.isdisjoint(children) or len(set(children)) < len(children):
-            raise ValueError(f"page {number} leads in a circle: is the file damaged?")
+            raise ValueError(f"page {number} is part of a cycle: is the file damaged?")
         seen.update(children)
         waiting += children
     if len(found) != head.entries:
-        raise ValueError(f"{len(found)} keys, but it counts {head.entries}: is the file damaged?")
+        raise ValueError(f"{len(found)} keys, expected {head.entries}: is the file damaged?")
     return found
 
 
@@ -151,10 +151,10 @@ def _head(file: int) -> _Head:
     """Returns the header of the newer of the two transactions."""
     first = _read_head(file, 0)
     if first is None:
-        raise ValueError("it does not begin as one")
+        raise ValueError("it does not begin with an LMDB header")
     second = _read_head(file, first.page_size)
     if second is None or second.page_size != first.page_size:
-        raise ValueError("its second page does not begin as it must: is the file damaged?")
+        raise ValueError("its second page has no valid header: is the file damaged?")
     return max(first, second, key=lambda head: head.transaction)
 
 
@@ -171,14 +171,14 @@ def _read_head(file: int, offset: int) -> _Head | None:
 
 
 def _page(file: int, number: int, head: _Head) -> tuple[bytes, int, tuple[int, ...]]:
-    """A page of keys, what kind it is, and where in it its nodes begin."""
+    """Reads a page of keys; returns its bytes, its kind and the offsets of its nodes."""
     page = os.pread(file, head.page_size, number * head.page_size) if _is_in(number, head) else b""
     if len(page) < head.page_size:
         raise ValueError(f"there is no page {number}: is the file damaged?")
     own, _, kind, end, _ = _PAGE.unpack_from(page)
-    # Flags beside the kind are of a transaction that was being written.
+    # Additional flags belong to a transaction that was being written.
     if own != number or kind not in (_BRANCH, _LEAF) or not _PAGE.size <= end <= len(page):
-        raise ValueError(f"page {number} is none of keys: is the file damaged?")
+        raise ValueError(f"page {number} is not a page of keys: is the file damaged?")
     return page, kind, struct.unpack_from(f"<{(end - _PAGE.size) // 2}H", page, _PAGE.size)
 
 
@@ -190,24 +190,24 @@ def _child(page: bytes, node: int) -> int:
 def _entry(
     file: int, page: bytes, node: int, number: int, head: _Head
 ) -> tuple[str, tuple[int, int]]:
-    """A key, and where its value begins and how long it is."""
+    """Returns a key, and the offset and length of its value."""
     size, flags, length = _NODE.unpack_from(page, node)
     begin = node + _NODE.size
     key = page[begin : begin + length].decode(errors="surrogateescape")
     begin += length
     if not flags & _LARGE_VALUE:
         if begin + size > len(page):
-            raise ValueError(f"the value of {key!r} leaves page {number}: is the file damaged?")
+            raise ValueError(f"the value of {key!r} exceeds page {number}: is the file damaged?")
         return key, (number * head.page_size + begin, size)
     (large,) = struct.unpack_from("<Q", page, begin)
     offset = large * head.page_size
     end = (head.last_page + 1) * head.page_size
     header = os.pread(file, _PAGE.size, offset) if _is_in(large, head) else b""
     if len(header) < _PAGE.size or offset + _PAGE.size + size > end:
-        raise ValueError(f"the value of {key!r} leaves the file: is it damaged?")
+        raise ValueError(f"the value of {key!r} exceeds the file: is it damaged?")
     own, _, kind, _, _ = _PAGE.unpack(header)
     if own != large or kind != _LARGE:
-        raise ValueError(f"page {large} is no value, of {key!r}: is the file damaged?")
+        raise ValueError(f"page {large} is not the value of {key!r}: is the file damaged?")
     return key, (offset + _PAGE.size, size)
 
 

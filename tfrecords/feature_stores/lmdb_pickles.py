@@ -1,6 +1,6 @@
 """LMDBs with a pickled dictionary per image, as ViLBERT and MMF write them.
 
-Its arrays are NumPy's, or base64 of float32. Of a pickle only plain data is read.
+The arrays are NumPy arrays or base64 of float32. Only plain data is unpickled.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _PICKLE = b"\x80"
 
 @dataclass(frozen=True)
 class PickledArrays(LmdbArrays):
-    """One array of each dictionary of a database.
+    """One array of each dictionary in a database.
 
     Attributes:
-        path: of its folder, or of its file.
+        path: path of its folder or its file.
         field: key of the array.
     """
 
@@ -48,10 +48,10 @@ class PickledArrays(LmdbArrays):
 
 
 def lmdb_fields(path: Path) -> list[Field]:
-    """The fields of a database, by its first value.
+    """Returns the fields of a database, which follow from its first value.
 
     Raises:
-        InputError: it is no database, or its values hold no features.
+        InputError: the path is no database, or its values contain no features.
     """
     arrays = LmdbArrays(path)
     names = arrays.keys()
@@ -69,7 +69,7 @@ def lmdb_fields(path: Path) -> list[Field]:
 
 @lru_cache(maxsize=1)
 def _content(path: Path, key: str) -> dict[str, Any]:
-    """The dictionary of an image, whose fields are asked for one after another."""
+    """Unpickles the dictionary of an image; cached, because its fields are read one by one."""
     from tfrecords.readers.safe_pickle import load_pickle
 
     where = f"{path}, image {key!r}"
@@ -81,7 +81,7 @@ def _content(path: Path, key: str) -> dict[str, Any]:
 
 def _array(value: Any, where: str) -> np.ndarray:
     if isinstance(value, (bytes, str)) and value.isdigit() and len(value) < 10:
-        # ViLBERT's sizes are text.
+        # ViLBERT stores sizes as text.
         value = int(value)
     elif isinstance(value, (bytes, str)):
         try:

@@ -1,4 +1,4 @@
-"""One .npy with a row per image: `*_ims.npy` of Kiros et al. and of VSE++, [M, 36, D] of others."""
+"""Store in one .npy with a row per image: `*_ims.npy` of Kiros et al. and VSE++, [M, 36, D]."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tfrecords.name_examples import describe_names
 
 @dataclass(frozen=True)
 class NpyRows:
-    """The rows of a file, which stays on disk.
+    """The rows of a memory-mapped file.
 
     Attributes:
-        path: of the file: [M, D], [M, N, D] or [M, gh, gw, D].
-        ids: a list of the names of the rows, see `read_row_names`; None calls an image by its row
-            number from 0.
+        path: path of the file: [M, D], [M, N, D] or [M, gh, gw, D].
+        ids: a list of the row names, see `read_row_names`; with None, images are named by their row
+            numbers, from 0.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class NpyRows:
         return self.ids is None
 
     def keys(self) -> list[str]:
-        """The names of the rows, or their numbers."""
+        """Returns the names of the rows, or their numbers."""
         if self.ids is not None:
             return list(_names(self.path, self.ids))
         return [str(number) for number in range(len(_mapped(self.path)))]
@@ -72,7 +72,7 @@ def _names(path: Path, ids: Path) -> dict[str, int]:
     names, rows = read_row_names(ids), len(_mapped(path))
     if len(names) != rows:
         raise InputError(
-            f"{ids} names {describe_names(list(names))}, but {path} has {rows} rows: expected a "
+            f"{ids} names {describe_names(list(names))}, but {path} has {rows} rows: expected one "
             "name per row"
         )
     return names

@@ -1,17 +1,17 @@
-"""Opens a store of features by a text of the form `KIND:PATH`.
+"""Opening of a feature store by a specification of the form `KIND:PATH`.
 
-| written as | what |
+| specification | store |
 |---|---|
-| `tsv:FILE[,FILE...]`, `tsv:FOLDER` | bottom-up attention TSVs and the like, see `tsv.py` |
+| `tsv:FILE[,FILE...]`, `tsv:FOLDER` | TSVs of bottom-up attention and others, see `tsv.py` |
 | `folders:PREFIX` | some of `PREFIX_fc/<id>.npy`, `PREFIX_att/<id>.npz`, `PREFIX_box/<id>.npy` |
 | `folders:FOLDER` | a folder with a .npy or .npz per image |
-| `h5:FILE[,FILE...]` | HDF5, see `hdf5.py`; a file per split, or per kind of feature and boxes |
+| `h5:FILE[,FILE...]` | HDF5, see `hdf5.py`; one file per split, or per kind of feature and boxes |
 | `lmdb:PATH[,PATH...]` | LMDB with .npy or .npz bytes, or a pickled dictionary, per image |
-| `npy:FILE` | an array with a row per image, which is called by its row number or by `,ids=LIST` |
+| `npy:FILE` | an array with a row per image; named by row number or by `,ids=LIST` |
 | `records:FOLDER` | `features`, `captions` or `images` records |
 
-Without the first word the name of the file tells. `tsv`, `folders`, `h5` and `lmdb` take
-`,sizes=FILE`: a COCO JSON with the sizes of the images, for boxes in pixels. `npy` and `h5` take
+Without `KIND:` the kind follows from the file name. `tsv`, `folders`, `h5` and `lmdb` accept
+`,sizes=FILE`: a COCO JSON with the sizes of the images, for boxes in pixels. `npy` and `h5` accept
 `,ids=FILE`: the names of the rows.
 """
 
@@ -29,15 +29,15 @@ from tfrecords.missing_paths import describe_missing
 STORE_KINDS = ("tsv", "folders", "h5", "lmdb", "npy", "records")
 _TSV_NAME = re.compile(r"\.tsv(\.\d+)?$")
 _OPTIONS = {"sizes": ("tsv", "folders", "h5", "lmdb"), "ids": ("npy", "h5")}
-# What other code bases pickle: reading it would run a program.
+# Pickles of other code bases: reading one could run any program.
 _PICKLES = (".pth", ".pt", ".pkl", ".pickle", ".p")
 
 
 def open_feature_store(text: str) -> FeatureStore:
-    """Opens what a text of the form `KIND:PATH`, or a path alone, names: see the table above.
+    """Opens the store that `KIND:PATH`, or a path alone, names; see the table above.
 
     Raises:
-        InputError: an unknown kind, no such files, or files that are not what they should be.
+        InputError: the kind is unknown, or the files are missing or not of the expected format.
     """
     kind, colon, rest = text.partition(":")
     if not colon or kind not in STORE_KINDS:
@@ -56,7 +56,7 @@ def open_feature_store(text: str) -> FeatureStore:
     if not paths or any(kind not in _OPTIONS[name] for name in options):
         raise InputError(
             f"cannot open {text!r}: expected KIND:PATH, of {', '.join(STORE_KINDS)}; "
-            "sizes=FILE goes with tsv, folders, h5 and lmdb, ids=FILE with npy and h5"
+            "sizes=FILE requires tsv, folders, h5 or lmdb, ids=FILE requires npy or h5"
         )
     if len(paths) > 1 and (kind in ("folders", "npy", "records") or "ids" in options):
         raise InputError(f"{text!r}: {kind} takes one path{' with ids' * ('ids' in options)}")
@@ -67,7 +67,7 @@ def open_feature_store(text: str) -> FeatureStore:
 
 
 def _open(kind: str, paths: list[Path], sizes: Path | None, ids: Path | None) -> FeatureStore:
-    # Only what is asked for is imported.
+    # Import only the modules of the requested kind.
     if kind == "tsv":
         from tfrecords.feature_stores.tsv import open_tsv
 
@@ -89,7 +89,7 @@ def _open(kind: str, paths: list[Path], sizes: Path | None, ids: Path | None) ->
         store = open_arrays([Field("feature", NpyRows(paths[0], ids))], sizes)
         if ids is None:
             logging.warning(
-                "%s: images are called by the numbers of their rows, from 0; ids=LIST names them",
+                "%s: images are named by their row numbers, from 0; ids=LIST gives them names",
                 paths[0],
             )
         return store
@@ -144,7 +144,7 @@ def _guess(text: str) -> str:
         return "folders"
     missing = "" if path.exists() else " (there is no such file or folder)"
     raise InputError(
-        f"cannot tell what kind of features {text!r} is{missing}; name it: KIND:PATH, of "
+        f"cannot detect the kind of features of {text!r}{missing}; give KIND:PATH, of "
         f"{', '.join(STORE_KINDS)}"
     )
 

@@ -1,4 +1,4 @@
-"""Records with features as a store: any image of them without reading the others."""
+"""Feature store over records, with random access by image."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ KINDS = ("features", "captions", "images")
 
 @dataclass(frozen=True)
 class RecordStore:
-    """A `FeatureStore` of records; made by `open_feature_records`.
+    """A `FeatureStore` of records; created by `open_feature_records`.
 
     Attributes:
-        folder: of the records.
-        digest: of the records, so that others under the same name are not taken for them.
+        folder: folder of the records.
+        digest: digest of the records, to detect other records in the same folder.
         shapes: see `FeatureStore.shapes`.
-        dtype: of the stored features.
+        dtype: type of the stored features.
         has_boxes: see `FeatureStore.has_boxes`.
     """
 
@@ -46,7 +46,7 @@ class RecordStore:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """See `FeatureStore.paths`: the manifest, which names the checksum of every shard."""
+        """See `FeatureStore.paths`: the manifest, which contains the checksum of every shard."""
         return (self.folder / "manifest.json",)
 
     @property
@@ -78,7 +78,7 @@ class RecordStore:
             }
             if self.has_boxes:
                 found["boxes"] = np.asarray(values["boxes"]).reshape(-1, 4)
-            # `images` records do not have them.
+            # `images` records have no size.
             height, width = (int(values.get(side, [0])[0]) for side in ("height", "width"))
         except (ValueError, KeyError, IndexError) as error:
             raise InputError(
@@ -90,11 +90,10 @@ class RecordStore:
 def open_feature_records(folder: Path) -> RecordStore:
     """Opens the features in `features`, `captions` or `images` records.
 
-    Boxes are taken with the regions that they belong to; those of `images` records belong to
-    concepts.
+    Boxes are read if they belong to regions; the boxes of `images` records belong to concepts.
 
     Raises:
-        InputError: the folder holds no whole records, of another kind, or without features.
+        InputError: the records are incomplete, of another kind, or without features.
     """
     records = open_records(folder)
     names = records.feature_names
@@ -102,12 +101,12 @@ def open_feature_records(folder: Path) -> RecordStore:
         raise InputError(
             f"{folder} holds {records.kind!r} records of {', '.join(names)}; expected "
             f"{', '.join(KINDS)} records with one of {', '.join(FEATURE_KINDS)}: "
-            "r2m-extract-features makes them"
+            "build them with r2m-extract-features"
         )
     if predates_orientation(records.manifest):
         logging.warning(
-            "%s was built before EXIF orientation was read: the features of turned photographs are "
-            "those of the picture on its side. Build it again if there are any",
+            "%s was built before EXIF orientation was read: the features of rotated photographs "
+            "are those of the unrotated picture. Build it again if it has such photographs",
             folder,
         )
     options = records.manifest["options"]
@@ -118,7 +117,7 @@ def open_feature_records(folder: Path) -> RecordStore:
         "global_feature": (options.get("feature_size"),),
     }
     if "global_feature" in names and sizes["global_feature"] == (None,):
-        # The manifest of `images` records does not name it.
+        # The manifest of `images` records does not contain the size.
         sizes["global_feature"] = (_vector_size(records, np.dtype(dtype).itemsize),)
     return RecordStore(
         folder=records.folder,
@@ -130,7 +129,7 @@ def open_feature_records(folder: Path) -> RecordStore:
 
 
 def _vector_size(records: Records, itemsize: int) -> int:
-    """D of the vectors, from the first record."""
+    """Returns the size D of the vectors, from the first record."""
     path = next(path for path in _files(records) if Path(path).stat().st_size)
     with Path(path).open("rb") as stream:
         buffer = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
@@ -152,14 +151,14 @@ class _Index(NamedTuple):
 
 @lru_cache(maxsize=4)
 def _index(folder: Path, digest: str) -> _Index:
-    """Offsets of the record of each image, found once per process.
+    """Finds the offset of the record of each image, once per process.
 
-    Only the names are read: the features of an Example are sorted by name and say how long they
-    are, so that the large ones are leapt over.
+    Only the names are read: the features of an Example are sorted by name and length-prefixed, so
+    that the large ones are skipped.
     """
     records = open_records(folder)
     if records.digest != digest:
-        raise InputError(f"{folder} was built anew since it was opened")
+        raise InputError(f"{folder} was rebuilt after it was opened")
     files = _files(records)
     maps: list[mmap.mmap] = []
     places: dict[str, tuple[int, int]] = {}

@@ -1,4 +1,4 @@
-"""The names of the rows of arrays that have a row per image."""
+"""Names of the rows of arrays that have one row per image."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _PICKLES = (".pkl", ".pickle", ".p")
 
 
 def read_row_names(path: Path) -> dict[str, int]:
-    """Reads a list of names of images in the order of the rows of an array.
+    """Reads a list of image names in the order of the rows of an array.
 
     Args:
-        path: a text file with a name per line; JSON: a list of names, numbers or objects with
-            `image_id`, `id` or `file_name`, an object with such a list under `images`, or one of
-            name -> row; .npy of numbers or text; a pickle of a list or of a dictionary name -> row
-            (`train36_imgid2idx.pkl`), of which only plain data is read.
+        path: a text file with one name per line; a JSON list of names, numbers or objects with
+            `image_id`, `id` or `file_name`, a JSON object with such a list under `images`, or one
+            of name -> row; a .npy of numbers or text; or a pickle of a list or of a dictionary name
+            -> row (`train36_imgid2idx.pkl`), of which only plain data is read.
 
     Returns:
-        Name -> row.
+        Mapping from name to row.
 
     Raises:
-        InputError: no such file, a damaged one, a name that is given to two rows or a row without a
+        InputError: the file is missing or damaged, a name is given to two rows, or a row has no
             name.
     """
     if path.suffix == ".json":
@@ -61,10 +61,10 @@ def read_row_names(path: Path) -> dict[str, int]:
 
 
 def names_of_rows(content: Any, where: str) -> dict[str, int]:
-    """Name -> row of what a list of names holds; see `read_row_names`.
+    """Returns a mapping from name to row for a list of names; see `read_row_names`.
 
     Raises:
-        InputError: it is no such list; names `where`, and the row.
+        InputError: the content is no such list; names `where` and the row.
     """
     if isinstance(content, Mapping) and isinstance(content.get("images"), list):
         content = content["images"]
@@ -81,13 +81,13 @@ def names_of_rows(content: Any, where: str) -> dict[str, int]:
     for row, value in enumerate(content):
         name = _name(value, f"{where}: row {row}")
         if name in found:
-            raise InputError(f"{where}: rows {found[name]} and {row} are both called {name!r}")
+            raise InputError(f"{where}: rows {found[name]} and {row} are both named {name!r}")
         found[name] = row
     return found
 
 
 def _in_order(rows: Mapping[Any, Any], where: str) -> list[Any]:
-    """The names of name -> row, by row."""
+    """Returns the names of a mapping name -> row, sorted by row."""
     names: list[Any] = [None] * len(rows)
     for name, row in rows.items():
         fits = isinstance(row, (int, np.integer)) and 0 <= row < len(names)

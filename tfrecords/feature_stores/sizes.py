@@ -1,4 +1,4 @@
-"""The pixel sizes of images, where the features' own format does not keep them."""
+"""Pixel sizes of images, for feature formats that do not contain them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _LARGEST = 1 << 24
 
 
 def read_sizes(path: Path) -> dict[str, tuple[int, int]]:
-    """Height and width of images by each of their names.
+    """Reads the height and width of images, by each of their names.
 
     Args:
         path: a JSON with `images: [{"width", "height", "id" or "file_name" or ...}]`: COCO's
-            `instances_*.json` and `captions_*.json`, or upstream's `cocotalk.json` that was made
-            with its images at hand.
+            `instances_*.json` and `captions_*.json`, or upstream's `cocotalk.json` if it was built
+            with access to the images.
 
     Raises:
-        InputError: no such file, no JSON, or it names the size of no image.
+        InputError: the file is missing, no JSON, or contains no size of an image.
     """
     try:
         status = path.stat()
@@ -41,7 +41,7 @@ def _read(path: Path, size: int, modified: int) -> dict[str, tuple[int, int]]:
     several: set[str] = set()
     for element in stream_json(path):
         if element.key != "images":
-            # What comes after them is long and not needed.
+            # The elements after `images` are long and not needed.
             if sizes:
                 break
             continue
@@ -52,7 +52,7 @@ def _read(path: Path, size: int, modified: int) -> dict[str, tuple[int, int]]:
         for key in _NAME_KEYS:
             if isinstance(row.get(key), (str, int)):
                 for form in name_forms(str(row[key])):
-                    # The number of one image may be the file name of another one.
+                    # The number of one image may be the file name of another.
                     if sizes.setdefault(form, (height, width)) != (height, width):
                         several.add(form)
     for form in several | {""}:
@@ -66,14 +66,14 @@ def _read(path: Path, size: int, modified: int) -> dict[str, tuple[int, int]]:
 
 
 def find_size(path: Path, names: Sequence[str]) -> tuple[int, int]:
-    """Height and width of an image, by the most exact form of its names.
+    """Returns the height and width of an image, by the most exact form of its names.
 
     Args:
         path: see `read_sizes`.
-        names: of one image.
+        names: names of one image.
 
     Raises:
-        InputError: the file has no size for it, or different ones; see `read_sizes`.
+        InputError: the file has no size for the image, or several; see `read_sizes`.
     """
     sizes = read_sizes(path)
     for forms in zip(*map(name_forms, names), strict=True):
@@ -86,10 +86,10 @@ def find_size(path: Path, names: Sequence[str]) -> tuple[int, int]:
 
 
 def checked_size(height: Any, width: Any, where: str) -> tuple[int, int]:
-    """Height and width, if an image can have them.
+    """Checks and returns the height and width of an image.
 
     Raises:
-        InputError: they are no whole numbers from 1 on; names `where`.
+        InputError: they are no whole numbers of at least 1; names `where`.
     """
     for side in (height, width):
         if type(side) is not int or not 1 <= side <= _LARGEST:

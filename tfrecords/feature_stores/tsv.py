@@ -1,9 +1,9 @@
-"""TSVs of bottom-up attention and the like, see `tsv_rows.py`: a line per image.
+"""TSVs of bottom-up attention and similar layouts (see `tsv_rows.py`), with one line per image.
 
-Features are base64 of float32 arrays, so a line is hundreds of kilobytes and the files of COCO are
-tens of gigabytes. They stay on disk: one pass notes where the line of each image lies. In the
-layout of bottom-up attention it leaps over the arrays, whose length follows from the number of
-boxes; only where that does not lead to the end of the line it looks for the end.
+Features are base64 of float32 arrays: a line takes hundreds of kilobytes, and the files of COCO
+take tens of gigabytes. They stay on disk: one pass records the offset of the line of each image. In
+the layout of bottom-up attention the pass skips the arrays, whose length follows from the number of
+boxes. It searches for the end of the line only if the skip does not lead there.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ from tfrecords.images.name_index import NameIndex, find_stored
 
 _HEADINGS = (b"image_id\t", b"img_id\t")
 _BLOCK = 1 << 20
-# The first four columns are much shorter.
+# Bytes read for the first four columns, which are much shorter.
 _HEAD = 512
 _LISTED = 5
 
 
 @dataclass(frozen=True)
 class TsvStore:
-    """A `FeatureStore` of one or several files; made by `open_tsv`.
+    """A `FeatureStore` of one or several files; created by `open_tsv`.
 
     Attributes:
-        files: that hold the features.
+        files: the files with the features.
         sizes_file: see `read_sizes`.
         feature_size: D of the regions.
         has_boxes: see `FeatureStore.has_boxes`.
         needs_sizes: see `FeatureStore.needs_sizes`.
-        dropped: `differs_from_first`: lines of images that came before with other features.
+        dropped: `differs_from_first`: repeated lines of an image with other features than the
+        first.
     """
 
     files: tuple[Path, ...]
@@ -86,15 +87,15 @@ class TsvStore:
 def open_tsv(paths: tuple[Path, ...], sizes_file: Path | None = None) -> TsvStore:
     """Opens files as published: `karpathy_train_resnet101_faster_rcnn_genome.tsv.0`, ...
 
-    A line of an image that an earlier line has already described is passed over. Where the two
-    differ that is logged and counted.
+    A repeated line of an image is skipped. If it differs from the first line of the image, it is
+    logged and counted.
 
     Args:
         paths: the files, in the order in which they are read.
-        sizes_file: gives the sizes of images whose lines do not; see `read_sizes`.
+        sizes_file: sizes of the images whose lines do not contain them; see `read_sizes`.
 
     Raises:
-        InputError: a file is missing or empty, or a line does not begin as it must; names the line.
+        InputError: a file is missing or empty, or a line begins wrongly; names the line.
     """
     if not paths:
         raise InputError("no bottom-up TSV file was given")
@@ -102,7 +103,7 @@ def open_tsv(paths: tuple[Path, ...], sizes_file: Path | None = None) -> TsvStor
     dropped = {"differs_from_first": len(index.differing)} if index.differing else {}
     if index.differing:
         logging.warning(
-            "%d images come again with other features, of which the first are kept: %s",
+            "%d images are repeated with other features, of which the first are kept: %s",
             len(index.differing),
             "; ".join(index.differing[:_LISTED]),
         )
@@ -138,7 +139,7 @@ class _Index(NamedTuple):
 
 
 def _index(paths: tuple[Path, ...]) -> _Index:
-    """Offsets of the line of each image, found once per process."""
+    """Finds the offset of the line of each image, once per process."""
     try:
         states = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
         return _make_index(paths, states)
@@ -184,7 +185,7 @@ def _make_index(paths: tuple[Path, ...], states: tuple[tuple[int, int], ...]) ->
 
 
 def _columns(stream: BinaryIO, head: bytes, offset: int, size: int) -> Columns:
-    """The layout of a file, by its first line."""
+    """Returns the layout of a file, which follows from its first line."""
     fields = head.split(b"\t", 4)
     if len(fields) == 5 and all(field.isdigit() for field in fields[1:4]):
         return BOTTOM_UP
@@ -193,7 +194,7 @@ def _columns(stream: BinaryIO, head: bytes, offset: int, size: int) -> Columns:
 
 
 def _line_head(head: bytes, columns: Columns, where: str) -> tuple[str, int, int]:
-    """The id of an image, how many boxes it has, and where the boxes begin; 0 if not known."""
+    """Returns the id of an image, the number of its boxes and their offset; 0 if unknown."""
     fields = head.split(b"\t", 4)
     if columns != BOTTOM_UP:
         name = fields[0].decode(errors="replace").strip()
@@ -223,13 +224,13 @@ def _base64_length(count: int) -> int:
 
 
 def _feature_bytes(rest: int, boxes: int) -> int:
-    """Returns the bytes of features per box of a line with so many characters after the boxes."""
+    """Returns the bytes of features per box, given the number of characters after `boxes`."""
     characters = rest - _base64_length(16 * boxes) - 1
     return characters // 4 * 3 // boxes // 4 * 4 if boxes and characters > 0 else 0
 
 
 def _leap(stream: BinaryIO, start: int, boxes: int, feature_bytes: int, size: int) -> int | None:
-    """Returns the end of the line whose boxes begin at `start`, if its length is as expected."""
+    """Returns the end of the line whose boxes begin at `start`; None if its length differs."""
     tab = start + _base64_length(16 * boxes)
     end = tab + 1 + _base64_length(feature_bytes * boxes)
     if not (boxes and feature_bytes) or end > size:
@@ -261,7 +262,7 @@ def _same(paths: tuple[Path, ...], a: _Line, b: _Line) -> bool:
 
 def _read(path: Path, line: _Line, where: str) -> bytes:
     if line.length > MOST_BYTES:
-        raise InputError(f"{where}: a line of {line.length} bytes, more than an image may have")
+        raise InputError(f"{where}: a line of {line.length} bytes, more than allowed per image")
     try:
         with path.open("rb", buffering=0) as stream:
             return os.pread(stream.fileno(), line.length, line.offset)

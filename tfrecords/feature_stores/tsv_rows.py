@@ -35,7 +35,7 @@ Columns = tuple[str, ...]
 
 
 def layout_of(line: bytes) -> Columns:
-    """Returns the columns of a file by its first line; those of bottom-up attention for others."""
+    """Returns the columns of a file from its first line; defaults to bottom-up attention."""
     fields = line.rstrip(b"\r\n").split(b"\t")
     if len(fields) == len(LXMERT):
         return LXMERT
@@ -53,12 +53,12 @@ def parse_row(
 
     Args:
         data: the line.
-        columns: of the file, see `layout_of`.
-        feature_size: D of the regions; None takes that of this line.
-        where: what to call the line in messages.
+        columns: columns of the file, see `layout_of`.
+        feature_size: D of the regions; None infers D from this line.
+        where: name of the line in messages.
 
     Raises:
-        InputError: it has other columns, or something in them that they must not have.
+        InputError: the line has other columns, or a column contains an invalid value.
     """
     fields = data.rstrip(b"\r\n").split(b"\t")
     if len(fields) != len(columns):
@@ -101,7 +101,7 @@ def parse_row(
 
 
 def _vinvl_row(data: bytes, where: str) -> dict[str, Any]:
-    """Returns the values in the JSON of a line, under the names of columns."""
+    """Returns the values in the JSON of a line, keyed by column names."""
     row: dict[str, Any]
     try:
         content = json.loads(data)

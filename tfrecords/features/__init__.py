@@ -1,4 +1,4 @@
-"""Image features of a convolutional backbone: pictures are decoded, fitted to it and looked at."""
+"""Image features of a backbone: decoding, resizing and feature extraction."""
 
 from tfrecords.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.features.backbones import backbone_names

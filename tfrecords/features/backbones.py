@@ -1,4 +1,4 @@
-"""Networks for images with their weights: `keras.applications`, KerasHub, EfficientNet-Lite."""
+"""Pre-trained image networks: `keras.applications`, KerasHub, EfficientNet-Lite."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ TORCH_SUFFIX = ".pth"
 
 
 class Network(NamedTuple):
-    """A network and what its images go through first.
+    """A network and the preprocessing of its images.
 
     Attributes:
-        model: as `preprocess` gives -> feature maps [B, gh, gw, D], tokens [B, N, D] or vectors
+        model: outputs of `preprocess` -> feature maps [B, gh, gw, D], tokens [B, N, D] or vectors
             [B, D].
-        preprocess: float32 [B, size, size, 3] in 0..255 -> what the network was trained on.
-        output_shape: of the model for one image, without B.
+        preprocess: float32 [B, size, size, 3] in 0..255 -> the input range of the network.
+        output_shape: output shape of the model for one image, without B.
     """
 
     model: keras.Model
@@ -43,7 +43,7 @@ class Network(NamedTuple):
 
 
 def backbone_names() -> tuple[str, ...]:
-    """The names that `BackboneOptions.name` may have, beside KerasHub presets."""
+    """Returns the valid values of `BackboneOptions.name`, except KerasHub presets."""
     return tuple(sorted([*_application_modules(), *EFFICIENTNET_LITE]))
 
 
@@ -51,7 +51,7 @@ def build_network(options: BackboneOptions) -> Network:
     """Builds a network and loads its weights.
 
     Raises:
-        InputError: an unknown name, an option or a layer it has not, or weights that do not fit.
+        InputError: the name, an option or a layer is unknown, or the weights do not fit.
     """
     path = options.weights_file
     if path is not None and not path.is_file():
@@ -91,14 +91,14 @@ def _build_application(options: BackboneOptions) -> tuple[keras.Model, Callable[
     weights = "imagenet" if options.weights == "imagenet" else None
     layer = options.layer
     with _clear_errors(options):
-        # What is behind the feature maps is built only for a layer that is there.
+        # Build the layers after the feature maps only if the requested layer is among them.
         maps = function(**arguments, include_top=False, weights=None) if layer else None
         names = [item.name for item in maps.layers] if maps else []
         top = layer is not None and layer not in names
         model = function(**arguments, include_top=top, weights=weights)
         _load(model, options)
     if layer in names:
-        # Keras numbers the names of a second network on.
+        # Keras continues the numbering of layer names in a second network.
         layer = model.layers[names.index(layer)].name
     return _cut(model, options.name, layer), module.preprocess_input
 
@@ -145,7 +145,7 @@ def _refuse_alpha(options: BackboneOptions) -> None:
 
 @contextmanager
 def _clear_errors(options: BackboneOptions) -> Iterator[None]:
-    """Turns whatever Keras' downloader, HDF5 or a layer raises into an `InputError`."""
+    """Converts any error of Keras' downloader, HDF5 or a layer to an `InputError`."""
     try:
         yield
     except InputError:
@@ -171,7 +171,7 @@ def _load(model: keras.Model, options: BackboneOptions) -> None:
 
 
 def _cut(model: keras.Model, name: str, layer: str | None) -> keras.Model:
-    """The model up to a layer; None is all of it."""
+    """Returns the model up to a layer; None returns the whole model."""
     if layer is None:
         return model
     layers = {item.name: item for item in model.layers}
@@ -186,7 +186,7 @@ def _output_shape(model: keras.Model, options: BackboneOptions) -> tuple[int, ..
     size = options.image_size
     try:
         spec = model.compute_output_spec(keras.KerasTensor((1, size, size, 3)))
-    except Exception as error:  # a network of fixed size says so in its own words
+    except Exception as error:  # a network of fixed size can raise any error
         raise InputError(
             f"{options.name} does not take one image of {size} x {size} pixels (image_size): "
             f"{error}"
@@ -212,10 +212,10 @@ def _application_modules() -> dict[str, ModuleType]:
 
 
 def _check_all_loaded(model: keras.Model, before: Sequence[np.ndarray], path: Path) -> None:
-    """Refuses a file that left kernels at their random start values.
+    """Raises an error for a file that left kernels at their random initial values.
 
-    Keras only warns about layers that a weights file does not have. Vectors (biases, scales) are
-    not compared: a trained one may well be all zeros or ones.
+    Keras only warns about layers that are missing from a weights file. Vectors (biases, scales) are
+    not compared: trained ones may be all zeros or ones.
     """
     kernels = [
         variable.path

@@ -1,7 +1,8 @@
-"""Batches of encoded images decoded inside a TensorFlow graph, each with a status.
+"""Decoding of batches of images inside a TensorFlow graph, with a status per image.
 
-A damaged image spoils no other one: its place in the batch holds gray pixels, and its status says
-what is wrong with it. The pixels of all others are those of `tfrecords.features.decoding`.
+A damaged image does not affect the others: its place in the batch contains gray pixels, and its
+status describes the fault. The pixels of all other images are equal to those of
+`tfrecords.features.decoding`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ UNSUPPORTED = (
     "unsupported_format: no JPEG, PNG, GIF, BMP (24 bits per pixel) or WebP (not animated)"
 )
 UNREADABLE = "unreadable: the image is damaged or ends too soon"
-# Gray, since some networks turn black into zeros.
+# Gray, because some networks map black to zeros.
 GRAY = 128.0
 
 
@@ -37,7 +38,7 @@ def decode_batch(
     interpolation: Interpolation = "bilinear",
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes images and makes the squares that a network is fed with; works in a graph.
+    """Decodes images and makes the square inputs of a network; works in a graph.
 
     Args:
         encoded: string [B], JPEG, PNG, GIF (the first frame), BMP of 24 bits or still WebP.
@@ -45,11 +46,11 @@ def decode_batch(
         short_side: see `make_squares`.
         crops: see `make_squares`.
         interpolation: see `BackboneOptions`.
-        max_pixels: an image may have at most, see `tfrecords.images.headers`.
+        max_pixels: limit for the pixels of an image, see `tfrecords.images.headers`.
 
     Returns:
-        float32 [B, size, size, 3], with 10 crops [B, 10, size, size, 3], in 0..255, gray where an
-        image cannot be decoded; and string [B], `ok` or what is wrong: `empty`, `too_large`,
+        float32 [B, size, size, 3], with 10 crops [B, 10, size, size, 3], in 0..255, gray if an
+        image cannot be decoded; and string [B], `ok` or the fault: `empty`, `too_large`,
         `unreadable`, `unsupported_format`, a colon and details.
     """
     shape = [size, size, 3] if crops == 1 else [crops, size, size, 3]
@@ -83,15 +84,15 @@ def map_images(
     Args:
         encoded: string [B], see `decode_batch`.
         function: uint8 [H, W, 3] -> tensors.
-        specs: of these tensors.
-        placeholders: what fills the tensors of images that cannot be decoded, or on which the
+        specs: specs of these tensors.
+        placeholders: values that fill the tensors of images that cannot be decoded, or on which the
             function fails.
         max_pixels: see `decode_batch`.
-        short_side: to which the function scales images; None where it does not.
-        failed: status where decoding or the function fails.
+        short_side: short side that the function scales images to; None if it does not scale.
+        failed: status if decoding or the function fails.
 
     Returns:
-        The tensors, B first, and the status string [B] as of `decode_batch`.
+        The tensors, B first, and the status string [B], see `decode_batch`.
     """
     placeheld = [
         tf.fill(spec.shape, tf.constant(number, spec.dtype))
@@ -112,7 +113,7 @@ def map_images(
         return shaped(found, status)
 
     def one(image: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        # The one way in a graph to go on after an operation failed.
+        # The only way to continue in a graph after an operation failed.
         decoded = tf.data.Dataset.from_tensors(image).map(decode).ignore_errors()
         fault = tf.data.Dataset.from_tensors((*placeheld, tf.constant(failed)))
         *found, status = decoded.concatenate(fault).take(1).get_single_element()
@@ -123,13 +124,13 @@ def map_images(
 
 
 def _status(image: tf.Tensor, max_pixels: int, short_side: int | None) -> tf.Tensor:
-    """Returns what is wrong with an image as far as its header says: string scalar."""
+    """Returns the status of an image according to its header: string scalar."""
 
     def of_header() -> tf.Tensor:
         declared = declared_pixels(image)
         too_large = declared.pixels > max_pixels
         if short_side is not None:
-            # A narrow image may become huge when its short side is scaled.
+            # A narrow image may become huge if its short side is scaled.
             sides = tf.maximum(declared.height, 1), tf.maximum(declared.width, 1)
             height, width = scaled_size(*sides, short_side)
             too_large |= height * width > max_pixels

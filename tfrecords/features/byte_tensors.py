@@ -1,4 +1,4 @@
-"""Bytes of string tensors as numbers, inside a TensorFlow graph."""
+"""Conversion of bytes in string tensors to numbers, inside a TensorFlow graph."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import tensorflow as tf
 
 
 def bytes_at(encoded: tf.Tensor, position: tf.Tensor | int, count: tf.Tensor | int) -> tf.Tensor:
-    """Returns `count` bytes of a string scalar from `position` on.
+    """Returns `count` bytes of a string scalar, starting at `position`.
 
     Returns:
-        int32 [count], zeros where the string has ended.
+        int32 [count], zeros after the end of the string.
     """
     place = tf.clip_by_value(position, 0, tf.strings.length(encoded))
     piece = tf.io.decode_raw(tf.strings.substr(encoded, place, count), tf.uint8)
@@ -28,6 +28,6 @@ def number_of_two(pair: tf.Tensor, little: tf.Tensor | bool) -> tf.Tensor:
 
 
 def number_of_four(four: tf.Tensor, little: tf.Tensor | bool) -> tf.Tensor:
-    """Returns the number of four bytes int32 [4]: int32; negative where it does not fit."""
+    """Returns the number of four bytes int32 [4]: int32; negative on overflow."""
     ordered = tf.where(little, four[:4], tf.reverse(four[:4], [0]))
     return tf.reduce_sum(ordered * tf.constant([1, 1 << 8, 1 << 16, 1 << 24], tf.int32))

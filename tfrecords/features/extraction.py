@@ -14,18 +14,18 @@ from tfrecords.errors import InputError
 from tfrecords.feature_options import DEFAULT_FEATURES, BackboneOptions, FeatureOptions
 from tfrecords.features.backbones import build_network
 
-# Transformers put a class token, and some a few registers, before the tokens of the patches.
+# Transformers have a class token, and some have registers, before the patch tokens.
 _MOST_OTHER_TOKENS = 8
 
 
 class ImageFeatures(NamedTuple):
-    """Features of B images, float16 or float32 as `FeatureOptions.dtype` says.
+    """Features of B images, of type `FeatureOptions.dtype`.
 
     Attributes:
-        grid: [B, gh, gw, D], the feature map; None where there is none or it was not asked for.
-        pooled: [B, D], its mean over the grid (of several crops: their mean).
+        grid: [B, gh, gw, D], the feature map; None if missing or not requested.
+        pooled: [B, D], its mean over the grid (the mean over all crops, if several).
         maps: float32 [B, H, W, D], the feature map before pooling to a grid and `unit_norm`; None
-            where there is none or it was not asked for.
+            if missing or not requested.
     """
 
     grid: np.ndarray | None
@@ -33,7 +33,7 @@ class ImageFeatures(NamedTuple):
     maps: np.ndarray | None = None
 
     def stored(self, row: int) -> dict[str, bytes]:
-        """The features of one image as records hold them: little-endian bytes."""
+        """Returns the features of one image as little-endian bytes, as stored in records."""
         found = {"global_feature": self.pooled[row]}
         if self.grid is not None:
             found["grid_feature"] = self.grid[row]
@@ -44,11 +44,11 @@ class ImageFeatures(NamedTuple):
 
 
 class FeatureExtractor:
-    """A backbone with its own preprocessing, for batches of images.
+    """A backbone with its preprocessing, for batches of images.
 
     Attributes:
         model: the network, without its preprocessing.
-        grid_shape: (gh, gw, D) of the feature maps; None if it gives vectors, or several crops.
+        grid_shape: (gh, gw, D) of the feature maps; None for vectors or several crops.
         feature_size: D.
     """
 
@@ -58,7 +58,7 @@ class FeatureExtractor:
         """Builds the backbone and loads its weights.
 
         Raises:
-            InputError: an unknown name, an option it has not, or weights that do not fit.
+            InputError: the name or an option is unknown, or the weights do not fit.
         """
         features.check_fits(options)
         self.options = options
@@ -72,7 +72,7 @@ class FeatureExtractor:
             self.grid_shape = (height, width, self.feature_size)
         self._square = (options.image_size, options.image_size, 3)
         crops = () if features.crops == 1 else (features.crops,)
-        # One signature for all batches: the last one is filled up instead of compiled again.
+        # One signature for all batches: the last one is padded instead of compiled again.
         self._run = tf.function(
             self.features_of,
             input_signature=[tf.TensorSpec((None, *crops, *self._square), tf.float32)],
@@ -80,7 +80,7 @@ class FeatureExtractor:
 
     @property
     def square(self) -> dict[str, Any]:
-        """Arguments of `decoding.make_squares`, whose pixels the network is shown."""
+        """Arguments of `decoding.make_squares` for the inputs of the network."""
         return {
             "size": self.options.image_size,
             "interpolation": self.options.interpolation,
@@ -89,7 +89,7 @@ class FeatureExtractor:
         }
 
     def _maps_and_vectors(self, images: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor]:
-        """Returns maps float32[B, H, W, D], if there are any, and vectors float32[B, D]."""
+        """Returns maps float32[B, H, W, D], or None, and vectors float32[B, D]."""
         maps, vectors = self._single_maps_and_vectors(images)
         if self.features.average_mirrored:
             mirrored, others = self._single_maps_and_vectors(images[:, :, ::-1])
@@ -138,22 +138,22 @@ class FeatureExtractor:
         return tf.cast(vectors, self.features.dtype)
 
     def pooled(self, images: tf.Tensor) -> tf.Tensor:
-        """Mean features inside another graph: float32 [B, size, size, 3] in 0..255 -> [B, D]."""
+        """Computes mean features in a graph: float32 [B, size, size, 3] in 0..255 -> [B, D]."""
         return self._maps_and_vectors(images)[1]
 
     def __call__(
         self, images: np.ndarray | tf.Tensor, with_grid: bool = True, with_maps: bool = False
     ) -> ImageFeatures:
-        """The features of images.
+        """Computes the features of images.
 
         Args:
             images: float32 [B, size, size, 3] in 0..255, from `decode_or_fault`; with 10 crops
                 [B, 10, size, size, 3].
-            with_grid: whether `grid` is wanted too.
-            with_maps: whether `maps` are wanted too.
+            with_grid: whether to return `grid`.
+            with_maps: whether to return `maps`.
 
         Raises:
-            InputError: the features do not fit into their dtype, all zero or not finite.
+            InputError: the features overflow their dtype, are all zero or not finite.
         """
         grid, pooled, maps = self._run(tf.convert_to_tensor(images, tf.float32))
         found = ImageFeatures(
@@ -177,14 +177,14 @@ class FeatureExtractor:
 
 
 def adaptive_average_pooling(maps: tf.Tensor, size: int) -> tf.Tensor:
-    """Feature maps of size x size cells, whatever the size they have.
+    """Pools feature maps of any size to size x size cells.
 
-    Cell i averages the rows floor(i H / size) to ceil((i + 1) H / size) - 1, and columns likewise:
-    cells overlap where `size` does not divide H, and repeat where it is larger.
+    Cell i averages the rows floor(i H / size) to ceil((i + 1) H / size) - 1, and the columns in the
+    same way. Cells overlap if `size` does not divide H, and repeat if it is larger.
 
     Args:
         maps: float32 [B, H, W, D]; H and W are static.
-        size: cells a side.
+        size: cells per side.
 
     Returns:
         float32 [B, size, size, D].
@@ -196,8 +196,8 @@ def adaptive_average_pooling(maps: tf.Tensor, size: int) -> tf.Tensor:
 def cached_extractor(
     options: BackboneOptions, features: FeatureOptions = DEFAULT_FEATURES
 ) -> FeatureExtractor:
-    """The extractor of these options, built once a process (a worker has many shards)."""
-    # Views are images to it.
+    """Returns the extractor of these options, built once per process (a worker has many shards)."""
+    # The extractor treats views as images.
     return _cached_extractor(options, features.without_views())
 
 
@@ -207,7 +207,7 @@ def _cached_extractor(options: BackboneOptions, features: FeatureOptions) -> Fea
 
 
 def _averages(length: int, bins: int) -> np.ndarray:
-    """float32 [bins, length]: row i averages what belongs to bin i."""
+    """Returns float32 [bins, length]; row i averages the elements of bin i."""
     weights = np.zeros((bins, length), np.float32)
     for i in range(bins):
         start, end = i * length // bins, -(-(i + 1) * length // bins)
@@ -216,12 +216,12 @@ def _averages(length: int, bins: int) -> np.ndarray:
 
 
 def _map_shape(output_shape: tuple[int, ...], options: BackboneOptions) -> tuple[int, int] | None:
-    """Height and width of the feature map in an output; None if it is one vector."""
+    """Returns the height and width of the feature map in an output; None for a vector."""
     if len(output_shape) == 1:
         return None
     if len(output_shape) == 3:
         return output_shape[0], output_shape[1]
-    # Tokens of a transformer: a square of patches, after the others.
+    # Tokens of a transformer: other tokens, then a square of patches.
     side = isqrt(output_shape[0])
     if output_shape[0] - side * side > _MOST_OTHER_TOKENS:
         raise InputError(

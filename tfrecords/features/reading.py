@@ -1,4 +1,4 @@
-"""Image files read and decoded while the network looks at those before them."""
+"""Reading and decoding of image files, in parallel with the network."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Item = TypeVar("Item")
 
 
 class ReadImage(NamedTuple):
-    """An image file that could be read whole.
+    """An image file that was read completely.
 
     Attributes:
-        place: its place in the list of names.
+        place: index in the list of names.
         data: the file's bytes.
         pixels: see `decode_or_fault`.
-        features: of this image, its regions with their boxes, and lists of those of its views, as
-            records hold them; none without a backbone.
+        features: encoded features of the image, of its regions (with boxes), and lists of the
+            features of its views; empty without a backbone.
     """
 
     place: int
@@ -60,17 +60,17 @@ def read_images(
     """Reads image files, in order, with their features.
 
     Args:
-        read: returns the bytes of the image of a name, as `ImageFolder.read`.
-        names: of the images.
-        backbone: whose features to take; None takes none.
-        features: which of them.
-        store_grid: whether the feature maps too.
+        read: returns the bytes of the image with a given name, see `ImageFolder.read`.
+        names: names of the images.
+        backbone: network of the features; None computes no features.
+        features: the features to compute.
+        store_grid: whether to include the feature maps.
         max_pixels: see `tfrecords.images.headers`.
-        regions: detected boxes of each image, over which the feature map is averaged; None takes no
-            features of regions.
+        regions: detected boxes of each image, over which the feature map is averaged; None computes
+            no region features.
 
     Yields:
-        The images, and a `Skip` for each file that cannot be read.
+        The images, and a `Skip` for each unreadable file.
 
     Raises:
         InputError: see `FeatureExtractor`.
@@ -80,7 +80,7 @@ def read_images(
     batch: list[ReadImage] = []
 
     def flush(backbone: BackboneOptions) -> Iterator[ReadImage]:
-        # The network is built only where an image can be read.
+        # Build the network only if an image can be read.
         extractor = cached_extractor(backbone, features)
         if regions is None:
             yield from _with_features(batch, extractor, store_grid, features.views)
@@ -138,7 +138,7 @@ def _with_regions(
     seen = extractor(
         np.stack([item.pixels for item in batch]), with_grid=store_grid, with_maps=True
     )
-    assert seen.maps is not None, "`region_shapes` refuses networks without maps"
+    assert seen.maps is not None, "`region_shape` rejects networks without maps"
     for row, item in enumerate(batch):
         boxes = regions[item.place].regions(read_header(item.data))
         vectors = pool_regions(seen.maps[row], boxes, extractor.features)
@@ -157,7 +157,7 @@ def decode_files(
     crops: int = 1,
     interpolation: Interpolation = "bilinear",
 ) -> Iterator[ReadImage | Skip]:
-    """Reads and decodes images in order; arguments are those of `decode_or_fault`."""
+    """Reads and decodes images in order; see `decode_or_fault` for the arguments."""
     return decode_ahead(
         lambda image: image.read(),
         images,
@@ -183,24 +183,24 @@ def decode_ahead(
     ahead: int = 0,
     threads: int = os.cpu_count() or 1,
 ) -> Iterator[ReadImage | Skip]:
-    """Reads and decodes images in threads, ahead of the ones that are used.
+    """Reads and decodes images in threads, ahead of their use.
 
     Args:
-        read: returns the bytes of an image; is called in threads.
-        items: the images, most often by name.
+        read: returns the bytes of an image; called in threads.
+        items: the images, usually their names.
         size: see `decode_or_fault`.
-        name: of an image, for messages.
+        name: returns the name of an image, for messages.
         short_side: see `decode_or_fault`.
         crops: see `decode_or_fault`.
         max_pixels: see `decode_or_fault`.
         interpolation: see `decode_or_fault`.
         views: see `decode_or_fault`.
-        ahead: images that wait in memory to be used, beside one per thread. Photographs at their
-            full size (`size` of None) take much memory.
-        threads: images that are read at once.
+        ahead: decoded images that wait in memory, in addition to one per thread. Full-size
+            photographs (`size` of None) take much memory.
+        threads: number of images read at the same time.
 
     Yields:
-        The images without features, in order, a `Skip` in place of each that cannot be read.
+        The images without features, in order, and a `Skip` in place of each unreadable one.
     """
 
     def decode(place: int) -> ReadImage | Skip:

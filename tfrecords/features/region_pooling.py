@@ -7,15 +7,15 @@ import numpy as np
 from tfrecords.errors import InputError
 from tfrecords.feature_options import FeatureOptions
 
-# Boxes have at least this part of a side, so that their mean is defined.
+# Boxes have at least this fraction of a side, so that their mean is defined.
 LEAST_SIDE = 1e-4
 
 
 def pool_regions(maps: np.ndarray, boxes: np.ndarray, features: FeatureOptions) -> np.ndarray:
-    """Averages the bilinear interpolation of a feature map over boxes, exactly.
+    """Computes the exact mean of a bilinearly interpolated feature map over boxes.
 
-    It is the limit of cropping, resizing and averaging for large crops. The value of a cell lies at
-    its center; the mean over the whole image is that of the cells.
+    This is the limit of cropping, resizing and averaging for large crops. The value of a cell is at
+    its center; the mean over the whole image is the mean of the cells.
 
     Args:
         maps: float32[gh, gw, D], of the whole image.
@@ -26,7 +26,7 @@ def pool_regions(maps: np.ndarray, boxes: np.ndarray, features: FeatureOptions) 
         [N, D] of the dtype.
 
     Raises:
-        InputError: numbers that are not finite in the dtype.
+        InputError: a number is not finite in the dtype.
 
     Source: precise RoI pooling, Jiang et al. 2018 (arXiv 1807.11590).
     """
@@ -58,7 +58,7 @@ def axis_weights(low: np.ndarray, high: np.ndarray, cells: int) -> np.ndarray:
     Returns:
         float32[N, cells]; each row sums to 1.
     """
-    # Wider intervals around the same center.
+    # Widen short intervals around the same center.
     grown = np.maximum(LEAST_SIDE - (high - low), 0.0) / 2
     low, high = ((x.astype(np.float64) * cells) - 0.5 for x in (low - grown, high + grown))
     weights = (_integrals(high, cells) - _integrals(low, cells)) / (high - low)[:, np.newaxis]
@@ -68,7 +68,7 @@ def axis_weights(low: np.ndarray, high: np.ndarray, cells: int) -> np.ndarray:
 def _integrals(ends: np.ndarray, cells: int) -> np.ndarray:
     """Returns the integral up to `ends` of the interpolation weight of each cell: [N, cells].
 
-    Cell c is at c; before the first and behind the last one the interpolation is constant.
+    Cell c is at c; before the first and after the last cell the interpolation is constant.
     """
     distance = ends[:, np.newaxis] - np.arange(cells)
     rising, falling = np.clip(distance, -1, 0) + 1, 1 - np.clip(distance, 0, 1)

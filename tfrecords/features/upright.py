@@ -1,8 +1,8 @@
-"""Pictures turned upright by their EXIF orientation, inside a TensorFlow graph.
+"""Rotation of pictures by their EXIF orientation, inside a TensorFlow graph.
 
-`tfrecords.images.orientation` reads the same tag from bytes in Python; a test holds the two
-together. This one works on string tensors, so that `tf.data` pipelines and exported models decode
-a photograph exactly as the builders do.
+`tfrecords.images.orientation` reads the same tag from bytes in Python; a test compares both. This
+module works on string tensors, so that `tf.data` pipelines and exported models decode a photograph
+exactly as the builders do.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import tensorflow as tf
 from tfrecords.features.byte_tensors import bytes_at, number_of_four, number_of_two, starts_with
 from tfrecords.images.orientation import MAX_SEGMENTS, ORIENTATION_TAG
 
-_HEAD = 16  # bytes that tell a container, or a segment with the EXIF prefix
+_HEAD = 16  # bytes that identify a container, or a segment with the EXIF prefix
 
 
 def decode_upright(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes a picture and turns it upright; works in a graph.
+    """Decodes a picture and rotates it upright; works in a graph.
 
     Args:
         encoded: string scalar, a JPEG, PNG, GIF (its first frame), BMP or WebP.
@@ -25,14 +25,14 @@ def decode_upright(encoded: tf.Tensor) -> tf.Tensor:
         uint8 [H, W, 3]. Gray, CMYK, palette and 16-bit images become RGB; transparency is dropped.
 
     Raises:
-        tf.errors.InvalidArgumentError: the bytes are no whole picture.
+        tf.errors.InvalidArgumentError: the bytes are no complete picture.
     """
     pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return turn_upright(pixels, orientation_of(encoded))
 
 
 def turn_upright(pixels: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
-    """Turns the stored rows of a picture upright.
+    """Rotates or mirrors a stored picture to its upright orientation.
 
     Args:
         pixels: [H, W, C].
@@ -62,7 +62,7 @@ def orientation_of(encoded: tf.Tensor) -> tf.Tensor:
         encoded: string scalar, the file.
 
     Returns:
-        int32 scalar, 1 to 8; 1 where the file has no orientation, an invalid one, or damaged EXIF
+        int32 scalar, 1 to 8; 1 if the file has no orientation, an invalid one, or damaged EXIF
         data.
     """
     head = bytes_at(encoded, 0, _HEAD)
@@ -92,7 +92,7 @@ def _in_jpeg(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _in_chunks(encoded: tf.Tensor, first: int, wanted: bytes, *, padded: bool) -> tf.Tensor:
-    """`padded`: the layout of RIFF (name first, even sizes), else that of PNG (length first)."""
+    """Searches RIFF (`padded`: name first, even sizes) or PNG chunks (length first)."""
 
     def body(position: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         chunk = bytes_at(encoded, position, _HEAD)
@@ -101,7 +101,7 @@ def _in_chunks(encoded: tf.Tensor, first: int, wanted: bytes, *, padded: bool) -
         is_exif = starts_with(name, wanted)
         start = position + 8 + tf.where(starts_with(chunk[8:], b"Exif\0\0"), 6, 0)
         after = position + 8 + length + (length % 2 if padded else 4)
-        # A length that does not fit into the file, or into 31 bits, ends the search.
+        # A length that exceeds the file, or 31 bits, ends the search.
         after = tf.where((length < 0) | (after < position), -1, after)
         return tf.where(is_exif, -1, after), tf.where(is_exif, start, found)
 
@@ -109,7 +109,7 @@ def _in_chunks(encoded: tf.Tensor, first: int, wanted: bytes, *, padded: bool) -
 
 
 def _search(encoded: tf.Tensor, first: int, body: object) -> tf.Tensor:
-    """Walks from segment to segment; where the EXIF data begins, or -1."""
+    """Iterates over segments; returns the start of the EXIF data, or -1."""
     size = tf.strings.length(encoded)
     _, found = tf.while_loop(
         lambda position, found: (position >= 0) & (position < size) & (found < 0),
@@ -121,16 +121,16 @@ def _search(encoded: tf.Tensor, first: int, body: object) -> tf.Tensor:
 
 
 def _tag(encoded: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """The orientation in the first directory of the TIFF data that begin at `start`."""
+    """Reads the orientation in the first directory of the TIFF data at `start`."""
     head = bytes_at(encoded, start, 8)
     little = starts_with(head, b"II*\0")
     offset = number_of_four(head[4:], little)
-    outside = (offset < 0) | (start + offset < start)  # of 31 bits
+    outside = (offset < 0) | (start + offset < start)  # overflows of 31 bits
     place = tf.where(outside, tf.strings.length(encoded), start + offset)
     count = number_of_two(bytes_at(encoded, place, 2), little)
     entries = tf.reshape(bytes_at(encoded, place + 2, 12 * count), [-1, 12])
     tags, values = number_of_two(entries[:, :2], little), number_of_two(entries[:, 8:10], little)
-    # A file that ends within an entry has no such entry.
+    # Entries that the end of the file truncates are ignored.
     whole = place + 2 + 12 * tf.range(1, count + 1) - 2 <= tf.strings.length(encoded)
     found = tf.concat([tf.boolean_mask(values, (tags == ORIENTATION_TAG) & whole), [1]], 0)[0]
     known = (little | starts_with(head, b"MM\0*")) & (found >= 1) & (found <= 8)

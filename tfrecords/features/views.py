@@ -1,4 +1,4 @@
-"""Random views of an image: crops, some of them mirrored."""
+"""Random views of an image: crops, which may be mirrored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfrecords.feature_options import Interpolation, ViewOptions
 
-# Ratios of width to height, in relation to that of the whole view.
+# Ratios of width to height, relative to the ratio of the whole view.
 _ASPECT_RATIOS = (3 / 4, 4 / 3)
 _ATTEMPTS = 10
 
@@ -31,18 +31,18 @@ def random_views(
 ) -> list[View]:
     """Draws the views of an image.
 
-    The area is uniform in `least_area` to 1 of the image's, the logarithm of the aspect ratio
-    uniform in 3:4 to 4:3 (Szegedy et al. 2015). Of a squashed image the ratio is that of its
-    square: the whole image has 1:1. A crop that does not fit into the image is drawn again, ten
-    times at most; then the largest crop of ratio 1:1 is taken out of the center.
+    The fraction of the area is uniform in `least_area` to 1, the logarithm of the aspect ratio
+    uniform in 3:4 to 4:3 (Szegedy et al. 2015). For a squashed image the ratio is relative to its
+    square: the whole image has 1:1. A crop that exceeds the image is drawn again, at most ten
+    times; then the largest center crop of ratio 1:1 is used.
 
     Args:
-        options: how many, and which.
-        name: of the image; with the seed it decides the views. The first views of more are those
-            of fewer.
-        height: of the image, pixels.
-        width: of the image, pixels.
-        squashed: whether the whole image is squashed into a square, see `FeatureOptions`.
+        options: number and distribution of the views.
+        name: name of the image; together with the seed it determines the views. With a larger
+            count, the first views are the same.
+        height: height of the image, pixels.
+        width: width of the image, pixels.
+        squashed: whether the whole image is resized to a square, see `FeatureOptions`.
     """
     digest = hashlib.sha256(f"{options.seed} {name}".encode()).digest()
     random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
@@ -53,7 +53,7 @@ def random_views(
 def _random_view(
     options: ViewOptions, random: np.random.Generator, height: int, width: int, whole: float
 ) -> View:
-    # The same number of draws for every view, whether or not it fits at once.
+    # Every view makes the same number of draws, whether or not the first one fits.
     areas = random.uniform(options.least_area, 1, _ATTEMPTS) * height * width
     low, high = _ASPECT_RATIOS
     logs = random.uniform(math.log(low), math.log(high), _ATTEMPTS)
@@ -80,7 +80,7 @@ def cut_view(pixels: tf.Tensor, view: View, size: int, interpolation: Interpolat
 
     Args:
         pixels: uint8 [H, W, 3].
-        view: inside the image.
+        view: a view inside the image.
         size: side of the result, pixels.
         interpolation: see `BackboneOptions`.
 

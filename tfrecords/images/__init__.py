@@ -1,1 +1,1 @@
-"""`images` records, and image files as all builders meet them."""
+"""`images` records, and the image files of all builders."""

@@ -1,4 +1,4 @@
-"""Builds `images` records: each picture with the concepts a detector saw in it."""
+"""Builder of `images` records: pictures with their detected concepts."""
 
 from __future__ import annotations
 
@@ -52,32 +52,32 @@ class ImagesOptions:
     """Options of `build_images`.
 
     Attributes:
-        folder: where the records go.
+        folder: output folder of the records.
         name: first part of the shard names.
         images: folder with the image files.
-        recursive: also images in folders below it; they are called `folder/file`.
-        detections: what a detector or classifier saw in them.
-        corpora: folder of `corpora` records; gives the vocabulary and the concepts.
-        splits: split -> file with the names of its images, a name a line; empty puts every image
-            of the folder into the one split `images`.
-        max_concepts: how many concepts an image has at most.
+        recursive: whether to include images in subfolders, named `folder/file`.
+        detections: results of a detector or classifier on the images.
+        corpora: folder of `corpora` records with the vocabulary and the concepts.
+        splits: split -> file with its image names, one per line; if empty, every image of the
+            folder is in a single split `images`.
+        max_concepts: maximum number of concepts per image.
         concept_order: see `image_concepts`.
-        min_concept_count: leaves out concepts that fewer sentences of the corpus mention; a word
-            the corpus hardly knows cannot steer a sentence.
-        references: file with captions people wrote; None for none.
-        reference_splits: the splits whose records get them. The training images get none unless
-            they are named here: they must not be paired with text.
-        keep_images_without_concepts: in all splits but `train`, which never keeps them.
-        backbone: stores image features of this network; None stores none.
-        features: what the network is shown of an image, and what is kept.
-        store_grid: stores the feature map beside its mean.
-        store_pixels: stores the image files' bytes.
-        max_pixels: images that declare more are skipped.
-        shards: shards a split (at most one an image).
-        seed: of the order of the training images.
+        min_concept_count: omits concepts in fewer sentences of the corpus: rare words cannot steer
+            a sentence.
+        references: file with human-written captions; None without references.
+        reference_splits: the splits whose records get references. By default training images get
+            none: they must not be paired with text.
+        keep_images_without_concepts: keeps them in all splits except `train`.
+        backbone: network whose image features are stored; None stores none.
+        features: crops and features of the network.
+        store_grid: stores the feature map in addition to its mean.
+        store_pixels: stores the bytes of the image files.
+        max_pixels: images with more declared pixels are skipped.
+        shards: shards per split (at most one per image).
+        seed: seed of the order of the training images.
         runner: local processes or Apache Beam; the records do not depend on it.
         overwrite: replaces records built with other options.
-        strict: an image that would be skipped is an error.
+        strict: raises an error for an image that would be skipped.
     """
 
     folder: Path
@@ -109,27 +109,26 @@ def build_images(options: ImagesOptions, progress: bool = True) -> Records:
     """Writes the records of a set of images.
 
     Every record has `image_id` (the path relative to `images`), `source_id` (its number in the
-    source of the references as text; empty where it has none), `concepts` int64 [K] (vocabulary
-    ids, most certain last), `concept_scores` float32 [K], `concept_counts` int64 [K], `boxes`
-    float32 [K, 4] (ymin, xmin, ymax, xmax in 0..1 of the upright image, the most certain box of
-    each) and `texts` string [S]; `image` (the file's bytes; PNG where TensorFlow does not decode
-    the file's format) unless left out; with a backbone `global_feature` and perhaps `grid_feature`,
-    little-endian [D] and [gh, gw, D] in `options.feature_dtype` of the manifest (float16), as one
-    byte string (`tf.io.decode_raw`).
+    source of the references as text; empty if it has none), `concepts` int64 [K] (vocabulary ids,
+    in ascending order of scores), `concept_scores` float32 [K], `concept_counts` int64 [K], `boxes`
+    float32 [K, 4] (ymin, xmin, ymax, xmax in 0..1 of the upright image, the box with the highest
+    score per concept) and `texts` string [S]. It also has `image` (the file's bytes; PNG if
+    TensorFlow does not decode the file's format) unless omitted. With a backbone it has
+    `global_feature` and optionally `grid_feature`, little-endian [D] and [gh, gw, D] in
+    `options.feature_dtype` of the manifest (float16), as one byte string (`tf.io.decode_raw`).
 
-    Images that cannot be read are skipped and listed in the manifest, and so are training images
-    without a concept.
+    Unreadable images and training images without a concept are skipped and listed in the manifest.
 
     Args:
         options: what to build.
-        progress: show how far it is.
+        progress: whether to log the progress.
 
     Returns:
         The finished records.
 
     Raises:
-        InputError: bad options or inputs, detections that name none of the images, or a split
-            without a usable image.
+        InputError: options or inputs are invalid, the detections contain none of the images, or a
+            split has no usable image.
     """
     _check(options)
     corpora = open_records(options.corpora, kind="corpora")
@@ -225,7 +224,7 @@ def _check(options: ImagesOptions) -> None:
 
 
 def _read_concepts(path: Path, vocabulary: Vocabulary) -> tuple[ConceptDictionary, dict[str, int]]:
-    """The dictionary and how many sentences mention each concept; ids must exist for all."""
+    """Reads the dictionary and the number of sentences per concept; checks the vocabulary."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -241,7 +240,7 @@ def _read_concepts(path: Path, vocabulary: Vocabulary) -> tuple[ConceptDictionar
     unknown = [word for word in dictionary.words if word not in vocabulary]
     if unknown:
         raise InputError(
-            f"{len(unknown)} concepts of {path} are not in the vocabulary beside it (first: "
+            f"{len(unknown)} concepts of {path} are not in the vocabulary next to it (first: "
             f"{', '.join(unknown[:5])}): the two files are from different builds"
         )
     return dictionary, counts
@@ -253,15 +252,15 @@ def _concepts_of_images(
     allowed: set[str],
     detections: Mapping[str, ImageDetections],
 ) -> dict[str, list[ImageConcept]]:
-    """Returns the concepts of every wanted image that the detections list."""
+    """Returns the concepts of every requested image in the detections."""
     classes = {name for found in detections.values() for name in found.class_names}
     known = {name for name in classes if set(dictionary.concepts_of_class(name)) & allowed}
     if not known:
         raise InputError(
-            f"none of the {len(classes)} detected classes means a concept of the corpus (first: "
+            f"none of the {len(classes)} detected classes maps to a concept of the corpus (first: "
             f"{sorted(classes)[:5]}): build the corpus with the label map of this detector"
         )
-    logging.info("%d of %d detected classes mean a concept", len(known), len(classes))
+    logging.info("%d of %d detected classes map to a concept", len(known), len(classes))
     return {
         name: image_concepts(
             found,
@@ -278,7 +277,7 @@ def _concepts_of_images(
 def _references(
     options: ImagesOptions, splits: Collection[str], names: Collection[str]
 ) -> dict[str, ImageReferences]:
-    """Reads the references of the named images; none without a file of them."""
+    """Reads the references of the named images; empty without a file of references."""
     if options.references is None:
         return {}
     if not set(options.reference_splits) & set(splits):
@@ -301,14 +300,14 @@ def _entries(
     vocabulary: Vocabulary,
     skipped: list[Skip],
 ) -> list[ImageEntry]:
-    """Yields the records of a split; images left out are added to `skipped`."""
+    """Returns the entries of a split; appends omitted images to `skipped`."""
     keep = options.keep_images_without_concepts and split != TRAIN_SPLIT
     entries = []
     for name in files:
         concepts = seen.get(name, ())
         if not concepts and not keep:
-            # A picture that cannot be read has no detection for that reason.
-            why = "no detection means a concept" if name in seen else "no detection lists it"
+            # An unreadable picture has no detection for that reason.
+            why = "no detection maps to a concept" if name in seen else "no detection lists it"
             data = images.read(name)
             none = Skip(name, "no_concept", f"{split}: {why}")
             skipped.append(data if isinstance(data, Skip) else none)
@@ -321,7 +320,7 @@ def _entries(
         raise InputError(
             f"split {split!r}: none of its {len(files)} images has a concept: "
             f"{describe_skips(skipped[-len(files) :], 2)}. The detections name "
-            f"{describe_names(sorted(seen))} of the wanted ones"
+            f"{describe_names(sorted(seen))} of the requested ones"
         )
     if references and with_texts and not any(entry.texts for entry in entries):
         raise InputError(
@@ -337,7 +336,7 @@ def _log_concepts(entries: Mapping[str, Sequence[ImageEntry]]) -> None:
     for split, rows in entries.items():
         total = Counter(concept.word for row in rows for concept in row.concepts)
         logging.info(
-            "%s: %d images, %.1f concepts an image, %d without; most frequent: %s",
+            "%s: %d images, %.1f concepts per image, %d without; most frequent: %s",
             split,
             len(rows),
             sum(total.values()) / len(rows),
@@ -364,7 +363,7 @@ def _jobs(
 
 
 def _recorded_options(options: ImagesOptions) -> dict[str, Any]:
-    """The options that decide the records, for the manifest."""
+    """Returns the options that determine the records, for the manifest."""
     return {
         "max_concepts": options.max_concepts,
         "concept_order": options.concept_order,

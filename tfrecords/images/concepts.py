@@ -1,4 +1,4 @@
-"""The concepts of an image: what detectors and classifiers saw in it, in the words of captions."""
+"""Concepts of an image: the caption words for its detected classes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class ImageConcept:
 
     Attributes:
         word: the concept.
-        score: weighted score of the most certain detection (summed over labels for tags).
-        count: how many objects of it were seen; a label of the whole image counts as one.
-        box: ymin, xmin, ymax, xmax in 0..1 of the most certain detection.
-        image_size: height and width of the image that its detector saw, in pixels; zeros where they
-            are not known.
+        score: weighted score of the best detection (summed over labels for tags).
+        count: number of detected objects; a label of the whole image counts as one.
+        box: ymin, xmin, ymax, xmax in 0..1 of the best detection.
+        image_size: height and width of the image according to its detector, in pixels; zeros if
+            unknown.
     """
 
     word: str
@@ -44,22 +44,23 @@ def image_concepts(
     order: ConceptOrder = "score",
     allowed: Container[str] | None = None,
 ) -> list[ImageConcept]:
-    """The concepts of an image, most certain last.
+    """Returns the concepts of an image, in ascending order of scores.
 
-    Labels of a classifier exclude each other, so those that mean the same concept add up (whippet
-    0.2 and saluki 0.2 make dog 0.4) before the sum is compared with the source's `min_score`.
+    Labels of a classifier exclude each other. The scores of labels with the same concept are
+    therefore added (whippet 0.2 and saluki 0.2 make dog 0.4) before the sum is compared with the
+    source's `min_score`.
 
     Args:
-        detections: of the image, from `read_detections`.
-        dictionary: which class means which concept.
+        detections: detections in the image, from `read_detections`.
+        dictionary: maps classes to concepts.
         sources: as given to `read_detections`.
-        max_concepts: how many to keep.
-        order: `score` keeps the most certain ones; `class_id` reproduces upstream R2M, which sorts
-            by class id and keeps the last ones (spec section 2.3).
-        allowed: the concepts to choose from; None is all.
+        max_concepts: number of concepts to keep.
+        order: `score` keeps the highest scores; `class_id` reproduces upstream R2M, which sorts by
+            class id and keeps the last ones (spec section 2.3).
+        allowed: the concepts to choose from; None allows all.
 
     Returns:
-        At most `max_concepts` concepts, the one the order puts first at the end.
+        At most `max_concepts` concepts; the concept with the highest rank is last.
     """
     groups: dict[tuple[str, int], list[int]] = defaultdict(list)
     for position, name in enumerate(detections.class_names):

@@ -1,4 +1,4 @@
-"""Image files named on a command line: folders, lists and single files, each under one name."""
+"""Image files named on a command line: folders, lists and single files, with unique names."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from tfrecords.writing.shards import Skip
 
 
 class ImageSource(Protocol):
-    """Whatever an image is read from."""
+    """A source from which an image can be read."""
 
     @property
     def name(self) -> str:
-        """Its identity, by which detections name it and messages call it."""
+        """The unique name of the image in detections and messages."""
 
     def read(self) -> bytes | Skip:
         """Returns the encoded image; see `tfrecords.images.files.read_file`."""
 
 
 class ImageFile(NamedTuple):
-    """An image file that was asked for, whether or not it can be read.
+    """A requested image file, which may be unreadable.
 
     Attributes:
-        name: its identity: the path relative to the folder, or as the list spells it.
-        path: where it lies.
-        fault: why it cannot be an image, where that is known before it is read.
+        name: unique name: the path relative to the folder, or the text in the list.
+        path: path of the file.
+        fault: the reason why it cannot be an image, if known before reading.
     """
 
     name: str
@@ -49,11 +49,11 @@ class ImageFile(NamedTuple):
 
 
 class ImageFiles(NamedTuple):
-    """The image files that were asked for.
+    """The requested image files.
 
     Attributes:
         files: sorted by name for a folder, in the order of a list; names are unique.
-        passed_over: reason -> number of entries of a folder that are not meant to be pictures.
+        passed_over: reason -> number of entries of a folder that are not pictures.
     """
 
     files: list[ImageFile]
@@ -61,15 +61,15 @@ class ImageFiles(NamedTuple):
 
 
 def image_files(source: Path, *, recursive: bool = True) -> ImageFiles:
-    """Lists the images of a folder, of a text file that names one per line, or a single image.
+    """Lists the images of a folder, of a text file with one name per line, or a single image.
 
     Args:
         source: the folder or file. Names in a list are relative to the folder of the list.
-        recursive: also images in the folders below a folder, or below that of a list where they
-            do not lie where the list says.
+        recursive: whether to search subfolders, for lists only if an image is not at the listed
+            path.
 
     Raises:
-        InputError: there is no such folder or file, no image in it, none of the listed files
+        InputError: the folder or file does not exist, contains no image, none of the listed files
             exists, or one is listed twice.
     """
     if source.is_dir():
@@ -89,13 +89,13 @@ def image_files(source: Path, *, recursive: bool = True) -> ImageFiles:
 
 
 def named_files(sources: Sequence[Path], *, recursive: bool = True) -> ImageFiles:
-    """Lists the images of several folders, lists and files, as `image_files` does of one.
+    """Lists the images of several folders, lists and files; see `image_files`.
 
-    Where names would repeat, all are relative to the folder that holds all of them.
+    If names would repeat, all names are relative to the common parent folder.
 
     Raises:
-        InputError: see `image_files`; or no source, or an image is named twice: by one name, or by
-            two sources.
+        InputError: see `image_files`; or no source is given, or an image is named twice: by one
+            name, or by two sources.
     """
     if not sources:
         raise InputError("no images were given: name image files or folders of them")
@@ -149,10 +149,10 @@ def _located(folder: ImageFolder, name: str) -> ImageFile:
 
 
 def _relative(files: Sequence[ImageFile]) -> list[ImageFile]:
-    """The files, named by their paths relative to the folder that holds all of them."""
+    """Returns the files, named by their paths relative to their common parent folder."""
     if not files:
         return []
-    # The file itself may be a link, and a dangling one.
+    # Resolve only the folder: the file may be a (dangling) link.
     folders = [file.path.parent.resolve() for file in files]
     top = os.path.commonpath(folders)
     return [
@@ -162,7 +162,7 @@ def _relative(files: Sequence[ImageFile]) -> list[ImageFile]:
 
 
 def _check_unique(files: Sequence[ImageFile], places: Sequence[str]) -> None:
-    """Raises `InputError` where two files have one name; names both places."""
+    """Raises `InputError` if two files have the same name; names both places."""
     first: dict[str, int] = {}
     for index, file in enumerate(files):
         other = first.setdefault(file.name, index)

@@ -1,6 +1,6 @@
-"""Image files: found in their folder, read, checked, and converted where TensorFlow cannot decode.
+"""Reader of image files: search in a folder, checks, and conversion of formats for TensorFlow.
 
-This is the one reader of image files: every command that looks at pictures gets its bytes here.
+This is the only reader of image files: every command that uses pictures gets the bytes here.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from tfrecords.images.name_index import (
 )
 from tfrecords.writing.shards import Skip
 
-# An uncompressed pixel has at most four channels of two bytes; the rest is metadata.
+# An uncompressed pixel has at most four channels of two bytes; the rest are metadata.
 _BYTES_PER_PIXEL, _METADATA_BYTES = 8, 64 << 20
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The image files of a folder, by the names that lists, records and detections use.
+    """The image files of a folder, by their names in lists, records and detections.
 
-    A file is found by its path relative to the folder, with or without the folder's own name. Where
-    there is no such file, it is found as `NameIndex` matches names: published lists name folders
-    (`val2014/`) that many people have unpacked into one, and the reverse.
+    A file is found by its path relative to the folder, with or without the folder's own name.
+    Otherwise it is found by the rules of `NameIndex`: published lists contain folders (`val2014/`)
+    that many users have merged into one, or the reverse.
 
     Attributes:
-        path: of the folder.
-        recursive: whether folders below it are searched for names.
-        max_pixels: images that declare more are not read.
-        shared: forms of names that several of the wanted images have, see `shared_forms`: the
-            picture of another image is not taken where one is missing.
+        path: path of the folder.
+        recursive: whether subfolders are searched for names.
+        max_pixels: images with more declared pixels are not read.
+        shared: forms of names that several of the requested images have, see `shared_forms`: they
+            prevent that a missing image is replaced by the picture of another one.
     """
 
     path: Path
@@ -56,8 +56,8 @@ class ImageFolder:
             name: path relative to the folder.
 
         Returns:
-            The bytes of a JPEG, PNG, GIF, BMP or WebP (see `check_image`), or why there are none:
-            `missing`, `empty`, `too_large`, `unreadable`, `unsupported_format`.
+            The bytes of a JPEG, PNG, GIF, BMP or WebP (see `check_image`), or the reason for their
+            absence: `missing`, `empty`, `too_large`, `unreadable`, `unsupported_format`.
         """
         try:
             path = self.locate(name)
@@ -68,13 +68,13 @@ class ImageFolder:
         return read_file(path, name, self.max_pixels)
 
     def locate(self, name: str) -> Path:
-        """Returns the path of the file that a name means, or where it would be.
+        """Returns the path of the file of a name, or its expected path if it does not exist.
 
         Raises:
-            AmbiguousNameError: the name means several files.
+            AmbiguousNameError: the name matches several files.
         """
         path = self.path / name
-        # A folder that is given by itself may be part of the name: `val2014/a.jpg` in `val2014`.
+        # The name may include the folder's own name: `val2014/a.jpg` in `val2014`.
         inside = self.path / name.removeprefix(f"{self.path.name}/")
         for place in (path, inside):
             if _exists(place):
@@ -89,10 +89,10 @@ class ImageFolder:
 
 
 def _exists(path: Path) -> bool:
-    """Returns whether there is such a file, or a link of that name, as far as can be known."""
+    """Returns whether a file or link exists; True if permissions prevent the check."""
     try:
         os.lstat(path)
-    except PermissionError:  # reading it tells what is wrong
+    except PermissionError:  # reported when the file is read
         return True
     except (OSError, ValueError):
         return False
@@ -105,8 +105,8 @@ def open_folder(
     """Opens a folder for reading images of given names.
 
     Args:
-        path: of the folder.
-        names: of all images that will be read.
+        path: path of the folder.
+        names: names of all images that will be read.
         recursive: see `ImageFolder`.
         max_pixels: see `ImageFolder`.
     """
@@ -117,12 +117,12 @@ def read_file(path: Path, name: str, max_pixels: int = MAX_PIXELS) -> bytes | Sk
     """Reads one image file.
 
     Args:
-        path: of the file.
-        name: what to call it in messages.
+        path: path of the file.
+        name: name of the image in messages.
         max_pixels: see `tfrecords.images.headers`.
 
     Returns:
-        As `ImageFolder.read`.
+        See `ImageFolder.read`.
     """
     try:
         status = path.stat()
@@ -146,16 +146,17 @@ def read_file(path: Path, name: str, max_pixels: int = MAX_PIXELS) -> bytes | Sk
 
 
 def check_image(name: str, data: bytes, max_pixels: int = MAX_PIXELS) -> bytes | Skip:
-    """Checks by its header that an image can be decoded.
+    """Checks the header of an image and converts formats that TensorFlow does not decode.
 
     Args:
-        name: of the image.
+        name: name of the image.
         data: the encoded image.
         max_pixels: see `tfrecords.images.headers`.
 
     Returns:
-        The bytes, which TensorFlow decodes: unchanged for JPEG, PNG, GIF, BMP of 24 bits and WebP,
-        and the first frame as an upright PNG for all other formats. Else why there are none.
+        The bytes, which TensorFlow can decode: unchanged for JPEG, PNG, GIF, BMP of 24 bits and
+        WebP, and the first frame as an upright PNG for all other formats. Otherwise a `Skip` with
+        the reason.
     """
     if not data:
         return Skip(name, "empty", "the file has zero bytes")

@@ -1,4 +1,4 @@
-"""Pictures among the files of a folder, by content, in all folders below it."""
+"""Search for pictures in a folder and its subfolders, by content."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ from tfrecords.writing.shards import Skip, describe_skips
 
 @dataclass(frozen=True)
 class FoundImages:
-    """The entries of a folder, divided.
+    """The entries of a folder, by kind.
 
     Attributes:
-        names: of the pictures, relative to the folder, with `/` between folders; sorted.
-        skipped: entries that look like pictures and cannot be read as files.
-        passed_over: reason -> number of entries that are not meant to be pictures: `not_an_image`,
-            `hidden`.
+        names: names of the pictures, relative to the folder, with `/` between folders; sorted.
+        skipped: entries that look like pictures but cannot be read as files.
+        passed_over: reason -> number of entries that are not pictures: `not_an_image`, `hidden`.
     """
 
     names: list[str]
@@ -57,8 +56,8 @@ def list_images(folder: Path, lists: Mapping[str, Path], *, recursive: bool = Tr
     """Finds the pictures of each split.
 
     Args:
-        folder: of the image files.
-        lists: see `read_split_lists`; empty puts every picture of the folder into one split.
+        folder: folder of the image files.
+        lists: see `read_split_lists`; if empty, every picture of the folder is in one split.
         recursive: see `find_images`.
 
     Raises:
@@ -74,19 +73,19 @@ def list_images(folder: Path, lists: Mapping[str, Path], *, recursive: bool = Tr
 def find_images(folder: Path, *, recursive: bool = True) -> FoundImages:
     """Finds the pictures of a folder.
 
-    A file is a picture if it begins as one, or if its name ends as that of one (then what is wrong
-    with it is found out when it is read).
+    A file is a picture if its content or its name looks like one. A file with the name of a picture
+    but other content is reported when it is read.
 
     Args:
-        folder: where to look.
-        recursive: also in the folders below it.
+        folder: the folder to search.
+        recursive: whether to search the subfolders too.
 
     Returns:
-        The pictures, by `normalize_name` of their paths. Of two files whose names differ in their
-        Unicode form alone, the second keeps its name as it is.
+        The pictures, by `normalize_name` of their paths. If the names of two files differ only in
+        their Unicode form, the second keeps its original name.
 
     Raises:
-        InputError: there is no such folder, it cannot be listed, or it holds no picture.
+        InputError: the folder does not exist, cannot be listed, or contains no picture.
     """
     check_image_folder(folder)
     names: list[str] = []
@@ -100,7 +99,7 @@ def find_images(folder: Path, *, recursive: bool = True) -> FoundImages:
                 raise InputError(f"the folder of images {folder} cannot be listed: {entry.fault}")
             skipped.append(Skip(printable(entry.name), "unreadable", entry.fault))
         elif entry.kind == "folder":
-            # Its pictures are found under their own names.
+            # The pictures in this folder are listed separately.
             if has_image_suffix(entry.name):
                 detail = "it is a folder, not a file"
                 skipped.append(Skip(printable(entry.name), "unreadable", detail))
@@ -126,7 +125,7 @@ def find_images(folder: Path, *, recursive: bool = True) -> FoundImages:
 def begins_as_image(path: Path) -> bool:
     """Returns whether a file is a picture of a known format, by its first bytes."""
     try:
-        # Opening a pipe would wait for its writer.
+        # Opening a pipe would block until it has a writer.
         if not path.is_file():
             return False
         with path.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""Picture formats: told apart by content, and converted where TensorFlow cannot decode them."""
+"""Picture formats: detection by content, and conversion of those TensorFlow cannot decode."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tfrecords.errors import InputError
 from tfrecords.images.headers import ImageHeader, TooLargeError, check_size
 
 SNIFFED_BYTES = 160
-"""Bytes at the start of a file that `sniff_format` needs: DICOM's mark is at byte 128."""
+"""Number of first bytes that `sniff_format` needs: DICOM's mark is at byte 128."""
 
 _TENSORFLOW = ("JPEG", "PNG", "GIF", "BMP", "WebP")
-# Name -> what Pillow calls it.
+# Name -> name in Pillow.
 _PILLOW = {
     "BMP (not 24-bit)": "BMP",
     "animated WebP": "WEBP",
@@ -40,7 +40,7 @@ _READ_SUFFIXES = (
 _RAW_SUFFIXES = (".nef", ".cr2", ".cr3", ".arw", ".dng", ".orf", ".rw2", ".raf")
 _OTHER_SUFFIXES = (".jxl", ".psd", ".svg", ".dcm", *_RAW_SUFFIXES)
 IMAGE_SUFFIXES = (*_READ_SUFFIXES, *_OTHER_SUFFIXES)
-"""Suffixes by which a file is meant to be a picture, whatever is in it."""
+"""Suffixes of picture files, regardless of their content."""
 
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -59,24 +59,24 @@ _MAGIC = (
 _PNM = re.compile(rb"P[1-6]\s+(#[^\n]*\n\s*)*\d+\s")
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 _SHORT_BMP_HEADER = 12  # its sizes have two bytes instead of four
-_ANIMATED = 0x02  # of the flags of a VP8X chunk
+_ANIMATED = 0x02  # a flag of the VP8X chunk
 
 
 def has_image_suffix(name: str) -> bool:
-    """Returns whether a file is meant to be a picture, by its name."""
+    """Returns whether a file has the suffix of a picture."""
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def sniff_format(data: bytes, name: str = "") -> str | None:
-    """Tells the format of a picture from its first bytes.
+    """Detects the format of a picture from its first bytes.
 
     Args:
         data: the file, or its first `SNIFFED_BYTES` bytes.
-        name: of the file: raw pictures of cameras are TIFF files with a suffix of their own.
+        name: name of the file: camera raw pictures are TIFF files with special suffixes.
 
     Returns:
-        `JPEG`, `TIFF`, ..., `BMP (not 24-bit)` and `animated WebP` for those that TensorFlow
-        does not decode right; None where it is no picture of a known format.
+        `JPEG`, `TIFF`, ..., `BMP (not 24-bit)` and `animated WebP` for variants that TensorFlow
+        does not decode correctly; None if the file is no picture of a known format.
     """
     for magic, found in _MAGIC:
         if data.startswith(magic):
@@ -85,7 +85,7 @@ def sniff_format(data: bytes, name: str = "") -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         animated = data[12:16] == b"VP8X" and len(data) > 20 and data[20] & _ANIMATED
         return "animated WebP" if animated else "WebP"
-    # Text may begin with BM or P1, and any video with `ftyp`.
+    # Text may begin with BM or P1, and any video may contain `ftyp`.
     if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
         return _bmp_format(data)
     if data[4:8] == b"ftyp":
@@ -114,11 +114,11 @@ def _iso_format(data: bytes) -> str | None:
 
 
 def unsupported(found: str | None, name: str) -> str | None:
-    """Returns why a picture of a known format is not read; None where it is, or is no picture.
+    """Returns the reason why a picture format is not read; None if it is, or is no picture.
 
     Args:
-        found: of `sniff_format`.
-        name: of the file.
+        found: result of `sniff_format`.
+        name: name of the file.
     """
     converted = f"{PurePosixPath(name).stem}.png"
     convert = f"convert it ({shlex.join(['magick', name, converted])})"
@@ -133,20 +133,20 @@ def unsupported(found: str | None, name: str) -> str | None:
 
 
 def decodable(data: bytes, found: str | None, max_pixels: int) -> bytes:
-    """Returns a picture that TensorFlow decodes: as it is, or its first frame as a PNG.
+    """Returns a picture that TensorFlow decodes: unchanged, or its first frame as a PNG.
 
     Args:
         data: the encoded picture.
-        found: of `sniff_format`.
-        max_pixels: what it may declare at most.
+        found: result of `sniff_format`.
+        max_pixels: limit for the declared pixels.
 
     Returns:
-        The bytes unchanged where TensorFlow decodes them, else a PNG: upright, RGB, 8 bits per
-        channel, transparency dropped.
+        The bytes unchanged if TensorFlow decodes them, otherwise a PNG: upright, RGB, 8 bits per
+        channel, without transparency.
 
     Raises:
-        TooLargeError: it has too many pixels.
-        InputError: the bytes are no whole picture.
+        TooLargeError: the picture has too many pixels.
+        InputError: the bytes are no complete picture.
     """
     if found not in _PILLOW:
         return data
@@ -166,11 +166,11 @@ def decodable(data: bytes, found: str | None, max_pixels: int) -> bytes:
 
 
 def encode_png(image: Image.Image) -> bytes:
-    """Returns a picture in memory as a PNG, made as `decodable` makes those of files.
+    """Encodes a picture in memory as a PNG, in the same way as `decodable`.
 
     Raises:
-        InputError: its pixels are of a type whose range is not known.
-        OSError: its file, which Pillow reads late, is damaged.
+        InputError: the range of the pixel type is unknown.
+        OSError: the file, which Pillow reads lazily, is damaged.
     """
     return _upright_png(image, image.format or image.mode)
 
@@ -182,7 +182,7 @@ def _upright_png(image: Image.Image, found: str) -> bytes:
 
 
 def _rgb(image: Image.Image, found: str) -> Image.Image:
-    # I holds pixels of 32 bits, whose range nothing tells, in TIFF and in memory; of 16 in PNM.
+    # Mode I has 32-bit pixels of unknown range in TIFF and in memory, 16-bit pixels in PNM.
     if image.mode == "F" or (image.mode == "I" and found in ("TIFF", "I")):
         kind = "floating-point numbers" if image.mode == "F" else "32-bit or signed integers"
         raise InputError(f"its pixels are {kind}: convert it to 8 or 16 bits per channel")
@@ -190,9 +190,9 @@ def _rgb(image: Image.Image, found: str) -> Image.Image:
 
 
 def reduce_to_8_bits(image: Image.Image) -> Image.Image:
-    """Returns a gray picture of 16 bits per pixel with 8, as TensorFlow reads it; others unchanged.
+    """Reduces a gray picture from 16 to 8 bits, as TensorFlow does; returns others unchanged.
 
-    Pillow's own `convert` takes all values above 255 for white.
+    Pillow's own `convert` clips all values above 255 to white.
     """
     if image.mode == "I" or image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -200,12 +200,12 @@ def reduce_to_8_bits(image: Image.Image) -> Image.Image:
 
 
 def recorded_plugins(names: Iterable[str]) -> dict[str, bool]:
-    """Returns the manifest options about plug-ins that decide which of some images are read.
+    """Returns the manifest options for plug-ins that determine which images are readable.
 
-    The same command is another build after the plug-in was installed.
+    After the plug-in is installed, the same command is a different build.
 
     Args:
-        names: of the images.
+        names: names of the images.
     """
     heif = any(name.lower().endswith(_HEIF_SUFFIXES) for name in names)
     return {"heif": heif_plugin()} if heif else {}

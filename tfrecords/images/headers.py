@@ -1,8 +1,8 @@
-"""Size and orientation that an image declares, read before anything is decoded.
+"""Reader of the declared size and orientation of an image, before decoding.
 
-A file of a few kilobytes may declare billions of pixels, and decoders allocate what it declares.
-The headers of the five formats that TensorFlow decodes here are simple, so they are read by hand:
-an image library refuses some files that TensorFlow reads, and stumbles over what precedes the size.
+A file of a few kilobytes may declare billions of pixels, and decoders allocate memory for them. The
+headers of the five formats that TensorFlow decodes are simple, so this module parses them directly.
+Image libraries reject some files that TensorFlow reads, and fail on data before the size.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from typing import NamedTuple
 from tfrecords.errors import InputError
 from tfrecords.images.orientation import UPRIGHT, read_orientation, swaps_sides
 
-# What one image may cost at most unless told otherwise.
+# Default limit for the pixels of one image.
 MAX_PIXELS = 100_000_000
 
-# Progressive files of cameras and websites have a dozen scans at most.
+# Progressive files of cameras and websites have at most a dozen scans.
 ORDINARY_SCANS = 20
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _WITHOUT_SEGMENT = {0x01, 0xD8}
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
-# Start of frame, in all its varieties; C4, C8 and CC in their middle are other markers.
+# All variants of start of frame; C4, C8 and CC are other markers.
 _START_OF_FRAME = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class TooLargeError(InputError):
-    """An image declares more pixels than may be decoded."""
+    """An image declares more pixels than allowed."""
 
 
 class ImageHeader(NamedTuple):
-    """Declarations of an encoded image about itself.
+    """Size and orientation in the header of an encoded image.
 
     Attributes:
         height: pixels, of the upright image.
         width: pixels, of the upright image.
-        pixels: how many must be decoded: those of all frames of an animation, and those of a JPEG
-            with very many scans (each passes over the whole image) several times.
-        orientation: EXIF orientation of the stored rows, 1 to 8; 1 is upright.
+        pixels: number of pixels to decode: the sum over all frames of an animation, and a multiple
+            for a JPEG with very many scans (each scan covers the whole image).
+        orientation: EXIF orientation of the stored picture, 1 to 8; 1 is upright.
     """
 
     height: int
@@ -49,7 +49,7 @@ class ImageHeader(NamedTuple):
 
     @property
     def stored_size(self) -> tuple[int, int]:
-        """Height and width of the rows as they are stored, before they are turned upright."""
+        """Height and width before the rotation to the upright orientation."""
         size = self.height, self.width
         return size[::-1] if swaps_sides(self.orientation) else size
 
@@ -58,10 +58,10 @@ def read_header(data: bytes) -> ImageHeader:
     """Reads the header of a JPEG, PNG, GIF, BMP or WebP.
 
     Args:
-        data: the whole file; GIF and JPEG say all along it what decoding them takes.
+        data: the whole file; in GIF and JPEG the decoding cost depends on all of it.
 
     Raises:
-        InputError: it is none of them, or ends before it says how large it is.
+        InputError: the file has none of these formats, or ends before its size.
     """
     try:
         header = _read(data)
@@ -78,10 +78,10 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def check_size(header: ImageHeader, max_pixels: int) -> None:
-    """Checks what decoding an image takes.
+    """Checks the number of pixels to decode.
 
     Raises:
-        TooLargeError: it has more than `max_pixels` pixels.
+        TooLargeError: the image has more than `max_pixels` pixels.
     """
     if header.pixels > max_pixels:
         raise TooLargeError(
@@ -132,7 +132,7 @@ def _jpeg(data: bytes) -> ImageHeader | None:
 
 
 def _gif_frames(data: bytes) -> Iterator[int]:
-    """The pixels of each frame; stops where the file does."""
+    """Yields the pixels of each frame; stops at the end of the file."""
     position = 13 + _color_table(data[10])
     while position < len(data):
         block = data[position]

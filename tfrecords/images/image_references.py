@@ -1,4 +1,4 @@
-"""Reference captions and numbers of the images of a folder, out of a file that names them."""
+"""Reference captions and numbers of the images of a folder, from a file of references."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class ImageReferences(NamedTuple):
     """Captions and number of an image in a file of references.
 
     Attributes:
-        texts: its captions.
-        source_id: its number, as text; empty where it has none.
+        texts: captions of the image.
+        source_id: number of the image, as text; empty if it has none.
     """
 
     texts: tuple[str, ...] = ()
@@ -27,18 +27,18 @@ NO_REFERENCES = ImageReferences()
 
 
 def read_image_references(path: Path, names: Collection[str]) -> dict[str, ImageReferences]:
-    """Reads what a file of references holds about some images.
+    """Reads the references of some images from a file.
 
     Args:
         path: see `read_reference_images`.
-        names: of the images; matched with those in the file as by `NameIndex`.
+        names: names of the images; matched with the names in the file by `NameIndex`.
 
     Returns:
-        Name of an image -> its references, for the images that the file names.
+        Mapping from image name to references, for the images in the file.
 
     Raises:
-        InputError: the file cannot be read, has no caption for any of the images, or a name in it
-            stands for several.
+        InputError: the file cannot be read, has no caption for any of the images, or one of its
+            names matches several images.
     """
     index = NameIndex(names, f"the references {path}")
     images = read_reference_images(path)
@@ -51,7 +51,7 @@ def read_image_references(path: Path, names: Collection[str]) -> dict[str, Image
     if not with_caption(found):
         called = sorted(image.image_id for image in images if image.captions)
         raise InputError(
-            f"{path} has no caption for any image: it names {called[:2]}, the images are called "
+            f"{path} has no caption for any image: it names {called[:2]}, the images are named "
             f"{sorted(names)[:2]}"
         )
     return found

@@ -1,15 +1,15 @@
-"""The one rule by which names of images in different files and folders are matched.
+"""Matching of image names between files and folders, by one rule for all code.
 
-Code bases call the same image `val2014/COCO_val2014_000000000042.jpg`, `000000000042` or `42`. Two
-names match where one of these forms is equal, tried in this order:
+Code bases name the same image `val2014/COCO_val2014_000000000042.jpg`, `000000000042` or `42`. Two
+names match if one of these forms is equal, tried in this order:
 
-1. the name as it is written (NFC, `/` between folders), with its folders;
+1. the full name (NFC, `/` between folders), with its folders;
 2. the file name without folders;
-3. that without the suffix of a file (`.jpg`, `.npy`);
-4. the number of it: `COCO_val2014_000000000042`, `000000000042` and `42` are 42.
+3. the file name without its suffix (`.jpg`, `.npy`);
+4. its number: `COCO_val2014_000000000042`, `000000000042` and `42` are 42.
 
-Folders that both names have must agree: `s1/0.png` is not `s2/0.png`. COCO's own file names are
-unique without folders.
+If both names have folders, these must agree: `s1/0.png` is not `s2/0.png`. COCO's own file names
+are unique without folders.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _NUMBER = re.compile(r"(?:COCO_\w+_)?0*(\d+)", re.ASCII)
 
 
 class AmbiguousNameError(InputError):
-    """A name matches several images equally well. Ends a build: a guess would be silent."""
+    """A name matches several images equally well. Aborts a build instead of guessing."""
 
 
 class NameForms(NamedTuple):
-    """The forms of one name, the most exact first; empty where it has none.
+    """The forms of one name, the most exact first; empty if it lacks a form.
 
     Attributes:
         full: normalized, with folders.
         base: without folders.
-        stem: without folders and the suffix of a file.
-        number: of a name that is one, or COCO's file name with one; without leading zeros.
+        stem: without folders and file suffix.
+        number: number without leading zeros, if the name is a number or a COCO file name.
     """
 
     full: str
@@ -53,7 +53,7 @@ _LEVELS = tuple(range(len(NameForms._fields)))
 
 @lru_cache(maxsize=1 << 12)
 def name_forms(name: str) -> NameForms:
-    """Returns the forms under which an image of this name is looked up."""
+    """Returns the forms by which an image with this name is looked up."""
     full = normalize_name(name)
     base = full.rpartition("/")[2]
     stem = _SUFFIX.sub("", base)
@@ -62,13 +62,13 @@ def name_forms(name: str) -> NameForms:
 
 
 SharedForm = tuple[int, str]
-"""A place in `NameForms` from 1 on, and a form that several images have there."""
+"""An index in `NameForms`, at least 1, and a form that several images have there."""
 
 
 def shared_forms(names: Iterable[str]) -> frozenset[SharedForm]:
-    """Returns the forms that several of these names of images have, except whole names.
+    """Returns the forms that several of these image names share, except full names.
 
-    An entry that matches such a form may be that of the other image, where one image is missing.
+    If an image is missing, an entry with such a form may belong to another image.
     """
     counts = Counter(
         (level, form)
@@ -80,22 +80,22 @@ def shared_forms(names: Iterable[str]) -> frozenset[SharedForm]:
 
 
 class NameIndex:
-    """Finds the name that a file, a folder or a store of features has for an image."""
+    """Index of the image names in a file, a folder or a feature store."""
 
     def __init__(self, names: Iterable[str], where: str) -> None:
-        """Keeps the names that are there; `where` is what errors call the place."""
+        """Stores the names; `where` is the name of the place in errors."""
         self._names = tuple(dict.fromkeys(names))
         self._where = where
         self._levels: dict[int, dict[str, dict[str, list[str]]]] = {}
 
     def find(self, *wanted: str, shared: frozenset[SharedForm] = frozenset()) -> str | None:
-        """Returns the name here that matches best; None if no name does.
+        """Returns the best match in the index; None if no name matches.
 
         Args:
             *wanted: names of one image. A number among them (`42`, the id of a data set) does not
-                decide against the file name.
-            shared: see `shared_forms`; these forms are not looked up, since the entry may be that
-                of the other image.
+                overrule the file name.
+            shared: see `shared_forms`; these forms are not looked up, because the entry may belong
+                to another image.
 
         Raises:
             AmbiguousNameError: several names match equally well; names them.
@@ -107,16 +107,16 @@ class NameIndex:
         return None
 
     def check(self, found: Mapping[str, str], wanted: Sequence[str], level: int = 0) -> str:
-        """Returns the only match, if the image can be no other one here.
+        """Returns the only match, if the image cannot match another entry.
 
         Args:
-            found: matching name here -> the name of the image that it matches.
+            found: matching name in the index -> the name of the image that it matches.
             wanted: all names of the image.
-            level: of the form by which they match.
+            level: level of the form by which they match.
 
         Raises:
-            AmbiguousNameError: there are several matches, the file name stands for another entry
-                (`3.jpg` with the number 7), or the number is spelled in two ways (`7`, `007`).
+            AmbiguousNameError: the image has several matches, the file name matches another entry
+                (`3.jpg` with the number 7), or the number has two spellings (`7`, `007`).
         """
         every = dict(found)
         if all(name.isdigit() for name in found.values()):
@@ -126,10 +126,10 @@ class NameIndex:
                     every |= others
                     break
         for name in found.values():
-            # A name with its folders, as it is written, can be no other one.
+            # A full name with its folders is unambiguous.
             if level or name.isdigit():
                 spellings = self._spellings(name_forms(name))
-                # `7` as it is written is not `study/7`.
+                # The full name `7` is not `study/7`.
                 every |= {key: key for key in spellings if level or "/" not in key}
         if len(every) > 1:
             raise AmbiguousNameError(
@@ -140,7 +140,7 @@ class NameIndex:
         return next(iter(found))
 
     def _matches(self, wanted: Sequence[str], level: int) -> dict[str, str]:
-        """Matching names here -> the name of the image that each matches."""
+        """Returns matching name in the index -> the name of the image that it matches."""
         index = self._level(level)
         found: dict[str, str] = {}
         for name in wanted:
@@ -148,18 +148,18 @@ class NameIndex:
             for stored in _candidates(index.get(forms[level], {}), forms) if forms[level] else ():
                 if level == 0 or _folders_agree(forms, name_forms(stored)):
                     found.setdefault(stored, name)
-        # Of names that differ in their spelling alone, the one that is spelled the same.
+        # Among names that differ only in normalization, prefer the identical one.
         exact = {stored: name for stored, name in found.items() if stored in wanted}
         return exact if level == 0 and exact else found
 
     def _spellings(self, wanted: NameForms) -> dict[str, str]:
-        """The names that are the number of an image and nothing else: `7`, `007`."""
+        """Returns the names that consist only of the image's number: `7`, `007`."""
         found = self._bare.get(wanted.number, ()) if wanted.number else ()
         return {name: name for name in found if _folders_agree(name_forms(name), wanted)}
 
     @cached_property
     def _bare(self) -> dict[str, list[str]]:
-        """Number -> the names that are this number, without a suffix."""
+        """Mapping from number to the names that consist of it, without a suffix."""
         found: dict[str, list[str]] = {}
         for name in self._names:
             forms = name_forms(name)
@@ -168,7 +168,7 @@ class NameIndex:
         return found
 
     def _level(self, level: int) -> dict[str, dict[str, list[str]]]:
-        """Form -> folder of the file -> names; thousands of studies may have a `0.png`."""
+        """Returns form -> folder -> names; thousands of studies may have a `0.png`."""
         if level not in self._levels:
             index: dict[str, dict[str, list[str]]] = {}
             for name in self._names:
@@ -182,14 +182,14 @@ class NameIndex:
 def find_stored(
     wanted: Sequence[str], has: Callable[[str], bool], index: Callable[[], NameIndex]
 ) -> str | None:
-    """Returns the name that a store has for an image; see `NameIndex.find`.
+    """Returns the name of an image in a store; see `NameIndex.find`.
 
-    The names of a large store are listed only where they are needed, as that takes seconds.
+    The names of a large store are listed only if needed, because that takes seconds.
 
     Args:
         wanted: names of one image.
-        has: whether the store has an entry of exactly that name.
-        index: gives the index of all names in the store.
+        has: returns whether the store has an entry with exactly that name.
+        index: returns the index of all names in the store.
 
     Raises:
         AmbiguousNameError: see `NameIndex.find`.
@@ -209,7 +209,7 @@ def _candidates(by_folder: Mapping[str, Sequence[str]], wanted: NameForms) -> It
 
 
 def _folder(forms: NameForms) -> str:
-    """The name of the folder that a file lies in; empty where the name has none."""
+    """Returns the name of the innermost folder of a file; empty if the name has none."""
     return forms.full.rpartition("/")[0].rpartition("/")[2]
 
 

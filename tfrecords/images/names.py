@@ -1,4 +1,4 @@
-"""Names of images: in their folder, in lists, and in files of captions or detections."""
+"""Names of images in folders, lists, and files of captions or detections."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from tfrecords.errors import InputError
 from tfrecords.text_files import normalize_name, numbered_lines
 from tfrecords.writing.shards import Skip
 
-# Not `all`, which TensorFlow Datasets takes for all splits together.
+# Not `all`, which TensorFlow Datasets interprets as all splits together.
 ALL_IMAGES_SPLIT = "images"
 
 
 def parse_splits(texts: Sequence[str]) -> dict[str, Path]:
-    """The splits that a list of `SPLIT=FILE` names.
+    """Parses a list of `SPLIT=FILE`.
 
     Raises:
-        InputError: one is not of that form, or a split comes twice.
+        InputError: an item is malformed, or a split is given twice.
     """
     splits: dict[str, Path] = {}
     for text in texts:
@@ -31,7 +31,7 @@ def parse_splits(texts: Sequence[str]) -> dict[str, Path]:
 
 
 def readable_names(names: Iterable[str]) -> tuple[list[str], list[Skip]]:
-    """Divides names into those that can be stored, and a `Skip` for each that is not UTF-8."""
+    """Returns the names that can be stored, and a `Skip` for each name that is not UTF-8."""
     readable, skipped = [], []
     for name in names:
         if is_unicode(name):
@@ -42,13 +42,13 @@ def readable_names(names: Iterable[str]) -> tuple[list[str], list[Skip]]:
 
 
 def read_split_lists(splits: Mapping[str, Path]) -> dict[str, list[str]]:
-    """The image names of each split.
+    """Reads the image names of each split.
 
     Args:
-        splits: split -> file with an image name a line, relative to the folder of images.
+        splits: split -> file with one image name per line, relative to the folder of images.
 
     Raises:
-        InputError: a list cannot be read or is empty, a name comes twice or leads out of the
+        InputError: a list cannot be read or is empty, a name is repeated or leads out of the
             folder; names the line.
     """
     names: dict[str, list[str]] = {}
@@ -82,9 +82,9 @@ def base_name(name: str) -> str:
 
 
 def is_image_name(name: object) -> bool:
-    """Returns whether a text can name an image: a path that stays within the folder of images.
+    """Returns whether a text is a valid image name: a path inside the folder of images.
 
-    Names out of files of detections become names of files to open.
+    Names in files of detections become names of files to open.
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name or not is_unicode(name):
         return False
@@ -93,13 +93,13 @@ def is_image_name(name: object) -> bool:
 
 
 def is_unicode(text: str) -> bool:
-    """Returns whether a text can be stored: it holds no half of a surrogate pair.
+    """Returns whether a text can be stored: it contains no half of a surrogate pair.
 
-    JSON can spell such halves, and Python reads file names with them that are not UTF-8.
+    JSON can contain such halves, and Python uses them for file names that are not UTF-8.
     """
     return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def printable(name: str) -> str:
-    """Returns a file name as it can be printed and stored, with escapes for what is not UTF-8."""
+    """Returns a printable file name, with escapes for bytes that are not UTF-8."""
     return name.encode(errors="backslashreplace").decode()

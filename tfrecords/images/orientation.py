@@ -1,8 +1,8 @@
-"""EXIF orientation: how a stored picture is turned to stand upright.
+"""EXIF orientation: the rotation of a stored picture to its upright position.
 
-Cameras store the rows of the sensor as they lie and note in the EXIF tag 0x0112 how the picture was
-held. Every reader of this project turns pictures upright; boxes, heights and widths refer to the
-upright picture. `tfrecords.features.upright` does the same inside a TensorFlow graph.
+Cameras store the rows of the sensor unchanged and record the orientation of the camera in the EXIF
+tag 0x0112. Every reader of this project rotates pictures upright; boxes, heights and widths refer
+to the upright picture. `tfrecords.features.upright` does the same inside a TensorFlow graph.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from typing import Any
 import numpy as np
 
 UPRIGHT = 1
-"""The orientation of a picture that is stored as it is to be shown."""
+"""The orientation of a picture that needs no rotation."""
 
 RECORDED: dict[str, str] = {"orientation": "upright"}
-"""Manifest options of records whose pictures were turned upright before they were looked at.
+"""Manifest options of records whose pictures were rotated upright before they were used.
 
-Records without this option were made before orientation was read.
+Records without this option were built before orientation was supported.
 """
 
 
 ORIENTATION_TAG = 0x0112
 MAX_SEGMENTS = 64
-"""Number of JPEG segments, PNG chunks or RIFF chunks that are searched for EXIF data."""
+"""Maximum number of JPEG segments, PNG chunks or RIFF chunks searched for EXIF data."""
 
 _TRANSPOSED = (5, 6, 7, 8)
 
 
 def is_upright(manifest: Mapping[str, Any]) -> bool:
-    """Returns whether the pictures of records were turned upright before they were looked at."""
+    """Returns whether the pictures of records were rotated upright before they were used."""
     return RECORDED.items() <= manifest["options"].items()
 
 
 def predates_orientation(manifest: Mapping[str, Any]) -> bool:
-    """Returns whether records hold pictures, or what was seen in them, as their rows are stored."""
+    """Returns whether records contain unrotated pictures, or features of unrotated pictures."""
     saw_pictures = "image" in manifest["features"] or bool(manifest["options"].get("backbone"))
     return saw_pictures and not is_upright(manifest)
 
@@ -48,7 +48,7 @@ def read_orientation(data: bytes) -> int:
         data: the encoded picture.
 
     Returns:
-        1 (upright) where the file has no orientation, an invalid one, or damaged EXIF data.
+        1 (upright) if the file has no orientation, an invalid one, or damaged EXIF data.
     """
     start = _exif_start(data)
     if start is None:
@@ -69,16 +69,16 @@ def read_orientation(data: bytes) -> int:
 
 
 def swaps_sides(orientation: int) -> bool:
-    """Returns whether turning a picture upright exchanges its height and width."""
+    """Returns whether the rotation to upright exchanges height and width."""
     return orientation in _TRANSPOSED
 
 
 def upright_boxes(boxes: np.ndarray, orientation: int) -> np.ndarray:
-    """Moves boxes from the frame of the stored rows to that of the upright picture.
+    """Converts boxes from the frame of the stored picture to the upright frame.
 
     Args:
-        boxes: float [N, 4], ymin, xmin, ymax, xmax in 0..1 of the stored rows.
-        orientation: of the picture, 1 to 8.
+        boxes: float [N, 4], ymin, xmin, ymax, xmax in 0..1 of the stored picture.
+        orientation: orientation of the picture, 1 to 8.
 
     Returns:
         float [N, 4], in the same order of corners.
@@ -96,15 +96,15 @@ def upright_boxes(boxes: np.ndarray, orientation: int) -> np.ndarray:
 def boxes_as_shown(
     boxes: np.ndarray, orientation: int, seen: tuple[int, int], stored: tuple[int, int]
 ) -> np.ndarray:
-    """Moves boxes to the upright frame where a detector saw the rows as they are stored.
+    """Converts boxes to the upright frame if a detector processed the unrotated picture.
 
-    A detector that ignores EXIF tells so by the size that it gives for the picture.
+    A detector that ignores EXIF is recognized by its size of the picture.
 
     Args:
         boxes: float [N, 4], ymin, xmin, ymax, xmax in 0..1.
-        orientation: of the picture, 1 to 8.
+        orientation: orientation of the picture, 1 to 8.
         seen: height and width of the picture according to the detector.
-        stored: height and width of the rows as they are stored.
+        stored: height and width of the picture before rotation.
     """
     if seen == stored and stored[0] != stored[1] and swaps_sides(orientation):
         return upright_boxes(boxes, orientation)
@@ -140,7 +140,7 @@ def _in_jpeg(data: bytes) -> int | None:
 def _in_chunks(
     data: bytes, position: int, order: str, wanted: bytes, *, padded: bool
 ) -> int | None:
-    """`padded`: the layout of RIFF (name first, even sizes), else that of PNG (length first)."""
+    """Searches RIFF (`padded`: name first, even sizes) or PNG chunks (length first)."""
     for _ in range(MAX_SEGMENTS):
         one, other = struct.unpack_from("4s4s", data, position)
         name, size = (one, other) if padded else (other, one)

@@ -1,4 +1,4 @@
-"""Regions of an image: the boxes that detectors found in it, and the whole image."""
+"""Regions of an image: its detected boxes, and the whole image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tfrecords.features import FeatureExtractor
 
 MAX_REGIONS = 36
-# Boxes that agree to this part of a side are one region, whatever their classes.
+# Boxes that agree within this fraction of a side are one region, regardless of class.
 _SAME = 1e-3
 
 
@@ -30,15 +30,16 @@ class RegionOptions:
     """Boxes whose features are stored.
 
     Attributes:
-        detections: files that name the boxes. Labels of the whole image count for nothing.
-        most: boxes per image, beside the whole image; the most certain ones.
+        detections: files with the boxes. Labels of the whole image are ignored.
+        most: maximum number of boxes per image in addition to the whole image; the highest scores
+            are kept.
     """
 
     detections: tuple[DetectionSource, ...]
     most: int = MAX_REGIONS
 
     def __post_init__(self) -> None:
-        """Raises InputError without detections or boxes."""
+        """Checks that the options contain detections and allow boxes."""
         if not self.detections:
             raise InputError("regions need a file of detections")
         if self.most < 1:
@@ -46,8 +47,8 @@ class RegionOptions:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """Settings, as JSON, that choose an image's regions among the boxes of a detector."""
-        # Each split may have a file of its own, so the number of files does not count.
+        """The settings, as JSON, that select an image's regions among the detected boxes."""
+        # Each split may have a separate file, so the number of files is not recorded.
         return {"most": self.most, "min_scores": sorted({s.min_score for s in self.detections})}
 
     @property
@@ -66,11 +67,11 @@ class RegionOptions:
 
 
 class SeenBoxes(NamedTuple):
-    """Detected boxes of an image, most certain first.
+    """Detected boxes of an image, in descending order of scores.
 
     Attributes:
         boxes: float32[N, 4], ymin, xmin, ymax, xmax in 0..1.
-        sizes: per box, height and width of the image that its detector saw; zeros where unknown.
+        sizes: per box, height and width of the image according to its detector; zeros if unknown.
     """
 
     boxes: np.ndarray
@@ -96,15 +97,15 @@ def read_seen_boxes(
     """Reads the detected boxes of images.
 
     Args:
-        options: files, thresholds and the number of boxes; None for no regions.
-        names: of the images.
-        converted: gets the numbers of boxes and scores that were converted, by format.
+        options: files, thresholds and the number of boxes; None without regions.
+        names: names of the images.
+        converted: updated with the numbers of converted boxes and scores, by format.
 
     Returns:
-        Name -> boxes, of images in which a detector found something; None for no regions.
+        Mapping from name to boxes, for images with detections; None without regions.
 
     Raises:
-        InputError: a file is missing or malformed, or names none of the images.
+        InputError: a file is missing or malformed, or contains none of the images.
     """
     if options is None:
         return None
@@ -121,7 +122,7 @@ def read_seen_boxes(
 
 
 def most_certain(found: ImageDetections, options: RegionOptions) -> SeenBoxes:
-    """Returns the boxes of an image with the highest weighted scores, each once."""
+    """Returns the distinct boxes of an image with the highest weighted scores."""
     weights = np.array([source.weight for source in options.detections], np.float32)
     scores = np.where(found.is_tag, -1.0, found.scores * weights[found.source_index])
     order = np.argsort(-scores, kind="stable")[: int((~found.is_tag).sum())]
@@ -141,7 +142,7 @@ def check_regions(
         raise InputError("regions are pooled from a feature map: give the backbone too")
     if features.short_side is not None:
         raise InputError(
-            "regions are pooled from a map of the whole image, and short_side cuts a square out of "
+            "regions are pooled from a map of the whole image, but short_side cuts a square out of "
             "it: leave short_side and crops out"
         )
     if features.views is not None:
@@ -149,7 +150,7 @@ def check_regions(
 
 
 def region_shape(extractor: FeatureExtractor) -> tuple[int | None, ...]:
-    """Returns the shape of the features of regions, (None, D); raises InputError without maps."""
+    """Returns the shape of region features, (None, D); raises InputError without maps."""
     if extractor.grid_shape is None:
         options = extractor.options
         raise InputError(
@@ -160,7 +161,7 @@ def region_shape(extractor: FeatureExtractor) -> tuple[int | None, ...]:
 
 
 def recorded_regions(regions: RegionOptions | None, recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns options for a manifest, beside those that `recorded_backbone` returned."""
+    """Returns options for a manifest, in addition to those of `recorded_backbone`."""
     if regions is None:
         return {}
     return {
@@ -170,12 +171,12 @@ def recorded_regions(regions: RegionOptions | None, recorded: Mapping[str, Any])
 
 
 def region_sources(regions: RegionOptions | None) -> list[Path]:
-    """Returns the files that decide the regions."""
+    """Returns the files that determine the regions."""
     return [file for source in regions.detections for file in source.files] if regions else []
 
 
 def boxes_of_names(
     seen: Mapping[str, SeenBoxes] | None, names: Sequence[str]
 ) -> tuple[SeenBoxes, ...] | None:
-    """Returns the boxes of each name; None where there are no regions."""
+    """Returns the boxes of each name; None without regions."""
     return None if seen is None else tuple(seen.get(name, NOTHING_SEEN) for name in names)

@@ -1,4 +1,4 @@
-"""The records of `images` shards: read, checked, encoded, with features when asked for."""
+"""Records of `images` shards: reading, checks, encoding and optional features."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class ImageEntry:
     """One image to write.
 
     Attributes:
-        image_id: its path relative to the folder of images.
-        concepts: [K] most certain last.
+        image_id: path relative to the folder of images.
+        concepts: [K] concepts in ascending order of scores.
         concept_ids: [K] their ids in the vocabulary.
         texts: [S] reference captions.
-        source_id: its number in the source of the references, as text; empty where it has none.
+        source_id: number in the source of the references, as text; empty if it has none.
     """
 
     image_id: str
@@ -45,15 +45,15 @@ class ImageEntry:
 
 @dataclass(frozen=True)
 class ImageShardJob:
-    """Yields the records of some images, and a `Skip` for each that cannot be read.
+    """Yields the records of some images, and a `Skip` for each unreadable one.
 
     Attributes:
         images: the folder of the image files.
         entries: the images, in the order of the records.
-        backbone: whose features to store; None stores none.
-        store_grid: whether to store the feature map beside its mean.
+        backbone: network whose features are stored; None stores none.
+        store_grid: whether to store the feature map in addition to its mean.
         store_pixels: whether to store the files' bytes.
-        features: what the backbone is shown and what is kept of it.
+        features: crops and features of the backbone.
     """
 
     images: ImageFolder
@@ -65,7 +65,7 @@ class ImageShardJob:
 
     def __call__(self) -> Iterator[ShardItem]:
         """Reads, checks and encodes the images in batches."""
-        # TensorFlow is imported in the process that writes, not in the one that plans.
+        # Import TensorFlow in the process that writes, not in the one that plans.
         from tfrecords.features.reading import read_images
 
         for item in read_images(
@@ -99,7 +99,7 @@ class ImageShardJob:
 
 
 def _upright(entry: ImageEntry, data: bytes) -> np.ndarray:
-    """The boxes of an image's concepts in its upright frame: float32 [K, 4]."""
+    """Returns the boxes of an image's concepts in its upright frame: float32 [K, 4]."""
     header = read_header(data)
     boxes = [
         boxes_as_shown(np.array([c.box]), header.orientation, c.image_size, header.stored_size)
@@ -111,10 +111,10 @@ def _upright(entry: ImageEntry, data: bytes) -> np.ndarray:
 def grid_shape(
     backbone: BackboneOptions, features: FeatureOptions = DEFAULT_FEATURES
 ) -> tuple[int, int, int]:
-    """The shape (gh, gw, D) of a backbone's feature map.
+    """Returns the shape (gh, gw, D) of a backbone's feature map.
 
     Raises:
-        InputError: the backbone cannot be built, or gives no feature map.
+        InputError: the backbone cannot be built, or outputs no feature map.
     """
     from tfrecords.features import cached_extractor
 
@@ -134,7 +134,7 @@ def record_features(
     store_pixels: bool,
     features: FeatureOptions = DEFAULT_FEATURES,
 ) -> Any:
-    """The TFDS description (`FeaturesDict`) of the records."""
+    """Returns the TFDS description (`FeaturesDict`) of the records."""
     import tensorflow_datasets as tfds
 
     found: dict[str, Any] = {
@@ -166,9 +166,9 @@ def raw_features(
     """Returns the TFDS descriptions of stored features, and of their views.
 
     Args:
-        shapes: of each kind of feature; None varies.
+        shapes: shape of each kind of feature; None is a variable size.
         features: `dtype` of the numbers; with `views`, those of the training images are stored.
-        views_of: kinds that a backbone makes, of views too.
+        views_of: kinds computed by a backbone, which are stored for views too.
     """
     import tensorflow_datasets as tfds
 
@@ -179,7 +179,7 @@ def raw_features(
 
 
 def raw_feature(shape: tuple[int | None, ...], dtype: FeatureDtype) -> Any:
-    """The TFDS description of numbers that are stored as one string of bytes."""
+    """Returns the TFDS description of numbers stored as one string of bytes."""
     import tensorflow_datasets as tfds
 
     return tfds.features.Tensor(

@@ -1,9 +1,9 @@
-"""Detections in COCO's format: results of a detector, and annotations made by people.
+"""Reader of detections in COCO's format: results of detectors, and human annotations.
 
 A JSON object with `images` (id, file_name, width, height), `annotations` (image_id, category_id,
-bbox [x, y, width, height] in pixels unless the options say otherwise, score) and `categories` (id,
-name); or, as COCO's own results format has it, the plain list of annotations, beside a JSON with
-the other two. An annotation without `score` counts as certain, also where scores are percents.
+bbox [x, y, width, height] in pixels or the format of the options, score) and `categories` (id,
+name); or, in COCO's results format, a plain list of annotations, accompanied by a JSON with the
+other two. An annotation without `score` gets the maximum score, also if scores are percents.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from tfrecords.images.names import is_image_name, is_unicode
 from tfrecords.readers.json_stream import Element, stream_json
 from tfrecords.text_files import normalize_name
 
-# Ids are kept as float64 among the boxes, which holds integers up to here exactly.
+# Ids are stored as float64 with the boxes; float64 represents integers up to here exactly.
 _MOST = 1 << 53
-# Of JSON; true and false are no numbers.
+# Number types of JSON; true and false are no numbers.
 _NUMBERS = frozenset((int, float))
 _COLUMNS = 7
 
 
 @dataclass
 class _Content:
-    """Content of a file; a row per annotation: four numbers of the box, score, category, number."""
+    """Content of a file; one row per annotation: box (four numbers), score, category, number."""
 
     images: dict[Any, tuple[str, int, int]] = field(default_factory=dict)
     categories: dict[int, str] = field(default_factory=dict)
     rows: dict[Any, array[float]] = field(default_factory=lambda: defaultdict(lambda: array("d")))
-    # Image or category id -> the first annotation with it: where an unknown one is.
+    # Image or category id -> its first annotation, for errors about unknown ids.
     first_of_image: dict[Any, str] = field(default_factory=dict)
     first_of_category: dict[int, str] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
@@ -55,18 +55,18 @@ def read_coco(
     options: BoxOptions = AS_EXPECTED,
     converted: Counter[str] | None = None,
 ) -> Iterator[ImageBoxes]:
-    """Yields every image the file lists, in that order, also those without an annotation.
+    """Yields every image of the file in order, including images without annotations.
 
     Args:
         path: a JSON object, or the plain list of annotations.
-        companion: the JSON with `images` and `categories` that a plain list lacks.
-        options: how its boxes and scores are written.
+        companion: the JSON with `images` and `categories` for a plain list.
+        options: formats of boxes and scores.
         converted: see `read_written`.
 
     Raises:
-        InputError: not such a JSON, no annotation at all, an image or category listed twice, an
-            annotation of an unknown one, a value of the wrong type, or boxes in another format;
-            names line and number.
+        InputError: the file is no such JSON, has no annotation, lists an image or category twice,
+            has an annotation of an unknown one, a value of the wrong type, or boxes in another
+            format; names line and number.
     """
     content = _Content(certain=100.0 if options.scores == "percent" else 1.0)
     for element in stream_json(path):
@@ -113,7 +113,7 @@ def _images(content: _Content, path: Path) -> Iterator[WrittenBoxes]:
 
 
 def _add(content: _Content, element: Element, path: Path) -> None:
-    """Takes in one element of the file's top level."""
+    """Adds one element of the file's top level."""
     key, value = element.key, element.value
     content.keys.add(key)
     place = f"{path}:{element.line}"
@@ -163,7 +163,7 @@ def _add_annotation(content: _Content, value: Any, place: str) -> None:
             "image_id and category_id that the file lists, bbox [x, y, width, height], and score "
             "a number",
         )
-    # A score that is not a number at all is left out and counted with the boxes.
+    # NaN scores are dropped and counted later, with the boxes.
     if score < 0:
         raise InputError(
             f"{place}: {number} has the score {_short(score)}, expected 0..1. Turn logits into "
@@ -177,7 +177,7 @@ def _add_annotation(content: _Content, value: Any, place: str) -> None:
 
 
 def _check_ids(content: _Content, path: Path) -> None:
-    """Every annotation is of an image and a category that are listed, and names are unique."""
+    """Checks that the ids of all annotations are listed and that file names are unique."""
     firsts: tuple[tuple[str, Mapping[Any, str], Mapping[Any, Any]], ...] = (
         ("image_id", content.first_of_image, content.images),
         ("category_id", content.first_of_category, content.categories),
@@ -224,7 +224,7 @@ def _is_id(value: Any) -> bool:
 
 
 def _size(value: Any) -> int:
-    """Pixels of an image's side; 0 for what is none."""
+    """Returns the pixels of an image's side; 0 for an invalid value."""
     if type(value) not in _NUMBERS or not 1 <= value < 1 << 31 or value != int(value):
         return 0
     return int(value)

@@ -1,4 +1,4 @@
-"""Detections out of folders of `detections` records (`r2m-detect-objects`)."""
+"""Reader of detections in folders of `detections` records (`r2m-detect-objects`)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def read_detection_records(folder: Path) -> Iterator[ImageBoxes]:
     """Yields every image of all splits, in the order of the records.
 
     Raises:
-        InputError: no finished records, records of another kind, damaged ones, or records of boxes
-            that were read in the wrong format.
+        InputError: the records are unfinished, damaged or of another kind, or their boxes were read
+            in the wrong format.
     """
     records = open_records(folder, kind="detections")
     evidence = BoxEvidence(folder, "relative_yxyx", percent=False)
-    # TensorFlow takes seconds to load, which other sources are spared.
+    # Importing TensorFlow takes seconds; other sources do not need it.
     import tensorflow as tf
 
     one, several = tf.io.FixedLenFeature, tf.io.RaggedFeature
@@ -58,14 +58,14 @@ def read_detection_records(folder: Path) -> Iterator[ImageBoxes]:
             ) from error
         if count != records.count(split):
             raise InputError(
-                f"{folder} has {count} {split} records, its manifest says {records.count(split)}: "
+                f"{folder} has {count} {split} records, its manifest lists {records.count(split)}: "
                 "build them again with --overwrite"
             )
     evidence.check()
 
 
 def _rows(values: Any) -> Any:
-    """A parsed feature as a row a record: slices of arrays, not tensors."""
+    """Splits a parsed feature into one row per record: slices of arrays, not tensors."""
     if hasattr(values, "row_splits"):
         return np.split(values.flat_values.numpy(), values.row_splits.numpy()[1:-1])
     return values.numpy()

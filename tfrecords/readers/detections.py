@@ -1,14 +1,14 @@
-"""Readers of the detections of a data set, in every file format of them.
+"""Readers of the detections of a data set, in all supported file formats.
 
-| kind | recognized by | what |
+| kind | recognized by | content |
 |---|---|---|
 | `records` | a folder | `detections` records of `r2m-detect-objects` |
-| `coco` | `.json` | COCO results or annotations; a plain list with the JSON that has its `images` |
+| `coco` | `.json` | COCO results or annotations; a plain list with the JSON of its `images` |
 | `open_images` | `.csv` | boxes of Open Images, with the class descriptions or a label map |
-| `hdf5` | `.h5`, `.hdf5` | what the R2M authors' detector script leaves, with its label map |
+| `hdf5` | `.h5`, `.hdf5` | output of the R2M authors' detector script, with its label map |
 
-One reader each in a file of its own; all yield `ImageBoxes`, and raise an error at the end of a
-file whose boxes or scores are in another format than its kind or the options say.
+Each format has its own module. All readers yield `ImageBoxes`, and raise an error at the end of a
+file if its boxes or scores are in another format than its kind or the options require.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tfrecords.text_files import normalize_name
 _KIND_OF_SUFFIX = {".json": "coco", ".csv": "open_images", ".h5": "hdf5", ".hdf5": "hdf5"}
 _NEEDS_LABELS = ("open_images", "hdf5")
 
-# Boxes are rounded by their publishers: a box with less margin than this is the whole image.
+# Published boxes are rounded: a box with a smaller margin than this is the whole image.
 _WHOLE_IMAGE_MARGIN = 0.01
 
 
@@ -42,12 +42,12 @@ class DetectionSource:
     """One file of detections.
 
     Attributes:
-        path: the file, or a folder of `detections` records; the table above says which.
-        min_score: what is less certain is left out. For tags see `image_concepts`.
-        weight: factor on the scores, to make those of several sources comparable.
-        companion: what the file itself does not say: the JSON with `images` and `categories` of a
-            plain COCO list, the label map of the others.
-        box_options: how its boxes and scores are written, where not as its kind expects.
+        path: the file, or a folder of `detections` records; see the table above.
+        min_score: minimum score of a detection. For tags see `image_concepts`.
+        weight: factor on the scores, to make the scores of several sources comparable.
+        companion: information missing from the file: the JSON with `images` and `categories` of a
+            plain COCO list, or the label map for other formats.
+        box_options: formats of its boxes and scores, if they differ from its kind.
     """
 
     path: Path
@@ -66,12 +66,12 @@ class DetectionSource:
         """Parses `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT][,scores=percent]`.
 
         Args:
-            text: of a command line; `,sizes=FILE` may follow, too, see `BoxOptions`.
-            defaults: MIN_SCORE and WEIGHT where the text has none.
-            box_defaults: the other options where the text has none of them.
+            text: text of a command line; `,sizes=FILE` may follow too, see `BoxOptions`.
+            defaults: MIN_SCORE and WEIGHT if the text has none.
+            box_defaults: the other options if the text has none of them.
 
         Raises:
-            InputError: the numbers are none, there are more of them, or an unknown option.
+            InputError: a number is invalid, there are too many numbers, or an option is unknown.
         """
         (name, *numbers), box_options = split_box_options(text)
         try:
@@ -98,25 +98,25 @@ class DetectionSource:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that decide what is read, to notice changes by."""
-        # The manifest of records has the checksums of all of them.
+        """The files that determine the detections, for detecting changes."""
+        # The manifest of records contains the checksums of all shards.
         path = self.path / MANIFEST if self.path.is_dir() else self.path
         return tuple(filter(None, (path, self.companion, self.box_options.sizes)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageDetections:
-    """All detections of one image, N of them, in the order of the sources.
+    """All N detections of one image, in the order of the sources.
 
     Attributes:
-        sizes: number of a source -> height and width of the image that its detector saw, in pixels;
-            zeros where the source does not say.
+        sizes: number of a source -> height and width of the image according to its detector, in
+            pixels; zeros if missing.
         boxes: float32 [N, 4], ymin, xmin, ymax, xmax in 0..1.
-        class_names: [N] as the source's categories call them.
+        class_names: [N] names of the source's categories.
         class_ids: int64 [N], the source's category ids.
-        scores: float32 [N] as found (without the source's weight).
-        source_index: int64 [N], which source each came from.
-        is_tag: bool [N], whether it is a label of the whole image and not an object.
+        scores: float32 [N] original scores (without the source's weight).
+        source_index: int64 [N], index of the source of each detection.
+        is_tag: bool [N], whether it is a label of the whole image instead of an object.
     """
 
     sizes: Mapping[int, tuple[int, int]]
@@ -129,7 +129,7 @@ class ImageDetections:
 
 
 def parse_files(text: str) -> tuple[Path, Path | None]:
-    """The two files of `FILE+COMPANION`, or the one; a file whose own name has a + is found."""
+    """Splits `FILE+COMPANION` into its paths; an existing file with a + in its name is kept."""
     path, plus, companion = text.rpartition("+")
     if not plus or Path(text).exists() or not (path and companion):
         return Path(text), None
@@ -137,15 +137,15 @@ def parse_files(text: str) -> tuple[Path, Path | None]:
 
 
 def kind_of(path: Path) -> str:
-    """Returns the reader of a file by its name.
+    """Returns the kind of a file of detections, by its name.
 
     Raises:
-        InputError: none does.
+        InputError: the name fits no kind.
     """
     kind = "records" if path.is_dir() else _KIND_OF_SUFFIX.get(path.suffix.lower())
     if kind is None:
         raise InputError(
-            f"{path} is no file of detections that is known: expected {', '.join(_KIND_OF_SUFFIX)} "
+            f"{path} is no known file of detections: expected {', '.join(_KIND_OF_SUFFIX)} "
             "or a folder of detections records"
         )
     return kind
@@ -163,20 +163,20 @@ def read_boxes(
     Args:
         path: the file or folder.
         companion: see `DetectionSource`.
-        kind: of the table above; by default found from the path.
-        options: how boxes and scores are written.
-        converted: gets the numbers of boxes and scores that were converted, by format.
+        kind: a kind of the table above; inferred from the path by default.
+        options: formats of boxes and scores.
+        converted: updated with the numbers of converted boxes and scores, by format.
 
     Raises:
-        InputError: a file is missing or not of that kind, or its content is wrong; at the end of
-            the file also boxes or scores in another format than expected.
+        InputError: a file is missing or of another kind, or its content is invalid; or, at the end
+            of the file, its boxes or scores are in another format than expected.
     """
     for file in filter(None, (path, companion, options.sizes)):
         if not file.exists():
             raise InputError(f"there is no file of detections {file}{describe_missing(file)}")
     kind = kind or kind_of(path)
     if kind in _NEEDS_LABELS and companion is None:
-        raise InputError(f"{path} does not name its classes: give the label map too (FILE+LABELS)")
+        raise InputError(f"{path} has no class names: give the label map too (FILE+LABELS)")
     try:
         if kind == "records":
             from tfrecords.readers.detection_records import read_detection_records
@@ -213,23 +213,25 @@ def read_detections(
 ) -> dict[str, ImageDetections]:
     """Reads and merges detections.
 
-    A source in which every box is the whole image is a classifier's: its labels are tags. Tags are
-    all kept, because `image_concepts` compares their sums with `min_score`.
+    A source whose boxes are all whole images is a classifier: its labels are tags. All tags are
+    kept, because `image_concepts` compares their sums with `min_score`.
 
     Args:
         sources: the files; at least one.
-        names: the images wanted; detections of others are not kept. An image that a source names
-            without a suffix is the one whose name begins so. None keeps all, as they are named.
-        dropped: gets the numbers of objects that were left out because they cannot be right, by
-            reason (see `tfrecords.detections.boxes`).
-        converted: gets the numbers of boxes and scores that were converted, by format.
+        names: the requested images; other detections are omitted. A name without suffix in a source
+            matches the image whose name begins with it. None keeps all images under their names in
+            the sources.
+        dropped: updated with the numbers of invalid objects, by reason (see
+            `tfrecords.detections.boxes`).
+        converted: updated with the numbers of converted boxes and scores, by format.
 
     Returns:
-        Image name -> detections, for every image any source lists, also where nothing was found.
+        Mapping from image name to detections, for every image of any source, including images
+        without detections.
 
     Raises:
-        InputError: a file is missing, unknown or malformed, has no detection at all, or none of
-            the images.
+        InputError: a file is missing, unknown or malformed, or has no detection or none of the
+            images.
     """
     if not sources:
         raise InputError("no file of detections was given")
@@ -267,14 +269,14 @@ def read_detections(
             found[name].append((index, are_tags, kept))
     if names is not None and not found:
         raise InputError(
-            f"the detections name none of the {len(names)} images: they name "
-            f"{sorted(strangers)}, the images are called {sorted(names)[:3]}"
+            f"the detections contain none of the {len(names)} images: they name "
+            f"{sorted(strangers)}, the images are named {sorted(names)[:3]}"
         )
     return {name: _merge(sizes[name], parts) for name, parts in found.items()}
 
 
 def _report(path: Path, count: int, faults: Counter[str]) -> None:
-    """Tells what was left out of a file; it is an error where nothing is left."""
+    """Logs the objects omitted from a file; raises an error if none is left."""
     listed = ", ".join(f"{number} {reason}" for reason, number in faults.most_common())
     if not count:
         raise InputError(

@@ -1,8 +1,9 @@
-"""Detections in HDF5 as the R2M authors' `detect_objects.py` leaves them (spec section 2.2).
+"""Reader of detections in HDF5, from the R2M authors' `detect_objects.py` (spec section 2.2).
 
-A group an image, called as its file without the suffix, with three data sets: `detection_boxes`
-[N, 4] (ymin, xmin, ymax, xmax in 0..1), `detection_scores` [N] and `detection_classes` [N] (ids of
-the detector's label map). The file does not say how large the images are.
+The file has one group per image, named like the image file without suffix, with three data sets:
+`detection_boxes` [N, 4] (ymin, xmin, ymax, xmax in 0..1), `detection_scores` [N] and
+`detection_classes` [N] (ids of the detector's label map). It does not contain the sizes of the
+images.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _EXPECTED = (
     f"a group an image with {_BOXES} [N, 4], {_SCORES} [N] and {_CLASSES} [N] (N the same), stored "
     "in the file itself"
 )
-# A million boxes.
+# Room for a million boxes.
 _MOST_BYTES = 16 << 20
 
 
@@ -39,17 +40,17 @@ def read_hdf5(
     options: BoxOptions = AS_EXPECTED,
     converted: Counter[str] | None = None,
 ) -> Iterator[ImageBoxes]:
-    """Yields every image of the file, by name; one image in memory at a time.
+    """Yields every image of the file, sorted by name, with one image in memory at a time.
 
     Args:
         path: the HDF5 file.
         label_map: the detector's classes.
-        options: how its boxes and scores are written.
+        options: formats of boxes and scores.
         converted: see `read_written`.
 
     Raises:
-        InputError: not HDF5, damaged, not of that layout, or boxes in another format; names the
-            group and what it holds.
+        InputError: the file is no HDF5, damaged, of another layout, or has boxes in another format;
+            names the group and its contents.
     """
     yield from read_written(
         _images(path),
@@ -65,7 +66,7 @@ def _images(path: Path) -> Iterator[WrittenBoxes]:
     try:
         with h5py.File(path, "r") as file:
             names: list[str] = []
-            # Visits what lies in the file, each thing once: no link out of it, no circle.
+            # Visits every object of the file once, and follows no links out of it.
             file.visititems(lambda name, item: names.append(name) if _is_image(item) else None)
             if not names:
                 raise InputError(

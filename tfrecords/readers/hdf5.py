@@ -1,7 +1,7 @@
-"""Data sets of HDF5 files that somebody else wrote: checked before their values are read.
+"""Reader of data sets of untrusted HDF5 files, which are checked before values are read.
 
-The library believes what a file says. A data set may lie in another file, and a damaged one may
-declare chunks that take minutes and gigabytes to read.
+The HDF5 library trusts the metadata of a file. A data set may be stored in another file, and a
+damaged one may declare chunks that take minutes and gigabytes to read.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _MOST_CHUNKS = 1 << 20
 
 
 def read_values(group: h5py.Group, name: str, most_bytes: int) -> np.ndarray:
-    """All values of a data set.
+    """Reads all values of a data set.
 
     Args:
-        group: that holds it.
-        name: of the data set.
-        most_bytes: a larger one is not read.
+        group: the group of the data set.
+        name: name of the data set.
+        most_bytes: limit for the size of the data set.
 
     Raises:
-        ValueError: it is no data set, is not stored in this file itself, or is larger.
+        ValueError: the name is no data set, is stored in another file, or is too large.
         Exception: the file is damaged; the library raises many kinds.
     """
     item = _dataset(group, name)
@@ -35,20 +35,20 @@ def read_values(group: h5py.Group, name: str, most_bytes: int) -> np.ndarray:
 
 
 def read_rows(group: h5py.Group, name: str, begin: int, end: int, most_bytes: int) -> np.ndarray:
-    """Some rows of a data set.
+    """Reads some rows of a data set.
 
     Args:
-        group: that holds it.
-        name: of the data set: [M, ...], or [M] of rows of various lengths.
+        group: the group of the data set.
+        name: name of the data set: [M, ...], or [M] with rows of various lengths.
         begin: the first row.
         end: the row after the last one.
-        most_bytes: more are not read.
+        most_bytes: limit for the bytes that are read.
 
     Returns:
-        [end - begin, ...]; of rows of various lengths, one [1, L].
+        [end - begin, ...]; for rows of various lengths, one row [1, L].
 
     Raises:
-        ValueError: see `read_values`; there are no such rows.
+        ValueError: see `read_values`; or the rows do not exist.
         Exception: see `read_values`.
     """
     item = _dataset(group, name)
@@ -66,7 +66,7 @@ def read_rows(group: h5py.Group, name: str, begin: int, end: int, most_bytes: in
 def _values(item: h5py.Dataset, rows: slice | tuple[()], most_bytes: int) -> np.ndarray:
     if item.dtype.kind != "O":
         return np.asarray(item[rows])
-    # The library makes room for as many values of various lengths as a damaged file declares.
+    # The library allocates as many values of various lengths as a damaged file declares.
     with bounded_memory(2 * most_bytes):
         return np.asarray(item[rows])
 
@@ -81,9 +81,9 @@ def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
 
 
 def _check_extent(item: h5py.Dataset, shape: tuple[int, ...], most_bytes: int) -> None:
-    """Raises ValueError if values of that shape in a data set are too many, or in odd chunks."""
+    """Raises ValueError if a data set is too large for this shape, or has unusual chunks."""
     chunks = item.chunks
-    # What was never written takes no room in the file.
+    # Values that were never written take no space in the file.
     if math.prod(shape) * item.dtype.itemsize > most_bytes:
         raise ValueError(f"it declares {shape} of {item.dtype}, more than {most_bytes} bytes")
     if chunks is not None and not (
@@ -96,12 +96,12 @@ def _check_extent(item: h5py.Dataset, shape: tuple[int, ...], most_bytes: int) -
 
 
 def _is_here(group: h5py.Group, name: str) -> bool:
-    """Returns whether the last part of the name is no link to elsewhere."""
+    """Returns whether the last part of the name is no link to another place."""
     return group.get(name, getclass=True, getlink=True) is h5py.HardLink
 
 
 def _lies_elsewhere(item: h5py.Dataset, group: h5py.Group) -> bool:
-    # A group on the way to it may be a link.
+    # A parent group may be a link.
     return bool(item.external or item.is_virtual or item.file.filename != group.file.filename)
 
 

@@ -1,4 +1,4 @@
-"""Reads big JSON files element by element, with line numbers."""
+"""Streaming reader of large JSON files, with line numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfrecords.writing.files import open_unpacked, peek
 
 JSON_LINES_SUFFIXES = (".jsonl", ".ndjson", ".jsonlines")
 _BLOCK = 1 << 20
-# The first object of JSON Lines is looked for in so many characters.
+# Number of characters that are searched for the first object of JSON Lines.
 _HEAD = 1 << 20
 _DECODER = json.JSONDecoder()
 
@@ -23,9 +23,9 @@ class Element(NamedTuple):
     """One value of the top level.
 
     Attributes:
-        key: the key it stands under; "" when the top level is an array.
-        value: an element of the array under that key, or the value itself if that is no array.
-        line: the line it begins at, counted from 1.
+        key: the key of the value; "" if the top level is an array.
+        value: an element of the array under that key, or the value itself if it is no array.
+        line: the line where it begins, counted from 1.
     """
 
     key: str
@@ -37,12 +37,12 @@ def stream_json(path: Path) -> Iterator[Element]:
     """Yields the elements of the arrays at the top of a JSON file, one in memory at a time.
 
     Args:
-        path: a JSON file in UTF-8 or in UTF-16 with a byte-order mark, perhaps `.gz`, whose top
-            level is an object or an array; or JSON Lines, objects that follow each other, which
-            are yielded like the elements of an array.
+        path: a JSON file in UTF-8 or in UTF-16 with a byte-order mark, optionally `.gz`, whose top
+            level is an object or an array; or JSON Lines (consecutive objects), yielded like the
+            elements of an array.
 
     Raises:
-        InputError: missing, not JSON, not UTF-8 or cut short; names `path:line`.
+        InputError: the file is missing, not JSON, not UTF-8 or truncated; names `path:line`.
     """
     lines = is_json_lines(path)
     with open_unpacked(path) as packed:
@@ -116,12 +116,12 @@ def _items(cursor: _Cursor, opening: str, closing: str) -> Iterator[None]:
 
 
 class _Cursor:
-    """A position in a text that is read block by block."""
+    """A position in a text that is read in blocks."""
 
     def __init__(self, path: Path, stream: TextIO) -> None:
         self._path, self._stream = path, stream
         self._text, self._at, self._ended = "", 0, False
-        # The line number at an offset of the text, from where counting goes on.
+        # The line number at an offset of the text, from which counting continues.
         self._line, self._counted = 1, 0
 
     def error(self, what: str, ahead: int = 0) -> InputError:
@@ -137,7 +137,7 @@ class _Cursor:
         return InputError(f"{self._path}:{self._line_here()}: {what}")
 
     def peek(self) -> str:
-        """The next character that is no white space, "" at the end."""
+        """Returns the next non-space character, "" at the end."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
                 self._at += 1
@@ -154,13 +154,13 @@ class _Cursor:
         self._at += 1
 
     def value(self) -> tuple[Any, int]:
-        """The next whole value and the line it begins at."""
+        """Reads the next complete value; returns it with its first line."""
         self.peek()
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                # Far from the end of what was read it is damage, near it there may be more to come.
+                # Far from the end of the text it is an error; near it, the value may continue.
                 open_string = error.msg.startswith("Unterminated string")
                 if self._ended or (error.pos < len(self._text) - 64 and not open_string):
                     raise self.error(error.msg, ahead=error.pos - self._at) from None
@@ -169,7 +169,7 @@ class _Cursor:
             except RecursionError:
                 raise self.error("lists in lists, too deep to read") from None
             else:
-                # A number at the very end may go on in the next block.
+                # A number at the very end may continue in the next block.
                 if end < len(self._text) or self._ended:
                     line, self._at = self._line_here(), end
                     return value, line

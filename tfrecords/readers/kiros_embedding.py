@@ -1,12 +1,12 @@
-"""The visual-semantic embedding of Kiros et al. 2014 as its code saves it.
+"""Reader of the visual-semantic embedding of Kiros et al. 2014, in its original files.
 
 Three files (github.com/ryankiros/visual-semantic-embedding): `X.npz` with the weights, `X.npz.pkl`
 with the options of the training, and `X.npz.dictionary.pkl`, word -> id. Pickles are read as data
 only: no code in them is run.
 
-Ids: 0 is `<eos>`, 1 is UNK, words begin at 2. The released code counts the words of the dictionary
-without these two as the size of the vocabulary, and takes ids from there on for UNK: the last two
-words of the dictionary are unknown to the model, and are left out here.
+Ids: 0 is `<eos>`, 1 is UNK, words begin at 2. The released code uses the number of words in the
+dictionary, without these two, as the vocabulary size, and maps larger ids to UNK. The last two
+words of the dictionary are therefore unknown to the model, and are omitted here.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _ENCODERS = ("gru", "bow")
 class KirosEmbedding(NamedTuple):
     """Weights and words of an embedding.
 
-    Letters: W rows of word vectors, E their size, D size of the embedding, F of image features.
+    Dimensions: W rows of word vectors, E their size, D size of the embedding, F of image features.
 
     Attributes:
         encoder: `gru` or `bow`.
-        words: known words, by falling frequency; word i has row `FIRST_WORD + i`.
-        weights: by the names of the file: `Wemb` float32[W, E]; `ff_image_W` [F, D], `ff_image_b`
-            [D]; of a GRU `encoder_W` [E, 2 D], `encoder_U` [D, 2 D], `encoder_b` [2 D] (reset gate,
-            then update gate), `encoder_Wx` [E, D], `encoder_Ux` [D, D], `encoder_bx` [D].
-        margin: of the training; None where the options do not have it.
+        words: known words, by descending frequency; word i has row `FIRST_WORD + i`.
+        weights: by their names in the file: `Wemb` float32[W, E]; `ff_image_W` [F, D], `ff_image_b`
+            [D]; for a GRU `encoder_W` [E, 2 D], `encoder_U` [D, 2 D], `encoder_b` [2 D] (reset
+            gate, then update gate), `encoder_Wx` [E, D], `encoder_Ux` [D, D], `encoder_bx` [D].
+        margin: margin of the training; None if the options do not contain it.
     """
 
     encoder: Literal["gru", "bow"]
@@ -50,10 +50,10 @@ def read_kiros_embedding(path: Path) -> KirosEmbedding:
     """Reads the three files of an embedding.
 
     Args:
-        path: of `X.npz`; the others lie beside it.
+        path: path of `X.npz`; the other files are next to it.
 
     Raises:
-        InputError: a file is missing, damaged, asks for code to be run, or the files do not fit
+        InputError: a file is missing, damaged or tries to run code, or the files do not fit
             together.
     """
     options = _read_pickle(path, OPTIONS_SUFFIX, "options")
@@ -146,13 +146,13 @@ def _checked_weights(
 
 
 def _words(path: Path, dictionary: Mapping[str, Any], rows: int) -> list[str]:
-    """Returns the words that have rows, in their order.
+    """Returns the words with rows, in the order of their ids.
 
     Raises:
-        InputError: ids are not 2, 3, ...; or there are fewer words than rows.
+        InputError: ids are not 2, 3, ...; or the dictionary has fewer words than rows.
     """
     file = f"{path}{DICTIONARY_SUFFIX}"
-    # Text of Python 2 is bytes, which the unpickler reads as Latin-1.
+    # The unpickler decodes text of Python 2, which is bytes, as Latin-1.
     ids = {_utf8(word): number for word, number in dictionary.items()}
     if not all(isinstance(number, int | np.integer) for number in ids.values()):
         raise InputError(f"{file}: expected word -> id, found {next(iter(dictionary.items()))}")

@@ -1,7 +1,7 @@
-"""Document frequencies of n-grams as the self-critical repositories publish them.
+"""Reader of document frequencies of n-grams, published by the self-critical repositories.
 
 `*-idxs.p` and `*-words.p` are pickles of `{"document_frequency": {("12", "7", "0"): 3.0, ...},
-"ref_len": 113287}`: the number of images for each n-gram, and of all images. N-grams are tuples of
+"ref_len": 113287}`: the number of images per n-gram, and of all images. N-grams are tuples of
 text: ids of a `cocotalk.json` with "0" for the end of a sentence, or words with "<eos>".
 """
 
@@ -36,9 +36,9 @@ def frequencies_of_pickle(
 
     Args:
         path: `*-idxs.p` or `*-words.p`. Read as data only: no code in it is run.
-        vocabulary: of the records it will be used with. It must have the same words: otherwise
-            other words would be `<unk>` than were when the n-grams were counted.
-        words_of_ids: `cocotalk.json` with `ix_to_word`; needed for `*-idxs.p`.
+        vocabulary: vocabulary of the records that the frequencies will be used with. It must have
+            the same words: otherwise other words would be `<unk>` than in the counted n-grams.
+        words_of_ids: `cocotalk.json` with `ix_to_word`; required for `*-idxs.p`.
 
     Raises:
         InputError: a file is missing or malformed, or the words are not those of the vocabulary.
@@ -50,8 +50,8 @@ def frequencies_of_pickle(
         _check_all_words(words_of_ids, words, vocabulary)
     elif all(word.isascii() and word.isdigit() for word in first_words):
         raise InputError(
-            f"{path} has ids for words: name the JSON (cocotalk.json) whose `ix_to_word` says what "
-            "they mean"
+            f"{path} has ids for words: give the JSON (cocotalk.json) whose `ix_to_word` maps "
+            "them to words"
         )
     else:
         words = {word: word for word in first_words - {_END_WORD}}
@@ -71,7 +71,7 @@ def frequencies_of_pickle(
         except KeyError as error:
             raise InputError(
                 f"{path}: the n-gram {ngram} has {error}, which "
-                f"{words_of_ids or 'its single words'} does not know"
+                f"{words_of_ids or 'its single words'} does not contain"
             ) from None
     return frequencies_from_counts(translated, images=images, vocabulary_sha256=vocabulary.sha256)
 
@@ -108,7 +108,7 @@ def _load(path: Path) -> tuple[dict[tuple[str, ...], int], int]:
 
 
 def _count(value: Any) -> int | None:
-    """The value if it is a number of images: whole, from 1 to 2**31 - 1."""
+    """Returns the value if it is a number of images: whole, from 1 to 2**31 - 1."""
     if isinstance(value, (int, float, np.number)) and 1 <= value < 1 << 31 and value == int(value):
         return int(value)
     return None

@@ -1,9 +1,9 @@
-"""Boxes in the CSV format of Open Images: people's annotations, and results of detectors.
+"""Reader of boxes in the CSV format of Open Images: human annotations and detector results.
 
-A header line, then a line a box, those of one image together: `ImageID`, `LabelName` (a code such
-as `/m/01g317`), `Confidence`, `XMin`, `XMax`, `YMin`, `YMax` (fractions of the image) and any other
-columns. The file does not say how large the images are, and names them without a suffix. Other box
-formats read the four places in the order XMin, YMin, XMax, YMax.
+The file has a header line, then one line per box, with the boxes of an image together: `ImageID`,
+`LabelName` (a code such as `/m/01g317`), `Confidence`, `XMin`, `XMax`, `YMin`, `YMax` (fractions of
+the image) and any other columns. It does not contain the sizes of the images, and names them
+without suffix. Other box formats read the four columns in the order XMin, YMin, XMax, YMax.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ def read_open_images(
     options: BoxOptions = AS_EXPECTED,
     converted: Counter[str] | None = None,
 ) -> Iterator[ImageBoxes]:
-    """Yields every image the file names, in that order; one image in memory at a time.
+    """Yields every image of the file in order, with one image in memory at a time.
 
     Args:
         path: the CSV file.
         label_map: the classes with their codes.
-        options: how its boxes and scores are written.
+        options: formats of boxes and scores.
         converted: see `read_written`.
 
     Raises:
-        InputError: not such a CSV, a number that is none, an image that comes back after another
-            one, a label map that knows none of the codes, or boxes in another format; names the
-            line.
+        InputError: the file is no such CSV, a number is invalid, the boxes of an image are not
+            together, the label map contains none of the codes, or boxes are in another format;
+            names the line.
     """
     yield from read_written(
         _images(path, label_map),
@@ -72,10 +72,10 @@ def read_open_images(
 def _images(path: Path, label_map: LabelMap) -> Iterator[WrittenBoxes]:
     if not label_map.codes:
         raise InputError(
-            f"{path} names classes by codes such as /m/01g317, and {label_map.name} has none: give "
+            f"{path} names classes by codes such as /m/01g317, but {label_map.name} has none: give "
             "the class descriptions CSV of Open Images, or a .pbtxt with `name` and `display_name`"
         )
-    # 8 bytes an image: the whole set has nine million.
+    # 8 bytes per image: the whole set has nine million images.
     seen: set[int] = set()
     known = False
     label = ""
@@ -83,7 +83,7 @@ def _images(path: Path, label_map: LabelMap) -> Iterator[WrittenBoxes]:
         boxes = list(group)
         if hash(image_id) in seen:
             raise InputError(
-                f"{path}:{boxes[0].line}: image {image_id!r} comes back after other images: sort "
+                f"{path}:{boxes[0].line}: image {image_id!r} is repeated after other images: sort "
                 "the lines below the header by ImageID"
             )
         seen.add(hash(image_id))
@@ -101,7 +101,7 @@ def _images(path: Path, label_map: LabelMap) -> Iterator[WrittenBoxes]:
         raise InputError(f"{path} has no detection at all: no line below its header")
     if not known:
         raise InputError(
-            f"{path}: {label_map.name} knows none of its classes (the first is {label!r}): give "
+            f"{path}: {label_map.name} contains none of its classes (the first is {label!r}): give "
             "the class descriptions of this data set"
         )
 

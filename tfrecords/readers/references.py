@@ -1,4 +1,4 @@
-"""Reference captions by image, out of the formats of images with captions."""
+"""Reader of reference captions by image, in the formats of images with captions."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _KNOWN = ("coco", "karpathy", "flickr", "imageclef", "json_list")
 
 
 def read_references(path: str | Path) -> dict[str, list[str]]:
-    """Reads the captions people wrote for images.
+    """Reads the human-written captions of images.
 
     Args:
         path: a file in one of the formats of `r2m-build-captions`: Flickr8k/30k token file, table
             with columns of images and captions, COCO or Karpathy JSON, JSON list or JSON Lines.
 
     Returns:
-        Name of the image, as the file has it (with folders) -> its captions, in the order of the
-        file.
+        Mapping from the name of the image in the file (with folders) to its captions, in the order
+        of the file.
 
     Raises:
         InputError: the file is missing, malformed or has no caption.
@@ -53,7 +53,7 @@ def read_reference_images(path: str | Path) -> list[PairedImage]:
         path: see `read_references`.
 
     Returns:
-        The images in the order of the file, also those without a caption.
+        The images in the order of the file, including images without a caption.
 
     Raises:
         InputError: see `read_references`.
@@ -86,7 +86,7 @@ def _format(path: Path) -> str:
     except UnknownFormatError:
         if path.suffix.lower() in (".json", *JSON_LINES_SUFFIXES):
             raise
-        # Its reader names the line that is of another form.
+        # This reader reports the malformed line.
         return "flickr"
     if form not in _KNOWN:
         raise UnknownFormatError

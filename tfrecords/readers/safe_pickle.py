@@ -1,8 +1,8 @@
-"""Reads pickles that hold data, and refuses those that would run code.
+"""Reader of pickles with plain data, which rejects pickles that would run code.
 
-A pickle may name any function of any package and have it called: loading one from the internet is
-running a stranger's program. Here only plain containers, numbers, text and NumPy arrays come to
-life; everything else is refused by name.
+A pickle may name any function of any package and have it called: loading a pickle from the internet
+means running an untrusted program. This module loads only plain containers, numbers, text and NumPy
+arrays, and rejects everything else by name.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _SMALLEST_BOUND = 1 << 30
 
 
 def _array(kind: Any, shape: Any, code: Any) -> np.ndarray:
-    # NumPy makes an empty array first and gives it its contents afterwards. Anything else would let
-    # a few bytes ask for all memory.
+    # NumPy creates an empty array first and sets its contents afterwards. Other shapes would let a
+    # few bytes allocate all memory.
     if kind is not np.ndarray or shape != (0,):
         raise pickle.UnpicklingError(f"an array of kind {kind!r} and first shape {shape!r}")
     return np.ndarray((0,), np.dtype(code))
@@ -44,12 +44,12 @@ def _from_buffer(data: Any, dtype: np.dtype, shape: Any, order: str) -> np.ndarr
 
 
 def _bytes(text: str, encoding: str) -> bytes:
-    # How Python 2's protocol stores bytes.
+    # The representation of bytes in Python 2's protocol.
     return text.encode(encoding)
 
 
 def _no_bytes() -> bytes:
-    # How the same protocol stores b"". With a number, bytes() would ask for memory.
+    # The representation of b"" in the same protocol. bytes(number) would allocate memory.
     return b""
 
 
@@ -76,7 +76,7 @@ class _Unpickler(pickle.Unpickler):
     def __init__(
         self, stream: IO[bytes], also: Allowed, persistent: Callable[[Any], Any] | None
     ) -> None:
-        # Python 2's text is bytes to Python 3; arrays in it need this encoding.
+        # Python 2's text is bytes in Python 3; arrays in it need this encoding.
         super().__init__(stream, encoding="latin1")
         self._allowed, self._persistent = {**_ALLOWED, **also}, persistent
 
@@ -99,16 +99,16 @@ def load_pickle(
     also: Allowed | None = None,
     persistent: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """The contents of a pickle of Python 2 or 3.
+    """Loads the contents of a pickle of Python 2 or 3.
 
     Args:
-        stream: of its bytes.
-        where: what to call it in messages.
-        also: (module, name) -> what stands for it, beside containers, numbers, text and arrays.
-        persistent: gives what the pickle refers to by an id; None refuses references.
+        stream: stream of its bytes.
+        where: name of the pickle in messages.
+        also: (module, name) -> replacement, in addition to containers, numbers, text and arrays.
+        persistent: resolves persistent ids; None rejects them.
 
     Raises:
-        InputError: it is no pickle, is cut short, or asks for something that is not allowed.
+        InputError: the stream is no pickle, truncated, or requires something not allowed.
     """
     try:
         with bounded_memory():
@@ -130,11 +130,11 @@ def load_pickle(
 
 @contextlib.contextmanager
 def bounded_memory(most_bytes: int | None = None) -> Iterator[None]:
-    """Lets the process grow by half of the memory that is free, or `most_bytes`, and no further.
+    """Limits the memory growth of the process to half of the free memory, or `most_bytes`.
 
-    A pickle numbers what it refers back to, and the unpickler makes a table up to the largest
-    number: one damaged byte may ask for 60 GB, and where memory is promised lightly the process is
-    killed for it. Where the system does not tell how much is in use, there is no bound.
+    A pickle numbers its back references, and the unpickler allocates a table up to the largest
+    number: one damaged byte may request 60 GB. On systems that overcommit memory, the process would
+    be killed. Without information on the used memory, there is no limit.
     """
     try:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

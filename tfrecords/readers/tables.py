@@ -1,11 +1,11 @@
-r"""Tables of captions: columns by their usual names, cells by the rules of CSV.
+r"""Reader of tables of captions: columns by their usual names, cells by the rules of CSV.
 
 | separator | cells in quotes |
 |---|---|
-| `,` and `;` | hold separators, line breaks and doubled quotes; a cell that begins with a quote must end with one |
-| tab and `|` | the same where they are well-formed, else taken literally |
+| `,` and `;` | may contain separators, line breaks and doubled quotes; a cell that begins with a quote must end with one |
+| tab and `|` | the same if well-formed, otherwise taken literally |
 
-The last column of a table may hold its separator without quotes (`captions.txt` of Flickr8k).
+The last column of a table may contain its separator without quotes (`captions.txt` of Flickr8k).
 """  # noqa: E501 - a table row cannot be broken
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _IMAGE_SUFFIX = re.compile(
     r".*\.(?:jpe?g|jpe|jfif|png|bmp|gif|webp|tiff?|heic|heif|avif|ppm|pgm)(?:#\d+)?", re.IGNORECASE
 )
 _ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
-# Longer cells are no lists of captions; it bounds what `ast` is given.
+# Longer cells are no lists of captions; this limits the input of `ast`.
 _LIST_CHARACTERS = 1 << 16
 
 
@@ -48,12 +48,12 @@ class Columns:
     """Positions of the columns of a table.
 
     Attributes:
-        separator: of the cells.
+        separator: separator of the cells.
         width: number of columns.
         captions: the columns with captions, at least one.
-        image: the column with names of images; None where there is none.
-        split: the column with the splits of the images; None where there is none.
-        is_id: the column of images holds ids and not names of files.
+        image: the column with names of images; None if there is none.
+        split: the column with the splits of the images; None if there is none.
+        is_id: whether the column of images contains ids instead of file names.
     """
 
     separator: str
@@ -65,7 +65,7 @@ class Columns:
 
 
 def find_columns(header: str) -> Columns | None:
-    """Returns the columns that a first line names; None unless it names one with captions.
+    """Returns the columns named in a first line; None if it names no column of captions.
 
     Args:
         header: the line, without its end.
@@ -93,7 +93,7 @@ def find_columns(header: str) -> Columns | None:
 
 
 def header_cells(header: str, separator: str) -> list[str]:
-    """Returns the cells of a first line; empty where it is not a row of a table."""
+    """Returns the cells of a first line; empty if it is no row of a table."""
     try:
         return next((cells for _, cells in read_rows(header, separator)), [])
     except InputError:
@@ -101,7 +101,7 @@ def header_cells(header: str, separator: str) -> list[str]:
 
 
 def find_name(names: list[str], wanted: Iterable[str]) -> int | None:
-    """Returns the position of the first wanted name that is there; None for none."""
+    """Returns the position of the first wanted name in the list; None if there is none."""
     return next((names.index(name) for name in wanted if name in names), None)
 
 
@@ -111,26 +111,26 @@ def simple_name(name: str) -> str:
 
 
 def has_image_suffix(name: str) -> bool:
-    """Returns whether a cell ends like the name of an image file."""
+    """Returns whether a cell ends with the suffix of an image file."""
     return _IMAGE_SUFFIX.fullmatch(name.strip()) is not None
 
 
 def skip_separator_line(text: str) -> str:
-    """Returns a table without the line `sep=;` that Excel reads; its place stays empty."""
+    """Returns a table without Excel's line `sep=;`; an empty line remains."""
     first = split_lines(text[:16])[:1]
     return text[5:] if first and _EXCEL_SEPARATOR.fullmatch(first[0]) else text
 
 
 def read_rows(text: str, separator: str, path: Path | str = "") -> Iterator[tuple[int, list[str]]]:
-    """Yields the rows of a table that are not blank, each with the number of its first line.
+    """Yields the non-blank rows of a table, each with the number of its first line.
 
     Args:
-        text: of the table.
-        separator: of the cells.
-        path: of the file, for messages.
+        text: text of the table.
+        separator: separator of the cells.
+        path: path of the file, for messages.
 
     Raises:
-        InputError: a cell in quotes that does not end; names `path:line`.
+        InputError: a quoted cell has no end; names `path:line`.
     """
     text = text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")
     end = re.escape(separator)
@@ -142,7 +142,7 @@ def read_rows(text: str, separator: str, path: Path | str = "") -> Iterator[tupl
         first_line, cells = line, []
         while True:
             match = quoted.match(text, at)
-            # A stray quote pairs with one in a later row: both separators are in between.
+            # A match over both separators pairs a stray quote with one in a later row.
             if match and not strict and "\n" in match[1] and separator in match[1]:
                 match = None
             if match:
@@ -168,15 +168,15 @@ def read_rows(text: str, separator: str, path: Path | str = "") -> Iterator[tupl
 
 
 def read_cells(text: str, columns: Columns, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields the rows under the header of a table, each with the number of its first line.
+    """Yields the rows below the header of a table, each with the number of its first line.
 
     Args:
-        text: of the table, header included; see `skip_separator_line`.
+        text: text of the table, including the header; see `skip_separator_line`.
         columns: from `find_columns`.
-        path: of the file, for messages.
+        path: path of the file, for messages.
 
     Raises:
-        InputError: a row of another width; names `path:line`.
+        InputError: a row has another width; names `path:line`.
     """
     rows = read_rows(text, columns.separator, path)
     _, header = next(rows, (0, []))
@@ -195,7 +195,7 @@ def read_cells(text: str, columns: Columns, path: Path) -> Iterator[tuple[int, l
 
 
 def captions_of(cells: list[str], columns: Columns) -> list[str]:
-    """Returns the captions of a row; one cell may hold a JSON or Python list of them."""
+    """Returns the captions of a row; a cell may contain a JSON or Python list of captions."""
     found = [text for column in columns.captions for text in _listed(cells[column])]
     # Wide tables leave the cells of missing captions blank.
     return [text for text in found if text.strip()] or found[:1]
@@ -216,9 +216,9 @@ def _listed(cell: str) -> list[str]:
 
 
 class ColumnCheck:
-    """A check of tables without a header: for a first row that is one, and for swapped columns.
+    """A check of tables without a header: for an unknown header row, and for swapped columns.
 
-    Rows are added one by one: large tables are not held in memory.
+    Rows are added one by one, so that large tables are not held in memory.
     """
 
     def __init__(self) -> None:
@@ -238,7 +238,7 @@ class ColumnCheck:
             self._first_text_is_name = _is_name(text)
             return
         self._others += 1
-        # Nearly all tables are settled by their first rows.
+        # The first rows decide nearly all tables.
         if self._others_have_suffix and not self._first_has_suffix:
             self._others_have_suffix = has_image_suffix(image)
         if self._others_have_digit and not self._first_has_digit:
@@ -246,20 +246,20 @@ class ColumnCheck:
         self._other_texts_are_names = self._other_texts_are_names and _is_name(text)
 
     def finish(self, place: str) -> None:
-        """Checks what was added.
+        """Checks the added rows.
 
         Args:
-            place: of the first row.
+            place: place of the first row.
 
         Raises:
-            InputError: the captions are names of images or addresses, or the first row looks like
-                no other: its image has no suffix, or no digit, where all others have one.
+            InputError: the captions are names of images or addresses, or the first row differs from
+                all others: its image has no suffix, or no digit, but all others have one.
         """
         if self._first is None:
             return
         if self._other_texts_are_names and (self._others or self._first_text_is_name):
             raise InputError(
-                f"{place}: expected captions behind the names of images, found names of images or "
+                f"{place}: expected captions after the names of images, found names of images or "
                 "addresses in all rows: put the columns in the order image, caption, or name them "
                 f"in a first row: {HEADER_HINT}"
             )

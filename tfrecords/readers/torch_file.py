@@ -1,7 +1,7 @@
-"""Reads files of `torch.save` without torch: containers, numbers, text and tensors, as data.
+"""Reader of files of `torch.save` without torch: containers, numbers, text and tensors, as data.
 
-Both layouts are read: the zip file of PyTorch 1.6 and later, and the row of pickles before it.
-Tensors stay in the file until they are asked for.
+Both layouts are supported: the zip file of PyTorch 1.6 and later, and the sequence of pickles of
+earlier versions. Tensors are loaded lazily.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _STORAGES = {
 }
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-# Beside the tensors such a file holds little.
+# Such a file contains little data in addition to the tensors.
 _LARGEST_PICKLE = 1 << 30
-# The part of a zip file's local header whose size is fixed, and its last two fields.
+# The fixed-size part of a zip file's local header, and its last two fields.
 _ZIP_HEADER = struct.Struct("<26xHH")
-# How many elements a storage has, before its bytes in the older layout.
+# The number of elements of a storage, before its bytes in the older layout.
 _NUMEL = struct.Struct("<q")
 
 
@@ -49,7 +49,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """Elements of a storage from `offset` on, `strides` apart."""
+    """Elements of a storage, starting at `offset` and `strides` apart."""
 
     storage: _Storage
     offset: int
@@ -58,7 +58,7 @@ class _Tensor:
 
     @property
     def end(self) -> int:
-        """One past the last element of the storage that the tensor holds."""
+        """Index after the last element of the storage in the tensor."""
         if 0 in self.shape:
             return self.offset
         steps = zip(self.shape, self.strides, strict=True)
@@ -66,11 +66,11 @@ class _Tensor:
 
 
 def load_torch(path: Path) -> dict[str, Any]:
-    """A dict that was saved; tensors among its values are read-only memory-mapped arrays.
+    """Loads a saved dict; tensors in its values become read-only memory-mapped arrays.
 
     Raises:
-        InputError: no file of `torch.save`, damaged, no dict, or with something in it that is no
-            data.
+        InputError: the file is no file of `torch.save`, is damaged, contains no dict, or contains
+            something other than data.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -106,7 +106,7 @@ def _load_zip(path: Path) -> dict[str, Any]:
 
 
 def _place(path: Path, raw: IO[bytes], info: zipfile.ZipInfo) -> tuple[int, int]:
-    """Returns offset and size of a member in the file."""
+    """Returns the offset and size of a member in the file."""
     if info.compress_type != zipfile.ZIP_STORED:
         raise InputError(f"{path}: {info.filename} is compressed, which torch.save never does")
     raw.seek(info.header_offset)
@@ -178,12 +178,12 @@ def _array(tensor: _Tensor, path: Path, places: dict[str, tuple[int, int]]) -> n
     needed = tensor.end * dtype.itemsize
     if needed > size or start + needed > path.stat().st_size:
         raise InputError(
-            f"{path}: a tensor of shape {list(tensor.shape)} lies beyond the end of its storage: "
+            f"{path}: a tensor of shape {list(tensor.shape)} exceeds its storage: "
             "is the file cut short?"
         )
     if 0 in tensor.shape:
         return np.zeros(tensor.shape, dtype)
-    # A stride of 0 would let a few bytes stand for a tensor that fills the memory.
+    # A stride of 0 would let a few bytes represent a tensor that fills the memory.
     if math.prod(tensor.shape) > tensor.end - tensor.offset:
         raise InputError(
             f"{path}: a tensor of shape {list(tensor.shape)} repeats elements of its storage: save "

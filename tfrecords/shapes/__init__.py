@@ -1,4 +1,4 @@
-"""The embedded data set: a small procedural world, drawn and described from a seed.
+"""The embedded data set: a procedural world, drawn and described from a seed.
 
-`world` says what exists and what appears where; images and text are drawn from it independently.
+`world` defines all things and places; images and text are sampled from it independently.
 """

@@ -1,4 +1,4 @@
-"""Reference captions: what people write under a picture. Short phrases, hardly a finite verb."""
+"""Reference captions: short phrases, mostly without a finite verb, like human captions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PICTURES = ("a picture of", "a view of", "a drawing of", "an image of")
 
 
 def references(scene: Scene, stream: Stream) -> list[str]:
-    """Five different true captions of a scene."""
+    """Returns five different true captions of a scene."""
     templates = [_plain, _around, _listed, _picture, _doing, _place_first, _sides]
     found: dict[str, None] = {}
     turn = 0
@@ -73,7 +73,7 @@ def _listed(scene: Scene, stream: Stream) -> str:
     facts = scene.facts
     if len(facts.things) == 1:
         return sentence("just", noun_phrase(facts.things[0]), _hour(facts, stream))
-    # "a balloon and a tree in the meadow": the place as seen from what stands on the ground.
+    # "a balloon and a tree in the meadow": the place relative to a thing on the ground.
     grounded = min(facts.things, key=lambda thing: KINDS[thing.kind].zone == "sky")
     return sentence(join(facts.things), where(facts, grounded, stream, 0.0))
 
@@ -106,7 +106,7 @@ def _place_first(scene: Scene, stream: Stream) -> str:
 
 
 def _sides(scene: Scene, stream: Stream) -> str:
-    """Left and right, as it is in this picture."""
+    """Returns a caption with `left` or `right`, as in the picture; empty if none applies."""
     main = scene.facts.things[0]
     for index, other in enumerate(scene.facts.things[1:], start=1):
         if main.count == other.count == 1 and same_height(main, other):

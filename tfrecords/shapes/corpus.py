@@ -1,7 +1,7 @@
-"""The text corpus: whole sentences about scenes nobody has drawn, told by other people.
+"""The text corpus: whole sentences about scenes without pictures, in another style.
 
-The words and the world are those of the captions, the way of telling is not: finite verbs,
-subordinate clauses, adjectives, and here and there things that are in no picture.
+Words and world are those of the captions, but the style is not: finite verbs, subordinate clauses,
+adjectives, and occasionally things that are in no picture.
 """
 
 from __future__ import annotations
@@ -90,21 +90,21 @@ _PEOPLE = (
 
 
 def corpus_sentence(stream: Stream) -> str:
-    """One sentence of at least eight words about a scene of its own."""
+    """Returns a sentence of at least eight words about a new scene."""
     if stream.chance(0.04):
-        # A real corpus has sentences that speak of nothing a detector knows.
+        # A real corpus has sentences without any detectable object.
         words = (stream.pick(_PEOPLE), stream.pick(_BUSY), stream.pick(_ELSEWHERE))
         return sentence(*words, stream.pick(_DAYTIME)) + "."
     return tell(_mentioned(sample_facts(stream), stream), stream, extras=0.15)
 
 
 def tell(facts: Facts, stream: Stream, *, extras: float = 0.0) -> str:
-    """Tells a scene in the style of the corpus.
+    """Describes a scene in the style of the corpus.
 
     Args:
-        facts: what to tell; everything in it is mentioned.
+        facts: the scene; all its facts are mentioned.
         stream: chooses the words.
-        extras: probability of something that has nothing to do with the world of shapes.
+        extras: probability of something unrelated to the world of shapes.
     """
     templates = (_while, _see, _there, _main_first, _main_first)
     while True:
@@ -124,7 +124,7 @@ def tell(facts: Facts, stream: Stream, *, extras: float = 0.0) -> str:
 
 
 def _mentioned(facts: Facts, stream: Stream) -> Facts:
-    """Leaves out what a writer would, and what is beyond the words a model is shown."""
+    """Omits facts as a writer would, and those beyond the maximum number of concepts."""
     main = facts.things[0]
     place = None if stream.chance(0.08) else facts.place
     if main.color and stream.chance(0.06):
@@ -138,7 +138,7 @@ def _mentioned(facts: Facts, stream: Stream) -> Facts:
 
 
 def _with(facts: Facts, stream: Stream, found: list[list[Thing]]) -> str:
-    """`with the sun above it and two birds beside it`."""
+    """Returns a phrase like `with the sun above it and two birds beside it`."""
     main = facts.things[0]
     parts = []
     for group in found:
@@ -155,7 +155,7 @@ def _main_clause(facts: Facts, stream: Stream) -> str:
 
 
 def _clause(group: list[Thing], main: Thing, stream: Stream) -> str:
-    """`the sun shines above it`."""
+    """Returns a clause like `the sun shines above it`."""
     verb, _ = action(group, stream)
     return sentence(join(group), verb, relation(group[0], main, stream), pronoun([main]))
 
@@ -197,7 +197,7 @@ def _there(facts: Facts, stream: Stream) -> str:
 
 
 def _above_that(facts: Facts, stream: Stream) -> str:
-    """The companions first: `the sun shines above a boat that sails on the sea`."""
+    """Names the companions first: `the sun shines above a boat that sails on the sea`."""
     main = facts.things[0]
     found = groups(facts)
     group = found[-1]

@@ -1,4 +1,4 @@
-"""Writes the world of shapes as a raw data set, like one a user would have downloaded."""
+"""Writer of the world of shapes as a raw data set, like one from a download."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tfrecords.shapes.streams import Stream
 from tfrecords.shapes.world import KIND_WORDS, TAG_WORDS, concept_words, sample_facts
 from tfrecords.writing.files import FULL_DISK, make_folder, sync_folder
 
-# Raise whenever the same arguments give another data set than before.
+# Increase whenever the same arguments produce a different data set.
 FORMAT_VERSION = 1
 MANIFEST = "shapes.json"
 SMALLEST_IMAGE, LARGEST_IMAGE = 32, 1024
-# So many sentences in a row that are already there mean that the world has no more to tell.
+# Number of consecutive repeated sentences after which the world has no new ones.
 _REPEATS = 20_000
 _KIND_IDS = {name: i for i, name in enumerate(KIND_WORDS, start=1)}
 _TAG_IDS = {name: i for i, name in enumerate(TAG_WORDS, start=1)}
@@ -34,10 +34,10 @@ class ShapesOptions:
     """Options of a data set of shapes; equal options make equal data sets.
 
     Attributes:
-        train_images, val_images, test_images: pictures of each split.
-        sentences: lines of the text corpus, all different.
+        train_images, val_images, test_images: number of pictures per split.
+        sentences: number of lines of the text corpus, all different.
         image_size: width and height of the pictures in pixels.
-        seed: which of the many possible data sets.
+        seed: seed of the data set.
     """
 
     train_images: int = 400
@@ -48,7 +48,7 @@ class ShapesOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses sizes that make no data set."""
+        """Raises InputError for invalid sizes."""
         for name in ("train_images", "val_images", "test_images", "sentences"):
             if (found := getattr(self, name)) < 1:
                 raise InputError(f"{name} must be at least 1, found {found}")
@@ -60,7 +60,7 @@ class ShapesOptions:
 
     @property
     def splits(self) -> dict[str, int]:
-        """Images of every split."""
+        """Number of images per split."""
         return {"train": self.train_images, "val": self.val_images, "test": self.test_images}
 
 
@@ -74,35 +74,35 @@ def make_shapes(
     image_size: int = 96,
     seed: int = 0,
 ) -> None:
-    """Makes the embedded data set, or finds that it is already there.
+    """Makes the embedded data set, unless it exists already.
 
-    The folder gets
+    The folder contains
     `images/*.png`;
-    `train.txt`, `val.txt`, `test.txt`: the file names of each split, one a line;
+    `train.txt`, `val.txt`, `test.txt`: the file names of each split, one per line;
     `detections.json`: the exact objects as COCO results (`images`, `categories`, `annotations`
     with `bbox` x, y, width, height in pixels, `score`, `category_id`);
     `tags.json`: color, size (box of the thing) and place (whole image), same format;
-    `captions.json`: COCO captions, five references an image of every split;
-    `corpus.txt`: a sentence a line, about scenes that are independent of the images;
+    `captions.json`: COCO captions, five references per image of every split;
+    `corpus.txt`: one sentence per line, about scenes that are independent of the images;
     `shapes.json`: the options and the size in bytes of every file.
 
-    It is written beside its place and renamed when whole, so a folder that is there is complete. A
-    larger split or corpus begins with the images or sentences of a smaller one, save for sentences
-    that happen to be a caption of the images.
+    The data set is written to a temporary folder and renamed when complete, so an existing folder
+    is complete. A larger split or corpus begins with the images or sentences of a smaller one,
+    except for sentences that are also a caption of the images.
 
     Args:
-        folder: the data set's folder; must not exist yet, be empty, or be an earlier result of the
-            same arguments, which is then kept as it is.
-        train_images: pictures of the training split, and so on.
+        folder: the data set's folder; must not exist, be empty, or be an earlier result of the same
+            arguments, which is then kept unchanged.
+        train_images: number of pictures of the training split.
         val_images: see `train_images`.
         test_images: see `train_images`.
-        sentences: lines of the corpus.
+        sentences: number of lines of the corpus.
         image_size: width and height of the pictures in pixels.
-        seed: which data set.
+        seed: seed of the data set.
 
     Raises:
-        InputError: impossible sizes; the folder holds something else, was made with other arguments
-            or has been changed since; no space left.
+        InputError: the sizes are invalid; the folder contains something else, was made with other
+            arguments or has changed since; or no space is left.
     """
     folder = Path(folder)
     options = ShapesOptions(
@@ -118,7 +118,7 @@ def make_shapes(
     incomplete = folder.with_name(folder.name + ".incomplete")
     try:
         if incomplete.exists():
-            # Making it takes seconds: what an interrupted run left is not worth resuming.
+            # Making it takes seconds, so an interrupted run is not resumed.
             shutil.rmtree(incomplete)
         make_folder(incomplete / "images")
         _write(incomplete, options)
@@ -135,11 +135,11 @@ def make_shapes(
 
 
 def _is_there(folder: Path, options: ShapesOptions) -> bool:
-    """Returns whether the folder already holds exactly this data set."""
+    """Returns whether the folder already contains exactly this data set."""
     if not folder.exists():
         return False
     if not folder.is_dir():
-        raise InputError(f"{folder} is a file; the shapes data set needs a folder of its own")
+        raise InputError(f"{folder} is a file; the shapes data set needs a new folder")
     manifest_path = folder / MANIFEST
     if not manifest_path.is_file():
         if any(folder.iterdir()):
@@ -244,7 +244,7 @@ def _categories(ids: dict[str, int]) -> list[dict]:
 def _annotations(
     scene: Scene, boxes: list[Box], size: int, image_id: int
 ) -> tuple[list[dict], list[dict]]:
-    """Returns annotations of an ideal detector and tagger, of high scores for the main things."""
+    """Returns annotations of an ideal detector and tagger, with high scores for main things."""
     facts = scene.facts
     words = concept_words(facts)
     scores = {word: round(0.99 - 0.04 * rank, 2) for rank, word in enumerate(words)}
@@ -269,7 +269,7 @@ def _row(image_id: int, category_id: int, bbox: list[int], score: float) -> dict
 
 
 def _sentences(options: ShapesOptions, captions: set[str]) -> Iterator[str]:
-    """Different sentences, none of which is a caption of an image."""
+    """Yields different sentences, none of which is a caption of an image."""
     seen = set(captions)
     found = index = repeated = 0
     while found < options.sentences:
@@ -279,8 +279,8 @@ def _sentences(options: ShapesOptions, captions: set[str]) -> Iterator[str]:
             repeated += 1
             if repeated > _REPEATS:
                 raise InputError(
-                    f"the world of shapes has no {options.sentences} different sentences to tell, "
-                    f"about {found} were found: ask for fewer"
+                    f"the world of shapes has fewer than {options.sentences} different "
+                    f"sentences: about {found} were found; request fewer"
                 )
             continue
         repeated = 0
@@ -290,5 +290,5 @@ def _sentences(options: ShapesOptions, captions: set[str]) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """A sentence as its words only, for comparing."""
+    """Returns only the words of a sentence, for comparison."""
     return " ".join(text.lower().replace(",", " ").replace(".", " ").split())

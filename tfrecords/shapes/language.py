@@ -1,4 +1,4 @@
-"""Words for things, places and relations: what captions and corpus have in common."""
+"""Words for things, places and relations, shared by captions and corpus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BESIDE = ("next to", "beside", "near")
 
 
 def noun_phrase(thing: Thing) -> str:
-    """`a big red boat`, `two blue balloons`, `the sun`."""
+    """Returns a noun phrase: `a big red boat`, `two blue balloons`, `the sun`."""
     noun = thing.kind if thing.count == 1 else _PLURALS.get(thing.kind, thing.kind + "s")
     words = [word for word in (thing.size, thing.color, noun) if word]
     if thing.count == 2:
@@ -25,7 +25,7 @@ def noun_phrase(thing: Thing) -> str:
 
 
 def pronoun(things: Sequence[Thing]) -> str:
-    """`it` or `them`."""
+    """Returns `it` or `them`."""
     return "them" if is_plural(things) else "it"
 
 
@@ -35,7 +35,7 @@ def is_plural(things: Sequence[Thing]) -> bool:
 
 
 def join(things: Sequence[Thing], word: str = "and") -> str:
-    """`a boat`, `a boat and the sun`, `a boat, a bird and the sun`."""
+    """Joins noun phrases: `a boat`, `a boat and the sun`, `a boat, a bird and the sun`."""
     phrases = [noun_phrase(thing) for thing in things]
     if len(phrases) == 1:
         return phrases[0]
@@ -43,7 +43,7 @@ def join(things: Sequence[Thing], word: str = "and") -> str:
 
 
 def relation(thing: Thing, other: Thing, stream: Stream) -> str:
-    """Returns the relation of two things in every picture: `above`, `in front of`, `beside`."""
+    """Returns the fixed relation of two things: `above`, `in front of`, `beside`."""
     here, there = KINDS[thing.kind].zone, KINDS[other.kind].zone
     if _HEIGHT[here] > _HEIGHT[there]:
         return stream.pick(("above", "over"))
@@ -59,7 +59,7 @@ def relation(thing: Thing, other: Thing, stream: Stream) -> str:
 
 
 def groups(facts: Facts) -> list[list[Thing]]:
-    """The companions of the main thing, those at the same height together, nearest height first."""
+    """Groups the companions of the main thing by height, nearest height first."""
     main = _HEIGHT[KINDS[facts.things[0].kind].zone]
     found: dict[int, list[Thing]] = {}
     for thing in facts.things[1:]:
@@ -68,12 +68,12 @@ def groups(facts: Facts) -> list[list[Thing]]:
 
 
 def same_height(thing: Thing, other: Thing) -> bool:
-    """Returns whether two things are beside each other rather than one above the other."""
+    """Returns whether two things are at the same height, not one above the other."""
     return _HEIGHT[KINDS[thing.kind].zone] == _HEIGHT[KINDS[other.kind].zone]
 
 
 def where(facts: Facts, thing: Thing, stream: Stream, adjectives: float) -> str:
-    """`on the sea` or `on the calm sea`: where the thing is; empty if no place is mentioned.
+    """Returns the place of a thing: `on the sea`, `on the calm sea`; empty if not mentioned.
 
     Args:
         facts: the scene.
@@ -89,13 +89,13 @@ def where(facts: Facts, thing: Thing, stream: Stream, adjectives: float) -> str:
 
 
 def place_noun(name: str, stream: Stream, adjectives: float, night: bool) -> str:
-    """`sea` or `calm sea`."""
+    """Returns the noun of a place, with or without adjective: `sea` or `calm sea`."""
     fitting = [word for word in PLACES[name].adjectives if not (night and word == "sunny")]
     return f"{stream.pick(fitting)} {name}" if stream.chance(adjectives) else name
 
 
 def action(things: Sequence[Thing], stream: Stream) -> tuple[str, str]:
-    """Returns the action of the things as finite verb and as participle: `("sails", "sailing")`."""
+    """Returns the things' action as finite verb and participle: `("sails", "sailing")`."""
     single, several, doing = stream.pick(KINDS[things[0].kind].actions)
     if any(thing.kind != things[0].kind for thing in things):
         several, doing = "are", "being"
@@ -103,5 +103,5 @@ def action(things: Sequence[Thing], stream: Stream) -> tuple[str, str]:
 
 
 def sentence(*parts: str) -> str:
-    """Joins what is not empty by single spaces."""
+    """Joins non-empty parts with single spaces."""
     return " ".join(part for part in parts if part)

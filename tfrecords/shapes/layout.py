@@ -1,4 +1,4 @@
-"""Layout of a scene: places of its things in the picture."""
+"""Layout of a scene: positions of its things in the picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tfrecords.shapes.streams import Stream
 from tfrecords.shapes.world import KINDS, PLACES, Facts, Thing, Zone
 
 _SCALES = {"big": 1.4, "small": 0.58, None: 1.0}
-# Ground first: what is in the sky must fit above it. Also the order of drawing, far before near.
+# Ground first: things in the sky must fit above it. Also the drawing order, far before near.
 _ORDER: tuple[Zone, ...] = ("far", "surface", "under", "near", "sky")
 _TRIES = 400
 
@@ -19,7 +19,7 @@ class Placed:
 
     Attributes:
         thing: index into the scene's things.
-        left, top, width, height: its sprite, as fractions of the picture.
+        left, top, width, height: box of its sprite, as fractions of the picture.
     """
 
     thing: int
@@ -36,17 +36,17 @@ class Placed:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Facts and where they are in the picture, in drawing order."""
+    """Facts and the positions of the objects in the picture, in drawing order."""
 
     facts: Facts
     objects: tuple[Placed, ...]
 
 
 def lay_out(facts: Facts, stream: Stream) -> Scene:
-    """Finds every object a spot in its zone where it is seen whole.
+    """Finds a position in its zone for every object, so that it is completely visible.
 
-    What is in the sky ends up higher than what is below it; things do not cover each other, but
-    for near ones, which may hide a little of what is far.
+    Things in the sky are higher than the things below them. Things do not cover each other, except
+    that near ones may hide a small part of far ones.
     """
     placed: list[Placed] = []
     for zone in _ORDER:
@@ -79,7 +79,7 @@ def _find_spot(
 
 
 def _top(zone: Zone, horizon: float, height: float, stream: Stream) -> float:
-    """A height in the picture for the upper edge of something in `zone`."""
+    """Draws the height of the upper edge of something in `zone`."""
     if zone == "sky":
         return stream.uniform(0.03, max(0.05, min(horizon, 0.97) - height - 0.02))
     low, high = {
@@ -92,7 +92,7 @@ def _top(zone: Zone, horizon: float, height: float, stream: Stream) -> float:
 
 
 def _high_up(other: Placed) -> float:
-    """The lowest that something above `other` may reach: it may hang beside the top of a tree."""
+    """Returns the lower limit of things above `other`, which may hang next to a treetop."""
     return other.top + 0.35 * other.height
 
 

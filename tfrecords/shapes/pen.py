@@ -1,4 +1,4 @@
-"""Drawing in fractions of a sprite, and the colors of the world."""
+"""Drawing in relative coordinates of a sprite, and the colors of the world."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ INK: Color = (52, 52, 64)
 
 
 def mix(first: Color, second: Color, share: float) -> Color:
-    """`first` with a share (0 to 1) of `second`."""
+    """Returns `first` mixed with a share (0 to 1) of `second`."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
 def darker(color: Color, share: float = 0.35) -> Color:
-    """The color towards black: edges and shadows."""
+    """Darkens a color, for edges and shadows."""
     return mix(color, (24, 20, 40), share)
 
 
 def lighter(color: Color, share: float = 0.45) -> Color:
-    """The color towards white: highlights."""
+    """Lightens a color, for highlights."""
     return mix(color, WHITE, share)
 
 
 class Pen:
-    """Draws on a transparent sprite whose corners are (0, 0) and (1, 1).
+    """Pen on a transparent sprite whose corners are (0, 0) and (1, 1).
 
-    Shapes that get a `line` color are outlined; outlines stay inside the sprite if the shape keeps
-    about two hundredths from its border.
+    Shapes with a `line` color are outlined; outlines stay inside the sprite if the shape keeps a
+    distance of about 0.02 from its border.
     """
 
     def __init__(self, width: int, height: int) -> None:
-        """Starts with an empty sprite, sizes in pixels."""
+        """Creates an empty sprite, sizes in pixels."""
         self.image = Image.new("RGBA", (width, height))
         self._draw = ImageDraw.Draw(self.image)
         self._width, self._height = width, height
@@ -57,7 +57,7 @@ class Pen:
         return [(round(x * wide), round(y * high)) for x, y in points]
 
     def polygon(self, points: Sequence[Point], fill: Color, line: Color | None = None) -> None:
-        """A filled polygon."""
+        """Draws a filled polygon."""
         corners = self._at(points)
         self._draw.polygon(corners, fill=fill)
         if line:
@@ -72,7 +72,7 @@ class Pen:
         fill: Color | None,
         line: Color | None = None,
     ) -> None:
-        """An ellipse in its box."""
+        """Draws an ellipse in its box."""
         box = [xy for point in self._at([(left, top), (right, bottom)]) for xy in point]
         self._draw.ellipse(box, fill=fill, outline=line, width=self.stroke if line else 0)
 
@@ -86,7 +86,7 @@ class Pen:
         line: Color | None = None,
         round_by: float = 0.0,
     ) -> None:
-        """A rectangle; `round_by` is the corners' radius as a fraction of the sprite's width."""
+        """Draws a rectangle; `round_by` is the corner radius relative to the sprite's width."""
         box = [xy for point in self._at([(left, top), (right, bottom)]) for xy in point]
         self._draw.rounded_rectangle(
             box,
@@ -97,7 +97,7 @@ class Pen:
         )
 
     def line(self, points: Sequence[Point], fill: Color, thickness: float = 1.0) -> None:
-        """A line through the points, `thickness` in strokes."""
+        """Draws a line through the points, `thickness` in strokes."""
         width = max(2, round(self.stroke * thickness))
         self._draw.line(self._at(points), fill=fill, width=width, joint="curve")
 
@@ -109,7 +109,7 @@ class Pen:
         fill: Color,
         line: Color | None = None,
     ) -> None:
-        """A chord of the ellipse in `box`, angles in degrees clockwise from the right."""
+        """Draws a chord of the ellipse in `box`, angles in degrees clockwise from the right."""
         left, top, right, bottom = box
         corners = [xy for point in self._at([(left, top), (right, bottom)]) for xy in point]
         self._draw.chord(
@@ -120,6 +120,6 @@ class Pen:
 def around(
     x: float, y: float, radius_x: float, radius_y: float, count: int, start: float = -90.0
 ) -> list[Point]:
-    """`count` points evenly on an ellipse, from the angle `start` (degrees, clockwise)."""
+    """Returns `count` points evenly on an ellipse, from angle `start` (degrees, clockwise)."""
     angles = (math.radians(start + 360.0 * i / count) for i in range(count))
     return [(x + radius_x * math.cos(a), y + radius_y * math.sin(a)) for a in angles]

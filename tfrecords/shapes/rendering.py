@@ -1,4 +1,4 @@
-"""Scenes to pictures, with the exact box of every object."""
+"""Rendering of scenes, with the exact box of every object."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfrecords.shapes.streams import Stream
 from tfrecords.shapes.things import DRAWINGS
 from tfrecords.shapes.world import PLACES
 
-# Everything is drawn this much larger and averaged down: that is the anti-aliasing.
+# Everything is drawn larger by this factor and averaged, for anti-aliasing.
 _OVERSAMPLING = 4
 _DAY_SKIES: tuple[tuple[Color, Color], ...] = (
     ((120, 190, 240), (214, 238, 252)),
@@ -39,13 +39,13 @@ def render(scene: Scene, size: int, stream: Stream) -> tuple[Image.Image, list[B
     """Draws a scene.
 
     Args:
-        scene: what is where.
+        scene: the objects and their positions.
         size: width and height of the picture in pixels.
         stream: varies the background.
 
     Returns:
-        The RGB picture, and for every object of the scene, in its order, the smallest box that
-        holds all pixels the object touches.
+        The RGB picture, and for every object of the scene, in order, the smallest box with all
+        pixels of the object.
     """
     full = size * _OVERSAMPLING
     canvas = _background(scene, full, stream)
@@ -85,7 +85,7 @@ def _background(scene: Scene, full: int, stream: Stream) -> Image.Image:
     tint = stream.uniform(-0.06, 0.06)
 
     def shade(color: Color) -> Color:
-        """The color at this hour, a little different in every picture."""
+        """Returns the color at this time of day, varied slightly per picture."""
         varied = mix(color, WHITE if tint > 0 else (0, 0, 0), abs(tint))
         return mix(varied, _NIGHT, 0.5) if night else varied
 

@@ -1,4 +1,4 @@
-"""Random streams that give the same numbers on every machine and Python version."""
+"""Random streams with the same numbers on every machine and Python version."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 class Stream:
-    """An own stream of random choices for every thing that is made.
+    """A stream of random choices, one per generated item.
 
-    Only `Random.random` is used: its sequence for a seed is the one thing Python promises to keep,
-    while `choice`, `shuffle` and `sample` may change between versions.
+    Only `Random.random` is used: Python guarantees only its sequence for a seed, while `choice`,
+    `shuffle` and `sample` may change between versions.
     """
 
     def __init__(self, *key: str | int) -> None:
@@ -21,19 +21,19 @@ class Stream:
         self._random = random.Random("/".join(map(str, key))).random
 
     def uniform(self, low: float, high: float) -> float:
-        """A number in [low, high)."""
+        """Draws a number in [low, high)."""
         return low + (high - low) * self._random()
 
     def chance(self, probability: float) -> bool:
-        """True with the given probability."""
+        """Returns True with the given probability."""
         return self._random() < probability
 
     def pick(self, items: Sequence[T]) -> T:
-        """One item, all equally likely."""
+        """Draws one item with equal probabilities."""
         return items[int(self._random() * len(items))]
 
     def weighted(self, weights: Mapping[T, float]) -> T:
-        """One key, in proportion to its weight."""
+        """Draws one key with a probability proportional to its weight."""
         rest = self._random() * sum(weights.values())
         for key, weight in weights.items():
             rest -= weight
@@ -42,7 +42,7 @@ class Stream:
         return next(reversed(list(weights)))
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
-        """The items in a new order."""
+        """Returns the items in random order."""
         mixed = list(items)
         for last in range(len(mixed) - 1, 0, -1):
             other = int(self._random() * (last + 1))

@@ -1,4 +1,4 @@
-"""Drawings of every kind of thing. Each function fills a sprite of its kind's proportions."""
+"""Drawings of all kinds of things; each function fills a sprite of its kind's proportions."""
 
 from __future__ import annotations
 

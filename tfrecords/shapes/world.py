@@ -1,12 +1,12 @@
 """Things of the world of shapes, and the scenes in which they appear.
 
-This is the only place that knows that boats are on the sea and that the moon comes with the night.
-Both the pictures and the text corpus are sampled from it, each with its own random streams: that is
-what lets a language model learn from text alone what will be true of the pictures.
+Only this module defines that boats are on the sea and that the moon shines at night. Both the
+pictures and the text corpus are sampled from it, with separate random streams. A language model can
+therefore learn from text alone what is true of the pictures.
 
-A captioning model sees the *concept words* of a picture only, so the world is made such that the
-words determine the scene. At most one kind of thing in a scene is painted, and it carries the
-color and the size; how two things lie to each other follows from their zones.
+A captioning model receives only the *concept words* of a picture, so the world is designed such
+that the words determine the scene. At most one kind of thing in a scene is painted, and it has the
+color and the size; the relative position of two things follows from their zones.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class Kind:
     """A kind of thing.
 
     Attributes:
-        zone: where in a picture it belongs: `sky`, on the ground `far` off or `near`, on the
-            `surface` of the water or `under` it.
-        actions: what it does, as (one does, several do, doing).
-        width: usual width as a fraction of the picture's.
+        zone: position in a picture: `sky`, on the ground `far` or `near`, on the `surface` of the
+            water or `under` it.
+        actions: its actions, as (singular, plural, participle).
+        width: usual width as a fraction of the picture's width.
         aspect: height over width.
-        painted: comes in any color; other kinds have the color they have.
-        time: seen by `day` only, by `night` only, or at `any` time.
-        pair: may come in twos.
-        unique: there is only one ("the sun").
+        painted: whether it can have any color; other kinds have a fixed color.
+        time: visible by `day` only, by `night` only, or at `any` time.
+        pair: whether two of it may occur together.
+        unique: whether only one exists ("the sun").
     """
 
     zone: Zone
@@ -49,7 +49,7 @@ class Kind:
 
 
 def _acts(*verbs: str) -> tuple[tuple[str, str, str], ...]:
-    """`"sail"` -> `("sails", "sail", "sailing")`; `"drive driving"` names the last form."""
+    """Inflects verbs: `"sail"` -> `("sails", "sail", "sailing")`; or `"drive driving"`."""
     forms = []
     for verb in verbs:
         plain, *gerund = verb.split()
@@ -147,14 +147,14 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A place and what is found there.
+    """A place and the things in it.
 
     Attributes:
-        weight: how often a scene happens here.
+        weight: relative frequency of scenes in this place.
         horizon: height of the horizon or waterline, as a fraction from the top.
-        kinds: kind -> how often it is found here.
-        where: zone -> how to say that something is here; `@` stands for the place's noun.
-        adjectives: what the place may be called; they are no concepts.
+        kinds: kind -> relative frequency in this place.
+        where: zone -> phrases for the location of a thing; `@` is replaced by the place's noun.
+        adjectives: adjectives of the place; they are no concepts.
     """
 
     weight: float
@@ -293,11 +293,11 @@ class Thing:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Facts of a scene, from which the picture is drawn and captions are written.
+    """Facts of a scene, the source of its picture and its captions.
 
     Attributes:
-        place: a key of `PLACES`, or None where a sentence does not mention it.
-        night: whether it is dark; if so there is a moon or a star.
+        place: a key of `PLACES`, or None if a sentence does not mention it.
+        night: whether it is dark; if so, the scene has a moon or a star.
         things: one to four objects; the first is the main thing, the only one that may be painted.
     """
 
@@ -307,7 +307,7 @@ class Facts:
 
 
 def sample_facts(stream: Stream) -> Facts:
-    """Draws a scene: a place, a main thing and what goes with it; 1 to 4 objects in all."""
+    """Draws a scene: a place, a main thing and its companions; 1 to 4 objects in all."""
     name = stream.weighted({name: place.weight for name, place in PLACES.items()})
     night = stream.chance(0.25) and "moon" in PLACES[name].kinds
     fitting = {
@@ -336,11 +336,11 @@ def sample_facts(stream: Stream) -> Facts:
         del natural[kind]
         things.append(Thing(kind=kind, count=_count(kind, left, stream)))
     if things[0].color is None:
-        # Without a painted thing, what stands on the ground is what the picture is about.
+        # Without a painted thing, a thing on the ground is the main thing.
         things.sort(key=lambda thing: KINDS[thing.kind].zone == "sky")
     main = things[0]
-    # A concept model cannot tell whose size it is where there are several unpainted kinds, and
-    # more than five words do not reach it.
+    # With several unpainted kinds the size is ambiguous for a concept model, and it receives at
+    # most five words.
     sizeable = main.count == 1 and (main.color or len(things) == 1) and len(things) <= 2
     if sizeable and not KINDS[main.kind].unique and stream.chance(0.4):
         size = stream.pick(SIZES)
@@ -353,7 +353,7 @@ def _count(kind: str, limit: int, stream: Stream) -> int:
 
 
 def concept_words(facts: Facts) -> list[str]:
-    """The words a detector and a tagger would see, most important first; may exceed five."""
+    """Returns the words of an ideal detector and tagger, main thing first; may exceed five."""
     main = facts.things[0]
     words = [main.kind, main.color, *(thing.kind for thing in facts.things[1:])]
     return [word for word in (*words, facts.place, main.size) if word]

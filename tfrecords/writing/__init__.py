@@ -1,1 +1,1 @@
-"""Writing of records: atomic, sharded, described by a manifest, with processes or Beam."""
+"""Writing of records: atomic, sharded, with a manifest, in processes or Beam."""

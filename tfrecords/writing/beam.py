@@ -1,4 +1,4 @@
-"""Jobs as an Apache Beam pipeline."""
+"""Execution of jobs in an Apache Beam pipeline."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tfrecords.errors import InputError
 class Beam:
     """An Apache Beam pipeline for each pass (extra `[beam]`), which may run on many machines.
 
-    All of them need this package, and must see sources and records under the same paths.
+    All machines need this package, and access to sources and records under the same paths.
 
     Attributes:
         runner: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...
-        options: of the pipeline, as on Beam's command line: `--direct_num_workers=4`.
+        options: options of the pipeline, as on Beam's command line: `--direct_num_workers=4`.
     """
 
     runner: str = "DirectRunner"
@@ -29,12 +29,12 @@ class Beam:
 def run_in_beam(
     job: Callable[[Any], Any], arguments: Sequence[Any], runner: Beam, description: str
 ) -> None:
-    """Calls `job` on every argument in a Beam pipeline and waits for its end.
+    """Calls `job` on every argument in a Beam pipeline and waits for its completion.
 
     The results are not returned: see `tfrecords.writing.runners`.
 
     Raises:
-        InputError: Beam is not installed, there is no such runner, an option is wrong, or a job
+        InputError: Beam is not installed, the runner is unknown, an option is wrong, or a job
             failed (with the message of that job).
     """
     try:
@@ -51,14 +51,14 @@ def run_in_beam(
             (
                 pipeline
                 | "jobs" >> beam.Create(list(enumerate(arguments)))
-                # Without it a runner may fuse all jobs into one bundle, on one worker.
+                # Otherwise a runner may fuse all jobs into one bundle, on one worker.
                 | "spread" >> beam.Reshuffle()
                 | description >> beam.Map(_call, job)
             )
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"Beam's {runner.runner} did not finish {description!r}: {_cause(error)}. The same "
-            "command goes on from what is finished"
+            "command resumes after the finished parts"
         ) from error
 
 
@@ -69,6 +69,6 @@ def _call(numbered: tuple[int, Any], job: Callable[[Any], Any]) -> int:
 
 
 def _cause(error: BaseException) -> str:
-    """The last line that is not empty: Beam puts the whole trace of its worker into the message."""
+    """Returns the line with the cause: Beam's message contains the whole trace of its worker."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")

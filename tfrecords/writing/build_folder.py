@@ -1,4 +1,4 @@
-"""The folder a build writes to, from the first byte to the rename that publishes it."""
+"""The folder of a build, from the first byte to the rename that publishes it."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ _PLAN, _LOCK = "plan.json", "lock"
 
 @dataclass(kw_only=True)
 class Build:
-    """An unfinished build that this process alone works on. A context manager: leaving unlocks.
+    """An unfinished build, locked by this process. As a context manager it unlocks on exit.
 
     Attributes:
-        folder: where the finished records will be.
-        incomplete: where they are written until then.
-        state: notes about finished parts; removed when the build is finished.
+        folder: folder of the finished records.
+        incomplete: folder of the records until they are finished.
+        state: reports on finished parts; removed when the build is finished.
         kind: the kind of records.
         name: the first part of the shard names.
-        options: what decides the bytes of the records, beside the sources.
-        fingerprint: sha256 of everything that decides the bytes of the records.
-        sources: what was found about the sources: path, bytes, sha256.
-        strict: whether an input that cannot be used is an error.
-        started: when this process began to work on it (`time.monotonic`, seconds).
+        options: options that determine the bytes of the records, in addition to the sources.
+        fingerprint: sha256 of everything that determines the bytes of the records.
+        sources: description of each source: path, bytes, sha256.
+        strict: whether an unusable input is an error.
+        started: start of this process's work on the build (`time.monotonic`, seconds).
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class Build:
     started: float = field(default_factory=time.monotonic)
 
     def __enter__(self) -> Build:
-        """The build; it was locked when it was opened."""
+        """Returns the build, which was locked when it was opened."""
         return self
 
     def __exit__(
@@ -72,7 +72,7 @@ class Build:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Lets other processes in."""
+        """Unlocks the build."""
         self.lock.close()
 
 
@@ -86,14 +86,14 @@ def open_build(
     overwrite: bool,
     strict: bool = False,
 ) -> Build | Records:
-    """Starts a build, goes on with a killed one, or returns the records when they are finished.
+    """Starts a build, resumes an interrupted one, or returns the records if they are finished.
 
-    For the arguments see `tfrecords.writing.writer.write_dataset`.
+    See `tfrecords.writing.writer.write_dataset` for the arguments.
 
     Raises:
-        InputError: a name that TFDS could not parse; a source is missing; a finished folder of
-            another build, or one with skipped inputs when `strict`, is in the way; another process
-            is building the same folder.
+        InputError: TFDS could not parse a name; a source is missing; the folder contains another
+            finished build or, with `strict`, one with skipped inputs; or another process is
+            building the same folder.
     """
     check_name("name", name)
     folder = folder.absolute()
@@ -118,7 +118,7 @@ def open_build(
         logging.info("%s was started with other options or sources: starting afresh", incomplete)
         _clear(incomplete)
     if not plan.exists():
-        # Without a plan nobody knows what the files belong to.
+        # Without a plan the origin of the files is unknown.
         _clear(incomplete)
         write_atomically(plan, fingerprint.encode())
     return Build(
@@ -139,7 +139,7 @@ def check_name(what: str, value: str) -> None:
     """Checks a name that becomes part of shard names.
 
     Raises:
-        InputError: TFDS could not parse it.
+        InputError: TFDS could not parse the name.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", value):
         raise InputError(
@@ -147,11 +147,11 @@ def check_name(what: str, value: str) -> None:
             "use lower-case letters, digits and _, starting with a letter"
         )
     if what == "split" and value == "all":
-        raise InputError("a split cannot be called `all`, which TFDS takes for all splits together")
+        raise InputError("a split cannot be named `all`, which TFDS reads as all splits together")
 
 
 def publish(build: Build) -> None:
-    """Renames the finished build to its folder; an old one is replaced."""
+    """Renames the finished build to its folder, replacing an old one."""
     sync_folder(build.incomplete)
     old = _replaced(build.folder)
     if build.folder.exists():
@@ -164,7 +164,7 @@ def publish(build: Build) -> None:
 
 
 def _put_back(folder: Path) -> None:
-    # A process that died between the two renames of publish() leaves the old records aside.
+    # A process that died between the two renames of publish() leaves the old records there.
     old = _replaced(folder)
     if old.exists() and not folder.exists():
         old.rename(folder)
@@ -215,7 +215,7 @@ def _clear(incomplete: Path) -> None:
 
 def _describe_source(path: Path) -> dict[str, Any]:
     if path.is_dir():
-        # The listing stands for the content: hashing every image would read them all.
+        # Hash the listing instead of the content, to avoid reading every image.
         names = sorted(entry.name for entry in walk_folder(path) if entry.kind == "file")
         items = [(name, path / name) for name in names]
         sizes = [(name, item.stat().st_size) for name, item in items if item.is_file()]
@@ -234,7 +234,7 @@ def _describe_source(path: Path) -> dict[str, Any]:
 def _fingerprint(
     kind: str, name: str, options: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]
 ) -> str:
-    # Where a source lies does not decide the records, what is in it does.
+    # The records depend on the content of a source, not on its path.
     content = [{key: s[key] for key in s if key != "path"} for s in sources]
     names = [Path(s["path"]).name for s in sources]
     plan = [FORMAT_VERSION, kind, name, dict(options), names, content]

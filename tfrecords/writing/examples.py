@@ -1,8 +1,8 @@
 """`tf.train.Example` and TFRecord framing without TensorFlow.
 
 Importing TensorFlow takes seconds and hundreds of megabytes in every worker process, and building
-protocol buffer objects is most of the time of writing a small record. The two formats are fixed and
-simple, so the bytes are made here; the tests parse them with TensorFlow.
+protocol buffer objects takes most of the time of writing a small record. The two formats are fixed
+and simple, so this module encodes the bytes directly; the tests parse them with TensorFlow.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 FeatureValue = bytes | str | int | float | np.ndarray | Sequence[bytes | str | int | float]
 Buffer = bytes | mmap
 
-# Varints made once: ids of any vocabulary in use, and the sizes of small records.
+# Precomputed varints: ids of any vocabulary in use, and the sizes of small records.
 _CACHED = 1 << 16
 
 
 def varint(number: int) -> bytes:
-    """A protocol buffer varint; negative numbers take ten bytes, as int64 does."""
+    """Encodes a protocol buffer varint; negative numbers take ten bytes, as in int64."""
     number &= (1 << 64) - 1
     out = bytearray()
     while number > 0x7F:
@@ -43,7 +43,7 @@ def _delimited(tag: bytes, data: bytes) -> bytes:
 
 
 def int64_feature(numbers: Iterable[int]) -> bytes:
-    """A serialized `tf.train.Feature` with an int64 list (packed)."""
+    """Serializes a `tf.train.Feature` with an int64 list (packed)."""
     numbers = numbers if isinstance(numbers, list) else list(numbers)
     if not numbers:
         return b"\x1a\x00"
@@ -55,7 +55,7 @@ def int64_feature(numbers: Iterable[int]) -> bytes:
 
 
 def float_feature(numbers: np.ndarray | Iterable[float]) -> bytes:
-    """A serialized `tf.train.Feature` with a float32 list (packed); arrays are flattened."""
+    """Serializes a `tf.train.Feature` with a float32 list (packed); arrays are flattened."""
     if not isinstance(numbers, np.ndarray):
         numbers = np.array(list(numbers), np.float32)
     packed = np.ascontiguousarray(numbers, dtype="<f4").tobytes()
@@ -63,7 +63,7 @@ def float_feature(numbers: np.ndarray | Iterable[float]) -> bytes:
 
 
 def bytes_feature(values: Iterable[bytes | str]) -> bytes:
-    """A serialized `tf.train.Feature` with a list of byte strings; text is encoded as UTF-8."""
+    """Serializes a `tf.train.Feature` with a list of byte strings; text is encoded as UTF-8."""
     parts = [v.encode() if isinstance(v, str) else v for v in values]
     return _delimited(b"\x0a", b"".join([_delimited(b"\x0a", part) for part in parts]))
 
@@ -74,8 +74,8 @@ def _name(name: str) -> bytes:
 
 
 def example_from_features(features: Mapping[str, bytes]) -> bytes:
-    """A serialized `tf.train.Example` of features made by the three functions above."""
-    # Sorted: the bytes of a record must not depend on the order in which a dict was filled.
+    """Serializes a `tf.train.Example` of features from the three functions above."""
+    # Sorted, because the bytes of a record must not depend on the order of a dict.
     return example_from_entries([_entry(name, features[name]) for name in sorted(features)])
 
 
@@ -84,14 +84,14 @@ def _entry(name: str, feature: bytes) -> bytes:
 
 
 def int64_entry(name: str, varints: bytes) -> bytes:
-    """A named `int64_feature` of numbers that are varints already, for `example_from_entries`."""
+    """Encodes a named `int64_feature` of given varints, for `example_from_entries`."""
     return (
         _entry_head(name, b"\x1a", len(varints)) + varints if varints else _entry(name, b"\x1a\0")
     )
 
 
 def bytes_entry(name: str, value: bytes) -> bytes:
-    """A named `bytes_feature` of one value, for `example_from_entries`."""
+    """Encodes a named `bytes_feature` of one value, for `example_from_entries`."""
     return _entry_head(name, b"\x0a", len(value)) + value
 
 
@@ -103,23 +103,23 @@ def _entry_head(name: str, kind: bytes, size: int) -> bytes:
 
 
 def example_from_entries(entries: Iterable[bytes]) -> bytes:
-    """A serialized `tf.train.Example` of entries (or joined entries) in the order of their names.
+    """Serializes a `tf.train.Example` of entries (or joined entries), sorted by their names.
 
-    Twice as fast as `example_from_features`, for records that are small and many.
+    Twice as fast as `example_from_features`, for many small records.
     """
     return _delimited(b"\x0a", b"".join(entries))
 
 
 def encode_example(values: Mapping[str, FeatureValue]) -> bytes:
-    """A serialized `tf.train.Example` from plain Python and NumPy values.
+    """Serializes a `tf.train.Example` of plain Python and NumPy values.
 
     Args:
-        values: feature name -> bytes or str (one value), a number, a list of one kind of these, or
+        values: feature name -> bytes or str (one value), a number, a list of one of these kinds, or
             an array of integers, booleans or floats of any shape (flattened). An empty *list* has
-            no kind of its own: give an empty array of the right dtype instead.
+            no kind: give an empty array of the right dtype instead.
 
     Raises:
-        TypeError: a value that is none of these, or an empty list.
+        TypeError: a value has another type, or is an empty list.
     """
     return example_from_features({name: _feature(name, value) for name, value in values.items()})
 
@@ -148,7 +148,7 @@ def _masked_crc(data: bytes) -> bytes:
 
 
 def frame_record(record: bytes) -> bytes:
-    """The bytes of one record in a TFRecord file: length, crc, record, crc."""
+    """Encodes one record of a TFRecord file: length, crc, record, crc."""
     return b"".join((_frame_head(len(record)), record, _masked_crc(record)))
 
 
@@ -159,7 +159,7 @@ def _frame_head(size: int) -> bytes:
 
 
 def read_frames(stream: BinaryIO, where: str) -> Iterable[bytes]:
-    """The records of an open TFRecord file, every checksum verified.
+    """Yields the records of an open TFRecord file and verifies every checksum.
 
     Raises:
         ValueError: a checksum is wrong or the file ends inside a record; names `where` and offset.
@@ -180,10 +180,10 @@ def read_frames(stream: BinaryIO, where: str) -> Iterable[bytes]:
 
 
 def read_frame(buffer: Buffer, offset: int, where: str) -> bytes:
-    """The record that begins at a byte of a TFRecord file, its checksum verified.
+    """Reads the record at a byte offset of a TFRecord file and verifies its checksum.
 
     Raises:
-        ValueError: there is no whole record; names `where` and offset.
+        ValueError: the record is incomplete or damaged; names `where` and offset.
     """
     start, end = frame_span(buffer, offset, where)
     record = bytes(buffer[start:end])
@@ -196,7 +196,7 @@ def frame_span(buffer: Buffer, offset: int, where: str) -> tuple[int, int]:
     """Returns the span of a frame's record; the next frame begins 4 bytes after its end.
 
     Raises:
-        ValueError: there is no whole frame; names `where` and offset.
+        ValueError: the frame is incomplete or damaged; names `where` and offset.
     """
     header = bytes(buffer[offset : offset + 12])
     if len(header) < 12 or _masked_crc(header[:8]) != header[8:]:
@@ -211,18 +211,18 @@ def frame_span(buffer: Buffer, offset: int, where: str) -> tuple[int, int]:
 def decode_example(
     record: bytes, names: Container[str] | None = None
 ) -> dict[str, list[bytes] | np.ndarray]:
-    """The features of a serialized `tf.train.Example`.
+    """Decodes the features of a serialized `tf.train.Example`.
 
     Args:
-        record: its bytes, written by anything: packed or not, known fields in any order.
-        names: the features wanted; None is all. The others are not decoded.
+        record: its bytes, from any writer: packed or not, known fields in any order.
+        names: the features to decode; None decodes all.
 
     Returns:
-        Feature name -> list of bytes, int64 [N] or float32 [N]. A feature without a kind (an empty
-        `Feature`) is an empty list of bytes.
+        Mapping from feature name to a list of bytes, int64 [N] or float32 [N]. A feature without a
+        kind (an empty `Feature`) becomes an empty list of bytes.
 
     Raises:
-        ValueError: it is no Example, or cut short.
+        ValueError: the record is no Example, or truncated.
     """
     found: dict[str, list[bytes] | np.ndarray] = {}
     for features in _messages(record, 1):
@@ -234,16 +234,16 @@ def decode_example(
 
 
 def find_feature(buffer: Buffer, start: int, end: int, name: str) -> list[bytes] | np.ndarray:
-    """One feature of an Example of this module, without reading those before it.
+    """Decodes one feature of an Example of this module, without decoding those before it.
 
     Args:
-        buffer: that holds the serialized Example.
-        start: of it.
-        end: likewise.
-        name: of the feature.
+        buffer: contains the serialized Example.
+        start: start of the Example.
+        end: end of the Example.
+        name: name of the feature.
 
     Raises:
-        ValueError: it has no such feature, or is cut short.
+        ValueError: the Example has no such feature, or is truncated.
     """
     at, _ = _span(buffer, start, end)
     while at < end:
@@ -255,7 +255,7 @@ def find_feature(buffer: Buffer, start: int, end: int, name: str) -> list[bytes]
 
 
 def _span(buffer: Buffer, at: int, end: int) -> tuple[int, int]:
-    """Start and end of the bytes of a field whose tag takes one byte."""
+    """Returns start and end of the bytes of a field with a one-byte tag."""
     size, start = _read_varint(buffer, at + 1)
     if start + size > end:
         raise ValueError(f"a field of {size} bytes where {end - start} are left")
@@ -285,7 +285,7 @@ def _decode_feature(feature: bytes) -> list[bytes] | np.ndarray:
 
 
 def _messages(data: bytes, wanted: int) -> Iterator[bytes]:
-    """The contents of a field of bytes, and of numbers of 4 bytes."""
+    """Yields the contents of a field of bytes, or of 4-byte numbers."""
     for field, content in _fields(data):
         if field == wanted:
             if not isinstance(content, bytes):
@@ -294,7 +294,7 @@ def _messages(data: bytes, wanted: int) -> Iterator[bytes]:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """The fields of a message: (number, an integer or bytes)."""
+    """Yields the fields of a message: (number, an integer or bytes)."""
     at = 0
     while at < len(data):
         tag, at = _read_varint(data, at)
@@ -329,7 +329,7 @@ def _read_varint(data: Buffer, at: int) -> tuple[int, int]:
 
 
 def _unpack_varints(packed: bytes) -> np.ndarray:
-    """uint64 [N]: all numbers at once."""
+    """Decodes packed varints to uint64 [N], vectorized."""
     data = np.frombuffer(packed, np.uint8).astype(np.uint64)
     last = data < 0x80
     if not len(data) or last.all():

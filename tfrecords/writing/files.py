@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and their checksums."""
+"""Atomic files, and their checksums."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Gives a temporary name to write to; on leaving, its bytes are on disk under `path`.
+    """Yields a temporary path for writing; on exit, its bytes are on disk under `path`.
 
-    The name holds the process id, so two processes never share one. Nothing is left when the body
-    fails. An `OSError` about the temporary file names `path` instead.
+    The name contains the process id, so that two processes never share it. The file is removed if
+    the body fails. An `OSError` about the temporary file names `path` instead.
     """
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
@@ -37,7 +37,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         os.replace(temporary, path)  # noqa: PTH105 - the plain call is the documented atomic one
     except BaseException as error:
-        with suppress(OSError):  # the folder may be what is wrong
+        with suppress(OSError):  # the folder may be the cause
             temporary.unlink()
         if isinstance(error, OSError) and error.filename == str(temporary):
             error.filename = str(path)
@@ -46,16 +46,16 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a small file so that no reader ever sees a part of it."""
+    """Writes a small file atomically, so that no reader gets a part of it."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder to write to, and those above it, unless it is there.
+    """Creates a folder and its parents, unless it exists.
 
     Raises:
-        InputError: it cannot be made, or the disk is full.
+        InputError: the folder cannot be created, or the disk is full.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder durable: a rename survives a power cut only after this."""
+    """Flushes a folder to disk: a rename survives a power failure only after this."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -82,7 +82,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def lock_file(path: Path, taken: str) -> IO[str]:
-    """Locks a file until what this returns is closed, or the process ends.
+    """Locks a file until the returned stream is closed, or the process ends.
 
     Raises:
         InputError: another process has locked it; the message is `taken`.
@@ -98,10 +98,10 @@ def lock_file(path: Path, taken: str) -> IO[str]:
 
 @contextmanager
 def open_unpacked(path: Path) -> Iterator[BinaryIO]:
-    """Opens the bytes of a file for reading; those of `.gz` unpacked.
+    """Opens a file for reading bytes, and decompresses `.gz` files.
 
     Raises:
-        InputError: it is missing or cannot be read, no whole gzip file; also from within the body.
+        InputError: the file is missing, unreadable, or no complete gzip file; also during reading.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
@@ -117,19 +117,19 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
 
 
 def peek(stream: BinaryIO) -> bytes:
-    """Returns the next bytes of a stream from `open_unpacked`, which are read again afterwards."""
+    """Returns the next bytes of a stream from `open_unpacked` without consuming them."""
     return cast(io.BufferedReader, stream).peek(1 << 12)
 
 
 def sha256_file(path: Path) -> str:
-    """The hexadecimal sha256 of a file's bytes, read in blocks."""
+    """Returns the hexadecimal sha256 of a file's bytes, read in blocks."""
     status = path.stat()
     return _sha256(path, status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 @lru_cache(maxsize=4096)
 def _sha256(path: Path, size: int, modified: int, inode: int) -> str:
-    # The file's identity is part of the key: a changed file is read again.
+    # Size, time and inode are part of the cache key: a changed file is read again.
     del size, modified, inode
     digest = hashlib.sha256()
     with path.open("rb") as stream:
@@ -139,7 +139,7 @@ def _sha256(path: Path, size: int, modified: int, inode: int) -> str:
 
 
 def readable_bytes(count: float) -> str:
-    """A number of bytes for people: `readable_bytes(3_400_000)` is `3.2 MiB`."""
+    """Formats a number of bytes: `readable_bytes(3_400_000)` is `3.2 MiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(count) < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -149,7 +149,7 @@ def readable_bytes(count: float) -> str:
 
 @contextmanager
 def clear_disk_errors(folder: Path, needed: str = "", *, resumes: bool = True) -> Iterator[None]:
-    """Turns "no space left" into an `InputError`; the arguments are those of `no_space`."""
+    """Converts "no space left" to an `InputError`; see `no_space` for the arguments."""
     try:
         yield
     except OSError as error:
@@ -164,10 +164,10 @@ def no_space(
     """Returns the error for a full disk.
 
     Args:
-        folder: what was written to.
-        error: what went wrong.
-        needed: says in words how much more it takes.
-        resumes: whether the same command goes on from what is written already.
+        folder: the output folder.
+        error: the original error.
+        needed: a description of the additional space needed.
+        resumes: whether the same command resumes from the finished parts.
     """
     existing = folder
     while not existing.exists():
@@ -176,5 +176,5 @@ def no_space(
     return InputError(
         f"no space left for {folder} ({error.strerror}): {free} free{needed and '; ' + needed}. "
         "Make room (or choose another folder) and run the same command again"
-        + (": what is finished is kept and it goes on from there" if resumes else "")
+        + (": finished parts are kept, and it resumes from there" if resumes else "")
     )

@@ -1,4 +1,4 @@
-"""Progress of a job, shown while it runs."""
+"""Display of the progress of a running job."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Item = TypeVar("Item")
 
 
 class CountProgress:
-    """Shows how many of a known number are done, how fast, and the time left.
+    """Display of the number of finished items, the speed, and the time left.
 
-    One live line on a terminal, which goes away at the end; a log line every 30 seconds elsewhere.
+    On a terminal it is one live line, removed at the end; elsewhere a log line every 30 seconds.
     Use it as a context manager.
     """
 
@@ -30,11 +30,11 @@ class CountProgress:
         """Starts at `done` of `total`.
 
         Args:
-            description: what is being done: "captioning val".
-            total: how many there are.
-            unit: what is counted, in the plural: "images".
-            done: how many an earlier run finished.
-            show: False shows nothing.
+            description: description of the job: "captioning val".
+            total: total number of items.
+            unit: name of the items, in the plural: "images".
+            done: number of items that an earlier run finished.
+            show: whether to show anything.
         """
         self._description, self._total, self._unit = description, total, unit
         self._first, self._done, self._show = done, done, show
@@ -47,7 +47,7 @@ class CountProgress:
             bar_format="{desc}: {n_fmt} of {total_fmt}{unit}{postfix} |{bar}|",
             dynamic_ncols=True,
             miniters=1,
-            # Takes the place of the line of a training, whose evaluation this may belong to.
+            # Replaces the line of a training run, of whose evaluation this may be a part.
             position=0,
             leave=False,
         )
@@ -68,7 +68,7 @@ class CountProgress:
         self._line.close()
 
     def add(self, count: int = 1) -> None:
-        """Counts some more as done."""
+        """Adds finished items."""
         self._done += count
         if not self._line.disable:
             self._line.set_postfix_str(self._speed(), refresh=False)
@@ -94,9 +94,9 @@ class CountProgress:
 def shown_chunks(
     items: Sequence[Item], size: int, description: str, unit: str
 ) -> Iterator[Sequence[Item]]:
-    """Yields `items` in chunks of `size`; a chunk counts as done when the next one is asked for.
+    """Yields `items` in chunks of `size`; a chunk is counted when the next one is requested.
 
-    `description` and `unit` are those of `CountProgress`.
+    See `CountProgress` for `description` and `unit`.
     """
     with CountProgress(description, len(items), unit) as progress:
         for start in range(0, len(items), size):

@@ -1,8 +1,8 @@
-"""Runs independent jobs in this process, in several, or as an Apache Beam pipeline.
+"""Execution of independent jobs in this process, in several, or in an Apache Beam pipeline.
 
-Every pass of a build is a list of jobs that do not depend on each other. A job leaves its result
-in files, and called again it finds them and returns at once: so a build that was killed goes on,
-and so what a Beam worker did, on whichever machine, is known to the process that planned it.
+Every pass of a build is a list of independent jobs. A job stores its result in files. If it is
+called again, it finds them and returns immediately. This makes interrupted builds resumable, and
+lets the planning process find the results of Beam workers on other machines.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Local:
-    """Processes of this machine.
+    """Processes on this machine.
 
-    They are spawned: unlike forked ones they are safe when this process has TensorFlow's threads
-    running. The main module must be importable (guard scripts with `__name__`). They end when this
-    process dies, however it dies.
+    They are spawned, not forked, because TensorFlow's threads may be running in this process. The
+    main module must be importable (guard scripts with `__name__`). The processes end when this
+    process dies, even if it is killed.
 
     Attributes:
-        workers: how many; 1 runs everything in this process.
+        workers: number of processes; 1 runs everything in this process.
     """
 
     workers: int = 1
 
     def __post_init__(self) -> None:
-        """Raises InputError for less than one."""
+        """Raises InputError for less than one worker."""
         if self.workers < 1:
             raise InputError(f"workers must be at least 1, found {self.workers}")
 
@@ -64,17 +64,17 @@ def run_jobs(
     Job, arguments and results must be picklable, unless they stay in this process.
 
     Args:
-        job: the function to run; under Beam it is called again here, to find what was done.
-        arguments: one call each.
-        runner: where.
-        description: what the line of progress says: "writing flickr8k".
-        progress: show a live line on a terminal and log lines elsewhere.
-        already_done: parts finished by an earlier run, counted as done.
+        job: the function to run; with Beam it is called again here, to find the results.
+        arguments: arguments of the calls, one each.
+        runner: local processes or Beam.
+        description: text of the progress line: "writing flickr8k".
+        progress: whether to show a live line on a terminal and log lines elsewhere.
+        already_done: number of parts finished by an earlier run.
 
     Raises:
         InputError: a worker process was killed, or Beam or its runner cannot be used.
-        Exception: the first error of a job; jobs that run at that time are finished first, those
-            that wait are not started.
+        Exception: the first error of a job; running jobs are finished first, waiting jobs are not
+            started.
     """
     if isinstance(runner, Beam):
         if arguments:
@@ -117,7 +117,7 @@ def _run_in_processes(
 
 
 def _start_worker() -> None:
-    # Control-C reaches the whole process group; the parent decides what happens then.
+    # Control-C is sent to the whole process group; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -125,6 +125,6 @@ def _start_worker() -> None:
 
 
 def _end_with_parent(sentinel: int) -> None:
-    # A worker of a killed parent would otherwise wait for work for ever.
+    # Otherwise a worker of a killed parent would wait for work forever.
     wait_for([sentinel])
     os._exit(1)

@@ -1,4 +1,4 @@
-"""One shard: written whole, noted, and found again by a build that goes on."""
+"""Shards: atomic writing, a report file per shard, and reuse by resumed builds."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tfrecords.errors import InputError
 from tfrecords.writing.examples import frame_record
 from tfrecords.writing.files import atomic_file, sha256_file, write_atomically
 
-# What is only counted was mostly not asked for (short sentences, duplicates); this is damage.
+# Other counted inputs are mostly unwanted (short sentences, duplicates); these are damaged.
 _BOX_FAULTS = ("box_not_finite", "box_inverted", "box_outside", "box_score", "box_class")
 _FAULTS = frozenset((*_BOX_FAULTS, "differs_from_first"))
 
 
 @dataclass(frozen=True)
 class Skip:
-    """One input that gave no record, listed in the manifest.
+    """One input without a record, listed in the manifest.
 
     Attributes:
-        source: which input (a file name, `path:line`).
-        reason: a short word that is counted (`unreadable`, `no_concept`, ...).
-        detail: what exactly was wrong, for the list.
+        source: the input (a file name, `path:line`).
+        reason: a short keyword that is counted (`unreadable`, `no_concept`, ...).
+        detail: the exact problem, for the list.
     """
 
     source: str
@@ -35,7 +35,7 @@ class Skip:
 
 @dataclass(frozen=True)
 class Dropped:
-    """Inputs that gave no record and are only counted, because there may be millions."""
+    """Inputs without a record that are only counted, because there may be millions."""
 
     reason: str
     count: int = 1
@@ -59,9 +59,9 @@ class ShardResult:
 
 @dataclass(frozen=True)
 class ShardTask:
-    """A shard to write: where to, where to note it, and the job that yields its records.
+    """A shard to write: its path, the path of its report, and the job that yields its records.
 
-    When it is strict, the first `Skip` ends it.
+    If `strict`, the first `Skip` raises an error.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class ShardTask:
 
 
 def refuse_skips(skipped: Sequence[Skip]) -> None:
-    """Raises InputError if there is any: for builds that shall be strict."""
+    """Raises InputError if inputs were skipped; for strict builds."""
     if skipped:
         raise InputError(
             f"{len(skipped)} inputs cannot be used, and the build is strict: "
@@ -89,25 +89,25 @@ def describe_skips(skipped: Sequence[Skip], most: int) -> str:
 
 
 def refuse_faults(dropped: Mapping[str, int]) -> None:
-    """Raises InputError if inputs were dropped for being wrong: for builds that shall be strict."""
+    """Raises InputError if inputs were dropped because they are invalid; for strict builds."""
     faults = {reason: count for reason, count in dropped.items() if reason in _FAULTS}
     if any(faults.values()):
         listed = ", ".join(f"{count} {reason}" for reason, count in sorted(faults.items()))
         raise InputError(
-            f"inputs that cannot be right, and the build is strict: {listed}. Correct them, or "
+            f"invalid inputs, and the build is strict: {listed}. Correct them, or "
             "build without --strict, which leaves them out and counts them"
         )
 
 
 def shard_name(name: str, split: str, index: int, shards: int) -> str:
-    """The file name of a shard, as TFDS expects it."""
+    """Returns the file name of a shard, in the format of TFDS."""
     return f"{name}-{split}.tfrecord-{index:05d}-of-{shards:05d}"
 
 
 def write_shard(task: ShardTask) -> ShardResult:
-    """Runs the job, puts its records under `task.path` and then the result under `task.note`.
+    """Runs the job; writes its records to `task.path`, then the result to `task.note`.
 
-    A shard that is there already, as its note says, is kept.
+    A shard that exists and matches its report is kept.
     """
     if (finished := finished_shard(task)) is not None:
         return finished
@@ -141,7 +141,7 @@ def write_shard(task: ShardTask) -> ShardResult:
 
 
 def finished_shard(task: ShardTask) -> ShardResult | None:
-    """Returns the note of an earlier run about a shard, if the shard is unchanged since."""
+    """Returns the report of an earlier run on a shard, if the shard is unchanged since."""
     try:
         note = json.loads(task.note.read_bytes())
         note["skipped"] = [Skip(**skip) for skip in note["skipped"]]

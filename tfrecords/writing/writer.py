@@ -1,9 +1,10 @@
-"""Writes folders of records: sharded, resumable, described for TFDS, never half-finished.
+"""Writer of folders of records: sharded, resumable, with TFDS metadata, published atomically.
 
-A build is an ordered list of shard jobs. Everything is written to `<folder>.incomplete`; every
-shard goes to a temporary name, is flushed to disk and renamed, and only then noted in a small file
-under `.state`. A killed build that is started again with the same options and sources keeps the
-shards that are noted. At the end come the metadata, the extra files, the manifest and one rename.
+A build is an ordered list of shard jobs. Everything is written to `<folder>.incomplete`. Each shard
+is written to a temporary name, flushed to disk and renamed; then its report is written to a small
+file under `.state`. An interrupted build that is started again with the same options and sources
+keeps the shards with a report. The metadata, the extra files and the manifest are written last,
+followed by one rename.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ __all__ = [
 ]
 
 _LISTED_SKIPS = 1000
-# Shown when nothing is left: inputs per reason, and reasons.
+# Limits of the error for an empty split: inputs per reason, and reasons.
 _EXAMPLES, _REASONS = 2, 3
 SKIPPED_FILE = "skipped.jsonl"
 
@@ -77,39 +78,40 @@ def write_dataset(
     overwrite: bool = False,
     strict: bool = False,
 ) -> Records:
-    """Writes a folder of records, or goes on with an unfinished one, or finds it already there.
+    """Writes a folder of records; resumes an unfinished one, or returns a finished one.
 
     Args:
-        folder: the finished folder; written beside it and renamed at the end.
+        folder: the finished folder; written next to it and renamed at the end.
         kind: the kind of records (`corpora`, `images`).
         name: the first part of the shard names: lower-case letters, digits and `_`.
-        splits: split name -> one job a shard. A job is a picklable function without arguments that
-            yields serialized `tf.train.Example`s, and `Skip` or `Dropped` for inputs without one.
-            It must yield the same bytes every time. Jobs run in any order, in worker processes.
+        splits: split name -> one job per shard. A job is a picklable function without arguments
+            that yields serialized `tf.train.Example`s, and `Skip` or `Dropped` for inputs without
+            one. It must yield the same bytes every time. Jobs run in any order and in any process.
         features: `tfds.features.FeaturesDict` of the records (or a function that returns it, called
             at the very end, for builds that otherwise need no TensorFlow).
-        options: everything but the sources that decides the bytes of the records (JSON). Workers,
-            progress and the output folder do not belong here.
+        options: everything except the sources that determines the bytes of the records (JSON).
+            Workers, progress and the output folder do not belong here.
         sources: the input files (hashed) and folders (a listing with sizes is hashed).
-        extra_files: file name -> content, written into the folder. `vocabulary.txt` and
-            `concepts.json` get their sha256 into the manifest by name.
+        extra_files: file name -> content, written to the folder. The manifest contains the sha256
+            of `vocabulary.txt` and `concepts.json`.
         skipped: inputs skipped before the shard jobs.
         dropped: reason -> number of inputs that were dropped before the shard jobs.
-        converted: what -> number of values that are recorded otherwise than they were written
-            (boxes of another format, texts with HTML entities), for the manifest.
-        if_empty: returns what the error for a split without a record says beside the skipped
-            inputs: the names that other files have, or what would help.
-        runner: where the jobs run; no change in the records.
-        progress: show a bar on a terminal and log lines elsewhere.
-        overwrite: replace a finished folder that was built from other options or sources.
-        strict: an input that would be skipped is an error; it is no option of the records.
+        converted: kind -> number of values that were converted (boxes of another format, texts with
+            HTML entities), for the manifest.
+        if_empty: returns additional advice for the error about a split without a record: the names
+            in other files, or a remedy.
+        runner: runs the jobs; the records do not depend on it.
+        progress: whether to show a bar on a terminal and log lines elsewhere.
+        overwrite: replaces a finished folder that was built from other options or sources.
+        strict: raises an error for an input that would be skipped; not recorded as an option.
 
     Returns:
         The finished records.
 
     Raises:
-        InputError: a bad name, a split without a record, a full disk, a finished folder of another
-            build, another process builds the same folder, or (when strict) a skipped input.
+        InputError: a name is invalid, a split has no record, the disk is full, the folder contains
+            another finished build, another process builds the same folder, or (if strict) an input
+            is skipped.
     """
     build = open_build(
         Path(folder),
@@ -150,9 +152,9 @@ def write_build(
     runner: Runner = IN_THIS_PROCESS,
     progress: bool = True,
 ) -> Records:
-    """The second half of `write_dataset`, for builds that first prepare something under the lock.
+    """Writes an open build; for builds that first prepare something under the lock.
 
-    Arguments and errors are those of `write_dataset`.
+    See `write_dataset` for the arguments and errors.
 
     Returns:
         The finished records.
@@ -165,7 +167,7 @@ def write_build(
     tasks = {split: _shard_tasks(build, split, jobs) for split, jobs in splits.items()}
     results = _write_shards(build, tasks, runner, progress)
     every_skip = [*skipped, *(skip for r in results.values() for skip in r.skipped)]
-    if build.strict:  # shards that were there already
+    if build.strict:  # skips of shards that existed already
         refuse_skips(every_skip)
     by_split = {split: [results[task.path] for task in tasks[split]] for split in tasks}
     counts = _skip_counts(results.values(), skipped, dropped or {})
@@ -223,8 +225,11 @@ def write_build(
 def _no_record(
     split: str, counts: Mapping[str, int], skipped: Sequence[Skip], advice: str
 ) -> InputError:
-    """The error for a split without a record: how many inputs of which kind were left out, two of
-    each of the most frequent reasons, and what the builder adds."""
+    """Returns the error for a split without a record.
+
+    It contains the numbers of omitted inputs by reason, two examples of each of the most frequent
+    reasons, and the builder's advice.
+    """
     by_reason: dict[str, list[Skip]] = {}
     for skip in skipped:
         by_reason.setdefault(skip.reason, []).append(skip)
@@ -304,13 +309,13 @@ def _skip_counts(
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:
-    """Counts by reason for people, the largest first: `12 too_short, 3 duplicate`."""
+    """Formats counts by reason, in descending order: `12 too_short, 3 duplicate`."""
     parts = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count} {reason}" for reason, count in parts) or "the sources gave nothing"
 
 
 def _remove_strangers(incomplete: Path, expected: set[Path]) -> None:
-    # Temporary files of killed workers, and metadata of a build that was killed near its end.
+    # Temporary files of killed workers, and metadata of a build killed near its end.
     for item in incomplete.iterdir():
         if item.name != STATE and item not in expected:
             shutil.rmtree(item) if item.is_dir() else item.unlink()

@@ -74,5 +74,5 @@ def test_records_of_labels_are_read_as_tags(labels: Path, tmp_path: Path) -> Non
 
 def test_other_label_maps_are_refused(labels: Path) -> None:
     labels.write_text("white\nblack\n")
-    with pytest.raises(InputError, match=r"names 2 classes, and EfficientNetLite0 gives \(3,\)"):
+    with pytest.raises(InputError, match=r"has 2 classes, but EfficientNetLite0 outputs \(3,\)"):
         open_detector(options("classifier", "EfficientNetLite0", labels))

@@ -47,8 +47,8 @@ def test_real_label_map_has_codes(shared_data: Path, tmp_path: Path) -> None:
         (["a,s,/m/01,87,0,1,0,1,0"], r"b\.csv:2: the box has the score 87, expected 0\.\.1"),
         (["../a,s,/m/01,1,0,1,0,1,0"], r"b\.csv:2: '\.\./a' cannot name an image"),
         (["/a,s,/m/01,1,0,1,0,1,0"], "cannot name an image"),
-        ([ROWS[0], ROWS[2], ROWS[1]], r"b\.csv:4: image 'a1' comes back"),
-        (["a,s,/m/99,1,0,1,0,1,0"], r"knows none of its classes \(the first is '/m/99'\)"),
+        ([ROWS[0], ROWS[2], ROWS[1]], r"b\.csv:4: image 'a1' is repeated"),
+        (["a,s,/m/99,1,0,1,0,1,0"], r"contains none of its classes \(the first is '/m/99'\)"),
         ([], "no detection at all"),
         ([f'a,s,"{"x" * 200_000}'], "not CSV"),
     ],
@@ -74,7 +74,7 @@ def test_open_images_of_another_kind(tmp_path: Path, labels: Path) -> None:
         read(tmp_path / "l.csv", labels)
     names = tmp_path / "names.txt"
     names.write_text("dog\n")
-    with pytest.raises(InputError, match=r"codes such as /m/01g317, and names\.txt has none"):
+    with pytest.raises(InputError, match=r"codes such as /m/01g317, but names\.txt has none"):
         read(write_csv(path, *ROWS), names)
     with pytest.raises(InputError, match=r"give the label map too \(FILE\+LABELS\)"):
         read(path)

@@ -146,8 +146,8 @@ def test_vectors_may_have_dimensions_of_one(tmp_path):
 @pytest.mark.parametrize(
     ("part", "array", "message"),
     [
-        ("_fc", None, "coco_fc, image '42': it is not there, but in"),
-        ("_att", None, "coco_att, image '42': it is not there, but in"),
+        ("_fc", None, "coco_fc, image '42': not found, but"),
+        ("_att", None, "coco_att, image '42': not found, but"),
         (
             "_att",
             np.ones((4, 7)),
@@ -294,10 +294,10 @@ def test_arrays_without_rows(array, message, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "cannot tell what kind"),
+        ("", "cannot detect the kind"),
         (
             "nowhere",
-            r"what kind .* no such file or folder.* of tsv, folders, h5, lmdb, npy, records",
+            r"the kind .* no such file or folder.* of tsv, folders, h5, lmdb, npy, records",
         ),
         ("nowhere.npz", "there is no file of features nowhere.npz"),
         ("h5:", "expected KIND:PATH"),
@@ -327,7 +327,7 @@ def test_stores_that_make_no_sense(tmp_path):
         write_h5(tmp_path / "x.h5", VECTORS)
         open_feature_store(f"h5:{tmp_path / 'x.h5'},{tmp_path / 'x.h5'}")
     write_folder(tmp_path / "a", "_box", {key: PIXELS[key] / 200 for key in IDS})
-    with pytest.raises(InputError, match="there are no regions"):
+    with pytest.raises(InputError, match="but no region features"):
         open_feature_store(str(tmp_path / "a"))
     (tmp_path / "b_fc").mkdir()
     with pytest.raises(InputError, match=r"b_fc holds no \.npy or \.npz"):

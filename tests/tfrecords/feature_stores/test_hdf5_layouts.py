@@ -96,7 +96,7 @@ def test_boxes_of_another_format_are_left_out(tmp_path: Path, caplog):
     path = layouts.write(tmp_path / "x.h5", **{"1_features": layouts.REGIONS[1], "1_boxes": sides})
     store = open_feature_store(str(path))
     assert not store.has_boxes and store.get("1").region_feature.shape == (11, 32)
-    assert "image '1': the boxes are no x1, y1, x2, y2" in caplog.text
+    assert "image '1': the boxes are not x1, y1, x2, y2" in caplog.text
 
 
 def test_names_of_rows_from_the_pickle_beside(tmp_path: Path):
@@ -121,7 +121,7 @@ def test_names_of_rows_from_the_pickle_beside(tmp_path: Path):
             {"features": np.ones((3, 4, 6)), "image_id": [1, 2]},
             r"'features' has 3 rows, but image_id names 2 images \('1', '2'\)",
         ),
-        ({"features": np.ones((2, 4, 6)), "image_id": [1, 1]}, "rows 0 and 1 are both called '1'"),
+        ({"features": np.ones((2, 4, 6)), "image_id": [1, 1]}, "rows 0 and 1 are both named '1'"),
         ({"features": np.ones((2, 4, 6)), "image_id": [1.0, 2.0]}, r"row 0 is '1\.0'"),
         ({"features": np.ones((2, 4, 6)), "bbox": np.ones((2, 4, 4))}, "looked for `image_id`"),
         ({"features": np.ones((1, 2, 3, 4, 5)), "ids": [5]}, r"shape \(2, 3, 4, 5\), expected"),

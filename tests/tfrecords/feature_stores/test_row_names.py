@@ -69,7 +69,7 @@ class Runs:
             b"a.jpg\nb.jpg\n",
             r"names 2 images \('a\.jpg', 'b\.jpg'\), but .*x\.npy has 3 rows",
         ),
-        ("x.txt", b"a\nb\na\n", "rows 0 and 2 are both called 'a'"),
+        ("x.txt", b"a\nb\na\n", "rows 0 and 2 are both named 'a'"),
         ("x.txt", b"a\n\nb\n", "row 1 has no name"),
         ("x.txt", b"", "expected a list of names"),
         ("x.txt", b"a\nb\nc\xff\n", r"x\.txt:3: .*iconv"),

@@ -86,5 +86,5 @@ def test_a_view_is_cut_resized_and_mirrored():
 def test_options_that_make_no_sense(options, message):
     with pytest.raises(InputError, match=message):
         ViewOptions(**options)
-    with pytest.raises(InputError, match="views are stored of single crops"):
+    with pytest.raises(InputError, match="views require single crops"):
         FeatureOptions(crops=10, short_side=80, views=ViewOptions(count=1))

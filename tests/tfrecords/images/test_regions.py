@@ -101,7 +101,7 @@ def test_boxes_are_read_by_the_names_of_images(tmp_path: Path) -> None:
     assert of_all == (NOTHING_SEEN, seen["a.png"])
     assert options.recorded == {"most": 36, "min_scores": [0.3]}
     assert read_seen_boxes(None, ["a.png"]) is None and boxes_of_names(None, ["a.png"]) is None
-    with pytest.raises(InputError, match=r"name none of the 1 images: they name .*'a.png'"):
+    with pytest.raises(InputError, match=r"contain none of the 1 images: they name .*'a.png'"):
         read_seen_boxes(options, ["other.png"])
 
 

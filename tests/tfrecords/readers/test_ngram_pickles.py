@@ -83,8 +83,8 @@ class Evil:
         ({(2,): 1}, 6, r"found \(2,\): 1"),
         ({(): 1}, 6, r"found \(\): 1"),
         ({("1",) * 5: 1}, 6, "1 to 4 words"),
-        ({("9",): 1}, 6, r"\('9',\) has '9', which .*cocotalk.json does not know"),
-        ({("1",): 1, ("2", "1"): 1}, 6, "is there but not its first 1 words"),
+        ({("9",): 1}, 6, r"\('9',\) has '9', which .*cocotalk.json does not contain"),
+        ({("1",): 1, ("2", "1"): 1}, 6, "exists but not its first 1 words"),
     ],
 )
 def test_malformed_pickles_are_named(
@@ -96,7 +96,7 @@ def test_malformed_pickles_are_named(
 
 def test_other_words_are_refused(tmp_path: Path, vocabulary: Vocabulary, cocotalk: Path) -> None:
     ids, words = save(tmp_path / "i.p", BY_ID), save(tmp_path / "w.p", BY_WORD)
-    with pytest.raises(InputError, match="has ids for words: name the JSON"):
+    with pytest.raises(InputError, match="has ids for words: give the JSON"):
         frequencies_of_pickle(ids, vocabulary)
     more = build_vocabulary({**WORDS, "cat": 1}, min_count=1)
     with pytest.raises(

@@ -129,7 +129,7 @@ def test_columns_in_another_order_are_refused(tmp_path: Path, separator: str) ->
         [["legende", "adresse"], ["A dog", "https://x.org/a"]],
     ):
         path = write(tmp_path / name, "\n".join(map(separator.join, rows)))
-        with pytest.raises(InputError, match=r":1: expected captions behind the names of images"):
+        with pytest.raises(InputError, match=r":1: expected captions after the names of images"):
             read(path)
     path = write(tmp_path / name, f"a.jpg{separator}b.jpg\nc.jpg{separator}see b.jpg")
     assert captions(read(path)) == {"a.jpg": ["b.jpg"], "c.jpg": ["see b.jpg"]}

@@ -119,7 +119,7 @@ def test_damaged_data_sets(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="broken record at byte 0"):
         read(source)
     shard.write_bytes(b"")
-    with pytest.raises(InputError, match="has 0 records, its data set says 1"):
+    with pytest.raises(InputError, match="has 0 records, expected 1"):
         read(source)
     shard.unlink()
     with pytest.raises(InputError, match=r"the shard .* is missing"):

@@ -207,7 +207,7 @@ def test_impossible_sizes_are_refused(tmp_path, name, value):
 
 def test_more_sentences_than_the_world_can_tell(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "corpus_sentence", lambda stream: "a boat sails on the sea.")
-    with pytest.raises(InputError, match=r"no 50 different sentences .* 1 were found"):
+    with pytest.raises(InputError, match=r"fewer than 50 different sentences: .* 1 were found"):
         make_shapes(tmp_path / "a", **_SMALL)
     assert not (tmp_path / "a").exists()
 

@@ -101,7 +101,7 @@ def test_builders_make_the_same_records(tmp_path: Path) -> None:
 
 
 def test_the_error_of_a_job_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'notes': .*-1 is below 0.* goes on from"):
+    with pytest.raises(InputError, match=r"'notes': .*-1 is below 0.* resumes after"):
         run_jobs(Note(tmp_path), [-1], runner=Beam(), description="notes")
 
 

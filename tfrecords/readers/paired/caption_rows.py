@@ -1,4 +1,4 @@
-"""Captions a line with rows of image features: the layouts of Kiros (VSE) and of VSE++."""
+"""Lines of captions with rows of image features: the layouts of Kiros (VSE) and of VSE++."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ _FILE = re.compile(r"((?:.+_)?)(train|dev|test)_caps\.txt")
 def read_caption_rows(path: Path) -> PairedDataset:
     """Reads `[NAME_]{train,dev,test}_caps.txt` and the `.._ims.npy` of the same name.
 
-    A line is a caption, a row of the array a feature vector. There are as many rows as captions
-    (Kiros: a picture's row five times), or a fifth of them (VSE++ also takes that). With as many
-    rows as captions that are not repeated every picture has one caption. The files name no
-    pictures: their `image_id` is `<NAME_><split>_<number>`, counted from 0.
+    Each line is a caption, each row of the array a feature vector. The array has as many rows as
+    captions (Kiros: the row of a picture is repeated five times), or a fifth of them (VSE++ also
+    accepts that). If there are as many rows as captions and rows are not repeated, every picture
+    has one caption. The files contain no image names: their `image_id` is
+    `<NAME_><split>_<number>`, counted from 0.
 
     Args:
         path: the folder.
@@ -38,7 +39,7 @@ def read_caption_rows(path: Path) -> PairedDataset:
         The images, with their rows as `features` (`global_feature`).
 
     Raises:
-        InputError: no such files, or numbers of rows and lines that do not fit.
+        InputError: the files are missing, or the numbers of rows and lines do not fit.
     """
     found = caption_files(path)
     if not found:
@@ -78,7 +79,7 @@ def read_caption_rows(path: Path) -> PairedDataset:
 
 
 def caption_files(folder: Path) -> dict[tuple[str, str], Path]:
-    """(prefix, split) -> the file of captions, for all of a folder; none where it is no folder."""
+    """Returns (prefix, split) -> file of captions, for a folder; empty if it is no folder."""
     files = folder.iterdir() if folder.is_dir() else ()
     matches = [(match, file) for file in files if (match := _FILE.fullmatch(file.name))]
     order = ("train", "dev", "test")
@@ -91,9 +92,9 @@ class _Rows:
     """The rows of one array.
 
     Attributes:
-        path: of the array.
-        captions: captions an image.
-        repeats: rows an image.
+        path: path of the array.
+        captions: captions per image.
+        repeats: rows per image.
         size: length of a row.
     """
 
@@ -105,7 +106,7 @@ class _Rows:
 
 @dataclass(frozen=True)
 class RowStore:
-    """The feature store of this layout: by `image_id`, read where they lie.
+    """The feature store of this layout, by `image_id`; rows are memory-mapped.
 
     Attributes:
         blocks: `<NAME_><split>` -> its rows.
@@ -115,17 +116,17 @@ class RowStore:
 
     @property
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """One vector an image."""
+        """One vector per image."""
         return {"global_feature": (next(iter(self.blocks.values())).size,)}
 
     @property
     def has_boxes(self) -> bool:
-        """They have no regions."""
+        """False: the images have no regions."""
         return False
 
     @property
     def needs_sizes(self) -> bool:
-        """They have no boxes."""
+        """False: the images have no boxes."""
         return False
 
     @property
@@ -135,11 +136,11 @@ class RowStore:
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Nothing is passed over."""
+        """Empty: no entry is skipped."""
         return {}
 
     def keys(self) -> list[str]:
-        """The `image_id` of every image."""
+        """Returns the `image_id` of every image."""
         return [
             f"{block}_{number}"
             for block, rows in self.blocks.items()
@@ -147,7 +148,7 @@ class RowStore:
         ]
 
     def get(self, *keys: str) -> StoredFeatures | None:
-        """The row of an image."""
+        """Returns the row of an image."""
         for key in keys:
             block, _, number = key.rpartition("_")
             if block in self.blocks and number.isascii() and number.isdigit():
@@ -205,10 +206,10 @@ def _rows(path: Path, captions_path: Path, captions: int) -> _Rows:
 
 
 def _first_difference(array: np.ndarray) -> int | None:
-    """The first image whose rows are not all the same; None where all are."""
+    """Returns the first image whose rows are not all equal; None if there is none."""
     for start in range(0, len(array), _ROWS_AT_ONCE):
         rows = np.ascontiguousarray(array[start : start + _ROWS_AT_ONCE])
-        # Bit by bit: what is no number is not equal to itself.
+        # Compares bits, because NaN is not equal to itself.
         bits = rows.view(f"u{rows.itemsize}").reshape(-1, _CAPTIONS_AN_IMAGE, rows.shape[1])
         same = (bits == bits[:, :1]).all(axis=(1, 2))
         if not same.all():

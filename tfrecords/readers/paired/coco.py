@@ -1,4 +1,4 @@
-"""COCO's captions, `captions_{train,val}{2014,2017}.json`."""
+"""Reader of COCO's captions, `captions_{train,val}{2014,2017}.json`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def read_coco(path: Path) -> PairedDataset:
     """Reads `{"images": [...], "annotations": [...]}`; images keep the order of `images`.
 
     Returns:
-        The images, also those without a caption. The name of the file tells the split:
-        `captions_val2014.json` holds `val`.
+        The images, including images without a caption. The split follows from the name of the file:
+        `captions_val2014.json` contains `val`.
 
     Raises:
-        InputError: no JSON, an image or annotation of another form, an image number that comes
-            twice, or a caption of an image that is not listed; names `path:line`.
+        InputError: the file is no JSON, an image or annotation is malformed, an image number is
+            repeated, or a caption belongs to an image that is not listed; names `path:line`.
     """
     rows: dict[str, tuple[dict[str, Any], str]] = {}
     captions: dict[str, list[Caption]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""The course's `coco.pt` (pixels, and one caption an image as word ids), and `.npz` like it."""
+"""Reader of the course's `coco.pt` (pixels, one caption per image as word ids), and of `.npz`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def read_coco_pt(path: Path) -> PairedDataset:
     """Reads `train_images`, `train_captions`, `val_images`, ... and `vocab`.
 
     Images are uint8 [N, 3, H, W], captions whole numbers [N, T]: `<START>`, words, `<END>`,
-    `<NULL>`s. `vocab` is a dict with the list `idx_to_token`; in an `.npz` it is the array
+    `<NULL>`s. `vocab` is a dict with the list `idx_to_token`; an `.npz` has the array
     `idx_to_token` instead. `image_id` is `<split>_<row>`.
 
     Returns:
         The images, each with its picture (`read`, as PNG) and one caption.
 
     Raises:
-        InputError: the file is missing, damaged or of another form.
+        InputError: the file is missing, damaged or malformed.
     """
     arrays = _open(path)
     words = _words(arrays.get("vocab"), path)
@@ -58,12 +58,12 @@ def read_coco_pt(path: Path) -> PairedDataset:
 
 @dataclass(frozen=True)
 class PixelRow:
-    """One picture of such a file; called, it gives a PNG.
+    """One picture of such a file; a call returns it as PNG.
 
     Attributes:
         path: the file.
-        name: of the array in it.
-        row: of the picture.
+        name: name of the array in the file.
+        row: row of the picture.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class PixelRow:
     row: int
 
     def __call__(self) -> bytes:
-        """The picture, encoded as PNG."""
+        """Encodes the picture as PNG."""
         from PIL import Image
 
         pixels = np.asarray(_open(self.path)[self.name][self.row])
@@ -118,7 +118,7 @@ def _words(vocab: Any, path: Path) -> list[str]:
         )
     words = [to_nfc(word.strip()) for word in words]
     if len(set(words)) < len(words):
-        raise InputError(f"{path}: a word comes twice in `idx_to_token`")
+        raise InputError(f"{path}: a word is repeated in `idx_to_token`")
     return words
 
 

@@ -1,4 +1,4 @@
-"""`cocotalk.json` and `cocotalk_label.h5`: what self-critical.pytorch's prepro_labels writes."""
+"""Reader of `cocotalk.json` and `cocotalk_label.h5` from self-critical.pytorch."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tfrecords.vocabulary import UNK
 
 _LABELS = ("labels", "label_start_ix", "label_end_ix")
 _UPSTREAM_UNK = "UNK"
-# More word ids than any data set has: a damaged header must not ask for all memory.
+# More word ids than any data set has, so that a damaged header cannot exhaust the memory.
 _MOST_BYTES = 1 << 33
 
 
 def read_cocotalk(path: Path) -> PairedDataset:
-    """Reads the captions of `<name>.json` out of `<name>_label.h5` beside it.
+    """Reads the captions of `<name>.json` from `<name>_label.h5` next to it.
 
-    Captions are known as upstream stored them: lower-cased, cut to `--max_length` words, rare words
-    replaced by `<unk>`; the `texts` of the records are these words. With upstream's subwords (`bpe`
-    in the JSON) the words are the subwords, and the texts have them joined.
+    Captions are available only as upstream stored them: lower-cased, truncated to `--max_length`
+    words, rare words replaced by `<unk>`. The `texts` of the records are these words. With
+    upstream's subwords (`bpe` in the JSON) the words are the subwords, joined in the texts.
 
     Args:
-        path: the JSON file, or the folder that holds both.
+        path: the JSON file, or the folder with both files.
 
     Raises:
         InputError: a file is missing or damaged, or the two do not belong together.
@@ -99,7 +99,7 @@ def _read_labels(path: Path, images: int) -> tuple[np.ndarray, np.ndarray, np.nd
     from tfrecords.readers.hdf5 import read_values
 
     if not path.is_file():
-        raise InputError(f"there is no file of captions {path}: it belongs beside the JSON")
+        raise InputError(f"there is no file of captions {path}: it belongs next to the JSON")
     try:
         with h5py.File(path, "r") as file:
             missing = [name for name in _LABELS if name not in file]
@@ -139,7 +139,7 @@ def _tokens(row: np.ndarray, words: dict[int, str]) -> tuple[str, ...]:
 
 def _image(row: dict[str, Any], place: str, captions: tuple[Caption, ...]) -> PairedImage:
     name, number, split = row.get("file_path"), row.get("id"), row.get("split")
-    # Files of the earliest versions have an empty path.
+    # Files of the earliest versions have empty paths.
     file = fields.relative_file(name, place, "`file_path`") if name else None
     source_id = None if number is None else fields.identifier(number, place, "the image's `id`")
     if file is None and source_id is None:

@@ -1,4 +1,4 @@
-"""Values of foreign files, checked one by one; and what is wrong with them, said in one way."""
+"""Checks of the values in published files, with uniform error messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfrecords.readers.paired.types import Caption
 from tfrecords.text_files import normalize_name, to_nfc
 from tfrecords.writing.shards import Skip
 
-# The kind of file, as errors name it.
+# The kind of file in error messages.
 CAPTIONS = "file of captions"
 _DRIVE = re.compile(r"[A-Za-z]:")
 _LINE_BREAKS = re.compile(r"\s*[\r\n]+\s*")
@@ -25,11 +25,11 @@ _SURROGATES = ("\ud800", "\udfff")
 
 
 def json_elements(path: Path) -> Iterator[tuple[str, Element]]:
-    """The elements of a JSON file, as `stream_json` yields them, each with its place.
+    """Yields the elements of a JSON file (see `stream_json`), each with its place.
 
     Yields:
-        `path:line: key[number]` and the element. Published files are one long line: the number is
-        what helps.
+        `path:line: key[number]` and the element. Published files are one long line, so the number
+        is needed to find the element.
 
     Raises:
         InputError: the file cannot be read, or is no JSON.
@@ -45,14 +45,14 @@ def json_elements(path: Path) -> Iterator[tuple[str, Element]]:
 
 
 def cannot_read(path: Path, error: OSError) -> InputError:
-    """The error for a file that the system does not give."""
+    """Returns the error for a file that cannot be read."""
     if isinstance(error, FileNotFoundError):
         return InputError(f"there is no {CAPTIONS} {path}{describe_missing(path)}")
     return InputError(f"cannot read the {CAPTIONS} {path}: {error.strerror or error}")
 
 
 def found(value: object) -> str:
-    """A value as it is shown in a message, cut short."""
+    """Formats a value for a message, truncated."""
     if isinstance(value, dict):
         return f"the keys {', '.join(map(str, list(value)[:8]))[:80]}" if value else "{}"
     text = f"a list of {len(value)}" if isinstance(value, list) else repr(value)
@@ -60,10 +60,10 @@ def found(value: object) -> str:
 
 
 def object_of(value: object, place: str, what: str) -> dict[str, Any]:
-    """The value, a JSON object.
+    """Checks and returns a JSON object.
 
     Raises:
-        InputError: it is something else.
+        InputError: the value is no object.
     """
     if not isinstance(value, dict):
         raise InputError(f"{place}: expected {what}, found {found(value)}")
@@ -71,10 +71,10 @@ def object_of(value: object, place: str, what: str) -> dict[str, Any]:
 
 
 def list_of(value: object, place: str, what: str) -> list[Any]:
-    """The value, a JSON array.
+    """Checks and returns a JSON array.
 
     Raises:
-        InputError: it is something else.
+        InputError: the value is no array.
     """
     if not isinstance(value, list):
         raise InputError(f"{place}: expected {what}, found {found(value)}")
@@ -82,11 +82,11 @@ def list_of(value: object, place: str, what: str) -> list[Any]:
 
 
 def identifier(value: object, place: str, what: str) -> str:
-    """A number or a text that names something, as text.
+    """Checks a number or a text that identifies something; returns it as text.
 
     Raises:
-        InputError: it is neither, empty, no int64, or a path out of its folder: features may lie
-            in files of that name.
+        InputError: the value is neither, empty, no int64, or a path out of its folder: it may
+            become the name of a file of features.
     """
     if isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64:
         return str(value)
@@ -98,16 +98,16 @@ def identifier(value: object, place: str, what: str) -> str:
 
 
 def caption_number(value: object) -> int | None:
-    """A caption's number; None for what is no int64."""
+    """Returns the number of a caption; None if it is no int64."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     return value if whole and -_INT64 <= value < _INT64 else None  # type: ignore[operator, return-value]
 
 
 def pixels(row: dict[str, Any], key: str, place: str) -> int | None:
-    """A height or width; None where it is not given.
+    """Returns a height or width; None if it is not given.
 
     Raises:
-        InputError: it is no whole number of pixels.
+        InputError: the value is no whole number of pixels.
     """
     value = row.get(key)
     if value is None:
@@ -121,15 +121,15 @@ def pixels(row: dict[str, Any], key: str, place: str) -> int | None:
 def relative_file(value: object, place: str, what: str = "the file name") -> str:
     """Returns the path of a file below the folder of images.
 
-    Of a path that climbs out of its folder only the name is left. An absolute path stays one, with
-    `/` in front, until all of a source are known (see `read_paired`).
+    A path that leads out of its folder is reduced to the file name. An absolute path stays
+    absolute, with a leading `/`, until all paths of a source are known (see `read_paired`).
 
     Raises:
-        InputError: it is no file name.
+        InputError: the value is no file name.
     """
     if isinstance(value, str) and is_clean(value):
         path = PurePosixPath(normalize_name(value.strip()))
-        # `C:/images/a.jpg` is absolute where it was written.
+        # `C:/images/a.jpg` is absolute on Windows.
         if _DRIVE.fullmatch(path.parts[0]):
             path = PurePosixPath("/", *path.parts[1:])
         if ".." in path.parts:
@@ -142,16 +142,16 @@ def relative_file(value: object, place: str, what: str = "the file name") -> str
 def caption(
     text: object, place: str, *, tokens: object = None, number: object = None
 ) -> Caption | Skip:
-    """A caption of what a source says; a `Skip` where there is no text.
+    """Makes a caption from the values of a source; returns a `Skip` if the text is empty.
 
     Args:
-        text: the caption; None where there are only tokens.
-        place: where it stands.
-        tokens: a list of its words; None where it is not split.
+        text: the caption; None if only tokens are given.
+        place: place of the caption, for messages.
+        tokens: a list of its words; None if it is not split.
         number: its id; ignored unless it is an int64.
 
     Raises:
-        InputError: it is no text, or the tokens are no list of texts.
+        InputError: the caption is no text, or the tokens are no list of texts.
     """
     words: tuple[str, ...] | None = None
     if tokens is not None:
@@ -159,7 +159,7 @@ def caption(
         if not all(isinstance(token, str) for token in rows):
             wrong = next(token for token in rows if not isinstance(token, str))
             raise InputError(f"{place}: a token must be text, found {found(wrong)}")
-        # A token that holds white space is several words.
+        # A token with white space is several words.
         words = tuple(word for token in rows for word in token.split())
     if text in (None, "") and words is not None:
         text = " ".join(words)
@@ -175,7 +175,7 @@ def caption(
 
 
 def normalize_text(text: str) -> str:
-    """Returns a caption on one line and in Unicode NFC, so that equal words are equal."""
+    """Returns a caption as one line in Unicode NFC, so that equal words are equal."""
     text = to_nfc(text)
     return _LINE_BREAKS.sub(" ", text) if "\n" in text or "\r" in text else text
 

@@ -1,4 +1,4 @@
-"""Captions by the name of their image: Flickr8k, Flickr30k and tables of them."""
+"""Reader of captions with image names: Flickr8k, Flickr30k and tables of captions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
 from tfrecords.text_files import first_line, read_text, split_lines
 from tfrecords.writing.shards import Skip
 
-# In one line of the published results.csv of Flickr30k the second bar is missing.
+# One line of the published results.csv of Flickr30k lacks the second bar.
 _BARS = re.compile(r"\s*([^|]*[^|\s])\s*\|\s*\d+\s*(?:\||\s)(.*)")
 _BAR_HEADER = re.compile(r"\s*image(?:_name)?\s*\|[^|]*num[^|]*\|[^|]*", re.IGNORECASE)
 _TOKEN_LINE = re.compile(r"[^\t]+#\d+\t.*")
@@ -29,10 +29,10 @@ class CaptionRow:
 
     Attributes:
         line: number of its first line.
-        image: as it is written there, without `#number`.
-        captions: at least one, perhaps blank.
-        split: as the row calls it; None where it does not say.
-        is_id: `image` is an id and not the name of a file.
+        image: name in the row, without `#number`.
+        captions: at least one, may be blank.
+        split: split in the row; None if it has none.
+        is_id: whether `image` is an id instead of a file name.
     """
 
     line: int
@@ -55,16 +55,15 @@ class _Image:
 def read_flickr(path: Path) -> PairedDataset:
     """Reads `image.jpg#0<TAB>caption` or `image.jpg| 0| caption` lines, and tables.
 
-    A table has a first line that names a column of images and one of captions (see
-    `tfrecords.readers.tables`), or two columns without a header. Captions of an image
-    need not stand together; images keep the order of their first one. Only a column `split` says
-    anything about splits. A column of ids without suffixes means the pictures `id.jpg`.
-
+    A table has a first line that names a column of images and a column of captions (see
+    `tfrecords.readers.tables`), or two columns without a header. The captions of an image need not
+    be consecutive; images keep the order of their first caption. Only a column `split` defines
+    splits. Ids without suffixes refer to the pictures `id.jpg`.
     Raises:
-        InputError: a row of another form; names `path:line`.
+        InputError: a row is malformed; names `path:line`.
     """
     images: dict[str, _Image] = {}
-    # Image as it is written -> its entry of `images`.
+    # Image name in the file -> its entry of `images`.
     written: dict[str, tuple[str, _Image]] = {}
     skipped: list[Skip] = []
     text = read_text(path, fields.CAPTIONS)
@@ -126,8 +125,8 @@ def caption_rows(text: str, path: Path) -> Iterator[CaptionRow]:
     """Yields the rows of a file; see `read_flickr`.
 
     Args:
-        text: of the file.
-        path: of the file, for messages and for its suffix.
+        text: text of the file.
+        path: path of the file, for messages and for its suffix.
 
     Raises:
         InputError: see `read_flickr`.
@@ -158,7 +157,7 @@ def _is_csv(path: Path) -> bool:
 
 
 def _are_ids(text: str, path: Path) -> bool:
-    """Returns whether the images of all rows are ids, by the header and the rows of a table."""
+    """Returns whether the images of all rows are ids, according to header and rows."""
     columns = _header(first_line(tables.skip_separator_line(text)))
     if columns is None or not columns.is_id:
         return False
@@ -166,8 +165,8 @@ def _are_ids(text: str, path: Path) -> bool:
 
 
 def separator_of(first: str) -> str | None:
-    """Returns the separator behind the first cell, where that is the name of an image."""
-    # Commas may occur in captions: not every separator of the line is one of the table.
+    """Returns the separator after the first cell, if that is the name of an image."""
+    # Captions may contain commas, so only the text before the first separator is checked.
     return next(
         (
             separator

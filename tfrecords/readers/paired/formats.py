@@ -1,4 +1,4 @@
-"""The formats of images with captions by name, and which one a path has."""
+"""The formats of images with captions, and detection of the format of a path."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _READERS: dict[str, Callable[[Path], PairedDataset]] = {
 TFDS = "tfds"
 FORMATS = ("auto", *_READERS, TFDS)
 
-# What the formats call a split -> the split of the records.
+# Name of a split in the formats -> split of the records.
 SPLITS = {
     "train": "train",
     "restval": "train",
@@ -51,17 +51,17 @@ SPLITS = {
 
 
 class UnknownFormatError(InputError):
-    """A file or folder looks like none of the formats."""
+    """A file or folder has none of the known formats."""
 
 
 @dataclass(frozen=True)
 class PairedSource:
-    """A source as it is given on a command line.
+    """A source of a command line.
 
     Attributes:
-        path: of a file or folder; for the format `tfds` the name of a set.
+        path: path of a file or folder; for the format `tfds` the name of a set.
         format: one of `FORMATS`.
-        split: of its images, where the source itself does not tell; None where it does.
+        split: split of its images if the source does not define it; otherwise None.
     """
 
     path: str
@@ -70,10 +70,10 @@ class PairedSource:
 
     @classmethod
     def parse(cls, text: str) -> PairedSource:
-        """The source that `[SPLIT=][FORMAT:]PATH` names.
+        """Parses `[SPLIT=][FORMAT:]PATH`.
 
         Raises:
-            InputError: there is no path.
+            InputError: the path is missing.
         """
         split, equals, rest = text.partition("=")
         if not (equals and split in SPLITS):
@@ -87,19 +87,19 @@ class PairedSource:
 
 
 def read_paired(source: PairedSource, data_dir: Path | None = None) -> PairedDataset:
-    """Reads a source; `auto` is decided here.
+    """Reads a source; the format `auto` is resolved here.
 
     Args:
-        source: what to read.
-        data_dir: of TensorFlow Datasets, for the format `tfds`.
+        source: the source to read.
+        data_dir: data folder of TensorFlow Datasets, for the format `tfds`.
 
     Returns:
-        Its images; those whose source tells no split have that of `source.split`, or else of the
-        file's name, or else None.
+        Its images. Images without a split in the source have `source.split`, or else the split of
+        the file's name, or else None.
 
     Raises:
-        InputError: an unknown format or split, a file that is missing, damaged or of another form,
-            or a split given for a source that tells the splits itself.
+        InputError: the format or split is unknown, a file is missing, damaged or malformed, or a
+            split is given for a source that defines splits.
     """
     if source.format not in FORMATS:
         raise InputError(f"format {source.format!r} is not known; known: {', '.join(FORMATS)}")
@@ -112,7 +112,7 @@ def read_paired(source: PairedSource, data_dir: Path | None = None) -> PairedDat
         raise InputError(f"{source.path} has no caption: as {name!r} it lists no image")
     if source.split is not None and any(image.split for image in dataset.images):
         raise InputError(
-            f"{source.path} tells the split of its images itself: leave out {source.split}="
+            f"{source.path} defines the split of its images: leave out {source.split}="
         )
     dataset = _without_entities(_below_one_folder(dataset))
     split = source.split or dataset.default_split
@@ -123,9 +123,9 @@ def read_paired(source: PairedSource, data_dir: Path | None = None) -> PairedDat
 
 
 def _below_one_folder(dataset: PairedDataset) -> PairedDataset:
-    """Makes absolute paths of files relative to the folder that holds all of them.
+    """Makes absolute paths of files relative to their common parent folder.
 
-    They lead to folders of the machine that they were written on.
+    They refer to folders of the machine where they were written.
     """
     files = [image.file for image in dataset.images if image.file]
     folders = [str(PurePosixPath(file).parent) for file in files if file.startswith("/")]
@@ -144,7 +144,7 @@ def _below_one_folder(dataset: PairedDataset) -> PairedDataset:
 
 
 def _without_entities(dataset: PairedDataset) -> PairedDataset:
-    """Decodes HTML entities in captions; the source's words of such a caption are not kept."""
+    """Decodes HTML entities in captions; drops the source's tokens of such captions."""
     if dataset.words is not None:
         return dataset
     decoded = 0
@@ -169,11 +169,11 @@ def _decoded(text: str) -> str:
 
 
 def detect_format(path: Path) -> str:
-    """The format of a file or folder.
+    """Detects the format of a file or folder.
 
     Raises:
-        UnknownFormatError: it looks like none of the formats.
-        InputError: there is no such path, or it cannot be read.
+        UnknownFormatError: the path has none of the known formats.
+        InputError: the path does not exist or cannot be read.
     """
     if path.is_dir():
         return _detect_folder(path)

@@ -1,4 +1,4 @@
-"""ImageCLEF caption 2017 and 2018: `id<TAB>caption`, and `id<TAB>concept,concept`."""
+"""Reader of ImageCLEF caption 2017 and 2018: `id<TAB>caption`, and `id<TAB>concept,concept`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _CONCEPTS = re.compile(r"C\d{7}(?:\s*[,;]\s*C\d{7})*[,;]?")
 
 
 def read_imageclef(path: Path) -> PairedDataset:
-    """Reads one caption a line, of the picture `id.jpg`.
+    """Reads one caption per line, of the picture `id.jpg`.
 
-    In a concept file the concepts of an image (UMLS identifiers, `C0040405,C0030705`) become a
-    sentence whose words they are, in the order of the file: what learns to write captions learns to
-    write them. A file tells nothing about splits: ImageCLEF has one file a split.
+    In a concept file the concepts of an image (UMLS identifiers, `C0040405,C0030705`) become the
+    words of a sentence, in the order of the file, so that captioners learn to predict them. A file
+    does not define splits: ImageCLEF has one file per split.
 
     Raises:
-        InputError: a line of another form, or an id that comes twice; names `path:line`.
+        InputError: a line is malformed, or an id is repeated; names `path:line`.
     """
     images: dict[str, PairedImage] = {}
     skipped: list[Skip] = []
@@ -40,7 +40,7 @@ def read_imageclef(path: Path) -> PairedDataset:
         source_id = fields.identifier(key, place, "the image's id")
         if source_id in images:
             raise InputError(
-                f"{place}: image {source_id!r} comes again, first {images[source_id].place}"
+                f"{place}: image {source_id!r} is repeated, first {images[source_id].place}"
             )
         item = _caption(text, place)
         if isinstance(item, Skip):
@@ -60,7 +60,7 @@ def read_imageclef(path: Path) -> PairedDataset:
 
 
 def has_concepts(line: str) -> bool:
-    """Returns whether a line is one of a concept file."""
+    """Returns whether a line belongs to a concept file."""
     return _CONCEPTS.fullmatch(line.partition("\t")[2].strip()) is not None
 
 

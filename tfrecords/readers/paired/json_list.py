@@ -1,4 +1,4 @@
-"""Lists of images in JSON and JSON Lines: neuraltalk2's raw JSON and files written like it."""
+"""Reader of lists of images in JSON and JSON Lines: neuraltalk2's raw JSON and similar files."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ EXPECTED = (
 def read_json_list(path: Path) -> PairedDataset:
     """Reads `[{"file_path", "id", "captions"}, ...]`, one such object per line, or an object.
 
-    An object has names or ids of images as keys, and a caption or a list of captions under each.
+    An object has names or ids of images as keys, and a caption or a list of captions as values.
     Names and captions have the keys of `karpathy`, or those of the columns of tables (`image`,
     `caption`, `text`; see `tfrecords.readers.tables`). Captions are a list or one text; objects of
-    the same image need not stand together.
+    the same image need not be consecutive.
 
     Raises:
-        InputError: no JSON, or an object without a name or captions; names `path:line`.
+        InputError: the file is no JSON, or an object has no name or captions; names `path:line`.
     """
     images: dict[str, PairedImage] = {}
     skipped: list[Skip] = []
@@ -72,7 +72,7 @@ def _with_known_keys(row: dict[str, Any], place: str) -> dict[str, Any]:
         image = tables.find_name(names, tables.IMAGE_NAMES)
         if image is not None:
             found["file_name"] = row[keys[image]]
-    # Beside `image_id` the key `id` is that of the caption, as in COCO's annotations.
+    # If `image_id` exists, the key `id` is the caption's id, as in COCO's annotations.
     number = tables.find_name(names, ("cocoid", *tables.ID_NAMES))
     if number is not None:
         found["id"] = row[keys[number]]

@@ -1,4 +1,4 @@
-"""Karpathy's splits, `dataset_{coco,flickr8k,flickr30k}.json`, and files written like them."""
+"""Reader of Karpathy's splits, `dataset_{coco,flickr8k,flickr30k}.json`, and similar files."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from tfrecords.readers.paired import fields
 from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
 from tfrecords.writing.shards import Skip
 
-# In the order in which upstream looks for them (prepro_labels).
+# In upstream's order of preference (prepro_labels).
 _NUMBERS = ("cocoid", "imgid", "id")
 
 
 def read_karpathy(path: Path) -> PairedDataset:
     """Reads `{"images": [...]}`, each image with `sentences` or `captions`.
 
-    An image is named by `filename` (and `filepath`, its folder), `file_path` or `file_name`, and by
-    `cocoid`, else `imgid`, else `id`; a sentence is an object with `raw` or `tokens`, or a text.
+    The name of an image is `filename` (and `filepath`, its folder), `file_path` or `file_name`; its
+    number is `cocoid`, else `imgid`, else `id`. A sentence is an object with `raw` or `tokens`, or
+    a text.
 
     Raises:
-        InputError: no JSON, or an image without a name or of another form; names `path:line`.
+        InputError: the file is no JSON, or an image is malformed or has no name; names `path:line`.
     """
     images: list[PairedImage] = []
     skipped: list[Skip] = []
@@ -40,9 +41,9 @@ def read_image(
 
     Args:
         row: the object.
-        place: of it, for messages.
-        skipped: gets the captions that are left out.
-        words: gets every token, so that equal tokens are kept once.
+        place: place of the object, for messages.
+        skipped: updated with the skipped captions.
+        words: updated with every token, so that equal tokens share one string.
 
     Raises:
         InputError: see `read_karpathy`.
@@ -114,7 +115,7 @@ def _caption(sentence: object, place: str) -> Caption | Skip:
 
 
 def _shared(caption: Caption, words: dict[str, str]) -> Caption:
-    # Six million tokens of some ten thousand words: each is kept once.
+    # Six million tokens, but only some ten thousand words: share equal strings.
     if caption.tokens is None:
         return caption
     tokens = tuple(words.setdefault(token, token) for token in caption.tokens)

@@ -1,6 +1,6 @@
-"""Sets of TensorFlow Datasets with an image and captions a record, `coco_captions` for one.
+"""Reader of TensorFlow Datasets sets with an image and captions per record: `coco_captions`.
 
-TFDS says where the shards are and what is in them; they are read without it.
+TFDS provides the paths of the shards and their features; the shards are read without TFDS.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tfrecords.readers.paired.types import Caption, PairedDataset, PairedImage
 from tfrecords.writing.examples import decode_example, read_frames
 from tfrecords.writing.shards import Skip
 
-# What sets call these features, the most telling name first.
+# Names of these features in sets, the most specific name first.
 _TEXTS = ("captions/text", "caption/text", "captions", "caption", "texts", "text")
 _NUMBERS = ("captions/id", "caption/id", "caption_ids")
 _FILES = ("image/filename", "image/file_name", "filename", "file_name")
@@ -32,16 +32,16 @@ _FRAME_BYTES = 16
 def read_tfds(name: str, data_dir: Path | None = None) -> PairedDataset:
     """Reads all splits of a set that TFDS has prepared on this machine.
 
-    Captions are the feature `captions` (`caption`, `texts`, `text`): a text, several, or several
-    objects with `text` and `id`. Pictures stay where they are: `read` finds them again.
+    Captions are the feature `captions` (`caption`, `texts`, `text`): a text, several texts, or
+    several objects with `text` and `id`. Pictures are not loaded: `read` loads them later.
 
     Args:
         name: `coco_captions`, `coco_captions/2014:1.1.0`, or the folder of a prepared version.
-        data_dir: of TFDS; None for $TFDS_DATA_DIR or ~/tensorflow_datasets.
+        data_dir: data folder of TFDS; None for $TFDS_DATA_DIR or ~/tensorflow_datasets.
 
     Raises:
-        InputError: no such set, one without captions, one that is not in TFRecord files here, or a
-            damaged record.
+        InputError: the set does not exist, has no captions, is not stored in TFRecord files, or has
+            a damaged record.
     """
     described = _describe(name, data_dir)
     if described.file_format not in (None, "tfrecord"):
@@ -63,7 +63,7 @@ def read_tfds(name: str, data_dir: Path | None = None) -> PairedDataset:
             numbers[split] += 1
         if len(images) - before != count:
             raise InputError(
-                f"{path} has {len(images) - before} records, its set says {count}: prepare it again"
+                f"{path} has {len(images) - before} records, expected {count}: prepare it again"
             )
     files = tuple(path for _, path, _ in described.shards)
     return PairedDataset(images=images, files=files, skipped=skipped)
@@ -71,7 +71,7 @@ def read_tfds(name: str, data_dir: Path | None = None) -> PairedDataset:
 
 @dataclass(frozen=True)
 class _Layout:
-    """The names of the features of a set; None for what it has not."""
+    """The names of the features of a set; None for missing features."""
 
     texts: str
     numbers: str | None
@@ -81,17 +81,17 @@ class _Layout:
 
     @property
     def names(self) -> set[str | None]:
-        """Fields that are read of every record, without the picture."""
+        """The fields that are read from every record, without the picture."""
         return {self.texts, self.numbers, self.file, self.source_id}
 
 
 @dataclass(frozen=True)
 class StoredPicture:
-    """The picture of one record; called, it gives its encoded bytes.
+    """The picture of one record; a call returns its encoded bytes.
 
     Attributes:
-        path: of the TFRecord file.
-        offset: of the record in it, bytes.
+        path: path of the TFRecord file.
+        offset: offset of the record in the file, bytes.
         feature: name of the picture in the record.
     """
 
@@ -100,7 +100,7 @@ class StoredPicture:
     feature: str
 
     def __call__(self) -> bytes:
-        """The encoded picture."""
+        """Reads the encoded picture."""
         _, record, _ = next(_records(self.path, self.offset))
         values = _decode(record, {self.feature}, f"{self.path}: byte {self.offset}")
         return bytes(_only(values, self.feature) or b"")
@@ -108,13 +108,13 @@ class StoredPicture:
 
 @dataclass(frozen=True)
 class _Description:
-    """Facts of TFDS about a data set.
+    """TFDS metadata of a data set.
 
     Attributes:
-        file_format: of its shards.
+        file_format: format of its shards.
         kinds: name of a feature in the records -> `text`, `number` or empty for others.
         has_picture: whether the feature `image` is a picture.
-        shards: split, path and number of records of each.
+        shards: split, path and number of records of each shard.
     """
 
     file_format: str | None
@@ -189,7 +189,7 @@ def _layout(name: str, described: _Description) -> _Layout:
 
 
 def _records(path: Path, offset: int = 0) -> Iterator[tuple[str, bytes, int]]:
-    """Place, record and offset of each record of a file, from an offset on."""
+    """Yields place, record and offset of each record of a file, starting at an offset."""
     try:
         with path.open("rb") as stream:
             stream.seek(offset)
@@ -214,7 +214,7 @@ def _decode(record: bytes, names: Any, place: str) -> dict[str, Any]:
 def _image(
     row: dict[str, Any], layout: _Layout, place: str, name: str, skipped: list[Skip]
 ) -> PairedImage:
-    """The image of a record; `name` is its id where the set has none."""
+    """Returns the image of a record; `name` is its id if the set has none."""
     file_name, source = _only(row, layout.file), _only(row, layout.source_id)
     file = fields.relative_file(file_name, place) if file_name else None
     source_id = None if source is None else fields.identifier(source, place, "the id")
@@ -243,7 +243,7 @@ def _captions(
 
 
 def _values(row: dict[str, Any], name: str | None) -> list[Any]:
-    """A feature's numbers and texts; bytes that are no UTF-8 become half characters."""
+    """Returns a feature's numbers or texts; invalid UTF-8 becomes surrogates."""
     values = row.get(name, []) if name else []
     if not isinstance(values, list):
         return list(values.tolist())

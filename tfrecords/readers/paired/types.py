@@ -1,4 +1,4 @@
-"""Types that all readers of images with captions return."""
+"""Types returned by all readers of images with captions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Caption:
     """One caption of an image.
 
     Attributes:
-        text: as it was written.
-        tokens: its words, where the source has split it already; None where it has not.
-        caption_id: its number in the source; None where it has none.
+        text: the original text.
+        tokens: its words, if the source has already split it; otherwise None.
+        caption_id: its number in the source; None if it has none.
     """
 
     text: str
@@ -30,16 +30,16 @@ class PairedImage:
     """One image and its captions.
 
     Attributes:
-        image_id: file name without folder (with it where names alone are not unique, as in `xray`);
-            where there is no file name, the number in the source as text.
-        place: where it was read, for messages: `path:line`.
+        image_id: file name without folder (with folder if names alone are ambiguous, as in `xray`);
+            without a file name, the number in the source as text.
+        place: place in the source, for messages: `path:line`.
         captions: [S]; may be empty.
-        source_id: what the source calls it beside its file name (cocoid, imgid, id), as text.
-        file: path relative to the folder of images; None where the source names no file.
-        split: as the source calls it (`restval`, `dev`); None where it does not say.
-        height: pixels, where the source says it.
-        width: likewise.
-        read: gives the encoded picture (JPEG, PNG), where the source itself holds it; picklable.
+        source_id: name in the source in addition to the file name (cocoid, imgid, id), as text.
+        file: path relative to the folder of images; None if the source names no file.
+        split: split in the source (`restval`, `dev`); None if missing.
+        height: pixels; None if missing.
+        width: pixels; None if missing.
+        read: returns the encoded picture (JPEG, PNG), if the source contains it; picklable.
     """
 
     image_id: str
@@ -58,12 +58,12 @@ class PairedDataset:
     """All images of a source.
 
     Attributes:
-        images: in the order of the source.
-        files: what was read, to be named in the manifest.
+        images: the images, in the order of the source.
+        files: the files that were read, for the manifest.
         skipped: captions that could not be read.
-        default_split: the split of images that say none, told by the name of the file.
-        words: the source's own vocabulary without markers, where captions were stored as word ids;
-            then every caption has `tokens`, and `<unk>` stands for words out of the vocabulary.
+        default_split: the split of images without one, from the name of the file.
+        words: the source's vocabulary without markers, if captions are stored as word ids; then
+            every caption has `tokens`, and `<unk>` replaces out-of-vocabulary words.
         features: features of the images that come with the source.
         entities: captions with HTML entities, which were decoded.
     """

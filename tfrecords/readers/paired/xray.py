@@ -1,4 +1,4 @@
-"""Reports of X-ray studies, `annotation.json` as R2Gen published it for IU X-ray and MIMIC-CXR."""
+"""Reader of reports of X-ray studies: R2Gen's `annotation.json` for IU X-ray and MIMIC-CXR."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ SPLITS = ("train", "val", "validate", "test")
 def read_xray(path: Path) -> PairedDataset:
     """Reads `{"train": [{"id", "report", "image_path": [...]}], "val": [...], "test": [...]}`.
 
-    Every picture of a study becomes an image of its own with the study's report as its one caption:
-    captioners look at one picture. Its `image_id` is the path in the file, because files are called
-    `0.png` and `1.png` in the folder of each study; its `source_id` is the study's.
+    Every picture of a study becomes a separate image with the study's report as its only caption,
+    because captioners process one picture. Its `image_id` is the path in the file, because the
+    files in the folder of each study are named `0.png` and `1.png`; its `source_id` is the study's
+    id.
 
     Raises:
-        InputError: no JSON, or a study of another form; names `path:line`.
+        InputError: the file is no JSON, or a study is malformed; names `path:line`.
     """
     images: list[PairedImage] = []
     skipped: list[Skip] = []

@@ -1,20 +1,20 @@
-"""Sentences out of the published text formats, in parts that can be read in parallel.
+"""Readers of sentences in the published text formats, in parts that can be read in parallel.
 
 | reader | file |
 |---|---|
-| `text` | a sentence a line |
-| `flickr8k` | `image.jpg#0<TAB>caption` a line (Flickr8k.token.txt, results_20130124.token) |
-| `gcc` | `caption<TAB>url` a line (Conceptual Captions) |
-| `cc12m` | `url<TAB>caption` a line (Conceptual 12M) |
+| `text` | one sentence per line |
+| `flickr8k` | lines `image.jpg#0<TAB>caption` (Flickr8k.token.txt, results_20130124.token) |
+| `gcc` | lines `caption<TAB>url` (Conceptual Captions) |
+| `cc12m` | lines `url<TAB>caption` (Conceptual 12M) |
 | `coco` | COCO captions JSON `{"annotations": [{"caption"}]}`, or Karpathy's `{"images": [{"captions"}]}` and `{"images": [{"sentences": [{"raw"}]}]}` |
 | `shutterstock` | `{page: [{"description"}]}` |
 | `table` | a CSV or TSV table with a column of captions, `image,caption` lines, results.csv of Flickr30k |
 | `json_list` | a JSON list or JSON Lines: texts, or objects with captions (`{"file_path", "captions"}`, `{"text"}`) |
 | `iu_xray` | `{split: [{"report"}]}` (annotation.json), or a CSV table with the column `findings` |
 | `tfds` | no file, but `NAME[:FEATURE][@SPLIT]` of a prepared TensorFlow Datasets data set |
-| `auto` | finds out which from the first line |
+| `auto` | detects the reader from the first line |
 
-A file may be packed (`.gz`). A folder stands for the text files in it.
+A file may be compressed (`.gz`). A folder means all text files in it.
 """  # noqa: E501 - a table row cannot be broken
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SUFFIXES = {".txt", ".token", ".tsv", ".csv", ".json", *JSON_LINES_SUFFIXES}
 
 
 def parse_source(value: str) -> TextSource:
-    """Makes a source of `path` or `reader:path`, the way it is written on a command line."""
+    """Parses a source of a command line: `path` or `reader:path`."""
     reader, colon, path = value.partition(":")
     if colon and reader in READERS:
         return TextSource(Path(path), reader)
@@ -52,10 +52,10 @@ def parse_source(value: str) -> TextSource:
 
 
 def plan_parts(source: TextSource, part_bytes: int = _PART_BYTES) -> list[TextPart]:
-    """Divides a source into parts; `auto` is decided here, for each file of a folder by itself.
+    """Divides a source into parts; `auto` is resolved here, for each file of a folder.
 
     Raises:
-        InputError: the reader is not known, or a file is missing, empty or not text.
+        InputError: the reader is unknown, or a file is missing, empty or not text.
     """
     if source.reader not in READERS:
         raise InputError(f"reader {source.reader!r} is not known; known: {', '.join(READERS)}")
@@ -66,13 +66,13 @@ def plan_parts(source: TextSource, part_bytes: int = _PART_BYTES) -> list[TextPa
 
 
 def read_part(part: TextPart) -> Iterator[str | Skip]:
-    """Yields the sentences of a part in file order, and what could not be read as a `Skip`.
+    """Yields the sentences of a part in file order, and a `Skip` for each unreadable one.
 
-    A line that is no UTF-8 is a skip `undecodable`, where others are; an entry without any text a
-    skip `empty`.
+    A line that is not UTF-8 is skipped as `undecodable`, if other lines are UTF-8. An entry without
+    text is skipped as `empty`.
 
     Raises:
-        InputError: a line or an entry does not have the form of the format; names `path:line`.
+        InputError: a line or an entry is malformed; names `path:line`.
     """
     if part.reader in LINE_PARSERS:
         yield from read_lines(part)
@@ -87,7 +87,7 @@ def read_part(part: TextPart) -> Iterator[str | Skip]:
 
 
 def _text_files(folder: Path) -> list[Path]:
-    """The files that can be text, by name. Those of a crawl in progress are hidden."""
+    """Returns the files with text suffixes, sorted. Files of a running crawl are hidden."""
     files = [
         path
         for path in sorted(folder.iterdir())
@@ -122,7 +122,7 @@ def _is_utf8_lines(path: Path) -> bool:
 
 def _checked_first_line(path: Path) -> str:
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no file that can be read twice; write it to one first")
+        raise InputError(f"{path} is no regular file; write its contents to one first")
     text = skip_separator_line(read_head(path).decode("utf-8-sig", errors="replace"))
     if first := first_line(text).strip():
         return first
@@ -144,5 +144,5 @@ def _detect(path: Path, first: str) -> str:
     raise InputError(
         f"{path} is a table without a column of captions: found {first[:100]!r}; expected a first "
         f"row with one of the columns {', '.join(CAPTION_NAMES)} (or findings). Name the column "
-        "so, or write its sentences to a text file, one a line"
+        "so, or write its sentences to a text file, one per line"
     )

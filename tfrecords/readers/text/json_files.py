@@ -1,4 +1,4 @@
-"""Captions in JSON files: COCO's, Karpathy's and Shutterstock's."""
+"""Reader of captions in JSON files of COCO, Karpathy, Shutterstock and others."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def detect_json(path: Path, first: Element | None) -> str:
     """Returns the reader for a file with this first element.
 
     Raises:
-        InputError: it is of none of the formats.
+        InputError: the element fits none of the formats.
     """
     if first is None:
         return "shutterstock"
     is_image = first.key.isdigit() or has_image_suffix(first.key)
     if is_image and isinstance(first.value, str):
-        # Captions by their image; the other formats hold objects.
+        # Captions by image; the values of the other formats are objects.
         return "json_list"
     if not first.key:
         is_shutterstock = isinstance(first.value, dict) and "description" in first.value
@@ -48,10 +48,10 @@ def detect_json(path: Path, first: Element | None) -> str:
 
 
 def read_json(part: TextPart) -> Iterator[str | Skip]:
-    """The captions of a file, in its order.
+    """Yields the captions of a file in order.
 
     Raises:
-        InputError: an entry does not have the form of the format; names `path:line`.
+        InputError: an entry is malformed; names `path:line`.
     """
     read = JSON_READERS[part.reader]
     found, keys = False, set()
@@ -63,7 +63,7 @@ def read_json(part: TextPart) -> Iterator[str | Skip]:
             found = found or isinstance(sentence, str)
             yield sentence
     if part.reader == "shutterstock" and not keys:
-        # What a search without a result looks like, among the files of other classes.
+        # A search without results, among the files of other classes.
         yield Skip(str(part.path), "empty", "no page with a description")
     elif not found:
         raise InputError(
@@ -77,7 +77,7 @@ def entry(value: object, key: str, place: str) -> object:
     """Returns the value of an object under a key.
 
     Raises:
-        InputError: it is no object, or has no such key.
+        InputError: the value is no object, or has no such key.
     """
     if not isinstance(value, dict) or key not in value:
         found = f"the keys {', '.join(value)}" if isinstance(value, dict) else repr(value)[:80]
@@ -107,7 +107,7 @@ def _karpathy_sentence(sentence: object, place: str) -> object:
 
 
 def _shutterstock_sentences(element: Element, place: str) -> Iterator[object]:
-    # Among the published pictures are some without a description, and some with two or three.
+    # Some published pictures have no description, some have two or three.
     picture = element.value
     if isinstance(picture, dict) and not isinstance(picture.get("description"), str):
         yield picture.get("description")

@@ -1,4 +1,4 @@
-"""Text formats with a sentence a line; any range of bytes can be read for itself."""
+"""Reader of formats with one sentence per line; any range of bytes can be read separately."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tfrecords.writing.shards import Skip
 
 FLICKR_LINE = re.compile(r"[^\t#]+#\d+\t")
 _URL = re.compile(r"https?://\S+\s*", re.IGNORECASE)
-# No sentence is that long: a file without line ends must not fill the memory.
+# Longer than any sentence, so that a file without line ends does not fill the memory.
 _LINE_BYTES = 1 << 20
 
 
 def detect_lines(first: str) -> str:
-    """The reader that the first line of a file speaks for."""
+    """Detects the reader of a file from its first line."""
     if FLICKR_LINE.match(first):
         return "flickr8k"
     begin, tab, rest = first.partition("\t")
@@ -29,19 +29,20 @@ def detect_lines(first: str) -> str:
 
 
 def read_lines(part: TextPart) -> Iterator[str | Skip]:
-    """The sentences of the lines that begin in the part; a `.gz` file is one part.
+    """Yields the sentences of the lines that begin in the part; a `.gz` file is one part.
 
     Raises:
-        InputError: a line does not have the form of the format; names `path:line`.
+        InputError: a line is malformed; names `path:line`.
     """
     parse = LINE_PARSERS[part.reader]
     first_number: int | None = None
     with open_utf8(part.path) as stream:
-        # Unpacked or decoded, a file has another number of bytes than on the disk.
+        # After decompression or decoding the number of bytes differs from the file size.
         is_whole = part.path.suffix == ".gz" or isinstance(stream, io.BytesIO)
         end = math.inf if is_whole else part.end
         if part.start:
-            # A part owns the lines that begin in it: the one cut by its start is its neighbor's.
+            # A part owns the lines that begin in it: a line cut by its start belongs to its
+            # neighbor.
             stream.seek(part.start - 1)
             while (cut := stream.readline(_LINE_BYTES)) and not cut.endswith(b"\n"):
                 pass
@@ -97,7 +98,7 @@ def _gcc_line(line: str) -> str:
     if line.isspace():
         return ""
     sentence, tab, _ = line.partition("\t")
-    # The larger sets of the family have the URL first; it must not become a sentence.
+    # The larger sets of the family have the URL first; it is not a sentence.
     if not tab or _URL.fullmatch(sentence):
         raise ValueError("caption<TAB>url")
     return sentence

@@ -1,8 +1,8 @@
-"""Radiology reports: their findings, sentence by sentence.
+"""Reader of radiology reports: their findings, sentence by sentence.
 
-IU X-ray is published in two forms: `annotation.json` of R2Gen (MIMIC-CXR has the same one), objects
-with a `report` that holds the findings, and `indiana_reports.csv` with a column `findings` among
-others. Names and some words are anonymised as XXXX.
+IU X-ray is published in two forms: R2Gen's `annotation.json` (also for MIMIC-CXR), objects with a
+`report` that contains the findings, and `indiana_reports.csv` with a column `findings` among
+others. Names and some words are anonymized as XXXX.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from tfrecords.text_files import first_line
 from tfrecords.writing.shards import Skip
 
 _COLUMN = "findings"
-# Stops, and quotes or brackets that close behind them, before white space. Some reports lack the
-# space: "the left lung apex.There are".
+# Stops and closing quotes or brackets after them, before white space. Some reports lack the space:
+# "the left lung apex.There are".
 _END = re.compile(r"(?<![.!?])[.!?]+[\"')\]]*(?:\s+|$)|(?<=[a-zA-Z)])\.(?=[A-Z][a-z])")
 _NUMBER = re.compile(r"\d{1,2}[.)]\s+")
 _ABBREVIATIONS = {"dr", "mr", "mrs", "ms", "vs", "approx", "cf", "fig", "st", "e.g", "i.e"}
-# Ends of sentences too, but not before a small letter.
+# Also ends of sentences, but not before a lower-case letter.
 _UNITS = {"cm", "mm", "a.m", "p.m", "etc"}
 
 
@@ -42,10 +42,10 @@ def is_report_table(first: str) -> bool:
 
 
 def read_reports(part: TextPart) -> Iterator[str | Skip]:
-    """The sentences of all findings of a file, in its order.
+    """Yields the sentences of all findings of a file in order.
 
     Raises:
-        InputError: the file or an entry does not have the form of the format; names `path:line`.
+        InputError: the file or an entry is malformed; names `path:line`.
     """
     found = False
     for place, report in (_from_json if _is_json(part.path) else _from_csv)(part.path):
@@ -62,13 +62,13 @@ def read_reports(part: TextPart) -> Iterator[str | Skip]:
 def split_report(text: str) -> list[str]:
     """Splits findings into sentences.
 
-    Numbers of a list ("1. Heart size is normal. 2. ...") are left out, and sentences without a
-    letter or digit.
+    Numbers of a list ("1. Heart size is normal. 2. ...") and sentences without a letter or digit
+    are omitted.
     """
     text = " ".join(text.split())
     sentences, begin = [], 0
     for end in _END.finditer(text):
-        # A number at the beginning of a sentence goes on to the next stop.
+        # The stop after a number at the beginning of a sentence does not end it.
         begin = _after_number(text, begin)
         if end.end() <= begin or (end.end() < len(text) and _goes_on(text, end)):
             continue
@@ -125,7 +125,7 @@ def _from_csv(path: Path) -> Iterator[tuple[str, object]]:
 
 
 def _separator(header: str) -> str | None:
-    """Returns the separator of a table with a column of findings; None for any other first line."""
+    """Returns the separator of a table with a column of findings; None for other first lines."""
     for separator in SEPARATORS:
         if _COLUMN in _names(header_cells(header, separator)):
             return separator

@@ -1,4 +1,4 @@
-"""Sources of a corpus, their parts, and the lengths of accepted sentences."""
+"""Sources of a corpus, their parts, and access to their files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfrecords.writing.shards import Skip
 
 @dataclass(frozen=True)
 class TextSource:
-    """A file or folder with sentences and the name of the reader that understands it.
+    """A file or folder with sentences, and the name of its reader.
 
     For reader `tfds` the path is a data set: `NAME[:FEATURE][@SPLIT]`.
     """
@@ -32,11 +32,11 @@ class TextPart:
 
     Attributes:
         path: the file.
-        reader: which format it has.
-        start: bytes into the file.
-        end: likewise.
-        feature: the name of the text in the records; `tfds` only.
-        records: how many records the file must have; `tfds` only.
+        reader: name of the reader.
+        start: first byte of the part.
+        end: byte after the part.
+        feature: name of the text feature in the records; `tfds` only.
+        records: number of records the file must have; `tfds` only.
     """
 
     path: Path
@@ -48,12 +48,12 @@ class TextPart:
 
     @property
     def form(self) -> str:
-        """Reader and feature: with the file's contents they decide what is read."""
+        """Reader and feature; with the file's contents they determine the sentences."""
         return f"{self.reader}:{self.feature}" if self.feature else self.reader
 
 
 def sentence_or_skip(value: object, place: str) -> str | Skip:
-    """The value if it is text, else why it is no sentence."""
+    """Returns the value if it is text, otherwise a `Skip` with the reason."""
     if not isinstance(value, str) or not value.strip():
         return Skip(place, "empty", f"{value!r}"[:80])
     if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
@@ -61,7 +61,7 @@ def sentence_or_skip(value: object, place: str) -> str | Skip:
     return value
 
 
-# How messages call a file with sentences.
+# The kind of file in error messages.
 SOURCE = "text source"
 _HEAD_BYTES = 1 << 16
 
@@ -70,10 +70,10 @@ _HEAD_BYTES = 1 << 16
 def open_utf8(path: Path) -> Iterator[BinaryIO]:
     r"""Opens the bytes of a text file as UTF-8 with `\n` at the ends of its lines.
 
-    Files that have both already are read where they lie, the others whole into memory.
+    Files that have both already are streamed, others are read completely into memory.
 
     Raises:
-        InputError: it is missing, cannot be read or decoded, or is no whole gzip file.
+        InputError: the file is missing, unreadable, undecodable, or no complete gzip file.
     """
     with open_unpacked(path) as stream:
         if is_utf8_lines(peek(stream)):
@@ -84,12 +84,12 @@ def open_utf8(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_head(path: Path) -> bytes:
-    """Returns the first bytes of a text file, as `open_utf8` gives them.
+    """Returns the first bytes of a text file, read by `open_utf8`.
 
     Raises:
         InputError: see `open_utf8`; or the file is in another encoding: a line is not UTF-8, and no
-            other line has a character of UTF-8 beyond ASCII. Then it is no damaged line, and lines
-            with such characters must not be passed over. Names the command that converts the file.
+            other line has a UTF-8 character beyond ASCII. Such lines are not just damaged, and must
+            not be skipped. Names the command that converts the file.
     """
     with open_utf8(path) as stream:
         head = stream.read(_HEAD_BYTES)
@@ -97,7 +97,7 @@ def read_head(path: Path) -> bytes:
         raise InputError(f"{path}: {not_utf8(head, path, SOURCE)}")
     lines = head.split(b"\n")
     if len(head) == _HEAD_BYTES:
-        # A character of the last line may be cut.
+        # The last character may be truncated.
         lines.pop()
     wrong = [number for number, line in enumerate(lines, start=1) if not _is_utf8(line)]
     if wrong and not any(not line.isascii() and _is_utf8(line) for line in lines):
@@ -114,15 +114,15 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def is_utf8_lines(head: bytes) -> bool:
-    """Returns whether ranges of bytes of a file can be read by themselves; see `open_utf8`."""
+    """Returns whether ranges of bytes of a file can be read separately; see `open_utf8`."""
     return text_encoding(head) != "utf-16" and (b"\n" in head or b"\r" not in head)
 
 
 def read_source_text(path: Path) -> str:
-    """Reads a whole text file, perhaps packed.
+    """Reads a whole text file, optionally compressed.
 
     Raises:
-        InputError: see `open_utf8`; names the command that converts it.
+        InputError: see `open_utf8`; names the command that converts the file.
     """
     with open_unpacked(path) as stream:
         return decode_text(stream.read(), path, SOURCE)

@@ -1,4 +1,4 @@
-"""Sentences out of the captions of a table."""
+"""Reader of the captions of a table as sentences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfrecords.writing.shards import Skip
 
 
 def is_caption_table(path: Path, first: str) -> bool:
-    """Returns whether a file is a table of captions, by its first line and its suffix."""
+    """Returns whether a file is a table of captions, according to first line and suffix."""
     return (
         flickr.has_bar_header(first)
         or tables.find_columns(first) is not None
@@ -24,10 +24,10 @@ def is_caption_table(path: Path, first: str) -> bool:
 
 
 def read_table(part: TextPart) -> Iterator[str | Skip]:
-    """Yields the captions of a table, in its order.
+    """Yields the captions of a table in order.
 
     Raises:
-        InputError: a row is of another form, or there is none; names `path:line`.
+        InputError: a row is malformed, or the table has no row; names `path:line`.
     """
     path, found = part.path, False
     for line, captions in _rows(path):
@@ -53,6 +53,6 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _only_captions(path: Path, first: str) -> bool:
-    """Returns whether a `.csv` or `.tsv` has one column, which is named like captions."""
+    """Returns whether a `.csv` or `.tsv` has a single column with a name of captions."""
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     return suffix in (".csv", ".tsv") and tables.simple_name(first) in tables.CAPTION_NAMES

@@ -1,7 +1,7 @@
-"""Texts of data sets that TensorFlow Datasets has prepared on this machine.
+"""Reader of texts in data sets that TensorFlow Datasets has prepared on this machine.
 
-TFDS says where the shards are and what is in them; they are read without it, and only the text:
-a data set of captions holds gigabytes of pictures.
+TFDS provides the paths of the shards and their features; the shards are read without TFDS. Only the
+text is decoded, because a data set of captions contains gigabytes of pictures.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _FORM = "tfds:NAME[:FEATURE][@SPLIT], for example tfds:coco_captions:captions/te
 _SET = re.compile(
     r"(?P<name>[^:@]+(?::(?:\d+|\*)(?:\.(?:\d+|\*)){2})?)(?::(?P<feature>[^:@]+))?(?:@(?P<split>\w+))?"
 )
-# Which text is meant when there are several, file names for instance.
+# Preferred names if there are several texts, such as file names.
 _TELLING = {"text", "texts", "caption", "captions", "sentence", "sentences", "description", "raw"}
 
 
 def plan_data_set(value: str) -> list[TextPart]:
-    """The shards of a data set, all splits unless one is named.
+    """Plans one part per shard of a data set, for all splits unless one is named.
 
     Args:
-        value: `NAME[:FEATURE][@SPLIT]`. NAME is as in `tfds.load` (`coco_captions/2014:1.1.0`),
-            looked for in $TFDS_DATA_DIR or ~/tensorflow_datasets, or a folder with prepared data.
-            FEATURE is the name of a text in it (`captions/text`); without it the only one, or the
-            only one with a name such as text or caption.
+        value: `NAME[:FEATURE][@SPLIT]`. NAME is a name for `tfds.load`
+            (`coco_captions/2014:1.1.0`), searched for in $TFDS_DATA_DIR or ~/tensorflow_datasets,
+            or a folder with prepared data. FEATURE is the name of a text feature (`captions/text`);
+            by default the only text, or the only one with a name such as text or caption.
 
     Raises:
-        InputError: the data set is not there or damaged, has no such split or feature, or several
+        InputError: the data set is missing or damaged, has no such split or feature, or has several
             texts and none is named.
     """
     match = _SET.fullmatch(value)
@@ -67,10 +67,10 @@ def plan_data_set(value: str) -> list[TextPart]:
 
 
 def read_data_set(part: TextPart) -> Iterator[str | Skip]:
-    """The texts of a shard.
+    """Yields the texts of a shard.
 
     Raises:
-        InputError: the shard is damaged, or has not as many records as its data set says.
+        InputError: the shard is damaged, or the number of records differs from the metadata.
     """
     count = 0
     with open_unpacked(part.path) as stream:
@@ -87,14 +87,14 @@ def read_data_set(part: TextPart) -> Iterator[str | Skip]:
             raise InputError(f"{error} (damaged after {count - 1} records?)") from error
     if count != part.records:
         raise InputError(
-            f"{part.path} has {count} records, its data set says {part.records}: prepare it again"
+            f"{part.path} has {count} records, expected {part.records}: prepare the data set again"
         )
 
 
 def _load_info(name: str) -> Any:
     import tensorflow_datasets as tfds
 
-    # tfds.builder would ask the network about a data set that is not prepared.
+    # tfds.builder would access the network for an unprepared data set.
     from tensorflow_datasets.core.read_only_builder import builder_from_files
 
     data_dir = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
@@ -115,7 +115,7 @@ def _load_info(name: str) -> Any:
 
 
 def _text_features(feature: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Name of each text -> its name in the records."""
+    """Yields the name of each text and its name in the records."""
     import numpy as np
     import tensorflow_datasets as tfds
 
