@@ -154,8 +154,8 @@ def train_at_size(config: ConfigDict, size: str) -> None:
     """Sets the training at a size, which does not depend on the captioner, and no model settings.
 
     Args:
-        config: of a captioner; changed in place.
-        size: of `SIZES`.
+        config: configuration of a captioner; changed in place.
+        size: a key of `SIZES`.
     """
     cross_entropy, self_critical = config.stages.cross_entropy, config.stages.self_critical
     config.reward.reduction = "captions"
@@ -205,8 +205,8 @@ def train_transformer_at_size(config: ConfigDict, size: str) -> None:
     """As `train_at_size`, with the steps that transformers take on photographs.
 
     Args:
-        config: of a captioner; changed in place.
-        size: of `SIZES`.
+        config: configuration of a captioner; changed in place.
+        size: a key of `SIZES`.
     """
     train_at_size(config, size)
     cross_entropy, self_critical = config.stages.cross_entropy, config.stages.self_critical

@@ -63,7 +63,7 @@ def stage(
     Args:
         learning_rate: that the schedule starts from.
         batch_size: examples per step, over all replicas.
-        steps: of the optimizer.
+        steps: number of steps of the optimizer.
         evaluate_every: steps between evaluations, and between checkpoints.
         max_length: words of a sentence, the end marker included; longer ones are cut.
     """

@@ -100,10 +100,10 @@ def preset(
     """Returns the published settings of a preset.
 
     Args:
-        name: of the preset.
-        data: of `data`.
-        loss: of `loss`.
-        stage: of `common.stage`, without the batch size, which all presets share.
+        name: name of the preset.
+        data: result of `data`.
+        loss: result of `loss`.
+        stage: result of `common.stage`, without the batch size, which all presets share.
         model: settings that differ from those of VSE++, see below.
         training: settings that differ from `common.training`, besides the norm to clip at.
         schedule: settings that differ from a constant learning rate.
@@ -163,8 +163,8 @@ def train_at_size(config: ConfigDict, size: str) -> None:
     """Sets model size and training at a size, the same for all presets.
 
     Args:
-        config: of a preset; changed in place.
-        size: of `SIZES`.
+        config: configuration of a preset; changed in place.
+        size: a key of `SIZES`.
     """
     stage, model = config.stages.ranking, config.model
     # A small data set has several captions of an image in a batch.

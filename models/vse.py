@@ -91,16 +91,17 @@ class VisualSemanticEmbedding(keras.Model):
             vocabulary_size: V, markers included.
             feature_size: F.
             size: D.
-            word_size: of the word vectors.
+            word_size: size of the word vectors.
             sentence_encoder: `gru`, or `bow` (bag of words).
-            layers: of the GRU.
+            layers: number of layers of the GRU.
             bidirectional: whether the GRU reads both directions, whose outputs are averaged.
-            sentence_pooling: of words: `last`, `mean`, `max` or `gpo` (`GeneralizedPooling`).
+            sentence_pooling: pooling of words: `last`, `mean`, `max` or `gpo`
+                (`GeneralizedPooling`).
             gru_weights: initial weights, `torch` or `kiros`.
-            word_dropout: of the word vectors.
+            word_dropout: dropout rate of the word vectors.
             image_encoder: `linear`, or `mlp` with a residual connection.
-            image_pooling: of rows: `mean`, `max` or `gpo`.
-            image_dropout: of the features.
+            image_pooling: pooling of rows: `mean`, `max` or `gpo`.
+            image_dropout: dropout rate of the features.
             row_dropout: probability of a row to be removed in training, see `RowDropout`.
             row_dropout_varies: whether images have rates of their own.
             normalize_features: divides each feature vector or row by its L2 norm.

@@ -58,7 +58,7 @@ def training_batches(
         assemble: the rows of a batch, plus `key` int64[2] (a stateless seed that is this batch's
             own) -> the batch.
         batch_size: rows a batch; the last batch of a window at the end of an epoch is smaller.
-        seed: of the run.
+        seed: seed of the run.
         first_step: number of the first batch wanted, counted from the start of training.
         window_batches: batches that are read, parsed, shuffled and sorted by length as one: the
             more, the better the shuffle and the less padding; two such windows are in memory.

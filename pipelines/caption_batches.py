@@ -44,7 +44,7 @@ class MoreTensors(Protocol):
     """Tensors of a batch besides its captions and the inputs of the captioner.
 
     Attributes:
-        columns: of the records, that they are made from.
+        columns: columns of the records, that they are made from.
     """
 
     columns: tuple[str, ...]
@@ -70,11 +70,11 @@ def training_batches(
     """Endless training batches from batch number `first_step` on.
 
     Args:
-        records: of kind `captions`.
-        inputs: of the captioner.
+        records: records of kind `captions`.
+        inputs: inputs of the captioner.
         options: how many captions, of which length.
         batch_size: images a batch (the last of an epoch has fewer).
-        seed: of the run.
+        seed: seed of the run.
         first_step: number of the first batch.
         draws: gives the shape, B first, of what is drawn for the batch with given `tokens`: adds
             `draws` float32, uniform in 0..1. None, or giving None, draws nothing.

@@ -23,7 +23,7 @@ def parser(
     """Returns a function that parses a batch of serialized records.
 
     Args:
-        records: of kind `captions`.
+        records: records of kind `captions`.
         columns: the names of what is wanted; None is all there is.
         views: of split `train`: takes the features of one of the stored views of each image, see
             `draw_views`. The function then has a second argument, the key of the rows int64[2].

@@ -35,10 +35,10 @@ def training_batches(
     """Endless training batches from batch number `first_step` on.
 
     Args:
-        records: of kind `corpora`.
+        records: records of kind `corpora`.
         batch_size: sentences a batch (the last of an epoch has fewer).
         max_length: words kept of a sentence, the end marker included; longer ones are cut.
-        seed: of the run.
+        seed: seed of the run.
         first_step: number of the first batch.
         concepts: which of them the encoder reads, in random order.
         own_rows: which rows of a batch this process computes, of several that train together.

@@ -75,10 +75,10 @@ def training_batches(
     """Endless training batches of images from batch number `first_step` on.
 
     Args:
-        records: of kind `images`.
+        records: records of kind `images`.
         inputs: what the batches hold.
         batch_size: images a batch (the last of an epoch has fewer).
-        seed: of the run.
+        seed: seed of the run.
         first_step: number of the first batch.
         own_rows: which rows of a batch this process computes, of several that train together.
         more: makes further tensors of parsed rows, which then have the name of the image.

@@ -33,7 +33,7 @@ class PairCounts(NamedTuple):
     """Numbers of the pairs of a split.
 
     Attributes:
-        images: of the split.
+        images: images of the split.
         pairs: in all.
         most: captions of the image with the most.
         by_length: words of a caption, both markers included -> number of captions.
@@ -53,8 +53,8 @@ def count_pairs(records: Records, split: str, columns: Sequence[str]) -> PairCou
     """Reads a split once, counts its pairs and checks its features.
 
     Args:
-        records: of kind `captions`.
-        split: of the records.
+        records: records of kind `captions`.
+        split: split of the records.
         columns: stored features that are read.
 
     Raises:
@@ -106,11 +106,11 @@ def compact_lines(
     Feature maps and pictures that are not read take most of the time of a pass over the images.
 
     Args:
-        records: of kind `captions`.
-        split: of the records.
+        records: records of kind `captions`.
+        split: split of the records.
         columns: that are read besides names and sentences.
         views: whether the views of features are read, too.
-        most_bytes: of all lines.
+        most_bytes: maximum size of all lines.
 
     Returns:
         string[N], serialized; None where the lines are larger.
@@ -144,8 +144,8 @@ def image_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.dat
     """Returns the serialized records of split `train` in the order of a key, string[] each.
 
     Args:
-        records: of kind `captions`.
-        counts: of split `train`.
+        records: records of kind `captions`.
+        counts: counts of split `train`.
         key: stateless seed int64[2]. Windows of what it gives are to be shuffled.
     """
     if counts.lines is None:
@@ -159,8 +159,8 @@ def pair_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data
     """Returns the pairs of an epoch of split `train`, each once.
 
     Args:
-        records: of kind `captions`.
-        counts: of split `train`.
+        records: records of kind `captions`.
+        counts: counts of split `train`.
         key: stateless seed int64[2] of the epoch.
 
     Returns:

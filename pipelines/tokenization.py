@@ -167,7 +167,7 @@ def encode(
 
     Args:
         text: string [B], UTF-8.
-        table: of `word_table`.
+        table: result of `word_table`.
         keep_punctuation: see `tokenize`.
         segmenter: see `tokenize`.
 

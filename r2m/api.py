@@ -59,7 +59,7 @@ class Caption:
             WORKSPACE.md. None without a caption, and for runs that `r2m-evaluate` has not
             calibrated with these decoding settings.
         alternatives: the next best captions, best first.
-        concepts: of R2M, the concepts that were captioned, most certain first.
+        concepts: for R2M, the concepts that were captioned, most certain first.
         error: why the image cannot be read; None where it can.
     """
 
@@ -89,8 +89,8 @@ def load(
             `workspace/runs/updown/cross_entropy`. A list of supervised captioners is an ensemble.
         weights: file of the backbone's weights, of captioners whose records were built with such a
             file.
-        ensemble_weights: of the word probabilities of each run; by default all equal.
-        precision: of activations; `mixed_bfloat16` is faster on processors with bfloat16
+        ensemble_weights: weights of the word probabilities of each run; by default all equal.
+        precision: precision of activations; `mixed_bfloat16` is faster on processors with bfloat16
             instructions.
         **decoding: settings of decoding, such as `beam_size=5`, that
             `r2m.configuration.decoding_settings.DecodingChanges` describes; by default as trained.

@@ -38,7 +38,7 @@ def encode_sentences(
     """Encodes sentences.
 
     Args:
-        model: of `r2m.load`.
+        model: model returned by `r2m.load`.
         texts: N sentences.
         batch_size: sentences that are encoded at once.
 
@@ -60,7 +60,7 @@ def encode_images(
     """Encodes image files.
 
     Args:
-        model: of `r2m.load`.
+        model: model returned by `r2m.load`.
         images: N paths.
         batch_size: images that are encoded at once.
 
@@ -79,9 +79,9 @@ def evalrank(
     """Evaluates an embedding, or the averaged similarities of several, on caption records.
 
     Args:
-        model: of `r2m.load`, or several.
+        model: model returned by `r2m.load`, or several.
         records: folder of r2m-build-captions.
-        split: of the records.
+        split: split of the records.
 
     Returns:
         The metrics of `r2m.evaluation.retrieval.retrieval_metrics` over all images of the split.
@@ -109,7 +109,7 @@ def retrieve_captions(
     """Finds the captions that are nearest to an image.
 
     Args:
-        model: of `r2m.load`.
+        model: model returned by `r2m.load`.
         captions: N captions.
         caption_vectors: float[N, D], their vectors by `encode_sentences`.
         image: path of the image.
@@ -138,7 +138,7 @@ def retrieve_images(
     """Finds the images that are nearest to a sentence.
 
     Args:
-        model: of `r2m.load`.
+        model: model returned by `r2m.load`.
         images: N names, paths or whatever stands for the images.
         image_vectors: float[N, D], their vectors by `encode_images`.
         sentence: the query.
@@ -174,7 +174,7 @@ def regularities(
     4.3). Embeddings of bags of words suit it best.
 
     Args:
-        model: of `r2m.load`, with cosine similarity.
+        model: model returned by `r2m.load`, with cosine similarity.
         images: N names, captions or whatever stands for the images.
         image_vectors: float[N, D], their vectors by `encode_images`.
         image: path of the image.

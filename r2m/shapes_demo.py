@@ -32,7 +32,7 @@ def run_demo(
 
     Args:
         home: the working directory; results go to `<home>/demo`.
-        config: of the experiment; `configs/r2m/shapes.py` by default.
+        config: configuration of the experiment; `configs/r2m/shapes.py` by default.
         options: sizes of the data set.
 
     Returns:

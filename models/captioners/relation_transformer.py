@@ -62,9 +62,9 @@ class RelationTransformer(SelfAttentiveCaptioner):
         Args:
             vocabulary_size: V, markers included.
             feature_size: F.
-            units: of all rows.
-            heads: of every attention.
-            inner_units: of every feed-forward.
+            units: width of all rows.
+            heads: number of heads of every attention.
+            inner_units: inner width of every feed-forward.
             encoder_layers: number of layers over regions.
             decoder_layers: number of layers over words.
             box_trigonometric_embedding: whether e is 64 sines and cosines; otherwise the 4 numbers
@@ -74,7 +74,7 @@ class RelationTransformer(SelfAttentiveCaptioner):
             dropout: rate inside encoder and decoder while training.
             input_dropout: rate on the regions while training.
             norm: `layer`, `unbiased` (layer normalization by the sample deviation) or `rms`.
-            activation: of the feed-forwards, `relu` or `gelu`.
+            activation: activation of the feed-forwards, `relu` or `gelu`.
             tie_embeddings: whether the softmax weights are the word embedding.
             **kwargs: of `keras.Model` (name, dtype).
         """

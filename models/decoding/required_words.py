@@ -50,7 +50,7 @@ def required_search(
         state: nested start state of B rows; it is repeated to B * K * W rows here.
         memory: nested tensors, B first, which `step` reads.
         batch: B.
-        options: of the search.
+        options: options of the search.
 
     Returns:
         The R best captions of each image, which contain all phrases; fewer, with empty places, if

@@ -128,7 +128,7 @@ class CaptionDecoder(keras.layers.Layer):
 
         Args:
             rows: float[R, D], encoded regions.
-            groups: of the regions by image.
+            groups: groups of the regions by image.
             mask: bool[B, L], whether a region is real; None where all are.
         """
         layers = tuple(layer.cross_attention.project(rows, groups) for layer in self.layers)

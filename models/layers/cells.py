@@ -155,9 +155,9 @@ class Cell(keras.layers.Layer):
         Args:
             kind: `rnn`, `gru`, `lstm` or `maxout`.
             units: H.
-            input_initializer: of W_x; None is PyTorch's.
-            recurrent_initializer: of W_h; None is PyTorch's.
-            bias_initializer: of both biases; None is PyTorch's.
+            input_initializer: initializer of W_x; None is PyTorch's.
+            recurrent_initializer: initializer of W_h; None is PyTorch's.
+            bias_initializer: initializer of both biases; None is PyTorch's.
             recurrent_bias: whether the cell has b_h, besides b_x.
             **kwargs: of `keras.layers.Layer`.
         """

@@ -95,7 +95,7 @@ class PackedGRU(keras.layers.Layer):
 
         Args:
             inputs: float[N, F], real positions in the packing's order.
-            packing: of the sequences.
+            packing: packing of the sequences.
             lengths: int32[B] of them, at least 1 each.
 
         Returns:

@@ -71,8 +71,8 @@ class GeneralizedPooling(keras.layers.Layer):
 
         Args:
             position_size: columns of the sinusoids.
-            units: of the GRU, in each direction.
-            temperature: of the softmax.
+            units: width of the GRU, in each direction.
+            temperature: temperature of the softmax.
             **kwargs: of `keras.layers.Layer`.
         """
         super().__init__(**kwargs)

@@ -53,10 +53,11 @@ class SpatialPosition(keras.layers.Layer):
         """Builds nothing yet.
 
         Args:
-            kind: of `POSITIONS`.
+            kind: one of `POSITIONS`.
             units: D, even.
             grid: g.
-            area_norm: of v, h and A: `share` or `coverage`, see `box_geometry.grid_areas`.
+            area_norm: area norm of v, h and A: `share` or `coverage`, see
+                `box_geometry.grid_areas`.
             **kwargs: of `keras.layers.Layer` (name, dtype).
 
         Raises:

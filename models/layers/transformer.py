@@ -47,7 +47,7 @@ class CrossAttention(Protocol):
 
         Args:
             rows: float[P, D], encoded regions.
-            groups: of the regions by image.
+            groups: groups of the regions by image.
         """
 
     def __call__(
@@ -62,7 +62,7 @@ class CrossAttention(Protocol):
 
         Args:
             rows: float[P, D], words.
-            groups: of the words by image, G groups.
+            groups: groups of the words by image, G groups.
             projected: from `project`.
             bias: float32[G, 1, 1, L], 0 for real regions and `MASKED` for padding, or None.
             training: whether dropout is applied.
@@ -92,7 +92,7 @@ def attend(
         keys: float[G, h, L, size].
         values: float[G, h, L, size].
         bias: float32, broadcast to [G, h, Q, L], or None.
-        dropout: of the weights.
+        dropout: dropout rate of the weights.
         training: whether it is applied.
 
     Returns:
@@ -184,7 +184,7 @@ class SelfAttention(_Attention):
 
         Args:
             rows: float[P, D].
-            groups: of the rows.
+            groups: groups of the rows.
             bias: float32, broadcast to [G, h, Q, Q] and added to the scores, or None.
             training: whether dropout is applied.
         """
@@ -204,7 +204,7 @@ class SelfAttention(_Attention):
 
         Args:
             rows: float[N, D].
-            cache: of the words before.
+            cache: cache of the words before.
             position: int32[N], where keys and values are written.
             bias: float32[N, 1, 1, T], 0 for the words so far and `MASKED` for all other places.
             training: whether dropout is applied.

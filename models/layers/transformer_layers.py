@@ -45,12 +45,12 @@ class _Layer(keras.layers.Layer):
         Args:
             units: D.
             heads: h.
-            inner_units: of the feed-forward.
+            inner_units: inner width of the feed-forward.
             dropout: rate while training: on attention weights, inside the feed-forward, and on
                 what each sublayer adds.
-            norm: of `models.layers.normalization`.
-            activation: of the feed-forward.
-            skip_input: of `SelfAttention`.
+            norm: a normalization of `models.layers.normalization`.
+            activation: activation of the feed-forward.
+            skip_input: see `SelfAttention`.
             **kwargs: of `keras.layers.Layer` (name, dtype).
         """
         # A bias of scores stays float32 under half precision.
@@ -129,7 +129,7 @@ class EncoderLayer(_Layer):
 
         Args:
             rows: float[P, D].
-            groups: of the rows by image.
+            groups: groups of the rows by image.
             bias: float32, broadcast to [G, h, L, L] and added to the scores, or None.
             training: whether dropout is applied.
         """
@@ -166,7 +166,7 @@ class DecoderLayer(_Layer):
             units: D.
             heads: h.
             dropout: rate while training.
-            norm: of `models.layers.normalization`.
+            norm: a normalization of `models.layers.normalization`.
             cross_attention: a layer; None is `DotProductAttention` with as many heads.
             **kwargs: of `EncoderLayer`.
         """
@@ -227,7 +227,7 @@ class DecoderLayer(_Layer):
 
         Args:
             rows: float[N, D].
-            cache: of the words before.
+            cache: cache of the words before.
             position: int32[N], of the words.
             bias: float32[N, 1, 1, T], mask of the words so far.
             images: groups of the captions by image.

@@ -67,7 +67,7 @@ class ModelInput:
         """Returns forms of this kind; the first whose columns records hold is read.
 
         Args:
-            config: of the experiment: sections `data` and `image`.
+            config: configuration of the experiment: sections `data` and `image`.
 
         Raises:
             ValueError: an impossible setting.

@@ -26,7 +26,7 @@ class Pixels(ModelInput):
         resize: side of the square, pixels.
         crop: side of the random crop in training and of the center crop elsewhere, pixels.
         antialias: filters before downscaling, as for stored features.
-        interpolation: of the network in the model, see `BackboneOptions`.
+        interpolation: interpolation of the network in the model, see `BackboneOptions`.
         mirror: in training, mirrors images left to right with probability 1/2.
         least_area: smallest fraction of the square's area that a random crop covers. Below 1, crops
             have random sizes and aspect ratios of 3:4 to 4:3, and are squashed to `crop`.
@@ -117,7 +117,8 @@ def crops(encoded: tf.Tensor, options: Pixels, seeds: tf.Tensor | None) -> tf.Te
     Args:
         encoded: image files string[B].
         options: sizes.
-        seeds: of random crops and mirroring, as `crop_seeds` gives them; None cuts the center out.
+        seeds: seeds of random crops and mirroring, as `crop_seeds` gives them; None cuts the center
+            out.
 
     Returns:
         float32[B, crop, crop, 3] in 0..255.

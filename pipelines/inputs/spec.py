@@ -46,8 +46,8 @@ class InputSpec:
         """Chooses the inputs of a captioner among the columns of records.
 
         Args:
-            inputs: of the captioner's class.
-            config: of the experiment: sections `data` and `image`.
+            inputs: inputs of the captioner's class.
+            config: configuration of the experiment: sections `data` and `image`.
             held: columns of the records, or that a trained run read of its records.
             model: what reads them, for messages: `captioner updown`.
             where: where the columns are from, for messages.

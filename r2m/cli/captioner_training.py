@@ -51,8 +51,8 @@ def stage_main(
     """Returns the console entry of the command that trains stage `name`.
 
     Args:
-        name: of the stage of a captioner.
-        description: of the script.
+        name: name of the stage of a captioner.
+        description: description of the script.
         r2m_stage: stage that the command trains with a configuration of R2M; None refuses these.
         r2m_records: returns the further records of R2M: field of `config.data` -> folder or None.
     """

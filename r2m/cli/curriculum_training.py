@@ -62,8 +62,8 @@ def stage_main(name: str, description: str) -> Callable[[], None]:
     """Returns the console entry of the command that trains stage `name`.
 
     Args:
-        name: of the stage.
-        description: of the script, without an example.
+        name: name of the stage.
+        description: description of the script, without an example.
     """
 
     @deferred_signals()

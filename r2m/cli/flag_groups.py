@@ -33,7 +33,7 @@ class Place:
     """Place of a flag in `--help`.
 
     Attributes:
-        group: of `GROUPS`.
+        group: one of `GROUPS`.
         value: stands for the flag's value, such as FOLDER; None derives it from the flag.
     """
 

@@ -113,7 +113,7 @@ def print_next(
     """Prints where a run is, its best score, and the commands that evaluate it and caption with it.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         records: that it was trained on; None where there were none. They are named only if
             captions were scored on them: without a validation split they cannot be evaluated on.
         detections: whether it captions what detectors saw.

@@ -51,10 +51,10 @@ def define_text(
     """Defines a flag with any text.
 
     Args:
-        name: of the flag, without dashes.
+        name: name of the flag, without dashes.
         default: its value where it is not given.
         description: for `--help`.
-        group: of `r2m.cli.flag_groups.GROUPS`.
+        group: one of `r2m.cli.flag_groups.GROUPS`.
         value: stands for the value in `--help`, such as FOLDER.
         required: whether the command cannot do without it.
         allow_overwrite: whether it may be given twice; the last one counts.

@@ -39,7 +39,7 @@ class DecodingChanges(TypedDict, total=False):
         must_contain: words and phrases that each caption contains, as in `["dog", "red car"]`, or
             one text with commas between them.
         must_not_contain: words and phrases that no caption contains.
-        temperature: of drawn captions; log p is divided by it.
+        temperature: temperature of drawn captions; log p is divided by it.
         top_k: words are drawn among so many of the likeliest.
         top_p: words are drawn among the likeliest whose probabilities sum to this.
         sampling_seed: equal seeds draw equal captions of an image.
@@ -150,7 +150,7 @@ def check_in_use(changes: Mapping[str, Any], decoding: Mapping[str, Any]) -> Non
     """Raises `InputError` for a change that decoding does not read, unless it is a default.
 
     Args:
-        changes: of `decoding_changes`.
+        changes: result of `decoding_changes`.
         decoding: fields of `config.decoding`, with the changes.
     """
     draws, defaults = decoding["method"] != "beam", default_decoding()

@@ -13,10 +13,10 @@ def to_steps(
     """Converts a duration to steps.
 
     Args:
-        name: of the setting, for messages.
+        name: name of the setting, for messages.
         duration: steps as an int, which is returned unchanged; or "500 steps", "2 epochs",
             "0.5 epochs", "10%", which are rounded to whole steps, at least one.
-        steps_per_epoch: of the stage; None where it is not known.
+        steps_per_epoch: steps per epoch of the stage; None where it is not known.
         total: steps of the run, of which percentages are taken; None where they are not allowed.
 
     Returns:

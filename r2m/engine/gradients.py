@@ -22,8 +22,8 @@ class Gradients(NamedTuple):
         normalizers: float32[terms], already summed over the replicas.
         gradients: dense, one for each of `variables`.
         variables: the trainable variables that the loss depends on.
-        names: of the terms.
-        weights: of the terms.
+        names: names of the terms.
+        weights: weights of the terms.
     """
 
     objective: tf.Tensor

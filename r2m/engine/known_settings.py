@@ -41,7 +41,7 @@ def chosen_settings(
 
     Args:
         what: the kinds are of, for messages.
-        name: of the kind.
+        name: name of the kind.
         given: a dataclass; of its fields those count that some kind has as a setting.
         known: kind -> setting -> default, where NEEDED means that it has to be given.
 

@@ -44,7 +44,7 @@ def _option(
     """Defines an option.
 
     Args:
-        rule: of its value.
+        rule: rule of its value.
         default: its value where it is not given.
         in_config: rule of the same setting in a configuration, where that is another one.
     """
@@ -115,9 +115,9 @@ class ScheduleOptions:
         decay_start: steps before the first decay.
         decay_every: steps between decays.
         decay_rate: factor of each decay.
-        factor: of the whole schedule (noam), or of each reduction (plateau).
+        factor: factor of the whole schedule (noam), or of each reduction (plateau).
         model_size: width of the model.
-        final_fraction: of the learning rate, where the schedule ends.
+        final_fraction: final fraction of the learning rate, where the schedule ends.
         patience: evaluations without a new best that are passed over.
         min_learning_rate: is not reduced further.
     """
@@ -151,14 +151,14 @@ class TrainingOptions:
         learning_rate: what the schedule starts from; the one of name 'noam' does not use it.
         schedule: how the learning rate changes.
         optimizer: a name of `r2m.engine.known_settings.OPTIMIZERS`.
-        optimizer_settings: of that optimizer.
+        optimizer_settings: settings of that optimizer.
         weight_decay: L2 factor; `weight_decay * variable` is added to each clipped gradient. With
             'adamw' it is decoupled: `learning_rate * weight_decay * variable` is taken off each
             variable instead.
         clip_global_norm: largest global norm of the gradient; None does not clip by it.
         clip_value: largest magnitude of each entry of the gradient; None does not clip by it.
-        ema_decay: of the moving average of the weights, which evaluations and the best checkpoint
-            then use (`r2m.engine.optimization.averaging`); None keeps no average.
+        ema_decay: decay of the moving average of the weights, which evaluations and the best
+            checkpoint then use (`r2m.engine.optimization.averaging`); None keeps no average.
         micro_batches: parts that each replica's share of a batch is computed in; the objective
             stays the same. One after the other they save memory.
         at_once: how many of these parts are computed side by side.
@@ -171,7 +171,7 @@ class TrainingOptions:
         best_metric: the evaluation metric that the best checkpoint is chosen by, ties by the lower
             `loss`; None keeps none.
         best_mode: 'max' or 'min'.
-        seed: of the Keras random layers (dropout) of the model.
+        seed: seed of the Keras random layers (dropout) of the model.
         on_nonfinite: what to do when a loss or gradient is not finite: 'stop', or 'skip' the step's
             batch (nothing is updated) and go on.
         max_skipped: how many steps in a row may be skipped.

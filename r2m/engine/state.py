@@ -27,8 +27,9 @@ class TrainingSummary:
 
     Attributes:
         step: steps done.
-        last_metrics: of the last evaluation.
-        best_metrics: of the evaluation that the best checkpoint belongs to; empty without one.
+        last_metrics: metrics of the last evaluation.
+        best_metrics: best metrics of the evaluation that the best checkpoint belongs to; empty
+            without one.
         best_step: its step; None without one.
     """
 

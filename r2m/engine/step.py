@@ -71,7 +71,7 @@ class StepResults:
             gradients: names of the variables that have a gradient.
             values: float [steps, 3 + 2 * len(terms) + len(gradients)].
             compiled: whether the call compiled a program.
-            weights: of the loss terms.
+            weights: weights of the loss terms.
         """
         columns = values.astype(np.float64).T
         self.objective, self.gradient_norm, self.rows = columns[:3]
@@ -101,7 +101,7 @@ def make_train_loop(
         optimizer: built for `stage.trainable_variables`.
         options: clipping, weight decay, `jit`, `micro_batches` and `at_once` are read.
         strategy: the one that model and optimizer were built under.
-        average: of the weights, brought up to date after each step.
+        average: average of the weights, brought up to date after each step.
 
     Returns:
         `loop(iterator, steps)`, which takes `steps` global batches from an iterator of
@@ -191,7 +191,7 @@ def apply_if(
     Args:
         condition: bool scalar, the same on every replica.
         optimizer: built for at least `variables`.
-        gradients: of each variable; summed over the replicas.
+        gradients: gradients of each variable; summed over the replicas.
         variables: what to change.
     """
 

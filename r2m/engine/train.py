@@ -79,7 +79,7 @@ def train(
         stage: built inside `strategy.scope()`, see `r2m.engine.stage`.
         options: how to train.
         workdir: folder of this run; made if missing.
-        strategy: of `r2m.engine.distribution.strategies.make_strategy`.
+        strategy: result of `r2m.engine.distribution.strategies.make_strategy`.
         init_from: working folder of another stage's run whose (best, else latest) weights the model
             starts from, or a function that sets the weights, called only when the run starts anew.
         config: goes into config.json as it is; must be JSON.

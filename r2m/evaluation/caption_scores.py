@@ -44,7 +44,7 @@ class CaptionScores:
         references: how many references they were scored against.
         empty_predictions: images whose prediction holds no token; they score 0.
         dropped_references: references without a token, left out.
-        statistics: of the predictions, see `caption_statistics`.
+        statistics: statistics of the predictions, see `caption_statistics`.
     """
 
     scores: dict[str, float]

@@ -60,10 +60,10 @@ def score_caption_sets(
     """Scores several captions per image against its references and against each other.
 
     Args:
-        captions: of every image id, at least one.
+        captions: captions of every image id, at least one.
         references: as for `score_captions`, and so are the other arguments.
-        metrics: of oracle and mean scores.
-        tokenizer: of captions and references.
+        metrics: metrics of oracle and mean scores.
+        tokenizer: tokenizer of captions and references.
         java_timeout: seconds after which a Java program is given up.
 
     Raises:

@@ -68,8 +68,8 @@ class Calibration:
     """Logistic function from mean log probability to confidence.
 
     Attributes:
-        intercept: of the logit.
-        slope: of the logit, not negative: a likelier caption is never less certain.
+        intercept: intercept of the logit.
+        slope: slope of the logit, not negative: a likelier caption is never less certain.
         threshold: CIDEr-D (1.0 = 100) from which a caption is as good as a typical human one.
         base_rate: share of the captions with the event.
         images: that it was fitted on.
@@ -102,7 +102,7 @@ class FittedConfidence:
     Attributes:
         calibration: fitted on all captions.
         confidences: float64[N], each by a fit on the other folds of the images.
-        reliability: of these confidences.
+        reliability: reliability of these confidences.
     """
 
     calibration: Calibration

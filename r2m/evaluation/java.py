@@ -72,7 +72,7 @@ def jar(*parts: str) -> Path:
     """Returns the path of a file inside the installed pycocoevalcap.
 
     Args:
-        parts: of the path, e.g. `"meteor", "meteor-1.5.jar"`.
+        parts: parts of the path, e.g. `"meteor", "meteor-1.5.jar"`.
 
     Raises:
         JavaError: pycocoevalcap is not installed, or has no such file.

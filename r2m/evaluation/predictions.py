@@ -131,7 +131,7 @@ def reference_table(content: Any, where: str) -> dict[str, list[str]]:
     """Returns the reference captions that a JSON file holds; see `read_references`.
 
     Args:
-        content: of the file.
+        content: content of the file.
         where: the file, for messages.
 
     Raises:

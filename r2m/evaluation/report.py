@@ -45,7 +45,7 @@ class Section(NamedTuple):
     Attributes:
         name: its key in the JSON file.
         content: plain data for that file.
-        lines: of Markdown.
+        lines: lines of Markdown.
     """
 
     name: str

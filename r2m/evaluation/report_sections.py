@@ -50,7 +50,7 @@ def confidence_section(
 
     Args:
         calibration: that they are by.
-        reliability: of them, on captions that it was not fitted on.
+        reliability: reliability of the confidences, on captions that they were not fitted on.
         threshold: CIDEr-D (1.0 = 100) from which these captions are as good as a typical human one.
         fitted_on: what the calibration was fitted on, such as "the other folds of these images".
     """

@@ -38,7 +38,8 @@ class LabeledCaptions:
         label: what the file calls the image.
         captions: its captions; of a prediction one.
         split: as the source calls it; None where it does not say.
-        confidence: of the caption of a prediction, in 0..1; None where the file has none.
+        confidence: confidence of the caption of a prediction, in 0..1; None where the file has
+            none.
     """
 
     label: ImageLabel

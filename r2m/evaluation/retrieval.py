@@ -156,7 +156,7 @@ class _Counts:
             owners: int64[M].
             images: N.
             tie: by which a lower similarity still counts as equal.
-            offsets: of the correction.
+            offsets: offsets of the correction.
         """
         self._offsets = offsets
         by_image = 0 if offsets is None else offsets.images[owners]

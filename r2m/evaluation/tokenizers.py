@@ -54,7 +54,7 @@ def tokenizer_for(segmenter: str, name: str = "auto") -> str:
     """The tokenizer for words of a segmenter: itself, unless another one was asked for.
 
     Args:
-        segmenter: of the vocabulary that captions are made with.
+        segmenter: segmenter of the vocabulary that captions are made with.
         name: `auto`, or one of `TOKENIZERS`, which then counts.
     """
     return segmenter if name == "auto" and segmenter in _SEGMENTING else name

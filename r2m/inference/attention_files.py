@@ -31,8 +31,8 @@ class ShownImage(NamedTuple):
     """An image whose attention was drawn.
 
     Attributes:
-        name: of the image, see `tfrecords.images.entries`.
-        caption: of the image.
+        name: name of the image, see `tfrecords.images.entries`.
+        caption: caption of the image.
         sheet: PNG file with a panel per word.
         animation: GIF file with a frame per word.
     """

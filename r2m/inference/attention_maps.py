@@ -25,7 +25,7 @@ class AttentionMaps(NamedTuple):
     """Attention of a captioner over an image, word by word.
 
     Attributes:
-        words: of the caption, end marker left out.
+        words: words of the caption, end marker left out.
         weights: float[len(words), gh, gw], each map of sum 1.
     """
 
@@ -76,8 +76,8 @@ def attention_maps(
 
     Args:
         model: a captioner with attention over a grid, see `why_no_maps`.
-        vocabulary: of the model.
-        inputs: of the model's `encode`, of B images.
+        vocabulary: vocabulary of the model.
+        inputs: inputs of the model's `encode`, of B images.
         captions: B captions, words separated by spaces.
         grid_shape: (gh, gw, D) of the stored grids; a captioner of pixels has its own.
     """
@@ -103,8 +103,8 @@ def visible_part(
     Args:
         picture: uint8[H, W, 3].
         pixels: how a captioner of pixels cuts pictures; None for stored features.
-        backbone: of records, what they were built with: `short_side` and `image_size`; None where
-            features were made elsewhere, which are taken to be of the whole picture.
+        backbone: backbone of records, what they were built with: `short_side` and `image_size`;
+            None where features were made elsewhere, which are taken to be of the whole picture.
 
     Returns:
         uint8[h, w, 3], the middle of it, in its own proportions.
@@ -121,8 +121,8 @@ def visible_box(
     """Returns top, left, height and width of the part of a picture that a captioner reads.
 
     Args:
-        height: of the picture, in pixels.
-        width: of the picture, in pixels.
+        height: height of the picture, in pixels.
+        width: width of the picture, in pixels.
         pixels: see `visible_part`.
         backbone: see `visible_part`.
     """
@@ -153,8 +153,8 @@ def attention_sheets(
 
     Args:
         pictures: uint8[height, width, 3] each.
-        captions: of the pictures.
-        maps: of the captions.
+        captions: captions of the pictures.
+        maps: maps of the captions.
     """
     sheets = [
         np.asarray(sheet(attention_panels(picture, own.words, own.weights), caption))

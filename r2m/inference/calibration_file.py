@@ -47,10 +47,10 @@ def write_calibration(
     """Writes a calibration, which replaces an earlier one of the same weights and settings.
 
     Args:
-        folder: of the (first) run.
+        folder: folder of the (first) run.
         identity: see `Run.identity`.
         stored: the calibration.
-        reliability: of confidences by it.
+        reliability: reliability of confidences by it.
 
     Raises:
         InputError: the disk is full, or the folder cannot be written to.
@@ -76,7 +76,7 @@ def read_calibration(folder: Path, identity: Mapping[str, Any]) -> StoredCalibra
     """Returns the calibration of a run; None, with a note in the log, where there is none.
 
     Args:
-        folder: of the (first) run.
+        folder: folder of the (first) run.
         identity: see `Run.identity`.
     """
     path, key = folder / CALIBRATION_FILE, _key(identity)

@@ -39,7 +39,7 @@ class CaptionedFiles(NamedTuple):
     """Summary of captioned image files.
 
     Attributes:
-        rows: of the images that the gallery shows, in order: `image_id`, `caption`,
+        rows: rows of the images that the gallery shows, in order: `image_id`, `caption`,
             `log_probability`, `score`, `length_penalty` and `length_normalization`, where it is
             calibrated `confidence`, by consensus `consensus_score`, with several captions per image
             `captions` (each with these keys, best first), for R2M `concepts` (word, score, count;
@@ -95,8 +95,8 @@ def caption_files(
         detections: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` each: what detectors found, by those
             names.
         weights: file of the backbone's weights.
-        ensemble_weights: of the probabilities of each run, see `Run.load`.
-        precision: of activations, see `Run.load`.
+        ensemble_weights: weights of the probabilities of each run, see `Run.load`.
+        precision: precision of activations, see `Run.load`.
         decoding: changes of the run's `decoding` settings, by name.
         consensus: how captions are chosen from the beams, see `Run.load`.
         captions: how many to find per image.

@@ -32,7 +32,7 @@ class CaptionLog:
     """The captions of a list of images on disk; use it as a context manager.
 
     Attributes:
-        path: of the file of JSON Lines.
+        path: path of the file of JSON Lines.
         count: images whose captions it holds.
     """
 

@@ -37,7 +37,7 @@ def row_item(row: Mapping[str, Any], image: Path, attention: WordMaps | None) ->
     """Returns a row as pages show it.
 
     Args:
-        row: of `caption_row`.
+        row: result of `caption_row`.
         image: the image file.
         attention: for the words of its best caption; None where it is not known.
     """

@@ -22,7 +22,7 @@ def join_captioners(
 
     Args:
         members: captioners of one vocabulary.
-        weights: of the probabilities of each; None: all equal.
+        weights: weights of the probabilities of each; None: all equal.
 
     Raises:
         InputError: their vocabularies differ, one input is made in different ways, or there is not

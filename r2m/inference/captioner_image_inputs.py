@@ -49,7 +49,7 @@ def captioner_image_reader(
 
     Args:
         members: captioners that fit together, see `join_captioners`; most often one.
-        inputs: of all members, and further ones.
+        inputs: inputs of all members, and further ones.
         images: all that will be read; only needed with detections.
         detections: files with what detectors found in the images, for captioners of regions that
             were pooled over detected boxes; empty for all others.

@@ -68,10 +68,10 @@ class TrainedInputs(NamedTuple):
     Attributes:
         path: its run folder, for messages.
         inputs: with the settings for captioning.
-        signature: of the tensors, B first.
+        signature: signature of the tensors, B first.
         backbone: options of the network that made the features of its records; None where they were
             made elsewhere.
-        feature_dtype: of the stored features.
+        feature_dtype: dtype of the stored features.
         grid_shape: (gh, gw, D) of the stored feature maps; None without them.
         regions: files of detections whose boxes became regions, as `detection_sources` takes them;
             None where no detections were given.
@@ -132,10 +132,10 @@ def features_file(
     """Returns the contents of `image_features.json`, which `TrainedInputs.read` reads.
 
     Args:
-        inputs: of the captioner.
-        signature: of their tensors.
+        inputs: inputs of the captioner.
+        signature: signature of their tensors.
         records: that it is trained on.
-        folder: of the run. The file of a resumed run stays as an earlier version wrote it.
+        folder: folder of the run. The file of a resumed run stays as an earlier version wrote it.
     """
     options = records.manifest["options"]
     content = {

@@ -20,8 +20,8 @@ def open_network(config: Any, dtype: str = "float32", *, load: bool = True) -> N
     """Builds the backbone that `config.image` describes; None for stored features.
 
     Args:
-        config: of the experiment.
-        dtype: of the activations, as of `build_model`.
+        config: configuration of the experiment.
+        dtype: dtype of the activations, as of `build_model`.
         load: whether to load its weights; a trained run restores them itself.
 
     Raises:
@@ -55,11 +55,11 @@ def build_model(
     """Builds the captioner that `config.model` describes.
 
     Args:
-        config: of the experiment.
+        config: configuration of the experiment.
         vocabulary_size: V.
-        sizes: of stored features, see `InputSpec.sizes`.
+        sizes: sizes of stored features, see `InputSpec.sizes`.
         network: backbone of a captioner of pixels; None for stored features.
-        dtype: of the activations.
+        dtype: dtype of the activations.
 
     Raises:
         InputError: for impossible settings.

@@ -65,8 +65,8 @@ def search_options(
     """Returns the options of the caption search that `config.decoding` describes.
 
     Args:
-        config: of the experiment.
-        vocabulary: of the model.
+        config: configuration of the experiment.
+        vocabulary: the model's vocabulary.
         returned: captions per image; None returns the whole beam.
 
     Raises:
@@ -116,7 +116,7 @@ class Captioning:
 
         Args:
             model: a captioner (`models.decoding.search.decode`).
-            vocabulary: of it.
+            vocabulary: the model's vocabulary.
             search: how to search.
             signature: what `encode` takes, with sizes that differ by batch left open.
             reranker: orders the hypotheses anew; it receives all inputs. None: as the search does.
@@ -192,8 +192,8 @@ class Captioning:
 
         Args:
             inputs: what `encode` and a reranker take.
-            names: of the images; the captions that are drawn of an image depend on its name, if it
-                has one, and on no other image.
+            names: names of the images; the captions that are drawn of an image depend on its name,
+                if it has one, and on no other image.
         """
         found = self._search_in_parts(inputs, names)
         return [self._vocabulary.decode(row) for own in found for row in own.tokens[:, 0].tolist()]

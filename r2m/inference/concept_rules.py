@@ -53,7 +53,7 @@ class ConceptRules(NamedTuple):
 
         Args:
             words: most important first; a word that is repeated is a concept with that count.
-            vocabulary: of the model.
+            vocabulary: vocabulary of the model.
 
         Returns:
             The concepts, the most important one last.
@@ -94,7 +94,7 @@ class ConceptChooser:
         """Reads the detections.
 
         Args:
-            rules: of the run.
+            rules: rules of the run.
             images: all whose concepts will be chosen.
             sources: files with the detections of these images, by their names.
             max_concepts: how many concepts to keep per image.

@@ -185,8 +185,8 @@ def open_consensus(
     """Reads the images of a split of `captions` records.
 
     Args:
-        records: of kind `captions`.
-        split: of the records.
+        records: records of kind `captions`.
+        split: split of the records.
         options: how hypotheses are chosen.
         embedding: those that `options` names.
 

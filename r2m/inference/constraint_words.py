@@ -20,7 +20,7 @@ def constraint_phrases(
 
     Args:
         decoding: `must_contain`, `must_not_contain` and `block_repeats` are read.
-        vocabulary: of the model.
+        vocabulary: vocabulary of the model.
 
     Raises:
         InputError: a word is not in the vocabulary, or no caption can fulfil both.
@@ -49,9 +49,9 @@ def phrase_ids(name: str, text: str, vocabulary: Vocabulary) -> tuple[Phrase, ..
     """Returns the ids of words and phrases.
 
     Args:
-        name: of the setting, for messages.
+        name: name of the setting, for messages.
         text: words and phrases, separated by commas; they are tokenized as captions are.
-        vocabulary: of the model.
+        vocabulary: vocabulary of the model.
 
     Returns:
         The ids of each phrase, in order, none twice.

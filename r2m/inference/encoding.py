@@ -19,7 +19,7 @@ class Encoding:
 
         Args:
             model: a `models.vse.VisualSemanticEmbedding`.
-            signature: of its inputs of images.
+            signature: signature of its inputs of images.
         """
         self.size: int = model.size
         self._signature = dict(signature)

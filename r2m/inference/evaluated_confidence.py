@@ -42,11 +42,11 @@ def evaluate_confidence(
 
     Args:
         run: that captioned.
-        records: of the images.
-        split: of the records.
+        records: records of the images.
+        split: split of the records.
         hypotheses: captions of each image, best first.
-        references: of the images to be scored.
-        tokenizer: of captions and references, see `tokenizers.tokenize`.
+        references: references of the images to be scored.
+        tokenizer: tokenizer of captions and references, see `tokenizers.tokenize`.
 
     Returns:
         The captions with their confidences, and a section for the report; unchanged captions, and

@@ -35,8 +35,8 @@ def score_images_and_texts(
 
     Args:
         run: the embedding.
-        records: of the images, with the features that the embedding reads.
-        split: of the records.
+        records: records of the images, with the features that the embedding reads.
+        split: split of the records.
         captions: image id -> caption, of images of the split.
 
     Raises:
@@ -67,7 +67,7 @@ def image_text_section(
     """Returns the section of a report.
 
     Args:
-        scores: of the captions.
+        scores: scores of the captions.
         cider: image id -> CIDEr of its caption; empty where it was not computed.
         run: the embedding.
     """

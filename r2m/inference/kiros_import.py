@@ -47,7 +47,7 @@ def import_kiros(path: str | Path, output: str | Path) -> RetrievalRun:
     """Writes the original embedding as a run folder, `<output>/ranking`, and loads it.
 
     Args:
-        path: of `X.npz`, beside which lie `X.npz.pkl` and `X.npz.dictionary.pkl`.
+        path: path of `X.npz`; `X.npz.pkl` and `X.npz.dictionary.pkl` must be in the same folder.
         output: folder of the experiment.
 
     Raises:

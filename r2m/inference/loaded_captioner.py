@@ -31,10 +31,10 @@ class LoadedCaptioner:
     Attributes:
         folders: run folders, of an ensemble those of its members.
         model: a captioner.
-        vocabulary: of the model.
+        vocabulary: vocabulary of the model.
         trained_on: the inputs that each member was trained on.
-        inputs: of all members.
-        signature: of the inputs.
+        inputs: inputs of all members.
+        signature: signature of the inputs.
     """
 
     folders: tuple[RunFolder, ...]

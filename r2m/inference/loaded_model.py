@@ -41,7 +41,7 @@ class LoadedModel(Protocol):
     Attributes:
         folders: run folders of the members of an ensemble; of most runs one.
         model: a captioner with its best weights, else the latest.
-        vocabulary: of the model.
+        vocabulary: vocabulary of the model.
         signature: arguments of the model's `encode`, by name.
     """
 
@@ -59,8 +59,8 @@ class LoadedModel(Protocol):
         """Returns batches of `image_id` string[B] and the model's inputs.
 
         Args:
-            records: of `open_records`.
-            split: of the records.
+            records: result of `open_records`.
+            split: split of the records.
             more: inputs besides the model's.
 
         Raises:

@@ -25,11 +25,11 @@ def image_batches(
     """Returns batches of `image_id` and features or pixels, which must be those of the training.
 
     Args:
-        records: of kind `captions`.
-        split: of the records.
+        records: records of kind `captions`.
+        split: split of the records.
         trained_on: the inputs that each model was trained on.
-        inputs: of all models, and further ones.
-        signature: of the inputs of all models.
+        inputs: inputs of all models, and further ones.
+        signature: signature of the inputs of all models.
         batch_size: images per batch.
 
     Raises:

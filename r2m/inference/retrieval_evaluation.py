@@ -66,7 +66,7 @@ def evaluate_retrieval_runs(
         runs: the embeddings.
         records_folders: records of the same images and captions: one for all runs, or one per run
             in their order, for runs that read different features.
-        split: of the records.
+        split: split of the records.
         output: folder of the report.
 
     Raises:

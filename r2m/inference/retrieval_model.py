@@ -22,11 +22,11 @@ def build_embedding(
     """Builds the embedding that `config.model` describes.
 
     Args:
-        config: of the experiment.
+        config: configuration of the experiment.
         vocabulary_size: V.
-        sizes: of stored features, see `InputSpec.sizes`.
+        sizes: sizes of stored features, see `InputSpec.sizes`.
         network: backbone of a model of pixels; None for stored features.
-        dtype: of the activations.
+        dtype: dtype of the activations.
 
     Raises:
         InputError: for impossible settings.
@@ -75,7 +75,7 @@ def encoder_ids(words: Sequence[int], options: PairOptions) -> list[int]:
 
     Args:
         words: ids without markers.
-        options: of the sentences.
+        options: options of the sentences.
     """
     start = [START_ID] if options.start_marker else []
     return [*start, *words[: options.max_length - 1], END_ID]

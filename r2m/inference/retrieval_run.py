@@ -47,23 +47,23 @@ class RetrievalRun:
 
     Attributes:
         path: the run folder.
-        vocabulary: of the sentences.
+        vocabulary: vocabulary of the sentences.
         similarity: what compares vectors: `cosine` (the dot product), or `order`.
         size: D of the vectors.
         folder: the run folder, opened.
         weights: file of the backbone's weights; None where none was given.
         model: the embedding, with the best weights, else the latest.
         trained_on: the inputs of images that it was trained on.
-        signature: of these inputs.
+        signature: signature of these inputs.
         rule: by which sentences are split, of `tfrecords.captions.words.RULES`.
-        pair_options: of the sentences that the encoder reads.
+        pair_options: pair options of the sentences that the encoder reads.
     """
 
     def __init__(self, folder: RunFolder, *, weights: str | None = None) -> None:
         """Builds the model of a run and restores its weights.
 
         Args:
-            folder: of the run.
+            folder: folder of the run.
             weights: file of the backbone's weights, of runs whose records were built with such a
                 file; needed to encode images.
 
@@ -185,7 +185,7 @@ class RetrievalRun:
 
         Args:
             records: opened, or their folder.
-            split: of the records.
+            split: split of the records.
             batch_size: images that are encoded at once.
 
         Returns:

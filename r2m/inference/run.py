@@ -63,11 +63,11 @@ class Run:
         folders: its run folders, opened; of an ensemble those of the members.
         config: configuration of the (first) run, with the decoding settings in use.
         model: a captioner (`models.captioners`), or an ensemble.
-        vocabulary: of the model.
+        vocabulary: vocabulary of the model.
         captioning: captions batches of the model's inputs.
         loaded: the run or the ensemble, with the ways to its inputs.
         weights: file of the backbone's weights; None where none was given.
-        precision: of activations.
+        precision: precision of activations.
     """
 
     def __init__(
@@ -145,9 +145,9 @@ class Run:
                 that were trained on images with captions. None: the likeliest caption is taken.
             weights: file of the backbone's weights, of captioners whose records were built with
                 such a file; needed to caption images.
-            ensemble_weights: of the probabilities of each run; None: all equal.
-            precision: of activations, `float32` or `mixed_bfloat16`; runs of both may be loaded in
-                either.
+            ensemble_weights: weights of the probabilities of each run; None: all equal.
+            precision: precision of activations, `float32` or `mixed_bfloat16`; runs of both may be
+                loaded in either.
 
         Raises:
             InputError: a folder is not that of a run, the runs cannot caption together or by
@@ -256,7 +256,7 @@ class Run:
 
         Args:
             images: all that will be read; only needed with detections.
-            detections: of R2M, files with what detectors found in the images.
+            detections: for R2M: files with what detectors found in the images.
 
         Raises:
             InputError: the model needs what is not given, or has no use for what is.
@@ -280,7 +280,7 @@ class Run:
 
         Args:
             images: to caption. Those that cannot be read have no captions, and a `fault`.
-            reader: of `image_reader`.
+            reader: result of `image_reader`.
             captions: how many to find per image.
             batch_size: how many images are captioned at once.
 

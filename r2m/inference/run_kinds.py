@@ -24,7 +24,7 @@ class RunKind(NamedTuple):
     """A kind of run.
 
     Attributes:
-        name: of the task that trains it (`r2m.tasks`).
+        name: name of the task that trains it (`r2m.tasks`).
         title: for messages: "a run of ...".
         stages: names of its stages.
         load: loads an opened run folder; of runs that caption a `LoadedModel`, with activations of

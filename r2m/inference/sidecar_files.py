@@ -52,7 +52,7 @@ def write_sidecars(
     Args:
         folder: that holds nothing else.
         files: the images.
-        rows: of the images, see `r2m.inference.caption_files.CaptionedFiles`.
+        rows: rows of the images, see `r2m.inference.caption_files.CaptionedFiles`.
 
     Raises:
         InputError: a name leads out of the folder, or the disk is full.

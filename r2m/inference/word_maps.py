@@ -63,9 +63,9 @@ class WordMapReader:
 
         Args:
             records: that the run reads.
-            split: of the records.
+            split: split of the records.
             captions: image id -> caption.
-            names: of the images that are wanted.
+            names: names of the images that are wanted.
         """
         found: dict[str, WordMaps] = {}
         pictures = {

@@ -33,7 +33,7 @@ class _Backbone(NamedTuple):
 
     Attributes:
         title: for people.
-        name: of `--backbone`.
+        name: value of `--backbone`.
         size: side of its images in pixels while it is trained along.
         stored_size: side of the images whose features are stored afterwards.
         trained_from: first layer that is trained along.

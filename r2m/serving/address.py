@@ -15,7 +15,7 @@ class Address(NamedTuple):
     """A signature of a model on a server.
 
     Attributes:
-        url: of the server, such as `http://127.0.0.1:8501` or `grpc://127.0.0.1:8500`.
+        url: url of the server, such as `http://127.0.0.1:8501` or `grpc://127.0.0.1:8500`.
         model: its name.
         version: its number; None is the latest one.
         signature: its name.
@@ -40,7 +40,7 @@ class Connection(Protocol):
     """Connection to a server; threads may share it.
 
     Attributes:
-        address: of the model.
+        address: address of the model.
     """
 
     address: Address

@@ -62,7 +62,7 @@ class Batcher:
         """Starts the threads.
 
         Args:
-            limits: of the batches.
+            limits: limits of the batches.
             observe: is called with the number of items and the seconds of each batch.
         """
         self.limits = limits

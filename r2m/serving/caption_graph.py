@@ -83,7 +83,7 @@ class CaptionGraph:
         """Returns captions, best first.
 
         Args:
-            inputs: of B items, of the model.
+            inputs: model inputs of B items.
             status: string [B]; items whose status is not `ok` get empty captions.
             keys: int32 [B], on which the draws of sampling depend; None: equal draws for all.
 

@@ -79,9 +79,9 @@ def image_signatures(
     """Returns the signatures of a model of images.
 
     Args:
-        inputs: of the model.
+        inputs: inputs of the model.
         members: that the model consists of.
-        signature: of the model.
+        signature: signature of the model.
         weights: file of the backbone's weights; None where it was not read from a file.
         max_pixels: an image may have at most.
         body: (model inputs, status, keys) -> outputs.

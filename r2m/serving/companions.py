@@ -28,10 +28,10 @@ def write_companions(
     """Writes the files.
 
     Args:
-        folder: of the version.
-        facts: of the model.
+        folder: folder of the version.
+        facts: facts of the model.
         captions: n, captions per item; 0 for embeddings.
-        graphs: of a model of two graphs, their files and settings.
+        graphs: files and settings of a model of two graphs.
     """
     files = {
         CONFIG: _config(facts, captions, graphs),

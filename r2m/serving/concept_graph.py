@@ -34,8 +34,8 @@ class ConceptWords:
         """Makes the tables.
 
         Args:
-            rules: of the run.
-            vocabulary: of the model.
+            rules: rules of the run.
+            vocabulary: vocabulary of the model.
         """
         dictionary = rules.dictionary
         entries: dict[tuple[str, ...], int] = {}

@@ -55,7 +55,7 @@ def open_sources(texts: Sequence[str], rules: ConceptRules) -> list[GraphSource]
     Args:
         texts: `KIND:MODEL+LABEL_MAP[,MIN_SCORE[,WEIGHT]]` each, in the order of the detections of
             the training, from which they have their thresholds and weights unless given.
-        rules: of the run.
+        rules: rules of the run.
 
     Raises:
         InputError: another form, a kind that cannot be in a graph, or a model that cannot be
@@ -144,8 +144,8 @@ class DetectedConcepts:
         """Makes the tables of classes and concepts.
 
         Args:
-            rules: of the run.
-            vocabulary: of the model.
+            rules: rules of the run.
+            vocabulary: vocabulary of the model.
             sources: in the order of the training.
             max_concepts: how many concepts to keep per image.
 
@@ -238,7 +238,7 @@ def _scored(
     Args:
         source: detector or classifier.
         names: bool [N, C], whether an object names a concept.
-        scores: of the objects, float32 [N].
+        scores: scores of the objects, float32 [N].
     """
     values = tf.where(names, scores[:, tf.newaxis], 0)
     if source.is_tag:

@@ -41,7 +41,7 @@ class Exported(NamedTuple):
     """An exported model.
 
     Attributes:
-        folder: of the version, `<output>/<number>`.
+        folder: folder of the version, `<output>/<number>`.
         signatures: name -> `inputs` and `outputs`, see `write_saved_model`.
         left_out: name of a signature that the model cannot have -> why.
     """
@@ -78,9 +78,9 @@ def export_run(
         captions: n, captions per item.
         weights: file of the backbone's weights, of runs whose records were built with such a file.
         ensemble_weights: see `Run.load`.
-        precision: of activations, see `Run.load`.
+        precision: precision of activations, see `Run.load`.
         max_pixels: an image may have at most; larger ones get a status instead of a caption.
-        weights_dtype: of stored matrices, see `compact_weights`.
+        weights_dtype: dtype of stored matrices, see `compact_weights`.
         detectors: of R2M, `KIND:MODEL+LABEL_MAP[,MIN_SCORE[,WEIGHT]]` each, which find its concepts
             in images, see `r2m.serving.detected_concepts`.
 

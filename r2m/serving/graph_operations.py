@@ -30,7 +30,7 @@ def check_operations(graph: Any, folder: Path) -> None:
 
     Args:
         graph: `MetaGraphDef` of a SavedModel.
-        folder: of the SavedModel, for messages.
+        folder: folder of the SavedModel, for messages.
 
     Raises:
         InputError: it contains such an operation, or was not made by TensorFlow 2.

@@ -42,11 +42,11 @@ class LoadedExport(NamedTuple):
     """A version of an exported model.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         version: its number.
         signatures: by name.
         definitions: the signatures as TensorFlow Serving describes them, JSON.
-        folder: of the version.
+        folder: folder of the version.
     """
 
     name: str

@@ -37,16 +37,16 @@ class CardFacts(NamedTuple):
     """Facts that a model card tells.
 
     Attributes:
-        name: of the exported model.
+        name: name of the exported model.
         version: its number.
         served: its signatures.
         folders: run folders that it was made from.
         decoding: settings of decoding; empty for embeddings.
         signatures: see `write_saved_model`.
         max_pixels: an image may have at most.
-        weights_dtype: of stored matrices.
+        weights_dtype: dtype of stored matrices.
         format: `saved_model`, `onnx` or `litert`.
-        precision: of activations.
+        precision: precision of activations.
     """
 
     name: str

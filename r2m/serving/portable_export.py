@@ -45,7 +45,7 @@ def export_two_graphs(
         runs: folder of a trained stage or experiment; several captioners make an ensemble, see
             `Run.load`.
         output: folder of the exported model.
-        format: of the graphs.
+        format: format of the graphs.
         decoding: changes of the run's `decoding` settings, by name.
         weights: file of the backbone's weights, of runs whose records were built with such a file.
         ensemble_weights: see `Run.load`.

@@ -36,7 +36,7 @@ def r2m_model(
     """Returns the signatures of R2M.
 
     Args:
-        run: of R2M.
+        run: run of R2M.
         captions: n, captions per item.
         max_pixels: an image may have at most.
         detectors: to take into the graph, see `open_sources`; without them there is no signature of

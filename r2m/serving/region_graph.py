@@ -25,7 +25,7 @@ def columns_of_boxes(
         boxes: float32[B, N, 4], ymin, xmin, ymax, xmax in 0..1 of the upright image, the most
             certain one first.
         lengths: int32[B], boxes that count.
-        extractor: of the records.
+        extractor: extractor of the records.
 
     Returns:
         `global_feature` float32[B, D], `region_feature` float32[B, (1 + N), D] and `boxes`

@@ -21,7 +21,7 @@ class Upload(NamedTuple):
     """An image that a client sent.
 
     Attributes:
-        name: of the file, as the client gave it; empty without one.
+        name: name of the file, as the client gave it; empty without one.
         data: the encoded image.
     """
 
@@ -48,7 +48,7 @@ async def read_uploads(request: Request, body: bytes, most_files: int) -> list[U
     """Returns the images of a body: the files of a form, or the body itself.
 
     Args:
-        request: of which the body is.
+        request: request whose body is read.
         body: all of it.
         most_files: how many there may be.
 

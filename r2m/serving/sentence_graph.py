@@ -32,9 +32,9 @@ class SentenceWords:
         """Makes the tables.
 
         Args:
-            vocabulary: of the run.
+            vocabulary: vocabulary of the run.
             rule: by which sentences are split, see `tfrecords.captions.words.RULES`.
-            options: of the sentences.
+            options: options of the sentences.
 
         Raises:
             InputError: the rule or the segmenter cannot run in a graph.

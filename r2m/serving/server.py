@@ -40,8 +40,8 @@ class ServerLimits:
     """Limits of a server.
 
     Attributes:
-        batches: of batches and of the queue.
-        request_bytes: of the body of a request at most.
+        batches: batches of batches and of the queue.
+        request_bytes: maximum size of the body of a request at most.
         seconds: until a body has to be there, and until its answer is.
     """
 
@@ -56,7 +56,7 @@ def make_app(exports: Sequence[LoadedExport], limits: ServerLimits) -> FastAPI:
     Args:
         exports: the versions of all models; the first model answers `/caption` unless a request
             names another one.
-        limits: of requests and batches.
+        limits: limits of requests and batches.
     """
     metrics = ServerMetrics()
     models = Models(exports, limits, metrics)

@@ -39,9 +39,9 @@ def feature_specs(
     [B].
 
     Args:
-        inputs: of the model.
+        inputs: inputs of the model.
         members: captioners, see `captioner_image_reader`.
-        signature: of the model.
+        signature: signature of the model.
     """
     grid, specs = _grid_shape(members), {}
     for column in inputs.columns:

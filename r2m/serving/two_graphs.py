@@ -35,7 +35,7 @@ class TwoGraphs(NamedTuple):
         encoder: `tf.function` of the model's inputs -> `memory_<i>` and `state_<i>` of an image.
         step: `tf.function` of `tokens` int32[N], `state_<i>` and `memory_<i>`, N first ->
             `log_probs` float32[N, V] and `next_state_<i>`.
-        settings: of the loop, JSON.
+        settings: settings of the loop, as JSON.
     """
 
     encoder: Any

@@ -50,8 +50,8 @@ def write_warmup_requests(
     """Writes the warm-up requests of a model: one per signature and batch size.
 
     Args:
-        signatures: of the model.
-        folder: of the SavedModel.
+        signatures: signatures of the model.
+        folder: folder of the SavedModel.
         model: its name.
         batch_sizes: items per request; the larger ones only of requests up to a megabyte.
 

@@ -29,7 +29,7 @@ def global_ranking(
     """Computes the ranking loss of this replica's pairs against the whole global batch.
 
     Args:
-        loss: of `losses.ranking`.
+        loss: a loss of `losses.ranking`.
         images: float[b, D], of this replica.
         sentences: float[b, D], row i belonging to image i.
         most_rows: at least as many pairs as the global batch ever has.

@@ -75,7 +75,7 @@ def start_of(
     """Returns the run folder whose weights a stage starts from; None for random weights.
 
     Args:
-        name: of the stage.
+        name: name of the stage.
         previous: name of the stage before it, whose run it starts from by default.
         workdir: folder of the experiment.
         init_from: another run folder to start from.
@@ -121,7 +121,7 @@ def init_from_run(
     Args:
         model: a built model.
         network: the part of it that makes features of pixels, or None.
-        run_folder: of the other run.
+        run_folder: run folder of the other run.
         fingerprint: compared with that of the run.
 
     Raises:

@@ -51,7 +51,7 @@ class Validator:
 
         Args:
             captioning: the model's.
-            vocabulary: of it.
+            vocabulary: vocabulary of it.
             batches: the images, as `Captioning.caption_batches` takes them; None for none.
             examples: the same images: `image_id`, `texts`, `image` and perhaps `concepts` (ids).
             open_known: returns what recognizes training captions; called at the first evaluation.

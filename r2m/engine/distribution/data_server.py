@@ -29,8 +29,8 @@ def serving(host: str, port: int, worker_port: int) -> Iterator[str]:
 
     Args:
         host: name or IP address that runs reach this machine under.
-        port: of the dispatcher.
-        worker_port: of the worker, which sends the batches.
+        port: port of the dispatcher.
+        worker_port: port of the worker, which sends the batches.
 
     Raises:
         TrainingError: a port is in use or forbidden, or `host` is no address to connect to.

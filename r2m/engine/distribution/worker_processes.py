@@ -25,7 +25,7 @@ def run_workers(command: Sequence[str], count: int, environment: Mapping[str, st
     SIGTERM and SIGINT are handed on. When a worker ends with an error the others are stopped.
 
     Args:
-        command: of every worker.
+        command: command of every worker.
         count: how many.
         environment: variables to set for them beside TF_CONFIG.
 

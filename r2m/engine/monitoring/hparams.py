@@ -46,9 +46,9 @@ def run_settings(
 
     Args:
         stage: name of the stage.
-        config: of the whole experiment. Of `training` and `stages` what `options` has in steps is
-            left out, as is what belongs to other stages.
-        options: of the stage; without those that change no result.
+        config: configuration of the whole experiment. Of `training` and `stages` what `options` has
+            in steps is left out, as is what belongs to other stages.
+        options: options of the stage; without those that change no result.
     """
     own = {
         name: value
@@ -72,9 +72,9 @@ def write_hparams(settings: Mapping[str, bool | int | float | str], workdir: Pat
     """Writes settings to the default summary writer, at step 0.
 
     Args:
-        settings: of `run_settings`.
-        workdir: of the run. The tab calls it `<experiment>/<stage> in <folder above>`: the column
-            has room for about 15 characters, and runs of one name would share a row.
+        settings: result of `run_settings`.
+        workdir: workdir of the run. The tab calls it `<experiment>/<stage> in <folder above>`: the
+            column has room for about 15 characters, and runs of one name would share a row.
     """
     # Here, because TensorBoard takes a while to load and only training needs it.
     from tensorboard.plugins.hparams import api

@@ -71,7 +71,7 @@ class Progress:
         Args:
             metrics: `loss`, `loss/TERM` and others. The only term with a weight is the loss itself
                 and is left out, as are the norm of the gradient and the learning rate.
-            weights: of the terms of the loss, by name.
+            weights: weights of the terms of the loss, by name.
         """
         weighted = [name for name, weight in weights.items() if weight]
         hidden = {*_NOT_SHOWN, *(_TERM + name for name in weighted if len(weighted) == 1)}

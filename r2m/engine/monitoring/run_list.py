@@ -120,7 +120,7 @@ def compare_configs(
     """Returns the settings in which runs differ: dotted name -> value per run, None where absent.
 
     Args:
-        folders: of the runs.
+        folders: folders of the runs.
         upgrade_settings: converts configurations of earlier versions to the form of this version.
 
     Raises:

@@ -99,8 +99,8 @@ def make_optimizer(
         options: optimizer and its settings, learning rate and its schedule.
         variables: to be trained.
         learning_rate: as `options` say, for the caller to keep; None makes one.
-        factors: of the learning rate, a variable each; None is 1 for all. A decoupled weight decay
-            has none.
+        factors: factors of the learning rate, a variable each; None is 1 for all. A decoupled
+            weight decay has none.
 
     Raises:
         TrainingError: the optimizer is unknown or has no such setting, or as `LearningRate` does.
@@ -141,7 +141,7 @@ def clip_and_decay(
     """Clips gradients, then adds the L2 term of the weight decay.
 
     Args:
-        gradients: of the global batch, dense.
+        gradients: gradients of the global batch, dense.
         variables: what each is the gradient of.
         norm: global norm of all gradients.
         options: clips by global norm, by value or not at all; a decoupled weight decay is not

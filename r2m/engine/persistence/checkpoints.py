@@ -85,7 +85,7 @@ def save(
     Args:
         parent: folder of the checkpoints; made if missing.
         step: the step after which it is saved.
-        tensors: of `snapshot`.
+        tensors: result of `snapshot`.
         sidecar: JSON contents besides what this function adds.
         keep: how many checkpoints to keep: this one and the ones of the steps before.
 

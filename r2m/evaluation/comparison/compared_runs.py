@@ -50,7 +50,7 @@ class Pair(NamedTuple):
     Attributes:
         first: place of the first run.
         second: place of the second one.
-        test: of the mean CIDEr.
+        test: test of the mean CIDEr.
         adjusted: p-value, adjusted for the number of pairs.
     """
 
@@ -65,7 +65,7 @@ class RunConfidence(NamedTuple):
 
     Attributes:
         threshold: CIDEr-D from which a caption is as good as a typical human one.
-        reliability: of the confidences; None where there is none.
+        reliability: reliability of the confidences; None where there is none.
         reason: why there is none.
     """
 
@@ -80,17 +80,17 @@ class ComparedRuns:
 
     Attributes:
         runs: R evaluations.
-        names: of the N images.
-        references: of each image.
+        names: names of the N images.
+        references: references of each image.
         captions: R times N captions.
         confidences: R times N confidences; None where they are not known.
-        scores: of each run.
+        scores: scores of each run.
         cider: float64[R, N]; None where CIDEr was not computed.
-        pairs: of all runs, by CIDEr.
-        reliability: of the confidences of each run.
+        pairs: comparisons of all pairs of runs, by CIDEr.
+        reliability: reliability of the confidences of each run.
         left_out: name of a run -> images that another run did not caption, or without references.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resamples: number of resamples of the bootstrap.
+        seed: seed of the bootstrap.
     """
 
     runs: Sequence[Evaluation]
@@ -123,8 +123,8 @@ def compare_runs(
         images: with references.
         metrics: see `score_captions`.
         tokenizer: see `score_captions`.
-        resamples: of the paired bootstrap.
-        seed: of the paired bootstrap.
+        resamples: number of resamples of the paired bootstrap.
+        seed: seed of the paired bootstrap.
 
     Raises:
         InputError: no image that all runs captioned, or names that match in several ways.

@@ -40,7 +40,7 @@ class ReportTable(NamedTuple):
     Attributes:
         title: its heading.
         header: the name of each column; the first column is text, the others are numbers.
-        rows: of the table.
+        rows: rows of the table.
         note: a paragraph under it.
     """
 

@@ -49,7 +49,7 @@ def read_evaluations(sources: Sequence[str | Path], split: str) -> list[Evaluati
     Args:
         sources: folders of `r2m-evaluate`, run folders of a stage or an experiment with such a
             folder `predictions` in them, or files of predictions in any format of `r2m-score`.
-        split: of the predictions in the folders.
+        split: name of the split of the predictions in the folders.
 
     Raises:
         InputError: fewer than two, one is named twice, or there are no predictions.

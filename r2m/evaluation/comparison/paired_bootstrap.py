@@ -42,7 +42,7 @@ def resampled_means(scores: np.ndarray, resamples: int, seed: int) -> np.ndarray
     Args:
         scores: float[R, N] of R systems on N images.
         resamples: how many times N images are drawn.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
 
     Returns:
         float64[resamples, R]; all systems are averaged over the same images.

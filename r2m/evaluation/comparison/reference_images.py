@@ -28,7 +28,7 @@ class ReferenceImages(NamedTuple):
         source: what they are, for titles.
         images: with reference captions.
         pictures: finds the pictures of images by their names.
-        segmenter: of the vocabulary of records; `words` where there is none.
+        segmenter: segmenter of the vocabulary of records; `words` where there is none.
     """
 
     source: str
@@ -61,8 +61,8 @@ def images_of_records(folder: str | Path, split: str, images: Path | None) -> Re
     """Reads the references of a split of records.
 
     Args:
-        folder: of the records.
-        split: of the records.
+        folder: folder of the records.
+        split: split of the records.
         images: folder of the pictures; None: those in the records, if any.
 
     Raises:

@@ -22,7 +22,7 @@ def place_labels(
     size and their places are fractions of the picture.
 
     Args:
-        boxes: of one picture; labels of earlier ones are placed first.
+        boxes: boxes of one picture; labels of earlier ones are placed first.
         sizes: width and height of each label, in pixels.
         picture: width and height of the picture, in pixels.
 

@@ -137,7 +137,7 @@ def _examples(found: ComparedRuns, shown: Sequence[int], folder: Path | None) ->
     Args:
         found: the comparison.
         shown: places of the images of the page, in order.
-        folder: of the page with its pictures as files; None where they are no files.
+        folder: folder of the page with its pictures as files; None where they are no files.
     """
     if found.cider is None:
         return []

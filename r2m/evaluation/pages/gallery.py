@@ -69,7 +69,7 @@ def write_gallery(
         title: the page's heading.
         note: a sentence under it.
         settings: the run's settings, shown as a table on top.
-        scores: of the items, in front of `SCORES`.
+        scores: scores of the items, in front of `SCORES`.
         single_file: whether pictures and data are in the page itself.
         links: URLs of files with the same captions, relative to the page; a page of a single file
             has none.

@@ -25,8 +25,8 @@ class ScoreFormat(NamedTuple):
 
     Attributes:
         label: name of the score.
-        factor: of the shown number.
-        digits: of it, behind the point.
+        factor: factor of the shown number.
+        digits: number of decimals.
         unit: behind it.
     """
 
@@ -66,7 +66,7 @@ class WordMaps(NamedTuple):
     """Attention over an image for each word of its first caption.
 
     Attributes:
-        words: of the caption.
+        words: words of the caption.
         weights: float[len(words), gh, gw].
         part: top, left, height and width of what the maps lie over, as fractions of the image.
     """
@@ -89,8 +89,8 @@ class GalleryItem:
         concepts: words with their scores in 0..1, None where there is no score.
         references: captions that people wrote.
         boxes: drawn on the picture: (label, (ymin, xmin, ymax, xmax) in 0..1).
-        attention: of the first caption; None where it is not known.
-        scores: of the image, besides those of its first caption.
+        attention: attention of the first caption; None where it is not known.
+        scores: scores of the image, besides those of its first caption.
         groups: names of groups that a page can be filtered by.
         note: what is wrong with the image.
     """
@@ -189,7 +189,7 @@ def _boxes(boxes: Sequence[tuple[str, Box]], shape: float) -> list[dict[str, Any
     Labels are text of the page, so that they keep their size however wide the picture is shown.
 
     Args:
-        boxes: of the picture.
+        boxes: boxes of the picture.
         shape: its width divided by its height.
     """
     share = min(1.0, 4 / 3 * shape)  # of the card's width: no picture is higher than 3:4

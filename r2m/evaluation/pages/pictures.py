@@ -68,7 +68,7 @@ def make_thumbnails(
 
     Args:
         items: read as their thumbnails are needed.
-        source: of the picture of an item.
+        source: source of the picture of an item.
         edge: pixels of the longer edge.
 
     Yields:

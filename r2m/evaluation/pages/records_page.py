@@ -33,7 +33,7 @@ def write_records_page(
     """Writes `index.html` and `gallery.png` of the first pictures of a split.
 
     Args:
-        records: of a kind that speaks of images.
+        records: records of a kind that contains images.
         folder: made when it does not exist.
         split: whose records.
         pictures: how many.

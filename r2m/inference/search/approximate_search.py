@@ -66,7 +66,7 @@ class ApproximateSearch:
         """Loads the structure.
 
         Args:
-            file: of `write_approximate`.
+            file: file written by `write_approximate`.
             probes: cells that are searched per query; more take longer and find more of the
                 nearest vectors.
 

@@ -55,7 +55,7 @@ def build_index(
 
     Args:
         run: the embedding.
-        folder: of the index.
+        folder: folder of the index.
         images: folders, lists and image files, see `tfrecords.images.entries.named_files`.
         captions: files of captions, see `tfrecords.readers.text`.
         recursive: whether folders below a folder of images are searched.

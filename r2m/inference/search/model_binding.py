@@ -32,8 +32,8 @@ def open_index(
     """Opens an index and loads the model that made it.
 
     Args:
-        folder: of the index.
-        run_folder: of the model; None: where the model was when the index was built.
+        folder: folder of the index.
+        run_folder: run folder of the model; None: where the model was when the index was built.
         weights: see `RetrievalRun`; None: those that the index was built with.
 
     Raises:

@@ -64,12 +64,12 @@ def search_index(
 
     Args:
         index: to search in.
-        queries: of the model that made the index.
+        queries: queries of the model that made the index.
         count: how many items to find per query.
         rerank: orders what was found by the inner product with its mean vector, as
             `regularities` of Kiros' code.
         approximate: whether to use the structure for approximate search.
-        probes: of `ApproximateSearch`.
+        probes: see `ApproximateSearch`.
 
     Raises:
         InputError: approximate search where the index or its similarity does not have it.
@@ -145,7 +145,7 @@ def comparison(similarity: str, queries: Kind, rows: Kind, *, unit: bool) -> Com
     """Returns what compares queries with the rows of an index.
 
     Args:
-        similarity: of the embedding.
+        similarity: similarity of the embedding.
         queries: kind of the queries, whose vectors have length 1 if it is that of the rows.
         rows: kind of the rows.
         unit: whether all rows have length 1.

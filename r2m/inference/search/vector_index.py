@@ -57,7 +57,7 @@ class IndexWriter:
             folder: where the index will be.
             kind: `images` or `captions`.
             size: D of the vectors.
-            similarity: of the model, `cosine` or `order`.
+            similarity: similarity of the model, `cosine` or `order`.
             model: its identity; see `check_model`.
             overwrite: whether an index that is there may be replaced.
 

@@ -33,8 +33,8 @@ class AppModel(Protocol):
         """Captions an image file.
 
         Args:
-            path: of the file.
-            name: of the image, by which detections are found.
+            path: path of the file.
+            name: name of the image, by which detections are found.
 
         Returns:
             The image with its captions; without captions and with a note where it cannot be read.
@@ -62,9 +62,9 @@ def load_models(
         runs: folders of stages or experiments.
         exports: folders of exported models or of their versions.
         captions: per image at most; None: what the search finds, at most 5.
-        detections: of runs, see `Run.image_reader`.
-        weights: of runs, see `Run.load`.
-        decoding: of runs, see `Run.load`.
+        detections: detections for runs, see `Run.image_reader`.
+        weights: weights for runs, see `Run.load`.
+        decoding: decoding settings for runs, see `Run.load`.
 
     Raises:
         InputError: a folder holds no model that captions, two models have one name, or an option of

@@ -57,10 +57,10 @@ def make_app(page: Any, host: str, upload_bytes: int) -> Any:
     """Returns the ASGI application of a page.
 
     Args:
-        page: of `make_page`.
+        page: result of `make_page`.
         host: address that is listened at; at a loopback address only its own names are answered, so
             that no page of another site reaches the app by a name that it controls.
-        upload_bytes: of a file at most.
+        upload_bytes: maximum size of a file.
     """
     import gradio
     from fastapi import FastAPI

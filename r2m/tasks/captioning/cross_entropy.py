@@ -21,14 +21,14 @@ class CrossEntropyOptions:
     """Options of the cross entropy.
 
     Attributes:
-        smoothing: of the labels, as a share of the probability.
+        smoothing: smoothing of the labels, as a share of the probability.
         reduction: normalizer of the sum: `words`, as self-critical.pytorch does, or
             `captions`, as in show and tell.
         drop_worst: share of the captions with the largest losses to leave out.
         drop_worst_after: first epoch in which captions are left out.
         sampling_start: first epoch of scheduled sampling; None for none.
         sampling_every: epochs between increases of the sampling probability.
-        sampling_increase: of each increase.
+        sampling_increase: size of each increase.
         sampling_most: largest sampling probability.
     """
 

@@ -21,11 +21,11 @@ class CaptionerData(NamedTuple):
     """Opened records and how they are read.
 
     Attributes:
-        records: of kind `captions`.
-        vocabulary: of them.
+        records: records of kind `captions`.
+        vocabulary: vocabulary of them.
         inputs: that the captioner reads of them.
         options: captions of an image in a batch.
-        seed: of the order of batches.
+        seed: seed of the order of batches.
         views: whether training draws the stored views of images.
     """
 

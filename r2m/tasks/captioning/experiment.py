@@ -60,7 +60,7 @@ def run_captioner(
     Args:
         config: the experiment's settings (a file of `configs/captioners`).
         workdir: folder of the experiment.
-        name: of the stage: `cross_entropy`, or `self_critical`, which goes on from there.
+        name: name of the stage: `cross_entropy`, or `self_critical`, which goes on from there.
         init_from: run folder whose best weights to start from. None starts `cross_entropy` from
             scratch, and `self_critical` from the run of `cross_entropy` in the same workdir.
         profile: steps to run under TensorFlow's profiler.

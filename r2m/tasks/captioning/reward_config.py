@@ -41,9 +41,9 @@ def reward_objective(
     """Returns the objective of self-critical training.
 
     Args:
-        config: of the experiment.
-        options: of the objective.
-        records: of kind `captions`, that it is trained on.
+        config: configuration of the experiment.
+        options: options of the objective.
+        records: records of kind `captions`, that it is trained on.
         keep: whether to keep document frequencies that are counted; of several processes only one
             should.
 

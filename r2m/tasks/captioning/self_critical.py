@@ -41,8 +41,8 @@ class SelfCriticalOptions:
         neighbor_share: share of their captions in CIDEr-D, instead of the image's own.
         loss: `policy` is the policy gradient; `best_of_n` raises log p of an image's best caption;
             the others are those of `losses.sequence_losses`.
-        baseline: of the policy gradient: mean reward of the image's other captions, or reward of
-            its `greedy` caption.
+        baseline: baseline of the policy gradient: mean reward of the image's other captions, or
+            reward of its `greedy` caption.
         reduction: divisor of `policy` and `best_of_n`: the number of `words`, as in
             self-critical.pytorch, or of `captions`. The other losses are means over images.
         cross_entropy_weight: share of the cross entropy of reference captions in the loss.
@@ -142,7 +142,7 @@ class SelfCritical:
         """Stores the arguments.
 
         Args:
-            options: of the training.
+            options: options of the training.
             cider: CIDEr-D, with its document frequencies.
             suppressed: ids that are never generated.
             cross_entropy: options of the cross entropy that is mixed in.

@@ -35,7 +35,7 @@ class Objective(Protocol):
     """Objective of a captioner's training.
 
     Attributes:
-        name: of the stage and its run folder.
+        name: name of the stage and its run folder.
         needs_references: whether batches contain all captions of each image.
     """
 
@@ -90,10 +90,10 @@ class CaptionerStage:
         Args:
             data: opened records.
             model: the captioner.
-            objective: of the training.
+            objective: objective of the training.
             batch_size: images of a global batch.
             network_rate: learning rate factor of the network in a captioner of pixels.
-            captioning: of the model, for validation.
+            captioning: captioning of the model, for validation.
             worker: this process, of those that train together.
         """
         self.model, self.name = model, objective.name

@@ -24,12 +24,12 @@ class RetrievalData(NamedTuple):
     """Opened records and how they are read.
 
     Attributes:
-        records: of kind `captions`.
-        vocabulary: of them.
+        records: records of kind `captions`.
+        vocabulary: vocabulary of them.
         inputs: that the image encoder reads of them.
         options: sentences and batching.
         counts: pairs of the training split.
-        seed: of the order of batches.
+        seed: seed of the order of batches.
         views: whether training draws the stored views of images.
     """
 

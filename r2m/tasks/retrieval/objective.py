@@ -29,10 +29,11 @@ class RankingOptions:
 
     Attributes:
         name: `hinges` or `softmax`.
-        margin: of hinges: by which the similarity of a pair must exceed that of its negatives.
+        margin: margin of hinges: by which the similarity of a pair must exceed that of its
+            negatives.
         hinges: `sum` or `max`.
         sum_epochs: epochs of `sum` before `max` begins.
-        temperature: of the softmax.
+        temperature: temperature of the softmax.
         mask_same_image: whether sentences of the same image are no negatives.
         similarity: `cosine` or `order`.
         batch_size: most pairs of a global batch.

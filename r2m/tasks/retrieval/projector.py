@@ -33,11 +33,11 @@ def write_projector(
     """Writes the first images and all of their captions, each point with its kind and its text.
 
     Args:
-        folder: of the run, where TensorBoard looks.
-        names: of the images.
+        folder: folder of the run, where TensorBoard looks.
+        names: names of the images.
         images: float32[N, D].
         owners: int[M], the image of each caption.
-        texts: of the captions.
+        texts: texts of the captions.
         sentences: float32[M, D].
     """
     own = np.flatnonzero(owners < _IMAGES)

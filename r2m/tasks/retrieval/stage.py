@@ -50,11 +50,11 @@ class RetrievalStage:
         Args:
             data: opened records.
             model: the embedding.
-            objective: of the training.
+            objective: objective of the training.
             batch_size: captions of a global batch.
             network_rate: learning rate factor of the network in a model of pixels.
-            signature: of the model's inputs of images.
-            folder: of the run, where TensorBoard's projector finds the vectors.
+            signature: signature of the model's inputs of images.
+            folder: folder of the run, where TensorBoard's projector finds the vectors.
             worker: this process, of those that train together.
         """
         self.model = model

@@ -36,10 +36,10 @@ class Data:
         sentences: `corpora` records.
         images: `images` records of the same vocabulary; None when a stage needs no images and no
             validation captions are wanted.
-        vocabulary: of both.
+        vocabulary: vocabulary of both.
         concepts: that the encoder reads.
         image_inputs: concepts and vectors or pixels, for stages that learn from images.
-        seed: of the order of batches.
+        seed: seed of the order of batches.
     """
 
     sentences: Records

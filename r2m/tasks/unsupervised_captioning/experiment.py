@@ -40,7 +40,7 @@ def run_stage(
     """Trains one stage in `<workdir>/<name>`, or resumes it there.
 
     Args:
-        name: of the stage, see `curriculum.STAGES`.
+        name: name of the stage, see `curriculum.STAGES`.
         config: the experiment's settings (a file of `configs/r2m`).
         workdir: folder of the experiment.
         init_from: run folder of the stage to start from; by default the one before in the same

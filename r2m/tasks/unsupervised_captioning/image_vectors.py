@@ -38,8 +38,8 @@ def open_image_vectors(
     To be called inside the strategy's scope.
 
     Args:
-        config: of the experiment.
-        spec: of the stage.
+        config: configuration of the experiment.
+        spec: spec of the stage.
         records: `images` records; None where there are none.
 
     Returns:

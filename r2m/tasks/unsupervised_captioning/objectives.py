@@ -24,7 +24,7 @@ class ObjectiveOptions:
 
     Attributes:
         reconstruction_weight: w_im, factor of the reconstruction terms (upstream: 1).
-        margin: of the triplet loss (upstream: 0.2).
+        margin: margin of the triplet loss (upstream: 0.2).
         batch_size: most rows of a global batch.
     """
 
@@ -116,7 +116,7 @@ def gate_values(model: R2M, batch: Batch, search: DecodingOptions) -> dict[str, 
 
     Args:
         model: the network.
-        batch: of sentences, or of images: then the decoder is fed its own words.
+        batch: batch of sentences, or of images: then the decoder is fed its own words.
         search: as for `image_terms`.
 
     Returns:

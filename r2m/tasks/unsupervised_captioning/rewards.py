@@ -30,9 +30,9 @@ class Rewards(NamedTuple):
     """Rewards of the captions of images.
 
     Attributes:
-        objective: of the training.
-        options: of the objective.
-        references: of the images.
+        objective: objective of the training.
+        options: options of the objective.
+        references: references of the images.
         settings: that a resumed run requires.
     """
 
@@ -58,7 +58,7 @@ def open_rewards(config: Any, images: Records | None, *, keep: bool) -> Rewards:
     """Opens the captions that `config.data.captions` names, and builds the objective.
 
     Args:
-        config: of the experiment.
+        config: configuration of the experiment.
         images: records that the stage learns from.
         keep: whether to keep document frequencies that are counted.
 

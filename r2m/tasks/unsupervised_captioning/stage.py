@@ -57,7 +57,7 @@ class CurriculumStage:
             model: the network, shared by all stages.
             vectors: what makes the vectors of images; None for those that are stored.
             worker: which of the processes that train together this is.
-            rewards: of a stage that learns from them.
+            rewards: rewards of a stage that is trained by them.
 
         Raises:
             InputError: the stage learns from images and there are none.
