@@ -136,7 +136,7 @@ def self_critical(
     published learning rate is that of the whole stage.
 
     Args:
-        learning_rate: that the schedule starts from.
+        learning_rate: initial learning rate of the schedule.
         batch_size: images per step, over all replicas.
         steps: a period.
         evaluate_every: a period, also of checkpoints.

@@ -123,7 +123,7 @@ def stage(
     """Settings of one stage of training: a section of `config.stages`.
 
     Args:
-        learning_rate: that the schedule starts from.
+        learning_rate: initial learning rate of the schedule.
         batch_size: examples per step, over all replicas.
         steps: a period.
         evaluate_every: a period, also of checkpoints.

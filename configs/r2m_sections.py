@@ -61,7 +61,7 @@ def stage(
     """Settings of one stage of training; see `common.stage`.
 
     Args:
-        learning_rate: that the schedule starts from.
+        learning_rate: initial learning rate of the schedule.
         batch_size: examples per step, over all replicas.
         steps: number of steps of the optimizer.
         evaluate_every: steps between evaluations, and between checkpoints.

@@ -62,7 +62,7 @@ def hinge_ranking(
     Args:
         images: float[B, D] of the global batch.
         sentences: float[B, D] of the global batch, row i belonging to image i.
-        margin: by which a pair must exceed every negative.
+        margin: margin by which a pair must exceed every negative.
         hinges: `sum` takes the hinges of all negatives, `max` that of the hardest negative of each
             image and each sentence. A bool[] chooses in the graph: True for `max`.
         similarity: see `losses.similarities`.

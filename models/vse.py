@@ -112,7 +112,7 @@ class VisualSemanticEmbedding(keras.Model):
             pixel_rows: whether the cells of the network's maps are rows of the image; otherwise
                 their mean is its vector.
             pixels: the network of a model of pixels.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
 
         Raises:
             ValueError: an unknown name, or settings that contradict each other.

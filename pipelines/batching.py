@@ -52,7 +52,7 @@ def training_batches(
     """Endless batches of split `train` from batch number `first_step` on, each epoch shuffled anew.
 
     Args:
-        records: where the rows come from.
+        records: records that contain the rows.
         parse: serialized string[N] and their key int64[2] (a stateless seed) -> rows, nested dense
             or ragged tensors of N rows.
         assemble: the rows of a batch, plus `key` int64[2] (a stateless seed that is this batch's
@@ -63,8 +63,8 @@ def training_batches(
         window_batches: batches that are read, parsed, shuffled and sorted by length as one: the
             more, the better the shuffle and the less padding; two such windows are in memory.
         length_of: rows -> int[N]; rows of like length then share a batch.
-        finish: what is left to do with the batch, such as keeping one's own rows of it.
-        elements: what is parsed instead of the serialized records of an epoch, and their number.
+        finish: last operation on a batch, such as keeping the rows of this process.
+        elements: elements parsed instead of the serialized records of an epoch, and their number.
     """
     lines_of, rows = elements or (partial(shuffled_lines, records), records.count("train"))
 

@@ -44,7 +44,7 @@ class MoreTensors(Protocol):
     """Tensors of a batch besides its captions and the inputs of the captioner.
 
     Attributes:
-        columns: columns of the records, that they are made from.
+        columns: columns of the records that they are made from.
     """
 
     columns: tuple[str, ...]
@@ -80,7 +80,7 @@ def training_batches(
             `draws` float32, uniform in 0..1. None, or giving None, draws nothing.
         with_references: adds all captions of each image, for rewards.
         more: adds further tensors.
-        own_rows: which rows of a batch this process computes, of several that train together.
+        own_rows: rows of a batch that this process computes, of several that train together.
         views: draws one of the stored views of each image, see `draw_views`.
 
     Returns:

@@ -25,8 +25,8 @@ def parser(
     Args:
         records: records of kind `captions`.
         columns: the names of what is wanted; None is all there is.
-        views: of split `train`: takes the features of one of the stored views of each image, see
-            `draw_views`. The function then has a second argument, the key of the rows int64[2].
+        views: views of split `train`: uses the features of one of the stored views of each image,
+            see `draw_views`. The function then has a second argument, the key of the rows int64[2].
 
     Returns:
         A function of serialized records string[B], which gives `image_id` and `split` string[B],

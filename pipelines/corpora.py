@@ -40,8 +40,8 @@ def training_batches(
         max_length: words kept of a sentence, the end marker included; longer ones are cut.
         seed: seed of the run.
         first_step: number of the first batch.
-        concepts: which of them the encoder reads, in random order.
-        own_rows: which rows of a batch this process computes, of several that train together.
+        concepts: concepts that the encoder reads, in random order.
+        own_rows: rows of a batch that this process computes, of several that train together.
         few_shapes: T is a multiple of four (but at most `max_length`) and K always the same: for
             XLA, which compiles a program for each shape.
 

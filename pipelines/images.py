@@ -76,11 +76,11 @@ def training_batches(
 
     Args:
         records: records of kind `images`.
-        inputs: what the batches hold.
+        inputs: inputs that the batches contain.
         batch_size: images a batch (the last of an epoch has fewer).
         seed: seed of the run.
         first_step: number of the first batch.
-        own_rows: which rows of a batch this process computes, of several that train together.
+        own_rows: rows of a batch that this process computes, of several that train together.
         more: makes further tensors of parsed rows, which then have the name of the image.
 
     Returns:

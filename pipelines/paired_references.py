@@ -26,7 +26,7 @@ class PairedReferences:
         """Reads the captions.
 
         Args:
-            images: images of kind `images`, whose images are looked up.
+            images: records of kind `images`, whose images are looked up.
             records: records of kind `captions`.
             split: split of both.
             options: words of a caption.

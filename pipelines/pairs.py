@@ -34,7 +34,7 @@ class PairCounts(NamedTuple):
 
     Attributes:
         images: images of the split.
-        pairs: in all.
+        pairs: total number of pairs.
         most: captions of the image with the most.
         by_length: words of a caption, both markers included -> number of captions.
         lines: string[N], the records of all images without what is not read, where they fit into
@@ -108,7 +108,7 @@ def compact_lines(
     Args:
         records: records of kind `captions`.
         split: split of the records.
-        columns: that are read besides names and sentences.
+        columns: columns that are read in addition to names and sentences.
         views: whether the views of features are read, too.
         most_bytes: maximum size of all lines.
 

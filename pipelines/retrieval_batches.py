@@ -103,7 +103,7 @@ def training_batches(
         batch_size: pairs per batch; a multiple of `captions_per_image`.
         seed: seed of the run.
         first_step: number of the first batch.
-        own_rows: which rows of a batch this process computes, of several that train together.
+        own_rows: rows of a batch that this process computes, of several that train together.
         views: draws one of the stored views of each image, see `draw_views`.
 
     Returns:

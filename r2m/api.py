@@ -48,7 +48,7 @@ class Caption:
     """The caption of an image.
 
     Attributes:
-        image: what was captioned, as it was given.
+        image: the image, as it was given.
         text: the caption; empty where the image cannot be read.
         score: what the search ranks captions by: log_probability divided by the length penalty of
             n words, end marker included, which is n**alpha unless `length_penalty` says otherwise.
@@ -163,7 +163,7 @@ class ImageCaptioner:
                 uint8 [H, W, 3], [H, W, 4] (the last channel is dropped) or [H, W]: one, an array
                 [B, H, W, 3], or an iterable of them, such as a list, a generator or an array of
                 paths.
-            detections: of R2M, which captions what detectors found, and of captioners of detected
+            detections: for R2M, which captions what detectors found, and for captioners of detected
                 regions: files, as `r2m-caption --detections` takes them. Images are then given as
                 paths, by whose names detections are found, and are listed before the first is read.
             alternatives: how many further captions per image to return, fewer than the beam size
@@ -235,10 +235,10 @@ class ImageCaptioner:
             concepts: per caption the concepts to mention, most important first, for example
                 `[["dog", "grass"], ["cat"]]`. A concept that is repeated stands for several
                 objects.
-            alternatives: as for `caption`.
+            alternatives: see `caption`.
             batch_size: lists that are captioned at once.
-            must_contain: as for `caption`.
-            must_not_contain: as for `caption`.
+            must_contain: see `caption`.
+            must_not_contain: see `caption`.
 
         Yields:
             A `Caption` per list, whose `image` is the list.

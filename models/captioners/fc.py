@@ -51,7 +51,7 @@ class FC(RecurrentCaptioner):
             units: H.
             word_size: E, of words and image.
             dropout: rate on the hidden states while training.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
         self._settings = {

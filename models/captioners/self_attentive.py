@@ -67,7 +67,7 @@ class SelfAttentiveCaptioner(Captioner):
         """Builds the layers over regions and over words, at the end of a constructor.
 
         Args:
-            skip_input: skip input of the attention of encoder layers.
+            skip_input: `skip_input` of the attention of encoder layers.
             cross_attention: builds the attention of a decoder layer to regions; None is
                 `DotProductAttention`.
         """

@@ -121,9 +121,9 @@ class LSTM(_GridCaptioner):
             grid_cells: L.
             units: H.
             word_size: E, of the word embedding.
-            pool: how the grid becomes the initial state; None averages it.
+            pool: computes the initial state from the grid; None averages it.
             dropout: rate on words, grid and hidden states while training.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
 
         Raises:
             ValueError: for an unknown pool.
@@ -216,7 +216,7 @@ class AttentionLSTM(_GridCaptioner):
             units: H.
             word_size: E, of the word embedding.
             dropout: rate on words, projected grid and hidden states while training.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(
             vocabulary_size=vocabulary_size, feature_size=feature_size, grid_cells=grid_cells,

@@ -80,14 +80,14 @@ class SpatialTransformer(SelfAttentiveCaptioner):
             decoder_layers: number of layers over words.
             position: position of the regions: `gxg`, `g2`, `box-coord`, `sinusoid` or `none`.
             grid_size: cells per side of the grid of the positions.
-            area_norm: area norm of the parts of a box in the cells: `share` or `coverage`.
+            area_norm: normalization of the parts of a box in the cells: `share` or `coverage`.
             cross_attention: attention of words to regions: `xlinear` or `dot_product`.
             dropout: rate inside encoder and decoder while training.
             input_dropout: rate on the regions while training, before their positions.
             norm: `layer`, `unbiased` (layer normalization by the sample deviation) or `rms`.
             activation: activation of the feed-forwards, `relu` or `gelu`.
             tie_embeddings: whether the softmax weights are the word embedding.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
 
         Raises:
             ValueError: an unknown position or cross-attention.

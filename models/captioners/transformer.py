@@ -65,7 +65,7 @@ class Transformer(SelfAttentiveCaptioner):
             norm: `layer`, `unbiased` (layer normalization by the sample deviation) or `rms`.
             activation: activation of the feed-forwards, `relu` or `gelu`.
             tie_embeddings: whether the softmax weights are the word embedding.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
         settings = {

@@ -157,7 +157,7 @@ def _grow(
         ranks: float32[b, w, C], what they are chosen by; `best` itself without penalties.
         ids: int32[b, w, C], the words.
         living: int32[b, w, T], words of the hypotheses.
-        finished: finished of the group.
+        finished: finished captions of the group.
         t: the step.
         options: options of the search.
 

@@ -33,7 +33,7 @@ class Search(NamedTuple):
         penalties: float32[b, W], by which hypotheses of groups rank below their log p; () without
             groups.
         living: int32[b, W, T], their words.
-        finished: finished of each group, the best that have ended.
+        finished: best finished captions of each group.
     """
 
     images: tf.Tensor
@@ -68,8 +68,8 @@ def start_search(
         state: nested start state of B rows; it is repeated to B * W rows.
         memory: nested tensors, B first.
         batch: B.
-        log_probs: log probs of the W start hypotheses of every image.
-        finished: finished of each group, no captions yet.
+        log_probs: log probabilities of the W start hypotheses of every image.
+        finished: finished captions of each group, none yet.
         options: options of the search.
         penalties: float32[B, W]; () without groups.
     """

@@ -48,7 +48,7 @@ class Ensemble(Captioner):
             member_inputs: names of the tensors that each member is given.
             weights: weights of the members' probabilities, which are divided by their sum; None:
                 all equal.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
         self.members = list(members)

@@ -184,7 +184,7 @@ def _sample(
     Args:
         step: step of the model.
         state: N first.
-        memory: which `step` reads.
+        memory: memory that `step` reads.
         tokens: int32[N, T] of zeros.
         choose: the next words.
         start_id: id fed in first.

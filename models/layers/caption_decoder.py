@@ -81,7 +81,7 @@ class CaptionDecoder(keras.layers.Layer):
             dropout: rate on the words while training.
             norm: after the last layer.
             tie_embeddings: whether the softmax weights are the word embedding.
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
         """
         super().__init__(autocast=False, **kwargs)
         self._settings: dict[str, Any] = {

@@ -159,7 +159,7 @@ class Cell(keras.layers.Layer):
             recurrent_initializer: initializer of W_h; None is PyTorch's.
             bias_initializer: initializer of both biases; None is PyTorch's.
             recurrent_bias: whether the cell has b_h, besides b_x.
-            **kwargs: of `keras.layers.Layer`.
+            **kwargs: arguments of `keras.layers.Layer`.
         """
         super().__init__(**kwargs)
         self.kind, self.units, self.recurrent_bias = kind, units, recurrent_bias

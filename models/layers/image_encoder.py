@@ -57,7 +57,7 @@ class ImageEncoder(keras.layers.Layer):
             dropout: dropout rate of the features.
             row_dropout: probability of a row to be removed in training, see `RowDropout`.
             row_dropout_varies: whether images have rates of their own.
-            **kwargs: of `keras.layers.Layer`.
+            **kwargs: arguments of `keras.layers.Layer`.
 
         Raises:
             ValueError: an unknown name, or a pooling by order, which rows of images do not have.

@@ -281,7 +281,7 @@ class _Steps:
         """Returns the gradients of what was given, from that of the outputs.
 
         Args:
-            given: as to `forward`.
+            given: arguments of `forward`.
             states: from `forward`.
             recorded: from `forward`.
             upstream: float[N, H].

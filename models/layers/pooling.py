@@ -73,7 +73,7 @@ class GeneralizedPooling(keras.layers.Layer):
             position_size: columns of the sinusoids.
             units: width of the GRU, in each direction.
             temperature: temperature of the softmax.
-            **kwargs: of `keras.layers.Layer`.
+            **kwargs: arguments of `keras.layers.Layer`.
         """
         super().__init__(**kwargs)
         self._settings: dict[str, Any] = {

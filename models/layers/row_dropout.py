@@ -34,7 +34,7 @@ class RowDropout(keras.layers.Layer):
         Args:
             rate: probability of a row to be removed.
             varies: whether each image has a rate of its own, see the class.
-            **kwargs: of `keras.layers.Layer`.
+            **kwargs: arguments of `keras.layers.Layer`.
         """
         super().__init__(**kwargs)
         self.rate, self.varies = rate, varies

@@ -62,7 +62,7 @@ class SentenceEncoder(keras.layers.Layer):
                 as vectors are normalized afterwards.
             weights: initial weights of the GRU.
             dropout: dropout rate of the word vectors.
-            **kwargs: of `keras.layers.Layer`.
+            **kwargs: arguments of `keras.layers.Layer`.
 
         Raises:
             ValueError: an unknown name, or a bag of words of another size or with `last`.

@@ -56,9 +56,9 @@ class SpatialPosition(keras.layers.Layer):
             kind: one of `POSITIONS`.
             units: D, even.
             grid: g.
-            area_norm: area norm of v, h and A: `share` or `coverage`, see
+            area_norm: normalization of v, h and A: `share` or `coverage`, see
                 `box_geometry.grid_areas`.
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
 
         Raises:
             ValueError: an unknown kind or norm, odd `units`, or a grid without cells.

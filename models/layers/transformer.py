@@ -117,7 +117,7 @@ class _Attention(keras.layers.Layer):
             units: D.
             heads: h, which divides D.
             dropout: rate on the weights while training.
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
 
         Raises:
             ValueError: the heads do not divide the units.
@@ -318,7 +318,7 @@ class FeedForward(keras.layers.Layer):
             inner_units: between the maps.
             dropout: rate on them while training.
             activation: `relu` or `gelu` (the exact one, with the error function).
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
 
         Raises:
             ValueError: an unknown activation.

@@ -51,7 +51,7 @@ class _Layer(keras.layers.Layer):
             norm: a normalization of `models.layers.normalization`.
             activation: activation of the feed-forward.
             skip_input: see `SelfAttention`.
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
         """
         # A bias of scores stays float32 under half precision.
         super().__init__(autocast=False, **kwargs)
@@ -168,7 +168,7 @@ class DecoderLayer(_Layer):
             dropout: rate while training.
             norm: a normalization of `models.layers.normalization`.
             cross_attention: a layer; None is `DotProductAttention` with as many heads.
-            **kwargs: of `EncoderLayer`.
+            **kwargs: arguments of `EncoderLayer`.
         """
         super().__init__(units=units, heads=heads, dropout=dropout, norm=norm, **kwargs)
         policy = self.dtype_policy

@@ -40,7 +40,7 @@ class WordInput(keras.layers.Layer):
             initializer: initializer of the embedding.
             relu: whether ReLU follows.
             dropout: rate while training.
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
         """
         super().__init__(**kwargs)
         self._settings = {
@@ -98,9 +98,8 @@ class WordOutput(keras.layers.Layer):
             vocabulary_size: V.
             units: H.
             initializer: initializer of the weights; None is PyTorch's, uniform in +-1/sqrt(H).
-            bias_initializer: bias initializer of the bias; None is PyTorch's, uniform in
-                +-1/sqrt(H).
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            bias_initializer: initializer of the bias; None is PyTorch's, uniform in +-1/sqrt(H).
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
         """
         super().__init__(**kwargs)
         bound = units**-0.5

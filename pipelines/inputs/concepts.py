@@ -81,7 +81,7 @@ def assemble_concepts(
     Args:
         ids: int64[B, (K)] vocabulary ids, most important last.
         counts: int64[B, (K)] how many objects of each.
-        options: what to keep.
+        options: concepts to keep.
         key: stateless seed int64[2], required to shuffle.
         order: `shuffled` draws a new order a row, `kept` leaves the record's.
         all_columns: K' is always `max_concepts * max_repeats`, else the most that are there.

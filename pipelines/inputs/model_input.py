@@ -53,7 +53,7 @@ class ModelInput:
     Subclasses are frozen dataclasses. Their fields are settings; equal ones make equal tensors.
 
     Attributes:
-        columns: that it reads of records, as `captions.parser` returns them.
+        columns: columns of records that it reads, as `captions.parser` returns them.
         tensors: names of the tensors that it makes.
         section: section of the configuration that holds its settings.
     """

@@ -49,8 +49,8 @@ class InputSpec:
             inputs: inputs of the captioner's class.
             config: configuration of the experiment: sections `data` and `image`.
             held: columns of the records, or that a trained run read of its records.
-            model: what reads them, for messages: `captioner updown`.
-            where: where the columns are from, for messages.
+            model: reader of the inputs, for messages: `captioner updown`.
+            where: source of the columns, for messages.
 
         Raises:
             InputError: an impossible setting, or a required input that the columns do not give.

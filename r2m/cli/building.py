@@ -27,7 +27,7 @@ def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
 
     Args:
         kind: kind of the records.
-        split: what --shards counts the files of.
+        split: split, or splits, whose files --shards counts.
         ordered: the records keep the order of their sources: there is no seed to choose.
     """
     define_text(
@@ -224,7 +224,7 @@ def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
     """Returns the values of these flags, named as the fields of the options of a build.
 
     Args:
-        layer: layer of the network; None takes its last feature map.
+        layer: layer of the network; None uses its last feature map.
         view: more fields of `FeatureOptions`.
     """
     from tfrecords.feature_options import BackboneOptions, FeatureOptions

@@ -35,7 +35,7 @@ class Command:
     Attributes:
         description: its docstring. Paragraphs that are indented are examples, and a paragraph
             before them that ends with a colon belongs to them.
-        arguments: what it takes besides flags, as in "IMAGE ..."; empty where it takes nothing.
+        arguments: positional arguments, as in "IMAGE ..."; empty for none.
     """
 
     description: str
@@ -46,7 +46,7 @@ def help_text(command: Command, *, full: bool = False) -> str:
     """Returns the help, wrapped to the width of the terminal.
 
     Args:
-        command: to describe.
+        command: command to describe.
         full: includes the flags that absl defines for every command.
     """
     width = terminal_width()

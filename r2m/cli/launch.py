@@ -56,9 +56,9 @@ def run(
 
     Args:
         main: takes the arguments that are not flags and returns an exit code (None is 0).
-        description: the text of `--help` besides the flags (`r2m.cli.help.Command`); by default
+        description: text of `--help` without the flags (`r2m.cli.help.Command`); by default
             main's module docstring.
-        arguments: what is taken besides flags, for `--help`: "IMAGE ...". Empty: nothing.
+        arguments: positional arguments, for `--help`: "IMAGE ...". Empty: none.
         uses_tensorflow: whether TensorFlow is ever imported; without it, its notes are no topic.
     """
     logging.set_verbosity(logging.INFO)

@@ -114,7 +114,7 @@ def print_next(
 
     Args:
         folder: folder of the run.
-        records: that it was trained on; None where there were none. They are named only if
+        records: records that it was trained on; None where there were none. They are named only if
             captions were scored on them: without a validation split they cannot be evaluated on.
         detections: whether it captions what detectors saw.
         next_stage: the script of the stage that starts from this one.

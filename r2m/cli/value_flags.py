@@ -53,7 +53,7 @@ def define_text(
     Args:
         name: name of the flag, without dashes.
         default: its value where it is not given.
-        description: for `--help`.
+        description: text for `--help`.
         group: one of `r2m.cli.flag_groups.GROUPS`.
         value: stands for the value in `--help`, such as FOLDER.
         required: whether the command cannot do without it.

@@ -32,7 +32,7 @@ class DecodingChanges(TypedDict, total=False):
             ((5 + n) / 6)**alpha or by n, for n words with the end marker. `wu_0.9` sets alpha too.
         length_normalization: alpha.
         beam_groups: groups of the beam that avoid each other's words (diverse beam search).
-        diversity: what a word loses in log p per hypothesis of earlier groups that has it.
+        diversity: penalty on log p of a word per hypothesis of earlier groups that has it.
         block_trigrams: no three words in a row twice in a caption.
         block_repeats: no word twice in a row.
         block_bad_endings: no caption that ends with one of `BAD_ENDINGS`.
@@ -113,7 +113,7 @@ def decoding_changes(given: Mapping[str, Any]) -> dict[str, Any]:
     """Converts settings of decoding, as flags and programs give them, to fields.
 
     Args:
-        given: by name of the field of `config.decoding`; None keeps what a run was trained with.
+        given: values by field of `config.decoding`; None keeps the value from the training.
             `length_penalty` may have alpha in it: `wu_0.9` and `power_0.7`, and `avg`, or `avg_0`
             of self-critical.pytorch, for the mean of log p per word.
 

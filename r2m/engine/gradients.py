@@ -114,8 +114,8 @@ def make_gradient_function(
     """Returns the function that differentiates the objective, for calls in a replica context.
 
     Args:
-        stage: whose loss it is.
-        variables: what to differentiate for.
+        stage: stage that defines the loss.
+        variables: variables to differentiate with respect to.
         jit: compiles loss and gradients with XLA: one program for each shape of batch.
         micro_batches: parts that the rows are computed in; the sums are the same.
         at_once: how many of the parts are computed side by side.

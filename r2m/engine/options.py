@@ -44,7 +44,7 @@ def _option(
     """Defines an option.
 
     Args:
-        rule: rule of its value.
+        rule: rule that its value must satisfy.
         default: its value where it is not given.
         in_config: rule of the same setting in a configuration, where that is another one.
     """
@@ -117,9 +117,9 @@ class ScheduleOptions:
         decay_rate: factor of each decay.
         factor: factor of the whole schedule (noam), or of each reduction (plateau).
         model_size: width of the model.
-        final_fraction: final fraction of the learning rate, where the schedule ends.
-        patience: evaluations without a new best that are passed over.
-        min_learning_rate: is not reduced further.
+        final_fraction: fraction of the learning rate at the end of the schedule.
+        patience: evaluations without a new best before the learning rate is reduced.
+        min_learning_rate: lower bound of the learning rate.
     """
 
     # The schedule itself refuses unknown names.
@@ -148,7 +148,7 @@ class TrainingOptions:
 
     Attributes:
         steps: optimizer steps in all.
-        learning_rate: what the schedule starts from; the one of name 'noam' does not use it.
+        learning_rate: initial learning rate of the schedule; schedule 'noam' does not use it.
         schedule: how the learning rate changes.
         optimizer: a name of `r2m.engine.known_settings.OPTIMIZERS`.
         optimizer_settings: settings of that optimizer.

@@ -97,7 +97,7 @@ def make_train_loop(
     """Returns the function that trains for some steps in one graph call.
 
     Args:
-        stage: what to train; see `r2m.engine.stage` for how its loss is reduced.
+        stage: stage to train; see `r2m.engine.stage` for how its loss is reduced.
         optimizer: built for `stage.trainable_variables`.
         options: clipping, weight decay, `jit`, `micro_batches` and `at_once` are read.
         strategy: the one that model and optimizer were built under.
@@ -192,7 +192,7 @@ def apply_if(
         condition: bool scalar, the same on every replica.
         optimizer: built for at least `variables`.
         gradients: gradients of each variable; summed over the replicas.
-        variables: what to change.
+        variables: variables to update.
     """
 
     def everywhere(strategy: tf.distribute.Strategy, condition: Any, gradients: Any) -> None:

@@ -77,14 +77,14 @@ def train(
 
     Args:
         stage: built inside `strategy.scope()`, see `r2m.engine.stage`.
-        options: how to train.
+        options: options of the training.
         workdir: folder of this run; made if missing.
         strategy: result of `r2m.engine.distribution.strategies.make_strategy`.
         init_from: working folder of another stage's run whose (best, else latest) weights the model
             starts from, or a function that sets the weights, called only when the run starts anew.
         config: goes into config.json as it is; must be JSON.
-        settings: what else must not differ when the run is resumed (model, data, weights of the
-            loss); JSON, compared by name.
+        settings: further settings that must not differ when the run is resumed (model, data,
+            weights of the loss); JSON, compared by name.
         upgrade_settings: converts the settings that an earlier version saved with a checkpoint
             to the form of `settings`, before they are compared.
         profile: steps to run under TensorFlow's profiler.

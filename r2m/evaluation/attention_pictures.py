@@ -34,7 +34,7 @@ def attention_panels(
 
     Args:
         picture: uint8[H, W, 3].
-        words: what was said.
+        words: words of the caption.
         weights: float[len(words), gh, gw], each map summing to 1.
         style: `grid` shows the cells as they are; `smooth` blends them into each other.
 

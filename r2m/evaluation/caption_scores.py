@@ -37,7 +37,7 @@ class CaptionScores:
     Attributes:
         scores: corpus scores: `bleu_1` .. `bleu_4`, `rouge_l`, `cider`, `meteor`, `spice`, those
             that could be computed.
-        per_image: for each of the same names, the score of every image id.
+        per_image: metric name -> score of every image id.
         unavailable: metrics that were asked for and could not be computed, with the reason.
         tokenizer: which tokenizer made the tokens (`ptb` or `ptb_python`).
         images: how many images were scored.
@@ -72,7 +72,7 @@ def score_captions(
     Args:
         predictions: the caption of every image id; an empty one is scored, as 0.
         references: the reference captions of the same image ids, at least one each.
-        metrics: which of `METRICS`.
+        metrics: names from `METRICS`.
         tokenizer: `auto`, or one of `tokenizers.TOKENIZERS`.
         java_timeout: seconds after which a Java program is given up.
         known: recognizes training captions; None: novel captions are not counted.

@@ -61,7 +61,7 @@ def score_caption_sets(
 
     Args:
         captions: captions of every image id, at least one.
-        references: as for `score_captions`, and so are the other arguments.
+        references: see `score_captions`, also for the other arguments.
         metrics: metrics of oracle and mean scores.
         tokenizer: tokenizer of captions and references.
         java_timeout: seconds after which a Java program is given up.
@@ -127,7 +127,7 @@ def measure_diversity(captions: Sequence[Sequence[str]], cider: Cider) -> dict[s
 
     Args:
         captions: tokenized captions of each image.
-        cider: with the document frequencies of references.
+        cider: scorer with the document frequencies of references.
 
     Raises:
         InputError: no image has two captions.

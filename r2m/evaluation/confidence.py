@@ -72,7 +72,7 @@ class Calibration:
         slope: slope of the logit, not negative: a likelier caption is never less certain.
         threshold: CIDEr-D (1.0 = 100) from which a caption is as good as a typical human one.
         base_rate: share of the captions with the event.
-        images: that it was fitted on.
+        images: number of images that it was fitted on.
     """
 
     intercept: float

@@ -43,7 +43,7 @@ def write_whole(path: Path | str, data: bytes | str) -> Path:
     """Writes a file whole or not at all, making its folder first.
 
     Args:
-        path: where to; a file that is there already stays as it was until the new one is whole.
+        path: file to write; an existing file is replaced only when the new one is complete.
         data: all of it; text is written as UTF-8, half of a surrogate pair (of a file name that is
             not UTF-8) as its escape, which JSON reads as that half again.
 

@@ -156,7 +156,7 @@ def write_report(folder: Path | str, report: Report, name: str = "report") -> tu
 
     Args:
         folder: made when it does not exist.
-        report: what to write.
+        report: report to write.
         name: the files' name without its ending.
 
     Returns:

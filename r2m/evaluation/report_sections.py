@@ -49,7 +49,7 @@ def confidence_section(
     """Returns the reliability of confidences.
 
     Args:
-        calibration: that they are by.
+        calibration: calibration that gives the confidences.
         reliability: reliability of the confidences, on captions that they were not fitted on.
         threshold: CIDEr-D (1.0 = 100) from which these captions are as good as a typical human one.
         fitted_on: what the calibration was fitted on, such as "the other folds of these images".

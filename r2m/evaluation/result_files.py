@@ -35,9 +35,9 @@ class LabeledCaptions:
     """The captions of one image.
 
     Attributes:
-        label: what the file calls the image.
+        label: name of the image in the file.
         captions: its captions; of a prediction one.
-        split: as the source calls it; None where it does not say.
+        split: name of the split in the source; None if the source names none.
         confidence: confidence of the caption of a prediction, in 0..1; None where the file has
             none.
     """
@@ -88,7 +88,7 @@ def read_any_references(source: str, split: str | None = None) -> list[LabeledCa
     Args:
         source: `[FORMAT:]PATH` of a format of `r2m-build-captions`, or the path of a JSON file
             `{id: [captions]}`.
-        split: of the images, as the source or the records call it; `all` takes every image, None
+        split: name of the split in the source or the records; `all` takes every image, None
             takes `test` of a source with several splits and else every image.
 
     Raises:

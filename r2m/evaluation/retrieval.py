@@ -155,7 +155,7 @@ class _Counts:
             own: float32[M], the similarity of each caption to its image.
             owners: int64[M].
             images: N.
-            tie: by which a lower similarity still counts as equal.
+            tie: difference up to which a lower similarity still counts as equal.
             offsets: offsets of the correction.
         """
         self._offsets = offsets

@@ -43,7 +43,7 @@ def score_files(
         predictions: see `read_any_predictions`.
         references: see `read_any_references`.
         split: see `read_any_references`.
-        metrics: which of `METRICS`.
+        metrics: names from `METRICS`.
         tokenizer: `auto`, or one of `tokenizers.TOKENIZERS`.
 
     Returns:

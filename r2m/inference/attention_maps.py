@@ -38,7 +38,7 @@ def why_no_maps(captioner: str, inputs: InputSpec) -> str | None:
 
     Args:
         captioner: its name.
-        inputs: that it reads.
+        inputs: inputs that it reads.
     """
     with_attention = captioner_names(with_attention=True)
     if captioner not in with_attention:
@@ -103,8 +103,8 @@ def visible_part(
     Args:
         picture: uint8[H, W, 3].
         pixels: how a captioner of pixels cuts pictures; None for stored features.
-        backbone: backbone of records, what they were built with: `short_side` and `image_size`;
-            None where features were made elsewhere, which are taken to be of the whole picture.
+        backbone: backbone options of the records, with `short_side` and `image_size`; None where
+            features were made elsewhere, which are taken to be of the whole picture.
 
     Returns:
         uint8[h, w, 3], the middle of it, in its own proportions.

@@ -22,7 +22,7 @@ class Exported(NamedTuple):
     """A network's weights file and the flags of a builder that describe the network.
 
     Attributes:
-        file: with the weights.
+        file: file with the weights.
         flags: such as `--backbone=MobileNet`.
     """
 

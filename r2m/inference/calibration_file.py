@@ -50,7 +50,7 @@ def write_calibration(
         folder: folder of the (first) run.
         identity: see `Run.identity`.
         stored: the calibration.
-        reliability: reliability of confidences by it.
+        reliability: reliability of the confidences that it gives.
 
     Raises:
         InputError: the disk is full, or the folder cannot be written to.

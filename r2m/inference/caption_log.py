@@ -49,9 +49,9 @@ class CaptionLog:
         Finished captions of other images or settings are replaced.
 
         Args:
-            folder: that exists.
+            folder: existing folder.
             files: the images, in the order of their captions.
-            settings: what decides the captions; JSON.
+            settings: settings that determine the captions, as JSON.
             overwrite: whether captions that are there are replaced in any case.
 
         Raises:

@@ -39,7 +39,7 @@ def row_item(row: Mapping[str, Any], image: Path, attention: WordMaps | None) ->
     Args:
         row: result of `caption_row`.
         image: the image file.
-        attention: for the words of its best caption; None where it is not known.
+        attention: attention maps of the words of its best caption; None where not known.
     """
     note = row.get("note", "")
     return GalleryItem(

@@ -67,7 +67,7 @@ class TrainedInputs(NamedTuple):
 
     Attributes:
         path: its run folder, for messages.
-        inputs: with the settings for captioning.
+        inputs: inputs with the settings for captioning.
         signature: signature of the tensors, B first.
         backbone: options of the network that made the features of its records; None where they were
             made elsewhere.
@@ -134,7 +134,7 @@ def features_file(
     Args:
         inputs: inputs of the captioner.
         signature: signature of their tensors.
-        records: that it is trained on.
+        records: records that it is trained on.
         folder: folder of the run. The file of a resumed run stays as an earlier version wrote it.
     """
     options = records.manifest["options"]
@@ -164,10 +164,10 @@ def check_same_origin(
     """Raises `InputError` unless features come from the same network with the same options.
 
     Args:
-        one: whose features, for the message.
+        one: owner of the features, for the message.
         ours: the backbone in the options of records; None where features were made elsewhere.
-        other: as `one`.
-        theirs: as `ours`.
+        other: see `one`.
+        theirs: see `ours`.
         regions: whether features of regions are compared too.
     """
     a, b = (dict(made or {"name": _ELSEWHERE}) for made in (ours, theirs))

@@ -117,8 +117,8 @@ class Captioning:
         Args:
             model: a captioner (`models.decoding.search.decode`).
             vocabulary: the model's vocabulary.
-            search: how to search.
-            signature: what `encode` takes, with sizes that differ by batch left open.
+            search: options of the search.
+            signature: arguments of `encode`; sizes that differ by batch are None.
             reranker: orders the hypotheses anew; it receives all inputs. None: as the search does.
         """
         self._model, self._reranker = model, reranker
@@ -191,7 +191,7 @@ class Captioning:
         """Returns the best caption of each of B images.
 
         Args:
-            inputs: what `encode` and a reranker take.
+            inputs: inputs of `encode` and of a reranker.
             names: names of the images; the captions that are drawn of an image depend on its name,
                 if it has one, and on no other image.
         """

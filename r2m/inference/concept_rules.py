@@ -25,9 +25,9 @@ class ConceptRules(NamedTuple):
     """Rules by which detections of an image become its concepts.
 
     Attributes:
-        dictionary: which class of a detector is which concept.
+        dictionary: maps classes of detectors to concepts.
         allowed: the concepts that are frequent enough in the corpus of the training.
-        order: by which the concepts of an image are chosen and sorted.
+        order: order by which the concepts of an image are chosen and sorted.
         detections: per file of the training its `file`, `min_score`, `weight` and, where it has
             another than its kind, its format of `boxes` and `scores`.
     """

@@ -23,8 +23,8 @@ class EmbeddingEnsemble:
 
     Attributes:
         members: the embeddings.
-        similarity: what compares vectors: `cosine` (the dot product), or `order`.
-        inputs: that the image encoders read.
+        similarity: similarity of two vectors: `cosine` (the dot product) or `order`.
+        inputs: inputs that the image encoders read.
     """
 
     def __init__(self, members: Sequence[RetrievalRun]) -> None:

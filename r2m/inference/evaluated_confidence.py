@@ -41,7 +41,7 @@ def evaluate_confidence(
     confidence is by a fit on other images. On other splits it is by the stored calibration.
 
     Args:
-        run: that captioned.
+        run: run that captioned.
         records: records of the images.
         split: split of the records.
         hypotheses: captions of each image, best first.

@@ -48,15 +48,15 @@ class RetrievalRun:
     Attributes:
         path: the run folder.
         vocabulary: vocabulary of the sentences.
-        similarity: what compares vectors: `cosine` (the dot product), or `order`.
+        similarity: similarity of two vectors: `cosine` (the dot product) or `order`.
         size: D of the vectors.
         folder: the run folder, opened.
         weights: file of the backbone's weights; None where none was given.
         model: the embedding, with the best weights, else the latest.
         trained_on: the inputs of images that it was trained on.
         signature: signature of these inputs.
-        rule: by which sentences are split, of `tfrecords.captions.words.RULES`.
-        pair_options: pair options of the sentences that the encoder reads.
+        rule: rule by which sentences are split, a key of `tfrecords.captions.words.RULES`.
+        pair_options: options of the sentences that the encoder reads.
     """
 
     def __init__(self, folder: RunFolder, *, weights: str | None = None) -> None:
@@ -131,7 +131,7 @@ class RetrievalRun:
         Args:
             images: paths of image files, or what else `ImageCaptioner.caption` accepts.
             batch_size: images that are encoded at once.
-            detections: of runs that were trained on regions of detected boxes: files with what the
+            detections: for runs that were trained on regions of detected boxes: files with what the
                 same detector found in the images.
 
         Returns:

@@ -46,7 +46,7 @@ class CaptionedImage(NamedTuple):
     Attributes:
         source: the image.
         hypotheses: its captions, best first; none where it cannot be read.
-        concepts: that R2M captioned, the most certain last; None for other models.
+        concepts: concepts that R2M captioned, the most certain last; None for other models.
         fault: why it cannot be read; None where it can.
     """
 
@@ -279,7 +279,7 @@ class Run:
         """Captions images lazily and in order, in lists of `batch_size`.
 
         Args:
-            images: to caption. Those that cannot be read have no captions, and a `fault`.
+            images: images to caption. Those that cannot be read have no captions, and a `fault`.
             reader: result of `image_reader`.
             captions: how many to find per image.
             batch_size: how many images are captioned at once.

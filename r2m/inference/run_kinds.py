@@ -25,7 +25,7 @@ class RunKind(NamedTuple):
 
     Attributes:
         name: name of the task that trains it (`r2m.tasks`).
-        title: for messages: "a run of ...".
+        title: noun for messages: "a run of ...".
         stages: names of its stages.
         load: loads an opened run folder; of runs that caption a `LoadedModel`, with activations of
             the precision that follows (`r2m.configuration.training_fields.PRECISIONS`).

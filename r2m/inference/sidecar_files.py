@@ -50,7 +50,7 @@ def write_sidecars(
     Text files of earlier captions are removed.
 
     Args:
-        folder: that holds nothing else.
+        folder: folder that contains nothing else.
         files: the images.
         rows: rows of the images, see `r2m.inference.caption_files.CaptionedFiles`.
 

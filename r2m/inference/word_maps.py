@@ -62,7 +62,7 @@ class WordMapReader:
         """Returns the maps of images of records, by name.
 
         Args:
-            records: that the run reads.
+            records: records that the run reads.
             split: split of the records.
             captions: image id -> caption.
             names: names of the images that are wanted.

@@ -13,7 +13,7 @@ def build_captions(data: Path, records: Path, *flags: str) -> Command:
     Args:
         data: folder with `flickr8k/`.
         records: folder to write; its name is that of the records.
-        *flags: of the image features.
+        *flags: flags of the image features.
     """
     flickr8k = data / "flickr8k"
     return [

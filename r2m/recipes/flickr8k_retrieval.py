@@ -32,7 +32,7 @@ class _Backbone(NamedTuple):
     """A network, and how its last blocks are trained along.
 
     Attributes:
-        title: for people.
+        title: title in the output.
         name: value of `--backbone`.
         size: side of its images in pixels while it is trained along.
         stored_size: side of the images whose features are stored afterwards.

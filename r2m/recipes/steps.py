@@ -15,7 +15,7 @@ class Recipe(NamedTuple):
 
     Attributes:
         summary: what it trains.
-        data: what the folder of raw data has to hold.
+        data: required contents of the folder of raw data.
         runs: name -> what it trains, in the order in which all of them are trained.
         commands: takes the folder of raw data, the working directory and the name of a run; yields
             all commands of that run. They reuse what is finished.

@@ -15,11 +15,11 @@ class Address(NamedTuple):
     """A signature of a model on a server.
 
     Attributes:
-        url: url of the server, such as `http://127.0.0.1:8501` or `grpc://127.0.0.1:8500`.
+        url: URL of the server, such as `http://127.0.0.1:8501` or `grpc://127.0.0.1:8500`.
         model: its name.
         version: its number; None is the latest one.
         signature: its name.
-        seconds: that an answer may take.
+        seconds: maximum time for an answer, in seconds.
     """
 
     url: str

@@ -57,7 +57,7 @@ class CaptionGraph:
         """Traces nothing yet.
 
         Args:
-            run: to caption with.
+            run: run to caption with.
             captions: n, captions per item.
 
         Raises:

@@ -80,7 +80,7 @@ def image_signatures(
 
     Args:
         inputs: inputs of the model.
-        members: that the model consists of.
+        members: captioners that the model consists of.
         signature: signature of the model.
         weights: file of the backbone's weights; None where it was not read from a file.
         max_pixels: an image may have at most.

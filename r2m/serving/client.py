@@ -58,8 +58,8 @@ def caption_images(
     """Yields the captions of images, in their order.
 
     Args:
-        connection: to a server, see `check_signature`.
-        images: to read and to send.
+        connection: connection to a server, see `check_signature`.
+        images: images to read and send.
         batch_size: images per request.
         parallel: requests at the same time.
 

@@ -25,7 +25,7 @@ def compact_weights(served: ServedModel, dtype: WeightsDtype) -> ServedModel:
     """Returns a model whose signatures read compact copies of its matrices.
 
     Args:
-        served: served of float32 weights.
+        served: model with float32 weights.
         dtype: `float32` changes nothing; `int8` has a scale per output channel, the last dimension.
     """
     if dtype == "float32":

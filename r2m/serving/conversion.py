@@ -26,8 +26,8 @@ def convert(function: Any, format: PortableFormat, what: str) -> bytes:
 
     Args:
         function: `tf.function` with an input signature of named tensors.
-        format: to convert to.
-        what: for messages, such as `the step of captioner updown`.
+        format: target format.
+        what: subject of messages, such as `the step of captioner updown`.
 
     Returns:
         The bytes of a file. ONNX has the outputs in the order of their sorted names.

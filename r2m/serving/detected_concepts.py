@@ -34,9 +34,9 @@ class GraphSource(NamedTuple):
             object that can be right.
         classes: id -> name.
         is_tag: whether it is a classifier, whose labels are tags.
-        min_score: what is less certain is left out.
+        min_score: detections with a lower score are left out.
         weight: factor on the scores.
-        resources: what owns the variables of a detector; None where it has none.
+        resources: owner of the variables of a detector; None where it has none.
         network: Keras model of a classifier.
     """
 
@@ -146,7 +146,7 @@ class DetectedConcepts:
         Args:
             rules: rules of the run.
             vocabulary: vocabulary of the model.
-            sources: in the order of the training.
+            sources: sources in the order of the training.
             max_concepts: how many concepts to keep per image.
 
         Raises:

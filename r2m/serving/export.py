@@ -81,8 +81,8 @@ def export_run(
         precision: precision of activations, see `Run.load`.
         max_pixels: an image may have at most; larger ones get a status instead of a caption.
         weights_dtype: dtype of stored matrices, see `compact_weights`.
-        detectors: of R2M, `KIND:MODEL+LABEL_MAP[,MIN_SCORE[,WEIGHT]]` each, which find its concepts
-            in images, see `r2m.serving.detected_concepts`.
+        detectors: for R2M, `KIND:MODEL+LABEL_MAP[,MIN_SCORE[,WEIGHT]]` each, which find its
+            concepts in images, see `r2m.serving.detected_concepts`.
 
     Raises:
         InputError: a run that cannot be opened or exported, a setting that is impossible or has no

@@ -52,7 +52,7 @@ def serve(app: Any, bound: socket.socket, seconds: float, started: Callable[[], 
     Args:
         app: ASGI application.
         bound: socket, see `bind`.
-        seconds: that an answer may take.
+        seconds: maximum time for an answer, in seconds.
         started: called when the server listens.
     """
 

@@ -28,8 +28,8 @@ class LoadedSignature(NamedTuple):
     """A function of a loaded model.
 
     Attributes:
-        inputs: by name, sorted.
-        outputs: by name.
+        inputs: inputs by name, sorted.
+        outputs: outputs by name.
         function: columns [B, ...] by name -> columns [B, ...] by name.
     """
 
@@ -44,7 +44,7 @@ class LoadedExport(NamedTuple):
     Attributes:
         name: name of the model.
         version: its number.
-        signatures: by name.
+        signatures: signatures by name.
         definitions: the signatures as TensorFlow Serving describes them, JSON.
         folder: folder of the version.
     """

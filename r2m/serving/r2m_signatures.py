@@ -39,8 +39,8 @@ def r2m_model(
         run: run of R2M.
         captions: n, captions per item.
         max_pixels: an image may have at most.
-        detectors: to take into the graph, see `open_sources`; without them there is no signature of
-            images.
+        detectors: detectors to include in the graph, see `open_sources`; without them there is no
+            signature of images.
 
     Raises:
         InputError: more captions than the beam is wide, a file of weights is given, or a detector

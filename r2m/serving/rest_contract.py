@@ -33,7 +33,7 @@ class RequestError(Exception):
     """The error of a request that cannot be answered.
 
     Attributes:
-        code: code of HTTP.
+        code: HTTP status code.
     """
 
     def __init__(self, code: int, message: str) -> None:

@@ -29,7 +29,7 @@ def write_saved_model(served: ServedModel, folder: Path) -> dict[str, Any]:
 
     Args:
         served: the model.
-        folder: to write to.
+        folder: folder to write to.
 
     Returns:
         Name of a signature -> `inputs` and `outputs`, each name -> `dtype` and `shape`; JSON.

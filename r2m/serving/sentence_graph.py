@@ -33,7 +33,7 @@ class SentenceWords:
 
         Args:
             vocabulary: vocabulary of the run.
-            rule: by which sentences are split, see `tfrecords.captions.words.RULES`.
+            rule: rule by which sentences are split, see `tfrecords.captions.words.RULES`.
             options: options of the sentences.
 
         Raises:

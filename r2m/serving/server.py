@@ -40,9 +40,9 @@ class ServerLimits:
     """Limits of a server.
 
     Attributes:
-        batches: batches of batches and of the queue.
-        request_bytes: maximum size of the body of a request at most.
-        seconds: until a body has to be there, and until its answer is.
+        batches: limits of batches and of the queue.
+        request_bytes: maximum size of the body of a request.
+        seconds: maximum time until a body has arrived, and until it is answered.
     """
 
     batches: BatchLimits = field(default_factory=BatchLimits)

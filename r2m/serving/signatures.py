@@ -36,7 +36,7 @@ class ServedModel(NamedTuple):
 
     Attributes:
         kind: `captioner`, `r2m` or `retrieval`.
-        signatures: by name.
+        signatures: signatures by name.
         left_out: name of a signature that the model cannot have -> why.
         tables: lookup tables that the signatures read.
         notes: limits of this model, for its card.
@@ -60,7 +60,7 @@ def make_signature(
 
     Args:
         body: takes the inputs by name; every output has the batch as its first dimension.
-        inputs: by name, the batch first.
+        inputs: inputs by name, the batch first.
         example: value of one item by name, without the batch.
     """
     names = list(inputs)
@@ -110,7 +110,7 @@ def finite_or_fault(tensors: Mapping[str, tf.Tensor]) -> tuple[Tensors, tf.Tenso
     """Replaces the tensors of items with infinities or NaN by zeros.
 
     Args:
-        tensors: by name, the batch first.
+        tensors: tensors by name, the batch first.
 
     Returns:
         The tensors, and string [B], `ok` or `not_finite: ...`.

@@ -47,7 +47,7 @@ def two_graphs(run: Run, *, fixed_sizes: bool) -> TwoGraphs:
     """Returns the graphs of a captioner, of R2M or of an ensemble.
 
     Args:
-        run: to caption with.
+        run: run to caption with.
         fixed_sizes: whether the encoder takes one image and the step as many rows as the beam is
             wide, instead of any number.
 

@@ -34,7 +34,7 @@ def global_ranking(
         sentences: float[b, D], row i belonging to image i.
         most_rows: at least as many pairs as the global batch ever has.
         owners: int[b], see `loss`.
-        **settings: of `loss`.
+        **settings: arguments of `loss`.
     """
     if replicas() == 1:
         return loss(images, sentences, owners=owners, **settings)

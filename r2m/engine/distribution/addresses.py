@@ -43,7 +43,7 @@ def connection_problem(host: Host, timeout: float) -> str | None:
     """Connects and hangs up; returns why that fails, or None.
 
     Args:
-        host: to connect to.
+        host: host to connect to.
         timeout: seconds to answer in.
     """
     try:

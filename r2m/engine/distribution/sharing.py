@@ -39,7 +39,7 @@ def distribute(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> An
 
     Args:
         dataset: endless; see `share` for how its batches are split.
-        strategy: whose replicas get them.
+        strategy: strategy whose replicas receive them.
 
     Returns:
         An iterable that yields one value per replica.

@@ -29,15 +29,15 @@ class Run:
     """A run, as `r2m-runs` lists it.
 
     Attributes:
-        folder: where it is.
+        folder: its folder.
         experiment: the name in its configuration, else that of the folder above.
-        stage: what was trained.
+        stage: stage that was trained.
         step: steps done, as far as saved; of a running one as far as logged.
         steps: how many it shall have.
-        best_metric: what its best checkpoint is chosen by; None without any.
+        best_metric: metric that selects its best checkpoint; None without any.
         best_value: the best so far; None before the first evaluation.
         best_step: its step.
-        changed: when it last wrote something.
+        changed: time of its last write.
         state: `running` (a process holds it), `finished`, `stopped` (before its last step), or
             `damaged` (config.json or all checkpoints cannot be read).
     """

@@ -97,8 +97,8 @@ def make_optimizer(
 
     Args:
         options: optimizer and its settings, learning rate and its schedule.
-        variables: to be trained.
-        learning_rate: as `options` say, for the caller to keep; None makes one.
+        variables: variables to be trained.
+        learning_rate: learning rate that `options` describe, kept by the caller; None makes one.
         factors: factors of the learning rate, a variable each; None is 1 for all. A decoupled
             weight decay has none.
 
@@ -142,7 +142,7 @@ def clip_and_decay(
 
     Args:
         gradients: gradients of the global batch, dense.
-        variables: what each is the gradient of.
+        variables: variables that the gradients belong to.
         norm: global norm of all gradients.
         options: clips by global norm, by value or not at all; a decoupled weight decay is not
             added here.

@@ -38,7 +38,7 @@ class Checkpoint:
     """A whole checkpoint on disk.
 
     Attributes:
-        folder: where it is.
+        folder: its folder.
         step: the step it was saved after.
         sidecar: the contents of checkpoint.json.
     """
@@ -213,7 +213,7 @@ def restore(
     """Restores all variables of model and optimizer, to resume the run that saved them.
 
     Args:
-        checkpoint: where from.
+        checkpoint: checkpoint to read.
         model: the model of the same stage.
         optimizer: built for the same variables in the same order.
         expected: sidecar entries that must be equal: those of `describe_variables` and what else

@@ -50,7 +50,7 @@ class Pair(NamedTuple):
     Attributes:
         first: place of the first run.
         second: place of the second one.
-        test: test of the mean CIDEr.
+        test: significance test of the mean CIDEr.
         adjusted: p-value, adjusted for the number of pairs.
     """
 
@@ -120,7 +120,7 @@ def compare_runs(
 
     Args:
         runs: two or more.
-        images: with references.
+        images: images with references.
         metrics: see `score_captions`.
         tokenizer: see `score_captions`.
         resamples: number of resamples of the paired bootstrap.

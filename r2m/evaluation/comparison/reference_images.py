@@ -25,8 +25,8 @@ class ReferenceImages(NamedTuple):
     """The images of a comparison.
 
     Attributes:
-        source: what they are, for titles.
-        images: with reference captions.
+        source: their origin, for titles.
+        images: images with reference captions.
         pictures: finds the pictures of images by their names.
         segmenter: segmenter of the vocabulary of records; `words` where there is none.
     """

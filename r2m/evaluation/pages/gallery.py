@@ -64,16 +64,16 @@ def write_gallery(
 
     Args:
         folder: made when it does not exist.
-        items: in the order shown, read one after the other; the contact sheet takes them at even
-            distances.
+        items: items in the order shown, read one after the other; the contact sheet takes them at
+            even distances.
         title: the page's heading.
         note: a sentence under it.
         settings: the run's settings, shown as a table on top.
-        scores: scores of the items, in front of `SCORES`.
+        scores: scores of the items; they precede `SCORES` in the page.
         single_file: whether pictures and data are in the page itself.
         links: URLs of files with the same captions, relative to the page; a page of a single file
             has none.
-        template: that extends `gallery.html`.
+        template: a template that extends `gallery.html`.
         content: variables of such a template.
 
     Returns:

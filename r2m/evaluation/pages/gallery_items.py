@@ -25,9 +25,9 @@ class ScoreFormat(NamedTuple):
 
     Attributes:
         label: name of the score.
-        factor: factor of the shown number.
+        factor: factor that the score is multiplied by.
         digits: number of decimals.
-        unit: behind it.
+        unit: unit printed after the number.
     """
 
     label: str
@@ -53,8 +53,8 @@ class ShownCaption:
 
     Attributes:
         text: empty where the model generated no word.
-        scores: by the names of `SCORES`, or of `write_gallery`'s own scores.
-        source: what generated it, where several models captioned the image.
+        scores: values by the names of `SCORES`, or of `write_gallery`'s own scores.
+        source: model that generated it, where several models captioned the image.
     """
 
     text: str
@@ -113,7 +113,7 @@ def captions_of_row(
     """Returns the captions of a row of predictions, best first.
 
     Args:
-        row: with `caption`, scores by their names and, of several captions, `captions`.
+        row: a row with `caption`, scores by their names and, of several captions, `captions`.
         scores: further scores of the best one.
     """
     found = []

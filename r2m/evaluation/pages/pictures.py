@@ -32,8 +32,8 @@ class Thumbnail(NamedTuple):
 
     Attributes:
         jpeg: the bytes of a JPEG file.
-        width: in pixels.
-        height: in pixels.
+        width: width in pixels.
+        height: height in pixels.
     """
 
     jpeg: bytes

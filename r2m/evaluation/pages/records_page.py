@@ -35,7 +35,7 @@ def write_records_page(
     Args:
         records: records of a kind that contains images.
         folder: made when it does not exist.
-        split: whose records.
+        split: split whose records are shown.
         pictures: how many.
         images: folder of the image files; None takes the pictures in the records.
         recursive: also looks for them in folders below it.

@@ -72,7 +72,7 @@ def write_search_page(
 
     Args:
         file: the page.
-        results: to show.
+        results: results to show.
         facts: about the index, shown as a table on top.
 
     Raises:

@@ -38,7 +38,7 @@ def write_approximate(vectors: np.ndarray, file: Path) -> None:
 
     Args:
         vectors: float16[N, D], may be memory-mapped.
-        file: to write.
+        file: file to write.
 
     Raises:
         InputError: faiss is not installed.

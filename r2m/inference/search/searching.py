@@ -63,8 +63,8 @@ def search_index(
     images by the cosine of their vectors.
 
     Args:
-        index: to search in.
-        queries: queries of the model that made the index.
+        index: index to search.
+        queries: queries encoded by the model that made the index.
         count: how many items to find per query.
         rerank: orders what was found by the inner product with its mean vector, as
             `regularities` of Kiros' code.

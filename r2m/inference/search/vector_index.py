@@ -54,7 +54,7 @@ class IndexWriter:
         """Makes the unfinished folder.
 
         Args:
-            folder: where the index will be.
+            folder: folder of the index.
             kind: `images` or `captions`.
             size: D of the vectors.
             similarity: similarity of the model, `cosine` or `order`.
@@ -172,7 +172,7 @@ class VectorIndex:
     """An opened index.
 
     Attributes:
-        folder: where it is.
+        folder: its folder.
         about: contents of index.json.
         kind: `images` or `captions`.
         similarity: `cosine` or `order`.

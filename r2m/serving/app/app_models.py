@@ -20,7 +20,7 @@ class AppModel(Protocol):
     """A model that captions images or concepts.
 
     Attributes:
-        name: by which it is chosen.
+        name: name by which it is chosen.
         reads_images: whether it captions images.
         reads_concepts: whether it captions lists of concepts.
     """

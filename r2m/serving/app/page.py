@@ -32,8 +32,8 @@ class Upload(NamedTuple):
     """A file that was dropped on the page.
 
     Attributes:
-        path: where it lies now.
-        name: as the browser calls it.
+        path: path of the uploaded copy.
+        name: file name given by the browser.
     """
 
     path: Path
@@ -61,8 +61,8 @@ def make_page(models: Sequence[AppModel], searched: SearchedIndex | None) -> Any
     """Returns the page, a `gradio.Blocks`.
 
     Args:
-        models: to choose from; without them there is no tab for captions.
-        searched: to search in; None: there is no tab for searches.
+        models: models to choose from; empty leaves out the tab for captions.
+        searched: index to search; None leaves out the tab for searches.
     """
     with gr.Blocks(title=_TITLE, analytics_enabled=False) as page:
         _html(f'<h1 class="r2m-title">{_TITLE}</h1>')

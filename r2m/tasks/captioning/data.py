@@ -22,8 +22,8 @@ class CaptionerData(NamedTuple):
 
     Attributes:
         records: records of kind `captions`.
-        vocabulary: vocabulary of them.
-        inputs: that the captioner reads of them.
+        vocabulary: vocabulary of the records.
+        inputs: inputs that the captioner reads from the records.
         options: captions of an image in a batch.
         seed: seed of the order of batches.
         views: whether training draws the stored views of images.

@@ -93,7 +93,7 @@ class CaptionerStage:
             objective: objective of the training.
             batch_size: images of a global batch.
             network_rate: learning rate factor of the network in a captioner of pixels.
-            captioning: captioning of the model, for validation.
+            captioning: captions images with the model, for validation.
             worker: this process, of those that train together.
         """
         self.model, self.name = model, objective.name

@@ -25,8 +25,8 @@ class RetrievalData(NamedTuple):
 
     Attributes:
         records: records of kind `captions`.
-        vocabulary: vocabulary of them.
-        inputs: that the image encoder reads of them.
+        vocabulary: vocabulary of the records.
+        inputs: inputs that the image encoder reads from the records.
         options: sentences and batching.
         counts: pairs of the training split.
         seed: seed of the order of batches.

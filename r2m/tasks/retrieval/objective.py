@@ -29,8 +29,7 @@ class RankingOptions:
 
     Attributes:
         name: `hinges` or `softmax`.
-        margin: margin of hinges: by which the similarity of a pair must exceed that of its
-            negatives.
+        margin: margin by which the similarity of a pair must exceed that of its negatives.
         hinges: `sum` or `max`.
         sum_epochs: epochs of `sum` before `max` begins.
         temperature: temperature of the softmax.

@@ -18,7 +18,7 @@ class StageSpec:
         reconstruct: has the reconstruction terms.
         rewards: learns from rewards of its captions of images, instead of their alignment.
         previous: the stage whose weights it starts from; None starts from scratch.
-        summary: for `--help` and logs.
+        summary: summary for `--help` and logs.
     """
 
     name: str

@@ -37,7 +37,7 @@ class Data:
         images: `images` records of the same vocabulary; None when a stage needs no images and no
             validation captions are wanted.
         vocabulary: vocabulary of both.
-        concepts: that the encoder reads.
+        concepts: concepts that the encoder reads.
         image_inputs: concepts and vectors or pixels, for stages that learn from images.
         seed: seed of the order of batches.
     """

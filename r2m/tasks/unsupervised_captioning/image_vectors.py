@@ -22,7 +22,7 @@ class ImageVectors(NamedTuple):
     Attributes:
         size: F of the vectors.
         of_batch: batch -> float[B, F].
-        settings: what must be unchanged when a run is resumed.
+        settings: settings that must be unchanged when a run is resumed.
     """
 
     size: int
@@ -39,7 +39,7 @@ def open_image_vectors(
 
     Args:
         config: configuration of the experiment.
-        spec: spec of the stage.
+        spec: the stage.
         records: `images` records; None where there are none.
 
     Returns:

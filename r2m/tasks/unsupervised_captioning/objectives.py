@@ -40,7 +40,7 @@ def sentence_terms(
 
     Args:
         model: the network.
-        batch: as `pipelines.corpora.training_batches` gives it.
+        batch: a batch from `pipelines.corpora.training_batches`.
         training: whether dropout is on.
         reconstruct: adds the squared error between r and v.
         options: weights.
@@ -116,8 +116,8 @@ def gate_values(model: R2M, batch: Batch, search: DecodingOptions) -> dict[str, 
 
     Args:
         model: the network.
-        batch: batch of sentences, or of images: then the decoder is fed its own words.
-        search: as for `image_terms`.
+        batch: sentences or images; with images the decoder is fed its own words.
+        search: see `image_terms`.
 
     Returns:
         `input_gate` and `forget_gate` float[N, H] of N words; nothing for a decoder without them.

@@ -33,7 +33,7 @@ class Rewards(NamedTuple):
         objective: objective of the training.
         options: options of the objective.
         references: references of the images.
-        settings: that a resumed run requires.
+        settings: settings that must be unchanged when a run is resumed.
     """
 
     objective: SelfCritical

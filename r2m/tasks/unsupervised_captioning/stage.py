@@ -51,12 +51,12 @@ class CurriculumStage:
         """Puts a stage together inside the strategy's scope.
 
         Args:
-            spec: which stage.
+            spec: the stage.
             config: the whole experiment's.
             data: opened records.
             model: the network, shared by all stages.
-            vectors: what makes the vectors of images; None for those that are stored.
-            worker: which of the processes that train together this is.
+            vectors: computes the vectors of images; None for stored vectors.
+            worker: this process, of those that train together.
             rewards: rewards of a stage that is trained by them.
 
         Raises:
