@@ -24,15 +24,15 @@ def describe_use(verb: str, used: int, left_out: Mapping[str, int]) -> str:
 
 
 def _left_out(counts: Mapping[str, int]) -> str:
-    """Returns the counts behind a statement; nothing where there are none."""
-    # Not at the top: --help needs no records.
+    """Returns the counts as the end of a sentence; empty without counts."""
+    # Imported here, because --help does not need records.
     from tfrecords.writing.writer import describe_counts
 
     return f"; left out: {describe_counts(counts)}" if counts else ""
 
 
 def print_records(records: Records, more: str = "") -> None:
-    """Prints what a build wrote and what it left out, with some examples.
+    """Prints what a build wrote and what it skipped, with some examples.
 
     Args:
         records: records that were built.
