@@ -85,8 +85,10 @@ def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
 
 
 def build_options(kind: str) -> dict[str, Any]:
-    """Returns the values of these flags, by the field names of the build's options.\n\n    Raises:
-    UsageError: neither a name nor a folder is given.
+    """Returns the values of these flags, by the field names of the build's options.
+
+    Raises:
+        UsageError: neither a name nor a folder is given.
     """
     name, output = flags.FLAGS["name"].value, flags.FLAGS["output"].value
     if not (name or output):
@@ -220,9 +222,11 @@ def _views() -> dict[str, Any]:
 
 
 def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
-    """Returns the values of these flags, by the field names of the build's options.\n\n    Args:
-    layer: layer of the network; None uses its last feature map.
-    view: more fields of `FeatureOptions`.
+    """Returns the values of these flags, by the field names of the build's options.
+
+    Args:
+        layer: layer of the network; None uses its last feature map.
+        view: further fields of `FeatureOptions`.
     """
     from tfrecords.feature_options import BackboneOptions, FeatureOptions
 

@@ -9,7 +9,7 @@
     r2m-detect-objects --images=photographs --label_map=imagenet_labels.txt \\
         --detector=classifier:EfficientNetLite2 --output=records/detections/tags
 
-The records are a source of --detections of r2m-build-images and r2m-caption, and of --regions of
+The records are values for --detections of r2m-build-images and r2m-caption, and for --regions of
 r2m-build-captions and r2m-extract-features. Images that cannot be read are skipped and listed in
 manifest.json. After an interruption the same command resumes.
 """

@@ -11,7 +11,7 @@
 After an interruption the same command resumes at the first unfinished shard (--shards). Captioners
 train on records of r2m-build-captions, which takes these features (--features=records:FOLDER). To
 store random views of training images (--views), or to caption image files afterwards (r2m-caption),
-let that command extract the features itself; it also has --backbone and --regions.
+let r2m-build-captions extract the features; it also has --backbone and --regions.
 """
 
 from __future__ import annotations
