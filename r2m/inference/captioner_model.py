@@ -1,4 +1,4 @@
-"""The captioner that a configuration describes."""
+"""Construction of the captioner that a configuration describes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def open_network(config: Any, dtype: str = "float32", *, load: bool = True) -> N
 
     Args:
         config: configuration of the experiment.
-        dtype: dtype of the activations, as of `build_model`.
-        load: whether to load its weights; a trained run restores them itself.
+        dtype: dtype of the activations, see `build_model`.
+        load: whether to load its weights; false for a trained run, which restores them.
 
     Raises:
-        InputError: no such network, no such weights, or it gives no feature maps.
+        InputError: the network or its weights do not exist, or it returns no feature maps.
     """
     image = config.image
     if image.source == "features":
@@ -62,7 +62,7 @@ def build_model(
         dtype: dtype of the activations.
 
     Raises:
-        InputError: for impossible settings.
+        InputError: a setting is invalid.
     """
     chosen = config.model.to_dict()
     name = chosen.pop("captioner")
