@@ -178,7 +178,7 @@ def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main, arguments="[IMAGE ...]")
 
 

@@ -103,7 +103,7 @@ def _numbers(row: Mapping[str, Any], place: int) -> str:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main, arguments="[IMAGE ...]", uses_tensorflow=False)
 
 

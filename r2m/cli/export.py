@@ -167,7 +167,7 @@ def _refuse_for_two_graphs() -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

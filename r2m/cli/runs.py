@@ -91,7 +91,7 @@ def _shown(value: object) -> str:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main, uses_tensorflow=False)
 
 

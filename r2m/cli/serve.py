@@ -139,7 +139,7 @@ def _numbers(texts: Sequence[str]) -> list[int]:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

@@ -17,7 +17,7 @@ from r2m.cli.launch import run
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     flags.mark_flag_as_required("config")
     run(curriculum_main, sys.modules[__name__].__doc__)
 

@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     flags.mark_flag_as_required("config")
     run(main, __doc__ or "")
 

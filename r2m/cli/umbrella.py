@@ -22,7 +22,7 @@ _ABOUT = "R2M: image captioning without image-caption pairs, and supervised capt
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     words = sys.argv[1:]
     if words[:1] == ["help"] and len(words) > 1:
         words = [words[1], "--help"]

@@ -81,7 +81,7 @@ class RetrievalReport:
 
     @property
     def protocol(self) -> str:
-        """Returns the protocol in one line."""
+        """Protocol in one line."""
         least, most = self.captions_per_image
         each = f"{least}" if least == most else f"{least} to {most}"
         ensemble = f", mean similarities of {self.members} embeddings" if self.members > 1 else ""

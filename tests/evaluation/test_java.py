@@ -95,7 +95,7 @@ def test_a_memory_limit_makes_meteor_unavailable(
         (
             b"Picked up JAVA_TOOL_OPTIONS: -Xss1m\n",
             -9,
-            "x.jar failed: it printed no reason (ended by signal 9). Memory ran out (it takes up "
+            "x.jar failed: it printed no reason (ended by signal 9). Memory ran out (it uses up "
             "to 8GB): raise the limit of this container or of `ulimit -v`",
         ),
         (b"", None, "x.jar failed: it printed no reason"),

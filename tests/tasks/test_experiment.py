@@ -392,7 +392,7 @@ def test_a_worker_lost_while_a_stage_is_built_is_reported(config, monkeypatch, t
 
     monkeypatch.setattr(workers, "this_worker", lambda _: workers.Worker(1, 2))
     monkeypatch.setattr(experiment, "build_model", lost)
-    with pytest.raises(TrainingError, match=r"1 of 2 lost touch .* \(Socket closed\)"):
+    with pytest.raises(TrainingError, match=r"1 of 2 lost the connection .* \(Socket closed\)"):
         experiment.run_stage("xe", config, tmp_path)
 
 

@@ -42,7 +42,7 @@ class Thumbnail(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Returns the picture as a data URL."""
+        """Data URL of the picture."""
         return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode('ascii')}"
 
 
