@@ -12,7 +12,7 @@ from r2m.engine.distribution.gather import all_gather
 
 
 def replicas() -> int:
-    """Returns the number of replicas that compute the batch; 1 outside of a replica function."""
+    """Returns the number of replicas that compute the batch; 1 outside a replica function."""
     context = tf.distribute.get_replica_context()
     return 1 if context is None else int(context.num_replicas_in_sync)
 
@@ -30,9 +30,9 @@ def global_ranking(
 
     Args:
         loss: a loss of `losses.ranking`.
-        images: float[b, D], of this replica.
+        images: float[b, D], vectors of this replica.
         sentences: float[b, D], row i belonging to image i.
-        most_rows: at least as many pairs as the global batch ever has.
+        most_rows: upper bound of the pairs of a global batch.
         owners: int[b], see `loss`.
         **settings: arguments of `loss`.
     """

@@ -52,7 +52,7 @@ def run_workers(command: Sequence[str], count: int, environment: Mapping[str, st
         if _failed(worker, came)
     ]
     if failed:
-        raise TrainingError(f"{', '.join(failed)}; for the reason see its last lines")
+        raise TrainingError(f"{', '.join(failed)}; see its last lines")
     if came:
         raise TrainingInterrupted(f"{count} workers: stopped by {came[0]}")
 

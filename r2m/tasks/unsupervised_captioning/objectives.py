@@ -25,7 +25,7 @@ class ObjectiveOptions:
     Attributes:
         reconstruction_weight: w_im, factor of the reconstruction terms (upstream: 1).
         margin: margin of the triplet loss (upstream: 0.2).
-        batch_size: most rows of a global batch.
+        batch_size: maximum number of rows of a global batch.
     """
 
     reconstruction_weight: float = 1.0
@@ -41,12 +41,12 @@ def sentence_terms(
     Args:
         model: the network.
         batch: a batch from `pipelines.corpora.training_batches`.
-        training: whether dropout is on.
-        reconstruct: adds the squared error between r and v.
+        training: whether dropout is active.
+        reconstruct: whether to add the squared error between r and v.
         options: weights.
 
     Returns:
-        `cross_entropy` (a mean over words) and, if asked, `sentence_reconstruction`.
+        `cross_entropy` (a mean over words) and, with `reconstruct`, `sentence_reconstruction`.
     """
     tokens, lengths = batch["tokens"], batch["lengths"]
     memory = model.encode(batch, training=training)
@@ -75,9 +75,9 @@ def image_terms(
 ) -> Terms:
     """Returns the losses of aligning images with generated captions (stages 3 and 4).
 
-    The decoder is fed its own argmax words. They are found first, without gradient; the hidden
-    states for these words are then recomputed for all steps at once, where the gradient flows
-    through h and v as it would through the step-by-step decoder.
+    The decoder is fed its own argmax words. They are found first, without gradient. The hidden
+    states for these words are then recomputed for all steps at once, so that the gradient flows
+    through h and v as in the step-by-step decoder.
 
     Args:
         model: the network.
@@ -85,16 +85,16 @@ def image_terms(
         training: whether dropout is on.
         reconstruct: adds the squared error between r and v.
         options: weights and margin.
-        search: greedy, with the longest caption.
+        search: options of a greedy search, with the maximum length of captions.
 
     Returns:
-        `triplet` (a mean over images) and, if asked, `image_reconstruction`.
+        `triplet` (a mean over images) and, with `reconstruct`, `image_reconstruction`.
     """
     memory = model.encode(batch, training=training)
     fed, lengths = _generated_inputs(model, memory, search)
     back = model.reconstruct(model.teacher_forced(memory, fed, training=training), lengths)
     images = model.project_images(batch["global"])
-    # The hardest negatives of the whole batch (Guo et al. 2020).
+    # Hardest negatives of the whole batch (Guo et al. 2020).
     found = global_ranking(
         hinge_ranking,
         images,
@@ -120,7 +120,7 @@ def gate_values(model: R2M, batch: Batch, search: DecodingOptions) -> dict[str, 
         search: see `image_terms`.
 
     Returns:
-        `input_gate` and `forget_gate` float[N, H] of N words; nothing for a decoder without them.
+        `input_gate` and `forget_gate` float[N, H] of N words; empty for a decoder without gates.
     """
     memory = model.encode(batch)
     if "tokens" in batch:
