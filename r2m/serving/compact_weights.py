@@ -36,7 +36,7 @@ def compact_weights(served: ServedModel, dtype: WeightsDtype) -> ServedModel:
         for variable in variables.values()
         if len(variable.shape) > 1 and np.prod(variable.shape) >= _LEAST_SIZE
     ]
-    # A signature of two names stays one function.
+    # A signature with two names remains one function.
     functions: dict[int, Any] = {}
     signatures = {}
     for name, signature in served.signatures.items():
@@ -53,7 +53,7 @@ class _Copy(tf.Module):
         super().__init__()
         self._scale = None
         if dtype == "int8":
-            # Of a channel without a weight the scale is of no account.
+            # The scale of a channel of zeros does not matter.
             largest = np.abs(value).max(axis=tuple(range(value.ndim - 1)))
             scale = np.where(largest > 0, largest, 1).astype(np.float32) / _LARGEST_INT8
             self._scale = tf.Variable(scale, trainable=False)
