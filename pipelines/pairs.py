@@ -1,7 +1,7 @@
-"""Pairs of an image and one of its captions: what a ranking loss is trained on.
+"""Pairs of an image and one of its captions, for training with a ranking loss.
 
-An epoch contains every caption once. It is made of passes over the images: pass k takes one further
-caption of each image, so that a batch rarely contains two captions of an image.
+An epoch contains every caption once. It consists of passes over the images: each pass uses one
+further caption of each image, so that a batch rarely contains two captions of an image.
 """
 
 from __future__ import annotations
