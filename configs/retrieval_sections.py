@@ -46,7 +46,7 @@ def data(*, batching: str, start_marker: bool, word_noise: float = 0.0) -> dict[
 
 
 def image() -> dict[str, Any]:
-    """Source of image features: `config.image`, with the fields of captioners."""
+    """Returns the source of image features: `config.image`, with the fields of captioners."""
     return {
         **captioner_sections.image(),
         # Epochs before the network of a model of pixels begins to be trained.
@@ -62,7 +62,7 @@ def loss(
     sum_epochs: int = 0,
     temperature: float = 0.05,
 ) -> dict[str, Any]:
-    """The ranking loss, a sum over the batch: `config.loss`.
+    """Returns the ranking loss, a sum over the batch: `config.loss`.
 
     Args:
         name: see below.

@@ -102,12 +102,12 @@ class VisualSemanticEmbedding(keras.Model):
             image_encoder: `linear`, or `mlp` with a residual connection.
             image_pooling: pooling of rows: `mean`, `max` or `gpo`.
             image_dropout: dropout rate of the features.
-            row_dropout: probability of a row to be removed in training, see `RowDropout`.
+            row_dropout: probability of removing a row in training, see `RowDropout`.
             row_dropout_varies: whether images have rates of their own.
             normalize_features: divides each feature vector or row by its L2 norm.
             normalize_images: when vectors of images are divided by their L2 norms: `always`;
                 `in_use`, not in training; `never`. Vectors of sentences always are.
-            absolute: takes the absolute values of both vectors, for order similarity.
+            absolute: whether to use the absolute values of both vectors, for order similarity.
             similarity: `cosine` (the dot product) or `order`.
             pixel_rows: whether the cells of the network's maps are rows of the image; otherwise
                 their mean is its vector.

@@ -99,7 +99,7 @@ class RelationTransformer(SelfAttentiveCaptioner):
         self.build_stacks(skip_input=legacy_extra_skip)
 
     def score_biases(self, inputs: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-        """Returns what each encoder layer adds to its scores: float32[B, heads, L, L] each."""
+        """Returns the addend of each encoder layer's scores: float32[B, heads, L, L] each."""
         geometry = box_geometry.relative_geometry(inputs["boxes"])
         if self.box_trigonometric_embedding:
             geometry = box_geometry.embed_geometry(geometry)

@@ -121,7 +121,7 @@ class SelfAttentiveCaptioner(Captioner):
         return rows
 
     def score_biases(self, inputs: dict[str, tf.Tensor]) -> list[tf.Tensor | None]:
-        """Returns what each encoder layer adds to its scores; by default nothing.
+        """Returns the addend of each encoder layer's scores; by default none.
 
         Args:
             inputs: inputs of `encode`.

@@ -120,7 +120,7 @@ class LSTM(_GridCaptioner):
             feature_size: D.
             grid_cells: L.
             units: H.
-            word_size: E, of the word embedding.
+            word_size: E, size of the word embedding.
             pool: computes the initial state from the grid; None averages it.
             dropout: rate on words, grid and hidden states while training.
             **kwargs: arguments of `keras.Model` (name, dtype).
@@ -214,7 +214,7 @@ class AttentionLSTM(_GridCaptioner):
             feature_size: D.
             grid_cells: L.
             units: H.
-            word_size: E, of the word embedding.
+            word_size: E, size of the word embedding.
             dropout: rate on words, projected grid and hidden states while training.
             **kwargs: arguments of `keras.Model` (name, dtype).
         """

@@ -27,7 +27,7 @@ class Transformer(SelfAttentiveCaptioner):
         hidden = model.teacher_forced(memory, tf.ones([8, 17], tf.int32))
         ```
 
-    Source: Vaswani et al. 2017 (arXiv 1706.03762), as self-critical.pytorch has it; its norm is
+    Source: Vaswani et al. 2017 (arXiv 1706.03762), as in self-critical.pytorch; its norm is
     `unbiased`.
     """
 

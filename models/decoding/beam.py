@@ -38,7 +38,7 @@ from models.decoding.steps import StepFunction
 def beam_search(
     step: StepFunction, state: Any, memory: Any, batch: tf.Tensor, options: DecodingOptions
 ) -> Captions:
-    """Beam search with separate sets of living and finished hypotheses.
+    """Runs a beam search with separate sets of living and finished hypotheses.
 
     At each step the 2w best continuations of a group's living hypotheses are taken, by log p less
     the penalties of diversity. Those that end join the group's finished set, which keeps its best

@@ -145,7 +145,7 @@ def check_vocabulary(size: int, options: DecodingOptions) -> None:
 
 
 def step_all(step: StepFunction, t: tf.Tensor, search: Search) -> tuple[tf.Tensor, Any]:
-    """Steps every hypothesis; before the first word those of an image are equal: one of them."""
+    """Steps every hypothesis; before the first word, only one per image, as they are equal."""
     width = search.words.shape[1]
 
     def first() -> tuple[tf.Tensor, Any]:

@@ -20,7 +20,7 @@ _NONE = 0
 def excluded_words(
     tokens: Callable[[], tf.Tensor], t: tf.Tensor, options: DecodingOptions
 ) -> tf.Tensor | None:
-    """Returns the words that may not come next, besides those that never come.
+    """Returns the words that must not come next, in addition to those that are never generated.
 
     Args:
         tokens: returns int32[N, T], the words so far, 0 from step t on. Not called where no

@@ -40,7 +40,7 @@ class DecodingOptions:
         top_p: draws among the likeliest words whose probabilities first sum to this or more.
         seed: seed of sampling.
         min_length: fewest words of a caption, the end marker not counted.
-        block_trigrams: whether three words in a row may occur once only.
+        block_trigrams: whether each trigram may occur only once.
         block_repeats: whether a word may not follow itself.
         bad_endings: ids of words that are not the last one of a caption.
         required: phrases that each caption contains. The search then has one beam per number of

@@ -124,7 +124,7 @@ class CaptionDecoder(keras.layers.Layer):
             )
 
     def project(self, rows: tf.Tensor, groups: Groups, mask: tf.Tensor | None) -> Projected:
-        """Returns what the layers read of the images.
+        """Returns the tensors of the images that the layers read.
 
         Args:
             rows: float[R, D], encoded regions.

@@ -16,7 +16,7 @@ from models.layers.linear import Linear
 
 
 def is_available() -> bool:
-    """Returns whether TensorFlow sees a GPU."""
+    """Returns whether TensorFlow has a GPU."""
     return bool(tf.config.list_physical_devices("GPU"))
 
 

@@ -55,7 +55,7 @@ class ImageEncoder(keras.layers.Layer):
             pooling: pooling of rows, behind the maps: `mean`, `max` or `gpo`.
             normalize: divides each feature vector or row by its L2 norm first.
             dropout: dropout rate of the features.
-            row_dropout: probability of a row to be removed in training, see `RowDropout`.
+            row_dropout: probability of removing a row in training, see `RowDropout`.
             row_dropout_varies: whether images have rates of their own.
             **kwargs: arguments of `keras.layers.Layer`.
 

@@ -33,7 +33,7 @@ def mean_pool(rows: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
 def max_pool(rows: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
     """Returns the maxima of the real rows: float[B, L, D], int32[B] (None: all) -> float[B, D].
 
-    They are 0 where there is no real row.
+    They are 0 without a real row.
     """
     if lengths is None:
         return tf.reduce_max(rows, axis=1)

@@ -32,7 +32,7 @@ class RowDropout(keras.layers.Layer):
         """Builds the seed.
 
         Args:
-            rate: probability of a row to be removed.
+            rate: probability of removing a row.
             varies: whether each image has a rate of its own, see the class.
             **kwargs: arguments of `keras.layers.Layer`.
         """

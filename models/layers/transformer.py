@@ -43,7 +43,7 @@ class CrossAttention(Protocol):
     """Attention of words to the regions of their image, as `DecoderLayer` calls it."""
 
     def project(self, rows: tf.Tensor, groups: Groups) -> Any:
-        """Returns what does not depend on the words, nested tensors [G, ...], once per image.
+        """Returns the word-independent tensors, nested [G, ...], computed once per image.
 
         Args:
             rows: float[P, D], encoded regions.
@@ -58,7 +58,7 @@ class CrossAttention(Protocol):
         bias: tf.Tensor | None,
         training: bool,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Attends.
+        """Computes attention.
 
         Args:
             rows: float[P, D], words.
@@ -73,7 +73,7 @@ class CrossAttention(Protocol):
 
 
 def mask_bias(mask: tf.Tensor) -> tf.Tensor:
-    """Returns what is added to scores: 0 where `mask` bool[...] holds, else `MASKED`, float32."""
+    """Returns the addend of scores, float32: 0 where `mask` bool[...] is true, else `MASKED`."""
     return tf.where(mask, 0.0, MASKED)
 
 
@@ -180,7 +180,7 @@ class SelfAttention(_Attention):
         bias: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        """Attends.
+        """Computes attention.
 
         Args:
             rows: float[P, D].

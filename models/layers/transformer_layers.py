@@ -272,5 +272,5 @@ class DecoderLayer(_Layer):
 
 
 def _sum(rows: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
-    """Adds the result of a sublayer, of half precision perhaps, to float32 rows."""
+    """Adds the result of a sublayer, possibly in half precision, to float32 rows."""
     return rows + tf.cast(found, rows.dtype)

@@ -223,7 +223,7 @@ class TrainingOptions:
             )
 
     def fixed(self) -> dict[str, Any]:
-        """Options that must not differ when a run is resumed.
+        """Returns the options that must not differ when a run is resumed.
 
         Of the settings of optimizer and schedule, only those that differ from their defaults are
         included.

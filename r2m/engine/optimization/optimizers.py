@@ -48,7 +48,7 @@ class Adam(keras.optimizers.Adam):
 
     @property
     def _correction_bases(self) -> tuple[float, float]:
-        """Returns the decay per step of each moment that the bias correction assumes."""
+        """Decay per step of each moment that the bias correction assumes."""
         return self.beta_1, self.beta_2
 
 

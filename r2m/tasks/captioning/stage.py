@@ -190,7 +190,7 @@ class CaptionerStage:
 
     @cached_property
     def _sample_inputs(self) -> dict[str, tf.Tensor]:
-        """Returns the model inputs of the images in `_pictures`."""
+        """Model inputs of the images in `_pictures`."""
         batch = next(iter(self._image_batches()))
         return {
             name: tensor[: len(self._pictures)]
@@ -200,7 +200,7 @@ class CaptionerStage:
 
     @cached_property
     def _pictures(self) -> list[np.ndarray]:
-        """Returns the visible parts of the first validation images, if records contain pictures."""
+        """Visible parts of the first validation images, if records contain pictures."""
         records = self._data.records
         if VALIDATION_SPLIT not in records.splits:
             return []
