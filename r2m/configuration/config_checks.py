@@ -32,7 +32,7 @@ def check_family(config: Any, stage: str, file: str = "this configuration") -> F
     for other in FAMILIES:
         if other is not family and found & set(other.stages):
             raise InputError(
-                f"{file} is a configuration of {other.title}, for {other.commands}; this "
+                f"{file} is a configuration of {other.title}, which {other.commands} accepts; this "
                 f"command requires one of {family.title}, such as {family.example}"
             )
     raise InputError(
