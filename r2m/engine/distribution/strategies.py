@@ -40,8 +40,7 @@ def make_strategy(name: str = "auto", *, replicas: int | None = None) -> tf.dist
     """
     if name in REFUSED:
         raise TrainingError(
-            f"strategy {name!r} is not supported: {REFUSED[name]}; use one of "
-            f"{', '.join(STRATEGIES)}"
+            f"strategy {name!r} is refused: {REFUSED[name]}; use one of {', '.join(STRATEGIES)}"
         )
     if name not in STRATEGIES:
         raise TrainingError(f"unknown strategy {name!r}; the known ones: {', '.join(STRATEGIES)}")
