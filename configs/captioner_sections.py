@@ -1,4 +1,4 @@
-"""Sections that configurations of supervised captioners share, with their defaults."""
+"""Sections shared by the configurations of supervised captioners, with their defaults."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SIZES = ("shapes", "flickr8k", "flickr8k_pixels", "test")
 
 
 def data(*, captions_per_image: int) -> dict[str, Any]:
-    """Records and how they are read: `config.data`."""
+    """Returns the records and options for reading them: `config.data`."""
     return {
         "captions": "",
         "captions_per_image": captions_per_image,
-        # Words of a sentence, the end marker included; longer ones are cut and ended.
+        # Maximum number of words of a sentence, end marker included; longer ones are truncated.
         "max_length": 17,
         # Divides every cell of a grid, or region, by its L2 norm.
         "unit_norm": False,
@@ -27,29 +27,30 @@ def data(*, captions_per_image: int) -> dict[str, Any]:
         # sorts regions by falling area, as self-critical.pytorch's --use_box.
         "use_box": False,
         # Whether training draws the stored views of an image (--views of r2m-build-captions), the
-        # image itself among them; without, it reads the image only.
+        # image itself among them; otherwise it reads only the image.
         "views": True,
-        # Rows to attend to where records hold both: grid or regions. None: regions, except for
+        # Rows to attend to if records contain both: grid or regions. None: regions, except for
         # captioners that require a grid.
         "rows": common.none_of(str),
     }
 
 
 def image() -> dict[str, Any]:
-    """Source of image features: `config.image`."""
+    """Returns the source of image features: `config.image`."""
     return {
         # `features`: stored in the records. `pixels`: from the stored pictures, through a network
         # in the model, which may be trained with it.
         "source": "features",
-        # Pictures are squashed to `resize`, then cropped: at random in training. None: `crop` is
-        # the network's own size (224 pixels; of EfficientNetLite2 260), `resize` is `crop`.
+        # Pictures are resized to `resize` x `resize`, then cropped, at random in training. None:
+        # `crop` is the network's input size (224 pixels; 260 for EfficientNetLite2), `resize` is
+        # `crop`.
         "resize": common.none_of(int),
         "crop": common.none_of(int),
-        # Whether training sees them mirrored as often as not.
+        # Whether training mirrors them with probability 1/2.
         "mirror": False,
         # Whether validation and use average the feature maps of a picture and its mirror image.
         "average_mirrored": False,
-        # Below 1: crops of many sizes, squashed to `crop`; the smallest of this area.
+        # Below 1: crops of many sizes, resized to `crop`; the smallest has this area.
         "least_area": 1.0,
         # EfficientNetLite0, 1, 2 or any keras.applications name; weights are `imagenet`, a file
         # or `none`.
@@ -57,7 +58,7 @@ def image() -> dict[str, Any]:
         "weights": "imagenet",
         # Width multiplier of the MobileNets; 0 for all others.
         "alpha": 0.0,
-        # First layer that is trained, with all behind it; `all`, or None for none.
+        # First trained layer, with all layers after it; `all`, or None for none.
         "trained_from": common.any_type(None),
         # Factor of the learning rate for the network.
         "learning_rate_factor": 0.1,
@@ -73,11 +74,11 @@ def loss(*, reduction: str) -> dict[str, Any]:
     return {
         "smoothing": 0.0,
         "reduction": reduction,
-        # Part of a batch's captions that is left out, the worst ones, and epochs before that
-        # begins, in which all count.
+        # Share of a batch's captions, the worst ones, that is left out, and number of initial
+        # epochs without leaving out.
         "drop_worst": 0.0,
         "drop_worst_after": 0,
-        # Scheduled sampling: epoch it begins after (None: never), epochs between its increases,
+        # Scheduled sampling: epochs before its start (None: never), epochs between its increases,
         # size of each increase, and the maximum.
         "sampling_start": common.none_of(int),
         "sampling_every": 5,
@@ -98,31 +99,31 @@ def reward(*, reduction: str) -> dict[str, Any]:
         # `draws`: word by word, by their probabilities. `beam`: the hypotheses of a beam search of
         # this width, the most likely captions.
         "sampling": "draws",
-        # Maximum number of words of a caption, the end marker included.
+        # Maximum number of words of a caption, end marker included.
         "max_length": 17,
         # The reward: CIDEr-D (0 to 10) and sentence BLEU-4 (0 to 1), times these.
         "cider_weight": 1.0,
         "bleu_weight": 0.0,
-        # Similar training images whose captions are rewarded too, and the share of these captions
-        # in CIDEr-D: few images are overfitted less, see `losses/caption_reward.py`.
+        # Number of similar training images whose captions are rewarded, too, and the share of these
+        # captions in CIDEr-D; reduces overfitting on small data, see `losses/caption_reward.py`.
         "neighbors": 0,
         "neighbor_share": 0.5,
         # `policy`: gradient of the expected reward. Losses of structured prediction instead, which
         # have no baseline: best_of_n, seqnll, risk, max_margin, multi_margin, softmax_margin and
         # real_softmax_margin; losses/sequence_losses.py has their formulas.
         "loss": "policy",
-        # What the reward of a caption is compared with: the mean of the other captions of its image
+        # Baseline of the reward of a caption: the mean of the other captions of its image
         # (`leave_one_out`), or the reward of the greedy caption (`greedy`).
         "baseline": "leave_one_out",
         "reduction": reduction,
-        # File of r2m-build-document-frequencies. None: counted once from the training captions,
-        # and kept beside them.
+        # File of r2m-build-document-frequencies. None: counted once from the training captions and
+        # stored with them.
         "document_frequencies": common.none_of(str),
         # Share of the cross entropy of the reference captions in the loss, below 1.
         "cross_entropy_weight": 0.0,
-        # Times -log p per word of a caption, which is added to its reward: keeps captions varied.
+        # Factor of -log p per word, which is added to the reward of a caption; preserves diversity.
         "entropy_weight": 0.0,
-        # Dropout, against overfitting of few images.
+        # Dropout, against overfitting on small data.
         "dropout": False,
     }
 
@@ -130,13 +131,13 @@ def reward(*, reduction: str) -> dict[str, Any]:
 def self_critical(
     *, learning_rate: float, batch_size: int, steps: int | str, evaluate_every: int | str
 ) -> dict[str, Any]:
-    """Stage of self-critical training: `config.stages.self_critical`.
+    """Returns the stage of self-critical training: `config.stages.self_critical`.
 
-    It has a schedule of its own, so that the decay of the stage before is not applied twice: the
-    published learning rate is that of the whole stage.
+    It has a separate schedule, so that the decay of the previous stage is not applied twice: the
+    published learning rate is constant during the stage.
 
     Args:
-        learning_rate: that the schedule starts from.
+        learning_rate: initial learning rate of the schedule.
         batch_size: images per step, over all replicas.
         steps: a period.
         evaluate_every: a period, also of checkpoints.
@@ -151,11 +152,11 @@ def self_critical(
 
 
 def train_at_size(config: ConfigDict, size: str) -> None:
-    """Sets the training at a size, which does not depend on the captioner, and no model settings.
+    """Sets the training settings of a size, which do not depend on the captioner or its model.
 
     Args:
-        config: of a captioner; changed in place.
-        size: of `SIZES`.
+        config: configuration of a captioner; changed in place.
+        size: a key of `SIZES`.
     """
     cross_entropy, self_critical = config.stages.cross_entropy, config.stages.self_critical
     config.reward.reduction = "captions"
@@ -170,15 +171,14 @@ def train_at_size(config: ConfigDict, size: str) -> None:
     else:
         for stage in (config.training, self_critical):
             stage.schedule.update(name="cosine", warm_up=200, final_fraction=0.02)
-        # Half a batch on each of two cores.
+        # Half of a batch on each of two cores.
         config.training.update(micro_batches=2, at_once=2)
-        # Small batches learn more from each image, which is worth the longer training.
+        # Small batches give better scores per image, at the cost of longer training.
         cross_entropy.update(
             learning_rate=2e-3, batch_size=4, steps="8 epochs", evaluate_every="2 epochs"
         )
-        # Beam search finds better captions to learn from than draws, of which label smoothing makes
-        # every tenth word a random one. Captions of similar images and dropout are against
-        # overfitting.
+        # Beam search finds better captions than sampling, in which label smoothing makes every
+        # tenth word random. Captions of similar images and dropout reduce overfitting.
         config.reward.update(sampling="beam", samples=10, neighbors=20, dropout=True)
         self_critical.update(
             learning_rate=1e-3, batch_size=16, steps="3 epochs", evaluate_every="0.5 epochs"
@@ -192,7 +192,7 @@ def train_at_size(config: ConfigDict, size: str) -> None:
             mirror=True,
             average_mirrored=True,
         )
-        # Against overfitting: few photographs for so many weights.
+        # Against overfitting, because there are few photographs for many weights.
         config.loss.smoothing = 0.1
         config.training.ema_decay = 0.999
         config.decoding.length_normalization = 0.7
@@ -202,18 +202,18 @@ def train_at_size(config: ConfigDict, size: str) -> None:
 
 
 def train_transformer_at_size(config: ConfigDict, size: str) -> None:
-    """As `train_at_size`, with the steps that transformers take on photographs.
+    """Sets the training like `train_at_size`, with the steps of transformers on photographs.
 
     Args:
-        config: of a captioner; changed in place.
-        size: of `SIZES`.
+        config: configuration of a captioner; changed in place.
+        size: a key of `SIZES`.
     """
     train_at_size(config, size)
     cross_entropy, self_critical = config.stages.cross_entropy, config.stages.self_critical
     if size.startswith("flickr8k"):
         config.loss.smoothing = 0.1
         cross_entropy.learning_rate = 5e-4
-        # Higher rates soon forget what makes captions likely.
+        # Higher rates soon degrade the likelihood of captions.
         self_critical.update(learning_rate=1e-4, steps="2 epochs")
     if size == "flickr8k":
         cross_entropy.update(batch_size=10, steps="12 epochs", evaluate_every="2 epochs")

@@ -1,4 +1,4 @@
-"""Sections that configurations of every kind share, and their fields of several types."""
+"""Sections shared by configurations of every kind, and their fields of several types."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from ml_collections import FieldReference, config_dict
 
 
 def training() -> dict[str, Any]:
-    """Settings of training: `config.training`.
+    """Returns the settings of training: `config.training`.
 
-    A field is named as its option in `r2m.engine.options`. None is the default of the optimizer or
-    schedule; settings that these do not have must be None. Durations are steps, or text:
-    "2 epochs", "0.5 epochs", "10%" (of the stage's steps).
+    A field has the name of its option in `r2m.engine.options`. None is the default of the optimizer
+    or schedule; settings that these do not have must be None. Durations are steps, or text: "2
+    epochs", "0.5 epochs", "10%" (of the stage's steps).
     """
     return {
         # Devices that train together: one_device (the first GPU or the CPU), mirrored (all GPUs of
-        # this machine), multi_worker (all machines that TF_CONFIG lists), or auto: all there are.
+        # this machine), multi_worker (all machines that TF_CONFIG lists), or auto: all available
+        # ones.
         "strategy": "auto",
-        # grpc://HOST:PORT of an r2m-data-service that makes the batches; None: made here.
+        # grpc://HOST:PORT of an r2m-data-service that makes the batches; None: in this process.
         "data_service": none_of(str),
         # float32, or mixed_bfloat16: activations of half the size.
         "precision": "float32",
         # Compiles loss and gradients of the stages that only read sentences with XLA.
         "jit": False,
-        # Parts a batch is computed in, and how many of them at once. One after the other they save
-        # memory; on the cores of a processor, as many at once as there are cores save time.
+        # Number of parts of a batch, and how many of them are computed in parallel. One after the
+        # other they save memory; one per core in parallel saves time.
         "micro_batches": 1,
         "at_once": 1,
         # adam, adamw, kiros_adam, rmsprop, sgd or adagrad.
@@ -39,26 +40,26 @@ def training() -> dict[str, Any]:
             "momentum": none_of(float),
             "nesterov": none_of(bool),
         },
-        # Of the learning rate, which is each stage's own.
+        # Schedule of the learning rate, which each stage sets.
         "schedule": schedule(),
-        # At most one of the two.
+        # At most one of these two.
         "clip_global_norm": any_type(5.0),
         "clip_value": none_of(float),
         "weight_decay": 0.0,
-        # Of the average of the weights that is evaluated and kept as the best; None: none.
+        # Decay of the average of the weights for evaluation and the best checkpoint; None: none.
         "ema_decay": none_of(float),
         "steps_per_loop": 10,
         "log_every": any_type(100),
         "keep_checkpoints": 2,
-        # A loss or gradient that is not finite: `stop`, or `skip` the batch and go on, up
-        # to `max_skipped` in a row.
+        # For a loss or gradient that is not finite: `stop`, or `skip` up to `max_skipped`
+        # consecutive batches.
         "on_nonfinite": "stop",
         "max_skipped": 3,
     }
 
 
 def schedule() -> dict[str, Any]:
-    """Changes of the learning rate: constant, step, noam, cosine or plateau.
+    """Returns the schedule of the learning rate: constant, step, noam, cosine or plateau.
 
     `r2m/engine/optimization/schedules.py` has their formulas.
     """
@@ -77,36 +78,36 @@ def schedule() -> dict[str, Any]:
 
 
 def decoding() -> dict[str, Any]:
-    """Settings of decoding, in validation and in use: `config.decoding`.
+    """Returns the settings of decoding, in validation and in use: `config.decoding`.
 
-    A field is named as its option in `models.decoding.options`, which describes it.
+    A field has the name of its option in `models.decoding.options`, which describes it.
     """
     return {
         # `beam`, or captions drawn word by word: `sample`, or `gumbel` by the largest log p with
         # Gumbel noise.
         "method": "beam",
-        # Hypotheses that are kept alive; 1: greedy search.
+        # Number of hypotheses that are kept; 1: greedy search.
         "beam_size": 3,
         "max_length": 20,
         # Score of a caption of n words, end marker included: log p divided by n**alpha (`power`) or
         # ((5 + n) / 6)**alpha (`wu`), alpha being `length_normalization`.
         "length_penalty": "power",
         "length_normalization": 0.0,
-        # Diverse beam search: equal groups of the beam, and what a word loses in log p per
-        # hypothesis of the groups before that has it at the same step.
+        # Diverse beam search: number of groups of the beam, and penalty on log p of a word per
+        # hypothesis of earlier groups that has it at the same step.
         "beam_groups": 1,
         "diversity": 0.5,
-        # Fewest words, the end marker not counted.
+        # Minimum number of words, end marker not included.
         "min_length": 0,
-        # Whether three words in a row may occur once only, whether a word may not follow itself,
-        # and whether captions may not end with articles, prepositions and forms of "to be".
+        # Whether to forbid repeated trigrams, words that follow themselves, and captions that end
+        # with articles, prepositions and forms of "to be".
         "block_trigrams": False,
         "block_repeats": False,
         "block_bad_endings": False,
-        # Words and phrases that each caption contains, and that none contains: "dog, red car".
+        # Words and phrases that captions must, and must not, contain: "dog, red car".
         "must_contain": "",
         "must_not_contain": "",
-        # Of `sample` and `gumbel`: log p is divided by the temperature; words are drawn among the
+        # For `sample` and `gumbel`: log p is divided by the temperature; words are drawn among the
         # likeliest `top_k`, and of these among the first whose probabilities sum to `top_p`.
         "temperature": 1.0,
         "top_k": none_of(int),
@@ -120,10 +121,10 @@ def decoding() -> dict[str, Any]:
 def stage(
     *, learning_rate: float, batch_size: int, steps: int | str, evaluate_every: int | str
 ) -> dict[str, Any]:
-    """Settings of one stage of training: a section of `config.stages`.
+    """Returns the settings of one stage of training: a section of `config.stages`.
 
     Args:
-        learning_rate: that the schedule starts from.
+        learning_rate: initial learning rate of the schedule.
         batch_size: examples per step, over all replicas.
         steps: a period.
         evaluate_every: a period, also of checkpoints.
@@ -137,7 +138,7 @@ def stage(
 
 
 def any_type(value: Any) -> FieldReference:
-    """Returns a field that takes values of other types too: text for a period, None for a bound."""
+    """Returns a field that also accepts other types: text for a period, None for a bound."""
     return FieldReference(value, field_type=object)
 
 
@@ -147,10 +148,10 @@ def none_of(kind: type) -> FieldReference:
 
 
 def check_argument(arg: str | None, *known: str) -> None:
-    """Refuses what follows the colon in `--config=FILE:ARG`, unless it is one of the known words.
+    """Checks that ARG in `--config=FILE:ARG` is one of the known words.
 
     Raises:
-        ValueError: lists them, with the nearest one.
+        ValueError: it is not; the message lists them, with the nearest one.
     """
     if arg is None or arg in known:
         return

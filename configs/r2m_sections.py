@@ -1,4 +1,4 @@
-"""Sections that configurations of R2M share, with their defaults."""
+"""Sections shared by the configurations of R2M, with their defaults."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from configs import captioner_sections, common
 
 
 def data(*, max_concepts: int, max_repeats: int) -> dict[str, Any]:
-    """Records, and how concepts are shown to the encoder: `config.data`.
+    """Returns the records and the settings of the encoder's concepts: `config.data`.
 
     Args:
-        max_concepts: number of concepts of an image that the encoder is shown, the best-scored
-            ones.
-        max_repeats: how often one concept may be repeated where several such objects were detected.
+        max_concepts: maximum number of concepts of an image that the encoder receives, the
+            best-scored ones.
+        max_repeats: maximum number of repetitions of a concept, if several such objects were
+            detected.
     """
     return {
         "corpora": "",
         "images": "",
-        # Captions of the images, of the stage `reward` only.
+        # Captions of the images, only for the stage `reward`.
         "captions": "",
         "max_concepts": max_concepts,
         "max_repeats": max_repeats,
@@ -37,7 +38,7 @@ def reward() -> dict[str, Any]:
 
 
 def image() -> dict[str, Any]:
-    """Source of image features: `config.image`."""
+    """Returns the source of image features: `config.image`."""
     return {
         # `features`: vectors stored in the records. `pixels`: crops through a frozen CNN.
         "source": "features",
@@ -49,8 +50,8 @@ def image() -> dict[str, Any]:
         "weights": "imagenet",
         # Width multiplier of the MobileNets; 0 for all others.
         "alpha": 0.0,
-        # Run folder of a visual-semantic embedding whose vectors take the place of the stored ones
-        # that it reads. It learned from pairs of images and captions, which R2M does without.
+        # Run folder of a visual-semantic embedding whose vectors replace the stored ones that it
+        # reads. It was trained on pairs of images and captions, which R2M does not need.
         "embedding": "",
     }
 
@@ -58,14 +59,15 @@ def image() -> dict[str, Any]:
 def stage(
     *, learning_rate: float, batch_size: int, steps: int, evaluate_every: int, max_length: int
 ) -> dict[str, Any]:
-    """Settings of one stage of training; see `common.stage`.
+    """Returns the settings of one stage of training; see `common.stage`.
 
     Args:
-        learning_rate: that the schedule starts from.
+        learning_rate: initial learning rate of the schedule.
         batch_size: examples per step, over all replicas.
-        steps: of the optimizer.
+        steps: number of steps of the optimizer.
         evaluate_every: steps between evaluations, and between checkpoints.
-        max_length: words of a sentence, the end marker included; longer ones are cut.
+        max_length: maximum number of words of a sentence, end marker included; longer ones are
+            truncated.
     """
     own = common.stage(
         learning_rate=learning_rate,

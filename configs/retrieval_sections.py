@@ -46,7 +46,7 @@ def data(*, batching: str, start_marker: bool, word_noise: float = 0.0) -> dict[
 
 
 def image() -> dict[str, Any]:
-    """Source of image features: `config.image`, with the fields of captioners."""
+    """Returns the source of image features: `config.image`, with the fields of captioners."""
     return {
         **captioner_sections.image(),
         # Epochs before the network of a model of pixels begins to be trained.
@@ -62,7 +62,7 @@ def loss(
     sum_epochs: int = 0,
     temperature: float = 0.05,
 ) -> dict[str, Any]:
-    """The ranking loss, a sum over the batch: `config.loss`.
+    """Returns the ranking loss, a sum over the batch: `config.loss`.
 
     Args:
         name: see below.
@@ -100,10 +100,10 @@ def preset(
     """Returns the published settings of a preset.
 
     Args:
-        name: of the preset.
-        data: of `data`.
-        loss: of `loss`.
-        stage: of `common.stage`, without the batch size, which all presets share.
+        name: name of the preset.
+        data: result of `data`.
+        loss: result of `loss`.
+        stage: result of `common.stage`, without the batch size, which all presets share.
         model: settings that differ from those of VSE++, see below.
         training: settings that differ from `common.training`, besides the norm to clip at.
         schedule: settings that differ from a constant learning rate.
@@ -163,8 +163,8 @@ def train_at_size(config: ConfigDict, size: str) -> None:
     """Sets model size and training at a size, the same for all presets.
 
     Args:
-        config: of a preset; changed in place.
-        size: of `SIZES`.
+        config: configuration of a preset; changed in place.
+        size: a key of `SIZES`.
     """
     stage, model = config.stages.ranking, config.model
     # A small data set has several captions of an image in a batch.

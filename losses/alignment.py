@@ -1,4 +1,4 @@
-"""The reconstruction loss of alignment; its triplet loss is in `losses.ranking`."""
+"""Reconstruction loss of alignment; the triplet loss is in `losses.ranking`."""
 
 from __future__ import annotations
 

@@ -6,16 +6,16 @@ import tensorflow as tf
 
 from losses.ngram_counts import MAX_ORDER, NgramCounts, Sentences
 
-# Of the COCO caption evaluation: precisions are (correct + _TINY) / (guessed + _SMALL).
+# As in the COCO caption evaluation: precisions are (correct + _TINY) / (guessed + _SMALL).
 _TINY, _SMALL = 1e-15, 1e-9
 
 
 def sentence_bleu(sentences: Sentences, counts: NgramCounts) -> tf.Tensor:
-    """Computes BLEU-4 of each caption alone, as the COCO caption evaluation does.
+    """Computes BLEU-4 of each single caption, as in the COCO caption evaluation.
 
     The geometric mean of the clipped precisions of the orders 1 to 4, times exp(1 - r / c) for a
-    caption of c words below the length r of its closest reference (of two equally close ones the
-    shorter).
+    caption of c words below the length r of its closest reference (the shorter of two equally close
+    ones).
 
     Args:
         sentences: captions and references.
@@ -30,7 +30,7 @@ def sentence_bleu(sentences: Sentences, counts: NgramCounts) -> tf.Tensor:
     own = counts.own[:, :, :captions]
     orders = tf.range(1, MAX_ORDER + 1)[:, None, None]
     possible = tf.maximum(sizes - orders + 1, 0)  # n-grams of each caption
-    # Each occurrence gets its part of the clipped count of its n-gram.
+    # Each occurrence gets its share of the clipped count of its n-gram.
     there = tf.sequence_mask(possible, tf.shape(own)[3])
     correct = tf.reduce_sum(tf.where(there, tf.minimum(own, most) / own, 0.0), axis=3)
     guessed = tf.cast(possible, tf.float32)

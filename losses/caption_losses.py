@@ -30,8 +30,8 @@ def caption_loss(
         lengths: int32[N], real words per caption.
         smoothing: epsilon; the target is 1 - epsilon on the word and epsilon / (V - 1) on the
             others, and the loss is the divergence from it.
-        drop_worst: fraction of the captions, those of the largest mean loss, that is left out per
-            replica. None leaves out none.
+        drop_worst: fraction of the captions, those with the largest mean losses, that is left out
+            per replica. None keeps all.
 
     Returns:
         The sum float32[] in nats, and the number of words float32[].
@@ -72,7 +72,7 @@ def smoothed_losses(
         smoothing: epsilon, above 0 and below 1.
 
     Returns:
-        float32[N], in nats; 0 where the model is the target itself.
+        float32[N], in nats; 0 if the model's distribution equals the target.
     """
     product = tf.matmul(rows, tf.cast(weights, rows.dtype), transpose_b=True)
     log_p = tf.nn.log_softmax(tf.cast(product, tf.float32) + tf.cast(bias, tf.float32))

@@ -1,4 +1,4 @@
-"""The reward of generated captions: a weighted sum of CIDEr-D and sentence BLEU-4."""
+"""Reward of generated captions: a weighted sum of CIDEr-D and sentence BLEU-4."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class SimilarCaptions(NamedTuple):
 
     Attributes:
         tokens: int32[B, M, T].
-        lengths: int32[B, M]; 0 where an image has fewer.
-        weights: float32[B, M] of the mean over an image's captions.
+        lengths: int32[B, M]; 0 if an image has fewer.
+        weights: float32[B, M], weights of the mean over an image's captions.
     """
 
     tokens: tf.Tensor
@@ -48,16 +48,16 @@ class CaptionReward(NamedTuple):
         reference_lengths: tf.Tensor,
         similar: SimilarCaptions | None = None,
     ) -> tf.Tensor:
-        """Scores captions; no gradient goes through the scores.
+        """Scores captions without gradient.
 
-        The end marker counts as a word where a sentence has one: rewards without it favor
+        The end marker counts as a word if a sentence has one, because rewards without it favor
         fragments.
 
         Args:
             tokens: int32[N, T] of captions, N / B consecutive ones per image.
             lengths: int32[N], words that count.
             references: int32[B, R, T'] of B images.
-            reference_lengths: int32[B, R]; 0 where an image has fewer references.
+            reference_lengths: int32[B, R]; 0 if an image has fewer references.
             similar: captions of similar images; required with a `similar_share`.
 
         Returns:

@@ -1,6 +1,6 @@
 """CIDEr-D of word ids in NumPy (Vedantam et al. 2015): consensus and validation metric.
 
-`losses.cider_reward` computes it in the graph, for the rewards of training.
+`losses.cider_reward` computes it in the graph, for rewards in training.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _WORD_BITS = 32
 
 
 class CiderD(NamedTuple):
-    """CIDEr-D (Vedantam et al. 2015) with document frequencies that were counted beforehand.
+    """CIDEr-D (Vedantam et al. 2015) with precomputed document frequencies.
 
     Of an n-gram g that occurs tf(g) times in a sentence, w(g) = tf(g) (ln N - ln max(1, df(g))),
     and of a sentence h with a reference r of as many bigrams up to d
 
         10 / 4 sum_n exp(-d^2 / (2 * 6^2)) sum_g min(w_h(g), w_r(g)) w_r(g) / (|w_h|_n |w_r|_n),
 
-    averaged over the references. The end marker counts as a word where a sentence has one.
+    averaged over the references. The end marker counts as a word if a sentence has one.
 
     Attributes:
         frequencies: n-grams of one order, integers [G, n] -> number of images whose references
@@ -56,7 +56,7 @@ class CiderD(NamedTuple):
         return found.astype(np.float32)
 
     def prepare(self, references: Sentences, images: np.ndarray) -> References:
-        """Weighs references once, for any number of captions.
+        """Computes the weights of references once, for any number of captions.
 
         Args:
             references: R sentences.
@@ -95,10 +95,10 @@ class Weights(NamedTuple):
 
     Attributes:
         keys: int64[G], ascending: 2**32 * number of the first n - 1 words + last word.
-        sentence: int64[E], the sentence of each distinct pair of sentence and n-gram.
-        number: int64[E], its n-gram, 0..G - 1.
+        sentence: int64[E], index of the sentence of each distinct pair of sentence and n-gram.
+        number: int64[E], index of its n-gram, 0..G - 1.
         values: float64[E], its weight.
-        norms: float64[S], of the weights of each sentence.
+        norms: float64[S], norm of the weights of each sentence.
     """
 
     keys: np.ndarray
@@ -112,13 +112,13 @@ class References:
     """References of images with their TF-IDF weights."""
 
     def __init__(self, cider: CiderD, references: Sentences, images: np.ndarray) -> None:
-        """Weighs the references; see `CiderD.prepare`."""
+        """Computes the weights of the references; see `CiderD.prepare`."""
         self._cider, self._lengths = cider, references.lengths
         self._count = int(images.max(initial=-1)) + 1
         self._per_image = np.bincount(images, minlength=self._count)
         self._orders, self._places = [], []
         for weights in cider.weigh(references):
-            # Sorted by n-gram, then image: the entries that a caption's n-gram meets are a range.
+            # Sorted by n-gram, then image, so that the entries for a caption's n-gram form a range.
             places = weights.number * self._count + images[weights.sentence]
             order = np.argsort(places, kind="stable")
             self._places.append(places[order])
@@ -147,7 +147,7 @@ class References:
     def terms(
         self, captions: Sentences, images: np.ndarray
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yields the terms of the score, order by order; arguments as those of `scores`.
+        """Yields the terms of the score, order by order; for the arguments see `scores`.
 
         Yields:
             For every n-gram that a caption shares with a reference of its image: caption int64[M],
@@ -198,7 +198,7 @@ def _ngrams(
 
 
 def _translated(keys: np.ndarray, known: np.ndarray, prefixes: np.ndarray | None) -> np.ndarray:
-    """Returns the numbers of n-grams in another numbering, -1 where they are missing there.
+    """Returns the numbers of n-grams in another numbering, -1 for missing ones.
 
     Args:
         keys: int64[G] of the n-grams (`Weights.keys`).

@@ -1,7 +1,7 @@
 """CIDEr-D of generated captions as TensorFlow operations: the reward of self-critical training.
 
-`losses.cider_d` has the formula. It computes the same scores in NumPy, where there is no graph and
-images have any number of references: captions by consensus, and the metric of evaluation.
+`losses.cider_d` has the formula. It computes the same scores in NumPy, for any number of
+references, for reranking by consensus and for the evaluation metric.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _INDEX = -1 << _WORD_BITS
 
 
 class CiderReward:
-    """CIDEr-D with document frequencies that were counted beforehand.
+    """CIDEr-D with precomputed document frequencies.
 
-    Runs inside `tf.function` and in replicas of a strategy: the document frequencies are hash
+    It runs inside `tf.function` and in replicas of a strategy; the document frequencies are hash
     tables on the host.
     """
 
@@ -41,10 +41,11 @@ class CiderReward:
         log_images = math.log(max(1, images))
         self._tables = []
         for own, frequencies in zip(keys, counts, strict=True):
-            # A key that no n-gram has, for unknown ones: a table must not be empty.
+            # A key that no n-gram has, because a table must not be empty.
             every = np.append(own, -1)
             rarities = log_images - np.log(np.append(np.maximum(frequencies, 1), 1))
-            # One lookup gives both: the index, in the upper half, begins keys of the next order.
+            # One lookup returns both; the index, in the upper half, is the prefix of keys of the
+            # next order.
             bits = rarities.astype(np.float32).view(np.uint32).astype(np.int64)
             entries = np.arange(len(every)) << _WORD_BITS | bits
             self._tables.append(
@@ -64,7 +65,8 @@ class CiderReward:
         Args:
             sentences: captions and references.
             counts: their n-grams, from `count_ngrams`.
-            weights: float32[B, R] of the mean over an image's references; None weighs all equally.
+            weights: float32[B, R], weights of the mean over an image's references; None for equal
+                weights.
 
         Returns:
             float32[B, S], 0 to 10; 0 without references.
@@ -73,7 +75,7 @@ class CiderReward:
         squares = tf.gather(tf.square(self._rarities_of(counts, sentences)), counts.numbers)
         norms = tf.sqrt(tf.reduce_sum(counts.own * squares, axis=-1))
         own, theirs = counts.own[:, :, :captions], counts.in_references
-        # Each occurrence gets its part of the term of its n-gram.
+        # Each occurrence gets its share of the term of its n-gram.
         parts = (squares[:, :, :captions] / own)[..., None]
         dots = tf.reduce_sum(parts * tf.minimum(own[..., None], theirs) * theirs, axis=3)
         scale = norms[:, :, :captions, None] * norms[:, :, None, captions:]
@@ -89,7 +91,7 @@ class CiderReward:
         return 10.0 / MAX_ORDER * tf.math.divide_no_nan(total, references)
 
     def _rarities_of(self, counts: NgramCounts, sentences: Sentences) -> tf.Tensor:
-        """Returns ln N - ln df of each distinct n-gram, float32[U]; 0 where there is none."""
+        """Returns ln N - ln df of each distinct n-gram, float32[U]; 0 for entries without one."""
         entries = tf.zeros(tf.shape(sentences.words)[:1], tf.int64)
         found = []
         for ngrams, table in zip(counts.ngrams, self._tables, strict=True):

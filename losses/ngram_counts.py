@@ -1,4 +1,4 @@
-"""N-grams of generated captions counted in the references of their images, in the graph.
+"""Counts of the n-grams of generated captions in the references of their images, in the graph.
 
 Letters: B images, S captions and R references of each, C = S + R sentences of an image, T words,
 U distinct n-grams of all orders n = 1..4.
@@ -29,12 +29,12 @@ class Sentences(NamedTuple):
 
 
 class Ngrams(NamedTuple):
-    """Distinct n-grams of one order; those of different images are different ones.
+    """Distinct n-grams of one order; n-grams of different images are always distinct.
 
     Attributes:
         prefixes: int64[U_n], number among the n-grams of the order below of the first n - 1 words;
             of single words the number of the image.
-        words: int64[U_n], last word; -1 for the entry that stands for places without an n-gram.
+        words: int64[U_n], last word; -1 for the entry of positions without an n-gram.
     """
 
     prefixes: tf.Tensor
@@ -42,13 +42,13 @@ class Ngrams(NamedTuple):
 
 
 class NgramCounts(NamedTuple):
-    """N-grams of `Sentences`; the one of n words at place t begins with word t.
+    """N-grams of `Sentences`; the n-gram at position t starts with word t.
 
     Attributes:
-        ngrams: distinct n-grams of the orders 1 to 4, which are numbered one order after the other.
-        numbers: int32[4, B, C, T], which n-gram is at each place.
-        own: float32[4, B, C, T], occurrences in the same sentence of the n-gram at each place.
-        in_references: float32[4, B, S, T, R], occurrences in each reference of that of a caption.
+        ngrams: distinct n-grams of the orders 1 to 4, numbered one order after the other.
+        numbers: int32[4, B, C, T], number of the n-gram at each position.
+        own: float32[4, B, C, T], occurrences in the same sentence of the n-gram at each position.
+        in_references: float32[4, B, S, T, R], occurrences of a caption's n-gram in each reference.
     """
 
     ngrams: tuple[Ngrams, ...]
@@ -66,7 +66,7 @@ def join_sentences(
         tokens: int32[N, T] of captions, N / B consecutive ones per image.
         lengths: int32[N], words that count.
         references: int32[B, R, T'] of B images.
-        reference_lengths: int32[B, R]; 0 where an image has fewer references.
+        reference_lengths: int32[B, R]; 0 if an image has fewer references.
     """
     images = tf.shape(references)[0]
     captions = tf.shape(tokens)[0] // tf.maximum(images, 1)
@@ -87,8 +87,8 @@ def join_sentences(
 def count_ngrams(sentences: Sentences) -> NgramCounts:
     """Counts the n-grams of the orders 1 to 4.
 
-    An n-gram is known by the number of its first n - 1 words and its last word: exact for any
-    vocabulary.
+    An n-gram is identified by the number of its first n - 1 words and its last word, which is exact
+    for any vocabulary.
     """
     words, lengths, captions = sentences
     images, columns, size = tf.unstack(tf.shape(words))

@@ -1,4 +1,4 @@
-"""Ranking losses: images and sentences that belong together against those that do not.
+"""Ranking losses of matching images and sentences against non-matching ones.
 
 Letters: B pairs of the global batch, b those of this replica, D size of the vectors.
 """
@@ -13,18 +13,18 @@ import tensorflow as tf
 from losses.similarities import Similarity, similarities
 
 Hinges = Literal["sum", "max"]
-# Of one direction: scores float32[b, B], those of the pairs float32[b], which of the others are
+# Terms of one direction: scores float32[b, B], scores of the pairs float32[b], mask of the
 # negatives bool[b, B] -> sum and number of the terms of a loss.
 _Terms = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 class RankingLoss(NamedTuple):
-    """A ranking loss, and what shows a collapse of the vectors; sums over this replica's pairs.
+    """A ranking loss, and statistics that show a collapse; sums over this replica's pairs.
 
     Attributes:
-        total: float32[], the sum of the terms.
-        terms: float32[], their number. Of hinges two per pair that has a negative for `max`, two
-            per negative for `sum`; of the softmax two per pair.
+        total: float32[], sum of the terms.
+        terms: float32[], number of the terms. Hinges have two per pair with a negative for `max`,
+            two per negative for `sum`; the softmax has two per pair.
         positives: float32[], the sum of the similarities of pairs.
         negatives: float32[], the sum of the similarities of images with other sentences.
         pairs: float32[], number of `positives`.
@@ -53,8 +53,9 @@ def hinge_ranking(
     """Computes the hinges `max(0, margin - s(pair) + s(negative))` of both directions.
 
     Negatives of an image are the sentences of the other pairs, those of a sentence the images of
-    the other pairs. Under data parallelism each replica is given the vectors of all replicas, and
-    computes the terms of its own pairs only: the sums of all replicas are the loss of one device.
+    the other pairs. With data parallelism, each replica receives the vectors of all replicas and
+    computes only the terms of its own pairs; the sum over all replicas equals the loss on one
+    device.
 
     Sources: Kiros et al. 2014, equation 2 (sum); Faghri et al. 2018, equation 6 (max), which is
     also the triplet loss of Guo et al. 2020.
@@ -62,12 +63,12 @@ def hinge_ranking(
     Args:
         images: float[B, D] of the global batch.
         sentences: float[B, D] of the global batch, row i belonging to image i.
-        margin: by which a pair must exceed every negative.
-        hinges: `sum` takes the hinges of all negatives, `max` that of the hardest negative of each
-            image and each sentence. A bool[] chooses in the graph: True for `max`.
+        margin: margin by which a pair must exceed every negative.
+        hinges: `sum` uses the hinges of all negatives, `max` that of the hardest negative of each
+            image and each sentence. A bool[] selects in the graph: True for `max`.
         similarity: see `losses.similarities`.
-        owners: int[B], the number of the image of each pair: sentences of one image are not
-            negatives of each other's image. None: all images differ.
+        owners: int[B], number of the image of each pair: sentences of the same image are not
+            negatives. None: all images differ.
         first_row: index of this replica's first pair.
         rows: number of this replica's pairs; all from `first_row` on when None.
     """
@@ -170,7 +171,7 @@ def _hinges(
         margin: see `hinge_ranking`.
         hinges: see `hinge_ranking`.
     """
-    # Minus infinity makes a hinge zero, as that of a pair without any negative.
+    # Minus infinity makes a hinge zero, as for a pair without negatives.
     masked = tf.where(negative, scores, float("-inf"))
     slack = margin - pairs
 
@@ -179,7 +180,7 @@ def _hinges(
         return total, tf.math.count_nonzero(negative, dtype=tf.float32)
 
     def of_hardest() -> tuple[tf.Tensor, tf.Tensor]:
-        # The maximum over no column, of a replica without pairs, is minus infinity too.
+        # The maximum over zero columns, on a replica without pairs, is also minus infinity.
         total = tf.reduce_sum(tf.nn.relu(slack + tf.reduce_max(masked, axis=1)))
         return total, tf.math.count_nonzero(tf.reduce_any(negative, axis=1), dtype=tf.float32)
 

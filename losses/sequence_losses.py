@@ -1,4 +1,4 @@
-"""Losses of whole captions that a model generated: policy gradient and structured prediction.
+"""Losses of generated captions: policy gradient and structured prediction.
 
 Letters: B images, S captions of each, N = B * S captions, T words.
 
@@ -15,8 +15,8 @@ probability log p_i and the index * of the highest reward:
 | softmax_margin | -log softmax(s + c)_*, c scaled to 0..1 |
 | real_softmax_margin | -log softmax(s + c)_* |
 
-self-critical.pytorch has these losses too, apart from two details: its risk applies a softmax to p
-instead of log p, and its margins compare unnormalized logits unless told otherwise.
+self-critical.pytorch has the same losses with two differences: its risk applies a softmax to p
+instead of log p, and its margins compare unnormalized logits by default.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def caption_log_probabilities(
 ) -> tf.Tensor:
     """Computes log p of captions, end marker included.
 
-    The softmax must be the one that the captions were drawn from. Otherwise probability taken from
-    bad captions would move to words that are never drawn and never penalized, and the likelihood of
-    all other words would fall to 0.
+    The softmax must be the one that the captions were drawn from. Otherwise probability would move
+    from bad captions to words that are never drawn and never penalized, and the likelihood of all
+    other words would fall to 0.
 
     Args:
         hidden: float[N, T, H].
@@ -99,7 +99,7 @@ def structured_losses(
         float32[B].
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: the name is unknown.
     """
     scores = tf.math.divide_no_nan(log_p, tf.cast(lengths, tf.float32))
     rewards = tf.stop_gradient(rewards)

@@ -1,4 +1,4 @@
-"""Similarities of images and sentences that are vectors of one space."""
+"""Similarities of images and sentences in a common vector space."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def similarities(images: tf.Tensor, sentences: tf.Tensor, kind: Similarity) -> t
 
 @tf.custom_gradient
 def order_similarities(images: tf.Tensor, sentences: tf.Tensor) -> Any:
-    """Returns `-||max(0, sentence - image)||`, which is 0 where the pair is in order.
+    """Returns `-||max(0, sentence - image)||`, which is 0 if the pair is in order.
 
-    The gradient of such a pair is 0 (that of the root is not finite there). One image is compared
-    at a time: all differences together would take N * M * D numbers.
+    The gradient of such a pair is set to 0 (that of the root is not finite there). One image is
+    compared at a time, because all differences together need N * M * D numbers.
 
     Args:
         images: float32[N, D].
@@ -44,7 +44,7 @@ def order_similarities(images: tf.Tensor, sentences: tf.Tensor) -> Any:
     def row(image: tf.Tensor) -> tf.Tensor:
         return -tf.norm(tf.nn.relu(sentences - image), axis=-1)
 
-    # A map over nothing fails: one more image is compared, and left out.
+    # A map over zero images fails, so one additional image is compared and dropped.
     some = tf.pad(images, [[0, 1], [0, 0]])
     scores = tf.map_fn(row, some, fn_output_signature=tf.TensorSpec([None], tf.float32))[:-1]
 

@@ -11,7 +11,7 @@ LossPair = tuple[tf.Tensor, tf.Tensor]
 
 
 def real_positions(lengths: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
-    """Returns the indices of the positions that hold a word.
+    """Returns the indices of the positions that contain a word.
 
     Args:
         lengths: int32[B].
@@ -29,7 +29,7 @@ def cross_entropy(
     """Computes the cross entropy of the next words (Guo et al. 2020).
 
     The softmax takes most of a training step, and more than half of the positions of a batch are
-    padding: it is computed for real positions only.
+    padding. Therefore it is computed only for real positions.
 
     Args:
         hidden: float[B, T, H].
@@ -53,8 +53,8 @@ def word_losses(
 ) -> tuple[tf.Tensor, Callable[..., Any]]:
     """Computes -log softmax(W h + b)[word] per word.
 
-    Reads the N x V logits as few times as possible: on a CPU, TensorFlow's own cross entropy takes
-    six times as long as its softmax, and a further pass scales its gradient.
+    It reads the N x V logits as few times as possible: on a CPU, TensorFlow's cross entropy takes
+    six times as long as its softmax, and another pass scales its gradient.
 
     Args:
         rows: hidden states h float[N, H].

@@ -67,13 +67,13 @@ class R2M(Captioner):
             heads: attention heads of both memories.
             decoder: the recurrent memory, or an LSTM (the paper's ablation).
             fusion: attention over (word, concepts), or their concatenation (ablation).
-            reconstructor: as `decoder`, for the way back.
+            reconstructor: like `decoder`, from sentences back to concepts.
             dropout: rate on the encoder's input and output in training.
             tie_embeddings: use the input embedding as softmax weights too.
             image_features: F, size of the CNN features; None leaves the image projection out, which
                 the stages that only read sentences do not need.
             image_projection: `frozen` leaves the image map at its random start, as upstream does.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
 
         Raises:
             ValueError: for an unknown decoder, fusion, reconstructor or image projection.

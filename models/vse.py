@@ -91,27 +91,28 @@ class VisualSemanticEmbedding(keras.Model):
             vocabulary_size: V, markers included.
             feature_size: F.
             size: D.
-            word_size: of the word vectors.
+            word_size: size of the word vectors.
             sentence_encoder: `gru`, or `bow` (bag of words).
-            layers: of the GRU.
+            layers: number of layers of the GRU.
             bidirectional: whether the GRU reads both directions, whose outputs are averaged.
-            sentence_pooling: of words: `last`, `mean`, `max` or `gpo` (`GeneralizedPooling`).
+            sentence_pooling: pooling of words: `last`, `mean`, `max` or `gpo`
+                (`GeneralizedPooling`).
             gru_weights: initial weights, `torch` or `kiros`.
-            word_dropout: of the word vectors.
+            word_dropout: dropout rate of the word vectors.
             image_encoder: `linear`, or `mlp` with a residual connection.
-            image_pooling: of rows: `mean`, `max` or `gpo`.
-            image_dropout: of the features.
-            row_dropout: probability of a row to be removed in training, see `RowDropout`.
+            image_pooling: pooling of rows: `mean`, `max` or `gpo`.
+            image_dropout: dropout rate of the features.
+            row_dropout: probability of removing a row in training, see `RowDropout`.
             row_dropout_varies: whether images have rates of their own.
             normalize_features: divides each feature vector or row by its L2 norm.
             normalize_images: when vectors of images are divided by their L2 norms: `always`;
                 `in_use`, not in training; `never`. Vectors of sentences always are.
-            absolute: takes the absolute values of both vectors, for order similarity.
+            absolute: whether to use the absolute values of both vectors, for order similarity.
             similarity: `cosine` (the dot product) or `order`.
             pixel_rows: whether the cells of the network's maps are rows of the image; otherwise
                 their mean is its vector.
             pixels: the network of a model of pixels.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
 
         Raises:
             ValueError: an unknown name, or settings that contradict each other.

@@ -1,1 +1,1 @@
-"""tf.data pipelines: records on disk to padded batches."""
+"""tf.data pipelines from records on disk to padded batches."""

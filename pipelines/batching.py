@@ -1,8 +1,8 @@
 """Deterministic epochs: a stream of batches that is a pure function of (seed, epoch, offset).
 
-Nothing here keeps random state. Each epoch's order of shards, of rows and of batches is drawn from
-stateless generators keyed by (seed, epoch, window), so that a run resumed at any batch sees exactly
-what an uninterrupted run sees.
+This module keeps no random state. Each epoch's order of shards, of rows and of batches is drawn
+from stateless generators keyed by (seed, epoch, window), so that a run resumed at any batch gets
+exactly the batches of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Elements = Callable[[tf.Tensor], tf.data.Dataset]
 
 _READ_BUFFER = 8 << 20
 
-# Nothing here branches on a tensor: rewriting the functions that tf.data calls, so that they could,
-# takes longer than tracing them.
+# AutoGraph is off: no function here branches on a tensor, and rewriting the functions that tf.data
+# calls takes longer than tracing them.
 _untransformed = tf.autograph.experimental.do_not_convert
 
 
@@ -49,22 +49,22 @@ def training_batches(
     finish: Callable[[Batch], Batch] = unchanged,
     elements: tuple[Elements, int] | None = None,
 ) -> tf.data.Dataset:
-    """Endless batches of split `train` from batch number `first_step` on, each epoch shuffled anew.
+    """Returns infinitely many batches of split `train` from `first_step` on, shuffled per epoch.
 
     Args:
-        records: where the rows come from.
+        records: records that contain the rows.
         parse: serialized string[N] and their key int64[2] (a stateless seed) -> rows, nested dense
             or ragged tensors of N rows.
-        assemble: the rows of a batch, plus `key` int64[2] (a stateless seed that is this batch's
-            own) -> the batch.
-        batch_size: rows a batch; the last batch of a window at the end of an epoch is smaller.
-        seed: of the run.
-        first_step: number of the first batch wanted, counted from the start of training.
-        window_batches: batches that are read, parsed, shuffled and sorted by length as one: the
-            more, the better the shuffle and the less padding; two such windows are in memory.
-        length_of: rows -> int[N]; rows of like length then share a batch.
-        finish: what is left to do with the batch, such as keeping one's own rows of it.
-        elements: what is parsed instead of the serialized records of an epoch, and their number.
+        assemble: the rows of a batch, plus `key` int64[2] (a stateless seed of this batch) -> the
+            batch.
+        batch_size: rows per batch; the last batch of a window at the end of an epoch is smaller.
+        seed: seed of the run.
+        first_step: number of the first batch, counted from the start of training.
+        window_batches: batches that are read, parsed, shuffled and sorted by length together. More
+            batches improve the shuffle and reduce padding; two such windows are in memory.
+        length_of: rows -> int[N]; rows of similar length then share a batch.
+        finish: last operation on a batch, such as keeping the rows of this process.
+        elements: elements parsed instead of the serialized records of an epoch, and their number.
     """
     lines_of, rows = elements or (partial(shuffled_lines, records), records.count("train"))
 
@@ -93,7 +93,7 @@ def training_batches(
     first_epoch, offset = divmod(first_step, batches_per_epoch(rows, batch_size))
     whole_windows, offset = divmod(offset, window_batches)
     windows = tf.data.Dataset.counter(first_epoch).flat_map(windows_of).skip(whole_windows)
-    # The next window, be it of the next epoch, is read while the batches of this one are used.
+    # The next window, possibly of the next epoch, is read while the batches of this one are used.
     batches = windows.map(prepare).prefetch(1).flat_map(batches_of).skip(offset)
     return batches.map(
         lambda rows: finish(assemble(rows)), num_parallel_calls=tf.data.AUTOTUNE
@@ -125,10 +125,10 @@ def epoch_key(seed: int, epoch: tf.Tensor) -> tf.Tensor:
 
 
 def shuffled_lines(records: Records, key: tf.Tensor) -> tf.data.Dataset:
-    """Returns the serialized records of split `train`, string[], in an order that a key chooses.
+    """Returns the serialized records of split `train`, string[], in an order determined by a key.
 
-    The order is that of shards and of short runs of their records: a window of them is to be
-    shuffled.
+    Only shards and short runs of their records are reordered; callers must shuffle windows of
+    records.
     """
     shards, rows = records.shards("train"), records.count("train")
     files = tf.random.experimental.stateless_shuffle(tf.constant(shards), seed=key)
@@ -143,7 +143,7 @@ def shuffled_lines(records: Records, key: tf.Tensor) -> tf.data.Dataset:
 
 
 def _counted(lines: tf.data.Dataset, rows: int) -> tf.data.Dataset:
-    """Fails at the end unless there were as many as the manifest says."""
+    """Checks at the end that the number of lines is that of the manifest."""
     return lines.apply(tf.data.experimental.assert_cardinality(rows))
 
 
@@ -153,17 +153,17 @@ def batches_per_epoch(rows: int, batch_size: int) -> int:
 
 
 def round_up(length: tf.Tensor, multiple: int, most: int) -> tf.Tensor:
-    """The next multiple, at most `most`."""
+    """Returns the next multiple, at most `most`."""
     return tf.minimum(tf.cast(most, length.dtype), -(-length // multiple) * multiple)
 
 
 def fold_in(key: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-    """A new stateless seed int64[2] for member `number` of what `key` seeds."""
+    """Returns a new stateless seed int64[2] for use `number` of `key`."""
     return tf.cast(tf.random.experimental.stateless_fold_in(key, number), tf.int64)
 
 
 def _shuffled_order(count: tf.Tensor, lengths: tf.Tensor | None, key: tf.Tensor) -> tf.Tensor:
-    """The rows of a window in random order; by length, the shortest first, where there is one."""
+    """Returns the rows of a window in random order, or sorted by ascending length if given."""
     order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=key)
     if lengths is None:
         return order

@@ -14,9 +14,9 @@ from pipelines.inputs.spec import InputSpec
 from tfrecords.records import Records
 from tfrecords.vocabulary import END_ID
 
-# Records carry feature maps: windows are small, and there is nothing to sort them by.
+# Records contain feature maps, so windows are small; rows are not sorted.
 _WINDOW_BATCHES = 8
-# Member of what a batch's key seeds.
+# Number of this use of a batch's key as a seed.
 _DRAWS = -1
 
 
@@ -25,9 +25,10 @@ class CaptionOptions:
     """Captions of an image in a batch.
 
     Attributes:
-        captions_per_image: S; captions of an image with fewer are repeated, of an image with more a
-            run of neighbors is drawn.
-        max_length: words of a sentence, the end marker included; longer ones are cut and ended.
+        captions_per_image: S; the captions of an image with fewer are repeated, and a run of
+            consecutive ones is drawn from an image with more.
+        max_length: maximum number of words of a sentence, end marker included; longer ones are
+            truncated.
     """
 
     captions_per_image: int = 5
@@ -41,10 +42,10 @@ class CaptionOptions:
 
 
 class MoreTensors(Protocol):
-    """Tensors of a batch besides its captions and the inputs of the captioner.
+    """Tensors of a batch in addition to its captions and the inputs of the captioner.
 
     Attributes:
-        columns: of the records, that they are made from.
+        columns: columns of the records that they are made from.
     """
 
     columns: tuple[str, ...]
@@ -67,27 +68,27 @@ def training_batches(
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
     views: bool = True,
 ) -> tf.data.Dataset:
-    """Endless training batches from batch number `first_step` on.
+    """Returns infinitely many training batches from batch number `first_step` on.
 
     Args:
-        records: of kind `captions`.
-        inputs: of the captioner.
-        options: how many captions, of which length.
-        batch_size: images a batch (the last of an epoch has fewer).
-        seed: of the run.
+        records: records of kind `captions`.
+        inputs: inputs of the captioner.
+        options: number and length of captions.
+        batch_size: images per batch (the last of an epoch has fewer).
+        seed: seed of the run.
         first_step: number of the first batch.
-        draws: gives the shape, B first, of what is drawn for the batch with given `tokens`: adds
-            `draws` float32, uniform in 0..1. None, or giving None, draws nothing.
-        with_references: adds all captions of each image, for rewards.
+        draws: returns the shape, B first, of random numbers for a batch with given `tokens`, which
+            are added as `draws` float32, uniform in 0..1. None, or a result None, draws nothing.
+        with_references: whether to add all captions of each image, for rewards.
         more: adds further tensors.
-        own_rows: which rows of a batch this process computes, of several that train together.
-        views: draws one of the stored views of each image, see `draw_views`.
+        own_rows: rows of a batch that this process computes, of several that train together.
+        views: whether to draw one of the stored views of each image, see `draw_views`.
 
     Returns:
         Batches of `tokens` int32[B, S, T + 1] (from start to end marker, 0-padded on the right),
-        `lengths` int32[B, S] (words to predict, 1..T), the tensors of `inputs` and, as asked for,
+        `lengths` int32[B, S] (words to predict, 1..T), the tensors of `inputs` and, if requested,
         `draws`, and `references` int32[B, R, T'] (without the start marker) with
-        `reference_lengths` int32[B, R], 0 where an image has fewer than R.
+        `reference_lengths` int32[B, R], 0 if an image has fewer than R.
     """
     inputs.check(records)
     columns = ("sentences", *inputs.columns, *(more.columns if more is not None else ()))
@@ -112,7 +113,7 @@ def training_batches(
         seed=seed,
         first_step=first_step,
         window_batches=_WINDOW_BATCHES,
-        # Decoding is costly, and done for one's own rows only.
+        # Decoding is expensive, and only done for the rows of this process.
         finish=lambda batch: inputs.finish(own_rows(batch)),
     )
 
@@ -177,22 +178,23 @@ def choose_captions(
 
     Args:
         sentences: all captions.
-        wanted: per image; those of an image with fewer are repeated.
-        key: stateless seed int64[2] of the choice; None takes the first ones.
+        wanted: number per image; the captions of an image with fewer are repeated.
+        key: stateless seed int64[2] of the choice; None selects the first ones.
     """
     there = tf.cast(sentences.row_lengths(), tf.int32)
     chosen = _choice(there, wanted, key)
-    # In one list of all sentences: gathering rows of ragged rows is much slower.
+    # Gathered from one list of all sentences, because gathering from nested ragged rows is much
+    # slower.
     first = tf.cast(sentences.row_starts(), tf.int32)
     return tf.gather(sentences.values, tf.reshape(first[:, None] + chosen, [-1]))
 
 
 def cut_sentences(sentences: tf.RaggedTensor, max_length: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cuts sentences to a number of words, start marker not counted, the last of them the end.
+    """Truncates sentences to a number of words, without start marker, with the end marker.
 
     Args:
         sentences: int[N, (T)], start and end marker included.
-        max_length: most words.
+        max_length: maximum number of words.
 
     Returns:
         Tokens int32[N, T + 1] and lengths int32[N], 1..T.
@@ -200,13 +202,13 @@ def cut_sentences(sentences: tf.RaggedTensor, max_length: int) -> tuple[tf.Tenso
     taken = tf.cast(sentences, tf.int32)[:, : max_length + 1]
     lengths = tf.cast(taken.row_lengths(), tf.int32) - 1
     tokens = taken.to_tensor(shape=tf.stack([-1, tf.reduce_max(lengths) + 1]))
-    # Also those that were cut before it.
+    # Also for truncated sentences.
     ends = tf.range(tf.shape(tokens)[1])[None] == lengths[:, None]
     return tf.where(ends, END_ID, tokens), lengths
 
 
 def cut_references(sentences: tf.RaggedTensor, options: CaptionOptions) -> dict[str, tf.Tensor]:
-    """Cuts all captions of each image to the length of the training captions.
+    """Truncates all captions of each image to the length of the training captions.
 
     Args:
         sentences: int64[B, (R), (T)], start and end marker included.

@@ -1,4 +1,4 @@
-"""`captions` records as ragged tensors."""
+"""Parsing of `captions` records into ragged tensors."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def parser(
     """Returns a function that parses a batch of serialized records.
 
     Args:
-        records: of kind `captions`.
-        columns: the names of what is wanted; None is all there is.
-        views: of split `train`: takes the features of one of the stored views of each image, see
-            `draw_views`. The function then has a second argument, the key of the rows int64[2].
+        records: records of kind `captions`.
+        columns: names of the columns to parse; None for all.
+        views: views of split `train`: uses the features of one of the stored views of each image,
+            see `draw_views`. The function then has a second argument, the key of the rows int64[2].
 
     Returns:
         A function of serialized records string[B], which gives `image_id` and `split` string[B],
@@ -87,11 +87,11 @@ def parser(
 
 
 def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
-    """The images of a split one by one, for galleries and scoring.
+    """Yields the images of a split one by one, for galleries and scoring.
 
     Yields:
-        `image_id` str, `source_id` str (the number in the source; empty where it has none), `image`
-        bytes (empty where the records hold no pictures), `texts` list of the captions.
+        `image_id` str, `source_id` str (the number in the source; empty if it has none), `image`
+        bytes (empty if the records contain no pictures), `texts` list of the captions.
     """
     features = {
         "image_id": tf.io.FixedLenFeature([], tf.string),
@@ -111,7 +111,7 @@ def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
 
 
 def _one_box_per_region(batch: dict[str, Any]) -> tf.RaggedTensor:
-    """Returns the boxes; fails where an image has another number of boxes than of regions."""
+    """Returns the boxes; fails if the numbers of boxes and regions of an image differ."""
     boxes = batch["boxes"]
     counts, regions = boxes.row_lengths(), batch["region_feature"].row_lengths()
     differ = tf.reshape(tf.where(counts != regions), [-1])
@@ -124,7 +124,7 @@ def _one_box_per_region(batch: dict[str, Any]) -> tf.RaggedTensor:
 
 
 def _numbers(encoded: tf.Tensor, shape: list[int | None], dtype: tf.DType) -> Any:
-    """Features float32 of their byte strings string[B]; ragged where their number varies."""
+    """Returns features float32 from byte strings string[B]; ragged if their number varies."""
     if None not in shape:
         flat = tf.io.decode_raw(encoded, dtype)
         return tf.cast(tf.reshape(flat, [-1, *shape]), tf.float32)

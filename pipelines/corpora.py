@@ -12,7 +12,7 @@ from pipelines.inputs.concepts import Concepts, assemble_concepts
 from tfrecords.records import Records, open_records
 
 _WINDOW_BATCHES = 64
-_LENGTH_STEP = 4  # between the lengths of batches that are to have few different ones
+_LENGTH_STEP = 4  # multiple of the lengths of batches with few shapes
 
 _FEATURES = {
     "sentence": tf.io.RaggedFeature(tf.int64),
@@ -32,23 +32,24 @@ def training_batches(
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
     few_shapes: bool = False,
 ) -> tf.data.Dataset:
-    """Endless training batches from batch number `first_step` on.
+    """Returns infinitely many training batches from batch number `first_step` on.
 
     Args:
-        records: of kind `corpora`.
-        batch_size: sentences a batch (the last of an epoch has fewer).
-        max_length: words kept of a sentence, the end marker included; longer ones are cut.
-        seed: of the run.
+        records: records of kind `corpora`.
+        batch_size: sentences per batch (the last of an epoch has fewer).
+        max_length: maximum number of words of a sentence, end marker included; longer ones are
+            truncated.
+        seed: seed of the run.
         first_step: number of the first batch.
-        concepts: which of them the encoder reads, in random order.
-        own_rows: which rows of a batch this process computes, of several that train together.
-        few_shapes: T is a multiple of four (but at most `max_length`) and K always the same: for
-            XLA, which compiles a program for each shape.
+        concepts: concepts that the encoder reads, in random order.
+        own_rows: rows of a batch that this process computes, of several that train together.
+        few_shapes: whether T is a multiple of four (but at most `max_length`) and K is constant,
+            for XLA, which compiles a program per shape.
 
     Returns:
         Batches of `concepts` int32[B, K], `concept_lengths` int32[B], `tokens` int32[B, T + 1]
         (from start to end marker, 0-padded on the right), `lengths` int32[B] (words to predict,
-        1..T), where sentences of like length share a batch.
+        1..T), where sentences of similar length share a batch.
     """
     return batching.training_batches(
         records,

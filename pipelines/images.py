@@ -25,21 +25,21 @@ def open_images(folder: str) -> Records:
 
 
 def feature_size(records: Records) -> int | None:
-    """Length D of the stored global feature vectors, None where none are stored."""
+    """Returns the length D of the stored global feature vectors, or None without vectors."""
     shape = records.manifest["options"].get("grid_shape")
     return int(shape[-1]) if shape else None
 
 
 def feature_dtype(records: Records) -> str:
     """Returns the data type of the stored features: `float16` or `float32`."""
-    # Records built before there was a choice do not say.
+    # Older records do not contain this option.
     return records.manifest["options"].get("feature_dtype") or "float16"
 
 
 def _parser(
     columns: Collection[str], views: Mapping[str, Any] = MappingProxyType({})
 ) -> Callable[..., dict[str, Any]]:
-    """Returns what parses records, a whole batch at a time; see `_rows` for the columns."""
+    """Returns a parser of batches of records; for the columns see `_rows`."""
     one, ids = tf.io.FixedLenFeature([], tf.string), tf.io.RaggedFeature(tf.int64)
     known = {
         "image_id": one, "image": one, "global_feature": one, "concepts": ids, "concept_counts": ids
@@ -72,16 +72,16 @@ def training_batches(
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
     more: Callable[[batching.Rows], batching.Batch] | None = None,
 ) -> tf.data.Dataset:
-    """Endless training batches of images from batch number `first_step` on.
+    """Returns infinitely many training batches of images from batch number `first_step` on.
 
     Args:
-        records: of kind `images`.
-        inputs: what the batches hold.
-        batch_size: images a batch (the last of an epoch has fewer).
-        seed: of the run.
+        records: records of kind `images`.
+        inputs: inputs that the batches contain.
+        batch_size: images per batch (the last of an epoch has fewer).
+        seed: seed of the run.
         first_step: number of the first batch.
-        own_rows: which rows of a batch this process computes, of several that train together.
-        more: makes further tensors of parsed rows, which then have the name of the image.
+        own_rows: rows of a batch that this process computes, of several that train together.
+        more: computes further tensors from parsed rows, which then contain the image name.
 
     Returns:
         Batches of the tensors of `inputs`, and of `more`.
@@ -124,7 +124,7 @@ def image_batches(
 
 
 def examples(records: Records, split: str) -> Iterator[dict[str, Any]]:
-    """The images of a split one by one, for galleries and scoring.
+    """Yields the images of a split one by one, for galleries and scoring.
 
     Yields:
         `image_id` str, `source_id` str (the number in the source of the references; empty where it

@@ -1,8 +1,8 @@
 """Unicode normal form NFKC by TensorFlow's own operations.
 
-`tensorflow_text.normalize_utf8` does it with an operation of its own, which servers without that
-package do not know. Here tables of single characters and of pairs stand in for it: equal for all
-text whose characters bear one combining mark each at most.
+`tensorflow_text.normalize_utf8` needs a custom operation, which is missing on servers without that
+package. Here tables of single characters and of pairs replace it, with equal results for all text
+with at most one combining mark per character.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class NormalForm:
     """NFKC of strings, inside a graph.
 
     Attributes:
-        tables: the lookup tables, which an exported model has to own.
+        tables: lookup tables, which an exported model must own.
     """
 
     def __init__(self) -> None:
-        """Makes the tables."""
+        """Creates the tables."""
         changed, pairs = _changed_characters(), _composed_pairs()
         self._character = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(

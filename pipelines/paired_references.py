@@ -26,9 +26,9 @@ class PairedReferences:
         """Reads the captions.
 
         Args:
-            images: of kind `images`, whose images are looked up.
-            records: of kind `captions`.
-            split: of both.
+            images: records of kind `images`, whose images are looked up.
+            records: records of kind `captions`.
+            split: split of both.
             options: words of a caption.
 
         Raises:

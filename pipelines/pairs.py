@@ -1,7 +1,7 @@
-"""Pairs of an image and one of its captions: what a ranking loss is trained on.
+"""Pairs of an image and one of its captions, for training with a ranking loss.
 
-An epoch contains every caption once. It is made of passes over the images: pass k takes one further
-caption of each image, so that a batch rarely contains two captions of an image.
+An epoch contains every caption once. It consists of passes over the images: each pass uses one
+further caption of each image, so that a batch rarely contains two captions of an image.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class PairCounts(NamedTuple):
     """Numbers of the pairs of a split.
 
     Attributes:
-        images: of the split.
-        pairs: in all.
+        images: images of the split.
+        pairs: total number of pairs.
         most: captions of the image with the most.
         by_length: words of a caption, both markers included -> number of captions.
         lines: string[N], the records of all images without what is not read, where they fit into
@@ -53,8 +53,8 @@ def count_pairs(records: Records, split: str, columns: Sequence[str]) -> PairCou
     """Reads a split once, counts its pairs and checks its features.
 
     Args:
-        records: of kind `captions`.
-        split: of the records.
+        records: records of kind `captions`.
+        split: split of the records.
         columns: stored features that are read.
 
     Raises:
@@ -106,11 +106,11 @@ def compact_lines(
     Feature maps and pictures that are not read take most of the time of a pass over the images.
 
     Args:
-        records: of kind `captions`.
-        split: of the records.
-        columns: that are read besides names and sentences.
+        records: records of kind `captions`.
+        split: split of the records.
+        columns: columns that are read in addition to names and sentences.
         views: whether the views of features are read, too.
-        most_bytes: of all lines.
+        most_bytes: maximum size of all lines.
 
     Returns:
         string[N], serialized; None where the lines are larger.
@@ -144,8 +144,8 @@ def image_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.dat
     """Returns the serialized records of split `train` in the order of a key, string[] each.
 
     Args:
-        records: of kind `captions`.
-        counts: of split `train`.
+        records: records of kind `captions`.
+        counts: counts of split `train`.
         key: stateless seed int64[2]. Windows of what it gives are to be shuffled.
     """
     if counts.lines is None:
@@ -159,8 +159,8 @@ def pair_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data
     """Returns the pairs of an epoch of split `train`, each once.
 
     Args:
-        records: of kind `captions`.
-        counts: of split `train`.
+        records: records of kind `captions`.
+        counts: counts of split `train`.
         key: stateless seed int64[2] of the epoch.
 
     Returns:

@@ -95,15 +95,15 @@ def training_batches(
     """Endless training batches from batch number `first_step` on.
 
     Args:
-        records: of kind `captions`.
-        inputs: of the image encoder.
+        records: records of kind `captions`.
+        inputs: inputs of the image encoder.
         options: sentences and batching.
-        counts: of split `train`.
+        counts: counts of split `train`.
         vocabulary_size: V; the last word is `<unk>`, which masks.
         batch_size: pairs per batch; a multiple of `captions_per_image`.
-        seed: of the run.
+        seed: seed of the run.
         first_step: number of the first batch.
-        own_rows: which rows of a batch this process computes, of several that train together.
+        own_rows: rows of a batch that this process computes, of several that train together.
         views: draws one of the stored views of each image, see `draw_views`.
 
     Returns:

@@ -27,12 +27,12 @@ class CaptionedImages(NamedTuple):
     """Images of a split, with vectors to compare them by and with their captions.
 
     Attributes:
-        names: of the N images.
+        names: names of the N images.
         directions: float32[N, D], the images' vectors, standardized, of norm 1: products of them
             are cosine similarities.
         mean: float32[D], of the vectors.
         deviation: float32[D].
-        sentences: of each image the word ids of its captions, end markers included.
+        sentences: word ids of the captions of each image, end markers included.
     """
 
     names: list[str]
@@ -76,8 +76,8 @@ def read_captioned_images(
     """Reads the images of a split of `captions` records.
 
     Args:
-        records: of kind `captions`.
-        split: of the records.
+        records: records of kind `captions`.
+        split: split of the records.
         vectors: float32[N, D] of the images, to compare them by as they are. None takes the stored
             ones, standardized.
 

@@ -26,8 +26,8 @@ class SimilarReferences:
         """Reads the captions and finds the similar images.
 
         Args:
-            records: of kind `captions`.
-            split: of the records.
+            records: records of kind `captions`.
+            split: split of the records.
             options: words of a caption.
             count: K.
 

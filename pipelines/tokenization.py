@@ -144,7 +144,7 @@ def tokenize(
 
 
 def word_table(vocabulary: Vocabulary) -> tf.lookup.StaticHashTable:
-    """The map from a word, string, to its id, int32, `<unk>` for all others.
+    """Returns the map from words, string, to ids, int32, `<unk>` for all others.
 
     A model that is exported has to hold the table as an attribute, or it is not saved with it.
     """
@@ -160,14 +160,14 @@ def encode(
     keep_punctuation: bool = False,
     segmenter: str = "words",
 ) -> tf.RaggedTensor:
-    """The word ids of sentences between a start and an end marker: `Vocabulary.encode_sentence`.
+    """Returns word ids of sentences with start and end marker: `Vocabulary.encode_sentence`.
 
     Equal to the feature `sentence` of `corpora` records, unless these were built with plurals
     folded.
 
     Args:
         text: string [B], UTF-8.
-        table: of `word_table`.
+        table: result of `word_table`.
         keep_punctuation: see `tokenize`.
         segmenter: see `tokenize`.
 

@@ -29,7 +29,7 @@ class TrainingSentences:
 
         Args:
             hashes: int64[S], ascending, of the sentences' word ids.
-            vocabulary: of them.
+            vocabulary: vocabulary of the sentences.
         """
         self.hashes, self._vocabulary = hashes, vocabulary
 

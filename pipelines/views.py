@@ -22,8 +22,8 @@ def view_columns(records: Records, columns: Collection[str]) -> dict[str, Any]:
     must be of it, too.
 
     Args:
-        records: whose split `train` is parsed.
-        columns: that are read.
+        records: records whose split `train` is parsed.
+        columns: columns to read.
     """
     held = [name + VIEWS for name in columns if name.endswith("_feature")]
     if not held or not set(held) <= set(records.feature_names):

@@ -1,4 +1,4 @@
-"""The Python interface of R2M: trained runs caption images, or embed images and sentences.
+"""Python interface of R2M: trained runs caption images, or embed images and sentences.
 
 Needs no TensorFlow until a run is loaded.
 """
@@ -32,7 +32,7 @@ class Alternative(NamedTuple):
 
     Attributes:
         text: the caption.
-        score: what the search ranks captions by, see `Caption`.
+        score: score by which the search ranks captions, see `Caption`.
         log_probability: natural logarithm of its probability.
         confidence: see `Caption`.
     """
@@ -48,19 +48,19 @@ class Caption:
     """The caption of an image.
 
     Attributes:
-        image: what was captioned, as it was given.
-        text: the caption; empty where the image cannot be read.
-        score: what the search ranks captions by: log_probability divided by the length penalty of
-            n words, end marker included, which is n**alpha unless `length_penalty` says otherwise.
-            NaN without a caption.
+        image: the image, as it was given.
+        text: the caption; empty if the image cannot be read.
+        score: score by which the search ranks captions: log_probability divided by the length
+            penalty of n words, end marker included. The penalty is n**alpha by default, see
+            `length_penalty`. NaN without a caption.
         log_probability: natural logarithm of the caption's probability, end marker included. NaN
             without a caption.
         confidence: probability that the caption is as good as a typical human one, see
             WORKSPACE.md. None without a caption, and for runs that `r2m-evaluate` has not
             calibrated with these decoding settings.
         alternatives: the next best captions, best first.
-        concepts: of R2M, the concepts that were captioned, most certain first.
-        error: why the image cannot be read; None where it can.
+        concepts: for R2M, the concepts that were captioned, most certain first.
+        error: reason why the image cannot be read, or None.
     """
 
     image: Any
@@ -84,24 +84,24 @@ def load(
     """Loads a trained run, or several captioners as an ensemble.
 
     Args:
-        runs: folder of an experiment (its last stage is taken, which the `repr` of the captioner
-            names) or of a stage, for example `workspace/runs/updown` or
+        runs: folder of an experiment (its last stage is used, which the `repr` of the captioner
+            shows) or of a stage, for example `workspace/runs/updown` or
             `workspace/runs/updown/cross_entropy`. A list of supervised captioners is an ensemble.
-        weights: file of the backbone's weights, of captioners whose records were built with such a
+        weights: file of the backbone's weights, for captioners whose records were built with such a
             file.
-        ensemble_weights: of the word probabilities of each run; by default all equal.
-        precision: of activations; `mixed_bfloat16` is faster on processors with bfloat16
+        ensemble_weights: weights of the word probabilities of each run; by default all equal.
+        precision: precision of activations; `mixed_bfloat16` is faster on processors with bfloat16
             instructions.
-        **decoding: settings of decoding, such as `beam_size=5`, that
-            `r2m.configuration.decoding_settings.DecodingChanges` describes; by default as trained.
+        **decoding: decoding settings, such as `beam_size=5`, described by
+            `r2m.configuration.decoding_settings.DecodingChanges`; by default as trained.
 
     Returns:
-        An `ImageCaptioner`; of a visual-semantic embedding a `RetrievalRun`, with `encode_images`,
+        An `ImageCaptioner`; for a visual-semantic embedding a `RetrievalRun`, with `encode_images`,
         `encode_sentences` and `similarity`.
 
     Raises:
-        InputError: a folder is not that of a run, or a setting is impossible.
-        TrainingError: a run holds no whole checkpoint.
+        InputError: a folder is not a run folder, or a setting is invalid.
+        TrainingError: a run has no complete checkpoint.
     """
     from r2m.inference.retrieval_run import RetrievalRun, refuse_caption_settings
     from r2m.inference.run import Run
@@ -110,7 +110,7 @@ def load(
 
     listed = [runs] if isinstance(runs, str | os.PathLike) else list(runs or ())
     if not listed:
-        raise InputError("no runs were given: name the folder of a run")
+        raise InputError("no runs were given: give the folder of a run")
     folders = [RunFolder(os.fspath(folder)) for folder in listed]
     file = None if weights is None else os.fspath(weights)
     if len(folders) == 1 and not kind_of(folders[0]).captions:
@@ -155,33 +155,33 @@ class ImageCaptioner:
     ) -> Iterator[Caption]:
         """Captions images, lazily and in order.
 
-        Images are read `batch_size` at a time when their captions are asked for, so that a
-        generator of any length takes constant memory.
+        Images are read `batch_size` at a time when their captions are requested, so that a
+        generator of any length needs constant memory.
 
         Args:
             images: paths of image files, bytes of encoded images, PIL images, and NumPy arrays
                 uint8 [H, W, 3], [H, W, 4] (the last channel is dropped) or [H, W]: one, an array
                 [B, H, W, 3], or an iterable of them, such as a list, a generator or an array of
                 paths.
-            detections: of R2M, which captions what detectors found, and of captioners of detected
+            detections: for R2M, which captions what detectors found, and for captioners of detected
                 regions: files, as `r2m-caption --detections` takes them. Images are then given as
                 paths, by whose names detections are found, and are listed before the first is read.
-            alternatives: how many further captions per image to return, fewer than the beam size
-                unless captions are drawn; by default all that the search finds, and none if
-                captions are drawn.
-            batch_size: images that are captioned at once.
-            must_contain: words and phrases that each caption contains; by default as loaded. A
+            alternatives: number of further captions per image, fewer than the beam size unless
+                captions are drawn; by default all that the search finds, and none if captions are
+                drawn.
+            batch_size: images per batch.
+            must_contain: words and phrases that each caption must contain; by default as loaded. A
                 search is compiled for each choice of words.
-            must_not_contain: words and phrases that no caption contains; by default as loaded.
+            must_not_contain: words and phrases that no caption may contain; by default as loaded.
 
         Yields:
-            A `Caption` per image. The caption of a file that cannot be read is empty, and its
-            `error` says why; the others are not affected.
+            A `Caption` per image. The caption of an unreadable file is empty, and its `error` gives
+            the reason; other captions are not affected.
 
         Raises:
-            InputError: an object that is no image, such as an array of another type, detections
-                where the model has no use for them or none where it needs them, or too many
-                alternatives.
+            InputError: an object is not an image, for example an array of another type; detections
+                are given but not used, or required but missing; or too many alternatives are
+                requested.
         """
         from r2m.inference.image_sources import image_sources, path_sources
 
@@ -197,7 +197,7 @@ class ImageCaptioner:
             reader = self._run.image_reader(listed, [os.fspath(file) for file in detections])
             sources: Iterable[Any] = listed
         else:
-            # Building a backbone takes seconds: it is kept.
+            # Cached, because building a backbone takes seconds.
             reader = self._reader = self._reader or self._run.image_reader()
             sources = image_sources(images)
         return self._caption_sources(run, sources, reader, captions, batch_size)
@@ -232,19 +232,18 @@ class ImageCaptioner:
         """Captions lists of concepts with R2M, lazily and in order.
 
         Args:
-            concepts: per caption the concepts to mention, most important first, for example
-                `[["dog", "grass"], ["cat"]]`. A concept that is repeated stands for several
-                objects.
-            alternatives: as for `caption`.
-            batch_size: lists that are captioned at once.
-            must_contain: as for `caption`.
-            must_not_contain: as for `caption`.
+            concepts: concepts of each caption, most important first, for example `[["dog",
+                "grass"], ["cat"]]`. A repeated concept represents several objects.
+            alternatives: see `caption`.
+            batch_size: lists per batch.
+            must_contain: see `caption`.
+            must_not_contain: see `caption`.
 
         Yields:
             A `Caption` per list, whose `image` is the list.
 
         Raises:
-            InputError: the run is not one of R2M, or a concept is no word that it knows.
+            InputError: the run is not one of R2M, or a concept is unknown.
         """
         captions = self._captions_per_image(alternatives)
         _check_batch_size(batch_size)

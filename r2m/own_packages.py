@@ -1,4 +1,4 @@
-"""Check that the packages that R2M imports are ours, not a user's of the same names."""
+"""Check that R2M imports its own packages, not others of the same names."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-# Installed beside `r2m`.
+# Installed together with `r2m`.
 NAMES = ("configs", "losses", "models", "pipelines", "tfrecords")
 
 
 def hidden_packages() -> str | None:
-    """Returns a message that names other packages that hide ours; None where there are none.
+    """Returns a message that names other packages that hide R2M's; None if there are none.
 
-    Python takes the first one on its path, which begins with the current folder (`python -m`) and
-    $PYTHONPATH. Imports none of them.
+    Python imports the first one on its path, which starts with the current folder (`python -m`) and
+    $PYTHONPATH. This function imports none of them.
     """
     root = Path(__file__).resolve().parents[1]
     hidden = {name: found for name in NAMES if (found := _found(name)) not in (None, root / name)}
@@ -31,7 +31,7 @@ def _found(name: str) -> Path | None:
     """Returns the folder or file that `import name` would import, or None."""
     try:
         spec: ModuleSpec | None = importlib.util.find_spec(name)
-    except ValueError:  # imported already, in a way that does not say from where
+    except ValueError:  # already imported without a record of its location
         return None
     if spec is None:
         return None

@@ -1,7 +1,7 @@
-"""The public names of R2M, imported when they are first used.
+"""Public names of R2M, imported when they are first used.
 
-`import r2m` imports nothing else, so that commands can first check that the packages they need are
-ours (`r2m.own_packages`).
+`import r2m` imports nothing else, so that commands can first check for other packages of the same
+names (`r2m.own_packages`).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def __getattr__(name: str) -> Any:
     """Imports a public name of R2M.
 
     Raises:
-        AttributeError: there is no such name.
-        ImportError: another package on Python's path hides one of ours.
+        AttributeError: the name does not exist.
+        ImportError: another package on Python's path hides one of R2M's.
     """
     if name not in HOMES:
         raise AttributeError(f"module 'r2m' has no attribute {name!r}; it has {', '.join(HOMES)}")

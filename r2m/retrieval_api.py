@@ -1,4 +1,4 @@
-"""The Python interface of visual-semantic embeddings, by the names of Kiros' code.
+"""Python interface of visual-semantic embeddings, with the function names of Kiros' code.
 
     import r2m
 
@@ -6,8 +6,7 @@
     vectors = r2m.encode_sentences(model, captions)
     print(r2m.retrieve_captions(model, captions, vectors, "dog.jpg"))
 
-`help` of each function has its arguments; github.com/ryankiros/visual-semantic-embedding is the
-original.
+The original is github.com/ryankiros/visual-semantic-embedding.
 """
 
 from __future__ import annotations
@@ -38,15 +37,15 @@ def encode_sentences(
     """Encodes sentences.
 
     Args:
-        model: of `r2m.load`.
+        model: model returned by `r2m.load`.
         texts: N sentences.
-        batch_size: sentences that are encoded at once.
+        batch_size: sentences per batch.
 
     Returns:
         float32[N, D], in the order of the sentences.
 
     Raises:
-        InputError: a sentence is empty or has no word that the model knows.
+        InputError: a sentence is empty or has no word in the vocabulary.
     """
     from r2m.inference.search.queries import check_sentences
 
@@ -60,9 +59,9 @@ def encode_images(
     """Encodes image files.
 
     Args:
-        model: of `r2m.load`.
+        model: model returned by `r2m.load`.
         images: N paths.
-        batch_size: images that are encoded at once.
+        batch_size: images per batch.
 
     Returns:
         float32[N, D], in the order of the images.
@@ -79,15 +78,15 @@ def evalrank(
     """Evaluates an embedding, or the averaged similarities of several, on caption records.
 
     Args:
-        model: of `r2m.load`, or several.
-        records: folder of r2m-build-captions.
-        split: of the records.
+        model: model returned by `r2m.load`, or several.
+        records: folder of records made by r2m-build-captions.
+        split: split of the records.
 
     Returns:
         The metrics of `r2m.evaluation.retrieval.retrieval_metrics` over all images of the split.
 
     Raises:
-        InputError: see `retrieval_metrics`; or no such split.
+        InputError: see `retrieval_metrics`; or the split does not exist.
     """
     from r2m.evaluation.retrieval import metrics_of_ranks, retrieval_ranks
     from r2m.inference.retrieval_evaluation import encode_split
@@ -109,11 +108,11 @@ def retrieve_captions(
     """Finds the captions that are nearest to an image.
 
     Args:
-        model: of `r2m.load`.
+        model: model returned by `r2m.load`.
         captions: N captions.
         caption_vectors: float[N, D], their vectors by `encode_sentences`.
         image: path of the image.
-        k: how many captions to find.
+        k: number of captions to find.
 
     Returns:
         Captions, nearest first.
@@ -138,8 +137,8 @@ def retrieve_images(
     """Finds the images that are nearest to a sentence.
 
     Args:
-        model: of `r2m.load`.
-        images: N names, paths or whatever stands for the images.
+        model: model returned by `r2m.load`.
+        images: N names, paths or other objects that represent the images.
         image_vectors: float[N, D], their vectors by `encode_images`.
         sentence: the query.
         k: how many images to find.
@@ -148,8 +147,8 @@ def retrieve_images(
         Elements of `images`, nearest first.
 
     Raises:
-        InputError: the sentence is empty or has no word that the model knows, or the vectors do
-            not fit.
+        InputError: the sentence is empty or has no word in the vocabulary, or the vectors do not
+            match.
     """
     from r2m.inference.search.queries import make_queries
 
@@ -170,24 +169,24 @@ def regularities(
 ) -> tuple[list[Item], list[int]]:
     """Finds the images that are nearest to an image, less one word and with another one.
 
-    The query is v - E(negword) + E(posword), divided by its length (Kiros et al. 2014, section
-    4.3). Embeddings of bags of words suit it best.
+    The query is v - E(negword) + E(posword), normalized (Kiros et al. 2014, section 4.3). It works
+    best with embeddings of bags of words.
 
     Args:
-        model: of `r2m.load`, with cosine similarity.
-        images: N names, captions or whatever stands for the images.
+        model: model returned by `r2m.load`, with cosine similarity.
+        images: N names, captions or other objects that represent the images.
         image_vectors: float[N, D], their vectors by `encode_images`.
         image: path of the image.
         negword: word or phrase to subtract.
         posword: word or phrase to add.
         k: how many images to find.
-        rerank: orders the images that were found by the inner product with their mean vector.
+        rerank: whether to reorder the images found by the inner product with their mean vector.
 
     Returns:
         Elements of `images`, nearest first, and their rows.
 
     Raises:
-        InputError: a word is not known, the image cannot be read, or the vectors do not fit.
+        InputError: a word is unknown, the image cannot be read, or the vectors do not match.
     """
     import numpy as np
 

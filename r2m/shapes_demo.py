@@ -1,4 +1,4 @@
-"""The demo: the embedded data set from nothing to a gallery of captions."""
+"""Demo of all steps on the embedded data set, up to a gallery of captions."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _COLUMNS = ("loss", "bleu_4", "rouge_l", "cider")
 def run_demo(
     home: Path, config: Any = None, options: ShapesOptions | None = None
 ) -> dict[str, Any]:
-    """Builds, trains, evaluates; reuses whatever an earlier call finished.
+    """Builds records, trains and evaluates; reuses finished results of earlier calls.
 
     Args:
-        home: the working directory; results go to `<home>/demo`.
-        config: of the experiment; `configs/r2m/shapes.py` by default.
+        home: working directory; results are written to `<home>/demo`.
+        config: configuration of the experiment; `configs/r2m/shapes.py` by default.
         options: sizes of the data set.
 
     Returns:
-        What is written to `<home>/demo/summary.json`.
+        The contents of `<home>/demo/summary.json`.
     """
     config = config if config is not None else shapes.get_config()
     raw = home / "raw" / "shapes"
@@ -82,7 +82,7 @@ def _build_records(raw: Path, corpora: Path, images: Path) -> None:
             corpora=corpora,
             splits={split: raw / f"{split}.txt" for split in ("train", "val", "test")},
             references=raw / "captions.json",
-            # Random weights need no download, and tell shapes and colors apart well enough.
+            # Random weights need no download, and distinguish shapes and colors well enough.
             backbone=BackboneOptions(name="DenseNet121", weights="none", image_size=96),
         )
     )

@@ -145,9 +145,9 @@ def test_what_cannot_be_read_has_a_reason_and_ends_nothing(
         (np.zeros((4, 4, 2), np.uint8), r"of shape \(4, 4, 2\): expected \[H, W, 3\]"),
         (np.zeros((0, 4, 3), np.uint8), "it has no pixels"),
         ([None], "image 0 is an object of type NoneType: expected a path"),
-        (7, "an object of type int is no image and no iterable of images"),
-        ({"a.png": 1}, "an object of type dict is no image and no iterable of images"),
-        (io.BytesIO(b"a"), "an object of type BytesIO is no image and no iterable of images"),
+        (7, "an object of type int is not an image or iterable of images"),
+        ({"a.png": 1}, "an object of type dict is not an image or iterable of images"),
+        (io.BytesIO(b"a"), "an object of type BytesIO is not an image or iterable of images"),
     ],
 )
 def test_what_is_no_image_is_refused(
@@ -168,11 +168,11 @@ def test_impossible_requests_are_refused_at_once(
         captioner.caption("a.png", batch_size=1.5)  # type: ignore[arg-type]
     with pytest.raises(r2m.InputError, match="was not trained on regions of detected boxes"):
         captioner.caption("a.png", detections="d.json")
-    with pytest.raises(r2m.InputError, match="is a captioner, which reads no concepts"):
+    with pytest.raises(r2m.InputError, match="is a captioner, which does not read concepts"):
         captioner.caption_concepts([["dog"]])
     with pytest.raises(r2m.InputError, match=r"captions what detectors found.*detections="):
         old_r2m.caption("a.png")
-    with pytest.raises(r2m.InputError, match="image 0: detections are found by the names"):
+    with pytest.raises(r2m.InputError, match="image 0: detections are matched by the names"):
         old_r2m.caption(b"", detections="d.json")
     with pytest.raises(r2m.InputError, match="no concept 'wale'; did you mean whale"):
         list(old_r2m.caption_concepts([["wale"]]))

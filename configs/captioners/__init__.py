@@ -1,1 +1,1 @@
-"""Configurations of supervised captioners, one a model."""
+"""Configurations of supervised captioners, one per model."""

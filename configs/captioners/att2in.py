@@ -1,4 +1,4 @@
-"""Att2in: attention enters the candidate of a maxout LSTM only (Rennie et al. 2017).
+"""Att2in: attention is an input only of the candidate of a maxout LSTM (Rennie et al. 2017).
 
     r2m-train-captioner --config=att2in:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/att2in

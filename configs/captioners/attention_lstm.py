@@ -1,4 +1,4 @@
-"""Show, attend and tell: an LSTM that looks at the grid before each word (Xu et al. 2015).
+"""Show, attend and tell: an LSTM that attends to the grid before each word (Xu et al. 2015).
 
     r2m-train-captioner --config=attention_lstm:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/attention_lstm
@@ -74,7 +74,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.training.update(optimizer="adamw", weight_decay=0.01, clip_global_norm=None)
     if arg is None:
         return config
-    # Smaller sizes take images with five captions each.
+    # Smaller sizes use images with five captions each.
     config.data.captions_per_image = 5
     config.model.update(_MODEL[arg])
     sections.train_at_size(config, arg)

@@ -1,4 +1,4 @@
-"""FC: the image's vector goes through a maxout LSTM before the first word (Rennie et al. 2017).
+"""FC: the image vector is the first input of a maxout LSTM, before the words (Rennie et al. 2017).
 
     r2m-train-captioner --config=fc:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/fc

@@ -55,13 +55,13 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 "decoder_layers": 6,
                 # Whether the geometry of a pair of regions is 64 sines and cosines, or 4 numbers.
                 "box_trigonometric_embedding": True,
-                # Whether the encoder's attention adds its input before its last map, as the
-                # published self-critical model does.
+                # Whether the encoder's attention adds its input before its last map, as in the
+                # published self-critical model.
                 "legacy_extra_skip": False,
-                # Of encoder and decoder, and of the regions before them.
+                # Dropout of encoder and decoder, and of the regions before them.
                 "dropout": 0.1,
                 "input_dropout": 0.5,
-                # layer, rms, or unbiased, which the published model has.
+                # layer, rms, or unbiased as in the published model.
                 "norm": "layer",
                 "activation": "relu",
                 # Whether the softmax weights are the word embedding.
@@ -73,7 +73,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "training": common.training(),
             "stages": {
                 "cross_entropy": common.stage(
-                    # Of the sizes only: the published schedule has none.
+                    # Only for the sizes: the published schedule has none.
                     learning_rate=5e-4,
                     batch_size=15,
                     steps="30 epochs",
@@ -93,7 +93,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     if arg is None:
         config.training.optimizer_settings.update(beta_1=0.9, beta_2=0.98, epsilon=1e-9)
         config.training.schedule.update(name="noam", warm_up=10_000, factor=1.0, model_size=512)
-        # What is left in epoch 30 of 5e-4, times 0.8 every three epochs.
+        # Value of 5e-4 in epoch 30 after a factor of 0.8 every three epochs.
         config.stages.self_critical.schedule.update(
             name="step", decay_start=0, decay_every="3 epochs", decay_rate=0.8
         )

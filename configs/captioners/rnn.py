@@ -1,4 +1,4 @@
-"""A plain recurrent network that begins with the averaged grid (Vinyals et al. 2015).
+"""A plain recurrent network whose first state is the averaged grid (Vinyals et al. 2015).
 
     r2m-train-captioner --config=rnn:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/rnn
@@ -49,7 +49,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 "captioner": "rnn",
                 "units": 512,
                 "word_size": 256,
-                # Of the grid, for the first state: `average` or `flatten`.
+                # Pooling of the grid for the first state: `average` or `flatten`.
                 "pool": "average",
                 "dropout": 0.0,
             },
@@ -76,7 +76,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.training.update(optimizer="adamw", weight_decay=0.01, clip_global_norm=None)
     if arg is None:
         return config
-    # Smaller sizes take images with five captions each.
+    # Smaller sizes use images with five captions each.
     config.data.captions_per_image = 5
     config.model.update(_MODEL[arg])
     sections.train_at_size(config, arg)

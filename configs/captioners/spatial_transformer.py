@@ -4,11 +4,10 @@
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/spatial
 
 The records have regions with boxes (`--features`, or `--backbone --regions=DETECTIONS`) or a grid
-(`--backbone --store_grid`), whose cells have known boxes; r2m-build-captions makes them. The code
-that this follows is sidharth5n/Spatial-Image-Captioning (`spatial_pe`), of which no results are
-published.
-`r2m-recipe flickr8k-efficientnet DATA WORKSPACE spatial_transformer` does both and
-scores the captions.
+(`--backbone --store_grid`), whose cells have known boxes; r2m-build-captions makes them. The
+reference code is sidharth5n/Spatial-Image-Captioning (`spatial_pe`), without published results.
+`r2m-recipe flickr8k-efficientnet DATA WORKSPACE spatial_transformer` does both and scores the
+captions.
 """
 
 from __future__ import annotations
@@ -61,17 +60,17 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 "inner_units": 2048,
                 "encoder_layers": 6,
                 "decoder_layers": 6,
-                # Of regions: gxg, g2, box-coord, sinusoid or none; of a grid of `grid_size` cells
-                # per side.
+                # Positions of regions: gxg, g2, box-coord, sinusoid or none; on a grid of
+                # `grid_size` cells per side.
                 "position": "gxg",
                 "grid_size": 12,
                 # Parts of a box in the cells of the grid: `share` of the box, or `coverage` of the
                 # cell. The published formula is unknown.
                 "area_norm": "share",
-                # Of words to regions: xlinear or dot_product.
+                # Attention of words to regions: xlinear or dot_product.
                 "cross_attention": "xlinear",
-                # Of encoder and decoder, and of the regions before them; the published code has 0.5
-                # for both.
+                # Dropout of encoder and decoder, and of the regions before them; the published code
+                # has 0.5 for both.
                 "dropout": 0.1,
                 "input_dropout": 0.5,
                 # layer, rms or unbiased.
@@ -86,7 +85,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "training": common.training(),
             "stages": {
                 "cross_entropy": common.stage(
-                    # Of the sizes only: the published schedule has none.
+                    # Only for the sizes: the published schedule has none.
                     learning_rate=5e-4,
                     batch_size=15,
                     steps="30 epochs",
@@ -106,8 +105,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     if arg is None:
         config.training.optimizer_settings.update(beta_1=0.9, beta_2=0.98, epsilon=1e-9)
         config.training.schedule.update(name="noam", warm_up=10_000, factor=1.0, model_size=512)
-        # Those of the relation transformer: the published command keeps 1e-3 to the end, 20 times
-        # as much.
+        # Learning rate of the relation transformer; the published command keeps 1e-3 to the end, 20
+        # times as much.
         config.stages.self_critical.schedule.update(
             name="step", decay_start=0, decay_every="3 epochs", decay_rate=0.8
         )

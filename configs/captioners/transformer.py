@@ -53,10 +53,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
                 "inner_units": 2048,
                 "encoder_layers": 6,
                 "decoder_layers": 6,
-                # Of encoder and decoder, and of the regions before them.
+                # Dropout of encoder and decoder, and of the regions before them.
                 "dropout": 0.1,
                 "input_dropout": 0.5,
-                # layer, rms, or unbiased, which self-critical.pytorch has.
+                # layer, rms, or unbiased as in self-critical.pytorch.
                 "norm": "layer",
                 "activation": "relu",
                 # Whether the softmax weights are the word embedding.
@@ -68,7 +68,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "training": common.training(),
             "stages": {
                 "cross_entropy": common.stage(
-                    # Of the sizes only: the published schedule has none.
+                    # Only for the sizes: the published schedule has none.
                     learning_rate=5e-4,
                     batch_size=10,
                     steps="15 epochs",

@@ -1,4 +1,4 @@
-"""Up-down: one LSTM decides where to look, a second what to say (Anderson et al. 2018).
+"""Up-down: one LSTM for attention, a second for words (Anderson et al. 2018).
 
     r2m-train-captioner --config=updown:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/updown

@@ -5,8 +5,8 @@
         --images=workspace/records/images/coco_karpathy --workdir=workspace/runs/coco_shutterstock
 
 Model sizes, losses, learning rates and steps are those of the authors' released code (d 512, two
-heads, batch 256, Adam; 5,000 + 6,000 + 50 + 100 steps). Not run here yet: it needs the Shutterstock
-corpus, which is not ours to ship.
+heads, batch 256, Adam; 5,000 + 6,000 + 50 + 100 steps). It has not been run here, because it needs
+the Shutterstock corpus, which cannot be distributed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from configs import r2m_sections as sections
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """Settings of the released code of the IJCAI 2020 paper, paths left open.
+    """Returns the settings of the released code of the IJCAI 2020 paper, without paths.
 
     Args:
-        arg: None: this configuration has one size.
+        arg: must be None, because this configuration has one size.
 
     Raises:
         ValueError: another argument.
@@ -47,7 +47,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             },
             "loss": {"reconstruction_weight": 1.0, "margin": 0.2},
             "reward": sections.reward(),
-            # The released code may say <unk>; this one may not.
+            # The released code may generate <unk>; this configuration does not.
             "decoding": common.decoding(),
             "training": common.training(),
             "stages": {
@@ -78,7 +78,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
                     evaluate_every=500,
                     max_length=20,
                 ),
-                # On pairs of images and captions: r2m-train-self-critical.
+                # Trained on pairs of images and captions by r2m-train-self-critical.
                 "reward": sections.stage(
                     learning_rate=5e-5,
                     batch_size=16,

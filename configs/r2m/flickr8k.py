@@ -9,7 +9,7 @@ configuration is
     r2m-train-curriculum --config=flickr8k --corpora=CORPORA --images=IMAGES \\
         --workdir=workspace/runs/flickr8k
 
-What it reaches, and in what time, is in RESULTS.md.
+RESULTS.md lists scores and training times.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from configs import r2m_sections as sections
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """Half the published size, and fewer, larger steps: under three epochs of the corpus.
+    """Returns half the published size, with fewer, larger steps: under three epochs of the corpus.
 
     Args:
-        arg: None: this configuration has one size.
+        arg: must be None, because this configuration has one size.
 
     Raises:
         ValueError: another argument.
@@ -51,14 +51,14 @@ def get_config(arg: str | None = None) -> ConfigDict:
             },
             "loss": {"reconstruction_weight": 1.0, "margin": 0.2},
             "reward": sections.reward(),
-            # The released code may say <unk>; this one may not.
+            # The released code may generate <unk>; this configuration does not.
             "decoding": common.decoding(),
             "training": common.training(),
             "stages": {
                 "xe": sections.stage(
                     learning_rate=1e-3, batch_size=128, steps=600, evaluate_every=200, max_length=20
                 ),
-                # The lower rate replaces a schedule: it settles what stage 1 has learned.
+                # The lower rate replaces a schedule and refines the weights of stage 1.
                 "xe_rec": sections.stage(
                     learning_rate=2e-4, batch_size=128, steps=400, evaluate_every=100, max_length=20
                 ),
@@ -75,7 +75,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
                     evaluate_every=250,
                     max_length=20,
                 ),
-                # On pairs of images and captions: r2m-train-self-critical.
+                # Trained on pairs of images and captions by r2m-train-self-critical.
                 "reward": sections.stage(
                     learning_rate=5e-5,
                     batch_size=16,

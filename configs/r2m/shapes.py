@@ -2,7 +2,7 @@
 
     make demo
 
-or, on records of your own making, r2m-train-curriculum --config=shapes
+or, on your own records, r2m-train-curriculum --config=shapes
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     """Returns a quarter of the published size, trained with larger steps.
 
     Args:
-        arg: `test` cuts the training to a few seconds: enough to see that everything runs.
+        arg: `test` shortens the training to a few seconds, as a smoke test.
 
     Raises:
         ValueError: another argument.
@@ -44,7 +44,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
             },
             "loss": {"reconstruction_weight": 1.0, "margin": 0.2},
             "reward": sections.reward(),
-            # The released code may say <unk>; this one may not.
+            # The released code may generate <unk>; this configuration does not.
             "decoding": common.decoding(),
             "training": common.training(),
             "stages": {
@@ -67,7 +67,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
                     evaluate_every=500,
                     max_length=20,
                 ),
-                # On pairs of images and captions: r2m-train-self-critical.
+                # Trained on pairs of images and captions by r2m-train-self-critical.
                 "reward": sections.stage(
                     learning_rate=1e-4, batch_size=16, steps=50, evaluate_every=25, max_length=20
                 ),

@@ -61,7 +61,7 @@ class Att2in(RecurrentCaptioner):
             word_size: E.
             attention_units: A.
             dropout: rate on words, rows (both att2in2 only) and hidden states while training.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
         self._settings = {

@@ -67,7 +67,7 @@ class Captioner(keras.Model):
         inputs: kinds of image input.
         has_attention: whether `attention` returns weights.
         units: H, which the default `output_layer` reads.
-        shares_memory: whether `step` accepts a memory of B images beside N > B tokens. Otherwise
+        shares_memory: whether `step` accepts a memory of B images with N > B tokens. Otherwise
             callers repeat the memory with `expand_memory`, so that it has one row per token.
 
     Example:
@@ -249,7 +249,7 @@ class Captioner(keras.Model):
         return tf.ensure_shape(tf.reshape(logits, shape), [*tokens.shape, logits.shape[-1]])
 
     def expand_memory(self, memory: Memory, count: int | tf.Tensor) -> Memory:
-        """Returns the memory of B images as `step` accepts it beside `count` tokens."""
+        """Returns the memory of B images in the form that `step` accepts with `count` tokens."""
         return memory if self.shares_memory else image_rows.repeat(memory, count)
 
     @classmethod

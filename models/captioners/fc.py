@@ -49,9 +49,9 @@ class FC(RecurrentCaptioner):
             vocabulary_size: V, markers included.
             feature_size: D.
             units: H.
-            word_size: E, of words and image.
+            word_size: E, size of the vectors of words and image.
             dropout: rate on the hidden states while training.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
         self._settings = {

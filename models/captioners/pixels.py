@@ -50,8 +50,8 @@ class PixelCaptioner(Captioner):
         """Wraps a captioner.
 
         Args:
-            captioner: of rows and, as its inputs say, of their mean (`global`) and the boxes of
-                their cells (`boxes`).
+            captioner: a captioner of rows and, if its inputs include them, of their mean (`global`)
+                and the boxes of their cells (`boxes`).
             network: float[B, S, S, 3] from `preprocess` -> feature maps [B, gh, gw, D].
             preprocess: float32[B, S, S, 3] in 0..255 -> the input range of the network. A model
                 is saved to a file with those of `keras.applications` and registered ones only.
@@ -62,7 +62,7 @@ class PixelCaptioner(Captioner):
             unit_norm: divides every cell of the maps by its L2 norm. The mean is that of the maps
                 before, as the stored vector of an image is.
             use_box: appends the `box_features` of its cell to every row: D + 5.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
 
         Raises:
             ValueError: the network has no such layer.

@@ -93,7 +93,7 @@ class RecurrentCaptioner(Captioner):
 
     @property
     def _is_plain_cell(self) -> bool:
-        """Returns whether the recurrence is that of `cell` and nothing else."""
+        """Whether the recurrence is that of `cell` and nothing else."""
         own = type(self).precompute, type(self).advance
         return own == (RecurrentCaptioner.precompute, RecurrentCaptioner.advance)
 

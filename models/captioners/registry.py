@@ -26,7 +26,7 @@ def register_captioner(name: str) -> Callable[[_Class], _Class]:
     of them is found without being imported anywhere.
 
     Args:
-        name: of the captioner in configurations.
+        name: name of the captioner in configurations.
 
     Raises:
         ValueError: another class has the name.

@@ -62,9 +62,9 @@ class RelationTransformer(SelfAttentiveCaptioner):
         Args:
             vocabulary_size: V, markers included.
             feature_size: F.
-            units: of all rows.
-            heads: of every attention.
-            inner_units: of every feed-forward.
+            units: width of all rows.
+            heads: number of heads of every attention.
+            inner_units: inner width of every feed-forward.
             encoder_layers: number of layers over regions.
             decoder_layers: number of layers over words.
             box_trigonometric_embedding: whether e is 64 sines and cosines; otherwise the 4 numbers
@@ -74,9 +74,9 @@ class RelationTransformer(SelfAttentiveCaptioner):
             dropout: rate inside encoder and decoder while training.
             input_dropout: rate on the regions while training.
             norm: `layer`, `unbiased` (layer normalization by the sample deviation) or `rms`.
-            activation: of the feed-forwards, `relu` or `gelu`.
+            activation: activation of the feed-forwards, `relu` or `gelu`.
             tie_embeddings: whether the softmax weights are the word embedding.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
         settings = {
@@ -99,7 +99,7 @@ class RelationTransformer(SelfAttentiveCaptioner):
         self.build_stacks(skip_input=legacy_extra_skip)
 
     def score_biases(self, inputs: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-        """Returns what each encoder layer adds to its scores: float32[B, heads, L, L] each."""
+        """Returns the addend of each encoder layer's scores: float32[B, heads, L, L] each."""
         geometry = box_geometry.relative_geometry(inputs["boxes"])
         if self.box_trigonometric_embedding:
             geometry = box_geometry.embed_geometry(geometry)

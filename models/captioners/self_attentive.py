@@ -34,7 +34,7 @@ class SelfAttentiveCaptioner(Captioner):
         row_dropout: after it and ReLU.
         encoder_layers: from the regions up.
         encoder_norm: after the last one.
-        decoder: of the words.
+        decoder: decoder of the words.
     """
 
     has_attention = True
@@ -67,7 +67,7 @@ class SelfAttentiveCaptioner(Captioner):
         """Builds the layers over regions and over words, at the end of a constructor.
 
         Args:
-            skip_input: of the attention of encoder layers.
+            skip_input: `skip_input` of the attention of encoder layers.
             cross_attention: builds the attention of a decoder layer to regions; None is
                 `DotProductAttention`.
         """
@@ -110,8 +110,8 @@ class SelfAttentiveCaptioner(Captioner):
 
         Args:
             rows: float[R, D], regions.
-            groups: of the regions by image.
-            inputs: of `encode`.
+            groups: groups of the regions by image.
+            inputs: inputs of `encode`.
             training: whether dropout is applied.
 
         Returns:
@@ -121,10 +121,10 @@ class SelfAttentiveCaptioner(Captioner):
         return rows
 
     def score_biases(self, inputs: dict[str, tf.Tensor]) -> list[tf.Tensor | None]:
-        """Returns what each encoder layer adds to its scores; by default nothing.
+        """Returns the addend of each encoder layer's scores; by default none.
 
         Args:
-            inputs: of `encode`.
+            inputs: inputs of `encode`.
 
         Returns:
             float32[B, h, L, L], or None, of each layer.

@@ -120,10 +120,10 @@ class LSTM(_GridCaptioner):
             feature_size: D.
             grid_cells: L.
             units: H.
-            word_size: E, of the word embedding.
-            pool: how the grid becomes the initial state; None averages it.
+            word_size: E, size of the word embedding.
+            pool: computes the initial state from the grid; None averages it.
             dropout: rate on words, grid and hidden states while training.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
 
         Raises:
             ValueError: for an unknown pool.
@@ -214,9 +214,9 @@ class AttentionLSTM(_GridCaptioner):
             feature_size: D.
             grid_cells: L.
             units: H.
-            word_size: E, of the word embedding.
+            word_size: E, size of the word embedding.
             dropout: rate on words, projected grid and hidden states while training.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(
             vocabulary_size=vocabulary_size, feature_size=feature_size, grid_cells=grid_cells,

@@ -73,21 +73,21 @@ class SpatialTransformer(SelfAttentiveCaptioner):
         Args:
             vocabulary_size: V, markers included.
             feature_size: F.
-            units: of all rows.
-            heads: of every attention but the X-linear one.
-            inner_units: of every feed-forward.
+            units: width of all rows.
+            heads: number of heads of every attention but the X-linear one.
+            inner_units: inner width of every feed-forward.
             encoder_layers: number of layers over regions.
             decoder_layers: number of layers over words.
-            position: of the regions: `gxg`, `g2`, `box-coord`, `sinusoid` or `none`.
+            position: position of the regions: `gxg`, `g2`, `box-coord`, `sinusoid` or `none`.
             grid_size: cells per side of the grid of the positions.
-            area_norm: of the parts of a box in the cells: `share` or `coverage`.
-            cross_attention: of words to regions: `xlinear` or `dot_product`.
+            area_norm: normalization of the parts of a box in the cells: `share` or `coverage`.
+            cross_attention: attention of words to regions: `xlinear` or `dot_product`.
             dropout: rate inside encoder and decoder while training.
             input_dropout: rate on the regions while training, before their positions.
             norm: `layer`, `unbiased` (layer normalization by the sample deviation) or `rms`.
-            activation: of the feed-forwards, `relu` or `gelu`.
+            activation: activation of the feed-forwards, `relu` or `gelu`.
             tie_embeddings: whether the softmax weights are the word embedding.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
 
         Raises:
             ValueError: an unknown position or cross-attention.

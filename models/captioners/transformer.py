@@ -27,7 +27,7 @@ class Transformer(SelfAttentiveCaptioner):
         hidden = model.teacher_forced(memory, tf.ones([8, 17], tf.int32))
         ```
 
-    Source: Vaswani et al. 2017 (arXiv 1706.03762), as self-critical.pytorch has it; its norm is
+    Source: Vaswani et al. 2017 (arXiv 1706.03762), as in self-critical.pytorch; its norm is
     `unbiased`.
     """
 
@@ -55,17 +55,17 @@ class Transformer(SelfAttentiveCaptioner):
         Args:
             vocabulary_size: V, markers included.
             feature_size: F.
-            units: of all rows.
-            heads: of every attention.
-            inner_units: of every feed-forward.
+            units: width of all rows.
+            heads: number of heads of every attention.
+            inner_units: inner width of every feed-forward.
             encoder_layers: number of layers over regions.
             decoder_layers: number of layers over words.
             dropout: rate inside encoder and decoder while training.
             input_dropout: rate on the regions while training.
             norm: `layer`, `unbiased` (layer normalization by the sample deviation) or `rms`.
-            activation: of the feed-forwards, `relu` or `gelu`.
+            activation: activation of the feed-forwards, `relu` or `gelu`.
             tie_embeddings: whether the softmax weights are the word embedding.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
         settings = {

@@ -65,7 +65,7 @@ class UpDown(RecurrentCaptioner):
             word_size: E.
             attention_units: A.
             dropout: rate on words, image, rows and hidden states while training.
-            **kwargs: of `keras.Model` (name, dtype).
+            **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
         self._settings = {

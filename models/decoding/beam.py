@@ -38,7 +38,7 @@ from models.decoding.steps import StepFunction
 def beam_search(
     step: StepFunction, state: Any, memory: Any, batch: tf.Tensor, options: DecodingOptions
 ) -> Captions:
-    """Beam search with separate sets of living and finished hypotheses.
+    """Runs a beam search with separate sets of living and finished hypotheses.
 
     At each step the 2w best continuations of a group's living hypotheses are taken, by log p less
     the penalties of diversity. Those that end join the group's finished set, which keeps its best
@@ -51,7 +51,7 @@ def beam_search(
         state: nested start state of B rows; it is repeated to B * W rows here.
         memory: nested tensors, B first, which `step` reads.
         batch: B.
-        options: of the search.
+        options: options of the search.
 
     Returns:
         The R best captions of each image. Ties go to the earlier hypothesis, then the lower id.
@@ -157,9 +157,9 @@ def _grow(
         ranks: float32[b, w, C], what they are chosen by; `best` itself without penalties.
         ids: int32[b, w, C], the words.
         living: int32[b, w, T], words of the hypotheses.
-        finished: of the group.
+        finished: finished captions of the group.
         t: the step.
-        options: of the search.
+        options: options of the search.
 
     Returns:
         The group and its finished captions after the step.

@@ -33,7 +33,7 @@ class Search(NamedTuple):
         penalties: float32[b, W], by which hypotheses of groups rank below their log p; () without
             groups.
         living: int32[b, W, T], their words.
-        finished: of each group, the best that have ended.
+        finished: best finished captions of each group.
     """
 
     images: tf.Tensor
@@ -68,9 +68,9 @@ def start_search(
         state: nested start state of B rows; it is repeated to B * W rows.
         memory: nested tensors, B first.
         batch: B.
-        log_probs: of the W start hypotheses of every image.
-        finished: of each group, no captions yet.
-        options: of the search.
+        log_probs: log probabilities of the W start hypotheses of every image.
+        finished: finished captions of each group, none yet.
+        options: options of the search.
         penalties: float32[B, W]; () without groups.
     """
     width = len(log_probs)
@@ -98,11 +98,11 @@ def run_search(
     Decided images leave the search, which then steps fewer rows.
 
     Args:
-        start: of all B images.
+        start: start of all B images.
         advance: (step t, search) -> the search after every hypothesis was extended by a word.
         undecided: search -> bool[b], images whose finished captions may still change.
         fill: (steps, search) -> `finished`, with living hypotheses in their empty places.
-        options: of the search.
+        options: options of the search.
 
     Returns:
         The finished captions of each group, B first.
@@ -145,7 +145,7 @@ def check_vocabulary(size: int, options: DecodingOptions) -> None:
 
 
 def step_all(step: StepFunction, t: tf.Tensor, search: Search) -> tuple[tf.Tensor, Any]:
-    """Steps every hypothesis; before the first word those of an image are equal: one of them."""
+    """Steps every hypothesis; before the first word, only one per image, as they are equal."""
     width = search.words.shape[1]
 
     def first() -> tuple[tf.Tensor, Any]:

@@ -20,13 +20,13 @@ _NONE = 0
 def excluded_words(
     tokens: Callable[[], tf.Tensor], t: tf.Tensor, options: DecodingOptions
 ) -> tf.Tensor | None:
-    """Returns the words that may not come next, besides those that never come.
+    """Returns the words that must not come next, in addition to those that are never generated.
 
     Args:
         tokens: returns int32[N, T], the words so far, 0 from step t on. Not called where no
             constraint is set.
         t: int32[], the step.
-        options: of decoding.
+        options: options of decoding.
 
     Returns:
         int32[N, F], ids that may repeat and contain 0; None where no constraint is set.
@@ -86,7 +86,7 @@ def most_likely(
     Args:
         logits: float32[N, V].
         count: at most V.
-        options: of decoding; the words of `never` are left out.
+        options: options of decoding; the words of `never` are left out.
         excluded: int32[N, F] of `excluded_words`, left out too.
     """
     never = options.never

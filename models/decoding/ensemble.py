@@ -46,8 +46,9 @@ class Ensemble(Captioner):
         Args:
             members: captioners of one vocabulary, which share no weights.
             member_inputs: names of the tensors that each member is given.
-            weights: of the members' probabilities, which are divided by their sum; None: all equal.
-            **kwargs: of `keras.Model` (name, dtype).
+            weights: weights of the members' probabilities, which are divided by their sum; None:
+                all equal.
+            **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
         self.members = list(members)

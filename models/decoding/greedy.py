@@ -24,7 +24,7 @@ def greedy_search(
         state: nested start state, B first.
         memory: nested tensors, B first, which `step` reads.
         batch: B.
-        options: of the search; `beam_size` is not read.
+        options: options of the search; `beam_size` is not read.
 
     Returns:
         Captions with R = 1. A row cut at `max_length`, or where constraints exclude all words, has

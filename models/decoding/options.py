@@ -35,12 +35,12 @@ class DecodingOptions:
             from these words (diverse beam search, Vijayakumar et al. 2016). 1 is plain beam search.
         diversity: penalty on log p of a word per hypothesis of the groups before that has it at
             the same step. It decides which hypotheses a group keeps; scores do not contain it.
-        temperature: of sampling; log p is divided by it before a word is drawn.
+        temperature: temperature of sampling; log p is divided by it before a word is drawn.
         top_k: draws among so many words, the likeliest ones; None: all.
         top_p: draws among the likeliest words whose probabilities first sum to this or more.
-        seed: of sampling.
+        seed: seed of sampling.
         min_length: fewest words of a caption, the end marker not counted.
-        block_trigrams: whether three words in a row may occur once only.
+        block_trigrams: whether each trigram may occur only once.
         block_repeats: whether a word may not follow itself.
         bad_endings: ids of words that are not the last one of a caption.
         required: phrases that each caption contains. The search then has one beam per number of

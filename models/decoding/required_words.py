@@ -37,7 +37,7 @@ from models.decoding.steps import StepFunction
 def required_search(
     step: StepFunction, state: Any, memory: Any, batch: tf.Tensor, options: DecodingOptions
 ) -> Captions:
-    """Beam search with a beam per number of required words (Hokamp and Liu 2017, 1704.07138).
+    """Searches with one beam per number of required words (Hokamp and Liu 2017, 1704.07138).
 
     A hypothesis belongs to the bank of the number of required words that it contains: those of the
     phrases that are complete, and those of a phrase that it ends with the beginning of. Its
@@ -50,7 +50,7 @@ def required_search(
         state: nested start state of B rows; it is repeated to B * K * W rows here.
         memory: nested tensors, B first, which `step` reads.
         batch: B.
-        options: of the search.
+        options: options of the search.
 
     Returns:
         The R best captions of each image, which contain all phrases; fewer, with empty places, if
@@ -184,7 +184,7 @@ def _progress(tokens: tf.Tensor, t: tf.Tensor, phrase: Phrase) -> tuple[tf.Tenso
 
 
 def _fill(options: DecodingOptions, t: tf.Tensor, search: Search) -> tuple[Captions, ...]:
-    """Fills empty places with living hypotheses of the last bank, of t words."""
+    """Fills empty places with living hypotheses, of t words, of the last bank."""
     log_probs, living = (x[:, -options.beam_size :] for x in (search.log_probs, search.living))
     new = hypotheses(living, t, score(log_probs, t, options), log_probs)
     return (fill_up(search.finished[0], new),)

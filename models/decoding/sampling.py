@@ -115,7 +115,7 @@ def sample_search(
         state: nested start state of B rows; it is repeated to N rows here.
         memory: nested tensors, B first, which `step` reads.
         batch: B.
-        options: of sampling; R = n captions are drawn per image.
+        options: options of sampling; R = n captions are drawn per image.
         keys: int32[B], one number per image.
 
     Returns:
@@ -182,9 +182,9 @@ def _sample(
     """Generates words until all captions have ended.
 
     Args:
-        step: of the model.
+        step: step of the model.
         state: N first.
-        memory: which `step` reads.
+        memory: memory that `step` reads.
         tokens: int32[N, T] of zeros.
         choose: the next words.
         start_id: id fed in first.
@@ -258,7 +258,7 @@ def _candidates(
     Args:
         logits: float32[N, V].
         count: C, which is V without `top_k` and `top_p`.
-        options: of sampling.
+        options: options of sampling.
 
     Returns:
         Logits float32[N, C] of the words to draw among, at the temperature and `IMPOSSIBLE` for

@@ -64,7 +64,7 @@ def sampled_inputs(
 def sampling_probability(
     epoch: tf.Tensor, *, start: int, every: int, increase: float, most: float
 ) -> tf.Tensor:
-    """min(increase * floor((epoch - start) / every), most), 0 before `start`: int[] -> float32[].
+    """Returns min(increase * floor((epoch - start) / every), most), 0 before `start`: float32[].
 
     Source: self-critical.pytorch's schedule; epochs are counted from 0.
     """

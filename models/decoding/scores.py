@@ -15,7 +15,7 @@ def score(log_probs: tf.Tensor, lengths: tf.Tensor | int, options: DecodingOptio
 
     Args:
         log_probs: float32[...]; what cannot be keeps its value.
-        lengths: of the captions, end markers included; broadcast to `log_probs`.
+        lengths: lengths of the captions, end markers included; broadcast to `log_probs`.
         options: `length_penalty` and `length_normalization` are read.
 
     Returns:
@@ -37,7 +37,7 @@ def best_reachable(log_probs: tf.Tensor, options: DecodingOptions) -> tf.Tensor:
 
     Args:
         log_probs: float32[...].
-        options: of the search.
+        options: options of the search.
     """
     return score(log_probs, options.max_length, options)
 

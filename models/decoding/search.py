@@ -26,7 +26,7 @@ def decode(
     Args:
         model: a captioner.
         memory: nested tensors, batch first, from the model's `encode`.
-        options: of decoding.
+        options: options of decoding.
         keys: int32[B], on which the draws of an image depend besides the seed; only sampling reads
             them. None: the places in the batch.
 

@@ -167,7 +167,7 @@ def embed_geometry(relative: tf.Tensor, size: int = 64) -> tf.Tensor:
 
     Args:
         relative: float32[..., 4], from `relative_geometry`.
-        size: of the embedding, a multiple of 8.
+        size: size of the embedding, a multiple of 8.
 
     Returns:
         float32[..., size]: sines of the size / 8 frequencies of each value, then cosines.

@@ -81,7 +81,7 @@ class CaptionDecoder(keras.layers.Layer):
             dropout: rate on the words while training.
             norm: after the last layer.
             tie_embeddings: whether the softmax weights are the word embedding.
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
         """
         super().__init__(autocast=False, **kwargs)
         self._settings: dict[str, Any] = {
@@ -124,11 +124,11 @@ class CaptionDecoder(keras.layers.Layer):
             )
 
     def project(self, rows: tf.Tensor, groups: Groups, mask: tf.Tensor | None) -> Projected:
-        """Returns what the layers read of the images.
+        """Returns the tensors of the images that the layers read.
 
         Args:
             rows: float[R, D], encoded regions.
-            groups: of the regions by image.
+            groups: groups of the regions by image.
             mask: bool[B, L], whether a region is real; None where all are.
         """
         layers = tuple(layer.cross_attention.project(rows, groups) for layer in self.layers)

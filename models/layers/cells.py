@@ -82,7 +82,7 @@ def lstm_step(sums: tf.Tensor, cell: tf.Tensor) -> State:
 
 @in_float32
 def maxout_step(sums: tf.Tensor, cell: tf.Tensor, context: tf.Tensor | None = None) -> State:
-    """As `lstm_step`, but the candidate is the larger of two blocks, without tanh.
+    """Computes `lstm_step`, but with the larger of two blocks as candidate, without tanh.
 
     Args:
         sums: float[B, 5 * H], blocks in the order i, f, o and the two of the candidate.
@@ -155,11 +155,11 @@ class Cell(keras.layers.Layer):
         Args:
             kind: `rnn`, `gru`, `lstm` or `maxout`.
             units: H.
-            input_initializer: of W_x; None is PyTorch's.
-            recurrent_initializer: of W_h; None is PyTorch's.
-            bias_initializer: of both biases; None is PyTorch's.
-            recurrent_bias: whether the cell has b_h, besides b_x.
-            **kwargs: of `keras.layers.Layer`.
+            input_initializer: initializer of W_x; None is PyTorch's.
+            recurrent_initializer: initializer of W_h; None is PyTorch's.
+            bias_initializer: initializer of both biases; None is PyTorch's.
+            recurrent_bias: whether the cell has b_h in addition to b_x.
+            **kwargs: arguments of `keras.layers.Layer`.
         """
         super().__init__(**kwargs)
         self.kind, self.units, self.recurrent_bias = kind, units, recurrent_bias

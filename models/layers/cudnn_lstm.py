@@ -16,7 +16,7 @@ from models.layers.linear import Linear
 
 
 def is_available() -> bool:
-    """Returns whether TensorFlow sees a GPU."""
+    """Returns whether TensorFlow has a GPU."""
     return bool(tf.config.list_physical_devices("GPU"))
 
 
@@ -26,7 +26,7 @@ def keras_twin(units: int, features: int, dtype: keras.DTypePolicy) -> SimpleNam
     Args:
         units: H.
         features: F, size of its inputs.
-        dtype: of the cell.
+        dtype: dtype of the cell.
 
     Returns:
         The layer, in `layer`: wrapped, so that no model tracks its unused variables.
@@ -48,8 +48,8 @@ def all_steps(
 
     Args:
         twin: from `keras_twin`.
-        input_map: of the cell, whose gates are in the order i, f, o, g.
-        recurrent_map: of the cell.
+        input_map: input map of the cell, whose gates are in the order i, f, o, g.
+        recurrent_map: recurrent map of the cell.
         inputs: float[N, T, F], right-padded.
         state: (h0, c0), float[N, H] each.
         lengths: int32[N], steps that count, at least 1 each (cuDNN accepts no empty rows).

@@ -23,7 +23,7 @@ def depthwise_convolution(
     Args:
         inputs: float[B, H, W, C]. The gradient is TensorFlow's where H or W is not known.
         kernel: float[k, k, C, 1].
-        strides: in both directions.
+        strides: strides in both directions.
         padding: `same` or `valid`.
 
     Returns:

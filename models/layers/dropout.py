@@ -50,10 +50,10 @@ def dropout_mask(shape: tf.Tensor, rate: float, seed: Any, dtype: tf.DType) -> t
     """Returns factors of inputs: 0 with a probability of `rate`, else `kept_factor(rate)`.
 
     Args:
-        shape: of the mask.
+        shape: shape of the mask.
         rate: 0..1.
         seed: two integers.
-        dtype: of the mask.
+        dtype: dtype of the mask.
     """
     halves = _random_halves(tf.reduce_prod(shape), seed)
     kept = tf.reshape(halves >= tf.constant(_threshold(rate), tf.uint16), shape)

@@ -27,7 +27,7 @@ def fold_batch_normalization(network: keras.Model) -> keras.Model:
     Batch normalization always uses its running statistics in it.
 
     Args:
-        network: with weights. One that is not a functional model is returned as it is.
+        network: network with weights. A model that is not functional is returned unchanged.
 
     Returns:
         The model, the same one for each call with the same network.

@@ -54,7 +54,7 @@ class PackedGRU(keras.layers.Layer):
             bidirectional: whether each layer also reads sequences from their end.
             weights: initial weights: `torch`, uniform in +-1/sqrt(H) with two biases; or `kiros`,
                 uniform in +-0.1, orthogonal between states, one bias of zeros.
-            **kwargs: of `keras.layers.Layer`.
+            **kwargs: arguments of `keras.layers.Layer`.
 
         Raises:
             ValueError: unknown initial weights.
@@ -95,7 +95,7 @@ class PackedGRU(keras.layers.Layer):
 
         Args:
             inputs: float[N, F], real positions in the packing's order.
-            packing: of the sequences.
+            packing: packing of the sequences.
             lengths: int32[B] of them, at least 1 each.
 
         Returns:

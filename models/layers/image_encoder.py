@@ -52,12 +52,12 @@ class ImageEncoder(keras.layers.Layer):
             feature_size: F.
             units: D.
             kind: `linear`, or `mlp`, which adds a layer of D / 2 hidden units to the linear map.
-            pooling: of rows, behind the maps: `mean`, `max` or `gpo`.
+            pooling: pooling of rows, behind the maps: `mean`, `max` or `gpo`.
             normalize: divides each feature vector or row by its L2 norm first.
-            dropout: of the features.
-            row_dropout: probability of a row to be removed in training, see `RowDropout`.
+            dropout: dropout rate of the features.
+            row_dropout: probability of removing a row in training, see `RowDropout`.
             row_dropout_varies: whether images have rates of their own.
-            **kwargs: of `keras.layers.Layer`.
+            **kwargs: arguments of `keras.layers.Layer`.
 
         Raises:
             ValueError: an unknown name, or a pooling by order, which rows of images do not have.

@@ -1,4 +1,4 @@
-"""Tensors with one row per caption beside tensors with one row per image.
+"""Combination of tensors with one row per caption and tensors with one row per image.
 
 The captions of an image are consecutive and share its rows, so that a search reads them once for
 all hypotheses.

@@ -51,7 +51,7 @@ def torch_dense(units: int, fan_in: int, name: str, dtype: Any = None) -> Linear
     Args:
         units: O.
         fan_in: I.
-        name: of the layer.
+        name: name of the layer.
         dtype: its Keras dtype policy.
     """
     bound = fan_in**-0.5
@@ -64,7 +64,7 @@ def xavier_dense(units: int, fan_in: int, name: str, dtype: Any = None, parts: i
     Args:
         units: O.
         fan_in: I.
-        name: of the layer.
+        name: name of the layer.
         dtype: its Keras dtype policy.
         parts: matrices side by side in one product, such as 3 of queries, keys and values; the
             bounds are those of one matrix, +-sqrt(6 / (I + O / parts)).

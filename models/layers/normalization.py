@@ -142,7 +142,7 @@ def build_norm(kind: NormKind, units: int, name: str, dtype: Any = None) -> _Nor
     Args:
         kind: `layer`, `unbiased` (layer normalization by the sample deviation) or `rms`.
         units: D.
-        name: of the layer.
+        name: name of the layer.
         dtype: its Keras dtype policy.
 
     Raises:

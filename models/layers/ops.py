@@ -135,7 +135,7 @@ def attend_two(
     first: tuple[tf.Tensor, tf.Tensor],
     second: tuple[tf.Tensor, tf.Tensor],
 ) -> tf.Tensor:
-    """Attention over exactly two rows, where the softmax is a sigmoid of the score difference.
+    """Attends to exactly two rows, where the softmax is a sigmoid of the score difference.
 
     Args:
         query: float[..., heads, D], scaled.

@@ -79,7 +79,7 @@ def reversed_positions(packing: Packing, lengths: tf.Tensor) -> tf.Tensor:
     """Returns, for each position, that of the same caption as far from its end: int32[N].
 
     Args:
-        packing: of the captions.
+        packing: packing of the captions.
         lengths: int32[B], that it was made of.
     """
     captions, steps = tf.unstack(tf.cast(packing.places, tf.int32), axis=1)
@@ -95,7 +95,7 @@ def run(step: Step, inputs: Any, state: Any, memory: Any, *, packing: Packing) -
         inputs: nested tensors [N, ...].
         state: nested start state [B, ...], in the packing's order.
         memory: nested tensors [B, ...], in the packing's order.
-        packing: of the captions.
+        packing: packing of the captions.
 
     Returns:
         The outputs float[N, H].
@@ -171,7 +171,7 @@ class _Found(NamedTuple):
     Attributes:
         narrow: layers applied to float[n, I], whose gradients are computed for all steps at once.
         wide: layers applied to float[n, ..., I]; few weights, whose gradients are summed up.
-        output: of the step.
+        output: output of the step.
         separable: whether the step's only weights are those of `narrow` and `wide`, each layer is
             used once, and the step has no side effect.
     """
@@ -281,7 +281,7 @@ class _Steps:
         """Returns the gradients of what was given, from that of the outputs.
 
         Args:
-            given: as to `forward`.
+            given: arguments of `forward`.
             states: from `forward`.
             recorded: from `forward`.
             upstream: float[N, H].

@@ -52,7 +52,7 @@ def score_pairs(
         queries: float[B, Q, D].
         keys: float[B, L, D].
         shares: float[B, L], weights of the keys in the average; no gradient.
-        weights: in the dtype of the queries.
+        weights: weights in the dtype of the queries.
         dropout: rate of E.
         seed: int32[2], stateless; required by a positive rate.
 

@@ -33,7 +33,7 @@ def mean_pool(rows: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
 def max_pool(rows: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
     """Returns the maxima of the real rows: float[B, L, D], int32[B] (None: all) -> float[B, D].
 
-    They are 0 where there is no real row.
+    They are 0 without a real row.
     """
     if lengths is None:
         return tf.reduce_max(rows, axis=1)
@@ -71,9 +71,9 @@ class GeneralizedPooling(keras.layers.Layer):
 
         Args:
             position_size: columns of the sinusoids.
-            units: of the GRU, in each direction.
-            temperature: of the softmax.
-            **kwargs: of `keras.layers.Layer`.
+            units: width of the GRU, in each direction.
+            temperature: temperature of the softmax.
+            **kwargs: arguments of `keras.layers.Layer`.
         """
         super().__init__(**kwargs)
         self._settings: dict[str, Any] = {

@@ -27,7 +27,7 @@ def in_float32(step: Callable[..., tuple[tf.Tensor, ...]]) -> Callable[..., tupl
     TensorFlow's bfloat16 tanh and sigmoid take several times as long on CPUs as float32 ones.
 
     Args:
-        step: of tensors, or None for some that are left out.
+        step: a step of tensors, or None for some that are left out.
 
     Returns:
         The function; its outputs are in the dtype of its first tensor.

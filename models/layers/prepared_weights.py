@@ -26,7 +26,7 @@ class _Weights(NamedTuple):
 
     Attributes:
         variable: float[I, O], or float[O, I] if transposed.
-        dtype: of the product.
+        dtype: dtype of the product.
         transposed: whether the product is with their transpose.
     """
 
@@ -51,7 +51,7 @@ def prepare_weights(
     them before the loop. Does nothing eagerly, where preparing them costs more than it gains.
 
     Args:
-        step: of the loop: (inputs, state, *others) -> (output, next state).
+        step: step of the loop: (inputs, state, *others) -> (output, next state).
         inputs: nested tensors or `tf.TensorSpec`s of one step.
         state: nested, before a step.
         *others: further arguments of the step, nested.

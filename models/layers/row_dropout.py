@@ -32,9 +32,9 @@ class RowDropout(keras.layers.Layer):
         """Builds the seed.
 
         Args:
-            rate: probability of a row to be removed.
+            rate: probability of removing a row.
             varies: whether each image has a rate of its own, see the class.
-            **kwargs: of `keras.layers.Layer`.
+            **kwargs: arguments of `keras.layers.Layer`.
         """
         super().__init__(**kwargs)
         self.rate, self.varies = rate, varies

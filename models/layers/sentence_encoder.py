@@ -56,13 +56,13 @@ class SentenceEncoder(keras.layers.Layer):
             word_size: E of the word vectors.
             units: D.
             kind: `gru`, or `bow`, which pools the word vectors themselves.
-            layers: of the GRU.
+            layers: number of layers of the GRU.
             bidirectional: whether the GRU reads both directions, whose outputs are averaged.
-            pooling: of the outputs of all words. With `bow` the mean is the published sum, as
-                vectors are normalized afterwards.
+            pooling: pooling of the outputs of all words. With `bow` the mean is the published sum,
+                as vectors are normalized afterwards.
             weights: initial weights of the GRU.
-            dropout: of the word vectors.
-            **kwargs: of `keras.layers.Layer`.
+            dropout: dropout rate of the word vectors.
+            **kwargs: arguments of `keras.layers.Layer`.
 
         Raises:
             ValueError: an unknown name, or a bag of words of another size or with `last`.

@@ -53,11 +53,12 @@ class SpatialPosition(keras.layers.Layer):
         """Builds nothing yet.
 
         Args:
-            kind: of `POSITIONS`.
+            kind: one of `POSITIONS`.
             units: D, even.
             grid: g.
-            area_norm: of v, h and A: `share` or `coverage`, see `box_geometry.grid_areas`.
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            area_norm: normalization of v, h and A: `share` or `coverage`, see
+                `box_geometry.grid_areas`.
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
 
         Raises:
             ValueError: an unknown kind or norm, odd `units`, or a grid without cells.

@@ -17,7 +17,7 @@ class Recorder:
     """Records the layers of a step, and what they are applied to.
 
     Attributes:
-        graph: of the step; a layer called in another graph is inside a loop or condition.
+        graph: graph of the step; a layer called in another graph is inside a loop or condition.
         narrow: layers applied to float[n, I].
         wide: layers applied to float[n, ..., I].
         separable: whether each layer was called once, in `graph`.
@@ -111,7 +111,7 @@ class Replayed(Products):
             transposed: kernel float[O, I] of each of them; its columns may be padded.
             wide: layers applied to float[n, ..., I].
             wide_weights: kernel and, if any, bias of each of them.
-            outputs: of the narrow layers, from the way forward.
+            outputs: outputs of the narrow layers, from the way forward.
         """
         super().__init__(narrow, (), wide, wide_weights)
         self._transposed, self._recorded = transposed, outputs

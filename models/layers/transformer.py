@@ -43,11 +43,11 @@ class CrossAttention(Protocol):
     """Attention of words to the regions of their image, as `DecoderLayer` calls it."""
 
     def project(self, rows: tf.Tensor, groups: Groups) -> Any:
-        """Returns what does not depend on the words, nested tensors [G, ...], once per image.
+        """Returns the word-independent tensors, nested [G, ...], computed once per image.
 
         Args:
             rows: float[P, D], encoded regions.
-            groups: of the regions by image.
+            groups: groups of the regions by image.
         """
 
     def __call__(
@@ -58,11 +58,11 @@ class CrossAttention(Protocol):
         bias: tf.Tensor | None,
         training: bool,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Attends.
+        """Computes attention.
 
         Args:
             rows: float[P, D], words.
-            groups: of the words by image, G groups.
+            groups: groups of the words by image, G groups.
             projected: from `project`.
             bias: float32[G, 1, 1, L], 0 for real regions and `MASKED` for padding, or None.
             training: whether dropout is applied.
@@ -73,7 +73,7 @@ class CrossAttention(Protocol):
 
 
 def mask_bias(mask: tf.Tensor) -> tf.Tensor:
-    """Returns what is added to scores: 0 where `mask` bool[...] holds, else `MASKED`, float32."""
+    """Returns the addend of scores, float32: 0 where `mask` bool[...] is true, else `MASKED`."""
     return tf.where(mask, 0.0, MASKED)
 
 
@@ -92,7 +92,7 @@ def attend(
         keys: float[G, h, L, size].
         values: float[G, h, L, size].
         bias: float32, broadcast to [G, h, Q, L], or None.
-        dropout: of the weights.
+        dropout: dropout rate of the weights.
         training: whether it is applied.
 
     Returns:
@@ -117,7 +117,7 @@ class _Attention(keras.layers.Layer):
             units: D.
             heads: h, which divides D.
             dropout: rate on the weights while training.
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
 
         Raises:
             ValueError: the heads do not divide the units.
@@ -180,11 +180,11 @@ class SelfAttention(_Attention):
         bias: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        """Attends.
+        """Computes attention.
 
         Args:
             rows: float[P, D].
-            groups: of the rows.
+            groups: groups of the rows.
             bias: float32, broadcast to [G, h, Q, Q] and added to the scores, or None.
             training: whether dropout is applied.
         """
@@ -204,7 +204,7 @@ class SelfAttention(_Attention):
 
         Args:
             rows: float[N, D].
-            cache: of the words before.
+            cache: cache of the words before.
             position: int32[N], where keys and values are written.
             bias: float32[N, 1, 1, T], 0 for the words so far and `MASKED` for all other places.
             training: whether dropout is applied.
@@ -318,7 +318,7 @@ class FeedForward(keras.layers.Layer):
             inner_units: between the maps.
             dropout: rate on them while training.
             activation: `relu` or `gelu` (the exact one, with the error function).
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
 
         Raises:
             ValueError: an unknown activation.

@@ -45,13 +45,13 @@ class _Layer(keras.layers.Layer):
         Args:
             units: D.
             heads: h.
-            inner_units: of the feed-forward.
+            inner_units: inner width of the feed-forward.
             dropout: rate while training: on attention weights, inside the feed-forward, and on
                 what each sublayer adds.
-            norm: of `models.layers.normalization`.
-            activation: of the feed-forward.
-            skip_input: of `SelfAttention`.
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            norm: a normalization of `models.layers.normalization`.
+            activation: activation of the feed-forward.
+            skip_input: see `SelfAttention`.
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
         """
         # A bias of scores stays float32 under half precision.
         super().__init__(autocast=False, **kwargs)
@@ -129,7 +129,7 @@ class EncoderLayer(_Layer):
 
         Args:
             rows: float[P, D].
-            groups: of the rows by image.
+            groups: groups of the rows by image.
             bias: float32, broadcast to [G, h, L, L] and added to the scores, or None.
             training: whether dropout is applied.
         """
@@ -166,9 +166,9 @@ class DecoderLayer(_Layer):
             units: D.
             heads: h.
             dropout: rate while training.
-            norm: of `models.layers.normalization`.
+            norm: a normalization of `models.layers.normalization`.
             cross_attention: a layer; None is `DotProductAttention` with as many heads.
-            **kwargs: of `EncoderLayer`.
+            **kwargs: arguments of `EncoderLayer`.
         """
         super().__init__(units=units, heads=heads, dropout=dropout, norm=norm, **kwargs)
         policy = self.dtype_policy
@@ -227,7 +227,7 @@ class DecoderLayer(_Layer):
 
         Args:
             rows: float[N, D].
-            cache: of the words before.
+            cache: cache of the words before.
             position: int32[N], of the words.
             bias: float32[N, 1, 1, T], mask of the words so far.
             images: groups of the captions by image.
@@ -272,5 +272,5 @@ class DecoderLayer(_Layer):
 
 
 def _sum(rows: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
-    """Adds the result of a sublayer, of half precision perhaps, to float32 rows."""
+    """Adds the result of a sublayer, possibly in half precision, to float32 rows."""
     return rows + tf.cast(found, rows.dtype)

@@ -37,10 +37,10 @@ class WordInput(keras.layers.Layer):
         Args:
             vocabulary_size: V.
             units: E.
-            initializer: of the embedding.
+            initializer: initializer of the embedding.
             relu: whether ReLU follows.
             dropout: rate while training.
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
         """
         super().__init__(**kwargs)
         self._settings = {
@@ -97,9 +97,9 @@ class WordOutput(keras.layers.Layer):
         Args:
             vocabulary_size: V.
             units: H.
-            initializer: of the weights; None is PyTorch's, uniform in +-1/sqrt(H).
-            bias_initializer: of the bias; None is PyTorch's, uniform in +-1/sqrt(H).
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            initializer: initializer of the weights; None is PyTorch's, uniform in +-1/sqrt(H).
+            bias_initializer: initializer of the bias; None is PyTorch's, uniform in +-1/sqrt(H).
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
         """
         super().__init__(**kwargs)
         bound = units**-0.5

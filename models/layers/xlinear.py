@@ -53,7 +53,7 @@ class XLinearAttention(keras.layers.Layer):
             units: D.
             hidden_units: size of E.
             dropout: rate of E while training.
-            **kwargs: of `keras.layers.Layer` (name, dtype).
+            **kwargs: arguments of `keras.layers.Layer` (name, dtype).
         """
         # The mask of scores stays float32 under half precision.
         super().__init__(autocast=False, **kwargs)

@@ -20,7 +20,7 @@ class Boxes(ModelInput):
     Makes `boxes` float32[B, L, 4]: ymin, xmin, ymax, xmax in 0..1, padded with zeros.
 
     Attributes:
-        rows: whose boxes they are.
+        rows: input whose boxes these are.
     """
 
     tensors = ("boxes",)

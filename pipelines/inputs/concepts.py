@@ -20,9 +20,10 @@ class Concepts(ModelInput):
     Makes `concepts` int32[B, K], padded with zeros, and `concept_lengths` int32[B].
 
     Attributes:
-        max_concepts: most concepts kept (the last ones: records hold the most important last).
-        max_repeats: most repetitions of a concept that is mentioned or seen several times
-            ("two dogs" -> dog dog). 1, as upstream, repeats none.
+        max_concepts: maximum number of concepts (the last ones, because records have the most
+            important last).
+        max_repeats: maximum number of repetitions of a concept that occurs several times ("two
+            dogs" -> dog dog). 1, as upstream, repeats none.
     """
 
     columns = ("concepts", "concept_counts")
@@ -31,7 +32,7 @@ class Concepts(ModelInput):
     max_repeats: int = 1
 
     def __post_init__(self) -> None:
-        """Refuses sizes below one."""
+        """Raises ValueError for sizes below one."""
         for name in ("max_concepts", "max_repeats"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
@@ -81,9 +82,9 @@ def assemble_concepts(
     Args:
         ids: int64[B, (K)] vocabulary ids, most important last.
         counts: int64[B, (K)] how many objects of each.
-        options: what to keep.
+        options: concepts to keep.
         key: stateless seed int64[2], required to shuffle.
-        order: `shuffled` draws a new order a row, `kept` leaves the record's.
+        order: `shuffled` draws a new order per row, `kept` keeps the record's.
         all_columns: K' is always `max_concepts * max_repeats`, else the most that are there.
 
     Returns:

@@ -50,7 +50,7 @@ class MeanOfRows(_Vector):
     """The mean of the regions or cells of an image: makes `global` float32[B, D].
 
     Attributes:
-        rows: of which it is the mean.
+        rows: rows whose mean this is.
     """
 
     rows: ModelInput

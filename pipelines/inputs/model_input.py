@@ -1,4 +1,4 @@
-"""The interface of a kind of model input, and the kinds by name.
+"""Interface of the kinds of model inputs, and their registry.
 
 A kind is one module of this package. It names the columns that it reads of records, and turns them
 into tensors. For `size`, the height and width of an image, this is the module:
@@ -38,13 +38,13 @@ from tfrecords.feature_options import Interpolation
 
 
 class ImageBatch(Protocol):
-    """Image files, read for model inputs. Unreadable ones keep their place with placeholders."""
+    """Image files, read for model inputs. Placeholders replace unreadable images."""
 
     def columns(self, names: Collection[str]) -> Rows:
-        """Returns columns as the parsed records of these images would have them."""
+        """Returns columns in the form of parsed records of these images."""
 
     def squashed(self, side: int, interpolation: Interpolation) -> tf.Tensor:
-        """Returns the decoded images, squashed to squares: float32[B, side, side, 3] in 0..255."""
+        """Returns the decoded images, resized to squares: float32[B, side, side, 3] in 0..255."""
 
 
 class ModelInput:
@@ -53,7 +53,7 @@ class ModelInput:
     Subclasses are frozen dataclasses. Their fields are settings; equal ones make equal tensors.
 
     Attributes:
-        columns: that it reads of records, as `captions.parser` returns them.
+        columns: columns of records that it reads, as `captions.parser` returns them.
         tensors: names of the tensors that it makes.
         section: section of the configuration that holds its settings.
     """
@@ -67,7 +67,7 @@ class ModelInput:
         """Returns forms of this kind; the first whose columns records hold is read.
 
         Args:
-            config: of the experiment: sections `data` and `image`.
+            config: configuration of the experiment: sections `data` and `image`.
 
         Raises:
             ValueError: an impossible setting.
@@ -97,7 +97,7 @@ class ModelInput:
         return True
 
     def finish(self, batch: Batch) -> Batch:
-        """Does what is costly, such as decoding, for the rows that a process computes."""
+        """Runs expensive operations, such as decoding, on the rows that a process computes."""
         return batch
 
     def from_images(self, images: ImageBatch) -> Batch:

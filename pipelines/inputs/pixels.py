@@ -1,4 +1,4 @@
-"""Pixels for a network inside the model: images squashed to a square and cropped."""
+"""Pixels for a network inside the model: images resized to a square and cropped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfrecords.features.upright import decode_upright
 @register_input("pixels")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pixels(ModelInput):
-    """Decoded images, squashed to a square and cropped.
+    """Decoded images, resized to a square and cropped.
 
     Makes `pixels` float32[B, crop, crop, 3] in 0..255.
 
@@ -26,8 +26,8 @@ class Pixels(ModelInput):
         resize: side of the square, pixels.
         crop: side of the random crop in training and of the center crop elsewhere, pixels.
         antialias: filters before downscaling, as for stored features.
-        interpolation: of the network in the model, see `BackboneOptions`.
-        mirror: in training, mirrors images left to right with probability 1/2.
+        interpolation: interpolation of the network in the model, see `BackboneOptions`.
+        mirror: whether training mirrors images left to right with probability 1/2.
         least_area: smallest fraction of the square's area that a random crop covers. Below 1, crops
             have random sizes and aspect ratios of 3:4 to 4:3, and are squashed to `crop`.
     """
@@ -44,7 +44,7 @@ class Pixels(ModelInput):
     least_area: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuses crops larger than the image, or of no area."""
+        """Raises ValueError for crops larger than the image, or without area."""
         if not 1 <= self.crop <= self.resize:
             raise ValueError(f"crop ({self.crop}) must be at least 1 and at most resize")
         if not 0 < self.least_area <= 1:
@@ -117,7 +117,8 @@ def crops(encoded: tf.Tensor, options: Pixels, seeds: tf.Tensor | None) -> tf.Te
     Args:
         encoded: image files string[B].
         options: sizes.
-        seeds: of random crops and mirroring, as `crop_seeds` gives them; None cuts the center out.
+        seeds: seeds of random crops and mirroring, as `crop_seeds` gives them; None cuts the center
+            out.
 
     Returns:
         float32[B, crop, crop, 3] in 0..255.
@@ -130,7 +131,7 @@ def crops(encoded: tf.Tensor, options: Pixels, seeds: tf.Tensor | None) -> tf.Te
             return tf.image.resize_with_crop_or_pad(image, options.crop, options.crop)
         image = _random_crop(image, options, arguments[1])
         if options.mirror:
-            # Next to the seed of the crop, or both would come of one number.
+            # Another seed than that of the crop, so that both are independent.
             image = tf.image.stateless_random_flip_left_right(image, arguments[1] + [1, 0])
         return image
 
@@ -139,7 +140,7 @@ def crops(encoded: tf.Tensor, options: Pixels, seeds: tf.Tensor | None) -> tf.Te
 
 
 def _random_crop(image: tf.Tensor, options: Pixels, seed: tf.Tensor) -> tf.Tensor:
-    """float32[crop, crop, 3] of an image float32[resize, resize, 3]."""
+    """Returns a crop float32[crop, crop, 3] of an image float32[resize, resize, 3]."""
     size = [options.crop] * 2
     if options.least_area == 1:
         return tf.image.stateless_random_crop(image, [*size, 3], seed)

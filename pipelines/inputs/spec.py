@@ -15,7 +15,7 @@ from pipelines.inputs.model_input import ImageBatch, ModelInput, input_class
 from tfrecords.errors import InputError
 from tfrecords.records import Records
 
-PICTURES = "image"  # the column of image files
+PICTURES = "image"  # column of image files
 _Kind = TypeVar("_Kind", bound=ModelInput)
 
 
@@ -46,11 +46,11 @@ class InputSpec:
         """Chooses the inputs of a captioner among the columns of records.
 
         Args:
-            inputs: of the captioner's class.
-            config: of the experiment: sections `data` and `image`.
+            inputs: inputs of the captioner's class.
+            config: configuration of the experiment: sections `data` and `image`.
             held: columns of the records, or that a trained run read of its records.
-            model: what reads them, for messages: `captioner updown`.
-            where: where the columns are from, for messages.
+            model: reader of the inputs, for messages: `captioner updown`.
+            where: source of the columns, for messages.
 
         Raises:
             InputError: an impossible setting, or a required input that the columns do not give.
@@ -120,7 +120,7 @@ class InputSpec:
         return {name: x for one in self.inputs for name, x in one.assemble(rows).items()}
 
     def finish(self, batch: Batch) -> Batch:
-        """Does what is costly for the rows that a process computes; see `ModelInput.finish`."""
+        """Runs expensive operations on the rows of a process; see `ModelInput.finish`."""
         for one in self.inputs:
             batch = one.finish(batch)
         return batch
@@ -155,7 +155,7 @@ def _fit(one: ModelInput, other: ModelInput) -> bool:
 
 
 def _difference(one: ModelInput, other: ModelInput, tensor: str) -> str:
-    """Returns what differs in two inputs that make the same tensor."""
+    """Returns the difference of two inputs that make the same tensor."""
     if type(one) is type(other):
         fields = [field.name for field in dataclasses.fields(one)]  # type: ignore[arg-type]
         differ = [name for name in fields if getattr(one, name) != getattr(other, name)]

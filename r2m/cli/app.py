@@ -7,9 +7,9 @@ Several models to choose from, runs and exports, and a tab for searches:
     r2m-app --run=workspace/runs/updown/cross_entropy --model=workspace/exports/att2in2 \\
         --index=workspace/indexes/photographs
 
-The page loads nothing from other hosts and reports nothing to anyone. It is answered on this
-machine only; there is no authentication and no encryption: with --host, put a proxy in front of it
-that has both. Load exports of people you trust only, since a graph is a program.
+The page loads nothing from other hosts and reports nothing to anyone. It is reachable on this
+machine only. It has no authentication or encryption: with --host, use a proxy that adds both. Load
+exports of people you trust only, since a graph is a program.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RUN = define_texts(
     "run",
     None,
     "Run folder of a stage or an experiment to caption with, as for r2m-caption. May be given "
-    "several times: the page has a choice of models.",
+    "several times; the page then offers a choice of models.",
     group=MODEL,
     value="FOLDER",
 )
@@ -36,7 +36,7 @@ _MODEL = define_texts(
     "model",
     None,
     "Folder of an exported model (r2m-export), or of one of its versions. May be given several "
-    "times, and beside --run.",
+    "times, and together with --run.",
     group=MODEL,
     value="FOLDER",
 )
@@ -50,16 +50,16 @@ _INDEX = define_text(
 _EMBEDDING = define_text(
     "embedding",
     None,
-    "Run folder of the model that made the index. Default: where it was at that time.",
+    "Run folder of the model that made the index. Default: its location at that time.",
     group=MODEL,
     value="FOLDER",
 )
 _DETECTIONS = define_texts(
     "detections",
     None,
-    "FILE[,...]: what a detector found in the images, as for r2m-caption, of runs of R2M and of "
-    "captioners of detected regions. An image is found by its file name. Without it, R2M captions "
-    "concepts that are typed.",
+    "FILE[,...]: detections in the images, as for r2m-caption, for runs of R2M and "
+    "captioners of detected regions. Images are matched by file name. Without it, R2M captions "
+    "concepts that the user types.",
     group=INPUT,
     value="PATH[,...]",
 )
@@ -74,13 +74,13 @@ _CAPTIONS = define_whole(
     group=DECODING,
 )
 _MEGABYTES = define_number(
-    "max_upload_megabytes", 32, "Size of an image file.", above=0, most=2000, group=REQUESTS
+    "max_upload_megabytes", 32, "Maximum size of an image file.", above=0, most=2000, group=REQUESTS
 )
 _HOST = listening_flags.define_host()
 _PORT = listening_flags.define_port(7860)
 define_decoding_flags()
 
-_SECONDS = 1.0  # that an open page keeps the app from ending
+_SECONDS = 1.0  # for which an open page may delay the end of the app
 
 
 def main(argv: Sequence[str]) -> None:
@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> None:
     if not (_RUN.value or _MODEL.value or _INDEX.value):
         raise InputError("nothing to show: give --run, --model or --index")
     if _EMBEDDING.value and not _INDEX.value:
-        raise InputError("--embedding: only with --index")
+        raise InputError("--embedding requires --index")
     with private_gradio():
         with importing("app"):
             from r2m.serving.app.page import SearchedIndex, make_page
@@ -124,7 +124,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

@@ -1,4 +1,4 @@
-"""Builds `captions` records: images with the captions people wrote for them.
+"""Builds `captions` records: images with captions that people wrote.
 
     r2m-build-captions --captions=dataset_coco.json --images=raw/coco --name=coco
     r2m-build-captions --captions=Flickr8k.token.txt --split=train=Flickr_8k.trainImages.txt \\
@@ -7,7 +7,7 @@
     r2m-build-captions --captions=iu_xray/annotation.json --max_length=60 --name=iu_xray
 
 Without --images and --features the records hold text only (but coco.pt, TFDS sets and the folders
-of VSE and VSE++ bring their own pictures or features).
+of VSE and VSE++ contain their own pictures or features).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from r2m.cli.value_flags import define_choice, define_list, define_switch, defin
 _CAPTIONS = define_texts(
     "captions",
     None,
-    "[SPLIT=][FORMAT:]PATH, repeatable. Formats: auto (the default, looks at the path), karpathy "
-    "(dataset_*.json), coco (captions_*.json), flickr (token file, or CSV or TSV "
+    "[SPLIT=][FORMAT:]PATH, repeatable. Formats: auto (the default, detected from the path), "
+    "karpathy (dataset_*.json), coco (captions_*.json), flickr (token file, or CSV or TSV "
     "table with columns of images and captions), json_list (JSON list or JSON Lines of images with "
     "captions), xray (annotation.json of IU X-ray, MIMIC-CXR), imageclef, "
     "coco_pt (.pt, .npz), cocotalk (.json with _label.h5), "
     "kiros and vsepp (folder of *_caps.txt and *_ims.npy), tfds:NAME. SPLIT (train, restval, val, "
-    "test) where the file does not tell.",
+    "test) is required if the file contains no split names.",
     required=True,
     group=INPUT,
     value="[SPLIT=][FORMAT:]PATH",
@@ -57,7 +57,7 @@ _IMAGES = define_texts(
 _FEATURES = define_text(
     "features",
     None,
-    "Store features that exist already: tsv:FILE,..., folders:PREFIX, h5:FILE, lmdb:PATH, "
+    "Store existing features: tsv:FILE,..., folders:PREFIX, h5:FILE, lmdb:PATH, "
     "npy:FILE,ids=LIST or records:FOLDER, see --from of r2m-extract-features --help.",
     group=INPUT,
     value="KIND:PATH",
@@ -77,16 +77,16 @@ _COUNTED = define_list(
     value="SPLIT,...",
 )
 _DATA_DIR = define_text(
-    "data_dir", None, "Where TFDS has prepared its sets.", group=INPUT, value="FOLDER"
+    "data_dir", None, "Folder of prepared TFDS data sets.", group=INPUT, value="FOLDER"
 )
-# Named as the fields of CaptionsOptions.
+# Flags have the names of the fields of CaptionsOptions.
 _OPTIONS: list[flags.FlagHolder[Any]] = [
     define_choice(
         "vocabulary_rule",
         "neuraltalk",
         ["neuraltalk", "vsepp", "kiros"],
-        "neuraltalk: lower-case words seen more than 5 times, no punctuation. vsepp: NLTK's words "
-        "and punctuation in lower case, at least 4 times. kiros: all that stands between spaces.",
+        "neuraltalk: lower-case words that occur more than 5 times, no punctuation. vsepp: NLTK's "
+        "words and punctuation in lower case, at least 4 times. kiros: every token between spaces.",
         group=TEXT,
     ),
     building.define_segmenter_flag(),
@@ -104,10 +104,13 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
         "train_only", False, "Leave out Karpathy's restval, which is training data.", group=INPUT
     ),
     define_switch(
-        "store_grid", False, "Store the feature map of --backbone beside its mean.", group=FEATURES
+        "store_grid",
+        False,
+        "Also store the feature map of --backbone, not only its mean.",
+        group=FEATURES,
     ),
     define_switch(
-        "store_pixels", True, "Store the bytes of the pictures, if there are any.", group=OUTPUT
+        "store_pixels", True, "Store the bytes of the image files, if available.", group=OUTPUT
     ),
 ]
 building.define_backbone_flags()

@@ -30,9 +30,9 @@ _SOURCE = define_texts(
     "source",
     None,
     "A file or folder with sentences, as PATH or READER:PATH; repeat the flag for more. Readers: "
-    f"{', '.join(READERS)}. auto (the default) looks at the first line: plain text with a sentence "
-    "a line, COCO or Karpathy captions JSON, Flickr8k/30k token file, Conceptual Captions or 12M "
-    "TSV, a table (CSV, TSV) with a column of captions, a JSON list or JSON Lines, "
+    f"{', '.join(READERS)}. auto (the default) detects the format from the first line: plain text "
+    "with a sentence per line, COCO or Karpathy captions JSON, Flickr8k/30k token file, Conceptual "
+    "Captions or 12M TSV, a table (CSV, TSV) with a column of captions, a JSON list or JSON Lines, "
     "Shutterstock JSON (r2m-crawl-descriptions), IU X-ray reports (JSON or CSV). "
     "tfds:NAME[:FEATURE][@SPLIT] is a data set that TensorFlow Datasets has prepared in "
     "$TFDS_DATA_DIR: tfds:coco_captions@train.",
@@ -43,7 +43,7 @@ _SOURCE = define_texts(
 _LABEL_MAP = define_texts(
     "label_map",
     None,
-    "The classes of the detector that is run on the images: a TensorFlow label map (.pbtxt), one "
+    "Classes of the detector that is run on the images: a TensorFlow label map (.pbtxt), one "
     "name per line, CSV id,name, or JSON with COCO categories. They decide which words are "
     "concepts. Repeat the flag for several detectors.",
     required=True,
@@ -53,13 +53,13 @@ _LABEL_MAP = define_texts(
 _SYNONYMS = define_texts(
     "synonyms",
     "default",
-    "Tables that say which caption words name a class (puppy -> dog): default, none, or PATH; "
-    "repeat the flag to combine, later tables win.",
+    "Tables that map caption words to classes (puppy -> dog): default, none, or PATH; "
+    "repeat the flag to combine; later tables take precedence.",
     group=CONCEPTS,
     value="TABLE",
 )
 define_build_flags("corpora", split="split train")
-# Named as the fields of CorporaOptions.
+# Flags have the names of the fields of CorporaOptions.
 _OPTIONS: list[flags.FlagHolder[Any]] = [
     define_whole(
         "min_count",
@@ -82,14 +82,16 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
     define_number(
         "validation_fraction",
         0.01,
-        "Fraction of the sentences that becomes split val; 0 for none.",
+        "Fraction of the sentences used as split val; 0 for none.",
         below=1,
         group=OUTPUT,
     ),
-    define_switch("deduplicate", True, "Keep one of several equal sentences.", group=TEXT),
-    define_switch("keep_punctuation", False, "Keep commas and stops as words.", group=TEXT),
+    define_switch("deduplicate", True, "Keep only one of identical sentences.", group=TEXT),
+    define_switch("keep_punctuation", False, "Keep commas and full stops as words.", group=TEXT),
     define_segmenter_flag(),
-    define_switch("fold_plurals", False, "Write plurals of concepts as singulars.", group=CONCEPTS),
+    define_switch(
+        "fold_plurals", False, "Replace plurals of concepts by singulars.", group=CONCEPTS
+    ),
 ]
 _GLOVE = define_text(
     "glove",
@@ -101,7 +103,7 @@ _GLOVE = define_text(
 
 
 def main(argv: Sequence[str]) -> None:
-    """Builds the records that the flags describe and says where they are."""
+    """Builds the records that the flags describe and prints their location."""
     del argv
     tables = {"default": DEFAULT_TABLES, "none": ()}
     options = CorporaOptions(
@@ -117,7 +119,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

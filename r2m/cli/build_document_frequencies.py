@@ -1,4 +1,4 @@
-"""Counts the images whose captions have each n-gram: CIDEr-D weighs words by these counts.
+"""Counts the images whose captions contain each n-gram; CIDEr-D weights n-grams by these counts.
 
     r2m-build-document-frequencies --captions=records/captions/coco
 
@@ -6,7 +6,7 @@ Self-critical training reads the file with --config.reward.document_frequencies=
 it counts its training captions once and keeps the result in the folder of the records. The file
 belongs to the vocabulary of the records.
 
-The pickles that other code publishes are read too, if the records have the same words:
+Published pickles of other projects can be converted, if the records have the same words:
 
     r2m-build-document-frequencies --captions=records/captions/coco \\
         --pickle=coco-train-idxs.p --words_of_ids=cocotalk.json
@@ -27,25 +27,25 @@ from r2m.cli.value_flags import define_text
 _CAPTIONS = define_text(
     "captions",
     None,
-    "Folder of captions records: gives sentences and vocabulary.",
+    "Folder of captions records, with sentences and vocabulary.",
     required=True,
     group=INPUT,
     value="FOLDER",
 )
 _SPLIT = define_text(
-    "split", "train", "The split whose images are counted.", group=INPUT, value="SPLIT"
+    "split", "train", "Split whose images are counted.", group=INPUT, value="SPLIT"
 )
 _PICKLE = define_text(
     "pickle",
     None,
-    "A *-idxs.p or *-words.p to take the counts from, instead of the records.",
+    "A *-idxs.p or *-words.p file to read the counts from, instead of the records.",
     group=INPUT,
     value="FILE",
 )
 _WORDS_OF_IDS = define_text(
     "words_of_ids",
     None,
-    "The JSON (cocotalk.json) with `ix_to_word` for the ids of *-idxs.p.",
+    "JSON file (cocotalk.json) with `ix_to_word` for the ids of *-idxs.p.",
     group=INPUT,
     value="FILE",
 )
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
 
     del argv
     if _WORDS_OF_IDS.value and not _PICKLE.value:
-        raise app.UsageError("--words_of_ids is for a --pickle, which is not given")
+        raise app.UsageError("--words_of_ids requires --pickle")
     records = open_records(_CAPTIONS.value, kind="captions")
     if _PICKLE.value:
         words = Path(_WORDS_OF_IDS.value) if _WORDS_OF_IDS.value else None

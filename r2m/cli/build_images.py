@@ -1,4 +1,4 @@
-"""Builds `images` records: pictures with the concepts a detector saw in them.
+"""Builds `images` records: pictures with the concepts that detectors found in them.
 
     r2m-build-images --images=raw/flickr8k/images --corpora=records/corpora/coco \\
         --detections=raw/flickr8k/detections.json --detections=raw/flickr8k/tags.json,0.2 \\
@@ -35,7 +35,7 @@ _IMAGES = define_text(
 _CORPORA = define_text(
     "corpora",
     None,
-    "Folder of r2m-build-corpora: gives words and concepts.",
+    "Folder of records made by r2m-build-corpora, with words and concepts.",
     required=True,
     group=INPUT,
     value="FOLDER",
@@ -43,12 +43,12 @@ _CORPORA = define_text(
 _DETECTIONS = define_texts(
     "detections",
     None,
-    "FILE[+FILE][,MIN_SCORE[,WEIGHT]], and any of ,boxes=FORMAT ,scores=percent ,sizes=FILE: what "
-    "a detector saw. A folder of r2m-detect-objects, COCO results (.json; a plain list + the JSON "
+    "FILE[+FILE][,MIN_SCORE[,WEIGHT]], and any of ,boxes=FORMAT ,scores=percent ,sizes=FILE: "
+    "detections. A folder of r2m-detect-objects, COCO results (.json; a plain list + the JSON "
     "with images and categories), Open Images boxes (.csv "
-    "+ label map) or the R2M authors' .hdf5 + label map. Keeps scores from MIN_SCORE (0.3) on, "
-    "times WEIGHT (1). Several merge; a classifier's whole-image labels are recognized. "
-    f"{BOX_HELP}",
+    "+ label map) or the R2M authors' .hdf5 + label map. Keeps scores of at least MIN_SCORE (0.3), "
+    "multiplied by WEIGHT (1). Several files are merged; a classifier's whole-image labels are "
+    f"recognized. {BOX_HELP}",
     required=True,
     group=INPUT,
     value="PATH[,...]",
@@ -66,20 +66,20 @@ define_choice(
     "concept_order",
     "score",
     ["score", "class_id"],
-    "class_id chooses as the R2M authors' code.",
+    "class_id selects concepts as the R2M authors' code does.",
     group=CONCEPTS,
 )
 define_whole(
     "min_concept_count",
     1,
-    "Leave out concepts mentioned in fewer sentences of the corpus than this.",
+    "Leave out concepts that occur in fewer sentences of the corpus.",
     least=0,
     group=CONCEPTS,
 )
 _REFERENCES = define_text(
     "references",
     None,
-    "Captions people wrote, to score with: a token file, a table with columns of images and "
+    "Reference captions for scoring: a token file, a table with columns of images and "
     "captions, COCO or Karpathy JSON, a JSON list or JSON Lines.",
     group=INPUT,
     value="FILE",
@@ -87,8 +87,8 @@ _REFERENCES = define_text(
 _REFERENCE_SPLITS = define_list(
     "reference_splits",
     ["val", "test"],
-    "Splits whose images get the captions of --references. With `train`, training would no longer "
-    "be unpaired.",
+    "Splits whose images get the captions of --references. With `train`, training is no longer "
+    "unpaired.",
     group=INPUT,
     value="SPLIT,...",
 )
@@ -100,7 +100,7 @@ define_switch(
 )
 define_backbone_flags()
 define_view_flags()
-define_switch("store_grid", False, "Store the feature map beside its mean.", group=FEATURES)
+define_switch("store_grid", False, "Also store the feature map, not only its mean.", group=FEATURES)
 define_switch("store_pixels", True, "Store the bytes of the image files.", group=OUTPUT)
 define_build_flags("images", split="each split")
 

@@ -1,11 +1,11 @@
-"""Builds an index of images or captions, to search with r2m-search.
+"""Builds an index of images or captions for r2m-search.
 
-Of all images in a folder:
+From all images in a folder:
 
     r2m-build-index --run=workspace/runs/vse/embedding --images=photographs \\
         --output=workspace/indexes/photographs
 
-Of the captions in a file, one per line or in any format that r2m-build-corpora reads:
+From the captions in a file, one per line or in any format that r2m-build-corpora reads:
 
     r2m-build-index --run=workspace/runs/vse/embedding --captions=captions.txt \\
         --output=workspace/indexes/captions
@@ -27,7 +27,7 @@ from r2m.cli.value_flags import define_switch, define_text, define_texts
 _RUN = define_text(
     "run",
     None,
-    "Run folder of a visual-semantic embedding, which r2m-train-retrieval made.",
+    "Run folder of a visual-semantic embedding, trained by r2m-train-retrieval.",
     required=True,
     group=MODEL,
     value="FOLDER",
@@ -58,12 +58,12 @@ _APPROXIMATE = define_switch(
     "Also write a structure for approximate search, for millions of vectors. Needs faiss-cpu.",
     group=OUTPUT,
 )
-_OVERWRITE = define_switch("overwrite", False, "Replace an index that is there.", group=OUTPUT)
+_OVERWRITE = define_switch("overwrite", False, "Replace an existing index.", group=OUTPUT)
 image_flags.define_folder_flags()
 
 
 def main(argv: Sequence[str]) -> None:
-    """Builds the index and says what is in it."""
+    """Builds the index and prints its contents."""
     del argv
     from r2m.inference.retrieval_run import load_embedding
     from r2m.inference.search.index_builder import build_index
@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

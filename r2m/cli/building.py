@@ -23,12 +23,12 @@ _SHARED = ("shards", "seed", "overwrite", "strict")
 
 
 def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
-    """Defines where records go and how they are written.
+    """Defines the flags of the output folder and of the way records are written.
 
     Args:
-        kind: of the records.
-        split: what --shards counts the files of.
-        ordered: the records keep the order of their sources: there is no seed to choose.
+        kind: kind of the records.
+        split: split, or splits, whose files --shards counts.
+        ordered: whether the records keep the order of their sources, which needs no seed.
     """
     define_text(
         "name",
@@ -60,8 +60,9 @@ def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
     define_text(
         "runner",
         None,
-        "Apache Beam runner that does the work instead: DirectRunner, FlinkRunner, SparkRunner, "
-        "DataflowRunner. Needs the extra [beam]; all machines must see the same folders.",
+        "Apache Beam runner that builds the records instead: DirectRunner, FlinkRunner, "
+        "SparkRunner, DataflowRunner. Requires the extra [beam]; all machines need access to the "
+        "same folders.",
         group=MACHINE,
         value="RUNNER",
     )
@@ -78,13 +79,13 @@ def define_build_flags(kind: str, *, split: str, ordered: bool = False) -> None:
     define_switch(
         "strict",
         False,
-        "An input that cannot be used is an error; else it is skipped and listed.",
+        "Report an unusable input as an error. Default: skip and list it.",
         group=INPUT,
     )
 
 
 def build_options(kind: str) -> dict[str, Any]:
-    """Returns the values of these flags, named as the fields of the options of a build.
+    """Returns the values of these flags, by the field names of the build's options.
 
     Raises:
         UsageError: neither a name nor a folder is given.
@@ -93,7 +94,7 @@ def build_options(kind: str) -> dict[str, Any]:
     if not (name or output):
         raise app.UsageError(f"give the {kind} records a --name, or an --output folder")
     folder = Path(output or home() / "records" / kind / str(name))
-    # A folder may be called anything, shards may not.
+    # Any folder name is valid, but not every shard name.
     words = re.findall(r"[a-z0-9]+", folder.resolve().name.lower())
     fallback = "_".join(words).lstrip("0123456789_") or kind
     shared = {flag: flags.FLAGS[flag].value for flag in _SHARED if flag in flags.FLAGS}
@@ -101,41 +102,41 @@ def build_options(kind: str) -> dict[str, Any]:
 
 
 def define_segmenter_flag() -> Any:
-    """Defines how text is split into words."""
+    """Defines the flag that selects how text is split into words."""
     return define_choice(
         "segmenter",
         None,
         ["words", "characters", "icu"],
-        "How text is split into words, where scripts write none between spaces (Chinese, Japanese, "
+        "How text is split into words in scripts without spaces between words (Chinese, Japanese, "
         "Thai, Khmer, Lao, Burmese). characters: each character of these scripts is a word. icu: "
-        "words by dictionary; needs the extra [segmenter]. words: split at spaces, and no check. "
-        "Default: split at spaces, and an error where the text has none.",
+        "words by dictionary; requires the extra [segmenter]. words: split at spaces, without a "
+        "check. Default: split at spaces, with an error for text without spaces.",
         group=TEXT,
     )
 
 
 def define_backbone_flags() -> None:
-    """Defines the backbone that computes features, and the preprocessing of its images."""
+    """Defines the flags of the backbone and of its image preprocessing."""
     define_text(
         "backbone",
         None,
-        "Network whose features to store: EfficientNetLite0, 1 or 2 (extra [efficientnet]); of "
-        "keras.applications, e.g. MobileNet; or keras_hub:PRESET_OR_FOLDER (extra [keras_hub]).",
+        "Network whose features are stored: EfficientNetLite0, 1 or 2 (extra [efficientnet]); one "
+        "of keras.applications, e.g. MobileNet; or keras_hub:PRESET_OR_FOLDER (extra [keras_hub]).",
         group=FEATURES,
         value="NETWORK",
     )
     define_text(
         "weights",
         "imagenet",
-        "Weights of the network: imagenet (downloaded by Keras; of EfficientNetLite those of the "
-        "extra, of a preset its own), none (random), or a file.",
+        "Weights of the network: imagenet (downloaded by Keras; for EfficientNetLite those of the "
+        "extra, for a preset its own), none (random), or a file.",
         group=FEATURES,
         value="imagenet|none|FILE",
     )
     define_whole(
         "image_size",
         None,
-        "Side of the square the network is fed with. Default: 224; of EfficientNetLite1 240, of "
+        "Side of the square input image, in pixels. Default: 224; for EfficientNetLite1 240, for "
         "EfficientNetLite2 260.",
         least=1,
         most=MOST_PIXELS,
@@ -150,8 +151,8 @@ def define_backbone_flags() -> None:
     define_whole(
         "short_side",
         None,
-        "Resize the shorter side to this, e.g. 256, and cut the square out of the middle. "
-        "Default: squash the whole image into the square.",
+        "Resize the shorter side to this length, e.g. 256, and crop the central square. "
+        "Default: resize the whole image to the square.",
         least=1,
         most=MOST_PIXELS,
         group=FEATURES,
@@ -159,7 +160,7 @@ def define_backbone_flags() -> None:
     define_switch(
         "average_mirrored",
         False,
-        "Average the features of each image with those of its mirror image; takes twice the time.",
+        "Average the features of each image and its mirror image; doubles the time.",
         group=FEATURES,
     )
     define_choice(
@@ -173,12 +174,12 @@ def define_backbone_flags() -> None:
 
 
 def define_view_flags() -> None:
-    """Defines the random views of training images."""
+    """Defines the flags of random views of training images."""
     define_whole(
         "views",
         0,
-        "Store the features of so many random views of each image of split train too: crops, half "
-        "of them mirrored. Training draws the image or one of its views every epoch. 0: none.",
+        "Also store the features of this many random views of each image of split train: crops, "
+        "half of them mirrored. Each epoch, training draws the image or one of its views. 0: none.",
         least=0,
         most=1_000,
         group=FEATURES,
@@ -186,7 +187,7 @@ def define_view_flags() -> None:
     define_number(
         "view_area",
         0.5,
-        "Smallest part of an image that a view shows.",
+        "Smallest fraction of an image that a view shows.",
         above=0,
         most=1,
         group=FEATURES,
@@ -194,17 +195,17 @@ def define_view_flags() -> None:
     define_switch(
         "view_mirror",
         True,
-        "Mirror a view with probability 1/2; give --noview_mirror where captions tell left from "
+        "Mirror a view with probability 1/2; give --noview_mirror if captions mention left and "
         "right.",
         group=FEATURES,
     )
 
 
 def _views() -> dict[str, Any]:
-    """Returns the field of `FeatureOptions` that these flags fill in.
+    """Returns the field of `FeatureOptions` that these flags set.
 
     Raises:
-        UsageError: settings of views without --views.
+        UsageError: settings of views are given without --views.
     """
     from tfrecords.feature_options import ViewOptions
 
@@ -213,7 +214,7 @@ def _views() -> dict[str, Any]:
     if not flags.FLAGS["views"].value:
         for name in ("view_area", "view_mirror"):
             if flags.FLAGS[name].present:
-                raise app.UsageError(f"--{name} needs --views")
+                raise app.UsageError(f"--{name} requires --views")
         return {}
     fields = {"count": "views", "least_area": "view_area", "mirror": "view_mirror", "seed": "seed"}
     given: dict[str, Any] = {field: flags.FLAGS[flag].value for field, flag in fields.items()}
@@ -221,11 +222,11 @@ def _views() -> dict[str, Any]:
 
 
 def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
-    """Returns the values of these flags, named as the fields of the options of a build.
+    """Returns the values of these flags, by the field names of the build's options.
 
     Args:
-        layer: of the network; None takes its last feature map.
-        view: more fields of `FeatureOptions`.
+        layer: layer of the network; None uses its last feature map.
+        view: further fields of `FeatureOptions`.
     """
     from tfrecords.feature_options import BackboneOptions, FeatureOptions
 
@@ -252,5 +253,5 @@ def _runner() -> Runner:
     if given["runner"]:
         return Beam(given["runner"], tuple(given["beam_options"]))
     if given["beam_options"]:
-        raise app.UsageError("--beam_options are for a Beam --runner, which is not given")
+        raise app.UsageError("--beam_options requires a Beam --runner")
     return Local(given["workers"])

@@ -1,15 +1,15 @@
-"""Captions images, and folders and lists of them: a table, JSON and CSV files and a gallery.
+"""Captions images, folders and lists of images: writes a table, JSON and CSV files and a gallery.
 
-Captions are written as they are found: a folder may hold any number of images, and the same command
-resumes where another one ended.
+Captions are written as they are found, so a folder may contain any number of images. After an
+interruption the same command resumes.
 
-With R2M, which captions what detectors found:
+With R2M, which captions detected objects:
 
     r2m-caption --run=workspace/runs/shapes/tri_rec --images=workspace/raw/shapes/images \\
         --detections=workspace/raw/shapes/detections.json \\
         --detections=workspace/raw/shapes/tags.json --output=workspace/captions
 
-With a supervised captioner, which takes the features of the backbone of its records:
+With a supervised captioner, which reads features of the backbone of its records:
 
     r2m-caption --run=workspace/runs/updown/cross_entropy --images=photographs \\
         --output=workspace/captions
@@ -19,7 +19,7 @@ With a supervised captioner of detected regions (records built with --regions):
     r2m-caption --run=workspace/runs/relation/cross_entropy --images=photographs \\
         --detections=records/detections/photographs --output=workspace/captions
 
-Single images, by name or with --images, and the three best captions of each:
+Single images, by name or with --images, with the three best captions each:
 
     r2m-caption dog.jpg cat.jpg --run=workspace/runs/updown/cross_entropy --captions=3 \\
         --output=workspace/captions
@@ -30,7 +30,7 @@ With several captioners, as an ensemble:
         --run=workspace/runs/att2in2/cross_entropy --images=photographs \\
         --output=workspace/captions
 
-By consensus: the caption that agrees most with the captions of similar training images:
+By consensus, which selects the caption that agrees most with those of similar training images:
 
     r2m-caption --run=workspace/runs/updown/cross_entropy --images=photographs \\
         --neighbors=60 --beam_size=20 --output=workspace/captions
@@ -61,7 +61,7 @@ from r2m.cli.terminal_text import terminal_text
 from r2m.cli.value_flags import define_switch, define_text, define_texts
 from r2m.configuration.limits import MOST_BEAMS
 
-# Columns for the names of images; longer names move their captions to the right.
+# Width of the column of image names; longer names move their captions to the right.
 _WIDEST = 60
 _PRINTED = 200  # rows
 
@@ -79,10 +79,10 @@ _IMAGES = image_flags.define_images()
 _DETECTIONS = define_texts(
     "detections",
     None,
-    "FILE[+FILE][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT][,scores=percent]: what a detector found in "
+    "FILE[+FILE][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT][,scores=percent]: detections in "
     "these images, as for r2m-build-images. R2M needs it, and so do captioners of records built "
-    "with --regions. Use the detectors of the training: thresholds, weights and formats are those "
-    "of the training unless given.",
+    "with --regions. Use the same detectors as in training: thresholds, weights and formats are "
+    "those of the training unless given.",
     group=INPUT,
     value="PATH[,...]",
 )
@@ -101,7 +101,7 @@ _OUTPUT = define_text(
 _GALLERY = define_whole(
     "gallery",
     5_000,
-    "How many images the gallery shows at most, at even distances. The printed table shows "
+    "Maximum number of images in the gallery, evenly spaced. The printed table shows "
     f"{_PRINTED} at most.",
     least=1,
     group=OUTPUT,
@@ -118,8 +118,8 @@ _SIDECAR = define_switch(
 _OVERWRITE = define_switch(
     "overwrite",
     False,
-    "Begin anew, even where the folder holds unfinished captions of other images or settings. "
-    "Without it the same command resumes after the last caption that was written.",
+    "Start again, even if the folder contains unfinished captions of other images or settings. "
+    "Without it, the same command resumes after the last caption that was written.",
     group=OUTPUT,
 )
 image_flags.define_folder_flags()
@@ -130,7 +130,7 @@ _PRECISION = define_precision_flag()
 
 
 def main(argv: Sequence[str]) -> None:
-    """Captions, prints the table and says where the files are."""
+    """Captions the images, prints the table and the location of the files."""
     from r2m.engine.distribution.cores import configure_threads, cores
     from r2m.inference.caption_files import caption_files
 
@@ -178,7 +178,7 @@ def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main, arguments="[IMAGE ...]")
 
 

@@ -32,8 +32,8 @@ _CAPTIONS = define_text(
 _INIT_FROM = define_text(
     "init_from",
     None,
-    "Run folder of the same model whose best weights to start from; a captioner of pixels may "
-    "start from one of stored features. Default: cross entropy starts from random weights, "
+    "Run folder of the same model, whose best weights initialize this run; a captioner of pixels "
+    "may start from one of stored features. Default: cross entropy starts from random weights, "
     "self-critical training from the run of cross entropy in the same workdir. Ignored by a run "
     "that has a checkpoint to resume.",
     group=TRAINING,
@@ -51,9 +51,9 @@ def stage_main(
     """Returns the console entry of the command that trains stage `name`.
 
     Args:
-        name: of the stage of a captioner.
-        description: of the script.
-        r2m_stage: stage that the command trains with a configuration of R2M; None refuses these.
+        name: name of the stage of a captioner.
+        description: description of the script.
+        r2m_stage: stage to train with a configuration of R2M; None refuses such configurations.
         r2m_records: returns the further records of R2M: field of `config.data` -> folder or None.
     """
 

@@ -6,7 +6,7 @@
 
 REST (http://, https://) needs no TensorFlow. gRPC (grpc://), of TensorFlow Serving only and without
 encryption, sends images without base64 and needs pip install 'r2m[grpc]'. Images are sent as they
-are, those of other formats than JPEG, PNG, GIF, BMP and WebP as PNG.
+are; formats other than JPEG, PNG, GIF, BMP and WebP are converted to PNG.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _VERSION = define_whole(
 _SIGNATURE = define_text(
     "signature",
     "serving_default",
-    "Signature of the model that takes images and returns captions.",
+    "Signature of the model that reads images and returns captions.",
     group=MODEL,
     value="NAME",
 )
@@ -54,14 +54,14 @@ _FORMAT = define_choice(
     "format",
     "table",
     ("table", "json_lines"),
-    "How captions are printed; json_lines has all outputs, one image per line.",
+    "Output format; json_lines contains all outputs, one image per line.",
     group=OUTPUT,
 )
 image_flags.define_folder_flags()
 
 
 def main(argv: Sequence[str]) -> int:
-    """Captions the images; returns 1 where none could be captioned."""
+    """Captions the images; returns 1 if none could be captioned."""
     from r2m.serving.address import Address
     from r2m.serving.client import caption_images, check_signature, connect
     from tfrecords.images.entries import named_files
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _print(rows: Iterable[Mapping[str, Any]], width: int) -> bool:
-    """Prints rows as they come; returns whether any has a caption."""
+    """Prints rows as they arrive; returns whether any has a caption."""
     captioned = False
     for row in rows:
         captions = [text for text in row.get("captions", ()) if text]
@@ -93,7 +93,7 @@ def _print(rows: Iterable[Mapping[str, Any]], width: int) -> bool:
 
 
 def _numbers(row: Mapping[str, Any], place: int) -> str:
-    """Returns score and confidence of a caption as columns; empty where there are none."""
+    """Returns score and confidence of a caption as columns; empty without scores."""
     found = ""
     for name in ("scores", "confidences"):
         values = row.get(name) or []
@@ -103,7 +103,7 @@ def _numbers(row: Mapping[str, Any], place: int) -> str:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main, arguments="[IMAGE ...]", uses_tensorflow=False)
 
 

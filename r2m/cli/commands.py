@@ -1,7 +1,7 @@
 """Commands of this package, found by their files.
 
-A module of `r2m.cli` with a function `console` is the command that is named after it. The files are
-parsed, not imported, so that they can be listed at once.
+Each module of `r2m.cli` with a function `console` is a command of the same name. The files are
+parsed, not imported, so that listing them is fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PURPOSES = {
     "Search images and captions": ("evaluate-retrieval", "build-index", "search", "import-*"),
 }
 REST = "Other"
-# This one runs the others.
+# The command that runs the others.
 _UMBRELLA = "umbrella"
 
 
@@ -45,7 +45,7 @@ def module_of(command: str) -> str:
 
 
 def by_purpose(commands: dict[str, str]) -> dict[str, list[str]]:
-    """Returns the commands of each purpose, each once, and of `REST` those of none."""
+    """Returns the commands of each purpose, each once; `REST` has those without a purpose."""
     left, found = list(commands), {}
     for purpose, patterns in {**PURPOSES, REST: ("*",)}.items():
         found[purpose] = [

@@ -1,23 +1,24 @@
 """Compares the captions of two or more runs over the same images: a page and a Markdown report.
 
-Runs that r2m-evaluate evaluated on the split val:
+Runs that r2m-evaluate has evaluated on the split val:
 
     r2m-compare workspace/runs/updown/cross_entropy workspace/runs/att2in2/cross_entropy \\
         --output=workspace/comparison
 
-Folders of evaluations, such as of one run with several settings of decoding:
+Folders of evaluations, for example of one run with several decoding settings:
 
     r2m-compare workspace/evaluations/greedy workspace/evaluations/beam --split=test \\
         --records=workspace/records/captions/shapes --output=workspace/comparison
 
-Files of captions that any tool wrote, against references in any format of r2m-score:
+Files of captions from any tool, against references in any format of r2m-score:
 
     r2m-compare ours.json theirs.csv --references=captions_val2017.json --images=val2017 \\
         --output=workspace/comparison
 
 The report has the scores of each run, the significance of their differences in CIDEr by a paired
 bootstrap over the images, wins and losses per image, length and vocabulary, and the reliability of
-confidences. The page shows the images on which the runs differ most, to be searched and sorted.
+confidences. The page shows the images on which the runs differ most, and can be searched and
+sorted.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from r2m.cli.value_flags import define_text
 _SPLIT = define_text(
     "split",
     None,
-    "Split of the predictions in the folders, and of the records or references. Default: val; of "
+    "Split of the predictions in the folders, and of the records or references. Default: val; for "
     "--references as in r2m-score.",
     group=INPUT,
     value="SPLIT",
@@ -44,7 +45,7 @@ _RECORDS = define_text(
     "records",
     None,
     "Folder of records with the reference captions and pictures of the images. Default: the "
-    "records of the evaluations, where their reports name them.",
+    "records of the evaluations, if their reports name them.",
     group=INPUT,
     value="FOLDER",
 )
@@ -58,14 +59,14 @@ _REFERENCES = define_text(
 _IMAGES = define_text(
     "images",
     None,
-    "Folder of the images, where the records do not contain their pictures.",
+    "Folder of the images, if the records do not contain them.",
     group=INPUT,
     value="FOLDER",
 )
 _RESAMPLES = define_whole(
     "resamples",
     10_000,
-    "Resamples of the paired bootstrap.",
+    "Number of resamples of the paired bootstrap.",
     least=100,
     most=1_000_000,
     group=SCORING,
@@ -82,7 +83,7 @@ _OUTPUT = define_text(
 _GALLERY = define_whole(
     "gallery",
     1_000,
-    "How many images the page shows at most: those on which the runs differ most.",
+    "Maximum number of images on the page: those on which the runs differ most.",
     least=1,
     group=OUTPUT,
 )
@@ -91,7 +92,7 @@ define_scoring_flags()
 
 
 def main(argv: Sequence[str]) -> None:
-    """Compares, writes the reports and prints the tables."""
+    """Compares the runs, writes the reports and prints the tables."""
     from r2m.evaluation.comparison.compared_runs import compare_runs
     from r2m.evaluation.comparison.comparison_tables import comparison_tables, markdown_table
     from r2m.evaluation.comparison.evaluations import read_evaluations
@@ -138,7 +139,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main, arguments="RUN RUN ...")
 
 

@@ -1,4 +1,4 @@
-"""Flag --config: a configuration file, an argument behind a colon, and fields to override."""
+"""Flag --config: a configuration file, an argument after a colon, and fields to override."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HELP = (
 
 
 def define_config_flag() -> flags.FlagHolder[Any]:
-    """Defines --config; errors in it and in its fields end in one message."""
+    """Defines --config; an error in it or in its fields is reported in one message."""
     holder: flags.FlagHolder[Any] = config_flags.DEFINE_config_file("config", None, _HELP)
     flags.FLAGS["config"].parser = _ConfigFiles()
     for kind, expected in ((int, "a whole number"), (float, "a number"), (str, "text")):
@@ -48,8 +48,8 @@ class _ConfigFiles(flags.ArgumentParser):
         """Returns the locked configuration of FILE, FILE:ARGUMENT, NAME or NAME:ARGUMENT.
 
         Raises:
-            InputError: there is no such file or name, the file cannot be run, it refuses the
-                argument, or a field that the command line overrides is not in it.
+            InputError: no such file or name exists, the file cannot be run, it refuses the
+                argument, or it lacks a field that the command line overrides.
         """
         file, colon, word = argument.partition(":")
         config = _load(file, (word,) if colon else ())
@@ -71,7 +71,7 @@ class _Plain(flags.ArgumentParser):
     def parse(self, argument: Any) -> Any:
         """Returns the value of `argument`."""
         if not isinstance(argument, str):
-            return argument  # the configuration's own
+            return argument  # the default of the configuration
         if argument == "None":
             return None
         try:
@@ -99,7 +99,7 @@ class _Switch(flags.BooleanParser):
 
 def _load(given: str, arguments: tuple[str, ...]) -> ConfigDict:
     file = str(find_config(given))
-    # Under a name of its own: a file may be called as a module is.
+    # A separate module name: the file may have the name of an existing module.
     loader = SourceFileLoader("r2m_config_file", file)
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None
@@ -108,7 +108,7 @@ def _load(given: str, arguments: tuple[str, ...]) -> ConfigDict:
         loader.exec_module(module)
         if not hasattr(module, "get_config"):
             raise InputError(
-                f"{file} has no function get_config: it is no configuration; known names: "
+                f"{file} has no function get_config, so it is not a configuration; known names: "
                 f"{list_names()}{hidden_name(given)}"
             )
         config = module.get_config(*arguments)
@@ -125,7 +125,7 @@ def _load(given: str, arguments: tuple[str, ...]) -> ConfigDict:
 def _failure(file: str, arguments: tuple[str, ...], error: Exception) -> str:
     """Returns the message for an exception of a configuration file, with the line of the file."""
     if isinstance(error, SyntaxError):
-        # No line of a file that is not text.
+        # A file that is not text has no line to name.
         where = f"{error.filename}:{error.lineno}" if error.lineno else file
         return f"{where}: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -133,7 +133,7 @@ def _failure(file: str, arguments: tuple[str, ...], error: Exception) -> str:
     if not lines:  # get_config could not be called
         given = f"the argument {arguments[0]!r}" if arguments else "no argument"
         return f"{file}: get_config cannot be called with {given}: {error}"
-    # A configuration that refuses its argument says all there is to say.
+    # The message of a configuration that refuses its argument is complete.
     if isinstance(error, ValueError):
         return str(error)
     return f"{file}:{lines[-1]}: {type(error).__name__}: {error}"

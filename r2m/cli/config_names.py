@@ -1,4 +1,4 @@
-"""Configurations that are installed with this package, and their names on the command line."""
+"""Configurations installed with this package, and their names on the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from r2m.configuration.config_fields import FAMILIES
 from r2m.engine.value_rules import near
 from tfrecords.errors import InputError
 
-# Stands for ++ in the names of files.
+# Replaces ++ in file names.
 _PLUS = "_plus_plus"
 
 
@@ -28,11 +28,11 @@ def find_config(given: str) -> Path:
     """Returns the file of a configuration.
 
     Args:
-        given: path of a file, or `NAME` or `FAMILY/NAME` of an installed configuration. A file
-            that exists is taken before a configuration of the same name.
+        given: path of a file, or `NAME` or `FAMILY/NAME` of an installed configuration. A file that
+            exists takes precedence over a configuration of the same name.
 
     Raises:
-        InputError: there is neither such a file nor such a name.
+        InputError: no such file or name exists.
     """
     path = Path(given)
     if path.is_file():
@@ -45,7 +45,7 @@ def find_config(given: str) -> Path:
 
 
 def hidden_name(given: str) -> str:
-    """Returns a note for a file that is taken before a configuration of its name, else ""."""
+    """Returns a note for a file that hides a configuration of its name, else ""."""
     for name in installed_configs():
         if _is_name(given, name) and Path(given).is_file():
             return f" (this is the file {Path(given).absolute()}; the configuration is {name})"
@@ -53,14 +53,14 @@ def hidden_name(given: str) -> str:
 
 
 def short_name(name: str) -> str:
-    """Returns `NAME` of `FAMILY/NAME`."""
+    """Returns the `NAME` in `FAMILY/NAME`."""
     return name.rpartition("/")[2]
 
 
 def _is_name(given: str, name: str) -> bool:
     """Returns whether `given` is the configuration `FAMILY/NAME`: VSE++ is the file vse_plus_plus.
 
-    A file of Python cannot have a plus sign in its name.
+    The name of a Python file cannot contain a plus sign.
     """
     return given.replace("++", _PLUS) in (name, short_name(name))
 
@@ -88,7 +88,7 @@ def _not_found(given: str, names: list[str]) -> str:
     problem = f"there is no such file{where}"
     if path.suffix != ".py":
         problem = f"no configuration has this name, and {problem}"
-    # Of a path such as configs/captioners/updown.py the last two parts make a name.
+    # The last two parts of a path such as configs/captioners/updown.py make a name.
     stem = "/".join(path.with_suffix("").parts[-2:])
     short = {short_name(name): name for name in names}
     similar = near(path.stem, short) or [short_name(name) for name in near(stem, names)]

@@ -1,13 +1,13 @@
-"""Fetches descriptions of stock photographs: a search on Shutterstock for each class of a detector.
+"""Fetches descriptions of stock photographs by a Shutterstock search for each class of a detector.
 
     r2m-crawl-descriptions --label_map=mscoco_label_map.pbtxt --output=raw/shutterstock \\
         --user_agent="r2m-crawler/0.1 (you@example.org)"
     r2m-build-corpora --source=shutterstock:raw/shutterstock --label_map=... --name=shutterstock
 
 Writes one JSON file per class. After an interruption the same command resumes at the first missing
-page; pages that failed are tried again. Respect the site's terms: the default is one request per
-second, and pages that robots.txt forbids are not fetched. 80 classes of 1,000 pages are 80,000
-requests: a day.
+page and retries pages that failed. Respect the site's terms: the default is one request per second,
+and pages that robots.txt forbids are not fetched. 80 classes of 1,000 pages are 80,000 requests: a
+day.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from tfrecords.label_maps import read_label_map
 _LABEL_MAP = define_texts(
     "label_map",
     None,
-    "What to search for: a TensorFlow label map (.pbtxt), one name per line, CSV id,name, or JSON "
-    "with COCO categories. Repeat the flag for several.",
+    "Classes to search for: a TensorFlow label map (.pbtxt), one name per line, CSV id,name, or "
+    "JSON with COCO categories. Repeat the flag for several.",
     required=True,
     group=INPUT,
     value="FILE",
@@ -41,12 +41,12 @@ _LABEL_MAP = define_texts(
 _OUTPUT = define_text(
     "output", None, "Folder of the JSON files.", required=True, group=OUTPUT, value="FOLDER"
 )
-# Named as the fields of CrawlOptions.
+# Flags have the names of the fields of CrawlOptions.
 _OPTIONS: list[flags.FlagHolder[Any]] = [
     define_text(
         "base_url",
         BASE_URL,
-        "URL of the search: a class is searched for at BASE_URL/CLASS.",
+        "URL of the search; BASE_URL/CLASS returns the results for a class.",
         group=REQUESTS,
         value="URL",
     ),
@@ -59,7 +59,7 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
     define_number(
         "requests_per_second",
         1.0,
-        "Maximum rate of requests, of all threads together.",
+        "Maximum rate of requests of all threads together.",
         above=0,
         below=1e6,
         group=REQUESTS,
@@ -68,7 +68,7 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
     define_number(
         "timeout",
         30.0,
-        "Seconds until an attempt counts as failed.",
+        "Seconds after which an attempt fails.",
         above=0,
         below=1e6,
         group=REQUESTS,
@@ -83,22 +83,22 @@ _OPTIONS: list[flags.FlagHolder[Any]] = [
     define_switch(
         "ignore_robots",
         False,
-        "Fetch what robots.txt forbids; only with leave of the site.",
+        "Fetch pages that robots.txt forbids; only with permission of the site.",
         group=REQUESTS,
     ),
 ]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Crawls and says what there is now; 0 if nothing is missing."""
+    """Crawls and prints the number of descriptions; returns 0 if none are missing."""
     del argv
     stop = threading.Event()
 
     def end(number: int, frame: Any) -> None:
         del frame
-        # From a thread: this one may be inside the event's own lock.
+        # Set from a thread, because this one may hold the event's lock.
         threading.Thread(target=stop.set).start()
-        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)

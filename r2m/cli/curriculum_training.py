@@ -21,7 +21,7 @@ from r2m.cli.value_flags import define_text
 from r2m.engine.signals import deferred_signals
 from r2m.tasks.unsupervised_captioning.curriculum import CURRICULUM, stage_spec
 
-# Follows the description of a script that trains one stage.
+# Appended to the description of a script that trains one stage.
 _EXAMPLE = """
 
     r2m-train-{name} --config=shapes --workdir=workspace/runs/shapes \\
@@ -30,7 +30,7 @@ _EXAMPLE = """
 _INIT_FROM = define_text(
     "init_from",
     None,
-    "Run folder of the stage whose best weights to start from. Default: the stage before this one "
+    "Run folder of the stage whose best weights initialize this one. Default: the previous stage "
     "in the same workdir (the first stage starts from scratch). Ignored by a stage that has a "
     "checkpoint to resume.",
     group=TRAINING,
@@ -48,7 +48,7 @@ _IMAGES = define_text(
     "images",
     None,
     "Folder of image records made by r2m-build-images. Stages xe and xe_rec use only its "
-    "validation split, to caption and score while they train, and can do without.",
+    "validation split, to caption and score it during training; optional for them.",
     group=INPUT,
     value="FOLDER",
 )
@@ -62,8 +62,8 @@ def stage_main(name: str, description: str) -> Callable[[], None]:
     """Returns the console entry of the command that trains stage `name`.
 
     Args:
-        name: of the stage.
-        description: of the script, without an example.
+        name: name of the stage.
+        description: description of the script, without an example.
     """
 
     @deferred_signals()

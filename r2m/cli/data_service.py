@@ -1,4 +1,4 @@
-"""Makes the batches of training runs in a process of its own, on this machine or another.
+"""Makes the batches of training runs in a separate process, on this machine or another.
 
     r2m-data-service
     r2m-train-curriculum --config.training.data_service=grpc://localhost:5050 ...
@@ -8,14 +8,14 @@ and for runs on other machines, which reach this one as `feeder` here:
     r2m-data-service --host=feeder
     r2m-train-curriculum --config.training.data_service=grpc://feeder:5050 ...
 
-It helps where pixels are decoded for a fast accelerator; stored features do not need it. Records
-must be at the same paths for the service and the runs. One service serves many runs; Ctrl-C or
-SIGTERM ends it.
+It helps if pixels are decoded for a fast accelerator; stored features do not need it. Records must
+have the same paths for the service and the runs. One service serves many runs; Ctrl-C or SIGTERM
+ends it.
 
-There is no authentication: whoever connects to one of its two ports can run TensorFlow programs as
-you, which read and write files. Without --host it serves this machine only (on Linux; elsewhere
-TensorFlow opens the ports on all interfaces). With --host, let a firewall pass only the machines
-that train.
+The service has no authentication: whoever connects to one of its two ports can run TensorFlow
+programs as you, which read and write files. Without --host it serves this machine only (on Linux;
+elsewhere TensorFlow opens the ports on all interfaces). With --host, let a firewall pass only the
+machines that train.
 """
 
 from __future__ import annotations
@@ -34,19 +34,18 @@ from r2m.cli.value_flags import define_text
 _HOST = define_text(
     "host",
     "localhost",
-    "Name or IP address of this machine for the runs on other machines. Opens the ports on all "
+    "Name or IP address by which other machines reach this one. Opens the ports on all "
     "interfaces. By default only runs on this machine are served.",
     group=MACHINE,
     value="HOST",
 )
 _PORT = define_whole(
-    "port", 5050, "Where runs find the service.", least=1, most=65_534, group=MACHINE
+    "port", 5050, "Port that runs connect to.", least=1, most=65_534, group=MACHINE
 )
 _WORKER_PORT = define_whole(
     "worker_port",
     None,
-    "Where the service sends the batches from; a firewall must pass it, too. Default: one above "
-    "--port.",
+    "Port that batches are sent from; a firewall must also pass it. Default: one above --port.",
     least=1,
     most=65_535,
     group=MACHINE,
@@ -64,13 +63,13 @@ def main(argv: Sequence[str]) -> None:
         print(f"serving at {address} (batches from port {worker_port})", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             while True:
-                time.sleep(60)  # `join` would be deaf to Ctrl-C
-        # TensorFlow would take a minute to give up what it reads ahead; nothing has to be saved.
+                time.sleep(60)  # `join` would ignore Ctrl-C
+        # TensorFlow would need a minute to stop prefetching; nothing has to be saved.
         os._exit(0)
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from r2m.inference.consensus import ConsensusOptions
 
 _SWITCHES = {
-    "block_trigrams": "No three words in a row twice in a caption",
+    "block_trigrams": "No trigram twice in a caption",
     "block_repeats": "No word twice in a row",
     "block_bad_endings": "No caption that ends with an article, a preposition or a form of 'to be'",
     "allow_unknown": "Captions may contain <unk>",
@@ -56,14 +56,14 @@ def define_decoding_flags() -> None:
     define_number(
         "length_normalization",
         None,
-        "alpha of the length penalty, 0 favors short captions; default: as trained.",
+        "Exponent alpha of the length penalty; 0 favors short captions; default: as trained.",
         most=MOST_ALPHA,
         group=DECODING,
     )
     define_text(
         "length_penalty",
         None,
-        "Divisor of log p in the score of n words, the end marker included: power (n**alpha), wu "
+        "Divisor of log p for n words, end marker included: power (n**alpha), wu "
         "(((5 + n) / 6)**alpha), avg (n). wu_0.9 sets alpha too; default: as trained.",
         group=DECODING,
         value="power|wu|avg|wu_ALPHA",
@@ -71,7 +71,7 @@ def define_decoding_flags() -> None:
     define_whole(
         "beam_groups",
         None,
-        "Groups of the beam, which avoid each other's words (diverse beam search); they divide "
+        "Groups of diverse beam search, which avoid each other's words; the number must divide "
         "--beam_size. Default: as trained.",
         least=1,
         most=MOST_BEAMS,
@@ -80,8 +80,8 @@ def define_decoding_flags() -> None:
     define_number(
         "diversity",
         None,
-        "With --beam_groups: what a word loses in log p per hypothesis of earlier groups that has "
-        "it at the same place. Default: as trained.",
+        "With --beam_groups: penalty on log p of a word per hypothesis of earlier groups that has "
+        "it at the same position. Default: as trained.",
         group=DECODING,
     )
     define_whole(
@@ -98,7 +98,7 @@ def define_decoding_flags() -> None:
         define_texts(
             name,
             None,
-            f"{description}; several with commas or several flags. Default: as trained.",
+            f"{description}; separate several by commas or repeat the flag. Default: as trained.",
             group=DECODING,
             value="WORDS[,WORDS]",
         )
@@ -110,14 +110,14 @@ def _define_sampling_flags() -> None:
         "method",
         None,
         METHODS,
-        "Search, or draw captions word by word: sample, or gumbel by the largest log p with Gumbel "
+        "Search, or draw captions word by word: sample, or gumbel, the largest log p with Gumbel "
         "noise. Default: as trained.",
         group=DECODING,
     )
     define_number(
         "temperature",
         None,
-        "Temperature of sampling, by which log p is divided before a word is drawn. Default: as "
+        "Temperature of sampling: log p is divided by it before a word is drawn. Default: as "
         "trained.",
         above=0,
         most=MOST_TEMPERATURE,
@@ -126,14 +126,14 @@ def _define_sampling_flags() -> None:
     define_whole(
         "top_k",
         None,
-        "Draws among so many of the likeliest words; default: as trained.",
+        "Draw among this many of the likeliest words; default: as trained.",
         least=1,
         group=DECODING,
     )
     define_number(
         "top_p",
         None,
-        "Draws among the likeliest words whose probabilities sum to this; default: as trained.",
+        "Draw among the likeliest words whose probabilities sum to this; default: as trained.",
         above=0,
         most=1,
         group=DECODING,
@@ -141,38 +141,39 @@ def _define_sampling_flags() -> None:
     define_whole(
         "sampling_seed",
         None,
-        "Equal seeds draw equal captions of an image; default: as trained.",
+        "Seed of sampling; equal seeds draw equal captions of an image. Default: as trained.",
         least=0,
         group=DECODING,
     )
 
 
 def define_ensemble_flag() -> None:
-    """Defines the flag with the weights of an ensemble's members."""
+    """Defines the flag for the weights of an ensemble's members."""
     define_list(
         "ensemble_weights",
         None,
-        "With several --run: a weight per run, in their order, of its word probabilities. Default: "
-        "all equal.",
+        "With several --run: weight of the word probabilities of each run, in their order. "
+        "Default: all equal.",
         group=MODEL,
         value="WEIGHT,WEIGHT",
     )
 
 
 def define_precision_flag() -> flags.FlagHolder[Any]:
-    """Defines the flag with the precision that a trained run is loaded in; returns it."""
+    """Defines the flag for the precision that a trained run is loaded in; returns it."""
     return define_choice(
         "precision",
         "float32",
         PRECISIONS,
-        "Of activations, however the run was trained. mixed_bfloat16 is faster on processors with "
-        "bfloat16 instructions (AVX512_BF16, AMX, GPUs); scores differ in the third digit.",
+        "Precision of activations, independent of the training. mixed_bfloat16 is faster on "
+        "processors with bfloat16 instructions (AVX512_BF16, AMX, GPUs); scores differ in the "
+        "third digit.",
         group=MODEL,
     )
 
 
 def ensemble_weights() -> list[float] | None:
-    """Returns the weights of an ensemble's members; raises `InputError` for other text."""
+    """Returns the weights of an ensemble's members; raises `InputError` for invalid text."""
     from tfrecords.errors import InputError
 
     given = flags.FLAGS["ensemble_weights"].value
@@ -190,13 +191,13 @@ def ensemble_weights() -> list[float] | None:
 
 
 def decoding_overrides() -> dict[str, Any]:
-    """Returns the decoding settings that the command line gives."""
+    """Returns the decoding settings given on the command line."""
     values = {name: flags.FLAGS[name].value for name in _NAMES}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def define_consensus_flags() -> None:
-    """Defines flags of reranking by consensus."""
+    """Defines the flags of reranking by consensus."""
     define_whole(
         "neighbors",
         None,
@@ -210,7 +211,7 @@ def define_consensus_flags() -> None:
     define_number(
         "sharpness",
         None,
-        "With --neighbors: a training image of cosine similarity s has the weight "
+        "With --neighbors: a training image with cosine similarity s has the weight "
         "exp(sharpness * s). Default: 8, or 16 with --consensus_embedding.",
         most=80,
         group=DECODING,
@@ -218,23 +219,23 @@ def define_consensus_flags() -> None:
     define_number(
         "likelihood",
         None,
-        "With --neighbors: weight of the score of a hypothesis (log p, normalized), which is "
+        "With --neighbors: weight of the score of a hypothesis (normalized log p), which is "
         "added to its CIDEr-D. Default: 0.2.",
         group=DECODING,
     )
     define_texts(
         "consensus_embedding",
         None,
-        "With --neighbors: run folder of a visual-semantic embedding, by whose vectors images are "
-        "compared; of several, the mean similarity counts. Default: by their features.",
+        "With --neighbors: run folder of a visual-semantic embedding, with whose vectors images "
+        "are compared; with several, by their mean similarity. Default: compare features.",
         group=DECODING,
         value="FOLDER",
     )
     define_whole(
         "nearest_captions",
         None,
-        "With --consensus_embedding: so many training captions, those most similar to the image in "
-        "the embedding, count as much as the captions of similar images. Default: 150.",
+        "With --consensus_embedding: this many training captions, those most similar to the image "
+        "in the embedding, count as much as the captions of similar images. Default: 150.",
         least=0,
         group=DECODING,
     )
@@ -248,10 +249,10 @@ def define_consensus_flags() -> None:
 
 
 def consensus_options() -> ConsensusOptions | None:
-    """Returns the options of reranking by consensus; None for the likeliest captions.
+    """Returns the options of reranking by consensus; None without reranking.
 
     Raises:
-        InputError: a choice is described that is not made, as there is no --neighbors.
+        InputError: options of reranking are given without --neighbors.
     """
     from r2m.inference.consensus import ConsensusOptions
     from tfrecords.errors import InputError

@@ -1,8 +1,8 @@
-"""Runs the whole job on the embedded data set: builds, trains four stages, evaluates, captions.
+"""Runs every step on the embedded data set: builds, trains four stages, evaluates and captions.
 
     r2m-demo --home=workspace
 
-Started again, it reuses what is there and goes on where it was interrupted.
+The same command reuses existing results and resumes after an interruption.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

@@ -1,4 +1,4 @@
-"""Runs an object detector over images, or takes published results over, into `detections` records.
+"""Builds `detections` records: runs an object detector over images, or converts published results.
 
     r2m-detect-objects --images=raw/coco/train2017 --label_map=mscoco_label_map.pbtxt \\
         --detector=keras_hub:dfine_small_coco --min_score=0.1 --output=records/detections/coco
@@ -12,9 +12,9 @@
     r2m-detect-objects --images=photographs --label_map=words.txt --min_score=0.05 \\
         --detector=zero_shot:clip_vit_base_patch32 --output=records/detections/words
 
-The records are a source of --detections of r2m-build-images and r2m-caption, and of --regions of
+The records are values for --detections of r2m-build-images and r2m-caption, and for --regions of
 r2m-build-captions and r2m-extract-features. Images that cannot be read are skipped and listed in
-manifest.json. A run that was stopped goes on with the same command.
+manifest.json. After an interruption the same command resumes.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _DETECTOR = define_text(
     "KIND:MODEL. To run: frozen_graph:FILE (TF1, image_tensor:0), saved_model:FOLDER (TensorFlow "
     "object detection API), keras_hub:PRESET (a name, which is downloaded, or a folder; needs the "
     "extra [keras_hub]), classifier:NAME (EfficientNetLite2, or one of keras.applications) or "
-    "zero_shot:PRESET (CLIP or SigLIP of KerasHub), which label whole images. To take results "
-    "over: coco:FILE[+JSON] (the JSON with images and categories of a plain list), "
+    "zero_shot:PRESET (CLIP or SigLIP of KerasHub), which label whole images. To convert "
+    "results: coco:FILE[+JSON] (the JSON with images and categories of a plain list), "
     "open_images:CSV, hdf5:FILE (of the R2M authors' script), each with "
     f"[,boxes=FORMAT][,scores=percent][,sizes=FILE]. {BOX_HELP}",
     required=True,
@@ -62,16 +62,20 @@ _LABEL_MAP = define_text(
     "label_map",
     None,
     "Names of the classes the detector was trained with: .pbtxt, .json with COCO categories, .csv "
-    "or one name per line. For all kinds but coco.",
+    "or one name per line. Required for all kinds except coco.",
     group=MODEL,
     value="FILE",
 )
-define_number("min_score", 0.0, "Leave out objects that are less certain.", most=1, group=MODEL)
+define_number("min_score", 0.0, "Leave out objects with lower scores.", most=1, group=MODEL)
 define_whole(
-    "max_detections", 100, "Most certain objects of an image to keep.", least=1, group=MODEL
+    "max_detections",
+    100,
+    "Maximum number of objects per image, the most certain ones.",
+    least=1,
+    group=MODEL,
 )
 define_whole(
-    "batch_size", 8, "Images per step, where the detector takes several.", least=1, group=MODEL
+    "batch_size", 8, "Images per step, if the detector supports batches.", least=1, group=MODEL
 )
 define_whole(
     "crops",
@@ -92,8 +96,8 @@ _PROMPTS = define_texts(
 )
 image_flags.define_image_flags()
 define_build_flags("detections", split="each split", ordered=True)
-# A detector uses all processors by itself, and its memory once a process. A stopped run begins its
-# unfinished shards again.
+# A detector uses all processors by itself, and needs its memory once per process. A stopped run
+# restarts its unfinished shards.
 flags.FLAGS.set_default("workers", 1)
 flags.FLAGS.set_default("shards", 64)
 

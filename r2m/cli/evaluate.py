@@ -9,20 +9,20 @@ A supervised captioner, on caption records:
     r2m-evaluate --run=workspace/runs/updown/cross_entropy \\
         --records=workspace/records/captions/shapes
 
-Several of these, as an ensemble:
+Several captioners, as an ensemble:
 
     r2m-evaluate --run=workspace/runs/updown/cross_entropy \\
         --run=workspace/runs/att2in2/cross_entropy \\
         --records=workspace/records/captions/shapes --output=workspace/evaluations/both
 
-On the split val this also calibrates the confidence of captions, which r2m-caption then gives.
+On the split val this also calibrates the confidence of captions, which r2m-caption then reports.
 
-Five captions per image, how good the best of them is and how much they differ:
+Five captions per image, with the score of the best one and their diversity:
 
     r2m-evaluate --run=workspace/runs/updown/cross_entropy \\
         --records=workspace/records/captions/shapes --beam_size=5 --captions=5
 
-With scores of the captions that need no references, by an embedding:
+With reference-free scores of the captions, by an embedding:
 
     r2m-evaluate --run=workspace/runs/updown/cross_entropy \\
         --records=workspace/records/captions/shapes --retrieval_run=workspace/runs/vse
@@ -63,19 +63,19 @@ _RUN = define_texts(
 _RECORDS = define_text(
     "records",
     None,
-    "Folder of records with reference captions: of R2M those made by r2m-build-images with "
-    "--references, of a supervised captioner those made by r2m-build-captions.",
+    "Folder of records with reference captions: for R2M those made by r2m-build-images with "
+    "--references, for a supervised captioner those made by r2m-build-captions.",
     required=True,
     group=INPUT,
     value="FOLDER",
 )
-_SPLIT = define_text("split", "val", "Which split of the records.", group=INPUT, value="SPLIT")
+_SPLIT = define_text("split", "val", "Split of the records.", group=INPUT, value="SPLIT")
 _CAPTIONS = define_whole(
     "captions",
     1,
     "Captions to find per image; no more than --beam_size, unless they are drawn. The best one is "
-    "scored. Of several, the report also has oracle and mean scores and how much the captions of "
-    "an image differ.",
+    "scored. With several, the report also contains oracle and mean scores and the diversity of "
+    "the captions of an image.",
     least=1,
     most=MOST_BEAMS,
     group=DECODING,
@@ -83,25 +83,26 @@ _CAPTIONS = define_whole(
 _RETRIEVAL_RUN = define_text(
     "retrieval_run",
     None,
-    "Run folder of a visual-semantic embedding, which reads the same records: scores each caption "
-    "by its similarity to the image, without references, and reports the correlation with CIDEr.",
+    "Run folder of a visual-semantic embedding that reads the same records. It scores each caption "
+    "by its similarity to the image, without references; the report has the correlation with "
+    "CIDEr.",
     group=SCORING,
     value="FOLDER",
 )
 _OUTPUT = define_text(
     "output",
     None,
-    "Folder to write to. Default: `predictions` in the run folder; several runs need another one.",
+    "Folder to write to. Default: `predictions` in the run folder; required for several runs.",
     group=OUTPUT,
     value="FOLDER",
 )
 _GALLERY = define_whole(
-    "gallery", 1_000, "How many images the gallery shows at most.", least=1, group=OUTPUT
+    "gallery", 1_000, "Maximum number of images in the gallery.", least=1, group=OUTPUT
 )
 _SINGLE_FILE = define_single_file()
 _ATTENTION = define_attention()
 _SEED = define_whole(
-    "gallery_seed", 0, "Seed of the choice of images for the gallery.", least=0, group=OUTPUT
+    "gallery_seed", 0, "Seed for the choice of gallery images.", least=0, group=OUTPUT
 )
 define_scoring_flags()
 define_consensus_flags()
@@ -111,7 +112,7 @@ _PRECISION = define_precision_flag()
 
 
 def main(argv: Sequence[str]) -> None:
-    """Evaluates, prints the report and says where the files are."""
+    """Evaluates a run, prints the report and the location of the files."""
     from tfrecords.errors import InputError
 
     del argv
@@ -150,7 +151,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

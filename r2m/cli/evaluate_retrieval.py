@@ -9,8 +9,8 @@ Several embeddings, whose similarities are averaged, on records with their own f
         --records=workspace/records/captions/mobilenet \\
         --records=workspace/records/captions/lite2 --output=workspace/evaluations/both
 
-The report names the protocol and the number of images. From 5,000 images on it has the mean of five
-folds of 1,000 images (1K) as well. Rows with CSLS and the inverted softmax use all queries at once.
+The report names the protocol and the number of images. From 5,000 images on it also has the mean of
+five folds of 1,000 images (1K). Rows with CSLS and the inverted softmax use all queries at once.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ _RUN = define_texts(
 _RECORDS = define_texts(
     "records",
     None,
-    "Folder of caption records, made by r2m-build-captions. Given once per run, in their order, "
-    "each run reads its own; they must hold the same images and captions.",
+    "Folder of caption records, made by r2m-build-captions. If given once per run, in their order, "
+    "each run reads its own; all must contain the same images and captions.",
     required=True,
     group=INPUT,
     value="FOLDER",
 )
-_SPLIT = define_text("split", "val", "Which split of the records.", group=INPUT, value="SPLIT")
+_SPLIT = define_text("split", "val", "Split of the records.", group=INPUT, value="SPLIT")
 _OUTPUT = define_text(
     "output",
     None,
-    "Folder to write to. Default: `predictions` in the run folder; several runs need another one.",
+    "Folder to write to. Default: `predictions` in the run folder; required for several runs.",
     group=OUTPUT,
     value="FOLDER",
 )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Evaluates, prints the report and says where the files are."""
+    """Evaluates embeddings, prints the report and the location of the files."""
     from tfrecords.errors import InputError
 
     del argv
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

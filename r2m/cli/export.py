@@ -1,7 +1,7 @@
-"""Exports a trained run as a SavedModel that is served without this project.
+"""Exports a trained run as a SavedModel that can be served without this project.
 
-The folder is one that TensorFlow Serving reads: it gets a numbered version per export, with warm-up
-requests, parameters of batching, vocabulary, license and a model card.
+The folder has the layout of TensorFlow Serving. Each export adds a numbered version with warm-up
+requests, batching parameters, vocabulary, license and a model card.
 
 A captioner, from the bytes of an image to its three best captions:
 
@@ -59,11 +59,11 @@ _WEIGHTS = image_flags.define_weights()
 _DETECTOR = define_texts(
     "detector",
     None,
-    "Of R2M: what finds its concepts in images, one per file of detections of the training, in "
-    "their order: frozen_graph:FILE+LABEL_MAP or saved_model:FOLDER+LABEL_MAP of the TensorFlow "
-    "object detection API, or classifier:NAME+LABEL_MAP of keras.applications or EfficientNetLite. "
-    "Thresholds and weights are those of the training unless given. Without it the model takes "
-    "concepts.",
+    "For R2M: detectors that find its concepts in images, one per file of detections of the "
+    "training, in their order: frozen_graph:FILE+LABEL_MAP or saved_model:FOLDER+LABEL_MAP of the "
+    "TensorFlow object detection API, or classifier:NAME+LABEL_MAP of keras.applications or "
+    "EfficientNetLite. Thresholds and weights are those of the training unless given. Without it "
+    "the model reads concepts.",
     group=MODEL,
     value="KIND:MODEL+LABEL_MAP[,MIN_SCORE[,WEIGHT]]",
 )
@@ -88,14 +88,14 @@ _WEIGHTS_DTYPE = define_choice(
     "float32",
     ("float32", "float16", "bfloat16", "int8"),
     "Number format of the stored matrices. The smaller formats take a half or a quarter of the "
-    "space; matrices are converted to float32 when the model runs. Scores change a little, with "
-    "int8 some captions.",
+    "space; matrices are converted to float32 when the model runs. Scores change slightly, with "
+    "int8 also some captions.",
     group=OUTPUT,
 )
 _OUTPUT = define_text(
     "output",
     None,
-    "Folder of the exported model, which is called as the folder is. Each export adds a version: "
+    "Folder of the exported model; its name becomes the model's name. Each export adds a version: "
     "1, or the number after the last one.",
     required=True,
     group=OUTPUT,
@@ -115,7 +115,7 @@ _PRECISION = define_precision_flag()
 
 
 def main(argv: Sequence[str]) -> None:
-    """Exports, prints the signatures and says what is not among them."""
+    """Exports a run, prints the signatures and names those left out."""
     from r2m.engine.distribution.cores import configure_threads, cores
 
     del argv
@@ -151,7 +151,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _refuse_for_two_graphs() -> None:
-    """Raises `InputError` for flags that only a SavedModel has a use for."""
+    """Raises `InputError` for flags that apply only to a SavedModel."""
     from tfrecords.errors import InputError
 
     flags = {
@@ -167,7 +167,7 @@ def _refuse_for_two_graphs() -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

@@ -1,10 +1,10 @@
-"""Writes the backbone of a model that was trained on pixels, to extract features with.
+"""Writes the backbone of a model that was trained on pixels, for feature extraction.
 
     r2m-export-backbone --run=workspace/runs/att2in2_pixels/cross_entropy \\
         --output=workspace/backbones/att2in2.weights.h5
 
-Builders of records take the file as --weights: other models then learn from stored features of the
-trained backbone, several times as fast as from pixels.
+Commands that build records read the file as --weights. Other models then train on stored features
+of the trained backbone, several times as fast as on pixels.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OUTPUT = define_text(
 
 
 def main(argv: Sequence[str]) -> None:
-    """Writes the file and prints the flags of a builder that go with it."""
+    """Writes the file and prints the matching flags of commands that build records."""
     from r2m.inference.backbone_export import export_backbone
 
     del argv
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

@@ -1,4 +1,4 @@
-"""Builds `features` records: what a network sees in each image, for captioners to read.
+"""Builds `features` records: features of images computed by a network, as inputs of captioners.
 
     r2m-extract-features --images=raw/flickr8k/images --backbone=ResNet101 --grid=14 \\
         --image_size=448 --output=records/features/flickr8k
@@ -8,10 +8,10 @@
         --regions=records/detections/photographs --output=records/features/photographs
     r2m-extract-features --from=tsv:raw/coco/trainval_36 --output=records/features/coco_bottom_up
 
-A run that was stopped goes on at the first unfinished of its --shards. Captioners train on records
-of r2m-build-captions, which takes these features (--features=records:FOLDER). To store random views
-of training images (--views), or to caption image files afterwards (r2m-caption), let that command
-extract the features itself: it takes --backbone and --regions, too.
+After an interruption the same command resumes at the first unfinished shard (--shards). Captioners
+train on records of r2m-build-captions, which takes these features (--features=records:FOLDER). To
+store random views of training images (--views), or to caption image files afterwards (r2m-caption),
+let r2m-build-captions extract the features; it also has --backbone and --regions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _IMAGES = define_text("images", None, "Folder with the image files.", group=INPU
 _FROM = define_text(
     "from",
     None,
-    "Take features that exist already, instead of --images and --backbone: tsv:FILE,... (bottom-up "
+    "Read existing features, instead of --images and --backbone: tsv:FILE,... (bottom-up "
     "attention) or tsv:FOLDER, folders:PREFIX (PREFIX_fc, PREFIX_att, PREFIX_box), folders:FOLDER, "
     "h5:FILE,..., lmdb:PATH,..., npy:FILE, records:FOLDER. Boxes in pixels without sizes of images "
     "need ,sizes=COCO_JSON, rows without names ,ids=LIST. WORKSPACE.md, section Image features, "
@@ -58,15 +58,15 @@ _SPLIT = define_texts(
 _GRID = define_text(
     "grid",
     "none",
-    "Store feature maps: `native` as the network gives them, or a number of cells per side (14) by "
-    "adaptive average pooling.",
+    "Store feature maps: `native` as the network returns them, or a number of cells per side (14) "
+    "by adaptive average pooling.",
     group=FEATURES,
     value="none|native|N",
 )
 _LAYER = define_text(
     "layer",
     None,
-    "Take the output of this layer, e.g. fc2 of VGG19, not the last feature map.",
+    "Use the output of this layer, e.g. fc2 of VGG19, instead of the last feature map.",
     group=FEATURES,
     value="LAYER",
 )
@@ -84,8 +84,8 @@ _UNIT_NORM = define_switch(
 define_backbone_flags()
 region_flags.define_region_flags()
 define_build_flags("features", split="each split", ordered=True)
-# A network uses all processors by itself, and the memory of a GPU once a process. A stopped run
-# begins its unfinished shards again.
+# A network uses all processors by itself, and needs GPU memory once per process. A stopped run
+# restarts its unfinished shards.
 flags.FLAGS.set_default("workers", 1)
 flags.FLAGS.set_default("shards", 64)
 

@@ -18,7 +18,7 @@ SCORING = "Scoring"
 REQUESTS = "Requests"
 OUTPUT = "Output"
 MACHINE = "Machine and distribution"
-# Of flags that name no group.
+# Group of flags without an explicit one.
 OTHER = "Other"
 
 # In the order of `--help`.
@@ -33,8 +33,8 @@ class Place:
     """Place of a flag in `--help`.
 
     Attributes:
-        group: of `GROUPS`.
-        value: stands for the flag's value, such as FOLDER; None derives it from the flag.
+        group: one of `GROUPS`.
+        value: placeholder of the flag's value, such as FOLDER; None derives it from the flag.
     """
 
     group: str = OTHER
@@ -45,7 +45,7 @@ _places: dict[Any, Place] = {}
 
 
 def put_flag(name: str, group: str, value: str | None = None) -> None:
-    """Puts a flag that is defined already into a group."""
+    """Puts an already defined flag into a group."""
     assert group in GROUPS, group
     _places[flags.FLAGS[name]] = Place(group, value)
 

@@ -1,4 +1,4 @@
-"""Flags of the version before, hidden from `--help`; each warns of the field that replaces it."""
+"""Deprecated flags, hidden from `--help`; each warns and names its replacement."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from absl import flags, logging
 
-# Each sets the field of `config.training` of its name.
+# Each sets the field of `config.training` with the same name.
 _TEXTS, _SWITCHES = ("strategy", "precision", "data_service"), ("jit",)
 # `r2m.cli.help` hides flags whose help begins with these words.
 _HELP = "Alias for --config.training.{}."
@@ -22,7 +22,8 @@ def set_former_flags(training: Any) -> None:
     for flag in _FLAGS:
         if flag.value is not None:
             logging.warning(
-                "--%s is deprecated and goes with the next version: use --config.training.%s=%s",
+                "--%s is deprecated and will be removed in the next version: use "
+                "--config.training.%s=%s",
                 flag.name, flag.name, flag.value,
             )  # fmt: skip
             training[flag.name] = flag.value

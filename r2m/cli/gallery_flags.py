@@ -15,9 +15,9 @@ def define_single_file() -> flags.FlagHolder[Any]:
     return define_switch(
         "single_file",
         False,
-        "Write the gallery as one file, index.html, with all pictures inside, to be mailed. "
-        "Without it, pictures are files in index.files, which the page loads as they are scrolled "
-        "to.",
+        "Write the gallery as one file, index.html, that contains all pictures. "
+        "Without it, pictures are files in index.files, which the page loads when they are "
+        "scrolled into view.",
         group=OUTPUT,
     )
 
@@ -27,7 +27,7 @@ def define_attention() -> flags.FlagHolder[Any]:
     return define_switch(
         "attention",
         False,
-        "Show in the gallery where a captioner with attention over a grid looked for the word "
-        "under the pointer. The images of the gallery are read and encoded once more.",
+        "Show in the gallery the attention of a captioner over a grid for the word "
+        "under the pointer. The images of the gallery are read and encoded a second time.",
         group=OUTPUT,
     )

@@ -13,11 +13,11 @@ from absl import flags
 from r2m.cli.flag_groups import GROUPS, OTHER, place_of
 from r2m.cli.program import program
 
-# Longer lines are hard to read, and shorter ones hold no flag.
+# Longer lines are hard to read, and shorter ones are too narrow for a flag.
 _WIDEST, _NARROWEST = 100, 40
 _INDENT = 2
 _DESCRIPTION_INDENT = 6
-# Longer lists of choices go from the flag into its description.
+# Longer lists of choices move from the flag to its description.
 _LONGEST_CHOICES = 40
 # absl marks required flags by a check with this message.
 _REQUIRED = "must have a value other than None"
@@ -33,9 +33,9 @@ class Command:
     """Description and usage of a command.
 
     Attributes:
-        description: its docstring. Paragraphs that are indented are examples, and a paragraph
-            before them that ends with a colon belongs to them.
-        arguments: what it takes besides flags, as in "IMAGE ..."; empty where it takes nothing.
+        description: its docstring. Indented paragraphs are examples; a preceding paragraph that
+            ends with a colon belongs to them.
+        arguments: positional arguments, as in "IMAGE ..."; empty for none.
     """
 
     description: str
@@ -46,7 +46,7 @@ def help_text(command: Command, *, full: bool = False) -> str:
     """Returns the help, wrapped to the width of the terminal.
 
     Args:
-        command: to describe.
+        command: command to describe.
         full: includes the flags that absl defines for every command.
     """
     width = terminal_width()
@@ -55,7 +55,7 @@ def help_text(command: Command, *, full: bool = False) -> str:
     required = [flag for flag in own if is_required(flag)]
     usage = [f"--{flag.name}={_value_name(flag)}" for flag in required]
     words = [program(), *filter(None, [command.arguments]), *usage, "[FLAGS]"]
-    if command.arguments.startswith("--"):  # what follows is no flag of this command
+    if command.arguments.startswith("--"):  # the words after it are not flags of this command
         words = [program(), *usage, "[FLAGS]", command.arguments]
     blocks = [
         _fill(summary, width),
@@ -78,7 +78,8 @@ def help_text(command: Command, *, full: bool = False) -> str:
 
 
 def split_description(description: str) -> tuple[list[str], list[str]]:
-    """Returns the paragraphs of a command's docstring, and its examples with what leads to them."""
+    """Returns the paragraphs of a command's docstring, and its examples with their "
+    "introductions."""
     paragraphs = description.strip("\n").split("\n\n")
     details: list[str] = []
     examples: list[str] = []
@@ -90,12 +91,12 @@ def split_description(description: str) -> tuple[list[str], list[str]]:
 
 
 def is_required(flag: Any) -> bool:
-    """Returns whether the command cannot do without a flag."""
+    """Returns whether a flag is required."""
     return any(_REQUIRED in check.message for check in flag.validators)
 
 
 def defined_flags() -> Iterator[Any]:
-    """Yields the flags of this process in the order of their definition, without other names."""
+    """Yields the flags of this process in the order of their definition, without aliases."""
     for name in flags.FLAGS:
         flag: Any = flags.FLAGS[name]
         if name == flag.name and not (flag.help or "").startswith("Alias for --"):
@@ -108,7 +109,7 @@ def is_absl(flag: Any) -> bool:
 
 
 def _entry(flag: Any) -> tuple[str, str]:
-    """Returns a flag as it is typed, and its description with range and default."""
+    """Returns a flag as typed on the command line, and its description with range and default."""
     if flag.boolean:
         heading = f"--{flag.name}" if flag.default is False else f"--[no]{flag.name}"
     else:
@@ -119,7 +120,7 @@ def _entry(flag: Any) -> tuple[str, str]:
         text = f"{text} One of {', '.join(choices)}."
     notes = [
         "repeatable" if isinstance(flag, flags.MultiFlag) else "",
-        # Without "a whole number", which the name of the value says.
+        # Without "a whole number", which the placeholder already states.
         flag.parser.syntactic_help.partition(", ")[2] if _is_number(flag) else "",
         _default(flag),
     ]
@@ -157,7 +158,7 @@ def _default(flag: Any) -> str:
 
 
 def _section(title: str, entries: Iterable[tuple[str, str]], width: int) -> str:
-    """Returns a heading and its entries; nothing where there are none."""
+    """Returns a heading and its entries; empty without entries."""
     lines = [f"{title}:"]
     for heading, text in entries:
         lines.append(" " * _INDENT + heading)
@@ -184,5 +185,6 @@ def _fill(text: str, width: int, *, hanging: str = "") -> str:
 
 
 def terminal_width() -> int:
-    """Returns the columns to print in: of the terminal, within reason; 80 where there is none."""
+    """Returns the number of columns to print: the terminal's, within limits; 80 without a "
+    "terminal."""
     return max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST))

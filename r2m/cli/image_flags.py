@@ -1,4 +1,4 @@
-"""Flags about image files."""
+"""Flags for image files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from r2m.cli.value_flags import define_switch, define_text, define_texts
 
 
 def define_folder_flags() -> None:
-    """Defines how folders of images are searched."""
+    """Defines the flag for searching folders of images recursively."""
     define_switch(
         "recursive",
         True,
@@ -23,11 +23,11 @@ def define_folder_flags() -> None:
 
 
 def define_detections() -> flags.FlagHolder[Any]:
-    """Defines the detections of embeddings of regions; returns the flag."""
+    """Defines the flag for detections, used by embeddings of regions; returns the flag."""
     return define_texts(
         "detections",
         None,
-        "FILE[,...]: what a detector found in the images, of runs that were trained on regions of "
+        "FILE[,...]: detections in the images, for runs that were trained on regions of "
         "detected boxes, as for r2m-caption.",
         group=INPUT,
         value="PATH[,...]",
@@ -35,28 +35,28 @@ def define_detections() -> flags.FlagHolder[Any]:
 
 
 def define_images() -> flags.FlagHolder[Any]:
-    """Defines the images to caption; returns the flag."""
+    """Defines the flag for the images to caption; returns the flag."""
     return define_texts(
         "images",
         None,
         "An image, a folder of images (with all folders below it), or a text file that lists image "
         "files, one per line (relative to the folder of the list). May be given several times, and "
-        "names without a flag are images too.",
+        "arguments without a flag are also images.",
         group=INPUT,
         value="PATH",
     )
 
 
 def define_weights(default: str = "") -> flags.FlagHolder[Any]:
-    """Defines the weights of the backbone of a run; returns the flag.
+    """Defines the flag for the backbone's weights; returns the flag.
 
     Args:
-        default: sentence about what is taken without the flag.
+        default: sentence about the weights that are used without the flag.
     """
     return define_text(
         "weights",
         None,
-        "File of the backbone's weights, of runs whose records were built with such a file."
+        "File of the backbone's weights, for runs whose records were built with such a file."
         + (default and f" {default}"),
         group=MODEL,
         value="FILE",
@@ -64,12 +64,12 @@ def define_weights(default: str = "") -> flags.FlagHolder[Any]:
 
 
 def define_image_flags() -> None:
-    """Defines which image files are read."""
+    """Defines the flags that select image files."""
     define_folder_flags()
     define_whole(
         "max_megapixels",
         100,
-        "Skip images that declare more: decoding them takes much memory.",
+        "Skip images that declare more; decoding them requires much memory.",
         least=1,
         most=1_000_000,
         group=INPUT,

@@ -2,9 +2,9 @@
 
     r2m-import-embedding --weights=f8k.npz --output=workspace/runs/kiros_f8k
 
-Beside `f8k.npz` lie `f8k.npz.pkl` and `f8k.npz.dictionary.pkl`, as the released code saves them.
-They are read as data: no code in them is run. The run is evaluated, searched with and trained on
-(--init_from) like any other. Its images are vectors of VGG-19 that the records hold.
+The files `f8k.npz.pkl` and `f8k.npz.dictionary.pkl`, as saved by the released code, must be in the
+same folder. They are read as data: no code in them is run. The new run supports evaluation, search
+and further training (--init_from) like any other. It reads images as VGG-19 vectors from records.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OUTPUT = define_text(
 
 
 def main(argv: Sequence[str]) -> None:
-    """Writes the run and says what it is."""
+    """Writes the run and prints its properties."""
     from r2m.inference.kiros_import import import_kiros
 
     del argv
@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

@@ -1,9 +1,9 @@
-"""Shows what is in a folder of records: counts, schema, lengths, what was left out, some records.
+"""Shows the contents of a folder of records: counts, schema, lengths, skipped inputs, some records.
 
     r2m-inspect workspace/records/corpora/shapes
     r2m-inspect workspace/records/images/shapes --split=val --html=/tmp/look
 
-The folder is one that a builder made: of corpora, detections, images, features or captions.
+The records may be of any kind: corpora, detections, images, features or captions.
 """
 
 from __future__ import annotations
@@ -21,12 +21,18 @@ from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.value_flags import define_switch, define_text
 
-_SPLIT = define_text("split", None, "Only this split. Default: all.", group=INPUT, value="SPLIT")
-_SHOW = define_whole("show", 3, "Records of each split to show in full.", least=0, group=OUTPUT)
-_MOST = define_whole(
-    "most", None, "Records of each split to count. Default: all.", least=1, group=INPUT
+_SPLIT = define_text(
+    "split", None, "Show only this split. Default: all.", group=INPUT, value="SPLIT"
 )
-_VERIFY = define_switch("verify", False, "Compare the checksums of all files, too.", group=INPUT)
+_SHOW = define_whole("show", 3, "Records per split to show in full.", least=0, group=OUTPUT)
+_MOST = define_whole(
+    "most",
+    None,
+    "Maximum number of records to count per split. Default: all.",
+    least=1,
+    group=INPUT,
+)
+_VERIFY = define_switch("verify", False, "Also verify the checksums of all files.", group=INPUT)
 _HTML = define_text(
     "html",
     None,
@@ -38,7 +44,7 @@ _PICTURES = define_whole("pictures", 24, "Pictures on that page.", least=1, grou
 _IMAGES = define_text(
     "images",
     None,
-    "Folder with the image files, for records that hold none.",
+    "Folder with the image files, for records that contain none.",
     group=INPUT,
     value="FOLDER",
 )
@@ -46,7 +52,7 @@ image_flags.define_folder_flags()
 
 
 def main(argv: Sequence[str]) -> int | None:
-    """Prints all that was asked for."""
+    """Prints the requested information."""
     from r2m.engine.monitoring.text_tables import aligned
     from tfrecords import inspection
     from tfrecords.records import open_records

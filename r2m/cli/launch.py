@@ -1,6 +1,6 @@
 """Start, end and errors of every command.
 
-Scripts import what needs TensorFlow in `main`, so that `--help` answers at once.
+Scripts import modules that need TensorFlow in `main`, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from r2m.cli.terminal_text import terminal_text
 from r2m.cli.usage import print_mistake, read_flags
 from r2m.cli.value_flags import define_switch
 
-# TensorFlow reads these when it is imported, so scripts import this module before all other ones.
+# TensorFlow reads these when it is imported, so scripts import this module first.
 os.environ.setdefault(LEVEL_VARIABLE, HIDDEN_LEVEL)
 if platform.machine() in ("x86_64", "AMD64"):
-    # TensorFlow uses oneDNN on its own only where processors have AVX-512 with VNNI. Convolutional
-    # networks are up to 1.7 times faster with it on older ones, and all else is as fast.
+    # By default TensorFlow uses oneDNN only on processors with AVX-512 and VNNI. On older
+    # processors, convolutional networks are up to 1.7 times faster with it, and everything else is
+    # as fast.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-# Holds the command to resume with, in processes that are workers of another one.
+# In worker processes: contains the command to resume with.
 COMMAND_VARIABLE = "R2M_COMMAND"
-# How `assert_cardinality` of tf.data puts it.
+# Part of the message of `assert_cardinality` of tf.data.
 _MISCOUNTED = "dataset was expected to contain"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -55,11 +56,11 @@ def run(
     resumes it is printed. Output that cannot be written ends the script without a traceback.
 
     Args:
-        main: takes the arguments that are not flags and returns an exit code (None is 0).
-        description: the text of `--help` besides the flags (`r2m.cli.help.Command`); by default
+        main: receives the positional arguments and returns an exit code (None is 0).
+        description: text of `--help` without the flags (`r2m.cli.help.Command`); by default
             main's module docstring.
-        arguments: what is taken besides flags, for `--help`: "IMAGE ...". Empty: nothing.
-        uses_tensorflow: whether TensorFlow is ever imported; without it, its notes are no topic.
+        arguments: positional arguments, for `--help`: "IMAGE ...". Empty: none.
+        uses_tensorflow: whether TensorFlow may be imported; if so, its notes are filtered.
     """
     logging.set_verbosity(logging.INFO)
     use_short_lines()
@@ -88,7 +89,7 @@ def _define_verbose() -> flags.FlagHolder[Any]:
     return define_switch(
         "verbose",
         False,
-        "Show the notes of TensorFlow's C++ code as well (CPU features, missing GPU). They are no "
+        "Also show the notes of TensorFlow's C++ code (CPU features, missing GPU). They are not "
         "errors; its errors are always shown.",
         group=OTHER,
     )
@@ -96,10 +97,10 @@ def _define_verbose() -> flags.FlagHolder[Any]:
 
 @contextlib.contextmanager
 def writable_output() -> Iterator[None]:
-    """Ends the process where its output cannot be written.
+    """Ends the process if its output cannot be written.
 
-    Quietly, with exit code 141 as shells have it, where the reader of a pipe has ended (`| head`);
-    with a message and exit code 1 where the disk is full.
+    If the reader of a pipe has ended (`| head`), the process ends silently with exit code 141, as
+    in shells. If the disk is full, it ends with a message and exit code 1.
     """
     try:
         try:
@@ -116,7 +117,7 @@ def writable_output() -> Iterator[None]:
                 print(f"\nerror: cannot write: {error.strerror}; make room", file=sys.stderr)
         else:
             raise
-        # What is still buffered cannot be written, either: Python tries that again when it ends.
+        # Buffered output cannot be written either, and Python would try again when it ends.
         for stream in _outputs():
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(code)
@@ -134,27 +135,27 @@ def _has_lost_its_reader(stream: io.TextIOWrapper) -> bool:
 
 
 def print_any_text() -> None:
-    """Lets what cannot be encoded be printed as `\\xe9`, instead of ending the command.
+    """Prints characters that cannot be encoded as `\\xe9`, instead of ending the command.
 
-    Captions and names of files hold any character, while a terminal or pipe may take ASCII only.
+    Captions and file names contain any character, but a terminal or pipe may accept ASCII only.
     """
     for stream in _outputs():
         stream.reconfigure(errors="backslashreplace")
 
 
 def _warn_of_locale() -> None:
-    """Warns where Python takes names of files for text in another encoding than UTF-8."""
+    """Warns if Python decodes file names with an encoding other than UTF-8."""
     encoding = sys.getfilesystemencoding()
     if encoding != "utf-8":
         logging.warning(
-            "this locale reads names of files and folders as %s: other names than those of ASCII "
+            "this locale decodes names of files and folders as %s: names that are not ASCII "
             "are misread. Set PYTHONUTF8=1 or a UTF-8 locale",
             encoding,
         )
 
 
 def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int | None:
-    """Returns the exit code of `main`; prints an error that it raises, which has a code as well."""
+    """Returns the exit code of `main`; prints an error that it raises and returns its code."""
     from r2m.engine.errors import TrainingError, TrainingInterrupted
     from tfrecords.errors import InputError
 
@@ -167,7 +168,7 @@ def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
         return 0
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
-        return 130  # as shells have it
+        return 130  # as in shells
     except (InputError, TrainingError) as error:
         print(terminal_text(f"\nerror: {error}"), file=sys.stderr)
     except OSError as error:
@@ -194,7 +195,7 @@ def _path_problem(error: OSError) -> str:
 
 def _record_damage(error: Exception) -> str | None:
     """Returns the message for a damaged record file; None for any other error."""
-    if "tensorflow" not in sys.modules:  # not imported for this: it takes seconds
+    if "tensorflow" not in sys.modules:  # not imported only for this, because it takes seconds
         return None
     import tensorflow as tf
 
@@ -210,7 +211,7 @@ def _record_damage(error: Exception) -> str | None:
     message = str(getattr(error, "message", ""))
     if not any(isinstance(error, kind) and part in message for kind, part in damages.items()):
         return None
-    # Of records that are read without their manifest no folder is known here.
+    # The folder of records that are read without their manifest is not known here.
     folders = [shlex.quote(str(folder)) for folder in opened_folders()] or ["FOLDER"]
     checks = " or ".join(f"r2m-inspect {folder} --verify" for folder in folders)
     return (
@@ -220,7 +221,7 @@ def _record_damage(error: Exception) -> str | None:
 
 
 def this_command() -> str:
-    """Returns the command that started this process (of a worker: all of them), for a shell."""
+    """Returns the command that started this process (in a worker: all workers), for a shell."""
     if COMMAND_VARIABLE in os.environ:
         return os.environ[COMMAND_VARIABLE]
     return program.command_line()

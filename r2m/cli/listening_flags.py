@@ -1,4 +1,4 @@
-"""Flags of the address that a server listens at."""
+"""Flags of the address that a server listens on."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def define_host() -> flags.FlagHolder[str]:
     return define_text(
         "host",
         "127.0.0.1",
-        "Address to listen at; 0.0.0.0 is all of this machine. By default only programs on this "
-        "machine are answered.",
+        "Address to listen on; 0.0.0.0 is all addresses of this machine. By default only programs "
+        "on this machine can connect.",
         group=MACHINE,
         value="HOST",
     )
@@ -24,6 +24,6 @@ def define_host() -> flags.FlagHolder[str]:
 def define_port(default: int) -> flags.FlagHolder[int]:
     """Defines the port; returns the flag."""
     return define_whole(
-        "port", default, "Port to listen at; 0 takes a free one.", least=0, most=65_535,
+        "port", default, "Port to listen on; 0 selects a free one.", least=0, most=65_535,
         group=MACHINE,
     )  # fmt: skip

@@ -5,8 +5,8 @@
         --images=workspace/records/images/shapes
 
 On several machines start the command itself on each, with TF_CONFIG set (see WORKSPACE.md). Ctrl-C
-or SIGTERM stops all workers. When one ends with an error the others are stopped, and the exit code
-is 1. The same command resumes.
+or SIGTERM stops all workers. If one ends with an error, the others are stopped and the exit code is
+1. The same command resumes.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from r2m.cli.flag_groups import MACHINE
 from r2m.cli.launch import COMMAND_VARIABLE, run, this_command
 from r2m.cli.number_flags import define_whole
 
-_WORKERS = define_whole("workers", 2, "How many processes.", least=1, most=1_024, group=MACHINE)
+_WORKERS = define_whole("workers", 2, "Number of processes.", least=1, most=1_024, group=MACHINE)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command as many times as asked, until all have ended."""
+    """Runs the command in all workers and waits until they have ended."""
     from r2m.engine.distribution.worker_processes import run_workers
 
     command = argv[1:]
     if not command:
         raise app.UsageError("give the command to run after --, for example -- r2m-train-xe ...")
-    # A worker that is resumed by its own command would train alone.
+    # A worker resumed by its own command would train without the others.
     run_workers(command, _WORKERS.value, {COMMAND_VARIABLE: this_command()})
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main, arguments="-- COMMAND ...")
 
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 
 def use_short_lines() -> None:
-    """Makes absl log with the time of day, and the level from warnings on, as all prefix.
+    """Makes absl prefix log lines only with the time of day and, from warnings on, the level.
 
     absl's own prefix also has date, microseconds, thread and source line, which is longer than most
     messages.

@@ -1,10 +1,10 @@
-"""Makes the embedded data set `shapes`: drawn pictures and a text corpus that is unrelated to them.
+"""Makes the embedded data set `shapes`: drawn pictures and an unrelated text corpus.
 
     r2m-make-shapes --output=workspace/raw/shapes
 
-Nothing has to be downloaded. The folder then holds the pictures, what is in them (detections.json,
-tags.json), five reference captions per picture (captions.json, for evaluation only) and a text
-corpus about other scenes (corpus.txt), ready for r2m-build-corpora and r2m-build-images.
+Nothing is downloaded. The folder contains the pictures, their objects (detections.json, tags.json),
+five reference captions per picture (captions.json, for evaluation only) and a text corpus about
+other scenes (corpus.txt), ready for r2m-build-corpora and r2m-build-images.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ _DEFAULTS = ShapesOptions()
 _OUTPUT = define_text(
     "output",
     None,
-    "Folder of the data set, for example workspace/raw/shapes. If it is already there, made with "
-    "the same flags, it is kept.",
+    "Folder of the data set, for example workspace/raw/shapes. An existing data set made with "
+    "the same flags is kept.",
     required=True,
     group=OUTPUT,
     value="FOLDER",
 )
 _TRAIN_IMAGES = define_whole(
-    "train_images", _DEFAULTS.train_images, "Pictures to train with.", least=1, group=OUTPUT
+    "train_images", _DEFAULTS.train_images, "Number of training pictures.", least=1, group=OUTPUT
 )
 _VAL_IMAGES = define_whole(
     "val_images",
     _DEFAULTS.val_images,
-    "Pictures to choose the best model with.",
+    "Number of validation pictures, which select the best model.",
     least=1,
     group=OUTPUT,
 )
 _TEST_IMAGES = define_whole(
-    "test_images", _DEFAULTS.test_images, "Pictures for the final score.", least=1, group=OUTPUT
+    "test_images", _DEFAULTS.test_images, "Number of test pictures.", least=1, group=OUTPUT
 )
 _SENTENCES = define_whole(
     "sentences",
     _DEFAULTS.sentences,
-    "Different sentences of the text corpus.",
+    "Number of distinct sentences in the text corpus.",
     least=1,
     group=OUTPUT,
 )
@@ -58,12 +58,12 @@ _IMAGE_SIZE = define_whole(
     group=OUTPUT,
 )
 _SEED = define_whole(
-    "seed", _DEFAULTS.seed, "Another seed makes another data set.", least=0, group=OUTPUT
+    "seed", _DEFAULTS.seed, "Seed of the random pictures and sentences.", least=0, group=OUTPUT
 )
 
 
 def main(argv: Sequence[str]) -> None:
-    """Makes the data set the flags describe."""
+    """Makes the data set that the flags describe."""
     del argv
     make_shapes(
         _OUTPUT.value,
@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main, uses_tensorflow=False)
 
 

@@ -1,13 +1,14 @@
 """Filter for the start-up notes that TensorFlow's C++ code prints.
 
 Notes such as "All log messages before absl::InitializeLog()" or a failed search for a GPU ignore
-TF_CPP_MIN_LOG_LEVEL, because they are printed before TensorFlow reads it. They read like failures.
-No environment variable removes all of them without a change of the computation.
+TF_CPP_MIN_LOG_LEVEL, because they are printed before TensorFlow reads it. They look like failures.
+No environment variable removes all of them without changing the computation.
 
 File descriptor 2 therefore becomes a pipe to a small process (this file, run as a script), which
-passes on all lines but the notes. Worker processes inherit it. Python's own messages (`sys.stderr`)
-keep the original descriptor, so progress bars still find a terminal. A process and not a thread:
-what native code prints just before a crash or `os._exit` still arrives.
+forwards all lines except the notes. Worker processes inherit it. Python's own messages
+(`sys.stderr`) keep the original descriptor, so progress bars still detect a terminal. It is a
+process, not a thread, so that output of native code just before a crash or `os._exit` still
+arrives.
 """
 
 from __future__ import annotations
@@ -27,28 +28,29 @@ HIDDEN_LEVEL = "2"  # notes and warnings are hidden, errors are shown
 SHOWN_LEVEL = "0"
 
 _HEADER = re.compile(
-    # absl's header, and the older one of TensorFlow; the file tells C++ messages from Python's.
+    # absl's header, and TensorFlow's older one; the file name distinguishes C++ from Python
+    # messages.
     rb"(?:([IWEF])\d{4} \d\d:\d\d:\d+\.\d+ +\d+ |[\d-]{10} [\d:.]+: ([IWEF]) )\S+\.(?:cc|h):\d+\] "
 )
 _PREAMBLE = b"WARNING: All log messages before absl::InitializeLog() is called"
-# Printed as errors although all goes on as it should.
+# Printed as errors although the program continues normally.
 _HARMLESS = re.compile(
     rb"Unable to register cu\w+ factory|computation placer already registered"
     rb"|oneDNN supports DT_\w+ only on platforms"
 )
 _NO_GPU = re.compile(rb"failed call to cuInit")
-# Ends what a command has to say; no text contains it.
+# Marks the end of a command's output; no text contains it.
 _END = b"\0end of the command's messages\0"
-# An unfinished line that waits this long, in seconds, is no note: notes are written whole.
+# An unfinished line this old, in seconds, is not a note: notes are written in one piece.
 _PATIENCE = 0.1
 
 
 @contextlib.contextmanager
 def hiding_native_notes() -> Iterator[None]:
-    """Hides TensorFlow's C++ notes while the context lasts; enter it before TensorFlow is imported.
+    """Hides TensorFlow's C++ notes inside the context; enter it before TensorFlow is imported.
 
-    Does nothing where TF_CPP_MIN_LOG_LEVEL is 0 or 1, and where standard error is closed or is not
-    file descriptor 2.
+    Does nothing if TF_CPP_MIN_LOG_LEVEL is 0 or 1, or if standard error is closed or is not
+        file descriptor 2.
     """
     stream = sys.stderr
     hides = os.environ.get(LEVEL_VARIABLE, HIDDEN_LEVEL) not in (SHOWN_LEVEL, "1")
@@ -62,9 +64,9 @@ def hiding_native_notes() -> Iterator[None]:
             [sys.executable, "-I", "-S", __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Control-C is for the command: this ends after it
+            start_new_session=True,  # Control-C is for the command; this process ends after it
         )
-    except OSError:  # no more processes: notes are a lesser evil
+    except OSError:  # no more processes allowed: show the notes
         os.close(original)
         yield
         return
@@ -81,16 +83,16 @@ def hiding_native_notes() -> Iterator[None]:
         stream.flush()
         _redirect(stream, 2)
         os.close(original)
-        # Returns once all is passed on, although workers may hold the pipe for longer.
+        # Returns once everything is forwarded, although workers may keep the pipe open longer.
         passing_on.stdout.read()
         passing_on.stdout.close()
 
 
 def _redirect(stream: io.TextIOWrapper, descriptor: int) -> None:
-    """Redirects `stream`, which other modules hold, to another descriptor."""
+    """Redirects `stream`, which other modules reference, to another descriptor."""
     raw = getattr(stream.buffer, "raw", stream.buffer)  # the latter with PYTHONUNBUFFERED
     assert isinstance(raw, io.FileIO)
-    # Python leaves descriptor 2 open here, as it does not own it.
+    # Python keeps descriptor 2 open here, because it does not own it.
     raw.__init__(descriptor, "w", closefd=False)  # type: ignore[misc]
 
 
@@ -109,12 +111,12 @@ def is_note(line: bytes, *, has_gpu: bool) -> bool:
 
 
 def _pass_on() -> None:
-    """Copies standard input to standard error without the notes, until its last writer ends."""
+    """Copies standard input, without the notes, to standard error until its last writer ends."""
     has_gpu = any(Path("/dev").glob("nvidia[0-9]*"))
     waiting, inside_line, ended = b"", False, False
 
     def write(text: bytes) -> None:
-        # Where nobody reads any more, writers still must not wait for ever.
+        # If the reader has ended, writers must not block forever.
         with contextlib.suppress(OSError):
             while text:
                 text = text[os.write(2, text) :]

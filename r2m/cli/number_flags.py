@@ -1,4 +1,4 @@
-"""Flags with numbers: each states its range, and NaN and infinity are refused."""
+"""Flags with numbers: each states its range and rejects NaN and infinity."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from absl import flags
 from r2m.cli.flag_groups import OTHER, put_flag
 from r2m.engine.value_rules import LARGEST_FLOAT, LARGEST_INT, Rule, number, whole
 
-# A flag belongs to the module that calls these functions: absl refuses two modules' equal flags.
+# A flag belongs to the module that calls these functions: absl rejects the same flag in two
+# modules.
 flags.disclaim_key_flags()
 
 
@@ -18,11 +19,11 @@ class _NumberParser(flags.ArgumentParser):
 
     def __init__(self, kind: type, rule: Rule) -> None:
         self._kind, self._rule = kind, rule
-        # For --help: what a value of no kind at all must be.
+        # Generic description of a valid value, for --help.
         self.syntactic_help = rule(None) or ""
 
     def parse(self, argument: Any) -> Any:
-        """Returns the number; raises ValueError that names the valid range."""
+        """Returns the number; raises a ValueError that names the valid range."""
         try:
             value = self._kind(argument)
         except (ValueError, OverflowError):

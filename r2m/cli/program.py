@@ -10,10 +10,10 @@ from pathlib import Path
 
 PREFIX = "r2m-"
 _MODULES = "r2m.cli."
-# Reported beside our own version, without being imported.
+# Reported with the version of R2M, without being imported.
 _LIBRARIES = ("tensorflow", "keras")
 
-# Words of `sys.argv` that name the command: two of `r2m COMMAND`.
+# Number of words of `sys.argv` that name the command: two for `r2m COMMAND`.
 _naming_words = 1
 
 
@@ -35,7 +35,7 @@ def program() -> str:
 
 
 def arguments() -> list[str]:
-    """Returns the words of the command line behind the name of the command."""
+    """Returns the words of the command line after the name of the command."""
     return sys.argv[_naming_words:]
 
 
@@ -47,7 +47,7 @@ def command_line() -> str:
 
 
 def version_line() -> str:
-    """Returns the versions of R2M, of the libraries it stands on and of Python, in one line."""
+    """Returns the versions of R2M, of its main dependencies and of Python, in one line."""
     versions = {name: found for name in ("r2m", *_LIBRARIES) if (found := _version(name))}
     ours = versions.pop("r2m", "(not installed)")
     others = {**versions, "python": platform.python_version()}

@@ -5,9 +5,8 @@
     r2m-recipe flickr8k-captioners DATA WORKSPACE             runs them, one after the other
     r2m-recipe flickr8k-captioners DATA WORKSPACE fc updown   runs those of two of its runs
 
-DATA is the folder of the raw data, WORKSPACE the working directory. Start the same command again
-to go on after an error or Ctrl-C: finished steps are reused. The exit code is that of the command
-that failed.
+DATA is the folder of the raw data, WORKSPACE the working directory. After an error or Ctrl-C, the
+same command resumes: finished steps are reused. The exit code is that of the command that failed.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from tfrecords.errors import InputError
 
 _WIDTH = 100
 _DRY_RUN = define_switch(
-    "dry_run", False, "Print the commands, as a shell script, and end.", group=OUTPUT
+    "dry_run", False, "Print the commands as a shell script and exit.", group=OUTPUT
 )
 
 
@@ -55,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
         print("set -e\n\n" + "\n\n".join(_wrapped(step) for step in steps))
         return 0
     if not Path(data).is_dir():
-        raise InputError(f"{data}: there is no such folder; DATA is the folder with {recipe.data}")
+        raise InputError(f"{data}: no such folder; DATA is the folder with {recipe.data}")
     return run_steps(steps, {COMMAND_VARIABLE: this_command()})
 
 
@@ -70,7 +69,7 @@ def _check_names(kind: str, found: Iterable[str], known: Iterable[str]) -> None:
 def _described(name: str, recipe: Recipe) -> str:
     """Returns the usage of a recipe, the raw data it needs, and its runs."""
     width = max(map(len, recipe.runs)) + 2
-    paragraphs = [(recipe.summary, ""), (f"DATA holds {recipe.data}.", "")]
+    paragraphs = [(recipe.summary, ""), (f"DATA contains {recipe.data}.", "")]
     paragraphs += [(f"{run:<{width}}{text}", " " * width) for run, text in recipe.runs.items()]
     lines = [
         textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="  " + indent)
@@ -80,7 +79,7 @@ def _described(name: str, recipe: Recipe) -> str:
 
 
 def _wrapped(command: Command) -> str:
-    """Returns a command in lines of at most `_WIDTH` columns, where its arguments allow."""
+    """Returns a command in lines of at most `_WIDTH` columns, if its arguments permit."""
     lines = [command[0]]
     for word in map(shlex.quote, command[1:]):
         if len(lines[-1]) + len(word) + 3 > _WIDTH:

@@ -15,7 +15,7 @@ def describe_use(verb: str, used: int, left_out: Mapping[str, int]) -> str:
     """Returns how many entries were used and left out, by reason.
 
     Args:
-        verb: what was done with the entries that were used: "captioned".
+        verb: past participle for the entries that were used: "captioned".
         used: their number.
         left_out: reason -> number of the others.
     """
@@ -24,19 +24,19 @@ def describe_use(verb: str, used: int, left_out: Mapping[str, int]) -> str:
 
 
 def _left_out(counts: Mapping[str, int]) -> str:
-    """Returns the counts behind a statement; nothing where there are none."""
-    # Not at the top: --help needs no records.
+    """Returns the counts as the end of a sentence; empty without counts."""
+    # Imported here, because --help does not need records.
     from tfrecords.writing.writer import describe_counts
 
     return f"; left out: {describe_counts(counts)}" if counts else ""
 
 
 def print_records(records: Records, more: str = "") -> None:
-    """Prints what a build wrote and what it left out, with some examples.
+    """Prints what a build wrote and what it skipped, with some examples.
 
     Args:
-        records: that were built.
-        more: what else the first line says.
+        records: records that were built.
+        more: further text of the first line.
     """
     counts = {split: records.count(split) for split in records.splits}
     listed = ", ".join(f"{count} {split}" for split, count in counts.items())

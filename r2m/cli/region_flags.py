@@ -1,4 +1,4 @@
-"""Flags of features of detected regions."""
+"""Flags for features of detected regions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST = 1_000
 
 
 def define_region_flags() -> None:
-    """Defines the detections whose boxes become regions."""
+    """Defines the flags for detections whose boxes become regions."""
     define_texts(
         "regions",
         [],
@@ -28,7 +28,8 @@ def define_region_flags() -> None:
     define_whole(
         "max_regions",
         36,
-        "Detected boxes per image, the most certain ones, beside the whole image.",
+        "Maximum number of detected boxes per image, the most certain ones, in addition to the "
+        "whole image.",
         least=1,
         most=_MOST,
         group=FEATURES,
@@ -36,10 +37,10 @@ def define_region_flags() -> None:
 
 
 def region_options() -> dict[str, Any]:
-    """Returns the values of these flags as the field `regions` of the options of a build.
+    """Returns the values of these flags as the field `regions` of a build's options.
 
     Raises:
-        UsageError: --max_regions without --regions.
+        UsageError: --max_regions is given without --regions.
     """
     from tfrecords.images.regions import RegionOptions
     from tfrecords.readers.detections import DetectionSource
@@ -48,7 +49,7 @@ def region_options() -> dict[str, Any]:
     most: Any = flags.FLAGS["max_regions"].value
     if not texts:
         if flags.FLAGS["max_regions"].present:
-            raise app.UsageError("--max_regions needs --regions")
+            raise app.UsageError("--max_regions requires --regions")
         return {"regions": None}
     sources = tuple(DetectionSource.parse(text) for text in texts)
     return {"regions": RegionOptions(detections=sources, most=most)}

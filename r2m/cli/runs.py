@@ -1,4 +1,4 @@
-"""Lists the training runs below a folder, or compares the settings of some.
+"""Lists the training runs below a folder, or compares the settings of several runs.
 
     r2m-runs --workspace=workspace
     r2m-runs --compare=workspace/runs/shapes/xe --compare=workspace/runs/other/xe
@@ -20,19 +20,19 @@ from r2m.cli.value_flags import define_switch, define_text, define_texts
 _WORKSPACE = define_text(
     "workspace",
     None,
-    "Folder in which to look for runs. Default: $R2M_HOME, or `workspace` without it.",
+    "Folder that is searched for runs. Default: $R2M_HOME, or `workspace` if it is not set.",
     group=INPUT,
     value="FOLDER",
 )
 _COMPARE = define_texts(
     "compare",
     [],
-    "Run folder; give it twice or more: shows the settings in which these runs differ, instead of "
+    "Run folder, given at least twice: shows the settings in which these runs differ, instead of "
     "the list.",
     group=INPUT,
     value="FOLDER",
 )
-_JSON = define_switch("json", False, "JSON instead of a table.", group=OUTPUT)
+_JSON = define_switch("json", False, "Print JSON instead of a table.", group=OUTPUT)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -91,7 +91,7 @@ def _shown(value: object) -> str:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main, uses_tensorflow=False)
 
 

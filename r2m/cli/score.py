@@ -1,4 +1,4 @@
-"""Scores a file of captions that any tool wrote against reference captions.
+"""Scores a file of captions from any tool against reference captions.
 
     r2m-score --predictions=results.json --references=captions_val2017.json
 
@@ -32,8 +32,8 @@ _PREDICTIONS = define_text(
 _REFERENCES = define_text(
     "references",
     None,
-    "[FORMAT:]PATH of the reference captions; formats are those of r2m-build-captions, and are "
-    "detected where none is named.",
+    "[FORMAT:]PATH of the reference captions; the formats are those of r2m-build-captions and are "
+    "detected if none is given.",
     required=True,
     group=INPUT,
     value="[FORMAT:]PATH",
@@ -41,8 +41,8 @@ _REFERENCES = define_text(
 _SPLIT = define_text(
     "split",
     None,
-    "Split of the references, or `all`. Default: `test` where the file has several splits, all "
-    "images where it has not.",
+    "Split of the references, or `all`. Default: `test` if the file has several splits, else all "
+    "images.",
     group=INPUT,
     value="SPLIT",
 )
@@ -57,7 +57,7 @@ define_scoring_flags()
 
 
 def main(argv: Sequence[str]) -> None:
-    """Scores, writes the report and prints it."""
+    """Scores the captions, writes the report and prints it."""
     from r2m.evaluation.output_files import prepare_output
     from r2m.evaluation.report import report_markdown, write_report
     from r2m.evaluation.scoring import score_files
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
     report = score_files(
         _PREDICTIONS.value, _REFERENCES.value, split=_SPLIT.value, **scoring_options()
     )
-    # Written first: nobody may be there to read what is printed.
+    # Written first, because printing may fail.
     written = write_report(_OUTPUT.value, report) if _OUTPUT.value else ()
     print(report_markdown(report))
     for path in written:
@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

@@ -1,4 +1,4 @@
-"""Flags of the scripts that score captions."""
+"""Flags of the commands that score captions."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from r2m.cli.value_flags import define_choice
 from r2m.evaluation.metrics import METRICS
 
 _METRICS_HELP = (
-    f"Metrics to compute, of {', '.join(METRICS)}. METEOR and SPICE need Java, and are reported as "
-    "unavailable without it. Default: all."
+    f"Metrics to compute, of {', '.join(METRICS)}. METEOR and SPICE require Java and are reported "
+    "as unavailable without it. Default: all."
 )
 
 
@@ -47,15 +47,16 @@ def define_scoring_flags() -> None:
         "tokenizer",
         "auto",
         ("auto", "ptb", "ptb_python", "characters", "icu"),
-        "ptb is the one all papers use and needs Java; ptb_python is our own, nearly always equal. "
-        "characters and icu (extra [segmenter]) are for scripts without spaces between words. "
-        "auto: of a run, its --segmenter; else ptb, or ptb_python without Java.",
+        "ptb is the tokenizer that all papers use and requires Java; ptb_python is a "
+        "reimplementation with nearly identical results. characters and icu (extra [segmenter]) "
+        "are for scripts without spaces between words. auto: the --segmenter of a run; else ptb, "
+        "or ptb_python without Java.",
         group=SCORING,
     )
 
 
 def scoring_options() -> dict[str, Any]:
-    """Returns the values of these flags, named as the arguments of `score_captions`."""
+    """Returns the values of these flags, by the argument names of `score_captions`."""
     given: list[tuple[str, ...]] | None = flags.FLAGS["metrics"].value
     chosen = METRICS if given is None else [name for names in given for name in names]
     return {

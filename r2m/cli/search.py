@@ -2,13 +2,13 @@
 
     r2m-search --index=workspace/indexes/photographs "a dog on a beach"
 
-By an image, and by an image with another word:
+By an image, and by an image with words exchanged:
 
     r2m-search --index=workspace/indexes/photographs --image=city.jpg
 
     r2m-search --index=workspace/indexes/photographs --image=city.jpg --minus=day --plus=night
 
-With a page of the pictures, and results.json:
+With a page of the pictures and results.json:
 
     r2m-search --index=workspace/indexes/photographs "a dog on a beach" "two cats" \\
         --output=workspace/searches
@@ -58,35 +58,33 @@ _PLUS = define_texts(
 _RUN = define_text(
     "run",
     None,
-    "Run folder of the model that made the index. Default: where it was at that time.",
+    "Run folder of the model that made the index. Default: its location at that time.",
     group=MODEL,
     value="FOLDER",
 )
 _DETECTIONS = image_flags.define_detections()
 _WEIGHTS = image_flags.define_weights("Default: that of the index.")
-_COUNT = define_whole("count", 5, "How many items to find per query.", least=1, group=OUTPUT)
+_COUNT = define_whole("count", 5, "Number of items to find per query.", least=1, group=OUTPUT)
 _RERANK = define_switch(
     "rerank",
     False,
-    "Order what was found by its similarity to the mean of what was found.",
+    "Rerank the items found by their similarity to the mean of the items found.",
     group=OUTPUT,
 )
 _APPROXIMATE = define_switch(
     "approximate",
     False,
-    "Search approximately, in an index that was built with --approximate. Needs faiss-cpu.",
+    "Search approximately, in an index that was built with --approximate. Requires faiss-cpu.",
     group=MODEL,
 )
 _PROBES = define_whole(
     "probes",
     32,
-    "Cells that an approximate search looks into; more find more of the nearest items.",
+    "Cells that an approximate search visits; more cells find more of the nearest items.",
     least=1,
     group=MODEL,
 )
-_FORMAT = define_choice(
-    "format", "table", ("table", "json"), "How results are printed.", group=OUTPUT
-)
+_FORMAT = define_choice("format", "table", ("table", "json"), "Output format.", group=OUTPUT)
 _OUTPUT = define_text(
     "output",
     None,
@@ -97,7 +95,7 @@ _OUTPUT = define_text(
 
 
 def main(argv: Sequence[str]) -> None:
-    """Searches and prints what was found."""
+    """Searches the index and prints the results."""
     from r2m.evaluation.output_files import prepare_output, write_whole
     from r2m.evaluation.pages.search_page import search_json, search_table, write_search_page
     from r2m.inference.search.model_binding import open_index
@@ -133,7 +131,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main, arguments="[SENTENCE ...]")
 
 

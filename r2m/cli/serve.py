@@ -1,4 +1,4 @@
-"""Serves exported models by HTTP: images to captions, and TensorFlow Serving's REST interface.
+"""Serves exported models over HTTP: captions for images, and TensorFlow Serving's REST interface.
 
     r2m-serve --model=workspace/exports/updown
 
@@ -7,18 +7,18 @@ An image, and several at once:
     curl --data-binary @dog.jpg http://127.0.0.1:8501/caption
     curl -F image=@dog.jpg -F image=@cat.jpg http://127.0.0.1:8501/caption
 
-Any signature, as TensorFlow Serving has it:
+Any signature, as in TensorFlow Serving:
 
     curl http://127.0.0.1:8501/v1/models/updown/metadata
     curl http://127.0.0.1:8501/v1/models/updown:predict \\
         -d "{\\"instances\\": [{\\"b64\\": \\"$(base64 -w0 dog.jpg)\\"}]}"
 
-/healthz answers when the server is ready, /metrics is for Prometheus. Ctrl-C or SIGTERM ends it
-after what was accepted is answered.
+/healthz responds when the server is ready, /metrics is for Prometheus. After Ctrl-C or SIGTERM the
+server answers the accepted requests and ends.
 
-There is no authentication and no encryption: with --host, put a proxy in front of it that has both.
-Graphs with operations that read or write files or call Python are refused. Still, a graph is a
-program, which may compute for ever: serve models of people you trust.
+The server has no authentication or encryption: with --host, use a proxy that adds both. Graphs with
+operations that read or write files or call Python are rejected. Still, a graph is a program, which
+may run forever: serve only models from people you trust.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from r2m.cli.value_flags import define_list, define_texts
 _MODEL = define_texts(
     "model",
     None,
-    "Folder of an exported model (r2m-export), which is called as the folder is, or of one of its "
-    "versions. May be given several times; the first one answers /caption unless a request names "
+    "Folder of an exported model (r2m-export), whose name is the model's name, or of one of its "
+    "versions. May be given several times; the first one serves /caption unless a request names "
     "another one (/caption?model=NAME).",
     required=True,
     group=MODEL,
@@ -45,14 +45,14 @@ _MODEL = define_texts(
 _VERSIONS = define_list(
     "versions",
     None,
-    "Numbers of the versions to serve, of a single model. Default: the latest one.",
+    "Numbers of the versions to serve, for a single model. Default: the latest one.",
     group=MODEL,
     value="N[,N...]",
 )
 _BATCH = define_whole(
     "max_batch_size",
     32,
-    "Items that are computed together, and items per request; 1 computes each alone.",
+    "Maximum number of items per batch and per request; 1 disables batching.",
     least=1,
     most=1024,
     group=REQUESTS,
@@ -60,7 +60,7 @@ _BATCH = define_whole(
 _WAIT = define_number(
     "max_wait_ms",
     5,
-    "Milliseconds that the first request of a batch waits for others.",
+    "Maximum time in milliseconds that the first request of a batch waits for others.",
     least=0,
     most=10_000,
     group=REQUESTS,
@@ -68,17 +68,17 @@ _WAIT = define_number(
 _WAITING = define_whole(
     "max_requests",
     256,
-    "Requests that are answered at the same time; others get the code 503.",
+    "Maximum number of simultaneous requests; further ones get status code 503.",
     least=1,
     group=REQUESTS,
 )
 _MEGABYTES = define_number(
-    "max_request_megabytes", 32, "Size of a request.", above=0, most=2000, group=REQUESTS
+    "max_request_megabytes", 32, "Maximum size of a request.", above=0, most=2000, group=REQUESTS
 )
 _SECONDS = define_number(
     "timeout_seconds",
     30,
-    "Time for a request to arrive, and for its answer.",
+    "Maximum time for a request to arrive, and for its answer.",
     above=0,
     most=3600,
     group=REQUESTS,
@@ -88,7 +88,7 @@ _PORT = listening_flags.define_port(8501)
 _THREADS = define_whole(
     "batch_threads",
     2,
-    "Batches that are computed at the same time.",
+    "Number of batches that are computed at the same time.",
     least=1,
     most=64,
     group=MACHINE,
@@ -109,7 +109,7 @@ def main(argv: Sequence[str]) -> None:
 
     versions = _numbers(_VERSIONS.value or [])
     if versions and len(_MODEL.value) > 1:
-        raise InputError("--versions: only of a single --model")
+        raise InputError("--versions requires a single --model")
     bound = bind(_HOST.value, _PORT.value)
     exports = [export for model in _MODEL.value for export in load_export(Path(model), versions)]
     names = [(export.name, export.version) for export in exports]
@@ -139,7 +139,7 @@ def _numbers(texts: Sequence[str]) -> list[int]:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main)
 
 

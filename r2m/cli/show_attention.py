@@ -1,7 +1,7 @@
 """Draws the attention of a captioner for each word: a PNG sheet and an animated GIF per image.
 
 For photograph.jpg it writes photograph.attention.png and photograph.attention.gif, which show the
-part of the image that the captioner reads. The number behind each word is the largest weight of a
+part of the image that the captioner reads. The number after each word is the largest weight of a
 cell for that word, out of 1; brightness is relative to that cell.
 
     r2m-show-attention photograph.jpg --model=workspace/runs/updown/cross_entropy \\
@@ -25,7 +25,7 @@ from r2m.cli.value_flags import define_choice, define_text
 _MODEL = define_text(
     "model",
     None,
-    "Run folder of a captioner with attention, for example of updown, that was trained on a grid "
+    "Run folder of a captioner with attention, for example updown, that was trained on a grid "
     "of features or on pixels.",
     required=True,
     allow_overwrite=False,
@@ -36,7 +36,7 @@ _STYLE = define_choice(
     "style",
     "smooth",
     ("smooth", "grid"),
-    "Cells blended into each other, or as they are.",
+    "Blend neighboring cells smoothly, or draw them as squares.",
     group=OUTPUT,
 )
 _WEIGHTS = image_flags.define_weights()
@@ -52,7 +52,7 @@ define_decoding_flags()
 
 
 def main(argv: Sequence[str]) -> None:
-    """Writes the pictures, prints the captions."""
+    """Writes the pictures and prints the captions."""
     from r2m.inference.attention_files import show_attention
     from r2m.inference.run_folder import RunFolder
 
@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     run(main, arguments="IMAGE ...")
 
 

@@ -1,10 +1,10 @@
-"""Text of strangers, such as captions and names of files, on terminals."""
+"""Untrusted text, such as captions and file names, on terminals."""
 
 from __future__ import annotations
 
 import re
 
-# Control characters of ASCII and Latin-1, but for line breaks and tabs: terminals obey them.
+# Control characters of ASCII and Latin-1, except line breaks and tabs: terminals execute them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 

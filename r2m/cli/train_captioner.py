@@ -1,11 +1,11 @@
-"""Trains a supervised captioner on images and the captions people wrote for them.
+"""Trains a supervised captioner on images with captions that people wrote.
 
     r2m-train-captioner --config=updown --workdir=workspace/runs/updown \\
         --captions=workspace/records/captions/flickr8k
 
-The records need what the model reads: a grid (r2m-build-captions --backbone --store_grid) or
-regions (--features); for fc a vector (--backbone); with --config.image.source=pixels the pictures
-(--images).
+The records must contain the inputs of the model: a grid (r2m-build-captions --backbone
+--store_grid) or regions (--features); a vector for fc (--backbone); the pictures with
+--config.image.source=pixels (--images).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Trains stages 1 to 4 in order, each from the best checkpoint of the one before.
+"""Trains stages 1 to 4 in order, each from the best checkpoint of the previous one.
 
     r2m-train-curriculum --config=shapes --workdir=workspace/runs/shapes \\
         --corpora=workspace/records/corpora/shapes --images=workspace/records/images/shapes
 
-Started again with the same flags it resumes: finished stages are not trained again.
+The same command resumes after an interruption; finished stages are not trained again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from r2m.cli.launch import run
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     flags.mark_flag_as_required("config")
     run(curriculum_main, sys.modules[__name__].__doc__)
 

@@ -3,7 +3,7 @@
     r2m-train-retrieval --config=vse++:flickr8k --workdir=workspace/runs/vse \\
         --captions=workspace/records/captions/flickr8k
 
-The records need the features that the preset reads: a vector per image (r2m-build-captions
+The records must contain the features that the preset reads: a vector per image (r2m-build-captions
 --backbone, or --captions=vsepp:FOLDER and --captions=kiros:FOLDER for the published files), for
 vse_infinity regions (--features) or a grid (--backbone --store_grid); with
 --config.image.source=pixels the pictures (--images).
@@ -34,9 +34,9 @@ _CAPTIONS = define_text(
 _INIT_FROM = define_text(
     "init_from",
     None,
-    "Run folder of the same embedding whose best weights to start from; one of pixels may start "
-    "from one of stored features. Default: random weights. Ignored by a run that has a checkpoint "
-    "to resume.",
+    "Run folder of the same embedding, whose best weights initialize this run; one of pixels may "
+    "start from one of stored features. Default: random weights. Ignored by a run that has a "
+    "checkpoint to resume.",
     group=TRAINING,
     value="FOLDER",
 )
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     flags.mark_flag_as_required("config")
     run(main, __doc__ or "")
 

@@ -1,11 +1,11 @@
-"""Trains a captioner or R2M further by rewards: CIDEr-D of captions that it generates itself.
+"""Trains a captioner or R2M further with rewards: the CIDEr-D of captions that it generates.
 
     r2m-train-self-critical --config=updown --workdir=workspace/runs/updown \\
         --captions=workspace/records/captions/flickr8k
 
 Starts from the best weights of <workdir>/cross_entropy, which r2m-train-captioner trained.
 
-R2M goes on from its last stage in <workdir>, on images whose captions have its vocabulary:
+R2M continues from its last stage in <workdir>, on images whose captions use its vocabulary:
 
     r2m-build-captions --vocabulary=workspace/records/corpora/flickr8k ...
     r2m-train-self-critical --config=r2m/flickr8k --workdir=workspace/runs/flickr8k \\

@@ -1,4 +1,4 @@
-"""Trains stage 4 (tri_rec): stage 3, and back from the caption to the concepts."""
+"""Trains stage 4 (tri_rec): stage 3, and reconstruction of the concepts from the caption."""
 
 from __future__ import annotations
 

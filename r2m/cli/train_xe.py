@@ -1,4 +1,4 @@
-"""Trains stage 1 (xe): from concepts to a sentence, on the corpus alone."""
+"""Trains stage 1 (xe): generation of sentences from concepts, on the corpus alone."""
 
 from __future__ import annotations
 

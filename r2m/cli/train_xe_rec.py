@@ -1,4 +1,4 @@
-"""Trains stage 2 (xe_rec): stage 1, and back from the sentence to its concepts."""
+"""Trains stage 2 (xe_rec): stage 1, and reconstruction of the concepts from the sentence."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ WORKDIR = define_text(
 _PROFILE_STEPS = define_text(
     "profile_steps",
     None,
-    "FIRST:LAST, for example 100:110: runs the steps after FIRST up to LAST under TensorFlow's "
+    "FIRST:LAST, for example 100:110: profiles the steps after FIRST up to LAST with TensorFlow's "
     "profiler. The profile goes to the stage's folder (TensorBoard's Profile tab).",
     group=TRAINING,
     value="FIRST:LAST",
@@ -48,14 +48,14 @@ def has_stage(stage: str) -> bool:
 
 
 def checked_config(stage: str, records: Mapping[str, str | None]) -> Any:
-    """Returns the configuration, with the values of flags that override its fields.
+    """Returns the configuration, overridden by the values of flags.
 
     Args:
-        stage: the (first) stage that is trained with it.
+        stage: (first) stage that is trained with it.
         records: field of `config.data` -> folder of records; None keeps the configuration's.
 
     Raises:
-        InputError: a configuration of another family, or impossible values.
+        InputError: a configuration of another family, or invalid values.
     """
     config = _CONFIG.value
     check_family(config, stage, config_file())
@@ -110,14 +110,14 @@ def print_recalls(summary: TrainingSummary) -> None:
 def print_next(
     folder: Path, records: str | None, *, detections: bool, next_stage: str | None = None
 ) -> None:
-    """Prints where a run is, its best score, and the commands that evaluate it and caption with it.
+    """Prints the folder of a run, its best score, and the commands that evaluate and use it.
 
     Args:
-        folder: of the run.
-        records: that it was trained on; None where there were none. They are named only if
+        folder: folder of the run.
+        records: records that it was trained on; None where there were none. They are named only if
             captions were scored on them: without a validation split they cannot be evaluated on.
-        detections: whether it captions what detectors saw.
-        next_stage: the script of the stage that starts from this one.
+        detections: whether it captions detected objects.
+        next_stage: command of the stage that starts from this one.
     """
     from r2m.engine.monitoring.run_list import read_run
     from r2m.engine.monitoring.text_tables import four_digits

@@ -1,4 +1,4 @@
-"""Runs any command of R2M by its name, and lists them all.
+"""Runs any command of R2M by name, and lists all commands.
 
     r2m caption dog.jpg --run=workspace/runs/updown/cross_entropy --output=workspace/captions
 
@@ -22,7 +22,7 @@ _ABOUT = "R2M: image captioning without image-caption pairs, and supervised capt
 
 
 def console() -> None:
-    """Entry of the console script."""
+    """Runs the command as a console script."""
     words = sys.argv[1:]
     if words[:1] == ["help"] and len(words) > 1:
         words = [words[1], "--help"]
@@ -42,7 +42,7 @@ def console() -> None:
 
 
 def listing() -> str:
-    """Returns the list of all commands by purpose, with what each does."""
+    """Returns the list of all commands by purpose, with their descriptions."""
     commands = find_commands()
     column = max(map(len, commands)) + 4
     blocks = [_ABOUT, "Usage: r2m COMMAND [FLAGS]    (the same as r2m-COMMAND [FLAGS])"]

@@ -1,4 +1,4 @@
-"""Reading of a command's flags: `--help`, `--version`, one-line messages for mistakes."""
+"""Parsing of a command's flags: `--help`, `--version`, one-line messages for mistakes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from r2m.cli.help import Command, defined_flags, help_text, is_absl, is_required
 from r2m.cli.program import program, version_line
 from r2m.engine.value_rules import near
 
-# Exit code of a mistake on the command line, as of any other bad input.
+# Exit code of a mistake on the command line, the same as for other bad input.
 MISTAKE = 1
 HELP_WORDS = ("-h", "--help", "-help")
 FULL_HELP_WORDS = ("--helpfull", "-helpfull")
 VERSION_WORDS = ("--version", "-version")
-# Flags of absl that these words replace: they list flags by module, and end with exit code 1.
+# Flags of absl that these words replace, because they list flags by module and exit with code 1.
 _REPLACED = ("help", "helpshort", "helpfull", "helpxml", "?")
 
 
 def read_flags(argv: Sequence[str], command: Command) -> list[str]:
-    """Reads the command line; returns its first word and the words that are no flags.
+    """Parses the command line; returns its first word and the positional arguments.
 
-    Ends the process with exit code 0 after help or version was asked for, wherever it stands before
-    `--`, and with a message and exit code 1 after a mistake.
+    Ends the process with exit code 0 if help or version is requested anywhere before `--`, and with
+    a message and exit code 1 after a mistake.
     """
     words = list(argv)
     own = words[: words.index("--")] if "--" in words else words
@@ -46,7 +46,7 @@ def read_flags(argv: Sequence[str], command: Command) -> list[str]:
 
 
 def _answer(word: str, command: Command) -> str | None:
-    """Returns the text that a word asks for: help, version, or nothing."""
+    """Returns the text that a word requests: help or version, else None."""
     if word in VERSION_WORDS:
         return version_line()
     if word in HELP_WORDS or word in FULL_HELP_WORDS:
@@ -70,14 +70,14 @@ def _describe(error: flags.Error, command: Command) -> str:
         if found:
             return f"unknown flag --{error.flagname}; did you mean --{found[0]}?"
         behind = command.arguments.startswith("-- ")
-        hint = " (flags of the command to run belong behind --)" if behind else ""
+        hint = " (flags of the command to run belong after --)" if behind else ""
         return f"unknown flag --{error.flagname}{hint}"
-    # Values are checked one by one before it is found what is missing.
+    # Values are checked one by one before missing flags are detected.
     if missing and all(_is_about(flag, error) for flag in missing):
         names = [f"--{flag.name}" for flag in missing]
         listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
         return f"{listed} {'is' if len(names) == 1 else 'are'} required"
-    return str(error).replace("Missing value for flag ", "a value is missing behind ")
+    return str(error).replace("Missing value for flag ", "a value is missing after ")
 
 
 def _is_about(flag: Any, error: flags.Error) -> bool:

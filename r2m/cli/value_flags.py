@@ -10,10 +10,11 @@ from absl import flags
 from r2m.cli.flag_groups import put_flag
 from r2m.engine.value_rules import choice
 
-# A flag belongs to the module that calls these functions: absl refuses two modules' equal flags.
+# A flag belongs to the module that calls these functions: absl rejects the same flag in two
+# modules.
 flags.disclaim_key_flags()
 
-# Text in `--help` that stands for a value of no particular kind.
+# Placeholder in `--help` for a value of no particular kind.
 _TEXT = "TEXT"
 
 
@@ -21,7 +22,7 @@ class _ChoiceParser(flags.EnumParser):
     """Parser of one of several words; suggests the nearest one."""
 
     def parse(self, argument: str) -> str:
-        """Returns the word; raises ValueError that lists the choices for any other."""
+        """Returns the word; raises a ValueError that lists the choices for any other."""
         if expected := choice(*self.enum_values)(argument):
             raise ValueError(f"must be {expected}")
         return argument
@@ -48,15 +49,15 @@ def define_text(
     required: bool = False,
     allow_overwrite: bool = True,
 ) -> flags.FlagHolder[Any]:
-    """Defines a flag with any text.
+    """Defines a text flag.
 
     Args:
-        name: of the flag, without dashes.
-        default: its value where it is not given.
-        description: for `--help`.
-        group: of `r2m.cli.flag_groups.GROUPS`.
-        value: stands for the value in `--help`, such as FOLDER.
-        required: whether the command cannot do without it.
+        name: name of the flag, without dashes.
+        default: value if the flag is not given.
+        description: text for `--help`.
+        group: one of `r2m.cli.flag_groups.GROUPS`.
+        value: placeholder in `--help`, such as FOLDER.
+        required: whether the flag must be given.
         allow_overwrite: whether it may be given twice; the last one counts.
     """
     holder: flags.FlagHolder[Any] = flags.DEFINE_string(
@@ -75,7 +76,7 @@ def define_texts(
     value: str = _TEXT,
     required: bool = False,
 ) -> flags.FlagHolder[Any]:
-    """Defines a flag that may be repeated and holds the list of its texts; see `define_text`."""
+    """Defines a repeatable flag whose value is the list of its texts; see `define_text`."""
     holder: flags.FlagHolder[Any] = flags.DEFINE_multi_string(
         name, default, description, required=required
     )
@@ -87,7 +88,7 @@ def define_texts(
 def define_list(
     name: str, default: list[str] | None, description: str, *, group: str, value: str
 ) -> flags.FlagHolder[Any]:
-    """Defines a flag with texts that commas separate; see `define_text`."""
+    """Defines a flag with comma-separated texts; see `define_text`."""
     holder: flags.FlagHolder[Any] = flags.DEFINE_list(name, default, description)
     put_flag(name, group, value)
     return holder

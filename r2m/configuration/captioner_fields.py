@@ -1,7 +1,7 @@
-"""Rules of a captioner's model settings, which follow from its configuration. No TensorFlow.
+"""Rules of a captioner's model settings, derived from its configuration. Needs no TensorFlow.
 
 A captioner has a configuration in `configs/captioners` whose `model` section shows every setting of
-its constructor: no further list of captioners or of their settings is kept here.
+its constructor. This module therefore needs no list of captioners or of their settings.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def model_rules(captioner: Any) -> dict[str, Rule]:
     """Returns the rules of a captioner's model settings: name -> rule.
 
     Args:
-        captioner: name of the captioner; of an unknown one all settings of all captioners are
-            returned, so that it is the only mistake.
+        captioner: name of the captioner. For an unknown one, all settings of all captioners are
+            returned, so that only the name is reported as invalid.
     """
     known = _rules()
     if isinstance(captioner, str) and captioner in known:
@@ -45,7 +45,7 @@ def model_rules(captioner: Any) -> dict[str, Rule]:
 
 @functools.cache
 def _rules() -> Mapping[str, dict[str, Rule]]:
-    """Returns captioner -> setting -> rule, of all configurations of captioners."""
+    """Returns captioner -> setting -> rule for all configurations of captioners."""
     found: dict[str, dict[str, Rule]] = {}
     for module in pkgutil.iter_modules(configs.captioners.__path__, "configs.captioners."):
         model = importlib.import_module(module.name).get_config().model.to_dict()

@@ -24,7 +24,7 @@ def check_family(config: Any, stage: str, file: str = "this configuration") -> F
         file: origin of the configuration, for messages.
 
     Raises:
-        InputError: it belongs to another family, whose command is named, or to none.
+        InputError: the configuration belongs to another family, whose command is named, or to none.
     """
     family, found = family_of(stage), set(config.get("stages") or ())
     if stage in found:
@@ -32,12 +32,12 @@ def check_family(config: Any, stage: str, file: str = "this configuration") -> F
     for other in FAMILIES:
         if other is not family and found & set(other.stages):
             raise InputError(
-                f"{file} is a configuration of {other.title}, which {other.commands} takes; this "
-                f"command takes those of {family.title}, such as {family.example}"
+                f"{file} is a configuration of {other.title}, which {other.commands} accepts; this "
+                f"command requires one of {family.title}, such as {family.example}"
             )
     raise InputError(
-        f"{file} has no stages.{stage}: it is no configuration of {family.title}; begin with one "
-        f"of theirs, such as {family.example}"
+        f"{file} has no stages.{stage}: it is not a configuration of {family.title}; start from "
+        f"one of them, such as {family.example}"
     )
 
 
@@ -53,8 +53,8 @@ def check_config(config: Any, stage: str, file: str = "this configuration") -> N
         file: origin of the configuration, for messages.
 
     Raises:
-        InputError: a configuration of another family, or invalid values: one line per field, named
-            as on the command line.
+        InputError: the configuration belongs to another family, or has invalid values: one line per
+            field, named as on the command line.
     """
     family = check_family(config, stage, file)
     if problems := list(find_problems(flattened(config.to_dict()), family, file)):
@@ -84,7 +84,7 @@ def find_problems(
             yield f"--config.{field}={value}: must be {expected}"
     for field in family.rules.keys() - values.keys():
         sound = False
-        yield f"{file} lacks the field {field}; begin with the configurations of this version"
+        yield f"{file} lacks the field {field}; start from the configurations of this version"
     if sound:
         yield from _contradictions(values)
 
@@ -101,12 +101,12 @@ def unknown_field(field: str, known: Mapping[str, Any], owner: str) -> str:
         right = near(word, dict.fromkeys(name.rpartition(".")[2] for name in names))
         return [name for word in right for name in called_so(names, word)]
 
-    # In the same group first; a field that is right but for its group before one of another name.
+    # Candidates in the same group come first, then fields of the same name in other groups.
     choices = (
         called_so(inside),
         spelled_so([name for name in inside if name.rpartition(".")[0] == group]),
         called_so(known),
-        # Of optimiser.rate the group is misspelled, and a field: training.optimizer.
+        # In optimiser.rate the group is misspelled, and is itself a field: training.optimizer.
         [] if inside else spelled_so(known, group),
         spelled_so(known),
         near(field, [name for name in known if name not in inside]),
@@ -146,9 +146,9 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
         if alpha and not backbone.startswith("MobileNet"):
             yield (
                 f"--config.image.alpha={alpha}: must be 0 with image.backbone={backbone}: only the "
-                "MobileNets have one"
+                "MobileNets have a width multiplier"
             )
-    # The constructors of captioners check what goes together in their models.
+    # The constructors of captioners check combinations of model settings.
     if CAPTIONER not in values and "model.heads" in values:
         heads, units = values["model.heads"], values["model.units"]
         if units % heads:
@@ -177,13 +177,13 @@ def _ranking_contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             )
         if not values["loss.mask_same_image"]:
             yield (
-                f"{shown}must be 1 without loss.mask_same_image, for the captions of an image "
+                f"{shown}must be 1 without loss.mask_same_image, because the captions of an image "
                 "would be its negatives"
             )
         if values["data.batching"] == "same_length":
             yield (
-                f"{shown}must be 1 with data.batching=same_length, for the captions of an image "
-                "differ in length"
+                f"{shown}must be 1 with data.batching=same_length, because the captions of an "
+                "image differ in length"
             )
     if values["model.sentence_encoder"] != "bow":
         return
@@ -196,7 +196,7 @@ def _ranking_contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     if values["model.sentence_pooling"] == "last":
         yield (
             "--config.model.sentence_pooling=last: must be mean, max or gpo with "
-            "model.sentence_encoder=bow, which knows no order of words"
+            "model.sentence_encoder=bow, which ignores the order of words"
         )
 
 
@@ -214,8 +214,9 @@ def _reward_contradictions(reward: Mapping[str, Any]) -> Iterator[str]:
         )
     greedy = bool(reward) and (reward["loss"], reward["baseline"]) == ("policy", "greedy")
     if greedy and reward["dropout"]:
-        # Captions are generated without dropout. Most draws earn less than the greedy caption, so
-        # that the gradient under dropout makes their words less likely, end markers among them.
+        # Captions are generated without dropout. Most samples get a lower reward than the greedy
+        # caption, so the gradient under dropout makes their words, including end markers, less
+        # likely.
         yield (
             "--config.reward.dropout=True: must be False with reward.baseline=greedy, whose "
             "differences are not 0 on average: under dropout they make all captions less likely"

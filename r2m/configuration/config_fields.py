@@ -1,10 +1,9 @@
 """Rules of every field of every configuration, which `config_checks` applies.
 
-`configs/common.py` and the `configs/*_sections.py` describe the
-fields. A field that is added to one of them needs a rule here: without one it is refused as
-unknown. Rules of training settings are those of the engine's options (`training_fields`), rules of
-a captioner's model settings follow from its configuration (`captioner_fields`). Needs no
-TensorFlow.
+`configs/common.py` and the `configs/*_sections.py` describe the fields. A field that is added to
+one of them needs a rule here; without one it is rejected as unknown. Rules of training settings are
+those of the engine's options (`training_fields`), rules of a captioner's model settings follow from
+its configuration (`captioner_fields`). Needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from r2m.configuration.training_fields import training_rules
 from r2m.engine.value_rules import Rule, choice, name, number, optional, path, switch, whole, words
 from tfrecords.errors import InputError
 
-# The field that names the captioner of a configuration.
+# Field that names the captioner of a configuration.
 CAPTIONER = "model.captioner"
 
 
@@ -43,7 +42,7 @@ def flattened(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return found
 
 
-# Dotted name below the configuration -> rule, or nested so.
+# Dotted name in the configuration -> rule; may be nested.
 _Rules = dict[str, Any]
 
 _TRAINING: _Rules = training_rules(flattened(common.training()))
@@ -174,14 +173,14 @@ _RETRIEVAL: _Rules = {
     "loss": {
         "name": choice("hinges", "softmax"),
         "temperature": number(above=0),
-        # Cosines differ by 2 at most: no pair could exceed another by more.
+        # Cosines differ by at most 2: no pair can exceed another by more.
         "margin": number(above=0, below=2),
         "hinges": choice("sum", "max"),
         "sum_epochs": whole(0),
         "mask_same_image": switch,
     },
     "training": _TRAINING,
-    # A pair alone has no negative.
+    # A single pair has no negatives.
     "stages": {"ranking": {**_STAGE, "batch_size": whole(2, 1_000_000)}},
 }
 _R2M_STAGE = {**_STAGE, "max_length": whole(1, MOST_WORDS)}
@@ -218,14 +217,14 @@ class Family(NamedTuple):
     """Configurations with the same sections.
 
     Attributes:
-        title: the kind of model that they train, for messages.
-        folder: their folder in `configs`.
+        title: kind of model that they train, for messages.
+        folder: folder in `configs`.
         stages: names of their stages, in order.
         commands: commands that accept them, for messages.
         example: flag with one of them, for messages.
-        rules: dotted name -> rule, of the fields that each configuration must have.
-        model_rules: returns the rules of the model settings of a captioner, which may be left out;
-            None: `rules` contains all model settings.
+        rules: dotted name -> rule of the fields that each configuration must have.
+        model_rules: returns the rules of the optional model settings of a captioner; None if
+            `rules` contains all model settings.
     """
 
     title: str

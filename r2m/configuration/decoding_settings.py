@@ -1,4 +1,4 @@
-"""Settings of decoding as commands and programs give them. Needs no TensorFlow."""
+"""Decoding settings given by commands and programs. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.decoding.options import DecodingOptions
 from r2m.configuration.config_fields import DECODING
 from tfrecords.errors import InputError
 
-# Words that a caption does not end with (`bad_endings` of self-critical.pytorch).
+# Words that a caption must not end with (`bad_endings` of self-critical.pytorch).
 BAD_ENDINGS = (
     *("a", "an", "the", "in", "for", "at", "of", "with", "before", "after", "on", "upon", "near"),
     *("to", "is", "are", "am"),
@@ -21,29 +21,29 @@ BAD_ENDINGS = (
 
 
 class DecodingChanges(TypedDict, total=False):
-    """Settings of decoding that replace those of a trained run.
+    """Decoding settings that replace those of a trained run.
 
     Attributes:
-        method: `beam`; or `sample` or `gumbel`, which draw captions.
-        beam_size: hypotheses that the search keeps alive; 1 searches greedily.
-        max_length: most words of a caption, the end marker included.
-        min_length: fewest words of a caption, the end marker not counted.
+        method: `beam`, or `sample` or `gumbel`, which draw captions.
+        beam_size: number of hypotheses that the search keeps; 1 searches greedily.
+        max_length: maximum number of words of a caption, end marker included.
+        min_length: minimum number of words of a caption, end marker not included.
         length_penalty: `power`, `wu` or `avg`: log p of a caption is divided by n**alpha, by
             ((5 + n) / 6)**alpha or by n, for n words with the end marker. `wu_0.9` sets alpha too.
         length_normalization: alpha.
         beam_groups: groups of the beam that avoid each other's words (diverse beam search).
-        diversity: what a word loses in log p per hypothesis of earlier groups that has it.
-        block_trigrams: no three words in a row twice in a caption.
-        block_repeats: no word twice in a row.
-        block_bad_endings: no caption that ends with one of `BAD_ENDINGS`.
-        must_contain: words and phrases that each caption contains, as in `["dog", "red car"]`, or
-            one text with commas between them.
-        must_not_contain: words and phrases that no caption contains.
-        temperature: of drawn captions; log p is divided by it.
-        top_k: words are drawn among so many of the likeliest.
+        diversity: penalty on log p of a word per hypothesis of earlier groups that has it.
+        block_trigrams: whether no trigram may occur twice in a caption.
+        block_repeats: whether no word may occur twice in a row.
+        block_bad_endings: whether no caption may end with one of `BAD_ENDINGS`.
+        must_contain: words and phrases that each caption must contain, as in `["dog", "red car"]`,
+            or as one comma-separated text.
+        must_not_contain: words and phrases that no caption may contain.
+        temperature: temperature of drawn captions; log p is divided by it.
+        top_k: words are drawn among this many of the likeliest.
         top_p: words are drawn among the likeliest whose probabilities sum to this.
-        sampling_seed: equal seeds draw equal captions of an image.
-        allow_unknown: captions may contain `<unk>`.
+        sampling_seed: seed of sampling; equal seeds draw equal captions of an image.
+        allow_unknown: whether captions may contain `<unk>`.
     """
 
     method: str | None
@@ -66,7 +66,7 @@ class DecodingChanges(TypedDict, total=False):
     allow_unknown: bool | None
 
 
-# Fields of `config.decoding` that `DecodingOptions` has under the same name.
+# Fields of `config.decoding` that are fields of `DecodingOptions` with the same name.
 _OPTIONS = (
     "method", "beam_size", "max_length", "length_penalty", "length_normalization", "beam_groups",
     "diversity", "min_length", "block_trigrams", "block_repeats",
@@ -110,18 +110,18 @@ def decoding_problems(decoding: Mapping[str, Any]) -> Iterator[str]:
 
 
 def decoding_changes(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Converts settings of decoding, as flags and programs give them, to fields.
+    """Converts decoding settings from flags and programs to fields.
 
     Args:
-        given: by name of the field of `config.decoding`; None keeps what a run was trained with.
-            `length_penalty` may have alpha in it: `wu_0.9` and `power_0.7`, and `avg`, or `avg_0`
-            of self-critical.pytorch, for the mean of log p per word.
+        given: values by field of `config.decoding`; None keeps the value from the training.
+            `length_penalty` may include alpha: `wu_0.9` and `power_0.7`, and `avg`, or `avg_0` of
+            self-critical.pytorch, for the mean of log p per word.
 
     Returns:
         The fields that change.
 
     Raises:
-        InputError: a field that does not exist, a value that it cannot have, or alpha twice.
+        InputError: a field does not exist, a value is invalid, or alpha is given twice.
     """
     changes = {name: value for name, value in given.items() if value is not None}
     if unknown := changes.keys() - DECODING.keys():
@@ -136,7 +136,7 @@ def decoding_changes(given: Mapping[str, Any]) -> dict[str, Any]:
         if alpha is not None and "length_normalization" in changes:
             raise InputError(
                 f"length_penalty={given['length_penalty']} contains alpha={alpha:g}: give no "
-                "length_normalization beside it"
+                "length_normalization in addition"
             )
         if alpha is not None:
             changes["length_normalization"] = alpha
@@ -150,7 +150,7 @@ def check_in_use(changes: Mapping[str, Any], decoding: Mapping[str, Any]) -> Non
     """Raises `InputError` for a change that decoding does not read, unless it is a default.
 
     Args:
-        changes: of `decoding_changes`.
+        changes: result of `decoding_changes`.
         decoding: fields of `config.decoding`, with the changes.
     """
     draws, defaults = decoding["method"] != "beam", default_decoding()
@@ -158,35 +158,35 @@ def check_in_use(changes: Mapping[str, Any], decoding: Mapping[str, Any]) -> Non
         if name in _OF_SAMPLING and not draws:
             raise InputError(
                 f"{name}={changes[name]} is not read by method=beam: give method=sample or "
-                f"method=gumbel too, or leave {name} out"
+                f"method=gumbel too, or leave out {name}"
             )
         if name == "diversity" and not draws and decoding["beam_groups"] == 1:
             raise InputError(
                 f"diversity={changes[name]} is not read with beam_groups=1: give beam_groups too, "
-                "or leave diversity out"
+                "or leave out diversity"
             )
         if name in _OF_GROUPS and draws:
             raise InputError(
-                f"{name}={changes[name]} is not read by method={decoding['method']}: leave {name} "
-                "out, or give method=beam"
+                f"{name}={changes[name]} is not read by method={decoding['method']}: leave out "
+                f"{name}, or give method=beam"
             )
 
 
 def _phrases(name: str, given: Any) -> list[str]:
-    """Returns words and phrases of a list; raises `InputError` for anything else."""
+    """Returns the words and phrases of a list; raises `InputError` for anything else."""
     if not isinstance(given, Iterable) or not all(isinstance(phrase, str) for phrase in given):
         raise InputError(f"{name}={given!r}: must be words and phrases, as in ['dog', 'red car']")
     return list(given)
 
 
 def _length_penalty(text: Any) -> tuple[str, float | None]:
-    """Returns a length penalty and its alpha, where it has one."""
+    """Returns a length penalty and its alpha, or None without alpha."""
     found = _PENALTY.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         raise InputError(
-            f"length_penalty={text}: must be power, wu or avg, perhaps with alpha, as in wu_0.9"
+            f"length_penalty={text}: must be power, wu or avg, optionally with alpha, as in wu_0.9"
         )
-    # Upstream's number behind avg has no meaning.
+    # Upstream's number after avg has no meaning.
     if found["kind"] == "avg":
         return "power", 1.0
     return found["kind"], None if found["alpha"] is None else float(found["alpha"])

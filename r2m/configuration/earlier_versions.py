@@ -58,13 +58,13 @@ def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
             with, of any version.
 
     Returns:
-        Equal settings. Those of this version are returned as they are.
+        Equivalent settings. Those of this version are returned unchanged.
     """
     upgraded, model = dict(settings), settings.get("model")
     if isinstance(model, Mapping) and model.keys() == _FIELDS_OF_ALL:
         own = {name: value for name, value in model.items() if value is not None}
         upgraded["model"] = {**_DEFAULTS.get(model["captioner"], {}), **own}
-    # A checkpoint has the settings of rewards as those of its loss.
+    # A checkpoint stores the settings of rewards as settings of its loss.
     for section in ("reward", "loss"):
         values = settings.get(section)
         if isinstance(values, Mapping) and "samples" in values:
@@ -74,19 +74,19 @@ def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     stages, training = settings.get("stages"), settings.get("training")
     if isinstance(stages, Mapping) and isinstance(training, Mapping):
         own_stage = stages.get("self_critical")
-        # The schedule was that of all stages.
+        # All stages shared the schedule.
         if isinstance(own_stage, Mapping) and "schedule" not in own_stage:
             own_stage = {**own_stage, "schedule": training["schedule"]}
             upgraded["stages"] = {**stages, "self_critical": own_stage}
     data = settings.get("data")
-    # Of captioners: configurations of R2M have no rows.
+    # Only captioners: configurations of R2M have no rows.
     if isinstance(data, Mapping) and "unit_norm" in data:
         new = {**_NEW_DATA, **(_NEW_PAIRS if "batching" in data else {})}
         upgraded["data"] = {**new, **data}
-        # A checkpoint has how pixels are made; all networks of that time were of one kind.
+        # A checkpoint stores the preprocessing of pixels; earlier networks were all of one kind.
         if isinstance(pixels := data.get("pixels"), Mapping):
             upgraded["data"]["pixels"] = {**_NEW_PIXELS, **pixels}
     if isinstance(decoding := settings.get("decoding"), Mapping):
-        # The defaults of fields that came later are what these versions did.
+        # The defaults of newer fields match the behavior of these versions.
         upgraded["decoding"] = {**ConfigDict(common.decoding()).to_dict(), **decoding}
     return upgraded

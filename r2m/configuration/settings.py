@@ -30,12 +30,12 @@ def setting(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Sets the dtype policy of layers that are created within: `config.training.precision`."""
+    """Sets the dtype policy of layers created in the context: `config.training.precision`."""
     if name not in PRECISIONS:
         known = ", ".join(PRECISIONS)
         raise InputError(f"precision: unknown {name!r}; known: {known}")
     before = keras.config.dtype_policy()
-    # A layer keeps the policy that was set when it was created.
+    # A layer keeps the policy that was active when it was created.
     keras.config.set_dtype_policy(name)
     try:
         yield
@@ -53,13 +53,13 @@ def training_options(config: Any, stage: Any) -> TrainingOptions:
     """Returns the options to train a stage with, durations in steps.
 
     Args:
-        config: configuration of the experiment; `seed`, `training` and `stages` are read.
+        config: configuration of the experiment with `seed`, `training` and `stages`.
         stage: the stage; `name`, `steps_per_epoch`, `best_metric` (name or None, `max` or `min`),
             `compiles` (whether XLA can compile its loss) and `compares_rows` (whether its loss
             requires the whole batch) are read.
 
     Raises:
-        InputError: for an invalid setting.
+        InputError: a setting is invalid.
     """
     own, training = config.stages[stage.name], config.training
     # All stages of an experiment share these settings; each stage uses those it supports.
@@ -68,7 +68,7 @@ def training_options(config: Any, stage: Any) -> TrainingOptions:
     micro_batches, at_once = training.micro_batches, training.at_once
     if micro_batches > 1 and stage.compares_rows:
         logging.warning(
-            "stage %s computes batches whole, not in %d parts: its loss compares their rows",
+            "stage %s does not divide batches into %d parts: its loss compares their rows",
             stage.name,
             micro_batches,
         )

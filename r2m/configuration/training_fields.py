@@ -1,7 +1,7 @@
-"""Fields of `config.training`, their rules and the options they become. Needs no TensorFlow.
+"""Fields of `config.training`, their rules and their options. Needs no TensorFlow.
 
 `configs.common.training` lists the fields, and `r2m.engine.options` the options with their rules:
-a field is named as its option.
+a field has the name of its option.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from r2m.engine.options import TrainingOptions
 from r2m.engine.value_rules import Rule, choice, name
 
 PRECISIONS = ("float32", "mixed_bfloat16")
-# Fields that are not options of the engine: the model is built with them.
+# Fields that are not options of the engine, but of the model.
 _OF_MODEL: dict[str, Rule] = {
-    # `make_strategy` refuses names, each with its reason, before it does anything else.
+    # `make_strategy` rejects names with reasons before it does anything else.
     "strategy": name,
     "precision": choice(*PRECISIONS),
 }
@@ -38,7 +38,7 @@ def option_values(
     """Returns the options that a section of a configuration sets, by name.
 
     Args:
-        values: the section. Fields that are no options are left out.
+        values: the section. Fields that are not options are left out.
         to_steps: converts the duration of an option: (name, value) -> steps.
         options: class of the options.
     """

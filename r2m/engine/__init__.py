@@ -1,6 +1,6 @@
 """The training loop under tf.distribute, independent of captions.
 
-Read `stage` (what it is handed), `train` (the loop), `step` and `gradients` (one step), `state` and
-`nonfinite` (between steps) in this order. What they use is in the folders, which know nothing of
-the loop: `optimization`, `distribution`, `persistence`, `monitoring`.
+Read these modules in this order: `stage` (interface of a stage), `train` (the loop), `step` and
+`gradients` (one step), `state` and `nonfinite` (between steps). The packages that they use do not
+depend on the loop: `optimization`, `distribution`, `persistence`, `monitoring`.
 """

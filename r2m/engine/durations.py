@@ -1,4 +1,4 @@
-"""Durations in steps, epochs or percent of a run, as configurations give them."""
+"""Durations in configurations: steps, epochs or percent of a run."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ def to_steps(
     """Converts a duration to steps.
 
     Args:
-        name: of the setting, for messages.
+        name: name of the setting, for messages.
         duration: steps as an int, which is returned unchanged; or "500 steps", "2 epochs",
             "0.5 epochs", "10%", which are rounded to whole steps, at least one.
-        steps_per_epoch: of the stage; None where it is not known.
-        total: steps of the run, of which percentages are taken; None where they are not allowed.
+        steps_per_epoch: steps per epoch of the stage; None if unknown.
+        total: steps of the run, the base of percentages; None if percentages are not allowed.
 
     Returns:
         Steps, at least one unless `duration` is an int.
 
     Raises:
-        ValueError: another form, or a unit without meaning here.
+        ValueError: the duration has another form, or a unit that is not available here.
     """
     if isinstance(duration, int) and not isinstance(duration, bool):
         return duration

@@ -16,10 +16,11 @@ class TrainingInterrupted(TrainingError):
 def plain_message(message: str) -> str:
     """Returns the line of a TensorFlow error's message that describes the error.
 
-    Before it may stand where the graph was built, over many lines, and after it names of nodes.
+    It may be preceded by many lines about the construction of the graph, and followed by node
+    names.
     """
     lines = message.splitlines()
-    # Of a loaded SavedModel, no stack is known.
+    # A loaded SavedModel has no stack.
     marks = ("  File ", "<stack traces unavailable>")
     stack = [number for number, line in enumerate(lines) if line.startswith(marks)]
     after = lines[stack[-1] + 1 :] if stack else lines

@@ -21,9 +21,9 @@ class Gradients(NamedTuple):
         totals: float32[terms].
         normalizers: float32[terms], already summed over the replicas.
         gradients: dense, one for each of `variables`.
-        variables: the trainable variables that the loss depends on.
-        names: of the terms.
-        weights: of the terms.
+        variables: trainable variables that the loss depends on.
+        names: names of the terms.
+        weights: weights of the terms.
     """
 
     objective: tf.Tensor
@@ -46,7 +46,7 @@ class _LossTracer:
         self.refusal: TrainingError | None = None
 
     def refuse(self, message: str) -> None:
-        # AutoGraph wraps what is raised while tracing in an error of its own.
+        # AutoGraph wraps exceptions raised while tracing.
         self.refusal = TrainingError(message)
         raise self.refusal
 
@@ -59,8 +59,8 @@ class _LossTracer:
 
     def normalizers(self, terms: Sequence[LossTerm]) -> tf.Tensor:
         own = tf.stack([tf.cast(term.normalizer, tf.float32) for term in terms])
-        # The global normalizers come first, so that the gradients of terms with different
-        # normalizers can be taken in one backward pass and simply be summed over the replicas.
+        # The global normalizers are computed first, so that one backward pass gives the gradients
+        # of terms with different normalizers, and replicas only sum them.
         context = tf.distribute.get_replica_context()
         return context.all_reduce("SUM", tf.stop_gradient(own))
 
@@ -76,13 +76,14 @@ class _LossTracer:
             if normalizers is None:
                 normalizers = self.normalizers(terms)
             factors = tf.math.divide_no_nan(tf.constant(self.weights, tf.float32), normalizers)
-            # Terms of weight 0 are left out rather than multiplied by 0: no backward pass for them.
+            # Terms of weight 0 are left out instead of multiplied by 0, which saves a backward
+            # pass.
             objective = tf.add_n(
                 [totals[i] * factors[i] for i, weight in enumerate(self.weights) if weight]
             )
         found = tape.gradient(objective, watched)
         self.note_reached([gradient is not None for gradient in found])
-        # The gradient of an embedding lists a row once per use; Adam and the norm need their sum.
+        # The gradient of an embedding contains a row per use; Adam and the norm need their sum.
         dense = [tf.convert_to_tensor(gradient) for gradient in found if gradient is not None]
         return objective, totals, normalizers, dense
 
@@ -114,19 +115,19 @@ def make_gradient_function(
     """Returns the function that differentiates the objective, for calls in a replica context.
 
     Args:
-        stage: whose loss it is.
-        variables: what to differentiate for.
+        stage: stage that defines the loss.
+        variables: variables to differentiate with respect to.
         jit: compiles loss and gradients with XLA: one program for each shape of batch.
-        micro_batches: parts that the rows are computed in; the sums are the same.
-        at_once: how many of the parts are computed side by side.
-        replicas: how many compute a share each.
+        micro_batches: number of parts that the rows are divided into; the sums are the same.
+        at_once: number of parts computed in parallel.
+        replicas: number of replicas.
 
     Returns:
-        The function, and another that gives the error it raised while it was traced.
+        The function, and another that returns the error raised while it was traced.
 
     Raises:
-        TrainingError: the stage compares rows with each other, which cannot be done in parts, nor
-            compiled under several replicas.
+        TrainingError: the stage compares rows with each other, which is not possible in parts, nor
+            compiled with several replicas.
     """
     if stage.compares_rows and (micro_batches > 1 or (jit and replicas > 1)):
         what = "micro_batches" if micro_batches > 1 else "jit with several replicas"
@@ -164,8 +165,9 @@ def make_gradient_function(
         if not jit and micro_batches == 1:
             found = differentiate(batch, None)
         else:
-            # All replicas and parts have to be counted before the first of them is differentiated.
-            # Only the normalizers are used of this loss: the graph is cut down to what they need.
+            # The normalizers of all replicas and parts must be summed before the first part is
+            # differentiated. Only the normalizers of this loss are used, so the graph is pruned to
+            # them.
             normalizers = tracing.normalizers(tracing.terms(batch, training=False))
             run = differentiate if micro_batches == 1 else in_parts
             found = run(batch, normalizers)

@@ -7,7 +7,7 @@ from typing import Any
 
 from r2m.engine.errors import TrainingError
 
-# Stands for the default of a setting that has to be given.
+# Marks a setting that has no default and must be given.
 NEEDED = object()
 
 # Epsilon as in TensorFlow 1's Adam, which the published runs used (Keras' own default is 1e-7).
@@ -18,7 +18,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": _ADAM,
     "adamw": _ADAM,
     "kiros_adam": _ADAM,
-    # As Keras has them: epsilon is added below the root, Adagrad's sum begins with 0.1.
+    # As in Keras: epsilon is added under the square root, and Adagrad's sum starts at 0.1.
     "rmsprop": {"rho": 0.9, "momentum": 0.0, "epsilon": 1e-7},
     "sgd": {"momentum": 0.0, "nesterov": False},
     "adagrad": {"epsilon": 1e-7},
@@ -37,16 +37,16 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 def chosen_settings(
     what: str, name: str, given: Any, known: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Returns the settings of one of several kinds: those that are given, else their defaults.
+    """Returns the settings of one of several kinds: given values, else defaults.
 
     Args:
-        what: the kinds are of, for messages.
-        name: of the kind.
-        given: a dataclass; of its fields those count that some kind has as a setting.
-        known: kind -> setting -> default, where NEEDED means that it has to be given.
+        what: name of the group of kinds, for messages.
+        name: name of the kind.
+        given: a dataclass; only fields that are settings of some kind are used.
+        known: kind -> setting -> default; NEEDED marks a setting that must be given.
 
     Raises:
-        TrainingError: the kind is unknown, has no such setting, or lacks one that it needs.
+        TrainingError: the kind is unknown, has no such setting, or lacks a required one.
     """
     if name not in known:
         raise TrainingError(f"unknown {what} {name!r}; the known ones: {', '.join(sorted(known))}")

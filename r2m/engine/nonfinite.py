@@ -27,11 +27,12 @@ def check_finite(
 ) -> None:
     """Stops the run, or logs skipped steps, if steps after `state` were not finite.
 
-    Such steps left the weights as they were (`r2m.engine.step.apply_if`).
+    Such steps did not change the weights (`r2m.engine.step.apply_if`).
 
     Raises:
         TrainingError: a step was not finite and `options.on_nonfinite` is 'stop', or more than
-            `options.max_skipped` in a row were not. Names the step and the first bad tensor.
+            `options.max_skipped` consecutive steps were not. The message names the step and the
+            first bad tensor.
     """
     in_a_row = state.skipped_in_a_row
     for index, good in enumerate(results.finite):

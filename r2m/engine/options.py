@@ -18,7 +18,7 @@ from r2m.engine.value_rules import (
 )
 from r2m.engine.value_rules import name as any_name
 
-# What may differ when a run is resumed: none of these changes the weights after a given step.
+# Options that may differ when a run is resumed: none changes the weights after a given step.
 CHANGEABLE = (
     "steps",
     "steps_per_loop",
@@ -29,12 +29,12 @@ CHANGEABLE = (
     "show_progress",
     "at_once",
     "data_service",
-    # A step that is not finite changes nothing, and 'stop' never gets past it.
+    # A nonfinite step changes nothing, and 'stop' never continues after it.
     "on_nonfinite",
     "max_skipped",
 )
 
-# What a schedule of the learning rate depends on, which then may not differ either.
+# Options that learning rate schedules depend on, which therefore must not differ either.
 _FIXED_BY_SCHEDULE = {"cosine": ("steps",), "plateau": ("evaluate_every",)}
 
 
@@ -44,7 +44,7 @@ def _option(
     """Defines an option.
 
     Args:
-        rule: of its value.
+        rule: rule that its value must satisfy.
         default: its value where it is not given.
         in_config: rule of the same setting in a configuration, where that is another one.
     """
@@ -71,7 +71,7 @@ def _steps(
 
 
 def _check(options: Any) -> None:
-    """Raises ValueError where a value breaks its option's rule."""
+    """Raises ValueError if a value violates its option's rule."""
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if "rule" in field.metadata and (expected := field.metadata["rule"](value)):
@@ -85,10 +85,10 @@ class OptimizerSettings:
     Attributes:
         beta_1: decay of the mean of gradients.
         beta_2: decay of the mean of squared gradients.
-        epsilon: added to the root of that mean, or below the root, as the optimizer has it.
-        rho: decay of the mean of squared gradients, of RMSprop.
+        epsilon: added to the square root of that mean or under it, depending on the optimizer.
+        rho: decay of the mean of squared gradients in RMSprop.
         momentum: decay of the sum of steps.
-        nesterov: looks one step of the momentum ahead.
+        nesterov: whether to use Nesterov momentum.
     """
 
     beta_1: float | None = _option(optional(number(least=0, below=1)), None)
@@ -111,18 +111,18 @@ class ScheduleOptions:
 
     Attributes:
         name: a name of `r2m.engine.known_settings.SCHEDULES`.
-        warm_up: steps that the learning rate rises in; 0 for none.
+        warm_up: steps during which the learning rate rises; 0 for none.
         decay_start: steps before the first decay.
         decay_every: steps between decays.
         decay_rate: factor of each decay.
-        factor: of the whole schedule (noam), or of each reduction (plateau).
+        factor: factor of the whole schedule (noam), or of each reduction (plateau).
         model_size: width of the model.
-        final_fraction: of the learning rate, where the schedule ends.
-        patience: evaluations without a new best that are passed over.
-        min_learning_rate: is not reduced further.
+        final_fraction: fraction of the learning rate at the end of the schedule.
+        patience: evaluations without a new best before the learning rate is reduced.
+        min_learning_rate: lower bound of the learning rate.
     """
 
-    # The schedule itself refuses unknown names.
+    # The schedule itself rejects unknown names.
     name: str = _option(any_name, "constant", in_config=choice(*SCHEDULES))
     warm_up: int = _steps(0, 0)
     decay_start: int | None = _steps(0, None, none=True)
@@ -143,47 +143,48 @@ class ScheduleOptions:
 class TrainingOptions:
     """Options that a stage is trained with.
 
-    Each option has a rule of its values; where the option is set in a configuration the same rule
-    holds, but durations are in steps here (`r2m.engine.durations` reads others).
+    Each option has a rule for its values. The same rule applies to the option in a configuration,
+    except that durations are in steps here (`r2m.engine.durations` converts others).
 
     Attributes:
-        steps: optimizer steps in all.
-        learning_rate: what the schedule starts from; the one of name 'noam' does not use it.
-        schedule: how the learning rate changes.
+        steps: total number of optimizer steps.
+        learning_rate: initial learning rate of the schedule; schedule 'noam' does not use it.
+        schedule: settings of the learning rate schedule.
         optimizer: a name of `r2m.engine.known_settings.OPTIMIZERS`.
-        optimizer_settings: of that optimizer.
+        optimizer_settings: settings of that optimizer.
         weight_decay: L2 factor; `weight_decay * variable` is added to each clipped gradient. With
-            'adamw' it is decoupled: `learning_rate * weight_decay * variable` is taken off each
-            variable instead.
-        clip_global_norm: largest global norm of the gradient; None does not clip by it.
-        clip_value: largest magnitude of each entry of the gradient; None does not clip by it.
-        ema_decay: of the moving average of the weights, which evaluations and the best checkpoint
-            then use (`r2m.engine.optimization.averaging`); None keeps no average.
-        micro_batches: parts that each replica's share of a batch is computed in; the objective
-            stays the same. One after the other they save memory.
-        at_once: how many of these parts are computed side by side.
-        jit: compiles loss and gradients with XLA.
-        steps_per_loop: steps in one graph call. The host works only between loops.
+            'adamw' it is decoupled: `learning_rate * weight_decay * variable` is subtracted from
+            each variable instead.
+        clip_global_norm: largest global norm of the gradient; None disables this clipping.
+        clip_value: largest magnitude of each entry of the gradient; None disables this clipping.
+        ema_decay: decay of the moving average of the weights, which evaluations and the best
+            checkpoint then use (`r2m.engine.optimization.averaging`); None keeps no average.
+        micro_batches: number of parts that each replica's share of a batch is divided into; the
+            objective stays the same. Computed one after the other, they save memory.
+        at_once: number of these parts computed in parallel.
+        jit: whether to compile loss and gradients with XLA.
+        steps_per_loop: steps per graph call. The host works only between calls.
         log_every: steps between lines of metrics.jsonl.
         evaluate_every: steps between evaluations; 0 evaluates only at the end.
         checkpoint_every: steps between checkpoints; 0 saves only at the end.
-        keep_checkpoints: how many of the latest are kept.
-        best_metric: the evaluation metric that the best checkpoint is chosen by, ties by the lower
-            `loss`; None keeps none.
+        keep_checkpoints: number of latest checkpoints to keep.
+        best_metric: evaluation metric that selects the best checkpoint; the lower `loss` breaks
+            ties. None keeps no best checkpoint.
         best_mode: 'max' or 'min'.
-        seed: of the Keras random layers (dropout) of the model.
-        on_nonfinite: what to do when a loss or gradient is not finite: 'stop', or 'skip' the step's
-            batch (nothing is updated) and go on.
-        max_skipped: how many steps in a row may be skipped.
+        seed: seed of the Keras random layers (dropout) of the model.
+        on_nonfinite: reaction to a loss or gradient that is not finite: 'stop', or 'skip' the
+            step's batch (nothing is updated) and continue.
+        max_skipped: maximum number of consecutive skipped steps.
         data_service: address of a process that makes the batches
             (`r2m.engine.distribution.batch_service`); None makes them here.
-        show_progress: a progress bar on a terminal, a log line per interval elsewhere.
+        show_progress: whether to show a progress bar on a terminal, or a log line per interval
+            elsewhere.
     """
 
     steps: int = _steps(1, percent=False)
     learning_rate: float = _option(number(above=0), 1e-3)
     schedule: ScheduleOptions = ScheduleOptions()
-    # `make_optimizer` refuses unknown names.
+    # `make_optimizer` rejects unknown names.
     optimizer: str = _option(any_name, "adam", in_config=choice(*OPTIMIZERS))
     optimizer_settings: OptimizerSettings = OptimizerSettings()
     weight_decay: float = _option(number(least=0), 0.0)
@@ -203,7 +204,7 @@ class TrainingOptions:
     seed: int = _option(whole(0), 0)
     on_nonfinite: str = _option(choice("stop", "skip"), "stop")
     max_skipped: int = _option(whole(1), 3)
-    # Connecting to the service refuses other addresses.
+    # Other addresses are rejected when connecting to the service.
     data_service: str | None = _option(optional(any_name), None, in_config=optional(address))
     show_progress: bool = _option(switch, True)
 
@@ -222,9 +223,10 @@ class TrainingOptions:
             )
 
     def fixed(self) -> dict[str, Any]:
-        """The options that must not differ when a run is resumed.
+        """Returns the options that must not differ when a run is resumed.
 
-        Of the optimizer's settings and of the schedule only what is not at its default is named.
+        Of the settings of optimizer and schedule, only those that differ from their defaults are
+        included.
         """
         changeable = set(CHANGEABLE).difference(_FIXED_BY_SCHEDULE.get(self.schedule.name, ()))
         options = {

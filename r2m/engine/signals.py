@@ -12,7 +12,7 @@ from typing import Any
 from absl import logging
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# Return codes of a process that SIGINT ended.
+# Return codes of a process ended by SIGINT.
 DIED_OF_SIGINT = (-signal.SIGINT, 128 + signal.SIGINT)
 _outer: ContextVar[list[str] | None] = ContextVar("outer", default=None)
 
@@ -21,9 +21,9 @@ _outer: ContextVar[list[str] | None] = ContextVar("outer", default=None)
 def deferred_signals() -> Iterator[list[str]]:
     """Yields a list that receives the name of SIGTERM or SIGINT when it arrives.
 
-    A second signal acts at once. A nested context yields the list of the outer one, so that a
-    signal between two trainings is not lost. Outside the main thread, which alone can handle
-    signals, nothing is done.
+    A second signal takes effect immediately. A nested context yields the list of the outer one, so
+    that a signal between two trainings is not lost. Outside the main thread, the only one that
+    handles signals, the context does nothing.
     """
     if (outer := _outer.get()) is not None:
         yield outer
@@ -33,7 +33,7 @@ def deferred_signals() -> Iterator[list[str]]:
 
     def note(number: int, _: Any) -> None:
         received.append(signal.Signals(number).name)
-        logging.warning("%s: stopping as soon as all is saved", received[-1])
+        logging.warning("%s: stopping as soon as everything is saved", received[-1])
         signal.signal(number, previous[number])
 
     with contextlib.suppress(ValueError):
@@ -50,7 +50,7 @@ def deferred_signals() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def default_signals() -> Iterator[None]:
-    """Lets SIGINT end the process at once while it joins other workers, then restores handlers.
+    """Lets SIGINT end the process immediately while it joins other workers, then restores handlers.
 
     TensorFlow may wait for other workers forever, and Python runs no handler meanwhile. It also
     replaces the handler of SIGTERM, which is restored as well.
@@ -74,12 +74,12 @@ def interrupt(processes: Sequence[subprocess.Popen[str]]) -> None:
 def forwarded_signals(processes: Sequence[subprocess.Popen[str]]) -> Iterator[list[str]]:
     """Forwards SIGTERM and SIGINT to processes, which save and end; yields the names received.
 
-    Both are forwarded as SIGINT, the only signal that ends workers that still wait for each other.
+    Both are forwarded as SIGINT, the only signal that ends workers still waiting for each other.
     Start each process in its own session: otherwise Ctrl-C reaches it twice, and the second signal
     ends it without saving.
 
     Args:
-        processes: may grow while the context lasts.
+        processes: processes; more may be added inside the context.
     """
     came: list[str] = []
 

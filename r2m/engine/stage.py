@@ -1,24 +1,24 @@
 """Interface of a training stage to the engine.
 
-How a loss is reduced. A stage reports every term of its loss as two sums over *this replica's*
+Reduction of the loss: a stage returns every term of its loss as two sums over *this replica's*
 rows: `total` and `normalizer`. The engine minimizes
 
     objective = sum_i weight_i * (global sum of total_i) / (global sum of normalizer_i)
 
-so that N replicas follow one replica at the same global batch, whatever padding, row count or even
-emptiness each replica has. For a stage this means:
+so that N replicas are equivalent to one replica with the same global batch, whatever the padding
+and number of rows of each replica, including zero. For a stage this means:
 
-- Never take a mean: give the sum over the rows (or words) and their count.
-- A replica may hold fewer rows than the others or none; its sums are then 0. Empty batches reach
-  the model with a leading dimension of 0.
+- Never compute a mean: return the sum over the rows (or words) and their count.
+- A replica may have fewer rows than the others, or none; its sums are then 0. The model receives
+  empty batches with a leading dimension of 0.
 - `r2m.engine.distribution.gather.all_gather` may be called inside `loss`, for example to compare
-  with the whole global batch. Its gradient is summed over the replicas and cut back to each
-  replica's rows, so the engine's sum over replicas is the gradient of the sum of all replicas'
+  with the whole global batch. Its gradient is summed over the replicas and sliced to each
+    replica's rows, so the engine's sum over replicas is the gradient of the sum of all replicas'
   totals: each pair of rows must be counted by exactly one replica (own rows against all gathered
-  rows, normalizer = own rows). A loss that every replica computes whole is right too, as long as
-  its normalizer is counted whole as well: both are then counted once per replica.
+  rows, normalizer = own rows). A loss that every replica computes completely is also correct if
+    its normalizer is complete, too: both are then counted once per replica.
 - AutoGraph is off: write loops and conditions on tensors as `tf.while_loop` and `tf.cond`.
-- Do not `all_reduce` a total: the engine does, and the gradient of an all-reduce is one as well.
+- Do not `all_reduce` a total: the engine does, and the gradient of an all-reduce is another one.
 - Randomness: Keras layers in `model` (their seeds are checkpointed, and differ by replica), or
   `tf.random.stateless_*` with a seed that comes with the batch. Unseeded `keras.random` and
   `tf.random` functions break exact resume.
@@ -39,10 +39,10 @@ class LossTerm(NamedTuple):
     """One term of the objective, summed over one replica's rows.
 
     Attributes:
-        total: float scalar, the sum over this replica's rows.
-        normalizer: scalar, what `total` is divided by once both are summed over all replicas.
-            Where the global normalizer is 0 the term is 0.
-        weight: the factor of the term; a term of weight 0 is reported but not optimized.
+        total: float scalar, sum over this replica's rows.
+        normalizer: scalar that `total` is divided by after both are summed over all replicas. If
+            the global normalizer is 0, the term is 0.
+        weight: factor of the term; a term with weight 0 is reported but not optimized.
     """
 
     total: tf.Tensor
@@ -52,15 +52,15 @@ class LossTerm(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Results of one evaluation; all but the metrics go to TensorBoard only.
+    """Results of one evaluation; everything but the metrics is only written to TensorBoard.
 
-    TensorBoard keeps one kind of data a tag: texts, images and histograms must not share one.
+    TensorBoard stores one kind of data per tag: texts, images and histograms must not share tags.
 
     Attributes:
         metrics: name -> value.
         texts: tag -> Markdown.
         images: tag -> uint8 [N,H,W,3].
-        histograms: tag -> float [...], the values whose distribution is shown.
+        histograms: tag -> float [...], values whose distribution is shown.
     """
 
     metrics: Mapping[str, float]
@@ -70,12 +70,12 @@ class Evaluation:
 
 
 class Stage(Protocol):
-    """A model, the batches it is trained on, and its objective.
+    """A model, its training batches, and its objective.
 
-    Model and stage are built inside `strategy.scope()`. A stage may also have a `unit`: what the
-    rows of its batches are called where their speed is shown ('sentences'; else 'examples');
-    `learning_rate_factor(variable)`, what the learning rate is multiplied by (else 1); and
-    `remark(metrics)`, what to warn of, given the training metrics of a log interval (else None).
+    Model and stage are built inside `strategy.scope()`. A stage may also have a `unit`, the name of
+    the rows of its batches in the display of speed ('sentences'; else 'examples');
+    `learning_rate_factor(variable)`, a factor of the learning rate (else 1); and `remark(metrics)`,
+    a warning about the training metrics of a log interval (else None).
     """
 
     @property
@@ -84,18 +84,18 @@ class Stage(Protocol):
 
     @property
     def model(self) -> keras.Model:
-        """A built model; holds every variable that the stage trains."""
+        """Built model with every variable that the stage trains."""
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
         """Identity of the data that the weights depend on, such as the vocabulary's sha256.
 
-        Compared by name whenever weights are restored.
+        It is compared by name whenever weights are restored.
         """
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
-        """The variables of `model` to be trained, in a fixed order."""
+        """Variables of `model` to be trained, in a fixed order."""
 
     @property
     def compares_rows(self) -> bool:
@@ -105,16 +105,16 @@ class Stage(Protocol):
     def steps_per_epoch(self) -> int | None:
         """Steps per pass over all training data, for durations given in epochs.
 
-        None where the stage has no such number (`r2m.engine.durations`).
+        None if the stage has no such number (`r2m.engine.durations`).
         """
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
-        """Returns this worker's rows of endless global batches from step `first_step` (from 0) on.
+        """Returns this worker's rows of infinitely many global batches from step `first_step` on.
 
-        Batch i is a pure function of (seed, i): this is what makes resume exact. Tensors have the
-        batch as their first dimension; scalars go to every replica as they are. Of several workers
-        (`r2m.engine.distribution.workers`) each gives the rows that
-        `r2m.engine.distribution.sharing.share` cuts out for it.
+        Batch i is a pure function of (seed, i), which makes resume exact. Tensors have the batch as
+        their first dimension; every replica receives scalars unchanged. With several workers
+        (`r2m.engine.distribution.workers`), each returns its rows as defined by
+        `r2m.engine.distribution.sharing.share`.
         """
 
     def loss(self, batch: Any, training: bool) -> Mapping[str, LossTerm]:
@@ -136,6 +136,6 @@ def learning_rate_factors(stage: Stage) -> list[float]:
 
 
 def remark_on(stage: Stage, metrics: Mapping[str, float]) -> str | None:
-    """Returns a stage's warning about the training metrics of a log interval; None for nothing."""
+    """Returns a stage's warning about the training metrics of a log interval, or None."""
     remark: Callable[[Mapping[str, float]], str | None] = getattr(stage, "remark", lambda _: None)
     return remark(metrics)

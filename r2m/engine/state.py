@@ -1,4 +1,4 @@
-"""State of a run besides its variables."""
+"""State of a run apart from its variables."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from r2m.engine.options import TrainingOptions
 from r2m.engine.stage import Evaluation
 from r2m.engine.step import StepResults
 
-# The evaluation metric that decides between evaluations whose best metric is equal: less is better.
+# Evaluation metric that breaks ties of the best metric; less is better.
 TIE_BREAK = "loss"
-# Evaluations in a row with the same best metric before that is warned of.
+# Consecutive evaluations with the same best metric before a warning.
 _CONSTANT = 3
 
 
@@ -26,10 +26,10 @@ class TrainingSummary:
     """Result of a run.
 
     Attributes:
-        step: steps done.
-        last_metrics: of the last evaluation.
-        best_metrics: of the evaluation that the best checkpoint belongs to; empty without one.
-        best_step: its step; None without one.
+        step: number of steps.
+        last_metrics: metrics of the last evaluation.
+        best_metrics: metrics of the evaluation of the best checkpoint; empty without one.
+        best_step: step of the best checkpoint; None without one.
     """
 
     step: int
@@ -40,34 +40,34 @@ class TrainingSummary:
 
 @dataclasses.dataclass(kw_only=True)
 class RunState:
-    """State of a run besides its variables, saved in every checkpoint."""
+    """State of a run apart from its variables, saved in every checkpoint."""
 
     step: int = 0
     last_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     best_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     best_step: int | None = None
-    # Evaluations in a row that found the same value of the best metric.
+    # Consecutive evaluations with the same value of the best metric.
     equal_evaluations: int = 0
-    # Of the plateau schedule: what the learning rate is multiplied by, the best value of the metric
-    # (negative where less is better) and what decided ties there, and the evaluations since.
+    # State of the plateau schedule: the factor of the learning rate, the best value of the metric
+    # (negative if less is better) with its tie break, and the evaluations since.
     learning_rate_factor: float = 1.0
     plateau_best: float | None = None
     plateau_tie_break: float | None = None
     plateau_evaluations: int = 0
-    # Steps whose batch was left out because it was not finite: all, and the last ones in a row.
+    # Steps skipped because they were not finite: total number, and the latest consecutive ones.
     skipped: int = 0
     skipped_in_a_row: int = 0
-    # Since the last line of the log: sums over the other steps, by name.
+    # Sums over the other steps since the last line of the log, by name.
     steps: int = 0
     objective: float = 0.0
     gradient_norm: float = 0.0
     totals: dict[str, float] = dataclasses.field(default_factory=dict)
-    # Checkpoints hold this spelling.
+    # Checkpoints use this spelling.
     normalisers: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def add(self, results: StepResults) -> None:
         """Adds the results of steps to the sums."""
-        # Step by step: the sums must not depend on how the steps were grouped into graph calls.
+        # Added step by step, so that sums do not depend on the grouping of steps into graph calls.
         for i, objective in enumerate(results.objective):
             if not results.finite[i]:
                 self.skipped += 1
@@ -85,7 +85,7 @@ class RunState:
     def pop_means(self) -> dict[str, float]:
         """Returns the metrics since the last call: per step, and per normalizer for the terms.
 
-        `skipped`, only where there are any: how many steps were left out since the start.
+        `skipped`, only if not 0, is the number of steps skipped since the start.
         """
         steps = self.steps or math.nan  # all were skipped
         metrics = {"loss": self.objective / steps, "gradient_norm": self.gradient_norm / steps}
@@ -101,8 +101,8 @@ class RunState:
     def record_evaluation(self, evaluation: Evaluation, options: TrainingOptions) -> bool:
         """Records an evaluation; returns whether it is the best one so far.
 
-        Between equal values of the best metric the lower `TIE_BREAK` decides. Without it the later
-        evaluation is better: a metric that never changes must not keep the initial weights.
+        The lower `TIE_BREAK` decides between equal values of the best metric. Without it the later
+        evaluation is better, so that a constant metric does not keep the initial weights.
         """
         metrics = {name: float(value) for name, value in evaluation.metrics.items()}
         before, self.last_metrics = self.last_metrics, metrics
@@ -115,7 +115,7 @@ class RunState:
                 f"{', '.join(sorted(metrics)) or 'none'}"
             )
         if not math.isfinite(metrics[key]):
-            logging.warning("%s is %s at step %d: not taken for best", key, metrics[key], self.step)
+            logging.warning("%s is %s at step %d: ignored for best", key, metrics[key], self.step)
             return False
         self._watch_for_constant(key, before.get(key))
         if self.best_step is not None:
@@ -127,7 +127,7 @@ class RunState:
         return True
 
     def _watch_for_constant(self, key: str, before: float | None) -> None:
-        """Warns once of a best metric that does not change from evaluation to evaluation."""
+        """Warns once of a best metric that is constant across evaluations."""
         value = self.last_metrics[key]
         self.equal_evaluations = self.equal_evaluations + 1 if value == before else 1
         if self.equal_evaluations != _CONSTANT:
@@ -139,17 +139,17 @@ class RunState:
         else:
             kept = "the last of them"
         logging.warning(
-            "%s was %s at each of the last %d evaluations: it cannot choose the best weights, "
-            "and best/ holds %s. If it stays constant, validate on more examples, and more varied "
-            "ones",
+            "%s was %s at each of the last %d evaluations: it cannot select the best weights, "
+            "and best/ contains %s. If it stays constant, validate on more examples, and more "
+            "varied ones",
             key, four_digits(value), _CONSTANT, kept,
         )  # fmt: skip
 
     def watch_plateau(self, options: TrainingOptions) -> None:
         """Reduces the learning rate's factor after an evaluation, if the schedule is `plateau`.
 
-        Only evaluations every `evaluate_every` steps count, not one at the end of a run: otherwise
-        an extended run would differ from a long one.
+        Only evaluations every `evaluate_every` steps count, not one at the end of a run; otherwise
+        an extended run would differ from a run that was long from the start.
         """
         if options.schedule.name != "plateau" or options.best_metric is None:
             return
@@ -182,8 +182,7 @@ class RunState:
         )
 
 
-# What evaluations are compared by, more is better: the best metric, then the tie break, None where
-# it is not known.
+# Rank of an evaluation, more is better: the best metric, then the tie break or None.
 _Rank = tuple[float, "float | None"]
 
 

@@ -24,8 +24,9 @@ from r2m.engine.stage import Stage
 def seed_replicas(model: keras.Model, seed: int, strategy: tf.distribute.Strategy) -> None:
     """Gives every random layer of `model` its own seed on every replica; keeps the draw counters.
 
-    Keras mirrors seed states, so that without this all replicas draw the same dropout masks. The
-    seeds follow from `seed`, layer and replica: a checkpoint needs to hold the counters only.
+    Keras mirrors seed states; without this function all replicas would draw the same dropout masks.
+    The seeds are derived from `seed`, layer and replica, so that a checkpoint only needs the
+    counters.
     """
     first = first_replica(strategy)
     for index, state in enumerate(seed_states(model)):
@@ -43,16 +44,16 @@ class StepResults:
     """Results of the steps of one graph call.
 
     Attributes:
-        objective: float64 [steps], the value that was optimized.
-        gradient_norm: float64 [steps], before clipping.
+        objective: float64 [steps], optimized value.
+        gradient_norm: float64 [steps], gradient norm before clipping.
         rows: float64 [steps], rows of the global batch.
         totals: term name -> float64 [steps], summed over the global batch.
         normalizers: term name -> float64 [steps], summed over the global batch.
         gradient_squares: variable -> float64 [steps], half the squared norm of its gradient.
-        finite: bool [steps], whether objective and gradient norm are finite; where they are not,
-            the step changed no variable that is trained.
+        finite: bool [steps], whether objective and gradient norm are finite; if not, the step did
+            not change trained variables.
         compiled: whether the call compiled a program first, which takes much longer than a step.
-        weights: term name -> its factor in the objective; empty where it was not given.
+        weights: term name -> its factor in the objective; empty if not given.
     """
 
     def __init__(
@@ -64,14 +65,14 @@ class StepResults:
         compiled: bool = False,
         weights: Sequence[float] = (),
     ) -> None:
-        """Unpacks `values`, as a train loop returns them.
+        """Unpacks the `values` that a train loop returns.
 
         Args:
             terms: names of the loss terms.
             gradients: names of the variables that have a gradient.
             values: float [steps, 3 + 2 * len(terms) + len(gradients)].
             compiled: whether the call compiled a program.
-            weights: of the loss terms.
+            weights: weights of the loss terms.
         """
         columns = values.astype(np.float64).T
         self.objective, self.gradient_norm, self.rows = columns[:3]
@@ -97,15 +98,15 @@ def make_train_loop(
     """Returns the function that trains for some steps in one graph call.
 
     Args:
-        stage: what to train; see `r2m.engine.stage` for how its loss is reduced.
-        optimizer: built for `stage.trainable_variables`.
-        options: clipping, weight decay, `jit`, `micro_batches` and `at_once` are read.
-        strategy: the one that model and optimizer were built under.
-        average: of the weights, brought up to date after each step.
+        stage: stage to train; see `r2m.engine.stage` for how its loss is reduced.
+        optimizer: optimizer built for `stage.trainable_variables`.
+        options: clipping, weight decay, `jit`, `micro_batches` and `at_once`.
+        strategy: strategy in whose scope model and optimizer were built.
+        average: average of the weights, updated after each step.
 
     Returns:
-        `loop(iterator, steps)`, which takes `steps` global batches from an iterator of
-        `distribute(...)`. Raises TrainingError if the stage gives no term or no gradient.
+        `loop(iterator, steps)`, which reads `steps` global batches from an iterator of
+        `distribute(...)`. It raises TrainingError if the stage returns no term or no gradient.
     """
     differentiate, refusal = make_gradient_function(
         stage,
@@ -115,10 +116,10 @@ def make_train_loop(
         at_once=options.at_once,
         replicas=strategy.num_replicas_in_sync,
     )
-    term_names: list[str] = []  # known once the loss is traced
+    term_names: list[str] = []  # set when the loss is traced
     term_weights: list[float] = []
     gradient_names: list[str] = []
-    programs: set[tuple[int, ...]] = set()  # compiled so far, by the sizes of their batches
+    programs: set[tuple[int, ...]] = set()  # compiled programs, by the sizes of their batches
     names = dict(zip(map(id, stage.model.variables), variable_names(stage.model), strict=True))
 
     # AutoGraph would rewrite every function of the model, which takes most of the tracing time:
@@ -133,7 +134,7 @@ def make_train_loop(
         reduced = context.all_reduce("SUM", [sums, found.totals, *found.gradients])
         objective, rows = tf.unstack(reduced[0])
         totals, gradients = reduced[1], reduced[2:]
-        # As tf.linalg.global_norm; which of them is not finite tells which gradient is not.
+        # As in tf.linalg.global_norm; a value that is not finite identifies the gradient.
         squares = tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients])
         norm = tf.sqrt(2.0 * tf.reduce_sum(squares))
         gradients = clip_and_decay(gradients, found.variables, norm, options)
@@ -144,7 +145,8 @@ def make_train_loop(
         apply_if(finite, optimizer, gradients, found.variables)
         scalars = [objective, tf.cast(norm, tf.float32), rows]
         squares = tf.cast(squares, tf.float32)
-        # XLA has a program for each; how rows are split over replicas follows from their number.
+        # XLA compiles a program for each; the number of rows determines their division over
+        # replicas.
         sizes = _sizes(batch, rows) if options.jit else tf.zeros([0], tf.int32)
         return tf.concat([scalars, totals, found.normalizers, squares], axis=0), sizes
 
@@ -190,9 +192,9 @@ def apply_if(
 
     Args:
         condition: bool scalar, the same on every replica.
-        optimizer: built for at least `variables`.
-        gradients: of each variable; summed over the replicas.
-        variables: what to change.
+        optimizer: optimizer built for at least `variables`.
+        gradients: gradients of each variable; summed over the replicas.
+        variables: variables to update.
     """
 
     def everywhere(strategy: tf.distribute.Strategy, condition: Any, gradients: Any) -> None:
@@ -203,7 +205,7 @@ def apply_if(
 
         tf.cond(strategy.experimental_local_results(condition)[0], apply, lambda: None)
 
-    # The optimizer leaves the replicas for its sum, which it cannot do from inside a branch there.
+    # The optimizer merges the replicas for its sum, which is not possible inside a branch.
     context = tf.distribute.get_replica_context()
     context.merge_call(everywhere, args=(condition, list(gradients)))
 
@@ -215,6 +217,6 @@ def _sizes(batch: Any, rows: tf.Tensor) -> tf.Tensor:
 
 
 def _rows(batch: Any) -> tf.Tensor:
-    """Returns float32[]: rows of the first tensor of `batch` that is no scalar."""
+    """Returns float32[]: rows of the first tensor of `batch` that is not a scalar."""
     tensors = [tensor for tensor in tf.nest.flatten(batch) if tensor.shape.rank != 0]
     return tf.cast(tf.shape(tensors[0])[0], tf.float32) if tensors else tf.constant(0.0)

@@ -1,4 +1,4 @@
-"""Training of a stage from its start, or its last checkpoint, to its last step."""
+"""Training of a stage from the start, or from its last checkpoint, to its last step."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from r2m.engine.step import (
     seed_states,
 )
 
-# Seconds that a worker among several which was told to stop still waits for batches.
+# Seconds for which one of several workers still waits for batches after a stop signal.
 _LEAVE_AFTER = 60.0
 _LIBRARIES = ("keras", "numpy", "tensorflow", "tensorflow-text", "r2m")
 
@@ -68,35 +68,36 @@ def train(
     upgrade_settings: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     profile: ProfileWindow | None = None,
 ) -> TrainingSummary:
-    """Trains `stage` up to step `options.steps`, resuming the run in `workdir`.
+    """Trains `stage` up to step `options.steps` and resumes the run in `workdir`.
 
-    Where the weights come from, in this order: the latest checkpoint in `workdir`; `init_from`;
-    the model as it was built. A run that has reached `options.steps` returns at once.
+    Initial weights are taken from the first available source: the latest checkpoint in `workdir`;
+    `init_from`; the model as it was built. A run that has reached `options.steps` returns
+    immediately.
 
     Writes to `workdir`: config.json, metrics.jsonl, TensorBoard events, checkpoints/, best/.
 
     Args:
-        stage: built inside `strategy.scope()`, see `r2m.engine.stage`.
-        options: how to train.
-        workdir: folder of this run; made if missing.
-        strategy: of `r2m.engine.distribution.strategies.make_strategy`.
-        init_from: working folder of another stage's run whose (best, else latest) weights the model
-            starts from, or a function that sets the weights, called only when the run starts anew.
-        config: goes into config.json as it is; must be JSON.
-        settings: what else must not differ when the run is resumed (model, data, weights of the
-            loss); JSON, compared by name.
+        stage: stage built inside `strategy.scope()`, see `r2m.engine.stage`.
+        options: options of the training.
+        workdir: folder of this run; created if missing.
+        strategy: result of `r2m.engine.distribution.strategies.make_strategy`.
+        init_from: run folder of another stage whose (best, else latest) weights initialize the
+            model, or a function that sets the weights, called only if the run starts from scratch.
+        config: written to config.json unchanged; must be JSON.
+        settings: further settings that must not differ when the run is resumed (model, data,
+            weights of the loss); JSON, compared by name.
         upgrade_settings: converts the settings that an earlier version saved with a checkpoint
             to the form of `settings`, before they are compared.
-        profile: steps to run under TensorFlow's profiler.
+        profile: steps to run with TensorFlow's profiler.
 
     Returns:
         The summary of the run.
 
     Raises:
-        TrainingInterrupted: SIGTERM or SIGINT came; the state was saved.
+        TrainingInterrupted: SIGTERM or SIGINT arrived; the state was saved.
         TrainingError: a loss or gradient is not finite (see `TrainingOptions.on_nonfinite`), the
-            working folder cannot be used or belongs to another run, a checkpoint does not fit, or
-            there is no such optimizer or schedule.
+            run folder cannot be used or belongs to another run, a checkpoint does not match, or the
+            optimizer or schedule is unknown.
     """
     workdir, worker = Path(workdir), this_worker(strategy)
     holding = lock_folder(workdir) if worker.is_chief else contextlib.nullcontext()
@@ -108,10 +109,10 @@ def train(
             optimizer = make_optimizer(
                 options, stage.trainable_variables, learning_rate, learning_rate_factors(stage)
             )
-        # What a run may not change in when it is resumed.
+        # Entries that must not change when a run is resumed.
         identity = {
             "stage": stage.name,
-            # Compared in this order: a setting explains the variables that it changes.
+            # Settings are compared first, because they explain differences of variables.
             "settings": json.loads(json.dumps(dict(settings or {}))),
             "options": options.fixed(),
             "fingerprint": dict(stage.fingerprint),
@@ -124,15 +125,15 @@ def train(
         run_loop = make_train_loop(stage, optimizer, options, strategy, average)
 
         state = RunState()
-        saved_step = 0  # of the latest checkpoint
-        remarks: set[str] = set()  # each is made once
+        saved_step = 0  # step of the latest checkpoint
+        remarks: set[str] = set()  # each is logged once
 
         def told_to_stop() -> bool:  # by a signal to any of the workers
             return sum_over_workers(strategy, float(bool(signals))) > 0
 
         def told_here_to_stop(waited: float) -> bool:
-            # The other workers, if any, stop with this one only at the end of a graph call: it
-            # leaves them alone only where no call comes.
+            # Other workers stop together with this one only at the end of a graph call, so it
+            # leaves them only if no call follows.
             return bool(signals) and (worker.count == 1 or waited > _LEAVE_AFTER)
 
         def interrupted() -> TrainingInterrupted:
@@ -163,7 +164,7 @@ def train(
             saved_step = state.step
             logging.info("%s: resuming from %s", stage.name, latest.folder)
         elif callable(init_from):
-            init_from()  # logs where the weights come from
+            init_from()  # logs the source of the weights
         elif init_from is not None:
             source = checkpoints.restore_model(stage.model, init_from, stage.fingerprint)
             logging.info("%s: starting from the weights of %s", stage.name, source.folder)
@@ -198,10 +199,11 @@ def train(
             )
 
         def await_batches(steps: int) -> int:
-            """Returns how many of the next steps have their batches; saves before it raises."""
+            """Returns for how many of the next steps batches are available; saves before it "
+            "raises."""
             try:
                 ready = batch_source.wait(steps, told_here_to_stop)
-            except tf.errors.DataLossError:  # of the records, not of the service
+            except tf.errors.DataLossError:  # caused by the records, not by the service
                 save_rest()
                 raise
             except TrainingError as error:
@@ -240,7 +242,7 @@ def train(
                 raise interrupted()
             batches = iter(distribute(batch_source.dataset, strategy))
             if state.step == 0 and init_from is not None and options.evaluate_every:
-                # For the log only: what the stage starts with is not its own best.
+                # Only for the log: the initial weights do not count as best.
                 log.evaluation(0, _evaluate(stage, 0, options, strategy))
             if told_to_stop():
                 raise interrupted()
@@ -270,7 +272,7 @@ def train(
                         remarks.add(remark)
                         logging.warning("%s, up to step %d: %s", stage.name, state.step, remark)
                 if _due(state.step, options.evaluate_every) or ends:
-                    with average.in_use():  # also for whoever takes the best weights
+                    with average.in_use():  # also for users of the best weights
                         started = time.monotonic()
                         evaluation = _evaluate(stage, state.step, options, strategy)
                         log.evaluation(state.step, evaluation)
@@ -329,12 +331,12 @@ def _check_same_start(step: int, workdir: Path, strategy: tf.distribute.Strategy
 def _evaluate(
     stage: Stage, step: int, options: TrainingOptions, strategy: tf.distribute.Strategy
 ) -> Evaluation:
-    """Evaluates on the chief; other workers receive the metrics that decide on the best."""
+    """Evaluates on the chief; other workers receive the metrics that select the best weights."""
     key = options.best_metric
     deciding = [] if key is None else list(dict.fromkeys((key, TIE_BREAK)))
     if not this_worker(strategy).is_chief:
         return Evaluation(metrics={name: chief_value(strategy, 0.0) for name in deciding})
-    # Training must not depend on how often it is evaluated: undo what evaluation draws.
+    # Restores the random states, so that training does not depend on the number of evaluations.
     states = [(state, state.numpy()) for state in seed_states(stage.model)]
     evaluation = stage.evaluate(step)
     for state, value in states:

@@ -1,4 +1,4 @@
-"""Rules of the values that an option, a field of a configuration or a flag may have. No TensorFlow.
+"""Rules for values of options, configuration fields and flags. Needs no TensorFlow.
 
 A rule is a function that returns None for a valid value, else a description of valid values that
 completes "must be ...".
@@ -15,14 +15,14 @@ from r2m.engine.durations import to_steps
 
 Rule = Callable[[Any], "str | None"]
 
-# The most of any whole number: TensorFlow counts in 32 bits in places.
+# Largest whole number: TensorFlow uses 32-bit counters in places.
 LARGEST_INT = 2**31 - 1
-# The most of any other number: products of a few such fit into float32.
+# Largest other number: products of a few of them fit into float32.
 LARGEST_FLOAT = 1e6
 
 
 def whole(least: int, most: int = LARGEST_INT) -> Rule:
-    """Returns the rule of whole numbers in a range, both ends included."""
+    """Returns the rule for whole numbers in a range, both ends included."""
 
     def rule(value: Any) -> str | None:
         if not isinstance(value, int) or isinstance(value, bool):
@@ -41,13 +41,13 @@ def number(
     most: float = LARGEST_FLOAT,
     below: float | None = None,
 ) -> Rule:
-    """Returns the rule of finite numbers in a range.
+    """Returns the rule for finite numbers in a range.
 
     Args:
         least: smallest value.
-        above: a bound that the value must exceed; instead of `least`.
+        above: exclusive lower bound, instead of `least`.
         most: largest value.
-        below: a bound that the value must not reach; instead of `most`.
+        below: exclusive upper bound, instead of `most`.
     """
     lower = f"at least {least:g}" if above is None else f"above {above:g}"
     upper = f"at most {most:g}" if below is None else f"below {below:g}"
@@ -64,7 +64,7 @@ def number(
 
 
 def duration(least: int, *, percent: bool = True) -> Rule:
-    """Returns the rule of steps, or text such as "2 epochs" (`r2m.engine.durations`).
+    """Returns the rule for steps, or text such as "2 epochs" (`r2m.engine.durations`).
 
     Args:
         least: smallest number of steps.
@@ -86,7 +86,7 @@ def duration(least: int, *, percent: bool = True) -> Rule:
 
 
 def choice(*known: str) -> Rule:
-    """Returns the rule of one of several names."""
+    """Returns the rule for one of several names."""
 
     def rule(value: Any) -> str | None:
         if value in known:
@@ -109,7 +109,7 @@ def path(value: Any) -> str | None:
 
 def words(value: Any) -> str | None:
     """Accepts text, which may be empty."""
-    return None if isinstance(value, str) else "words, or phrases that commas separate"
+    return None if isinstance(value, str) else "comma-separated words or phrases"
 
 
 def name(value: Any) -> str | None:
@@ -127,7 +127,7 @@ def address(value: Any) -> str | None:
 
 
 def optional(rule: Rule) -> Rule:
-    """Returns the rule of None and the values that `rule` accepts."""
+    """Returns the rule for None and the values that `rule` accepts."""
 
     def optional_rule(value: Any) -> str | None:
         expected = None if value is None else rule(value)

@@ -27,27 +27,28 @@ def attention_panels(
     *,
     style: str = "smooth",
 ) -> list[Image.Image]:
-    """The picture, then where it was looked at for each word.
+    """Draws a picture, followed by its attention for each word.
 
-    Brightness is relative to the cell that was looked at most for that word: uniform attention over
-    49 cells would be nearly black otherwise. The number behind a word is the weight of that cell.
+    Brightness is relative to the cell with the largest weight for that word; otherwise uniform
+    attention over 49 cells would be nearly black. The number after a word is the weight of that
+    cell.
 
     Args:
         picture: uint8[H, W, 3].
-        words: what was said.
+        words: words of the caption.
         weights: float[len(words), gh, gw], each map summing to 1.
-        style: `grid` shows the cells as they are; `smooth` blends them into each other.
+        style: `grid` draws cells as squares; `smooth` interpolates between them.
 
     Returns:
         Panels of equal size, one more than there are words.
 
     Raises:
-        ValueError: an unknown style, or another number of maps than of words.
+        ValueError: the style is unknown, or the numbers of maps and words differ.
     """
     if style not in STYLES:
         raise ValueError(f"unknown style {style!r}; known: {', '.join(STYLES)}")
     if len(weights) != len(words):
-        raise ValueError(f"{len(words)} words and {len(weights)} maps of attention")
+        raise ValueError(f"{len(words)} words and {len(weights)} attention maps")
     image = Image.fromarray(picture)
     scale = _EDGE / max(image.size)
     image = image.resize([max(1, round(scale * edge)) for edge in image.size])
@@ -59,7 +60,7 @@ def attention_panels(
 
 
 def sheet(panels: Sequence[Image.Image], caption: str) -> Image.Image:
-    """Panels in rows, the caption below them."""
+    """Returns panels in rows, with the caption below them."""
     width, height = panels[0].size
     columns = min(_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
@@ -76,14 +77,14 @@ def sheet(panels: Sequence[Image.Image], caption: str) -> Image.Image:
 
 
 def png(image: Image.Image) -> bytes:
-    """The image as a PNG file."""
+    """Returns the image as a PNG file."""
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
 
 
 def animation(panels: Sequence[Image.Image]) -> bytes:
-    """The panels as frames of a GIF that starts over."""
+    """Returns the panels as frames of a looping GIF."""
     file = io.BytesIO()
     first, *others = panels
     first.save(
@@ -104,7 +105,7 @@ def attention_overlay(
 
     Args:
         picture: uint8[H, W, 3].
-        cells: float[gh, gw], the map of a word.
+        cells: float[gh, gw], attention map of a word.
         style: see `attention_panels`.
     """
     cells = np.asarray(cells, np.float32)
@@ -113,7 +114,7 @@ def attention_overlay(
     height, width = picture.shape[:2]
     light = Image.fromarray(relative.astype(np.float32)).resize((width, height), method)
     light = np.clip(np.asarray(light), 0.0, 1.0)[..., None]
-    # What was not looked at stays visible, if barely.
+    # Cells without attention stay barely visible.
     shown = picture * (0.2 + 0.8 * light) + 40.0 * light * np.array([1.0, 0.85, 0.3])
     return Image.fromarray(np.clip(shown, 0, 255).astype(np.uint8))
 

@@ -1,7 +1,7 @@
-"""Caption metrics: BLEU-1..4, ROUGE-L, CIDEr, METEOR and SPICE, by pycocoevalcap.
+"""Caption metrics: BLEU-1..4, ROUGE-L, CIDEr, METEOR and SPICE, computed by pycocoevalcap.
 
-`score_captions` computes the figures of a report. `CaptionScorer` computes the cheap ones again and
-again during training, with its references tokenized and counted once.
+`score_captions` computes the scores of a report. `CaptionScorer` computes the cheap ones repeatedly
+during training, and tokenizes and counts its references once.
 
 All scores are fractions (CIDEr can exceed 1); papers print them times 100.
 """
@@ -35,16 +35,16 @@ class CaptionScores:
     """Scores of a set of predictions.
 
     Attributes:
-        scores: corpus scores: `bleu_1` .. `bleu_4`, `rouge_l`, `cider`, `meteor`, `spice`, those
-            that could be computed.
-        per_image: for each of the same names, the score of every image id.
-        unavailable: metrics that were asked for and could not be computed, with the reason.
-        tokenizer: which tokenizer made the tokens (`ptb` or `ptb_python`).
-        images: how many images were scored.
-        references: how many references they were scored against.
-        empty_predictions: images whose prediction holds no token; they score 0.
-        dropped_references: references without a token, left out.
-        statistics: of the predictions, see `caption_statistics`.
+        scores: corpus scores that could be computed: `bleu_1` .. `bleu_4`, `rouge_l`, `cider`,
+            `meteor`, `spice`.
+        per_image: metric name -> score of every image id.
+        unavailable: requested metrics that could not be computed -> reason.
+        tokenizer: name of the tokenizer that was used (`ptb` or `ptb_python`).
+        images: number of scored images.
+        references: number of their references.
+        empty_predictions: number of predictions without a token; they score 0.
+        dropped_references: number of references without a token, which are left out.
+        statistics: statistics of the predictions, see `caption_statistics`.
     """
 
     scores: dict[str, float]
@@ -67,22 +67,22 @@ def score_captions(
     java_timeout: float = 3600.0,
     known: KnownCaptions | None = None,
 ) -> CaptionScores:
-    """Scores one caption an image against its references.
+    """Scores one caption per image against its references.
 
     Args:
-        predictions: the caption of every image id; an empty one is scored, as 0.
-        references: the reference captions of the same image ids, at least one each.
-        metrics: which of `METRICS`.
+        predictions: image id -> caption; an empty caption scores 0.
+        references: image id -> reference captions, at least one, for the same images.
+        metrics: names from `METRICS`.
         tokenizer: `auto`, or one of `tokenizers.TOKENIZERS`.
-        java_timeout: seconds after which a Java program is given up.
+        java_timeout: seconds after which a Java program is killed.
         known: recognizes training captions; None: novel captions are not counted.
 
     Returns:
-        The scores; a metric whose program is missing or failed is in `unavailable`, not 0.
+        The scores; a metric whose program is missing or failed is in `unavailable` instead of 0.
 
     Raises:
-        InputError: no images, ids that differ between predictions and references, an image whose
-            references hold no token, or an unknown metric or tokenizer.
+        InputError: there are no images, the ids of predictions and references differ, the
+            references of an image have no token, or a metric or tokenizer is unknown.
     """
     unknown = [name for name in metrics if name not in METRICS]
     if unknown or not metrics:
@@ -128,12 +128,12 @@ def score_captions(
 
 
 class CaptionScorer:
-    """BLEU, ROUGE-L and CIDEr during training: no JVM, references prepared once.
+    """BLEU, ROUGE-L and CIDEr during training, without a JVM and with references prepared once.
 
-    The `ptb_python` tokenizer gives figures that can differ from a report's in the fourth decimal.
+    With the `ptb_python` tokenizer, scores can differ from a report's in the fourth decimal.
 
     Attributes:
-        image_ids: the ids that `score` expects predictions for.
+        image_ids: ids that `score` expects predictions for.
         tokenizer: the tokenizer's name, for logs.
     """
 
@@ -141,11 +141,11 @@ class CaptionScorer:
         """Tokenizes and counts the references.
 
         Args:
-            references: reference captions of every image id, at least one each.
-            tokenizer: one of `tokenizers.TOKENIZERS` that needs no Java.
+            references: image id -> reference captions, at least one.
+            tokenizer: one of `tokenizers.TOKENIZERS` that does not need Java.
 
         Raises:
-            InputError: no images, or an image whose references hold no token.
+            InputError: there are no images, or the references of an image have no token.
         """
         self.tokenizer = tokenizer
         check_same_images(references, references)
@@ -160,18 +160,18 @@ class CaptionScorer:
         """Scores one caption for every image of the references.
 
         Args:
-            predictions: the caption of every image id.
+            predictions: image id -> caption.
 
         Returns:
             `bleu_1` .. `bleu_4`, `rouge_l` and `cider`, as fractions.
 
         Raises:
-            InputError: predictions for other images than the references'.
+            InputError: predictions and references are for different images.
         """
         return {name: float(score) for name, (score, _) in self._score(predictions).items()}
 
     def score_images(self, predictions: Mapping[str, str]) -> dict[str, dict[str, float]]:
-        """Like `score`, but the scores of every image: `{metric: {image_id: score}}`."""
+        """Computes `score` for every image: `{metric: {image_id: score}}`."""
         return {
             name: dict(zip(self.image_ids, map(float, each), strict=True))
             for name, (_, each) in self._score(predictions).items()
@@ -199,7 +199,7 @@ def check_same_images(
     """Checks that there is exactly one prediction for every image with references.
 
     Raises:
-        InputError: no images at all, or ids that only one side has.
+        InputError: there are no images, or only one side has an id.
     """
     if not predictions and not references:
         raise InputError("no images to score: there are neither predictions nor references")
@@ -225,10 +225,10 @@ def check_same_images(
 def _regroup(
     ids: Sequence[str], references: Mapping[str, Sequence[str]], tokens: Sequence[str]
 ) -> tuple[list[list[str]], int]:
-    """Tokenized references by image, without those that hold no token.
+    """Returns tokenized references by image, without those that have no token.
 
-    An empty reference would give an empty prediction full marks in ROUGE-L and lower everyone's
-    CIDEr.
+    An empty reference would give an empty prediction the best ROUGE-L and lower the CIDEr of all
+    captions.
     """
     groups = []
     position = 0
@@ -254,7 +254,7 @@ def _tokenize_all(captions: Sequence[str], tokenizer: str, timeout: float) -> tu
 
 
 def _warned(captions: Sequence[str], tokenized: list[str]) -> list[str]:
-    """The tokenized captions; warns where whole phrases became tokens."""
+    """Returns the tokenized captions; warns if whole phrases became tokens."""
     unspaced = UnspacedText()
     for caption, tokens in zip(captions, tokenized, strict=True):
         unspaced.add(caption, tokens.split())
@@ -270,7 +270,7 @@ _Groups = Sequence[Sequence[str]]
 def _tables(
     candidates: Sequence[str], groups: _Groups
 ) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
-    """References and candidates as pycocoevalcap takes them."""
+    """Returns references and candidates in the form of pycocoevalcap."""
     return dict(enumerate(map(list, groups))), {i: [c] for i, c in enumerate(candidates)}
 
 
@@ -288,7 +288,7 @@ def _rouge(candidates: Sequence[str], groups: _Groups, timeout: float) -> _Compu
 
 def _coco_cider(candidates: Sequence[str], groups: _Groups, timeout: float) -> _Computed:
     if len(groups) < 2:
-        raise Unavailable("CIDEr weighs words by how many images mention them: it needs two images")
+        raise Unavailable("CIDEr weights words by their image frequency: it needs two images")
     return {"cider": CocoCider().compute_score(*_tables(candidates, groups))}
 
 

@@ -1,12 +1,12 @@
-"""Scores of several captions per image: how good the best one is, and how much they differ.
+"""Scores of several captions per image: quality of the best one, and diversity.
 
 - Div-n (Aneja et al. 2019, Deshpande et al. 2019): distinct n-grams of the captions of an image,
   divided by their words.
 - mBLEU-4: BLEU-4 of each caption against the other captions of its image; lower is more diverse.
-- self-CIDEr (Wang and Chan 2019): how evenly the captions of an image spread in the space of
-  n-grams, 0 for equal captions and 1 for captions without a common word.
-- Oracle scores: those of the best caption of each image, by the metric itself. Mean scores: those
-  of all captions. BLEU is that of single captions here, as no corpus of best captions is formed.
+- self-CIDEr (Wang and Chan 2019): spread of the captions of an image in the space of n-grams,
+  0 for equal captions and 1 for captions without a common word.
+- Oracle scores: scores of the best caption of each image, by the metric itself. Mean scores: scores
+  of all captions. BLEU is that of single captions, because no corpus of best captions is formed.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class CaptionSetScores:
     Attributes:
         most: largest number of captions of an image.
         captions: number of captions of all images together.
-        compared: images with at least two captions, over which diversity is averaged.
-        diversity: `DIVERSITY`.
-        oracle: for each metric, the mean over the images of their best caption's score.
-        mean: for each metric, the mean over the images of their captions' mean score.
+        compared: number of images with at least two captions, over which diversity is averaged.
+        diversity: values of the measures in `DIVERSITY`.
+        oracle: metric -> mean score of the best caption of each image.
+        mean: metric -> mean over the images of the mean score of their captions.
     """
 
     most: int
@@ -60,14 +60,14 @@ def score_caption_sets(
     """Scores several captions per image against its references and against each other.
 
     Args:
-        captions: of every image id, at least one.
-        references: as for `score_captions`, and so are the other arguments.
-        metrics: of oracle and mean scores.
-        tokenizer: of captions and references.
-        java_timeout: seconds after which a Java program is given up.
+        captions: image id -> captions, at least one.
+        references: see `score_captions`, also for the other arguments.
+        metrics: metrics of oracle and mean scores.
+        tokenizer: tokenizer of captions and references.
+        java_timeout: seconds after which a Java program is killed.
 
     Raises:
-        InputError: an image without a caption, no image with two, or see `score_captions`.
+        InputError: an image has no caption, no image has two; or see `score_captions`.
     """
     check_same_images(captions, references)
     if bare := [image for image, own in captions.items() if not own]:
@@ -123,11 +123,11 @@ def _tokenize(
 
 
 def measure_diversity(captions: Sequence[Sequence[str]], cider: Cider) -> dict[str, float]:
-    """Computes `DIVERSITY`; images with a single caption are left out.
+    """Computes the measures in `DIVERSITY`, without images with a single caption.
 
     Args:
         captions: tokenized captions of each image.
-        cider: with the document frequencies of references.
+        cider: scorer with the document frequencies of references.
 
     Raises:
         InputError: no image has two captions.
@@ -135,7 +135,7 @@ def measure_diversity(captions: Sequence[Sequence[str]], cider: Cider) -> dict[s
     sets = [list(own) for own in captions if len(own) > 1]
     if not sets:
         raise InputError(
-            "no image has two captions to compare: ask for more per image (--captions)"
+            "no image has two captions to compare: request more per image (--captions)"
         )
     return {
         "div_1": float(np.mean([distinct_ngrams(own, 1) for own in sets])),
@@ -160,7 +160,7 @@ def spread(kernel: np.ndarray) -> float:
     """
     values = np.sqrt(np.clip(np.linalg.eigvalsh(kernel), 0, None))
     total = values.sum()
-    # Captions without a word that weighs anything do not differ.
+    # Captions whose words all have weight zero do not differ.
     return float(np.log(total / values.max()) / np.log(len(values))) if total > 0 else 0.0
 
 

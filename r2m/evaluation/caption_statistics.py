@@ -8,7 +8,7 @@ import numpy as np
 
 from r2m.configuration.decoding_settings import BAD_ENDINGS
 
-# Captions as a model or a file gives them -> whether each is a training caption, bool[N].
+# Maps captions to whether each is a training caption, bool[N].
 KnownCaptions = Callable[[Sequence[str]], np.ndarray]
 
 STATISTICS = (
@@ -28,13 +28,13 @@ def caption_statistics(
 
     Args:
         captions: N tokenized captions, words separated by spaces.
-        known: bool[N], whether each is a training caption; None where these are not known.
+        known: bool[N], whether each is a training caption; None if training captions are unknown.
 
     Returns:
         `mean_length` in words, `bad_endings` (the share of captions that end in one of
         `BAD_ENDINGS`), `vocabulary_used` (the number of distinct words), `distinct_captions` (the
         share of captions left when repetitions are removed) and, with `known`, `novel_captions`
-        (the share of captions that are no training caption). Empty without captions.
+        (the share of captions that are not training captions). Empty without captions.
     """
     if not captions:
         return {}

@@ -23,21 +23,21 @@ COLUMNS = (
     "consensus_score",
     "note",
 )
-"""Columns of the table; the last three are empty where there is nothing to say."""
+"""Columns of the table; the last three may be empty."""
 
 
 def write_caption_table(
     path: Path | str, rows: Iterable[Mapping[str, Any]], more: Sequence[str] = ()
 ) -> Path:
-    """Writes captions as CSV (RFC 4180), a line per caption.
+    """Writes captions as CSV (RFC 4180), one line per caption.
 
-    The text is UTF-8 behind a byte-order mark, without which Excel takes it for another encoding.
+    The text is UTF-8 with a byte-order mark, without which Excel assumes another encoding.
 
     Args:
-        path: the file, replaced as a whole.
+        path: file to write; replaced atomically.
         rows: one per image with the keys of `COLUMNS` that apply, `rank` left out; several captions
             of an image are in `captions`, best first.
-        more: keys of `rows` that are further columns, last.
+        more: keys of `rows` that become further columns at the end.
 
     Returns:
         The path.
@@ -49,7 +49,7 @@ def write_caption_table(
 
 
 def write_caption_lines(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> Path:
-    """Writes captions as JSON Lines, an object per image; see `write_caption_table`."""
+    """Writes captions as JSON Lines, one object per image; see `write_caption_table`."""
     return write_parts(
         path, (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     )

@@ -1,7 +1,7 @@
 """CIDEr-D (Vedantam et al. 2015) of captions against references that do not change between calls.
 
-pycocoevalcap weighs all references anew at every call, most of its time. Here they are weighed
-once, and a test holds the scores equal to those of its `cider_scorer.py`.
+pycocoevalcap computes the weights of all references at every call, which takes most of its time.
+Here they are computed once; a test checks that scores equal those of its `cider_scorer.py`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ class Cider:
     """CIDEr with the document frequencies of one set of references.
 
     Attributes:
-        images: how many images N the references describe.
+        images: N, number of images that the references describe.
     """
 
     def __init__(self, references: Sequence[Sequence[str]]):
-        """Weighs the references.
+        """Computes the weights of the references.
 
         Args:
             references: N non-empty lists of tokenized captions.
 
         Raises:
-            InputError: there is no word in them.
+            InputError: the references contain no word.
         """
         self.images = len(references)
         self._ids: defaultdict[str, int] = defaultdict(count().__next__)
@@ -52,7 +52,7 @@ class Cider:
             candidates: N tokenized captions, in the order of the references.
 
         Returns:
-            float64[N], 0 to 10. With a single image every n-gram weighs nothing and it is 0.
+            float64[N], 0 to 10; 0 with a single image, because the weight of every n-gram is zero.
         """
         if len(candidates) != self.images:
             raise ValueError(
@@ -64,7 +64,7 @@ class Cider:
         """Scores each reference against the other references of its image.
 
         Returns:
-            float64[R], of the references of images with at least two.
+            float64[R], scores of the references of images with at least two.
         """
         total = np.zeros(len(self._owners))
         for caption, reference, term in self._references.terms(
@@ -82,8 +82,9 @@ class Cider:
             captions: tokenized captions of each image.
 
         Yields:
-            Per image float64[N, N]: cosines of the weights, averaged over n = 1..4. Symmetric, its
-            eigenvalues not negative (unlike CIDEr-D, which clips weights and compares lengths).
+            Per image float64[N, N]: cosines of the weights, averaged over n = 1..4. It is
+            symmetric, without negative eigenvalues (unlike CIDEr-D, which clips weights and
+            compares lengths).
         """
         ends = np.cumsum([len(own) for own in captions])
         found = [np.zeros((len(own), len(own))) for own in captions]
@@ -105,7 +106,7 @@ class Cider:
         yield from found
 
     def _sentences(self, texts: Sequence[str]) -> Sentences:
-        """Numbers the words; new ones are given new numbers, which no reference has."""
+        """Maps words to ids; unknown words get new ids, which no reference has."""
         words = [text.split() for text in texts]
         ids = [self._ids[word] for sentence in words for word in sentence]
         return Sentences(np.array(ids, np.int64), np.array([len(s) for s in words], np.int64))

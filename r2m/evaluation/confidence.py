@@ -1,11 +1,10 @@
-"""Confidence of captions: how often captions of such a likelihood are as good as people's.
+"""Confidence of captions: how often captions with such a likelihood are as good as human ones.
 
 A caption's confidence is the probability of an event, given the mean log probability of its words.
-The event: its CIDEr-D against the references of the image is at least the median that the
-references themselves reach against the other references of their image. The probability is a
-logistic function, fitted on captions of images with references (Platt 1999). The number of
-words as a second input was tried on Flickr8k's 1000 validation images with up-down: Brier score
-0.157 instead of 0.158, which is not worth it.
+The event: its CIDEr-D against the references of the image is at least the median CIDEr-D of
+references against the other references of their image. The probability is a logistic function,
+fitted on captions of images with references (Platt 1999). The number of words as a second input had
+little effect on Flickr8k's 1000 validation images with up-down: Brier score 0.157 instead of 0.158.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ FOLDS = 5
 BINS = 10
 LEAST_IMAGES = 50
 LEAST_OF_EACH = 10
-"""Captions with the event, and without it, that a fit requires."""
+"""Number of captions with the event, and of captions without it, that a fit requires."""
 
 _LEAST_IN_BIN = 20
 _STEPS = 100
@@ -26,7 +25,7 @@ _TOLERANCE = 1e-10
 
 
 class NoCalibrationError(Exception):
-    """A confidence cannot be fitted to these captions; the message says why."""
+    """Failure to fit a confidence to captions; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class ReliabilityBin:
 
     Attributes:
         predicted: their mean confidence.
-        observed: the share of them with the event.
-        count: how many they are.
+        observed: share of them with the event.
+        count: their number.
     """
 
     predicted: float
@@ -46,13 +45,13 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, kw_only=True)
 class Reliability:
-    """Agreement of confidences with what was observed.
+    """Agreement of confidences with observed events.
 
     Attributes:
         bins: at most `BINS`, from low to high confidence, with about equally many captions each.
         base_rate: share of the captions with the event.
         brier: mean squared difference of confidence and event (0 or 1).
-        base_brier: the same of a confidence that is the base rate for every caption.
+        base_brier: the same for a constant confidence equal to the base rate.
         calibration_error: expected calibration error: mean of |predicted - observed| over captions.
     """
 
@@ -68,11 +67,11 @@ class Calibration:
     """Logistic function from mean log probability to confidence.
 
     Attributes:
-        intercept: of the logit.
-        slope: of the logit, not negative: a likelier caption is never less certain.
+        intercept: intercept of the logit.
+        slope: slope of the logit, not negative: a likelier caption is never less certain.
         threshold: CIDEr-D (1.0 = 100) from which a caption is as good as a typical human one.
         base_rate: share of the captions with the event.
-        images: that it was fitted on.
+        images: number of images that it was fitted on.
     """
 
     intercept: float
@@ -86,7 +85,7 @@ class Calibration:
 
         Args:
             log_probability: natural logarithm of its probability.
-            length: its words, the end marker included.
+            length: number of its words, end marker included.
         """
         return float(self.confidences(np.array([log_probability / max(length, 1)]))[0])
 
@@ -97,12 +96,12 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class FittedConfidence:
-    """A calibration with confidences of the captions it was fitted on.
+    """A calibration, with confidences of the captions that it was fitted on.
 
     Attributes:
-        calibration: fitted on all captions.
-        confidences: float64[N], each by a fit on the other folds of the images.
-        reliability: of these confidences.
+        calibration: calibration fitted on all captions.
+        confidences: float64[N], each from a fit on the other folds of the images.
+        reliability: reliability of these confidences.
     """
 
     calibration: Calibration
@@ -119,14 +118,14 @@ def fit_confidence(means: np.ndarray, scores: np.ndarray, human: np.ndarray) -> 
         human: float[R], CIDEr-D of reference captions against the other references of their image.
 
     Raises:
-        NoCalibrationError: too few images, no image with two references, or (nearly) all captions
-            have the event or lack it.
+        NoCalibrationError: there are too few images, no image has two references, or (nearly) all
+            captions have the event or lack it.
     """
     means, scores = (np.asarray(x, np.float64) for x in (means, scores))
     threshold = typical_human_score(human)
     events = scores >= threshold
     check_events(events)
-    # Drawn, not counted off: neighboring images of a data set can be alike.
+    # Folds are drawn at random, because neighboring images of a data set can be similar.
     fold = np.random.default_rng(0).permutation(len(means)) % FOLDS
     held_out = np.empty(len(means))
     for number in range(FOLDS):
@@ -152,14 +151,13 @@ def typical_human_score(human: np.ndarray) -> float:
     """Returns the median CIDEr-D of reference captions; see `fit_confidence`."""
     if not len(human):
         raise NoCalibrationError(
-            "no image has two reference captions, so that it is unknown what captions by people "
-            "reach"
+            "no image has two reference captions, so the CIDEr-D of human captions is unknown"
         )
     return float(np.median(human))
 
 
 def check_events(events: np.ndarray) -> None:
-    """Raises `NoCalibrationError` where events bool[N] are too few or too equal to fit."""
+    """Raises `NoCalibrationError` if events bool[N] are too few or too uniform to fit."""
     count, found = len(events), int(np.sum(events))
     if count < LEAST_IMAGES:
         raise NoCalibrationError(f"{count} images with references, at least {LEAST_IMAGES} needed")
@@ -193,8 +191,8 @@ def measure_reliability(confidences: np.ndarray, events: np.ndarray) -> Reliabil
 def _fit(means: np.ndarray, events: np.ndarray) -> tuple[float, float]:
     """Returns intercept and slope of the logistic regression of events on means.
 
-    Platt's targets keep the slope finite where the events can be told apart without an error. A
-    negative slope becomes 0, which leaves the base rate.
+    Platt's targets keep the slope finite if the events are separable. A negative slope becomes 0,
+    which leaves the base rate.
     """
     found = int(events.sum())
     hits, misses = (found + 1) / (found + 2), 1 / (len(events) - found + 2)
@@ -212,7 +210,8 @@ def _fit(means: np.ndarray, events: np.ndarray) -> tuple[float, float]:
 
 
 def _minimize(inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Returns the weights float[2] of least cross entropy, by Newton's method with step halving."""
+    """Returns the weights float[2] that minimize cross entropy, by Newton's method with step "
+    "halving."""
     loss = _cross_entropy(inputs @ weights, targets)
     for _ in range(_STEPS):
         predicted = _sigmoid(inputs @ weights)

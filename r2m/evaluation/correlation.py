@@ -8,12 +8,12 @@ import numpy as np
 
 
 class Correlation(NamedTuple):
-    """Agreement of two scores; NaN where one of them is constant.
+    """Agreement of two scores; NaN if one of them is constant.
 
     Attributes:
         pearson: linear correlation.
         spearman: linear correlation of their ranks, equal values sharing a rank.
-        captions: how many have both.
+        captions: number of captions with both scores.
     """
 
     pearson: float
@@ -37,7 +37,7 @@ def _pearson(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Returns the rank of each value; equal values have the mean of their ranks."""
+    """Returns the rank of each value; equal values get the mean of their ranks."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     return (ends - (counts - 1) / 2)[places]

@@ -1,14 +1,13 @@
 """Corrections of similarities for hubs: gallery items that are close to many queries.
 
-Both need all queries at once, which a search does not have: reports show them apart from the
-metrics and name them as using all queries.
+Both need all queries at once, which are not available in a search. Reports list them separately and
+mark them as using all queries.
 
 - CSLS (Conneau et al. 2018, arXiv 1710.04087, eq. 4) subtracts from the similarity of a query and a
   gallery item half of the item's mean similarity to its `NEIGHBORS` nearest queries. The term of
   the query does not change its ranks and is left out.
 - Inverted softmax (Smith et al. 2017, arXiv 1702.03859, eq. 10) divides exp(SHARPNESS * similarity)
-  by its sum over all queries. Similarities are divided by the largest magnitude that they can have
-  before.
+  by its sum over all queries. Before, similarities are divided by their largest possible magnitude.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from r2m.evaluation.retrieval import Member, Offsets, check_members, similarity_
 from r2m.evaluation.similarity_blocks import similarity_scale
 
 NEIGHBORS = 10
-# Of 5, 10, 20, 30 and 60 the one with the best sum of recalls on the 1,000 dev images of Flickr8k.
+# Best sum of recalls on the 1,000 dev images of Flickr8k among 5, 10, 20, 30 and 60.
 SHARPNESS = 10.0
 
 
 def hub_offsets(members: Sequence[Member], owners: np.ndarray) -> dict[str, Offsets]:
-    """Computes what both corrections subtract from the similarities of each image and caption.
+    """Computes the values that both corrections subtract from similarities, per image and caption.
 
     Args:
         members: embeddings, see `retrieval_ranks`.
@@ -63,7 +62,7 @@ def hub_offsets(members: Sequence[Member], owners: np.ndarray) -> dict[str, Offs
 
 
 def _largest(values: np.ndarray, axis: int) -> np.ndarray:
-    """Returns the `NEIGHBORS` largest values along an axis (all of fewer), in any order."""
+    """Returns the `NEIGHBORS` largest values along an axis, or all if fewer, in any order."""
     size = values.shape[axis]
     first = size - min(NEIGHBORS, size)
     return np.take(np.partition(values, first, axis), np.arange(first, size), axis)

@@ -1,8 +1,8 @@
-"""Run the Java programs of pycocoevalcap: one locale, one encoding, a time limit, clear errors.
+"""Execution of pycocoevalcap's Java programs: one locale, one encoding, a time limit, clear errors.
 
-METEOR writes numbers and changes case as the locale of the machine says, and then cannot read its
-own numbers where the decimal mark is a comma. Every Java program here is started by `launch`, in
-US English and UTF-8 whatever the environment says.
+METEOR formats numbers and changes case by the locale of the machine, and cannot read its own
+numbers if the decimal mark is a comma. `launch` starts every Java program in US English and UTF-8,
+independent of the environment.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO
 
 # Java 7 and later have a locale for numbers (`.format`) and one for messages (`.display`), which
-# differ from the plain one on macOS and Windows. The empty ones undo a script (`sr_RS@latin`), a
-# variant or other digits.
+# differ from the plain one on macOS and Windows. The empty properties undo a script
+# (`sr_RS@latin`), a variant or other digits.
 _LOCALE = {"language": "en", "country": "US", "script": "", "variant": "", "extensions": ""}
 _ENCODINGS = ("file", "stdin", "stdout", "stderr", "sun.stdout", "sun.stderr")
 _PROPERTIES = (
@@ -28,22 +28,22 @@ _PROPERTIES = (
         for category in ("", ".format", ".display")
         for name, value in _LOCALE.items()
     ),
-    # Java 17 and earlier take the locale's encoding for files; later ones for standard streams.
+    # Java 17 and earlier use the locale's encoding for files, later ones for standard streams.
     *(f"-D{name}.encoding=UTF-8" for name in _ENCODINGS),
 )
-# Of the virtual machine: its complaints go to standard error, and the report of a crash not into
-# the folder that a command is started in.
+# Options of the virtual machine: its messages go to standard error, and crash reports are not
+# written to the working directory.
 _MACHINE = (
     "-XX:+IgnoreUnrecognizedVMOptions",
     "-XX:+DisplayVMOutputToStderr",
     f"-XX:ErrorFile={Path(tempfile.gettempdir(), 'java_error_%p.log')}",
 )
-# Java appends these options to those of the command line and so they win.
+# Java appends these options to those of the command line, so they take precedence.
 _OVERRIDING = "_JAVA_OPTIONS"
 
 CRASH = "#"
-"""Start of the lines of a crash report. In spite of `_MACHINE` some go to standard output."""
-# Lines that do not say why a program failed.
+"""Start of the lines of a crash report. Despite `_MACHINE`, some go to standard output."""
+# Lines that do not contain the reason of a failure.
 _CHATTER = re.compile(
     r"Picked up |at |\.\.\. \d+ more|Error occurred during initialization of VM"
     r"|Error: Could not create the Java Virtual Machine|Error: A fatal exception has occurred"
@@ -57,22 +57,24 @@ _OUT_OF_MEMORY = re.compile(
     re.IGNORECASE,
 )
 _KILLED = -9
-"""Return code of a process that SIGKILL ended: the system does that when memory runs out."""
+"""Return code of a process killed by SIGKILL, which the system sends when memory runs out."""
 
 
 class Unavailable(RuntimeError):
-    """A metric cannot be computed on this machine or for this data; the message says why."""
+    """A metric that cannot be computed on this machine or for this data; the message gives the "
+    "reason."""
 
 
 class JavaError(Unavailable):
-    """A Java program is missing, failed, or did not answer in time. The message says which."""
+    """A Java program that is missing, failed, or did not respond in time; the message names the "
+    "cause."""
 
 
 def jar(*parts: str) -> Path:
     """Returns the path of a file inside the installed pycocoevalcap.
 
     Args:
-        parts: of the path, e.g. `"meteor", "meteor-1.5.jar"`.
+        parts: parts of the path, e.g. `"meteor", "meteor-1.5.jar"`.
 
     Raises:
         JavaError: pycocoevalcap is not installed, or has no such file.
@@ -90,7 +92,7 @@ def java() -> str:
     """Returns the path of the `java` program.
 
     Raises:
-        JavaError: there is none.
+        JavaError: Java is not installed.
     """
     found = shutil.which("java")
     if found is None:
@@ -105,13 +107,14 @@ def launch(
 
     Args:
         arguments: everything after `java`.
-        stderr: where its standard error goes, as `subprocess.Popen` takes it.
-        cwd: the folder to start it in; None for the current one.
+        stderr: destination of its standard error, see `subprocess.Popen`.
+        cwd: its working directory; None for the current one.
 
     Raises:
-        JavaError: no Java, or it cannot be started.
+        JavaError: Java is not installed, or cannot be started.
     """
-    # For the names of files, which no property can set. Ignored by systems that lack this locale.
+    # For the encoding of file names, which no property can set. Systems without this locale ignore
+    # it.
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     if _OVERRIDING in environment:
         environment[_OVERRIDING] = " ".join([environment[_OVERRIDING], *_PROPERTIES])
@@ -133,15 +136,16 @@ def run_java(arguments: Sequence[str], *, text: str = "", timeout: float) -> str
 
     Args:
         arguments: everything after `java`.
-        text: given to it on standard input.
+        text: standard input of the program.
         timeout: seconds after which it is killed.
 
     Raises:
-        JavaError: no Java, a non-zero exit (with its reason), or no end in time.
+        JavaError: Java is not installed, the program failed (with its reason), or did not end in
+            time.
     """
     with launch(arguments, stderr=subprocess.PIPE) as process:
         try:
-            # JSON can spell half of a surrogate pair, which UTF-8 cannot.
+            # JSON can encode half of a surrogate pair, UTF-8 cannot.
             data = text.encode("utf-8", errors="replace")
             output, errors = process.communicate(data, timeout=timeout)
         except subprocess.TimeoutExpired as error:
@@ -154,7 +158,7 @@ def run_java(arguments: Sequence[str], *, text: str = "", timeout: float) -> str
 
 
 def program(arguments: Sequence[str]) -> str:
-    """Returns what to call a Java program in a message: the name of its jar."""
+    """Returns the name of a Java program for messages: the name of its jar."""
     return next((Path(a).name for a in arguments if a.endswith(".jar")), "java")
 
 
@@ -165,13 +169,13 @@ def failure(
 
     Args:
         arguments: everything after `java`.
-        errors: what it wrote to standard error: a stack trace, or the virtual machine's report.
-        code: its return code; None where it did not end by itself.
-        output: what it wrote to standard output, or the end of it.
+        errors: its standard error: a stack trace, or the virtual machine's report.
+        code: its return code; None if it did not end by itself.
+        output: its standard output, or the end of it.
 
     Returns:
-        An error with the first line of the exception, else with the one about memory, else with the
-        last line that is no chatter; and with what to do where memory ran out.
+        An error with the first line of the exception, else the line about memory, else the last
+        informative line, and with advice if memory ran out.
     """
     lines = [
         line.strip(f" \t{CRASH}")
@@ -188,7 +192,7 @@ def failure(
     message = f"{program(arguments)} failed: {reason}"
     if not of_memory and code != _KILLED:
         return JavaError(message)
-    heap = next((f" (it takes up to {a[4:]}B)" for a in arguments if a.startswith("-Xmx")), "")
+    heap = next((f" (it uses up to {a[4:]}B)" for a in arguments if a.startswith("-Xmx")), "")
     limit = os.environ.get(_OVERRIDING, "")
     where = (
         f"in {_OVERRIDING}={limit!r}" if "-X" in limit else "of this container or of `ulimit -v`"

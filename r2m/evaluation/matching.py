@@ -1,8 +1,8 @@
-"""Finding the image that a prediction is of, when files name images in different ways.
+"""Matching of predictions with images when files name images in different ways.
 
-Predictions call an image by its COCO number, its file name, the end of its path or its name without
-suffix, and so do references. One way of matching is chosen for a whole file: the first one in
-`WAYS` by which every prediction finds an image of its own.
+Predictions and references identify an image by its COCO number, its file name, the end of its path
+or its name without suffix. One way of matching is chosen for a whole file: the first one in `WAYS`
+that matches every prediction with a different image.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tfrecords.text_files import normalize_name
 
 @dataclass(frozen=True, slots=True)
 class ImageLabel:
-    """The names of an image in a file.
+    """Names of an image in a file.
 
     Attributes:
-        name: its file name, as `normalize_name` spells it; the id where the file has no name.
-        id: its id as text; the name where the file has no id.
-        has_integer_id: the id was an integer of JSON, and so is an id for certain.
+        name: its file name, normalized by `normalize_name`; the id if the file has no name.
+        id: its id as text; the name if the file has no id.
+        has_integer_id: whether the id is a JSON integer, and so certainly an id.
     """
 
     name: str
@@ -51,7 +51,7 @@ def _without_suffix(name: str) -> str:
 
 
 def _number(name: str) -> str | None:
-    """The number that a file name ends with: 42 of `COCO_val2014_000000000042.jpg`."""
+    """Returns the number at the end of a file name: 42 for `COCO_val2014_000000000042.jpg`."""
     stem = PurePosixPath(_without_suffix(name)).name
     head = stem.rstrip("0123456789")
     return (stem[len(head) :].lstrip("0") or "0") if len(head) < len(stem) else None
@@ -68,7 +68,7 @@ WAYS: dict[str, Callable[[ImageLabel], str | None]] = {
     ),
     "number at the end of the file name": lambda label: _number(label.name),
 }
-"""Ways of matching, the most exact first -> the part of a label that must agree."""
+"""Ways of matching, the most exact first -> part of a label that must agree."""
 
 
 def match_images(
@@ -77,15 +77,15 @@ def match_images(
     """Finds the image of every prediction.
 
     Args:
-        predicted: the labels of N predictions.
-        referenced: the labels of M images with references.
+        predicted: labels of N predictions.
+        referenced: labels of M images with references.
 
     Returns:
-        The way in `WAYS` that was taken, and the place of the image of each prediction; None where
-        there is none. Where no way finds all images, it is the way that finds most.
+        The way in `WAYS` that was used, and the index of the image of each prediction, or None. If
+        no way matches all predictions, it is the way that matches most.
 
     Raises:
-        InputError: no image is found at all, or two ways find all, but different ones.
+        InputError: no prediction matches, or two ways match all predictions with different images.
     """
     found = {way: _match(predicted, referenced, part) for way, part in WAYS.items()}
     complete = [way for way, places in found.items() if None not in places]
@@ -93,7 +93,7 @@ def match_images(
         best = max(found, key=lambda way: sum(place is not None for place in found[way]))
         if all(place is None for place in found[best]):
             raise InputError(
-                "no prediction is of an image with references. Predictions are called "
+                "no prediction is of an image with references. Predictions are named "
                 f"{_some(predicted)}; references {_some(referenced)}. They match by file name "
                 "(with or without folders and suffix), by id, or by the number at the end of the "
                 "file name: use one of these on both sides"
@@ -101,7 +101,7 @@ def match_images(
         return best, found[best]
     way, are_ids = complete[0], all(label.has_integer_id for label in predicted)
     if are_ids and found[way] == found[_ID]:
-        # Files without names match by their ids, which stand for the names.
+        # Files without names match by their ids, which replace the names.
         way = _ID
     elif way == _ID:
         for other in complete[1:]:
@@ -130,7 +130,7 @@ def _match(
     referenced: Sequence[ImageLabel],
     part: Callable[[ImageLabel], str | None],
 ) -> list[int | None]:
-    """The image of each prediction; None where there is none, or where several are called so."""
+    """Returns the image of each prediction; None if no image, or more than one, has its name."""
     keys = [part(label) for label in referenced]
     counts = Counter(keys)
     places = {key: place for place, key in enumerate(keys) if counts[key] == 1}

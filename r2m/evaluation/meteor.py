@@ -1,7 +1,7 @@
-"""METEOR 1.5 (Denkowski and Lavie, 2014), by the Java program inside pycocoevalcap.
+"""METEOR 1.5 (Denkowski and Lavie, 2014), computed by the Java program in pycocoevalcap.
 
-pycocoevalcap's own class waits for ever when the program dies, and then again when it is
-collected. This one speaks the same protocol with the same options under a watchdog.
+pycocoevalcap's own class blocks forever when the program dies, and again when it is garbage
+collected. This module uses the same protocol and options with a watchdog.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from r2m.evaluation import java
 _JAR = ("meteor", "meteor-1.5.jar")
 _HEAP = "-Xmx2G"
 _OPTIONS = ("-stdio", "-l", "en", "-norm")
-# Seconds that a failing program has to write its stack trace and end by itself.
+# Seconds for a failing program to write its stack trace and end by itself.
 _LAST_WORDS = 1.0
 
 
@@ -33,13 +33,13 @@ def meteor(
     Args:
         candidates: N tokenized captions; an empty one scores 0.
         references: N non-empty lists of tokenized references.
-        timeout: seconds for all of it, of which loading the paraphrase table takes about ten.
+        timeout: total time in seconds; loading the paraphrase table takes about ten.
 
     Returns:
         The corpus score and N scores.
 
     Raises:
-        java.JavaError: no Java, the program died, or it did not answer in time.
+        java.JavaError: Java is not installed, the program died, or it did not respond in time.
     """
     with session(timeout=timeout) as score:
         return score(candidates, references)
@@ -47,16 +47,16 @@ def meteor(
 
 @contextmanager
 def session(*, timeout: float) -> Iterator[Score]:
-    """Starts METEOR once for several sets of captions; `meteor` says what the function does.
+    """Starts METEOR once for several sets of captions; for the yielded function see `meteor`.
 
     Args:
         timeout: seconds from now after which the program is killed.
 
     Raises:
-        java.JavaError: as `meteor`.
+        java.JavaError: see `meteor`.
     """
     path = java.jar(*_JAR)
-    # It looks for its paraphrase table from the folder it is started in.
+    # It searches its paraphrase table relative to its working directory.
     arguments = [_HEAP, "-jar", path.name, "-", "-", *_OPTIONS]
     with tempfile.TemporaryFile() as stderr:
         process = java.launch(arguments, stderr=stderr.fileno(), cwd=path.parent)
@@ -102,18 +102,18 @@ def _talk(
         fields = ["SCORE", *(_field(text) for text in group), _field(candidate)]
         statistics.append(_ask(stdin, stdout, " ||| ".join(fields)))
     first = _ask(stdin, stdout, " ||| ".join(["EVAL", *statistics]))
-    # One line an image, then one for the corpus.
+    # One line per image, then one for the corpus.
     scores = [float(first), *(float(stdout.readline()) for _ in candidates)]
     return scores[-1], scores[:-1]
 
 
 def _field(text: str) -> str:
-    """The protocol is a line of fields between ` ||| `: neither may occur in a caption."""
+    """Returns text as a field of the protocol, without line breaks and separators ` ||| `."""
     return " ".join(text.replace("|||", " ").split())
 
 
 def _ask(stdin: IO[bytes], stdout: IO[bytes], line: str) -> str:
-    # JSON can spell half of a surrogate pair, which UTF-8 cannot.
+    # JSON can encode half of a surrogate pair, UTF-8 cannot.
     stdin.write(f"{line}\n".encode(errors="replace"))
     stdin.flush()
     answer = stdout.readline()
@@ -123,7 +123,7 @@ def _ask(stdin: IO[bytes], stdout: IO[bytes], line: str) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> int | None:
-    """Ends a failing program; its own return code where it had ended by itself, else None."""
+    """Ends a failing program; returns its own return code if it had ended by itself, else None."""
     try:
         return process.wait(_LAST_WORDS)
     except subprocess.TimeoutExpired:
@@ -138,6 +138,6 @@ def _close(process: subprocess.Popen[bytes]) -> None:
             if stream is not None:
                 stream.close()
         except OSError:
-            # What was still to be written to a dead program.
+            # The rest of the input of a dead program.
             continue
     process.wait()

@@ -1,3 +1,3 @@
-"""The names of the caption metrics."""
+"""Names of the caption metrics."""
 
 METRICS = ("bleu", "rouge_l", "cider", "meteor", "spice")

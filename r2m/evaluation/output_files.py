@@ -12,19 +12,19 @@ from tfrecords.writing.files import (
     write_atomically,
 )
 
-# Some file systems are full for a block of data while they still take an empty file.
+# Full file systems may still accept an empty file, but not a block of data.
 _BLOCK = bytes(1 << 12)
 
 
 def prepare_output(folder: Path | str) -> Path:
-    """Makes a folder for results; to be called before the work that they take.
+    """Creates a folder for results; call it before computing them.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: it cannot be made, or the disk is full.
-        OSError: it cannot be written to.
+        InputError: the folder cannot be created, or the disk is full.
+        OSError: the folder is not writable.
     """
     folder = Path(folder)
     make_folder(folder)
@@ -40,25 +40,25 @@ def prepare_output(folder: Path | str) -> Path:
 
 
 def write_whole(path: Path | str, data: bytes | str) -> Path:
-    """Writes a file whole or not at all, making its folder first.
+    """Writes a file atomically and creates its folder.
 
     Args:
-        path: where to; a file that is there already stays as it was until the new one is whole.
-        data: all of it; text is written as UTF-8, half of a surrogate pair (of a file name that is
-            not UTF-8) as its escape, which JSON reads as that half again.
+        path: file to write; an existing file is replaced only when the new one is complete.
+        data: content of the file. Text is written as UTF-8; half of a surrogate pair (from a file
+            name that is not UTF-8) is escaped, and JSON decodes it to that half again.
 
     Returns:
         The path.
 
     Raises:
-        InputError: the folder cannot be made, or the disk is full.
-        OSError: the folder cannot be written to.
+        InputError: the folder cannot be created, or the disk is full.
+        OSError: the folder is not writable.
     """
     return write_parts(path, [data])
 
 
 def write_parts(path: Path | str, parts: Iterable[bytes | str]) -> Path:
-    """Writes a file as `write_whole` does, from parts that need not be in memory together."""
+    """Writes a file like `write_whole`, from parts that need not be in memory at once."""
     path = Path(path)
     make_folder(path.parent)
     encoded = (encode_text(part) if isinstance(part, str) else part for part in parts)
@@ -72,12 +72,12 @@ def write_parts(path: Path | str, parts: Iterable[bytes | str]) -> Path:
 
 
 def encode_text(text: str) -> bytes:
-    """Returns text as UTF-8, half of a surrogate pair as its escape; see `write_whole`."""
+    """Returns text as UTF-8 and escapes halves of surrogate pairs; see `write_whole`."""
     return text.encode("utf-8", "backslashreplace")
 
 
 def name_some(names: Iterable[object], limit: int = 5) -> str:
-    """`'a', 'b' and 7 more`: enough to find the fault, short enough to read."""
+    """Returns names for a message, such as `'a', 'b' and 7 more`."""
     listed = [repr(name) for name in names]
     shown = ", ".join(listed[:limit])
     return shown if len(listed) <= limit else f"{shown} and {len(listed) - limit} more"

@@ -1,7 +1,7 @@
 """Predictions and references on disk: COCO results and COCO captions JSON.
 
-Predictions are written before they are scored, so a figure can always be traced to its captions
-and be computed again elsewhere.
+Predictions are written before they are scored, so that every score can be traced to its captions
+and computed again elsewhere.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 def write_predictions(path: Path | str, predictions: Iterable[Mapping[str, Any]]) -> Path:
-    """Writes a COCO results JSON: a list of `{"image_id", "caption", ...}`, one an image.
+    """Writes COCO results JSON: a list of `{"image_id", "caption", ...}`, one per image.
 
     Args:
-        path: the file, replaced as a whole.
-        predictions: `image_id` is a string or an integer, `caption` a string (empty when the model
-            said nothing); whatever else JSON can hold is kept (scores, concepts).
+        path: file to write; replaced atomically.
+        predictions: `image_id` is a string or an integer, `caption` a string (empty if the model
+            generated no word). Further JSON entries are kept (scores, concepts).
 
     Returns:
         The path.
 
     Raises:
-        InputError: no predictions, a prediction of another form, or two for one image.
+        InputError: there are no predictions, one has another form, or an image has two.
     """
     return write_parts(path, _json_parts(predictions, str(path)))
 
 
 def _json_parts(predictions: Iterable[Mapping[str, Any]], where: str) -> Iterator[str]:
-    """Yields the text of a list, as `json.dumps(..., indent=1)` writes it, row by row."""
+    """Yields the text of `json.dumps(..., indent=1)` for a list, row by row."""
     start = "[\n "
     for row in checked_rows(predictions, where):
         try:
@@ -46,17 +46,18 @@ def _json_parts(predictions: Iterable[Mapping[str, Any]], where: str) -> Iterato
                 dict(row), ensure_ascii=False, indent=1, allow_nan=False, default=_plain
             )
         except (TypeError, ValueError) as error:
-            raise InputError(f"{where}: predictions that JSON cannot hold: {error}") from error
+            raise InputError(f"{where}: predictions cannot be written as JSON: {error}") from error
         yield start + text.replace("\n", "\n ")
         start = ",\n "
     yield "\n]\n"
 
 
 def read_predictions(path: Path | str) -> list[dict[str, Any]]:
-    """Reads what `write_predictions` (or another tool, in COCO's results format) wrote.
+    """Reads predictions in COCO's results format, from `write_predictions` or another tool.
 
     Raises:
-        InputError: no such file, malformed JSON, another form, or two predictions for one image.
+        InputError: the file does not exist, is malformed JSON or has another form, or an image has
+            two predictions.
     """
     rows = read_json(path)
     if not isinstance(rows, list):
@@ -74,32 +75,32 @@ def prediction_rows(
 
     Args:
         captions: file name of the image (`image_id` of the records) -> its caption.
-        source_ids: the same file names -> the image's number in the source of the records, as text;
-            empty where it has none.
+        source_ids: file name -> number of the image in the source of the records, as text; empty if
+            it has none.
 
     Returns:
-        A row per image, in the same order. Where every image has a number of its own, `image_id` is
-        this integer, as in the files of references that pycocotools loads, and `file_name` the file
-        name; otherwise `image_id` is the file name.
+        One row per image, in the same order. If every image has a unique number, `image_id` is this
+        integer, as in the reference files that pycocotools loads, and `file_name` is the file name;
+        otherwise `image_id` is the file name.
     """
     numbers = [_as_integer(source_ids.get(name, "")) for name in captions]
     if None in numbers or len(set(numbers)) < len(numbers):
         return [{"image_id": name, "caption": text} for name, text in captions.items()]
     rows: list[dict[str, Any]] = []
     for number, (name, text) in zip(numbers, captions.items(), strict=True):
-        # The records of sources that name no files call an image by its number.
+        # Records of sources without file names identify images by number.
         file_name = {} if name == str(number) else {"file_name": name}
         rows.append({"image_id": number, **file_name, "caption": text})
     return rows
 
 
 def _as_integer(text: str) -> int | None:
-    """The int64 that a text is; None for another text, also for one with zeros in front."""
+    """Returns a text as int64; None for other text, including numbers with leading zeros."""
     return int(text) if _INTEGER.fullmatch(text) and abs(int(text)) < 1 << 63 else None
 
 
 def captions_by_id(predictions: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Predictions as `score_captions` takes them: the caption of every image id, ids as text."""
+    """Returns predictions in the form of `score_captions`: image id as text -> caption."""
     return {str(row["image_id"]): row["caption"] for row in predictions}
 
 
@@ -107,7 +108,7 @@ def write_references(path: Path | str, references: Mapping[str, Sequence[str]]) 
     """Writes reference captions as `{image_id: [caption, ...]}`.
 
     Raises:
-        InputError: no images, or references that are not lists of texts.
+        InputError: there are no images, or references are not lists of texts.
     """
     table = {image_id: list(captions) for image_id, captions in references.items()}
     _check_references(table, str(path))
@@ -122,17 +123,17 @@ def read_references(path: Path | str) -> dict[str, list[str]]:
             (`{"annotations": [{"image_id", "caption"}, ...]}`), whose ids become text.
 
     Raises:
-        InputError: no such file, malformed JSON, or another form.
+        InputError: the file does not exist, is malformed JSON or has another form.
     """
     return reference_table(read_json(path), str(path))
 
 
 def reference_table(content: Any, where: str) -> dict[str, list[str]]:
-    """Returns the reference captions that a JSON file holds; see `read_references`.
+    """Returns the reference captions in a JSON file; see `read_references`.
 
     Args:
-        content: of the file.
-        where: the file, for messages.
+        content: content of the file.
+        where: name of the file, for messages.
 
     Raises:
         InputError: the content is of another form.
@@ -156,9 +157,9 @@ def reference_table(content: Any, where: str) -> dict[str, list[str]]:
 
 
 def caption_texts(captions: Any) -> Any:
-    """Returns the texts of a list of `{"caption": text}`, as pycocoevalcap holds them.
+    """Returns the texts of a list of `{"caption": text}`, the form used by pycocoevalcap.
 
-    Any other value is returned as it is.
+    Any other value is returned unchanged.
     """
     if not isinstance(captions, list):
         return captions
@@ -169,7 +170,7 @@ def read_json(path: Path | str) -> Any:
     """Returns the content of a JSON file.
 
     Raises:
-        InputError: no such file, or malformed JSON; names `path:line`.
+        InputError: the file does not exist or is malformed JSON; the message contains `path:line`.
     """
     text = read_text(Path(path), _WHAT)
     try:
@@ -190,24 +191,24 @@ def check_rows(rows: Iterable[Any], where: str) -> None:
 
 
 def checked_rows(rows: Iterable[Any], where: str) -> Iterator[Any]:
-    """Yields rows that are predictions: COCO results of one caption per image.
+    """Yields rows and checks that they are COCO results with one caption per image.
 
     Raises:
-        InputError: no rows, a row of another form, or two for one image.
+        InputError: there are no rows, one has another form, or an image has two.
     """
     known: set[str] = set()
     for index, row in enumerate(rows):
         fault = _row_fault(row)
         if fault:
             raise InputError(f"{where}: prediction {index}: {fault}")
-        # 7 and "7" are one image: scoring compares ids as text.
+        # 7 and "7" are the same image, because scoring compares ids as text.
         image_id = str(row["image_id"])
         if image_id in known:
             raise InputError(f"{where}: more than one prediction for {image_id!r}")
         known.add(image_id)
         yield row
     if not known:
-        raise InputError(f"{where}: no predictions: expected one caption an image")
+        raise InputError(f"{where}: no predictions: expected one caption per image")
 
 
 def _row_fault(row: Any) -> str | None:
@@ -239,13 +240,13 @@ def _check_references(table: Mapping[str, Any], where: str) -> None:
 
 
 def found_kind(value: Any) -> str:
-    """Returns what a value of JSON is, for messages."""
+    """Returns a description of a JSON value, for messages."""
     names = {dict: "an object", list: "a list", str: "text", type(None): "null"}
     return names.get(type(value), f"{value!r:.40}")
 
 
 def _plain(value: Any) -> Any:
-    """NumPy scalars and arrays, which scores and concepts often are."""
+    """Converts NumPy scalars and arrays, as in scores and concepts, to Python values."""
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} {value!r:.60}")

@@ -1,14 +1,14 @@
-"""A Java-free look-alike of the tokenizer behind pycocoevalcap's scores.
+"""Python reimplementation of the tokenizer used by pycocoevalcap.
 
 pycocoevalcap tokenizes with Stanford's PTBTokenizer (`-preserveLines -lowerCase`) and then drops
-the tokens of a short punctuation list. The rules here were written from that program's output
-alone. They differ from it on 2 of the 105,846 captions they were written on
-(`tests/evaluation/test_ptb_agreement.py`), where Stanford's answer depends on the line after, and
-on 2 of 2,833 texts of radiology reports that they were not. Rare spellings beyond such text (codes
-like `x.5a`, scripts other than Latin) may differ.
+the tokens of a short punctuation list. The rules here were derived only from that program's output.
+They differ from it on 2 of the 105,846 captions they were derived from
+(`tests/evaluation/test_ptb_agreement.py`), for which Stanford's result depends on the next line,
+and on 2 of 2,833 other texts, from radiology reports. Rare spellings beyond such text (codes like
+`x.5a`, scripts other than Latin) may differ.
 
-The odd corners are kept because published scores contain them: the list holds `-LRB-` but the
-tokens are lower-case, so brackets stay as `-lrb-`; `!!` stays although `!` goes; `#`, `&` stay.
+Oddities are kept because they affect published scores: the list contains `-LRB-` but tokens are
+lower-case, so brackets remain as `-lrb-`; `!!` remains although `!` is dropped; `#` and `&` remain.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _LIST = "'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;"
 PUNCTUATION = frozenset(_LIST.split())
 """Tokens that pycocoevalcap drops (its `tokenizer/ptbtokenizer.py`)."""
 
-# Java and Python disagree on what ends a line; any of these inside a caption would shift all
-# captions after it by one.
+# Java and Python disagree on line breaks; any of these inside a caption would shift all later
+# captions by one.
 _LINE_BREAKS = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 
 _ALIKE = str.maketrans(
@@ -48,7 +48,7 @@ _ALIKE = str.maketrans(
         "\u00be": " 3/4 ",
     }
 )
-# Private use, emoji and all else past the basic plane: "untokenizable", left out.
+# Private use, emoji and everything beyond the basic plane: "untokenizable", left out.
 _UNPRINTED = re.compile("[\ue000-\uf8ff\ufeff\U00010000-\U0010ffff]")
 _RENAMED = {
     "(": "-lrb-",
@@ -60,7 +60,7 @@ _RENAMED = {
 }
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'"}
 
-# One token with their full stop, wherever they stand.
+# One token with their full stop, at any position.
 _ABBREVIATIONS = """
     adj adm adv al ala apr ariz assn asst aug ave bldg blvd brig bros calif capt cf cie cmdr co col
     colo comdr conn corp cos cpl ct dak dec dept det dr elec esq est etc ext feb fla fri ft ga gen
@@ -104,7 +104,7 @@ def _grammar() -> re.Pattern[str]:
         r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*",
         r"@\w+",
         r"</?[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>",
-        # Faces: the bracket in them is spelled out like any other.
+        # Emoticons: their brackets are spelled out like any other.
         r"[:;=8]['o]?-?[()DPp\[\]](?!\w)",
         r"(?-i:[A-Z]+(?:&[A-Z]+)+)",
         # t.v. d.c. u.s.a; then d.v.d without the last stop.
@@ -114,10 +114,10 @@ def _grammar() -> re.Pattern[str]:
         rf"(?<![\w.']){_LETTER}\.(?!{_ALNUM})(?!\s+(?-i:{starters})\b)",
         # Numbers that a unit may touch: 3:30pm is two tokens, 8mm is one (a word, below).
         rf"(?<!{_ALNUM})[-+]?\d+(?:[.,:]\d+)+",
-        # A stop, comma or colon that touches digits goes with them: word.2, x,174.9, :3.
+        # A stop, comma or colon that touches digits belongs to them: word.2, x,174.9, :3.
         rf"[.,:]\d+(?:[.,:]\d+)*(?!{_ALNUM})",
         rf"(?<!{_ALNUM})[-+]\d+(?:[.,:]\d+)*(?!{_ALNUM})",
-        # Words that end in n't give it up; so do words that end in a clitic.
+        # n't and other clitics are split from the ends of words.
         rf"{_LETTER}+(?=n't\b)",
         r"n't\b",
         rf"(?<!\w)'(?:em|til|cause|tis|twas|n'|n)(?!{_ALNUM})",
@@ -141,13 +141,13 @@ def _grammar() -> re.Pattern[str]:
 
 
 _GRAMMAR = _grammar()
-# Captions to which no rule but that of plain words can apply; three times as fast.
+# Captions to which only the rule of plain words applies; three times as fast.
 _PLAIN = re.compile(r"[A-Za-z, ]*(?: \.)? *")
 _ENTITY = re.compile("|".join(_ENTITIES), re.IGNORECASE)
 
 
 def one_line(caption: str) -> str:
-    """The caption with every kind of line break replaced by a space."""
+    """Replaces every kind of line break in a caption by a space."""
     return _LINE_BREAKS.sub(" ", caption)
 
 

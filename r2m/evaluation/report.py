@@ -1,4 +1,4 @@
-"""The report of an evaluation: every figure with what is needed to compute it again."""
+"""Report of an evaluation: scores with everything required to compute them again."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ STATISTIC_TITLES = {
     "bad_endings": "captions that end in a, the, of, is, ...",
     "vocabulary_used": "distinct words",
     "distinct_captions": "distinct captions",
-    "novel_captions": "captions that are no training caption",
+    "novel_captions": "captions that are not training captions",
 }
 _SHARES = ("bad_endings", "distinct_captions", "novel_captions")
 _PACKAGES = ("r2m", "tensorflow", "keras", "numpy", "pycocoevalcap")
 
 
 class Section(NamedTuple):
-    """Part of a report besides the scores.
+    """Part of a report in addition to the scores.
 
     Attributes:
         name: its key in the JSON file.
         content: plain data for that file.
-        lines: of Markdown.
+        lines: lines of Markdown.
     """
 
     name: str
@@ -58,11 +58,11 @@ class Report:
     """One evaluation.
 
     Attributes:
-        split: what was evaluated, e.g. `flickr8k/val`.
-        scores: the figures, with the tokenizer and the number of images.
-        decode: how the captions were decoded: method, beam size, maximum length, ...
-        settings: whatever else identifies the run: checkpoint, step, records, their checksums.
-        predictions: the file that holds the scored captions.
+        split: records and split that were evaluated, e.g. `flickr8k/val`.
+        scores: scores, with the tokenizer and the number of images.
+        decode: decoding settings of the captions: method, beam size, maximum length, ...
+        settings: further identification of the run: checkpoint, step, records, their checksums.
+        predictions: file that contains the scored captions.
         sections: further parts, in order.
     """
 
@@ -75,7 +75,7 @@ class Report:
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that the figures depend on."""
+    """Returns the versions of Python and of the packages that scores depend on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -86,7 +86,7 @@ def versions() -> dict[str, str]:
 
 
 def report_json(report: Report) -> dict[str, Any]:
-    """The report as plain data; scores are fractions."""
+    """Returns the report as plain data; scores are fractions."""
     scores = report.scores
     return {
         "format": FORMAT,
@@ -109,7 +109,7 @@ def report_json(report: Report) -> dict[str, Any]:
 
 
 def report_markdown(report: Report) -> str:
-    """The report for people; scores are times 100, as papers print them."""
+    """Returns the report as Markdown; scores are multiplied by 100, as in papers."""
     scores = report.scores
     lines = [
         f"# {markdown_cell(report.split)}: caption scores",
@@ -155,9 +155,9 @@ def write_report(folder: Path | str, report: Report, name: str = "report") -> tu
     """Writes `<name>.json` and `<name>.md`.
 
     Args:
-        folder: made when it does not exist.
-        report: what to write.
-        name: the files' name without its ending.
+        folder: output folder; created if it does not exist.
+        report: report to write.
+        name: name of the files without suffix.
 
     Returns:
         The paths of the JSON and of the Markdown file.
@@ -194,6 +194,6 @@ def _ordered(scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def markdown_cell(value: object) -> str:
-    """Returns text that cannot break out of a table, and is no HTML, link or picture."""
+    """Returns text that cannot break out of a table or become HTML, a link or a picture."""
     text = " ".join(str(value).split()).replace("<", "&lt;")
     return re.sub(r"([\\|\[\]`])", r"\\\1", text)

@@ -49,10 +49,11 @@ def confidence_section(
     """Returns the reliability of confidences.
 
     Args:
-        calibration: that they are by.
-        reliability: of them, on captions that it was not fitted on.
+        calibration: calibration that gives the confidences.
+        reliability: reliability of the confidences, on captions that they were not fitted on.
         threshold: CIDEr-D (1.0 = 100) from which these captions are as good as a typical human one.
-        fitted_on: what the calibration was fitted on, such as "the other folds of these images".
+        fitted_on: data that the calibration was fitted on, such as "the other folds of these
+            images".
     """
     lines = [
         "## Confidence",
@@ -83,6 +84,6 @@ def confidence_section(
 
 
 def no_confidence_section(reason: str) -> Section:
-    """Returns why captions have no confidence."""
+    """Returns the section with the reason why captions have no confidence."""
     lines = ["## Confidence", "", f"Not calibrated: {reason}."]
     return Section("confidence", {"unavailable": reason}, lines)

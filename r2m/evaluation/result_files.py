@@ -1,4 +1,4 @@
-"""Predictions and references as other tools write them, with what they call their images."""
+"""Predictions and references written by other tools, with the names of their images."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _DEFAULT_SPLIT, ALL_SPLITS = "test", "all"
 
 @dataclass(frozen=True)
 class LabeledCaptions:
-    """The captions of one image.
+    """Captions of one image.
 
     Attributes:
-        label: what the file calls the image.
-        captions: its captions; of a prediction one.
-        split: as the source calls it; None where it does not say.
-        confidence: of the caption of a prediction, in 0..1; None where the file has none.
+        label: name of the image in the file.
+        captions: its captions; one for a prediction.
+        split: name of the split in the source; None if the source names none.
+        confidence: confidence of the caption of a prediction, in 0..1; None if the file has none.
     """
 
     label: ImageLabel
@@ -51,12 +51,13 @@ def read_any_predictions(source: str) -> list[LabeledCaptions]:
     """Reads one caption per image.
 
     Args:
-        source: path of COCO results (`[{"image_id", "caption"}, ...]`, perhaps with `file_name`;
+        source: path of COCO results (`[{"image_id", "caption"}, ...]`, optionally with `file_name`;
             also as the `annotations` of a COCO file) or of `{id: caption}` JSON; or `[FORMAT:]PATH`
             of a table or list in a format of `r2m-build-captions`.
 
     Raises:
-        InputError: no such file, another form, no predictions, or two for one image.
+        InputError: the file does not exist or has another form, has no predictions, or has two for
+            an image.
     """
     content = _json_content(source)
     rows = content.get("annotations") if isinstance(content, dict) else content
@@ -87,11 +88,12 @@ def read_any_references(source: str, split: str | None = None) -> list[LabeledCa
     Args:
         source: `[FORMAT:]PATH` of a format of `r2m-build-captions`, or the path of a JSON file
             `{id: [captions]}`.
-        split: of the images, as the source or the records call it; `all` takes every image, None
+        split: name of the split in the source or the records; `all` takes every image, None
             takes `test` of a source with several splits and else every image.
 
     Raises:
-        InputError: no such file, another form, no references, or no such split.
+        InputError: the file does not exist or has another form, has no references, or lacks the
+            split.
     """
     content = _json_content(source)
     if isinstance(content, dict) and _is_table(content):
@@ -109,8 +111,8 @@ def training_captions(source: str, scored: Sequence[LabeledCaptions]) -> list[st
 
     Args:
         source: see `read_any_references`.
-        scored: the images that are scored. None of `train` may be among them, and their splits must
-            be known; otherwise there are no captions to return.
+        scored: images that are scored. If one of them is in `train`, or has an unknown split, no
+            captions are returned.
     """
     if any(image.split is None or _is_training(image) for image in scored):
         return []
@@ -123,13 +125,13 @@ def _is_training(image: LabeledCaptions) -> bool:
 
 
 def _json_content(source: str) -> Any:
-    """The content of a JSON file; None for another file, and for JSON Lines."""
+    """Returns the content of a JSON file; None for other files, including JSON Lines."""
     is_json = source.lower().endswith(".json") and Path(source).is_file()
     return read_json(source) if is_json else None
 
 
 def _is_coco(rows: list[Any]) -> bool:
-    """Returns whether these are COCO results, perhaps with mistakes."""
+    """Returns whether rows are COCO results, possibly with mistakes."""
     return not rows or not isinstance(rows[0], Mapping) or "image_id" in rows[0]
 
 
@@ -160,7 +162,7 @@ def _confidence(row: Mapping[str, Any]) -> float | None:
 
 
 def _of_key(key: str, value: Any, source: str) -> LabeledCaptions:
-    # pycocoevalcap holds its results as lists of one caption.
+    # pycocoevalcap stores its results as lists of one caption.
     captions = [value] if isinstance(value, str) else caption_texts(value)
     if not _are_texts(captions):
         raise InputError(
@@ -170,7 +172,7 @@ def _of_key(key: str, value: Any, source: str) -> LabeledCaptions:
 
 
 def _is_table(content: Mapping[str, Any]) -> bool:
-    """Returns whether this is `{id: [captions]}`, or COCO annotations without images."""
+    """Returns whether content is `{id: [captions]}`, or COCO annotations without images."""
     if "annotations" in content:
         return "images" not in content
     return all(_are_texts(caption_texts(captions)) for captions in content.values())

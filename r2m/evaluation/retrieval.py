@@ -2,17 +2,17 @@
 
 Similarities, for an image vector v and a caption vector s:
 
-- `cosine`: the inner product v . s, which is the cosine where the embedding has unit vectors. Rows
+- `cosine`: the inner product v . s, which is the cosine if the embedding has unit vectors. Rows
   are not normalized here: some embeddings (VSE0) rank by vectors of any length.
 - `order`: -|| max(0, s - v) ||, of order embeddings (Vendrov et al. 2016).
 
-Definitions (VSE++, Faghri et al. 2018): the rank of an image is the rank of the best of its own
+Definitions (VSE++, Faghri et al. 2018): the rank of an image is the rank of the best of its
 captions among all captions; the rank of a caption is the rank of its image among all images. R@K is
 the percentage of ranks up to K.
 
 Ties: an item of another image counts as ranked higher unless its similarity is lower by more than
 `TIE` times the largest magnitude that similarities of the set can have. An embedding that maps
-everything to one vector has recall 0, and float32 rounding does not decide about equal captions.
+everything to one vector has recall 0, and float32 rounding does not affect equal captions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FOLDS = 5
 
 
 class Member(NamedTuple):
-    """Vectors of one embedding; several members are an ensemble.
+    """Vectors of one embedding; several members form an ensemble.
 
     Attributes:
         images: float[N, D].
@@ -53,11 +53,11 @@ class Member(NamedTuple):
 
 
 class Ranks(NamedTuple):
-    """Ranks from 0 of the right items.
+    """Ranks, counted from 0, of the correct items.
 
     Attributes:
-        i2t: int64[N], per image the rank of the best of its captions among all captions.
-        t2i: int64[M], per caption the rank of its image among all images.
+        i2t: int64[N], rank of the best caption of each image among all captions.
+        t2i: int64[M], rank of the image of each caption among all images.
     """
 
     i2t: np.ndarray
@@ -83,7 +83,7 @@ def retrieval_metrics(
 
     Args:
         images: float[N, D], one vector per image.
-        captions: float[M, D], one vector per caption, any number (at least one) per image.
+        captions: float[M, D], one vector per caption, at least one caption per image.
         owners: int[M], the row of the image that each caption describes.
         similarity: `cosine` or `order`.
 
@@ -92,7 +92,7 @@ def retrieval_metrics(
         same of `t2i`, and `recall_sum`, the sum of the six recalls.
 
     Raises:
-        InputError: a value is NaN or infinite, a row is zero, the shapes do not fit, or an image
+        InputError: a value is NaN or infinite, a row is zero, the shapes do not match, or an image
             has no caption.
     """
     return metrics_of_ranks(retrieval_ranks([Member(images, captions, similarity)], owners))
@@ -102,7 +102,7 @@ def retrieval_ranks(members: Sequence[Member], owners: np.ndarray) -> Ranks:
     """Ranks captions by images and images by captions.
 
     Args:
-        members: embeddings of the same images and captions; the mean of their similarities ranks.
+        members: embeddings of the same images and captions, which are ranked by mean similarity.
         owners: int[M], the row of the image that each caption describes.
 
     Raises:
@@ -114,16 +114,16 @@ def retrieval_ranks(members: Sequence[Member], owners: np.ndarray) -> Ranks:
 def corrected_ranks(
     members: Sequence[Member], owners: np.ndarray, corrections: Sequence[Offsets | None]
 ) -> list[Ranks]:
-    """Ranks as `retrieval_ranks` does, once per correction of the similarities.
+    """Computes `retrieval_ranks` once per correction of the similarities.
 
-    Similarities are computed once, for a block of images at a time: memory does not grow with
-    N * M.
+    Similarities are computed once, for one block of images at a time, so that memory does not grow
+    with N * M.
 
     Args:
         members: see `retrieval_ranks`.
         owners: see `retrieval_ranks`.
-        corrections: values that are subtracted from the similarities of gallery items; None:
-            nothing.
+        corrections: values that are subtracted from the similarities of gallery items; None for no
+            correction.
 
     Raises:
         InputError: see `retrieval_metrics`.
@@ -144,19 +144,19 @@ def corrected_ranks(
 
 
 class _Counts:
-    """Numbers of items of other images that rank before the right ones."""
+    """Numbers of items of other images that rank before the correct ones."""
 
     def __init__(
         self, own: np.ndarray, owners: np.ndarray, images: int, tie: float, offsets: Offsets | None
     ) -> None:
-        """Computes what an item must reach to count as ranked higher.
+        """Computes the thresholds from which an item counts as ranked higher.
 
         Args:
-            own: float32[M], the similarity of each caption to its image.
+            own: float32[M], similarity of each caption to its image.
             owners: int64[M].
             images: N.
-            tie: by which a lower similarity still counts as equal.
-            offsets: of the correction.
+            tie: difference up to which a lower similarity still counts as equal.
+            offsets: offsets of the correction.
         """
         self._offsets = offsets
         by_image = 0 if offsets is None else offsets.images[owners]
@@ -168,7 +168,7 @@ class _Counts:
         self.t2i = np.zeros(len(owners), np.int64)
 
     def add(self, start: int, block: np.ndarray) -> None:
-        """Counts in similarities float32[B, M] of images from row `start` on to all captions."""
+        """Counts in similarities float32[B, M] of all captions to B images from row `start` on."""
         rows = slice(start, start + len(block))
         by_image = by_caption = block
         if self._offsets is not None:
@@ -202,13 +202,13 @@ def split_folds(
         members: embeddings of the whole set.
         owners: int[M], the row of the image that each caption describes.
         images: images per fold.
-        folds: how many; images behind them are left out.
+        folds: number of folds; images after them are left out.
 
     Yields:
-        Members and owners of each fold, whose rows count from its first image.
+        Members and owners of each fold; owners count from its first image.
 
     Raises:
-        InputError: there are fewer images than the folds take.
+        InputError: there are fewer images than the folds need.
     """
     owners = check_members(members, owners)
     found = len(members[0].images)
@@ -227,7 +227,7 @@ def split_folds(
 
 
 def check_members(members: Sequence[Member], owners: np.ndarray) -> np.ndarray:
-    """Checks embeddings and returns the owners as int64[M]; errors as `retrieval_metrics`."""
+    """Checks embeddings and returns the owners as int64[M]; for errors see `retrieval_metrics`."""
     owners = np.asarray(owners)
     if owners.ndim != 1 or not np.issubdtype(owners.dtype, np.integer):
         raise InputError(f"owners: expected int[M], found {owners.dtype}{list(owners.shape)}")
@@ -276,8 +276,8 @@ def check_rows(rows: np.ndarray, name: str) -> None:
     """Checks vectors.
 
     Raises:
-        InputError: they are no matrix, there are none, a value is NaN or infinite (NaN would rank
-            first and inflate recall), or a row is zero, as of missing features.
+        InputError: the vectors are not a matrix, there are none, a value is NaN or infinite (NaN
+            would rank first and inflate recall), or a row is zero, as with missing features.
     """
     if rows.ndim != 2 or not rows.size or not np.issubdtype(rows.dtype, np.floating):
         raise InputError(f"{name}: expected float[N, D], found {rows.dtype}{list(rows.shape)}")
@@ -285,8 +285,8 @@ def check_rows(rows: np.ndarray, name: str) -> None:
     if not finite.all():
         bad = np.flatnonzero(~finite)
         raise InputError(
-            f"{name}: row {bad[0]} has values that are NaN or infinite ({bad.size} such rows): has "
-            "training diverged, or are the features damaged?"
+            f"{name}: row {bad[0]} has values that are NaN or infinite ({bad.size} such rows): did "
+            "training diverge, or are the features damaged?"
         )
     zero = np.flatnonzero(~rows.any(axis=1))
     if zero.size:

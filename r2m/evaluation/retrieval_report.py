@@ -1,4 +1,4 @@
-"""The report of a retrieval evaluation: the protocol, the number of images, and the metrics."""
+"""Report of a retrieval evaluation: the protocol, the number of images, and the metrics."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from r2m.evaluation.retrieval import (
 )
 
 FORMAT = 1
-ALL_QUERIES = "uses all queries at once, which a search does not have"
+ALL_QUERIES = "uses all queries at once, which are not available in a search"
 _CORRECTIONS = {"csls": "CSLS", "inverted_softmax": "inverted softmax"}
-TIES = "equal similarities count against the right item"
+TIES = "equal similarities count against the correct item"
 DEFINITIONS = (
     "i2t: the rank of an image is that of the best of its captions among all captions. t2i: the "
     "rank of a caption is that of its image among all images. R@K: percentage of ranks up to K. "
@@ -42,10 +42,10 @@ class Row(NamedTuple):
 
     Attributes:
         name: `all`, `folds`, `csls` or `inverted_softmax`.
-        protocol: how they were computed, for people.
-        images: N that each query or gallery has.
+        protocol: description of their computation.
+        images: N, number of images of each query set or gallery.
         metrics: see `r2m.evaluation.retrieval.retrieval_metrics`.
-        uses_all_queries: whether similarities were corrected by all queries.
+        uses_all_queries: whether similarities were corrected with all queries.
     """
 
     name: str
@@ -60,14 +60,14 @@ class RetrievalReport:
     """One evaluation.
 
     Attributes:
-        split: what was evaluated, for example `flickr8k val`.
+        split: records and split that were evaluated, for example `flickr8k val`.
         similarity: `cosine` or `order`.
         images: N.
-        captions_per_image: least and largest number.
+        captions_per_image: smallest and largest number.
         captions: M.
         members: embeddings whose similarities were averaged.
         rows: metrics by protocol.
-        settings: what else identifies the evaluation: runs, steps, records.
+        settings: further identification of the evaluation: runs, steps, records.
     """
 
     split: str
@@ -81,7 +81,7 @@ class RetrievalReport:
 
     @property
     def protocol(self) -> str:
-        """The protocol in one line."""
+        """Protocol in one line."""
         least, most = self.captions_per_image
         each = f"{least}" if least == most else f"{least} to {most}"
         ensemble = f", mean similarities of {self.members} embeddings" if self.members > 1 else ""
@@ -98,16 +98,16 @@ def evaluate_retrieval(
     split: str,
     settings: Mapping[str, Any] | None = None,
 ) -> RetrievalReport:
-    """Computes the metrics of a set by every protocol that it is large enough for.
+    """Computes the metrics of a set by every protocol that its size permits.
 
-    The rows are: all images at once (of 5,000 images named 5K); from 5,000 images on the mean of
+    The rows are: all images at once (named 5K for 5,000 images); from 5,000 images on the mean of
     five folds of 1,000 images (named 1K); all at once with CSLS and with the inverted softmax.
 
     Args:
         members: embeddings, see `retrieval_ranks`.
         owners: int[M], the row of the image that each caption describes.
-        split: what is evaluated, for the report.
-        settings: what else identifies the evaluation.
+        split: records and split that are evaluated, for the report.
+        settings: further identification of the evaluation.
 
     Raises:
         InputError: see `retrieval_metrics`.
@@ -159,7 +159,7 @@ def retrieval_json(report: RetrievalReport) -> dict[str, Any]:
 
 
 def retrieval_markdown(report: RetrievalReport) -> str:
-    """Returns the report for people."""
+    """Returns the report as Markdown."""
     recalls = [(way, recall) for way in DIRECTIONS for recall in RECALLS]
     ranks = [(way, kind) for way in DIRECTIONS for kind in ("median", "mean")]
     heads = [
@@ -196,7 +196,7 @@ def write_retrieval_report(
     """Writes `<name>.json` and `<name>.md` and returns their paths.
 
     Raises:
-        InputError: the folder cannot be made, or the disk is full.
+        InputError: the folder cannot be created, or the disk is full.
     """
     text = json.dumps(retrieval_json(report), indent=2, ensure_ascii=False, default=str)
     return (

@@ -1,4 +1,4 @@
-"""Scores of predictions that any tool wrote, against references in any published format."""
+"""Scores of predictions from any tool, against references in any supported format."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def score_files(
         predictions: see `read_any_predictions`.
         references: see `read_any_references`.
         split: see `read_any_references`.
-        metrics: which of `METRICS`.
+        metrics: names from `METRICS`.
         tokenizer: `auto`, or one of `tokenizers.TOKENIZERS`.
 
     Returns:
-        The report. Its scores per image are by the names in the references.
+        The report. Its scores per image are keyed by the names in the references.
 
     Raises:
-        InputError: a file of another form, predictions of images that the references do not list,
-            names that match in several ways, or an unknown metric or tokenizer.
+        InputError: a file has another form, predictions are of images that the references do not
+            list, names match in several ways, or a metric or tokenizer is unknown.
     """
     found = read_any_predictions(predictions)
     images = read_any_references(references, split)
@@ -95,7 +95,7 @@ def score_files(
 def _known_captions(
     references: str, scored: Sequence[LabeledCaptions], tokenizer: str
 ) -> KnownCaptions | None:
-    """Returns what recognizes the captions of the split `train`; None where there is none."""
+    """Returns a recognizer of the captions of split `train`; None if there are none."""
     texts = training_captions(references, scored)
     if not texts:
         return None

@@ -12,10 +12,10 @@ from tfrecords.errors import InputError
 
 COSINE = "cosine"
 ORDER = "order"
-# Values of a block of similarities: 32 MiB.
+# Number of values in a block of similarities: 32 MiB.
 _BLOCK_VALUES = 1 << 23
-# Vectors per tile of the order similarity, whose sums fit into the cache of a core, and dimensions
-# that are added to each sum at once.
+# Vectors per tile of the order similarity, so that sums fit into the cache of a core, and
+# dimensions that are added to each sum at once.
 _TILE_ROWS, _TILE_COLUMNS = 128, 512
 _DIMENSIONS_AT_ONCE = 16
 
@@ -34,7 +34,7 @@ class SimilarityRows:
     """
 
     def __init__(self, captions: np.ndarray, similarity: str) -> None:
-        """Keeps the captions.
+        """Stores the captions.
 
         Args:
             captions: float[M, D].
@@ -58,9 +58,8 @@ class SimilarityRows:
 def order_similarities(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
     """Computes -|| max(0, s - v) || of all pairs, on all cores.
 
-    Tiles of both are compared by compiled code, which is an order of magnitude faster than array
-    operations: it keeps the sums of a tile in the cache, and visits them once per sixteen
-    dimensions.
+    Compiled code compares tiles of both. It is an order of magnitude faster than array operations,
+    because it keeps the sums of a tile in the cache and visits them once per sixteen dimensions.
 
     Args:
         images: float32[B, D], the vectors v.
@@ -70,7 +69,7 @@ def order_similarities(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
         float32[B, M].
     """
     if len(captions) < len(images):
-        # s - v = (-v) - (-s): the longer side is that of the vector instructions.
+        # s - v = (-v) - (-s): vector instructions run along the longer side.
         return order_similarities(-captions, -images).T
     return _compare_with_tiles(images, list(_tiles(captions, _TILE_COLUMNS)), len(captions))
 
@@ -99,7 +98,7 @@ def _tiles(vectors: np.ndarray, size: int) -> Iterator[tuple[int, tf.Tensor]]:
         yield start, tf.constant(tile.reshape(steps, _DIMENSIONS_AT_ONCE, size))
 
 
-# XLA makes one loop over the sums of a tile of the unrolled dimensions.
+# XLA fuses the unrolled dimensions into one loop over the sums of a tile.
 @tf.function(jit_compile=True, autograph=False)
 def _compare_tiles(images: tf.Tensor, captions: tf.Tensor) -> tf.Tensor:
     """Returns the order similarities float32[A, B] of two tiles."""

@@ -1,7 +1,7 @@
-"""SPICE (Anderson et al., 2016), by the Java program inside pycocoevalcap.
+"""SPICE (Anderson et al., 2016), computed by the Java program in pycocoevalcap.
 
-It needs Stanford CoreNLP 3.6.0 and its models, which pycocoevalcap downloads on first use. We never
-download: without the files the metric is reported as unavailable.
+It requires Stanford CoreNLP 3.6.0 and its models, which pycocoevalcap downloads on first use. This
+module never downloads them: without the files, the metric is reported as unavailable.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def spice(
         The mean F-score of the scene graphs and the N scores.
 
     Raises:
-        java.JavaError: unavailable, failed, or not finished in time.
+        java.JavaError: SPICE is unavailable, failed, or did not finish in time.
     """
     reason = why_unavailable()
     if reason is not None:
@@ -65,7 +65,7 @@ def spice(
         )
         try:
             results = json.loads(target.read_text(encoding="utf-8"))
-            # A caption without any scene graph has no F-score; it has earned none.
+            # A caption without a scene graph has no F-score and counts as 0.
             by_id = {row["image_id"]: row["scores"]["All"]["f"] or 0.0 for row in results}
             scores = [float(by_id[index]) for index in range(len(rows))]
         except (OSError, ValueError, KeyError, TypeError) as error:

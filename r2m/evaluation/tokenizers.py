@@ -1,9 +1,9 @@
-"""Tokenizers of captions to be scored; a score means little without the name of its tokenizer.
+"""Tokenizers of captions for scoring; scores are only comparable with the same tokenizer.
 
-- `ptb`: Stanford's PTBTokenizer as pycocoevalcap runs it, for figures to be compared with papers.
-- `ptb_python`: our look-alike, for machines without Java and for scoring during training.
+- `ptb`: Stanford's PTBTokenizer with pycocoevalcap's options, for scores comparable with papers.
+- `ptb_python`: Python reimplementation, for machines without Java and for scoring during training.
 - `characters`, `icu`: for scripts that are written without spaces, see `tfrecords.segmentation`;
-  lower-case words without punctuation. METEOR splits Chinese into characters whatever it is given.
+  lower-case words without punctuation. METEOR always splits Chinese into characters.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _MAIN = "edu.stanford.nlp.process.PTBTokenizer"
 
 
 def choose(name: str = "auto") -> str:
-    """Settles which tokenizer is used.
+    """Returns the name of the tokenizer to use.
 
     Args:
-        name: `auto` (ptb where Java is installed, else ptb_python) or one of `TOKENIZERS`.
+        name: `auto` (ptb if Java is installed, else ptb_python) or one of `TOKENIZERS`.
 
     Raises:
-        InputError: an unknown name, `ptb` without Java, or `icu` without its package.
+        InputError: the name is unknown, `ptb` is given without Java, or `icu` without its package.
     """
     if name not in ("auto", *TOKENIZERS):
         raise InputError(f"unknown tokenizer {name!r}; known: auto, {', '.join(TOKENIZERS)}")
@@ -51,11 +51,11 @@ def choose(name: str = "auto") -> str:
 
 
 def tokenizer_for(segmenter: str, name: str = "auto") -> str:
-    """The tokenizer for words of a segmenter: itself, unless another one was asked for.
+    """Returns the tokenizer for words of a segmenter: the segmenter, unless another is given.
 
     Args:
-        segmenter: of the vocabulary that captions are made with.
-        name: `auto`, or one of `TOKENIZERS`, which then counts.
+        segmenter: segmenter of the vocabulary that captions are made with.
+        name: `auto`, or one of `TOKENIZERS`, which takes precedence.
     """
     return segmenter if name == "auto" and segmenter in _SEGMENTING else name
 
@@ -66,14 +66,14 @@ def tokenize(captions: Sequence[str], name: str, *, timeout: float = 600.0) -> l
     Args:
         captions: any text; line breaks count as spaces.
         name: one of `TOKENIZERS`.
-        timeout: seconds that Java may take.
+        timeout: maximum time of Java, in seconds.
 
     Returns:
         As many strings, in order: lower-case tokens joined by single spaces, without punctuation.
-        A caption of nothing but punctuation becomes ''.
+        A caption that contains only punctuation becomes ''.
 
     Raises:
-        InputError: an unknown tokenizer.
+        InputError: the tokenizer is unknown.
         java.JavaError: Java failed or did not finish in time.
     """
     if name == "ptb_python":
@@ -86,14 +86,14 @@ def tokenize(captions: Sequence[str], name: str, *, timeout: float = 600.0) -> l
 
 
 def _ptb(captions: Sequence[str], timeout: float) -> list[str]:
-    # Not through pycocoevalcap's class: it writes into its own package folder, takes the locale's
-    # encoding, has no timeout, and shifts every later caption at a line break other than \n.
+    # pycocoevalcap's class is not used: it writes to its own package folder, uses the locale's
+    # encoding, has no timeout, and shifts all captions after a line break other than \n.
     lines = [one_line(caption) for caption in captions]
     if not lines:
         return []
     output = java.run_java(
         ["-cp", str(java.jar(*_JAR)), _MAIN, "-preserveLines", "-lowerCase"],
-        # A last line that is empty would not be printed; the full stop is cut off again below.
+        # An empty last line would not be printed; the full stop is removed below.
         text="\n".join([*lines, "."]) + "\n",
         timeout=timeout,
     )

@@ -1,1 +1,1 @@
-"""A trained run in use: captioning, evaluation, attention maps. Imports no training code."""
+"""Use of trained runs: captioning, evaluation, attention maps. Imports no training code."""

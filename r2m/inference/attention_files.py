@@ -23,7 +23,7 @@ from tfrecords.images.entries import ImageFile, named_files
 from tfrecords.writing.progress import shown_chunks
 from tfrecords.writing.shards import Skip
 
-# Images captioned at once; their pictures are in memory at full size.
+# Images captioned per batch; their pictures are in memory at full size.
 _BATCH = 32
 
 
@@ -31,8 +31,8 @@ class ShownImage(NamedTuple):
     """An image whose attention was drawn.
 
     Attributes:
-        name: of the image, see `tfrecords.images.entries`.
-        caption: of the image.
+        name: name of the image, see `tfrecords.images.entries`.
+        caption: caption of the image.
         sheet: PNG file with a panel per word.
         animation: GIF file with a frame per word.
     """
@@ -56,23 +56,23 @@ def show_attention(
     """Draws the attention of a captioner over images, for each word of their captions.
 
     Writes `<name>.attention.png` (a panel per word) and `<name>.attention.gif` (a frame per word)
-    for each image, of the part of it that the captioner reads. `<name>` has no suffix unless two
-    images differ in it alone. Images that cannot be read are left out, with a warning.
+    for each image; they show the part of the image that the captioner reads. `<name>` has no suffix
+    unless two images differ only in it. Images that cannot be read are left out, with a warning.
 
     Args:
         run: folder of a captioner with attention over a grid, see `Run.load`.
         sources: image files, folders of them and text files that list them.
         output: folder to write to.
-        recursive: also images in folders below a folder.
+        recursive: whether to include images in subfolders.
         style: `grid` or `smooth`.
         weights: file of the backbone's weights, see `Run.load`.
         decoding: changes of the run's `decoding` settings, by name.
 
     Returns:
-        The images that were drawn, and reason -> number of entries that were passed over.
+        The images that were drawn, and reason -> number of skipped entries.
 
     Raises:
-        InputError: no such images, none that can be read, or a run whose captioner has no attention
+        InputError: no such images exist, none can be read, or the run's captioner has no attention
             over a grid.
     """
     files, passed_over = named_files(sources, recursive=recursive)
@@ -108,7 +108,7 @@ def show_attention(
             write_whole(moving, animation(panels))
             shown.append(ShownImage(file.name, caption, still, moving))
     if not shown:
-        raise InputError(f"there is no image left to show: {faults[0]}")
+        raise InputError(f"no image is left to show: {faults[0]}")
     return shown, passed_over
 
 
@@ -116,7 +116,7 @@ def _places(files: Sequence[ImageFile], output: Path) -> dict[str, tuple[Path, P
     """Returns the paths of the sheet and the animation of each image, by its name.
 
     Raises:
-        InputError: one of them would be written over an image.
+        InputError: one of them would overwrite an image.
     """
     places = {
         name: (output / f"{stem}.attention.png", output / f"{stem}.attention.gif")
@@ -126,7 +126,7 @@ def _places(files: Sequence[ImageFile], output: Path) -> dict[str, tuple[Path, P
     for file in files:
         if other := written.get(os.path.realpath(file.path)):
             raise InputError(
-                f"{file.path} is one of the images, and what is shown of {other} would be written "
-                "over it: leave one of them out, or give another --output"
+                f"{file.path} is one of the images, and the output for {other} would overwrite it: "
+                "leave one of them out, or give another --output"
             )
     return places

@@ -25,7 +25,7 @@ class AttentionMaps(NamedTuple):
     """Attention of a captioner over an image, word by word.
 
     Attributes:
-        words: of the caption, end marker left out.
+        words: words of the caption, end marker left out.
         weights: float[len(words), gh, gw], each map of sum 1.
     """
 
@@ -34,22 +34,22 @@ class AttentionMaps(NamedTuple):
 
 
 def why_no_maps(captioner: str, inputs: InputSpec) -> str | None:
-    """Returns why a captioner has no attention maps; None where it has.
+    """Returns the reason why a captioner has no attention maps; None if it has them.
 
     Args:
-        captioner: its name.
-        inputs: that it reads.
+        captioner: name of the captioner.
+        inputs: inputs that it reads.
     """
     with_attention = captioner_names(with_attention=True)
     if captioner not in with_attention:
         return f"captioner {captioner} has no attention; {', '.join(with_attention)} have"
     if inputs.find(Regions) is not None:
-        return "its attention is directed at regions, not at a grid: there is no map to show"
+        return "its attention covers regions, not a grid: it has no maps to show"
     return None
 
 
 def inputs_with_maps(folder: RunFolder) -> TrainedInputs:
-    """Returns the inputs of a run; raises `InputError` where it has no attention maps."""
+    """Returns the inputs of a run; raises `InputError` if it has no attention maps."""
     if kind_of(folder).name != "captioning":
         *others, last = captioner_names(with_attention=True)
         raise InputError(
@@ -72,17 +72,17 @@ def attention_maps(
     captions: Sequence[str],
     grid_shape: Sequence[int] | None,
 ) -> list[AttentionMaps]:
-    """Computes the attention of a captioner over images, for given captions of them.
+    """Computes the attention of a captioner over images, for given captions.
 
     Args:
         model: a captioner with attention over a grid, see `why_no_maps`.
-        vocabulary: of the model.
-        inputs: of the model's `encode`, of B images.
+        vocabulary: the model's vocabulary.
+        inputs: inputs of the model's `encode`, of B images.
         captions: B captions, words separated by spaces.
-        grid_shape: (gh, gw, D) of the stored grids; a captioner of pixels has its own.
+        grid_shape: (gh, gw, D) of the stored grids; a captioner of pixels does not need it.
     """
     sentences = [caption.split() for caption in captions]
-    # The attention for a word follows from the words before it; the end marker is not shown.
+    # The attention for a word depends on the words before it; the end marker is not shown.
     rows = [[1, *(vocabulary.id_of(word) for word in words)] for words in sentences]
     tokens = tf.ragged.constant(rows, tf.int32).to_tensor()
     weights = model.attention(model.encode(inputs), tokens).numpy()
@@ -98,16 +98,16 @@ def attention_maps(
 def visible_part(
     picture: np.ndarray, pixels: Pixels | None, backbone: Mapping[str, Any] | None
 ) -> np.ndarray:
-    """Returns the part of a picture that a captioner reads, which its maps lie over.
+    """Returns the part of a picture that a captioner reads, and that its maps cover.
 
     Args:
         picture: uint8[H, W, 3].
-        pixels: how a captioner of pixels cuts pictures; None for stored features.
-        backbone: of records, what they were built with: `short_side` and `image_size`; None where
+        pixels: crop of a captioner of pixels; None for stored features.
+        backbone: backbone options of the records, with `short_side` and `image_size`; None where
             features were made elsewhere, which are taken to be of the whole picture.
 
     Returns:
-        uint8[h, w, 3], the middle of it, in its own proportions.
+        uint8[h, w, 3], the center of the picture, in its aspect ratio.
     """
     shape = picture.shape[0], picture.shape[1]
     top, left, height, width = visible_box(*shape, pixels, backbone)
@@ -121,8 +121,8 @@ def visible_box(
     """Returns top, left, height and width of the part of a picture that a captioner reads.
 
     Args:
-        height: of the picture, in pixels.
-        width: of the picture, in pixels.
+        height: height of the picture, in pixels.
+        width: width of the picture, in pixels.
         pixels: see `visible_part`.
         backbone: see `visible_part`.
     """
@@ -141,7 +141,7 @@ def visible_box(
 def visible_fractions(
     height: int, width: int, pixels: Pixels | None, backbone: Mapping[str, Any] | None
 ) -> tuple[float, float, float, float]:
-    """Returns `visible_box` in fractions of the picture's height and width; see there."""
+    """Returns `visible_box` as fractions of the picture's height and width."""
     top, left, rows, columns = visible_box(height, width, pixels, backbone)
     return top / height, left / width, rows / height, columns / width
 
@@ -149,12 +149,12 @@ def visible_fractions(
 def attention_sheets(
     pictures: Sequence[np.ndarray], captions: Sequence[str], maps: Sequence[AttentionMaps]
 ) -> np.ndarray:
-    """Draws a sheet of panels per image, on white where one is smaller: uint8[N, H, W, 3].
+    """Draws a sheet of panels per image, padded with white to one size: uint8[N, H, W, 3].
 
     Args:
         pictures: uint8[height, width, 3] each.
-        captions: of the pictures.
-        maps: of the captions.
+        captions: captions of the pictures.
+        maps: attention maps of the captions.
     """
     sheets = [
         np.asarray(sheet(attention_panels(picture, own.words, own.weights), caption))

@@ -1,4 +1,4 @@
-"""Export of the backbone in a model of pixels, as a weights file for builders of records."""
+"""Export of the backbone of a pixel model, as a weights file for building records."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from r2m.inference.run import Run, RunPath
 from r2m.inference.run_folder import RunFolder
 from tfrecords.errors import InputError
 
-# Keras tells by it which format a file has.
+# Keras derives the file format from it.
 SUFFIX = ".weights.h5"
 
 
 class Exported(NamedTuple):
-    """A network's weights file and the flags of a builder that describe the network.
+    """Weights file of a network and the flags that describe it to commands that build records.
 
     Attributes:
-        file: with the weights.
-        flags: such as `--backbone=MobileNet`.
+        file: file with the weights.
+        flags: flags such as `--backbone=MobileNet`.
     """
 
     file: Path
@@ -33,8 +33,8 @@ class Exported(NamedTuple):
 def export_backbone(run: RunPath, output: str | Path) -> Exported:
     """Writes the weights of the backbone of a model that was trained on pixels.
 
-    With them the builders of records make the features of the trained backbone: other models then
-    learn from stored features, in a fraction of the time that pixels take.
+    Commands that build records use them to compute features of the trained backbone. Other models
+    then train on stored features, in a fraction of the time needed with pixels.
 
     Args:
         run: folder of a captioner or a visual-semantic embedding that was trained with
@@ -42,12 +42,12 @@ def export_backbone(run: RunPath, output: str | Path) -> Exported:
         output: file to write, `NAME.weights.h5`.
 
     Raises:
-        InputError: another kind of run, or another kind of file name.
-        TrainingError: the run holds no whole checkpoint.
+        InputError: the run is of another kind, or the file name has another suffix.
+        TrainingError: the run has no complete checkpoint.
     """
     output = Path(output)
     if not output.name.endswith(SUFFIX):
-        raise InputError(f"{output}: the name of a weights file ends in {SUFFIX}")
+        raise InputError(f"{output}: the name of a weights file must end in {SUFFIX}")
     opened = run if isinstance(run, RunFolder) else RunFolder(run)
     is_embedding = opened.stage in RETRIEVAL_STAGES
     model = RetrievalRun(opened).model if is_embedding else Run.load(opened).model

@@ -1,8 +1,8 @@
-"""The calibrations of a run's confidences, in `confidence.json` of its run folder.
+"""Calibrations of a run's confidences, in `confidence.json` of its run folder.
 
-A calibration holds for the weights and decoding settings that it was fitted with: the file has one
-for each, and those of other weights are dropped when it is written. The calibrations of an ensemble
-are in the folder of its first member.
+A calibration is valid for the weights and decoding settings that it was fitted with. The file has
+one per setting; writing it removes those of other weights. The calibrations of an ensemble are in
+the folder of its first member.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ def write_calibration(
     stored: StoredCalibration,
     reliability: Reliability,
 ) -> Path:
-    """Writes a calibration, which replaces an earlier one of the same weights and settings.
+    """Writes a calibration and replaces an earlier one of the same weights and settings.
 
     Args:
-        folder: of the (first) run.
+        folder: folder of the (first) run.
         identity: see `Run.identity`.
         stored: the calibration.
-        reliability: of confidences by it.
+        reliability: reliability of the confidences that it gives.
 
     Raises:
-        InputError: the disk is full, or the folder cannot be written to.
+        InputError: the disk is full, or the folder is not writable.
     """
     key = _key(identity)
     entry = {
@@ -73,16 +73,16 @@ def write_calibration(
 
 
 def read_calibration(folder: Path, identity: Mapping[str, Any]) -> StoredCalibration | None:
-    """Returns the calibration of a run; None, with a note in the log, where there is none.
+    """Returns the calibration of a run; without one, logs a note and returns None.
 
     Args:
-        folder: of the (first) run.
+        folder: folder of the (first) run.
         identity: see `Run.identity`.
     """
     path, key = folder / CALIBRATION_FILE, _key(identity)
     entries = _entries(path)
     if entries is None:
-        logging.info("captions have no confidence: there is no %s; %s", path, _CURE)
+        logging.info("captions have no confidence: %s does not exist; %s", path, _CURE)
         return None
     for entry in entries:
         if entry["identity"] == key:
@@ -92,9 +92,9 @@ def read_calibration(folder: Path, identity: Mapping[str, Any]) -> StoredCalibra
 
 
 def _mismatch(entries: list[dict[str, Any]], key: Mapping[str, Any]) -> str:
-    """Returns why none of the calibrations is that of `key`."""
+    """Returns the reason why no calibration matches `key`."""
     if not entries:
-        return "holds none that can be read"
+        return "contains no readable calibration"
     identities = [entry["identity"] for entry in entries]
     same = [found for found in identities if found["checkpoints"] == key["checkpoints"]]
     if not same:
@@ -112,7 +112,7 @@ def _mismatch(entries: list[dict[str, Any]], key: Mapping[str, Any]) -> str:
 
 
 def _flat(key: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what besides the weights decides captions, by name."""
+    """Returns the settings, apart from the weights, that determine captions, by name."""
     others = {name: value for name, value in key.items() if name != "checkpoints"}
     return {**others.pop("decoding", {}), **others}
 
@@ -122,7 +122,8 @@ def _steps(checkpoints: list[dict[str, Any]]) -> str:
 
 
 def _key(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a calibration holds for, wherever the run folders are; as JSON gives it back."""
+    """Returns the part of an identity that a calibration is valid for, without paths, as read "
+    "from JSON."""
     checkpoints = [
         {name: checkpoint[name] for name in ("step", "digest")}
         for checkpoint in identity["checkpoints"]
@@ -132,7 +133,7 @@ def _key(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _entries(path: Path) -> list[dict[str, Any]] | None:
-    """Returns the calibrations of a file that are whole; None where there is no file."""
+    """Returns the complete calibrations of a file; None if the file does not exist."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_hook=_current_names)
         listed = content["calibrations"] if content["format"] == _FORMAT else []
@@ -144,7 +145,7 @@ def _entries(path: Path) -> list[dict[str, Any]] | None:
 
 
 def _current_names(read: dict[str, Any]) -> dict[str, Any]:
-    """Returns an object with the names of today's decoding settings."""
+    """Returns an object with the current names of decoding settings."""
     return {"neighbors" if name == "neighbours" else name: value for name, value in read.items()}
 
 

@@ -39,15 +39,15 @@ class CaptionedFiles(NamedTuple):
     """Summary of captioned image files.
 
     Attributes:
-        rows: of the images that the gallery shows, in order: `image_id`, `caption`,
+        rows: rows of the images that the gallery shows, in order: `image_id`, `caption`,
             `log_probability`, `score`, `length_penalty` and `length_normalization`, where it is
             calibrated `confidence`, by consensus `consensus_score`, with several captions per image
             `captions` (each with these keys, best first), for R2M `concepts` (word, score, count;
-            best first) and, where something is wrong with the image, `note`. An image that cannot
-            be read has an empty caption and a `reason`, see WORKSPACE.md.
-        images: how many there are.
+            best first) and, for a problem with the image, `note`. An unreadable image has an empty
+            caption and a `reason`, see WORKSPACE.md.
+        images: number of images.
         unread: reason -> number of images that could not be read.
-        passed_over: reason -> number of entries of the folder that are not meant to be pictures.
+        passed_over: reason -> number of skipped entries of the folder that are not pictures.
     """
 
     rows: list[dict[str, Any]]
@@ -76,42 +76,43 @@ def caption_files(
     overwrite: bool = False,
     batch_size: int = IMAGES_AT_ONCE,
 ) -> CaptionedFiles:
-    """Captions image files, batch by batch: memory does not grow with their number.
+    """Captions image files batch by batch, with memory independent of their number.
 
-    R2M needs detections of them, and its concepts are chosen by the rules of the image records it
-    was trained with. A captioner needs the backbone that its records were built with, unless it
-    reads pixels.
+    R2M requires detections in the images; its concepts are chosen by the rules of the image records
+    that it was trained with. A captioner requires the backbone that its records were built with,
+    unless it reads pixels.
 
     Captions are written to `captions.jsonl` as they are found, and at the end to `captions.json`
-    (COCO results) and `captions.csv`, and a gallery is written, see `write_gallery`. Where a
-    process ended before, the same call resumes; see `CaptionLog`.
+    (COCO results) and `captions.csv`, with a gallery, see `write_gallery`. After an interruption
+    the same call resumes; see `CaptionLog`.
 
     Args:
         runs: folder of a trained stage; several captioners make an ensemble, see `Run.load`.
-        sources: folders of images, text files that list them, and images; one or several.
+        sources: one or several folders of images, text files that list images, or images.
         output: folder to write to.
-        recursive: also the images in folders below the folder. Images are identified by their
-            paths relative to it.
-        detections: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` each: what detectors found, by those
+        recursive: whether to include images in subfolders. Images are identified by their paths
+            relative to the folder.
+        detections: files `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]]` with detections, matched by those
             names.
         weights: file of the backbone's weights.
-        ensemble_weights: of the probabilities of each run, see `Run.load`.
-        precision: of activations, see `Run.load`.
-        decoding: changes of the run's `decoding` settings, by name.
-        consensus: how captions are chosen from the beams, see `Run.load`.
-        captions: how many to find per image.
-        gallery: how many images the gallery shows at most, at even distances.
-        single_file: whether the page of the gallery contains its pictures.
-        attention: whether the gallery shows where a captioner looked for each word.
-        sidecar: whether to write a text file per image, too, to the folder `sidecar`.
-        overwrite: whether unfinished captions of other images or settings are replaced, and
-            finished ones of the same are found anew.
-        batch_size: images that are captioned at once.
+        ensemble_weights: weights of the probabilities of each run, see `Run.load`.
+        precision: precision of activations, see `Run.load`.
+        decoding: changes to the run's `decoding` settings, by name.
+        consensus: options of reranking by consensus, see `Run.load`.
+        captions: number of captions per image.
+        gallery: maximum number of images in the gallery, evenly spaced.
+        single_file: whether the gallery is one file that contains its pictures.
+        attention: whether the gallery shows the attention of the captioner for each word.
+        sidecar: whether to also write a text file per image to the folder `sidecar`.
+        overwrite: whether to replace unfinished captions of other images or settings, and to find
+            finished ones again.
+        batch_size: images per batch.
 
     Raises:
-        InputError: no images, detections of none of them, an image that would be written over, a
-            run that cannot be opened or needs what is not given, more captions than the beam is
-            wide, or unfinished captions of other images or settings in the folder.
+        InputError: there are no images, no image has detections, an image would be overwritten, a
+            run cannot be opened or lacks a required input, more captions are requested than the
+            beam has hypotheses, or the folder contains unfinished captions of other images or
+            settings.
     """
     listed = [sources] if isinstance(sources, Path) else sources
     output = Path(output)
@@ -168,7 +169,7 @@ def _caption_remaining(
     captions: int,
     batch_size: int,
 ) -> None:
-    """Captions the images that have no captions in the log yet."""
+    """Captions the images that the log does not contain yet."""
     remaining = itertools.islice(files, log.count, None)
     batches = run.caption_images(remaining, reader, captions=captions, batch_size=batch_size)
     with CountProgress("captioning", len(files), "images", done=log.count) as progress:
@@ -178,7 +179,7 @@ def _caption_remaining(
 
 
 def _report_faults(log: CaptionLog) -> Counter[str]:
-    """Warns of images that could not be read or have no concepts; returns reasons and numbers."""
+    """Warns of images that could not be read or have no concepts; returns reason -> number."""
     unread: Counter[str] = Counter()
     notes: Counter[str] = Counter()
     for row in log.rows():
@@ -206,7 +207,7 @@ def _write_gallery(
     maps: Iterable[WordMaps | None] | None,
     single_file: bool,
 ) -> None:
-    """Writes a gallery of some of `count` images, with their attention maps where given."""
+    """Writes a gallery of some of `count` images, with their attention maps if given."""
     maps = itertools.repeat(None, len(shown)) if maps is None else maps
     some = f"{len(shown):,} of {count:,} images, at even distances."
     write_gallery(
@@ -221,7 +222,8 @@ def _write_gallery(
 
 
 def _inputs_identity(detections: Sequence[str], weights: str | None) -> dict[str, Any]:
-    """Returns what identifies files that captions depend on, besides the run and the images."""
+    """Returns the identities of further files that captions depend on, apart from run and "
+    "images."""
     files = [file for text in detections for file in DetectionSource.parse(text).files]
     files += [] if weights is None else [Path(weights)]
     return {
@@ -232,7 +234,7 @@ def _inputs_identity(detections: Sequence[str], weights: str | None) -> dict[str
 
 
 def _without_output(found: ImageFiles, output: Path) -> ImageFiles:
-    """Passes over pictures of an earlier call's gallery, where the output is below the images."""
+    """Skips gallery pictures of an earlier call, if the output is inside the folder of images."""
     own = {os.path.realpath(file) for file in (output / SHEET, *output.glob(f"{FILES}/*"))}
     files = [file for file in found.files if os.path.realpath(file.path) not in own]
     if len(files) == len(found.files):
@@ -240,9 +242,9 @@ def _without_output(found: ImageFiles, output: Path) -> ImageFiles:
     written = next(file.path for file in found.files if os.path.realpath(file.path) in own)
     if not any((output / name).exists() for name in (_CAPTIONS, LINES_FILE)):
         raise InputError(
-            f"{written} is one of the images, and the gallery would be written over it: give "
+            f"{written} is one of the images, and the gallery would overwrite it: give "
             "another --output"
         )
     if not files:
-        raise InputError(f"{written} and all other images are of the gallery of earlier captions")
+        raise InputError(f"{written} and all other images are from an earlier gallery")
     return ImageFiles(files, found.passed_over + Counter(own_output=len(found.files) - len(files)))

@@ -1,4 +1,4 @@
-"""The captions of an image as JSON files and tables hold them."""
+"""Captions of an image in the form of JSON files and tables."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from r2m.inference.captioning import Hypothesis
 
-_DIGITS = 4  # behind the point, of logarithms, scores and confidences
+_DIGITS = 4  # decimals of logarithms, scores and confidences
 
 
 def caption_keys(hypotheses: Sequence[Hypothesis], decoding: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the best caption with its scores, and in `captions` all of several.
+    """Returns the best caption with its scores and, if there are several, all in `captions`.
 
     Args:
-        hypotheses: captions of an image, best first; an image without one has no keys.
-        decoding: settings of decoding.
+        hypotheses: captions of an image, best first; an image without captions gets no keys.
+        decoding: decoding settings.
     """
     penalty = {name: decoding[name] for name in ("length_penalty", "length_normalization")}
     found = [_scored(one, penalty) for one in hypotheses]

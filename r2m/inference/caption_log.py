@@ -1,8 +1,8 @@
-"""Captions of image files as they are found: a file of JSON Lines that survives its process.
+"""Log of captions of image files: JSON Lines, from which an interrupted process resumes.
 
-`captions.jsonl` has a line per image, in the order of the images. `captions.settings.json` holds
-what decides the captions: the same call resumes after the last whole line, another call does not
-mix its captions with them.
+`captions.jsonl` has one line per image, in the order of the images. `captions.settings.json`
+contains the settings that determine the captions. A call with equal settings resumes after the last
+complete line; other calls do not mix their captions with these.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ SETTINGS_FILE = "captions.settings.json"
 
 
 class CaptionLog:
-    """The captions of a list of images on disk; use it as a context manager.
+    """Captions of a list of images on disk; a context manager.
 
     Attributes:
-        path: of the file of JSON Lines.
-        count: images whose captions it holds.
+        path: path of the file of JSON Lines.
+        count: number of images whose captions it contains.
     """
 
     def __init__(
@@ -44,19 +44,19 @@ class CaptionLog:
         *,
         overwrite: bool,
     ) -> None:
-        """Opens the captions in a folder, or begins new ones.
+        """Opens the captions in a folder, or starts new ones.
 
         Finished captions of other images or settings are replaced.
 
         Args:
-            folder: that exists.
+            folder: existing folder.
             files: the images, in the order of their captions.
-            settings: what decides the captions; JSON.
-            overwrite: whether captions that are there are replaced in any case.
+            settings: settings that determine the captions, as JSON.
+            overwrite: whether existing captions are always replaced.
 
         Raises:
-            InputError: another process writes there, or unfinished captions of other images or
-                settings are there.
+            InputError: another process writes to the folder, or the folder contains unfinished
+                captions of other images or settings.
         """
         self.path, self._settings_path = folder / LINES_FILE, folder / SETTINGS_FILE
         self._files = files
@@ -66,7 +66,7 @@ class CaptionLog:
         except BlockingIOError:
             self._stream.close()
             raise InputError(
-                f"{self.path}: another process writes its captions there; wait for it, or give "
+                f"{self.path}: another process is writing captions to it; wait for it, or give "
                 "another --output"
             ) from None
         wanted = {"images": len(files), "image_list": _digest(files), **settings}
@@ -89,16 +89,17 @@ class CaptionLog:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Closes the file; its captions stay."""
+        """Closes the file and keeps its captions."""
         self._stream.close()
         if kind is KeyboardInterrupt:
             logging.warning(
-                "%s holds the captions of %d of %d images: start the same command again to resume",
+                "%s contains the captions of %d of %d images: start the same command again to "
+                "resume",
                 self.path, self.count, len(self._files),
             )  # fmt: skip
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Writes captions of the next images; they are on disk when this returns.
+        """Writes captions of the next images, which are on disk when it returns.
 
         Raises:
             InputError: the disk is full.
@@ -117,7 +118,7 @@ class CaptionLog:
                 yield json.loads(line)
 
     def _resume(self, wanted: Mapping[str, Any]) -> int:
-        """Returns how many images have captions already; 0 where new captions are to be begun."""
+        """Returns how many images already have captions; 0 if new captions are to be started."""
         found = _read_settings(self._settings_path)
         lines = [] if found is None else list(self._whole_lines())
         if found is None or not lines:
@@ -125,22 +126,22 @@ class CaptionLog:
         differ = [key for key in (*wanted, *found) if wanted.get(key) != found.get(key)]
         if not differ:
             self._check_order([name for name, _ in lines])
-            # What was written of the next line when the process ended, or a damaged line.
+            # The start of the next line, if the process ended while writing it, or a damaged line.
             self._stream.truncate(lines[-1][1])
             logging.info("%s: resuming after %d of %d", self.path, len(lines), len(self._files))
             return len(lines)
         if len(lines) < found.get("images", 0):
             listed = ", ".join(dict.fromkeys(differ))
             raise InputError(
-                f"{self.path} holds the captions of {len(lines)} of {found['images']} images, "
+                f"{self.path} contains the captions of {len(lines)} of {found['images']} images, "
                 f"which were made with other settings or images (different: {listed}): finish them "
-                "with the same command, begin anew with --overwrite, or give another --output"
+                "with the same command, start again with --overwrite, or give another --output"
             )
         logging.info("%s: replacing the captions of other images or settings", self.path)
         return 0
 
     def _check_order(self, names: Sequence[str]) -> None:
-        """Raises `InputError` unless lines are the captions of the first images, in order."""
+        """Raises `InputError` unless the lines caption the first images, in order."""
         expected = [file.name for file in self._files[: len(names)]]
         if names == expected:
             return
@@ -154,12 +155,12 @@ class CaptionLog:
         )
         wanted = f"the caption of {expected[number]!r}" if number < len(expected) else "expected"
         raise InputError(
-            f"{self.path}: line {number + 1} is not {wanted}: the file was changed; begin "
-            "anew with --overwrite"
+            f"{self.path}: line {number + 1} is not {wanted}: the file was changed; start "
+            "again with --overwrite"
         )
 
     def _whole_lines(self) -> Iterator[tuple[str, int]]:
-        """Yields the image of each line and where the line ends, up to the first damaged line."""
+        """Yields the image and the end offset of each line, up to the first damaged line."""
         end = 0
         self._stream.seek(0)
         for line in self._stream:
@@ -174,7 +175,7 @@ class CaptionLog:
 
 
 def _read_settings(path: Path) -> dict[str, Any] | None:
-    """Returns settings of earlier captions; None where there are none."""
+    """Returns the settings of earlier captions; None without earlier captions."""
     with contextlib.suppress(FileNotFoundError, ValueError):
         found = json.loads(path.read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else None

@@ -12,11 +12,11 @@ from r2m.inference.run import CaptionedImage
 
 
 def caption_row(image: CaptionedImage, decoding: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an image with its captions as JSON and the table hold it.
+    """Returns an image with its captions as a row of JSON files and of the table.
 
     Args:
-        image: the image.
-        decoding: settings of decoding.
+        image: captioned image.
+        decoding: decoding settings.
     """
     row: dict[str, Any] = {"image_id": image.source.name, "caption": ""}
     row.update(caption_keys(image.hypotheses, decoding))
@@ -34,12 +34,12 @@ def caption_row(image: CaptionedImage, decoding: Mapping[str, Any]) -> dict[str,
 
 
 def row_item(row: Mapping[str, Any], image: Path, attention: WordMaps | None) -> GalleryItem:
-    """Returns a row as pages show it.
+    """Returns a row as an item of a page.
 
     Args:
-        row: of `caption_row`.
-        image: the image file.
-        attention: for the words of its best caption; None where it is not known.
+        row: result of `caption_row`.
+        image: image file.
+        attention: attention maps of the words of its best caption; None where not known.
     """
     note = row.get("note", "")
     return GalleryItem(

@@ -18,15 +18,15 @@ from tfrecords.records import check_same_vocabulary
 def join_captioners(
     members: Sequence[LoadedCaptioner], weights: Sequence[float] | None = None
 ) -> LoadedCaptioner:
-    """Returns an ensemble, which averages the word probabilities of its members.
+    """Returns an ensemble that averages the word probabilities of its members.
 
     Args:
-        members: captioners of one vocabulary.
-        weights: of the probabilities of each; None: all equal.
+        members: captioners with the same vocabulary.
+        weights: weights of the probabilities of each; None: all equal.
 
     Raises:
-        InputError: their vocabularies differ, one input is made in different ways, or there is not
-            one weight above 0 per member.
+        InputError: their vocabularies differ, they compute an input in different ways, or the
+            weights are not one positive number per member.
     """
     trained_on = tuple(own for member in members for own in member.trained_on)
     signature, inputs = _common_signature(members), _common_inputs(trained_on)
@@ -47,7 +47,7 @@ def join_captioners(
 
 
 def _common_signature(members: Sequence[LoadedCaptioner]) -> dict[str, tf.TensorSpec]:
-    """Returns the inputs of all members; raises `InputError` where they do not fit together."""
+    """Returns the inputs of all members; raises `InputError` if they are incompatible."""
     first = members[0]
     signature: dict[str, tf.TensorSpec] = {}
     for member in members:
@@ -60,13 +60,13 @@ def _common_signature(members: Sequence[LoadedCaptioner]) -> dict[str, tf.Tensor
             if signature.setdefault(name, spec) != spec:
                 raise InputError(
                     f"{path}: its {name} are {spec}, those of another member {signature[name]}: "
-                    "they cannot take the same features"
+                    "they cannot read the same features"
                 )
     return signature
 
 
 def _common_inputs(trained_on: Sequence[TrainedInputs]) -> InputSpec:
-    """Returns the inputs of all members; raises `InputError` where one is made in two ways."""
+    """Returns the inputs of all members; raises `InputError` if one is computed in two ways."""
     inputs = trained_on[0].inputs
     for number, own in enumerate(trained_on):
         for other in trained_on[:number]:

@@ -1,4 +1,4 @@
-"""Inputs of captioners from image files: pixels, and features made as those of the records."""
+"""Inputs of captioners from image files: pixels, and features computed as in the records."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ def captioner_image_reader(
     detections: Sequence[str],
     weights: str | None,
 ) -> ImageReader:
-    """Returns what makes the inputs of captioners of image files: pixels, features or both.
+    """Returns a function from image files to inputs of captioners: pixels, features or both.
 
     Args:
-        members: captioners that fit together, see `join_captioners`; most often one.
-        inputs: of all members, and further ones.
-        images: all that will be read; only needed with detections.
-        detections: files with what detectors found in the images, for captioners of regions that
-            were pooled over detected boxes; empty for all others.
-        weights: file of the backbone's weights; None where they were not read from a file.
+        members: compatible captioners, see `join_captioners`; usually one.
+        inputs: inputs of all members, and further ones.
+        images: all images that will be read; only required with detections.
+        detections: files with detections in the images, for captioners of regions pooled over
+            detected boxes; empty for all others.
+        weights: file of the backbone's weights; None if they were not read from a file.
 
     Raises:
-        InputError: detections are given and not needed, or needed and not given; the features came
-            from elsewhere, the backbone cannot be built, or weights are given and there are no
-            features to make.
+        InputError: detections are given but not needed, or needed but not given; the features were
+            made elsewhere; the backbone cannot be built; or weights are given but no features are
+            computed.
     """
     extractor: FeatureExtractor | None = None
     if inputs.stored:
@@ -80,10 +80,10 @@ def captioner_image_reader(
 class _ImageBatch:
     """Image files, decoded for model inputs (an `ImageBatch` of `pipelines.inputs`).
 
-    Unreadable images keep their places with gray pixels; their captions are discarded.
+    Unreadable images are replaced by gray pixels, and their captions are discarded.
 
     Attributes:
-        faults: per image, why it cannot be read, as far as it was decoded; None where it can.
+        faults: per image, the reason why it cannot be read, once decoded; None for readable images.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class _ImageBatch:
         self._features: dict[str, tf.Tensor] = {}
 
     def columns(self, names: Collection[str]) -> dict[str, tf.Tensor]:
-        """Returns features as the records of these images would hold them."""
+        """Returns features in the form in which records store them."""
         self._features = self._features or self._extract()
         return {name: self._features[name] for name in names}
 
     def squashed(self, side: int, interpolation: Interpolation) -> tf.Tensor:
-        """Returns the images, squashed to squares: float32[B, side, side, 3] in 0..255."""
+        """Returns the images, resized to squares: float32[B, side, side, 3] in 0..255."""
         return tf.constant(self._decode(side, interpolation))
 
     def _extract(self) -> dict[str, tf.Tensor]:
@@ -147,9 +147,9 @@ class _ImageBatch:
         short_side: int | None = None,
         crops: int = 1,
     ) -> np.ndarray:
-        """Returns the pixels of the images, as of `decode_or_fault`."""
+        """Returns the pixels of the images, see `decode_or_fault`."""
         several = () if crops == 1 else (crops,)
-        # Gray, since some networks turn black into zeros, which are refused.
+        # Gray, because some networks map black to zeros, which are rejected.
         pixels = np.full((len(self._images), *several, size, size, 3), 128.0, np.float32)
         decoded = decode_files(
             self._images,
@@ -175,21 +175,21 @@ def _seen_boxes(
     """Returns the detected boxes of images, for captioners of pooled regions; else None.
 
     Raises:
-        InputError: detections are given and not needed, or needed and not given.
+        InputError: detections are given but not needed, or needed but not given.
     """
     readers = [member for member in members if member.needs_detections]
     if not readers:
         if detections:
             raise InputError(
                 f"the model of {members[0].path} was not trained on regions of detected boxes: "
-                "leave --detections (Python: detections=) out"
+                "leave out --detections (Python: detections=)"
             )
         return None
     member = readers[0]
     if not detections:
         raise InputError(
-            f"the model of {member.path} was trained on regions of detected boxes: give what a "
-            "detector found in the images with --detections (Python: detections=), such as records "
+            f"the model of {member.path} was trained on regions of detected boxes: give "
+            "detections in the images with --detections (Python: detections=), such as records "
             "of r2m-detect-objects"
         )
     assert member.backbone is not None
@@ -221,7 +221,7 @@ def records_extractor(
                 "it can caption records (r2m-evaluate), not image files. For image files, train on "
                 "records of r2m-build-captions --backbone (of regions: and --regions)"
             )
-    # The shape of the grid is only known from records that store grids.
+    # Only records that store grids contain the shape of the grid.
     recorded = max(
         with_features or members[:1],
         key=lambda member: "grid_feature" in member.inputs.columns,
@@ -236,7 +236,7 @@ def _extractor_options(
     backbone = member.backbone
     if backbone is None:
         raise InputError(
-            f"the records of {member.path} have no backbone that could make features of images"
+            f"the records of {member.path} have no backbone that can compute features of images"
         )
     network: dict[str, Any] = {
         field.name: backbone[field.name] for field in fields(BackboneOptions)

@@ -1,4 +1,4 @@
-"""Inputs of a captioner or an embedding: chosen for its training, read from its run folder."""
+"""Inputs of a captioner or an embedding: chosen for training, later read from the run folder."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tfrecords.records import Records
 FEATURES_FILE = "image_features.json"
 # Options of records that describe how their features were made.
 _OF_FEATURES = ("backbone", "feature_dtype", "grid_shape")
-# Option of records with the files of detections, and of their backbone with the limits on boxes.
+# Option of records with the files of detections, and backbone option with the limits on boxes.
 REGIONS = "regions"
 _ELSEWHERE = "made elsewhere"
 
 
 def caption_options(config: Any) -> CaptionOptions:
-    """Returns the captions of an image in a batch, as `config.data` describes them."""
+    """Returns the options for captions of an image in a batch from `config.data`."""
     with setting("config.data"):
         return CaptionOptions(
             captions_per_image=config.data.captions_per_image, max_length=config.data.max_length
@@ -37,10 +37,10 @@ def caption_options(config: Any) -> CaptionOptions:
 
 
 def record_inputs(config: Any, records: Records) -> InputSpec:
-    """Chooses the inputs of the model of a configuration among those of records.
+    """Chooses the inputs of a configuration's model from the columns of records.
 
     Raises:
-        InputError: an impossible setting, or the records lack what the model needs.
+        InputError: a setting is invalid, or the records lack a required column.
     """
     return _choose(config, records.feature_names, str(records.folder))
 
@@ -66,15 +66,15 @@ class TrainedInputs(NamedTuple):
     """Inputs that a captioner was trained on.
 
     Attributes:
-        path: its run folder, for messages.
-        inputs: with the settings for captioning.
-        signature: of the tensors, B first.
-        backbone: options of the network that made the features of its records; None where they were
-            made elsewhere.
-        feature_dtype: of the stored features.
+        path: run folder of the captioner, for messages.
+        inputs: inputs with the settings for captioning.
+        signature: signature of the tensors, B first.
+        backbone: options of the network that computed the features of its records; None if they
+            were computed elsewhere.
+        feature_dtype: dtype of the stored features.
         grid_shape: (gh, gw, D) of the stored feature maps; None without them.
-        regions: files of detections whose boxes became regions, as `detection_sources` takes them;
-            None where no detections were given.
+        regions: files of detections whose boxes became regions, see `detection_sources`; None
+            without detections.
     """
 
     path: Path
@@ -98,7 +98,7 @@ class TrainedInputs(NamedTuple):
                 f"{folder.path} is not the run of a captioner: it has no {FEATURES_FILE}"
             )
         saved = json.loads(file.read_text(encoding="utf-8"))
-        # Of the columns that its training read, the same choice is made as at that time.
+        # From the columns that the training read, the same ones are chosen again.
         inputs = _choose(folder.config, {*saved["features"], PICTURES}, str(file)).evaluated()
         signature = inputs.signature(_specs(saved["inputs"]))
         origin = {name: saved["records"].get(name) for name in (*_OF_FEATURES, REGIONS)}
@@ -106,18 +106,19 @@ class TrainedInputs(NamedTuple):
 
     @property
     def reads_backbone(self) -> bool:
-        """True if its records must come from the same backbone as those of the training."""
+        """Whether its records must come from the same backbone as those of the training."""
         of_images = {"global_feature", "grid_feature"} & set(self.inputs.columns)
         return bool(of_images or self.columns_of_backbone)
 
     @property
     def needs_detections(self) -> bool:
-        """True if its features of images are those of detected boxes."""
+        """Whether its image features are those of detected boxes."""
         return "region_feature" in self.columns_of_backbone
 
     @property
     def columns_of_backbone(self) -> frozenset[str]:
-        """Columns of the inputs that the records' backbone made: of regions, by detections."""
+        """Columns of the inputs that the records' backbone computed; for regions, from "
+        "detections."""
         if self.backbone is None:
             return frozenset()
         made = {"global_feature", "grid_feature"}
@@ -132,10 +133,10 @@ def features_file(
     """Returns the contents of `image_features.json`, which `TrainedInputs.read` reads.
 
     Args:
-        inputs: of the captioner.
-        signature: of their tensors.
-        records: that it is trained on.
-        folder: of the run. The file of a resumed run stays as an earlier version wrote it.
+        inputs: inputs of the captioner.
+        signature: signature of their tensors.
+        records: records that it is trained on.
+        folder: folder of the run. A resumed run keeps the file that an earlier version wrote.
     """
     options = records.manifest["options"]
     content = {
@@ -164,11 +165,11 @@ def check_same_origin(
     """Raises `InputError` unless features come from the same network with the same options.
 
     Args:
-        one: whose features, for the message.
-        ours: the backbone in the options of records; None where features were made elsewhere.
-        other: as `one`.
-        theirs: as `ours`.
-        regions: whether features of regions are compared too.
+        one: owner of the features, for the message.
+        ours: backbone in the options of records; None if the features were computed elsewhere.
+        other: see `one`.
+        theirs: see `ours`.
+        regions: whether to compare features of regions, too.
     """
     a, b = (dict(made or {"name": _ELSEWHERE}) for made in (ours, theirs))
     for made in (a, b):
@@ -177,17 +178,17 @@ def check_same_origin(
             made[REGIONS] = pooled or _ELSEWHERE
         if "crops" in made:
             made.setdefault(AVERAGE_MIRRORED, False)
-    # How many images went through it at a time makes no difference.
+    # The batch size does not change features.
     differ = [key for key in a if key in b and a[key] != b[key] and key != "batch_size"]
     if differ:
         raise InputError(
-            f"features were made in two ways: {one} with {_listed(a, differ)}, {other} with "
-            f"{_listed(b, differ)}; the same network has to make both"
+            f"features were computed in two ways: {one} with {_listed(a, differ)}, {other} with "
+            f"{_listed(b, differ)}; both must come from the same network"
         )
 
 
 def _shapes(signature: Mapping[str, tf.TensorSpec]) -> dict[str, list[Any]]:
-    """Returns a signature as JSON holds it; see `_specs`."""
+    """Returns a signature in the form of JSON; see `_specs`."""
     return {name: [spec.shape.as_list(), spec.dtype.name] for name, spec in signature.items()}
 
 

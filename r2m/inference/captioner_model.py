@@ -1,4 +1,4 @@
-"""The captioner that a configuration describes."""
+"""Construction of the captioner that a configuration describes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def open_network(config: Any, dtype: str = "float32", *, load: bool = True) -> N
     """Builds the backbone that `config.image` describes; None for stored features.
 
     Args:
-        config: of the experiment.
-        dtype: of the activations, as of `build_model`.
-        load: whether to load its weights; a trained run restores them itself.
+        config: configuration of the experiment.
+        dtype: dtype of the activations, see `build_model`.
+        load: whether to load its weights; false for a trained run, which restores them.
 
     Raises:
-        InputError: no such network, no such weights, or it gives no feature maps.
+        InputError: the network or its weights do not exist, or it returns no feature maps.
     """
     image = config.image
     if image.source == "features":
@@ -55,14 +55,14 @@ def build_model(
     """Builds the captioner that `config.model` describes.
 
     Args:
-        config: of the experiment.
+        config: configuration of the experiment.
         vocabulary_size: V.
-        sizes: of stored features, see `InputSpec.sizes`.
+        sizes: sizes of stored features, see `InputSpec.sizes`.
         network: backbone of a captioner of pixels; None for stored features.
-        dtype: of the activations.
+        dtype: dtype of the activations.
 
     Raises:
-        InputError: for impossible settings.
+        InputError: a setting is invalid.
     """
     chosen = config.model.to_dict()
     name = chosen.pop("captioner")

@@ -22,7 +22,7 @@ from tfrecords.errors import InputError
 from tfrecords.vocabulary import Vocabulary
 from tfrecords.writing.progress import CountProgress
 
-# Images that the beam search works on together: it gains from many, training may want few.
+# Images per beam search, independent of the training batch size: large batches are faster.
 CAPTIONED_AT_ONCE = 100
 # (inputs of B images, captions that a search found) -> value of each hypothesis, float[B, R].
 Reranker = Callable[[Mapping[str, tf.Tensor], Captions], np.ndarray]
@@ -34,11 +34,11 @@ class Hypothesis(NamedTuple):
     Attributes:
         caption: its words.
         log_probability: natural logarithm of its probability, end marker included.
-        score: log_probability divided by the length penalty, by which the search ranks captions.
-        reranked: value that the reranker gave it; None without one.
-        length: its words, the end marker included.
+        score: log_probability divided by the length penalty; the search ranks captions by it.
+        reranked: value from the reranker; None without one.
+        length: number of its words, end marker included.
         confidence: probability that it is as good as a typical human caption
-            (`r2m.evaluation.confidence`); None where it is not calibrated.
+            (`r2m.evaluation.confidence`); None if it is not calibrated.
     """
 
     caption: str
@@ -65,13 +65,13 @@ def search_options(
     """Returns the options of the caption search that `config.decoding` describes.
 
     Args:
-        config: of the experiment.
-        vocabulary: of the model.
+        config: configuration of the experiment.
+        vocabulary: the model's vocabulary.
         returned: captions per image; None returns the whole beam.
 
     Raises:
         InputError: a setting is out of range, the beam is wider than the vocabulary, or a word is
-            not in it.
+            not in the vocabulary.
     """
     decoding = config.decoding
     suppressed = [0, 1] if decoding.allow_unknown else [0, 1, vocabulary.unk_id]
@@ -87,7 +87,7 @@ def search_options(
             suppressed=tuple(suppressed),
         )
     most = largest_beam(len(vocabulary), search)
-    # A greedy search asks for no second word.
+    # A greedy search needs no second word.
     if search.beam_size > max(most, 1) and not search.samples:
         raise InputError(
             f"beam_size={search.beam_size} (--config.decoding.beam_size, or --beam_size): must be "
@@ -97,11 +97,11 @@ def search_options(
 
 
 class Captioning:
-    """Captions images with a model: what its `encode` takes in, sentences out, by the batch.
+    """Captions images with a model: from batches of inputs of `encode` to sentences.
 
     Attributes:
-        decode: the search in a graph: (inputs of B images by name, int32[B] on which draws depend)
-            -> `models.decoding.captions.Captions`.
+        decode: search in a graph: (inputs of B images by name, int32[B] keys of random draws) ->
+            `models.decoding.captions.Captions`.
     """
 
     def __init__(
@@ -112,22 +112,23 @@ class Captioning:
         signature: Mapping[str, tf.TensorSpec],
         reranker: Reranker | None = None,
     ) -> None:
-        """Compiles nothing yet.
+        """Stores the arguments; the search is compiled when it is first used.
 
         Args:
             model: a captioner (`models.decoding.search.decode`).
-            vocabulary: of it.
-            search: how to search.
-            signature: what `encode` takes, with sizes that differ by batch left open.
-            reranker: orders the hypotheses anew; it receives all inputs. None: as the search does.
+            vocabulary: the model's vocabulary.
+            search: options of the search.
+            signature: arguments of `encode`; sizes that differ by batch are None.
+            reranker: reorders the hypotheses; it receives all inputs. None keeps the order of the
+                search.
         """
         self._model, self._reranker = model, reranker
         self._signature, self._count = signature, 1
         self._returning: dict[int, Captioning] = {}
         self._vocabulary = vocabulary
         self._search = search
-        # One program for all batches. A partial, because TensorFlow warns of a method that many
-        # objects compile as of one that is compiled again and again.
+        # One program for all batches. It is a partial, because TensorFlow warns of a method that
+        # many objects compile as if it was retraced repeatedly.
         self.decode = tf.function(
             partial(self._search_all),
             autograph=False,
@@ -138,27 +139,27 @@ class Captioning:
         return decode(self._model, self._model.encode(inputs), self._search, keys)
 
     def returning(self, count: int) -> Captioning:
-        """Returns a copy whose `hypotheses` are `count` per image; of the same model.
+        """Returns a copy with `count` hypotheses per image, which shares the model.
 
-        It is kept, so that its search is compiled once.
+        The copy is cached, so that its search is compiled once.
 
         Raises:
-            InputError: the beam is narrower.
+            InputError: the beam is narrower than `count`.
         """
         unlimited = self._search.samples and self._reranker is None
         if count > self._search.beam_size and not unlimited:
             raise InputError(
                 f"--captions={count}: must be at most {self._search.beam_size}, the hypotheses "
-                f"that the search keeps alive; or give --beam_size={count}"
+                f"that the search keeps; or give --beam_size={count}"
             )
         if count in self._returning:
             return self._returning[count]
-        # A reranker may find the last one best.
+        # A reranker may prefer the last one.
         returned = count if self._reranker is None else None
         search = dataclasses.replace(self._search, returned=returned)
         found = Captioning(self._model, self._vocabulary, search, self._signature, self._reranker)
         found._count = count
-        # Another thread may have made one meanwhile.
+        # Another thread may have created one in the meantime.
         return self._returning.setdefault(count, found)
 
     def _ranked(self, inputs: Mapping[str, tf.Tensor], keys: np.ndarray) -> _Found:
@@ -176,7 +177,7 @@ class Captioning:
     def _search_in_parts(
         self, inputs: Mapping[str, tf.Tensor], names: Sequence[str] | None
     ) -> list[_Found]:
-        """Searches captions of the images, divided among the cores; in order."""
+        """Searches captions of the images, divided among the cores, and returns them in order."""
         images = len(next(iter(inputs.values())))
         each = -(-images // cores())
         starts = range(0, images, each or 1)
@@ -191,9 +192,9 @@ class Captioning:
         """Returns the best caption of each of B images.
 
         Args:
-            inputs: what `encode` and a reranker take.
-            names: of the images; the captions that are drawn of an image depend on its name, if it
-                has one, and on no other image.
+            inputs: inputs of `encode` and of a reranker.
+            names: names of the images; drawn captions of an image depend on its name, if it has
+                one, and on no other image.
         """
         found = self._search_in_parts(inputs, names)
         return [self._vocabulary.decode(row) for own in found for row in own.tokens[:, 0].tolist()]
@@ -201,9 +202,10 @@ class Captioning:
     def hypotheses(
         self, inputs: Mapping[str, tf.Tensor], names: Sequence[str] | None = None
     ) -> list[list[Hypothesis]]:
-        """Returns captions of B images, best first; see `captions` for the arguments.
+        """Returns captions of B images, best first; for the arguments see `captions`.
 
-        One per image unless `returning` says otherwise; fewer where the search found fewer.
+        The number per image is one unless changed by `returning`, or less if the search found
+        fewer.
         """
         return [
             [self._hypothesis(own, image, place) for place in self._places(own.lengths[image])]
@@ -226,7 +228,7 @@ class Captioning:
     def caption_batches(
         self, batches: tf.data.Dataset, progress: CountProgress | None = None
     ) -> dict[str, str]:
-        """Captions batches of `image_id` string[B] and inputs: image id -> caption.
+        """Captions batches of `image_id` string[B] and inputs; returns image id -> caption.
 
         `progress` counts the images.
         """
@@ -240,5 +242,5 @@ class Captioning:
 
 
 def _draw_keys(names: Iterable[object]) -> np.ndarray:
-    """Returns a number per image, int32[B], which draws depend on; equal for equal names."""
+    """Returns a key of random draws per image, int32[B]; equal names have equal keys."""
     return np.array([crc32(str(name).encode()) >> 1 for name in names], np.int32)

@@ -1,4 +1,4 @@
-"""Concepts of images, chosen from detections by the rules of a run's training."""
+"""Selection of concepts of images from detections, by the rules of a run's training."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class ConceptRules(NamedTuple):
     """Rules by which detections of an image become its concepts.
 
     Attributes:
-        dictionary: which class of a detector is which concept.
-        allowed: the concepts that are frequent enough in the corpus of the training.
-        order: by which the concepts of an image are chosen and sorted.
-        detections: per file of the training its `file`, `min_score`, `weight` and, where it has
-            another than its kind, its format of `boxes` and `scores`.
+        dictionary: maps classes of detectors to concepts.
+        allowed: concepts that are frequent enough in the training corpus.
+        order: order by which the concepts of an image are chosen and sorted.
+        detections: per file of the training its `file`, `min_score`, `weight` and, if they differ
+            from the defaults of its kind, its formats of `boxes` and `scores`.
     """
 
     dictionary: ConceptDictionary
@@ -39,7 +39,7 @@ class ConceptRules(NamedTuple):
 
     @classmethod
     def read(cls, run_folder: Path) -> ConceptRules:
-        """Reads the rules of a run; a run that was trained on text only has the defaults."""
+        """Reads the rules of a run; a run trained on text only has the defaults."""
         file = run_folder / CONCEPTS_FILE
         text = file.read_text(encoding="utf-8")
         rules = _saved_rules(run_folder)
@@ -49,11 +49,11 @@ class ConceptRules(NamedTuple):
         return cls(dictionary, frequent, rules["concept_order"], rules.get("detections", []))
 
     def named_concepts(self, words: Sequence[str], vocabulary: Vocabulary) -> list[ImageConcept]:
-        """Returns concepts that are named by words.
+        """Returns the concepts for words.
 
         Args:
-            words: most important first; a word that is repeated is a concept with that count.
-            vocabulary: of the model.
+            words: names of concepts, most important first; repetitions give the count of a concept.
+            vocabulary: vocabulary of the model.
 
         Returns:
             The concepts, the most important one last.
@@ -69,7 +69,7 @@ class ConceptRules(NamedTuple):
             if not known:
                 similar = difflib.get_close_matches(word, self.dictionary.words)
                 hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
-                raise InputError(f"the run knows no concept {word!r}{hint}")
+                raise InputError(f"the run has no concept {word!r}{hint}")
             counts.update(known)
         return [
             ImageConcept(word, 1.0, count, (0.0, 0.0, 1.0, 1.0))
@@ -82,7 +82,7 @@ class ConceptRules(NamedTuple):
 
 
 class ConceptChooser:
-    """Chooses the concepts of images by their names."""
+    """Selects the concepts of images by image name."""
 
     def __init__(
         self,
@@ -94,13 +94,13 @@ class ConceptChooser:
         """Reads the detections.
 
         Args:
-            rules: of the run.
-            images: all whose concepts will be chosen.
+            rules: rules of the run.
+            images: all images whose concepts will be requested.
             sources: files with the detections of these images, by their names.
-            max_concepts: how many concepts to keep per image.
+            max_concepts: maximum number of concepts per image.
 
         Raises:
-            InputError: a file cannot be read, or there are no detections of any of the images.
+            InputError: a file cannot be read, or no image has detections.
         """
         self._rules, self._sources, self._max_concepts = rules, sources, max_concepts
         self._detections = read_detections(
@@ -126,12 +126,12 @@ def detection_sources(
 ) -> list[DetectionSource]:
     """Returns files of detections with the thresholds, weights and box formats of the training.
 
-    Files are matched by name, else by their order where there are as many as in training.
+    Files are matched by name, else by order if their number is the same as in training.
 
     Args:
         trained_on: see `ConceptRules.detections`.
-        texts: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT]...` each. What they give takes
-            precedence over the training.
+        texts: `FILE[+COMPANION][,MIN_SCORE[,WEIGHT]][,boxes=FORMAT]...` each. Values given there
+            take precedence over the training.
 
     Raises:
         InputError: a text is not of that form.
@@ -150,7 +150,7 @@ def detection_sources(
             )  # fmt: skip
             sources.append(DetectionSource.parse(text))
         else:
-            # A file of another kind has another box format. Sizes are those of other images.
+            # A file of another kind has another box format; `sizes` describes other images.
             same_kind = Path(name).suffix.lower() == Path(rule["file"]).suffix.lower()
             written = {key: rule[key] for key in ("boxes", "scores") if key in rule and same_kind}
             sources.append(

@@ -1,10 +1,10 @@
 """Choice of captions by consensus with the captions of similar training images.
 
-Beam search finds captions that are likely word by word, which are those that fit many images. The
-hypothesis that agrees most with the captions of similar training images is a better guess of how
-people describe this one (Devlin et al. 2015, arXiv 1505.04467; Mao et al. 2015, arXiv 1412.6632,
-section 8). With an embedding of images and text, the training captions most
-similar to the image itself have a say, too.
+Beam search finds captions that are likely word by word, which tend to be captions that fit many
+images. The hypothesis that agrees most with the captions of similar training images is a better
+guess of how people describe this one (Devlin et al. 2015, arXiv 1505.04467; Mao et al. 2015, arXiv
+1412.6632, section 8). With an embedding of images and text, the training captions most similar to
+the image itself are used, too.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ from tfrecords.errors import InputError
 from tfrecords.records import Records, check_same_vocabulary
 from tfrecords.vocabulary import Vocabulary
 
-# A caption of cosine similarity s to the image counts exp(sharpness * s).
+# A caption with cosine similarity s to the image has the weight exp(sharpness * s).
 CAPTION_SHARPNESS = 8.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConsensusOptions:
-    """Options of the choice by consensus.
+    """Options of reranking by consensus.
 
     Attributes:
-        neighbors: similar training images whose captions are compared with.
-        sharpness: an image of cosine similarity s counts exp(sharpness * s); None: 8, or 16 by
-            embeddings.
-        likelihood: what a hypothesis' own score (log p, as normalized in the search) counts beside
-            its mean CIDEr-D, 0 to 10.
-        embeddings: run folders of visual-semantic embeddings, by whose mean similarity images are
-            compared; none: by their features.
-        nearest_captions: with embeddings: so many training captions, those most similar to the
-            image, count as much as those of the similar images; 0: only the latter.
-        image_text: with embeddings: what the similarity of a hypothesis to the image counts
-            beside its mean CIDEr-D.
+        neighbors: number of similar training images whose captions are used.
+        sharpness: an image with cosine similarity s has the weight exp(sharpness * s); None: 8, or
+            16 with embeddings.
+        likelihood: weight of a hypothesis' score (log p, normalized as in the search), which is
+            added to its mean CIDEr-D, 0 to 10.
+        embeddings: run folders of visual-semantic embeddings, whose mean similarity compares
+            images; empty: compare features.
+        nearest_captions: with embeddings: this many training captions, those most similar to the
+            image, count as much as the captions of similar images; 0: only the latter.
+        image_text: with embeddings: weight of the similarity of hypothesis and image, which is
+            added to its mean CIDEr-D.
     """
 
     neighbors: int = 60
@@ -82,19 +82,19 @@ class ConsensusOptions:
 
     @property
     def own_sharpness(self) -> float:
-        """The sharpness, or the default one."""
+        """The sharpness, or its default value."""
         if self.sharpness is not None:
             return self.sharpness
         return EMBEDDING_SHARPNESS if self.embeddings else SHARPNESS
 
 
 class EmbeddedCaptions(NamedTuple):
-    """Training captions, to be compared with images in an embedding.
+    """Training captions for comparison with images in an embedding.
 
     Attributes:
         sentences: word ids of the C captions, end markers included.
         vectors: float32[C, D] of the captions.
-        compare: gives the similarities of images and captions.
+        compare: returns the similarities of images and captions.
     """
 
     sentences: list[np.ndarray]
@@ -112,13 +112,13 @@ class EmbeddedCaptions(NamedTuple):
 
 
 class Consensus(NamedTuple):
-    """Training images with their captions, to choose hypotheses by.
+    """Training images with their captions, for reranking hypotheses.
 
     Attributes:
-        options: how.
-        images: the training images, compared by their features or by vectors of an embedding.
+        options: options of reranking.
+        images: training images, compared by their features or by vectors of an embedding.
         reward: CIDEr-D with the document frequencies of these captions.
-        captions: all captions of these images, where they are compared with images, too.
+        captions: all captions of these images, if they are also compared with images.
     """
 
     options: ConsensusOptions
@@ -132,9 +132,9 @@ class Consensus(NamedTuple):
         """Computes the values of the hypotheses of each image.
 
         Args:
-            features: float32[B, D] of the images, made as those of the training images; or their
-                vectors in the embedding.
-            tokens: int32[B, R, T], what a search found (`models.decoding.search.Captions`).
+            features: float32[B, D] of the images, computed like those of the training images; or
+                their vectors in the embedding.
+            tokens: int32[B, R, T], result of a search (`models.decoding.search.Captions`).
             lengths: int32[B, R]; 0 for an empty place.
             scores: float32[B, R].
 
@@ -185,13 +185,13 @@ def open_consensus(
     """Reads the images of a split of `captions` records.
 
     Args:
-        records: of kind `captions`.
-        split: of the records.
-        options: how hypotheses are chosen.
-        embedding: those that `options` names.
+        records: records of kind `captions`.
+        split: split of the records.
+        options: options of reranking.
+        embedding: the embeddings that `options` names.
 
     Raises:
-        InputError: the records hold no vector of each image, or not what the embedding reads.
+        InputError: the records lack a vector per image, or the inputs of the embedding.
     """
     vectors, embedded = None, None
     if embedding is not None:
@@ -211,19 +211,19 @@ def _embed_captions(
     known, vectors = embedding.encode_known(texts)
     if not known:
         raise InputError(
-            f"the embedding {embedding.members[0].path} knows no word of the training captions: "
-            "give another one"
+            f"the vocabulary of the embedding {embedding.members[0].path} has no word of the "
+            "training captions: give another one"
         )
     compare = comparison(embedding.similarity, "images", "captions", unit=False)
     return EmbeddedCaptions([sentences[place] for place in known], vectors, compare)
 
 
 class ConsensusReranker:
-    """Values hypotheses by the captions of similar training images; see `Consensus`.
+    """Scores hypotheses by the captions of similar training images; see `Consensus`.
 
     Attributes:
-        options: how hypotheses are valued.
-        inputs: that it reads besides those of the captioner.
+        options: options of reranking.
+        inputs: inputs that it reads in addition to those of the captioner.
     """
 
     inputs: tuple[ModelInput, ...] = (GlobalVector(),)
@@ -232,9 +232,9 @@ class ConsensusReranker:
         """Opens the records that the (first) captioner was trained on.
 
         Raises:
-            InputError: the records are gone, hold no vectors to compare images by or vectors made
-                in another way than the captioner's features, or have another vocabulary; or the
-                embedding reads features in another way than the captioner.
+            InputError: the records no longer exist, lack vectors to compare images by, contain
+                vectors computed in another way than the captioner's features, or have another
+                vocabulary; or the embedding reads features in another way than the captioner.
         """
         self.options, self._embedding = options, None
         if options.embeddings:
@@ -249,13 +249,14 @@ class ConsensusReranker:
         )  # fmt: skip
         self._vocabulary = self._records.vocabulary()
         self._consensus = open_consensus(self._records, TRAINING_SPLIT, options, self._embedding)
-        # The vectors of image files are made as the features of these members.
+        # The vectors of image files are computed like the features of these members.
         extracted = [own for own in loaded.trained_on if own.reads_backbone]
         for own in extracted or loaded.trained_on[:1]:
             self._check_origin(str(own.path), own.backbone)
 
     def check_records(self, records: Records) -> None:
-        """Raises `InputError` unless the vectors of records are made as the training images'."""
+        """Raises `InputError` unless records have vectors computed like those of the training "
+        "images."""
         self._check_origin(str(records.folder), records.manifest["options"].get("backbone"))
 
     def _check_origin(self, other: str, backbone: Mapping[str, Any] | None) -> None:
@@ -278,7 +279,7 @@ class ConsensusReranker:
     ) -> np.ndarray:
         """Returns the similarity of each hypothesis to its image, float32[B, R].
 
-        It is 0 where a hypothesis has no word that the embedding knows.
+        It is 0 for a hypothesis without a word in the embedding's vocabulary.
         """
         tokens, lengths = np.asarray(found.tokens), np.asarray(found.lengths)
         similarities = np.zeros(lengths.shape, np.float32)
@@ -293,7 +294,7 @@ class ConsensusReranker:
         return similarities
 
     def settings(self) -> dict[str, Any]:
-        """Returns the options as reports name them."""
+        """Returns the options in the form of reports."""
         named = {**dataclasses.asdict(self.options), "sharpness": self.options.own_sharpness}
         del named["embeddings"]
         if self._embedding is None:

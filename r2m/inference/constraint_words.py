@@ -19,11 +19,11 @@ def constraint_phrases(
     """Returns the phrases that captions must contain, and those that they must not contain.
 
     Args:
-        decoding: `must_contain`, `must_not_contain` and `block_repeats` are read.
-        vocabulary: of the model.
+        decoding: settings `must_contain`, `must_not_contain` and `block_repeats`.
+        vocabulary: vocabulary of the model.
 
     Raises:
-        InputError: a word is not in the vocabulary, or no caption can fulfil both.
+        InputError: a word is not in the vocabulary, or no caption can satisfy both.
     """
     required, excluded = (
         phrase_ids(name, decoding[name], vocabulary)
@@ -49,15 +49,15 @@ def phrase_ids(name: str, text: str, vocabulary: Vocabulary) -> tuple[Phrase, ..
     """Returns the ids of words and phrases.
 
     Args:
-        name: of the setting, for messages.
-        text: words and phrases, separated by commas; they are tokenized as captions are.
-        vocabulary: of the model.
+        name: name of the setting, for messages.
+        text: words and phrases, separated by commas, and tokenized like captions.
+        vocabulary: vocabulary of the model.
 
     Returns:
-        The ids of each phrase, in order, none twice.
+        The ids of each phrase, in order and without duplicates.
 
     Raises:
-        InputError: a word is not in the vocabulary, or there is no word between two commas.
+        InputError: a word is not in the vocabulary, or no word is between two commas.
     """
     if not text.strip():
         return ()
@@ -78,5 +78,5 @@ def _word_id(name: str, word: str, vocabulary: Vocabulary) -> int:
     hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
     raise InputError(
         f"{name}: {word!r} is not among the {len(vocabulary):,} words of the vocabulary, which are "
-        f"all that the model can write{hint}"
+        f"all that the model can generate{hint}"
     )

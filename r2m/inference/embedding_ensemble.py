@@ -1,4 +1,4 @@
-"""Visual-semantic embeddings as one, whose similarities are the means of theirs."""
+"""Ensembles of visual-semantic embeddings, which average the similarities of their members."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tfrecords.records import Records
 class EmbeddingEnsemble:
     """One or more embeddings of the same records.
 
-    A vector is those of the E members one after the other, over sqrt(E): the dot product of two is
-    the mean of the members' dot products.
+    A vector concatenates those of the E members, divided by sqrt(E), so that the dot product of two
+    vectors is the mean of the members' dot products.
 
     Attributes:
         members: the embeddings.
-        similarity: what compares vectors: `cosine` (the dot product), or `order`.
-        inputs: that the image encoders read.
+        similarity: similarity of two vectors: `cosine` (the dot product) or `order`.
+        inputs: inputs that the image encoders read.
     """
 
     def __init__(self, members: Sequence[RetrievalRun]) -> None:
-        """Puts the members together; raises `InputError` where they do not fit."""
+        """Joins the members; raises `InputError` if they are incompatible."""
         self.members = list(members)
         self.similarity: Literal["cosine", "order"] = members[0].similarity
         for member in members:
@@ -42,7 +42,7 @@ class EmbeddingEnsemble:
 
     @classmethod
     def load(cls, paths: Sequence[str]) -> EmbeddingEnsemble:
-        """Loads embeddings by their run folders; see `load_embedding` for what it raises."""
+        """Loads embeddings from their run folders; for errors see `load_embedding`."""
         return cls([load_embedding(path) for path in paths])
 
     def encode_inputs(self, batch: Mapping[str, tf.Tensor]) -> np.ndarray:
@@ -54,13 +54,13 @@ class EmbeddingEnsemble:
         return self._join([member.encode_records(records, split)[1] for member in self.members])
 
     def encode_known(self, texts: Sequence[str]) -> tuple[list[int], np.ndarray]:
-        """Encodes the sentences that have a word of every member's vocabulary.
+        """Encodes the sentences that contain a word of every member's vocabulary.
 
         Args:
             texts: N sentences.
 
         Returns:
-            The places of these K sentences among the N, and their vectors float32[K, D].
+            The indices of these K sentences, and their vectors float32[K, D].
         """
         places = [
             place

@@ -12,14 +12,14 @@ ENCODED_AT_ONCE = 128
 
 
 class Encoding:
-    """Encodes images and sentences with an embedding, in graphs that are traced once."""
+    """Encodes images and sentences with an embedding, in functions that are traced once."""
 
     def __init__(self, model: Any, signature: Mapping[str, tf.TensorSpec]) -> None:
-        """Traces nothing yet.
+        """Stores the model; graphs are traced when they are first used.
 
         Args:
             model: a `models.vse.VisualSemanticEmbedding`.
-            signature: of its inputs of images.
+            signature: signature of its inputs of images.
         """
         self.size: int = model.size
         self._signature = dict(signature)
@@ -37,7 +37,7 @@ class Encoding:
         )  # fmt: skip
 
     def images(self, inputs: Mapping[str, tf.Tensor]) -> np.ndarray:
-        """Returns the vectors float32[B, D] of a batch; further entries are ignored."""
+        """Returns the vectors float32[B, D] of a batch; ignores further entries."""
         found: np.ndarray = self._images({name: inputs[name] for name in self._signature}).numpy()
         return found
 
@@ -59,7 +59,7 @@ class Encoding:
 
         Args:
             rows: word ids of each sentence, at least one, with the markers that the model reads.
-            batch_size: sentences that are encoded at once; those of like length share a batch.
+            batch_size: sentences per batch; sentences of similar length share a batch.
         """
         found = np.zeros((len(rows), self.size), np.float32)
         lengths = np.array([len(row) for row in rows], np.int32)

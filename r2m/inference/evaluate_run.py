@@ -1,4 +1,4 @@
-"""Captions of a whole split by a trained run: predictions, scores, gallery."""
+"""Evaluation of a trained run on a split: predictions, scores, gallery."""
 
 from __future__ import annotations
 
@@ -59,22 +59,22 @@ def evaluate_run(
     gallery_seed: int = 0,
     retrieval_run: str | Path | None = None,
 ) -> Report:
-    """Captions a split of records and scores it against its references.
+    """Captions a split of records and scores the captions against its references.
 
     Writes to `output`: `<split>.predictions.json` (COCO results), the same as `.jsonl` and `.csv`,
     `<split>.report.json` and `.md`, and `<split>/index.html` with `gallery.png` of images drawn by
-    seed (`single_file`: with its pictures inside; `attention`: with where a captioner looked for
-    each word). `runs`, `decoding`, `consensus`, `ensemble_weights` and `precision` are those of
-    `Run.load`. With several `captions` per image the best one is scored, and all of them by
+    seed (`single_file`: contains its pictures; `attention`: shows the attention for each word).
+    `runs`, `decoding`, `consensus`, `ensemble_weights` and `precision` are those of `Run.load`.
+    With several `captions` per image, the best one is scored, and all are scored by
     `score_caption_sets`. On the split `val` the confidence of captions is calibrated, see
     `evaluate_confidence`. With `retrieval_run`, the run folder of a visual-semantic embedding,
     captions have an `image_text_score` without references, and the report has its correlation with
     CIDEr.
 
     Raises:
-        InputError: bad folders, an embedding that cannot read the records, a vocabulary that
-            differs from the run's, no such split, images without references, consensus where it
-            cannot be, or more captions per image than the search finds.
+        InputError: a folder is invalid, the embedding cannot read the records, the vocabulary
+            differs from the run's, the split does not exist, images have no references, consensus
+            is not available, or more captions per image are requested than the search finds.
     """
     run = Run.load(
         runs,
@@ -158,7 +158,7 @@ def evaluate_run(
         sections=sections,
     )
     write_report(output, report, f"{split}.report")
-    # Read once more: the pictures of a whole split are too many to keep.
+    # Read a second time, because the pictures of a whole split do not fit in memory.
     chosen = set(random.Random(gallery_seed).sample(sorted(texts), min(gallery, len(texts))))
     maps = {}
     if map_reader is not None:
@@ -185,7 +185,7 @@ def evaluate_run(
 def _captioned(
     run: Run, records: Records, split: str, count: int
 ) -> tuple[dict[str, list[Hypothesis]], str]:
-    """Image id -> captions, best first, and how many images a second, reading included."""
+    """Returns image id -> captions, best first, and the images per second, including reading."""
     captioning = run.captioning.returning(count)
     found: dict[str, list[Hypothesis]] = {}
     first, started = 0, 0.0
@@ -201,7 +201,7 @@ def _captioned(
 
 
 def _best(hypotheses: Sequence[Hypothesis]) -> str:
-    """Returns the best caption; '' where the search found none."""
+    """Returns the best caption; '' if the search found none."""
     return hypotheses[0].caption if hypotheses else ""
 
 
@@ -257,7 +257,7 @@ def _item(
 
 
 def _references_cure(records: Records, split: str) -> str:
-    """Returns the advice for records of which a split has no reference captions."""
+    """Returns advice for records with a split without reference captions."""
     with_references = records.manifest.get("options", {}).get("reference_splits", [])
     if with_references and split not in with_references:
         wanted = ",".join([*with_references, split])

@@ -37,20 +37,20 @@ def evaluate_confidence(
 ) -> tuple[dict[str, list[Hypothesis]], Section | None]:
     """Computes the confidences of captions and their reliability.
 
-    On the validation split the confidence is fitted and stored in the run folder; each image's own
-    confidence is by a fit on other images. On other splits it is by the stored calibration.
+    On the validation split the calibration is fitted and stored in the run folder; the confidence
+    of each image comes from a fit on other images. On other splits the stored calibration is used.
 
     Args:
-        run: that captioned.
-        records: of the images.
-        split: of the records.
+        run: run that captioned.
+        records: records of the images.
+        split: split of the records.
         hypotheses: captions of each image, best first.
-        references: of the images to be scored.
-        tokenizer: of captions and references, see `tokenizers.tokenize`.
+        references: references of the images to be scored.
+        tokenizer: tokenizer of captions and references, see `tokenizers.tokenize`.
 
     Returns:
-        The captions with their confidences, and a section for the report; unchanged captions, and
-        the reason or None, where there is no calibration.
+        The captions with their confidences, and a section for the report; without a calibration,
+        the unchanged captions and the reason or None.
     """
     captions = {name: list(own) for name, own in hypotheses.items()}
     scored = [name for name in references if captions[name]]
@@ -105,13 +105,13 @@ def _scores(
 
 
 def _store(run: Run, stored: StoredCalibration, reliability: Reliability) -> None:
-    """Writes the calibration; a folder that cannot be written to costs no evaluation."""
+    """Writes the calibration; only warns if the folder is not writable."""
     folder = run.folders[0].path
     try:
         path = write_calibration(folder, run.identity(), stored, reliability)
     except (OSError, InputError) as error:
         logging.warning(
-            "the calibration of confidences is not kept: cannot write to %s: %s", folder, error
+            "the calibration of confidences is not saved: cannot write to %s: %s", folder, error
         )
     else:
         logging.info("captions by %s now have a confidence: %s", run.name, path)

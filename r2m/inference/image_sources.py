@@ -1,4 +1,4 @@
-"""Images as Python programs have them: paths, bytes, arrays and PIL images."""
+"""Images in the forms of Python programs: paths, bytes, arrays and PIL images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ACCEPTED = (
     "expected a path, the bytes of an encoded image, a PIL image, or an array uint8 [H, W, 3], "
     "[H, W, 4] or [H, W]"
 )
-# Pillow reads a file when its pixels are first used, and an image may be given twice.
+# Pillow reads a file when its pixels are first accessed, and an image may be given twice.
 _loading = threading.Lock()
 
 
@@ -30,7 +30,7 @@ class GivenImage(NamedTuple):
     """An image that a program gave (an `ImageSource`).
 
     Attributes:
-        name: the path, or the place among the images.
+        name: the path, or the index among the images.
         given: the image as it was given: path, bytes, array or PIL image.
         content: path, bytes or PIL image.
     """
@@ -49,7 +49,7 @@ class GivenImage(NamedTuple):
             with _loading:
                 self.content.load()
             return encode_png(self.content)
-        # Pillow reads files late: a damaged one can fail in any way, as can one that was closed.
+        # Pillow reads files lazily: a damaged or closed one can raise any exception.
         except Exception as error:
             return Skip(self.name, "unreadable", str(error))
 
@@ -58,18 +58,18 @@ def image_sources(images: Any) -> Iterator[GivenImage]:
     """Yields one image, the images of an array [B, H, W, C], or those of an iterable, lazily.
 
     Raises:
-        InputError: an object is no image.
+        InputError: an object is not an image.
     """
     for number, image in enumerate(_each(images)):
         yield _source(image, number)
 
 
 def path_sources(images: Any) -> Iterator[GivenImage]:
-    """Yields images that are given as paths; raises `InputError` for all others."""
+    """Yields images given as paths; raises `InputError` for all others."""
     for source in image_sources(images):
         if not isinstance(source.content, Path):
             raise InputError(
-                f"{source.name}: detections are found by the names of image files: give paths "
+                f"{source.name}: detections are matched by the names of image files: give paths "
                 "with detections, or lists of concepts (caption_concepts)"
             )
         yield source
@@ -83,9 +83,9 @@ def _each(images: Any) -> Iterable[Any]:
         # Several images, or paths in an array or a column of a table.
         paths = array.ndim == 1 and array.dtype.kind in "OU"
         return array if array.ndim == 4 or paths else [images]
-    # Files and mappings are iterables, though not of images.
+    # Files and mappings are iterables, but not of images.
     if not isinstance(images, Iterable) or isinstance(images, Mapping | io.IOBase):
-        raise InputError(f"{_kind(images)} is no image and no iterable of images: {_ACCEPTED}")
+        raise InputError(f"{_kind(images)} is not an image or iterable of images: {_ACCEPTED}")
     return images
 
 
@@ -99,7 +99,7 @@ def _source(image: Any, number: int) -> GivenImage:
     if isinstance(image, Image.Image):
         return GivenImage(name, image, image)
     if hasattr(image, "__array__"):
-        # Copied: a generator may reuse its array for the next image.
+        # Copied, because a generator may reuse its array for the next image.
         return GivenImage(name, image, _picture(np.array(image), name))
     raise InputError(f"{name} is {_kind(image)}: {_ACCEPTED}")
 
@@ -109,7 +109,7 @@ def _picture(array: np.ndarray, name: str) -> Image.Image:
     if array.dtype != np.uint8:
         cure = ""
         if np.issubdtype(array.dtype, np.floating):
-            cure = "; values in 0..1 become uint8 by (255 * image).round().astype(numpy.uint8)"
+            cure = "; convert values in 0..1 by (255 * image).round().astype(numpy.uint8)"
         raise InputError(f"{name} is an array of {array.dtype}: expected uint8 in 0..255{cure}")
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]

@@ -1,4 +1,4 @@
-"""Scores of captions without references: their similarities to the images in an embedding."""
+"""Reference-free scores of captions: their similarities to the images in an embedding."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class ImageTextScores(NamedTuple):
     """Similarities of captions to their images.
 
     Attributes:
-        captions: image id -> similarity of its caption; only of captions with a known word.
+        captions: image id -> similarity of its caption, for captions with a word in the vocabulary.
         references: image id -> mean similarity of its references.
-        missing: captions without a word that the embedding knows.
+        missing: number of captions without a word in the embedding's vocabulary.
     """
 
     captions: dict[str, float]
@@ -31,13 +31,13 @@ class ImageTextScores(NamedTuple):
 def score_images_and_texts(
     run: RetrievalRun, records: Records, split: str, captions: Mapping[str, str]
 ) -> ImageTextScores:
-    """Scores captions and references of a split by an embedding.
+    """Scores captions and references of a split with an embedding.
 
     Args:
         run: the embedding.
-        records: of the images, with the features that the embedding reads.
-        split: of the records.
-        captions: image id -> caption, of images of the split.
+        records: records of the images, with the features that the embedding reads.
+        split: split of the records.
+        captions: image id -> caption, for images of the split.
 
     Raises:
         InputError: the embedding cannot read the records.
@@ -67,8 +67,8 @@ def image_text_section(
     """Returns the section of a report.
 
     Args:
-        scores: of the captions.
-        cider: image id -> CIDEr of its caption; empty where it was not computed.
+        scores: scores of the captions.
+        cider: image id -> CIDEr of its caption; empty if it was not computed.
         run: the embedding.
     """
     names = list(scores.captions)
@@ -98,7 +98,7 @@ def image_text_section(
             f"| Spearman correlation with CIDEr | {correlation.spearman:.3f} |",
         ]
     if scores.missing:
-        lines.append(f"| captions without a word that the embedding knows | {scores.missing} |")
+        lines.append(f"| captions with only unknown words | {scores.missing} |")
     content = {
         "run": run.folder.name,
         "step": run.folder.checkpoint.step,

@@ -1,9 +1,9 @@
 """Import of the original visual-semantic embedding (Kiros et al. 2014) as a run.
 
-The GRU of the released code is that of Keras and cuDNN: kernels of the update gate, which keeps the
-state, of the reset gate, which is behind the product with the state, and of the candidate; one
-bias. Its `<eos>` is the end marker here, and its UNK `<unk>`. Image features are divided by their
-norms, which the released code expects of its inputs.
+The GRU of the released code matches that of Keras and cuDNN: kernels of the update gate, which
+keeps the state, of the reset gate, which is applied after the product with the state, and of the
+candidate; one bias. Its `<eos>` is the end marker here, and its UNK `<unk>`. Image features are
+divided by their norms; the released code expects normalized inputs.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def import_kiros(path: str | Path, output: str | Path) -> RetrievalRun:
     """Writes the original embedding as a run folder, `<output>/ranking`, and loads it.
 
     Args:
-        path: of `X.npz`, beside which lie `X.npz.pkl` and `X.npz.dictionary.pkl`.
+        path: path of `X.npz`; `X.npz.pkl` and `X.npz.dictionary.pkl` must be in the same folder.
         output: folder of the experiment.
 
     Raises:
-        InputError: see `read_kiros_embedding`; or there is a run in the folder.
+        InputError: see `read_kiros_embedding`; or the folder already contains a run.
     """
     folder = Path(output, _STAGE)
     if folder.exists():
@@ -101,7 +101,7 @@ def _config(source: KirosEmbedding, name: str) -> Any:
 
 
 def _features(size: int) -> dict[str, Any]:
-    """Returns the contents of `image_features.json`: vectors that were made elsewhere."""
+    """Returns the contents of `image_features.json`: vectors that were computed elsewhere."""
     return {
         "inputs": {"global": [[None, size], "float32"]},
         "features": ["global_feature"],
@@ -127,7 +127,7 @@ def _set_weights(model: VisualSemanticEmbedding, source: KirosEmbedding) -> None
 
 
 def _update_first(gates: np.ndarray, candidate: np.ndarray) -> np.ndarray:
-    """Returns the blocks update, reset, candidate of [reset, update] and candidate."""
+    """Returns the blocks update, reset, candidate from [reset, update] and candidate."""
     reset, update = np.split(gates, 2, axis=-1)
     return np.concatenate([update, reset, candidate], axis=-1)
 

@@ -29,12 +29,12 @@ class LoadedCaptioner:
     """A trained captioner, or an ensemble of several (a `LoadedModel`).
 
     Attributes:
-        folders: run folders, of an ensemble those of its members.
-        model: a captioner.
-        vocabulary: of the model.
-        trained_on: the inputs that each member was trained on.
-        inputs: of all members.
-        signature: of the inputs.
+        folders: run folders; for an ensemble those of its members.
+        model: captioner.
+        vocabulary: vocabulary of the model.
+        trained_on: inputs that each member was trained on.
+        inputs: inputs of all members.
+        signature: signature of the inputs.
     """
 
     folders: tuple[RunFolder, ...]
@@ -69,21 +69,21 @@ class LoadedCaptioner:
         weights: str | None,
         more: tuple[ModelInput, ...] = (),
     ) -> ImageReader:
-        """Returns what makes features or pixels of images; see `LoadedModel`."""
+        """Returns a function that computes features or pixels of images; see `LoadedModel`."""
         inputs = self.inputs.union(InputSpec(more))
         return captioner_image_reader(self.trained_on, inputs, images, detections, weights)
 
     def concept_inputs(self, rows: Sequence[Sequence[str]]) -> dict[str, tf.Tensor]:
         """Raises `InputError`: captioners read images."""
-        raise InputError(f"{self.folders[0].path} is a captioner, which reads no concepts")
+        raise InputError(f"{self.folders[0].path} is a captioner, which does not read concepts")
 
 
 def load_captioner(folder: RunFolder, precision: str = "float32") -> LoadedCaptioner:
-    """Builds the captioner of a run, with activations of `precision`, and restores its weights.
+    """Builds the captioner of a run with activations of `precision` and restores its weights.
 
     Raises:
-        InputError: a file of the run is missing or damaged, or a setting is impossible.
-        TrainingError: the run has no whole checkpoint, or one that does not fit.
+        InputError: a file of the run is missing or damaged, or a setting is invalid.
+        TrainingError: the run has no complete checkpoint, or one that does not fit.
     """
     trained_on = TrainedInputs.read(folder)
     _ = folder.checkpoint  # verified before a network is built

@@ -1,4 +1,4 @@
-"""The interface of what a run folder is loaded into, whatever its kind."""
+"""Common interface of loaded runs that caption, whatever their kind."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class ImageInputs(NamedTuple):
     Attributes:
         inputs: arguments of the model's `encode`, by name, batch first.
         concepts: per image, the most certain concept last; None for models without concepts.
-        faults: per image, why it cannot be read; None where it can. The inputs of such an image are
-            placeholders: its caption is discarded.
+        faults: per image, the reason why it cannot be read; None for readable images. The inputs of
+            an unreadable image are placeholders, and its caption is discarded.
     """
 
     inputs: dict[str, tf.Tensor]
@@ -31,17 +31,17 @@ class ImageInputs(NamedTuple):
     faults: list[Skip | None]
 
 
-# Reads a batch of images and makes the inputs of the model.
+# Reads a batch of images and computes the inputs of the model.
 ImageReader = Callable[[Sequence[ImageSource]], ImageInputs]
 
 
 class LoadedModel(Protocol):
-    """A trained model, with the two ways to its inputs: from records and from images.
+    """A trained model with its two sources of inputs: records and images.
 
     Attributes:
-        folders: run folders of the members of an ensemble; of most runs one.
-        model: a captioner with its best weights, else the latest.
-        vocabulary: of the model.
+        folders: run folders, one per member of an ensemble.
+        model: captioner with its best weights, else the latest ones.
+        vocabulary: vocabulary of the model.
         signature: arguments of the model's `encode`, by name.
     """
 
@@ -59,18 +59,19 @@ class LoadedModel(Protocol):
         """Returns batches of `image_id` string[B] and the model's inputs.
 
         Args:
-            records: of `open_records`.
-            split: of the records.
-            more: inputs besides the model's.
+            records: result of `open_records`.
+            split: split of the records.
+            more: inputs in addition to the model's.
 
         Raises:
-            InputError: the records lack what the model needs, or hold features made in another way.
+            InputError: the records lack a required column, or have features computed in another
+                way.
         """
 
     def examples(self, records: Records, split: str) -> Iterable[dict[str, Any]]:
         """Yields the images of a split, for galleries and scoring.
 
-        Each has `image_id`, `source_id`, `image`, `texts` and, where records have concepts,
+        Each has `image_id`, `source_id`, `image`, `texts` and, if the records have concepts,
         `concepts` (ids) and `concept_scores`.
         """
 
@@ -82,21 +83,21 @@ class LoadedModel(Protocol):
         weights: str | None,
         more: tuple[ModelInput, ...] = (),
     ) -> ImageReader:
-        """Returns what makes model inputs of image files.
+        """Returns a function that computes model inputs from image files.
 
         Args:
-            images: all that will be read, where detections have to be matched with them.
+            images: all images that will be read, if detections have to be matched with them.
             detections: files with the detections of the images, as `r2m-caption` takes them.
-            weights: file of the backbone's weights, where the records were built with such a file.
-            more: inputs besides the model's, made as in the records of the training.
+            weights: file of the backbone's weights, if the records were built with such a file.
+            more: inputs in addition to the model's, computed as in the training records.
 
         Raises:
-            InputError: the model needs what is not given, or has no use for what is.
+            InputError: a required argument is missing, or the model does not use a given one.
         """
 
     def concept_inputs(self, rows: Sequence[Sequence[str]]) -> dict[str, tf.Tensor]:
         """Returns model inputs for lists of concepts, each with the most important one first.
 
         Raises:
-            InputError: the model reads images, or a concept is not known.
+            InputError: the model reads images, or a concept is unknown.
         """

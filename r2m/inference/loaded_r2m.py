@@ -25,14 +25,14 @@ from tfrecords.writing.shards import Skip
 
 
 class LoadedR2M:
-    """A trained R2M (a `LoadedModel`): it captions the concepts that detectors found."""
+    """A trained R2M (a `LoadedModel`), which captions concepts found by detectors."""
 
     def __init__(self, folder: RunFolder, precision: str = "float32") -> None:
-        """Builds the model, with activations of `precision`, and restores its weights.
+        """Builds the model with activations of `precision` and restores its weights.
 
         Raises:
-            InputError: the vocabulary is missing or damaged, or a setting is impossible.
-            TrainingError: the run has no whole checkpoint, or one that does not fit.
+            InputError: the vocabulary is missing or damaged, or a setting is invalid.
+            TrainingError: the run has no complete checkpoint, or one that does not fit.
         """
         self.folders: tuple[RunFolder, ...] = (folder,)
         self.vocabulary = folder.vocabulary
@@ -71,7 +71,7 @@ class LoadedR2M:
         weights: str | None,
         more: tuple[ModelInput, ...] = (),
     ) -> ImageReader:
-        """Returns what chooses the concepts of images by detections; see `LoadedModel`."""
+        """Returns a function that selects concepts of images from detections; see `LoadedModel`."""
         assert not more, "R2M reads no features"
         path = self.folders[0].path
         if weights is not None:
@@ -87,7 +87,7 @@ class LoadedR2M:
 
         def read(batch: Sequence[ImageSource]) -> ImageInputs:
             concepts = [choose(image.name) for image in batch]
-            # R2M reads no pixels, but a caption of a picture that cannot be read is of no use.
+            # R2M reads no pixels, but captions of unreadable images are useless.
             decoded = decode_files(batch, None)
             faults = [item if isinstance(item, Skip) else None for item in decoded]
             return ImageInputs(self._inputs(concepts), concepts, faults)
@@ -99,7 +99,7 @@ class LoadedR2M:
         return self._inputs([self.rules.named_concepts(row, self.vocabulary) for row in rows])
 
     def _inputs(self, rows: Sequence[Sequence[ImageConcept]]) -> dict[str, tf.Tensor]:
-        """Returns model inputs for concepts, the most certain one of each row last."""
+        """Returns model inputs for rows of concepts, each with the most certain one last."""
         ids = [[self.vocabulary.id_of(concept.word) for concept in row] for row in rows]
         counts = [[concept.count for concept in row] for row in rows]
         columns = {"concepts": ids, "concept_counts": counts}
@@ -112,7 +112,7 @@ class LoadedR2M:
 
 
 def _feature_size(checkpoint: Checkpoint) -> int | None:
-    """Input size of the image projection in a checkpoint; None where there is none."""
+    """Returns the input size of the image projection in a checkpoint; None without projection."""
     for name, shape, _ in checkpoint.sidecar["variables"]:
         if name == "image_map/kernel":
             return int(shape[0])

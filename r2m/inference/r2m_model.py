@@ -1,4 +1,4 @@
-"""R2M as its configuration describes it, and the files that tell how its concepts are chosen."""
+"""Construction of R2M from its configuration, and files with the rules of its concepts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_RULES: dict[str, Any] = {"min_concept_count": 1, "concept_order": "score
 def build_model(
     settings: Any, vocabulary: Vocabulary, feature_size: int | None, dtype: str = "float32"
 ) -> R2M:
-    """Builds the R2M that `config.model` describes; raises `InputError` for impossible settings."""
+    """Builds the R2M that `config.model` describes; raises `InputError` for invalid settings."""
     with precision(dtype), setting("config.model"):
         return R2M(
             vocabulary_size=len(vocabulary), image_features=feature_size, **settings.to_dict()
@@ -28,7 +28,7 @@ def build_model(
 
 
 def concepts_of(config: Any) -> Concepts:
-    """Returns the concepts that the encoder reads, as `config.data` describes them."""
+    """Returns the options of the concepts that the encoder reads, from `config.data`."""
     with setting("config.data"):
         (concepts,) = Concepts.candidates(config)
     assert isinstance(concepts, Concepts)

@@ -1,4 +1,4 @@
-"""Batches of the images of records, as a trained run reads them."""
+"""Batches of the images of records, in the form that a trained run reads."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def image_batches(
     """Returns batches of `image_id` and features or pixels, which must be those of the training.
 
     Args:
-        records: of kind `captions`.
-        split: of the records.
-        trained_on: the inputs that each model was trained on.
-        inputs: of all models, and further ones.
-        signature: of the inputs of all models.
+        records: records of kind `captions`.
+        split: split of the records.
+        trained_on: inputs that each model was trained on.
+        inputs: inputs of all models, and further ones.
+        signature: signature of the inputs of all models.
         batch_size: images per batch.
 
     Raises:
-        InputError: the records lack what a model needs, or hold features made in another way.
+        InputError: the records lack a required column, or have features computed in another way.
     """
     for own in trained_on:
         check_trained_records(records, own)
@@ -44,20 +44,20 @@ def image_batches(
             raise InputError(
                 f"{records.folder}: its {name} are of shape {shape}, those that "
                 f"{trained_on[0].path} was trained on of {spec.shape}: give records that "
-                "were built as those"
+                "were built in the same way"
             )
     return found
 
 
 def check_trained_records(records: Records, own: TrainedInputs) -> None:
-    """Raises `InputError` unless records hold the columns of a model, made in the same way."""
+    """Raises `InputError` unless records have the columns of a model, computed in the same way."""
     held = records.feature_names
     if missing := [column for column in own.inputs.stored if column not in held]:
         features = [name for name in held if name.endswith("_feature")]
         raise InputError(
             f"{records.folder} holds {', '.join(features) or 'no features'}, and no {missing[0]}, "
-            f"which the model of {own.path} was trained on: give records that were built as "
-            "those"
+            f"which the model of {own.path} was trained on: give records that were built in the "
+            "same way"
         )
     backbone = records.manifest["options"].get("backbone") or {}
     reads_regions = "region_feature" in own.inputs.columns

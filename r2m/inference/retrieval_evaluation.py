@@ -24,9 +24,9 @@ class EncodedSplit(NamedTuple):
     """Vectors of the images and captions of a split.
 
     Attributes:
-        names: [N] of the images.
+        names: names of the N images.
         texts: [M] captions.
-        owners: int64[M], the row of the image of each caption.
+        owners: int64[M], row of the image of each caption.
         member: the vectors.
     """
 
@@ -40,7 +40,7 @@ def encode_split(run: RetrievalRun, records: Records, split: str) -> EncodedSpli
     """Encodes the images and captions of a split.
 
     Raises:
-        InputError: there is no such split, or the run cannot read the records.
+        InputError: the split does not exist, or the run cannot read the records.
     """
     check_split(records, split)
     names, images, captions = run.encode_records(records, split)
@@ -58,7 +58,7 @@ def evaluate_retrieval_runs(
     split: str,
     output: str | Path,
 ) -> RetrievalReport:
-    """Evaluates an embedding, or several whose similarities are averaged.
+    """Evaluates an embedding, or several with averaged similarities.
 
     Writes `<split>.retrieval.json` and `.md` to `output`.
 
@@ -66,12 +66,12 @@ def evaluate_retrieval_runs(
         runs: the embeddings.
         records_folders: records of the same images and captions: one for all runs, or one per run
             in their order, for runs that read different features.
-        split: of the records.
+        split: split of the records.
         output: folder of the report.
 
     Raises:
-        InputError: bad folders, no such split, images or captions that differ between the
-            records, or vectors that `retrieval_metrics` refuses.
+        InputError: a folder is invalid, the split does not exist, images or captions differ between
+            the records, or `retrieval_metrics` rejects the vectors.
     """
     if len(records_folders) not in (1, len(runs)):
         raise InputError(
@@ -104,7 +104,7 @@ def evaluate_retrieval_runs(
 
 
 def check_split(records: Records, split: str) -> None:
-    """Raises `InputError` where records do not have a split."""
+    """Raises `InputError` if records do not have a split."""
     if split not in records.splits:
         known = ", ".join(records.splits)
         raise InputError(f"{records.folder}: no split {split!r}; known: {known}")

@@ -1,4 +1,4 @@
-"""The visual-semantic embedding that a configuration describes, and its sentences."""
+"""Construction of the visual-semantic embedding that a configuration describes."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def build_embedding(
     """Builds the embedding that `config.model` describes.
 
     Args:
-        config: of the experiment.
+        config: configuration of the experiment.
         vocabulary_size: V.
-        sizes: of stored features, see `InputSpec.sizes`.
+        sizes: sizes of stored features, see `InputSpec.sizes`.
         network: backbone of a model of pixels; None for stored features.
-        dtype: of the activations.
+        dtype: dtype of the activations.
 
     Raises:
-        InputError: for impossible settings.
+        InputError: a setting is invalid.
     """
     chosen = config.model.to_dict()
     rows = chosen.pop("image_input") == "regions"
     pixels = None
     if network is None:
         stored = sizes["region_size" if rows else "global_size"]
-        assert stored is not None, "the signature of features has their size"
+        assert stored is not None, "the signature of features contains their size"
         feature_size = stored
     else:
         feature_size = network.output_shape[-1]
@@ -58,7 +58,7 @@ def build_embedding(
 
 
 def pair_options(config: Any) -> PairOptions:
-    """Returns the sentences of pairs, and how they share batches, as `config.data` says."""
+    """Returns the options of sentences and of their batches from `config.data`."""
     data = config.data
     with setting("config.data"):
         return PairOptions(
@@ -75,7 +75,7 @@ def encoder_ids(words: Sequence[int], options: PairOptions) -> list[int]:
 
     Args:
         words: ids without markers.
-        options: of the sentences.
+        options: options of the sentences.
     """
     start = [START_ID] if options.start_marker else []
     return [*start, *words[: options.max_length - 1], END_ID]

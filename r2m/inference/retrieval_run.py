@@ -36,7 +36,7 @@ from tfrecords.readers.paired.types import Caption
 from tfrecords.records import Records
 from tfrecords.vocabulary import END, PAD, START, UNK
 
-# File of a run folder: how sentences are split into words.
+# File of a run folder with the rule by which sentences are split into words.
 SENTENCES_FILE = "sentences.json"
 _RULE = "vocabulary_rule"
 _SHOWN = 60  # characters of a sentence in a message
@@ -47,29 +47,29 @@ class RetrievalRun:
 
     Attributes:
         path: the run folder.
-        vocabulary: of the sentences.
-        similarity: what compares vectors: `cosine` (the dot product), or `order`.
+        vocabulary: vocabulary of the sentences.
+        similarity: similarity of two vectors: `cosine` (the dot product) or `order`.
         size: D of the vectors.
         folder: the run folder, opened.
         weights: file of the backbone's weights; None where none was given.
-        model: the embedding, with the best weights, else the latest.
-        trained_on: the inputs of images that it was trained on.
-        signature: of these inputs.
-        rule: by which sentences are split, of `tfrecords.captions.words.RULES`.
-        pair_options: of the sentences that the encoder reads.
+        model: embedding with the best weights, else the latest ones.
+        trained_on: image inputs that it was trained on.
+        signature: signature of these inputs.
+        rule: rule by which sentences are split, a key of `tfrecords.captions.words.RULES`.
+        pair_options: options of the sentences that the encoder reads.
     """
 
     def __init__(self, folder: RunFolder, *, weights: str | None = None) -> None:
         """Builds the model of a run and restores its weights.
 
         Args:
-            folder: of the run.
-            weights: file of the backbone's weights, of runs whose records were built with such a
-                file; needed to encode images.
+            folder: folder of the run.
+            weights: file of the backbone's weights, for runs whose records were built with such a
+                file; required to encode images.
 
         Raises:
-            InputError: a file of the run is missing or damaged, or a setting is impossible.
-            TrainingError: the run has no whole checkpoint, or one that does not fit.
+            InputError: a file of the run is missing or damaged, or a setting is invalid.
+            TrainingError: the run has no complete checkpoint, or one that does not fit.
         """
         self.folder, self.path, self.vocabulary = folder, folder.path, folder.vocabulary
         self.weights = weights
@@ -97,17 +97,17 @@ class RetrievalRun:
     def encode_sentences(
         self, texts: Sequence[str], batch_size: int = ENCODED_AT_ONCE
     ) -> np.ndarray:
-        """Encodes sentences, which are split into words as those of the training were.
+        """Encodes sentences, which are split into words like those of the training.
 
         Args:
             texts: sentences.
-            batch_size: sentences that are encoded at once.
+            batch_size: sentences per batch.
 
         Returns:
             float32[N, D], in the order of the sentences.
 
         Raises:
-            InputError: a sentence has no word, or none that is in the vocabulary.
+            InputError: a sentence has no word, or none in the vocabulary.
         """
         if isinstance(texts, str | bytes):
             raise InputError(f"expected a list of sentences, found one text: {texts[:_SHOWN]!r}")
@@ -116,7 +116,7 @@ class RetrievalRun:
         return self._checked(self._encoding.sentences(rows, batch_size), "sentences")
 
     def knows(self, text: str) -> bool:
-        """Returns whether a sentence has a word that is in the vocabulary."""
+        """Returns whether a sentence has a word in the vocabulary."""
         return any(number != self.vocabulary.unk_id for number in self._word_ids(text))
 
     def encode_images(
@@ -129,9 +129,9 @@ class RetrievalRun:
         """Encodes images.
 
         Args:
-            images: paths of image files, or what else `ImageCaptioner.caption` accepts.
+            images: paths of image files, or other forms that `ImageCaptioner.caption` accepts.
             batch_size: images that are encoded at once.
-            detections: of runs that were trained on regions of detected boxes: files with what the
+            detections: for runs that were trained on regions of detected boxes: files with what the
                 same detector found in the images.
 
         Returns:
@@ -139,7 +139,7 @@ class RetrievalRun:
 
         Raises:
             InputError: an image cannot be read, or the run was trained on features that cannot be
-                made of images.
+                computed from images.
         """
         _check_batch_size(batch_size)
         vectors = [np.zeros((0, self.size), np.float32)]
@@ -149,7 +149,7 @@ class RetrievalRun:
             reader = self._image_reader(listed, [os.fspath(file) for file in detections])
             sources = iter(listed)
         else:
-            # Building a backbone takes seconds: it is kept.
+            # Cached, because building a backbone takes seconds.
             reader = self._reader = self._reader or self._image_reader([], [])
         for batch in _groups(sources, batch_size):
             read = reader(batch)
@@ -161,7 +161,7 @@ class RetrievalRun:
 
     @property
     def inputs(self) -> InputSpec:
-        """Inputs of the image encoder, made of records or image files."""
+        """Inputs of the image encoder, computed from records or image files."""
         return self.trained_on.inputs
 
     @property
@@ -171,11 +171,11 @@ class RetrievalRun:
         return size
 
     def check_records(self, records: Records) -> None:
-        """Raises `InputError` unless records hold features made as those of the training."""
+        """Raises `InputError` unless records have features computed like those of the training."""
         check_trained_records(records, self.trained_on)
 
     def encode_inputs(self, batch: Mapping[str, tf.Tensor]) -> np.ndarray:
-        """Encodes a batch of `inputs`, with B first, to float32[B, D]; ignores further tensors."""
+        """Encodes a batch of `inputs`, B first, to float32[B, D]; ignores further tensors."""
         return self._encoding.images(batch)
 
     def encode_records(
@@ -184,16 +184,16 @@ class RetrievalRun:
         """Encodes the images of a split of `captions` records.
 
         Args:
-            records: opened, or their folder.
-            split: of the records.
+            records: opened records, or their folder.
+            split: split of the records.
             batch_size: images that are encoded at once.
 
         Returns:
             The names of the images, their vectors float32[N, D], and the captions of each.
 
         Raises:
-            InputError: no such records or split, or their features are missing or were made in
-                another way than those of the training.
+            InputError: the records or the split do not exist, or their features are missing or were
+                computed in another way than those of the training.
         """
         _check_batch_size(batch_size)
         if not isinstance(records, Records):
@@ -215,7 +215,7 @@ class RetrievalRun:
         ids = self._word_ids(text)
         shown = f"sentence {number}, {text[:_SHOWN]!r}"
         if not ids:
-            raise InputError(f"{shown}: there is no word in it; give a text with words")
+            raise InputError(f"{shown}: it contains no word; give a text with words")
         if set(ids) == {self.vocabulary.unk_id}:
             raise InputError(
                 f"{shown}: none of its words is in the vocabulary of {self.path}; use other words, "
@@ -226,7 +226,7 @@ class RetrievalRun:
     def _word_ids(self, text: str) -> list[int]:
         """Returns the ids of the words of a sentence, without markers."""
         words = RULES[self.rule].split(Caption(text=text), self.vocabulary.segmenter)
-        # A marker is none, whatever somebody wrote.
+        # Markers are not words, even if they occur in the text.
         return self.vocabulary.encode(
             [UNK if word in (PAD, START, END) else word for word in words]
         )
@@ -242,14 +242,14 @@ class RetrievalRun:
 
 
 def load_embedding(path: str | Path, weights: str | None = None) -> RetrievalRun:
-    """Loads a run that must be one of a visual-semantic embedding.
+    """Loads a run of a visual-semantic embedding.
 
     Args:
-        path: the run folder of a stage, or that of an experiment.
+        path: run folder of a stage or of an experiment.
         weights: see `RetrievalRun`.
 
     Raises:
-        InputError: it is another kind of run; or see `RetrievalRun`.
+        InputError: the run is of another kind; or see `RetrievalRun`.
         TrainingError: see `RetrievalRun`.
     """
     folder = RunFolder(path)
@@ -262,7 +262,7 @@ def load_embedding(path: str | Path, weights: str | None = None) -> RetrievalRun
 
 
 def sentences_file(records: Records) -> bytes:
-    """Returns the contents of `sentences.json`: how the sentences of records were split."""
+    """Returns the contents of `sentences.json`: the rule that split the sentences of records."""
     return sentence_rule(records.manifest["options"].get(_RULE, "neuraltalk"))
 
 
@@ -312,9 +312,9 @@ def _check_batch_size(batch_size: int) -> None:
 
 
 def refuse_caption_settings(folder: RunFolder, given: Iterable[str]) -> None:
-    """Raises `InputError` where settings of captioning are given for an embedding, with names."""
+    """Raises `InputError`, with names, if captioning settings are given for an embedding."""
     if names := list(given):
         raise InputError(
             f"{folder.path} is a run of a visual-semantic embedding, which generates no captions: "
-            f"leave {', '.join(names)} out"
+            f"leave out {', '.join(names)}"
         )

@@ -45,9 +45,9 @@ class CaptionedImage(NamedTuple):
 
     Attributes:
         source: the image.
-        hypotheses: its captions, best first; none where it cannot be read.
-        concepts: that R2M captioned, the most certain last; None for other models.
-        fault: why it cannot be read; None where it can.
+        hypotheses: its captions, best first; empty if it cannot be read.
+        concepts: concepts that R2M captioned, the most certain last; None for other models.
+        fault: reason why it cannot be read; None if it can.
     """
 
     source: ImageSource
@@ -60,14 +60,14 @@ class Run:
     """A trained run or an ensemble, ready to caption records and images.
 
     Attributes:
-        folders: its run folders, opened; of an ensemble those of the members.
+        folders: opened run folders; for an ensemble those of the members.
         config: configuration of the (first) run, with the decoding settings in use.
-        model: a captioner (`models.captioners`), or an ensemble.
-        vocabulary: of the model.
+        model: captioner (`models.captioners`) or ensemble.
+        vocabulary: vocabulary of the model.
         captioning: captions batches of the model's inputs.
-        loaded: the run or the ensemble, with the ways to its inputs.
-        weights: file of the backbone's weights; None where none was given.
-        precision: of activations.
+        loaded: loaded run or ensemble, with the sources of its inputs.
+        weights: file of the backbone's weights; None if none was given.
+        precision: precision of activations.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Run:
         ensemble_weights: Sequence[float] | None = None,
         precision: str = "float32",
     ) -> None:
-        """Prepares the caption search; see `load` for arguments and errors."""
+        """Prepares the caption search; for arguments and errors see `load`."""
         self.loaded, self._reranker, self.weights = loaded, reranker, weights
         self.precision = precision
         self.folders, self.model = loaded.folders, loaded.model
@@ -97,7 +97,7 @@ class Run:
         changes = decoding_changes(given)
         self.config.decoding.update(changes)
         check_in_use(changes, self.config.decoding)
-        # By consensus the last hypothesis of the search may be the best.
+        # With consensus the last hypothesis of the search may be the best.
         returned = 1 if self._reranker is None else None
         search = search_options(self.config, self.vocabulary, returned=returned)
         self.captioning = Captioning(
@@ -107,19 +107,19 @@ class Run:
     def with_decoding(self, changes: Mapping[str, Any]) -> Run:
         """Returns a run with changed `decoding` settings, which shares the model.
 
-        It is kept, so that its search is compiled once.
+        The run is cached, so that its search is compiled once.
 
         Raises:
-            InputError: a setting is impossible.
+            InputError: a setting is invalid.
         """
         key = json.dumps(decoding_changes(changes), sort_keys=True)
         if key not in self._changed:
             changed = copy.copy(self)
             changed.config = copy.deepcopy(self.config)
             changed._changed = {}
-            changed.__dict__.pop("calibration", None)  # of other settings
+            changed.__dict__.pop("calibration", None)  # belongs to other settings
             changed._prepare_decoding(changes)
-            # Another thread may have made one meanwhile.
+            # Another thread may have created one in the meantime.
             self._changed.setdefault(key, changed)
         return self._changed[key]
 
@@ -138,21 +138,21 @@ class Run:
 
         Args:
             runs: folder of a stage, for example `workspace/runs/shapes/tri_rec`, or of an
-                experiment, whose last stage is taken. Several make an ensemble; its settings are
+                experiment, whose last stage is used. Several make an ensemble; its settings are
                 those of the first.
-            decoding: changes of the run's `decoding` settings, by name.
-            consensus: how captions are chosen by those of similar training images; only for runs
-                that were trained on images with captions. None: the likeliest caption is taken.
-            weights: file of the backbone's weights, of captioners whose records were built with
-                such a file; needed to caption images.
-            ensemble_weights: of the probabilities of each run; None: all equal.
-            precision: of activations, `float32` or `mixed_bfloat16`; runs of both may be loaded in
-                either.
+            decoding: changes to the run's `decoding` settings, by name.
+            consensus: options of reranking by the captions of similar training images; only for
+                runs trained on images with captions. None: the likeliest caption is used.
+            weights: file of the backbone's weights, for captioners whose records were built with
+                such a file; required to caption images.
+            ensemble_weights: weights of the probabilities of each run; None: all equal.
+            precision: precision of activations, `float32` or `mixed_bfloat16`; runs of both may be
+                loaded in either.
 
         Raises:
-            InputError: a folder is not that of a run, the runs cannot caption together or by
-                consensus, or a setting is impossible.
-            TrainingError: a run holds no whole checkpoint, or one that does not fit.
+            InputError: a folder is not a run folder, the runs cannot caption together or by
+                consensus, or a setting is invalid.
+            TrainingError: a run has no complete checkpoint, or one that does not fit.
         """
         given = [runs] if isinstance(runs, str | Path | RunFolder) else list(runs)
         folders = [run if isinstance(run, RunFolder) else RunFolder(run) for run in given]
@@ -167,7 +167,7 @@ class Run:
                 raise InputError(f"{folder.path} is {kind.title}: only captioners make an ensemble")
             if consensus is not None and kind.rerank is None:
                 raise InputError(
-                    f"{folder.path} is {kind.title}: it learned from no captions of images"
+                    f"{folder.path} is {kind.title}: it was not trained on captions of images"
                 )
         members = [
             kind.load(folder, precision) for folder, kind in zip(folders, kinds, strict=True)
@@ -199,22 +199,22 @@ class Run:
         return run_names(self.folders)
 
     def identity(self) -> dict[str, Any]:
-        """Returns what the captions of given inputs depend on: weights and settings; JSON.
+        """Returns the weights and settings that determine captions of given inputs, as JSON.
 
-        Equal for equal weights, wherever the run folders are.
+        They are equal for equal weights, independent of the location of the run folders.
         """
         checkpoints = [
             {"run": folder.name, "step": folder.checkpoint.step, "digest": folder.checkpoint.digest}
             for folder in self.folders
         ]
         decoding = settings_to_report(self.config.decoding.to_dict())
-        # Not named where it is the default, so that calibrations of earlier versions stay valid.
+        # Omitted if it is the default, so that calibrations of earlier versions stay valid.
         activations = {} if self.precision == "float32" else {"precision": self.precision}
         return {"checkpoints": checkpoints, "decoding": decoding, **activations}
 
     @cached_property
     def calibration(self) -> StoredCalibration | None:
-        """Calibration of the confidences; None, with a note in the log, where there is none."""
+        """Calibration of the confidences; without one, None and a note in the log."""
         return read_calibration(self.folders[0].path, self.identity())
 
     def _with_confidence(self, found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
@@ -230,7 +230,7 @@ class Run:
         """Opens records with images to caption, of the kind that the run was trained on.
 
         Raises:
-            InputError: other records, or records of another vocabulary.
+            InputError: the records are of another kind or have another vocabulary.
         """
         return self.loaded.open_records(str(folder))
 
@@ -238,7 +238,8 @@ class Run:
         """Returns batches of a split for `captioning.caption_batches`.
 
         Raises:
-            InputError: the records lack what the model needs, or hold features made in another way.
+            InputError: the records lack a required column, or have features computed in another
+                way.
         """
         if self._reranker is None:
             return self.loaded.record_batches(records, split)
@@ -246,20 +247,20 @@ class Run:
         return self.loaded.record_batches(records, split, self._reranker.inputs)
 
     def examples(self, records: Records, split: str) -> Iterable[dict[str, Any]]:
-        """Yields the images of a split with what people wrote; see `LoadedModel.examples`."""
+        """Yields the images of a split with reference captions; see `LoadedModel.examples`."""
         return self.loaded.examples(records, split)
 
     def image_reader(
         self, images: Sequence[ImageSource] = (), detections: Sequence[str] = ()
     ) -> ImageReader:
-        """Returns what makes the model's inputs of images.
+        """Returns a function that computes the model's inputs from images.
 
         Args:
-            images: all that will be read; only needed with detections.
-            detections: of R2M, files with what detectors found in the images.
+            images: all images that will be read; only required with detections.
+            detections: for R2M: files with detections in the images.
 
         Raises:
-            InputError: the model needs what is not given, or has no use for what is.
+            InputError: a required argument is missing, or the model does not use a given one.
         """
         return self.loaded.image_reader(
             images,
@@ -279,13 +280,13 @@ class Run:
         """Captions images lazily and in order, in lists of `batch_size`.
 
         Args:
-            images: to caption. Those that cannot be read have no captions, and a `fault`.
-            reader: of `image_reader`.
-            captions: how many to find per image.
-            batch_size: how many images are captioned at once.
+            images: images to caption. Unreadable images have no captions and a `fault`.
+            reader: result of `image_reader`.
+            captions: number of captions per image.
+            batch_size: images per batch.
 
         Raises:
-            InputError: more captions than the beam is wide.
+            InputError: more captions are requested than the beam has hypotheses.
         """
         captioning = self.captioning.returning(captions)
         remaining = iter(images)
@@ -302,7 +303,7 @@ class Run:
             ]
 
     def check_captions_concepts(self) -> None:
-        """Raises `InputError` for a model that reads images, not concepts."""
+        """Raises `InputError` for a model that reads images instead of concepts."""
         self.loaded.concept_inputs([])
 
     def caption_concepts(
@@ -312,15 +313,15 @@ class Run:
         captions: int = 1,
         batch_size: int = IMAGES_AT_ONCE,
     ) -> Iterator[list[tuple[Sequence[str], list[Hypothesis]]]]:
-        """Captions lists of concepts lazily and in order, as `caption_images` does images.
+        """Captions lists of concepts lazily and in order, like `caption_images`.
 
         Args:
-            rows: per caption its concepts, most important first.
+            rows: concepts of each caption, most important first.
             captions: see `caption_images`.
             batch_size: see `caption_images`.
 
         Raises:
-            InputError: the model reads images, or does not know a concept.
+            InputError: the model reads images, or a concept is unknown.
         """
         captioning = self.captioning.returning(captions)
         remaining = iter(rows)

@@ -1,4 +1,4 @@
-"""The run folder of a stage: its configuration, vocabulary and checkpoint, each read once.
+"""Run folder of a stage: its configuration, vocabulary and checkpoint, each read once.
 
 The engine writes config.json and the checkpoints; vocabulary and concepts are copied into the
 folder before training starts, so that a run can be used without its records.
@@ -41,10 +41,10 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Opens the folder of a stage, or that of an experiment: then its last stage.
+        """Opens the folder of a stage, or of the last stage of an experiment.
 
         Raises:
-            InputError: the folder is neither, or its config.json is damaged.
+            InputError: the folder belongs to neither, or its config.json is damaged.
         """
         self.path = _stage_folder(Path(path))
         saved = read_config(self.path)
@@ -58,7 +58,7 @@ class RunFolder:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The vocabulary of the model; raises `InputError` where it is missing or damaged."""
+        """Vocabulary of the model; raises `InputError` if it is missing or damaged."""
         file = self.path / SEGMENTER_FILE
         segmenter = file.read_text(encoding="utf-8").strip() if file.is_file() else "words"
         if segmenter not in SEGMENTERS:
@@ -67,9 +67,9 @@ class RunFolder:
 
     @cached_property
     def checkpoint(self) -> checkpoints.Checkpoint:
-        """The best checkpoint, else the latest, verified against its checksums.
+        """Best checkpoint, else the latest, verified against its checksums.
 
-        Raises `TrainingError` where the run has no whole checkpoint.
+        Raises `TrainingError` if the run has no complete checkpoint.
         """
         return checkpoints.require_best_or_latest(self.path)
 
@@ -84,7 +84,7 @@ class RunFolder:
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """Returns the contents of config.json: `stage`, `config` and what else the engine wrote.
+    """Returns the contents of config.json: `stage`, `config` and further entries of the engine.
 
     `config` is converted to the form of this version.
 
@@ -101,7 +101,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         saved = json.loads(file.read_text(encoding="utf-8"))
     if not (isinstance(saved, dict) and "stage" in saved and isinstance(saved.get("config"), dict)):
         raise InputError(
-            f"{file} is not the {CONFIG_FILE} of a run, which r2m-train-* write: expected an "
+            f"{file} is not the {CONFIG_FILE} of a run, as written by r2m-train-*: expected an "
             "object with `stage` and `config`; give the folder of a run"
         )
     return {**saved, "config": upgrade_settings(saved["config"])}
@@ -113,14 +113,14 @@ def run_names(folders: Sequence[RunFolder]) -> str:
 
 
 def _stage_folder(path: Path) -> Path:
-    """Returns the folder of a stage: `path`, or the last stage of the experiment `path`.
+    """Returns the folder of a stage: `path`, or the last stage of experiment `path`.
 
-    Stages follow each other in the order of the configuration. One that has not saved a checkpoint
-    yet is passed over where another has.
+    Stages are in the order of the configuration. A stage without a checkpoint is skipped if another
+    stage has one.
     """
     if any(next(path.glob(name), None) for name in ("saved_model.pb", "*/saved_model.pb")):
         raise InputError(
-            f"{path} is an exported model, which r2m-serve and r2m-app take as --model: give the "
+            f"{path} is an exported model, a value for --model of r2m-serve and r2m-app: give the "
             "folder of the run that it was exported from"
         )
     inside = {file.parent.name for file in path.glob(f"*/{CONFIG_FILE}")}

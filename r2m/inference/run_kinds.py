@@ -1,7 +1,7 @@
 """Kinds of runs by the stages that train them.
 
-A new kind of run that captions is a module with a class that implements `LoadedModel`, and an entry
-here.
+To add a kind of run that captions, write a module with a class that implements `LoadedModel`, and
+add an entry here.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ class RunKind(NamedTuple):
     """A kind of run.
 
     Attributes:
-        name: of the task that trains it (`r2m.tasks`).
-        title: for messages: "a run of ...".
+        name: name of the task that trains it (`r2m.tasks`).
+        title: noun for messages: "a run of ...".
         stages: names of its stages.
-        load: loads an opened run folder; of runs that caption a `LoadedModel`, with activations of
-            the precision that follows (`r2m.configuration.training_fields.PRECISIONS`).
+        load: loads an opened run folder; for runs that caption, as a `LoadedModel` with activations
+            of the precision in the second argument
+            (`r2m.configuration.training_fields.PRECISIONS`).
         captions: whether its runs caption images.
-        join: makes an ensemble of several loaded runs, with their weights; None where they cannot
+        join: makes an ensemble of several loaded runs and their weights; None if they cannot
             caption together.
-        rerank: makes what orders captions by consensus; None where the training has no captions of
-            images to agree with.
+        rerank: makes a reranker by consensus; None if the training has no captions of images.
     """
 
     name: str
@@ -71,7 +71,7 @@ RUN_KINDS = (
 
 
 def kind_of(folder: RunFolder) -> RunKind:
-    """Returns the kind of a run; raises `InputError` for a stage that no kind has."""
+    """Returns the kind of a run; raises `InputError` for a stage that belongs to no kind."""
     for kind in RUN_KINDS:
         if folder.stage in kind.stages:
             return kind

@@ -1,4 +1,4 @@
-"""A text file per image with its caption, as tools that train on captioned images read it."""
+"""Text files with captions, one per image, as read by tools that train on captioned images."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from tfrecords.writing.files import clear_disk_errors, make_folder
 
 
 def output_stems(files: Sequence[ImageFile]) -> dict[str, str]:
-    """Returns the name of each image without its suffix, under which files are written for it.
+    """Returns the name of each image without its suffix, as the stem of files written for it.
 
-    Images that differ in their suffix alone keep it. No two stems are equal.
+    Images that differ only in their suffixes keep them. No two stems are equal.
 
     Raises:
-        InputError: a name leads out of the folder of the output.
+        InputError: a name leads out of the output folder.
     """
     for file in files:
-        # Undecodable bytes of a name are no reason not to write its file.
+        # Names with undecodable bytes are valid.
         if not is_image_name(file.name.encode("utf-8", "replace").decode()):
             raise InputError(
-                f"{file.name!r}: this name leads out of the folder of the output: name the image "
+                f"{file.name!r}: this name leads out of the output folder: name the image "
                 "by a path relative to a folder of images, without `..`"
             )
     stems = {file.name: file.name.removesuffix(Path(file.name).suffix) for file in files}
     counts = Counter(stems.values())
     found = {name: stem if counts[stem] == 1 else name for name, stem in stems.items()}
-    # `a.png` beside `a.jpg`, and an image `a.png.jpg`: names themselves are unique.
+    # For `a.png`, `a.jpg` and an image `a.png.jpg`: full names are unique.
     return found if len(set(found.values())) == len(found) else {name: name for name in found}
 
 
@@ -50,9 +50,9 @@ def write_sidecars(
     Text files of earlier captions are removed.
 
     Args:
-        folder: that holds nothing else.
+        folder: folder that contains nothing else.
         files: the images.
-        rows: of the images, see `r2m.inference.caption_files.CaptionedFiles`.
+        rows: rows of the images, see `r2m.inference.caption_files.CaptionedFiles`.
 
     Raises:
         InputError: a name leads out of the folder, or the disk is full.

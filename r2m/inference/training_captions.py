@@ -1,4 +1,4 @@
-"""The captions that runs were trained on, to recognize captions that repeat one."""
+"""Captions that runs were trained on, to recognize repeated ones."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tfrecords.records import check_same_vocabulary, open_records
 
 
 def known_captions(folders: Sequence[RunFolder]) -> KnownCaptions | None:
-    """Returns what recognizes the training captions of one of these runs; of R2M, its sentences.
+    """Returns a recognizer of the training captions of these runs; for R2M, of its sentences.
 
-    None, with a note in the log, where the records of a run are gone or were built anew.
+    If the records of a run no longer exist or were rebuilt, it logs a note and returns None.
     """
     try:
         found = [

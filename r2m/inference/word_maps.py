@@ -1,4 +1,4 @@
-"""Attention of a captioner for galleries: a map per word of the caption of each image."""
+"""Attention of a captioner for galleries: one map per word of each image's caption."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tfrecords.images.headers import ImageHeader, read_header
 from tfrecords.records import Records
 from tfrecords.writing.shards import Skip
 
-_BATCH = 32  # images whose attention is computed at once
+_BATCH = 32  # images per batch
 
 
 class WordMapReader:
-    """Computes the attention of a captioner over images, for captions of them."""
+    """Computes the attention of a captioner over images, for given captions."""
 
     def __init__(self, run: Run) -> None:
-        """Checks that there are maps to show.
+        """Checks that the captioner has attention maps.
 
         Raises:
             InputError: the run is an ensemble, or its captioner has no attention over a grid.
@@ -38,7 +38,7 @@ class WordMapReader:
         try:
             trained_on = inputs_with_maps(run.folders[0])
         except InputError as error:
-            raise InputError(f"--attention cannot be: {error}") from error
+            raise InputError(f"--attention is not available: {error}") from error
         self._run, self._trained_on = run, trained_on
 
     def of_images(
@@ -46,7 +46,7 @@ class WordMapReader:
     ) -> Iterator[WordMaps | None]:
         """Yields the maps of images with their captions, lazily and in order.
 
-        Those of an image without a caption, or that cannot be read, are None.
+        They are None for an image without a caption, or that cannot be read.
         """
         remaining = iter(images)
         while batch := list(itertools.islice(remaining, _BATCH)):
@@ -62,10 +62,10 @@ class WordMapReader:
         """Returns the maps of images of records, by name.
 
         Args:
-            records: that the run reads.
-            split: of the records.
+            records: records that the run reads.
+            split: split of the records.
             captions: image id -> caption.
-            names: of the images that are wanted.
+            names: names of the images to read.
         """
         found: dict[str, WordMaps] = {}
         pictures = {
@@ -94,7 +94,7 @@ class WordMapReader:
         faults: Iterable[bool] = itertools.repeat(False),
     ) -> Iterator[WordMaps | None]:
         captions, trained_on = list(captions), self._trained_on
-        # By consensus there are inputs besides those of the model.
+        # With consensus there are inputs in addition to those of the model.
         own_inputs = {name: inputs[name] for name in trained_on.signature}
         maps = attention_maps(
             self._run.model, self._run.vocabulary, own_inputs, captions, trained_on.grid_shape
@@ -111,7 +111,7 @@ class WordMapReader:
 
 
 def _header(picture: bytes | Skip) -> ImageHeader | None:
-    """Returns the header of a picture; None where there is no picture, as in some records."""
+    """Returns the header of a picture; None without a picture, as in some records."""
     if isinstance(picture, Skip):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Commands that the recipes of captioners on Flickr8k share."""
+"""Commands shared by the recipes of captioners on Flickr8k."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def build_captions(data: Path, records: Path, *flags: str) -> Command:
 
     Args:
         data: folder with `flickr8k/`.
-        records: folder to write; its name is that of the records.
-        *flags: of the image features.
+        records: folder to write; the records get its name.
+        *flags: flags of the image features.
     """
     flickr8k = data / "flickr8k"
     return [

@@ -21,12 +21,12 @@ _REGULARIZED = ("--config.loss.smoothing=0.1", "--config.decoding.length_normali
 _BY_WORDS = (*_REGULARIZED, "--config.training.ema_decay=0.999")
 _BY_REWARDS = (*_REGULARIZED, "--config.training.ema_decay=0.998")
 _OF_MODEL = {"updown": ("--config.model.dropout=0.5",)}
-# Regions have no views: they are overfitted sooner than grids.
+# Regions have no views, and overfit sooner than grids.
 _OF_ROWS = {"regions": ("--config.stages.cross_entropy.steps=8 epochs",)}
 
 
 class _Project(NamedTuple):
-    """Folders of the raw data, and of all records and runs that are made from it."""
+    """Folders of the raw data and of all records and runs."""
 
     data: Path
     workspace: Path
@@ -61,7 +61,7 @@ def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
 
 
 def _on_stored_features(project: _Project, run: str) -> Iterator[Command]:
-    """Yields the training of a captioner on features of the network as it is installed."""
+    """Yields the training of a captioner on features of the installed network."""
     with_views = run == "views"
     records = project.records("_views" if with_views else "")
     views = (f"--views={_VIEWS}", "--nostore_pixels") if with_views else ()
@@ -151,7 +151,7 @@ def _by_consensus(project: _Project, name: str, *workdirs: Path) -> Command:
 
 
 def _positions(project: _Project) -> Iterator[Command]:
-    """Yields transformers on regions that know positions in different ways, with two seeds each."""
+    """Yields transformers on regions with different position encodings, with two seeds each."""
     records, build = _build_tuned(project, "regions")
     yield build
     models = {

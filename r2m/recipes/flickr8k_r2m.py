@@ -1,6 +1,6 @@
 """R2M on Flickr8k without image-caption pairs, from raw data to scores.
 
-No caption of Flickr8k is seen in training: references go to the validation split only.
+Training uses no caption of Flickr8k; only the validation split has references.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from r2m.recipes.steps import Command, Recipe
 
-# The paper's ablations. In both the reconstructor stays as it is.
+# The paper's ablations. Both keep the reconstructor unchanged.
 _OVERRIDES = {
     "merged_lstm": ("--config.model.decoder=lstm", "--config.model.fusion=concat"),
     "merged_concat": ("--config.model.fusion=concat",),
@@ -20,7 +20,7 @@ _OVERRIDES = {
 def _commands(data: Path, workspace: Path, run: str) -> Iterator[Command]:
     concepts = run.partition("_")[0]
     photographs = data / "flickr8k"
-    # Detections -> least score.
+    # Detections -> minimum score.
     detectors = {"detections_coco.json": 0.4}
     if concepts == "merged":
         detectors["tags_imagenet.json"] = 0.08

@@ -24,19 +24,19 @@ _HARDEST = {
     "stages.ranking.steps": "3 epochs", "training.schedule.warm_up": 50,
     "training.ema_decay": 0.99,
 }  # fmt: skip
-# From the start on features of the tuned network: preset and rows.
+# Trained from scratch on features of the tuned network: preset and rows.
 _MEMBERS = (("contrastive", "vectors"), ("contrastive", "grid"), ("vse_infinity", "grid"))
 
 
 class _Backbone(NamedTuple):
-    """A network, and how its last blocks are trained along.
+    """A network, and settings for fine-tuning its last blocks.
 
     Attributes:
-        title: for people.
-        name: of `--backbone`.
-        size: side of its images in pixels while it is trained along.
+        title: title in the output.
+        name: value of `--backbone`.
+        size: side of its images in pixels during fine-tuning.
         stored_size: side of the images whose features are stored afterwards.
-        trained_from: first layer that is trained along.
+        trained_from: first layer that is fine-tuned.
         alpha: width of a MobileNet; None for others.
     """
 
@@ -67,7 +67,7 @@ class _Project(NamedTuple):
 
     @property
     def records(self) -> Path:
-        """Records of the network as it is installed."""
+        """Records of the installed network."""
         return self.workspace / "records/captions" / f"flickr8k_{self.key}_views"
 
     @property
@@ -140,7 +140,7 @@ def _tuned(project: _Project) -> Iterator[Command]:
         "r2m-train-retrieval", "--config=contrastive:flickr8k", f"--captions={project.records}",
         f"--workdir={project.run('pixels')}", f"--init_from={project.run('contrastive')}/ranking",
         *(f"--config.image.{name}={value}" for name, value in image.items()), *_SHARED,
-        # Of few steps; the average of the weights is of as few.
+        # Few steps, and an average of the weights over equally few.
         "--config.stages.ranking.learning_rate=1e-3", "--config.stages.ranking.steps=8 epochs",
         "--config.training.schedule.warm_up=20", "--config.training.ema_decay=0.98",
     ]  # fmt: skip

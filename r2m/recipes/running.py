@@ -1,4 +1,4 @@
-"""Runs the commands of a recipe, each in a process of its own."""
+"""Execution of the commands of a recipe, each in a separate process."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from r2m.engine.signals import forwarded_signals, interrupt
 from r2m.recipes.steps import Command
 from tfrecords.errors import InputError
 
-_RESUME = "the same command goes on from here: finished steps are reused"
+_RESUME = "the same command resumes here: finished steps are reused"
 
 
 def find_script(name: str) -> str:
     """Returns the path of a console script of this environment, which need not be on PATH.
 
     Raises:
-        InputError: it is not installed.
+        InputError: the script is not installed.
     """
-    # Beside the script that runs now, or where this Python installs scripts.
+    # In the folder of the running script, or where this Python installs scripts.
     folders = [str(Path(sys.argv[0]).absolute().parent), sysconfig.get_path("scripts")]
     script = shutil.which(name, path=os.pathsep.join(folders))
     if script is None:
@@ -39,16 +39,16 @@ def find_script(name: str) -> str:
 def run_steps(steps: Sequence[Command], environment: Mapping[str, str]) -> int:
     """Runs commands in order and prints each of them; ends with the first one that fails.
 
-    SIGTERM and SIGINT are handed on to the command that runs, which saves its state, and end the
+    SIGTERM and SIGINT are forwarded to the running command, which saves its state, and end the
     recipe.
 
     Args:
         steps: console scripts with their arguments.
-        environment: variables to set for them.
+        environment: environment variables of the commands.
 
     Returns:
-        The exit code: that of the command that failed; 128 and the number of the signal, as shells
-        have it, where one came or ended a command; else 0.
+        The exit code of the command that failed; 128 plus the number of a signal, as in shells, if
+        one arrived or ended a command; else 0.
 
     Raises:
         InputError: a console script is not installed.
@@ -63,15 +63,15 @@ def run_steps(steps: Sequence[Command], environment: Mapping[str, str]) -> int:
                 command, env={**os.environ, **environment}, text=True, start_new_session=True
             )
             started.append(process)
-            if came:  # before it could be handed on
+            if came:  # before it could be forwarded
                 interrupt(started)
             code = process.wait()
             if came:
                 print(f"\n{place}: stopped by {came[0]}; {_RESUME}", file=sys.stderr)
                 return 128 + signal.Signals[came[0]]
             if code:
-                problem = f"{place}, {step[0]}, failed: {_reason(code)}; its last lines say why"
-                print(f"\nerror: {problem}. Once that is put right, {_RESUME}", file=sys.stderr)
+                problem = f"{place}, {step[0]}, failed: {_reason(code)}; see its last lines"
+                print(f"\nerror: {problem}. Once that is fixed, {_RESUME}", file=sys.stderr)
                 return code if code > 0 else 128 - code
     return 0
 

@@ -1,4 +1,4 @@
-"""Recipes and the commands they consist of."""
+"""Recipes and their commands."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Recipe(NamedTuple):
 
     Attributes:
         summary: what it trains.
-        data: what the folder of raw data has to hold.
-        runs: name -> what it trains, in the order in which all of them are trained.
-        commands: takes the folder of raw data, the working directory and the name of a run; yields
-            all commands of that run. They reuse what is finished.
+        data: required contents of the folder of raw data.
+        runs: name -> description of the run, in the order of training.
+        commands: yields all commands of a run, given the folder of raw data, the working directory
+            and the name of the run. They reuse finished results.
     """
 
     summary: str
@@ -34,7 +34,7 @@ def list_steps(recipe: Recipe, data: Path, workspace: Path, runs: Sequence[str])
         recipe: the recipe.
         data: folder of the raw data.
         workspace: working directory, for records and runs.
-        runs: names of runs; none of them stands for all.
+        runs: names of runs; empty selects all.
     """
 
     def found() -> Iterator[tuple[str, ...]]:

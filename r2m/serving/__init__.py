@@ -1,1 +1,1 @@
-"""Trained runs as SavedModels that need no code of this project."""
+"""Export of trained runs as SavedModels that need no code of this project, and serving."""

@@ -8,18 +8,18 @@ from typing import Any, NamedTuple, Protocol
 from tfrecords.errors import InputError
 
 PAUSES = (0.5, 1.0, 2.0, 4.0)
-"""Seconds after which a busy server is asked again."""
+"""Seconds after which a request to a busy server is repeated."""
 
 
 class Address(NamedTuple):
     """A signature of a model on a server.
 
     Attributes:
-        url: of the server, such as `http://127.0.0.1:8501` or `grpc://127.0.0.1:8500`.
-        model: its name.
-        version: its number; None is the latest one.
-        signature: its name.
-        seconds: that an answer may take.
+        url: URL of the server, such as `http://127.0.0.1:8501` or `grpc://127.0.0.1:8500`.
+        model: name of the model.
+        version: number of the version; None is the latest one.
+        signature: name of the signature.
+        seconds: maximum time for an answer, in seconds.
     """
 
     url: str
@@ -40,7 +40,7 @@ class Connection(Protocol):
     """Connection to a server; threads may share it.
 
     Attributes:
-        address: of the model.
+        address: address of the model.
     """
 
     address: Address
@@ -49,18 +49,18 @@ class Connection(Protocol):
         """Returns the signatures of the model by name; raises `InputError` without an answer."""
 
     def predict(self, images: Sequence[bytes]) -> dict[str, list[Any]]:
-        """Returns the outputs for encoded images: an entry per image, by name.
+        """Returns the outputs for encoded images by name, with one entry per image.
 
-        Asks again while the server is busy.
+        Repeats the request while the server is busy.
 
         Raises:
-            InputError: the server refuses the request, or does not answer.
+            InputError: the server rejects the request or does not respond.
         """
 
 
 def nothing_answers(address: Address, reason: object) -> InputError:
     """Returns the error of a server that cannot be reached."""
-    # r2m-serve speaks no gRPC.
+    # r2m-serve does not support gRPC.
     server = "TensorFlow Serving" if address.url.lower().startswith("grpc://") else "r2m-serve"
     return InputError(
         f"nothing answers at {address.url} ({reason}): start {server}, or give its --url"
@@ -76,10 +76,10 @@ def too_slow(address: Address) -> InputError:
 
 
 def unknown_model(address: Address) -> str:
-    """Returns the hint behind the message of a server that does not know the model."""
-    return f"; is the model called {address.model} there (--model)?"
+    """Returns the hint after the message of a server that does not have the model."""
+    return f"; is the model named {address.model} there (--model)?"
 
 
 def too_large() -> str:
-    """Returns the hint behind the message of a server that refuses a request for its size."""
+    """Returns the hint after the message of a server that rejects a request for its size."""
     return "; give a smaller --batch_size"

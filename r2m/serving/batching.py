@@ -17,7 +17,7 @@ Function = Callable[[Columns], Mapping[str, np.ndarray]]
 
 
 class QueueFull(Exception):
-    """The error of a request that arrives while too many others wait."""
+    """Error of a request that arrives while too many others wait."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class BatchLimits:
 
     Attributes:
         size: items per batch; 1 computes each item alone.
-        wait: seconds that the first request of a batch waits for others at most.
+        wait: maximum time in seconds that the first request of a batch waits for others.
         threads: batches that are computed at the same time.
-        waiting: requests that wait at most.
+        waiting: maximum number of waiting requests.
     """
 
     size: int = 32
@@ -52,8 +52,8 @@ class _Task:
 class Batcher:
     """Threads that compute requests in batches.
 
-    Requests of one function whose items have equal shapes share a batch. Where a batch fails, each
-    of its requests is computed again alone, so that one request spoils no other one.
+    Requests for the same function with equal item shapes share a batch. If a batch fails, each of
+    its requests is computed again alone, so that one request does not affect others.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class Batcher:
         """Starts the threads.
 
         Args:
-            limits: of the batches.
-            observe: is called with the number of items and the seconds of each batch.
+            limits: limits of the batches.
+            observe: called with the number of items and the seconds of each batch.
         """
         self.limits = limits
         self._observe = observe
         self._tasks: deque[_Task] = deque()
         self._changed = threading.Condition()
-        # One batch is put together at a time: two would share what arrives.
+        # One batch is assembled at a time, because two would compete for arriving requests.
         self._collecting = threading.Lock()
         self._is_closed = False
         self._threads = [
@@ -83,7 +83,7 @@ class Batcher:
         """Adds a request to the queue.
 
         Args:
-            function: takes columns of any number of items and returns columns of as many.
+            function: maps columns of any number of items to columns of the same number.
             inputs: columns by name, [B, ...], with no more items than a batch.
 
         Returns:
@@ -112,10 +112,10 @@ class Batcher:
         return len(self._tasks)
 
     def close(self, seconds: float = threading.TIMEOUT_MAX) -> bool:
-        """Computes what waits and ends the threads.
+        """Computes the waiting requests and ends the threads.
 
         Args:
-            seconds: after which a thread that still computes is given up.
+            seconds: maximum time to wait for a computing thread.
 
         Returns:
             Whether all threads have ended.
@@ -150,7 +150,7 @@ class Batcher:
             while True:
                 for task in [task for task in self._tasks if task.kind == first.kind]:
                     if rows + task.rows > self.limits.size:
-                        return found  # a later one must not overtake it
+                        return found  # a later request must not overtake it
                     self._tasks.remove(task)
                     found.append(task)
                     rows += task.rows

@@ -16,10 +16,10 @@ _NAN = float("nan")
 
 
 class SentenceWriter:
-    """Writes word ids as sentences, as `Vocabulary.decode` does, inside a graph."""
+    """Converts word ids to sentences like `Vocabulary.decode`, inside a graph."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        """Keeps the words as constants."""
+        """Stores the words as constants."""
         self._words = tf.constant(vocabulary.words)
         unspaced = set(unspaced_ids(vocabulary))
         self._unspaced = tf.constant([number in unspaced for number in range(len(vocabulary))])
@@ -28,7 +28,7 @@ class SentenceWriter:
         """Returns sentences string [...] of ids int32 [..., T], which are 0 after the end."""
         words, is_word = self.words(tokens), self.is_word(tokens)
         alone = tf.gather(self._unspaced, tokens)
-        # No space before the first word and beside words of scripts without spaces.
+        # No space before the first word and next to words of scripts without spaces.
         joined = alone[..., 1:] | alone[..., :-1]
         joined = tf.concat([tf.ones_like(alone[..., :1]), joined], axis=-1)
         words = tf.strings.join([tf.where(joined | ~is_word, "", " "), words])
@@ -44,7 +44,7 @@ class SentenceWriter:
 
 
 def unspaced_ids(vocabulary: Vocabulary) -> list[int]:
-    """Returns the ids of words that `Vocabulary.decode` writes without spaces beside them."""
+    """Returns the ids of words that `Vocabulary.decode` writes without surrounding spaces."""
     if vocabulary.segmenter == "words":
         return []
     return [number for number, word in enumerate(vocabulary.words) if is_unspaced(word)]
@@ -54,14 +54,14 @@ class CaptionGraph:
     """The caption search of a run with its outputs, inside a graph."""
 
     def __init__(self, run: Run, captions: int) -> None:
-        """Traces nothing yet.
+        """Prepares the search; graphs are traced later.
 
         Args:
-            run: to caption with.
+            run: run to caption with.
             captions: n, captions per item.
 
         Raises:
-            InputError: more captions than the beam is wide.
+            InputError: more captions are requested than the beam has hypotheses.
         """
         self._captioning = run.captioning.returning(captions)
         self._signature = run.loaded.signature
@@ -83,20 +83,20 @@ class CaptionGraph:
         """Returns captions, best first.
 
         Args:
-            inputs: of B items, of the model.
+            inputs: model inputs of B items.
             status: string [B]; items whose status is not `ok` get empty captions.
-            keys: int32 [B], on which the draws of sampling depend; None: equal draws for all.
+            keys: int32 [B], keys of random draws; None: equal draws for all.
 
         Returns:
-            `captions` string [B, n], empty where the search found fewer; `scores`,
-            `log_probabilities` and `confidences` float32 [B, n], NaN without a caption; and
-            `status`. Confidences are NaN where the run has no calibration.
+            `captions` string [B, n], empty if the search found fewer; `scores`, `log_probabilities`
+            and `confidences` float32 [B, n], NaN without a caption; and `status`. Confidences are
+            NaN if the run has no calibration.
         """
         found = self._search(inputs, keys)
         is_found = (found.lengths > 0) & (status == OK)[:, tf.newaxis]
         confidences = tf.fill(tf.shape(found.scores), _NAN)
         if self._calibration is not None:
-            # In double precision, as `Calibration` computes it.
+            # In double precision, as in `Calibration`.
             words = tf.cast(tf.maximum(found.lengths, 1), tf.float64)
             means = tf.cast(found.log_probabilities, tf.float64) / words
             own = self._calibration
@@ -128,7 +128,7 @@ class CaptionGraph:
         best = self._search(inputs, keys).tokens[:, 0]
         best = tf.where((status == OK)[:, tf.newaxis], best, 0)
         start = tf.fill([tf.shape(best)[0], 1], START_ID)
-        # What is fed in: the word before each.
+        # Inputs of the decoder: the word before each word.
         fed = tf.concat([start, best[:, :-1]], axis=1)
         weights = tf.cast(self._model.attention(self._model.encode(inputs), fed), tf.float32)
         is_word = self.write.is_word(best)
@@ -143,7 +143,7 @@ class CaptionGraph:
         inputs = {name: inputs[name] for name in self._signature}
         batch = tf.shape(next(iter(inputs.values())))[0]
         keys = tf.zeros([batch], tf.int32) if keys is None else keys
-        # Inline: each signature may read weights of its own, see `compact_weights`.
+        # Inlined, because each signature may read its own weights, see `compact_weights`.
         return self._captioning.decode.python_function(inputs, keys)
 
 

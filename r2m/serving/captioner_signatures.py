@@ -49,10 +49,11 @@ def captioner_model(run: Run, captions: int, max_pixels: int) -> ServedModel:
     Args:
         run: the captioner.
         captions: n, captions per image.
-        max_pixels: an image may have at most.
+        max_pixels: maximum size of an image.
 
     Raises:
-        InputError: more captions than the beam is wide, or the backbone cannot be built.
+        InputError: more captions are requested than the beam has hypotheses, or the backbone cannot
+            be built.
     """
     loaded = run.loaded
     assert isinstance(loaded, LoadedCaptioner)
@@ -79,17 +80,17 @@ def image_signatures(
     """Returns the signatures of a model of images.
 
     Args:
-        inputs: of the model.
-        members: that the model consists of.
-        signature: of the model.
-        weights: file of the backbone's weights; None where it was not read from a file.
+        inputs: inputs of the model.
+        members: captioners that the model consists of.
+        signature: signature of the model.
+        weights: file of the backbone's weights; None if they were not read from a file.
         max_pixels: an image may have at most.
         body: (model inputs, status, keys) -> outputs.
 
     Returns:
-        `serving_default`, `from_boxes`, `from_pixels` and `from_features`, as far as the model has
-        them; the reasons for those that it has not; what makes the first kind of signature of
-        another body; and the backbones of stored features that are in the graph.
+        Those of `serving_default`, `from_boxes`, `from_pixels` and `from_features` that the model
+        supports; the reasons for the others; a maker of the first kind of signature with another
+        body; and the backbones of stored features in the graph.
     """
     left_out: dict[str, str] = {}
     makers: dict[str, Any] = {}
@@ -98,9 +99,9 @@ def image_signatures(
         makers[DEFAULT] = _ImageBytes(inputs, extractor, max_pixels)
     elif extractor is not None:
         makers[FROM_BOXES] = _BoxedImages(inputs, extractor, max_pixels)
-        left_out[DEFAULT] = f"{why}; it takes what {FROM_BOXES} takes"
+        left_out[DEFAULT] = f"{why}; it has the inputs of {FROM_BOXES}"
     else:
-        left_out[DEFAULT] = f"{why}; it takes what from_features takes"
+        left_out[DEFAULT] = f"{why}; it has the inputs of from_features"
     if why := why or _why_no_pixels(inputs, extractor):
         left_out["from_pixels"] = why
     else:
@@ -229,7 +230,7 @@ def _finite(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def _extractor(
     inputs: InputSpec, members: tuple[TrainedInputs, ...], weights: str | None
 ) -> tuple[FeatureExtractor | None, str | None]:
-    """Returns the backbone of the records, and why image bytes alone are no input of a model.
+    """Returns the backbone of the records, and the reason why image bytes alone are not an input.
 
     With both, the model reads images with detected boxes.
     """
@@ -258,7 +259,7 @@ def _why_no_pixels(inputs: InputSpec, extractor: FeatureExtractor | None) -> str
 
 
 def _attend(graph: CaptionGraph, loaded: LoadedCaptioner) -> Any:
-    """Returns `CaptionGraph.attend` with maps [B, T, gh, gw] where the rows are those of a grid."""
+    """Returns `CaptionGraph.attend`, with maps [B, T, gh, gw] if the rows are a grid."""
     shape = _map_shape(loaded)
 
     def attend(inputs: Tensors, status: tf.Tensor, keys: tf.Tensor | None) -> Tensors:
@@ -272,7 +273,7 @@ def _attend(graph: CaptionGraph, loaded: LoadedCaptioner) -> Any:
 
 
 def _map_shape(loaded: LoadedCaptioner) -> tuple[int, int] | None:
-    """Returns (gh, gw) of the rows of a captioner; None where they are regions."""
+    """Returns (gh, gw) of the rows of a captioner; None if they are regions."""
     if loaded.inputs.find(Regions) is not None:
         return None
     model: Any = loaded.model

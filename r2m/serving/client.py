@@ -1,4 +1,4 @@
-"""Client of servers that speak TensorFlow Serving's interface: images to captions."""
+"""Client of servers with TensorFlow Serving's interface: images to captions."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def connect(address: Address) -> Connection:
 
 
 def check_signature(connection: Connection) -> None:
-    """Asks a server whether the signature takes images and returns captions.
+    """Checks with a server that the signature reads images and returns captions.
 
     Raises:
-        InputError: it does not, there is no such model, or nothing answers.
+        InputError: it does not, the model does not exist, or no server responds.
     """
     address, signatures = connection.address, connection.signatures()
     if address.signature not in signatures:
@@ -55,24 +55,24 @@ def check_signature(connection: Connection) -> None:
 def caption_images(
     connection: Connection, images: Sequence[ImageSource], *, batch_size: int = 8, parallel: int = 4
 ) -> Iterator[dict[str, Any]]:
-    """Yields the captions of images, in their order.
+    """Yields the captions of images, in order.
 
     Args:
-        connection: to a server, see `check_signature`.
-        images: to read and to send.
+        connection: connection to a server, see `check_signature`.
+        images: images to read and send.
         batch_size: images per request.
         parallel: requests at the same time.
 
     Yields:
-        `image_id`, `status` and the outputs of the signature: `captions`, `scores`, `confidences`,
-        lists; None for numbers that there are not. Images that cannot be read have no outputs.
+        `image_id`, `status` and the outputs of the signature: lists `captions`, `scores`,
+            `confidences`, with None for missing numbers. Unreadable images have no outputs.
 
     Raises:
-        InputError: the server refuses a request, or does not answer.
+        InputError: the server rejects a request or does not respond.
     """
     batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
     with ThreadPoolExecutor(parallel) as pool:
-        # A few requests ahead: images of all batches would not fit into memory.
+        # Only a few requests in advance, because images of all batches would not fit into memory.
         for start in range(0, len(batches), parallel):
             own = batches[start : start + parallel]
             for rows in pool.map(lambda batch: _caption(connection, batch), own):
@@ -98,13 +98,13 @@ def _caption(connection: Connection, images: Sequence[ImageSource]) -> list[dict
     if any(len(column) != len(sent) for column in outputs.values()):
         raise InputError(f"{connection.address.url}: the answer does not have an entry per image")
     for place, row in enumerate(sent):
-        row[_STATUS] = _OK  # of models without it
+        row[_STATUS] = _OK  # for models without a status
         row.update({name: _without_nan(column[place]) for name, column in outputs.items()})
     return rows
 
 
 def _without_nan(value: Any) -> Any:
-    """Returns a value of an answer; TensorFlow Serving has NaN, which JSON does not have."""
+    """Returns a value of a response with None for NaN, which JSON lacks."""
     if isinstance(value, list):
         return [_without_nan(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -25,7 +25,7 @@ def compact_weights(served: ServedModel, dtype: WeightsDtype) -> ServedModel:
     """Returns a model whose signatures read compact copies of its matrices.
 
     Args:
-        served: of float32 weights.
+        served: model with float32 weights.
         dtype: `float32` changes nothing; `int8` has a scale per output channel, the last dimension.
     """
     if dtype == "float32":
@@ -36,7 +36,7 @@ def compact_weights(served: ServedModel, dtype: WeightsDtype) -> ServedModel:
         for variable in variables.values()
         if len(variable.shape) > 1 and np.prod(variable.shape) >= _LEAST_SIZE
     ]
-    # A signature of two names stays one function.
+    # A signature with two names remains one function.
     functions: dict[int, Any] = {}
     signatures = {}
     for name, signature in served.signatures.items():
@@ -53,7 +53,7 @@ class _Copy(tf.Module):
         super().__init__()
         self._scale = None
         if dtype == "int8":
-            # Of a channel without a weight the scale is of no account.
+            # The scale of a channel of zeros does not matter.
             largest = np.abs(value).max(axis=tuple(range(value.ndim - 1)))
             scale = np.where(largest > 0, largest, 1).astype(np.float32) / _LARGEST_INT8
             self._scale = tf.Variable(scale, trainable=False)

@@ -1,4 +1,4 @@
-"""Files beside the graphs of an exported model: settings, vocabulary, license, model card."""
+"""Further files of an exported model: settings, vocabulary, license, model card."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def write_companions(
     """Writes the files.
 
     Args:
-        folder: of the version.
-        facts: of the model.
+        folder: folder of the version.
+        facts: facts of the model.
         captions: n, captions per item; 0 for embeddings.
-        graphs: of a model of two graphs, their files and settings.
+        graphs: files and settings of a model of two graphs.
     """
     files = {
         CONFIG: _config(facts, captions, graphs),
@@ -44,7 +44,7 @@ def write_companions(
 
 
 def _config(facts: CardFacts, captions: int, graphs: dict[str, Any] | None) -> bytes:
-    """Returns `config.json`: what a client needs to know, and what the model was made from."""
+    """Returns `config.json`: information for clients, and the origin of the model."""
     runs = [
         {
             "run": folder.name,
@@ -78,16 +78,16 @@ def _config(facts: CardFacts, captions: int, graphs: dict[str, Any] | None) -> b
 
 
 def _features(folders: Sequence[RunFolder]) -> Any:
-    """Returns the backbone of the records of the first run; None where it has none."""
+    """Returns the backbone of the records of the first run; None if it has none."""
     try:
         backbone = TrainedInputs.read(folders[0]).backbone
-    except InputError:  # of R2M, which reads concepts
+    except InputError:  # R2M reads concepts
         return None
     return None if backbone is None else dict(backbone)
 
 
 def _license() -> bytes:
-    """Returns the license of this project, of which the graph is a work."""
+    """Returns the license of this project, which applies to the graph."""
     for place in (Path(r2m.__file__).parents[1] / LICENSE, *_installed_licenses()):
         if place.is_file():
             return place.read_bytes()

@@ -1,4 +1,4 @@
-"""Concepts that are named by words, as inputs of R2M, inside a graph.
+"""Lookup of concepts by words, as inputs of R2M, inside a graph.
 
 `ConceptRules.named_concepts` does the same in Python.
 """
@@ -16,7 +16,7 @@ from r2m.serving.signatures import Tensors
 from tfrecords.features.batch_decoding import OK
 from tfrecords.vocabulary import Vocabulary
 
-# Rows of names without concepts, and of names that a table does not hold.
+# Rows of names without concepts, and of names missing in a table.
 _NONE, _ABSENT = -1, -2
 # The last word of the name of a class, as `tfrecords.concepts` finds it.
 _LETTER = r"[\p{L}\p{N}\p{M}]"
@@ -27,15 +27,15 @@ class ConceptWords:
     """Looks up concepts by words: those of the vocabulary, and the classes of the detectors.
 
     Attributes:
-        tables: the lookup tables, which an exported model has to own.
+        tables: lookup tables, which an exported model must own.
     """
 
     def __init__(self, rules: ConceptRules, vocabulary: Vocabulary) -> None:
-        """Makes the tables.
+        """Creates the tables.
 
         Args:
-            rules: of the run.
-            vocabulary: of the model.
+            rules: rules of the run.
+            vocabulary: vocabulary of the model.
         """
         dictionary = rules.dictionary
         entries: dict[tuple[str, ...], int] = {}
@@ -57,15 +57,15 @@ class ConceptWords:
         self.tables = (self._words, self._classes, self._forms)
 
     def __call__(self, words: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.Tensor]:
-        """Returns concepts as records of images hold them.
+        """Returns concepts in the form of image records.
 
         Args:
-            words: string [B, K], the most important one first; empty strings are padding. A word
-                that is repeated is a concept with that count.
+            words: string [B, K], the most important one first; empty strings are padding.
+                Repetitions of a word give the count of its concept.
 
         Returns:
             Ids int64 [B, (K')] and counts int64 [B, (K')], the most important one last; and string
-            [B], `ok` or which word is unknown.
+            [B], `ok` or a message that names an unknown word.
         """
         rows = self._find(words)
         is_word = words != ""
@@ -84,10 +84,10 @@ class ConceptWords:
         return ids, counts, status
 
     def _count(self, ids: tf.Tensor, is_there: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Counts concepts [B, K'] within their rows, in memory that grows with K' only.
+        """Counts concepts [B, K'] within their rows, with memory proportional to K'.
 
         Returns:
-            How often the row names the concept, int64, and whether it does so here first.
+            The number of occurrences in the row, int64, and whether this is the first one.
         """
         batch, places = tf.shape(ids)[0], tf.shape(ids)[1]
         segments = tf.range(batch)[:, None] * self._size + tf.cast(ids, tf.int32)
@@ -99,24 +99,24 @@ class ConceptWords:
         return tf.gather(count, segments), is_there & (tf.gather(first, segments) == place)
 
     def _find(self, words: tf.Tensor) -> tf.Tensor:
-        """Returns rows int32 [B, K] of the concepts; below 0 where there are none."""
+        """Returns rows int32 [B, K] of the concepts; negative for words without a concept."""
         key = self._key(words)
         first = self._key(tf.strings.regex_replace(words, ",.*", ""))
         last = tf.strings.regex_replace(first, _LAST_WORD, r"\1")
         found = self._forms.lookup(last)
         for table, name in ((self._classes, first), (self._classes, key), (self._words, words)):
             own = table.lookup(name)
-            # A class without concepts is no concept, whatever its last word is.
+            # A class without concepts is not a concept, whatever its last word is.
             found = tf.where(own == _ABSENT, found, own)
         return found
 
     def _key(self, names: tf.Tensor) -> tf.Tensor:
-        """Returns names of classes as they are compared, see `tfrecords.concepts.class_key`."""
+        """Returns class names normalized for comparison, see `tfrecords.concepts.class_key`."""
         names = tf.strings.lower(names, encoding="utf-8")
         return tf.strings.strip(tf.strings.regex_replace(names, r"[\s_]+", " "))
 
     def _status(self, words: tf.Tensor, is_word: tf.Tensor, is_unknown: tf.Tensor) -> tf.Tensor:
-        # A column more, since rows may have no words.
+        # One additional column, because rows may have no words.
         last = [[0, 0], [0, 1]]
         first = tf.argmax(tf.pad(tf.cast(is_unknown, tf.int32), last), axis=1)
         named = tf.gather(tf.pad(words, last, constant_values=""), first, batch_dims=1)

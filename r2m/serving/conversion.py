@@ -17,7 +17,7 @@ PortableFormat = Literal["onnx", "litert"]
 PORTABLE_FORMATS: tuple[str, ...] = get_args(PortableFormat)
 SUFFIXES = {"onnx": "onnx", "litert": "tflite"}
 _OPSET = 17
-# How converters name an operation that they cannot convert.
+# Forms in which converters name an operation that they cannot convert.
 _OPERATION = re.compile(r"'tf\.(\w+)' op|No Op registered for (\w+)")
 
 
@@ -26,8 +26,8 @@ def convert(function: Any, format: PortableFormat, what: str) -> bytes:
 
     Args:
         function: `tf.function` with an input signature of named tensors.
-        format: to convert to.
-        what: for messages, such as `the step of captioner updown`.
+        format: target format.
+        what: subject of messages, such as `the step of captioner updown`.
 
     Returns:
         The bytes of a file. ONNX has the outputs in the order of their sorted names.
@@ -41,7 +41,7 @@ def convert(function: Any, format: PortableFormat, what: str) -> bytes:
             return converters[format](function)
     except InputError:
         raise
-    except Exception as error:  # converters raise whatever is wrong in their depths
+    except Exception as error:  # converters raise internal errors of any type
         names = dict.fromkeys(a or b for a, b in _OPERATION.findall(str(error)))
         operations = f"operation {', '.join(names)}" if names else str(error).splitlines()[0][:300]
         others = " or ".join(name for name in PORTABLE_FORMATS if name != format)
@@ -58,7 +58,7 @@ def _to_onnx(function: Any) -> bytes:
     model, _ = tf2onnx.convert.from_function(
         function, input_signature=function.input_signature, opset=_OPSET
     )
-    # What it cannot convert stays as it is.
+    # Unsupported operations remain unchanged.
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString()
     return data

@@ -1,4 +1,4 @@
-"""Concepts of images that detectors and classifiers find, inside a graph.
+"""Concepts of images from detectors and classifiers, inside a graph.
 
 `tfrecords.images.concepts.image_concepts` chooses them in Python.
 """
@@ -30,13 +30,13 @@ class GraphSource(NamedTuple):
     """A detector or classifier inside a graph.
 
     Attributes:
-        detect: uint8 [H, W, 3] -> class ids int32 [N] and scores float32 [N], 0 where there is no
-            object that can be right.
+        detect: uint8 [H, W, 3] -> class ids int32 [N] and scores float32 [N], 0 for invalid
+            objects.
         classes: id -> name.
         is_tag: whether it is a classifier, whose labels are tags.
-        min_score: what is less certain is left out.
+        min_score: detections with a lower score are left out.
         weight: factor on the scores.
-        resources: what owns the variables of a detector; None where it has none.
+        resources: owner of the variables of a detector; None where it has none.
         network: Keras model of a classifier.
     """
 
@@ -54,11 +54,11 @@ def open_sources(texts: Sequence[str], rules: ConceptRules) -> list[GraphSource]
 
     Args:
         texts: `KIND:MODEL+LABEL_MAP[,MIN_SCORE[,WEIGHT]]` each, in the order of the detections of
-            the training, from which they have their thresholds and weights unless given.
-        rules: of the run.
+            the training, whose thresholds and weights are the defaults.
+        rules: rules of the run.
 
     Raises:
-        InputError: another form, a kind that cannot be in a graph, or a model that cannot be
+        InputError: a text has another form, a kind cannot be in a graph, or a model cannot be
             opened.
     """
     trained = [(rule["min_score"], rule["weight"]) for rule in rules.detections]
@@ -112,7 +112,7 @@ def _open_classifier(options: DetectorOptions, source: DetectionSource) -> Graph
 
 
 def _checked(outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns classes int32 [N] and scores [N]; 0 where `checked_detections` drops an object."""
+    """Returns classes int32 [N] and scores [N]; 0 if `checked_detections` drops an object."""
     count, boxes, scores, classes = (outputs[name] for name in OUTPUTS)
     clipped = tf.clip_by_value(boxes, 0.0, 1.0)
     has_area = [tf.reduce_all(each[:, 2:] > each[:, :2], axis=1) for each in (boxes, clipped)]
@@ -132,7 +132,7 @@ def _checked(outputs: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 class DetectedConcepts:
-    """Chooses the concepts of an image by the rules of a run's training."""
+    """Selects the concepts of an image by the rules of a run's training."""
 
     def __init__(
         self,
@@ -144,13 +144,13 @@ class DetectedConcepts:
         """Makes the tables of classes and concepts.
 
         Args:
-            rules: of the run.
-            vocabulary: of the model.
-            sources: in the order of the training.
-            max_concepts: how many concepts to keep per image.
+            rules: rules of the run.
+            vocabulary: vocabulary of the model.
+            sources: sources in the order of the training.
+            max_concepts: maximum number of concepts per image.
 
         Raises:
-            InputError: no class of a detector stands for a concept.
+            InputError: no class of a detector is a concept.
         """
         named = [
             {
@@ -159,10 +159,10 @@ class DetectedConcepts:
             }
             for source in sources
         ]
-        # Sorted: of equally certain concepts the last one by name is kept first.
+        # Sorted, because the last of equally certain concepts by name is kept first.
         words = sorted({word for own in named for found in own.values() for word in found})
         if not words:
-            raise InputError("no class of the detectors stands for a concept of the run")
+            raise InputError("no class of the detectors is a concept of the run")
         self._words, self._order = tf.constant(words), rules.order
         self._ids = tf.constant([vocabulary.id_of(word) for word in words], tf.int64)
         self._sources = [
@@ -171,11 +171,11 @@ class DetectedConcepts:
         self.most = min(max_concepts, len(words))
 
     def words(self, ids: tf.Tensor) -> tf.Tensor:
-        """Returns the words of places among the concepts, empty for -1."""
+        """Returns the words of concept indices, empty for -1."""
         return tf.where(ids >= 0, tf.gather(self._words, tf.maximum(ids, 0)), "")
 
     def vocabulary_ids(self, ids: tf.Tensor) -> tf.Tensor:
-        """Returns the ids in the vocabulary, int64, of places among the concepts."""
+        """Returns the vocabulary ids, int64, of concept indices."""
         return tf.gather(self._ids, tf.maximum(ids, 0))
 
     def __call__(self, pixels: tf.Tensor) -> list[tf.Tensor]:
@@ -185,8 +185,8 @@ class DetectedConcepts:
             pixels: uint8 [H, W, 3].
 
         Returns:
-            Places among the concepts int32 [K], -1 in front where there are fewer; counts int64
-            [K]; and scores float32 [K].
+            Concept indices int32 [K], padded with -1 at the start; counts int64 [K]; and scores
+            float32 [K].
         """
         size = len(self._words)
         best = tf.fill([size], tf.constant(-1.0, tf.float64))
@@ -194,7 +194,7 @@ class DetectedConcepts:
         keys = tf.fill([size], tf.int64.max)
         for number, (source, rows, table) in enumerate(self._sources):
             classes, scores = source.detect(pixels)
-            # Classes that the label map does not have are in the last row, without a concept.
+            # Classes missing in the label map are in the last row, without a concept.
             known = tf.clip_by_value(classes, -1, len(rows) - 2) + 1
             row = tf.gather(rows, tf.where(classes < len(rows) - 1, known, 0))
             names = tf.gather(table, row) & (scores > 0)[:, tf.newaxis]
@@ -218,7 +218,7 @@ class DetectedConcepts:
 def _tables(named: Mapping[int, Sequence[str]], words: Sequence[str]) -> tuple[Any, Any]:
     """Returns the row of each class id (shifted by one), and the concepts of each row.
 
-    The row of ids that are no class is 0.
+    The row of ids that are not classes is 0.
     """
     ids = [number for number in sorted(named) if number >= 0]
     rows = np.zeros(max(ids, default=0) + 2, np.int32)
@@ -238,11 +238,11 @@ def _scored(
     Args:
         source: detector or classifier.
         names: bool [N, C], whether an object names a concept.
-        scores: of the objects, float32 [N].
+        scores: scores of the objects, float32 [N].
     """
     values = tf.where(names, scores[:, tf.newaxis], 0)
     if source.is_tag:
-        # Labels of a classifier exclude each other: they add up.
+        # Labels of a classifier are mutually exclusive, so their scores are added.
         total = tf.minimum(tf.reduce_sum(values, axis=0), 1.0)
         is_there = tf.reduce_any(names, axis=0) & (total >= source.min_score)
         return total, tf.cast(is_there, tf.int64)

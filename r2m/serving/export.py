@@ -1,4 +1,4 @@
-"""Export of trained runs as versioned SavedModels, with all that serving them needs."""
+"""Export of trained runs as versioned SavedModels, with everything required for serving."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from r2m.serving.version_folders import model_name, new_version
 from r2m.serving.warmup import BATCH_SIZES, write_warmup_requests
 from tfrecords.errors import InputError
 
-# Fewer than builds take: strangers send images to a server, and decoding takes 15 bytes per pixel.
+# Fewer than in builds: a server receives untrusted images, and decoding needs 15 bytes per pixel.
 MAX_PIXELS = 80_000_000
 BATCHING = "batching.config"
 # Parameters of TensorFlow Serving's batching (--batching_parameters_file).
@@ -33,7 +33,7 @@ batch_timeout_micros {{ value: 5000 }}
 max_enqueued_batches {{ value: 100 }}
 num_batch_threads {{ value: 2 }}
 """ + "".join(f"allowed_batch_sizes: {size}\n" for size in BATCH_SIZES)
-# Of models with rows of any length, which TensorFlow Serving pads; see `within_lengths`.
+# For models with rows of any length, which TensorFlow Serving pads; see `within_lengths`.
 _PADDING = "pad_variable_length_inputs: true\n"
 
 
@@ -41,9 +41,9 @@ class Exported(NamedTuple):
     """An exported model.
 
     Attributes:
-        folder: of the version, `<output>/<number>`.
+        folder: folder of the version, `<output>/<number>`.
         signatures: name -> `inputs` and `outputs`, see `write_saved_model`.
-        left_out: name of a signature that the model cannot have -> why.
+        left_out: name of an unsupported signature -> reason.
     """
 
     folder: Path
@@ -66,28 +66,28 @@ def export_run(
 ) -> Exported:
     """Writes a trained run as the next version of an exported model.
 
-    The folder `<output>/<number>` holds the SavedModel with its warm-up requests, `config.json`,
-    `vocabulary.txt`, `batching.config`, `LICENSE` and the model card `README.md`. It is there whole
-    or not at all.
+    The folder `<output>/<number>` contains the SavedModel with its warm-up requests, `config.json`,
+    `vocabulary.txt`, `batching.config`, `LICENSE` and the model card `README.md`. It is written
+    atomically.
 
     Args:
         runs: folder of a trained stage or experiment; several captioners make an ensemble, see
             `Run.load`.
-        output: folder of the exported model, named as the model is to be called.
-        decoding: changes of the run's `decoding` settings, by name. They are frozen in the graph.
+        output: folder of the exported model; its name becomes the model's name.
+        decoding: changes to the run's `decoding` settings, by name. They are frozen in the graph.
         captions: n, captions per item.
-        weights: file of the backbone's weights, of runs whose records were built with such a file.
+        weights: file of the backbone's weights, for runs whose records were built with such a file.
         ensemble_weights: see `Run.load`.
-        precision: of activations, see `Run.load`.
-        max_pixels: an image may have at most; larger ones get a status instead of a caption.
-        weights_dtype: of stored matrices, see `compact_weights`.
-        detectors: of R2M, `KIND:MODEL+LABEL_MAP[,MIN_SCORE[,WEIGHT]]` each, which find its concepts
-            in images, see `r2m.serving.detected_concepts`.
+        precision: precision of activations, see `Run.load`.
+        max_pixels: maximum size of an image; larger ones get a status instead of a caption.
+        weights_dtype: dtype of stored matrices, see `compact_weights`.
+        detectors: for R2M, `KIND:MODEL+LABEL_MAP[,MIN_SCORE[,WEIGHT]]` each, which find its
+            concepts in images, see `r2m.serving.detected_concepts`.
 
     Raises:
-        InputError: a run that cannot be opened or exported, a setting that is impossible or has no
-            use, or a folder that cannot be written to.
-        TrainingError: a run holds no whole checkpoint.
+        InputError: a run cannot be opened or exported, a setting is invalid or unused, or the
+            folder is not writable.
+        TrainingError: a run has no complete checkpoint.
     """
     listed = [runs] if isinstance(runs, str | Path) else list(runs)
     folders = [RunFolder(path) for path in listed]
@@ -136,7 +136,7 @@ def export_run(
 
 
 def _batching(signatures: Mapping[str, Any]) -> str:
-    """Returns the parameters of batching of a model with these signatures."""
+    """Returns the batching parameters of a model with these signatures."""
     shapes = [tensor["shape"] for own in signatures.values() for tensor in own["inputs"].values()]
     return _BATCHING + (_PADDING if any(None in shape[1:] for shape in shapes) else "")
 
@@ -148,7 +148,7 @@ def _refuse_for_embeddings(
     ensemble_weights: Sequence[float] | None,
     precision: str,
 ) -> None:
-    """Raises `InputError` for what only captioners have."""
+    """Raises `InputError` for options that only captioners have."""
     path = folders[0].path
     if len(folders) > 1 or ensemble_weights is not None:
         raise InputError(f"{path} is a run of an embedding: export one run at a time")

@@ -10,7 +10,7 @@ from tfrecords.errors import InputError
 
 @contextlib.contextmanager
 def importing(extra: str) -> Iterator[None]:
-    """Raises `InputError` that names the extra where the body imports what is not installed."""
+    """Raises an `InputError` that names the extra if the body imports a missing package."""
     try:
         yield
     except ImportError as error:

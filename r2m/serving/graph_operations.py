@@ -1,4 +1,4 @@
-"""Operations of SavedModels that no model needs and that reach beyond its folder."""
+"""Detection of operations of SavedModels that affect more than the model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from tfrecords.errors import InputError
 
-# They read or write files, call Python, or talk to other machines. Weights are restored by
+# They read or write files, call Python, or connect to other machines. Weights are restored by
 # functions that no signature calls.
 _REFUSED = re.compile(
     r"(Experimental)?(Read|Write|Matching|WholeFile|TextLine|TFRecord|FixedLengthRecord|LMDB)"
@@ -26,14 +26,14 @@ _REFUSED = re.compile(
 
 
 def check_operations(graph: Any, folder: Path) -> None:
-    """Refuses a graph that could do more than compute: an export may come from anybody.
+    """Rejects a graph that could do more than compute, because an export may be untrusted.
 
     Args:
         graph: `MetaGraphDef` of a SavedModel.
-        folder: of the SavedModel, for messages.
+        folder: folder of the SavedModel, for messages.
 
     Raises:
-        InputError: it contains such an operation, or was not made by TensorFlow 2.
+        InputError: the graph contains such an operation, or was not made by TensorFlow 2.
     """
     functions = graph.object_graph_def.concrete_functions
     if not functions:

@@ -32,7 +32,7 @@ from tfrecords.errors import InputError
 
 _Code = grpc.StatusCode
 _METADATA = "signature_def"
-# TensorFlow Serving takes messages of any size; answers may be larger than gRPC's 4 megabytes.
+# TensorFlow Serving accepts messages of any size; responses may exceed gRPC's 4 megabytes.
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
@@ -40,7 +40,7 @@ class GrpcConnection:
     """Connection by gRPC, without encryption; see `Connection`."""
 
     def __init__(self, address: Address) -> None:
-        """Makes the channel; connects to nothing yet.
+        """Creates the channel without connecting.
 
         Raises:
             InputError: the URL has another form.
@@ -52,7 +52,7 @@ class GrpcConnection:
                 f"--url={address.url}: expected grpc://HOST:PORT, [HOST] for an IPv6 address"
             ) from None
         self.address = address
-        # No proxy of the environment: it is one for HTTP/1.1.
+        # Ignores proxies of the environment, which are for HTTP/1.1.
         self._channel = grpc.insecure_channel(host, [*_OPTIONS, ("grpc.enable_http_proxy", 0)])
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
@@ -90,7 +90,7 @@ class GrpcConnection:
             try:
                 return method(request, timeout=self.address.seconds)
             except grpc.RpcError as error:
-                # So is TensorFlow Serving while its queue is full.
+                # TensorFlow Serving also responds so while its queue is full.
                 if error.code() is not _Code.UNAVAILABLE or pause is None:
                     raise self._refused(error) from None
                 time.sleep(pause)

@@ -16,27 +16,27 @@ from tfrecords.features.batch_decoding import OK, decode_batch
 class GraphImages:
     """Encoded images (an `ImageBatch` of `pipelines.inputs`), decoded inside a graph.
 
-    Bad images keep their places with gray pixels.
+    Invalid images are replaced by gray pixels.
 
     Attributes:
-        status: string [B], `ok` or what is wrong with an image, as far as it was decoded.
+        status: string [B], `ok` or the problem with an image, once it was decoded.
     """
 
     def __init__(
         self, encoded: tf.Tensor, extractor: FeatureExtractor | None, max_pixels: int
     ) -> None:
-        """Decodes nothing yet.
+        """Stores the arguments; images are decoded when their pixels are first used.
 
         Args:
             encoded: string [B].
-            extractor: makes features of images; None where the model reads none.
-            max_pixels: an image may have at most.
+            extractor: computes features of images; None if the model reads none.
+            max_pixels: maximum size of an image.
         """
         self.status = tf.fill(tf.shape(encoded), OK)
         self._encoded, self._extractor, self._max_pixels = encoded, extractor, max_pixels
 
     def columns(self, names: Collection[str]) -> Tensors:
-        """Returns features as the records of these images would hold them."""
+        """Returns features in the form in which records store them."""
         extractor = self._extractor
         assert extractor is not None, "without columns of features, none are extracted"
         pixels = self._decode(**extractor.square)
@@ -44,7 +44,7 @@ class GraphImages:
         return {name: found[name] for name in names}
 
     def squashed(self, side: int, interpolation: Interpolation) -> tf.Tensor:
-        """Returns the images, squashed to squares: float32[B, side, side, 3] in 0..255."""
+        """Returns the images, resized to squares: float32[B, side, side, 3] in 0..255."""
         return self._decode(side, interpolation)
 
     def _decode(
@@ -68,7 +68,7 @@ class GraphImages:
 
 
 def columns_of_pixels(pixels: tf.Tensor, extractor: FeatureExtractor) -> Tensors:
-    """Returns features as records hold them, float32, of pixels float32[B, (10,) S, S, 3]."""
+    """Returns features float32, as stored in records, of pixels float32[B, (10,) S, S, 3]."""
     grid, pooled, _ = extractor.features_of(pixels)
     found = {"global_feature": pooled}
     if extractor.grid_shape is not None:

@@ -1,4 +1,4 @@
-"""The network side of a server: its port, and an end without lost answers."""
+"""Network interface of a server: its port, and shutdown without lost responses."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def bind(host: str, port: int) -> socket.socket:
 
     Args:
         host: name or address.
-        port: 0 takes a free one.
+        port: port number; 0 selects a free one.
 
     Raises:
-        InputError: there is no such host, or the port is taken.
+        InputError: the host does not exist, or the port is in use.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -47,12 +47,12 @@ def url_of(bound: socket.socket) -> str:
 
 
 def serve(app: Any, bound: socket.socket, seconds: float, started: Callable[[], None]) -> None:
-    """Serves until SIGTERM or SIGINT; then answers what was accepted.
+    """Serves until SIGTERM or SIGINT, then answers the accepted requests.
 
     Args:
         app: ASGI application.
         bound: socket, see `bind`.
-        seconds: that an answer may take.
+        seconds: maximum time for an answer, in seconds.
         started: called when the server listens.
     """
 
@@ -68,10 +68,10 @@ def serve(app: Any, bound: socket.socket, seconds: float, started: Callable[[], 
         server_header=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE,
-        # A body and its answer have this time each.
+        # A body and its response have this time each.
         timeout_graceful_shutdown=round(2 * seconds) + 1,
     )
-    # uvicorn raises the signal again when it has ended: the process is to end with code 0.
+    # uvicorn raises the signal again when it has ended, but the process must end with code 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     Server(config).run(sockets=[bound])

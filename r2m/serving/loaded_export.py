@@ -1,4 +1,4 @@
-"""Exported models, loaded for a server."""
+"""Loading of exported models for a server."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class LoadedSignature(NamedTuple):
     """A function of a loaded model.
 
     Attributes:
-        inputs: by name, sorted.
-        outputs: by name.
+        inputs: inputs by name, sorted.
+        outputs: outputs by name.
         function: columns [B, ...] by name -> columns [B, ...] by name.
     """
 
@@ -42,11 +42,11 @@ class LoadedExport(NamedTuple):
     """A version of an exported model.
 
     Attributes:
-        name: of the model.
-        version: its number.
-        signatures: by name.
-        definitions: the signatures as TensorFlow Serving describes them, JSON.
-        folder: of the version.
+        name: name of the model.
+        version: number of the version.
+        signatures: signatures by name.
+        definitions: the signatures in TensorFlow Serving's JSON form.
+        folder: folder of the version.
     """
 
     name: str
@@ -57,7 +57,7 @@ class LoadedExport(NamedTuple):
 
     @property
     def captions_images(self) -> bool:
-        """True if the default signature takes images alone and returns captions."""
+        """Whether the default signature reads only images and returns captions."""
         default = self.signatures.get(DEFAULT_SIGNATURE)
         if default is None:
             return False
@@ -69,13 +69,13 @@ def load_export(model: Path, versions: Sequence[int] = ()) -> list[LoadedExport]
 
     Args:
         model: folder of the model, or of one of its versions.
-        versions: their numbers; empty loads the latest one.
+        versions: numbers of the versions; empty loads the latest one.
 
     Returns:
         The versions, ascending.
 
     Raises:
-        InputError: there is no such model or version, or it cannot be loaded.
+        InputError: the model or version does not exist or cannot be loaded.
     """
     if (model / _GRAPH).is_file():
         name, number = model_name(model), 1
@@ -88,7 +88,7 @@ def load_export(model: Path, versions: Sequence[int] = ()) -> list[LoadedExport]
     if not found:
         is_run = any(next(model.glob(name), None) for name in ("checkpoints", "*/checkpoints"))
         raise InputError(
-            f"{model}: no exported model; expected a folder of r2m-export, with a folder per "
+            f"{model}: not an exported model; expected a folder of r2m-export, with a folder per "
             "version"
             + (f". To export this run: r2m-export --run={model} --output=FOLDER" if is_run else "")
             + ("" if model.exists() else describe_missing(model))
@@ -116,7 +116,7 @@ def _load(folder: Path, name: str, number: int) -> LoadedExport:
         definitions = _definitions(graph)
     except InputError:
         raise
-    except Exception as error:  # of a damaged folder, in any way
+    except Exception as error:  # a damaged folder can raise any exception
         message = plain_message(str(error)).splitlines()[0]
         raise InputError(f"{folder}: the SavedModel cannot be loaded: {message}") from error
     signatures = {own: _signature(loaded, own) for own in loaded.signatures}
@@ -129,7 +129,7 @@ def _load(folder: Path, name: str, number: int) -> LoadedExport:
 
 def _signature(loaded: Any, name: str) -> LoadedSignature:
     concrete = loaded.signatures[name]
-    # Loaded in any order.
+    # Loaded signatures have any order.
     inputs, outputs = (
         {own: _info(spec) for own, spec in sorted(specs.items())}
         for specs in (concrete.structured_input_signature[1], concrete.structured_outputs)
@@ -158,7 +158,7 @@ def _info(spec: Any) -> TensorInfo:
 
 def _read_graph(folder: Path) -> Any:
     content = saved_model_pb2.SavedModel.FromString((folder / _GRAPH).read_bytes())
-    if len(content.meta_graphs) != 1:  # TensorFlow might load another one than is checked
+    if len(content.meta_graphs) != 1:  # TensorFlow might load one that was not checked
         raise InputError(
             f"{folder}: the SavedModel has {len(content.meta_graphs)} graphs, expected one; export "
             "it with r2m-export"

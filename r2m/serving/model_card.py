@@ -34,19 +34,19 @@ _FORMATS = {
 
 
 class CardFacts(NamedTuple):
-    """Facts that a model card tells.
+    """Facts in a model card.
 
     Attributes:
-        name: of the exported model.
-        version: its number.
-        served: its signatures.
+        name: name of the exported model.
+        version: number of the version.
+        served: served model with its signatures.
         folders: run folders that it was made from.
         decoding: settings of decoding; empty for embeddings.
         signatures: see `write_saved_model`.
-        max_pixels: an image may have at most.
-        weights_dtype: of stored matrices.
+        max_pixels: maximum size of an image.
+        weights_dtype: dtype of stored matrices.
         format: `saved_model`, `onnx` or `litert`.
-        precision: of activations.
+        precision: precision of activations.
     """
 
     name: str
@@ -115,7 +115,7 @@ def _header(facts: CardFacts) -> Iterator[str]:
 
 
 def _index(facts: CardFacts, task: str) -> Iterator[str]:
-    """Yields the scores of captions as the hub reads them (`model-index`)."""
+    """Yields the scores of captions in the hub's format (`model-index`)."""
     reports = [
         (dataset, scores)
         for folder in facts.folders
@@ -137,7 +137,7 @@ def _index(facts: CardFacts, task: str) -> Iterator[str]:
 
 
 def _scores(path: Path) -> tuple[str, dict[str, float]]:
-    """Returns what a report is of, and its scores; none where it cannot be read."""
+    """Returns the subject of a report and its scores; no scores if it cannot be read."""
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         return str(report["split"]), {name: float(x) for name, x in report["scores"].items()}
@@ -246,7 +246,7 @@ def _metrics(facts: CardFacts) -> Iterator[str]:
 
 
 def _report_lines(path: Path, describe: Callable[[Mapping[str, Any]], Iterator[str]]) -> list[str]:
-    """Returns what a report of an evaluation says, or that it cannot be read."""
+    """Returns the lines of an evaluation report, or a note that it cannot be read."""
     try:
         return list(describe(json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""Export of captioners as two graphs for ONNX Runtime or LiteRT, with the loop around them."""
+"""Export of captioners as two graphs for ONNX Runtime or LiteRT, with the search loop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from r2m.serving.two_graphs import two_graphs
 from r2m.serving.version_folders import model_name, new_version
 from tfrecords.errors import InputError
 
-# Of the export: the search loop, and the module that it imports.
+# Files of the export: the search loop, and the module that it imports.
 LOOP, RUNTIME = "caption.py", "runtime.py"
 
 
@@ -37,7 +37,7 @@ def export_two_graphs(
 ) -> Exported:
     """Writes a captioner as the next version of an exported model of two graphs.
 
-    The folder `<output>/<number>` holds `encoder` and `step` with the suffix of the format,
+    The folder `<output>/<number>` contains `encoder` and `step` with the suffix of the format,
     `caption.py`, which loops them, and its `runtime.py`, `config.json`, `vocabulary.txt`, `LICENSE`
     and `README.md`.
 
@@ -45,15 +45,15 @@ def export_two_graphs(
         runs: folder of a trained stage or experiment; several captioners make an ensemble, see
             `Run.load`.
         output: folder of the exported model.
-        format: of the graphs.
-        decoding: changes of the run's `decoding` settings, by name.
-        weights: file of the backbone's weights, of runs whose records were built with such a file.
+        format: format of the graphs.
+        decoding: changes to the run's `decoding` settings, by name.
+        weights: file of the backbone's weights, for runs whose records were built with such a file.
         ensemble_weights: see `Run.load`.
 
     Raises:
-        InputError: a run that cannot be opened or does not caption, a package is missing, an
-            operation that the format has not, or a setting of decoding that the loop has not.
-        TrainingError: a run holds no whole checkpoint.
+        InputError: a run cannot be opened or does not caption, a package is missing, or the format
+            lacks an operation or the loop a decoding setting.
+        TrainingError: a run has no complete checkpoint.
     """
     listed = [runs] if isinstance(runs, str | Path) else list(runs)
     folders = [RunFolder(path) for path in listed]

@@ -1,4 +1,4 @@
-"""Inputs, graphs and outputs of `caption.py`, which stands beside this file in an export."""
+"""Inputs, graphs and outputs of `caption.py`, which is in the same folder of an export."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_inputs(path: str, image: dict[str, Any]) -> dict[str, Any]:
 
 
 def join_words(ids: Sequence[int], words: Sequence[str], unspaced: Sequence[int]) -> str:
-    """Returns words as a sentence, without spaces beside words of scripts that have none."""
+    """Returns words as a sentence, without spaces next to words of scripts that have none."""
     text = ""
     for place, number in enumerate(ids):
         joined = not place or number in unspaced or ids[place - 1] in unspaced

@@ -1,4 +1,4 @@
-"""Signatures of R2M: from concepts, and from images where its detectors are in the graph."""
+"""Signatures of R2M: from concepts, and from images if its detectors are in the graph."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def r2m_model(
     """Returns the signatures of R2M.
 
     Args:
-        run: of R2M.
+        run: run of R2M.
         captions: n, captions per item.
-        max_pixels: an image may have at most.
-        detectors: to take into the graph, see `open_sources`; without them there is no signature of
-            images.
+        max_pixels: maximum size of an image.
+        detectors: detectors to include in the graph, see `open_sources`; without them there is no
+            signature of images.
 
     Raises:
-        InputError: more captions than the beam is wide, a file of weights is given, or a detector
-            cannot be in the graph.
+        InputError: more captions are requested than the beam has hypotheses, a file of weights is
+            given, or a detector cannot be in the graph.
     """
     loaded = run.loaded
     assert isinstance(loaded, LoadedR2M)
@@ -73,7 +73,7 @@ def r2m_model(
         files = ", ".join(rule["file"] for rule in loaded.rules.detections) or "a detector"
         left_out[DEFAULT] = (
             f"R2M captions what detectors found ({files}), and no detector is in the graph "
-            f"(--detector); it takes what {FROM_CONCEPTS} takes"
+            f"(--detector); it has the inputs of {FROM_CONCEPTS}"
         )
         first, owned, classifiers = named, (), ()
     return ServedModel(
@@ -109,7 +109,7 @@ def _of_images(
         )
         found = loaded.inputs.assemble({"concepts": ids, "concept_counts": counts})
         outputs = graph.caption(found, status, draw_keys(images))
-        # The most certain one first, as `from_concepts` takes them.
+        # The most certain one first, as in `from_concepts`.
         words = tf.reverse(chooser.words(places), [1])
         certain = tf.reverse(tf.where(is_there, scores, 0), [1])
         return {**outputs, CONCEPTS: words, "concept_scores": certain}

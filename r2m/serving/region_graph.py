@@ -16,7 +16,7 @@ from tfrecords.features.region_pooling import LEAST_SIDE
 def columns_of_boxes(
     pixels: tf.Tensor, boxes: tf.Tensor, lengths: tf.Tensor, extractor: FeatureExtractor
 ) -> Tensors:
-    """Returns features as records hold them, of images and their detected boxes.
+    """Returns features, as stored in records, of images and their detected boxes.
 
     The whole image is the first region of each image, as in records.
 
@@ -24,8 +24,8 @@ def columns_of_boxes(
         pixels: float32[B, S, S, 3].
         boxes: float32[B, N, 4], ymin, xmin, ymax, xmax in 0..1 of the upright image, the most
             certain one first.
-        lengths: int32[B], boxes that count.
-        extractor: of the records.
+        lengths: int32[B], number of valid boxes.
+        extractor: extractor of the records.
 
     Returns:
         `global_feature` float32[B, D], `region_feature` float32[B, (1 + N), D] and `boxes`
@@ -69,7 +69,7 @@ def _integrals(ends: tf.Tensor, cells: int) -> tf.Tensor:
     rising = tf.clip_by_value(distance, -1, 0) + 1
     falling = 1 - tf.clip_by_value(distance, 0, 1)
     found = tf.where(distance < 0, rising**2 / 2, 1 - falling**2 / 2)
-    # Before the first cell and behind the last one the interpolation is constant.
+    # Before the first cell and after the last one, the interpolation is constant.
     place = tf.range(cells)
     constant = ((place == 0) & (distance < 0)) | ((place == cells - 1) & (distance > 0))
     return tf.where(constant, 0.5 + distance, found)

@@ -21,8 +21,8 @@ class Upload(NamedTuple):
     """An image that a client sent.
 
     Attributes:
-        name: of the file, as the client gave it; empty without one.
-        data: the encoded image.
+        name: name of the file, as the client gave it; empty without one.
+        data: encoded image.
     """
 
     name: str
@@ -33,7 +33,7 @@ async def read_body(request: Request, most_bytes: int, seconds: float) -> bytes:
     """Returns the body of a request.
 
     Raises:
-        RequestError: 413, it is too large; 408, it does not arrive in time.
+        RequestError: 413 if the body is too large, 408 if it does not arrive in time.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most_bytes:
@@ -48,12 +48,12 @@ async def read_uploads(request: Request, body: bytes, most_files: int) -> list[U
     """Returns the images of a body: the files of a form, or the body itself.
 
     Args:
-        request: of which the body is.
-        body: all of it.
-        most_files: how many there may be.
+        request: request whose body is read.
+        body: complete body.
+        most_files: maximum number of files.
 
     Raises:
-        RequestError: 400, the form cannot be read, or has no files or too many.
+        RequestError: 400 if the form cannot be read, or has no files or too many.
     """
     if not request.headers.get("content-type", "").lower().startswith(_MULTIPART):
         return [Upload("", body)]
@@ -79,9 +79,9 @@ async def read_uploads(request: Request, body: bytes, most_files: int) -> list[U
 
 
 def readable(upload: Upload) -> bytes:
-    """Returns an image in a format that the graph decodes, where it can be converted to one."""
+    """Returns an image in a format that the graph decodes, if it can be converted to one."""
     found = check_image(upload.name, upload.data)
-    # What cannot be read gets its status from the model.
+    # Unreadable images get their status from the model.
     return upload.data if isinstance(found, Skip) else found
 
 

@@ -24,14 +24,14 @@ from r2m.serving.address import (
 from tfrecords.errors import InputError
 
 _BUSY = (429, 503)
-_BROKEN = (http.client.HTTPException, OSError)  # of a connection
+_BROKEN = (http.client.HTTPException, OSError)  # errors of a connection
 
 
 class RestConnection:
     """Connection by REST, see `Connection`."""
 
     def __init__(self, address: Address) -> None:
-        """Checks the form of the URL; connects to nothing yet.
+        """Checks the form of the URL without connecting.
 
         Raises:
             InputError: the URL has another form.
@@ -64,14 +64,14 @@ class RestConnection:
         content = {"signature_name": self.address.signature, "inputs": {"images": encoded}}
         url = f"{self._model}:predict"
         outputs = self._ask(url, content).get("outputs")
-        if isinstance(outputs, list):  # of the only output of a signature
+        if isinstance(outputs, list):  # value of the only output of a signature
             outputs = {"captions": outputs}
         if not isinstance(outputs, dict) or not all(isinstance(x, list) for x in outputs.values()):
             raise InputError(f"{url}: the answer is not that of TensorFlow Serving")
         return outputs
 
     def _ask(self, url: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Returns the JSON object that the server answers with."""
+        """Returns the JSON object of the server's response."""
         data = None if content is None else json.dumps(content).encode()
         headers = {"Content-Type": "application/json"}
         for pause in (*PAUSES, None):

@@ -16,7 +16,7 @@ import numpy as np
 
 STRING = "string"
 DEFAULT_SIGNATURE = "serving_default"
-# Rows such as the concepts of an image may have at most.
+# Maximum length of rows, such as the concepts of an image.
 MOST_ENTRIES = 1000
 
 _SHOWN = 80  # characters of what a client sent, in messages
@@ -30,14 +30,14 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 class RequestError(Exception):
-    """The error of a request that cannot be answered.
+    """Error of a request that cannot be answered.
 
     Attributes:
-        code: of HTTP.
+        code: HTTP status code.
     """
 
     def __init__(self, code: int, message: str) -> None:
-        """Makes the error with what the client is told."""
+        """Creates the error with a status code and a message for the client."""
         super().__init__(message)
         self.code = code
 
@@ -47,7 +47,7 @@ class TensorInfo(NamedTuple):
 
     Attributes:
         dtype: `string`, or a name of numpy.
-        shape: the batch first; None where any size is allowed.
+        shape: shape with the batch first; None for any size.
     """
 
     dtype: str
@@ -58,9 +58,9 @@ class PredictRequest(NamedTuple):
     """A predict request.
 
     Attributes:
-        signature: its name.
+        signature: name of the signature.
         inputs: column [B, ...] by name; strings are objects of type bytes.
-        by_row: whether the request has the row format, and so the answer.
+        by_row: whether request and response have the row format.
     """
 
     signature: str
@@ -79,7 +79,7 @@ def parse_predict(
         most_items: B at most.
 
     Raises:
-        RequestError: 400, the body is not as the contract or the signature has it.
+        RequestError: 400 if the body does not match the contract or the signature.
     """
     content = _parse_json(body)
     if not isinstance(content, dict):
@@ -131,9 +131,9 @@ def items_of(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
 
 
 def to_json(column: np.ndarray, name: str) -> list[Any]:
-    """Returns a column as lists for JSON: numbers that there are not (NaN, infinity) are null.
+    """Returns a column as lists for JSON; NaN and infinity become null.
 
-    Strings are text, or `{"b64": ...}` where the name ends in `_bytes`.
+    Strings are text, or `{"b64": ...}` if the name ends in `_bytes`.
     """
     if column.dtype.kind == "O":
         as_bytes = name.endswith("_bytes")
@@ -149,7 +149,7 @@ def to_json(column: np.ndarray, name: str) -> list[Any]:
 
 
 def to_bytes(content: Any) -> bytes:
-    """Returns JSON; halves of surrogate pairs, which clients may have sent, as escapes."""
+    """Returns JSON; halves of surrogate pairs, which clients may send, are escaped."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace")
 
@@ -158,7 +158,7 @@ def to_array(value: Any, info: TensorInfo, name: str) -> np.ndarray:
     """Returns a tensor of a request as an array.
 
     Raises:
-        RequestError: 400, the value has another shape or type.
+        RequestError: 400 if the value has another shape or type.
     """
     level, sizes = [value], []
     for axis, expected in enumerate(info.shape):
@@ -187,12 +187,12 @@ def to_array(value: Any, info: TensorInfo, name: str) -> np.ndarray:
 
 
 def shape_text(shape: Sequence[int | None]) -> str:
-    """Returns a shape with `-1` for any size, as TensorFlow Serving writes it."""
+    """Returns a shape with `-1` for any size, as in TensorFlow Serving."""
     return f"[{', '.join('-1' if size is None else str(size) for size in shape)}]"
 
 
 def shown(value: Any) -> str:
-    """Returns what a client sent, shortened, for a message."""
+    """Returns a value from a client, shortened, for a message."""
     text = ascii(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 

@@ -33,7 +33,7 @@ def retrieval_model(run: RetrievalRun, max_pixels: int) -> ServedModel:
 
     Args:
         run: the embedding.
-        max_pixels: an image may have at most.
+        max_pixels: maximum size of an image.
 
     Raises:
         InputError: its sentences cannot be split in a graph, or the backbone cannot be built.
@@ -68,7 +68,7 @@ def retrieval_model(run: RetrievalRun, max_pixels: int) -> ServedModel:
 
 
 def _vectors(found: tf.Tensor, status: tf.Tensor) -> Tensors:
-    """Returns vectors, zeros where the status is not `ok`."""
+    """Returns vectors, with zeros for items whose status is not `ok`."""
     is_good = (status == OK)[:, tf.newaxis]
     return {"vectors": tf.where(is_good, found, 0), STATUS: status}
 
@@ -78,7 +78,7 @@ def _rank(of_image: Any, of_texts: Any, similarity: Similarity, word: str) -> Si
 
     def rank(images: tf.Tensor, texts: tf.Tensor, text_lengths: tf.Tensor) -> Tensors:
         texts, width = within_lengths(texts, text_lengths), tf.shape(texts)[1]
-        # A column at least: the sentence encoder reads no empty batch.
+        # At least one column, because the sentence encoder does not accept an empty batch.
         added = tf.cast(width == 0, tf.int32)
         texts = tf.pad(texts, [[0, 0], [0, added]], constant_values="")
         image, shape = of_image(images), tf.shape(texts)
@@ -111,7 +111,7 @@ def _rank(of_image: Any, of_texts: Any, similarity: Similarity, word: str) -> Si
 
 
 def _fault_of_texts(texts: tf.Tensor, statuses: tf.Tensor) -> tf.Tensor:
-    """Returns the first fault of the texts [B, M] of each item, with its place: string [B]."""
+    """Returns the first fault of the texts [B, M] of each item, with its index: string [B]."""
     is_fault = (statuses != OK) & (texts != "")
     place = tf.argmax(tf.cast(is_fault, tf.int32), axis=1, output_type=tf.int32)
     first = tf.gather(tf.pad(statuses, [[0, 0], [0, 1]], constant_values=""), place, batch_dims=1)

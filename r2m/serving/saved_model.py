@@ -1,4 +1,4 @@
-"""Writes signatures with their weights as a SavedModel."""
+"""Writing of signatures with their weights as a SavedModel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from r2m.serving.signatures import ServedModel
 
 
 class _Exported(tf.Module):
-    """Owner of what the signatures of a SavedModel read."""
+    """Owner of the variables and tables that the signatures of a SavedModel read."""
 
     def __init__(self, served: ServedModel, variables: list[tf.Variable]) -> None:
         super().__init__(name="r2m")
@@ -25,11 +25,11 @@ class _Exported(tf.Module):
 def write_saved_model(served: ServedModel, folder: Path) -> dict[str, Any]:
     """Traces the signatures of a model and writes them as a SavedModel.
 
-    It holds the weights that the signatures read, and no Keras objects.
+    It contains the weights that the signatures read, and no Keras objects.
 
     Args:
         served: the model.
-        folder: to write to.
+        folder: folder to write to.
 
     Returns:
         Name of a signature -> `inputs` and `outputs`, each name -> `dtype` and `shape`; JSON.
@@ -60,7 +60,7 @@ def described(inputs: Sequence[tf.TensorSpec], function: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def errors_only() -> Iterator[None]:
-    """Hides TensorFlow's remarks while it saves, on names of inner tensors and on times."""
+    """Hides TensorFlow's messages during saving, about names of inner tensors and times."""
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""Sentences as word ids of a visual-semantic embedding, inside a graph.
+"""Conversion of sentences to word ids of a visual-semantic embedding, inside a graph.
 
 `RetrievalRun.encode_sentences` does the same in Python.
 """
@@ -17,7 +17,7 @@ from tfrecords.vocabulary import END_ID, PAD_ID, START_ID, Vocabulary
 
 NO_WORDS = "empty: there is no word in the text"
 UNKNOWN = "unknown_words: none of the words is in the vocabulary"
-# Characters at which Python's `str.split` splits, and RE2's \s and \p{Z} do not.
+# Characters at which Python's `str.split` splits, but not RE2's \s and \p{Z}.
 _WHITE_SPACE = r"[\s\p{Z}\x{0b}\x{1c}-\x{1f}\x{85}]+"
 
 
@@ -25,21 +25,21 @@ class SentenceWords:
     """Splits sentences into words and looks up their ids, as in the training of a run.
 
     Attributes:
-        tables: the lookup tables, which an exported model has to own.
+        tables: lookup tables, which an exported model must own.
     """
 
     def __init__(self, vocabulary: Vocabulary, rule: str, options: PairOptions) -> None:
-        """Makes the tables.
+        """Creates the tables.
 
         Args:
-            vocabulary: of the run.
-            rule: by which sentences are split, see `tfrecords.captions.words.RULES`.
-            options: of the sentences.
+            vocabulary: vocabulary of the run.
+            rule: rule by which sentences are split, see `tfrecords.captions.words.RULES`.
+            options: options of the sentences.
 
         Raises:
             InputError: the rule or the segmenter cannot run in a graph.
         """
-        # Without markers: they are no words, whatever somebody wrote.
+        # Without markers, which are not words even if they occur in the text.
         words = vocabulary.words[END_ID + 1 : vocabulary.unk_id]
         ids = tf.range(END_ID + 1, vocabulary.unk_id, dtype=tf.int32)
         self._ids = tf.lookup.StaticHashTable(
@@ -57,14 +57,14 @@ class SentenceWords:
             )
 
     def __call__(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns what the sentence encoder reads.
+        """Returns the inputs of the sentence encoder.
 
         Args:
             texts: string [B], UTF-8.
 
         Returns:
-            Ids int32 [B, T], lengths int32 [B], and string [B], `ok` or what is wrong. Sentences
-            that cannot be encoded are the end marker alone.
+            Ids int32 [B, T], lengths int32 [B], and string [B], `ok` or the fault. Sentences that
+            cannot be encoded become the end marker alone.
         """
         words = self._split(texts)
         ids = words.with_flat_values(self._ids.lookup(words.flat_values))

@@ -40,9 +40,9 @@ class ServerLimits:
     """Limits of a server.
 
     Attributes:
-        batches: of batches and of the queue.
-        request_bytes: of the body of a request at most.
-        seconds: until a body has to be there, and until its answer is.
+        batches: limits of batches and of the queue.
+        request_bytes: maximum size of the body of a request.
+        seconds: maximum time until a body has arrived, and until it is answered.
     """
 
     batches: BatchLimits = field(default_factory=BatchLimits)
@@ -54,9 +54,9 @@ def make_app(exports: Sequence[LoadedExport], limits: ServerLimits) -> FastAPI:
     """Returns the ASGI application that serves exported models.
 
     Args:
-        exports: the versions of all models; the first model answers `/caption` unless a request
-            names another one.
-        limits: of requests and batches.
+        exports: versions of all models; the first model serves `/caption` unless a request names
+            another one.
+        limits: limits of requests and batches.
     """
     metrics = ServerMetrics()
     models = Models(exports, limits, metrics)
@@ -66,7 +66,7 @@ def make_app(exports: Sequence[LoadedExport], limits: ServerLimits) -> FastAPI:
         yield
         await run_in_threadpool(models.close)
 
-    # No pages of documentation: they load scripts from other servers.
+    # No documentation pages, because they load scripts from other servers.
     app = FastAPI(lifespan=lifespan, openapi_url=None)
     app.add_middleware(Measured, metrics=metrics)
     handlers: dict[Any, Callable[..., Any]] = {
@@ -82,7 +82,7 @@ def make_app(exports: Sequence[LoadedExport], limits: ServerLimits) -> FastAPI:
     app.add_api_route("/healthz", models.health, methods=get)
     app.add_api_route("/metrics", models.metrics_page, methods=get)
     app.add_api_route("/caption", models.caption, methods=post)
-    for path in (_VERSION, _MODEL):  # a name would contain `:predict`
+    for path in (_VERSION, _MODEL):  # otherwise a name could contain `:predict`
         app.add_api_route(path + ":predict", models.predict, methods=post)
         app.add_api_route(path + "/metadata", models.metadata, methods=get)
         app.add_api_route(path, models.status, methods=get)
@@ -90,7 +90,7 @@ def make_app(exports: Sequence[LoadedExport], limits: ServerLimits) -> FastAPI:
 
 
 class Models:
-    """The handlers of all routes."""
+    """Handlers of all routes."""
 
     def __init__(
         self, exports: Sequence[LoadedExport], limits: ServerLimits, metrics: ServerMetrics
@@ -101,12 +101,12 @@ class Models:
             self._models.setdefault(export.name, {})[export.version] = export
         self._limits, self._metrics = limits, metrics
         self._accepted = 0
-        # Few, since a large image takes a gigabyte while it is converted.
+        # Few, because converting a large image takes a gigabyte.
         self._converters = ThreadPoolExecutor(limits.batches.threads, "conversions")
         self.batcher = Batcher(limits.batches, metrics.observe_batch)
 
     def close(self) -> None:
-        """Ends the threads, those of endless graphs excepted."""
+        """Ends the threads, except those of endless graphs."""
         self._converters.shutdown(wait=False, cancel_futures=True)
         if not self.batcher.close(self._limits.seconds):
             logging.warning("a model still computes and is given up")
@@ -185,7 +185,7 @@ class Models:
         return await read_body(request, self._limits.request_bytes, self._limits.seconds)
 
     async def _in_time(self, future: Future[_T]) -> _T:
-        """Returns the result of a future; raises `RequestError` 504 where it takes too long."""
+        """Returns the result of a future; raises `RequestError` 504 if it takes too long."""
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), self._limits.seconds)
         except asyncio.TimeoutError:

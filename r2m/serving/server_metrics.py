@@ -25,7 +25,7 @@ class ServerMetrics:
     """Counters and histograms of requests, items and batches."""
 
     def __init__(self) -> None:
-        """Makes the metrics, with those of the process."""
+        """Creates the metrics, including those of the process."""
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._requests = Counter(
@@ -53,7 +53,7 @@ class ServerMetrics:
         self._waiting = Gauge("r2m_waiting_requests", "Requests in the queue.", registry=registry)
 
     def count_items(self, model: str, signature: str, statuses: Iterable[Any] | None) -> None:
-        """Counts items by `status` string [B]; of a signature without it, nothing."""
+        """Counts items by `status` string [B]; does nothing for a signature without it."""
         words = Counts(
             bytes(status).partition(b":")[0].decode("utf-8", "replace")
             for status in (() if statuses is None else statuses)
@@ -100,6 +100,6 @@ class Measured:
         try:
             await self._app(scope, receive, send_recorded)
         finally:
-            # The path as it was declared: what clients ask for has no end.
+            # The declared path, because requested paths are unbounded.
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.observe_request(route, code, time.monotonic() - start)

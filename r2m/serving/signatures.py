@@ -32,12 +32,12 @@ class Signature(NamedTuple):
 
 
 class ServedModel(NamedTuple):
-    """The signatures of an exported model.
+    """Signatures of an exported model.
 
     Attributes:
         kind: `captioner`, `r2m` or `retrieval`.
-        signatures: by name.
-        left_out: name of a signature that the model cannot have -> why.
+        signatures: signatures by name.
+        left_out: name of an unsupported signature -> reason.
         tables: lookup tables that the signatures read.
         notes: limits of this model, for its card.
         networks: Keras models whose weights the signatures read.
@@ -56,11 +56,11 @@ def make_signature(
     inputs: Mapping[str, tf.TensorSpec],
     example: Mapping[str, Any],
 ) -> Signature:
-    """Returns a signature; traces nothing yet.
+    """Returns a signature, which is traced later.
 
     Args:
-        body: takes the inputs by name; every output has the batch as its first dimension.
-        inputs: by name, the batch first.
+        body: function of the inputs by name; every output has the batch as its first dimension.
+        inputs: inputs by name, the batch first.
         example: value of one item by name, without the batch.
     """
     names = list(inputs)
@@ -85,7 +85,7 @@ def signature_function(body: Callable[..., Tensors], specs: Sequence[tf.TensorSp
 
 
 def within_lengths(texts: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """Empties the strings of rows string [B, N] behind their lengths int32 [B].
+    """Empties the strings of rows string [B, N] after their lengths int32 [B].
 
     TensorFlow Serving pads the rows of a batch with the first string of the first row.
     """
@@ -110,7 +110,7 @@ def finite_or_fault(tensors: Mapping[str, tf.Tensor]) -> tuple[Tensors, tf.Tenso
     """Replaces the tensors of items with infinities or NaN by zeros.
 
     Args:
-        tensors: by name, the batch first.
+        tensors: tensors by name, the batch first.
 
     Returns:
         The tensors, and string [B], `ok` or `not_finite: ...`.

@@ -1,4 +1,4 @@
-"""Stored features, as records hold them, as inputs of an exported model."""
+"""Stored features of records as inputs of an exported model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RAGGED = ("region_feature", "boxes")
 
 
 def why_no_features(inputs: InputSpec, members: Sequence[TrainedInputs]) -> str | None:
-    """Returns why a model has no signature of stored features; None where it has one."""
+    """Returns the reason why a model has no signature of stored features, or None."""
     if PICTURES in inputs.columns:
         return "the model reads pixels, not stored features"
     if "grid_feature" in inputs.columns and _grid_shape(members) is None:
@@ -39,14 +39,14 @@ def feature_specs(
     [B].
 
     Args:
-        inputs: of the model.
+        inputs: inputs of the model.
         members: captioners, see `captioner_image_reader`.
-        signature: of the model.
+        signature: signature of the model.
     """
     grid, specs = _grid_shape(members), {}
     for column in inputs.columns:
         if column == "grid_feature":
-            assert grid is not None, "`why_no_features` refuses maps of unknown shape"
+            assert grid is not None, "`why_no_features` rejects maps of unknown shape"
             shape: list[int | None] = [None, *grid]
         elif column == "boxes":
             shape = [None, None, 4]
@@ -60,7 +60,7 @@ def feature_specs(
 
 
 def example_features(specs: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
-    """Returns the features of one image: ones, and one region that is the whole image."""
+    """Returns features of one image: ones, and one region that is the whole image."""
     found: dict[str, Any] = {}
     for name, spec in specs.items():
         found[name] = np.ones([size or 1 for size in spec.shape[1:]])
@@ -77,7 +77,7 @@ def inputs_of_features(columns: Mapping[str, tf.Tensor], inputs: InputSpec) -> t
     if (lengths := rows.pop(LENGTHS, None)) is not None:
         status = first_fault(status, tf.where(lengths > 0, OK, NO_REGIONS))
         for name in set(_RAGGED) & set(rows):
-            # A row at least, so that attention has something to look at.
+            # At least one row, so that attention has an input.
             padded = tf.pad(rows[name], [[0, 0], [0, 1], [0, 0]])
             kept = tf.clip_by_value(lengths, 1, tf.maximum(tf.shape(rows[name])[1], 1))
             rows[name] = tf.RaggedTensor.from_tensor(padded, lengths=kept)

@@ -24,7 +24,7 @@ from tfrecords.errors import InputError
 from tfrecords.features import FeatureExtractor
 from tfrecords.vocabulary import END_ID, START_ID
 
-# Settings of decoding that the loop knows.
+# Decoding settings that the loop supports.
 _KNOWN = ("beam_size", "max_length", "length_normalization", "allow_unknown")
 
 
@@ -35,7 +35,7 @@ class TwoGraphs(NamedTuple):
         encoder: `tf.function` of the model's inputs -> `memory_<i>` and `state_<i>` of an image.
         step: `tf.function` of `tokens` int32[N], `state_<i>` and `memory_<i>`, N first ->
             `log_probs` float32[N, V] and `next_state_<i>`.
-        settings: of the loop, JSON.
+        settings: settings of the loop, as JSON.
     """
 
     encoder: Any
@@ -47,13 +47,12 @@ def two_graphs(run: Run, *, fixed_sizes: bool) -> TwoGraphs:
     """Returns the graphs of a captioner, of R2M or of an ensemble.
 
     Args:
-        run: to caption with.
-        fixed_sizes: whether the encoder takes one image and the step as many rows as the beam is
-            wide, instead of any number.
+        run: run to caption with.
+        fixed_sizes: whether the encoder has a batch of one image and the step one row per
+            hypothesis of the beam, instead of any number.
 
     Raises:
-        InputError: a setting of decoding that the loop does not know, or inputs that have no fixed
-            sizes.
+        InputError: the loop does not support a decoding setting, or inputs have no fixed sizes.
     """
     settings = _settings(run)
     make, specs, image = _inputs(run, fixed_sizes)
@@ -71,9 +70,9 @@ def split_captioner(
 
     Args:
         model: the captioner.
-        make: makes its inputs of tensors of `specs`.
-        specs: B first.
-        settings: `max_length` and `beam_size` are read.
+        make: computes its inputs from tensors of `specs`.
+        specs: specs of the tensors, B first.
+        settings: settings with `max_length` and `beam_size`.
         fixed_sizes: see `two_graphs`.
     """
     most, names = settings["max_length"], list(specs)
@@ -123,7 +122,7 @@ def split_captioner(
 
 
 def _named(name: str, nested: Any) -> Tensors:
-    """Returns the tensors of a structure by names with numbers."""
+    """Returns the tensors of a structure by numbered names."""
     flat = tf.nest.flatten(nested)
     return {f"{name}_{number}": tf.identity(tensor) for number, tensor in enumerate(flat)}
 
@@ -134,7 +133,7 @@ def _packed(name: str, structure: Any, named: Mapping[str, tf.Tensor]) -> Any:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """Returns the settings of the loop; raises `InputError` for those that it does not know."""
+    """Returns the settings of the loop; raises `InputError` for unsupported ones."""
     decoding, defaults = run.config.decoding.to_dict(), default_decoding()
     others = {
         name: value
@@ -144,7 +143,7 @@ def _settings(run: Run) -> dict[str, Any]:
     if others:
         listed = ", ".join(f"{name}={value}" for name, value in others.items())
         raise InputError(
-            f"--format: the loop around the two graphs knows {', '.join(_KNOWN)}, not {listed}: "
+            f"--format: the loop around the two graphs supports {', '.join(_KNOWN)}, not {listed}: "
             "leave these settings out, or export a SavedModel"
         )
     vocabulary = run.vocabulary
@@ -161,7 +160,8 @@ def _settings(run: Run) -> dict[str, Any]:
 def _inputs(
     run: Run, fixed_sizes: bool
 ) -> tuple[Callable[[Tensors], Tensors], dict[str, tf.TensorSpec], dict[str, Any] | None]:
-    """Returns what makes the model's inputs, of which tensors, and how images become pixels."""
+    """Returns the function that computes the model's inputs, its tensors, and the image "
+    "settings."""
     loaded: Any = run.loaded
     if isinstance(loaded, LoadedR2M):
         concepts: Any = loaded.inputs.inputs[0]
@@ -190,14 +190,14 @@ def _inputs(
     specs = feature_specs(loaded.inputs, loaded.trained_on, loaded.signature)
     if LENGTHS in specs:
         raise InputError(
-            f"{loaded.folders[0].path}: the model reads regions, of which images have any number: "
-            "export a SavedModel"
+            f"{loaded.folders[0].path}: the model reads regions, whose number differs between "
+            "images: export a SavedModel"
         )
     return (lambda inputs: loaded.inputs.assemble(inputs)), specs, None
 
 
 def _extractor(run: Run, loaded: LoadedCaptioner) -> FeatureExtractor | None:
-    """Returns the backbone of the records; None where the graph cannot have one."""
+    """Returns the backbone of the records; None if the graph cannot contain one."""
     for member in loaded.trained_on:
         if member.needs_detections or set(member.inputs.stored) - member.columns_of_backbone:
             return None

@@ -1,4 +1,4 @@
-"""Versions of an exported model: numbered folders, each of them whole."""
+"""Versions of an exported model: numbered folders, each of them complete."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ def versions_of(folder: Path) -> list[int]:
 
 def model_name(folder: Path) -> str:
     """Returns the name of the exported model in a folder, also of a folder such as `..`."""
-    # Not `resolve`: a link may have the name that is meant.
+    # Not `resolve`, because a link may have the intended name.
     return Path(os.path.abspath(folder)).name  # noqa: PTH100
 
 
 @contextmanager
 def new_version(folder: Path) -> Iterator[tuple[int, Path]]:
-    """Gives the number of the next version and a temporary folder to write it to.
+    """Yields the number of the next version and a temporary folder to write it to.
 
-    On leaving, the folder is on disk under its number: a server that watches the folder of the
-    model never sees a part of it. Nothing is left when the body fails.
+    After the context, the folder is on disk under its number, so that a server never reads an
+    incomplete version. If the body fails, the temporary folder is removed.
 
     Raises:
-        InputError: another process exports to the folder, or it cannot be made or is full.
+        InputError: another process exports to the folder, it cannot be created, or the disk is
+            full.
     """
     make_folder(folder)
     if (folder / "saved_model.pb").exists():
@@ -45,7 +46,7 @@ def new_version(folder: Path) -> Iterator[tuple[int, Path]]:
             f"{folder} is a SavedModel itself: name the folder that contains its versions"
         )
     with lock_file(folder / _LOCK, f"another process exports to {folder}: wait until it ends"):
-        for left in folder.glob(f"{_TEMPORARY}*"):  # of a process that was killed
+        for left in folder.glob(f"{_TEMPORARY}*"):  # left by a killed process
             shutil.rmtree(left, ignore_errors=True)
         number = max(versions_of(folder), default=0) + 1
         temporary = folder / f"{_TEMPORARY}{number}"

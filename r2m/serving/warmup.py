@@ -1,8 +1,8 @@
 """Warm-up requests of TensorFlow Serving: a TFRecord of `PredictionLog` messages.
 
 TensorFlow Serving replays them when it loads a model, so that no client waits for the first run of
-a graph. The messages are those of tensorflow-serving-api, of which only these few fields are
-needed; they are described here, so that an export needs no further package.
+a graph. The messages are those of tensorflow-serving-api. The few required fields are described
+here, so that an export needs no further package.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 """Items of batches: TensorFlow Serving pads a batch to the next of these sizes."""
 
 MOST_REQUESTS = 1000
-"""TensorFlow Serving refuses files with more."""
+"""Maximum number of requests that TensorFlow Serving accepts in a file."""
 
 # Stored features and pixels make large requests.
 _MOST_BYTES = 1 << 20
@@ -50,9 +50,9 @@ def write_warmup_requests(
     """Writes the warm-up requests of a model: one per signature and batch size.
 
     Args:
-        signatures: of the model.
-        folder: of the SavedModel.
-        model: its name.
+        signatures: signatures of the model.
+        folder: folder of the SavedModel.
+        model: name of the model.
         batch_sizes: items per request; the larger ones only of requests up to a megabyte.
 
     Returns:

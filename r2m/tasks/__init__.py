@@ -1,1 +1,1 @@
-"""Training: a folder per task."""
+"""Training, with one package per task."""

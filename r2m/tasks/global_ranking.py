@@ -12,7 +12,7 @@ from r2m.engine.distribution.gather import all_gather
 
 
 def replicas() -> int:
-    """Returns the number of replicas that compute the batch; 1 outside of a replica function."""
+    """Returns the number of replicas that compute the batch; 1 outside a replica function."""
     context = tf.distribute.get_replica_context()
     return 1 if context is None else int(context.num_replicas_in_sync)
 
@@ -29,12 +29,12 @@ def global_ranking(
     """Computes the ranking loss of this replica's pairs against the whole global batch.
 
     Args:
-        loss: of `losses.ranking`.
-        images: float[b, D], of this replica.
+        loss: a loss of `losses.ranking`.
+        images: float[b, D], vectors of this replica.
         sentences: float[b, D], row i belonging to image i.
-        most_rows: at least as many pairs as the global batch ever has.
+        most_rows: upper bound of the pairs of a global batch.
         owners: int[b], see `loss`.
-        **settings: of `loss`.
+        **settings: arguments of `loss`.
     """
     if replicas() == 1:
         return loss(images, sentences, owners=owners, **settings)

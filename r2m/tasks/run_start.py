@@ -1,4 +1,4 @@
-"""Start of a stage's run: the files it keeps and the weights it begins with."""
+"""Start of a stage's run: its files and initial weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfrecords.records import Records
 
 
 class RunFile(NamedTuple):
-    """Contents of a file of a run folder, and the folder of the records they come from."""
+    """Contents of a file of a run folder, and the folder of their source records."""
 
     contents: bytes
     origin: Path
@@ -35,16 +35,16 @@ def copy_into_run(folder: Path, files: Mapping[str, RunFile]) -> None:
         if there.is_file() and there.read_bytes() != file.contents:
             raise InputError(
                 f"{folder} is a run on other records or of another model: its {name} differs from "
-                f"what this configuration takes from {file.origin}"
+                f"what this configuration reads from {file.origin}"
                 f"{_difference(there.read_bytes(), file.contents)}. Use the records and the "
-                "configuration it began with, or another --workdir"
+                "configuration it started with, or another --workdir"
             )
     for name, file in files.items():
         write_whole(folder / name, file.contents)
 
 
 def _difference(old: bytes, new: bytes) -> str:
-    """Returns the differing entries of two JSON objects, for messages; '' where they are none."""
+    """Returns the differing entries of two JSON objects, for messages; '' for other contents."""
     try:
         was, now = json.loads(old), json.loads(new)
     except ValueError:
@@ -56,7 +56,7 @@ def _difference(old: bytes, new: bytes) -> str:
         for key in sorted(was.keys() | now.keys())
         if was.get(key) != now.get(key)
     ]
-    # The shortest says most: the others follow from it, or are lists of numbers.
+    # The shortest is the most informative: the others follow from it, or are lists of numbers.
     return f" ({min(told, key=len)})" if told else ""
 
 
@@ -75,13 +75,13 @@ def start_of(
     """Returns the run folder whose weights a stage starts from; None for random weights.
 
     Args:
-        name: of the stage.
-        previous: name of the stage before it, whose run it starts from by default.
+        name: name of the stage.
+        previous: name of the previous stage, from whose run it starts by default.
         workdir: folder of the experiment.
         init_from: another run folder to start from.
 
     Raises:
-        InputError: there is no run before this one, and none of this stage that could be resumed.
+        InputError: there is no previous run, and no run of this stage to resume.
     """
     if init_from:
         return Path(init_from)
@@ -99,8 +99,8 @@ def start_of(
 def start_settings(start: Path, folder: Path) -> Any:
     """Returns step and digest of the weights that a run in `folder` starts from.
 
-    They are those of the best (else latest) checkpoint of the run `start`. Once that run is gone,
-    those that the run in `folder` recorded when it began, or None.
+    They are those of the best (else latest) checkpoint of the run `start`. If that run no longer
+    exists, those that the run in `folder` recorded when it started, or None.
     """
     found = checkpoints.best_or_latest(start)
     if found is not None:
@@ -120,13 +120,13 @@ def init_from_run(
 
     Args:
         model: a built model.
-        network: the part of it that makes features of pixels, or None.
-        run_folder: of the other run.
+        network: part of the model that computes features from pixels, or None.
+        run_folder: run folder of the other run.
         fingerprint: compared with that of the run.
 
     Raises:
         InputError: there is no run in the folder.
-        TrainingError: its weights do not fit.
+        TrainingError: the weights do not fit.
     """
     of_pixels = read_config(run_folder)["config"]["image"]["source"] == "pixels"
     new: list[str] = []

@@ -1,4 +1,4 @@
-"""Caption records that a captioner or an embedding learns from."""
+"""Caption records for training a captioner or an embedding."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def open_training_records(config: Any) -> Records:
     """Opens the records that `config.data.captions` names.
 
     Raises:
-        InputError: the path is not given or holds no finished `captions` records, or there is
-            nothing to learn from.
+        InputError: the path is missing or contains no finished `captions` records, or there is no
+            training data.
     """
     if not config.data.captions:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Validation of a stage: its captions and how they score."""
+"""Validation of a stage: captions and their scores."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tfrecords.writing.progress import CountProgress
 
 _SAMPLES = 8
 _SAMPLE_SIDE = 160
-# Evaluations in a row that find one caption for all images before that is warned of: a model that
-# has just begun does that.
+# Consecutive evaluations with one caption for all images before a warning: an untrained model also
+# generates only one.
 _ALL_EQUAL = 3
 
 
@@ -37,7 +37,7 @@ class _Sample:
 
 
 class Validator:
-    """Captions the validation images and scores them, as often as it is asked to."""
+    """Captions the validation images and scores the captions, at every call of `evaluate`."""
 
     def __init__(
         self,
@@ -47,14 +47,14 @@ class Validator:
         examples: Iterable[Mapping[str, Any]] = (),
         open_known: Callable[[], KnownCaptions] | None = None,
     ) -> None:
-        """Reads the references once; without any, captions are shown but not scored.
+        """Reads the references; without any, captions are shown but not scored.
 
         Args:
-            captioning: the model's.
-            vocabulary: of it.
-            batches: the images, as `Captioning.caption_batches` takes them; None for none.
-            examples: the same images: `image_id`, `texts`, `image` and perhaps `concepts` (ids).
-            open_known: returns what recognizes training captions; called at the first evaluation.
+            captioning: captions images with the model.
+            vocabulary: vocabulary of the model.
+            batches: batches of images for `Captioning.caption_batches`, or None.
+            examples: the same images: `image_id`, `texts`, `image` and optionally `concepts` (ids).
+            open_known: returns a recognizer of training captions; called at the first evaluation.
                 None: novel captions are not counted.
         """
         self._batches = batches
@@ -73,7 +73,7 @@ class Validator:
         self._tokenizer = "ptb_python" if tokenizer == "auto" else tokenizer
         self._scorer = CaptionScorer(references, self._tokenizer) if references else None
         self._scored = frozenset(references)
-        self._all_equal = 0  # evaluations in a row that found one caption for all images
+        self._all_equal = 0  # consecutive evaluations with one caption for all images
         if len(references) == 1:
             logging.warning(
                 "only one validation image has references (%s): CIDEr is 0 for every caption, as "
@@ -86,7 +86,7 @@ class Validator:
         """Returns metrics, sample captions and their images.
 
         The metrics are BLEU-1 to 4, ROUGE-L, CIDEr (1.0 = 100) and `caption_statistics`. METEOR
-        takes a Java process, and `r2m-evaluate`.
+        requires a Java process; `r2m-evaluate` computes it.
         """
         if self._batches is None:
             return Evaluation(metrics={})
@@ -120,7 +120,7 @@ class Validator:
         return None if self._open_known is None else self._open_known()
 
     def _watch_for_equal(self, captions: Mapping[str, str]) -> None:
-        """Warns once where several images are given the same caption again and again."""
+        """Warns once if several images repeatedly get the same caption."""
         equal = len(captions) > 1 and len(set(captions.values())) == 1
         self._all_equal = self._all_equal + 1 if equal else 0
         if self._all_equal == _ALL_EQUAL:

@@ -1,4 +1,4 @@
-"""A stage's loss on its validation batches."""
+"""Loss of a stage on its validation batches."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Loss = Callable[[Any, bool], dict[str, LossTerm]]
 
 
 class ValidationLosses:
-    """Takes the loss on every validation batch, as often as it is asked to."""
+    """Computes the loss on all validation batches, at every call of `evaluate`."""
 
     def __init__(self, sources: Mapping[str, tf.data.Dataset], loss: Loss) -> None:
-        """Compiles nothing yet.
+        """Stores the arguments; programs are compiled when they are first used.
 
         Args:
-            sources: name of a source -> its batches, finite.
-            loss: ({source: batch}, whether it trains) -> the terms of the objective that this
-                source gives.
+            sources: name of a source -> finite dataset of its batches.
+            loss: function of ({source: batch}, training) that returns the terms of the objective
+                for this source.
         """
         self._sources = dict(sources)
         # One program for all batches of a source.
@@ -37,7 +37,7 @@ class ValidationLosses:
     def evaluate(self) -> dict[str, float]:
         """Computes the means of the terms by name and their weighted sum, `loss`."""
         sums: dict[str, list[float]] = {}
-        # One source after the other: zipped, the shorter would cut the longer.
+        # One source after the other: zipping would truncate the longer one.
         for source, batches in self._sources.items():
             for batch in batches:
                 for name, term in self._terms[source](batch).items():

@@ -35,7 +35,7 @@ def parsed(argument: str, *overrides: str) -> object:
         ("base", [], "flickr8k, shapes (R2M); att2in, att2in2, attention_lstm, fc, lstm, relation"),
         ("configs/r2m", [], "a folder, not a configuration; known names: coco_shutterstock, flick"),
         ("fc:coco", [], "unknown argument 'coco'; known: shapes, flickr8k,"),
-        ("configs/common.py", [], "configs/common.py has no function get_config: it is no conf"),
+        ("configs/common.py", [], "configs/common.py has no function get_config, so it is not a"),
         ("configs/r2m/shapes.py", ["--config.data.corpra=x"],
          "--config.data.corpra: configs/r2m/shapes.py has no such field; did you mean --config.data"
          ".corpora? config.data has captions, corpora, images, max_concepts, max_repeats"),

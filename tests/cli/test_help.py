@@ -124,7 +124,7 @@ def test_help_shows_choices_ranges_defaults_and_what_may_be_repeated() -> None:
         "--alpha=X Width multiplier of a MobileNet. (above 0 and at most 10)",
         "--shards=N Number of files of each split. (at least 1; default: 8)",
         "--[no]store_pixels Store the bytes of the image files. (default: on)",
-        " --store_grid Store the feature map beside its mean. ",
+        " --store_grid Also store the feature map, not only its mean. ",
         "(default: val,test)",
     ):
         assert shown in text
@@ -172,7 +172,7 @@ MISTAKES = {
     "r2m-train-xe --config.seed=1": "--config.seed changes a setting of --config, which is missing",
     "r2m-score --tokenizer=ptb_pyton": "flag --tokenizer=ptb_pyton: must be one of auto, ptb, ptb_"
     "python, characters, icu; did you mean ptb_python?",
-    "r2m-score --references": "a value is missing behind --references",
+    "r2m-score --references": "a value is missing after --references",
     "r2m-inspect": "name one folder of records: r2m-inspect PATH",
     "r2m-build-corpora --source=a --label_map=b": "give the corpora records a --name, or an --outp",
     "r2m-local-workers r2m-train-xe --config=x": "unknown flag --config (flags of the command to",

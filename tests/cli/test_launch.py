@@ -99,7 +99,7 @@ def test_a_locale_that_misreads_names_of_files_is_warned_of(
         monkeypatch.setenv("PYTHONUTF8", utf8)
         monkeypatch.setenv("PYTHONCOERCECLOCALE", utf8)
         done = start(tmp_path, "a_script.py", "--how=fail")
-        warned = "reads names of files and folders as ascii" in done.stderr
+        warned = "decodes names of files and folders as ascii" in done.stderr
         assert (done.returncode, warned) == (1, utf8 == "0"), done.stderr
 
 

@@ -256,7 +256,7 @@ def test_fields_that_a_file_adds_or_lacks() -> None:
     assert str(refusal.value).splitlines() == [
         "--config.loss.marign: my.py: a configuration of R2M has no such field; did you mean "
         "--config.loss.margin? config.loss has margin, reconstruction_weight",
-        "my.py lacks the field data.max_repeats; begin with the configurations of this version",
+        "my.py lacks the field data.max_repeats; start from the configurations of this version",
     ]
 
 

@@ -73,7 +73,7 @@ def test_a_memory_limit_makes_meteor_unavailable(
     says = result.unavailable["meteor"]
     assert "meteor-1.5.jar failed: " in says and "heap" in says
     assert says.endswith(
-        f"Memory ran out (it takes up to 2GB): raise the limit in _JAVA_OPTIONS='{options}'"
+        f"Memory ran out (it uses up to 2GB): raise the limit in _JAVA_OPTIONS='{options}'"
     )
 
 
@@ -89,13 +89,13 @@ def test_a_memory_limit_makes_meteor_unavailable(
         (
             b"Error occurred during initialization of VM\nCould not reserve enough heap\n",
             1,
-            "x.jar failed: Could not reserve enough heap. Memory ran out (it takes up to "
+            "x.jar failed: Could not reserve enough heap. Memory ran out (it uses up to "
             "8GB): raise the limit of this container or of `ulimit -v`",
         ),
         (
             b"Picked up JAVA_TOOL_OPTIONS: -Xss1m\n",
             -9,
-            "x.jar failed: it printed no reason (ended by signal 9). Memory ran out (it takes up "
+            "x.jar failed: it printed no reason (ended by signal 9). Memory ran out (it uses up "
             "to 8GB): raise the limit of this container or of `ulimit -v`",
         ),
         (b"", None, "x.jar failed: it printed no reason"),

@@ -69,8 +69,8 @@ def test_a_number_of_its_own_makes_the_image_id() -> None:
         ([{"image_id": 1.5, "caption": "a"}], "image_id must be"),
         ([{"image_id": 7, "caption": "a"}, {"image_id": "7", "caption": "b"}], "than one .* '7'"),
         (["a dog"], "expected .* found text"),
-        ([{"image_id": "x", "caption": "a", "score": float("nan")}], "cannot hold"),
-        ([{"image_id": "x", "caption": "a", "score": object()}], "cannot hold"),
+        ([{"image_id": "x", "caption": "a", "score": float("nan")}], "cannot be written as JSON"),
+        ([{"image_id": "x", "caption": "a", "score": object()}], "cannot be written as JSON"),
     ],
 )
 def test_wrong_predictions_are_refused_and_nothing_is_written(

@@ -42,7 +42,7 @@ def test_files_name_everything(tmp_path: Path) -> None:
                  "| split | flickr8k/val |", "| predictions | predictions.json |",
                  "| images without a caption (scored 0) | 2 |",
                  "| mean length in words | 9.512 |", "| distinct words | 312 |",
-                 "| captions that are no training caption | 81.2 % |"):  # fmt: skip
+                 "| captions that are not training captions | 81.2 % |"):  # fmt: skip
         assert fact in text
 
 

@@ -110,7 +110,7 @@ def run_folder(folder: Path, captioner: str, features: list[str], stage: str) ->
             "cross_entropy",
             "runs/stage: captioner fc has no attention; att2in, .*transformer, updown have",
         ),
-        ("updown", ["region_feature"], "cross_entropy", "runs/stage: .*regions, not at a grid"),
+        ("updown", ["region_feature"], "cross_entropy", "runs/stage: .*regions, not a grid"),
         (
             "",
             [],

@@ -77,7 +77,7 @@ def test_a_damaged_file_is_no_calibration(
 ) -> None:
     (tmp_path / CALIBRATION_FILE).write_text(text)
     assert read_calibration(tmp_path, _identity()) is None
-    assert "holds none that can be read; r2m-evaluate" in caplog.text
+    assert "contains no readable calibration; r2m-evaluate" in caplog.text
     write_calibration(tmp_path, _identity(), _stored(1.0), RELIABILITY)
     assert read_calibration(tmp_path, _identity()) == _stored(1.0)
 

@@ -162,7 +162,7 @@ def test_two_processes_do_not_write_the_same_captions(tmp_path: Path) -> None:
     files = [ImageFile("a.png", tmp_path / "a.png")]
     with CaptionLog(tmp_path, files, {}, overwrite=False) as log:
         log.append([{"image_id": "a.png", "caption": "a"}])
-        with pytest.raises(InputError, match="another process writes its captions there"):
+        with pytest.raises(InputError, match="another process is writing captions to it"):
             CaptionLog(tmp_path, files, {}, overwrite=True)
     with CaptionLog(tmp_path, files, {}, overwrite=False) as log:
         assert log.count == 1

@@ -90,7 +90,7 @@ def test_the_origin_of_regions_counts_where_regions_are_read() -> None:
     fewer = {**network, "regions": {"most": 20, "min_scores": [0.3]}}
     check_same_origin("a", pooled, "b", dict(pooled), regions=True)
     for one, other in ((pooled, fewer), (pooled, network), (network, pooled), (pooled, None)):
-        with pytest.raises(InputError, match=r"made in two ways: a with .*regions"):
+        with pytest.raises(InputError, match=r"computed in two ways: a with .*regions"):
             check_same_origin("a", one, "b", other, regions=True)
     # Vectors and grids do not depend on the regions beside them.
     for other in (fewer, network):

@@ -219,7 +219,7 @@ def test_an_embedding_without_a_word_of_the_captions_is_refused(
 ) -> None:
     embedding = EmbeddingEnsemble.load([str(embedding_run)])
     monkeypatch.setattr(embedding.members[0], "knows", lambda text: False)
-    with pytest.raises(InputError, match="knows no word of the training captions"):
+    with pytest.raises(InputError, match="has no word of the training captions"):
         open_consensus(captions.open_captions(str(caption_records)), "train", OPTIONS, embedding)
 
 
@@ -273,7 +273,7 @@ def test_features_made_in_another_way_are_refused(att2in2_run: Path, tmp_path: P
     shown = json.loads((other / FEATURES_FILE).read_text())
     shown["records"]["backbone"]["alpha"] = 0.5
     (other / FEATURES_FILE).write_text(json.dumps(shown))
-    with pytest.raises(InputError, match=r"made in two ways: those of .*other with alpha 0\.5"):
+    with pytest.raises(InputError, match=r"computed in two ways: those of .*other with alpha 0\.5"):
         Run.load(other, consensus=OPTIONS)
 
 

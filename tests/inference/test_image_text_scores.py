@@ -36,7 +36,7 @@ def test_scores_are_similarities_of_pairs(tmp_path):
     assert found.references.keys() == {"1.jpg", "2.jpg"}  # others have no known word
     section = image_text_section(found, {"1.jpg": 0.1, "3.jpg": 2.0, "2.jpg": 0.0}, run)
     assert section.content["correlation_with_cider"]["spearman"] == pytest.approx(1)
-    assert "| captions without a word that the embedding knows | 1 |" in section.lines
+    assert "| captions with only unknown words | 1 |" in section.lines
     assert image_text_section(found, {}, run).content["correlation_with_cider"] is None
 
 

@@ -174,7 +174,7 @@ def test_pooled_regions_are_no_regions_of_elsewhere(folder: Path) -> None:
         return LoadedCaptioner(trained_on=(own,), inputs=INPUTS, **parts)
 
     evaluated(trained_on(folder)).record_batches(records, "train")
-    with pytest.raises(InputError, match=r"made in two ways: .*with name 'made elsewhere'"):
+    with pytest.raises(InputError, match=r"computed in two ways: .*with name 'made elsewhere'"):
         evaluated(trained_on(folder, backbone=None)).record_batches(records, "train")
 
 

@@ -42,7 +42,9 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     version.mkdir(parents=True)
     (version / "saved_model.pb").touch()
     for export in (version.parent, version):
-        with pytest.raises(InputError, match=rf"^{export} is an exported model, which r2m-serve"):
+        with pytest.raises(
+            InputError, match=rf"^{export} is an exported model, a value for --model"
+        ):
             RunFolder(export)
     runs = [make_run(tmp_path / "a", stage) for stage in ("cross_entropy", "xe")]
     listed = " or ".join(map(str, runs))

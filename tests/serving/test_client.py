@@ -129,7 +129,7 @@ def test_what_is_wrong_with_a_host_is_said(host: str) -> None:
         assert f"--url={bad}: expected http://HOST:PORT" in message(Address(bad, "coco"))
     assert message(Address(host, "cut")).endswith("answers with code 500: Cut off")
     found = message(Address(host, "cocoa"))
-    assert "code 404: Servable not found for request: Latest(cocoa); is the model called" in found
+    assert "code 404: Servable not found for request: Latest(cocoa); is the model named" in found
     assert "no signature x: it has rank, serving_default" in message(
         Address(host, "coco", signature="x")
     )

@@ -452,7 +452,7 @@ def test_folders_that_are_no_exports_are_named(
     assert [(own.name, own.version) for own in load_export(folder)] == [("r2m", 1)]
     with pytest.raises(InputError, match=r"r2m has no version 7: it has 1"):
         load_export(folder.parent, [7])
-    with pytest.raises(InputError, match="no exported model; expected a folder of r2m-export"):
+    with pytest.raises(InputError, match="not an exported model; expected a folder of r2m-export"):
         load_export(tmp_path)
     (tmp_path / "run" / "xe" / "checkpoints").mkdir(parents=True)
     for run in (tmp_path / "run", tmp_path / "run" / "xe"):

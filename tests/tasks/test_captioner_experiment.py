@@ -149,7 +149,7 @@ def test_features_made_in_another_way_are_refused(
         return copy
 
     other = changed("other", weights="other.h5", layer="relu")
-    told = "with weights '{}', layer {}.* with weights '{}', layer {}; the same network"
+    told = "with weights '{}', layer {}.* with weights '{}', layer {}; both must come"
     with pytest.raises(
         InputError, match=f"{caption_records} {told}".format("none", None, "other.h5", "'relu'")
     ):
@@ -326,7 +326,7 @@ def test_attention_is_shown_of_files_and_in_tensorboard(
         assert (tmp_path / f"{file.stem}.attention.png").stat().st_size
     assert [file.read_bytes() for file in files] == before
     assert len(list(tmp_path.glob("broken*"))) == 1
-    with pytest.raises(InputError, match=r"no image left to show: .*broken\.png cannot be read"):
+    with pytest.raises(InputError, match=r"no image is left to show: .*broken\.png cannot be read"):
         show_attention(att2in2_run, [tmp_path / "broken.png"], tmp_path)
     (events,) = att2in2_run.glob("events.*")
     tags = {

@@ -332,7 +332,7 @@ def test_evaluation_writes_predictions_report_and_gallery(finished, raw, images,
         evaluate_run(folder / "tri_rec", images, "dev", tmp_path)
     with pytest.raises(InputError, match="beam_size=0: must be at least 1"):
         evaluate_run(folder / "xe", images, "val", tmp_path, decoding={"beam_size": 0})
-    with pytest.raises(InputError, match="a run of R2M: it learned from no captions of images"):
+    with pytest.raises(InputError, match="a run of R2M: it was not trained on captions of images"):
         evaluate_run(folder / "xe", images, "val", tmp_path, consensus=ConsensusOptions())
 
 
@@ -392,7 +392,7 @@ def test_a_worker_lost_while_a_stage_is_built_is_reported(config, monkeypatch, t
 
     monkeypatch.setattr(workers, "this_worker", lambda _: workers.Worker(1, 2))
     monkeypatch.setattr(experiment, "build_model", lost)
-    with pytest.raises(TrainingError, match=r"1 of 2 lost touch .* \(Socket closed\)"):
+    with pytest.raises(TrainingError, match=r"1 of 2 lost the connection .* \(Socket closed\)"):
         experiment.run_stage("xe", config, tmp_path)
 
 

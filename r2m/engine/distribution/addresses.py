@@ -7,7 +7,7 @@ import ipaddress
 import re
 import socket
 
-# What an address must look like, in words that follow "must be" and "expected".
+# Form of an address, as text that follows "must be" and "expected".
 EXPECTED = (
     "grpc://HOST:PORT of an r2m-data-service, PORT from 1 to 65535, [HOST] for an IPv6 address"
 )
@@ -35,16 +35,16 @@ def format_host(host: str, port: int) -> str:
 
 
 def split_host(text: str) -> Host:
-    """Splits 'HOST:PORT'; raises ValueError where it has another form."""
+    """Splits 'HOST:PORT'; raises ValueError if it has another form."""
     return parse_address(f"grpc://{text}")
 
 
 def connection_problem(host: Host, timeout: float) -> str | None:
-    """Connects and hangs up; returns why that fails, or None.
+    """Connects and disconnects; returns the reason of a failure, or None.
 
     Args:
-        host: to connect to.
-        timeout: seconds to answer in.
+        host: host to connect to.
+        timeout: maximum time of an answer, in seconds.
     """
     try:
         socket.create_connection(host, timeout=timeout).close()
@@ -54,7 +54,7 @@ def connection_problem(host: Host, timeout: float) -> str | None:
 
 
 def host_problem(host: str) -> str | None:
-    """Returns why no machine can connect to a host of this name or IP address, or None."""
+    """Returns the reason why no machine can connect to a name or IP address, or None."""
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(host or "0.0.0.0", None)}
     except (OSError, UnicodeError) as error:
@@ -65,9 +65,9 @@ def host_problem(host: str) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Returns whether a name or IP address means this machine, for its own processes only.
+    """Returns whether a name or IP address is reachable only by processes of this machine.
 
-    A machine's own name is not, even where /etc/hosts gives it a loopback address.
+    A machine's own name is not, even if /etc/hosts maps it to a loopback address.
     """
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback

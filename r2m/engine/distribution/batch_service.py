@@ -1,4 +1,4 @@
-"""Batches made by another process, a tf.data service, which may run on a machine of its own."""
+"""Batches made by another process, a tf.data service, possibly on another machine."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from r2m.engine.distribution.addresses import (
 )
 from r2m.engine.errors import TrainingError, plain_message
 
-# Batches that wait ready in this process, and therefore the most steps of one graph call.
+# Maximum number of prefetched batches, and therefore of steps per graph call.
 _AHEAD = 4
-_TIMEOUT = 10.0  # seconds to answer in
-_PERIOD = 10.0  # seconds between looks at a service that sends no batch
-_PATIENCE = 6  # looks in a row that find a problem before the service counts as lost
-_LIMIT = 600.0  # seconds to send a batch in, for a service that answers
-_TICK = 0.2  # seconds in which a signal is acted on
+_TIMEOUT = 10.0  # seconds for an answer
+_PERIOD = 10.0  # seconds between checks of a service that sends no batch
+_PATIENCE = 6  # consecutive failed checks before the service counts as lost
+_LIMIT = 600.0  # seconds for a batch from a responsive service
+_TICK = 0.2  # maximum delay of the reaction to a signal, in seconds
 
 
 class ServedBatches(NamedTuple):
@@ -36,9 +36,9 @@ class ServedBatches(NamedTuple):
 
     Attributes:
         dataset: the batches.
-        wait: `wait(steps, stopped)` returns how many of the next `steps` batches can be taken
-            without waiting, at least 1; or 0 once `stopped(seconds waited)` is true. Handlers of
-            signals run meanwhile, unlike in a graph call. Raises what the service fails with.
+        wait: `wait(steps, stopped)` returns how many of the next `steps` batches are available, at
+            least 1; or 0 once `stopped(seconds waited)` is true. Signal handlers run while it
+            waits, unlike in a graph call. It raises the error of a failed service.
     """
 
     dataset: tf.data.Dataset
@@ -49,20 +49,20 @@ class ServedBatches(NamedTuple):
 def served_batches(
     dataset: tf.data.Dataset, address: str | None, stopped: Callable[[], bool]
 ) -> Iterator[ServedBatches]:
-    """Yields `dataset`, made by the service at `address`; unchanged where that is None.
+    """Yields `dataset`, computed by the service at `address`; unchanged if that is None.
 
-    The service sends whole batches of this process, in their order: where they are made changes
-    nothing of a run. It needs to see the records under the same paths.
+    The service sends complete batches of this process in order, so that it does not affect the
+    results of a run. It requires the records under the same paths.
 
     Args:
-        dataset: endless.
+        dataset: infinite dataset.
         address: 'grpc://HOST:PORT' of a dispatcher with exactly one worker (`r2m-data-service`).
-        stopped: returns whether a signal came. Once it did, an unanswered question to the service
-            is given up and no batch is requested.
+        stopped: returns whether a signal arrived. Afterwards, a pending query to the service is
+            abandoned and no batch is requested.
 
     Raises:
-        TrainingError: no such address, or the service cannot be used. `wait` raises it where the
-            service is lost, restarted, or sends no batch in time.
+        TrainingError: the address is invalid, or the service cannot be used. `wait` raises it if
+            the service is lost, restarted, or sends no batch in time.
     """
     if address is None:
         yield ServedBatches(dataset, lambda steps, stopped: steps)
@@ -72,7 +72,7 @@ def served_batches(
     except ValueError as error:
         raise TrainingError(f"data service {address!r}: expected {error}") from None
     asked: futures.Future[str | None] = futures.Future()
-    # A daemon thread: handlers of signals run while a host that is down lets it wait.
+    # A daemon thread, so that signal handlers run while it waits for an unreachable host.
     threading.Thread(target=_settle, args=(asked, address), daemon=True).start()
     while not futures.wait([asked], timeout=_TICK).done:
         if stopped():
@@ -96,7 +96,7 @@ def _settle(asked: futures.Future[str | None], address: str) -> None:
 
 
 def service_problem(address: str) -> str | None:
-    """Asks the service at `address`; returns why it cannot be used and what to do, or None."""
+    """Queries the service at `address`; returns the problem and the remedy, or None."""
     host, port = parse_address(address)
     named = "" if is_loopback(host) else f"--host={host} "
     problem = connection_problem((host, port), _TIMEOUT)
@@ -114,7 +114,7 @@ def service_problem(address: str) -> str | None:
                 f"{address} accepts connections but did not answer within {_TIMEOUT:g} s: the data "
                 "service there hangs or is suspended, or it is another program"
             )
-        return f"what answers at {address} is no data service of this TensorFlow ({said})"
+        return f"{address} is not a data service of this TensorFlow ({said})"
     if len(workers) != 1:
         return (
             f"the data service at {address} has {len(workers)} workers: expected exactly one "
@@ -134,25 +134,26 @@ def worker_addresses(host: str, port: int) -> list[str]:
     """Returns 'HOST:PORT' of every worker of the dispatcher at `host`.
 
     Raises:
-        grpc.RpcError: no dispatcher answers.
+        grpc.RpcError: no dispatcher responds.
     """
     with grpc.insecure_channel(format_host(host, port)) as channel:
         ask = channel.unary_unary("/tensorflow.data.DispatcherService/GetWorkers")
         reply = ask(b"", timeout=_TIMEOUT)
-    # TensorFlow has no Python class of the reply (repeated WorkerInfo workers = 1, each with string
-    # address = 1). A ClusterDef (repeated JobDef job = 1, each with string name = 1) is as long.
+    # TensorFlow has no Python class for the reply (repeated WorkerInfo workers = 1, each with
+    # string address = 1). A ClusterDef (repeated JobDef job = 1, each with string name = 1) has the
+    # same encoding.
     return [job.name for job in tf.train.ClusterDef.FromString(reply).job]
 
 
 class _Prefetcher:
     """Prefetches batches from a service in a thread.
 
-    A graph that awaits a batch is deaf to signals and cannot be stopped in the middle: this lets it
-    start only when all its batches are there.
+    A graph that waits for a batch cannot handle signals or be interrupted. Therefore it starts only
+    when all its batches are available.
     """
 
     def __init__(self, dataset: tf.data.Dataset, address: str) -> None:
-        """Starts taking batches of `dataset` from the service at `address`."""
+        """Starts prefetching batches of `dataset` from the service at `address`."""
         self._address = address
         self._batches = dataset
         self._specs = tf.nest.flatten(dataset.element_spec)
@@ -163,11 +164,11 @@ class _Prefetcher:
         self._error: Exception | None = None
         self._closed = threading.Event()
         for job in (self._take, self._watch):
-            # Daemons: TensorFlow may wait for a lost service for ever.
+            # Daemons, because TensorFlow may wait forever for a lost service.
             threading.Thread(target=job, daemon=True).start()
 
     def dataset(self) -> tf.data.Dataset:
-        """Returns the batches, in their order."""
+        """Returns the batches, in order."""
 
         def take(_: tf.Tensor) -> Any:
             tensors = tf.nest.flatten(self._ready.dequeue())
@@ -192,7 +193,7 @@ class _Prefetcher:
         return steps
 
     def close(self) -> None:
-        """Stops taking batches."""
+        """Stops prefetching."""
         self._closed.set()
         self._ready.close(cancel_pending_enqueues=True)
 
@@ -208,13 +209,14 @@ class _Prefetcher:
                 service=self._address,
             )
             options = tf.data.Options()
-            # Nothing to tune here, and the tuning thread delays the end of the process by a minute.
+            # Autotuning has no effect here, and its thread delays the end of the process by a
+            # minute.
             options.autotune.enabled = False
             with tf.device("CPU:0"):
                 numbered = iter(self._batches.enumerate().apply(service).with_options(options))
 
             @tf.function
-            def take() -> tf.Tensor:  # one call per batch: Python costs a training time
+            def take() -> tf.Tensor:  # one call per batch, because Python is slow
                 number, batch = next(numbered)
                 self._ready.enqueue(tf.nest.flatten(batch))
                 return number
@@ -223,9 +225,10 @@ class _Prefetcher:
                 with self._changed:
                     self._came += 1
                     self._changed.notify()
-            # Two workers would each send all batches, a restarted one the first ones again.
+            # Two workers would each send all batches, and a restarted one would repeat the first
+            # ones.
             raise TrainingError(
-                f"the data service at {self._address} gave batch {number} out of turn, after "
+                f"the data service at {self._address} sent batch {number} out of order, after "
                 f"{self._came}: it must have exactly one worker and not be started again during a "
                 "run"
             )
@@ -238,7 +241,7 @@ class _Prefetcher:
             what = (
                 f"the data service at {self._address} was started again during the run"
                 if "dispatcher restart" in said
-                else f"the data service at {self._address} failed: {said}. It must see the records "
+                else f"the data service at {self._address} failed: {said}. It needs the records "
                 "under the same paths as this machine"
             )
             self._fail(TrainingError(what))

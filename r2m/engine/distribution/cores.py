@@ -4,14 +4,14 @@ An operation that is split over all cores ends when the slowest core has finishe
 sequence of many small operations leaves cores idle. Parts of a batch that run in parallel, each on
 its own cores, do not.
 
-Every operation allocates and frees tensors of some megabytes. The C library returns freed memory to
-the system, which clears each page before it hands it out again. Clearing takes longer than adding
-two tensors.
+Every operation allocates and frees tensors of several megabytes. The C library returns freed memory
+to the system, which clears each page before it allocates it again. Clearing takes longer than
+adding two tensors.
 
-Where little memory is free, TensorFlow's graph optimizer sums tensors in temporary variables. Their
+If little memory is free, TensorFlow's graph optimizer sums tensors in temporary variables. Their
 names are not unique among parts that run loops in parallel, which then stop with AlreadyExistsError
-(tensorflow/tensorflow#23780, #37740). What the page cache holds counts as taken, so that this
-happens after records were read.
+(tensorflow/tensorflow#23780, #37740). The page cache counts as used memory, so this happens after
+records were read.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from absl import logging
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from tensorflow.python.eager import context
 
-# Parameters of glibc's `mallopt`, and what it takes for never (an int).
+# Parameters of glibc's `mallopt`, and its value for "never" (an int).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _NEVER = 2**31 - 1
 _AT_ONCE = 2**26
 
 
 def cores() -> int:
-    """Returns the number of parts to compute in parallel: the cores, or 1 if there is a GPU."""
+    """Returns the number of parts to compute in parallel: the number of cores, or 1 with a GPU."""
     return 1 if tf.config.list_physical_devices("GPU") else os.cpu_count() or 1
 
 
@@ -42,7 +42,7 @@ def configure_threads(parts: int) -> None:
     Must be called before TensorFlow starts its threads; later calls only log a warning.
 
     Args:
-        parts: computed in parallel.
+        parts: number of parts computed in parallel.
     """
     _keep_freed_memory()
     _disable_temporary_variables()

@@ -17,28 +17,28 @@ from absl import logging
 from r2m.engine.distribution.addresses import format_host, host_problem, is_loopback
 from r2m.engine.errors import TrainingError
 
-_START = 30.0  # seconds that a worker has to report to its dispatcher
+_START = 30.0  # seconds for a worker to report to its dispatcher
 
 
 @contextlib.contextmanager
 def serving(host: str, port: int, worker_port: int) -> Iterator[str]:
     """Serves until the context ends; yields the address for runs, 'grpc://HOST:PORT'.
 
-    TensorFlow listens on all interfaces. Where `host` is this machine's loopback, Linux is told to
-    pass on connections from this machine only; everywhere else a warning is logged.
+    TensorFlow listens on all interfaces. If `host` is this machine's loopback, sockets are bound on
+    Linux to connections from this machine; otherwise a warning is logged.
 
     Args:
-        host: name or IP address that runs reach this machine under.
-        port: of the dispatcher.
-        worker_port: of the worker, which sends the batches.
+        host: name or IP address by which runs reach this machine.
+        port: port of the dispatcher.
+        worker_port: port of the worker, which sends the batches.
 
     Raises:
-        TrainingError: a port is in use or forbidden, or `host` is no address to connect to.
+        TrainingError: a port is in use or forbidden, or `host` is not an address to connect to.
     """
     if (problem := host_problem(host)) is not None:
         raise TrainingError(
-            f"--host={host}: {problem}; give the name or IP address that the machines which train "
-            "reach this one under (the service listens on all interfaces then)"
+            f"--host={host}: {problem}; give the name or IP address by which the training machines "
+            "reach this one (the service then listens on all interfaces)"
         )
     if port == worker_port:
         raise TrainingError(f"--port and --worker_port are both {port}: give different ones")
@@ -48,7 +48,7 @@ def serving(host: str, port: int, worker_port: int) -> Iterator[str]:
     worker = None
     try:
         dispatcher = service.DispatchServer(service.DispatcherConfig(port=port))
-        # One worker only: each worker would send every batch.
+        # Only one worker, because each worker would send every batch.
         worker = service.WorkerServer(
             service.WorkerConfig(
                 dispatcher_address=f"localhost:{port}",
@@ -80,10 +80,11 @@ def serving(host: str, port: int, worker_port: int) -> Iterator[str]:
 
 
 def _require_free(flag: str, port: int) -> None:
-    """Raises TrainingError for a port in use, which TensorFlow would share: it gets some calls."""
+    """Raises TrainingError for a port in use; TensorFlow would share it and receive only some "
+    "calls."""
     dual = socket.has_dualstack_ipv6()
     with socket.socket(socket.AF_INET6 if dual else socket.AF_INET) as probe:
-        # Closed connections of an earlier service do not matter, a process that listens does.
+        # Closed connections of an earlier service do not matter, but a listening process does.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if dual:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -97,12 +98,12 @@ def _require_free(flag: str, port: int) -> None:
 
 
 def _restricted_to_loopback(ports: tuple[int, int]) -> bool:
-    """Ties this process' sockets that listen at `ports` to the loopback interface, if it can."""
+    """Binds this process' sockets that listen on `ports` to the loopback interface, if possible."""
     if sys.platform != "linux":
         return False
     restricted = set()
     for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # closed meanwhile, or not allowed
+        with contextlib.suppress(OSError):  # closed in the meantime, or not permitted
             if not str(link.readlink()).startswith("socket:"):
                 continue
             with socket.socket(fileno=os.dup(int(link.name))) as found:

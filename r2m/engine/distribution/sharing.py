@@ -10,12 +10,12 @@ from r2m.engine.distribution.workers import this_worker
 
 
 def share(batch: Any, part: Any, parts: int) -> Any:
-    """Returns part `part` of a batch's rows: ceil(B / parts) rows, in the last ones fewer or none.
+    """Returns part `part` of a batch's rows: ceil(B / parts) rows; fewer or none in the last parts.
 
     Args:
         batch: nested tensors with the batch as first dimension; scalars are not split.
         part: int or int64[].
-        parts: how many parts there are.
+        parts: number of parts.
     """
     if parts == 1:
         return batch
@@ -38,8 +38,8 @@ def distribute(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> An
     fills up from the next one, which moves the boundaries of all later batches.
 
     Args:
-        dataset: endless; see `share` for how its batches are split.
-        strategy: whose replicas get them.
+        dataset: infinite dataset; for the division of its batches see `share`.
+        strategy: strategy whose replicas receive them.
 
     Returns:
         An iterable that yields one value per replica.
@@ -53,7 +53,7 @@ def distribute(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> An
 
     def local_shares(_: tf.distribute.InputContext) -> tf.data.Dataset:
         split = dataset if replicas == 1 else dataset.flat_map(shares)
-        # Known to be endless, the iterator needs no branch for its end in every step.
+        # For infinite datasets, the iterator needs no branch for its end in every step.
         endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
         return split.apply(endless).prefetch(tf.data.AUTOTUNE)
 

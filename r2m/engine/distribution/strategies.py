@@ -13,7 +13,7 @@ from r2m.engine.signals import default_signals
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 
-# Refused by name, with the reason.
+# Rejected names and reasons.
 REFUSED = {
     "parameter_server": "Keras 3 does not support it",
     "central_storage": "Keras 3 does not support it",
@@ -22,21 +22,21 @@ REFUSED = {
 
 
 def make_strategy(name: str = "auto", *, replicas: int | None = None) -> tf.distribute.Strategy:
-    """Returns the strategy under whose `scope()` models are built and stages are trained.
+    """Returns the strategy in whose `scope()` models are built and stages are trained.
 
     Args:
         name: 'one_device' (the first GPU, else the CPU), 'mirrored' (all GPUs, else all logical
-            CPUs), 'multi_worker' (all GPUs, else the CPU, of every process that TF_CONFIG lists; to
-            be called before TensorFlow does anything else) or 'auto' (multi_worker where TF_CONFIG
-            lists several processes, mirrored where there are two GPUs or more).
-        replicas: how many devices 'mirrored' takes; None takes all.
+            CPUs), 'multi_worker' (all GPUs, else the CPU, of every process that TF_CONFIG lists;
+            must be called before TensorFlow does anything else) or 'auto' (multi_worker if
+            TF_CONFIG lists several processes, mirrored with two or more GPUs).
+        replicas: number of devices of 'mirrored'; None uses all.
 
     Returns:
         A `tf.distribute` strategy with one replica per device.
 
     Raises:
-        TrainingError: the strategy is unknown or refused, there are too few devices, or TF_CONFIG
-            is not what multi_worker needs.
+        TrainingError: the strategy is unknown or rejected, there are too few devices, or TF_CONFIG
+            is invalid for multi_worker.
     """
     if name in REFUSED:
         raise TrainingError(
@@ -48,7 +48,7 @@ def make_strategy(name: str = "auto", *, replicas: int | None = None) -> tf.dist
         name = "multi_worker"
     if name == "multi_worker":
         if replicas is not None:
-            raise TrainingError("strategy 'multi_worker' takes all devices of every worker")
+            raise TrainingError("strategy 'multi_worker' uses all devices of every worker")
         return _multi_worker(os.environ.get("TF_CONFIG", ""))
     devices = tf.config.list_logical_devices("GPU")
     if name == "one_device" or (name == "auto" and len(devices) < 2):
@@ -65,8 +65,9 @@ def make_strategy(name: str = "auto", *, replicas: int | None = None) -> tf.dist
 
 @functools.cache
 def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
-    # One per process: two strategies over the same devices number their collective operations
-    # alike, and TensorFlow then fails with "Collective instance 100 expected type ...".
+    # Only one per process: two strategies on the same devices use the same numbers for their
+    # collective operations, and TensorFlow then fails with "Collective instance 100 expected type
+    # ...".
     return tf.distribute.MirroredStrategy(devices)
 
 
@@ -87,7 +88,7 @@ def _multi_worker(_: str) -> tf.distribute.MultiWorkerMirroredStrategy:
 
 
 def _cluster() -> list[str]:
-    """Returns the addresses of all workers in TF_CONFIG; none where it is not set."""
+    """Returns the addresses of all workers in TF_CONFIG; empty if it is not set."""
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text or "{}")

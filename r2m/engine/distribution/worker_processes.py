@@ -1,4 +1,4 @@
-"""Several workers on this machine: one command in as many processes."""
+"""Several workers on this machine: one command in several processes."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from collections.abc import Mapping, Sequence
 from r2m.engine.errors import TrainingError, TrainingInterrupted
 from r2m.engine.signals import DIED_OF_SIGINT, forwarded_signals, interrupt
 
-_PATIENCE = 20.0  # seconds that workers are given to save and end
+_PATIENCE = 20.0  # seconds for workers to save and end
 
 Process = subprocess.Popen[str]
 
 
 def run_workers(command: Sequence[str], count: int, environment: Mapping[str, str]) -> None:
-    """Runs a command as `count` workers until all have ended; shows what they print, numbered.
+    """Runs a command as `count` workers until all have ended; shows their output with numbers.
 
-    SIGTERM and SIGINT are handed on. When a worker ends with an error the others are stopped.
+    SIGTERM and SIGINT are forwarded. If a worker ends with an error, the others are stopped.
 
     Args:
-        command: of every worker.
-        count: how many.
-        environment: variables to set for them beside TF_CONFIG.
+        command: command of every worker.
+        count: number of workers.
+        environment: further environment variables of the workers, in addition to TF_CONFIG.
 
     Raises:
         TrainingError: the command cannot be run, or a worker ended with an error.
-        TrainingInterrupted: SIGTERM or SIGINT came, and all ended well.
+        TrainingInterrupted: SIGTERM or SIGINT arrived, and all workers ended without error.
     """
     workers: list[Process] = []
     shown: list[threading.Thread] = []
@@ -52,7 +52,7 @@ def run_workers(command: Sequence[str], count: int, environment: Mapping[str, st
         if _failed(worker, came)
     ]
     if failed:
-        raise TrainingError(f"{', '.join(failed)}; its last lines say why")
+        raise TrainingError(f"{', '.join(failed)}; see its last lines")
     if came:
         raise TrainingInterrupted(f"{count} workers: stopped by {came[0]}")
 
@@ -77,7 +77,8 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> Process:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="backslashreplace",
-            # Ctrl-C reaches a worker once, from here: a second one would end it without saving.
+            # Ctrl-C reaches a worker only from here, because a second one would end it without
+            # saving.
             start_new_session=True,
         )
     except OSError as error:
@@ -93,7 +94,7 @@ def _show(worker: Process, index: int) -> None:
 
 
 def _failed(worker: Process, came: Sequence[str]) -> bool:
-    """Returns whether a worker failed; to end by a signal that was sent to it is no failure."""
+    """Returns whether a worker failed; ending by a signal that was sent to it is not a failure."""
     return bool(worker.poll()) and not (came and worker.returncode in DIED_OF_SIGINT)
 
 

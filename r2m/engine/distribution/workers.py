@@ -1,6 +1,6 @@
-"""Workers: the processes, on one machine or several, that train one model together.
+"""Workers: processes, on one machine or several, that train one model together.
 
-Under `multi_worker` every worker runs the same command. Each computes its rows of every global
+With `multi_worker`, every worker runs the same command. Each computes its rows of every global
 batch; only the chief (worker 0) evaluates and writes files, which all of them read.
 """
 
@@ -21,7 +21,7 @@ class Worker:
 
     Attributes:
         index: 0 for the chief.
-        count: how many there are.
+        count: number of workers.
     """
 
     index: int = 0
@@ -34,7 +34,7 @@ class Worker:
 
 
 def this_worker(strategy: tf.distribute.Strategy) -> Worker:
-    """Returns the strategy's worker that this process is."""
+    """Returns this process as a worker of the strategy."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return Worker()
     resolver = strategy.cluster_resolver
@@ -72,7 +72,7 @@ def chief_value(strategy: tf.distribute.Strategy, value: float) -> float:
 
 @contextlib.contextmanager
 def reporting_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turns TensorFlow's complaints about a lost worker into a TrainingError."""
+    """Converts TensorFlow's errors about a lost worker to a TrainingError."""
     try:
         yield
     except (
@@ -87,7 +87,7 @@ def reporting_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
             raise
         reason = plain_message(str(error.message))[:200]
         raise TrainingError(
-            f"worker {worker.index} of {worker.count} lost touch with another one, which ended or "
-            f"cannot be reached ({reason}). Start the same command on all workers again: they "
-            "resume from the last checkpoint"
+            f"worker {worker.index} of {worker.count} lost the connection to another one, which "
+            f"ended or cannot be reached ({reason}). Start the same command on all workers again: "
+            "they resume from the last checkpoint"
         ) from error

@@ -13,17 +13,17 @@ from r2m.engine.persistence.checkpoint_folders import BEST, LATEST, begun, folde
 
 
 def check_history(workdir: Path, step: int, *, best_step: int | None, log_every: int) -> None:
-    """Looks for signs that files of a run were removed; warns of what training can do without.
+    """Detects that files of a run were removed; only warns if training can continue without them.
 
     Args:
         workdir: folder of the run.
-        step: steps done, as the newest checkpoint says; 0 without any.
-        best_step: the step of the best checkpoint, as the newest one says.
-        log_every: after how many steps a line of metrics is due.
+        step: number of steps in the newest checkpoint; 0 without checkpoints.
+        best_step: step of the best checkpoint, as recorded in the newest one.
+        log_every: steps between lines of metrics.
 
     Raises:
-        TrainingError: the checkpoints are gone: beginning anew would remove metrics and best
-            weights of the earlier steps. Also a damaged line of metrics.jsonl.
+        TrainingError: the checkpoints no longer exist, and a new start would remove metrics and
+            best weights of the earlier steps; or a line of metrics.jsonl is damaged.
     """
     logged = max((int(line["step"]) for line in read_metrics(workdir)), default=None)
     if step == 0:
@@ -32,7 +32,7 @@ def check_history(workdir: Path, step: int, *, best_step: int | None, log_every:
     if logged is None and step >= log_every:
         logging.warning(
             "%s is missing or empty although %d steps are done: their metrics are lost; training "
-            "goes on from the checkpoint, and metrics of later steps are added",
+            "continues from the checkpoint, and metrics of later steps are added",
             workdir / METRICS,
             step,
         )
@@ -48,19 +48,19 @@ def check_history(workdir: Path, step: int, *, best_step: int | None, log_every:
 def _check_beginning(workdir: Path, logged: int | None) -> None:
     logged = logged or 0
     training = (read_config(workdir) or {}).get("training", {})
-    # Without checkpoints in between, the only one is of the last step.
+    # Without checkpoints in between, the only one is from the last step.
     period = training.get("checkpoint_every") or training.get("steps") or 0
     best = max(
         (int(path.name.rpartition("-")[2]) for path in folders_of(workdir / BEST)), default=0
     )
     done = max(best, logged)
     if begun(workdir):
-        # Checkpoints are written in turn, at most two at a time wait: a run that was killed before
-        # its first one was whole is not further than this.
+        # Checkpoints are written one after the other, with at most two in the queue: a run killed
+        # before its first one was complete is not further than this.
         lost = best > period or logged > 3 * period
     else:
-        # A run that is further than its first checkpoint had begun to write it. At that step it
-        # may have been killed just before, but then there is no folder yet.
+        # A run that is further than its first checkpoint had started to write it. At that step it
+        # may have been killed just before, but then the folder does not exist yet.
         lost = done > period or (done > 0 and (workdir / LATEST).is_dir())
     if period and lost:
         start = f" (with --init_from={workdir} from its best weights)" if best else ""

@@ -1,8 +1,8 @@
 """Settings of a run for TensorBoard's HParams tab.
 
-The tab lists a run per row, with the settings that differ between the runs first and, beside them,
-the last value of every scalar in alphabetical order: `best/<metric>`, of the best checkpoint, comes
-before `evaluation/<metric>`, the final one, and `train/<metric>`.
+The tab has one row per run: first the settings that differ between the runs, then the last value of
+every scalar in alphabetical order. Therefore `best/<metric>`, from the best checkpoint, precedes
+`evaluation/<metric>`, the final value, and `train/<metric>`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from r2m.engine.options import CHANGEABLE, TrainingOptions
 
-# Options that decide neither the weights nor which of them are the best.
+# Options that affect neither the weights nor the choice of the best ones.
 _WITHOUT_EFFECT = frozenset(CHANGEABLE) - {"steps", "evaluate_every"}
 
 
@@ -41,14 +41,14 @@ def run_settings(
 ) -> dict[str, bool | int | float | str]:
     """Returns the settings that a stage was trained with, each once, by dotted name.
 
-    A setting that differs between runs must be there in all of them, or TensorBoard does not see
-    the difference: settings at their defaults are kept.
+    TensorBoard detects a difference only if all runs have the setting. Settings with default values
+    are therefore kept.
 
     Args:
         stage: name of the stage.
-        config: of the whole experiment. Of `training` and `stages` what `options` has in steps is
-            left out, as is what belongs to other stages.
-        options: of the stage; without those that change no result.
+        config: configuration of the whole experiment. Values of `training` and `stages` that
+            `options` contains in steps, and values of other stages, are left out.
+        options: options of the stage; those that do not affect results are left out.
     """
     own = {
         name: value
@@ -72,13 +72,13 @@ def write_hparams(settings: Mapping[str, bool | int | float | str], workdir: Pat
     """Writes settings to the default summary writer, at step 0.
 
     Args:
-        settings: of `run_settings`.
-        workdir: of the run. The tab calls it `<experiment>/<stage> in <folder above>`: the column
-            has room for about 15 characters, and runs of one name would share a row.
+        settings: result of `run_settings`.
+        workdir: folder of the run. The tab names it `<experiment>/<stage> in <parent folder>`: the
+            column shows about 15 characters, and runs with equal names would share a row.
     """
-    # Here, because TensorBoard takes a while to load and only training needs it.
+    # Imported here, because TensorBoard loads slowly and only training needs it.
     from tensorboard.plugins.hparams import api
 
-    # Without a time of its own: events do not depend on the clock.
+    # Without a timestamp, so that events do not depend on the clock.
     name = f"{'/'.join(workdir.absolute().parts[-2:])} in {workdir.parent.parent}"
     api.hparams(dict(settings), trial_id=name, start_time_secs=0)

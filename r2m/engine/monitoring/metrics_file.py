@@ -11,17 +11,17 @@ METRICS = "metrics.jsonl"
 
 
 def read_metrics(workdir: Path) -> list[dict[str, float]]:
-    """Returns the lines of a run's metrics.jsonl, none where it is missing.
+    """Returns the lines of a run's metrics.jsonl; empty if it is missing.
 
-    A torn last line, as a kill leaves it, is left out.
+    An incomplete last line, as left by a killed process, is ignored.
 
     Raises:
-        TrainingError: another line is not one of metrics; names the line.
+        TrainingError: another line does not contain metrics; the message names it.
     """
     path = workdir / METRICS
     if not path.is_file():
         return []
-    # Bytes: damage need not be UTF-8.
+    # Bytes, because damaged text may not be UTF-8.
     *lines, _ = path.read_bytes().split(b"\n")
     return [_parse(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
 

@@ -18,9 +18,9 @@ def parameter_table(model: keras.Model, trained: Sequence[Any], most_rows: int =
     """Returns a table of every variable's name, shape, size and whether it is trained, with totals.
 
     Args:
-        model: a built model; the seeds of its random layers are no parameters.
-        trained: those of its variables that are trained.
-        most_rows: a model of more variables gets one row for each of its parts.
+        model: a built model; the seeds of its random layers do not count as parameters.
+        trained: trained variables of the model.
+        most_rows: a model with more variables gets one row per part.
 
     Returns:
         Lines of text.

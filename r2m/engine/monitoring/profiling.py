@@ -33,28 +33,29 @@ class ProfileWindow(NamedTuple):
 
 
 class Profiler:
-    """Profiles the steps of a window, as a context manager around the training loop.
+    """Profiler of the steps in a window; a context manager around the training loop.
 
-    The result goes to `<workdir>/plugins/profile`, where TensorBoard's profile plugin looks.
+    The result is written to `<workdir>/plugins/profile`, which TensorBoard's profile plugin reads.
     """
 
     def __init__(self, window: ProfileWindow | None, workdir: Path, step: int, steps: int) -> None:
-        """Takes the window (None profiles nothing), the run folder, and its first and last step."""
+        """Stores the window (None profiles nothing), the run folder, and its first and last "
+        "step."""
         self._window, self._workdir = window, workdir
         self._on = False
         if window is not None and not (step < window.last and window.first < steps):
             logging.warning(
-                "nothing is profiled: steps %d to %d are not among those to come, %d to %d",
+                "nothing is profiled: steps %d to %d are not among the remaining steps, %d to %d",
                 window.first + 1, window.last, step + 1, steps,
             )  # fmt: skip
 
     def until_edge(self, step: int) -> int | None:
-        """Returns the steps from `step` to the window's next edge; None where none is ahead."""
+        """Returns the steps from `step` to the window's next edge; None if no edge remains."""
         ahead = [edge - step for edge in self._window or () if edge > step]
         return min(ahead, default=None)
 
     def before(self, step: int) -> None:
-        """Starts the profiler at the window's first edge; call it before the steps after `step`."""
+        """Starts the profiler at the window's first edge; call before the steps after `step`."""
         if self._window is not None and not self._on:
             if not self._window.first <= step < self._window.last:
                 return
@@ -63,7 +64,7 @@ class Profiler:
             self._on = True
 
     def after(self, step: int) -> None:
-        """Stops the profiler at the window's last edge; call it when step `step` is done."""
+        """Stops the profiler at the window's last edge; call after step `step`."""
         if self._window is not None and self._on and step >= self._window.last:
             self._on = False
             with clear_write_errors(self._workdir / "plugins"):

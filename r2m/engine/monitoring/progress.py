@@ -12,7 +12,7 @@ from tqdm import tqdm
 from r2m.engine.monitoring.text_tables import four_digits
 
 _TERM = "loss/"
-# In metrics.jsonl and TensorBoard only: nobody follows them line by line.
+# Only in metrics.jsonl and TensorBoard, not in log lines.
 _NOT_SHOWN = ("gradient_norm", "learning_rate")
 
 
@@ -23,12 +23,12 @@ class Progress:
     """
 
     def __init__(self, name: str, unit: str, first_step: int, steps: int, *, show: bool) -> None:
-        """Starts at `first_step` of `steps`; `unit` is what the rows of a batch are called."""
+        """Starts at `first_step` of `steps`; `unit` is the name of the rows of a batch."""
         self._name, self._first, self._step, self._steps = name, first_step, first_step, steps
         self._show, self._unit = show, unit
         self._seconds, self._counted, self._rows = 0.0, 0, 0.0
         self._compiling, self._evaluating = 0.0, 0.0
-        # As far as known, from the last interval.
+        # From the last interval, if known.
         self._metrics, self._speed, self._per_step = "", "", 0.0
         self._line = tqdm(
             total=steps,
@@ -38,16 +38,16 @@ class Progress:
             bar_format="{desc}: step {n_fmt}/{total_fmt}{postfix} |{bar}|",
             postfix="compiling the first step",
             dynamic_ncols=True,
-            # Neither drawn by another thread nor on a line below the line of an evaluation.
+            # Drawn by no other thread, and on the same line as evaluations.
             miniters=1,
             position=0,
             leave=True,
         )
 
     def advance(self, steps: int, rows: float, seconds: float, *, compiled: bool) -> None:
-        """Counts steps on `rows` rows that took `seconds`.
+        """Counts steps on `rows` rows with a duration of `seconds`.
 
-        Steps that were `compiled` first do not count for the speed.
+        Steps whose call `compiled` a program are excluded from the speed.
         """
         self._step += steps
         if compiled:
@@ -57,7 +57,7 @@ class Progress:
             self._counted += steps
             self._rows += rows
         if not self._line.disable:
-            # Until the first interval ends, the speed is that of its steps so far.
+            # Until the first interval ends, the speed is that of the steps so far.
             if not self._speed:
                 self._measure()
             self._line.set_postfix_str(self._text(), refresh=False)
@@ -69,9 +69,9 @@ class Progress:
         Compile time is shown separately.
 
         Args:
-            metrics: `loss`, `loss/TERM` and others. The only term with a weight is the loss itself
-                and is left out, as are the norm of the gradient and the learning rate.
-            weights: of the terms of the loss, by name.
+            metrics: `loss`, `loss/TERM` and others. A single term with a weight equals the loss and
+                is left out, as are the norm of the gradient and the learning rate.
+            weights: weights of the terms of the loss, by name.
         """
         weighted = [name for name, weight in weights.items() if weight]
         hidden = {*_NOT_SHOWN, *(_TERM + name for name in weighted if len(weighted) == 1)}
@@ -93,7 +93,7 @@ class Progress:
     def report_evaluation(self, metrics: Mapping[str, float], seconds: float = 0.0) -> None:
         """Shows metrics of an evaluation that took `seconds`, the loss under one name only.
 
-        The time left counts as many evaluations per step as there were so far.
+        The estimate of the remaining time assumes the previous rate of evaluations per step.
         """
         self._evaluating += seconds
         if self._show and metrics:

@@ -1,4 +1,4 @@
-"""Runs below a folder, described from their files, which are only read."""
+"""List of the runs below a folder, described from their files, which are only read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from r2m.engine.monitoring.metrics_file import METRICS, read_metrics
 from r2m.engine.persistence.checkpoint_folders import BEST, LATEST, SIDECAR, folders_of
 
 CONFIG = "config.json"
-# What config.json of a run has at least; other tools use files of that name too.
+# Minimum contents of a run's config.json; other tools also use files of that name.
 _FIELDS = {"stage", "config", "training"}
 
 RunStatus = Literal["running", "finished", "stopped", "damaged"]
@@ -26,19 +26,19 @@ RunStatus = Literal["running", "finished", "stopped", "damaged"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run, as `r2m-runs` lists it.
+    """A run in the list of `r2m-runs`.
 
     Attributes:
-        folder: where it is.
-        experiment: the name in its configuration, else that of the folder above.
-        stage: what was trained.
-        step: steps done, as far as saved; of a running one as far as logged.
-        steps: how many it shall have.
-        best_metric: what its best checkpoint is chosen by; None without any.
-        best_value: the best so far; None before the first evaluation.
-        best_step: its step.
-        changed: when it last wrote something.
-        state: `running` (a process holds it), `finished`, `stopped` (before its last step), or
+        folder: its folder.
+        experiment: name in its configuration, else name of the parent folder.
+        stage: stage that was trained.
+        step: number of saved steps; for a running run, of logged steps.
+        steps: planned number of steps.
+        best_metric: metric that selects its best checkpoint; None without any.
+        best_value: best value so far; None before the first evaluation.
+        best_step: step of the best value.
+        changed: time of its last write.
+        state: `running` (a process has locked it), `finished`, `stopped` (before its last step), or
             `damaged` (config.json or all checkpoints cannot be read).
     """
 
@@ -58,7 +58,7 @@ def find_runs(workspace: Path | str) -> list[Run]:
     """Returns all runs in `workspace` and below, by path.
 
     Raises:
-        TrainingError: there is no such folder, or no run in it.
+        TrainingError: the folder does not exist, or contains no run.
     """
     workspace = Path(workspace)
     if not workspace.is_dir():
@@ -120,14 +120,14 @@ def compare_configs(
     """Returns the settings in which runs differ: dotted name -> value per run, None where absent.
 
     Args:
-        folders: of the runs.
+        folders: folders of the runs.
         upgrade_settings: converts configurations of earlier versions to the form of this version.
 
     Raises:
-        TrainingError: fewer than two runs, or a folder that is none.
+        TrainingError: there are fewer than two runs, or a folder is not a run folder.
     """
     if len(folders) < 2:
-        raise TrainingError(f"{len(folders)} run to compare, expected two or more")
+        raise TrainingError(f"{len(folders)} run to compare, expected at least two")
     configs = []
     for folder in folders:
         config = read_config(Path(folder))
@@ -143,7 +143,7 @@ def compare_configs(
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
-    """Returns a run's config.json; None where it cannot be read or is something else."""
+    """Returns a run's config.json; None if it cannot be read or has other contents."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -152,9 +152,9 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 
 
 def _newest_state(parent: Path) -> tuple[dict[str, Any], int]:
-    """Returns the state of the newest checkpoint that looks whole, and the number of newer ones.
+    """Returns the state of the newest apparently complete checkpoint, and the number of newer ones.
 
-    Sizes are compared, contents are not: a list of runs must not read gigabytes.
+    Only sizes are compared, not contents, because a list of runs must not read gigabytes.
     """
     folders = folders_of(parent)
     for damaged, folder in enumerate(reversed(folders)):

@@ -1,7 +1,7 @@
 """Log of a run: metrics.jsonl and TensorBoard events.
 
-Nothing in them depends on the clock, so that a resumed run leaves the same as one that was never
-stopped. Speed goes to `r2m.engine.monitoring.progress` only.
+Their contents do not depend on the clock, so that a resumed run writes the same files as an
+uninterrupted one. Speed is only reported by `r2m.engine.monitoring.progress`.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from r2m.engine.stage import Evaluation
 
 
 class RunLog:
-    """Writer of a run's metrics, from a given step on.
+    """Writer of a run's metrics from a given step on; a context manager.
 
-    Use it as a context manager. Lines and events of later steps, left by a run that was killed
-    after its last checkpoint, are removed first.
+    Lines and events of later steps, left by a run that was killed after its last checkpoint, are
+    removed first.
     """
 
     def __init__(
         self, workdir: Path, first_step: int, hparams: Mapping[str, Any] | None = None
     ) -> None:
-        """Opens the log of `workdir` to go on after `first_step` steps.
+        """Opens the log of `workdir` to continue after `first_step` steps.
 
         Args:
             workdir: folder of the run.
-            first_step: 0 begins it anew.
-            hparams: settings for TensorBoard's HParams tab, written when it begins anew.
+            first_step: number of steps in the log; 0 starts a new one.
+            hparams: settings for TensorBoard's HParams tab, written to a new log.
         """
         self._path = workdir / METRICS
         with clear_write_errors(workdir):
             self._open(workdir, first_step, hparams)
 
     def _open(self, workdir: Path, first_step: int, hparams: Mapping[str, Any] | None) -> None:
-        # What was logged before the first step is logged again.
+        # Data logged before the first step will be logged again.
         last_step = first_step or -1
         _cut_metrics(self._path, last_step)
         for path in sorted(workdir.glob("events.out.tfevents.*")):
@@ -73,7 +73,7 @@ class RunLog:
             with clear_write_errors(self._path.parent):
                 self._events.close()
         except TrainingError:
-            if value is None:  # else it is what went wrong first that is told
+            if value is None:  # otherwise the first error is reported
                 raise
 
     def train(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -98,7 +98,7 @@ class RunLog:
                 tf.summary.scalar(f"best/{name}", value)
 
     def flush(self) -> None:
-        """Waits until all is on disk: a checkpoint must never be newer than the log."""
+        """Waits until everything is on disk: a checkpoint must never be newer than the log."""
         with clear_write_errors(self._path.parent):
             self._events.flush()
             os.fsync(self._file)
@@ -112,10 +112,11 @@ class RunLog:
         # JSON has no NaN.
         values = {name: float(v) if math.isfinite(v) else None for name, v in metrics.items()}
         line = json.dumps({"step": step, "kind": kind, **values}) + "\n"
-        # One write call: a kill leaves a whole line or a torn last one, which is cut on resume.
+        # One write call: a killed process leaves at most one incomplete line, which is removed on
+        # resume.
         with clear_write_errors(self._path):
             unwritten = line.encode()
-            while unwritten:  # a disk that is about to be full takes a part first
+            while unwritten:  # an almost full disk accepts only a part at first
                 unwritten = unwritten[os.write(self._file, unwritten) :]
         with self._writing_events(step):
             for name, value in metrics.items():
@@ -158,12 +159,12 @@ def _cut_events(path: Path, last_step: int) -> None:
             if tf.compat.v1.Event.FromString(record).step <= last_step:
                 kept.append(record)
     except tf.errors.DataLossError:
-        # The kill tore the last record; what is before it is whole.
+        # Only the last record of a killed process is incomplete.
         pass
-    if len(kept) < 2:  # the first record only says which format the file has
+    if len(kept) < 2:  # the first record contains only the format of the file
         path.unlink()
         return
-    # TensorBoard takes every name with "tfevents" in it for an event file.
+    # TensorBoard treats every file with "tfevents" in its name as an event file.
     unfinished = path.with_name(".unfinished-events")
     with tf.io.TFRecordWriter(str(unfinished)) as writer:
         for record in kept:

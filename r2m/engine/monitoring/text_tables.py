@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-# Smaller numbers than half of the last decimal place are shown as 0: scores of captions that share
-# no n-gram with their references are about 1e-15.
+# Numbers below half of the last decimal place are shown as 0: scores of captions that share no
+# n-gram with their references are about 1e-15.
 _MOST_DECIMALS = 7
 _MOST_PLAIN = 1e9
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Returns rows of cells as lines of columns, those in `right` aligned to the right."""
+    """Returns rows of cells as aligned columns; those in `right` are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -27,7 +27,7 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
 def four_digits(value: float) -> str:
     """Formats a number with four significant digits and no exponent: 0.00005, 0.3065, 12346, nan.
 
-    Numbers below 5e-8 become 0; only those of 1e9 and more have an exponent.
+    Numbers below 5e-8 become 0; only numbers from 1e9 on have an exponent.
     """
     if not math.isfinite(value) or abs(value) >= _MOST_PLAIN:
         return f"{value:.4g}"

@@ -1,12 +1,12 @@
-"""Moving average of the weights, which is evaluated and saved as the best.
+"""Moving average of the weights, used for evaluations and the best checkpoint.
 
 After each optimizer step `average += (1 - d) * (weights - average)` with
 
     d = min(decay, (1 + t) / (10 + t)),  t = steps done, this one included
 
-as `tf.train.ExponentialMovingAverage` has it. The average starts as the weights that training
-starts with; the small decay of the first steps, in place of a bias correction, lets go of them.
-Only what is trained is averaged: everything else in the model is as after the last step.
+as in `tf.train.ExponentialMovingAverage`. The average starts with the initial weights; the small
+decay of the first steps, instead of a bias correction, removes their influence. Only trained
+variables are averaged; all others have their values after the last step.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import tensorflow as tf
 
 
 class WeightAverage:
-    """Moving average of variables; without a decay it averages none and does nothing."""
+    """Moving average of variables; without a decay it does nothing."""
 
     def __init__(self, decay: float | None, variables: Mapping[str, Any]) -> None:
-        """Makes the averages; call it inside `strategy.scope()`, and `start` before the first step.
+        """Creates the averages; call inside `strategy.scope()`, and `start` before the first step.
 
         Args:
             decay: `TrainingOptions.ema_decay`.
-            variables: name -> what is trained.
+            variables: name -> trained variable.
         """
         self._decay = decay
         self._strategy = tf.distribute.get_strategy()
@@ -41,21 +41,21 @@ class WeightAverage:
 
     @property
     def tensors(self) -> dict[str, Any]:
-        """The averages by their names in a checkpoint, `ema/<name>`."""
+        """Averages by their names in a checkpoint, `ema/<name>`."""
         return {f"ema/{name}": average for name, average in self._averages.items()}
 
     def start(self) -> None:
-        """Sets the averages to the weights as they are now."""
+        """Sets the averages to the current weights."""
         for name, variable in self._variables.items():
             self._averages[name].assign(variable.numpy())
 
     @tf.autograph.experimental.do_not_convert
     def update(self, steps: Any, taken: tf.Tensor) -> None:
-        """Updates the averages after a step, each replica its own copy; not in a replica context.
+        """Updates each replica's averages after a step; call it outside a replica context.
 
         Args:
-            steps: int scalar, optimizer steps done.
-            taken: bool scalar, whether there was a step: else nothing is done.
+            steps: int scalar, number of optimizer steps.
+            taken: bool scalar, whether the step was taken; otherwise nothing is updated.
         """
         if self._decay is None:
             return
@@ -69,7 +69,7 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Gives the variables the values of their averages while the context lasts."""
+        """Sets the variables to their averages inside the context."""
         raw = {name: variable.numpy() for name, variable in self._variables.items()}
         for name, variable in self._variables.items():
             variable.assign(self._averages[name].numpy())

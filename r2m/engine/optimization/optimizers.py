@@ -15,14 +15,15 @@ from r2m.engine.options import TrainingOptions
 
 @keras.saving.register_keras_serializable(package="r2m")
 class Adam(keras.optimizers.Adam):
-    """Keras' Adam, each variable and its two moments updated by one operation.
+    """Keras' Adam with one fused operation per variable and its two moments.
 
-    Keras' own goes over every variable some thirteen times, which is a twentieth of a training
-    step with a large vocabulary. Source: Kingma and Ba 2014, with the epsilon of section 2.1.
+    Keras' implementation passes over every variable about thirteen times, which takes a twentieth
+    of a training step with a large vocabulary. Source: Kingma and Ba 2014, with the epsilon of
+    section 2.1.
     """
 
     def build(self, variables: Sequence[Any]) -> None:
-        """Makes the two moments of each variable; raises ValueError for `amsgrad`."""
+        """Creates the two moments of each variable; raises ValueError for `amsgrad`."""
         if self.amsgrad:
             raise ValueError("amsgrad is not supported: use keras.optimizers.Adam")
         super().build(variables)
@@ -47,21 +48,21 @@ class Adam(keras.optimizers.Adam):
 
     @property
     def _correction_bases(self) -> tuple[float, float]:
-        """Returns the decay per step of each moment that the bias correction assumes."""
+        """Decay per step of each moment that the bias correction assumes."""
         return self.beta_1, self.beta_2
 
 
 @keras.saving.register_keras_serializable(package="r2m")
 class KirosAdam(Adam):
-    """Adam as the visual-semantic embedding's released code has it (Kiros et al. 2014).
+    """Adam as in the released code of the visual-semantic embedding (Kiros et al. 2014).
 
-    The moments decay as Adam's, but their start at 0 is corrected as if they decayed by
-    `1 - beta`, which is to say hardly at all:
+    The moments decay as in Adam, but the bias correction assumes a decay of `1 - beta`, and so has
+    almost no effect:
 
         step = lr * sqrt(1 - (1 - beta_2)^t) / (1 - (1 - beta_1)^t) * m / (sqrt(v) + epsilon)
 
-    so that the first few hundred steps are several times the learning rate (6.6 times at the
-    12th of a constant gradient).
+    so that the first few hundred steps are several times the learning rate (6.6 times at the 12th
+    step with a constant gradient).
     """
 
     @property
@@ -70,20 +71,20 @@ class KirosAdam(Adam):
 
 
 def _handle(variable: Any) -> tf.Tensor:
-    """Returns the resource handle of a variable; of the current replica where there are several."""
+    """Returns the resource handle of a variable, on the current replica if there are several."""
     return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
 
 _CLASSES: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "adam": Adam,
-    "adamw": Adam,  # given a weight decay of its own, see `_DECOUPLED`
+    "adamw": Adam,  # with decoupled weight decay, see `_DECOUPLED`
     "kiros_adam": KirosAdam,
     "rmsprop": keras.optimizers.RMSprop,
     "sgd": keras.optimizers.SGD,
     "adagrad": keras.optimizers.Adagrad,
 }
 
-# These take the weights' decay out of the gradient and scale it by the learning rate alone.
+# These keep the weight decay out of the gradient and scale it only by the learning rate.
 _DECOUPLED = ("adamw",)
 
 
@@ -97,13 +98,13 @@ def make_optimizer(
 
     Args:
         options: optimizer and its settings, learning rate and its schedule.
-        variables: to be trained.
-        learning_rate: as `options` say, for the caller to keep; None makes one.
-        factors: of the learning rate, a variable each; None is 1 for all. A decoupled weight decay
-            has none.
+        variables: variables to be trained.
+        learning_rate: learning rate that `options` describe, kept by the caller; None makes one.
+        factors: factors of the learning rate per variable; None is 1 for all. They do not apply to
+            a decoupled weight decay.
 
     Raises:
-        TrainingError: the optimizer is unknown or has no such setting, or as `LearningRate` does.
+        TrainingError: the optimizer is unknown or has no such setting; or see `LearningRate`.
     """
     settings = chosen_settings(
         "optimizer", options.optimizer, options.optimizer_settings, OPTIMIZERS
@@ -111,7 +112,7 @@ def make_optimizer(
     if options.optimizer in _DECOUPLED:
         settings["weight_decay"] = options.weight_decay
     learning_rate = learning_rate or LearningRate(options)
-    # Keras makes a plain number a variable, which belongs to the checkpoints' layout.
+    # Keras converts a plain number to a variable, which is part of the checkpoint layout.
     rate = learning_rate if learning_rate.varies else options.learning_rate
     optimizer = _CLASSES[options.optimizer](rate, **settings)
     # A lazy build inside the replica function fails under a strategy.
@@ -122,7 +123,7 @@ def make_optimizer(
 
 
 def _scale_updates(optimizer: keras.optimizers.Optimizer, factors: Sequence[float]) -> None:
-    """Makes the optimizer update each variable at its own multiple of the learning rate."""
+    """Makes the optimizer scale the learning rate by a factor per variable."""
     plain = optimizer.update_step
 
     def update_step(gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -141,11 +142,11 @@ def clip_and_decay(
     """Clips gradients, then adds the L2 term of the weight decay.
 
     Args:
-        gradients: of the global batch, dense.
-        variables: what each is the gradient of.
+        gradients: gradients of the global batch, dense.
+        variables: variables that the gradients belong to.
         norm: global norm of all gradients.
-        options: clips by global norm, by value or not at all; a decoupled weight decay is not
-            added here.
+        options: clipping by global norm, by value or none; a decoupled weight decay is not added
+            here.
 
     Returns:
         As many tensors, of the same shapes.
@@ -156,7 +157,7 @@ def clip_and_decay(
         gradients = [gradient * scale for gradient in gradients]
     if options.clip_value is not None:
         bound = options.clip_value
-        # tf.clip_by_value goes over the gradients twice.
+        # tf.clip_by_value passes over the gradients twice.
         gradients = [
             tf.raw_ops.ClipByValue(
                 t=gradient,

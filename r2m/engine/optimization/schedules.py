@@ -1,8 +1,7 @@
 """Learning rate schedules: functions of the step.
 
-`t` is the number of steps done before the one at hand, so 0 at the first; steps that were skipped
-were not done. With `w` steps of `warm_up` every schedule but Noam's is multiplied by
-min(1, (t + 1) / w).
+`t` is the number of steps before the current one, 0 at the first step; skipped steps do not count.
+With `w` steps of `warm_up`, every schedule except Noam's is multiplied by min(1, (t + 1) / w).
 
 | schedule | learning rate | settings, with defaults |
 |---|---|---|
@@ -13,8 +12,8 @@ min(1, (t + 1) / w).
 | plateau | lr * factor^(reductions so far), not below min_learning_rate | `factor` 0.5, `patience` 3, `min_learning_rate` 0 |
 
 `step` with periods in whole epochs changes at the start of an epoch, as in the self-critical
-captioning code; Noam's is of Vaswani et al. 2017, section 5.3. `plateau` reduces at the first
-evaluation after `patience` ones in a row that were not better than the best before them.
+captioning code; Noam's is from Vaswani et al. 2017, section 5.3. `plateau` reduces the rate at the
+first evaluation after `patience` consecutive ones that were not better than the best before them.
 """  # noqa: E501 (a table)
 
 from __future__ import annotations
@@ -34,15 +33,15 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
     """Learning rate of a run, for its optimizer (in the graph) and its log.
 
     Attributes:
-        varies: whether it is anything but the same number all the time.
+        varies: whether it is not constant.
     """
 
     def __init__(self, options: TrainingOptions) -> None:
         """Reads the schedule of `options`; call it inside `strategy.scope()`.
 
         Raises:
-            TrainingError: the schedule is unknown, has no such setting, lacks one, or does not go
-                with the rest of the options.
+            TrainingError: the schedule is unknown, has no such setting, lacks one, or contradicts
+                the other options.
         """
         schedule = options.schedule
         self._settings = schedule_settings(options)
@@ -59,7 +58,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: Any) -> tf.Tensor:
         """Returns the learning rate, a float64 scalar, of the step after `step` steps."""
-        # In float64 the log shows the numbers as they were given.
+        # In float64, so that the log shows the given numbers.
         t = tf.cast(tf.convert_to_tensor(step), tf.float64)
         if self._name == "noam":
             return self._noam(t)
@@ -75,7 +74,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
     def last(self, steps: int) -> float:
         """Returns the learning rate of the last of `steps` steps, with the current factor.
 
-        Where none was done it is that of the first.
+        For zero steps it is that of the first step.
         """
         return float(self(max(steps - 1, 0)))
 
@@ -108,7 +107,7 @@ def schedule_settings(options: TrainingOptions) -> dict[str, Any]:
     """Returns all settings of the schedule of `options`, by name.
 
     Raises:
-        TrainingError: as `LearningRate` does.
+        TrainingError: see `LearningRate`.
     """
     schedule = options.schedule
     settings = chosen_settings("schedule", schedule.name, schedule, SCHEDULES)

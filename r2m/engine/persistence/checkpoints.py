@@ -2,9 +2,9 @@
 
 A checkpoint is a folder `step-00001200` with a TensorFlow tensor bundle `variables.*` and
 `checkpoint.json`. It is written under another name, synced to disk and renamed, so a folder with
-that name is whole. Tensors are stored by name: `model/<variable>`, `optimizer/<position>` and, of
-a run that averages its weights, `ema/<variable>`.
-The JSON file holds what has to agree before anything is restored.
+that name is complete. Tensors are stored by name: `model/<variable>`, `optimizer/<position>` and,
+for a run that averages its weights, `ema/<variable>`. The JSON file contains the entries that must
+match before anything is restored.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _BUNDLE = "variables"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A whole checkpoint on disk.
+    """A complete checkpoint on disk.
 
     Attributes:
-        folder: where it is.
-        step: the step it was saved after.
-        sidecar: the contents of checkpoint.json.
+        folder: its folder.
+        step: number of steps before it was saved.
+        sidecar: contents of checkpoint.json.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ class Checkpoint:
 
     @property
     def digest(self) -> str:
-        """A checksum of its files."""
+        """Checksum of its files."""
         return f"{crc32(json.dumps(self.sidecar['files'], sort_keys=True).encode()):08x}"
 
 
@@ -61,13 +61,12 @@ def snapshot(
     optimizer: keras.optimizers.Optimizer,
     others: Mapping[str, Any] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Copies all variables, by their names in a checkpoint.
+    """Copies all variables; returns them by their names in a checkpoint.
 
     Args:
-        model: all its variables, also the seeds of its random layers.
-        optimizer: all its variables.
-        others: more variables, by name.
-    """
+        model: model; all its variables are copied, including the seeds of random layers.
+        optimizer: optimizer; all its variables are copied.
+        others: further variables, by name.\n"""
     variables = _variables(model, optimizer, others)
     return {name: np.array(variable.numpy()) for name, variable in variables.items()}
 
@@ -83,14 +82,14 @@ def save(
     """Writes a checkpoint to `parent/step-<step>` and removes all but the last `keep`.
 
     Args:
-        parent: folder of the checkpoints; made if missing.
-        step: the step after which it is saved.
-        tensors: of `snapshot`.
-        sidecar: JSON contents besides what this function adds.
-        keep: how many checkpoints to keep: this one and the ones of the steps before.
+        parent: folder of the checkpoints; created if missing.
+        step: number of steps before it is saved.
+        tensors: result of `snapshot`.
+        sidecar: JSON contents in addition to those of this function.
+        keep: number of checkpoints to keep: this one and the preceding ones.
 
     Raises:
-        TrainingError: it could not be written; earlier checkpoints are untouched.
+        TrainingError: it could not be written; earlier checkpoints are unchanged.
     """
     folder = parent / f"step-{step:08d}"
     unfinished = parent / f"{UNFINISHED}{folder.name}"
@@ -116,7 +115,7 @@ def save(
             _remove(folder)
         unfinished.rename(folder)
         sync(parent)
-        # Later ones are left from before a resume from an earlier step, or damaged.
+        # Later ones precede a resume from an earlier step, or are damaged.
         folders = folders_of(parent)
         kept = [path for path in folders if path.name <= folder.name][-keep:]
         for path in folders:
@@ -133,13 +132,13 @@ def _hint_on_failure(parent: Path) -> str:
 def _give_up(unfinished: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     if not folders_of(unfinished.parent):
-        # Says that the first checkpoint was not finished, where it could be taken for removed.
+        # Marks the first checkpoint as unfinished; otherwise it would appear to have been removed.
         with contextlib.suppress(OSError):
             unfinished.mkdir()
 
 
 def clean(parent: Path) -> None:
-    """Removes what a killed run was writing or removing, and `parent` if nothing is left in it."""
+    """Removes unfinished checkpoints of a killed run, and `parent` if it is then empty."""
     found = list(parent.glob(f"{UNFINISHED}*"))
     for path in found:
         shutil.rmtree(path, ignore_errors=True)
@@ -149,7 +148,7 @@ def clean(parent: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    # Renamed first: a half-removed checkpoint must not bear the name of a whole one.
+    # Renamed first: a partially removed checkpoint must not have the name of a complete one.
     trash = folder.with_name(f"{UNFINISHED}old-{folder.name}")
     shutil.rmtree(trash, ignore_errors=True)
     folder.rename(trash)
@@ -176,7 +175,7 @@ def _variables(
 def newest(parent: Path) -> Checkpoint | None:
     """Returns the newest undamaged checkpoint of `parent`, or None.
 
-    Damaged checkpoints are passed over with a warning.
+    Damaged checkpoints are skipped with a warning.
 
     Raises:
         TrainingError: there are checkpoints but all are damaged.
@@ -198,7 +197,7 @@ def newest(parent: Path) -> Checkpoint | None:
 
 @functools.cache
 def _warn_once(message: str) -> None:
-    """Warns; a command asks for the weights of a run several times."""
+    """Logs a warning once, because a command may load the weights of a run several times."""
     logging.warning("%s", message)
 
 
@@ -213,15 +212,15 @@ def restore(
     """Restores all variables of model and optimizer, to resume the run that saved them.
 
     Args:
-        checkpoint: where from.
-        model: the model of the same stage.
-        optimizer: built for the same variables in the same order.
-        expected: sidecar entries that must be equal: those of `describe_variables` and what else
-            the run depends on.
-        others: more variables to set, by name.
+        checkpoint: checkpoint to read.
+        model: model of the same stage.
+        optimizer: optimizer built for the same variables in the same order.
+        expected: sidecar entries that must be equal: those of `describe_variables` and further
+            dependencies of the run.
+        others: further variables to set, by name.
 
     Raises:
-        TrainingError: the checkpoint is of another run; says what differs, on both sides.
+        TrainingError: the checkpoint belongs to another run; the message lists the differences.
     """
     for key, value in expected.items():
         _require_equal(checkpoint, key, checkpoint.sidecar.get(key), value)
@@ -229,7 +228,7 @@ def restore(
 
 
 def best_or_latest(run_folder: Path | str) -> Checkpoint | None:
-    """Returns the checkpoint to take a run's weights from: its best, else its latest, else None.
+    """Returns the checkpoint with a run's weights: its best, else its latest, else None.
 
     Raises:
         TrainingError: there are checkpoints but all are damaged.
@@ -241,7 +240,7 @@ def best_or_latest(run_folder: Path | str) -> Checkpoint | None:
     best_step = None if latest is None else latest.sidecar.get("state", {}).get("best_step")
     if latest is not None and best_step is not None:
         _warn_once(
-            f"{Path(run_folder) / BEST} holds no checkpoint although step {best_step} was the "
+            f"{Path(run_folder) / BEST} contains no checkpoint although step {best_step} was the "
             f"best: using step {latest.step} instead"
         )
     return latest
@@ -251,7 +250,7 @@ def require_best_or_latest(run_folder: Path | str) -> Checkpoint:
     """Returns the checkpoint of `best_or_latest`.
 
     Raises:
-        TrainingError: the run has no whole checkpoint.
+        TrainingError: the run has no complete checkpoint.
     """
     checkpoint = best_or_latest(run_folder)
     if checkpoint is not None:
@@ -276,25 +275,26 @@ def restore_model(
 ) -> Checkpoint:
     """Restores the weights of `model` from a run's best (else latest) checkpoint.
 
-    Every variable of the model must be there, with its shape. Seeds of random layers are left
-    alone, as is everything else that belongs to the run and not to the model.
+    The checkpoint must contain every variable of the model with the same shape. Seeds of random
+    layers and other variables of the run are not restored.
 
     Args:
         model: a built model, or a part of one.
-        source: a checkpoint that was verified, or the run folder to take it from.
-        fingerprint: compared with the run's by name; a name that only one side knows is passed.
-        part: where `model` was inside the run's model, such as 'captioner'; '' if it was all of it.
-        allow_unused: whether the run may have variables (below `part`) that `model` has not, or
-            the starts of their names.
-        allow_new: starts of the names of variables that the run need not have; those it has not
-            keep their values.
+        source: a verified checkpoint, or a run folder.
+        fingerprint: compared with the run's by name; names on only one side are ignored.
+        part: name of `model` inside the run's model, such as 'captioner'; '' if it was the whole
+            model.
+        allow_unused: whether the run may have variables (below `part`) that `model` lacks, or
+            prefixes of their names.
+        allow_new: prefixes of the names of variables that the run may lack; these keep their
+            values.
 
     Returns:
-        The checkpoint that the weights come from.
+        The checkpoint that contained the weights.
 
     Raises:
-        TrainingError: no checkpoint, another fingerprint, missing variables (named), other shapes,
-            or unused variables.
+        TrainingError: there is no checkpoint, the fingerprint or shapes differ, variables are
+            missing (they are named), or variables are unused.
     """
     checkpoint = source if isinstance(source, Checkpoint) else require_best_or_latest(source)
     saved_fingerprint = checkpoint.sidecar["fingerprint"]
@@ -339,7 +339,7 @@ def restore_model(
 def _assign(checkpoint: Checkpoint, variables: Mapping[str, Any]) -> None:
     try:
         reader = tf.train.load_checkpoint(str(checkpoint.folder / _BUNDLE))
-        # All is read before anything is changed.
+        # Everything is read before anything is changed.
         values: dict[str, np.ndarray] = {name: reader.get_tensor(name) for name in variables}
     except (tf.errors.OpError, ValueError) as error:
         reason = plain_message(str(getattr(error, "message", error)))
@@ -352,7 +352,7 @@ def _require_equal(checkpoint: Checkpoint, what: str, saved: Any, current: Any) 
     if isinstance(current, list) and isinstance(saved, list):
         pairs = [f"{item} only in the checkpoint" for item in saved if item not in current]
         pairs += [f"{item} only now" for item in current if item not in saved]
-        if not pairs:  # the same ones in another order
+        if not pairs:  # the same items in another order
             pairs = [
                 f"[{i}] {a} in the checkpoint, {b} now"
                 for i, (a, b) in enumerate(zip(saved, current, strict=False))

@@ -1,4 +1,4 @@
-"""Checks that checkpoints are whole, and what to do where none is."""
+"""Detection of damaged checkpoints, and advice if all are damaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FORMAT = 1
 
 
 def cure(parent: Path) -> str:
-    """Returns the advice where all checkpoints of a folder are damaged."""
+    """Returns advice for a folder whose checkpoints are all damaged."""
     if parent.name == BEST:
         others = [
             path for path in folders_of(parent.parent / LATEST) if find_damage(path)[0] is None
@@ -21,7 +21,7 @@ def cure(parent: Path) -> str:
         if others:
             return (
                 f"put them back from a copy, or remove {parent}: then the weights of "
-                f"{others[-1]} are used, which are others than the best"
+                f"{others[-1]} are used, which differ from the best"
             )
     elif any(find_damage(path)[0] is None for path in folders_of(parent.parent / BEST)):
         return (
@@ -32,7 +32,7 @@ def cure(parent: Path) -> str:
 
 
 def find_damage(folder: Path) -> tuple[str | None, dict[str, Any]]:
-    """Returns what is wrong with a checkpoint, None where it is whole, and its checkpoint.json."""
+    """Returns the damage of a checkpoint, or None, and the contents of its checkpoint.json."""
     path = folder / SIDECAR
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))

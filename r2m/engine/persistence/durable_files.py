@@ -19,7 +19,7 @@ from r2m.engine.persistence.checkpoint_folders import UNFINISHED
 
 @contextlib.contextmanager
 def clear_write_errors(path: Path, hint: str = "make room or give access") -> Iterator[None]:
-    """Turns a failure to write to `path` (full or read-only disk, say) into a TrainingError."""
+    """Converts a failure to write to `path`, such as a full disk, to a TrainingError."""
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
@@ -31,13 +31,13 @@ def clear_write_errors(path: Path, hint: str = "make room or give access") -> It
 def _reason(error: OSError | tf.errors.OpError) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    # Before the reason may stand the name of a temporary file.
+    # The name of a temporary file may precede the reason.
     return plain_message(error.message).rpartition("; ")[2]
 
 
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Creates `folder` and locks it: two runs in one folder would destroy each other's files.
+    """Creates and locks `folder`, because two runs in one folder would corrupt each other's files.
 
     The lock ends with the process, however it ends.
     """
@@ -69,7 +69,7 @@ def write_bytes(path: Path, contents: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, has reached the disk."""
+    """Waits until a file, or the entries of a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -13,15 +13,15 @@ import numpy as np
 
 from r2m.engine.persistence import checkpoints
 
-# A best and a latest one: more would only fill the memory of a machine whose disk is too slow.
+# A best and a latest one; more would fill the memory if the disk is slow.
 _MOST_WAITING = 2
 
 
 class Saver:
-    """Writer of checkpoints, one after the other, in a thread.
+    """Background writer of checkpoints, one after the other; a context manager.
 
-    Use it as a context manager: it ends when all are on disk. What goes wrong is raised by the next
-    call, or at the end.
+    The context ends when all checkpoints are on disk. Errors are raised by the next call, or at the
+    end.
     """
 
     def __init__(self) -> None:
@@ -69,6 +69,6 @@ class Saver:
             self._waiting.popleft().result()
 
     def wait(self) -> None:
-        """Waits until all is on disk; raises as `check` does."""
+        """Waits until all checkpoints are on disk; for errors see `check`."""
         while self._waiting:
             self._waiting.popleft().result()

@@ -19,11 +19,11 @@ def is_seed_state(name: str) -> bool:
 
 
 def variable_names(model: keras.Model) -> list[str]:
-    """Returns names of `model.variables`, in order, that do not depend on other models built.
+    """Returns names of `model.variables`, in order, that do not depend on other models.
 
-    They are Keras' paths below the model's own name. Keras numbers layers without a name through
-    the life of the process (`dense_7`); here they are numbered among their siblings, in the order
-    of Keras' numbers (`dense`, `dense_1`).
+    They are Keras' paths without the model's name. Keras numbers unnamed layers across the whole
+    process (`dense_7`); here they are numbered among their siblings, in the order of Keras' numbers
+    (`dense`, `dense_1`).
     """
     paths = []
     for variable in model.variables:
@@ -53,7 +53,7 @@ def variable_names(model: keras.Model) -> list[str]:
 
 
 def describe_variables(model: keras.Model, trainable: Sequence[Any]) -> dict[str, Any]:
-    """Returns what checkpoints of `model` must agree in: its variables, and the trained ones.
+    """Returns the entries that checkpoints of `model` must match: all variables, and trained ones.
 
     Raises:
         TrainingError: a trainable variable does not belong to the model.

@@ -36,7 +36,7 @@ class ReferencedImage(NamedTuple):
     """An image with reference captions.
 
     Attributes:
-        label: the names of the image.
+        label: names of the image.
         references: captions that people wrote.
     """
 
@@ -48,9 +48,9 @@ class Pair(NamedTuple):
     """Comparison of two runs.
 
     Attributes:
-        first: place of the first run.
-        second: place of the second one.
-        test: of the mean CIDEr.
+        first: index of the first run.
+        second: index of the second run.
+        test: significance test of the mean CIDEr.
         adjusted: p-value, adjusted for the number of pairs.
     """
 
@@ -65,8 +65,8 @@ class RunConfidence(NamedTuple):
 
     Attributes:
         threshold: CIDEr-D from which a caption is as good as a typical human one.
-        reliability: of the confidences; None where there is none.
-        reason: why there is none.
+        reliability: reliability of the confidences; None if there are none.
+        reason: reason why there are none.
     """
 
     threshold: float
@@ -80,17 +80,18 @@ class ComparedRuns:
 
     Attributes:
         runs: R evaluations.
-        names: of the N images.
-        references: of each image.
-        captions: R times N captions.
-        confidences: R times N confidences; None where they are not known.
-        scores: of each run.
-        cider: float64[R, N]; None where CIDEr was not computed.
-        pairs: of all runs, by CIDEr.
-        reliability: of the confidences of each run.
-        left_out: name of a run -> images that another run did not caption, or without references.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        names: names of the N images.
+        references: references of each image.
+        captions: captions of the N images by each of the R runs.
+        confidences: confidences of these captions; None where unknown.
+        scores: scores of each run.
+        cider: float64[R, N]; None if CIDEr was not computed.
+        pairs: comparisons of all pairs of runs, by CIDEr.
+        reliability: reliability of the confidences of each run.
+        left_out: name of a run -> number of images that another run did not caption or without
+            references.
+        resamples: number of resamples of the bootstrap.
+        seed: seed of the bootstrap.
     """
 
     runs: Sequence[Evaluation]
@@ -120,14 +121,14 @@ def compare_runs(
 
     Args:
         runs: two or more.
-        images: with references.
+        images: images with references.
         metrics: see `score_captions`.
         tokenizer: see `score_captions`.
-        resamples: of the paired bootstrap.
-        seed: of the paired bootstrap.
+        resamples: number of resamples of the paired bootstrap.
+        seed: seed of the paired bootstrap.
 
     Raises:
-        InputError: no image that all runs captioned, or names that match in several ways.
+        InputError: no image was captioned by all runs, or names match in several ways.
     """
     found = [_captions_by_image(run, images) for run in runs]
     common = [
@@ -137,8 +138,8 @@ def compare_runs(
     ]
     if not common:
         raise InputError(
-            f"there is no image with references that all of {name_some(run.name for run in runs)} "
-            "captioned: compare evaluations of the same split"
+            f"no image with references was captioned by all of "
+            f"{name_some(run.name for run in runs)}: compare evaluations of the same split"
         )
     names = _unique_names([images[place].label for place in common])
     references = [list(images[place].references) for place in common]
@@ -179,7 +180,7 @@ def compare_runs(
 def _captions_by_image(
     run: Evaluation, images: Sequence[ReferencedImage]
 ) -> dict[int, tuple[str, float | None]]:
-    """Returns the caption and its confidence by the place of the image."""
+    """Returns image index -> caption and confidence."""
     try:
         _, places = match_images(
             [one.label for one in run.captions], [image.label for image in images]
@@ -214,7 +215,7 @@ def _reliability(
     cider: np.ndarray | None,
     tokenizer: str,
 ) -> list[RunConfidence]:
-    """Measures the confidences of each run against what typical human captions reach."""
+    """Measures the reliability of each run's confidences, relative to typical human captions."""
     none = [RunConfidence(float("nan"), None, "CIDEr was not computed")] * len(confidences)
     if cider is None or all(value is None for own in confidences for value in own):
         return (

@@ -1,4 +1,4 @@
-"""Tables of a comparison of runs, for its page and its Markdown alike."""
+"""Tables of a comparison of runs, for both its page and its Markdown report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from r2m.evaluation.report import (
     statistic_text,
 )
 
-# Settings that are of the machine and the folders, not of the run.
+# Settings that describe the machine and the folders, not the run.
 _OF_A_PLACE = (RECORDS_FOLDER, "images/s")
 
 
@@ -26,7 +26,7 @@ class TableRow(NamedTuple):
     """A row of a table.
 
     Attributes:
-        cells: the text of each column.
+        cells: text of each column.
         best: columns that are emphasized.
     """
 
@@ -39,9 +39,9 @@ class ReportTable(NamedTuple):
 
     Attributes:
         title: its heading.
-        header: the name of each column; the first column is text, the others are numbers.
-        rows: of the table.
-        note: a paragraph under it.
+        header: name of each column; the first column is text, the others are numbers.
+        rows: rows of the table.
+        note: paragraph below it.
     """
 
     title: str
@@ -51,7 +51,7 @@ class ReportTable(NamedTuple):
 
 
 def comparison_tables(found: ComparedRuns) -> list[ReportTable]:
-    """Returns the tables of a comparison; those without content are left out."""
+    """Returns the tables of a comparison, without empty ones."""
     makers: Sequence[Callable[[ComparedRuns], ReportTable]] = (
         _metrics,
         _significance,
@@ -136,7 +136,7 @@ def _significance(found: ComparedRuns) -> ReportTable:
         + ". A difference in bold has "
         + ("an adjusted p" if several else "p")
         + " below 0.05. Wins are images on which the run that is named first has the higher CIDEr. "
-        "The test says nothing of other trainings of the same model with other seeds."
+        "The test does not cover trainings of the same model with other seeds."
     )
     return ReportTable("Significance", header, rows, note)
 
@@ -236,5 +236,5 @@ def _settings(found: ComparedRuns) -> ReportTable:
         for name in names
         if len({own.get(name) for own in settings}) > 1
     ]
-    note = "Of the reports of the evaluations; settings with equal values are left out."
+    note = "From the reports of the evaluations; settings with equal values are left out."
     return ReportTable("Settings that differ", ["setting", *_header(found)], rows, note)

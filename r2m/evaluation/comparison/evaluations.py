@@ -1,4 +1,4 @@
-"""Evaluations of runs on disk: found by their folders, read with what their reports say."""
+"""Evaluations of runs on disk, found by their folders and read with their reports."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Evaluation:
     """Captions of a run over the images of a split.
 
     Attributes:
-        name: short, and different from that of other evaluations.
-        predictions: the file of the captions.
-        captions: one per image.
-        report: what `r2m-evaluate` wrote about them; empty where there is no report.
+        name: short unique name.
+        predictions: file of the captions.
+        captions: captions, one per image.
+        report: their report by `r2m-evaluate`; empty without a report.
     """
 
     name: str
@@ -47,12 +47,12 @@ def read_evaluations(sources: Sequence[str | Path], split: str) -> list[Evaluati
     """Reads several evaluations.
 
     Args:
-        sources: folders of `r2m-evaluate`, run folders of a stage or an experiment with such a
-            folder `predictions` in them, or files of predictions in any format of `r2m-score`.
-        split: of the predictions in the folders.
+        sources: folders of `r2m-evaluate`, run folders of a stage or an experiment that contain
+            such a folder `predictions`, or files of predictions in any format of `r2m-score`.
+        split: name of the split of the predictions in the folders.
 
     Raises:
-        InputError: fewer than two, one is named twice, or there are no predictions.
+        InputError: there are fewer than two sources, one is named twice, or one has no predictions.
     """
     if len(sources) < 2:
         raise InputError(
@@ -76,10 +76,10 @@ def read_evaluations(sources: Sequence[str | Path], split: str) -> list[Evaluati
 
 
 def find_predictions(source: Path, split: str) -> Path:
-    """Returns the file of predictions that a folder holds; a file is returned as it is.
+    """Returns the file of predictions in a folder; a file is returned unchanged.
 
     Raises:
-        InputError: there is none, or several.
+        InputError: there is no such file, or several.
     """
     if source.is_file():
         return source
@@ -92,18 +92,19 @@ def find_predictions(source: Path, split: str) -> Path:
             return found[0]
         if found:
             stages = ", ".join(str(file.parent.parent) for file in found)
-            raise InputError(f"{source} holds several evaluated stages: name one of {stages}")
+            raise InputError(f"{source} contains several evaluated stages: name one of {stages}")
     others = sorted({file.name.split(".")[0] for file in source.rglob("*.predictions.json")})
     hint = (
         f"it has predictions of {', '.join(others)}: choose with --split"
         if others
         else f"r2m-evaluate --run={source} --split={split} --records=FOLDER writes them"
     )
-    raise InputError(f"{source} holds no {name}: {hint}")
+    raise InputError(f"{source} contains no {name}: {hint}")
 
 
 def _report(predictions: Path) -> dict[str, Any]:
-    """Returns the report beside a file of predictions; empty where there is none to read."""
+    """Returns the report in the folder of a file of predictions; empty without a readable "
+    "report."""
     file = predictions.with_name(predictions.name.replace(".predictions.", ".report."))
     if file == predictions or not file.is_file():
         return {}
@@ -115,7 +116,7 @@ def _report(predictions: Path) -> dict[str, Any]:
 
 
 def _names(sources: Sequence[Path]) -> list[str]:
-    """Returns the shortest ends of paths that tell them apart; of runs experiment and stage."""
+    """Returns the shortest unique ends of paths; for runs, experiment and stage."""
     parts = [_parts(source) for source in sources]
     longest = max(map(len, parts))
     least = 2 if any((source / _RUN_CONFIG).is_file() for source in sources) else 1

@@ -1,6 +1,6 @@
 """Paired bootstrap test of the mean scores of several systems over the same images.
 
-Images are drawn with replacement, the same ones for every system, and means are taken over them
+Images are drawn with replacement, the same ones for every system, and scores are averaged over them
 (Efron and Tibshirani 1993, chapter 16; Koehn 2004 for machine translation).
 """
 
@@ -18,12 +18,12 @@ class PairedTest(NamedTuple):
 
     Attributes:
         difference: mean of the second minus mean of the first.
-        low: lower end of its 95 % interval.
+        low: lower end of its 95 % confidence interval.
         high: upper end.
-        p_value: two-sided: twice the share of resamples in which the sign is another one, at most
-            1; at least 1 / (resamples + 1).
+        p_value: two-sided p-value: twice the share of resamples with the opposite sign, at most 1
+            and at least 1 / (resamples + 1).
         wins: images on which the second has the higher score.
-        losses: images on which the first has it.
+        losses: images on which the first has the higher score.
         ties: images with equal scores.
     """
 
@@ -41,8 +41,8 @@ def resampled_means(scores: np.ndarray, resamples: int, seed: int) -> np.ndarray
 
     Args:
         scores: float[R, N] of R systems on N images.
-        resamples: how many times N images are drawn.
-        seed: of the random numbers.
+        resamples: number of times that N images are drawn.
+        seed: seed of the random numbers.
 
     Returns:
         float64[resamples, R]; all systems are averaged over the same images.
@@ -54,7 +54,7 @@ def resampled_means(scores: np.ndarray, resamples: int, seed: int) -> np.ndarray
     for first in range(0, resamples, rows):
         drawn = min(rows, resamples - first)
         images = random.integers(count, size=(drawn, count), dtype=np.int64)
-        images += np.arange(drawn)[:, None] * count  # a bin per resample and image
+        images += np.arange(drawn)[:, None] * count  # one bin per resample and image
         times = np.bincount(images.ravel(), minlength=drawn * count).reshape(drawn, count)
         found.append(times @ scores.T / count)
     return np.concatenate(found)
@@ -66,10 +66,10 @@ def paired_test(first: np.ndarray, second: np.ndarray, means: np.ndarray) -> Pai
     Args:
         first: float[N], scores of the first system.
         second: float[N], scores of the second system.
-        means: float[resamples, 2], of `resampled_means`, of both.
+        means: float[resamples, 2], result of `resampled_means` for both.
     """
     differences = means[:, 1] - means[:, 0]
-    # Sums of equal scores differ in their last bits.
+    # Sums of equal scores can differ in their last bits.
     differences = np.where(np.abs(differences) < 1e-12, 0.0, differences)
     total = len(differences)
     tail = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))

@@ -1,4 +1,4 @@
-"""Reference captions and pictures of the images of a comparison: of records, or of files."""
+"""Reference captions and pictures of the images of a comparison, from records or files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Pictures = Callable[[Collection[str]], Mapping[str, bytes | Path]]
 
 
 class ReferenceImages(NamedTuple):
-    """The images of a comparison.
+    """Images of a comparison.
 
     Attributes:
-        source: what they are, for titles.
-        images: with reference captions.
+        source: their origin, for titles.
+        images: images with reference captions.
         pictures: finds the pictures of images by their names.
-        segmenter: of the vocabulary of records; `words` where there is none.
+        segmenter: segmenter of the vocabulary of records; `words` without records.
     """
 
     source: str
@@ -52,7 +52,7 @@ def find_records(runs: Sequence[Evaluation]) -> Path:
                 return named[-1].resolve()
     why = f"{named[0].resolve()} does not exist" if named else "no report names its records"
     raise InputError(
-        f"the references of the images are not known: {why}; give --records=FOLDER, as to "
+        f"the references of the images are unknown: {why}; give --records=FOLDER, as for "
         "r2m-evaluate, or --references=FILE with --images=FOLDER for the pictures"
     )
 
@@ -61,12 +61,12 @@ def images_of_records(folder: str | Path, split: str, images: Path | None) -> Re
     """Reads the references of a split of records.
 
     Args:
-        folder: of the records.
-        split: of the records.
+        folder: folder of the records.
+        split: split of the records.
         images: folder of the pictures; None: those in the records, if any.
 
     Raises:
-        InputError: other records, or no such split.
+        InputError: the records are of another kind, or the split does not exist.
     """
     records = open_records(folder)
     if not {"image_id", "texts"} <= {*records.feature_names}:
@@ -94,10 +94,10 @@ def images_of_files(references: str, split: str | None, images: Path | None) -> 
     Args:
         references: see `read_any_references`.
         split: see `read_any_references`.
-        images: folder of the pictures; None: there are none.
+        images: folder of the pictures; None for no pictures.
 
     Raises:
-        InputError: no such file, another form, or no such split.
+        InputError: the file does not exist or has another format, or the split does not exist.
     """
     found = [
         ReferencedImage(image.label, image.captions)
@@ -127,7 +127,7 @@ def _of_folder(path: Path) -> Pictures:
         folder = open_folder(path, names)
         found: dict[str, bytes | Path] = {}
         for name in names:
-            # Names come from files that others wrote: none leads out of the folder.
+            # Names come from untrusted files: none may lead out of the folder.
             if is_image_name(name):
                 try:
                     found[name] = folder.locate(name)

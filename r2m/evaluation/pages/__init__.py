@@ -1,1 +1,1 @@
-"""Pages of HTML that open from disk: galleries, search results and comparisons of runs."""
+"""HTML pages that open from disk: galleries, search results and comparisons of runs."""

@@ -1,4 +1,4 @@
-"""Places for the labels of boxes on a picture, so that none covers another."""
+"""Placement of the labels of boxes on a picture without overlap."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ Box = tuple[float, ...]
 """ymin, xmin, ymax, xmax as fractions of a picture's height and width."""
 
 COLORS = ((214, 39, 40), (31, 119, 180), (44, 130, 44), (190, 90, 0), (120, 80, 170))
-"""RGB of boxes and their labels, in turn; white text on each of them is readable."""
+"""RGB colors of boxes and their labels, used in turn; white text is readable on each."""
 
-_FARTHEST = 2.5  # heights of a label between its box's corner and it: farther, it names others
+_FARTHEST = 2.5  # maximum distance of a label from its box's corner, in label heights
 
 
 def place_labels(
     boxes: Sequence[Box], sizes: Sequence[tuple[float, float]], picture: tuple[float, float]
 ) -> list[tuple[float, float] | None]:
-    """Finds a place for the label of each box, near the top left corner of the box.
+    """Places the label of each box near the top left corner of the box.
 
-    Labels that do not overlap here do not overlap on a larger picture either, if they keep their
-    size and their places are fractions of the picture.
+    If labels keep their size and their places are fractions of the picture, labels that do not
+    overlap here do not overlap on a larger picture either.
 
     Args:
-        boxes: of one picture; labels of earlier ones are placed first.
+        boxes: boxes of one picture; labels of earlier ones are placed first.
         sizes: width and height of each label, in pixels.
         picture: width and height of the picture, in pixels.
 
     Returns:
-        The left and top edge of each label, in pixels; None where there is no room for it.
+        The left and top edge of each label, in pixels; None if there is no room for it.
     """
     taken: list[tuple[float, float, float, float]] = []
     places: list[tuple[float, float] | None] = []
@@ -47,7 +47,7 @@ def place_labels(
 def _near(
     corner: tuple[float, float], width: float, height: float, most_left: float, most_top: float
 ) -> list[tuple[float, float]]:
-    """Places from the corner outwards, all inside the picture."""
+    """Yields places inside the picture from the corner outwards."""
     reach = int(2 * _FARTHEST)
     shifts_down = [height / 2 * step for step in range(-reach, reach + 1)]
     shifts_right = [width / 4 * step for step in range(-4, 5)]

@@ -1,4 +1,4 @@
-"""The page and the Markdown of a comparison of runs, with the images on which they differ."""
+"""HTML page and Markdown report of a comparison of runs, with the images on which they differ."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def write_comparison(
     """Writes `index.html`, a gallery with the tables of the comparison, and `comparison.md`.
 
     Args:
-        folder: made when it does not exist.
+        folder: output folder; created if it does not exist.
         found: the comparison.
         title: its heading.
         pictures: finds the pictures of images by their names.
-        most: images that the page shows; those on which the runs differ most.
+        most: maximum number of images on the page: those on which the runs differ most.
         single_file: whether the page contains its pictures.
 
     Returns:
@@ -56,7 +56,7 @@ def write_comparison(
         **{f"left out of {name}": f"{left} images" for name, left in found.left_out.items()},
     }
     some = f"The page shows {len(shown)} of {count} images, on which the runs differ most."
-    # The Markdown last: the pictures that it names are there.
+    # The Markdown is written last, when the pictures that it names exist.
     page = write_gallery(
         folder,
         (_item(found, place, own) for place in shown),
@@ -76,7 +76,7 @@ def write_comparison(
 
 
 def most_different(found: ComparedRuns, most: int) -> list[int]:
-    """Returns places of at most `most` images, those first on which scores differ most."""
+    """Returns indices of at most `most` images, in order of decreasing difference of scores."""
     if found.cider is None:
         return list(range(min(most, len(found.names))))
     spread = found.cider.max(axis=0) - found.cider.min(axis=0)
@@ -136,8 +136,8 @@ def _examples(found: ComparedRuns, shown: Sequence[int], folder: Path | None) ->
 
     Args:
         found: the comparison.
-        shown: places of the images of the page, in order.
-        folder: of the page with its pictures as files; None where they are no files.
+        shown: indices of the images of the page, in order.
+        folder: folder of the page with its pictures as files; None if they are not files.
     """
     if found.cider is None:
         return []
@@ -168,7 +168,7 @@ def _examples(found: ComparedRuns, shown: Sequence[int], folder: Path | None) ->
 
 
 def _picture_cell(name: str, number: int | None, folder: Path | None) -> str:
-    """Returns an image with its name; its name alone where there is no file of it."""
+    """Returns an image with its name, or only its name if it has no file."""
     text = markdown_cell(name)
     url = f"{FILES}/{number:06d}.jpg" if number is not None else ""
     if folder is None or not url or not (folder / url).is_file():

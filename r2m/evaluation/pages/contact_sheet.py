@@ -1,4 +1,4 @@
-"""A contact sheet: pictures in rows, with a text below each."""
+"""Contact sheet: pictures in rows, with a text below each."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Tile(NamedTuple):
     """A picture of the sheet and the text below it.
 
     Attributes:
-        picture: a square, see `square`; None where it cannot be read.
-        text: below the picture.
-        soft: whether the text is set in gray, as what no model generated.
+        picture: square picture, see `square`; None if it cannot be read.
+        text: text below the picture.
+        soft: whether the text is gray, because no model generated it.
     """
 
     picture: Image.Image | None
@@ -34,13 +34,13 @@ def square(picture: Image.Image, boxes: Sequence[tuple[str, Box]] = ()) -> Image
     """Crops a picture to a square as large as a tile, with labeled boxes drawn on it.
 
     Args:
-        picture: RGB, of any size.
-        boxes: label and box each.
+        picture: RGB picture of any size.
+        boxes: pairs of label and box.
     """
     tile = ImageOps.fit(picture, (_TILE, _TILE))
     if not boxes:
         return tile
-    # `fit` keeps the middle; the crop in fractions of the picture:
+    # `fit` keeps the center; this is the crop in fractions of the picture:
     shown_width, shown_height = (min(picture.size) / edge for edge in picture.size)
     left, top = (1 - shown_width) / 2, (1 - shown_height) / 2
     cropped = [
@@ -91,7 +91,7 @@ def contact_sheet(tiles: Sequence[Tile]) -> bytes:
     columns = min(_COLUMNS, len(tiles))
     line = _FONT_SIZE + 5
     rows = [texts[start : start + columns] for start in range(0, len(texts), columns)]
-    # A row is as high as its longest text needs.
+    # The longest text of a row determines its height.
     heights = [_TILE + 8 + line * max(len(lines) for lines in row) for row in rows]
     size = (
         columns * (_TILE + _GAP) + _GAP,
@@ -119,7 +119,7 @@ def contact_sheet(tiles: Sequence[Tile]) -> bytes:
 
 
 def drawable(text: str) -> str:
-    """Returns text in ASCII, which is all that Pillow's own font draws.
+    """Returns text in ASCII, because Pillow's default font draws only ASCII.
 
     Accents are removed, other letters become question marks.
     """
@@ -128,7 +128,7 @@ def drawable(text: str) -> str:
 
 
 def wrap(text: str, font: Any) -> list[str]:
-    """Breaks a text into at most four lines as wide as a tile, the last cut off by `...`."""
+    """Breaks a text into at most four lines as wide as a tile; the last one may end in `...`."""
     lines: list[str] = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -148,7 +148,7 @@ def wrap(text: str, font: Any) -> list[str]:
 
 
 def _cut(text: str, font: Any, width: float, *, always: bool = False) -> str:
-    """Cuts a text that is wider than `width`, and ends it with `...`."""
+    """Truncates a text that is wider than `width` and appends `...`."""
     if not always and font.getlength(text) <= width:
         return text
     text = text.rstrip()

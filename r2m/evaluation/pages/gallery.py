@@ -1,7 +1,8 @@
-"""Images with their captions as a page of HTML, the viewer, and as a contact sheet.
+"""Images with their captions as an HTML page, the viewer, and as a contact sheet.
 
-The page opens from disk. Its pictures are files that the browser loads as they are scrolled to, and
-its data is a script, see `r2m.evaluation.pages.templates`; or all of it is one file to be mailed.
+The page opens from disk. Its pictures are files that the browser loads when they are scrolled into
+view, and its data is a script, see `r2m.evaluation.pages.templates`. Alternatively one file
+contains everything, for example for mailing.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ SHEET = "gallery.png"
 """File name of the contact sheet."""
 
 FILES = "index.files"
-"""Folder beside the page with its data and pictures."""
+"""Folder with the data and pictures of the page, in the folder of the page."""
 
 _DATA = "items.js"
 _OWN = re.compile(r"items\.js|\d{6,}\.jpg")
-_BOXED_EDGE = 960  # where boxes are looked at, cards are wider
+_BOXED_EDGE = 960  # cards with boxes are wider
 _SHEET_MOST = 24
-_MAILED = 20 << 20  # bytes that most mail servers take
+_MAILED = 20 << 20  # bytes that most mail servers accept
 
 
 class _SheetText(NamedTuple):
-    """Content of a tile of the contact sheet, besides its picture."""
+    """Content of a tile of the contact sheet, without its picture."""
 
     text: str
     soft: bool
@@ -59,32 +60,32 @@ def write_gallery(
 ) -> Path:
     """Writes `index.html` with all items and `gallery.png` with up to 24 of them.
 
-    A picture that cannot be read gets an empty frame that says so. Data and pictures of the page
-    are in `index.files`, named by number: no name of an image becomes a path.
+    An unreadable picture gets an empty frame with a note. Data and pictures of the page are in
+    `index.files`, named by number, so that image names never become paths.
 
     Args:
-        folder: made when it does not exist.
-        items: in the order shown, read one after the other; the contact sheet takes them at even
-            distances.
+        folder: output folder; created if it does not exist.
+        items: items in the order shown, read one after the other; the contact sheet takes them at
+            even distances.
         title: the page's heading.
-        note: a sentence under it.
-        settings: the run's settings, shown as a table on top.
-        scores: of the items, in front of `SCORES`.
-        single_file: whether pictures and data are in the page itself.
+        note: sentence below the heading.
+        settings: settings of the run, shown as a table at the top.
+        scores: scores of the items; they precede `SCORES` in the page.
+        single_file: whether the page itself contains pictures and data.
         links: URLs of files with the same captions, relative to the page; a page of a single file
             has none.
-        template: that extends `gallery.html`.
+        template: a template that extends `gallery.html`.
         content: variables of such a template.
 
     Returns:
         The path of the page.
 
     Raises:
-        InputError: no items, or the disk is full.
+        InputError: there are no items, or the disk is full.
     """
     folder = Path(folder)
     make_folder(folder)
-    remove_gallery(folder)  # a page that is there is a whole one
+    remove_gallery(folder)  # so that an existing page is always complete
     rows: list[dict[str, Any]] = []
     texts: list[_SheetText] = []
     for item, thumbnail in make_thumbnails(items, _source, _edge):
@@ -120,14 +121,14 @@ def write_gallery(
     path = write_whole(folder / PAGE, page)
     if single_file and (length := path.stat().st_size) > _MAILED:
         logging.warning(
-            "%s has %s, more than most mail servers take: show fewer images with --gallery",
+            "%s has %s, more than most mail servers accept: show fewer images with --gallery",
             path, readable_bytes(length),
         )  # fmt: skip
     return path
 
 
 def remove_gallery(folder: Path) -> None:
-    """Removes page, contact sheet, pictures and data that `write_gallery` wrote to a folder."""
+    """Removes the page, contact sheet, pictures and data that `write_gallery` wrote to a folder."""
     for name in (PAGE, SHEET):
         (folder / name).unlink(missing_ok=True)
     files = folder / FILES
@@ -140,7 +141,7 @@ def remove_gallery(folder: Path) -> None:
 
 
 def spread(count: int, most: int) -> set[int]:
-    """Returns at most `most` of the places 0..count-1, at even distances."""
+    """Returns at most `most` of the indices 0..count-1, evenly spaced."""
     kept = min(count, most)
     return {index * count // kept for index in range(kept)}
 
@@ -163,7 +164,7 @@ def _write_picture(folder: Path, number: int, thumbnail: Thumbnail) -> str:
 
 
 def _sheet_text(item: GalleryItem) -> _SheetText:
-    """The text below a picture of the contact sheet; what people wrote is marked as such."""
+    """Returns the text below a picture of the contact sheet; references are marked as such."""
     boxes = tuple(item.boxes)
     if item.captions:
         return _SheetText(item.captions[0].text, False, boxes)

@@ -1,4 +1,4 @@
-"""Images with their captions as pages show them, and as the data of a page."""
+"""Images with their captions as items of pages, and as the data of a page."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 
 from r2m.evaluation.pages.box_labels import COLORS, Box, place_labels
 
-# CSS pixels of the narrowest picture with boxes, on a phone 320 wide, and of its labels.
+# CSS pixels of the narrowest picture with boxes, on a phone 320 pixels wide, and of its labels.
 _NARROWEST = 278
 _LABEL_HEIGHT, _LETTER, _WIDE_LETTER, _PADDING = 18, 8.2, 14, 8
-_DIGITS = 5  # of scores, behind the point
+_DIGITS = 5  # decimals of scores
 
 
 class ScoreFormat(NamedTuple):
@@ -25,9 +25,9 @@ class ScoreFormat(NamedTuple):
 
     Attributes:
         label: name of the score.
-        factor: of the shown number.
-        digits: of it, behind the point.
-        unit: behind it.
+        factor: factor that the score is multiplied by.
+        digits: number of decimals.
+        unit: unit printed after the number.
     """
 
     label: str
@@ -44,7 +44,7 @@ SCORES = {
     "consensus_score": ScoreFormat("consensus score", 1, 3),
     "image_text_score": ScoreFormat("image-text score", 1, 3),
 }
-"""Scores of captions that galleries know, in the order of their columns."""
+"""Scores of captions that galleries can show, in the order of their columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,9 @@ class ShownCaption:
     """A caption of an image.
 
     Attributes:
-        text: empty where the model generated no word.
-        scores: by the names of `SCORES`, or of `write_gallery`'s own scores.
-        source: what generated it, where several models captioned the image.
+        text: text of the caption; empty if the model generated no word.
+        scores: values by the names of `SCORES`, or of `write_gallery`'s own scores.
+        source: model that generated it, where several models captioned the image.
     """
 
     text: str
@@ -66,9 +66,10 @@ class WordMaps(NamedTuple):
     """Attention over an image for each word of its first caption.
 
     Attributes:
-        words: of the caption.
+        words: words of the caption.
         weights: float[len(words), gh, gw].
-        part: top, left, height and width of what the maps lie over, as fractions of the image.
+        part: top, left, height and width of the area that the maps cover, as fractions of the
+            image.
     """
 
     words: Sequence[str]
@@ -78,21 +79,20 @@ class WordMaps(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryItem:
-    """An image with what models generated for it and what people wrote about it.
+    """An image with generated captions and reference captions.
 
     Attributes:
         image_id: name of the image.
-        image: the bytes of a picture, or the path of an image file; None: there is no picture to
-            show.
-        captions: generated captions, the best one first, or one per model; none where no model
+        image: bytes of a picture, or path of an image file; None for no picture.
+        captions: generated captions, the best one first, or one per model; empty if no model
             captioned the image.
-        concepts: words with their scores in 0..1, None where there is no score.
+        concepts: words with their scores in 0..1, or None without scores.
         references: captions that people wrote.
-        boxes: drawn on the picture: (label, (ymin, xmin, ymax, xmax) in 0..1).
-        attention: of the first caption; None where it is not known.
-        scores: of the image, besides those of its first caption.
-        groups: names of groups that a page can be filtered by.
-        note: what is wrong with the image.
+        boxes: boxes drawn on the picture: (label, (ymin, xmin, ymax, xmax) in 0..1).
+        attention: attention of the first caption; None if unknown.
+        scores: scores of the image, besides those of its first caption.
+        groups: names of groups for the filter of the page.
+        note: problem with the image.
     """
 
     image_id: str
@@ -113,7 +113,7 @@ def captions_of_row(
     """Returns the captions of a row of predictions, best first.
 
     Args:
-        row: with `caption`, scores by their names and, of several captions, `captions`.
+        row: a row with `caption`, scores by their names and, for several captions, `captions`.
         scores: further scores of the best one.
     """
     found = []
@@ -126,11 +126,11 @@ def captions_of_row(
 
 
 def item_data(item: GalleryItem, picture: str | None, size: tuple[int, int]) -> dict[str, Any]:
-    """Returns an item as the viewer reads it; keys without content are left out.
+    """Returns an item in the form that the viewer reads, without empty keys.
 
     Args:
-        item: the item.
-        picture: URL of its picture; None where it cannot be read.
+        item: item of the gallery.
+        picture: URL of its picture; None if it cannot be read.
         size: width and height of the picture in pixels.
     """
     first = item.captions[0].scores if item.captions else {}
@@ -186,13 +186,13 @@ def _attention(maps: WordMaps) -> dict[str, Any]:
 def _boxes(boxes: Sequence[tuple[str, Box]], shape: float) -> list[dict[str, Any]]:
     """Returns boxes and places of their labels, in percent of a picture's width and height.
 
-    Labels are text of the page, so that they keep their size however wide the picture is shown.
+    Labels are text of the page, so that their size does not depend on the width of the picture.
 
     Args:
-        boxes: of the picture.
-        shape: its width divided by its height.
+        boxes: boxes of the picture.
+        shape: width of the picture divided by its height.
     """
-    share = min(1.0, 4 / 3 * shape)  # of the card's width: no picture is higher than 3:4
+    share = min(1.0, 4 / 3 * shape)  # share of the card's width: no picture is higher than 3:4
     width = _NARROWEST * share
     sizes = [(min(_label_width(label), width), float(_LABEL_HEIGHT)) for label, _ in boxes]
     places = place_labels([box for _, box in boxes], sizes, (width, width / shape))
@@ -212,6 +212,6 @@ def _boxes(boxes: Sequence[tuple[str, Box]], shape: float) -> list[dict[str, Any
 
 
 def _label_width(text: str) -> float:
-    """At most so many CSS pixels wide, whatever the font of the page is."""
+    """Returns an upper bound of a label's width in CSS pixels, for any font of the page."""
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
     return wide * _WIDE_LETTER + (len(text) - wide) * _LETTER + _PADDING

@@ -1,4 +1,4 @@
-"""Pictures of pages: read, upright, reduced, as JPEG in a file or in the page itself."""
+"""Pictures of pages: read, turned upright, reduced, as JPEG in a file or in the page itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGE_EDGE = 400
 
 _QUALITY = 80
 _PAPER = (255, 255, 255)
-_AHEAD = 8  # pictures per thread that wait to be used
+_AHEAD = 8  # pictures per thread that are prepared in advance
 
 _Item = TypeVar("_Item")
 
@@ -31,9 +31,9 @@ class Thumbnail(NamedTuple):
     """A reduced picture.
 
     Attributes:
-        jpeg: the bytes of a JPEG file.
-        width: in pixels.
-        height: in pixels.
+        jpeg: bytes of a JPEG file.
+        width: width in pixels.
+        height: height in pixels.
     """
 
     jpeg: bytes
@@ -42,18 +42,18 @@ class Thumbnail(NamedTuple):
 
     @property
     def url(self) -> str:
-        """The picture as a URL that contains it."""
+        """Data URL of the picture."""
         return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode('ascii')}"
 
 
 def make_thumbnail(source: bytes | Path | None, edge: int = PAGE_EDGE) -> Thumbnail | None:
-    """Returns a picture as `open_picture` does, encoded; None where there is none to read."""
+    """Reads a picture like `open_picture` and encodes it; returns None if there is none to read."""
     picture = None if source is None else open_picture(source, edge)
     return None if picture is None else encode_thumbnail(picture)
 
 
 def encode_thumbnail(picture: Image.Image) -> Thumbnail:
-    """Returns a picture in RGB, encoded."""
+    """Encodes an RGB picture."""
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=_QUALITY, optimize=True)
     return Thumbnail(stream.getvalue(), picture.width, picture.height)
@@ -67,8 +67,8 @@ def make_thumbnails(
     """Makes thumbnails of many items on all cores; few are in memory at once.
 
     Args:
-        items: read as their thumbnails are needed.
-        source: of the picture of an item.
+        items: items, read when their thumbnails are needed.
+        source: source of the picture of an item.
         edge: pixels of the longer edge.
 
     Yields:
@@ -91,18 +91,18 @@ def make_thumbnails(
 
 
 def open_picture(source: bytes | Path, edge: int) -> Image.Image | None:
-    """Returns a picture, upright and in RGB; None where it cannot be read.
+    """Returns a picture, upright and in RGB; None if it cannot be read.
 
     Args:
-        source: the bytes of a picture, or the path of an image file.
-        edge: pixels of its longer edge at most.
+        source: bytes of a picture, or path of an image file.
+        edge: maximum length of its longer edge in pixels.
     """
     data = source if isinstance(source, bytes) else read_file(source, source.name)
     if isinstance(data, Skip):
         return None
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            opened.draft(None, (edge, edge))  # a JPEG is decoded at a size near the wanted one
+            opened.draft(None, (edge, edge))  # decodes a JPEG at approximately the requested size
             upright = reduce_to_8_bits(ImageOps.exif_transpose(opened))
             if upright.mode in ("RGBA", "LA", "P", "PA"):
                 layer = upright.convert("RGBA")
@@ -116,7 +116,7 @@ def open_picture(source: bytes | Path, edge: int) -> Image.Image | None:
 
 
 def read_picture(folder: Path, url: str) -> Image.Image:
-    """Returns a picture of a page in a folder, by its URL in the page."""
+    """Reads a picture of a page in a folder by its URL in the page."""
     prefix, _, encoded = url.partition(";base64,")
     data = base64.b64decode(encoded) if encoded else (folder / prefix).read_bytes()
     return Image.open(io.BytesIO(data)).convert("RGB")

@@ -1,4 +1,4 @@
-"""A page with the pictures of records, their boxes drawn and their texts beside them."""
+"""A page with the pictures of records, their boxes and their texts."""
 
 from __future__ import annotations
 
@@ -33,24 +33,26 @@ def write_records_page(
     """Writes `index.html` and `gallery.png` of the first pictures of a split.
 
     Args:
-        records: of a kind that speaks of images.
-        folder: made when it does not exist.
-        split: whose records.
-        pictures: how many.
-        images: folder of the image files; None takes the pictures in the records.
-        recursive: also looks for them in folders below it.
+        records: records of a kind that contains images.
+        folder: output folder; created if it does not exist.
+        split: split whose records are shown.
+        pictures: maximum number of pictures.
+        images: folder of the image files; None uses the pictures in the records.
+        recursive: whether to search subfolders for image files.
 
     Returns:
         The path of the page.
 
     Raises:
-        InputError: the records are not about images, or hold no pictures and no folder is given.
+        InputError: the records do not describe images, or contain no pictures and no folder is
+            given.
     """
     if "image_id" not in records.feature_names:
         raise InputError(f"{records.folder}: {records.kind} records have no pictures to show")
     if images is None and "image" not in records.feature_names:
         raise InputError(
-            f"{records.folder} holds no pictures: name the folder of the image files with --images"
+            f"{records.folder} contains no pictures: give the folder of the image files with "
+            "--images"
         )
     words = records.vocabulary().words if records.vocabulary_sha256 else ()
     examples = list(itertools.islice(read_split(records, split), pictures))
@@ -79,14 +81,14 @@ def _item(
     data: bytes | Skip = b""
     if images is None:
         data = example["image"][0]
-    elif is_image_name(name):  # one that others wrote does not lead out of the folder
+    elif is_image_name(name):  # untrusted names must not lead out of the folder
         data = images.read(name)
     labels = [text.decode() for text in example.get("class_names", ())]
     labels = labels or [words[int(number)] for number in example.get("concepts", ())]
     scores = example.get("scores", example.get("concept_scores", np.zeros(0)))
     boxes = _boxes(example, data, records).tolist()
     texts = [text.decode() for text in example.get("texts", ())]
-    named: dict[tuple[float, ...], list[str]] = {}  # a thing may have several: its kind, its color
+    named: dict[tuple[float, ...], list[str]] = {}  # an object may have several
     for number, box in enumerate(boxes):
         named.setdefault(tuple(box), []).append(labels[number] if labels else str(number))
     known = itertools.zip_longest(labels, map(float, scores[: len(labels)]))
@@ -100,16 +102,17 @@ def _item(
 
 
 def _boxes(example: Mapping[str, Any], data: bytes | Skip, records: Records) -> np.ndarray:
-    """The boxes of a record in the frame of the upright picture: float [N, 4]."""
+    """Returns the boxes of a record in the frame of the upright picture: float [N, 4]."""
     boxes = np.reshape(example.get("boxes", np.zeros(0)), (-1, 4))
     if isinstance(data, Skip) or not len(boxes) or is_upright(records.manifest):
         return boxes
     try:
         header = read_header(data)
-    except InputError:  # the page says that the picture cannot be read
+    except InputError:  # the page shows that the picture cannot be read
         return boxes
     sides = (example.get(side, np.zeros(1))[0] for side in ("height", "width"))
     height, width = map(int, sides)
-    # Records from before orientation was read hold no size of the picture, and its stored frame.
+    # Records of versions that ignored orientation contain no picture size, and boxes in the stored
+    # frame.
     seen = (height, width) if height and width else header.stored_size
     return boxes_as_shown(boxes, header.orientation, seen, header.stored_size)

@@ -1,4 +1,4 @@
-"""Results of searches as a table of text, as JSON, and as a page of HTML."""
+"""Results of searches as a text table, as JSON, and as an HTML page."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class SearchHit(NamedTuple):
     """An item that was found.
 
     Attributes:
-        score: its similarity to the query.
-        title: the name of an image, or a caption.
-        image: path of the image; None of a caption.
+        score: similarity to the query.
+        title: name of an image, or a caption.
+        image: path of the image; None for a caption.
     """
 
     score: float
@@ -26,12 +26,12 @@ class SearchHit(NamedTuple):
 
 
 class SearchResult(NamedTuple):
-    """A query with what it found.
+    """A query with its results.
 
     Attributes:
         title: the query.
-        hits: nearest first.
-        image: path of the image that was the query; None of a sentence.
+        hits: items found, nearest first.
+        image: path of the query image; None for a sentence.
     """
 
     title: str
@@ -40,7 +40,7 @@ class SearchResult(NamedTuple):
 
 
 def search_table(results: Sequence[SearchResult]) -> str:
-    """Returns results as text: rank, score and title per line, under each query."""
+    """Returns results as text: lines of rank, score and title below each query."""
     lines = []
     for result in results:
         lines.append(result.title)
@@ -68,12 +68,12 @@ def search_json(results: Sequence[SearchResult]) -> list[dict[str, Any]]:
 def write_search_page(
     file: str | Path, results: Sequence[SearchResult], facts: Mapping[str, Any]
 ) -> Path:
-    """Writes results as a page of HTML that contains its pictures.
+    """Writes results as an HTML page that contains its pictures.
 
     Args:
-        file: the page.
-        results: to show.
-        facts: about the index, shown as a table on top.
+        file: file of the page.
+        results: results to show.
+        facts: facts about the index, shown as a table at the top.
 
     Raises:
         InputError: the disk is full.

@@ -1,10 +1,10 @@
-"""Pages of HTML by templates, the only way in which this project makes them.
+"""HTML pages from templates; all pages of this project are made here.
 
 A page opens from disk, without a server and without a network. Browsers forbid pages of `file://`
-to fetch files and to import modules, but they run classic scripts beside the page: data beside a
-page is a script that calls a function with JSON. The content security policy of each page allows
-the scripts and styles that this module wrote, by a random nonce, and pictures of the page's own
-folder; whatever a caption contains, it cannot run or load anything.
+to fetch files and to import modules, but they run classic scripts from the folder of the page. The
+data of a page is therefore a script that calls a function with JSON. The content security policy of
+each page allows only the scripts and styles of this module, by a random nonce, and pictures in the
+folder of the page. Captions can therefore not run or load anything.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def render_page(template: str, *, title: str, facts: Mapping[str, Any], **conten
 
     Args:
         template: file name of a template that extends `page.html`.
-        title: the page's heading.
-        facts: a table on top.
+        title: heading of the page.
+        facts: rows of the table at the top.
         content: further variables of the template. Text is escaped.
     """
     nonce = secrets.token_urlsafe(16)
@@ -49,22 +49,22 @@ def render_page(template: str, *, title: str, facts: Mapping[str, Any], **conten
 
 
 def render_part(template: str, **content: Any) -> str:
-    """Returns a part of a page, for pages that another program makes.
+    """Returns a part of a page, for pages made by other programs.
 
     Args:
         template: file name of a template.
-        content: its variables. Text is escaped.
+        content: variables of the template. Text is escaped.
     """
     return _environment().get_template(template).render(content)
 
 
 def style_sheet(name: str) -> str:
-    """Returns a style sheet of the folder of templates."""
+    """Returns a style sheet from the folder of templates."""
     return str(_source(name))
 
 
 def script_json(content: Any) -> str:
-    """Returns JSON that is safe inside a script of a page: no `<`, `>`, `&` or `'` is left in it.
+    """Returns JSON that is safe inside a script of a page: without `<`, `>`, `&` and `'`.
 
     Raises:
         ValueError: a number is not finite.
@@ -90,5 +90,5 @@ def _environment() -> Environment:
 
 
 def _source(name: str) -> Markup:
-    """Returns a style sheet or script of the folder of templates as it is."""
+    """Returns the text of a style sheet or script from the folder of templates."""
     return Markup((_FOLDER / name).read_text(encoding="utf-8"))

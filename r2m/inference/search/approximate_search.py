@@ -17,7 +17,7 @@ from r2m.inference.search.exact_search import Found
 from tfrecords.errors import InputError
 
 PROBES = 32
-# Vectors per cell that k-means of faiss asks for, and rows that are converted at once.
+# Vectors per cell that k-means of faiss recommends, and rows that are converted at once.
 _TRAINING_ROWS = 39
 _ROWS_AT_ONCE = 1 << 15
 
@@ -29,16 +29,16 @@ def import_faiss() -> Any:
     except ImportError as error:
         raise InputError(
             f"approximate search needs the package faiss-cpu ({error}): pip install 'r2m[faiss]', "
-            "or leave --approximate out"
+            "or leave out --approximate"
         ) from error
 
 
 def write_approximate(vectors: np.ndarray, file: Path) -> None:
-    """Divides vectors into cells and writes the structure that finds them.
+    """Divides vectors into cells and writes the search structure.
 
     Args:
         vectors: float16[N, D], may be memory-mapped.
-        file: to write.
+        file: file to write.
 
     Raises:
         InputError: faiss is not installed.
@@ -60,18 +60,18 @@ def write_approximate(vectors: np.ndarray, file: Path) -> None:
 
 
 class ApproximateSearch:
-    """A loaded structure of `write_approximate`."""
+    """Loaded search structure of `write_approximate`."""
 
     def __init__(self, file: Path, probes: int = PROBES) -> None:
         """Loads the structure.
 
         Args:
-            file: of `write_approximate`.
-            probes: cells that are searched per query; more take longer and find more of the
-                nearest vectors.
+            file: file written by `write_approximate`.
+            probes: cells searched per query; more cells take longer and find more of the nearest
+                vectors.
 
         Raises:
-            InputError: faiss is not installed, or cannot read the file.
+            InputError: faiss is not installed or cannot read the file.
         """
         faiss = import_faiss()
         try:

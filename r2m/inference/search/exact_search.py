@@ -11,7 +11,7 @@ import numpy as np
 
 from r2m.evaluation.similarity_blocks import order_similarities
 
-# Rows that are converted to float32 and compared at once, and values of their similarities.
+# Rows that are converted to float32 and compared at once, and number of their similarities.
 _BLOCK_ROWS = 1 << 12
 _BLOCK_VALUES = 1 << 22
 _THREADS = os.cpu_count() or 1
@@ -38,7 +38,7 @@ def compare_by_product(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def compare_by_angle(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Computes cosines of queries of length 1 and rows of any length."""
+    """Computes cosines of unit-length queries and rows of any length."""
     return (queries @ rows.T) / np.maximum(np.linalg.norm(rows, axis=1), 1e-12)
 
 
@@ -58,16 +58,16 @@ def search_exactly(
     """Finds the nearest rows of each query.
 
     Rows are converted, compared and reduced to their nearest ones block by block: memory does not
-    grow with N. The matrix product of a block runs on all cores, and so does its conversion.
+    grow with N. The matrix product of a block and its conversion run on all cores.
 
     Args:
         vectors: float16[N, D], may be memory-mapped.
         queries: float32[Q, D].
-        count: K, how many rows to find per query; all where there are fewer.
+        count: K, number of rows to find per query; all rows if there are fewer.
         compare: see `Comparison`.
 
     Returns:
-        The nearest rows; of equal ones the first.
+        The nearest rows; among equal scores, the first rows.
     """
     count = min(count, len(vectors))
     size = max(1, min(_BLOCK_ROWS, _BLOCK_VALUES // max(1, len(queries))))
@@ -90,7 +90,7 @@ def search_exactly(
 
 
 def _convert(source: np.ndarray, target: np.ndarray, threads: Executor) -> None:
-    """Copies rows to float32, a part per thread; NumPy leaves the interpreter lock."""
+    """Copies rows to float32, one part per thread; NumPy releases the interpreter lock."""
     parts = np.linspace(0, len(source), _THREADS + 1).astype(int)
 
     def copy(part: int) -> None:
@@ -101,7 +101,7 @@ def _convert(source: np.ndarray, target: np.ndarray, threads: Executor) -> None:
 
 
 def _nearest(scores: np.ndarray, count: int) -> np.ndarray:
-    """Returns the columns int64[Q, K] of the largest scores; of equal ones the first."""
+    """Returns the columns int64[Q, K] of the largest scores; among equal scores, the first."""
     count = min(count, scores.shape[1])
     if count == scores.shape[1]:
         return np.tile(np.arange(count), (len(scores), 1))

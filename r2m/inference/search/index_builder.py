@@ -1,4 +1,4 @@
-"""Building of indexes over folders of images and files of captions."""
+"""Construction of indexes over folders of images and files of captions."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class BuiltIndex(NamedTuple):
     """A finished index.
 
     Attributes:
-        opened: the index.
-        skipped: reason -> number of inputs that are not in it.
+        opened: the opened index.
+        skipped: reason -> number of skipped inputs.
     """
 
     opened: VectorIndex
@@ -48,24 +48,24 @@ def build_index(
     approximate: bool = False,
     overwrite: bool = False,
 ) -> BuiltIndex:
-    """Encodes images or captions and writes their vectors with what is needed to show them.
+    """Encodes images or captions and writes their vectors and display data.
 
-    An image that cannot be read, and a caption without a word that the model knows, is skipped and
-    counted. A caption that occurs several times is indexed once.
+    Unreadable images, and captions without a word in the vocabulary, are skipped and counted. A
+    caption that occurs several times is indexed once.
 
     Args:
         run: the embedding.
-        folder: of the index.
+        folder: folder of the index.
         images: folders, lists and image files, see `tfrecords.images.entries.named_files`.
         captions: files of captions, see `tfrecords.readers.text`.
-        recursive: whether folders below a folder of images are searched.
+        recursive: whether subfolders of a folder of images are searched.
         detections: see `RetrievalRun.encode_images`.
-        approximate: whether to add a structure for approximate search (needs faiss-cpu).
-        overwrite: whether an index that is there may be replaced.
+        approximate: whether to add a structure for approximate search (requires faiss-cpu).
+        overwrite: whether an existing index may be replaced.
 
     Raises:
-        InputError: images and captions, or neither; bad input; nothing that can be encoded; an
-            index that may not be replaced; faiss-cpu is not installed.
+        InputError: both images and captions are given, or neither; an input is invalid; nothing can
+            be encoded; an existing index may not be replaced; or faiss-cpu is not installed.
     """
     folder = Path(folder)
     if bool(images) == bool(captions):
@@ -75,7 +75,7 @@ def build_index(
         if run.similarity != "cosine":
             raise InputError(
                 f"{run.path} has {run.similarity} similarity: approximate search is for cosine "
-                "similarity; leave --approximate out"
+                "similarity; leave out --approximate"
             )
     check_target(folder, overwrite)
     skips: list[Skip] = []
@@ -139,7 +139,7 @@ def _encode_readable(
     """Encodes the images that can be decoded; the others are added to `skips`.
 
     Raises:
-        InputError: none of several can be encoded, which is no fault of an image.
+        InputError: none of several can be encoded, so the cause is not a single image.
     """
     if not files:
         return files, np.zeros((0, run.size), np.float32)
@@ -170,7 +170,7 @@ def _add_captions(
                 if run.knows(text):
                     known.append(text)
                 else:
-                    detail = "all words are outside of the vocabulary"
+                    detail = "all words are outside the vocabulary"
                     skips.append(Skip(text, "unknown_words", detail))
             if known:
                 writer.add(run.encode_sentences(known), [{"text": text} for text in known])
@@ -178,7 +178,7 @@ def _add_captions(
 
 
 def _distinct(sources: Sequence[TextSource], skips: list[Skip]) -> list[str]:
-    """Returns the captions of files, each once, in their order."""
+    """Returns the distinct captions of files, in order."""
     found: dict[str, None] = {}
     for source in sources:
         for part in plan_parts(source):

@@ -1,4 +1,4 @@
-"""The model that made an index: its identity, and opening an index together with it."""
+"""Binding of an index to the model that made it: its identity, and loading of both."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from tfrecords.errors import InputError
 
 
 def identity_of(run: RetrievalRun) -> dict[str, Any]:
-    """Returns what an index records about its model.
+    """Returns the identity of a model, as recorded in an index.
 
-    These are the run, its path, the file of the backbone's weights, step and checkpoint digest.
+    It consists of the run, its path, the file of the backbone's weights, step and checkpoint
+    digest.
     """
     folder = run.folder
     return {
@@ -32,22 +33,22 @@ def open_index(
     """Opens an index and loads the model that made it.
 
     Args:
-        folder: of the index.
-        run_folder: of the model; None: where the model was when the index was built.
+        folder: folder of the index.
+        run_folder: run folder of the model; None: its location when the index was built.
         weights: see `RetrievalRun`; None: those that the index was built with.
 
     Raises:
-        InputError: see `VectorIndex`; the model is gone, or another one.
+        InputError: see `VectorIndex`; or the model no longer exists or is another one.
     """
     index = VectorIndex(Path(folder))
     recorded = Path(index.about["model"]["path"])
     if run_folder is None and not recorded.is_dir():
         raise InputError(
-            f"{folder} was made with the run {recorded}, which is not there: give the place it was "
-            "moved to with --run"
+            f"{folder} was made with the run {recorded}, which does not exist: give the folder it "
+            "was moved to with --run"
         )
     path = Path(run_folder or recorded)
-    # Before the model is loaded, which takes seconds.
+    # Checked before the model is loaded, which takes seconds.
     checkpoint = RunFolder(path).checkpoint
     index.check_model({"digest": checkpoint.digest, "step": checkpoint.step}, path)
     return index, load_embedding(path, weights or index.about["model"]["weights"])

@@ -17,10 +17,10 @@ class Query(NamedTuple):
     """A query.
 
     Attributes:
-        title: the sentence or the path of the image, with the words that were added and removed.
-        kind: whether its vector is one of `images` or `captions`.
+        title: sentence or path of the image, with the words that were added and removed.
+        kind: kind of its vector, `images` or `captions`.
         vector: float32[D].
-        image: path of the image; None of a sentence.
+        image: path of the image; None for a sentence.
     """
 
     title: str
@@ -40,8 +40,8 @@ def make_queries(
 ) -> list[Query]:
     """Encodes sentences and images.
 
-    With `minus` and `plus` the vector of each query is q - sum E(minus) + sum E(plus), divided by
-    its length, as in section 4.3 of Kiros et al. 2014 (arXiv 1411.2539).
+    With `minus` and `plus`, the vector of each query is q - sum E(minus) + sum E(plus), normalized,
+    as in section 4.3 of Kiros et al. 2014 (arXiv 1411.2539).
 
     Args:
         run: the embedding.
@@ -52,8 +52,8 @@ def make_queries(
         detections: see `RetrievalRun.encode_images`.
 
     Raises:
-        InputError: there is no query, one is empty or has no word that the model knows, an image
-            cannot be read, or words are to be added in an embedding of order similarity.
+        InputError: there is no query; a query is empty or has no word in the vocabulary; an image
+            cannot be read; or words are to be added with order similarity.
     """
     if not texts and not images:
         raise InputError("an empty query: give a sentence or --image=FILE")
@@ -81,8 +81,8 @@ def word_shift(run: RetrievalRun, minus: Sequence[str], plus: Sequence[str]) -> 
     """Returns sum E(plus) - sum E(minus), float32[D]; see `make_queries` for errors."""
     if run.similarity != "cosine":
         raise InputError(
-            f"{run.path}: words can be added and subtracted (--plus, --minus) in an embedding of "
-            f"cosine similarity; this one has {run.similarity} similarity"
+            f"{run.path}: words can be added and subtracted (--plus, --minus) only with "
+            f"cosine similarity; this embedding has {run.similarity} similarity"
         )
     check_sentences(run, [*minus, *plus])
     vectors = run.encode_sentences([*minus, *plus])
@@ -91,10 +91,10 @@ def word_shift(run: RetrievalRun, minus: Sequence[str], plus: Sequence[str]) -> 
 
 
 def check_sentences(run: RetrievalRun, texts: Sequence[str]) -> None:
-    """Checks that each sentence has a word that the model knows.
+    """Checks that each sentence has a word in the vocabulary.
 
     Raises:
-        InputError: one is empty, or all of its words are outside of the vocabulary.
+        InputError: a sentence is empty, or all of its words are outside the vocabulary.
     """
     for text in texts:
         if not text.strip():

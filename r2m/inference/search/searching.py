@@ -1,4 +1,4 @@
-"""Searches in an index by sentences and images."""
+"""Search of an index by sentences and images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Hit(NamedTuple):
     """An item of an index that was found.
 
     Attributes:
-        score: its similarity to the query; after reranking to the mean of all that were found.
+        score: similarity to the query or, after reranking, to the mean of the items found.
         item: `name` and `path` of an image, or `text`.
     """
 
@@ -40,8 +40,8 @@ class Result(NamedTuple):
     """Result of a query.
 
     Attributes:
-        query: the query.
-        hits: nearest first.
+        query: query.
+        hits: items found, nearest first.
     """
 
     query: Query
@@ -63,16 +63,16 @@ def search_index(
     images by the cosine of their vectors.
 
     Args:
-        index: to search in.
-        queries: of the model that made the index.
-        count: how many items to find per query.
-        rerank: orders what was found by the inner product with its mean vector, as
-            `regularities` of Kiros' code.
+        index: index to search.
+        queries: queries encoded by the model that made the index.
+        count: number of items to find per query.
+        rerank: whether to reorder the items found by the inner product with their mean vector, like
+            `regularities` in Kiros' code.
         approximate: whether to use the structure for approximate search.
-        probes: of `ApproximateSearch`.
+        probes: see `ApproximateSearch`.
 
     Raises:
-        InputError: approximate search where the index or its similarity does not have it.
+        InputError: the index or its similarity does not support approximate search.
     """
     by_kind: dict[Kind, list[int]] = {"captions": [], "images": []}
     for number, query in enumerate(queries):
@@ -93,7 +93,7 @@ def search_index(
 
 
 def page_results(results: Sequence[Result]) -> list[SearchResult]:
-    """Returns results in the form in which tables and pages show them."""
+    """Returns results in the form of tables and pages."""
     return [
         SearchResult(
             result.query.title,
@@ -129,24 +129,24 @@ def _searcher(
         return lambda queries, count: search_exactly(index.vectors, queries, count, compare)
     if compare is not compare_by_product:
         raise InputError(
-            f"{index.folder}: approximate search compares by inner products, which these vectors "
-            f"({index.similarity} similarity) are not compared by here: search without "
+            f"{index.folder}: approximate search compares inner products, but these vectors "
+            f"({index.similarity} similarity) are compared in another way: search without "
             "--approximate"
         )
     if index.approximate_file is None:
         raise InputError(
-            f"{index.folder} has nothing for approximate search: build it again with --approximate "
-            "and --overwrite, or search without --approximate"
+            f"{index.folder} has no structure for approximate search: build it again with "
+            "--approximate and --overwrite, or search without --approximate"
         )
     return ApproximateSearch(index.approximate_file, probes)
 
 
 def comparison(similarity: str, queries: Kind, rows: Kind, *, unit: bool) -> Comparison:
-    """Returns what compares queries with the rows of an index.
+    """Returns the function that compares queries with the rows of an index.
 
     Args:
-        similarity: of the embedding.
-        queries: kind of the queries, whose vectors have length 1 if it is that of the rows.
+        similarity: similarity of the embedding.
+        queries: kind of the queries; their vectors have length 1 if the rows are of the same kind.
         rows: kind of the rows.
         unit: whether all rows have length 1.
     """

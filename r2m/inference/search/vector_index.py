@@ -1,4 +1,4 @@
-"""An index: vectors of images or captions in a folder, bound to the model that made them.
+"""Index of vectors of images or captions in a folder, bound to the model that made them.
 
 | file | content |
 |---|---|
@@ -8,7 +8,7 @@
 | `approximate.faiss` | optional, for approximate search |
 | `index.json` | written last: kind, counts, sizes of the files, model |
 
-The folder is written under another name and renamed when it is whole.
+The folder is written under another name and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ INDEX_FILE = "index.json"
 VECTORS, ITEMS, OFFSETS = "vectors.f16", "items.jsonl", "offsets.u64"
 APPROXIMATE = "approximate.faiss"
 _UNFINISHED = ".unfinished-"
-# Largest deviation of the length of a vector that counts as a unit vector, after rounding.
+# Maximum deviation of the length of a unit vector from 1, after rounding.
 _UNIT = 1e-2
 
 Kind = Literal["images", "captions"]
 
 
 class IndexWriter:
-    """Writer of an index. A context manager: leaving it without `finish` removes all files."""
+    """Writer of an index; a context manager. Leaving it without `finish` removes all files."""
 
     def __init__(
         self,
@@ -51,19 +51,19 @@ class IndexWriter:
         model: Mapping[str, Any],
         overwrite: bool = False,
     ) -> None:
-        """Makes the unfinished folder.
+        """Creates the unfinished folder.
 
         Args:
-            folder: where the index will be.
+            folder: folder of the index.
             kind: `images` or `captions`.
             size: D of the vectors.
-            similarity: of the model, `cosine` or `order`.
+            similarity: similarity of the model, `cosine` or `order`.
             model: its identity; see `check_model`.
-            overwrite: whether an index that is there may be replaced.
+            overwrite: whether an existing index may be replaced.
 
         Raises:
-            InputError: there is an index and it may not be replaced, there is another folder, or
-                the folder cannot be made.
+            InputError: an existing index may not be replaced, the folder exists and is not an
+                index, or the folder cannot be created.
         """
         check_target(folder, overwrite)
         self._folder = folder.absolute()
@@ -92,13 +92,13 @@ class IndexWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Removes what is unfinished."""
+        """Removes the unfinished folder."""
         for stream in self._streams.values():
             stream.close()
         shutil.rmtree(self._unfinished, ignore_errors=True)
 
     def add(self, vectors: np.ndarray, items: Sequence[Mapping[str, Any]]) -> None:
-        """Appends vectors float[B, D] and what they belong to.
+        """Appends vectors float[B, D] and their items.
 
         Raises:
             InputError: a value is not finite as float16, or the disk is full.
@@ -110,7 +110,7 @@ class IndexWriter:
         if bad.size:
             raise InputError(
                 f"the vector of {_title(items[bad[0]])} has values that are NaN, infinite or too "
-                "large for float16: has the training of the model diverged?"
+                "large for float16: did the training of the model diverge?"
             )
         lengths = np.linalg.norm(np.asarray(vectors, np.float32), axis=1)
         self._unit = self._unit and bool(np.all(np.abs(lengths - 1) < _UNIT))
@@ -131,14 +131,14 @@ class IndexWriter:
         """Publishes the index under its name.
 
         Args:
-            about: more to write into index.json: sources, skipped inputs.
+            about: further entries of index.json: sources, skipped inputs.
             approximate: writes a structure for approximate search of vectors to a file.
 
         Returns:
             The index, opened.
 
         Raises:
-            InputError: there is no vector, or the disk is full.
+            InputError: there are no vectors, or the disk is full.
         """
         if not self._count:
             raise InputError(f"{self._folder}: there is nothing to index")
@@ -172,7 +172,7 @@ class VectorIndex:
     """An opened index.
 
     Attributes:
-        folder: where it is.
+        folder: its folder.
         about: contents of index.json.
         kind: `images` or `captions`.
         similarity: `cosine` or `order`.
@@ -184,7 +184,7 @@ class VectorIndex:
         """Opens an index.
 
         Raises:
-            InputError: the folder holds none, a half-written one or one of another format.
+            InputError: the folder contains no index, an incomplete one or one of another format.
         """
         self.folder = Path(folder)
         self.about = _read_about(self.folder)
@@ -199,7 +199,7 @@ class VectorIndex:
             if found != length:
                 state = "is missing" if found is None else f"has {found} bytes"
                 raise InputError(
-                    f"{file} {state}, expected {length} bytes: the index is half written or "
+                    f"{file} {state}, expected {length} bytes: the index is incomplete or "
                     "damaged; build it again with --overwrite"
                 )
         self.vectors = _map_vectors(self.folder / VECTORS, count, size)
@@ -210,7 +210,7 @@ class VectorIndex:
         return len(self.vectors)
 
     def items(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Returns what vectors belong to: `name` and `path` of an image, or `text`."""
+        """Returns the items of vectors: `name` and `path` of an image, or `text`."""
         found = []
         with (self.folder / ITEMS).open("rb") as stream:
             for row in rows:
@@ -220,7 +220,7 @@ class VectorIndex:
         return found
 
     def facts(self) -> dict[str, Any]:
-        """Returns what pages show about the index."""
+        """Returns the facts about the index that pages show."""
         model = self.about["model"]
         return {
             "index": self.folder.name,
@@ -231,15 +231,15 @@ class VectorIndex:
 
     @property
     def approximate_file(self) -> Path | None:
-        """File of the structure for approximate search; None where the index has none."""
+        """File of the structure for approximate search; None if the index has none."""
         return self.folder / APPROXIMATE if APPROXIMATE in self.about["files"] else None
 
     def check_model(self, model: Mapping[str, Any], path: str | Path) -> None:
-        """Raises `InputError` where the index was made by another model.
+        """Raises `InputError` if the index was made by another model.
 
         Args:
-            model: identity of the model, of which the checkpoint's `digest` is compared.
-            path: its run folder, for the message.
+            model: identity of the model; only the checkpoint's `digest` is compared.
+            path: run folder of the model, for the message.
         """
         own = self.about["model"]
         if own["digest"] != model["digest"]:
@@ -252,7 +252,7 @@ class VectorIndex:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Removes what processes that were killed have left of an index."""
+    """Removes unfinished folders of an index that killed processes left behind."""
     for path in folder.parent.glob(f"{folder.name}{_UNFINISHED}*"):
         process = path.name.rpartition("-")[2]
         if process.isdigit() and not _runs(int(process)):
@@ -260,7 +260,7 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _runs(process: int) -> bool:
-    """Returns whether a process has this number."""
+    """Returns whether a process with this id exists."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -271,15 +271,15 @@ def _runs(process: int) -> bool:
 
 
 def check_target(folder: Path, overwrite: bool) -> None:
-    """Raises `InputError` where an index cannot be written to a folder."""
+    """Raises `InputError` if an index cannot be written to a folder."""
     if not folder.exists():
         return
     if (folder / INDEX_FILE).is_file():
         if not overwrite:
-            raise InputError(f"{folder} is an index already: give --overwrite to replace it")
+            raise InputError(f"{folder} is already an index: give --overwrite to replace it")
     elif not folder.is_dir() or any(folder.iterdir()):
         raise InputError(
-            f"{folder} exists and is no index: give another folder, which will be made"
+            f"{folder} exists and is not an index: give another folder, which will be created"
         )
 
 
@@ -288,9 +288,9 @@ def _read_about(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         half = (folder / VECTORS).exists() or _UNFINISHED in folder.name
         state = (
-            f"is half written: it has no {INDEX_FILE}; build it again"
+            f"is incomplete: it has no {INDEX_FILE}; build it again"
             if half
-            else f"is no index: it has no {INDEX_FILE}; r2m-build-index makes one"
+            else f"is not an index: it has no {INDEX_FILE}; r2m-build-index makes one"
         )
         raise InputError(f"{folder} {state}")
     about: Any = None
@@ -311,7 +311,7 @@ def _map_vectors(file: Path, count: int, size: int) -> np.ndarray:
 
 
 def _publish(unfinished: Path, folder: Path) -> None:
-    """Renames a whole folder to its name; an earlier index is removed afterwards."""
+    """Renames a complete folder to its name, then removes an earlier index."""
     if folder.exists():
         earlier = folder.with_name(f"{folder.name}.earlier-{os.getpid()}")
         folder.rename(earlier)

@@ -29,7 +29,7 @@ class _Panel(NamedTuple):
 
 
 def caption_answer(item: GalleryItem) -> str:
-    """Returns an image, or concepts, with captions; what is wrong where there are none."""
+    """Returns an image, or concepts, with captions, or with the reason why there are none."""
     # An image that cannot be read has an empty caption, or none.
     problem = "" if any(caption.text for caption in item.captions) else item.note
     picture = None if item.image is None or problem else open_picture(item.image, _EDGE)
@@ -49,7 +49,7 @@ def caption_answer(item: GalleryItem) -> str:
 
 
 def search_answer(result: SearchResult) -> str:
-    """Returns what a search found."""
+    """Returns the results of a search."""
     return render_part("app_search.html", hits=shown_hits(result))
 
 
@@ -59,7 +59,7 @@ def error_answer(message: str) -> str:
 
 
 def _numbers(scores: Mapping[str, float | None]) -> list[tuple[str, str]]:
-    """Returns labels and values of the scores that there are, as galleries show them."""
+    """Returns labels and values of the available scores, formatted as in galleries."""
     return [
         (form.label, f"{value * form.factor:.{form.digits}f}{form.unit}")
         for name, form in SCORES.items()

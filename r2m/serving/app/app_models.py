@@ -20,7 +20,7 @@ class AppModel(Protocol):
     """A model that captions images or concepts.
 
     Attributes:
-        name: by which it is chosen.
+        name: name by which it is chosen.
         reads_images: whether it captions images.
         reads_concepts: whether it captions lists of concepts.
     """
@@ -33,11 +33,11 @@ class AppModel(Protocol):
         """Captions an image file.
 
         Args:
-            path: of the file.
-            name: of the image, by which detections are found.
+            path: path of the file.
+            name: name of the image, by which detections are matched.
 
         Returns:
-            The image with its captions; without captions and with a note where it cannot be read.
+            The image with its captions; with a note instead of captions if it cannot be read.
 
         Raises:
             InputError: there are no detections of the image.
@@ -61,18 +61,18 @@ def load_models(
     Args:
         runs: folders of stages or experiments.
         exports: folders of exported models or of their versions.
-        captions: per image at most; None: what the search finds, at most 5.
-        detections: of runs, see `Run.image_reader`.
-        weights: of runs, see `Run.load`.
-        decoding: of runs, see `Run.load`.
+        captions: maximum number per image; None: all that the search finds, at most 5.
+        detections: detections for runs, see `Run.image_reader`.
+        weights: weights for runs, see `Run.load`.
+        decoding: decoding settings for runs, see `Run.load`.
 
     Raises:
-        InputError: a folder holds no model that captions, two models have one name, or an option of
-            runs is given and no run has a use for it.
+        InputError: a folder contains no model that captions, two models have the same name, or an
+            option of runs is given but no run uses it.
     """
     given = {"--detections": detections, "--weights": weights, "flags of decoding": decoding}
     if unused := [name for name, value in given.items() if value and not runs]:
-        raise InputError(f"{unused[0]}: only of a --run; exported models have their own")
+        raise InputError(f"{unused[0]} requires a --run; exported models have their own")
     folders = [RunFolder(path) for path in runs]
     for folder in folders:
         if not kind_of(folder).captions:
@@ -80,7 +80,7 @@ def load_models(
                 f"--run={folder.path} is {kind_of(folder).title}, which does not caption: build an "
                 "index with it (r2m-build-index) and give that with --index"
             )
-    _check_names([folder.name for folder in folders])  # before any is loaded
+    _check_names([folder.name for folder in folders])  # before any model is loaded
     models: list[AppModel] = []
     for folder in folders:
         run = Run.load(folder, decoding=decoding, weights=weights)
@@ -96,4 +96,4 @@ def load_models(
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"two models are called {name}: rename a folder, or leave one out")
+            raise InputError(f"two models are named {name}: rename a folder, or leave one out")

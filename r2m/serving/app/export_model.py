@@ -31,11 +31,11 @@ class ExportModel:
     """An exported model that captions images or concepts (an `AppModel`)."""
 
     def __init__(self, export: LoadedExport, captions: int | None) -> None:
-        """Reads from `config.json` which part of an image the model sees.
+        """Reads from `config.json` which part of an image the model reads.
 
         Args:
             export: the model.
-            captions: per image at most; None: all that the graph returns.
+            captions: maximum number per image; None: all that the graph returns.
 
         Raises:
             InputError: the model does not caption images or concepts.
@@ -102,7 +102,7 @@ class ExportModel:
         ]
 
     def _attention(self, images: np.ndarray, data: bytes) -> WordMaps | None:
-        """Returns the maps of the best caption; None where the model has none over a grid."""
+        """Returns the maps of the best caption; None if the model has none over a grid."""
         if self._visible is None or _ATTENTION not in self._signatures:
             return None
         signature = self._signatures[_ATTENTION]
@@ -119,7 +119,7 @@ class ExportModel:
 
 
 def _visible_part(file: Path) -> tuple[Pixels | None, dict[str, Any] | None] | None:
-    """Returns how the model cuts images, see `visible_box`; None where that is not known."""
+    """Returns how the model crops images, see `visible_box`; None if unknown."""
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
         config = ml_collections.ConfigDict(settings["runs"][0]["config"])

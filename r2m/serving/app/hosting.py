@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Before Gradio is imported, which reads them.
+# Set before Gradio is imported, because it reads them.
 _ENVIRONMENT = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_RUN_HISTORY": "False",
@@ -19,7 +19,7 @@ _ENVIRONMENT = {
 }
 _TEMPORARY = "GRADIO_TEMP_DIR"
 _LOCAL_HOSTS = ["localhost", "127.0.0.1"]
-# Gradio's page has scripts and styles in it, and its components of HTML are compiled.
+# Gradio's page has inline scripts and styles, and its HTML components are compiled.
 _HEADERS = {
     "content-security-policy": (
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -35,7 +35,7 @@ _HEADERS = {
 
 @contextmanager
 def private_gradio() -> Iterator[None]:
-    """Keeps Gradio from telemetry; its uploads are in a folder that is removed at the end.
+    """Disables Gradio's telemetry; its uploads are in a folder that is removed at the end.
 
     Gradio is imported in the body.
     """
@@ -57,10 +57,10 @@ def make_app(page: Any, host: str, upload_bytes: int) -> Any:
     """Returns the ASGI application of a page.
 
     Args:
-        page: of `make_page`.
-        host: address that is listened at; at a loopback address only its own names are answered, so
-            that no page of another site reaches the app by a name that it controls.
-        upload_bytes: of a file at most.
+        page: result of `make_page`.
+        host: address to listen on. A loopback address only accepts its own host names, so that no
+            page of another site can reach the app by a name that it controls.
+        upload_bytes: maximum size of a file.
     """
     import gradio
     from fastapi import FastAPI
@@ -96,7 +96,7 @@ def is_loopback(host: str) -> bool:
 
 
 class _Headers:
-    """Middleware that adds headers of security to all answers."""
+    """Middleware that adds security headers to all responses."""
 
     def __init__(self, app: Any) -> None:
         self._app = app

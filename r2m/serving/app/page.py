@@ -1,4 +1,4 @@
-"""The page of the app: two tabs of Gradio components and the functions that answer them."""
+"""Page of the app: two tabs of Gradio components and their functions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tfrecords.errors import InputError
 
 _TITLE = "R2M"
 _MOST_HITS = 50
-_MOST_LETTERS = 1000  # of a query, and of concepts
-# Fonts of the system: none is loaded.
+_MOST_LETTERS = 1000  # maximum length of a query, and of concepts
+# System fonts, so that none is loaded.
 _FONTS = ("system-ui", "sans-serif")
 _MONO = ("ui-monospace", "monospace")
 _HIDDEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
@@ -32,8 +32,8 @@ class Upload(NamedTuple):
     """A file that was dropped on the page.
 
     Attributes:
-        path: where it lies now.
-        name: as the browser calls it.
+        path: path of the uploaded copy.
+        name: file name given by the browser.
     """
 
     path: Path
@@ -61,8 +61,8 @@ def make_page(models: Sequence[AppModel], searched: SearchedIndex | None) -> Any
     """Returns the page, a `gradio.Blocks`.
 
     Args:
-        models: to choose from; without them there is no tab for captions.
-        searched: to search in; None: there is no tab for searches.
+        models: models to choose from; empty leaves out the tab for captions.
+        searched: index to search; None leaves out the tab for searches.
     """
     with gr.Blocks(title=_TITLE, analytics_enabled=False) as page:
         _html(f'<h1 class="r2m-title">{_TITLE}</h1>')
@@ -89,8 +89,8 @@ def _caption_tab(models: Sequence[AppModel]) -> None:
             model = gr.Dropdown(
                 list(by_name), value=first.name, label="Model", interactive=len(models) > 1
             )
-            # Shown and hidden as a whole: Gradio replaces a component that an event updates, and
-            # with it what `_keep_to_uploads` has changed.
+            # Whole groups are shown and hidden: Gradio replaces a component that an event updates,
+            # and would undo the changes of `_keep_to_uploads`.
             with gr.Column(visible=first.reads_images) as images:
                 file = gr.File(label="Image", height=170, elem_id="image-file")
                 _keep_to_uploads(file)
@@ -158,7 +158,7 @@ def _search_tab(searched: SearchedIndex) -> None:
 
 
 def _answering(function: Callable[..., str]) -> Callable[..., str]:
-    """Returns a function that answers errors in the page."""
+    """Returns a function that shows errors in the page."""
 
     def answer(*arguments: Any) -> str:
         try:
@@ -175,10 +175,11 @@ def _answering(function: Callable[..., str]) -> Callable[..., str]:
 
 
 def _keep_to_uploads(file: Any) -> None:
-    """Makes a file component take uploads alone, with their names.
+    """Makes a file component accept only uploads, with their names.
 
     Gradio would fetch URLs, and read any file of this machine in a page that it did not launch
-    itself. Not by a subclass: Gradio writes a file beside the module of each.
+    itself. This is not a subclass, because Gradio writes a file next to the module of each
+    subclass.
     """
     keep = file.async_move_resource_to_block_cache
 
@@ -202,5 +203,5 @@ def _check_uploaded(path: str | Path) -> Path:
     """Returns the path of an upload; raises an error, for the page, for any other path or URL."""
     found = Path(path).resolve()
     if not found.is_relative_to(Path(get_upload_folder()).resolve()):
-        raise gr.Error("This is no upload: upload an image file.", print_exception=False)
+        raise gr.Error("This is not an upload: upload an image file.", print_exception=False)
     return found

@@ -25,7 +25,7 @@ class RunModel:
     """A trained run that captions images or concepts (an `AppModel`).
 
     Attributes:
-        by_detections: whether it reads what detectors found in an image.
+        by_detections: whether it reads detections in an image.
     """
 
     def __init__(self, run: Run, captions: int | None, detections: Sequence[str]) -> None:
@@ -33,12 +33,12 @@ class RunModel:
 
         Args:
             run: the run.
-            captions: per image; None: all that the search finds, at most `MOST_CAPTIONS`.
+            captions: number per image; None: all that the search finds, at most `MOST_CAPTIONS`.
             detections: files with detections, for runs that need them.
 
         Raises:
-            InputError: more captions than the beam is wide, or the run reads detections and none
-                are given.
+            InputError: more captions are requested than the beam has hypotheses, or the run reads
+                detections and none are given.
         """
         decoding = run.config.decoding
         beam = decoding.beam_size if decoding.method == "beam" else 1
@@ -57,7 +57,7 @@ class RunModel:
                 raise
         self.reads_images = self._reader is not None or self.by_detections
         self._maps = _word_maps(run)
-        if self._reader is not None:  # nobody waits for the first caption
+        if self._reader is not None:  # so that the first caption is not delayed
             list(run.caption_images(image_sources(example_image()), self._reader,
                                     captions=self._captions))  # fmt: skip
 
@@ -93,7 +93,7 @@ def _reads_concepts(run: Run) -> bool:
 
 
 def _word_maps(run: Run) -> WordMapReader | None:
-    """Returns what computes attention maps; None for a run that has none."""
+    """Returns a reader of attention maps; None for a run that has none."""
     try:
         return WordMapReader(run)
     except InputError:

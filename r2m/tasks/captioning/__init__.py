@@ -1,1 +1,1 @@
-"""Training supervised captioners."""
+"""Training of supervised captioners."""

@@ -21,14 +21,14 @@ class CrossEntropyOptions:
     """Options of the cross entropy.
 
     Attributes:
-        smoothing: of the labels, as a share of the probability.
-        reduction: normalizer of the sum: `words`, as self-critical.pytorch does, or
-            `captions`, as in show and tell.
-        drop_worst: share of the captions with the largest losses to leave out.
+        smoothing: label smoothing, as a share of the probability.
+        reduction: normalizer of the sum: `words`, as in self-critical.pytorch, or `captions`, as in
+            show and tell.
+        drop_worst: share of the captions to leave out, those with the largest losses.
         drop_worst_after: first epoch in which captions are left out.
         sampling_start: first epoch of scheduled sampling; None for none.
         sampling_every: epochs between increases of the sampling probability.
-        sampling_increase: of each increase.
+        sampling_increase: size of each increase.
         sampling_most: largest sampling probability.
     """
 
@@ -90,7 +90,7 @@ class CrossEntropy:
         return tf.concat([tf.shape(tokens) - [0, 0, 1], [2]], axis=0)
 
     def rates(self, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns `sampling_probability` and `drop_worst` of an epoch, where they are used."""
+        """Returns `sampling_probability` and `drop_worst` of an epoch, if they are used."""
         options = self._options
         rates: dict[str, tf.Tensor] = {}
         if options.sampling_start is not None:
@@ -134,7 +134,7 @@ class CrossEntropy:
         captions = tf.size(lengths)
         if drop_worst is not None:
             captions = kept_captions(captions, drop_worst)
-        # Sums by captions of different lengths cannot be compared: the log has the mean too.
+        # Sums per caption are not comparable between lengths, so the log also contains the mean.
         return {
             "cross_entropy": LossTerm(total, captions),
             "per_word": LossTerm(total, words, weight=0.0),

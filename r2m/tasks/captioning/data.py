@@ -1,4 +1,4 @@
-"""The records a captioner learns from and is validated on, opened and checked together."""
+"""Records for training and validation of a captioner, opened and checked together."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tfrecords.vocabulary import Vocabulary
 
 
 class CaptionerData(NamedTuple):
-    """Opened records and how they are read.
+    """Opened records and options for reading them.
 
     Attributes:
-        records: of kind `captions`.
-        vocabulary: of them.
-        inputs: that the captioner reads of them.
+        records: records of kind `captions`.
+        vocabulary: vocabulary of the records.
+        inputs: inputs that the captioner reads from the records.
         options: captions of an image in a batch.
-        seed: of the order of batches.
+        seed: seed of the order of batches.
         views: whether training draws the stored views of images.
     """
 
@@ -42,11 +42,11 @@ class CaptionerData(NamedTuple):
 
 
 def open_data(config: Any, seed: int) -> CaptionerData:
-    """Opens the records that `config.data` names; `seed` is of the order of batches.
+    """Opens the records that `config.data` names; `seed` determines the order of batches.
 
     Raises:
-        InputError: the path is not given or holds no finished `captions` records, there is nothing
-            to learn from, or they lack the features that the model needs.
+        InputError: the path is missing or contains no finished `captions` records, there is no
+            training data, or they lack the features that the model requires.
     """
     records = open_training_records(config)
     if VALIDATION_SPLIT not in records.splits:

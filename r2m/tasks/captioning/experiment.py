@@ -43,7 +43,7 @@ from r2m.tasks.run_start import (
 )
 from tfrecords.errors import InputError
 
-# Stages of a captioner, each of which can start from the one before.
+# Stages of a captioner, each of which can start from the previous one.
 STAGES = (CrossEntropy.name, SelfCritical.name)
 
 
@@ -58,18 +58,18 @@ def run_captioner(
     """Trains a captioner's stage in `<workdir>/<name>`, or resumes it there.
 
     Args:
-        config: the experiment's settings (a file of `configs/captioners`).
+        config: settings of the experiment (a file of `configs/captioners`).
         workdir: folder of the experiment.
-        name: of the stage: `cross_entropy`, or `self_critical`, which goes on from there.
-        init_from: run folder whose best weights to start from. None starts `cross_entropy` from
-            scratch, and `self_critical` from the run of `cross_entropy` in the same workdir.
-        profile: steps to run under TensorFlow's profiler.
+        name: name of the stage: `cross_entropy`, or `self_critical`, which goes on from there.
+        init_from: run folder whose best weights initialize the stage. None starts `cross_entropy`
+            from scratch, and `self_critical` from the run of `cross_entropy` in the same workdir.
+        profile: steps to run with TensorFlow's profiler.
 
     Returns:
         The last step and its metrics.
 
     Raises:
-        InputError: bad paths or records, or impossible settings.
+        InputError: paths, records or settings are invalid.
         TrainingError: see `engine.train`.
     """
     if name not in STAGES:
@@ -84,12 +84,12 @@ def run_captioner(
     previous = None if name == CrossEntropy.name else CrossEntropy.name
     start = start_of(name, previous, Path(workdir), init_from)
     seed = stage_seed(config, name)
-    # A loss that compares rows is computed whole, which then needs all cores.
+    # A loss that compares rows is not divided into parts and needs all cores.
     configure_threads(1 if options.compares_rows else config.training.at_once)
-    # Before anything else: joining other workers comes first in a process.
+    # First, because a process must join other workers before anything else.
     strategy = make_strategy(config.training.strategy)
     worker = this_worker(strategy)
-    with reporting_lost_workers(strategy):  # they make their variables together
+    with reporting_lost_workers(strategy):  # workers create their variables together
         data = open_data(config, seed)
         objective: Objective
         if isinstance(options, CrossEntropyOptions):
@@ -99,7 +99,7 @@ def run_captioner(
         shown = data.signature(TRAINING_SPLIT)
         with strategy.scope():
             network = open_network(config, config.training.precision)
-            # Only now: a network without weights is seeded on its own, the same in every process.
+            # Seeded only now: a network without weights has its own seed, equal in every process.
             keras.utils.set_random_seed(seed)
             model = build_model(
                 config,
@@ -141,7 +141,7 @@ def run_captioner(
 def _run_files(
     data: CaptionerData, shown: Mapping[str, tf.TensorSpec], folder: Path
 ) -> dict[str, RunFile]:
-    """Returns the vocabulary, and the file with which features of other images are made."""
+    """Returns the vocabulary, and the file that describes the features for other images."""
     return {
         **vocabulary_files(data.records),
         FEATURES_FILE: RunFile(
@@ -157,7 +157,7 @@ def _settings(
     pixels = data.inputs.find(Pixels)
     settings = {
         "model": config.model.to_dict(),
-        # As earlier versions saved the sizes: as numbers.
+        # Sizes are saved as numbers, as in earlier versions.
         "image": {
             **config.image.to_dict(),
             "crop": crop_size(config.image),
@@ -173,7 +173,7 @@ def _settings(
             "use_box": config.data.use_box,
             "pixels": pixels and dataclasses.asdict(pixels),
             "records": data.records.digest,
-            # Records without views are read as by earlier versions.
+            # Records without views are read as in earlier versions.
             **({"views": data.views} if "views" in data.records.manifest["options"] else {}),
         },
     }

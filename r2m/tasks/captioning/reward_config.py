@@ -1,4 +1,4 @@
-"""Self-critical training as `config.reward` describes it."""
+"""Options of self-critical training from `config.reward`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tfrecords.writing.files import sha256_file
 
 
 def reward_options(config: Any) -> SelfCriticalOptions:
-    """Returns the options of self-critical training; raises `InputError` for impossible ones."""
+    """Returns the options of self-critical training; raises `InputError` for invalid ones."""
     with setting("config.reward"):
         return SelfCriticalOptions(**option_fields(config))
 
 
 def reward_settings(config: Any) -> dict[str, Any]:
-    """Returns settings of `config.reward` that a resumed run requires, files by their contents."""
+    """Returns the `config.reward` settings that must not change on resume; files by contents."""
     file = config.reward.document_frequencies
     settings = option_fields(config)
     if file:
@@ -41,11 +41,10 @@ def reward_objective(
     """Returns the objective of self-critical training.
 
     Args:
-        config: of the experiment.
-        options: of the objective.
-        records: of kind `captions`, that it is trained on.
-        keep: whether to keep document frequencies that are counted; of several processes only one
-            should.
+        config: configuration of the experiment.
+        options: options of the objective.
+        records: records of kind `captions` for training.
+        keep: whether to save counted document frequencies; only one of several processes should.
 
     Raises:
         InputError: document frequencies cannot be read, or belong to another vocabulary; similar
@@ -70,7 +69,7 @@ def reward_objective(
 def _cross_entropy(config: Any) -> CrossEntropyOptions:
     """Returns the options of the cross entropy that is mixed in.
 
-    It feeds the words that people wrote, and leaves no caption out.
+    It feeds the reference words, and leaves no caption out.
     """
     with setting("config.loss"):
         return CrossEntropyOptions(smoothing=config.loss.smoothing, reduction=config.loss.reduction)

@@ -22,7 +22,7 @@ from tfrecords.vocabulary import END_ID, START_ID
 
 Sampling = Literal["draws", "beam"]
 Baseline = Literal["leave_one_out", "greedy"]
-# A rounding error of rewards, which go up to 10.
+# Rounding error of rewards, which are at most 10.
 _TINY = 1e-5
 
 
@@ -31,24 +31,24 @@ class SelfCriticalOptions:
     """Options of self-critical training.
 
     Attributes:
-        samples: captions generated per image.
+        samples: number of captions generated per image.
         sampling: `draws` words by their probabilities, or returns the hypotheses of a `beam` search
             of width `samples` (Anderson et al. 2018).
         max_length: largest number of words of a caption, end marker included.
         cider_weight: factor of CIDEr-D in the reward.
         bleu_weight: factor of sentence BLEU-4 in the reward.
-        neighbors: similar training images whose captions are rewarded too; 0 for none.
+        neighbors: number of similar training images whose captions are rewarded, too.
         neighbor_share: share of their captions in CIDEr-D, instead of the image's own.
         loss: `policy` is the policy gradient; `best_of_n` raises log p of an image's best caption;
             the others are those of `losses.sequence_losses`.
-        baseline: of the policy gradient: mean reward of the image's other captions, or reward of
-            its `greedy` caption.
+        baseline: baseline of the policy gradient: mean reward of the image's other captions, or
+            reward of its `greedy` caption.
         reduction: divisor of `policy` and `best_of_n`: the number of `words`, as in
             self-critical.pytorch, or of `captions`. The other losses are means over images.
         cross_entropy_weight: share of the cross entropy of reference captions in the loss.
         entropy_weight: factor of -log p per word, which is added to the reward of a caption.
-        dropout: whether there is dropout: in the encoded image under one mask for captions and
-            gradient, in words and hidden states in the gradient only.
+        dropout: whether to use dropout: in the encoded image with one mask for captions and
+            gradient, in words and hidden states only for the gradient.
     """
 
     samples: int = 5
@@ -85,7 +85,7 @@ class SelfCriticalOptions:
             raise ValueError(
                 f"samples={self.samples} must be at least 2 with loss={self.loss} and "
                 f"baseline={self.baseline}: captions of an image are compared with each other; "
-                "draw more, or set baseline=greedy (of loss=policy)"
+                "draw more, or set baseline=greedy (with loss=policy)"
             )
         if not 0 <= self.cross_entropy_weight < 1:
             raise ValueError(
@@ -122,9 +122,9 @@ class SelfCritical:
 
     The gradient of the policy loss is that of -sum_i (r_i - b_i) log p(caption i), over the
     captions drawn for an image. The baseline b_i is the reward of its greedy caption (Rennie et al.
-    2017) or the mean reward of its other captions (Luo 2020, arXiv 2003.09971). Without dropout
-    the gradient is of the very distribution that captions are drawn from. Images are encoded once
-    for samples, greedy captions and gradient.
+    2017) or the mean reward of its other captions (Luo 2020, arXiv 2003.09971). Without dropout the
+    gradient is that of the distribution that captions are drawn from. Images are encoded once for
+    samples, greedy captions and gradient.
     """
 
     name = "self_critical"
@@ -142,11 +142,11 @@ class SelfCritical:
         """Stores the arguments.
 
         Args:
-            options: of the training.
+            options: options of the training.
             cider: CIDEr-D, with its document frequencies.
-            suppressed: ids that are never generated.
+            suppressed: word ids that are never generated.
             cross_entropy: options of the cross entropy that is mixed in.
-            similar: captions of similar images, with `options.neighbors`.
+            similar: captions of similar images, for `options.neighbors`.
         """
         self._options, self._suppressed = options, suppressed
         # The other losses have no baseline.
@@ -208,8 +208,8 @@ class SelfCritical:
             scores += options.entropy_weight * per_word
         baseline = greedy_reward if self._greedy else sequence_losses.leave_one_out(scores)
         baseline = tf.broadcast_to(baseline, tf.shape(scores))
-        # Counted without the captions: where a batch is computed in parts, the engine needs the
-        # normalizers of all parts first, and nothing has to be generated twice for them.
+        # Computed without the captions: if a batch is divided into parts, the engine needs the
+        # normalizers of all parts first, and must not generate captions twice.
         images = tf.shape(batch["reference_lengths"])[0]
         captions = images * options.samples
         divisor = tf.reduce_sum(words) if options.reduction == "words" else captions
@@ -285,16 +285,16 @@ class SelfCritical:
         """Returns a warning if no caption had a reward that differs from its baseline."""
         if metrics.get("loss/reward_spread") != 0.0 or metrics["loss/advantage"] > _TINY:
             return None
-        equal = "all captions drawn of an image had the same reward: nothing was learnt from them. "
+        equal = "all captions drawn of an image had the same reward: training had no effect. "
         if metrics["loss/reward"] == 0.0:
             return equal + (
                 "Their reward is 0, with document frequencies of "
-                f"{self._reward.cider.images} training images: of one image all n-grams weigh "
-                "nothing, of few most do. Train on more images, or longer by cross entropy first, "
-                "until captions share words with the references"
+                f"{self._reward.cider.images} training images: with one image all n-grams have "
+                "weight 0, with few most have. Train on more images, or longer by cross entropy "
+                "first, until captions share words with the references"
             )
         return equal + (
-            "The captioner draws the same caption again and again: draw more of them "
+            "The captioner draws the same caption repeatedly: draw more of them "
             "(--config.reward.samples), or start from weights of an earlier step"
         )
 

@@ -35,7 +35,7 @@ class Objective(Protocol):
     """Objective of a captioner's training.
 
     Attributes:
-        name: of the stage and its run folder.
+        name: name of the stage and its run folder.
         needs_references: whether batches contain all captions of each image.
     """
 
@@ -70,8 +70,8 @@ class CaptionerStage:
     """A captioner, its data, its objective and its validation (an `engine.stage.Stage`)."""
 
     unit = "images"
-    # A step works on the words that captions have, whose number XLA must know before. On padded
-    # words a transformer that XLA compiled takes a third longer.
+    # A step computes only the words of captions, whose number XLA needs in advance. On padded words
+    # a transformer compiled by XLA takes a third longer.
     compiles = False
 
     def __init__(
@@ -85,19 +85,19 @@ class CaptionerStage:
         captioning: Captioning,
         worker: Worker,
     ) -> None:
-        """Builds the stage; to be called inside the strategy's scope.
+        """Builds the stage; call inside the strategy's scope.
 
         Args:
             data: opened records.
             model: the captioner.
-            objective: of the training.
+            objective: objective of the training.
             batch_size: images of a global batch.
             network_rate: learning rate factor of the network in a captioner of pixels.
-            captioning: of the model, for validation.
+            captioning: captions images with the model, for validation.
             worker: this process, of those that train together.
         """
         self.model, self.name = model, objective.name
-        # The part of a captioner of pixels that makes its features.
+        # Part of a captioner of pixels that computes its features.
         self.network = model.network if isinstance(model, PixelCaptioner) else None
         self.fingerprint: Mapping[str, str] = {"vocabulary": data.vocabulary.sha256}
         self._data, self._objective, self._batch_size = data, objective, batch_size
@@ -113,7 +113,7 @@ class CaptionerStage:
 
     @property
     def best_metric(self) -> tuple[str | None, str]:
-        """Metric that selects the best checkpoint: CIDEr where there are validation references."""
+        """Metric that selects the best checkpoint: CIDEr if there are validation references."""
         return ("cider", "max") if self._validator.has_references else (None, "max")
 
     @property
@@ -137,7 +137,8 @@ class CaptionerStage:
         return self._objective.compares_rows
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
-        """Returns this worker's rows of endless global batches, from step `first_step` on."""
+        """Returns this worker's rows of infinitely many global batches from step `first_step` "
+        "on."""
         batches = caption_batches.training_batches(
             self._data.records,
             self._data.inputs,
@@ -199,7 +200,7 @@ class CaptionerStage:
 
     @cached_property
     def _pictures(self) -> list[np.ndarray]:
-        """Visible parts of the first validation images, where the records contain pictures."""
+        """Visible parts of the first validation images, if records contain pictures."""
         records = self._data.records
         if VALIDATION_SPLIT not in records.splits:
             return []

@@ -1,4 +1,4 @@
-"""The records an embedding learns from and is validated on, opened and checked together."""
+"""Records for training and validation of an embedding, opened and checked together."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from tfrecords.vocabulary import Vocabulary
 
 
 class RetrievalData(NamedTuple):
-    """Opened records and how they are read.
+    """Opened records and options for reading them.
 
     Attributes:
-        records: of kind `captions`.
-        vocabulary: of them.
-        inputs: that the image encoder reads of them.
+        records: records of kind `captions`.
+        vocabulary: vocabulary of the records.
+        inputs: inputs that the image encoder reads from the records.
         options: sentences and batching.
         counts: pairs of the training split.
-        seed: of the order of batches.
+        seed: seed of the order of batches.
         views: whether training draws the stored views of images.
     """
 
@@ -43,7 +43,7 @@ class RetrievalData(NamedTuple):
 
     @property
     def validates(self) -> bool:
-        """Presence of a validation split."""
+        """Whether there is a validation split."""
         return VALIDATION_SPLIT in self.records.splits
 
     def signature(self, split: str) -> dict[str, tf.TensorSpec]:
@@ -52,11 +52,11 @@ class RetrievalData(NamedTuple):
 
 
 def open_data(config: Any, seed: int) -> RetrievalData:
-    """Opens the records that `config.data` names; `seed` is of the order of batches.
+    """Opens the records that `config.data` names; `seed` determines the order of batches.
 
     Raises:
-        InputError: the path is not given or holds no finished `captions` records, there is nothing
-            to learn from, or they lack the features that the model needs.
+        InputError: the path is missing or contains no finished `captions` records, there is no
+            training data, or they lack the features that the model requires.
     """
     records = open_training_records(config)
     images = records.count(TRAINING_SPLIT)
@@ -70,7 +70,7 @@ def open_data(config: Any, seed: int) -> RetrievalData:
     lines = compact_lines(records, TRAINING_SPLIT, inputs.columns, views=config.data.views)
     counts = counts._replace(lines=lines)
     if VALIDATION_SPLIT in records.splits:
-        count_pairs(records, VALIDATION_SPLIT, inputs.stored)  # refuses missing features
+        count_pairs(records, VALIDATION_SPLIT, inputs.stored)  # rejects missing features
     else:
         logging.warning(
             "%s has no split %r: recalls are not computed during training",

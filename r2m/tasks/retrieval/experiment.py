@@ -48,16 +48,16 @@ def run_retrieval(
     """Trains an embedding in `<workdir>/ranking`, or resumes it there.
 
     Args:
-        config: the experiment's settings (a file of `configs/retrieval`).
+        config: settings of the experiment (a file of `configs/retrieval`).
         workdir: folder of the experiment.
-        init_from: run folder whose best weights to start from; None starts from random weights.
-        profile: steps to run under TensorFlow's profiler.
+        init_from: run folder whose best weights initialize the model; None uses random weights.
+        profile: steps to run with TensorFlow's profiler.
 
     Returns:
         The last step and its metrics.
 
     Raises:
-        InputError: bad paths or records, or impossible settings.
+        InputError: paths, records or settings are invalid.
         TrainingError: see `engine.train`.
     """
     name = RetrievalStage.name
@@ -66,16 +66,16 @@ def run_retrieval(
     options = _ranking_options(config)
     start = start_of(name, None, Path(workdir), init_from)
     seed = stage_seed(config, name)
-    configure_threads(1)  # the loss compares all rows of a batch, which is computed whole
-    # Before anything else: joining other workers comes first in a process.
+    configure_threads(1)  # the loss compares all rows of a batch, which is not divided
+    # First, because a process must join other workers before anything else.
     strategy = make_strategy(config.training.strategy)
     worker = this_worker(strategy)
-    with reporting_lost_workers(strategy):  # they make their variables together
+    with reporting_lost_workers(strategy):  # workers create their variables together
         data = open_data(config, seed)
         shown = data.signature(TRAINING_SPLIT)
         with strategy.scope():
             network = open_network(config, config.training.precision)
-            # Only now: a network without weights is seeded on its own, the same in every process.
+            # Seeded only now: a network without weights has its own seed, equal in every process.
             keras.utils.set_random_seed(seed)
             model = build_embedding(
                 config,
@@ -111,7 +111,7 @@ def run_retrieval(
 
 
 def _ranking_options(config: Any) -> RankingOptions:
-    """Returns the options of the loss, of `config.loss` and the stage."""
+    """Returns the options of the loss from `config.loss` and the stage."""
     with setting("config.loss and config.stages.ranking"):
         return RankingOptions(
             **config.loss.to_dict(),
@@ -124,7 +124,7 @@ def _ranking_options(config: Any) -> RankingOptions:
 def _run_files(
     data: RetrievalData, shown: Mapping[str, tf.TensorSpec], folder: Path
 ) -> dict[str, RunFile]:
-    """Returns the vocabulary, and what makes inputs of other images and sentences."""
+    """Returns the vocabulary, and the files that describe inputs for other images and sentences."""
     origin = data.records.folder
     return {
         **vocabulary_files(data.records),

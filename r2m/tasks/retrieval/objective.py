@@ -1,4 +1,4 @@
-"""The ranking objective of visual-semantic embeddings, and its collapse."""
+"""Ranking objective of visual-semantic embeddings, with detection of its collapse."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from losses.similarities import Similarity
 from r2m.engine.stage import LossTerm
 from r2m.tasks.global_ranking import global_ranking, replicas
 
-# Vectors are all alike if the mean term of the loss is as near to that of equal similarities, as a
-# share of it, and if the similarities of pairs and negatives are as near to each other, as a share
-# of the margin or temperature. A mean term alone may pass by chance.
+# Tolerances of the collapse test. All vectors are nearly equal if the mean term of the loss is
+# close to that of equal similarities (relative to it), and if the similarities of pairs and
+# negatives are close to each other (relative to the margin or temperature). The mean term alone may
+# match by chance.
 _TERM_TOLERANCE, _SIMILARITY_TOLERANCE = 0.01, 0.05
-# Log intervals in a row: a model that has just begun has vectors that are all alike, too.
+# Consecutive log intervals before a warning: an untrained model also has nearly equal vectors.
 _COLLAPSE_INTERVALS = 3
 
 
@@ -29,13 +30,13 @@ class RankingOptions:
 
     Attributes:
         name: `hinges` or `softmax`.
-        margin: of hinges: by which the similarity of a pair must exceed that of its negatives.
+        margin: margin by which the similarity of a pair must exceed that of its negatives.
         hinges: `sum` or `max`.
-        sum_epochs: epochs of `sum` before `max` begins.
-        temperature: of the softmax.
-        mask_same_image: whether sentences of the same image are no negatives.
+        sum_epochs: epochs with `sum` before `max`.
+        temperature: temperature of the softmax.
+        mask_same_image: whether sentences of the same image are excluded from the negatives.
         similarity: `cosine` or `order`.
-        batch_size: most pairs of a global batch.
+        batch_size: maximum number of pairs of a global batch.
         frozen_epochs: epochs before the network of a model of pixels is trained.
     """
 
@@ -50,7 +51,7 @@ class RankingOptions:
     frozen_epochs: int = 0
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for impossible options."""
+        """Raises `ValueError` for invalid options."""
         if self.name not in ("hinges", "softmax"):
             raise ValueError(f"loss {self.name!r} is not known; known: hinges, softmax")
         if not 0 < self.temperature < math.inf:
@@ -70,12 +71,12 @@ class RankingObjective:
     """Ranking of pairs of images and sentences against the rest of the batch."""
 
     def __init__(self, options: RankingOptions) -> None:
-        """Keeps the options."""
+        """Stores the options."""
         self._options = options
-        self._collapsed = 0  # log intervals in a row
+        self._collapsed = 0  # consecutive log intervals
 
     def rates(self, epoch: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns scalars to add to the batches of an epoch int64[]: what depends on it."""
+        """Returns the epoch-dependent scalars to add to the batches of an epoch int64[]."""
         options = self._options
         found = {}
         if options.name == "hinges":
@@ -129,7 +130,7 @@ class RankingObjective:
         return "hinge" if self._options.name == "hinges" else "softmax"
 
     def remark(self, metrics: Mapping[str, float]) -> str | None:
-        """Returns a warning if the vectors of several log intervals were all alike."""
+        """Returns a warning if the vectors of several log intervals were nearly equal."""
         options = self._options
         if options.name == "hinges":
             scale = expected = options.margin

@@ -12,7 +12,7 @@ from r2m.evaluation.output_files import write_whole
 
 CONFIG_FILE = "projector_config.pbtxt"
 VECTORS_FILE, LABELS_FILE = "embedding_vectors.tsv", "embedding_labels.tsv"
-# More points are hard to see, and slow to draw.
+# More points are hard to distinguish and slow to draw.
 _IMAGES = 100
 _CONFIG = f"""embeddings {{
   tensor_name: "validation"
@@ -30,14 +30,14 @@ def write_projector(
     texts: Sequence[str],
     sentences: np.ndarray,
 ) -> None:
-    """Writes the first images and all of their captions, each point with its kind and its text.
+    """Writes the first images and all of their captions, each point with its kind and text.
 
     Args:
-        folder: of the run, where TensorBoard looks.
-        names: of the images.
+        folder: folder of the run, which TensorBoard reads.
+        names: names of the images.
         images: float32[N, D].
-        owners: int[M], the image of each caption.
-        texts: of the captions.
+        owners: int[M], index of the image of each caption.
+        texts: texts of the captions.
         sentences: float32[M, D].
     """
     own = np.flatnonzero(owners < _IMAGES)

@@ -29,7 +29,7 @@ class RetrievalStage:
     """An embedding, its data, its objective and its validation (an `engine.stage.Stage`)."""
 
     name = "ranking"
-    # A step works on the words that captions have, whose number XLA must know before.
+    # A step computes only the words of captions, whose number XLA needs in advance.
     compiles = False
     compares_rows = True
 
@@ -45,16 +45,16 @@ class RetrievalStage:
         folder: Path,
         worker: Worker,
     ) -> None:
-        """Builds the stage; to be called inside the strategy's scope.
+        """Builds the stage; call inside the strategy's scope.
 
         Args:
             data: opened records.
             model: the embedding.
-            objective: of the training.
+            objective: objective of the training.
             batch_size: captions of a global batch.
             network_rate: learning rate factor of the network in a model of pixels.
-            signature: of the model's inputs of images.
-            folder: of the run, where TensorBoard's projector finds the vectors.
+            signature: signature of the model's inputs of images.
+            folder: folder of the run, to which vectors for TensorBoard's projector are written.
             worker: this process, of those that train together.
         """
         self.model = model
@@ -89,7 +89,8 @@ class RetrievalStage:
         return self._network_rate if id(variable) in own else 1.0
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
-        """Returns this worker's rows of endless global batches, from step `first_step` on."""
+        """Returns this worker's rows of infinitely many global batches from step `first_step` "
+        "on."""
         data = self._data
         batches = retrieval_batches.training_batches(
             data.records,
@@ -119,7 +120,7 @@ class RetrievalStage:
         return self._objective.remark(metrics)
 
     def evaluate(self, step: int) -> Evaluation:
-        """Returns recalls and ranks of the validation split, and shows its vectors."""
+        """Returns recalls and ranks of the validation split, and writes its vectors for display."""
         del step
         if not self._data.validates:
             return Evaluation(metrics={})
@@ -143,7 +144,7 @@ class RetrievalStage:
 
     @cached_property
     def _validation_sentences(self) -> tuple[list[list[int]], np.ndarray, list[str]]:
-        """Returns ids of all captions, the image of each int64[M], and their texts."""
+        """Word ids of all captions, the image index of each int64[M], and their texts."""
         records, options = self._data.records, self._data.options
         parse = captions.parser(records, ("texts", "sentences"))
         lines = tf.data.TFRecordDataset(records.shards(VALIDATION_SPLIT)).batch(1)

@@ -1,1 +1,1 @@
-"""Training R2M, from the corpus alone to unpaired images."""
+"""Training of R2M on a corpus and unpaired images."""

@@ -1,4 +1,4 @@
-"""The stages of the curriculum: what each learns from and which weights it starts with."""
+"""Stages of the curriculum: training data and initial weights of each."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class StageSpec:
     """One stage (Guo et al. 2020).
 
     Attributes:
-        name: also the name of its run folder.
-        sentences: learns from the corpus.
-        images: learns from the images.
-        reconstruct: has the reconstruction terms.
-        rewards: learns from rewards of its captions of images, instead of their alignment.
-        previous: the stage whose weights it starts from; None starts from scratch.
-        summary: for `--help` and logs.
+        name: name of the stage and of its run folder.
+        sentences: whether it is trained on the corpus.
+        images: whether it is trained on images.
+        reconstruct: whether its loss has the reconstruction terms.
+        rewards: whether it is trained with rewards of its captions, instead of their alignment.
+        previous: stage whose weights it starts from; None starts from scratch.
+        summary: summary for `--help` and logs.
     """
 
     name: str
@@ -33,18 +33,19 @@ class StageSpec:
     def compiles(self) -> bool:
         """Whether XLA can compile the loss, which requires static caption lengths.
 
-        Those that the model makes itself, for images, end when they end.
+        Captions that the model generates for images have dynamic lengths.
         """
         return not self.images
 
     @property
     def compares_rows(self) -> bool:
-        """Whether batches are computed whole: the triplet loss finds its negatives in them."""
+        """Whether batches cannot be divided, because they contain the negatives of the triplet "
+        "loss."""
         return self.images and not self.rewards
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The parts of the model that its loss reaches, and so the ones it trains."""
+        """Parts of the model that its loss reaches, and that it therefore trains."""
         parts = ["embedding", "encoder", "fusion", "decoder"]
         if self.rewards:
             return (*parts, "softmax_weights", "softmax_bias")
@@ -76,7 +77,7 @@ STAGES = {
             images=False,
             reconstruct=True,
             previous="xe",
-            summary="stage 2: stage 1 plus the way back from the sentence to its concepts",
+            summary="stage 2: stage 1 plus reconstruction of the concepts from the sentence",
         ),
         StageSpec(
             name="tri",
@@ -92,7 +93,7 @@ STAGES = {
             images=True,
             reconstruct=True,
             previous="tri",
-            summary="stage 4: stage 3 plus the way back from the caption to the concepts",
+            summary="stage 4: stage 3 plus reconstruction of the concepts from the caption",
         ),
         StageSpec(
             name="joint",
@@ -106,20 +107,20 @@ STAGES = {
 }
 
 
-# Not of the curriculum, which learns without pairs.
+# Not part of the curriculum, which is trained without pairs.
 REWARD = StageSpec(
     name="reward",
     sentences=False,
     images=True,
     reconstruct=False,
     previous=CURRICULUM[-1],
-    summary="rewards of captions, by those that people wrote for the same images",
+    summary="rewards of captions, from reference captions of the same images",
     rewards=True,
 )
 
 
 def stage_spec(name: str) -> StageSpec:
-    """Returns the stage called `name`; raises `InputError` that lists the known ones."""
+    """Returns the stage named `name`; raises an `InputError` that lists the known ones."""
     known = {**STAGES, REWARD.name: REWARD}
     if name not in known:
         raise InputError(f"unknown stage {name!r}; known: {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""The records a stage learns from and is validated on, opened and checked together."""
+"""Records for training and validation of a stage, opened and checked together."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from tfrecords.vocabulary import Vocabulary
 
 Source = Literal["sentences", "images"]
 
-# Sentences of the corpus' validation split that the validation loss is taken on.
+# Number of sentences of the corpus' validation split for the validation loss.
 _VALIDATION_SENTENCES = 5_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-    """Opened records and how they are read.
+    """Opened records and options for reading them.
 
     Attributes:
         sentences: `corpora` records.
-        images: `images` records of the same vocabulary; None when a stage needs no images and no
-            validation captions are wanted.
-        vocabulary: of both.
-        concepts: that the encoder reads.
-        image_inputs: concepts and vectors or pixels, for stages that learn from images.
-        seed: of the order of batches.
+        images: `images` records of the same vocabulary; None if a stage needs no images and no
+            validation captions.
+        vocabulary: vocabulary of both.
+        concepts: concepts that the encoder reads.
+        image_inputs: concepts and vectors or pixels, for stages trained on images.
+        seed: seed of the order of batches.
     """
 
     sentences: Records
@@ -56,10 +56,10 @@ class Data:
 
 
 def open_data(config: Any, seed: int) -> Data:
-    """Opens the records that `config.data` names; `seed` is of the order of batches.
+    """Opens the records that `config.data` names; `seed` determines the order of batches.
 
     Raises:
-        InputError: a path is not given or holds no finished records of its kind, or the two were
+        InputError: a path is missing or contains no finished records of its kind, or the two were
             built with different vocabularies.
     """
     if not config.data.corpora:
@@ -100,7 +100,7 @@ def _image_side(config: Any) -> GlobalVector | Pixels:
             raise ValueError(f"unknown source {source!r}; known: features, pixels")
         if source == "features":
             return GlobalVector()
-        # Upstream's input: squashed without anti-aliasing.
+        # As upstream: resized without anti-aliasing.
         return Pixels(
             resize=config.image.resize,
             crop=config.image.crop,
@@ -110,7 +110,7 @@ def _image_side(config: Any) -> GlobalVector | Pixels:
 
 
 def require_images(data: Data, spec: StageSpec) -> Records:
-    """Returns the image records; raises `InputError` where a stage on images has none."""
+    """Returns the image records; raises `InputError` if a stage on images has none."""
     if data.images is None:
         raise InputError(
             f"stage {spec.name} learns from images: pass --images=FOLDER, made by r2m-build-images"
@@ -137,9 +137,9 @@ def training_dataset(
     few_shapes: bool,
     more: Callable[[Any], Any] | None,
 ) -> tf.data.Dataset:
-    """Endless batches: `sentences` and / or `images`, each as its pipeline gives them.
+    """Returns infinitely many batches: `sentences` and / or `images`, from their pipelines.
 
-    Rewards read the concepts of images, and what `more` makes of their rows.
+    Rewards read the concepts of images, and the tensors that `more` computes from their rows.
     """
     sources: dict[str, tf.data.Dataset] = {}
     if spec.sentences:
@@ -179,7 +179,7 @@ def validation_sources(data: Data, spec: StageSpec) -> tuple[Source, ...]:
 def validation_dataset(
     data: Data, source: Source, *, batch_size: int, max_length: int
 ) -> tf.data.Dataset:
-    """Batches of one source to take the validation loss on: finite, always the same."""
+    """Returns batches of one source for the validation loss: finite and always the same."""
     if source == "sentences":
         return corpora.validation_batches(
             data.sentences,

@@ -1,4 +1,4 @@
-"""From a configuration to trained stages: one stage, or the whole curriculum in order."""
+"""Training of R2M from a configuration: one stage, or the whole curriculum in order."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def run_stage(
     """Trains one stage in `<workdir>/<name>`, or resumes it there.
 
     Args:
-        name: of the stage, see `curriculum.STAGES`.
-        config: the experiment's settings (a file of `configs/r2m`).
+        name: name of the stage, see `curriculum.STAGES`.
+        config: settings of the experiment (a file of `configs/r2m`).
         workdir: folder of the experiment.
-        init_from: run folder of the stage to start from; by default the one before in the same
+        init_from: run folder of the stage to start from; by default the previous one in the same
             experiment.
-        profile: steps to run under TensorFlow's profiler.
+        profile: steps to run with TensorFlow's profiler.
 
     Returns:
-        How far the run came, and its metrics.
+        The last step of the run and its metrics.
 
     Raises:
-        InputError: bad paths or records, or nothing to start from.
+        InputError: paths or records are invalid, or there is no stage to start from.
         TrainingError: see `engine.train`.
     """
     check_config(config, name)
@@ -60,10 +60,10 @@ def run_stage(
     folder = workdir / name
     seed = stage_seed(config, name)
     configure_threads(1 if spec.compares_rows else config.training.at_once)
-    # Before anything else: joining other workers comes first in a process.
+    # First, because a process must join other workers before anything else.
     strategy = make_strategy(config.training.strategy)
     worker = this_worker(strategy)
-    with reporting_lost_workers(strategy):  # they make their variables together
+    with reporting_lost_workers(strategy):  # workers create their variables together
         data = open_data(config, seed)
         previous = previous_stage(workdir) if spec.rewards else spec.previous
         start = start_of(spec.name, previous, workdir, init_from)
@@ -98,10 +98,10 @@ def run_curriculum(
     init_from: str | Path | None = None,
     profile: ProfileWindow | None = None,
 ) -> dict[str, TrainingSummary]:
-    """Trains the four stages in order, each from the best checkpoint of the one before.
+    """Trains the four stages in order, each from the best checkpoint of the previous one.
 
-    Finished stages are not trained again, an interrupted one goes on where it stopped. The first
-    one starts from `init_from` if that is given, else from scratch. `profile` is for each stage.
+    Finished stages are not trained again, and an interrupted stage resumes. The first one starts
+    from `init_from` if given, else from scratch. `profile` applies to each stage.
 
     Returns:
         Stage name -> summary.
@@ -117,7 +117,7 @@ def run_curriculum(
 def _feature_size(config: Any, data: Data, vectors: ImageVectors | None) -> int | None:
     if vectors is not None:
         return vectors.size
-    # A stage that only reads sentences has no image projection where other vectors feed it later.
+    # A stage that only reads sentences has no image projection if later stages use other vectors.
     if config.image.source == "pixels" or config.image.embedding or data.images is None:
         return None
     return images.feature_size(data.images)
@@ -157,7 +157,7 @@ def _settings(
 
 
 def _init_from_run(stage: CurriculumStage, run_folder: Path) -> None:
-    """Starts from another stage's weights; either of the two may have seen no images."""
+    """Restores another stage's weights; either of the two may lack the image projection."""
     found = checkpoints.restore_model(
         stage.model,
         run_folder,
@@ -169,7 +169,7 @@ def _init_from_run(stage: CurriculumStage, run_folder: Path) -> None:
 
 
 def _run_files(data: Data) -> dict[str, RunFile]:
-    """Vocabulary, concepts and the rules of concepts, as files of the run folder."""
+    """Returns vocabulary, concepts and the rules of concepts, as files of the run folder."""
     origin = data.sentences.folder
     files = vocabulary_files(data.sentences)
     files[CONCEPTS_FILE] = RunFile((origin / CONCEPTS_FILE).read_bytes(), origin)

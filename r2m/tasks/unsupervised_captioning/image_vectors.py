@@ -17,12 +17,12 @@ from tfrecords.records import Records
 
 
 class ImageVectors(NamedTuple):
-    """Vectors of a batch of images; nothing that makes them is trained.
+    """Vectors of a batch of images, computed by networks that are not trained.
 
     Attributes:
         size: F of the vectors.
-        of_batch: batch -> float[B, F].
-        settings: what must be unchanged when a run is resumed.
+        of_batch: function from a batch to float[B, F].
+        settings: settings that must be unchanged when a run is resumed.
     """
 
     size: int
@@ -33,20 +33,20 @@ class ImageVectors(NamedTuple):
 def open_image_vectors(
     config: Any, spec: StageSpec, records: Records | None
 ) -> ImageVectors | None:
-    """Opens what `config.image` names: a network for pixels, or an embedding of stored vectors.
+    """Opens the network for pixels, or the embedding of stored vectors, that `config.image` names.
 
-    To be called inside the strategy's scope.
+    Call it inside the strategy's scope.
 
     Args:
-        config: of the experiment.
-        spec: of the stage.
-        records: `images` records; None where there are none.
+        config: configuration of the experiment.
+        spec: the stage.
+        records: `images` records, or None.
 
     Returns:
-        None for vectors as they are stored, and for stages that read none.
+        None for stored vectors, and for stages that read none.
 
     Raises:
-        InputError: there is no such network, or the embedding reads other features.
+        InputError: the network does not exist, or the embedding reads other features.
     """
     if not spec.images or spec.rewards:
         return None

@@ -24,8 +24,8 @@ class ObjectiveOptions:
 
     Attributes:
         reconstruction_weight: w_im, factor of the reconstruction terms (upstream: 1).
-        margin: of the triplet loss (upstream: 0.2).
-        batch_size: most rows of a global batch.
+        margin: margin of the triplet loss (upstream: 0.2).
+        batch_size: maximum number of rows of a global batch.
     """
 
     reconstruction_weight: float = 1.0
@@ -40,13 +40,13 @@ def sentence_terms(
 
     Args:
         model: the network.
-        batch: as `pipelines.corpora.training_batches` gives it.
-        training: whether dropout is on.
-        reconstruct: adds the squared error between r and v.
+        batch: a batch from `pipelines.corpora.training_batches`.
+        training: whether dropout is active.
+        reconstruct: whether to add the squared error between r and v.
         options: weights.
 
     Returns:
-        `cross_entropy` (a mean over words) and, if asked, `sentence_reconstruction`.
+        `cross_entropy` (a mean over words) and, with `reconstruct`, `sentence_reconstruction`.
     """
     tokens, lengths = batch["tokens"], batch["lengths"]
     memory = model.encode(batch, training=training)
@@ -75,9 +75,9 @@ def image_terms(
 ) -> Terms:
     """Returns the losses of aligning images with generated captions (stages 3 and 4).
 
-    The decoder is fed its own argmax words. They are found first, without gradient; the hidden
-    states for these words are then recomputed for all steps at once, where the gradient flows
-    through h and v as it would through the step-by-step decoder.
+    The decoder is fed its own argmax words. They are found first, without gradient. The hidden
+    states for these words are then recomputed for all steps at once, so that the gradient flows
+    through h and v as in the step-by-step decoder.
 
     Args:
         model: the network.
@@ -85,16 +85,16 @@ def image_terms(
         training: whether dropout is on.
         reconstruct: adds the squared error between r and v.
         options: weights and margin.
-        search: greedy, with the longest caption.
+        search: options of a greedy search, with the maximum length of captions.
 
     Returns:
-        `triplet` (a mean over images) and, if asked, `image_reconstruction`.
+        `triplet` (a mean over images) and, with `reconstruct`, `image_reconstruction`.
     """
     memory = model.encode(batch, training=training)
     fed, lengths = _generated_inputs(model, memory, search)
     back = model.reconstruct(model.teacher_forced(memory, fed, training=training), lengths)
     images = model.project_images(batch["global"])
-    # The hardest negatives of the whole batch (Guo et al. 2020).
+    # Hardest negatives of the whole batch (Guo et al. 2020).
     found = global_ranking(
         hinge_ranking,
         images,
@@ -116,11 +116,11 @@ def gate_values(model: R2M, batch: Batch, search: DecodingOptions) -> dict[str, 
 
     Args:
         model: the network.
-        batch: of sentences, or of images: then the decoder is fed its own words.
-        search: as for `image_terms`.
+        batch: sentences or images; with images the decoder is fed its own words.
+        search: see `image_terms`.
 
     Returns:
-        `input_gate` and `forget_gate` float[N, H] of N words; nothing for a decoder without them.
+        `input_gate` and `forget_gate` float[N, H] of N words; empty for a decoder without gates.
     """
     memory = model.encode(batch)
     if "tokens" in batch:

@@ -1,4 +1,4 @@
-"""R2M trained on by rewards: paired data, in a stage after those without pairs."""
+"""Further training of R2M with rewards, on paired data after the unpaired stages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from r2m.tasks.unsupervised_captioning.curriculum import CURRICULUM, REWARD
 from tfrecords.errors import InputError
 from tfrecords.records import Records
 
-# Member of what a batch's key seeds.
+# Number of this use of a batch's key as a seed.
 _DRAWS = -1
 
 
@@ -30,10 +30,10 @@ class Rewards(NamedTuple):
     """Rewards of the captions of images.
 
     Attributes:
-        objective: of the training.
-        options: of the objective.
-        references: of the images.
-        settings: that a resumed run requires.
+        objective: objective of the training.
+        options: options of the objective.
+        references: references of the images.
+        settings: settings that must be unchanged when a run is resumed.
     """
 
     objective: SelfCritical
@@ -42,7 +42,7 @@ class Rewards(NamedTuple):
     settings: dict[str, Any]
 
     def tensors(self, rows: Rows) -> Batch:
-        """Returns what the objective needs, besides the model's inputs, of parsed rows."""
+        """Returns the tensors that the objective needs in addition to the model's inputs."""
         batch = self.references(rows)
         if self.objective.more is not None:
             batch.update(self.objective.more(rows))
@@ -58,13 +58,13 @@ def open_rewards(config: Any, images: Records | None, *, keep: bool) -> Rewards:
     """Opens the captions that `config.data.captions` names, and builds the objective.
 
     Args:
-        config: of the experiment.
-        images: records that the stage learns from.
-        keep: whether to keep document frequencies that are counted.
+        config: configuration of the experiment.
+        images: records that the stage is trained on.
+        keep: whether to save counted document frequencies.
 
     Raises:
-        InputError: no images or captions are given, they do not belong together, or a setting is
-            impossible.
+        InputError: images or captions are missing, they do not belong together, or a setting is
+            invalid.
     """
     if images is None or TRAINING_SPLIT not in images.splits:
         raise InputError(
@@ -92,7 +92,7 @@ def open_rewards(config: Any, images: Records | None, *, keep: bool) -> Rewards:
 def previous_stage(workdir: Path) -> str:
     """Returns the last stage of the curriculum that has a run in `workdir`, else `joint`.
 
-    Without either, the last stage of the curriculum.
+    Without any of these runs, it is the last stage of the curriculum.
     """
     for name in (*reversed(CURRICULUM), "joint"):
         if (workdir / name).is_dir():

@@ -1,4 +1,4 @@
-"""A stage of the curriculum as the engine trains it."""
+"""Stage of the curriculum for the training engine."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ class CurriculumStage:
         worker: Worker,
         rewards: Rewards | None = None,
     ) -> None:
-        """Puts a stage together inside the strategy's scope.
+        """Builds a stage; call inside the strategy's scope.
 
         Args:
-            spec: which stage.
-            config: the whole experiment's.
+            spec: the stage.
+            config: configuration of the whole experiment.
             data: opened records.
             model: the network, shared by all stages.
-            vectors: what makes the vectors of images; None for those that are stored.
-            worker: which of the processes that train together this is.
-            rewards: of a stage that learns from them.
+            vectors: computes the vectors of images; None for stored vectors.
+            worker: this process, of those that train together.
+            rewards: rewards of a stage that is trained by them.
 
         Raises:
-            InputError: the stage learns from images and there are none.
+            InputError: the stage is trained on images and there are none.
         """
         self.name = spec.name
         self.unit = "images" if spec.images else "sentences"
@@ -91,7 +91,7 @@ class CurriculumStage:
     def best_metric(self) -> tuple[str | None, str]:
         """Metric that selects the best checkpoint, and its direction (`max` or `min`).
 
-        CIDEr where there are references, else the validation loss, else nothing.
+        It is CIDEr if there are references, else the validation loss, else None.
         """
         if self._validator.has_references:
             return "cider", "max"
@@ -100,14 +100,14 @@ class CurriculumStage:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches that show every record once: sentences, where the stage learns from them."""
+        """Batches that contain every record once: sentences, if the stage is trained on them."""
         records = self._data.sentences if self._spec.sentences else self._data.images
         assert records is not None  # a stage without sentences has images
         return batches_per_epoch(records.count(TRAINING_SPLIT), self._settings.batch_size)
 
     @property
     def trainable_variables(self) -> list[Any]:
-        """The variables that the stage's loss reaches and that are not frozen."""
+        """Variables that the stage's loss reaches and that are not frozen."""
         chosen: dict[int, Any] = {}
         for part in self._spec.parts:
             value = getattr(self.model, part)
@@ -122,11 +122,12 @@ class CurriculumStage:
 
     @property
     def compares_rows(self) -> bool:
-        """Whether batches are computed whole."""
+        """Whether batches cannot be divided into parts."""
         return self._spec.compares_rows
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
-        """This worker's rows of endless global batches from step `first_step` on."""
+        """Returns this worker's rows of infinitely many global batches from step `first_step` "
+        "on."""
         return stage_data.training_dataset(
             self._data,
             self._spec,
@@ -170,7 +171,7 @@ class CurriculumStage:
         return self._rewards.objective.remark(metrics) if self._rewards else None
 
     def evaluate(self, step: int) -> Evaluation:
-        """Validation loss (total and each term), caption metrics, sample captions, gates."""
+        """Returns validation loss (total and terms), caption metrics, sample captions and gates."""
         del step
         found = self._validator.evaluate()
         return Evaluation(
@@ -200,7 +201,7 @@ class CurriculumStage:
 
     @cached_property
     def _gate_values(self) -> Callable[[], dict[str, tf.Tensor]]:
-        # A graph: step by step, a search takes as long as all of the validation's.
+        # In a graph, because an eager search takes as long as the whole validation.
         return tf.function(
             lambda: objectives.gate_values(self.model, self._gate_inputs, self._rollout),
             autograph=False,

@@ -177,7 +177,7 @@ class TestWorkers:
 
     def test_two_are_noticed_where_one_comes_later(self, tmp_path, monkeypatch):
         monkeypatch.setattr(batch_service, "service_problem", lambda address: None)
-        with service(workers=2) as address, pytest.raises(TrainingError, match="out of turn"):
+        with service(workers=2) as address, pytest.raises(TrainingError, match="out of order"):
             # Many steps: the second worker may be late.
             one = engine_toys.make_strategy("one_device")
             weights_after(tmp_path, one, data_service=address, steps=3000)
@@ -213,4 +213,4 @@ def test_what_answers_is_no_service(monkeypatch):
         problem = str(batch_service.service_problem(address))
     finally:
         other.stop(None)
-    assert f"what answers at {address} is no data service of this TensorFlow" in problem
+    assert f"{address} is not a data service of this TensorFlow" in problem

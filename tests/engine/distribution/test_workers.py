@@ -102,13 +102,13 @@ def test_a_killed_worker_ends_the_job_which_then_resumes(
     (code, output), (killed, _) = finish(workers)
     assert killed == -signal.SIGKILL
     assert code == 1
-    assert "worker 0 of 2 lost touch with another one" in output
+    assert "worker 0 of 2 lost the connection to another one" in output
     assert "Start the same command on all workers again" in output
     # The next time it is the chief, while it saves.
     workers = start_workers("language", tmp_path / "run", die_at=("save:9", ""))
     (killed, _), (code, output) = finish(workers)
     assert (killed, code) == (-signal.SIGKILL, 1), output
-    assert "worker 1 of 2 lost touch with another one" in output
+    assert "worker 1 of 2 lost the connection to another one" in output
     for code, output in finish(start_workers("language", tmp_path / "run")):
         assert code == 0, output
     whole, again = tensors(tmp_path / "whole"), tensors(tmp_path / "run")

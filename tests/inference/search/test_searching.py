@@ -155,7 +155,7 @@ def test_an_index_opens_with_its_own_model_only(run, pictures, tmp_path, monkeyp
     with pytest.raises(InputError, match="index of another model"):
         open_index(tmp_path / "index")
     run.path.rmdir()
-    with pytest.raises(InputError, match="which is not there: give the place it was moved to"):
+    with pytest.raises(InputError, match="which does not exist: give the folder it was moved to"):
         open_index(tmp_path / "index")
 
 

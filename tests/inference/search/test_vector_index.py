@@ -54,7 +54,7 @@ def test_what_a_killed_build_left_is_no_index_and_is_removed(tmp_path):
     with writer(tmp_path / "other") as index:
         index.add(ROWS, ITEMS)
         next(tmp_path.glob("other.unfinished-*")).rename(left)
-    with pytest.raises(InputError, match="is half written: it has no"):
+    with pytest.raises(InputError, match="is incomplete: it has no"):
         VectorIndex(left)
     written(tmp_path / "index")
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
@@ -63,14 +63,14 @@ def test_what_a_killed_build_left_is_no_index_and_is_removed(tmp_path):
 def test_replacing_needs_permission(tmp_path):
     folder = tmp_path / "index"
     written(folder)
-    with pytest.raises(InputError, match="is an index already: give --overwrite"):
+    with pytest.raises(InputError, match="is already an index: give --overwrite"):
         writer(folder)
     written(folder, model={**MODEL, "digest": "new"}, overwrite=True)
     assert VectorIndex(folder).about["model"]["digest"] == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "photograph.jpg").touch()
-    with pytest.raises(InputError, match="exists and is no index"):
+    with pytest.raises(InputError, match="exists and is not an index"):
         writer(tmp_path / "other", overwrite=True)
 
 
@@ -79,7 +79,7 @@ def test_half_written_indexes_are_refused(tmp_path):
     written(folder)
     whole = (folder / VECTORS).read_bytes()
     (folder / VECTORS).write_bytes(whole[:-10])
-    with pytest.raises(InputError, match=r"vectors.f16 has 86 bytes, expected 96.*half written"):
+    with pytest.raises(InputError, match=r"vectors.f16 has 86 bytes, expected 96.*incomplete"):
         VectorIndex(folder)
     (folder / VECTORS).unlink()
     with pytest.raises(InputError, match=r"vectors\.f16 is missing"):
@@ -93,12 +93,14 @@ def test_half_written_indexes_are_refused(tmp_path):
     with pytest.raises(InputError, match="is damaged"):
         VectorIndex(folder)
     (folder / INDEX_FILE).unlink()
-    with pytest.raises(InputError, match=re.escape(f"{folder} is half written: it has no")):
+    with pytest.raises(InputError, match=re.escape(f"{folder} is incomplete: it has no")):
         VectorIndex(folder)
 
 
 def test_other_folders_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"is no index: it has no index\.json; r2m-build-index"):
+    with pytest.raises(
+        InputError, match=r"is not an index: it has no index\.json; r2m-build-index"
+    ):
         VectorIndex(tmp_path)
 
 

@@ -145,9 +145,9 @@ def test_folders_and_options_that_do_not_fit(old_runs: Path, tmp_path: Path) -> 
     (embedding / "config.json").write_text(settings.replace('"cross_entropy"', '"ranking"', 1))
     for runs, exports, options, message in (
         ([str(embedding)], [], {}, "does not caption: build an index"),
-        ([], [str(tmp_path)], {}, "no exported model"),
+        ([], [str(tmp_path)], {}, "not an exported model"),
         ([run, run], [], {}, "two models are called att2in2/cross_entropy"),
-        ([], [run], {"decoding": {"beam_size": 2}}, "only of a --run"),
+        ([], [run], {"decoding": {"beam_size": 2}}, "requires a --run"),
         ([run], [], {"captions": 9}, "--captions=9: must be at most"),
     ):
         with pytest.raises(InputError, match=message):
