@@ -24,7 +24,8 @@ for command in sys.argv[1:]:
         answers = {}
         for module, defined in flags.FLAGS.flags_by_module_dict().items():
             for flag in defined if module.startswith("r2m.cli.") else ():
-                if flag.flag_type() not in ("int", "float"):
+                is_alias = (flag.help or "").startswith("Alias for --")
+                if is_alias or flag.flag_type() not in ("int", "float"):
                     continue
                 for text in ("0", "-1", "0.5", "nan", "inf", "-inf", "1" + "0" * 40, "x", ""):
                     try:

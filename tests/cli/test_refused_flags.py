@@ -35,7 +35,7 @@ import pytest
         ),
         (
             ["build_captions", "--captions=a", "--output=b", "--backbone=c", "--noview_mirror"],
-            "error: --view_mirror needs --views",
+            "error: --view_mirror requires --views",
         ),
         (
             ["caption", "--run=a", "--run=b", "--images=c", "--output=d", "--ensemble_weights=1,0"],

@@ -93,8 +93,8 @@ def test_a_plateau_is_one_of_both_metric_and_loss() -> None:
     ("loss", "options", "message"),
     [
         (3.0, CIDER, "cider was 0 at each of the last 3 evaluations.*the one with the lowest loss"),
-        (None, CIDER, "cider was 0 at each.* best/ holds the last of them"),
-        (3.0, LOSS, "loss was 3 at each.* best/ holds the first of them"),
+        (None, CIDER, "cider was 0 at each.* best/ contains the last of them"),
+        (3.0, LOSS, "loss was 3 at each.* best/ contains the first of them"),
     ],
 )
 def test_a_constant_metric_is_warned_of_once_by_name(

@@ -54,5 +54,5 @@ def test_sheet_and_animation_have_a_panel_a_word() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown style 'rough'; known: grid, smooth"):
         attention_panels(PICTURE, [], np.zeros((0, 7, 7)), style="rough")
-    with pytest.raises(ValueError, match="2 words and 1 maps"):
+    with pytest.raises(ValueError, match="2 words and 1 attention maps"):
         attention_panels(PICTURE, ["a", "dog"], np.ones((1, 7, 7)))

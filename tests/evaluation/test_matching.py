@@ -64,9 +64,7 @@ def test_names_that_repeat_in_other_folders_are_no_match() -> None:
     assert match_images(referenced[::-1], referenced)[1] == [2, 1, 0]
     predicted = [ImageLabel.of("a/0.png"), ImageLabel.of("0.png")]
     assert match_images(predicted, referenced) == ("file name", [0, None])
-    with pytest.raises(
-        InputError, match=r"no prediction .* called '0\.png'; references 'a/0\.png'"
-    ):
+    with pytest.raises(InputError, match=r"no prediction .* named '0\.png'; references 'a/0\.png'"):
         match_images(predicted[1:], referenced)
 
 

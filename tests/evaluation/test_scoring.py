@@ -177,7 +177,7 @@ def test_what_is_left_out_is_counted_with_examples(
 @pytest.mark.parametrize(
     ("predictions", "says"),
     [
-        ({"x.jpg": "a", "y.jpg": "b"}, r"called 'x\.jpg', 'y\.jpg'; references 'a\.jpg', 'b\.jpg'"),
+        ({"x.jpg": "a", "y.jpg": "b"}, r"named 'x\.jpg', 'y\.jpg'; references 'a\.jpg', 'b\.jpg'"),
         ({**CAPTIONS, "x.jpg": "a"}, r"no image for 1 of 4 .* file name\): 'x\.jpg'; it names 'a"),
         ({"a.jpg": ["one", "two"]}, r"p\.json: more than one prediction for 'a\.jpg'"),
         ([{"image_id": 1, "caption": ""}, {"image_id": 1, "caption": ""}], "more than one .* '1'"),

@@ -91,7 +91,7 @@ def test_constraints_become_ids_of_the_vocabulary() -> None:
     ("changes", "message"),
     [
         ({"must_contain": "dogg"}, "must_contain: 'dogg' is not among the 12 words of the "
-         "vocabulary, which are all that the model can write; did you mean dog or dogs?"),
+         "vocabulary, which are all that the model can generate; did you mean dog or dogs?"),
         ({"must_not_contain": "zebra"}, "must_not_contain: 'zebra' is not among the 12 words"),
         ({"must_contain": "dog,,car"}, "must_contain='dog,,car': expected words, found ''"),
         ({"must_contain": ["red car"], "must_not_contain": "car"},

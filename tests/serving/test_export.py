@@ -259,7 +259,9 @@ def test_saved_model_cli_runs_a_signature(
 
 def test_settings_without_a_use_are_refused(old_runs: Path, embedding_run: Path) -> None:
     folder = old_runs / "refused"
-    with pytest.raises(InputError, match=r"generates no captions: leave --beam_size, --captions"):
+    with pytest.raises(
+        InputError, match=r"generates no captions: leave out --beam_size, --captions"
+    ):
         export_run(embedding_run, folder, decoding={"beam_size": 2}, captions=3)
     with pytest.raises(InputError, match="which has no backbone: no --weights"):
         export_run(old_runs / RUNS["r2m"], folder, weights="vgg.h5")

@@ -61,7 +61,7 @@ def test_what_has_no_precision_says_so(
 ) -> None:
     with pytest.raises(InputError, match="precision: unknown 'bfloat16'; known: float32, mixed_"):
         r2m.load(att2in2_run, precision="bfloat16")
-    with pytest.raises(InputError, match="generates no captions: leave precision out"):
+    with pytest.raises(InputError, match="generates no captions: leave out precision"):
         r2m.load(embedding_run, precision="mixed_bfloat16")
-    with pytest.raises(InputError, match="generates no captions: leave --precision out"):
+    with pytest.raises(InputError, match="generates no captions: leave out --precision"):
         export_run(embedding_run, tmp_path / "out", precision="mixed_bfloat16")

@@ -348,7 +348,7 @@ def test_what_a_run_cannot_encode_is_refused(
         run.encode_images(files)
     with pytest.raises(InputError, match="no split 'test'"):
         run.encode_records(caption_records, "test")
-    with pytest.raises(InputError, match="leave beam_size out"):
+    with pytest.raises(InputError, match="leave out beam_size"):
         r2m.load(embedding_run, beam_size=3)
     with pytest.raises(InputError, match="does not caption"):
         Run.load(embedding_run)

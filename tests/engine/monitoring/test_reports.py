@@ -275,7 +275,7 @@ class TestRuns:
         }
         assert compare_configs([finished, finished]) == {}
         assert compare_configs([finished, tmp_path], lambda _: {"name": "same"}) == {}
-        with pytest.raises(TrainingError, match="two or more"):
+        with pytest.raises(TrainingError, match="at least two"):
             compare_configs([finished])
         with pytest.raises(TrainingError, match="not the folder of a run"):
             compare_configs([finished, finished.parent])

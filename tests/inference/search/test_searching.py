@@ -112,7 +112,7 @@ def test_order_similarity_is_searched_from_both_sides(tmp_path, pictures, captio
         [hit.score for hit in by_image.hits], np.sort(scores[2])[::-1], atol=2e-3
     )
     assert names(by_text)[0] == CAPTIONS[1]
-    with pytest.raises(InputError, match="this one has order similarity"):
+    with pytest.raises(InputError, match="this embedding has order similarity"):
         make_queries(run, texts=["city"], plus=["night"])
     with pytest.raises(InputError, match="approximate search is for cosine"):
         if importlib.util.find_spec("faiss") is None:
