@@ -146,5 +146,5 @@ def test_an_exported_folder_captions_by_itself(old_runs: Path, tmp_path: Path) -
     found = [line.split("\t")[1] for line in done.stdout.splitlines()]
     expected = [own.text for own in r2m.load(run, beam_size=2).caption(pictures)]
     assert found[: len(files)] == expected and len(found) == len(files) + 1 and found[-1]
-    with pytest.raises(InputError, match=r"knows beam_size.*, not block_trigrams=True"):
+    with pytest.raises(InputError, match=r"supports beam_size.*, not block_trigrams=True"):
         export_two_graphs(run, tmp_path / "own", "onnx", decoding={"block_trigrams": True})

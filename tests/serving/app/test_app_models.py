@@ -146,7 +146,7 @@ def test_folders_and_options_that_do_not_fit(old_runs: Path, tmp_path: Path) -> 
     for runs, exports, options, message in (
         ([str(embedding)], [], {}, "does not caption: build an index"),
         ([], [str(tmp_path)], {}, "not an exported model"),
-        ([run, run], [], {}, "two models are called att2in2/cross_entropy"),
+        ([run, run], [], {}, "two models are named att2in2/cross_entropy"),
         ([], [run], {"decoding": {"beam_size": 2}}, "requires a --run"),
         ([run], [], {"captions": 9}, "--captions=9: must be at most"),
     ):
