@@ -119,7 +119,7 @@ def test_only_a_backbone_of_ones_own_can_be_taken_out(
 ) -> None:
     with pytest.raises(InputError, match=r"has no backbone: .* stored features"):
         export_backbone(att2in2_run, tmp_path / "own.weights.h5")
-    with pytest.raises(InputError, match=r"ends in \.weights\.h5"):
+    with pytest.raises(InputError, match=r"must end in \.weights\.h5"):
         export_backbone(from_pixels, tmp_path / "own.h5")
     assert not list(tmp_path.iterdir())
 
