@@ -328,7 +328,7 @@ def test_sentences_without_known_words_are_refused(embedding_run) -> None:
     assert run.encode_images([]).shape == (0, 8)
     for texts, message in (
         (["a dog", ""], "sentence 1, '': it contains no word"),
-        (["?!"], "sentence 0, '\\?!': there is no word"),
+        (["?!"], "sentence 0, '\\?!': it contains no word"),
         (["zyzzyva"], "none of its words is in the vocabulary"),
         ("a dog", "expected a list of sentences"),
     ):
