@@ -93,7 +93,7 @@ class RecurrentCaptioner(Captioner):
 
     @property
     def _is_plain_cell(self) -> bool:
-        """Whether the recurrence is that of `cell` and nothing else."""
+        """True if the recurrence is that of `cell` and nothing else."""
         own = type(self).precompute, type(self).advance
         return own == (RecurrentCaptioner.precompute, RecurrentCaptioner.advance)
 

@@ -214,7 +214,7 @@ class Cell(keras.layers.Layer):
 
     @property
     def has_all_steps(self) -> bool:
-        """Whether `all_steps` is available: for an LSTM, on a GPU."""
+        """True if `all_steps` is available: for an LSTM, on a GPU."""
         return self._twin is not None
 
     def all_steps(self, inputs: tf.Tensor, state: State, lengths: tf.Tensor) -> tf.Tensor:

@@ -78,8 +78,7 @@ def help_text(command: Command, *, full: bool = False) -> str:
 
 
 def split_description(description: str) -> tuple[list[str], list[str]]:
-    """Returns the paragraphs of a command's docstring, and its examples with their "
-    "introductions."""
+    """Returns the paragraphs of a command's docstring, and its examples with introductions."""
     paragraphs = description.strip("\n").split("\n\n")
     details: list[str] = []
     examples: list[str] = []
@@ -185,6 +184,5 @@ def _fill(text: str, width: int, *, hanging: str = "") -> str:
 
 
 def terminal_width() -> int:
-    """Returns the number of columns to print: the terminal's, within limits; 80 without a "
-    "terminal."""
+    """Returns the number of columns: the terminal's, within limits; 80 without a terminal."""
     return max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST))

@@ -99,7 +99,7 @@ class Stage(Protocol):
 
     @property
     def compares_rows(self) -> bool:
-        """Whether the loss of one row depends on the other rows of the batch."""
+        """True if the loss of one row depends on the other rows of the batch."""
 
     @property
     def steps_per_epoch(self) -> int | None:

@@ -199,8 +199,7 @@ def train(
             )
 
         def await_batches(steps: int) -> int:
-            """Returns for how many of the next steps batches are available; saves before it "
-            "raises."""
+            """Returns the number of next steps with batches; saves before it raises."""
             try:
                 ready = batch_source.wait(steps, told_here_to_stop)
             except tf.errors.DataLossError:  # caused by the records, not by the service

@@ -210,8 +210,7 @@ def _fit(means: np.ndarray, events: np.ndarray) -> tuple[float, float]:
 
 
 def _minimize(inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Returns the weights float[2] that minimize cross entropy, by Newton's method with step "
-    "halving."""
+    """Minimizes cross entropy by Newton's method with step halving; returns weights float[2]."""
     loss = _cross_entropy(inputs @ weights, targets)
     for _ in range(_STEPS):
         predicted = _sigmoid(inputs @ weights)

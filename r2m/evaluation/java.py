@@ -61,13 +61,11 @@ _KILLED = -9
 
 
 class Unavailable(RuntimeError):
-    """A metric that cannot be computed on this machine or for this data; the message gives the "
-    "reason."""
+    """A metric that cannot be computed here or for this data, for the reason in the message."""
 
 
 class JavaError(Unavailable):
-    """A Java program that is missing, failed, or did not respond in time; the message names the "
-    "cause."""
+    """A Java program that is missing, failed or timed out, for the reason in the message."""
 
 
 def jar(*parts: str) -> Path:

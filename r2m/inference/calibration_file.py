@@ -122,8 +122,7 @@ def _steps(checkpoints: list[dict[str, Any]]) -> str:
 
 
 def _key(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the part of an identity that a calibration is valid for, without paths, as read "
-    "from JSON."""
+    """Returns the part of an identity that calibrations depend on, as JSON restores it."""
     checkpoints = [
         {name: checkpoint[name] for name in ("step", "digest")}
         for checkpoint in identity["checkpoints"]

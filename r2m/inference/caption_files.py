@@ -222,8 +222,7 @@ def _write_gallery(
 
 
 def _inputs_identity(detections: Sequence[str], weights: str | None) -> dict[str, Any]:
-    """Returns the identities of further files that captions depend on, apart from run and "
-    "images."""
+    """Returns the identities of the files that captions depend on besides run and images."""
     files = [file for text in detections for file in DetectionSource.parse(text).files]
     files += [] if weights is None else [Path(weights)]
     return {

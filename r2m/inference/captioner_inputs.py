@@ -106,19 +106,18 @@ class TrainedInputs(NamedTuple):
 
     @property
     def reads_backbone(self) -> bool:
-        """Whether its records must come from the same backbone as those of the training."""
+        """True if its records must come from the same backbone as those of the training."""
         of_images = {"global_feature", "grid_feature"} & set(self.inputs.columns)
         return bool(of_images or self.columns_of_backbone)
 
     @property
     def needs_detections(self) -> bool:
-        """Whether its image features are those of detected boxes."""
+        """True if its image features are those of detected boxes."""
         return "region_feature" in self.columns_of_backbone
 
     @property
     def columns_of_backbone(self) -> frozenset[str]:
-        """Columns of the inputs that the records' backbone computed; for regions, from "
-        "detections."""
+        """Columns that the records' backbone computed; for regions, from detections."""
         if self.backbone is None:
             return frozenset()
         made = {"global_feature", "grid_feature"}

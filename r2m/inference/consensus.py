@@ -255,8 +255,7 @@ class ConsensusReranker:
             self._check_origin(str(own.path), own.backbone)
 
     def check_records(self, records: Records) -> None:
-        """Raises `InputError` unless records have vectors computed like those of the training "
-        "images."""
+        """Raises `InputError` unless records have vectors like those of the training images."""
         self._check_origin(str(records.folder), records.manifest["options"].get("backbone"))
 
     def _check_origin(self, other: str, backbone: Mapping[str, Any] | None) -> None:

@@ -57,7 +57,7 @@ class LoadedExport(NamedTuple):
 
     @property
     def captions_images(self) -> bool:
-        """Whether the default signature reads only images and returns captions."""
+        """True if the default signature reads only images and returns captions."""
         default = self.signatures.get(DEFAULT_SIGNATURE)
         if default is None:
             return False

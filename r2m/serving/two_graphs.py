@@ -160,8 +160,7 @@ def _settings(run: Run) -> dict[str, Any]:
 def _inputs(
     run: Run, fixed_sizes: bool
 ) -> tuple[Callable[[Tensors], Tensors], dict[str, tf.TensorSpec], dict[str, Any] | None]:
-    """Returns the function that computes the model's inputs, its tensors, and the image "
-    "settings."""
+    """Returns the function that computes model inputs, its tensors, and the image settings."""
     loaded: Any = run.loaded
     if isinstance(loaded, LoadedR2M):
         concepts: Any = loaded.inputs.inputs[0]

@@ -98,7 +98,7 @@ class CrawlReport:
 
     @property
     def finished(self) -> bool:
-        """Whether all classes are complete."""
+        """True if all classes are complete."""
         return not self.stopped and all(found.finished for found in self.classes.values())
 
 

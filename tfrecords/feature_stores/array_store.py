@@ -33,7 +33,7 @@ class Arrays(Hashable, Protocol):
 
     @property
     def has_row_numbers(self) -> bool:
-        """Whether images are named by row numbers, which do not occur in any other file."""
+        """True if images are named by row numbers, which do not occur in any other file."""
 
     def keys(self) -> list[str]:
         """Returns the names of all images, in the order of the file or sorted."""
@@ -129,7 +129,7 @@ class ArrayStore:
 
     @property
     def has_row_numbers(self) -> bool:
-        """Whether images are named by row numbers; see `Arrays.has_row_numbers`."""
+        """True if images are named by row numbers; see `Arrays.has_row_numbers`."""
         return self.parts[0].arrays.has_row_numbers
 
     def find(self, *names: str) -> str | None:

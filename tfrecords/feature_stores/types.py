@@ -50,11 +50,11 @@ class FeatureStore(Protocol):
 
     @property
     def has_boxes(self) -> bool:
-        """Whether the store contains the boxes of its regions."""
+        """True if the store contains the boxes of its regions."""
 
     @property
     def needs_sizes(self) -> bool:
-        """Whether boxes are in pixels and the store does not contain the sizes of the images."""
+        """True if boxes are in pixels and the store does not contain the sizes of the images."""
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -80,8 +80,7 @@ def serving(host: str, port: int, worker_port: int) -> Iterator[str]:
 
 
 def _require_free(flag: str, port: int) -> None:
-    """Raises TrainingError for a port in use; TensorFlow would share it and receive only some "
-    "calls."""
+    """Raises TrainingError for a port in use, which TensorFlow would share and lose calls."""
     dual = socket.has_dualstack_ipv6()
     with socket.socket(socket.AF_INET6 if dual else socket.AF_INET) as probe:
         # Closed connections of an earlier service do not matter, but a listening process does.

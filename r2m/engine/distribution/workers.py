@@ -29,7 +29,7 @@ class Worker:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this worker evaluates and writes."""
+        """True if this worker evaluates and writes."""
         return self.index == 0
 
 

@@ -39,8 +39,7 @@ class Profiler:
     """
 
     def __init__(self, window: ProfileWindow | None, workdir: Path, step: int, steps: int) -> None:
-        """Stores the window (None profiles nothing), the run folder, and its first and last "
-        "step."""
+        """Stores the window (None: no profile), the run folder, and its first and last step."""
         self._window, self._workdir = window, workdir
         self._on = False
         if window is not None and not (step < window.last and window.first < steps):

@@ -103,8 +103,7 @@ def find_predictions(source: Path, split: str) -> Path:
 
 
 def _report(predictions: Path) -> dict[str, Any]:
-    """Returns the report in the folder of a file of predictions; empty without a readable "
-    "report."""
+    """Returns the report in the folder of a file of predictions; empty if unreadable."""
     file = predictions.with_name(predictions.name.replace(".predictions.", ".report."))
     if file == predictions or not file.is_file():
         return {}

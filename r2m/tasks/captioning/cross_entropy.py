@@ -63,7 +63,7 @@ class CrossEntropyOptions:
 
     @property
     def compares_rows(self) -> bool:
-        """Whether the loss of one caption depends on those of the others."""
+        """True if the loss of one caption depends on those of the others."""
         return self.drop_worst > 0
 
 
@@ -80,7 +80,7 @@ class CrossEntropy:
 
     @property
     def compares_rows(self) -> bool:
-        """Whether the loss of one caption depends on those of the others."""
+        """True if the loss of one caption depends on those of the others."""
         return self._options.compares_rows
 
     def draws(self, tokens: tf.Tensor) -> tf.Tensor | None:

@@ -44,7 +44,7 @@ class Objective(Protocol):
 
     @property
     def compares_rows(self) -> bool:
-        """Whether the loss of one row depends on the other rows of the batch."""
+        """True if the loss of one row depends on the other rows of the batch."""
 
     @property
     def more(self) -> caption_batches.MoreTensors | None:
@@ -133,12 +133,11 @@ class CaptionerStage:
 
     @property
     def compares_rows(self) -> bool:
-        """Whether the loss of one row depends on the other rows of the batch."""
+        """True if the loss of one row depends on the other rows of the batch."""
         return self._objective.compares_rows
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
-        """Returns this worker's rows of infinitely many global batches from step `first_step` "
-        "on."""
+        """Returns this worker's rows of endless global batches, from step `first_step` on."""
         batches = caption_batches.training_batches(
             self._data.records,
             self._data.inputs,

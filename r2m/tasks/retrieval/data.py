@@ -43,7 +43,7 @@ class RetrievalData(NamedTuple):
 
     @property
     def validates(self) -> bool:
-        """Whether there is a validation split."""
+        """True if there is a validation split."""
         return VALIDATION_SPLIT in self.records.splits
 
     def signature(self, split: str) -> dict[str, tf.TensorSpec]:

@@ -89,8 +89,7 @@ class RetrievalStage:
         return self._network_rate if id(variable) in own else 1.0
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
-        """Returns this worker's rows of infinitely many global batches from step `first_step` "
-        "on."""
+        """Returns this worker's rows of endless global batches, from step `first_step` on."""
         data = self._data
         batches = retrieval_batches.training_batches(
             data.records,

@@ -31,7 +31,7 @@ class StageSpec:
 
     @property
     def compiles(self) -> bool:
-        """Whether XLA can compile the loss, which requires static caption lengths.
+        """True if XLA can compile the loss, which requires static caption lengths.
 
         Captions that the model generates for images have dynamic lengths.
         """
@@ -39,8 +39,7 @@ class StageSpec:
 
     @property
     def compares_rows(self) -> bool:
-        """Whether batches cannot be divided, because they contain the negatives of the triplet "
-        "loss."""
+        """True if batches cannot be divided: they contain the negatives of the triplet loss."""
         return self.images and not self.rewards
 
     @property

@@ -51,7 +51,7 @@ class Data:
 
     @property
     def has_validation_images(self) -> bool:
-        """Whether there are images to caption during validation."""
+        """True if there are images to caption during validation."""
         return self.images is not None and VALIDATION_SPLIT in self.images.splits
 
 

@@ -117,17 +117,16 @@ class CurriculumStage:
 
     @property
     def compiles(self) -> bool:
-        """Whether XLA can compile the loss."""
+        """True if XLA can compile the loss."""
         return self._spec.compiles
 
     @property
     def compares_rows(self) -> bool:
-        """Whether batches cannot be divided into parts."""
+        """True if batches cannot be divided into parts."""
         return self._spec.compares_rows
 
     def train_dataset(self, first_step: int) -> tf.data.Dataset:
-        """Returns this worker's rows of infinitely many global batches from step `first_step` "
-        "on."""
+        """Returns this worker's rows of endless global batches, from step `first_step` on."""
         return stage_data.training_dataset(
             self._data,
             self._spec,
