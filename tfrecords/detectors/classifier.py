@@ -57,7 +57,7 @@ class Classifier:
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections | str]:
         """See `Detector`."""
-        return [*label_images(images, self._score, self.classes, self.options)]
+        return label_images(images, self._score, self.classes, self.options)
 
     def _score(self, images: Sequence[np.ndarray]) -> np.ndarray:
         size, interpolation = self.backbone.image_size, self.backbone.interpolation

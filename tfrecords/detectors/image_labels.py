@@ -17,7 +17,7 @@ _CORNER = 2 / 3
 
 def label_images(
     images: Sequence[np.ndarray], score: Score, classes: dict[int, str], options: DetectorOptions
-) -> list[Detections]:
+) -> list[Detections | str]:
     """Returns the labels of each image, with the whole image as the box of each.
 
     With `options.crops` = 5 the score of a class is its highest score among the image and its four

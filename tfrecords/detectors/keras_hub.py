@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfrecords.detections.boxes import Detections, checked_detections
 from tfrecords.detectors import DetectorOptions
 from tfrecords.errors import InputError
+from tfrecords.keras_hub_presets import import_keras_hub, opening_preset, sized_converter
 from tfrecords.label_maps import LabelMap, read_label_map
 
 
@@ -35,18 +36,9 @@ def open_keras_hub(options: DetectorOptions) -> KerasHubDetector:
         InputError: KerasHub is not installed, the preset cannot be loaded or is no detector with a
             fixed image size, or the label map has another number of classes.
     """
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise InputError(
-            f"detector keras_hub needs KerasHub ({error}): pip install 'r2m[keras_hub]'"
-        ) from error
-    try:
+    keras_hub = import_keras_hub("detector keras_hub")
+    with opening_preset("object detector", options.model):
         model = keras_hub.models.ObjectDetector.from_preset(options.model)
-    except Exception as error:  # its downloads, JSON and HDF5 readers can raise any error
-        raise InputError(
-            f"KerasHub cannot open the object detector {options.model}: {str(error)[:500]}"
-        ) from error
     folder = Path(options.model)
     if folder.is_dir() and model.has_task_weights() and not (folder / "task.weights.h5").is_file():
         raise InputError(
@@ -66,14 +58,8 @@ class KerasHubDetector:
             InputError: the preprocessor has no image size, or the label map has another number of
                 classes.
         """
-        converter = getattr(model.preprocessor, "image_converter", None)
-        if converter is None or converter.image_size is None:
-            raise InputError(
-                f"the preprocessor of {options.model} has no image size: save the preset with an "
-                "image converter that has one"
-            )
-        self._converter = converter
-        self._size: tuple[int, int] = tuple(converter.image_size)
+        self._converter = sized_converter(model.preprocessor, options.model)
+        self._size: tuple[int, int] = tuple(self._converter.image_size)
         label_map = read_label_map(options.label_map)
         self._classes = label_map.classes
         self._class_ids = _class_ids(label_map, model.num_classes, options)

@@ -12,6 +12,7 @@ from tfrecords.detections.boxes import Detections
 from tfrecords.detectors import DetectorOptions
 from tfrecords.detectors.image_labels import label_images
 from tfrecords.errors import InputError
+from tfrecords.keras_hub_presets import import_keras_hub, opening_preset, sized_converter
 from tfrecords.label_maps import read_label_map
 
 # Class of the backbone -> name of its layer from embeddings to logits, and probabilities of logits:
@@ -30,32 +31,18 @@ def open_zero_shot(options: DetectorOptions) -> ZeroShotLabeler:
         InputError: KerasHub is not installed, the preset cannot be loaded, or is neither CLIP nor
             SigLIP with an image size.
     """
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise InputError(
-            f"detector zero_shot needs KerasHub ({error}): pip install 'r2m[keras_hub]'"
-        ) from error
-    try:
+    keras_hub = import_keras_hub("detector zero_shot")
+    with opening_preset("model", options.model):
         backbone = keras_hub.models.Backbone.from_preset(options.model)
-        kind = type(backbone).__name__
-        if kind in _HEADS:
-            loader = getattr(keras_hub.models, kind.replace("Backbone", "Preprocessor"))
-            preprocessor = loader.from_preset(options.model)
-    except Exception as error:  # errors of downloads, JSON and HDF5 have no common base class
-        raise InputError(
-            f"KerasHub cannot open the model {options.model}: {str(error)[:500]}"
-        ) from error
+    kind = type(backbone).__name__
     if kind not in _HEADS:
         raise InputError(
             f"{options.model} is a {kind}: expected {' or '.join(_HEADS)}, which compare images "
             "with sentences"
         )
-    if getattr(preprocessor.image_converter, "image_size", None) is None:
-        raise InputError(
-            f"the preprocessor of {options.model} has no image size: save the preset with an image "
-            "converter that has one"
-        )
+    loader = getattr(keras_hub.models, kind.replace("Backbone", "Preprocessor"))
+    with opening_preset("model", options.model):
+        preprocessor = loader.from_preset(options.model)
     return ZeroShotLabeler(backbone, preprocessor, options)
 
 
@@ -72,9 +59,13 @@ class ZeroShotLabeler:
 
         Args:
             backbone: `keras_hub.models.CLIPBackbone` or `SigLIPBackbone`.
-            preprocessor: its preprocessor, with an image size.
-            options: of the detector.
+            preprocessor: its preprocessor.
+            options: options of the detector.
+
+        Raises:
+            InputError: the preprocessor has no image size.
         """
+        self._converter = sized_converter(preprocessor, options.model)
         head, self._probabilities = _HEADS[type(backbone).__name__]
         self._head = getattr(backbone, head)
         self._backbone = backbone
@@ -104,9 +95,8 @@ class ZeroShotLabeler:
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections | str]:
         """See `Detector`."""
-        return [*label_images(images, self._score, self._classes, self._options)]
+        return label_images(images, self._score, self._classes, self._options)
 
     def _score(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        converter = self._preprocessor.image_converter
-        pixels = [tf.cast(converter(image[None]), tf.float32)[0] for image in images]
+        pixels = [tf.cast(self._converter(image[None]), tf.float32)[0] for image in images]
         return self._run(tf.stack(pixels)).numpy()

@@ -23,6 +23,7 @@ from tfrecords.features.efficientnet_lite import (
     load_torch_weights,
     preprocess_efficientnet_lite,
 )
+from tfrecords.keras_hub_presets import import_keras_hub
 
 TORCH_SUFFIX = ".pth"
 
@@ -121,12 +122,7 @@ def _build_efficientnet_lite(options: BackboneOptions) -> tuple[keras.Model, Cal
 
 
 def _build_preset(options: BackboneOptions) -> tuple[keras.Model, Callable[..., Any]]:
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise InputError(
-            f"backbone {options.name} needs KerasHub ({error}): pip install 'r2m[keras_hub]'"
-        ) from error
+    keras_hub = import_keras_hub(f"backbone {options.name}")
     _refuse_alpha(options)
     preset, size = options.preset, (options.image_size, options.image_size)
     with _clear_errors(options):
