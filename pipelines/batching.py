@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrecords.records import Records
+from tfrecords.core.records import Records
 
 Rows = dict[str, Any]
 Batch = dict[str, tf.Tensor]

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from pipelines import batching, captions
 from pipelines.inputs.spec import InputSpec
-from tfrecords.records import Records
-from tfrecords.vocabulary import END_ID
+from tfrecords.core.records import Records
+from tfrecords.core.vocabulary import END_ID
 
 # Records contain feature maps, so windows are small; rows are not sorted.
 _WINDOW_BATCHES = 8

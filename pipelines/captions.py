@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.views import draw_views, view_columns
-from tfrecords.captions.shards import LENGTHS, WORDS
-from tfrecords.records import MISCOUNTED_BOXES, Records, open_records
+from tfrecords.builders.captions.shard_jobs import LENGTHS, WORDS
+from tfrecords.core.records import MISCOUNTED_BOXES, Records, open_records
 
 
 def open_captions(folder: str) -> Records:

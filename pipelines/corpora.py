@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipelines import batching
 from pipelines.inputs.concepts import Concepts, assemble_concepts
-from tfrecords.records import Records, open_records
+from tfrecords.core.records import Records, open_records
 
 _WINDOW_BATCHES = 64
 _LENGTH_STEP = 4  # multiple of the lengths of batches with few shapes

@@ -12,7 +12,7 @@ import tensorflow as tf
 from pipelines import batching
 from pipelines.inputs.spec import PICTURES, InputSpec
 from pipelines.views import draw_views, view_columns
-from tfrecords.records import Records, open_records
+from tfrecords.core.records import Records, open_records
 
 # Records may carry whole image files: windows are small, and images need no sorting by length.
 _WINDOW_BATCHES = 8

@@ -8,8 +8,8 @@ from absl import logging
 from pipelines import captions
 from pipelines.batching import Batch, Rows
 from pipelines.caption_batches import CaptionOptions, cut_references
-from tfrecords.errors import InputError
-from tfrecords.records import Records, check_same_vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records, check_same_vocabulary
 
 _READ_AT_ONCE = 1_024
 

@@ -16,10 +16,10 @@ import tensorflow as tf
 
 from pipelines import batching
 from pipelines.views import view_columns
-from tfrecords.captions.shards import LENGTHS, WORDS
-from tfrecords.errors import InputError
-from tfrecords.records import Records
-from tfrecords.writing.examples import encode_example
+from tfrecords.builders.captions.shard_jobs import LENGTHS, WORDS
+from tfrecords.core.errors import InputError
+from tfrecords.core.examples import encode_example
+from tfrecords.core.records import Records
 
 _READ_AT_ONCE = 256
 # Owners are compared within a batch only.

@@ -13,8 +13,8 @@ from pipelines import batching, captions
 from pipelines.caption_batches import choose_captions, cut_sentences
 from pipelines.inputs.spec import InputSpec
 from pipelines.pairs import PairCounts, image_stream, owners, pair_stream
-from tfrecords.records import Records
-from tfrecords.vocabulary import END_ID, START_ID
+from tfrecords.core.records import Records
+from tfrecords.core.vocabulary import END_ID, START_ID
 
 # Records carry feature maps: windows are small.
 _WINDOW_BATCHES = 8

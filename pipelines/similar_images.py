@@ -11,8 +11,8 @@ import tensorflow as tf
 from models.layers import ops
 from pipelines import captions
 from pipelines.inputs.global_vector import GlobalVector
-from tfrecords.errors import InputError
-from tfrecords.records import Records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
 
 # An image of cosine similarity s counts exp(sharpness * s): of stored vectors, standardized, and of
 # vectors of an embedding.

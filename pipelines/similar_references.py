@@ -9,9 +9,9 @@ from absl import logging
 from pipelines.batching import Batch, Rows
 from pipelines.caption_batches import CaptionOptions, cut_references
 from pipelines.similar_images import read_captioned_images, similarity_weights
-from tfrecords.errors import InputError
-from tfrecords.records import Records
-from tfrecords.vocabulary import START_ID
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
+from tfrecords.core.vocabulary import START_ID
 
 
 class SimilarReferences:

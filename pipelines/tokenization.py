@@ -1,4 +1,6 @@
-"""Text to words and word ids inside a graph: `tfrecords.tokenization.tokenize` for a whole batch.
+"""Text to words and word ids inside a graph, for whole batches.
+
+The words are those of `tfrecords.language.tokenization.tokenize`.
 
 The builders tokenize in Python; what meets text later (a pipeline over raw captions, an exported
 model) tokenizes here and must find the same words. The substitutions of NLTK's word tokenizer are
@@ -19,9 +21,9 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from pipelines.normal_form import NormalForm
-from tfrecords.errors import InputError
-from tfrecords.segmentation import CLUSTER, COMPOSED
-from tfrecords.vocabulary import END_ID, START_ID, Vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.segmentation import CLUSTER, COMPOSED
+from tfrecords.core.vocabulary import END_ID, START_ID, Vocabulary
 
 _Rule = tuple[str, str]
 
@@ -114,7 +116,7 @@ def tokenize(
     segmenter: str = "words",
     normal_form: NormalForm | None = None,
 ) -> tf.RaggedTensor:
-    """Splits sentences into lower-case words, as `tfrecords.tokenization.tokenize` does.
+    """Splits sentences into lower-case words, as `tfrecords.language.tokenization.tokenize` does.
 
     Args:
         text: string [B], UTF-8.

@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tfrecords.captions.shards import LENGTHS, WORDS
-from tfrecords.errors import InputError
-from tfrecords.records import Records
-from tfrecords.tokenization import tokenize
-from tfrecords.vocabulary import Vocabulary
-from tfrecords.writing.files import atomic_file, clear_disk_errors
+from tfrecords.builders.captions.shard_jobs import LENGTHS, WORDS
+from tfrecords.core.errors import InputError
+from tfrecords.core.files import atomic_file, clear_disk_errors
+from tfrecords.core.records import Records
+from tfrecords.core.vocabulary import Vocabulary
+from tfrecords.language.tokenization import tokenize
 
 _FORMAT_VERSION = 1
 _AT_ONCE = 256

@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.batching import Rows
-from tfrecords.feature_options import VIEWS
-from tfrecords.records import Records
+from tfrecords.core.records import Records
+from tfrecords.pictures.feature_options import VIEWS
 
 # Member of what the key of rows seeds.
 _MEMBER = -2

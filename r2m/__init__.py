@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         retrieve_captions,
         retrieve_images,
     )
-    from tfrecords.errors import InputError
+    from tfrecords.core.errors import InputError
 
 __version__ = "0.1.0"
 __all__ = [

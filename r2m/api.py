@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

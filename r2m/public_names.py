@@ -15,7 +15,7 @@ HOMES = {
     "Alternative": "r2m.api",
     "Caption": "r2m.api",
     "ImageCaptioner": "r2m.api",
-    "InputError": "tfrecords.errors",
+    "InputError": "tfrecords.core.errors",
     "TrainingError": "r2m.engine.errors",
     "encode_images": "r2m.retrieval_api",
     "encode_sentences": "r2m.retrieval_api",

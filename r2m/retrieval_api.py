@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +90,7 @@ def evalrank(
     """
     from r2m.evaluation.retrieval import metrics_of_ranks, retrieval_ranks
     from r2m.inference.retrieval_evaluation import encode_split
-    from tfrecords.records import open_records
+    from tfrecords.core.records import open_records
 
     opened = open_records(Path(records))
     models = list(model) if isinstance(model, Sequence) else [model]

@@ -15,11 +15,11 @@ from r2m.evaluation.output_files import write_whole
 from r2m.evaluation.report import report_markdown
 from r2m.inference.evaluate_run import evaluate_run
 from r2m.tasks.unsupervised_captioning.experiment import run_curriculum
-from tfrecords.corpora.build import CorporaOptions, build_corpora
-from tfrecords.features import BackboneOptions
-from tfrecords.images.build import ImagesOptions, build_images
-from tfrecords.readers.detections import DetectionSource
-from tfrecords.readers.text import parse_source
+from tfrecords.builders.corpora.build import CorporaOptions, build_corpora
+from tfrecords.builders.images.build import ImagesOptions, build_images
+from tfrecords.formats.detections.reading import DetectionSource
+from tfrecords.formats.text.reading import parse_source
+from tfrecords.pictures.feature_options import BackboneOptions
 from tfrecords.shapes.dataset import ShapesOptions, make_shapes
 
 _COLUMNS = ("loss", "bleu_4", "rouge_l", "cider")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
-from tfrecords.vocabulary import END, PAD, START, UNK, Vocabulary
+from tfrecords.core.vocabulary import END, PAD, START, UNK, Vocabulary
 
 WORDS = ("a", "dog", "cat", "on", "beach", "street", "day", "night", "city", "two")
 SIZE = 64

@@ -10,13 +10,13 @@ import pytest
 from captioner_runs import small
 
 from configs.r2m import shapes
-from tfrecords.captions.build import CaptionsOptions, build_captions
-from tfrecords.corpora.build import CorporaOptions, build_corpora
-from tfrecords.features import BackboneOptions
-from tfrecords.images.build import ImagesOptions, build_images
-from tfrecords.readers.detections import DetectionSource
-from tfrecords.readers.paired.formats import PairedSource
-from tfrecords.readers.text import parse_source
+from tfrecords.builders.captions.build import CaptionsOptions, build_captions
+from tfrecords.builders.corpora.build import CorporaOptions, build_corpora
+from tfrecords.builders.images.build import ImagesOptions, build_images
+from tfrecords.formats.detections.reading import DetectionSource
+from tfrecords.formats.paired.reading import PairedSource
+from tfrecords.formats.text.reading import parse_source
+from tfrecords.pictures.feature_options import BackboneOptions
 from tfrecords.shapes.dataset import make_shapes
 
 

@@ -5,7 +5,7 @@ import pytest
 from retrieval_runs import WordEmbedding, paint
 
 import r2m
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 NAMES = ("a_dog_on_a_beach", "a_cat_on_a_street", "city_day", "city_night", "two_cat_by_night")
 CAPTIONS = ["a dog on a beach", "city night", "two cat", "city day", "street"]

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tfrecords.errors import InputError
-from tfrecords.feature_options import VIEWS
-from tfrecords.images.headers import read_header
-from tfrecords.images.orientation import is_upright, predates_orientation
-from tfrecords.records import Records
-from tfrecords.vocabulary import Vocabulary
-from tfrecords.writing.examples import decode_example, read_frames
-from tfrecords.writing.files import readable_bytes
+from tfrecords.core.errors import InputError
+from tfrecords.core.examples import decode_example, read_frames
+from tfrecords.core.files import readable_bytes
+from tfrecords.core.records import Records
+from tfrecords.core.vocabulary import Vocabulary
+from tfrecords.pictures.feature_options import VIEWS
+from tfrecords.pictures.headers import read_header
+from tfrecords.pictures.orientation import is_upright, predates_orientation
 
 Example = Mapping[str, Any]
 

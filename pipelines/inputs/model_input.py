@@ -34,7 +34,7 @@ import tensorflow as tf
 
 from pipelines import inputs
 from pipelines.batching import Batch, Rows
-from tfrecords.feature_options import Interpolation
+from tfrecords.pictures.feature_options import Interpolation
 
 
 class ImageBatch(Protocol):

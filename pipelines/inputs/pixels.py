@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from pipelines.batching import Batch, Rows
 from pipelines.inputs.model_input import ImageBatch, ModelInput, register_input
-from tfrecords.feature_options import Interpolation, image_size_of, interpolation_of
-from tfrecords.features.decoding import resize
-from tfrecords.features.upright import decode_upright
+from tfrecords.pictures.decoding import resize
+from tfrecords.pictures.feature_options import Interpolation, image_size_of, interpolation_of
+from tfrecords.pictures.upright import decode_upright
 
 
 @register_input("pixels")

@@ -12,8 +12,8 @@ import tensorflow as tf
 from models.captioners.base import Inputs
 from pipelines.batching import Batch, Rows
 from pipelines.inputs.model_input import ImageBatch, ModelInput, input_class
-from tfrecords.errors import InputError
-from tfrecords.records import Records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
 
 PICTURES = "image"  # column of image files
 _Kind = TypeVar("_Kind", bound=ModelInput)

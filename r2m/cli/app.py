@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
     """Loads the models and serves the page until it is stopped."""
     from r2m.serving.app.hosting import make_app, private_gradio
     from r2m.serving.extra import importing
-    from tfrecords.errors import InputError
+    from tfrecords.core.errors import InputError
 
     del argv
     if not (_RUN.value or _MODEL.value or _INDEX.value):

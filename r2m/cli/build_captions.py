@@ -121,10 +121,10 @@ building.define_build_flags("captions", split="each split")
 
 def main(argv: Sequence[str]) -> None:
     """Reads the flags and builds the records."""
-    from tfrecords.captions.build import CaptionsOptions, build_captions
-    from tfrecords.feature_stores import open_feature_store
-    from tfrecords.images.names import parse_splits
-    from tfrecords.readers.paired.formats import PairedSource
+    from tfrecords.builders.captions.build import CaptionsOptions, build_captions
+    from tfrecords.formats.features.opening import open_feature_store
+    from tfrecords.formats.paired.reading import PairedSource
+    from tfrecords.pictures.image_names import parse_splits
 
     records = build_captions(
         CaptionsOptions(

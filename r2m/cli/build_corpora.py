@@ -22,9 +22,9 @@ from r2m.cli.launch import run
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.cli.record_reports import print_records
 from r2m.cli.value_flags import define_switch, define_text, define_texts
-from tfrecords.concepts import DEFAULT_TABLES
-from tfrecords.corpora.build import CorporaOptions, build_corpora
-from tfrecords.readers.text import READERS, parse_source
+from tfrecords.builders.corpora.build import CorporaOptions, build_corpora
+from tfrecords.formats.text.reading import READERS, parse_source
+from tfrecords.language.concepts import DEFAULT_TABLES
 
 _SOURCE = define_texts(
     "source",

@@ -61,9 +61,9 @@ _OUTPUT = define_text(
 
 def main(argv: Sequence[str]) -> None:
     """Counts, or reads the pickle, and writes the file."""
-    from tfrecords.document_frequencies import frequencies_of_records
-    from tfrecords.readers.ngram_pickles import frequencies_of_pickle
-    from tfrecords.records import open_records
+    from tfrecords.core.records import open_records
+    from tfrecords.formats.ngram_pickles import frequencies_of_pickle
+    from tfrecords.language.document_frequencies import frequencies_of_records
 
     del argv
     if _WORDS_OF_IDS.value and not _PICKLE.value:

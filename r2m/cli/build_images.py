@@ -27,7 +27,7 @@ from r2m.cli.launch import run
 from r2m.cli.number_flags import define_whole
 from r2m.cli.record_reports import print_records
 from r2m.cli.value_flags import define_choice, define_list, define_switch, define_text, define_texts
-from tfrecords.detections.box_formats import BOX_HELP
+from tfrecords.formats.detections.box_formats import BOX_HELP
 
 _IMAGES = define_text(
     "images", None, "Folder with the image files.", required=True, group=INPUT, value="FOLDER"
@@ -112,9 +112,9 @@ _SAME_NAME = [
 
 def main(argv: Sequence[str]) -> int | None:
     """Reads the flags and builds the records."""
-    from tfrecords.images.build import ImagesOptions, build_images
-    from tfrecords.images.names import parse_splits
-    from tfrecords.readers.detections import DetectionSource
+    from tfrecords.builders.images.build import ImagesOptions, build_images
+    from tfrecords.formats.detections.reading import DetectionSource
+    from tfrecords.pictures.image_names import parse_splits
 
     if flags.FLAGS["reference_splits"].present and not _REFERENCES.value:
         raise app.UsageError("--reference_splits requires --references=FILE")

@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     from r2m.inference.retrieval_run import load_embedding
     from r2m.inference.search.index_builder import build_index
-    from tfrecords.readers.text import parse_source
+    from tfrecords.formats.text.reading import parse_source
 
     built = build_index(
         load_embedding(_RUN.value, _WEIGHTS.value),

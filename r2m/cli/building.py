@@ -17,7 +17,7 @@ from r2m.cli.value_flags import define_choice, define_switch, define_text, defin
 from r2m.configuration.limits import MOST_PIXELS
 
 if TYPE_CHECKING:
-    from tfrecords.writing.runners import Runner
+    from tfrecords.core.runners import Runner
 
 _SHARED = ("shards", "seed", "overwrite", "strict")
 
@@ -207,7 +207,7 @@ def _views() -> dict[str, Any]:
     Raises:
         UsageError: settings of views are given without --views.
     """
-    from tfrecords.feature_options import ViewOptions
+    from tfrecords.pictures.feature_options import ViewOptions
 
     if "views" not in flags.FLAGS:
         return {}
@@ -228,7 +228,7 @@ def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
         layer: layer of the network; None uses its last feature map.
         view: further fields of `FeatureOptions`.
     """
-    from tfrecords.feature_options import BackboneOptions, FeatureOptions
+    from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions
 
     def given(*names: str) -> dict[str, Any]:
         return {name: flags.FLAGS[name].value for name in names}
@@ -246,8 +246,8 @@ def backbone_options(layer: str | None = None, **view: Any) -> dict[str, Any]:
 
 
 def _runner() -> Runner:
-    from tfrecords.writing.beam import Beam
-    from tfrecords.writing.runners import Local
+    from tfrecords.core.beam import Beam
+    from tfrecords.core.runners import Local
 
     given: dict[str, Any] = {n: flags.FLAGS[n].value for n in ("runner", "beam_options", "workers")}
     if given["runner"]:

@@ -19,7 +19,7 @@ from r2m.cli.training import (
 )
 from r2m.cli.value_flags import define_text
 from r2m.engine.signals import deferred_signals
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 _CAPTIONS = define_text(
     "captions",

@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     """Captions the images; returns 1 if none could be captioned."""
     from r2m.serving.address import Address
     from r2m.serving.client import caption_images, check_signature, connect
-    from tfrecords.images.entries import named_files
+    from tfrecords.pictures.named_images import named_files
 
     paths = [Path(name) for name in [*(_IMAGES.value or ()), *argv[1:]]]
     files = named_files(paths, recursive=image_flags.recursive()).files

@@ -104,7 +104,7 @@ def main(argv: Sequence[str]) -> None:
     from r2m.evaluation.output_files import prepare_output
     from r2m.evaluation.pages.comparison_page import write_comparison
     from r2m.evaluation.tokenizers import tokenizer_for
-    from tfrecords.errors import InputError
+    from tfrecords.core.errors import InputError
 
     if _RECORDS.value and _REFERENCES.value:
         raise InputError("--records and --references both name the references: give one of them")

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, config_flags
 from r2m.cli.config_names import find_config, hidden_name, list_names
 from r2m.configuration.config_checks import unknown_field
 from r2m.configuration.config_fields import flattened
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 _HELP = (
     "Settings of the experiment: the name of an installed configuration, or a Python file, with an "

@@ -7,7 +7,7 @@ from pathlib import Path
 import configs
 from r2m.configuration.config_fields import FAMILIES
 from r2m.engine.value_rules import near
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 # Replaces ++ in file names.
 _PLUS = "_plus_plus"

@@ -25,9 +25,8 @@ from r2m.cli.flag_groups import INPUT, OUTPUT, REQUESTS
 from r2m.cli.launch import run
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.cli.value_flags import define_switch, define_text, define_texts
-from tfrecords.crawler import CrawlOptions, crawl_descriptions
-from tfrecords.crawler.crawl import BASE_URL, USER_AGENT
-from tfrecords.label_maps import read_label_map
+from tfrecords.crawler.crawl import BASE_URL, USER_AGENT, CrawlOptions, crawl_descriptions
+from tfrecords.language.label_maps import read_label_map
 
 _LABEL_MAP = define_texts(
     "label_map",

@@ -174,7 +174,7 @@ def define_precision_flag() -> flags.FlagHolder[Any]:
 
 def ensemble_weights() -> list[float] | None:
     """Returns the weights of an ensemble's members; raises `InputError` for invalid text."""
-    from tfrecords.errors import InputError
+    from tfrecords.core.errors import InputError
 
     given = flags.FLAGS["ensemble_weights"].value
     if given is None:
@@ -255,7 +255,7 @@ def consensus_options() -> ConsensusOptions | None:
         InputError: options of reranking are given without --neighbors.
     """
     from r2m.inference.consensus import ConsensusOptions
-    from tfrecords.errors import InputError
+    from tfrecords.core.errors import InputError
 
     of_embeddings = ("nearest_captions", "image_text")
     names = ("neighbors", "sharpness", "likelihood", "consensus_embedding", *of_embeddings)

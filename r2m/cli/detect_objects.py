@@ -33,7 +33,7 @@ from r2m.cli.launch import run
 from r2m.cli.number_flags import define_number, define_whole
 from r2m.cli.record_reports import print_records
 from r2m.cli.value_flags import define_text, define_texts
-from tfrecords.detections.box_formats import BOX_HELP
+from tfrecords.formats.detections.box_formats import BOX_HELP
 
 _DETECTOR = define_text(
     "detector",
@@ -104,8 +104,8 @@ flags.FLAGS.set_default("shards", 64)
 
 def main(argv: Sequence[str]) -> int | None:
     """Reads the flags and builds the records."""
-    from tfrecords.detections.build import DetectionsOptions, build_detections
-    from tfrecords.images.names import parse_splits
+    from tfrecords.builders.detections.build import DetectionsOptions, build_detections
+    from tfrecords.pictures.image_names import parse_splits
 
     same: dict[str, Any] = {
         n: flags.FLAGS[n].value for n in ("min_score", "max_detections", "batch_size", "crops")

@@ -113,7 +113,7 @@ _PRECISION = define_precision_flag()
 
 def main(argv: Sequence[str]) -> None:
     """Evaluates a run, prints the report and the location of the files."""
-    from tfrecords.errors import InputError
+    from tfrecords.core.errors import InputError
 
     del argv
     if len(_RUN.value) > 1 and _OUTPUT.value is None:

@@ -52,7 +52,7 @@ _OUTPUT = define_text(
 
 def main(argv: Sequence[str]) -> None:
     """Evaluates embeddings, prints the report and the location of the files."""
-    from tfrecords.errors import InputError
+    from tfrecords.core.errors import InputError
 
     del argv
     if len(_RUN.value) > 1 and _OUTPUT.value is None:

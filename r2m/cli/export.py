@@ -152,7 +152,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _refuse_for_two_graphs() -> None:
     """Raises `InputError` for flags that apply only to a SavedModel."""
-    from tfrecords.errors import InputError
+    from tfrecords.core.errors import InputError
 
     flags = {
         "captions": _CAPTIONS, "max_megapixels": _MEGAPIXELS, "weights_dtype": _WEIGHTS_DTYPE,

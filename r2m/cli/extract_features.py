@@ -92,9 +92,9 @@ flags.FLAGS.set_default("shards", 64)
 
 def main(argv: Sequence[str]) -> None:
     """Reads the flags and builds the records."""
-    from tfrecords.feature_records import FeatureRecordsOptions, build_features
-    from tfrecords.feature_stores import open_feature_store
-    from tfrecords.images.names import parse_splits
+    from tfrecords.builders.features.build import FeatureRecordsOptions, build_features
+    from tfrecords.formats.features.opening import open_feature_store
+    from tfrecords.pictures.image_names import parse_splits
 
     grid = _GRID.value
     if grid not in ("none", "native") and not grid.isdecimal():

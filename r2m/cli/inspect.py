@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int | None:
     """Prints the requested information."""
     from r2m.engine.monitoring.text_tables import aligned
     from tfrecords import inspection
-    from tfrecords.records import open_records
+    from tfrecords.core.records import open_records
 
     if len(argv) != 2:
         raise app.UsageError("name one folder of records: r2m-inspect PATH")

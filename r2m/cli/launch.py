@@ -157,7 +157,7 @@ def _warn_of_locale() -> None:
 def exit_code(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int | None:
     """Returns the exit code of `main`; prints an error that it raises and returns its code."""
     from r2m.engine.errors import TrainingError, TrainingInterrupted
-    from tfrecords.errors import InputError
+    from tfrecords.core.errors import InputError
 
     try:
         return main(argv)
@@ -200,7 +200,7 @@ def _record_damage(error: Exception) -> str | None:
     import tensorflow as tf
 
     from r2m.engine.errors import plain_message
-    from tfrecords.records import MISCOUNTED_BOXES, opened_folders
+    from tfrecords.core.records import MISCOUNTED_BOXES, opened_folders
 
     # Kind of error -> a part of its message.
     damages = {

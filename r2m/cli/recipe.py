@@ -24,7 +24,7 @@ from r2m.engine.value_rules import near
 from r2m.recipes.known import RECIPES
 from r2m.recipes.running import run_steps
 from r2m.recipes.steps import Command, Recipe, list_steps
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 _WIDTH = 100
 _DRY_RUN = define_switch(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tfrecords.records import Records
+    from tfrecords.core.records import Records
 
 _LISTED = 3
 
@@ -26,7 +26,7 @@ def describe_use(verb: str, used: int, left_out: Mapping[str, int]) -> str:
 def _left_out(counts: Mapping[str, int]) -> str:
     """Returns the counts as the end of a sentence; empty without counts."""
     # Imported here, because --help does not need records.
-    from tfrecords.writing.writer import describe_counts
+    from tfrecords.core.writer import describe_counts
 
     return f"; left out: {describe_counts(counts)}" if counts else ""
 

@@ -42,8 +42,8 @@ def region_options() -> dict[str, Any]:
     Raises:
         UsageError: --max_regions is given without --regions.
     """
-    from tfrecords.images.regions import RegionOptions
-    from tfrecords.readers.detections import DetectionSource
+    from tfrecords.builders.features.regions import RegionOptions
+    from tfrecords.formats.detections.reading import DetectionSource
 
     texts: list[str] = flags.FLAGS["regions"].value or []
     most: Any = flags.FLAGS["max_regions"].value

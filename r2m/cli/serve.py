@@ -98,7 +98,7 @@ _THREADS = define_whole(
 def main(argv: Sequence[str]) -> None:
     """Loads the models and serves until it is stopped."""
     from r2m.serving.extra import importing
-    from tfrecords.errors import InputError
+    from tfrecords.core.errors import InputError
 
     del argv
     with importing("serve"):
@@ -130,7 +130,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _numbers(texts: Sequence[str]) -> list[int]:
-    from tfrecords.errors import InputError
+    from tfrecords.core.errors import InputError
 
     for text in texts:
         if not (text.isascii() and text.isdigit()):

@@ -11,8 +11,8 @@ from r2m.configuration.decoding_settings import decoding_problems
 from r2m.engine.errors import TrainingError
 from r2m.engine.known_settings import OPTIMIZERS, SCHEDULES, chosen_settings
 from r2m.engine.value_rules import near
-from tfrecords.errors import InputError
-from tfrecords.feature_options import image_size_of
+from tfrecords.core.errors import InputError
+from tfrecords.pictures.feature_options import image_size_of
 
 
 def check_family(config: Any, stage: str, file: str = "this configuration") -> Family:

@@ -25,7 +25,7 @@ from r2m.configuration.limits import (
 )
 from r2m.configuration.training_fields import training_rules
 from r2m.engine.value_rules import Rule, choice, name, number, optional, path, switch, whole, words
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 # Field that names the captioner of a configuration.
 CAPTIONER = "model.captioner"

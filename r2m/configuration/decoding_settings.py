@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from configs import common
 from models.decoding.options import DecodingOptions
 from r2m.configuration.config_fields import DECODING
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 # Words that a caption must not end with (`bad_endings` of self-critical.pytorch).
 BAD_ENDINGS = (

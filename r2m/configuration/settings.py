@@ -14,7 +14,7 @@ from absl import logging
 from r2m.configuration.training_fields import PRECISIONS, option_values
 from r2m.engine.durations import to_steps
 from r2m.engine.options import TrainingOptions
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 TRAINING_SPLIT, VALIDATION_SPLIT = "train", "val"
 

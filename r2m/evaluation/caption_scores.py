@@ -26,8 +26,8 @@ from r2m.evaluation.meteor import meteor
 from r2m.evaluation.metrics import METRICS
 from r2m.evaluation.output_files import name_some
 from r2m.evaluation.spice import spice
-from tfrecords.errors import InputError
-from tfrecords.segmentation import UnspacedText
+from tfrecords.core.errors import InputError
+from tfrecords.core.segmentation import UnspacedText
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from r2m.evaluation import tokenizers
 from r2m.evaluation.caption_scores import check_same_images, score_captions
 from r2m.evaluation.cider import Cider
 from r2m.evaluation.metrics import METRICS
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 DIVERSITY = ("div_1", "div_2", "mbleu_4", "self_cider")
 """Names of the measures of diversity, in the order of reports."""

@@ -13,7 +13,7 @@ from itertools import count
 import numpy as np
 
 from losses.cider_d import CiderD, Sentences
-from tfrecords.document_frequencies import count_ngrams
+from tfrecords.language.document_frequencies import count_ngrams
 
 
 class Cider:

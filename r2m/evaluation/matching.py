@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from r2m.evaluation.output_files import name_some
-from tfrecords.errors import InputError
-from tfrecords.text_files import normalize_name
+from tfrecords.core.errors import InputError
+from tfrecords.core.text_files import normalize_name
 
 
 @dataclass(frozen=True, slots=True)

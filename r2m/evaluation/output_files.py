@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tfrecords.writing.files import (
-    atomic_file,
-    clear_disk_errors,
-    make_folder,
-    write_atomically,
-)
+from tfrecords.core.files import atomic_file, clear_disk_errors, make_folder, write_atomically
 
 # Full file systems may still accept an empty file, but not a block of data.
 _BLOCK = bytes(1 << 12)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from r2m.evaluation.output_files import name_some, write_parts, write_whole
-from tfrecords.errors import InputError
-from tfrecords.text_files import read_text
+from tfrecords.core.errors import InputError
+from tfrecords.core.text_files import read_text
 
 _WHAT = "file of captions"
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")

@@ -19,9 +19,9 @@ from r2m.evaluation.predictions import (
     read_json,
     reference_table,
 )
-from tfrecords.errors import InputError
-from tfrecords.readers.paired.formats import SPLITS, PairedSource, read_paired
-from tfrecords.readers.paired.types import PairedDataset, PairedImage
+from tfrecords.core.errors import InputError
+from tfrecords.formats.paired.reading import SPLITS, PairedSource, read_paired
+from tfrecords.formats.paired.types import PairedDataset, PairedImage
 
 PREDICTIONS = (
     'COCO results `[{"image_id", "caption"}]`, `{id: caption}`, or a table (CSV, TSV) with the '

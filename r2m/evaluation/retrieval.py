@@ -29,7 +29,7 @@ from r2m.evaluation.similarity_blocks import (
     pair_similarities,
     similarity_scale,
 )
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 RECALLS = (1, 5, 10)
 DIRECTIONS = ("i2t", "t2i")

@@ -23,7 +23,7 @@ from r2m.evaluation.result_files import (
     training_captions,
 )
 from r2m.evaluation.tokenizers import choose, tokenize
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 def score_files(

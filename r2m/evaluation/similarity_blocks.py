@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from losses.similarities import SIMILARITIES
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 COSINE = "cosine"
 ORDER = "order"

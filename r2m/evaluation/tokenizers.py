@@ -2,8 +2,9 @@
 
 - `ptb`: Stanford's PTBTokenizer with pycocoevalcap's options, for scores comparable with papers.
 - `ptb_python`: Python reimplementation, for machines without Java and for scoring during training.
-- `characters`, `icu`: for scripts that are written without spaces, see `tfrecords.segmentation`;
-  lower-case words without punctuation. METEOR always splits Chinese into characters.
+- `characters`, `icu`: for scripts that are written without spaces, see
+  `tfrecords.core.segmentation`; lower-case words without punctuation. METEOR always splits
+  Chinese into characters.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from collections.abc import Sequence
 from r2m.evaluation import java
 from r2m.evaluation.ptb import PUNCTUATION, one_line
 from r2m.evaluation.ptb import tokenize as tokenize_in_python
-from tfrecords.errors import InputError
-from tfrecords.segmentation import SEGMENTERS, check_segmenter
-from tfrecords.tokenization import tokenize as words_of
+from tfrecords.core.errors import InputError
+from tfrecords.core.segmentation import SEGMENTERS, check_segmenter
+from tfrecords.language.tokenization import tokenize as words_of
 
 _SEGMENTING = tuple(name for name in SEGMENTERS if name != "words")
 TOKENIZERS = ("ptb", "ptb_python", *_SEGMENTING)

@@ -17,11 +17,11 @@ from r2m.inference.attention_maps import attention_maps, inputs_with_maps, visib
 from r2m.inference.run import Run, RunPath
 from r2m.inference.run_folder import RunFolder
 from r2m.inference.sidecar_files import output_stems
-from tfrecords.errors import InputError
-from tfrecords.features.reading import decode_files
-from tfrecords.images.entries import ImageFile, named_files
-from tfrecords.writing.progress import shown_chunks
-from tfrecords.writing.shards import Skip
+from tfrecords.core.errors import InputError
+from tfrecords.core.progress import shown_chunks
+from tfrecords.core.shards import Skip
+from tfrecords.pictures.image_reading import decode_files
+from tfrecords.pictures.named_images import ImageFile, named_files
 
 # Images captioned per batch; their pictures are in memory at full size.
 _BATCH = 32
@@ -31,7 +31,7 @@ class ShownImage(NamedTuple):
     """An image whose attention was drawn.
 
     Attributes:
-        name: name of the image, see `tfrecords.images.entries`.
+        name: name of the image, see `tfrecords.pictures.named_images`.
         caption: caption of the image.
         sheet: PNG file with a panel per word.
         animation: GIF file with a frame per word.

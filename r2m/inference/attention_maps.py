@@ -17,8 +17,8 @@ from r2m.evaluation.attention_pictures import attention_panels, sheet
 from r2m.inference.captioner_inputs import TrainedInputs
 from r2m.inference.run_folder import RunFolder
 from r2m.inference.run_kinds import kind_of
-from tfrecords.errors import InputError
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.vocabulary import Vocabulary
 
 
 class AttentionMaps(NamedTuple):

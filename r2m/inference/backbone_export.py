@@ -12,7 +12,7 @@ from r2m.evaluation.output_files import write_whole
 from r2m.inference.retrieval_run import RetrievalRun
 from r2m.inference.run import Run, RunPath
 from r2m.inference.run_folder import RunFolder
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 # Keras derives the file format from it.
 SUFFIX = ".weights.h5"

@@ -25,10 +25,10 @@ from r2m.inference.loaded_model import ImageReader
 from r2m.inference.run import IMAGES_AT_ONCE, Run, RunPath
 from r2m.inference.sidecar_files import output_stems, remove_sidecars, write_sidecars
 from r2m.inference.word_maps import WordMapReader
-from tfrecords.errors import InputError
-from tfrecords.images.entries import ImageFile, ImageFiles, named_files
-from tfrecords.readers.detections import DetectionSource
-from tfrecords.writing.progress import CountProgress
+from tfrecords.core.errors import InputError
+from tfrecords.core.progress import CountProgress
+from tfrecords.formats.detections.reading import DetectionSource
+from tfrecords.pictures.named_images import ImageFile, ImageFiles, named_files
 
 _CAPTIONS = "captions.json"
 _TABLE = "captions.csv"

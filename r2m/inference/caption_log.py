@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 from absl import logging
 
 from r2m.evaluation.output_files import encode_text, write_whole
-from tfrecords.errors import InputError
-from tfrecords.images.entries import ImageFile
-from tfrecords.writing.files import clear_disk_errors
+from tfrecords.core.errors import InputError
+from tfrecords.core.files import clear_disk_errors
+from tfrecords.pictures.named_images import ImageFile
 
 LINES_FILE = "captions.jsonl"
 SETTINGS_FILE = "captions.settings.json"

@@ -11,8 +11,8 @@ from pipelines.inputs.spec import InputSpec
 from r2m.configuration.settings import setting
 from r2m.inference.captioner_inputs import TrainedInputs, check_same_origin
 from r2m.inference.loaded_captioner import LoadedCaptioner
-from tfrecords.errors import InputError
-from tfrecords.records import check_same_vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import check_same_vocabulary
 
 
 def join_captioners(

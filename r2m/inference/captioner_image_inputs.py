@@ -15,27 +15,21 @@ from pipelines.inputs.spec import InputSpec
 from r2m.inference.captioner_inputs import REGIONS, TrainedInputs
 from r2m.inference.concept_rules import detection_sources
 from r2m.inference.loaded_model import ImageInputs, ImageReader
-from tfrecords.errors import InputError
-from tfrecords.feature_options import (
+from tfrecords.builders.features.regions import RegionOptions, read_seen_boxes
+from tfrecords.core.errors import InputError
+from tfrecords.core.shards import Skip
+from tfrecords.pictures.extraction import FeatureExtractor, ImageFeatures
+from tfrecords.pictures.feature_options import (
     AVERAGE_MIRRORED,
     BackboneOptions,
     FeatureOptions,
     Interpolation,
 )
-from tfrecords.features import FeatureExtractor
-from tfrecords.features.extraction import ImageFeatures
-from tfrecords.features.reading import decode_files
-from tfrecords.features.region_pooling import pool_regions
-from tfrecords.images.entries import ImageSource
-from tfrecords.images.headers import read_header
-from tfrecords.images.regions import (
-    NOTHING_SEEN,
-    WHOLE_IMAGE,
-    RegionOptions,
-    SeenBoxes,
-    read_seen_boxes,
-)
-from tfrecords.writing.shards import Skip
+from tfrecords.pictures.headers import read_header
+from tfrecords.pictures.image_reading import decode_files
+from tfrecords.pictures.named_images import ImageSource
+from tfrecords.pictures.region_boxes import NOTHING_SEEN, WHOLE_IMAGE, SeenBoxes
+from tfrecords.pictures.region_pooling import pool_regions
 
 
 def captioner_image_reader(

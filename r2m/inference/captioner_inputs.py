@@ -16,9 +16,9 @@ from pipelines.caption_batches import CaptionOptions
 from pipelines.inputs.spec import PICTURES, InputSpec
 from r2m.configuration.settings import setting
 from r2m.inference.run_folder import RunFolder
-from tfrecords.errors import InputError
-from tfrecords.feature_options import AVERAGE_MIRRORED
-from tfrecords.records import Records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
+from tfrecords.pictures.feature_options import AVERAGE_MIRRORED
 
 FEATURES_FILE = "image_features.json"
 # Options of records that describe how their features were made.

@@ -11,9 +11,9 @@ from models.captioners.registry import build_captioner
 from models.layers.box_geometry import BOX_FEATURES
 from pipelines.inputs.pixels import crop_size
 from r2m.configuration.settings import precision, setting
-from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions
-from tfrecords.features.backbones import Network, build_network
+from tfrecords.core.errors import InputError
+from tfrecords.pictures.backbones import Network, build_network
+from tfrecords.pictures.feature_options import BackboneOptions
 
 
 def open_network(config: Any, dtype: str = "float32", *, load: bool = True) -> Network | None:

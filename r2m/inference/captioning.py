@@ -18,9 +18,9 @@ from r2m.configuration.decoding_settings import BAD_ENDINGS, option_values
 from r2m.configuration.settings import setting
 from r2m.engine.distribution.cores import cores
 from r2m.inference.constraint_words import constraint_phrases
-from tfrecords.errors import InputError
-from tfrecords.vocabulary import Vocabulary
-from tfrecords.writing.progress import CountProgress
+from tfrecords.core.errors import InputError
+from tfrecords.core.progress import CountProgress
+from tfrecords.core.vocabulary import Vocabulary
 
 # Images per beam search, independent of the training batch size: large batches are faster.
 CAPTIONED_AT_ONCE = 100

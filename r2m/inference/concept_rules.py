@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from r2m.inference.r2m_model import CONCEPTS_FILE, DEFAULT_RULES, RULES_FILE
-from tfrecords.concepts import ConceptDictionary
-from tfrecords.detections.box_formats import BoxOptions
-from tfrecords.errors import InputError
-from tfrecords.images.concepts import ConceptOrder, ImageConcept, image_concepts
-from tfrecords.images.entries import ImageSource
-from tfrecords.readers.detections import DetectionSource, read_detections
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.builders.images.image_concepts import ConceptOrder, ImageConcept, image_concepts
+from tfrecords.core.errors import InputError
+from tfrecords.core.vocabulary import Vocabulary
+from tfrecords.formats.detections.box_formats import BoxOptions
+from tfrecords.formats.detections.reading import DetectionSource, read_detections
+from tfrecords.language.concepts import ConceptDictionary
+from tfrecords.pictures.named_images import ImageSource
 
 
 class ConceptRules(NamedTuple):

@@ -35,10 +35,10 @@ from r2m.inference.embedding_ensemble import EmbeddingEnsemble
 from r2m.inference.loaded_captioner import LoadedCaptioner
 from r2m.inference.search.exact_search import Comparison, search_exactly
 from r2m.inference.search.searching import comparison
-from tfrecords.document_frequencies import kept_frequencies
-from tfrecords.errors import InputError
-from tfrecords.records import Records, check_same_vocabulary
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records, check_same_vocabulary
+from tfrecords.core.vocabulary import Vocabulary
+from tfrecords.language.document_frequencies import kept_frequencies
 
 # A caption with cosine similarity s to the image has the weight exp(sharpness * s).
 CAPTION_SHARPNESS = 8.0

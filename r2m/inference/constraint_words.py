@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.decoding.options import Phrase, contains
-from tfrecords.errors import InputError
-from tfrecords.tokenization import tokenize
-from tfrecords.vocabulary import END_ID, Vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.vocabulary import END_ID, Vocabulary
+from tfrecords.language.tokenization import tokenize
 
 
 def constraint_phrases(

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from pipelines.inputs.spec import InputSpec
 from r2m.inference.retrieval_run import RetrievalRun, load_embedding
-from tfrecords.errors import InputError
-from tfrecords.records import Records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
 
 
 class EmbeddingEnsemble:

@@ -34,10 +34,10 @@ from r2m.inference.retrieval_run import load_embedding
 from r2m.inference.run import Run, RunPath
 from r2m.inference.training_captions import known_captions
 from r2m.inference.word_maps import WordMapReader
-from tfrecords.errors import InputError
-from tfrecords.records import Records, check_same_vocabulary
-from tfrecords.vocabulary import Vocabulary
-from tfrecords.writing.progress import CountProgress
+from tfrecords.core.errors import InputError
+from tfrecords.core.progress import CountProgress
+from tfrecords.core.records import Records, check_same_vocabulary
+from tfrecords.core.vocabulary import Vocabulary
 
 
 def evaluate_run(

@@ -23,8 +23,8 @@ from r2m.evaluation.report_sections import confidence_section, no_confidence_sec
 from r2m.inference.calibration_file import StoredCalibration, write_calibration
 from r2m.inference.captioning import Hypothesis
 from r2m.inference.run import Run
-from tfrecords.errors import InputError
-from tfrecords.records import Records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
 
 
 def evaluate_confidence(

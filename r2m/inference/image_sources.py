@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from tfrecords.errors import InputError
-from tfrecords.images.files import check_image, read_file
-from tfrecords.images.formats import encode_png
-from tfrecords.text_files import normalize_name
-from tfrecords.writing.shards import Skip
+from tfrecords.core.errors import InputError
+from tfrecords.core.shards import Skip
+from tfrecords.core.text_files import normalize_name
+from tfrecords.pictures.image_files import check_image, read_file
+from tfrecords.pictures.image_formats import encode_png
 
 _ACCEPTED = (
     "expected a path, the bytes of an encoded image, a PIL image, or an array uint8 [H, W, 3], "
@@ -40,7 +40,7 @@ class GivenImage(NamedTuple):
     content: Path | bytes | Image.Image
 
     def read(self) -> bytes | Skip:
-        """Returns the encoded image; see `tfrecords.images.files.read_file`."""
+        """Returns the encoded image; see `tfrecords.pictures.image_files.read_file`."""
         if isinstance(self.content, Path):
             return read_file(self.content, self.name)
         if isinstance(self.content, bytes):

@@ -11,7 +11,7 @@ from r2m.evaluation.correlation import Correlation, correlate
 from r2m.evaluation.report import Section
 from r2m.evaluation.similarity_blocks import pair_similarities
 from r2m.inference.retrieval_run import RetrievalRun
-from tfrecords.records import Records
+from tfrecords.core.records import Records
 
 
 class ImageTextScores(NamedTuple):

@@ -28,16 +28,16 @@ from r2m.inference.captioner_inputs import FEATURES_FILE
 from r2m.inference.retrieval_model import build_embedding
 from r2m.inference.retrieval_run import SENTENCES_FILE, RetrievalRun, sentence_rule
 from r2m.inference.run_folder import CONFIG_FILE, VOCABULARY_FILE, RunFolder
-from tfrecords.errors import InputError
-from tfrecords.readers.kiros_embedding import (
+from tfrecords.core.errors import InputError
+from tfrecords.core.files import make_folder, sync_folder
+from tfrecords.core.vocabulary import END, PAD, START, UNK, Vocabulary
+from tfrecords.formats.kiros_embedding import (
     EOS_ROW,
     FIRST_WORD,
     UNKNOWN_ROW,
     KirosEmbedding,
     read_kiros_embedding,
 )
-from tfrecords.vocabulary import END, PAD, START, UNK, Vocabulary
-from tfrecords.writing.files import make_folder, sync_folder
 
 (_STAGE,) = RETRIEVAL_STAGES
 _RULE = "kiros"

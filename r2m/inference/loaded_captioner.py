@@ -18,10 +18,10 @@ from r2m.inference.captioning import CAPTIONED_AT_ONCE
 from r2m.inference.loaded_model import ImageReader
 from r2m.inference.record_batches import image_batches
 from r2m.inference.run_folder import RunFolder
-from tfrecords.errors import InputError
-from tfrecords.images.entries import ImageSource
-from tfrecords.records import Records
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
+from tfrecords.core.vocabulary import Vocabulary
+from tfrecords.pictures.named_images import ImageSource
 
 
 @dataclasses.dataclass(kw_only=True)

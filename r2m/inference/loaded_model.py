@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from pipelines.inputs.model_input import ModelInput
 from r2m.inference.run_folder import RunFolder
-from tfrecords.images.concepts import ImageConcept
-from tfrecords.images.entries import ImageSource
-from tfrecords.records import Records
-from tfrecords.vocabulary import Vocabulary
-from tfrecords.writing.shards import Skip
+from tfrecords.builders.images.image_concepts import ImageConcept
+from tfrecords.core.records import Records
+from tfrecords.core.shards import Skip
+from tfrecords.core.vocabulary import Vocabulary
+from tfrecords.pictures.named_images import ImageSource
 
 
 class ImageInputs(NamedTuple):

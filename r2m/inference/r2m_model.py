@@ -10,7 +10,7 @@ from r2m.configuration.settings import (
     precision,
     setting,
 )
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.core.vocabulary import Vocabulary
 
 CONCEPTS_FILE = "concepts.json"
 RULES_FILE = "concept_rules.json"

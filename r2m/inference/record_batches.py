@@ -9,8 +9,8 @@ import tensorflow as tf
 from pipelines import caption_batches
 from pipelines.inputs.spec import InputSpec
 from r2m.inference.captioner_inputs import REGIONS, TrainedInputs, check_same_origin
-from tfrecords.errors import InputError
-from tfrecords.records import Records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
 
 
 def image_batches(

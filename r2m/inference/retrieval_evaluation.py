@@ -16,8 +16,8 @@ from r2m.evaluation.retrieval_report import (
     write_retrieval_report,
 )
 from r2m.inference.retrieval_run import RetrievalRun
-from tfrecords.errors import InputError
-from tfrecords.records import Records, open_records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records, open_records
 
 
 class EncodedSplit(NamedTuple):

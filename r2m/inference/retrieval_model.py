@@ -8,8 +8,8 @@ from typing import Any
 from models.vse import PixelNetwork, VisualSemanticEmbedding
 from pipelines.retrieval_batches import PairOptions
 from r2m.configuration.settings import precision, setting
-from tfrecords.features.backbones import Network
-from tfrecords.vocabulary import END_ID, START_ID
+from tfrecords.core.vocabulary import END_ID, START_ID
+from tfrecords.pictures.backbones import Network
 
 
 def build_embedding(

@@ -21,10 +21,10 @@ from r2m.configuration.config_fields import FAMILIES
 from r2m.configuration.earlier_versions import upgrade_settings
 from r2m.engine.persistence import checkpoints
 from r2m.engine.persistence.checkpoint_folders import BEST, LATEST, folders_of
-from tfrecords.errors import InputError
-from tfrecords.missing_paths import describe_missing
-from tfrecords.segmentation import SEGMENTERS
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.missing_paths import describe_missing
+from tfrecords.core.segmentation import SEGMENTERS
+from tfrecords.core.vocabulary import Vocabulary
 
 CONFIG_FILE = "config.json"
 VOCABULARY_FILE = "vocabulary.txt"

@@ -17,7 +17,7 @@ from r2m.inference.loaded_model import LoadedModel
 from r2m.inference.loaded_r2m import LoadedR2M
 from r2m.inference.retrieval_run import RetrievalRun
 from r2m.inference.run_folder import RunFolder
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 class RunKind(NamedTuple):

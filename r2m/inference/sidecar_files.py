@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from r2m.evaluation.output_files import encode_text
-from tfrecords.errors import InputError
-from tfrecords.images.entries import ImageFile
-from tfrecords.images.names import is_image_name
-from tfrecords.writing.files import clear_disk_errors, make_folder
+from tfrecords.core.errors import InputError
+from tfrecords.core.files import clear_disk_errors, make_folder
+from tfrecords.pictures.image_names import is_image_name
+from tfrecords.pictures.named_images import ImageFile
 
 
 def output_stems(files: Sequence[ImageFile]) -> dict[str, str]:

@@ -11,8 +11,8 @@ from pipelines.training_sentences import training_sentences
 from r2m.configuration.settings import TRAINING_SPLIT
 from r2m.evaluation.caption_statistics import KnownCaptions
 from r2m.inference.run_folder import RunFolder
-from tfrecords.errors import InputError
-from tfrecords.records import check_same_vocabulary, open_records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import check_same_vocabulary, open_records
 
 
 def known_captions(folders: Sequence[RunFolder]) -> KnownCaptions | None:

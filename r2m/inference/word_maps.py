@@ -12,11 +12,11 @@ from r2m.evaluation.pages.gallery_items import WordMaps
 from r2m.inference.attention_maps import attention_maps, inputs_with_maps, visible_fractions
 from r2m.inference.loaded_model import ImageReader
 from r2m.inference.run import Run
-from tfrecords.errors import InputError
-from tfrecords.images.entries import ImageSource
-from tfrecords.images.headers import ImageHeader, read_header
-from tfrecords.records import Records
-from tfrecords.writing.shards import Skip
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
+from tfrecords.core.shards import Skip
+from tfrecords.pictures.headers import ImageHeader, read_header
+from tfrecords.pictures.named_images import ImageSource
 
 _BATCH = 32  # images per batch
 

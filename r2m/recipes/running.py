@@ -14,7 +14,7 @@ from pathlib import Path
 
 from r2m.engine.signals import forwarded_signals, interrupt
 from r2m.recipes.steps import Command
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 _RESUME = "the same command resumes here: finished steps are reused"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds after which a request to a busy server is repeated."""

@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from r2m.inference.run import Run
 from r2m.serving.signatures import STATUS, Tensors
-from tfrecords.features.batch_decoding import OK
-from tfrecords.segmentation import is_unspaced
-from tfrecords.vocabulary import END_ID, START_ID, Vocabulary
+from tfrecords.core.segmentation import is_unspaced
+from tfrecords.core.vocabulary import END_ID, START_ID, Vocabulary
+from tfrecords.pictures.batch_decoding import OK
 
 _NAN = float("nan")
 

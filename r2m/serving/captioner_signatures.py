@@ -34,9 +34,9 @@ from r2m.serving.stored_features import (
     inputs_of_features,
     why_no_features,
 )
-from tfrecords.errors import InputError
-from tfrecords.features import FeatureExtractor
-from tfrecords.features.batch_decoding import decode_batch
+from tfrecords.core.errors import InputError
+from tfrecords.pictures.batch_decoding import decode_batch
+from tfrecords.pictures.extraction import FeatureExtractor
 
 FROM_BOXES = "from_boxes"
 _BYTES = {IMAGES: tf.TensorSpec([None], tf.string)}

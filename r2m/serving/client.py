@@ -10,9 +10,9 @@ from typing import Any
 from r2m.serving.address import Address, Connection
 from r2m.serving.extra import importing
 from r2m.serving.rest_connection import RestConnection
-from tfrecords.errors import InputError
-from tfrecords.images.entries import ImageSource
-from tfrecords.writing.shards import Skip
+from tfrecords.core.errors import InputError
+from tfrecords.core.shards import Skip
+from tfrecords.pictures.named_images import ImageSource
 
 _STATUS, _OK = "status", "ok"
 

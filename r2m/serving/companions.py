@@ -13,7 +13,7 @@ from r2m.evaluation.report import versions
 from r2m.inference.captioner_inputs import TrainedInputs
 from r2m.inference.run_folder import RunFolder
 from r2m.serving.model_card import CardFacts, model_card, without_folders
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 FORMAT = 1
 CONFIG = "config.json"

@@ -13,12 +13,12 @@ import tensorflow as tf
 
 from r2m.inference.concept_rules import ConceptRules
 from r2m.serving.signatures import Tensors
-from tfrecords.features.batch_decoding import OK
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.core.vocabulary import Vocabulary
+from tfrecords.pictures.batch_decoding import OK
 
 # Rows of names without concepts, and of names missing in a table.
 _NONE, _ABSENT = -1, -2
-# The last word of the name of a class, as `tfrecords.concepts` finds it.
+# The last word of the name of a class, as `tfrecords.language.concepts` finds it.
 _LETTER = r"[\p{L}\p{N}\p{M}]"
 _LAST_WORD = rf"^.*?({_LETTER}+(?:[-']{_LETTER}+)*)[^\p{{L}}\p{{N}}\p{{M}}]*$"
 
@@ -111,7 +111,7 @@ class ConceptWords:
         return found
 
     def _key(self, names: tf.Tensor) -> tf.Tensor:
-        """Returns class names normalized for comparison, see `tfrecords.concepts.class_key`."""
+        """Returns names of classes normalized as by `tfrecords.language.concepts.class_key`."""
         names = tf.strings.lower(names, encoding="utf-8")
         return tf.strings.strip(tf.strings.regex_replace(names, r"[\s_]+", " "))
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from r2m.serving.extra import importing
 from r2m.serving.saved_model import errors_only
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 PortableFormat = Literal["onnx", "litert"]
 PORTABLE_FORMATS: tuple[str, ...] = get_args(PortableFormat)

@@ -1,6 +1,6 @@
 """Concepts of images from detectors and classifiers, inside a graph.
 
-`tfrecords.images.concepts.image_concepts` chooses them in Python.
+`tfrecords.builders.images.image_concepts.image_concepts` chooses them in Python.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from r2m.inference.concept_rules import ConceptRules
-from tfrecords.detections.boxes import HIGHEST_SCORE
-from tfrecords.detectors import DetectorOptions, open_detector
+from tfrecords.core.errors import InputError
+from tfrecords.core.vocabulary import Vocabulary
 from tfrecords.detectors.classifier import open_classifier
 from tfrecords.detectors.graphs import OUTPUTS, GraphDetector
-from tfrecords.errors import InputError
-from tfrecords.features.decoding import resize_image
-from tfrecords.readers.detections import DetectionSource
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.detectors.opening import open_detector
+from tfrecords.detectors.options import DetectorOptions
+from tfrecords.formats.detections.reading import DetectionSource
+from tfrecords.pictures.boxes import HIGHEST_SCORE
+from tfrecords.pictures.decoding import resize_image
 
 CLASSIFIER = "classifier"
 KINDS = ("frozen_graph", "saved_model", CLASSIFIER)

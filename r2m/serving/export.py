@@ -21,7 +21,7 @@ from r2m.serving.retrieval_signatures import retrieval_model
 from r2m.serving.saved_model import write_saved_model
 from r2m.serving.version_folders import model_name, new_version
 from r2m.serving.warmup import BATCH_SIZES, write_warmup_requests
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 # Fewer than in builds: a server receives untrusted images, and decoding needs 15 bytes per pixel.
 MAX_PIXELS = 80_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 # They read or write files, call Python, or connect to other machines. Weights are restored by
 # functions that no signature calls.

@@ -28,7 +28,7 @@ from r2m.serving.address import (
     unknown_model,
 )
 from r2m.serving.rest_contract import to_json
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 _Code = grpc.StatusCode
 _METADATA = "signature_def"

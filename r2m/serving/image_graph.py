@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from pipelines.inputs.spec import InputSpec
 from r2m.serving.signatures import Tensors, first_fault
-from tfrecords.feature_options import Interpolation
-from tfrecords.features import FeatureExtractor
-from tfrecords.features.batch_decoding import OK, decode_batch
+from tfrecords.pictures.batch_decoding import OK, decode_batch
+from tfrecords.pictures.extraction import FeatureExtractor
+from tfrecords.pictures.feature_options import Interpolation
 
 
 class GraphImages:

@@ -9,7 +9,7 @@ from typing import Any
 
 import uvicorn
 
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 _BACKLOG = 1024
 _KEEP_ALIVE = 15  # seconds that a connection stays open between requests

@@ -17,8 +17,8 @@ from r2m.serving.graph_operations import check_operations
 from r2m.serving.rest_contract import DEFAULT_SIGNATURE, STRING, RequestError, TensorInfo
 from r2m.serving.version_folders import model_name, versions_of
 from r2m.serving.warmup import FILE, MOST_REQUESTS, prediction_log_class
-from tfrecords.errors import InputError
-from tfrecords.missing_paths import describe_missing
+from tfrecords.core.errors import InputError
+from tfrecords.core.missing_paths import describe_missing
 
 _GRAPH = "saved_model.pb"
 _SERVE = "serve"

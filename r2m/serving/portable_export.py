@@ -20,7 +20,7 @@ from r2m.serving.saved_model import described
 from r2m.serving.signatures import ServedModel
 from r2m.serving.two_graphs import two_graphs
 from r2m.serving.version_folders import model_name, new_version
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 # Files of the export: the search loop, and the module that it imports.
 LOOP, RUNTIME = "caption.py", "runtime.py"

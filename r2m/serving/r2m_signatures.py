@@ -22,8 +22,8 @@ from r2m.serving.signatures import (
     make_signature,
     within_lengths,
 )
-from tfrecords.errors import InputError
-from tfrecords.features.batch_decoding import map_images
+from tfrecords.core.errors import InputError
+from tfrecords.pictures.batch_decoding import map_images
 
 CONCEPTS, CONCEPT_LENGTHS = "concepts", "concept_lengths"
 FROM_CONCEPTS = "from_concepts"

@@ -1,6 +1,6 @@
 """Features of regions of given boxes, inside a graph.
 
-`tfrecords.features.region_pooling` averages feature maps over boxes in NumPy.
+`tfrecords.pictures.region_pooling` averages feature maps over boxes in NumPy.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from r2m.serving.signatures import Tensors
-from tfrecords.feature_options import FeatureOptions
-from tfrecords.features import FeatureExtractor
-from tfrecords.features.region_pooling import LEAST_SIDE
+from tfrecords.pictures.extraction import FeatureExtractor
+from tfrecords.pictures.feature_options import FeatureOptions
+from tfrecords.pictures.region_pooling import LEAST_SIDE
 
 
 def columns_of_boxes(

@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from r2m.serving.rest_contract import RequestError
-from tfrecords.images.files import check_image
-from tfrecords.writing.shards import Skip
+from tfrecords.core.shards import Skip
+from tfrecords.pictures.image_files import check_image
 
 _MULTIPART = "multipart/form-data"
 _MEGABYTE = 1_000_000

@@ -21,7 +21,7 @@ from r2m.serving.address import (
     too_slow,
     unknown_model,
 )
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 _BUSY = (429, 503)
 _BROKEN = (http.client.HTTPException, OSError)  # errors of a connection

@@ -22,7 +22,7 @@ from r2m.serving.signatures import (
     make_signature,
     within_lengths,
 )
-from tfrecords.features.batch_decoding import OK
+from tfrecords.pictures.batch_decoding import OK
 
 TEXTS, TEXT_LENGTHS = "texts", "text_lengths"
 ENCODE_IMAGE, ENCODE_TEXT, RANK = "encode_image", "encode_text", "rank"

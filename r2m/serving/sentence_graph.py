@@ -11,9 +11,9 @@ from pipelines.normal_form import NormalForm
 from pipelines.retrieval_batches import PairOptions
 from pipelines.tokenization import tokenize
 from r2m.serving.signatures import first_fault
-from tfrecords.errors import InputError
-from tfrecords.features.batch_decoding import OK
-from tfrecords.vocabulary import END_ID, PAD_ID, START_ID, Vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.vocabulary import END_ID, PAD_ID, START_ID, Vocabulary
+from tfrecords.pictures.batch_decoding import OK
 
 NO_WORDS = "empty: there is no word in the text"
 UNKNOWN = "unknown_words: none of the words is in the vocabulary"
@@ -33,7 +33,7 @@ class SentenceWords:
 
         Args:
             vocabulary: vocabulary of the run.
-            rule: rule by which sentences are split, see `tfrecords.captions.words.RULES`.
+            rule: rule by which sentences are split, see `tfrecords.builders.captions.words.RULES`.
             options: options of the sentences.
 
         Raises:

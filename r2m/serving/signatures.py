@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrecords.features.batch_decoding import OK
+from tfrecords.pictures.batch_decoding import OK
 
 DEFAULT = "serving_default"
 IMAGES = "images"

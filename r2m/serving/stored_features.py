@@ -14,7 +14,7 @@ from pipelines.inputs.row_input import RowInput
 from pipelines.inputs.spec import PICTURES, InputSpec
 from r2m.inference.captioner_inputs import TrainedInputs
 from r2m.serving.signatures import Tensors, first_fault
-from tfrecords.features.batch_decoding import OK
+from tfrecords.pictures.batch_decoding import OK
 
 LENGTHS = "region_lengths"
 NO_REGIONS = "empty: the item has no regions"

@@ -20,9 +20,9 @@ from r2m.serving.caption_graph import unspaced_ids
 from r2m.serving.image_graph import columns_of_pixels
 from r2m.serving.signatures import Tensors
 from r2m.serving.stored_features import LENGTHS, feature_specs, why_no_features
-from tfrecords.errors import InputError
-from tfrecords.features import FeatureExtractor
-from tfrecords.vocabulary import END_ID, START_ID
+from tfrecords.core.errors import InputError
+from tfrecords.core.vocabulary import END_ID, START_ID
+from tfrecords.pictures.extraction import FeatureExtractor
 
 # Decoding settings that the loop supports.
 _KNOWN = ("beam_size", "max_length", "length_normalization", "allow_unknown")

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tfrecords.errors import InputError
-from tfrecords.writing.files import clear_disk_errors, lock_file, make_folder, sync_folder
+from tfrecords.core.errors import InputError
+from tfrecords.core.files import clear_disk_errors, lock_file, make_folder, sync_folder
 
 _LOCK = ".lock"
 _TEMPORARY = ".tmp-"

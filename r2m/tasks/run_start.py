@@ -13,8 +13,8 @@ from r2m.engine.persistence import checkpoints
 from r2m.engine.persistence.variable_names import variable_names
 from r2m.evaluation.output_files import write_whole
 from r2m.inference.run_folder import SEGMENTER_FILE, VOCABULARY_FILE, read_config
-from tfrecords.errors import InputError
-from tfrecords.records import Records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
 
 
 class RunFile(NamedTuple):

@@ -6,8 +6,8 @@ from typing import Any
 
 from pipelines import captions
 from r2m.configuration.settings import TRAINING_SPLIT
-from tfrecords.errors import InputError
-from tfrecords.records import Records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
 
 
 def open_training_records(config: Any) -> Records:

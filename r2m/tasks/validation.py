@@ -17,9 +17,9 @@ from r2m.evaluation.caption_scores import CaptionScorer
 from r2m.evaluation.caption_statistics import KnownCaptions, caption_statistics
 from r2m.evaluation.tokenizers import tokenize, tokenizer_for
 from r2m.inference.captioning import Captioning
-from tfrecords.features import decode_image
-from tfrecords.vocabulary import Vocabulary
-from tfrecords.writing.progress import CountProgress
+from tfrecords.core.progress import CountProgress
+from tfrecords.core.vocabulary import Vocabulary
+from tfrecords.pictures.decoding import decode_image
 
 _SAMPLES = 8
 _SAMPLE_SIDE = 160

@@ -24,10 +24,11 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from tfrecords.corpora.build import CorporaOptions, build_corpora
-from tfrecords.readers.text import TextSource, plan_parts, read_part
-from tfrecords.tokenization import tokenize
-from tfrecords.writing.runners import Local
+from tfrecords.builders.corpora.build import CorporaOptions, build_corpora
+from tfrecords.core.runners import Local
+from tfrecords.formats.text.reading import plan_parts, read_part
+from tfrecords.formats.text.sources import TextSource
+from tfrecords.language.tokenization import tokenize
 
 CLASSES = (
     *("person", "bicycle", "car", "bus", "train", "truck", "boat", "traffic light", "bench"),

@@ -11,10 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from tfrecords.feature_options import DEFAULT_FEATURES, BackboneOptions
-from tfrecords.features.reading import read_images
-from tfrecords.images.folders import find_images
-from tfrecords.images.headers import MAX_PIXELS
+from tfrecords.pictures.feature_options import DEFAULT_FEATURES, BackboneOptions
+from tfrecords.pictures.headers import MAX_PIXELS
+from tfrecords.pictures.image_folders import find_images
+from tfrecords.pictures.image_reading import read_images
 
 IMAGES, WARM_UP = 1000, 64
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from tfrecords.readers.text import TextSource, plan_parts, read_part
-from tfrecords.tokenization import _tokenize_any, normalize, tokenize
+from tfrecords.formats.text.reading import plan_parts, read_part
+from tfrecords.formats.text.sources import TextSource
+from tfrecords.language.tokenization import _tokenize_any, normalize, tokenize
 
 
 @pytest.fixture(scope="module")

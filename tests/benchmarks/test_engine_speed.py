@@ -29,8 +29,8 @@ from r2m.inference.r2m_model import build_model
 from r2m.tasks.unsupervised_captioning.curriculum import stage_spec
 from r2m.tasks.unsupervised_captioning.data import open_data
 from r2m.tasks.unsupervised_captioning.stage import CurriculumStage
-from tfrecords.corpora.build import CorporaOptions, build_corpora
-from tfrecords.readers.text import parse_source
+from tfrecords.builders.corpora.build import CorporaOptions, build_corpora
+from tfrecords.formats.text.reading import parse_source
 
 # As many batches as are shuffled and sorted together: their mean length is that of the corpus.
 WINDOW = 64

@@ -23,7 +23,7 @@ from models.layers.folded_network import fold_batch_normalization
 from models.layers.pixel_network import train_from
 from r2m.configuration.settings import precision
 from r2m.configuration.training_fields import PRECISIONS
-from tfrecords.features.efficientnet_lite import build_efficientnet_lite
+from tfrecords.pictures.efficientnet_lite import build_efficientnet_lite
 
 IMAGES, SIZE, TURNS = 16, 260, 3
 

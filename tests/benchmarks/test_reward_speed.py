@@ -20,7 +20,7 @@ from losses.caption_reward import CaptionReward
 from losses.cider_d import CiderD, Sentences
 from losses.cider_reward import CiderReward
 from r2m.engine.distribution.cores import configure_threads, cores
-from tfrecords.document_frequencies import count_ngrams
+from tfrecords.language.document_frequencies import count_ngrams
 
 IMAGES, SAMPLES, REFERENCES, WORDS = 64, 5, 5, 17
 # Captions of several models, of which each image gets one; the fifth is a reference of another one.

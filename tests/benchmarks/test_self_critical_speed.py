@@ -24,7 +24,7 @@ from models.decoding.sampling import sample_captions
 from models.layers import ops
 from r2m.engine.optimization.optimizers import make_optimizer
 from r2m.engine.options import TrainingOptions
-from tfrecords.document_frequencies import count_ngrams
+from tfrecords.language.document_frequencies import count_ngrams
 
 LONGEST, SUPPRESSED = 17, (0, 1)
 

@@ -1,7 +1,7 @@
 """EfficientNet-Lite in plain PyTorch, with weights drawn at random; see `torch_image_captioner.py`.
 
 Tan and Le 2019, and the Lite variants of its authors: no squeeze and excitation, ReLU6, stem and
-head not scaled. Sizes are those of `tfrecords.features`.
+head not scaled. Sizes are those of `tfrecords.pictures.extraction`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from r2m.cli.config_flag import _ConfigFiles, _Plain, _Switch
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,7 +128,7 @@ from absl import flags
 from r2m.cli.training import checked_config
 from r2m.configuration.captioner_fields import model_rules
 from r2m.configuration.config_fields import flattened
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 model_rules(None)
 file, stage, *texts = sys.argv[1:]

@@ -10,7 +10,7 @@ from r2m.cli.config_flag import _ConfigFiles
 from r2m.cli.config_names import find_config, installed_configs, list_names, short_name
 from r2m.configuration.config_checks import check_config
 from r2m.configuration.config_fields import FAMILIES
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 

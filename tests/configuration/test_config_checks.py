@@ -36,8 +36,8 @@ from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions
 from r2m.tasks.captioning.reward_config import option_fields
 from r2m.tasks.captioning.self_critical import SelfCriticalOptions
 from r2m.tasks.retrieval.objective import RankingOptions
-from tfrecords.errors import InputError
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.vocabulary import Vocabulary
 
 HUGE = 10**400  # no float holds it
 ODD = (0, -1, 0.5, math.nan, math.inf, -math.inf, 10**30, HUGE, "", "x", "-1%", None, True, [1])

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tfrecords.records import open_records
+from tfrecords.core.records import open_records
 
 # Several command lines in one process: TensorFlow is loaded once.
 DRIVER = """
 import json, sys
 from absl import flags
 from r2m.cli import extract_features
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 for line in json.loads(sys.argv[1]):
     flags.FLAGS.unparse_flags()
     for name in flags.FLAGS:

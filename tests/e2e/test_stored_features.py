@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecords.feature_stores import open_feature_store
-from tfrecords.records import open_records
+from tfrecords.core.records import open_records
+from tfrecords.formats.features.opening import open_feature_store
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tfrecords" / "feature_stores"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tfrecords" / "formats" / "features"))
 import feature_layouts as layouts
 
 # One command per process, as flags are defined when it is imported; TensorFlow is loaded once each.
 DRIVER = """
 import importlib, json, sys
 from absl import flags
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 command = importlib.import_module("r2m.cli." + sys.argv[1])
 for line in json.loads(sys.argv[2]):
     flags.FLAGS.unparse_flags()

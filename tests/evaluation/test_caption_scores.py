@@ -19,7 +19,7 @@ from r2m.evaluation import spice
 from r2m.evaluation.caption_scores import CaptionScorer, score_captions
 from r2m.evaluation.cider import Cider
 from r2m.evaluation.metrics import METRICS
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no java on the PATH")
 

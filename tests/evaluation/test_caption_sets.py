@@ -18,7 +18,7 @@ from r2m.evaluation.caption_sets import (
     spread,
 )
 from r2m.evaluation.cider import Cider
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 REFERENCES = {
     "a": ["a dog runs on the green grass", "the brown dog is running"],

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r2m.evaluation.matching import WAYS, ImageLabel, match_images
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 COCO = [ImageLabel.of(n, f"val2014/COCO_val2014_{n:012}.jpg") for n in (42, 139, 7)]
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)

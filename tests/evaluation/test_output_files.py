@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from r2m.evaluation.output_files import prepare_output, write_whole
-from tfrecords.errors import InputError
-from tfrecords.writing import files
+from tfrecords.core import files
+from tfrecords.core.errors import InputError
 
 
 def test_a_usable_folder_is_made_and_left_empty(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from r2m.evaluation.predictions import (
     write_predictions,
     write_references,
 )
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 ROWS = [{"image_id": "a.jpg", "caption": "a dog"}, {"image_id": 7, "caption": ""}]
 

@@ -14,7 +14,7 @@ from r2m.evaluation.retrieval import (
     split_folds,
 )
 from r2m.evaluation.similarity_blocks import COSINE, ORDER, SimilarityRows
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 IMAGES = np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0]], np.float32)
 CAPTIONS = np.array([[0.8, 0.6, 0], [0, 0.6, 0.8], [0, 1, 0]], np.float32)

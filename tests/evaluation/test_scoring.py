@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from r2m.evaluation.caption_scores import score_captions
 from r2m.evaluation.result_files import read_any_predictions, read_any_references
 from r2m.evaluation.scoring import score_files
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 QUICK = {"metrics": ("bleu", "rouge_l", "cider"), "tokenizer": "ptb_python"}
 TEXTS = {

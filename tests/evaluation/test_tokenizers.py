@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
 from r2m.evaluation import java, ptb, tokenizers
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no java on the PATH")
 

@@ -15,9 +15,9 @@ from pipelines.inputs.pixels import Pixels, crops
 from pipelines.inputs.spec import InputSpec
 from r2m.inference.attention_files import show_attention
 from r2m.inference.attention_maps import attention_maps, visible_part, why_no_maps
-from tfrecords.errors import InputError
-from tfrecords.features import decode_or_fault
-from tfrecords.vocabulary import build_vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.vocabulary import build_vocabulary
+from tfrecords.pictures.decoding import decode_or_fault
 
 
 def ramp(height: int, width: int) -> np.ndarray:

@@ -23,9 +23,9 @@ from r2m.inference.caption_files import caption_files
 from r2m.inference.caption_log import LINES_FILE, CaptionLog
 from r2m.inference.captioning import Hypothesis
 from r2m.inference.run import CaptionedImage
-from tfrecords.errors import InputError
-from tfrecords.images.entries import ImageFile
-from tfrecords.writing.shards import Skip
+from tfrecords.core.errors import InputError
+from tfrecords.core.shards import Skip
+from tfrecords.pictures.named_images import ImageFile
 
 BATCH = 8
 

@@ -16,7 +16,7 @@ from r2m.evaluation.predictions import read_predictions
 from r2m.inference.caption_files import caption_files
 from r2m.inference.consensus import ConsensusOptions
 from r2m.inference.run import Run
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 SEARCH = {"beam_size": 4, "length_normalization": 0.5}
 

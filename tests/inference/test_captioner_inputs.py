@@ -20,9 +20,9 @@ from r2m.inference.captioner_inputs import (
     features_file,
 )
 from r2m.inference.run_folder import RunFolder
-from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions, FeatureOptions, recorded_backbone
-from tfrecords.records import Records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
+from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions, recorded_backbone
 
 ORIGIN = {"backbone": None, "feature_dtype": "float16", "grid_shape": None}
 ROWS = {"regions": [[None, None, 6], "float32"], "region_lengths": [[None], "int32"]}

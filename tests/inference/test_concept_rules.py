@@ -9,8 +9,8 @@ import pytest
 
 from r2m.inference.concept_rules import ConceptRules
 from r2m.inference.r2m_model import CONCEPTS_FILE, RULES_FILE
-from tfrecords.concepts import ConceptDictionary
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
+from tfrecords.language.concepts import ConceptDictionary
 
 
 def rules_of(folder: Path) -> ConceptRules:

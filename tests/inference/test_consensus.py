@@ -22,9 +22,9 @@ from r2m.inference.embedding_ensemble import EmbeddingEnsemble
 from r2m.inference.evaluate_run import evaluate_run
 from r2m.inference.retrieval_run import load_embedding
 from r2m.inference.run import Run
-from tfrecords.captions.build import CaptionsOptions, build_captions
-from tfrecords.errors import InputError
-from tfrecords.readers.paired.formats import PairedSource
+from tfrecords.builders.captions.build import CaptionsOptions, build_captions
+from tfrecords.core.errors import InputError
+from tfrecords.formats.paired.reading import PairedSource
 
 OPTIONS = ConsensusOptions(neighbors=3, sharpness=2.0, likelihood=0.5)
 

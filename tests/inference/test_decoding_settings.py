@@ -22,8 +22,8 @@ from r2m.configuration.decoding_settings import (
 )
 from r2m.inference.captioning import search_options
 from r2m.inference.constraint_words import phrase_ids
-from tfrecords.errors import InputError
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.vocabulary import Vocabulary
 
 RUNS = Path(__file__).parents[1] / "data" / "runs"
 WORDS = ("<pad>", "<S>", "</S>", *["a", "dog", "dogs", "on", "red", "car", "the", "grass"], "<unk>")

@@ -20,7 +20,7 @@ from r2m.evaluation.comparison.reference_images import find_records, images_of_r
 from r2m.inference.calibration_file import CALIBRATION_FILE
 from r2m.inference.caption_files import caption_files
 from r2m.inference.evaluate_run import evaluate_run
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 SEARCH = {"beam_size": 3}
 QUICK: dict[str, Any] = {"metrics": ("bleu", "cider"), "tokenizer": "ptb_python"}

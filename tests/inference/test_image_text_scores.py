@@ -13,7 +13,7 @@ from retrieval_runs import WordEmbedding
 from r2m.inference.evaluate_run import evaluate_run
 from r2m.inference.image_text_scores import image_text_section, score_images_and_texts
 from r2m.inference.retrieval_run import load_embedding
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 class Described(WordEmbedding):

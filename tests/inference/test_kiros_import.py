@@ -10,7 +10,7 @@ from kiros_files import FEATURES, encode_image, encode_sentence, write_kiros
 
 import r2m
 from r2m.inference.kiros_import import import_kiros
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 SENTENCES = ["a dog runs", "dog", "a Dog runs . a dog", "rare dog", "a a a a a a a dog"]
 

@@ -19,10 +19,12 @@ from r2m.inference.attention_files import show_attention
 from r2m.inference.caption_files import caption_files
 from r2m.inference.concept_rules import ConceptChooser
 from r2m.inference.sidecar_files import output_stems, write_sidecars
-from tfrecords.errors import InputError
-from tfrecords.features import BackboneOptions, FeatureExtractor, decode_image, decode_or_fault
-from tfrecords.images.entries import ImageFile, image_files, named_files
-from tfrecords.readers.detections import DetectionSource
+from tfrecords.core.errors import InputError
+from tfrecords.formats.detections.reading import DetectionSource
+from tfrecords.pictures.decoding import decode_image, decode_or_fault
+from tfrecords.pictures.extraction import FeatureExtractor
+from tfrecords.pictures.feature_options import BackboneOptions
+from tfrecords.pictures.named_images import ImageFile, image_files, named_files
 
 SIZE = (48, 64)
 

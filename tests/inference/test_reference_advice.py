@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from r2m.inference.evaluate_run import _references_cure
-from tfrecords.records import Records
+from tfrecords.core.records import Records
 
 
 @pytest.mark.parametrize(

@@ -19,16 +19,16 @@ from pipelines.inputs.spec import InputSpec
 from r2m.inference.captioner_image_inputs import captioner_image_reader
 from r2m.inference.captioner_inputs import FEATURES_FILE, TrainedInputs, features_file
 from r2m.inference.loaded_captioner import LoadedCaptioner
-from tests.tfrecords.images.test_regions import detections_file
-from tfrecords.captions.build import CaptionsOptions, build_captions
-from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions, FeatureOptions
-from tfrecords.feature_records import FeatureRecordsOptions, build_features
-from tfrecords.feature_stores import open_feature_store
-from tfrecords.images.entries import image_files
-from tfrecords.images.regions import RegionOptions
-from tfrecords.readers.detections import DetectionSource
-from tfrecords.readers.paired.formats import PairedSource
+from tests.tfrecords.builders.features.test_regions import detections_file
+from tfrecords.builders.captions.build import CaptionsOptions, build_captions
+from tfrecords.builders.features.build import FeatureRecordsOptions, build_features
+from tfrecords.builders.features.regions import RegionOptions
+from tfrecords.core.errors import InputError
+from tfrecords.formats.detections.reading import DetectionSource
+from tfrecords.formats.features.opening import open_feature_store
+from tfrecords.formats.paired.reading import PairedSource
+from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions
+from tfrecords.pictures.named_images import image_files
 
 NET = BackboneOptions(name="VGG16", weights="none", image_size=64, batch_size=2)
 REGIONS = Regions(use_box=True)

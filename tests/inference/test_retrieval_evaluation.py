@@ -10,7 +10,7 @@ from retrieval_examples import embedding
 from r2m.evaluation.retrieval import Member, metrics_of_ranks, retrieval_metrics, retrieval_ranks
 from r2m.inference import retrieval_evaluation
 from r2m.inference.retrieval_evaluation import evaluate_retrieval_runs
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 class StoredEmbedding:

@@ -13,7 +13,7 @@ from r2m.inference.evaluate_run import evaluate_run
 from r2m.inference.run import Run
 from r2m.inference.run_folder import RunFolder
 from r2m.inference.run_kinds import RUN_KINDS, kind_of
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 @pytest.mark.parametrize("members", [1, 2])

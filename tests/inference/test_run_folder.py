@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from r2m.inference.run_folder import RunFolder, run_names
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 def make_run(folder: Path, stage: str, *, saved: bool = True) -> Path:

@@ -18,7 +18,7 @@ from losses.cider_d import CiderD
 from losses.cider_d import Sentences as Rows
 from losses.cider_reward import CiderReward
 from tests.losses.test_cider_d import GOLDEN
-from tfrecords.document_frequencies import DocumentFrequencies, count_ngrams
+from tfrecords.language.document_frequencies import DocumentFrequencies, count_ngrams
 
 Sentence = Sequence[int]
 Images = Sequence[Sequence[Sentence]]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfrecords.corpora.build import CorporaOptions, build_corpora
-from tfrecords.features import BackboneOptions
-from tfrecords.images.build import ImagesOptions, build_images
-from tfrecords.readers.detections import DetectionSource
-from tfrecords.readers.text import parse_source
+from tfrecords.builders.corpora.build import CorporaOptions, build_corpora
+from tfrecords.builders.images.build import ImagesOptions, build_images
+from tfrecords.formats.detections.reading import DetectionSource
+from tfrecords.formats.text.reading import parse_source
+from tfrecords.pictures.feature_options import BackboneOptions
 
 CLASSES = ("dog", "cat", "boat", "tree", "kite")
 FILLERS = ("small", "red", "old", "quiet", "shiny", "wet", "tall")

@@ -18,12 +18,12 @@ from pipelines.inputs.grid import Grid
 from pipelines.inputs.pixels import Pixels
 from pipelines.inputs.regions import Regions
 from pipelines.inputs.spec import InputSpec
-from tfrecords.captions.shards import LENGTHS, WORDS
-from tfrecords.errors import InputError
-from tfrecords.records import Records
-from tfrecords.vocabulary import build_vocabulary
-from tfrecords.writing.examples import encode_example
-from tfrecords.writing.writer import write_dataset
+from tfrecords.builders.captions.shard_jobs import LENGTHS, WORDS
+from tfrecords.core.errors import InputError
+from tfrecords.core.examples import encode_example
+from tfrecords.core.records import Records
+from tfrecords.core.vocabulary import build_vocabulary
+from tfrecords.core.writer import write_dataset
 
 IMAGES, G, GRID = 23, 3, (2, 2, 3)
 ALL = InputSpec((GlobalVector(), Grid()))

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipelines import corpora
 from pipelines.inputs.concepts import Concepts
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 OPTIONS = Concepts(max_concepts=4)
 

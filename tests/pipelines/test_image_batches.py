@@ -12,10 +12,10 @@ from pipelines.inputs.concepts import Concepts
 from pipelines.inputs.global_vector import GlobalVector
 from pipelines.inputs.pixels import Pixels
 from pipelines.inputs.spec import InputSpec
-from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions, FeatureOptions, ViewOptions
-from tfrecords.images.build import ImagesOptions, build_images
-from tfrecords.readers.detections import DetectionSource
+from tfrecords.builders.images.build import ImagesOptions, build_images
+from tfrecords.core.errors import InputError
+from tfrecords.formats.detections.reading import DetectionSource
+from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions, ViewOptions
 
 CONCEPTS = Concepts(max_concepts=3)
 FEATURES = InputSpec((CONCEPTS, GlobalVector()))

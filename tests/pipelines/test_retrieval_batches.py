@@ -18,8 +18,8 @@ from pipelines.inputs.spec import InputSpec
 from pipelines.pairs import compact_lines, count_pairs, pair_stream
 from pipelines.retrieval_batches import PairOptions, batches_per_epoch, noisy
 from tests.pipelines.test_caption_batches import IMAGES, example, records, sentences_of  # noqa: F401
-from tfrecords.errors import InputError
-from tfrecords.records import Records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
 
 VECTORS = InputSpec((GlobalVector(),))
 ALL = [sentence for image in range(IMAGES) for sentence in sentences_of(image)]

@@ -12,8 +12,8 @@ from pipelines import captions
 from pipelines.caption_batches import CaptionOptions
 from pipelines.similar_images import CaptionedImages, read_captioned_images
 from pipelines.similar_references import SimilarReferences
-from tfrecords.errors import InputError
-from tfrecords.records import Records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
 
 COUNT, LIMIT = 3, 6
 

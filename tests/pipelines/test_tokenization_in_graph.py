@@ -12,10 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines import tokenization
-from tfrecords.errors import InputError
-from tfrecords.readers.text import TextSource, plan_parts, read_part
-from tfrecords.tokenization import tokenize
-from tfrecords.vocabulary import build_vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.vocabulary import build_vocabulary
+from tfrecords.formats.text.reading import plan_parts, read_part
+from tfrecords.formats.text.sources import TextSource
+from tfrecords.language.tokenization import tokenize
 
 _TEXT = [tf.TensorSpec([None], tf.string)]
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from pipelines import captions
 from pipelines.training_sentences import training_sentences
-from tfrecords.errors import InputError
-from tfrecords.records import Records, open_records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records, open_records
 
 
 @pytest.fixture

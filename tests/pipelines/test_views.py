@@ -19,16 +19,16 @@ from pipelines.inputs.global_vector import GlobalVector
 from pipelines.inputs.grid import Grid
 from pipelines.inputs.spec import InputSpec
 from pipelines.views import view_columns
-from tfrecords.captions.build import CaptionsOptions, build_captions
-from tfrecords.errors import InputError
-from tfrecords.feature_options import ViewOptions
-from tfrecords.features import BackboneOptions, FeatureExtractor, FeatureOptions, decode_or_fault
-from tfrecords.features.decoding import decode_image
-from tfrecords.features.views import cut_view, random_views
+from tfrecords.builders.captions.build import CaptionsOptions, build_captions
+from tfrecords.core.errors import InputError
+from tfrecords.core.examples import decode_example
+from tfrecords.core.records import Records
+from tfrecords.formats.paired.reading import PairedSource
 from tfrecords.inspection import describe_example
-from tfrecords.readers.paired.formats import PairedSource
-from tfrecords.records import Records
-from tfrecords.writing.examples import decode_example
+from tfrecords.pictures.decoding import decode_image, decode_or_fault
+from tfrecords.pictures.extraction import FeatureExtractor
+from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions, ViewOptions
+from tfrecords.pictures.views import cut_view, random_views
 
 NET = BackboneOptions(name="VGG16", weights="none", image_size=64, batch_size=4)
 VIEWS = ViewOptions(count=2, seed=5)

@@ -15,7 +15,7 @@ from documented_commands import ROOT, Command, refused_commands
 from r2m.recipes import running
 from r2m.recipes.known import RECIPES
 from r2m.recipes.steps import list_steps
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 

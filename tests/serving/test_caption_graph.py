@@ -18,7 +18,7 @@ from r2m.serving.portable_runtime import join_words
 from r2m.serving.saved_model import write_saved_model
 from r2m.serving.signatures import ServedModel, Tensors, finite_or_fault, make_signature
 from tests.models.small_captioners import SMALL, V, sample
-from tfrecords.vocabulary import END, PAD, START, UNK, Vocabulary
+from tfrecords.core.vocabulary import END, PAD, START, UNK, Vocabulary
 
 CAPTIONS, IMAGES = 2, 3
 SUFFIX = "_input"

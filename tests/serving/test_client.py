@@ -23,8 +23,8 @@ from r2m.serving.address import Address
 from r2m.serving.client import caption_images, check_signature, connect
 from r2m.serving.export import Exported
 from r2m.serving.listening import bind
-from tfrecords.errors import InputError
-from tfrecords.images.entries import named_files
+from tfrecords.core.errors import InputError
+from tfrecords.pictures.named_images import named_files
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGNATURE = {"inputs": {"images": {}}, "outputs": {"captions": {}, "scores": {}}}

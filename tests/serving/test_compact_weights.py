@@ -15,7 +15,7 @@ from r2m.serving.saved_model import write_saved_model
 from r2m.serving.signatures import ServedModel, Tensors, make_signature
 from tests.models.small_captioners import sample
 from tests.serving.test_caption_graph import run_of
-from tfrecords.features.batch_decoding import OK
+from tfrecords.pictures.batch_decoding import OK
 
 TOLERANCES: dict[WeightsDtype, float] = {"float16": 1e-3, "bfloat16": 2e-2, "int8": 5e-2}
 

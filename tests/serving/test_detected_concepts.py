@@ -22,14 +22,14 @@ from tests.tfrecords.detectors.detector_toys import (
     write_frozen_graph,
     write_saved_model,
 )
-from tfrecords.concepts import ConceptDictionary
+from tfrecords.builders.images.image_concepts import image_concepts
+from tfrecords.core.errors import InputError
+from tfrecords.core.vocabulary import END, PAD, START, UNK, Vocabulary
 from tfrecords.detectors import classifier
-from tfrecords.errors import InputError
-from tfrecords.features.backbones import Network
-from tfrecords.features.batch_decoding import map_images
-from tfrecords.images.concepts import image_concepts
-from tfrecords.readers.detections import DetectionSource, ImageDetections
-from tfrecords.vocabulary import END, PAD, START, UNK, Vocabulary
+from tfrecords.formats.detections.reading import DetectionSource, ImageDetections
+from tfrecords.language.concepts import ConceptDictionary
+from tfrecords.pictures.backbones import Network
+from tfrecords.pictures.batch_decoding import map_images
 
 WORDS = ("ball", "boat", "cat", "dog", "moon", "sea")
 ALL = (PAD, START, END, *WORDS, UNK)

@@ -19,7 +19,7 @@ from r2m.serving.export import Exported, export_run
 from r2m.serving.portable_export import export_two_graphs
 from r2m.serving.warmup import BATCH_SIZES, FILE, prediction_log_class
 from tests.serving.tensorflow_environment import make_tensorflow_environment
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 RUNS = {
     "att2in2": "runs/att2in2/cross_entropy",

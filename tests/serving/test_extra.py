@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from r2m.serving.extra import importing
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 def test_the_extra_of_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from r2m.serving.loaded_export import load_export
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 def write(x: tf.Tensor, file: str) -> tf.Tensor:

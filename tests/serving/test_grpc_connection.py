@@ -17,8 +17,8 @@ from r2m.serving.address import Address
 from r2m.serving.client import caption_images, check_signature, connect
 from r2m.serving.export import Exported
 from r2m.serving.loaded_export import LoadedExport, load_export
-from tfrecords.errors import InputError
-from tfrecords.images.entries import named_files
+from tfrecords.core.errors import InputError
+from tfrecords.pictures.named_images import named_files
 
 apis = pytest.importorskip("tensorflow_serving.apis.prediction_service_pb2_grpc")
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2  # noqa: E402

@@ -11,7 +11,7 @@ import tensorflow as tf
 import r2m
 from r2m.inference.run import Run
 from r2m.serving.export import export_run
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 def test_likelihoods_change_a_little_and_weights_do_not(

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from r2m.serving.model_card import CardFacts, model_card
 from r2m.serving.signatures import ServedModel, Signature
-from tfrecords.vocabulary import END, PAD, START, UNK, Vocabulary
+from tfrecords.core.vocabulary import END, PAD, START, UNK, Vocabulary
 
 REPORT = {
     "split": "flickr8k val",

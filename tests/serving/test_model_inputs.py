@@ -28,12 +28,12 @@ from r2m.serving.stored_features import (
     inputs_of_features,
     why_no_features,
 )
-from tfrecords.concepts import ConceptDictionary
-from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions, FeatureOptions
-from tfrecords.features import FeatureExtractor
-from tfrecords.features.region_pooling import pool_regions
-from tfrecords.vocabulary import END, PAD, START, UNK, Vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.vocabulary import END, PAD, START, UNK, Vocabulary
+from tfrecords.language.concepts import ConceptDictionary
+from tfrecords.pictures.extraction import FeatureExtractor
+from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions
+from tfrecords.pictures.region_pooling import pool_regions
 
 WORDS = ("ball", "boat", "dog", "hotdog", "sea")
 ALL = (PAD, START, END, *WORDS, "big", UNK)

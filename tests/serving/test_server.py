@@ -23,7 +23,7 @@ from r2m.serving.batching import BatchLimits
 from r2m.serving.export import Exported
 from r2m.serving.loaded_export import LoadedExport, load_export
 from r2m.serving.server import ServerLimits, make_app
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 LIMITS = ServerLimits(BatchLimits(size=8, wait=0.02), request_bytes=2_000_000, seconds=20)
 

@@ -24,8 +24,8 @@ from r2m.serving.portable_export import export_two_graphs
 from r2m.serving.portable_runtime import open_graph
 from r2m.serving.two_graphs import split_captioner
 from tests.models.small_captioners import SMALL, V, sample
-from tfrecords.errors import InputError
-from tfrecords.features import decode_or_fault
+from tfrecords.core.errors import InputError
+from tfrecords.pictures.decoding import decode_or_fault
 
 RUNTIMES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
 SETTINGS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from r2m.serving.version_folders import model_name, new_version, versions_of
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 def write(folder: Path) -> int:

@@ -26,7 +26,7 @@ from r2m.engine.train import train
 from r2m.inference.captioning import Captioning
 from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions
 from r2m.tasks.captioning.stage import CaptionerData, CaptionerStage, Objective
-from tfrecords.records import Records
+from tfrecords.core.records import Records
 
 PLAIN = CrossEntropyOptions()
 INPUTS = InputSpec((Grid(),))

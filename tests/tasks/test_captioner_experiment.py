@@ -34,7 +34,7 @@ from r2m.inference.evaluate_run import evaluate_run
 from r2m.inference.run import Run
 from r2m.tasks.captioning import experiment
 from r2m.tasks.captioning.experiment import run_captioner
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 def test_a_finished_run_is_not_trained_again(att2in2_run: Path, caption_records: Path) -> None:

@@ -25,9 +25,9 @@ from r2m.inference.run import Run
 from r2m.tasks.captioning import experiment
 from r2m.tasks.captioning.experiment import run_captioner
 from r2m.tasks.run_start import init_from_run
-from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions
-from tfrecords.features.backbones import Network, build_network
+from tfrecords.core.errors import InputError
+from tfrecords.pictures.backbones import Network, build_network
+from tfrecords.pictures.feature_options import BackboneOptions
 
 
 @pytest.fixture(scope="module")

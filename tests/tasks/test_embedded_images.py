@@ -12,10 +12,10 @@ from configs.retrieval import vse_plus_plus
 from r2m.engine.persistence import checkpoints
 from r2m.tasks.retrieval.experiment import run_retrieval
 from r2m.tasks.unsupervised_captioning.experiment import run_stage
-from tfrecords.captions.build import CaptionsOptions, build_captions
-from tfrecords.errors import InputError
-from tfrecords.features import BackboneOptions
-from tfrecords.readers.paired.formats import PairedSource
+from tfrecords.builders.captions.build import CaptionsOptions, build_captions
+from tfrecords.core.errors import InputError
+from tfrecords.formats.paired.reading import PairedSource
+from tfrecords.pictures.feature_options import BackboneOptions
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from r2m.inference.evaluate_run import evaluate_run
 from r2m.inference.r2m_model import concepts_of
 from r2m.inference.run import Run
 from r2m.tasks.unsupervised_captioning import experiment
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 PIXELS = {
     "source": "pixels",

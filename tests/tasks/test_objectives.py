@@ -11,7 +11,7 @@ from models.decoding.search import DecodingOptions, decode
 from models.r2m import R2M
 from r2m.tasks.unsupervised_captioning import objectives
 from r2m.tasks.unsupervised_captioning.curriculum import STAGES, stage_spec
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 V, H, F = 17, 8, 6
 OPTIONS = objectives.ObjectiveOptions(reconstruction_weight=0.7, margin=0.2, batch_size=5)

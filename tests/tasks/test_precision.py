@@ -10,7 +10,7 @@ import pytest
 from r2m.engine.monitoring.metrics_file import read_metrics
 from r2m.tasks.unsupervised_captioning import experiment
 from r2m.tasks.unsupervised_captioning.curriculum import STAGES
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 @pytest.fixture

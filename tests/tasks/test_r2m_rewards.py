@@ -19,9 +19,9 @@ from r2m.inference.r2m_model import concepts_of
 from r2m.inference.run import Run
 from r2m.tasks.unsupervised_captioning.experiment import run_stage
 from r2m.tasks.unsupervised_captioning.rewards import previous_stage
-from tfrecords.captions.build import CaptionsOptions, build_captions
-from tfrecords.errors import InputError
-from tfrecords.readers.paired.formats import PairedSource
+from tfrecords.builders.captions.build import CaptionsOptions, build_captions
+from tfrecords.core.errors import InputError
+from tfrecords.formats.paired.reading import PairedSource
 
 
 def build_pairs(raw: Path, folder: Path, vocabulary: Path | None, split: str = "train") -> Path:

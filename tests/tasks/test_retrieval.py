@@ -27,8 +27,8 @@ from r2m.inference.run import Run
 from r2m.tasks.retrieval import experiment
 from r2m.tasks.retrieval.experiment import run_retrieval
 from r2m.tasks.retrieval.objective import RankingObjective, RankingOptions
-from tfrecords.errors import InputError
-from tfrecords.features.backbones import Network
+from tfrecords.core.errors import InputError
+from tfrecords.pictures.backbones import Network
 
 PRESETS = (
     "uvs", "vse0", "vse_plus_plus", "order0", "order_plus_plus", "vse_infinity", "contrastive"

@@ -10,9 +10,9 @@ import pytest
 import r2m
 from configs.retrieval import uvs
 from r2m.tasks.retrieval.experiment import run_retrieval
-from tfrecords.captions.build import CaptionsOptions, build_captions
-from tfrecords.errors import InputError
-from tfrecords.readers.paired.formats import PairedSource
+from tfrecords.builders.captions.build import CaptionsOptions, build_captions
+from tfrecords.core.errors import InputError
+from tfrecords.formats.paired.reading import PairedSource
 
 # Captions of each split, five per image.
 SIZES = {"train": 30, "dev": 10}

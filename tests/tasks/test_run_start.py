@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from r2m.tasks.run_start import RunFile, copy_into_run
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 def kept(text: str) -> RunFile:

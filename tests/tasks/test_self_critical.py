@@ -35,10 +35,10 @@ from tests.models.small_captioners import SAMPLES as SMALL_SAMPLES
 from tests.models.small_captioners import V, sample
 from tests.tasks.test_captioner import INPUTS, OPTIONS, first_batch, make_stage
 from tests.tasks.test_uninformative_metrics import NO_NGRAMS
-from tfrecords.document_frequencies import frequencies_of_records
-from tfrecords.errors import InputError
-from tfrecords.records import Records
-from tfrecords.vocabulary import END_ID
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
+from tfrecords.core.vocabulary import END_ID
+from tfrecords.language.document_frequencies import frequencies_of_records
 
 SAMPLES, LIMIT = 3, 8
 # The word after the end marker too: it is common, and so must be missing from the softmax.

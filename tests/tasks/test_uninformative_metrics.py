@@ -21,10 +21,10 @@ from r2m.tasks.captioning.experiment import run_captioner
 from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
 from r2m.tasks.validation import Validator
 from tests.tasks.test_captioner import make_stage
-from tfrecords.captions.build import CaptionsOptions, build_captions
-from tfrecords.features import BackboneOptions
-from tfrecords.readers.paired.formats import PairedSource
-from tfrecords.vocabulary import build_vocabulary
+from tfrecords.builders.captions.build import CaptionsOptions, build_captions
+from tfrecords.core.vocabulary import build_vocabulary
+from tfrecords.formats.paired.reading import PairedSource
+from tfrecords.pictures.feature_options import BackboneOptions
 
 NO_NGRAMS = ([np.zeros(0, int)] * 4, [np.zeros(0, int)] * 4)
 

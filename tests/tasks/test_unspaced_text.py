@@ -18,15 +18,15 @@ from r2m.inference.evaluate_run import evaluate_run
 from r2m.inference.run import Run
 from r2m.tasks.captioning.experiment import run_captioner
 from r2m.tasks.unsupervised_captioning.experiment import run_stage
-from tfrecords.captions.build import CaptionsOptions, build_captions
-from tfrecords.corpora.build import CorporaOptions, build_corpora
-from tfrecords.errors import InputError
-from tfrecords.features import BackboneOptions
-from tfrecords.images.build import ImagesOptions, build_images
-from tfrecords.readers.detections import DetectionSource
-from tfrecords.readers.paired.formats import PairedSource
-from tfrecords.readers.text import parse_source
-from tfrecords.records import Records
+from tfrecords.builders.captions.build import CaptionsOptions, build_captions
+from tfrecords.builders.corpora.build import CorporaOptions, build_corpora
+from tfrecords.builders.images.build import ImagesOptions, build_images
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
+from tfrecords.formats.detections.reading import DetectionSource
+from tfrecords.formats.paired.reading import PairedSource
+from tfrecords.formats.text.reading import parse_source
+from tfrecords.pictures.feature_options import BackboneOptions
 
 THINGS = ("狗", "猫", "自行车", "小汽车")
 SPLITS = ("train", "val")

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tfrecords import inspection
-from tfrecords.errors import InputError
-from tfrecords.records import Records, open_records
-from tfrecords.vocabulary import build_vocabulary
-from tfrecords.writing.examples import encode_example
-from tfrecords.writing.writer import Skip, write_dataset
+from tfrecords.core.errors import InputError
+from tfrecords.core.examples import encode_example
+from tfrecords.core.records import Records, open_records
+from tfrecords.core.shards import Skip
+from tfrecords.core.vocabulary import build_vocabulary
+from tfrecords.core.writer import write_dataset
 
 VOCABULARY = build_vocabulary({"a": 9, "dog": 3, "cat": 2, "rare": 1}, min_count=2)
 CAPTIONS = [["a dog"], ["a cat", "a dog a dog", "rare"]]

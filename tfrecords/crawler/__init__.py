@@ -5,7 +5,3 @@ one rate limit for all threads, `Retry-After`) and tolerates server failures (42
 data, no response, endless bodies). It resumes where it was stopped. The reader `shutterstock` of
 `r2m-build-corpora` reads its output.
 """
-
-from tfrecords.crawler.crawl import ClassReport, CrawlOptions, CrawlReport, crawl_descriptions
-
-__all__ = ["ClassReport", "CrawlOptions", "CrawlReport", "crawl_descriptions"]

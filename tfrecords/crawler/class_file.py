@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tfrecords.errors import InputError
-from tfrecords.writing.files import write_atomically
+from tfrecords.core.errors import InputError
+from tfrecords.core.files import write_atomically
 
 STATE = ".crawl"
 _LONGEST_NAME = 200

@@ -12,12 +12,12 @@ from urllib.parse import quote, urlsplit
 
 from absl import logging
 
+from tfrecords.core.errors import InputError
+from tfrecords.core.files import clear_disk_errors, lock_file, make_folder
 from tfrecords.crawler.class_file import STATE, ClassFile, file_name
 from tfrecords.crawler.fetching import Clock, Fetcher, PageFailedError, RateLimit, Stopped
 from tfrecords.crawler.pages import read_descriptions
 from tfrecords.crawler.robots import Robots, parse_robots
-from tfrecords.errors import InputError
-from tfrecords.writing.files import clear_disk_errors, lock_file, make_folder
 
 BASE_URL = "https://www.shutterstock.com/search"
 USER_AGENT = "r2m-crawler/0.1 (image captioning research)"

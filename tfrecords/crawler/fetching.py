@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 Content = TypeVar("Content")
 

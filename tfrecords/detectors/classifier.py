@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from tfrecords.detections.boxes import Detections
-from tfrecords.detectors import DetectorOptions
+from tfrecords.core.errors import InputError
 from tfrecords.detectors.image_labels import label_images
-from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions
-from tfrecords.features.backbones import Network, build_network
-from tfrecords.features.decoding import resize_image
-from tfrecords.label_maps import read_label_map
+from tfrecords.detectors.options import DetectorOptions
+from tfrecords.language.label_maps import read_label_map
+from tfrecords.pictures.backbones import Network, build_network
+from tfrecords.pictures.boxes import Detections
+from tfrecords.pictures.decoding import resize_image
+from tfrecords.pictures.feature_options import BackboneOptions
 
 # Name of the layer with the class probabilities in all of these networks.
 _PROBABILITIES = "predictions"

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrecords.detections.boxes import Detections, are_in_pixels, checked_detections
-from tfrecords.detectors import DetectorOptions
-from tfrecords.errors import InputError
-from tfrecords.label_maps import read_label_map
+from tfrecords.core.errors import InputError
+from tfrecords.detectors.options import DetectorOptions
+from tfrecords.language.label_maps import read_label_map
+from tfrecords.pictures.boxes import Detections, are_in_pixels, checked_detections
 
 OUTPUTS = ("num_detections", "detection_boxes", "detection_scores", "detection_classes")
 

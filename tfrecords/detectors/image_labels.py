@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from tfrecords.detections.boxes import Detections, checked_detections
-from tfrecords.detectors import DetectorOptions
+from tfrecords.detectors.options import DetectorOptions
+from tfrecords.pictures.boxes import Detections, checked_detections
 
 # Pictures uint8 [H, W, 3] -> the scores in 0..1 of all classes, [pictures, C].
 Score = Callable[[Sequence[np.ndarray]], np.ndarray]

@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrecords.detections.boxes import Detections, checked_detections
-from tfrecords.detectors import DetectorOptions
-from tfrecords.errors import InputError
-from tfrecords.keras_hub_presets import import_keras_hub, opening_preset, sized_converter
-from tfrecords.label_maps import LabelMap, read_label_map
+from tfrecords.core.errors import InputError
+from tfrecords.detectors.options import DetectorOptions
+from tfrecords.language.label_maps import LabelMap, read_label_map
+from tfrecords.pictures.boxes import Detections, checked_detections
+from tfrecords.pictures.keras_hub_presets import import_keras_hub, opening_preset, sized_converter
 
 
 class View(NamedTuple):

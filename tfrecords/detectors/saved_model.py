@@ -10,9 +10,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfrecords.detectors import DetectorOptions
+from tfrecords.core.errors import InputError
 from tfrecords.detectors.graphs import OUTPUTS, GraphDetector, check_names
-from tfrecords.errors import InputError
+from tfrecords.detectors.options import DetectorOptions
 
 _SIGNATURE = "serving_default"
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrecords.detections.boxes import Detections
-from tfrecords.detectors import DetectorOptions
+from tfrecords.core.errors import InputError
 from tfrecords.detectors.image_labels import label_images
-from tfrecords.errors import InputError
-from tfrecords.keras_hub_presets import import_keras_hub, opening_preset, sized_converter
-from tfrecords.label_maps import read_label_map
+from tfrecords.detectors.options import DetectorOptions
+from tfrecords.language.label_maps import read_label_map
+from tfrecords.pictures.boxes import Detections
+from tfrecords.pictures.keras_hub_presets import import_keras_hub, opening_preset, sized_converter
 
 # Class of the backbone -> name of its layer from embeddings to logits, and probabilities of logits:
 # CLIP compares classes with each other, SigLIP decides on each class.

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
+from tfrecords.core.files import FULL_DISK, make_folder, sync_folder
 from tfrecords.shapes.captions import references
 from tfrecords.shapes.corpus import corpus_sentence
 from tfrecords.shapes.layout import Scene, lay_out
 from tfrecords.shapes.rendering import Box, render
 from tfrecords.shapes.streams import Stream
 from tfrecords.shapes.world import KIND_WORDS, TAG_WORDS, concept_words, sample_facts
-from tfrecords.writing.files import FULL_DISK, make_folder, sync_folder
 
 # Increase whenever the same arguments produce a different data set.
 FORMAT_VERSION = 1

@@ -27,7 +27,7 @@ from r2m.evaluation.confidence import (
 )
 from r2m.evaluation.matching import ImageLabel, match_images
 from r2m.evaluation.output_files import name_some
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 RESAMPLES = 10_000
 

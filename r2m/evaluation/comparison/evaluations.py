@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from r2m.evaluation.result_files import LabeledCaptions, read_any_predictions
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 RECORDS_FOLDER = "records folder"
 """Setting of a report: the folder of its records, relative to the folder of the report."""

@@ -10,12 +10,12 @@ from r2m.evaluation.comparison.compared_runs import ReferencedImage
 from r2m.evaluation.comparison.evaluations import RECORDS_FOLDER, Evaluation
 from r2m.evaluation.matching import ImageLabel
 from r2m.evaluation.result_files import read_any_references
-from tfrecords.errors import InputError
-from tfrecords.images.files import open_folder
-from tfrecords.images.name_index import AmbiguousNameError
-from tfrecords.images.names import is_image_name
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records, open_records
 from tfrecords.inspection import read_split
-from tfrecords.records import Records, open_records
+from tfrecords.pictures.image_files import open_folder
+from tfrecords.pictures.image_names import is_image_name
+from tfrecords.pictures.name_index import AmbiguousNameError
 
 # Names of images -> their pictures; those without a picture are left out.
 Pictures = Callable[[Collection[str]], Mapping[str, bytes | Path]]

@@ -20,8 +20,8 @@ from r2m.evaluation.pages.contact_sheet import Tile, contact_sheet, square
 from r2m.evaluation.pages.gallery_items import SCORES, GalleryItem, ScoreFormat, item_data
 from r2m.evaluation.pages.pictures import PAGE_EDGE, Thumbnail, make_thumbnails, read_picture
 from r2m.evaluation.pages.templates import render_page, script_json
-from tfrecords.errors import InputError
-from tfrecords.writing.files import clear_disk_errors, make_folder, readable_bytes
+from tfrecords.core.errors import InputError
+from tfrecords.core.files import clear_disk_errors, make_folder, readable_bytes
 
 PAGE = "index.html"
 SHEET = "gallery.png"

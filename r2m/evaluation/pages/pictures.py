@@ -13,9 +13,9 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tfrecords.images.files import read_file
-from tfrecords.images.formats import reduce_to_8_bits
-from tfrecords.writing.shards import Skip
+from tfrecords.core.shards import Skip
+from tfrecords.pictures.image_files import read_file
+from tfrecords.pictures.image_formats import reduce_to_8_bits
 
 PAGE_EDGE = 400
 """Pixels of the longer edge of a picture on a page."""

@@ -11,14 +11,14 @@ import numpy as np
 
 from r2m.evaluation.pages.gallery import write_gallery
 from r2m.evaluation.pages.gallery_items import GalleryItem
-from tfrecords.errors import InputError
-from tfrecords.images.files import ImageFolder, open_folder
-from tfrecords.images.headers import read_header
-from tfrecords.images.names import is_image_name
-from tfrecords.images.orientation import boxes_as_shown, is_upright
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
+from tfrecords.core.shards import Skip
 from tfrecords.inspection import read_split
-from tfrecords.records import Records
-from tfrecords.writing.shards import Skip
+from tfrecords.pictures.headers import read_header
+from tfrecords.pictures.image_files import ImageFolder, open_folder
+from tfrecords.pictures.image_names import is_image_name
+from tfrecords.pictures.orientation import boxes_as_shown, is_upright
 
 
 def write_records_page(

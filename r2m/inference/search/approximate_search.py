@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from r2m.inference.search.exact_search import Found
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 PROBES = 32
 # Vectors per cell that k-means of faiss recommends, and rows that are converted at once.

@@ -13,11 +13,12 @@ from r2m.inference.retrieval_run import RetrievalRun
 from r2m.inference.search.approximate_search import import_faiss, write_approximate
 from r2m.inference.search.model_binding import identity_of
 from r2m.inference.search.vector_index import IndexWriter, Kind, VectorIndex, check_target
-from tfrecords.errors import InputError
-from tfrecords.images.entries import ImageFile, named_files
-from tfrecords.readers.text import TextSource, plan_parts, read_part
-from tfrecords.writing.progress import CountProgress
-from tfrecords.writing.shards import Skip
+from tfrecords.core.errors import InputError
+from tfrecords.core.progress import CountProgress
+from tfrecords.core.shards import Skip
+from tfrecords.formats.text.reading import plan_parts, read_part
+from tfrecords.formats.text.sources import TextSource
+from tfrecords.pictures.named_images import ImageFile, named_files
 
 _AT_ONCE = 512
 # Files of detections are read once per call.
@@ -56,8 +57,8 @@ def build_index(
     Args:
         run: the embedding.
         folder: folder of the index.
-        images: folders, lists and image files, see `tfrecords.images.entries.named_files`.
-        captions: files of captions, see `tfrecords.readers.text`.
+        images: folders, lists and image files, see `tfrecords.pictures.named_images.named_files`.
+        captions: files of captions, see `tfrecords.formats.text.reading`.
         recursive: whether subfolders of a folder of images are searched.
         detections: see `RetrievalRun.encode_images`.
         approximate: whether to add a structure for approximate search (requires faiss-cpu).

@@ -8,7 +8,7 @@ from typing import Any
 from r2m.inference.retrieval_run import RetrievalRun, load_embedding
 from r2m.inference.run_folder import RunFolder
 from r2m.inference.search.vector_index import VectorIndex
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 def identity_of(run: RetrievalRun) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from r2m.inference.retrieval_run import RetrievalRun
 from r2m.inference.search.vector_index import Kind
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 class Query(NamedTuple):

@@ -21,7 +21,7 @@ from r2m.inference.search.exact_search import (
 )
 from r2m.inference.search.queries import Query
 from r2m.inference.search.vector_index import Kind, VectorIndex
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 class Hit(NamedTuple):

@@ -24,8 +24,8 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
-from tfrecords.errors import InputError
-from tfrecords.writing.files import clear_disk_errors, make_folder, sync_folder, write_atomically
+from tfrecords.core.errors import InputError
+from tfrecords.core.files import clear_disk_errors, make_folder, sync_folder, write_atomically
 
 FORMAT = 1
 INDEX_FILE = "index.json"

@@ -14,7 +14,7 @@ from r2m.evaluation.pages.gallery_items import SCORES, GalleryItem, WordMaps
 from r2m.evaluation.pages.pictures import Thumbnail, encode_thumbnail, open_picture
 from r2m.evaluation.pages.search_page import SearchResult, shown_hits
 from r2m.evaluation.pages.templates import render_part
-from tfrecords.images.formats import READ_FORMATS
+from tfrecords.pictures.image_formats import READ_FORMATS
 
 _EDGE = 800  # pixels of the longer edge of the picture
 _PANEL = 240  # and of a panel of attention

@@ -13,7 +13,7 @@ from r2m.inference.run_kinds import kind_of
 from r2m.serving.app.export_model import ExportModel
 from r2m.serving.app.run_model import RunModel
 from r2m.serving.loaded_export import load_export
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 class AppModel(Protocol):

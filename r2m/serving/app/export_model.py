@@ -16,11 +16,11 @@ from r2m.inference.attention_maps import visible_fractions
 from r2m.serving.companions import CONFIG
 from r2m.serving.loaded_export import LoadedExport
 from r2m.serving.rest_contract import DEFAULT_SIGNATURE, items_of
-from tfrecords.errors import InputError
-from tfrecords.features.batch_decoding import OK
-from tfrecords.images.files import read_file
-from tfrecords.images.headers import read_header
-from tfrecords.writing.shards import Skip
+from tfrecords.core.errors import InputError
+from tfrecords.core.shards import Skip
+from tfrecords.pictures.batch_decoding import OK
+from tfrecords.pictures.headers import read_header
+from tfrecords.pictures.image_files import read_file
 
 _CONCEPTS = "from_concepts"
 _ATTENTION = "attention"

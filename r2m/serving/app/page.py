@@ -17,7 +17,7 @@ from r2m.inference.search.searching import page_results, search_index
 from r2m.inference.search.vector_index import VectorIndex
 from r2m.serving.app.answers import caption_answer, error_answer, search_answer
 from r2m.serving.app.app_models import AppModel
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 _TITLE = "R2M"
 _MOST_HITS = 50

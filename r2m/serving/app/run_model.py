@@ -13,9 +13,9 @@ from r2m.inference.loaded_model import ImageReader
 from r2m.inference.run import Run
 from r2m.inference.word_maps import WordMapReader
 from r2m.serving.signatures import example_image
-from tfrecords.errors import InputError
-from tfrecords.images.entries import ImageFile
-from tfrecords.text_files import normalize_name
+from tfrecords.core.errors import InputError
+from tfrecords.core.text_files import normalize_name
+from tfrecords.pictures.named_images import ImageFile
 
 MOST_CAPTIONS = 5
 """Captions per image, unless a number is given."""

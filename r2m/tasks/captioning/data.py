@@ -13,8 +13,8 @@ from pipelines.inputs.spec import InputSpec
 from r2m.configuration.settings import VALIDATION_SPLIT
 from r2m.inference.captioner_inputs import caption_options, record_inputs
 from r2m.tasks.training_records import open_training_records
-from tfrecords.records import Records
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.core.records import Records
+from tfrecords.core.vocabulary import Vocabulary
 
 
 class CaptionerData(NamedTuple):

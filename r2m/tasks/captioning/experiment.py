@@ -41,7 +41,7 @@ from r2m.tasks.run_start import (
     start_settings,
     vocabulary_files,
 )
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 # Stages of a captioner, each of which can start from the previous one.
 STAGES = (CrossEntropy.name, SelfCritical.name)

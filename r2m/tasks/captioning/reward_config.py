@@ -13,9 +13,9 @@ from r2m.configuration.settings import TRAINING_SPLIT, setting
 from r2m.inference.captioning import search_options
 from r2m.tasks.captioning.cross_entropy import CrossEntropyOptions
 from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
-from tfrecords.document_frequencies import DocumentFrequencies, kept_frequencies
-from tfrecords.records import Records
-from tfrecords.writing.files import sha256_file
+from tfrecords.core.files import sha256_file
+from tfrecords.core.records import Records
+from tfrecords.language.document_frequencies import DocumentFrequencies, kept_frequencies
 
 
 def reward_options(config: Any) -> SelfCriticalOptions:

@@ -18,7 +18,7 @@ from models.layers import ops
 from pipelines.caption_batches import MoreTensors
 from r2m.engine.stage import LossTerm
 from r2m.tasks.captioning.cross_entropy import CrossEntropy, CrossEntropyOptions, Reduction
-from tfrecords.vocabulary import END_ID, START_ID
+from tfrecords.core.vocabulary import END_ID, START_ID
 
 Sampling = Literal["draws", "beam"]
 Baseline = Literal["leave_one_out", "greedy"]

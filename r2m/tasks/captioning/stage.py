@@ -25,7 +25,7 @@ from r2m.inference.captioning import CAPTIONED_AT_ONCE, Captioning
 from r2m.tasks.captioning.data import CaptionerData
 from r2m.tasks.validation import Validator
 from r2m.tasks.validation_losses import ValidationLosses
-from tfrecords.features import decode_image
+from tfrecords.pictures.decoding import decode_image
 
 # Validation images whose attention is shown.
 _SHEETS = 4

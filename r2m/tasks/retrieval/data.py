@@ -15,9 +15,9 @@ from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT
 from r2m.inference.captioner_inputs import record_inputs
 from r2m.inference.retrieval_model import pair_options
 from r2m.tasks.training_records import open_training_records
-from tfrecords.errors import InputError
-from tfrecords.records import Records
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
+from tfrecords.core.vocabulary import Vocabulary
 
 
 class RetrievalData(NamedTuple):

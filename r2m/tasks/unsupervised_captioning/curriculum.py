@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ from pipelines.inputs.spec import InputSpec
 from r2m.configuration.settings import TRAINING_SPLIT, VALIDATION_SPLIT, setting
 from r2m.inference.r2m_model import concepts_of
 from r2m.tasks.unsupervised_captioning.curriculum import StageSpec
-from tfrecords.errors import InputError
-from tfrecords.feature_options import interpolation_of
-from tfrecords.records import Records, check_same_vocabulary
-from tfrecords.vocabulary import Vocabulary
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records, check_same_vocabulary
+from tfrecords.core.vocabulary import Vocabulary
+from tfrecords.pictures.feature_options import interpolation_of
 
 Source = Literal["sentences", "images"]
 

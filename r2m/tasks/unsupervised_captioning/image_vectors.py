@@ -11,9 +11,10 @@ from pipelines import images
 from pipelines.inputs.global_vector import GlobalVector
 from r2m.inference.retrieval_run import RetrievalRun, load_embedding
 from r2m.tasks.unsupervised_captioning.curriculum import StageSpec
-from tfrecords.errors import InputError
-from tfrecords.features import BackboneOptions, FeatureExtractor
-from tfrecords.records import Records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
+from tfrecords.pictures.extraction import FeatureExtractor
+from tfrecords.pictures.feature_options import BackboneOptions
 
 
 class ImageVectors(NamedTuple):

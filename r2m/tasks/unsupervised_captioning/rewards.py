@@ -19,8 +19,8 @@ from r2m.tasks.captioning.reward_config import (
 )
 from r2m.tasks.captioning.self_critical import SelfCritical, SelfCriticalOptions
 from r2m.tasks.unsupervised_captioning.curriculum import CURRICULUM, REWARD
-from tfrecords.errors import InputError
-from tfrecords.records import Records
+from tfrecords.core.errors import InputError
+from tfrecords.core.records import Records
 
 # Number of this use of a batch's key as a seed.
 _DRAWS = -1

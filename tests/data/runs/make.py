@@ -25,14 +25,13 @@ import tfrecords
 from r2m.inference.run import Run
 from r2m.tasks.captioning.experiment import run_captioner
 from r2m.tasks.unsupervised_captioning.experiment import run_stage
-from tfrecords.captions.build import CaptionsOptions, build_captions
-from tfrecords.corpora.build import CorporaOptions, build_corpora
-from tfrecords.feature_options import FeatureOptions
-from tfrecords.features import BackboneOptions
-from tfrecords.images.build import ImagesOptions, build_images
-from tfrecords.readers.detections import DetectionSource
-from tfrecords.readers.paired.formats import PairedSource
-from tfrecords.readers.text import parse_source
+from tfrecords.builders.captions.build import CaptionsOptions, build_captions
+from tfrecords.builders.corpora.build import CorporaOptions, build_corpora
+from tfrecords.builders.images.build import ImagesOptions, build_images
+from tfrecords.formats.detections.reading import DetectionSource
+from tfrecords.formats.paired.reading import PairedSource
+from tfrecords.formats.text.reading import parse_source
+from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions
 from tfrecords.shapes.dataset import make_shapes
 
 RUNS = json.loads(Path(__file__).with_name("settings.json").read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ from r2m.evaluation.comparison.comparison_tables import comparison_tables
 from r2m.evaluation.comparison.evaluations import find_predictions, read_evaluations
 from r2m.evaluation.comparison.reference_images import find_records, images_of_files
 from r2m.evaluation.pages.comparison_page import write_comparison
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 EVIL = '<script>alert(1)</script>|"[x](javascript:alert)`'
 NOUNS = ("dog", "cat", "boat", "tree", "house")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from r2m.evaluation.pages.gallery import FILES, write_gallery
 from r2m.evaluation.pages.gallery_items import GalleryItem, ShownCaption, WordMaps, captions_of_row
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 # Ends a script, a string and a tag, wherever a text may be put.
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'`&<!--\u2028{{ 7 * 7 }}"

@@ -11,10 +11,10 @@ from PIL import Image
 
 from r2m.evaluation.pages import records_page
 from r2m.evaluation.pages.records_page import write_records_page
-from tfrecords.errors import InputError
-from tfrecords.records import Records
-from tfrecords.writing.examples import encode_example
-from tfrecords.writing.writer import write_dataset
+from tfrecords.core.errors import InputError
+from tfrecords.core.examples import encode_example
+from tfrecords.core.records import Records
+from tfrecords.core.writer import write_dataset
 
 
 @pytest.fixture

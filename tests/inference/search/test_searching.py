@@ -14,8 +14,8 @@ from r2m.inference.search.model_binding import open_index
 from r2m.inference.search.queries import make_queries
 from r2m.inference.search.searching import page_results, search_index
 from r2m.inference.search.vector_index import VectorIndex
-from tfrecords.errors import InputError
-from tfrecords.readers.text import parse_source
+from tfrecords.core.errors import InputError
+from tfrecords.formats.text.reading import parse_source
 
 NAMES = ("a_dog_on_a_beach", "a_cat_on_a_street", "city_day", "city_night", "two_dog")
 CAPTIONS = ("a dog on a beach", "a cat on a street", "two cat", "city day", "city night")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from r2m.inference.search.vector_index import INDEX_FILE, VECTORS, IndexWriter, VectorIndex
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 MODEL = {"run": "flickr8k/vse", "step": 7, "digest": "abc"}
 ROWS = np.eye(6, 8, dtype=np.float32)

@@ -25,9 +25,9 @@ from pipelines.inputs.regions import Regions
 from pipelines.inputs.spec import InputSpec
 from r2m.cli.launch import _record_damage
 from tests.pipelines.test_caption_batches import boxes_of, records  # noqa: F401
-from tfrecords.errors import InputError
-from tfrecords.records import Records
-from tfrecords.writing.examples import encode_example
+from tfrecords.core.errors import InputError
+from tfrecords.core.examples import encode_example
+from tfrecords.core.records import Records
 
 BOXED = Inputs(("regions", "boxes"))
 EVERY = ("global_feature", "grid_feature", "region_feature", "image")

@@ -16,7 +16,7 @@ from r2m.serving.app.export_model import ExportModel
 from r2m.serving.export import Exported
 from r2m.serving.loaded_export import LoadedExport, LoadedSignature
 from r2m.serving.rest_contract import TensorInfo
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 
 
 @pytest.fixture(scope="module")

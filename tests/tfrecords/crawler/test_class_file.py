@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfrecords.core.errors import InputError
 from tfrecords.crawler.class_file import STATE, ClassFile
-from tfrecords.errors import InputError
 
 PAGES = st.dictionaries(
     st.integers(1, 9), st.lists(st.text(max_size=8), max_size=3), min_size=1, max_size=5

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from search_site import FakeTime, Site, search_page, send, status, text
 
-from tfrecords.crawler import ClassReport, CrawlOptions, CrawlReport, crawl_descriptions, fetching
-from tfrecords.errors import InputError
-from tfrecords.readers.text import TextSource, plan_parts, read_part
+from tfrecords.core.errors import InputError
+from tfrecords.crawler import fetching
+from tfrecords.crawler.crawl import ClassReport, CrawlOptions, CrawlReport, crawl_descriptions
+from tfrecords.formats.text.reading import plan_parts, read_part
+from tfrecords.formats.text.sources import TextSource
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -309,7 +311,7 @@ def test_stopping_keeps_the_pages(site: Site, tmp_path: Path, time: FakeTime) ->
 SCRIPT = """
 import sys
 from pathlib import Path
-from tfrecords.crawler import CrawlOptions, crawl_descriptions
+from tfrecords.crawler.crawl import CrawlOptions, crawl_descriptions
 crawl_descriptions(CrawlOptions(folder=Path(sys.argv[1]), classes=["dog", "cat"],
                                 base_url=sys.argv[2], requests_per_second=1e5))
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfrecords.detectors import DetectorOptions
+from tfrecords.detectors.options import DetectorOptions
 
 
 def detect_bright(images: tf.Tensor) -> dict[str, tf.Tensor]:

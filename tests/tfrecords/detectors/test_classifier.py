@@ -10,13 +10,14 @@ import pytest
 import tensorflow as tf
 from detector_toys import bright_image, options
 
-from tfrecords.detections.boxes import Detections
-from tfrecords.detections.build import DetectionsOptions, build_detections
-from tfrecords.detectors import classifier, open_detector
-from tfrecords.errors import InputError
-from tfrecords.feature_options import BackboneOptions
-from tfrecords.features.backbones import Network
-from tfrecords.readers.detections import DetectionSource, read_detections
+from tfrecords.builders.detections.build import DetectionsOptions, build_detections
+from tfrecords.core.errors import InputError
+from tfrecords.detectors import classifier
+from tfrecords.detectors.opening import open_detector
+from tfrecords.formats.detections.reading import DetectionSource, read_detections
+from tfrecords.pictures.backbones import Network
+from tfrecords.pictures.boxes import Detections
+from tfrecords.pictures.feature_options import BackboneOptions
 
 IMAGES = [bright_image(40, 60, (0, 0, 40, 60)), bright_image(9, 5, (0, 0, 0, 0))] * 2
 

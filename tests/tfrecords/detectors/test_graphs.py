@@ -15,9 +15,9 @@ from detector_toys import (
     write_saved_model,
 )
 
-from tfrecords.detections.boxes import Detections
-from tfrecords.detectors import open_detector
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
+from tfrecords.detectors.opening import open_detector
+from tfrecords.pictures.boxes import Detections
 
 WRITERS = {"frozen_graph": write_frozen_graph, "saved_model": write_saved_model}
 BOXES = [(20, 40, (5, 10, 10, 30)), (30, 30, (0, 0, 30, 15)), (20, 40, (2, 4, 18, 36))]

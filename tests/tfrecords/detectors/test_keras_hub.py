@@ -14,10 +14,10 @@ import pytest
 import tensorflow as tf
 from detector_toys import bright_image, options
 
-from tfrecords.detections.boxes import Detections
-from tfrecords.detectors import open_detector
+from tfrecords.core.errors import InputError
 from tfrecords.detectors.keras_hub import KerasHubDetector, seen_part
-from tfrecords.errors import InputError
+from tfrecords.detectors.opening import open_detector
+from tfrecords.pictures.boxes import Detections
 
 keras_hub = pytest.importorskip("keras_hub", reason="the extra [keras_hub] is not installed")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tfrecords.errors import InputError
+from tfrecords.core.errors import InputError
 from tfrecords.shapes import dataset
 from tfrecords.shapes.dataset import make_shapes, plain
 from tfrecords.shapes.streams import Stream

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from PIL import ImageChops
 
-from tfrecords.concepts import build_concept_dictionary
-from tfrecords.label_maps import LabelMap
+from tfrecords.language.concepts import build_concept_dictionary
+from tfrecords.language.label_maps import LabelMap
 from tfrecords.shapes.captions import REFERENCES, references
 from tfrecords.shapes.corpus import MIN_WORDS, corpus_sentence
 from tfrecords.shapes.language import noun_phrase, relation

@@ -1,0 +1,1 @@
+"""Builders of records, one folder per kind of record."""

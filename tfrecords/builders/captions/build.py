@@ -1,0 +1,394 @@
+"""Builder of `captions` records: images with their human-written captions."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from tfrecords.builders.captions.image_sizes import images_without_size
+from tfrecords.builders.captions.shard_jobs import (
+    CaptionEntry,
+    CaptionShardJob,
+    caption_values,
+    record_features,
+)
+from tfrecords.builders.captions.splits import Choice, ChosenImage, choose_images
+from tfrecords.builders.captions.stored_features import caption_features, feature_shapes
+from tfrecords.builders.captions.words import RULES, count_words, log_splits, split_captions
+from tfrecords.builders.features.regions import (
+    RegionOptions,
+    boxes_of_names,
+    check_regions,
+    read_seen_boxes,
+    recorded_regions,
+    region_sources,
+)
+from tfrecords.builders.features.stored_values import recorded_shapes, stores_boxes
+from tfrecords.core.errors import InputError
+from tfrecords.core.missing_paths import check_image_folder
+from tfrecords.core.name_examples import describe_held
+from tfrecords.core.records import VOCABULARY, Records, open_records
+from tfrecords.core.runners import IN_THIS_PROCESS, Runner
+from tfrecords.core.segmentation import check_segmenter
+from tfrecords.core.text_files import to_nfc
+from tfrecords.core.vocabulary import Vocabulary
+from tfrecords.core.writer import write_dataset
+from tfrecords.formats.features.types import FeatureStore
+from tfrecords.formats.paired.reading import SPLITS, PairedSource, read_paired
+from tfrecords.formats.paired.types import PairedDataset
+from tfrecords.pictures.feature_options import (
+    TRAIN_SPLIT,
+    BackboneOptions,
+    FeatureOptions,
+    check_views,
+    recorded_backbone,
+    recorded_views,
+)
+from tfrecords.pictures.headers import MAX_PIXELS
+from tfrecords.pictures.image_files import open_folder
+from tfrecords.pictures.image_formats import recorded_plugins
+from tfrecords.pictures.image_names import read_split_lists
+from tfrecords.pictures.orientation import RECORDED
+
+KIND = "captions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionsOptions:
+    """Options of `build_captions`.
+
+    Attributes:
+        folder: output folder of the records.
+        captions: the sources of images and captions.
+        name: first part of the shard names.
+        data_dir: data folder of TensorFlow Datasets; None for its default.
+        splits: split -> file with its image names, one per line; if empty, the sources define the
+            splits. Images in no list are omitted.
+        train_only: omits Karpathy's `restval`, which is training data by default.
+        vocabulary_rule: how captions are split into words and which words get an id: `neuraltalk`,
+            `vsepp` or `kiros`, see `tfrecords.builders.captions.words`. Sources with word ids
+            keep their words.
+        segmenter: how captions are split into words, see `tfrecords.core.segmentation`; None uses
+            the segmenter of `vocabulary`, or splits at spaces and rejects text written without
+            spaces.
+        min_count: minimum count of a word in the vocabulary; None uses the number of the rule, or
+            all words of a source with word ids.
+        vocabulary_splits: the splits whose captions are counted.
+        vocabulary: a vocabulary file or a folder of records whose vocabulary is used; None builds a
+            new vocabulary.
+        max_length: sentences are truncated to this number of words; None disables truncation.
+        images: folders with the image files, searched in this order; if empty, the pictures in the
+            sources are used.
+        recursive: whether to search the subfolders too.
+        store: precomputed features; None uses the features that come with the source.
+        backbone: network whose features of the pictures are stored; None stores none.
+        features: crops and features of the network; for a store, only `unit_norm` and `dtype`
+            apply.
+        store_grid: stores the network's feature map in addition to its mean.
+        regions: boxes over which the feature map is averaged; None stores no regions.
+        store_pixels: stores the pictures, if available.
+        max_pixels: pictures with more declared pixels are skipped.
+        shards: shards per split (at most one per image).
+        seed: seed of the order of the training images.
+        runner: local processes or Apache Beam; the records do not depend on it.
+        overwrite: replaces records built with other options.
+        strict: raises an error for an image that would be skipped.
+    """
+
+    folder: Path
+    captions: tuple[PairedSource, ...]
+    name: str = KIND
+    data_dir: Path | None = None
+    splits: Mapping[str, Path] = field(default_factory=dict)
+    train_only: bool = False
+    vocabulary_rule: str = "neuraltalk"
+    segmenter: str | None = None
+    min_count: int | None = None
+    vocabulary_splits: tuple[str, ...] = (TRAIN_SPLIT,)
+    vocabulary: Path | None = None
+    max_length: int | None = None
+    images: tuple[Path, ...] = ()
+    recursive: bool = True
+    store: FeatureStore | None = None
+    backbone: BackboneOptions | None = None
+    features: FeatureOptions = field(default_factory=FeatureOptions)
+    store_grid: bool = False
+    regions: RegionOptions | None = None
+    store_pixels: bool = True
+    max_pixels: int = MAX_PIXELS
+    shards: int = 8
+    seed: int = 0
+    runner: Runner = IN_THIS_PROCESS
+    overwrite: bool = False
+    strict: bool = False
+
+
+def build_captions(options: CaptionsOptions, progress: bool = True) -> Records:
+    """Writes records of images with captions; splits: `train`, `val`, `test`, if available.
+
+    Every record has `image_id`, `source_id` (the image's number in the source, as text; empty if it
+    has none), `split` (name of the split in the source), `caption_ids` int64 [S], `texts` string
+    [S], `sentences` int64 [S, (T)] (ragged; word ids with start and end marker), `height` and
+    `width` int64 (0 if unknown). `image` contains the encoded picture, if available.
+    `global_feature` [D], `grid_feature` [gh, gw, D] and `region_feature` [N, D] (with `boxes`
+    float32 [N, 4]) are one string of little-endian bytes each (`tf.io.decode_raw`). The options in
+    the manifest contain `feature_dtype`, `feature_size`, `grid_shape` and `region_size`.
+
+    Images without a caption are skipped and listed in the manifest. If pictures or features are
+    requested, so are images without a readable picture or without features. Captions without a word
+    are skipped and listed too.
+
+    Args:
+        options: what to build.
+        progress: whether to log the progress.
+
+    Returns:
+        The finished records.
+
+    Raises:
+        InputError: options or sources are invalid, two images have the same name, or a split has no
+            usable image.
+    """
+    _check(options)
+    datasets = [read_paired(source, options.data_dir) for source in options.captions]
+    choice = choose_images(
+        datasets, read_split_lists(options.splits), train_only=options.train_only
+    )
+    check_views(options.features, options.backbone, choice.splits)
+    given = _given_vocabulary(options)
+    # `words` is the default of vocabularies: it must not disable the check for unspaced text.
+    segmenter = given.segmenter if given and given.segmenter != "words" else options.segmenter
+    words, wordless = split_captions(choice, options.vocabulary_rule, segmenter)
+    vocabulary = given or count_words(
+        words,
+        options.vocabulary_splits,
+        rule=options.vocabulary_rule,
+        min_count=options.min_count,
+        own_words=[word for dataset in datasets for word in dataset.words or ()],
+        segmenter=segmenter or "words",
+    )
+    store = caption_features(options.store, datasets)
+    shapes = feature_shapes(
+        store,
+        options.backbone,
+        options.features,
+        store_grid=options.store_grid,
+        regions=options.regions is not None,
+    )
+    pictures = _has_pictures(options, choice)
+    entries = {
+        split: [_entry(image, found, vocabulary, options.max_length) for image, found in rows]
+        for split, rows in words.items()
+    }
+    random.Random(options.seed).shuffle(entries.get(TRAIN_SPLIT, []))
+    unknown = [] if pictures else images_without_size(choice)
+    boxes = store is not None and stores_boxes(store, unknown)
+    cut = log_splits(words, vocabulary, options.max_length)
+    if not pictures and store is None:
+        logging.info("neither pictures nor features were given: these are records of text only")
+
+    files = [entry.file for rows in entries.values() for entry in rows if entry.file]
+    folders = tuple(
+        open_folder(path, files, recursive=options.recursive, max_pixels=options.max_pixels)
+        for path in options.images
+    )
+
+    converted = Counter(html_entities=sum(dataset.entities for dataset in datasets))
+    names = [entry.picture_name for rows in entries.values() for entry in rows]
+    seen = read_seen_boxes(options.regions, names, converted)
+
+    def jobs(split: str, rows: Sequence[CaptionEntry]) -> list[CaptionShardJob]:
+        shards, view = min(options.shards, len(rows)), options.features
+        return [
+            CaptionShardJob(
+                entries=tuple(rows[shard::shards]),
+                pictures=pictures,
+                folders=folders,
+                backbone=options.backbone,
+                store_grid=options.store_grid,
+                store_pixels=options.store_pixels,
+                store=store,
+                boxes=boxes,
+                features=view if split == TRAIN_SPLIT else view.without_views(),
+                max_pixels=options.max_pixels,
+                regions=boxes_of_names(seen, [entry.picture_name for entry in rows[shard::shards]]),
+            )
+            for shard in range(shards)
+        ]
+
+    return write_dataset(
+        folder=options.folder,
+        kind=KIND,
+        name=options.name,
+        splits={split: jobs(split, rows) for split, rows in entries.items()},
+        features=lambda: record_features(
+            shapes,
+            options.features,
+            views_of=shapes.keys() - (store.shapes.keys() if store else ()),
+            boxes=boxes or options.regions is not None,
+            pixels=pictures and options.store_pixels,
+        ),
+        options={
+            **_recorded_options(options),
+            "vocabulary": vocabulary.sha256 if options.vocabulary else None,
+            "segmenter": vocabulary.segmenter,
+            "cut_sentences": cut,
+            **recorded_shapes(shapes),
+            "store_pixels": pictures and options.store_pixels,
+            # Earlier versions built records of the same sources without boxes.
+            **({"boxes_by_image_size": True} if boxes and store and store.needs_sizes else {}),
+            **(_recorded_pictures(options, files) if pictures else {}),
+        },
+        sources=_source_files(options, datasets, store),
+        extra_files={VOCABULARY: vocabulary.file_bytes},
+        skipped=[*choice.skipped, *wordless, *(s for data in datasets for s in data.skipped)],
+        dropped=choice.dropped + Counter(store.dropped if store else {}),
+        if_empty=lambda: describe_held(
+            options.images if pictures else (), store.keys() if store else None
+        ),
+        converted=+converted,
+        runner=options.runner,
+        progress=progress,
+        overwrite=options.overwrite,
+        strict=options.strict,
+    )
+
+
+def _recorded_pictures(options: CaptionsOptions, files: Sequence[str]) -> dict[str, Any]:
+    return {"recursive": options.recursive, **RECORDED, **recorded_plugins(files)}
+
+
+def _check(options: CaptionsOptions) -> None:
+    for name in ("shards", "min_count", "max_length", "max_pixels"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"{name}={value} must be at least 1")
+    if not options.captions:
+        raise InputError("no source: give at least one file with captions")
+    if options.vocabulary_rule not in RULES:
+        raise InputError(f"vocabulary_rule={options.vocabulary_rule!r}; known: {', '.join(RULES)}")
+    if options.segmenter is not None:
+        check_segmenter(options.segmenter)
+    known = dict.fromkeys(SPLITS.values())
+    if strange := [split for split in options.vocabulary_splits if split not in known]:
+        raise InputError(f"vocabulary_splits has {strange[0]!r}; known: {', '.join(known)}")
+    if options.vocabulary and options.min_count is not None:
+        raise InputError("min_count chooses the words of a new vocabulary, but one was given")
+    if options.store_grid and options.backbone is None:
+        raise InputError("store_grid needs a backbone")
+    check_regions(options.regions, options.backbone, options.features)
+    if options.backbone:
+        options.features.check_fits(options.backbone)
+    weights = options.backbone.weights_file if options.backbone else None
+    if weights and not weights.is_file():
+        raise InputError(f"there is no weights file {weights}")
+    for folder in options.images:
+        check_image_folder(folder)
+
+
+def _given_vocabulary(options: CaptionsOptions) -> Vocabulary | None:
+    """Returns the vocabulary of another build; None if a new one is built."""
+    if options.vocabulary is None:
+        return None
+    if not options.vocabulary.is_dir():
+        found = Vocabulary.load(options.vocabulary, options.segmenter or "words")
+        # Captions are normalized to NFC too.
+        return replace(found, words=tuple(map(to_nfc, found.words)))
+    vocabulary = open_records(options.vocabulary).vocabulary()
+    if options.segmenter not in (None, vocabulary.segmenter):
+        raise InputError(
+            f"the words of {options.vocabulary} were split by the segmenter "
+            f"{vocabulary.segmenter}, not by {options.segmenter}: leave the segmenter out"
+        )
+    return vocabulary
+
+
+def _entry(
+    chosen: ChosenImage,
+    sentences: Sequence[Sequence[str]],
+    vocabulary: Vocabulary,
+    max_length: int | None,
+) -> CaptionEntry:
+    image = chosen.image
+    # The file name with its folders, if known: `0.png` alone is ambiguous.
+    names = [name for name in (image.source_id, image.file or image.image_id) if name]
+    return CaptionEntry(
+        image_id=image.image_id,
+        values=caption_values(
+            source_id=image.source_id,
+            split=chosen.split,
+            caption_ids=[caption.caption_id or 0 for caption in chosen.captions],
+            texts=[caption.text for caption in chosen.captions],
+            sentences=[vocabulary.encode_sentence(words[:max_length]) for words in sentences],
+        ),
+        size=(image.height or 0, image.width or 0),
+        names=tuple(dict.fromkeys(names)),
+        file=image.file,
+        read=image.read,
+    )
+
+
+def _has_pictures(options: CaptionsOptions, choice: Choice) -> bool:
+    """Returns whether pictures are read; if so, every image must have one."""
+    if not (options.store_pixels or options.backbone):
+        return False
+    images = [chosen.image for rows in choice.splits.values() for chosen in rows]
+    if not options.images:
+        found = all(image.read is not None for image in images)
+        if options.backbone and not found:
+            raise InputError("the backbone needs pictures: give the folder of images")
+        return found
+    for image in images:
+        if image.file is None and image.read is None:
+            raise InputError(
+                f"{image.place}: image {image.image_id!r} has no file name: its picture cannot be "
+                "found; leave out the folder of images"
+            )
+    return True
+
+
+def _source_files(
+    options: CaptionsOptions, datasets: Sequence[PairedDataset], store: FeatureStore | None
+) -> list[Path]:
+    files = [file for dataset in datasets for file in dataset.files]
+    files += [*options.splits.values(), *options.images, *(store.paths if store else ())]
+    files += region_sources(options.regions)
+    if options.vocabulary and options.vocabulary.is_file():
+        files.append(options.vocabulary)
+    if options.backbone and options.backbone.weights_file:
+        files.append(options.backbone.weights_file)
+    if options.backbone and options.backbone.preset and Path(options.backbone.preset).is_dir():
+        files.append(Path(options.backbone.preset))
+    # Features that come with captions are listed twice as a source.
+    return list(dict.fromkeys(files))
+
+
+def _recorded_options(options: CaptionsOptions) -> dict[str, Any]:
+    """Returns the options that determine the records, for the manifest."""
+    backbone = recorded_backbone(options.backbone, options.features)
+    return {
+        "captions": [
+            {"path": Path(s.path).name, "format": s.format, "split": s.split}
+            for s in options.captions
+        ],
+        "splits": {split: path.name for split, path in options.splits.items()},
+        "train_only": options.train_only,
+        "vocabulary_rule": options.vocabulary_rule,
+        "min_count": options.min_count,
+        "vocabulary_splits": list(options.vocabulary_splits),
+        "max_length": options.max_length,
+        **backbone,
+        **recorded_regions(options.regions, backbone),
+        **recorded_views(options.features),
+        "feature_dtype": options.features.dtype,
+        "store_grid": options.store_grid,
+        "max_pixels": options.max_pixels,
+        "shards": options.shards,
+        "seed": options.seed,
+    }

@@ -1,0 +1,323 @@
+"""Builder of `detections` records: the objects detected in each image of a folder.
+
+A detector runs on the images, or published results are imported:
+
+| detector | description |
+|---|---|
+| `frozen_graph:FILE`, `saved_model:FOLDER`, `keras_hub:PRESET` | see `tfrecords.detectors` |
+| `classifier:NAME` | labels of the whole image, see `tfrecords.detectors` |
+| `coco:FILE[+JSON]`, `open_images:FILE`, `hdf5:FILE` | see `tfrecords.formats.detections.reading` |
+
+A FILE may be followed by `,boxes=FORMAT`, `,scores=percent` and `,sizes=FILE`, see
+`tfrecords.formats.detections.box_formats`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from tfrecords.builders.detections.shard_jobs import (
+    DetectShardJob,
+    EncodedShardJob,
+    encode_detections,
+    record_features,
+)
+from tfrecords.core.errors import InputError
+from tfrecords.core.name_examples import describe_held
+from tfrecords.core.records import Records
+from tfrecords.core.runners import IN_THIS_PROCESS, Runner
+from tfrecords.core.shards import ShardJob, Skip
+from tfrecords.core.text_files import normalize_name
+from tfrecords.core.writer import describe_counts, write_dataset
+from tfrecords.detectors.options import CROPS, DETECTORS, LABELERS, NAMED, PROMPTS, DetectorOptions
+from tfrecords.formats.detections.box_formats import split_box_options
+from tfrecords.formats.detections.reading import parse_files, read_boxes
+from tfrecords.language.label_maps import read_label_map
+from tfrecords.pictures.headers import MAX_PIXELS
+from tfrecords.pictures.image_files import open_folder
+from tfrecords.pictures.image_folders import list_images
+from tfrecords.pictures.image_formats import recorded_plugins
+from tfrecords.pictures.image_names import ALL_IMAGES_SPLIT, read_split_lists
+from tfrecords.pictures.name_index import NameIndex
+from tfrecords.pictures.orientation import RECORDED
+
+IMPORTS = ("coco", "open_images", "hdf5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionsOptions:
+    """Options of `build_detections`.
+
+    Attributes:
+        folder: output folder of the records.
+        name: first part of the shard names.
+        detector: `KIND:MODEL` of the table above.
+        images: folder with the image files; None for imported results.
+        recursive: whether to include images in subfolders.
+        splits: split -> file with its image names, one per line; if empty, every image of the
+            folder, or of the results, is in a single split `images`.
+        label_map: names of the classes; None for `coco`, whose files contain them.
+        min_score: minimum score of an object.
+        max_detections: maximum number of objects per image; the highest scores are kept.
+        max_pixels: images with more declared pixels are skipped.
+        batch_size: images per step, if the detector accepts batches.
+        crops: see `DetectorOptions`.
+        prompts: see `DetectorOptions`; empty for its default.
+        shards: shards per split (at most one per image); an interrupted build starts unfinished
+            shards again.
+        runner: local processes or Apache Beam; the records do not depend on it.
+        overwrite: replaces records built with other options.
+        strict: raises an error for an image that would be skipped.
+    """
+
+    folder: Path
+    detector: str
+    name: str = "detections"
+    images: Path | None = None
+    recursive: bool = True
+    splits: Mapping[str, Path] = field(default_factory=dict)
+    label_map: Path | None = None
+    min_score: float = 0.0
+    max_detections: int = 100
+    max_pixels: int = MAX_PIXELS
+    batch_size: int = 8
+    crops: int = 1
+    prompts: tuple[str, ...] = ()
+    shards: int = 64
+    runner: Runner = IN_THIS_PROCESS
+    overwrite: bool = False
+    strict: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """Records to write, from a file of detections or from a detector.
+
+    Attributes:
+        splits: split -> its shards.
+        sources: the files that determine the records.
+        model: name of the detector's model in the manifest.
+        held: names of other images than the requested ones, for errors.
+        skipped: images without a record.
+        dropped: reason -> number of omitted objects.
+        converted: format -> boxes and scores that were converted.
+        recorded: options for the manifest: formats of the boxes, or how pictures are read.
+    """
+
+    splits: dict[str, list[ShardJob]]
+    sources: list[Path]
+    model: str
+    held: str
+    skipped: Sequence[Skip] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    converted: Mapping[str, int] = field(default_factory=dict)
+    recorded: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build_detections(options: DetectionsOptions, progress: bool = True) -> Records:
+    """Writes the records of the objects detected in a set of images.
+
+    Every record has `image_id` (the path relative to `images`), `height` and `width` int64 (pixels;
+    0 if imported results do not contain them), `boxes` float32 [N, 4] (ymin, xmin, ymax, xmax in
+    0..1 of the upright image), `classes` int64 [N] (ids of the label map), `class_names` string [N]
+    and `scores` float32 [N], in descending order of scores.
+
+    Unreadable images are skipped and listed in the manifest; invalid objects are omitted and
+    counted there (see `tfrecords.pictures.boxes.checked_detections`).
+
+    Args:
+        options: what to build.
+        progress: whether to log the progress.
+
+    Returns:
+        The finished records.
+
+    Raises:
+        InputError: options or inputs are invalid, the detector cannot be opened, or a split has no
+            usable image.
+    """
+    kind, model = _check(options)
+    plan = _import(options, kind, model) if kind in IMPORTS else _detect(options, kind, model)
+    return write_dataset(
+        folder=options.folder,
+        kind="detections",
+        name=options.name,
+        splits=plan.splits,
+        features=record_features,
+        options={
+            "detector": kind,
+            "model": plan.model,
+            "splits": {split: path.name for split, path in options.splits.items()},
+            "min_score": options.min_score,
+            "max_detections": options.max_detections,
+            "max_pixels": options.max_pixels,
+            "shards": options.shards,
+            **plan.recorded,
+        },
+        sources=plan.sources,
+        skipped=plan.skipped,
+        dropped=plan.dropped,
+        converted=plan.converted,
+        if_empty=lambda: plan.held,
+        runner=options.runner,
+        progress=progress,
+        overwrite=options.overwrite,
+        strict=options.strict,
+    )
+
+
+def _check(options: DetectionsOptions) -> tuple[str, str]:
+    """Checks the options; returns the kind of detector and its model."""
+    kind, _, model = options.detector.partition(":")
+    if kind not in (*DETECTORS, *IMPORTS) or not model:
+        raise InputError(
+            f"detector {options.detector!r} is not known; expected KIND:MODEL with one of the "
+            f"kinds {', '.join((*DETECTORS, *IMPORTS))}"
+        )
+    for name in ("max_detections", "max_pixels", "batch_size", "shards"):
+        if getattr(options, name) < 1:
+            raise InputError(f"{name}={getattr(options, name)} must be at least 1")
+    if not 0 <= options.min_score <= 1:
+        raise InputError(f"min_score={options.min_score} must be in 0..1")
+    if options.crops not in CROPS or (options.crops > 1 and kind not in LABELERS):
+        raise InputError(
+            f"crops={options.crops} must be one of {', '.join(map(str, CROPS))}, above 1 only for "
+            f"{' and '.join(LABELERS)}"
+        )
+    if options.prompts and kind != "zero_shot":
+        raise InputError(f"{kind} has no prompts: leave them out, or take a detector zero_shot")
+    if wrong := [prompt for prompt in options.prompts if "{}" not in prompt]:
+        raise InputError(f"prompt {wrong[0]!r} must contain {{}}, the place of a class name")
+    if kind in IMPORTS and options.images is not None:
+        raise InputError(f"{kind} imports results and reads no images: leave images out")
+    if kind in DETECTORS and options.images is None:
+        raise InputError(f"detector {kind} needs the folder of images")
+    if kind == "coco" and options.label_map is not None:
+        raise InputError("coco files contain the class names: leave label_map out")
+    if kind != "coco" and options.label_map is None:
+        raise InputError(
+            f"{kind} gives its classes only as numbers or codes: give the label_map it was trained "
+            "with, for example mscoco_label_map.pbtxt or an annotation file of COCO"
+        )
+    return kind, model
+
+
+def _detect(options: DetectionsOptions, kind: str, model: str) -> _Plan:
+    """Returns the plan for images on which the detector runs."""
+    assert options.images is not None and options.label_map is not None  # see _check
+    detector = DetectorOptions(
+        kind=kind,
+        model=model,
+        label_map=options.label_map,
+        min_score=options.min_score,
+        max_detections=options.max_detections,
+        batch_size=options.batch_size,
+        crops=options.crops,
+        prompts=options.prompts or PROMPTS,
+    )
+    # Report errors in these files before any worker starts.
+    read_label_map(options.label_map)
+    if kind not in NAMED and not Path(model).exists():
+        raise InputError(f"there is no {kind} {model}")
+    listed = list_images(options.images, options.splits, recursive=options.recursive)
+    names = list(itertools.chain(*listed.splits.values()))
+    images = open_folder(
+        options.images,
+        names,
+        recursive=options.recursive,
+        max_pixels=options.max_pixels,
+    )
+    return _Plan(
+        splits={
+            split: [
+                DetectShardJob(images, tuple(part), detector)
+                for part in _parts(files, options.shards)
+            ]
+            for split, files in listed.splits.items()
+        },
+        sources=[options.images, *options.splits.values(), *detector.files],
+        model=Path(model).name if Path(model).exists() else model,
+        held=describe_held([options.images]),
+        skipped=listed.skipped,
+        dropped=listed.passed_over,
+        recorded={
+            "recursive": options.recursive,
+            **({"crops": options.crops} if options.crops > 1 else {}),
+            **({"prompts": list(detector.prompts)} if kind == "zero_shot" else {}),
+            **RECORDED,
+            **recorded_plugins(names),
+        },
+    )
+
+
+def _import(options: DetectionsOptions, kind: str, model: str) -> _Plan:
+    """Returns the plan for imported results; their records stay in memory until written."""
+    (model, *strange), box_options = split_box_options(model)
+    if strange:
+        raise InputError(
+            f"detector {options.detector!r}: expected {kind}:FILE[,boxes=FORMAT][,scores=percent]"
+            f"[,sizes=FILE], found {', '.join(strange)}"
+        )
+    path, companion = parse_files(model) if kind == "coco" else (Path(model), options.label_map)
+    lists = read_split_lists(options.splits)
+    owner = {name: split for split, names in lists.items() for name in names}
+    match = NameIndex(owner, "the lists of images").find if owner else normalize_name
+    records: dict[str, list[bytes]] = {split: [] for split in lists or (ALL_IMAGES_SPLIT,)}
+    missing, taken, objects = dict(owner), set(), 0
+    dropped: Counter[str] = Counter()
+    strangers: list[str] = []
+    converted: Counter[str] = Counter()
+    for image in read_boxes(path, companion, kind, box_options, converted):
+        name = match(image.name)
+        if name is None:
+            strangers = [*strangers[:1], image.name]
+            continue
+        if name in taken:
+            raise InputError(f"{path} names image {name!r} twice")
+        taken.add(name)
+        missing.pop(name, None)
+        dropped.update(image.found.dropped)
+        found = image.found.best(min_score=options.min_score, most=options.max_detections)
+        objects += len(found.scores)
+        split = owner.get(name, ALL_IMAGES_SPLIT)
+        records[split].append(encode_detections(name, image.height, image.width, found))
+    if not objects:
+        raise InputError(
+            f"{path} has no detection of {'the listed images' if owner else 'any image'}"
+            f"{f'; left out: {describe_counts(dropped)}' if dropped else ''}"
+            + (f": it names {strangers}, the lists {list(owner)[:2]}" if owner else "")
+        )
+    logging.info("%s: %d detections in %d images", path.name, objects, len(taken))
+    return _Plan(
+        splits={
+            split: [EncodedShardJob(tuple(part)) for part in _parts(rows, options.shards)]
+            for split, rows in records.items()
+        },
+        sources=[
+            path,
+            *options.splits.values(),
+            *filter(None, (companion, box_options.sizes)),
+        ],
+        model=path.name,
+        held=f"{path} also names {strangers}" if strangers else "",
+        skipped=[
+            Skip(name, "missing", f"{split}: {path.name} does not list it")
+            for name, split in missing.items()
+        ],
+        dropped=dropped,
+        converted=converted,
+        recorded=box_options.recorded,
+    )
+
+
+def _parts(items: Sequence[Any], shards: int) -> Iterable[Sequence[Any]]:
+    """Distributes the items over the shards in turn; no shard is empty unless all are."""
+    count = max(1, min(shards, len(items)))
+    return (items[shard::count] for shard in range(count))

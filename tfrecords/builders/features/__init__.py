@@ -1,0 +1,1 @@
+"""`features` records, and the features and regions that other kinds of records contain."""

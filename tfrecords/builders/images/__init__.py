@@ -1,0 +1,1 @@
+"""`images` records: pictures with their detected concepts."""

@@ -1,0 +1,396 @@
+"""Builder of `images` records: pictures with their detected concepts."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import logging
+
+from tfrecords.builders.features.descriptions import grid_shape
+from tfrecords.builders.images.image_concepts import ConceptOrder, ImageConcept, image_concepts
+from tfrecords.builders.images.image_references import (
+    NO_REFERENCES,
+    ImageReferences,
+    read_image_references,
+    with_caption,
+)
+from tfrecords.builders.images.shard_jobs import ImageEntry, ImageShardJob, record_features
+from tfrecords.core.errors import InputError
+from tfrecords.core.name_examples import describe_held, describe_names
+from tfrecords.core.records import CONCEPTS, VOCABULARY, Records, open_records
+from tfrecords.core.runners import IN_THIS_PROCESS, Runner
+from tfrecords.core.shards import Skip, describe_skips
+from tfrecords.core.writer import write_dataset
+from tfrecords.formats.detections.reading import DetectionSource, ImageDetections, read_detections
+from tfrecords.language.concepts import ConceptDictionary
+from tfrecords.pictures.feature_options import (
+    DEFAULT_FEATURES,
+    TRAIN_SPLIT,
+    BackboneOptions,
+    FeatureOptions,
+    check_views,
+    recorded_backbone,
+    recorded_views,
+)
+from tfrecords.pictures.headers import MAX_PIXELS
+from tfrecords.pictures.image_files import ImageFolder, open_folder
+from tfrecords.pictures.image_folders import list_images
+from tfrecords.pictures.image_formats import recorded_plugins
+from tfrecords.pictures.orientation import RECORDED
+
+if TYPE_CHECKING:
+    from tfrecords.core.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesOptions:
+    """Options of `build_images`.
+
+    Attributes:
+        folder: output folder of the records.
+        name: first part of the shard names.
+        images: folder with the image files.
+        recursive: whether to include images in subfolders, named `folder/file`.
+        detections: results of a detector or classifier on the images.
+        corpora: folder of `corpora` records with the vocabulary and the concepts.
+        splits: split -> file with its image names, one per line; if empty, every image of the
+            folder is in a single split `images`.
+        max_concepts: maximum number of concepts per image.
+        concept_order: see `image_concepts`.
+        min_concept_count: omits concepts in fewer sentences of the corpus: rare words cannot steer
+            a sentence.
+        references: file with human-written captions; None without references.
+        reference_splits: the splits whose records get references. By default training images get
+            none: they must not be paired with text.
+        keep_images_without_concepts: keeps them in all splits except `train`.
+        backbone: network whose image features are stored; None stores none.
+        features: crops and features of the network.
+        store_grid: stores the feature map in addition to its mean.
+        store_pixels: stores the bytes of the image files.
+        max_pixels: images with more declared pixels are skipped.
+        shards: shards per split (at most one per image).
+        seed: seed of the order of the training images.
+        runner: local processes or Apache Beam; the records do not depend on it.
+        overwrite: replaces records built with other options.
+        strict: raises an error for an image that would be skipped.
+    """
+
+    folder: Path
+    images: Path
+    detections: tuple[DetectionSource, ...]
+    corpora: Path
+    name: str = "images"
+    recursive: bool = True
+    splits: Mapping[str, Path] = field(default_factory=dict)
+    max_concepts: int = 5
+    concept_order: ConceptOrder = "score"
+    min_concept_count: int = 1
+    references: Path | None = None
+    reference_splits: tuple[str, ...] = ("val", "test")
+    keep_images_without_concepts: bool = True
+    backbone: BackboneOptions | None = None
+    features: FeatureOptions = DEFAULT_FEATURES
+    store_grid: bool = False
+    store_pixels: bool = True
+    max_pixels: int = MAX_PIXELS
+    shards: int = 8
+    seed: int = 0
+    runner: Runner = IN_THIS_PROCESS
+    overwrite: bool = False
+    strict: bool = False
+
+
+def build_images(options: ImagesOptions, progress: bool = True) -> Records:
+    """Writes the records of a set of images.
+
+    Every record has `image_id` (the path relative to `images`), `source_id` (its number in the
+    source of the references as text; empty if it has none), `concepts` int64 [K] (vocabulary ids,
+    in ascending order of scores), `concept_scores` float32 [K], `concept_counts` int64 [K], `boxes`
+    float32 [K, 4] (ymin, xmin, ymax, xmax in 0..1 of the upright image, the box with the highest
+    score per concept) and `texts` string [S]. It also has `image` (the file's bytes; PNG if
+    TensorFlow does not decode the file's format) unless omitted. With a backbone it has
+    `global_feature` and optionally `grid_feature`, little-endian [D] and [gh, gw, D] in
+    `options.feature_dtype` of the manifest (float16), as one byte string (`tf.io.decode_raw`).
+
+    Unreadable images and training images without a concept are skipped and listed in the manifest.
+
+    Args:
+        options: what to build.
+        progress: whether to log the progress.
+
+    Returns:
+        The finished records.
+
+    Raises:
+        InputError: options or inputs are invalid, the detections contain none of the images, or a
+            split has no usable image.
+    """
+    _check(options)
+    corpora = open_records(options.corpora, kind="corpora")
+    vocabulary = corpora.vocabulary()
+    concepts_file = options.corpora / CONCEPTS
+    dictionary, counts = _read_concepts(concepts_file, vocabulary)
+    allowed = {w for w in dictionary.words if counts.get(w, 0) >= options.min_concept_count}
+    if not allowed:
+        raise InputError(
+            f"no concept is mentioned by {options.min_concept_count} sentences of "
+            f"{options.corpora}: lower min_concept_count"
+        )
+    listed = list_images(options.images, options.splits, recursive=options.recursive)
+    skipped, dropped = list(listed.skipped), Counter(listed.passed_over)
+    wanted = {name for files in listed.splits.values() for name in files}
+    images = open_folder(
+        options.images, wanted, recursive=options.recursive, max_pixels=options.max_pixels
+    )
+    converted: Counter[str] = Counter()
+    detections = read_detections(
+        options.detections, names=wanted, dropped=dropped, converted=converted
+    )
+    concepts = _concepts_of_images(options, dictionary, allowed, detections)
+    references = _references(options, listed.splits, wanted)
+    entries: dict[str, list[ImageEntry]] = {}
+    for split, files in listed.splits.items():
+        with_texts = split in options.reference_splits
+        entries[split] = _entries(
+            options, split, files, images, concepts, references, with_texts, vocabulary, skipped
+        )
+    _log_concepts(entries)
+
+    sources = [
+        options.images,
+        *(file for source in options.detections for file in source.files),
+        options.corpora / VOCABULARY,
+        concepts_file,
+        *options.splits.values(),
+    ]
+    if options.references:
+        sources.append(options.references)
+    if options.backbone and options.backbone.weights_file:
+        sources.append(options.backbone.weights_file)
+    return write_dataset(
+        folder=options.folder,
+        kind="images",
+        name=options.name,
+        splits={
+            split: _jobs(options, images, rows, views=split == TRAIN_SPLIT)
+            for split, rows in entries.items()
+        },
+        features=lambda: record_features(
+            options.backbone,
+            store_grid=options.store_grid,
+            store_pixels=options.store_pixels,
+            features=options.features,
+        ),
+        options={
+            **_recorded_options(options),
+            **recorded_plugins(wanted),
+            "segmenter": vocabulary.segmenter,
+        },
+        sources=sources,
+        extra_files={
+            VOCABULARY: (options.corpora / VOCABULARY).read_bytes(),
+            CONCEPTS: concepts_file.read_bytes(),
+        },
+        skipped=skipped,
+        dropped=dropped,
+        if_empty=lambda: describe_held([options.images]),
+        converted=converted,
+        runner=options.runner,
+        progress=progress,
+        overwrite=options.overwrite,
+        strict=options.strict,
+    )
+
+
+def _check(options: ImagesOptions) -> None:
+    for name in ("max_concepts", "max_pixels", "shards"):
+        if getattr(options, name) < 1:
+            raise InputError(f"{name}={getattr(options, name)} must be at least 1")
+    if options.concept_order not in ("score", "class_id"):
+        raise InputError(f"concept_order={options.concept_order!r}; known: score, class_id")
+    if options.store_grid and options.backbone is None:
+        raise InputError("store_grid needs a backbone")
+    check_views(options.features, options.backbone, options.splits)
+    if not options.store_pixels and options.backbone is None:
+        raise InputError("records with neither pixels nor features hold no image: keep one of them")
+    weights = options.backbone.weights_file if options.backbone else None
+    if weights and not weights.is_file():
+        raise InputError(f"there is no weights file {weights}")
+
+
+def _read_concepts(path: Path, vocabulary: Vocabulary) -> tuple[ConceptDictionary, dict[str, int]]:
+    """Reads the dictionary and the number of sentences per concept; checks the vocabulary."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error}; build the corpus again with --overwrite"
+        ) from error
+    dictionary = ConceptDictionary.from_json(text, source=str(path))
+    counts = json.loads(text).get("counts")
+    if counts is None:
+        raise InputError(
+            f"{path} has no `counts` of the concepts: build the corpus again with --overwrite"
+        )
+    unknown = [word for word in dictionary.words if word not in vocabulary]
+    if unknown:
+        raise InputError(
+            f"{len(unknown)} concepts of {path} are not in the vocabulary next to it (first: "
+            f"{', '.join(unknown[:5])}): the two files are from different builds"
+        )
+    return dictionary, counts
+
+
+def _concepts_of_images(
+    options: ImagesOptions,
+    dictionary: ConceptDictionary,
+    allowed: set[str],
+    detections: Mapping[str, ImageDetections],
+) -> dict[str, list[ImageConcept]]:
+    """Returns the concepts of every requested image in the detections."""
+    classes = {name for found in detections.values() for name in found.class_names}
+    known = {name for name in classes if set(dictionary.concepts_of_class(name)) & allowed}
+    if not known:
+        raise InputError(
+            f"none of the {len(classes)} detected classes maps to a concept of the corpus (first: "
+            f"{sorted(classes)[:5]}): build the corpus with the label map of this detector"
+        )
+    logging.info("%d of %d detected classes map to a concept", len(known), len(classes))
+    return {
+        name: image_concepts(
+            found,
+            dictionary,
+            sources=options.detections,
+            max_concepts=options.max_concepts,
+            order=options.concept_order,
+            allowed=allowed,
+        )
+        for name, found in sorted(detections.items())
+    }
+
+
+def _references(
+    options: ImagesOptions, splits: Collection[str], names: Collection[str]
+) -> dict[str, ImageReferences]:
+    """Reads the references of the named images; empty without a file of references."""
+    if options.references is None:
+        return {}
+    if not set(options.reference_splits) & set(splits):
+        raise InputError(
+            f"--reference_splits={','.join(options.reference_splits)} are not among the splits of "
+            f"these records ({', '.join(splits)}): no image would get references of "
+            f"{options.references}. Give --reference_splits={','.join(splits)}, or --split"
+        )
+    return read_image_references(options.references, names)
+
+
+def _entries(
+    options: ImagesOptions,
+    split: str,
+    files: Sequence[str],
+    images: ImageFolder,
+    seen: Mapping[str, Sequence[ImageConcept]],
+    references: Mapping[str, ImageReferences],
+    with_texts: bool,
+    vocabulary: Vocabulary,
+    skipped: list[Skip],
+) -> list[ImageEntry]:
+    """Returns the entries of a split; appends omitted images to `skipped`."""
+    keep = options.keep_images_without_concepts and split != TRAIN_SPLIT
+    entries = []
+    for name in files:
+        concepts = seen.get(name, ())
+        if not concepts and not keep:
+            # An unreadable picture has no detection for that reason.
+            why = "no detection maps to a concept" if name in seen else "no detection lists it"
+            data = images.read(name)
+            none = Skip(name, "no_concept", f"{split}: {why}")
+            skipped.append(data if isinstance(data, Skip) else none)
+            continue
+        ids = tuple(vocabulary.id_of(concept.word) for concept in concepts)
+        texts, source_id = references.get(name, NO_REFERENCES)
+        texts = texts if with_texts else ()
+        entries.append(ImageEntry(name, tuple(concepts), ids, texts, source_id))
+    if not entries:
+        raise InputError(
+            f"split {split!r}: none of its {len(files)} images has a concept: "
+            f"{describe_skips(skipped[-len(files) :], 2)}. The detections name "
+            f"{describe_names(sorted(seen))} of the requested ones"
+        )
+    if references and with_texts and not any(entry.texts for entry in entries):
+        raise InputError(
+            f"{options.references} has no caption for any image of split {split!r}, only for "
+            f"those of other splits, such as {with_caption(references)[:3]}"
+        )
+    if split == TRAIN_SPLIT:
+        random.Random(options.seed).shuffle(entries)
+    return entries
+
+
+def _log_concepts(entries: Mapping[str, Sequence[ImageEntry]]) -> None:
+    for split, rows in entries.items():
+        total = Counter(concept.word for row in rows for concept in row.concepts)
+        logging.info(
+            "%s: %d images, %.1f concepts per image, %d without; most frequent: %s",
+            split,
+            len(rows),
+            sum(total.values()) / len(rows),
+            sum(not row.concepts for row in rows),
+            ", ".join(f"{word} {count}" for word, count in total.most_common(12)),
+        )
+
+
+def _jobs(
+    options: ImagesOptions, images: ImageFolder, entries: Sequence[ImageEntry], *, views: bool
+) -> list[ImageShardJob]:
+    shards = min(options.shards, len(entries))
+    return [
+        ImageShardJob(
+            images=images,
+            entries=tuple(entries[shard::shards]),
+            backbone=options.backbone,
+            store_grid=options.store_grid,
+            store_pixels=options.store_pixels,
+            features=options.features if views else options.features.without_views(),
+        )
+        for shard in range(shards)
+    ]
+
+
+def _recorded_options(options: ImagesOptions) -> dict[str, Any]:
+    """Returns the options that determine the records, for the manifest."""
+    return {
+        "max_concepts": options.max_concepts,
+        "concept_order": options.concept_order,
+        "min_concept_count": options.min_concept_count,
+        "detections": [
+            {
+                "file": s.path.name,
+                "min_score": s.min_score,
+                "weight": s.weight,
+                **s.box_options.recorded,
+            }
+            for s in options.detections
+        ],
+        "splits": {split: path.name for split, path in options.splits.items()},
+        "reference_splits": sorted(options.reference_splits) if options.references else [],
+        "keep_images_without_concepts": options.keep_images_without_concepts,
+        **recorded_backbone(options.backbone, options.features),
+        **recorded_views(options.features),
+        "grid_shape": (
+            list(grid_shape(options.backbone, options.features)) if options.backbone else None
+        ),
+        "store_grid": options.store_grid,
+        "store_pixels": options.store_pixels,
+        "max_pixels": options.max_pixels,
+        "shards": options.shards,
+        "seed": options.seed,
+        "recursive": options.recursive,
+        **RECORDED,
+    }

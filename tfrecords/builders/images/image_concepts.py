@@ -1,0 +1,99 @@
+"""Concepts of an image: the caption words for its detected classes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from tfrecords.formats.detections.reading import DetectionSource, ImageDetections
+from tfrecords.language.concepts import ConceptDictionary
+
+ConceptOrder = Literal["score", "class_id"]
+
+
+@dataclass(frozen=True)
+class ImageConcept:
+    """One concept of an image.
+
+    Attributes:
+        word: the concept.
+        score: weighted score of the best detection (summed over labels for tags).
+        count: number of detected objects; a label of the whole image counts as one.
+        box: ymin, xmin, ymax, xmax in 0..1 of the best detection.
+        image_size: height and width of the image according to its detector, in pixels; zeros if
+            unknown.
+    """
+
+    word: str
+    score: float
+    count: int
+    box: tuple[float, float, float, float]
+    image_size: tuple[int, int] = (0, 0)
+
+
+def image_concepts(
+    detections: ImageDetections,
+    dictionary: ConceptDictionary,
+    *,
+    sources: Sequence[DetectionSource],
+    max_concepts: int = 5,
+    order: ConceptOrder = "score",
+    allowed: Container[str] | None = None,
+) -> list[ImageConcept]:
+    """Returns the concepts of an image, in ascending order of scores.
+
+    Labels of a classifier exclude each other. The scores of labels with the same concept are
+    therefore added (whippet 0.2 and saluki 0.2 make dog 0.4) before the sum is compared with the
+    source's `min_score`.
+
+    Args:
+        detections: detections in the image, from `read_detections`.
+        dictionary: maps classes to concepts.
+        sources: as given to `read_detections`.
+        max_concepts: number of concepts to keep.
+        order: `score` keeps the highest scores; `class_id` reproduces upstream R2M, which sorts by
+            class id and keeps the last ones (spec section 2.3).
+        allowed: the concepts to choose from; None allows all.
+
+    Returns:
+        At most `max_concepts` concepts; the concept with the highest rank is last.
+    """
+    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for position, name in enumerate(detections.class_names):
+        for word in dictionary.concepts_of_class(name):
+            if allowed is None or word in allowed:
+                groups[word, int(detections.source_index[position])].append(position)
+
+    best: dict[str, ImageConcept] = {}
+    keys: dict[str, tuple[int, int]] = {}
+    for (word, source), positions in groups.items():
+        scores = detections.scores[positions]
+        top = positions[int(np.argmax(scores))]
+        if detections.is_tag[top]:
+            score, count = min(float(scores.sum()), 1.0), 1
+            if score < sources[source].min_score:
+                continue
+        else:
+            score, count = float(scores.max()), len(positions)
+        ymin, xmin, ymax, xmax = detections.boxes[top].tolist()
+        found = ImageConcept(
+            word,
+            score * sources[source].weight,
+            count,
+            (ymin, xmin, ymax, xmax),
+            detections.sizes[source],
+        )
+        class_key = (source, int(detections.class_ids[positions].min()))
+        keys[word] = min(keys.get(word, class_key), class_key)
+        known = best.get(word, found)
+        most_certain = found if found.score > known.score else known
+        best[word] = replace(most_certain, count=max(found.count, known.count))
+    if order == "class_id":
+        chosen = sorted(best.values(), key=lambda c: (keys[c.word], c.word))
+    else:
+        chosen = sorted(best.values(), key=lambda c: (c.score, c.word))
+    return chosen[-max_concepts:]

@@ -1,0 +1,1 @@
+"""Records on disk, the writer with its shards and runners, the vocabulary, errors, plain files."""

@@ -1,0 +1,1 @@
+"""Readers of the published formats of detections, and the formats of their boxes."""

@@ -1,0 +1,1 @@
+"""Stores of precomputed image features: one interface for all file formats."""

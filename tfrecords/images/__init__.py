@@ -1,1 +1,0 @@
-"""`images` records, and the image files of all builders."""

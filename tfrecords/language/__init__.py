@@ -1,0 +1,1 @@
+"""Words of captions: tokenization, plurals, concepts, label maps, document frequencies."""

@@ -1,0 +1,1 @@
+"""Picture files: search, headers, decoding, backbones, feature extraction, boxes."""

@@ -1,1 +1,0 @@
-"""Writing of records: atomic, sharded, with a manifest, in processes or Beam."""
