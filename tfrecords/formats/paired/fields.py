@@ -130,7 +130,7 @@ def relative_file(value: object, place: str, what: str = "the file name") -> str
     if isinstance(value, str) and is_clean(value):
         path = PurePosixPath(normalize_name(value.strip()))
         # `C:/images/a.jpg` is absolute on Windows.
-        if _DRIVE.fullmatch(path.parts[0]):
+        if path.parts and _DRIVE.fullmatch(path.parts[0]):
             path = PurePosixPath("/", *path.parts[1:])
         if ".." in path.parts:
             path = PurePosixPath(path.name)

@@ -303,6 +303,7 @@ def test_sources_on_a_command_line() -> None:
         ("karpathy", "x.json", {"images": [{"id": 1, "captions": [{}]}]}, "`raw` or `tokens`"),
         ("karpathy", "x.json", {"images": [{"id": True, "captions": []}]}, "number or a name"),
         ("karpathy", "x.json", {"images": [{"filename": "..", "captions": []}]}, "relative path"),
+        ("json_list", "x.json", [{"file_path": "", "captions": ["a"]}], "relative path, found ''"),
         ("karpathy", "x.json", {"images": [{"id": 1 << 70, "captions": []}]}, "number or a name"),
         ("coco", "x.json", {"annotations": [{"image_id": 1}]}, "instances_.* holds no captions"),
         ("coco", "x.json", {"annotations": [{"image_id": 1, "caption": "x"}]}, "of image 1, which"),
