@@ -8,8 +8,13 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.views import draw_views, view_columns
-from tfrecords.builders.captions.shard_jobs import LENGTHS, WORDS
-from tfrecords.core.records import MISCOUNTED_BOXES, Records, open_records
+from tfrecords.core.records import (
+    MISCOUNTED_BOXES,
+    SENTENCE_LENGTHS,
+    SENTENCE_WORDS,
+    Records,
+    open_records,
+)
 
 
 def open_captions(folder: str) -> Records:
@@ -53,7 +58,9 @@ def parser(
         "caption_ids": tf.io.RaggedFeature(tf.int64),
         "texts": tf.io.RaggedFeature(tf.string),
         "sentences": tf.io.RaggedFeature(
-            tf.int64, value_key=WORDS, partitions=[tf.io.RaggedFeature.RowLengths(LENGTHS)]
+            tf.int64,
+            value_key=SENTENCE_WORDS,
+            partitions=[tf.io.RaggedFeature.RowLengths(SENTENCE_LENGTHS)],
         ),
         "height": number,
         "width": number,

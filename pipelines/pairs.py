@@ -16,10 +16,9 @@ import tensorflow as tf
 
 from pipelines import batching
 from pipelines.views import view_columns
-from tfrecords.builders.captions.shard_jobs import LENGTHS, WORDS
 from tfrecords.core.errors import InputError
 from tfrecords.core.examples import encode_example
-from tfrecords.core.records import Records
+from tfrecords.core.records import SENTENCE_LENGTHS, SENTENCE_WORDS, Records
 
 _READ_AT_ONCE = 256
 # Owners are compared within a batch only.
@@ -62,7 +61,7 @@ def count_pairs(records: Records, split: str, columns: Sequence[str]) -> PairCou
     """
     spec = {
         "image_id": tf.io.FixedLenFeature([], tf.string),
-        LENGTHS: tf.io.RaggedFeature(tf.int64),
+        SENTENCE_LENGTHS: tf.io.RaggedFeature(tf.int64),
         **{
             name: tf.io.FixedLenFeature([], tf.string)
             for name in columns
@@ -73,10 +72,10 @@ def count_pairs(records: Records, split: str, columns: Sequence[str]) -> PairCou
     def read(lines: tf.Tensor) -> tuple[tf.Tensor, ...]:
         rows = tf.io.parse_example(lines, spec)
         empty = tf.zeros_like(rows["image_id"], tf.bool)
-        for name in spec.keys() - {"image_id", LENGTHS}:
+        for name in spec.keys() - {"image_id", SENTENCE_LENGTHS}:
             empty |= _all_zero(rows[name])
         found = tf.boolean_mask(rows["image_id"], empty)
-        return rows[LENGTHS].values, rows[LENGTHS].row_lengths(), found
+        return rows[SENTENCE_LENGTHS].values, rows[SENTENCE_LENGTHS].row_lengths(), found
 
     lengths: Counter[int] = Counter()
     missing: list[str] = []
@@ -117,7 +116,7 @@ def compact_lines(
     """
     text = [name for name in ("image_id", *columns) if name != "boxes"]
     spec: dict[str, Any] = {name: tf.io.FixedLenFeature([], tf.string) for name in text}
-    spec |= {name: tf.io.RaggedFeature(tf.int64) for name in (WORDS, LENGTHS)}
+    spec |= {name: tf.io.RaggedFeature(tf.int64) for name in (SENTENCE_WORDS, SENTENCE_LENGTHS)}
     if "boxes" in columns:
         spec["boxes"] = tf.io.RaggedFeature(tf.float32)
     if views:
@@ -169,23 +168,23 @@ def pair_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data
     """
     spec = {
         "image_id": tf.io.FixedLenFeature([], tf.string),
-        LENGTHS: tf.io.RaggedFeature(tf.int64),
+        SENTENCE_LENGTHS: tf.io.RaggedFeature(tf.int64),
     }
 
     def choose(number: tf.Tensor, lines: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = tf.io.parse_example(lines, spec)
-        there = tf.cast(rows[LENGTHS].row_lengths(), tf.int64)
+        there = tf.cast(rows[SENTENCE_LENGTHS].row_lengths(), tf.int64)
         # The pass takes the caption after that of the pass before, from a random first one on.
         epoch = tf.strings.reduce_join(tf.strings.as_string(key), separator=" ")
         salted = tf.strings.join([rows["image_id"], epoch], "\n")
         first = tf.strings.to_hash_bucket_fast(salted, _OWNERS)
         left = there > number
         captions = tf.boolean_mask((first + number) % tf.maximum(there, 1), left)
-        starts = tf.boolean_mask(tf.cast(rows[LENGTHS].row_starts(), tf.int64), left)
+        starts = tf.boolean_mask(tf.cast(rows[SENTENCE_LENGTHS].row_starts(), tf.int64), left)
         return {
             "line": tf.boolean_mask(lines, left),
             "caption": captions,
-            "length": tf.gather(rows[LENGTHS].values, starts + captions),
+            "length": tf.gather(rows[SENTENCE_LENGTHS].values, starts + captions),
         }
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:

@@ -9,10 +9,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tfrecords.builders.captions.shard_jobs import LENGTHS, WORDS
 from tfrecords.core.errors import InputError
 from tfrecords.core.files import atomic_file, clear_disk_errors
-from tfrecords.core.records import Records
+from tfrecords.core.records import SENTENCE_LENGTHS, SENTENCE_WORDS, Records
 from tfrecords.core.vocabulary import Vocabulary
 from tfrecords.language.tokenization import tokenize
 
@@ -96,8 +95,8 @@ def _hashes(records: Records, split: str) -> np.ndarray:
     spec = {
         "sentence": tf.io.RaggedFeature(
             tf.int64,
-            value_key=WORDS if nested else "sentence",
-            partitions=[tf.io.RaggedFeature.RowLengths(LENGTHS)] if nested else (),
+            value_key=SENTENCE_WORDS if nested else "sentence",
+            partitions=[tf.io.RaggedFeature.RowLengths(SENTENCE_LENGTHS)] if nested else (),
         )
     }
 

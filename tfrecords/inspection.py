@@ -17,7 +17,7 @@ from PIL import Image
 from tfrecords.core.errors import InputError
 from tfrecords.core.examples import decode_example, read_frames
 from tfrecords.core.files import readable_bytes
-from tfrecords.core.records import Records
+from tfrecords.core.records import SENTENCE_LENGTHS, SENTENCE_WORDS, Records
 from tfrecords.core.vocabulary import Vocabulary
 from tfrecords.pictures.feature_options import VIEWS
 from tfrecords.pictures.headers import read_header
@@ -25,7 +25,6 @@ from tfrecords.pictures.orientation import is_upright, predates_orientation
 
 Example = Mapping[str, Any]
 
-SENTENCES, SENTENCE_LENGTHS = "sentences/ragged_flat_values", "sentences/ragged_row_lengths_0"
 _MARKERS = 2  # start and end of every sentence
 _CLASSES = 12
 _BARS = 20
@@ -237,7 +236,7 @@ def describe_example(example: Example, records: Records) -> list[tuple[str, str]
     for name, value in sorted(example.items()):
         if name == SENTENCE_LENGTHS:
             continue
-        if name == SENTENCES and vocabulary is not None:
+        if name == SENTENCE_WORDS and vocabulary is not None:
             for sentence in sentences_of(example):
                 rows.append(("sentences", vocabulary.decode(sentence)))
         elif name == "sentence" and vocabulary is not None:
@@ -258,7 +257,7 @@ def describe_example(example: Example, records: Records) -> list[tuple[str, str]
 def sentences_of(example: Example) -> list[np.ndarray]:
     """Returns the sentences of a `captions` record: int64 [T] each, with start and end id."""
     ends = np.cumsum(example[SENTENCE_LENGTHS], dtype=np.int64)
-    return np.split(example[SENTENCES], ends[:-1])
+    return np.split(example[SENTENCE_WORDS], ends[:-1])
 
 
 def _describe_array(name: str, data: bytes, records: Records) -> str:

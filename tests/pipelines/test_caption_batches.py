@@ -18,10 +18,9 @@ from pipelines.inputs.grid import Grid
 from pipelines.inputs.pixels import Pixels
 from pipelines.inputs.regions import Regions
 from pipelines.inputs.spec import InputSpec
-from tfrecords.builders.captions.shard_jobs import LENGTHS, WORDS
 from tfrecords.core.errors import InputError
 from tfrecords.core.examples import encode_example
-from tfrecords.core.records import Records
+from tfrecords.core.records import SENTENCE_LENGTHS, SENTENCE_WORDS, Records
 from tfrecords.core.vocabulary import build_vocabulary
 from tfrecords.core.writer import write_dataset
 
@@ -53,8 +52,8 @@ def example(image: int) -> bytes:
             "split": "train",
             "texts": ["x"] * len(rows),
             "caption_ids": list(range(len(rows))),
-            WORDS: list(itertools.chain(*rows)),
-            LENGTHS: [len(row) for row in rows],
+            SENTENCE_WORDS: list(itertools.chain(*rows)),
+            SENTENCE_LENGTHS: [len(row) for row in rows],
             "height": 0,
             "width": 0,
             "global_feature": rng.normal(size=G).astype("<f2").tobytes(),

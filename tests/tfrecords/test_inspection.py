@@ -16,7 +16,7 @@ from PIL import Image
 from tfrecords import inspection
 from tfrecords.core.errors import InputError
 from tfrecords.core.examples import encode_example
-from tfrecords.core.records import Records, open_records
+from tfrecords.core.records import SENTENCE_LENGTHS, SENTENCE_WORDS, Records, open_records
 from tfrecords.core.shards import Skip
 from tfrecords.core.vocabulary import build_vocabulary
 from tfrecords.core.writer import write_dataset
@@ -36,8 +36,8 @@ def captions(tmp_path_factory: pytest.TempPathFactory) -> Records:
                     "image_id": f"{number}.png",
                     "image": PNG,
                     "texts": texts,
-                    inspection.SENTENCES: np.concatenate(sentences),
-                    inspection.SENTENCE_LENGTHS: [len(sentence) for sentence in sentences],
+                    SENTENCE_WORDS: np.concatenate(sentences),
+                    SENTENCE_LENGTHS: [len(sentence) for sentence in sentences],
                     "caption_ids": [123_456_789_012 + number],
                     "global_feature": np.array([-1, 0, 3], "<f2").tobytes(),
                     "boxes": np.array([[0, 0, 0.5, 0.5], [0, 0, 1, 1]][: number + 1], np.float32),

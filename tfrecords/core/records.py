@@ -24,6 +24,8 @@ MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.txt"
 CONCEPTS = "concepts.json"
 FORMAT_VERSION = 1
+# TFDS stores the ragged `sentences` of a `captions` record as word ids and numbers of words.
+SENTENCE_WORDS, SENTENCE_LENGTHS = "sentences/ragged_flat_values", "sentences/ragged_row_lengths_0"
 # Part of the error message for such records.
 MISCOUNTED_BOXES = "images whose numbers of boxes and of region features differ"
 # Kind of records -> the command that builds them, for error messages.

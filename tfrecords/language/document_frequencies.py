@@ -20,12 +20,11 @@ from absl import logging
 from tfrecords.core.errors import InputError
 from tfrecords.core.examples import decode_example, read_frames
 from tfrecords.core.files import atomic_file, clear_disk_errors, make_folder, open_unpacked
-from tfrecords.core.records import Records, check_same_vocabulary
+from tfrecords.core.records import SENTENCE_LENGTHS, SENTENCE_WORDS, Records, check_same_vocabulary
 from tfrecords.core.vocabulary import END_ID, START_ID
 
 MAX_ORDER = 4
 FORMAT_VERSION = 1
-_WORDS, _LENGTHS = "sentences/ragged_flat_values", "sentences/ragged_row_lengths_0"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -357,8 +356,8 @@ def _references(
 
 
 def _record_references(record: bytes, words: int) -> tuple[np.ndarray, np.ndarray]:
-    features = decode_example(record, {_WORDS, _LENGTHS})
-    ids, lengths = (_integers(features, name) for name in (_WORDS, _LENGTHS))
+    features = decode_example(record, {SENTENCE_WORDS, SENTENCE_LENGTHS})
+    ids, lengths = (_integers(features, name) for name in (SENTENCE_WORDS, SENTENCE_LENGTHS))
     ends = np.cumsum(lengths)
     if len(lengths) and (lengths.min() < 2 or lengths.max() > len(ids)):
         raise ValueError(f"a sentence of {lengths.min()} or {lengths.max()} words")

@@ -13,6 +13,7 @@ from tfrecords.builders.features.descriptions import raw_features
 from tfrecords.builders.features.stored_values import stored_values
 from tfrecords.core.errors import InputError
 from tfrecords.core.examples import FeatureValue, encode_example
+from tfrecords.core.records import SENTENCE_LENGTHS, SENTENCE_WORDS
 from tfrecords.core.shards import ShardItem, Skip
 from tfrecords.formats.features.types import FeatureStore
 from tfrecords.pictures.feature_options import BackboneOptions, FeatureOptions
@@ -22,7 +23,6 @@ from tfrecords.pictures.name_index import AmbiguousNameError
 from tfrecords.pictures.region_boxes import SeenBoxes
 
 # TFDS' names for a sequence of sequences; `tf.io.RaggedFeature` reads them too.
-WORDS, LENGTHS = "sentences/ragged_flat_values", "sentences/ragged_row_lengths_0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +178,8 @@ def caption_values(
         "split": split,
         "caption_ids": np.array(caption_ids, np.int64),
         "texts": texts,
-        WORDS: np.array([word for sentence in sentences for word in sentence], np.int64),
-        LENGTHS: np.array([len(sentence) for sentence in sentences], np.int64),
+        SENTENCE_WORDS: np.array([word for sentence in sentences for word in sentence], np.int64),
+        SENTENCE_LENGTHS: np.array([len(sentence) for sentence in sentences], np.int64),
     }
 
 
