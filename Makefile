@@ -30,8 +30,9 @@ install: $(VENV)/installed
 demo: install
 	$(BIN)/r2m-demo --home=workspace
 
+# Without --max-worker-restart=0, pytest-xdist waits forever after a worker has crashed.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0 --durations=30
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
