@@ -16,7 +16,7 @@ from pipelines.inputs.global_vector import GlobalVector
 from pipelines.inputs.regions import Regions
 from pipelines.inputs.spec import InputSpec
 from pipelines.pairs import compact_lines, count_pairs, pair_stream
-from pipelines.retrieval_batches import PairOptions, batches_per_epoch, noisy
+from pipelines.retrieval_batches import PairOptions, add_word_noise, batches_per_epoch
 from tests.pipelines.test_caption_batches import IMAGES, example, records, sentences_of  # noqa: F401
 from tfrecords.errors import InputError
 from tfrecords.records import Records
@@ -155,7 +155,7 @@ def test_sentences_are_cut_and_begin_as_asked(records) -> None:  # noqa: F811
 
 def test_noise_masks_exchanges_and_removes_words_and_leaves_markers() -> None:
     rows = tf.ragged.constant([[1, *range(10, 60), 2]] * 400, dtype=tf.int64)
-    found = noisy(rows, 0.2, 100, tf.constant([3, 4], tf.int64))
+    found = add_word_noise(rows, 0.2, 100, tf.constant([3, 4], tf.int64))
     assert bool(tf.reduce_all(found[:, :1].values == 1))
     assert bool(tf.reduce_all(found[:, -1:].values == 2))
     words = found[:, 1:-1].values.numpy()
@@ -166,7 +166,7 @@ def test_noise_masks_exchanges_and_removes_words_and_leaves_markers() -> None:
     # A tenth of the fifth is exchanged; 46 of 96 other words are none of the sentence.
     assert strange / total == pytest.approx(0.02 * 46 / 96, abs=0.005)
     assert words.min() >= 3 and words.max() <= 99
-    untouched = noisy(rows, 0.0, 100, fold_in(tf.constant([3, 4], tf.int64), 1))
+    untouched = add_word_noise(rows, 0.0, 100, fold_in(tf.constant([3, 4], tf.int64), 1))
     assert bool(tf.reduce_all(untouched.values == rows.values))
 
 
@@ -176,7 +176,7 @@ def test_regions_come_along(records) -> None:  # noqa: F811
         lines=compact_lines(records, "train", inputs.columns, views=True)
     )
     assert kept.lines is not None and max(map(len, kept.lines.numpy())) < len(example(4))
-    assert compact_lines(records, "train", inputs.columns, views=True, most_bytes=99) is None
+    assert compact_lines(records, "train", inputs.columns, views=True, max_bytes=99) is None
     found = epochs(records, inputs=inputs, in_memory=True)
     for batch in found:
         numbers = batch["tokens"][:, 1] - 100
@@ -185,7 +185,7 @@ def test_regions_come_along(records) -> None:  # noqa: F811
 
 def test_images_without_features_are_named(records) -> None:  # noqa: F811
     counts = count_pairs(records, "train", ())
-    assert counts.pairs == len(ALL) and counts.most == 5
+    assert counts.pairs == len(ALL) and counts.max_captions == 5
     # Every fourth image has no region.
     with pytest.raises(
         InputError, match=r"'train'.*all zero.*\(6 in all\): .*0\.jpg.*, \.\.\.\. Make"
