@@ -93,9 +93,9 @@ def count_pairs(records: Records, split: str, columns: Sequence[str]) -> PairCou
     if missing:
         shown = ", ".join(missing[:_MAX_LISTED]) + (", ..." if len(missing) > _MAX_LISTED else "")
         raise InputError(
-            f"{records.folder}, split {split!r}: the features of {len(missing)} images are all "
-            f"zero, which means that they are missing: {shown}. Extract these features, or build "
-            "the records without these images"
+            f"{records.folder}, split {split!r}: the features of images are all zero, which "
+            f"means that they are missing ({len(missing)} in all): {shown}. Extract these "
+            "features, or build the records without these images"
         )
     return PairCounts(records.count(split), sum(lengths.values()), most, dict(lengths))
 

@@ -62,7 +62,7 @@ class PairOptions:
         if self.captions_per_image > 1 and self.batching == "same_length":
             raise ValueError(
                 f"captions_per_image must be 1 for batching same_length, found "
-                f"{self.captions_per_image}: captions of one image differ in length"
+                f"{self.captions_per_image}: the captions of an image differ in length"
             )
         if not 0 <= self.word_noise < 1:
             raise ValueError(f"word_noise must be at least 0 and below 1, found {self.word_noise}")

@@ -87,7 +87,7 @@ def check_shapes(sample: Sample, _: Path) -> None:
     with pytest.raises(ValueError, match=r"missing input .*: found tokens, required "):
         model({"tokens": TOKENS})
     if isinstance(model, Ensemble):
-        with pytest.raises(ValueError, match="one softmax layer per member"):
+        with pytest.raises(ValueError, match="an ensemble has no softmax layer"):
             _ = model.output_layer
         return
     weights, bias = model.output_layer

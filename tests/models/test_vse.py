@@ -38,8 +38,8 @@ def keras_twin(cell: Any, size: int) -> Any:
 
 def packed(gru: PackedGRU, inputs: tf.Tensor) -> tf.Tensor:
     packing = packed_steps.pack(tf.constant(LENGTHS), tf.constant(6))
-    found = gru(tf.gather_nd(inputs, packing.places), packing, tf.constant(LENGTHS))
-    return tf.scatter_nd(packing.places, found, [5, 6, gru.units])
+    found = gru(tf.gather_nd(inputs, packing.indices), packing, tf.constant(LENGTHS))
+    return tf.scatter_nd(packing.indices, found, [5, 6, gru.units])
 
 
 @pytest.mark.parametrize(("weights", "in_graph"), [("torch", True), ("kiros", False)])

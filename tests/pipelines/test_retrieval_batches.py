@@ -188,7 +188,7 @@ def test_images_without_features_are_named(records) -> None:  # noqa: F811
     assert counts.pairs == len(ALL) and counts.max_captions == 5
     # Every fourth image has no region.
     with pytest.raises(
-        InputError, match=r"'train'.*all zero.*\(6 in all\): .*0\.jpg.*, \.\.\.\. Make"
+        InputError, match=r"'train'.*all zero.*\(6 in all\): .*0\.jpg.*, \.\.\.\. Extract"
     ):
         count_pairs(records, "train", ("region_feature",))
 

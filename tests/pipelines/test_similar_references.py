@@ -74,5 +74,5 @@ def test_references_are_captions_of_similar_images(
 def test_more_neighbors_than_images_are_refused(records: Records, images: CaptionedImages) -> None:
     others = len(images.names) - 1
     SimilarReferences(records, "train", CaptionOptions(), others)
-    with pytest.raises(InputError, match=rf"reward.neighbors={others + 1}: .* so {others} other"):
+    with pytest.raises(InputError, match=rf"reward.neighbors={others + 1} is too large: .* at most {others}$"):
         SimilarReferences(records, "train", CaptionOptions(), others + 1)

@@ -187,7 +187,7 @@ def test_words_that_leave_no_choice_end_a_caption() -> None:
         ({"min_length": 20}, "min_length=20 must be below max_length=20, which includes the end"),
         ({"beam_groups": 2}, "beam_groups=2 must divide beam_size=3"),
         ({"beam_groups": 0}, "beam_groups must be at least 1, found 0"),
-        ({"diversity": -0.1}, "diversity must be a number and not negative, found -0.1"),
+        ({"diversity": -0.1}, "diversity must be a number of at least 0, found -0.1"),
         ({"returned": 4}, "returned=4 must be between 1 and beam_size=3"),
     ],
 )

@@ -85,8 +85,8 @@ def test_beams_that_hold_all_captions_find_the_best() -> None:
         ({"required": ((3, 4, 5),), "excluded": ((4, 5),)}, "contain (4, 5), which are excluded"),
         ({"required": ((9,),), "suppressed": (0, 1, 9)}, "(9,) contain (9,), which are excluded"),
         ({"required": ((3, 3),), "block_repeats": True}, "repeat a word, which block_repeats"),
-        ({"required": ((3,),), "method": "sample"}, "plain beam search, not method 'sample'"),
-        ({"required": ((3,),), "beam_groups": 3}, "need a plain beam search, not beam_groups"),
+        ({"required": ((3,),), "method": "sample"}, "plain beam search, found method 'sample'"),
+        ({"required": ((3,),), "beam_groups": 3}, "require plain beam search, found beam_groups"),
         ({"required": ((3, 4),), "max_length": 2}, "2 required words and the end marker do not"),
     ],
 )  # fmt: skip

@@ -140,7 +140,7 @@ def test_what_makes_no_sense():
         grid_areas(boxes, 4, "sum")
     with pytest.raises(ValueError, match="a grid of 0 cells"):
         grid_areas(boxes, 0)
-    with pytest.raises(ValueError, match="an embedding of 12 numbers; expected a multiple of 8"):
+    with pytest.raises(ValueError, match="found an embedding of size 12; expected a multiple of 8"):
         embed_geometry(boxes, 12)
 
 

@@ -29,8 +29,8 @@ def test_all_steps_at_once_are_the_loop() -> None:
     counted = tf.sequence_mask(lengths, 7, tf.float32)[:, :, tf.newaxis]
     upstream = tf.constant(rng.normal(size=(6, 7, 6)), tf.float32) * counted
     found = []
-    for twin in (None, cudnn_lstm.keras_twin(6, 3, model.dtype_policy)):
-        model.cell._twin = twin
+    for keras_lstm in (None, cudnn_lstm.build_keras_lstm(6, 3, model.dtype_policy)):
+        model.cell._keras_lstm = keras_lstm
         with tf.GradientTape() as tape:
             hidden = model.teacher_forced(model.encode({"regions": grid}), tokens, lengths=lengths)
             loss = tf.reduce_sum(hidden * upstream)

@@ -94,7 +94,7 @@ def test_places_are_run_through_step_by_step_from_the_longest() -> None:
     np.testing.assert_array_equal(packing.order, [1, 2, 0])
     np.testing.assert_array_equal(packing.counts, [3, 2, 1, 0])
     np.testing.assert_array_equal(packing.starts, [0, 3, 5, 6])
-    np.testing.assert_array_equal(packing.places, [[1, 0], [2, 0], [0, 0], [1, 1], [2, 1], [1, 2]])
+    np.testing.assert_array_equal(packing.indices, [[1, 0], [2, 0], [0, 0], [1, 1], [2, 1], [1, 2]])
     assert packing.steps == 3
 
 
@@ -137,10 +137,10 @@ def test_a_step_may_use_any_layers(layer: Any, separable: bool, in_graph: bool) 
 
     def packed(start: tf.Tensor, shared: tf.Tensor) -> tf.Tensor:
         packing = packed_steps.pack(tf.constant(lengths), tf.constant(4))
-        given = tf.gather_nd(inputs, packing.places)
+        given = tf.gather_nd(inputs, packing.indices)
         rows = [tf.gather(x, packing.order) for x in (start, shared)]
         hidden = packed_steps.run(step, given, *rows, packing=packing)
-        return tf.scatter_nd(packing.places, hidden, [3, 4, 3])
+        return tf.scatter_nd(packing.indices, hidden, [3, 4, 3])
 
     def plain(start: tf.Tensor, shared: tf.Tensor) -> tf.Tensor:
         outputs, state = [], start

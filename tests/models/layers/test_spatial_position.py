@@ -87,5 +87,5 @@ def test_impossible_settings_are_refused() -> None:
         SpatialPosition(kind="sinusoid", units=7)
     with pytest.raises(ValueError, match=r"unknown area_norm 'sum'; known: share, coverage"):
         SpatialPosition(kind="gxg", units=6, area_norm="sum")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="a grid of 0 cells per side; expected at least 1"):
+    with pytest.raises(ValueError, match="found a grid of 0 cells per side; expected at least 1"):
         SpatialPosition(kind="gxg", units=6, grid=0)

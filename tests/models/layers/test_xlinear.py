@@ -145,9 +145,9 @@ def test_single_steps_and_short_captions_are_those_of_all_words() -> None:
     images = captions.merged(tf.constant(B))
     projected = own.project(tf.reshape(rows, [-1, D]), grouped_rows.full(tf.constant(B), L))
     bias = mask_bias(MASK > 0)[:, None, None]
-    short, short_weights = own(captions.collect(queries), images, projected, bias)
-    np.testing.assert_allclose(short, captions.collect(together), rtol=1e-5, atol=1e-6)
-    wanted = tf.reshape(captions.spread(captions.collect(weights)), [B, 1, -1, L])
+    short, short_weights = own(captions.unpad(queries), images, projected, bias)
+    np.testing.assert_allclose(short, captions.unpad(together), rtol=1e-5, atol=1e-6)
+    wanted = tf.reshape(captions.pad(captions.unpad(weights)), [B, 1, -1, L])
     np.testing.assert_allclose(short_weights, wanted, rtol=1e-5, atol=1e-6)
 
 
