@@ -74,7 +74,7 @@ def test_few_words_are_searched_for_as_all_are(method: str, monkeypatch: Any) ->
     together = decode(model, memory, options)
     few = decode(model, {"image": tf.range(3)}, options)
     np.testing.assert_array_equal(together.tokens[:3], few.tokens)
-    monkeypatch.setattr("models.decoding.sampling._FEW", 10_000)
+    monkeypatch.setattr("models.decoding.sampling._SHORTLIST", 10_000)
     np.testing.assert_array_equal(decode(model, memory, options).tokens, together.tokens)
 
 

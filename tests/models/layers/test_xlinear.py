@@ -54,7 +54,7 @@ def given(seed: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
 def test_value_and_gradients_are_those_of_the_published_form(
     mask: tf.Tensor | None, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pair_scores, "_MOST_PRODUCTS", most)
+    monkeypatch.setattr(pair_scores, "_MAX_PRODUCTS", most)
     own, (queries, rows) = layer(), given()
     upstream = tf.constant(np.random.default_rng(2).normal(size=(N, T, D)), tf.float32)
 
@@ -93,7 +93,7 @@ def test_chunks_with_padding_change_nothing(images: int, monkeypatch: pytest.Mon
         return scores, averages, tape.gradient(loss, (queries, keys, weights))
 
     whole = tf.nest.flatten(run(queries, keys))
-    monkeypatch.setattr(pair_scores, "_MOST_PRODUCTS", images * 2 * L * D)
+    monkeypatch.setattr(pair_scores, "_MAX_PRODUCTS", images * 2 * L * D)
     parts = tf.nest.flatten(tf.function(run.python_function, autograph=False)(queries, keys))
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
@@ -166,7 +166,7 @@ def test_products_of_pairs_exist_for_a_few_images_at_a_time(
 ) -> None:
     """`tests/benchmarks/test_xlinear_memory.py` measures the memory of the published size."""
     sizes, multiply = [], pair_scores._products
-    monkeypatch.setattr(pair_scores, "_MOST_PRODUCTS", 2 * (N // B * T) * L * D)
+    monkeypatch.setattr(pair_scores, "_MAX_PRODUCTS", 2 * (N // B * T) * L * D)
 
     def recorded(*pair: tf.Tensor) -> tf.Tensor:
         sizes.append(tf.size(products := multiply(*pair)).numpy())
@@ -178,7 +178,7 @@ def test_products_of_pairs_exist_for_a_few_images_at_a_time(
         loss = tf.reduce_sum(attend(own, queries, rows)[0])
     tape.gradient(loss, own.trainable_variables)
     assert len(sizes) == 4  # two chunks, forward and backward
-    assert max(sizes) <= pair_scores._MOST_PRODUCTS
+    assert max(sizes) <= pair_scores._MAX_PRODUCTS
 
 
 def test_chunks_in_a_graph_are_computed_one_after_the_other() -> None:
