@@ -1,4 +1,4 @@
-"""Flags that do not go together."""
+"""Combinations of flags that are rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configurations of earlier versions, in which every captioner had the fields of all."""
+"""Configurations of earlier versions, in which every captioner had the fields of all captioners."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_none_of_earlier_versions_is_the_default_of_that_time(captioner: str) ->
     today = {"model": model_of(captioner), "loss": {"smoothing": None}}
     assert upgrade_settings(settings) == today
     assert upgrade_settings(today) == today
-    # What was set stays.
+    # Explicit settings are kept.
     old |= {"units": 8, "dropout": 0.25}
     assert upgrade_settings(settings)["model"] == {**today["model"], "units": 8, "dropout": 0.25}
 

@@ -1,4 +1,4 @@
-"""Choice of the best evaluation where the deciding metric says little or nothing."""
+"""Selection of the best evaluation if the metric has ties, is constant or is NaN."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def evaluated(
     options: TrainingOptions = CIDER,
     state: RunState | None = None,
 ) -> RunState:
-    """The state after evaluations of (cider, loss), one a step; no loss where it is None."""
+    """Returns the state after evaluations (cider, loss), one per step; None is no loss."""
     state = state or RunState()
     for cider, loss in found:
         state.step += 1
@@ -40,10 +40,10 @@ def evaluated(
     [
         ([(0.0, 3.0), (0.0, 2.0), (0.0, 2.5)], 2),
         ([(0.0, 3.0), (0.0, 3.0)], 1),
-        # A higher score before a lower loss.
+        # A higher score takes precedence over a lower loss.
         ([(0.1, 3.0), (0.2, 9.0), (0.1, 1.0)], 2),
         ([(0.1, math.nan), (0.1, 5.0), (0.1, math.nan)], 2),
-        # Without a loss the later one of equals.
+        # Without loss, the later one of equal scores.
         ([(0.0, None), (0.0, None), (-1.0, None)], 2),
         ([(math.nan, 3.0), (0.0, 4.0), (math.nan, 1.0)], 2),
         ([(math.nan, 3.0), (math.inf, 2.0)], None),

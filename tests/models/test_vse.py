@@ -26,11 +26,11 @@ def small(**settings: Any) -> VisualSemanticEmbedding:
 
 
 def keras_twin(cell: Any, size: int) -> Any:
-    """A Keras GRU with the weights of a cell."""
+    """Returns a Keras GRU with the weights of a cell."""
     layer = keras.layers.GRU(cell.units, return_sequences=True, reset_after=True)
     layer.build((None, None, size))
     kernel, bias, recurrent, *more = [w.numpy() for w in cell.weights]
-    # Of two biases, or of one.
+    # The cell has two biases, or one.
     biases = np.stack([bias, more[0] if more else np.zeros_like(bias)])
     layer.set_weights([kernel, recurrent, biases])
     return layer
@@ -98,7 +98,7 @@ def test_the_initial_weights_of_kiros() -> None:
 
 
 def gpo(layer: GeneralizedPooling, rows: np.ndarray) -> np.ndarray:
-    """One image, rank by rank (Chen et al. 2021)."""
+    """Computes generalized pooling of one image, rank by rank (Chen et al. 2021)."""
     count = len(rows)
     phases = np.arange(count)[:, None] / 10_000 ** (np.arange(0, 32, 2) / 32)
     ranks = np.stack([np.sin(phases), np.cos(phases)], -1).reshape(count, 32).astype("f")
@@ -147,7 +147,7 @@ def test_removed_rows_are_as_many_as_their_rate_says(varies: bool) -> None:
     lengths = tf.repeat([20, 7], 250)
     assert layer(rows, lengths, training=False)[0] is rows
     found, left = layer(rows, lengths, training=True)
-    # Of 80 % of the images 0.2 * 0.6 on average.
+    # 80 % of the images have a rate of 0.2 * 0.6 on average.
     rate = 0.8 * 0.2 * 0.6 if varies else 0.2
     for part, count in ((left[:250], 20), (left[250:], 7)):
         assert 1 - np.mean(part) / count == pytest.approx(rate, abs=0.02)

@@ -31,7 +31,7 @@ def epochs(
     in_memory: bool = False,
     **changes: Any,
 ) -> list[Any]:
-    """All batches of some epochs."""
+    """Returns all batches of some epochs."""
     options = PairOptions(**{k: v for k, v in changes.items() if k in PairOptions.__annotations__})
     others = {k: v for k, v in changes.items() if k not in PairOptions.__annotations__}
     settings = {"batch_size": 8, "seed": 3, "inputs": VECTORS, **others}
@@ -73,7 +73,7 @@ def test_an_epoch_has_every_caption_once_beside_its_image(
         assert sorted(sentences(part)) == sorted(ALL)
     assert sentences(found[:per_epoch]) != sentences(found[per_epoch:])
     for batch in found:
-        # The second word is 100 plus the number of the image, which its vector follows from.
+        # The second word is 100 plus the number of the image, which determines its vector.
         numbers = batch["tokens"][:, 1] - 100
         expected = [np.random.default_rng(n).normal(size=3).astype(np.float16) for n in numbers]
         np.testing.assert_allclose(batch["global"], np.stack(expected), rtol=1e-3)
@@ -139,7 +139,7 @@ def test_an_epoch_has_every_image_once_with_several_captions(
             ):
                 rows = [row[:length].tolist() for row, length in zip(own, lengths, strict=True)]
                 assert all(row in sentences_of(number) for row in rows)
-                # Two different ones, where the image has two.
+                # Two different captions, if the image has two.
                 assert (rows[0] != rows[1]) == (len(sentences_of(number)) > 1)
     assert orders[0] != orders[1]
 
@@ -163,7 +163,7 @@ def test_noise_masks_exchanges_and_removes_words_and_leaves_markers() -> None:
     assert np.mean(words == 99) * len(words) / total == pytest.approx(0.1, abs=0.01)
     assert 1 - len(words) / total == pytest.approx(0.08, abs=0.01)
     strange = np.sum(words > 59) - np.sum(words == 99) + np.sum(words < 10)
-    # A tenth of the fifth is exchanged; 46 of 96 other words are none of the sentence.
+    # A tenth of the noisy fifth is replaced, by one of 96 words, 46 of which are in no sentence.
     assert strange / total == pytest.approx(0.02 * 46 / 96, abs=0.005)
     assert words.min() >= 3 and words.max() <= 99
     untouched = add_word_noise(rows, 0.0, 100, fold_in(tf.constant([3, 4], tf.int64), 1))

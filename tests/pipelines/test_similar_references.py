@@ -62,7 +62,7 @@ def test_references_are_captions_of_similar_images(
         words = batch["similar_references"][row].numpy()[there]
         for (_, sentence), own, length in zip(wanted, words, lengths[there], strict=True):
             assert length == min(len(sentence), LIMIT)
-            # Cut sentences are ended, as the training captions.
+            # Truncated sentences end with the end marker, like the training captions.
             assert own[:length].tolist() == [*sentence[: length - 1], 2]
             assert not own[length:].any()
     for name in ("similar_references", "similar_lengths", "similar_weights"):
@@ -74,5 +74,6 @@ def test_references_are_captions_of_similar_images(
 def test_more_neighbors_than_images_are_refused(records: Records, images: CaptionedImages) -> None:
     others = len(images.names) - 1
     SimilarReferences(records, "train", CaptionOptions(), others)
-    with pytest.raises(InputError, match=rf"reward.neighbors={others + 1} is too large: .* at most {others}$"):
+    message = rf"reward.neighbors={others + 1} is too large: .* at most {others}$"
+    with pytest.raises(InputError, match=message):
         SimilarReferences(records, "train", CaptionOptions(), others + 1)

@@ -1,4 +1,4 @@
-"""Searches for captions with required words, against all captions there are."""
+"""Search for captions with required words, against enumeration of all captions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_required_words_are_found(
 
 
 def assert_equal(alone: Captions, found: Captions, image: int) -> None:
-    """Asserts that captions of an image by itself are those of it in a batch."""
+    """Asserts that an image has the same captions alone and in a batch."""
     np.testing.assert_array_equal(alone.tokens[0], found.tokens[image])
     np.testing.assert_allclose(alone.scores[0], found.scores[image], rtol=1e-5)
 

@@ -52,7 +52,7 @@ def test_beam_search_equals_the_python_reference(
 )
 @pytest.mark.parametrize("alpha", [0.0, 0.7])
 def test_vocabularies_hardly_larger_than_the_beam(vocabulary, beam_size, suppressed, alpha):
-    """At the first step an image has fewer continuations than the search looks at."""
+    """At the first step, an image has fewer continuations than the search selects."""
     for seed in range(3):
         model = RandomModel(seed, 2, vocabulary, 1.0)
         settings = {"beam_size": beam_size, "max_length": 6, "suppressed": suppressed}

@@ -1,4 +1,4 @@
-"""The way a plain LSTM takes on a GPU, on the processor: it has to be that of the loop."""
+"""GPU implementation of a plain LSTM, run on the CPU: it must equal the loop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_all_steps_at_once_are_the_loop() -> None:
         with tf.GradientTape() as tape:
             hidden = model.teacher_forced(model.encode({"regions": grid}), tokens, lengths=lengths)
             loss = tf.reduce_sum(hidden * upstream)
-        # The embedding's gradient comes in slices, of other rows in another way.
+        # The gradient of the embedding is sparse, and its slices may be ordered differently.
         gradients = map(tf.convert_to_tensor, tape.gradient(loss, model.trainable_variables[:-2]))
         found.append([hidden, *gradients])
     for loop, at_once in zip(*found, strict=True):

@@ -15,7 +15,7 @@ from tests.models.small_captioners import MODELS, TOKENS, build
 
 
 def plainly(model: Any, memory: Any, lengths: list[int]) -> tf.Tensor:
-    """A loop in Python over all positions, and TensorFlow's own gradient."""
+    """Computes hidden states in a Python loop over all positions, with TensorFlow's gradient."""
     state, outputs = model.initial_state(memory, 6), []
     for step in range(TOKENS.shape[1]):
         hidden, state = model.step(TOKENS[:, step], state, memory)
@@ -77,7 +77,7 @@ def test_padded_columns_of_weights_change_nothing(monkeypatch: pytest.MonkeyPatc
 
 
 def test_no_captions_at_all() -> None:
-    """A replica may get none of the rows of a batch."""
+    """A replica may receive no rows of a batch."""
     model, inputs = build("updown")
     none = {name: x[:0] for name, x in inputs.items()}
     hidden, found = gradients(

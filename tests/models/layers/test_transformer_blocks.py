@@ -1,4 +1,4 @@
-"""Blocks of transformers: norms against NumPy, dropout, groups of rows, attention."""
+"""Sublayers of transformers: norms against NumPy, dropout, groups of rows, attention."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_dropout_keeps_the_mean_and_its_gradient_has_the_mask() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.integers(1, 3), st.integers(1, 3))
 def test_rows_go_to_groups_and_back(lengths: list[int], heads: int, parts: int) -> None:
-    """Of whole rows and of heads; gradients too, as both ways are linear."""
+    """Padding and unpadding of rows and of heads, and their gradients."""
     groups, count = grouped_rows.packed(tf.constant(lengths), tf.constant(4)), sum(lengths)
     size = 2 * heads
     rows = tf.random.stateless_normal([count, parts * size], [1, 2])
@@ -120,7 +120,7 @@ def test_rows_go_to_groups_and_back(lengths: list[int], heads: int, parts: int) 
 
 
 def test_scores_and_their_bias_are_float32_under_half_precision() -> None:
-    """Of two keys a bias prefers one by less than bfloat16 can tell at its size."""
+    """The biases of two keys differ by less than the precision of bfloat16."""
     attention = SelfAttention(units=4, heads=1, dtype="mixed_bfloat16")
     attention.build((None, 4))
     bias = tf.constant([[[[300.0, 300.7]]]])

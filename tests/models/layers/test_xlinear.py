@@ -1,4 +1,4 @@
-"""X-linear attention: parity with the published form, chunks, images that captions share."""
+"""X-linear attention: parity with the published form, chunks, captions that share an image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def layer(**arguments: Any) -> XLinearAttention:
 def attend(
     own: XLinearAttention, words: tf.Tensor, regions: tf.Tensor, mask: Any = None, **kwargs: Any
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Outputs [N, T, D] and weights [N, T, L] of words [N, T, D] and regions [B, L, D]."""
+    """Returns outputs [N, T, D] and weights [N, T, L], for words [N, T, D], regions [B, L, D]."""
     captions, steps, units = words.shape
     groups = grouped_rows.full(tf.constant(B), tf.constant(L))
     projected = own.project(tf.reshape(regions, [-1, units]), groups)
