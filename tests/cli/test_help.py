@@ -179,7 +179,7 @@ MISTAKES = {
 }
 
 
-def test_mistakes_are_told_in_one_line() -> None:
+def test_mistakes_give_messages_of_one_line() -> None:
     lines = [line.split() for line in MISTAKES]
     for line, message, answer in zip(lines, MISTAKES.values(), run(*lines), strict=True):
         code, output, errors = answer

@@ -135,7 +135,7 @@ def test_a_command_ends_though_nobody_reads_its_errors(tmp_path: Path) -> None:
         ("", False),
     ],
 )
-def test_a_note_is_told_by_its_header(line: str, note: bool) -> None:
+def test_notes_are_recognized_by_their_header(line: str, note: bool) -> None:
     assert is_note(line.encode(), has_gpu=True) == note
 
 

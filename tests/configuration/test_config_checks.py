@@ -131,7 +131,7 @@ def test_every_field_names_itself_where_it_refuses_a_value() -> None:
                 assert problems or not impossible, (name, field, odd)
 
 
-def test_values_that_are_taken_do_no_harm() -> None:
+def test_accepted_values_can_be_used() -> None:
     """Builds and uses a model, search, optimizer or loss of each value, with twelve words."""
     made: set[tuple[Any, ...]] = set()
     for config in small_configs():

@@ -22,7 +22,7 @@ def model_of(captioner: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("captioner", CAPTIONERS)
-def test_none_of_earlier_versions_is_the_default_of_that_time(captioner: str) -> None:
+def test_none_in_earlier_versions_stands_for_their_default(captioner: str) -> None:
     published = {"units": 1000, "word_size": 1000, "attention_units": 512}
     old = {"captioner": captioner, **dict.fromkeys(FIELDS)}
     old |= published if captioner == "updown" else {}

@@ -62,7 +62,7 @@ losses = st.sampled_from([1.0, 2.0, 3.0])
 
 
 @given(found=st.lists(st.tuples(scores, losses), max_size=12), stop=st.integers(0, 12))
-def test_it_is_the_least_by_metric_then_loss_then_step_and_so_after_a_resume(
+def test_the_best_is_by_metric_then_loss_then_step_also_after_a_resume(
     found: list[tuple[float, float]], stop: int
 ) -> None:
     whole = evaluated(found, PLATEAU)
@@ -73,7 +73,7 @@ def test_it_is_the_least_by_metric_then_loss_then_step_and_so_after_a_resume(
     assert repr(resumed) == repr(whole)  # NaN is not equal to itself
 
 
-def test_a_checkpoint_of_before_goes_on() -> None:
+def test_a_checkpoint_of_an_earlier_version_resumes() -> None:
     old = {"step": 2, "best_step": 1, "best_metrics": {"cider": 0.0, "loss": 3.0},
            "plateau_best": 0.0, "plateau_evaluations": 1}  # fmt: skip
     state = RunState(**old)

@@ -217,9 +217,7 @@ def test_terms_have_their_own_normalizer_and_weight(strategy: tf.distribute.Stra
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_steps_that_compile_are_told_from_others(
-    jit: bool, strategy: tf.distribute.Strategy
-) -> None:
+def test_steps_that_compile_are_detected(jit: bool, strategy: tf.distribute.Strategy) -> None:
     """XLA compiles one program per shape; without XLA, one program serves all shapes."""
 
     def make() -> OneLayerStage:

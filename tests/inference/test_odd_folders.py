@@ -191,7 +191,7 @@ def test_attention_is_shown_for_all_images_that_can_be_read(att2in2_run, tmp_pat
     assert passed_over == {"unreadable": 2}
 
 
-def test_r2m_is_told_by_relative_names(odd_folder, tmp_path):
+def test_ambiguous_detection_names_are_reported_with_relative_names(odd_folder, tmp_path):
     files = image_files(odd_folder).files
     assert {"study 1/0.png", "study 2/deep/0.png"} <= {file.name for file in files}
     table = {

@@ -170,7 +170,7 @@ def test_noise_masks_exchanges_and_removes_words_and_leaves_markers() -> None:
     assert bool(tf.reduce_all(untouched.values == rows.values))
 
 
-def test_regions_come_along(records) -> None:  # noqa: F811
+def test_regions_are_in_the_batches(records) -> None:  # noqa: F811
     inputs = InputSpec((Regions(use_box=True),))
     kept = count_pairs(records, "train", ())._replace(
         lines=compact_lines(records, "train", inputs.columns, views=True)

@@ -135,7 +135,9 @@ def test_batches_go_on_from_any_step(records: Records, options: CrossEntropyOpti
         np.testing.assert_array_equal(value, whole[3][name])
 
 
-def test_by_captions_the_loss_of_a_word_is_told_too(records: Records, tmp_path: Path) -> None:
+def test_the_loss_per_word_is_logged_with_the_loss_per_caption(
+    records: Records, tmp_path: Path
+) -> None:
     stage = make_stage(records, CrossEntropyOptions(reduction="captions"))
     batch = first_batch(stage)
     found = stage.loss(batch, training=True)

@@ -76,7 +76,7 @@ def test_a_run_whose_first_checkpoint_failed_begins_anew(
     assert "20 steps were logged but no checkpoint" in caplog.text
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_does(
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(
     run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("checkpoints", "best"):

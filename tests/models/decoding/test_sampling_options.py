@@ -63,7 +63,7 @@ def test_words_are_drawn_as_often_as_they_are_likely(method: str, narrowed: dict
 
 
 @pytest.mark.parametrize("method", ["sample", "gumbel"])
-def test_few_words_are_searched_for_as_all_are(method: str, monkeypatch: Any) -> None:
+def test_the_shortlist_gives_the_draws_of_all_words(method: str, monkeypatch: Any) -> None:
     """The shortlist of words does not change draws, also in batches that need all words."""
     logits = 8 * np.random.default_rng(0).normal(size=(6, 300))
     logits[3:] /= 50

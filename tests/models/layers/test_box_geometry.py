@@ -134,7 +134,7 @@ def test_in_a_graph_with_shapes_that_are_not_known():
     )
 
 
-def test_what_makes_no_sense():
+def test_invalid_arguments_are_refused():
     boxes = tf.zeros((1, 1, 4))
     with pytest.raises(ValueError, match="known: share, coverage"):
         grid_areas(boxes, 4, "sum")

@@ -89,7 +89,7 @@ def test_no_captions_at_all() -> None:
     assert not any(np.any(gradient) for gradient in found)
 
 
-def test_places_are_run_through_step_by_step_from_the_longest() -> None:
+def test_positions_are_ordered_by_step_and_from_the_longest_caption() -> None:
     packing = packed_steps.pack(tf.constant([1, 3, 2]), tf.constant(4))
     np.testing.assert_array_equal(packing.order, [1, 2, 0])
     np.testing.assert_array_equal(packing.counts, [3, 2, 1, 0])
