@@ -93,7 +93,7 @@ def test_the_initial_weights_of_kiros() -> None:
     kernel = gru.cells[0].input_map.kernel.numpy()
     assert 0.08 < np.abs(kernel).max() <= 0.1
     assert gru.cells[0].recurrent_map.bias is None
-    with pytest.raises(ValueError, match="no matrices"):
+    with pytest.raises(ValueError, match="found 4 columns; expected a multiple of the number of rows, 3"):
         OrthogonalBlocks()((3, 4))
 
 
@@ -269,7 +269,7 @@ def test_a_network_trains_along_only_when_it_should(rows: bool) -> None:
         ({"sentence_encoder": "bow"}, "word vectors of size 6"),
         ({"sentence_encoder": "bow", "word_size": 6}, "no last word"),
         ({"image_encoder": "cnn"}, "known: linear, mlp"),
-        ({"image_pooling": "last"}, "no last row"),
+        ({"image_pooling": "last"}, "is not defined for images"),
         ({"similarity": "dot"}, "known: cosine, order"),
         ({"normalize_images": "no"}, "known: always, in_use, never"),
         ({"gru_weights": "keras"}, "known: torch, kiros"),
