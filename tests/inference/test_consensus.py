@@ -290,7 +290,8 @@ def test_records_without_vectors_are_refused(pictures: Path, tmp_path: Path) -> 
     opened = captions.open_captions(str(records.folder))
     with pytest.raises(InputError, match=r"do not contain the vector per image.*--backbone"):
         open_consensus(opened, "train", OPTIONS)
-    with pytest.raises(InputError, match=r"contain the vector per image.*or set config\.reward\.neighb"):
+    message = r"do not contain the vector per image.*or set config\.reward\.neighb"
+    with pytest.raises(InputError, match=message):
         SimilarReferences(opened, "train", CaptionOptions(), 1)
 
 

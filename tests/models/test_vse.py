@@ -93,7 +93,7 @@ def test_the_initial_weights_of_kiros() -> None:
     kernel = gru.cells[0].input_map.kernel.numpy()
     assert 0.08 < np.abs(kernel).max() <= 0.1
     assert gru.cells[0].recurrent_map.bias is None
-    with pytest.raises(ValueError, match="found 4 columns; expected a multiple of .* rows, 3"):
+    with pytest.raises(ValueError, match=r"found 4 columns; expected a multiple of .* rows, 3"):
         OrthogonalBlocks()((3, 4))
 
 
