@@ -1,1 +1,1 @@
-"""Keras models, layers and decoding: tensors in, tensors out."""
+"""Keras models, layers and decoding; independent of records and configurations."""

@@ -1,4 +1,4 @@
-"""The Recurrent Relational Memory network: concepts to sentence, and back to concepts."""
+"""Recurrent Relational Memory network (R2M): concepts to sentence, and back to concepts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ IMAGE_PROJECTIONS = ("trained", "frozen")
 
 @keras.saving.register_keras_serializable("r2m")
 class R2M(Captioner):
-    """Concept encoder, fusion and recurrent memory, reconstructor and image projection.
+    """Recurrent Relational Memory network, a captioner of concepts.
+
+    It consists of a concept encoder, a fusion and recurrent memory (decoder), a reconstructor and
+    an image projection.
 
     Shapes (B batch, T words, K concepts, H = `units`, F = `image_features`, V vocabulary):
 
-    * `encode`: concepts int32[B, K] -> v float[B, H], of norm 1 (0 for no concepts).
+    * `encode`: concepts int32[B, K] -> v float[B, H], of norm 1 (0 without concepts).
     * `teacher_forced`: tokens int32[B, T] -> hidden float[B, T, H].
     * `logits`: hidden float[N, H] -> float32[N, V].
     * `reconstruct`: hidden float[B, T, H] -> r float[B, H].
@@ -59,24 +62,25 @@ class R2M(Captioner):
         image_projection: Literal["trained", "frozen"] = "trained",
         **kwargs: Any,
     ) -> None:
-        """Builds every weight, so that all stages share one set of variables.
+        """Builds all weights, so that all training stages share one set of variables.
 
         Args:
             vocabulary_size: V, markers included.
             units: H, size of embeddings, memories and the joint space.
             heads: attention heads of both memories.
-            decoder: the recurrent memory, or an LSTM (the paper's ablation).
-            fusion: attention over (word, concepts), or their concatenation (ablation).
-            reconstructor: like `decoder`, from sentences back to concepts.
-            dropout: rate on the encoder's input and output in training.
-            tie_embeddings: use the input embedding as softmax weights too.
-            image_features: F, size of the CNN features; None leaves the image projection out, which
-                the stages that only read sentences do not need.
-            image_projection: `frozen` leaves the image map at its random start, as upstream does.
+            decoder: `relational`, the recurrent memory; or `lstm` (the paper's ablation).
+            fusion: `attention` over (word, concepts); or `concat`, their concatenation (ablation).
+            reconstructor: recurrence that maps sentences back to concepts; values as for `decoder`.
+            dropout: dropout rate of the encoder's input and output.
+            tie_embeddings: whether the softmax layer uses the word embedding as weights.
+            image_features: F, size of the CNN features; None builds no image projection, which the
+                stages on sentences alone do not need.
+            image_projection: `trained`; or `frozen`, which keeps the image projection at its random
+                initialization, as upstream does.
             **kwargs: arguments of `keras.Model` (name, dtype).
 
         Raises:
-            ValueError: for an unknown decoder, fusion, reconstructor or image projection.
+            ValueError: the decoder, fusion, reconstructor or image projection is unknown.
         """
         super().__init__(**kwargs)
         _check("decoder", decoder, RECURRENCES)
@@ -148,10 +152,11 @@ class R2M(Captioner):
             training: whether dropout is applied.
 
         Returns:
-            `vector` v float[B, H] and `fusion`, the projections of v, batch first.
+            `vector` v float[B, H], and `fusion`, the projections of v, tensors [B, ...].
         """
         lengths = inputs["concept_lengths"]
-        # cuDNN rejects fully masked rows: they read one padded word, and are set to 0 below.
+        # cuDNN rejects fully masked rows, so these rows have one unmasked padding word; their state
+        # is set to 0 below.
         mask = tf.sequence_mask(tf.maximum(lengths, 1), tf.shape(inputs["concepts"])[1])
         words = self.input_dropout(self.embedding(inputs["concepts"]), training=training)
         state = self.encoder(words, mask=mask)
@@ -166,16 +171,16 @@ class R2M(Captioner):
         lengths: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        """Returns hidden states for given words; the fusion runs for all T at once.
+        """Returns hidden states for given words; the fusion is computed for all T words at once.
 
         Args:
             memory: from `encode`.
-            tokens: int32[N, T], the words fed in (start marker first).
-            lengths: int32[N], number of words that count; None counts all.
-            training: unused, the decoder has no dropout.
+            tokens: int32[N, T], input words (start marker first).
+            lengths: int32[N], number of real words; None if all words are real.
+            training: unused, because the decoder has no dropout.
 
         Returns:
-            float[N, T, H], 0 at words that do not count.
+            float[N, T, H], 0 at padding.
         """
         del training
         hidden = self.decoder(self._fused(tokens, memory))
@@ -183,19 +188,19 @@ class R2M(Captioner):
 
     def _fused(self, tokens: tf.Tensor, memory: Memory) -> tf.Tensor:
         """Returns the decoder's inputs: tokens int32[N, T] -> float[N, T, 2 * H]."""
-        # Each distinct word is projected once; a batch repeats it several times.
-        distinct, places = tf.unique(tf.reshape(tokens, [-1]))
-        places = tf.reshape(places, tf.shape(tokens))
+        # A batch contains the same words several times; each distinct word is projected once.
+        distinct, indices = tf.unique(tf.reshape(tokens, [-1]))
+        indices = tf.reshape(indices, tf.shape(tokens))
         projected = self.fusion.project(self.embedding(distinct))
         concepts = image_rows.repeat(memory["fusion"], tf.shape(tokens)[0])
-        return self.fusion(tuple(tf.gather(x, places) for x in projected), concepts)
+        return self.fusion(tuple(tf.gather(x, indices) for x in projected), concepts)
 
     def gates(self, memory: Memory, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the decoder's gates for given words.
 
         Args:
             memory: from `encode`.
-            tokens: int32[B, T], the words fed in (start marker first).
+            tokens: int32[B, T], input words (start marker first).
 
         Returns:
             `input_gate` and `forget_gate` float[B, T, H]; empty for an LSTM.
@@ -206,14 +211,14 @@ class R2M(Captioner):
         return dict(zip(("input_gate", "forget_gate"), self.decoder.all_gates(fused), strict=True))
 
     def initial_state(self, memory: Memory, max_length: int | tf.Tensor) -> Any:
-        """Returns the recurrent memory before the first word, nested and batch first."""
+        """Returns the recurrent memory before the first word, nested tensors [B, ...]."""
         del max_length
         return self.decoder.initial_state(tf.shape(memory["vector"])[0])
 
     def step(
         self, tokens: tf.Tensor, state: Any, memory: Memory, training: bool = False
     ) -> tuple[tf.Tensor, Any]:
-        """Takes one step: tokens int32[N], state, memory of B -> hidden float[N, H], state."""
+        """Computes one step: tokens int32[N], state, memory of B -> hidden float[N, H], state."""
         del training
         concepts = image_rows.repeat(memory["fusion"], tf.shape(tokens)[0])
         fused = self.fusion(self.fusion.project(self.embedding(tokens)), concepts)
@@ -230,11 +235,11 @@ class R2M(Captioner):
         return tf.convert_to_tensor(self.softmax_weights), tf.convert_to_tensor(self.softmax_bias)
 
     def reconstruct(self, hidden: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """Returns r float[B, H], from hidden states float[B, T, H] and lengths int32[B]."""
+        """Reconstructs r float[B, H] from hidden states float[B, T, H] and lengths int32[B]."""
         return ops.last_real(self.reconstructor(hidden), lengths)
 
     def project_images(self, features: tf.Tensor) -> tf.Tensor:
-        """Returns u float[B, H] of norm 1, from CNN features float[B, F]."""
+        """Projects CNN features float[B, F] to u float[B, H] of norm 1."""
         return ops.unit_norm(self.image_map(features))
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Visual-semantic embedding: images and sentences as vectors of one space."""
+"""Visual-semantic embedding: images and sentences as vectors of a joint space."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from models.layers.image_encoder import ImageEncoder, ImageKind
 from models.layers.pooling import Pooling
 from models.layers.sentence_encoder import SentenceEncoder, SentenceKind
 
-# When vectors of images are divided by their L2 norms; `in_use` is outside of training only.
+# L2 normalization of image vectors; `in_use` normalizes at inference only.
 NormalizedImages = Literal["always", "in_use", "never"]
 
 
 class PixelNetwork(NamedTuple):
-    """A network that makes the features of images inside the model.
+    """Network that computes image features inside the model.
 
     Attributes:
         network: float[B, S, S, 3] from `preprocess` -> feature maps [B, gh, gw, F].
         preprocess: float32[B, S, S, 3] in 0..255 -> the input range of the network.
         trained_from: name of the first layer that is trained, with all layers after it; `all`
-            trains every layer, None none.
-        average_mirrored: outside training, averages the maps of an image with the maps, mirrored
-            back, of its mirror image.
+            trains every layer, None trains none.
+        average_mirrored: whether to average the maps of an image with the maps, mirrored back, of
+            its mirror image; not in training.
     """
 
     network: keras.Model
@@ -39,13 +39,14 @@ class PixelNetwork(NamedTuple):
 
 @keras.saving.register_keras_serializable("r2m")
 class VisualSemanticEmbedding(keras.Model):
-    """An image encoder and a sentence encoder whose vectors are compared by one similarity.
+    """Image encoder and sentence encoder whose vectors are compared by a similarity function.
 
     Letters: B images, N sentences, T words, L rows per image, F features, D size of the vectors.
 
-    Shapes: images, as a dict of `global` float[B, F]; or `regions` float[B, L, F] and, where images
-    have different numbers of them, `region_lengths` int32[B]; or `pixels` float32[B, S, S, 3]
-    -> float32[B, D]. Sentences, as tokens int32[N, T] and lengths int32[N] -> float32[N, D].
+    Shapes of images: a dict of `global` float[B, F]; or `regions` float[B, L, F] and, if images
+    have different numbers of regions, `region_lengths` int32[B]; or `pixels` float32[B, S, S, 3]
+    -> float32[B, D]. Shapes of sentences: tokens int32[N, T] and lengths int32[N] ->
+    float32[N, D].
 
     Example:
         ```python
@@ -94,7 +95,8 @@ class VisualSemanticEmbedding(keras.Model):
             word_size: size of the word vectors.
             sentence_encoder: `gru`, or `bow` (bag of words).
             layers: number of layers of the GRU.
-            bidirectional: whether the GRU reads both directions, whose outputs are averaged.
+            bidirectional: whether the GRU is bidirectional; the outputs of the two directions are
+                averaged.
             sentence_pooling: pooling of words: `last`, `mean`, `max` or `gpo`
                 (`GeneralizedPooling`).
             gru_weights: initial weights, `torch` or `kiros`.
@@ -102,29 +104,27 @@ class VisualSemanticEmbedding(keras.Model):
             image_encoder: `linear`, or `mlp` with a residual connection.
             image_pooling: pooling of rows: `mean`, `max` or `gpo`.
             image_dropout: dropout rate of the features.
-            row_dropout: probability of removing a row in training, see `RowDropout`.
-            row_dropout_varies: whether images have rates of their own.
-            normalize_features: divides each feature vector or row by its L2 norm.
-            normalize_images: when vectors of images are divided by their L2 norms: `always`;
-                `in_use`, not in training; `never`. Vectors of sentences always are.
+            row_dropout: probability of removing a row in training; see `RowDropout`.
+            row_dropout_varies: whether each image draws its own rate.
+            normalize_features: whether to divide each feature vector or row by its L2 norm.
+            normalize_images: L2 normalization of image vectors: `always`; `in_use`, at inference
+                but not in training; or `never`. Sentence vectors are always normalized.
             absolute: whether to use the absolute values of both vectors, for order similarity.
             similarity: `cosine` (the dot product) or `order`.
-            pixel_rows: whether the cells of the network's maps are rows of the image; otherwise
-                their mean is its vector.
-            pixels: the network of a model of pixels.
+            pixel_rows: whether the cells of the network's maps are the rows of the image; if not,
+                their mean is the feature vector of the image.
+            pixels: the network of a model of pixels; None for a model of stored features.
             **kwargs: arguments of `keras.Model` (name, dtype).
 
         Raises:
-            ValueError: an unknown name, or settings that contradict each other.
+            ValueError: the value of a setting is unknown, or settings contradict each other.
         """
         super().__init__(**kwargs)
         if similarity not in SIMILARITIES:
-            raise ValueError(
-                f"similarity {similarity!r} is not known; known: {', '.join(SIMILARITIES)}"
-            )
+            raise ValueError(f"unknown similarity {similarity!r}; known: {', '.join(SIMILARITIES)}")
         if normalize_images not in ("always", "in_use", "never"):
             raise ValueError(
-                f"normalize_images {normalize_images!r} is not known; known: always, in_use, never"
+                f"unknown normalize_images {normalize_images!r}; known: always, in_use, never"
             )
         self._settings = {
             "vocabulary_size": vocabulary_size, "feature_size": feature_size, "size": size,
@@ -179,13 +179,13 @@ class VisualSemanticEmbedding(keras.Model):
         training: bool = False,
         network_trains: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Returns the vectors of images float32[B, D].
+        """Encodes images to vectors float32[B, D].
 
         Args:
-            inputs: see the class; further entries are ignored.
-            training: whether dropout is on.
-            network_trains: bool[], whether the gradient reaches the network of a model of pixels;
-                None: it does.
+            inputs: see the class; other entries are ignored.
+            training: whether dropout is applied.
+            network_trains: bool[], whether the network of a model of pixels receives a gradient;
+                None if it does.
         """
         lengths = None
         if self._pixels is not None:
@@ -201,16 +201,16 @@ class VisualSemanticEmbedding(keras.Model):
     def encode_sentences(
         self, tokens: tf.Tensor, lengths: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """Returns the vectors of sentences: tokens int32[N, T], lengths int32[N] -> float32[N, D].
+        """Encodes sentences: tokens int32[N, T], lengths int32[N] -> float32[N, D].
 
-        Markers are words like all others, and lengths are at least 1.
+        Start and end markers are processed like other words. Lengths must be at least 1.
         """
         return self._finished(self.sentence_encoder(tokens, lengths, training=training), True)
 
     def _pixel_features(
         self, pixels: tf.Tensor, training: bool, network_trains: tf.Tensor | None
     ) -> tf.Tensor:
-        """Returns rows float[B, L, F] of pixels, or their mean float[B, F]."""
+        """Returns the rows float[B, L, F] of the feature maps, or their mean float[B, F]."""
         own = self._pixels
         assert own is not None
 
@@ -225,7 +225,7 @@ class VisualSemanticEmbedding(keras.Model):
         if network_trains is None or not training or own.trained_from is None:
             found = maps()
         else:
-            # A branch, rather than a factor of the gradient: a frozen epoch skips it.
+            # A branch instead of a gradient factor, so that frozen epochs skip the backward pass.
             found = tf.cond(network_trains, maps, lambda: tf.stop_gradient(maps()))
         cells = found.shape[1] * found.shape[2]
         rows = tf.reshape(found, [-1, cells, found.shape[3]])

@@ -1,7 +1,7 @@
 """Pairs of an image and one of its captions, for training with a ranking loss.
 
-An epoch contains every caption once. It consists of passes over the images: each pass uses one
-further caption of each image, so that a batch rarely contains two captions of an image.
+An epoch contains every caption once. It consists of passes over the images: each pass takes the
+next caption of each image, so that a batch rarely contains two captions of the same image.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from tfrecords.core.examples import encode_example
 from tfrecords.core.records import SENTENCE_LENGTHS, SENTENCE_WORDS, Records
 
 _READ_AT_ONCE = 256
-# Owners are compared within a batch only.
+# Number of hash buckets for image names. Hashes are only compared within a batch.
 _OWNERS = 2**31 - 1
-_NAMED = 5  # images in a message
-# Bytes of records that are kept in memory.
-_MEMORY = 256 << 20
+_MAX_LISTED = 5  # images in an error message
+# Maximum number of bytes of records that are kept in memory.
+_MAX_BYTES = 256 << 20
 
 
 class PairCounts(NamedTuple):
-    """Numbers of the pairs of a split.
+    """Numbers of images and pairs of a split.
 
     Attributes:
-        images: images of the split.
+        images: number of images of the split.
         pairs: total number of pairs.
-        most: captions of the image with the most.
+        max_captions: maximum number of captions per image.
         by_length: words of a caption, both markers included -> number of captions.
-        lines: string[N], the records of all images without what is not read, where they fit into
-            memory; None: they are read from disk in every pass.
+        lines: string[N], the serialized records of all images, reduced to the columns that are
+            read, if they fit into memory; None if they are read from disk in every pass.
     """
 
     images: int
     pairs: int
-    most: int
+    max_captions: int
     by_length: dict[int, int]
     lines: tf.Tensor | None = None
 
@@ -56,8 +56,11 @@ def count_pairs(records: Records, split: str, columns: Sequence[str]) -> PairCou
         split: split of the records.
         columns: stored features that are read.
 
+    Returns:
+        The counts, with `lines` None.
+
     Raises:
-        InputError: an image has features that are all zero, which means that they are missing.
+        InputError: the features of an image are all zero, which means that they are missing.
     """
     spec = {
         "image_id": tf.io.FixedLenFeature([], tf.string),
@@ -87,32 +90,38 @@ def count_pairs(records: Records, split: str, columns: Sequence[str]) -> PairCou
         most = max(most, int(counts.max()))
         missing += [name.decode() for name in empty]
     if missing:
-        shown = ", ".join(missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
+        shown = ", ".join(missing[:_MAX_LISTED]) + (", ..." if len(missing) > _MAX_LISTED else "")
         raise InputError(
-            f"{records.folder}, split {split!r}: the features of images are all zero, as if they "
-            f"were missing ({len(missing)} in all): {shown}. Make these features, or build the "
-            "records without these images"
+            f"{records.folder}, split {split!r}: the features of images are all zero, which "
+            f"means that they are missing ({len(missing)} in all): {shown}. Extract these "
+            "features, or build the records without these images"
         )
     return PairCounts(records.count(split), sum(lengths.values()), most, dict(lengths))
 
 
 @tf.autograph.experimental.do_not_convert
 def compact_lines(
-    records: Records, split: str, columns: Sequence[str], *, views: bool, most_bytes: int = _MEMORY
+    records: Records,
+    split: str,
+    columns: Sequence[str],
+    *,
+    views: bool,
+    max_bytes: int = _MAX_BYTES,
 ) -> tf.Tensor | None:
-    """Returns the records of a split with their sentences and some columns only.
+    """Returns the records of a split, reduced to their sentences and the given columns.
 
-    Feature maps and pictures that are not read take most of the time of a pass over the images.
+    A pass over the full records spends most of its time on feature maps and images that are not
+    used.
 
     Args:
         records: records of kind `captions`.
         split: split of the records.
-        columns: columns that are read in addition to names and sentences.
-        views: whether the views of features are read, too.
-        most_bytes: maximum size of all lines.
+        columns: columns that are read in addition to image names and sentences.
+        views: whether the views of features are also read.
+        max_bytes: maximum total size of the reduced records.
 
     Returns:
-        string[N], serialized; None where the lines are larger.
+        string[N], serialized records; None if they exceed `max_bytes`.
     """
     text = [name for name in ("image_id", *columns) if name != "boxes"]
     spec: dict[str, Any] = {name: tf.io.FixedLenFeature([], tf.string) for name in text}
@@ -133,19 +142,19 @@ def compact_lines(
         ]
         found += own
         size += sum(map(len, own))
-        # Estimated after the first batch: the rest is not read in vain.
-        if size * count > most_bytes * len(found):
+        # Extrapolated from the first batch on, so that reading stops early if the total is too big.
+        if size * count > max_bytes * len(found):
             return None
     return tf.constant(found)
 
 
 def image_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data.Dataset:
-    """Returns the serialized records of split `train` in the order of a key, string[] each.
+    """Returns the serialized records of split `train` as elements string[], shuffled by a key.
 
     Args:
         records: records of kind `captions`.
         counts: counts of split `train`.
-        key: stateless seed int64[2]. Windows of what it gives are to be shuffled.
+        key: stateless seed int64[2]. The caller shuffles windows of the returned elements again.
     """
     if counts.lines is None:
         return batching.shuffled_lines(records, key)
@@ -163,8 +172,9 @@ def pair_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data
         key: stateless seed int64[2] of the epoch.
 
     Returns:
-        Elements of `line` string[] (the serialized record), `caption` int64[] (its index) and
-        `length` int64[] (its words, both markers included). Windows of them are to be shuffled.
+        Elements of `line` string[] (the serialized record), `caption` int64[] (index of the
+        caption) and `length` int64[] (its words, both markers included). The caller shuffles
+        windows of these elements again.
     """
     spec = {
         "image_id": tf.io.FixedLenFeature([], tf.string),
@@ -174,7 +184,8 @@ def pair_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data
     def choose(number: tf.Tensor, lines: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = tf.io.parse_example(lines, spec)
         there = tf.cast(rows[SENTENCE_LENGTHS].row_lengths(), tf.int64)
-        # The pass takes the caption after that of the pass before, from a random first one on.
+        # Each pass takes the caption that follows the one of the previous pass. The first pass
+        # starts at a random caption.
         epoch = tf.strings.reduce_join(tf.strings.as_string(key), separator=" ")
         salted = tf.strings.join([rows["image_id"], epoch], "\n")
         first = tf.strings.to_hash_bucket_fast(salted, _OWNERS)
@@ -193,12 +204,12 @@ def pair_stream(records: Records, counts: PairCounts, key: tf.Tensor) -> tf.data
             partial(choose, number), num_parallel_calls=tf.data.AUTOTUNE
         )
 
-    pairs = tf.data.Dataset.range(counts.most).flat_map(one_pass).unbatch()
+    pairs = tf.data.Dataset.range(counts.max_captions).flat_map(one_pass).unbatch()
     return pairs.apply(tf.data.experimental.assert_cardinality(counts.pairs))
 
 
 def owners(image_ids: tf.Tensor) -> tf.Tensor:
-    """Returns a number per image name string[B], int32[B], the same for the same name."""
+    """Hashes image names string[B] to int32[B]; equal names have equal hashes."""
     return tf.cast(tf.strings.to_hash_bucket_fast(image_ids, _OWNERS), tf.int32)
 
 
@@ -211,7 +222,7 @@ def _rows(column: Any) -> list[Any]:
 
 
 def _all_zero(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns whether all bytes of each string are zero: string[B] -> bool[B]."""
+    """Returns whether each string consists of zero bytes only: string[B] -> bool[B]."""
     longest = tf.maximum(tf.reduce_max(tf.strings.length(encoded)), 1)
     values = tf.io.decode_raw(encoded, tf.uint8, fixed_length=longest)
     return tf.reduce_all(values == 0, axis=1)

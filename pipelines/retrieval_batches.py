@@ -16,14 +16,14 @@ from pipelines.pairs import PairCounts, image_stream, owners, pair_stream
 from tfrecords.core.records import Records
 from tfrecords.core.vocabulary import END_ID, START_ID
 
-# Records carry feature maps: windows are small.
+# Records contain feature maps, so windows are small.
 _WINDOW_BATCHES = 8
-# Member of what a batch's key seeds.
+# Number of this use of a batch's key as a seed.
 _NOISE = -3
-# Of the words that noise reaches: those that are masked, and those that are masked or exchanged;
-# the others are removed.
+# Cumulative shares of the words that are chosen for noise: masked; masked or replaced. The others
+# are removed.
 _MASKED, _CHANGED = 0.5, 0.6
-# The first id of a word that is no marker.
+# First word id after those of the markers.
 _FIRST_WORD = 3
 
 Batching = Literal["shuffled", "same_length"]
@@ -31,18 +31,19 @@ Batching = Literal["shuffled", "same_length"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PairOptions:
-    """Sentences of pairs, and which pairs share a batch.
+    """Options of the sentences of pairs and of their batching.
 
     Attributes:
-        batching: `shuffled`, or `same_length`: all captions of a batch have as many words (Kiros et
-            al. 2014), so that negatives cannot be told by their length. The last batches of an
-            epoch are small then.
-        captions_per_image: S; above 1 a batch contains images with S captions each, and an epoch
-            every image once. Captions of an image with fewer are repeated.
-        max_length: words of a sentence, the end marker included; longer ones are cut and ended.
+        batching: `shuffled`, or `same_length`: all captions of a batch have the same number of
+            words (Kiros et al. 2014), so that length does not distinguish negatives. The last
+            batches of an epoch are then small.
+        captions_per_image: S; above 1, a batch contains images with S captions each, and an epoch
+            contains every image once. The captions of an image with fewer are repeated.
+        max_length: maximum number of words of a sentence, end marker included; longer ones are
+            truncated and end with the end marker.
         start_marker: whether sentences begin with the start marker.
-        word_noise: part of the words that are masked (50 %), exchanged (10 %) or removed (40 %) in
-            training (Chen et al. 2021).
+        word_noise: fraction of the words that are masked (50 %), replaced (10 %) or removed (40 %)
+            in training (Chen et al. 2021).
     """
 
     batching: Batching = "shuffled"
@@ -52,11 +53,9 @@ class PairOptions:
     word_noise: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for unknown or impossible options."""
+        """Raises `ValueError` for values that are unknown, out of range or contradictory."""
         if self.batching not in ("shuffled", "same_length"):
-            raise ValueError(
-                f"batching {self.batching!r} is not known; known: shuffled, same_length"
-            )
+            raise ValueError(f"unknown batching {self.batching!r}; known: shuffled, same_length")
         for name in ("captions_per_image", "max_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
@@ -66,11 +65,11 @@ class PairOptions:
                 f"{self.captions_per_image}: the captions of an image differ in length"
             )
         if not 0 <= self.word_noise < 1:
-            raise ValueError(f"word_noise must be in 0..1, below 1, found {self.word_noise}")
+            raise ValueError(f"word_noise must be at least 0 and below 1, found {self.word_noise}")
 
 
 def batches_per_epoch(counts: PairCounts, options: PairOptions, batch_size: int) -> int:
-    """Returns the number of batches of an epoch, see `PairOptions`."""
+    """Returns the number of batches per epoch; see `PairOptions`."""
     if options.captions_per_image > 1:
         return batching.batches_per_epoch(counts.images, batch_size // options.captions_per_image)
     if options.batching == "shuffled":
@@ -92,24 +91,26 @@ def training_batches(
     own_rows: Callable[[batching.Batch], batching.Batch] = batching.unchanged,
     views: bool = True,
 ) -> tf.data.Dataset:
-    """Endless training batches from batch number `first_step` on.
+    """Returns infinitely many training batches, from batch number `first_step` on.
 
     Args:
         records: records of kind `captions`.
         inputs: inputs of the image encoder.
         options: sentences and batching.
         counts: counts of split `train`.
-        vocabulary_size: V; the last word is `<unk>`, which masks.
+        vocabulary_size: V; the last word, `<unk>`, is the mask of `word_noise`.
         batch_size: pairs per batch; a multiple of `captions_per_image`.
         seed: seed of the run.
         first_step: number of the first batch.
-        own_rows: rows of a batch that this process computes, of several that train together.
-        views: draws one of the stored views of each image, see `draw_views`.
+        own_rows: selects the rows of a batch that this process computes, if several processes
+            train together.
+        views: whether to draw one of the stored views of each image; see `draw_views`.
 
     Returns:
         Batches of `tokens` int32[B, T] (0-padded on the right), `lengths` int32[B], `owners`
-        int32[B], which are equal for pairs of one image, and the tensors of `inputs`. With S
-        captions per image `tokens` int32[B, S, T] and `lengths` int32[B, S] of B images.
+        int32[B] (hashes of the image names: equal for pairs of one image), and the tensors of
+        `inputs`. With S > 1 captions per image: `tokens` int32[B, S, T] and `lengths` int32[B, S]
+        of B images.
     """
     inputs.check(records)
     columns = ("image_id", "sentences", *inputs.columns)
@@ -126,7 +127,7 @@ def training_batches(
         }
 
     def finish(batch: batching.Batch) -> batching.Batch:
-        # Decoding is costly, and done for one's own rows only.
+        # Decoding is expensive, so only the rows of this process are decoded.
         return inputs.finish(own_rows(batch))
 
     settings = {"seed": seed, "first_step": first_step, "window_batches": _WINDOW_BATCHES}
@@ -167,12 +168,12 @@ def training_batches(
     return found.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def padded(sentences: tf.RaggedTensor, options: PairOptions) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns sentences as an encoder reads them.
+def pad_sentences(sentences: tf.RaggedTensor, options: PairOptions) -> tuple[tf.Tensor, tf.Tensor]:
+    """Truncates and pads sentences for a sentence encoder.
 
     Args:
         sentences: int[N, (T)], start and end marker included.
-        options: their length, and whether they begin with the marker.
+        options: `max_length` and `start_marker` are read.
 
     Returns:
         Tokens int32[N, T] and lengths int32[N], at least 1.
@@ -193,22 +194,22 @@ def _sentences(
         chosen = choose_captions(sentences, several, rows["key"])
     if options.word_noise:
         key = batching.fold_in(rows["key"], _NOISE)
-        chosen = noisy(chosen, options.word_noise, vocabulary_size, key)
-    tokens, lengths = padded(chosen, options)
+        chosen = add_word_noise(chosen, options.word_noise, vocabulary_size, key)
+    tokens, lengths = pad_sentences(chosen, options)
     if several > 1:
         tokens = tf.reshape(tokens, [-1, several, tf.shape(tokens)[1]])
         lengths = tf.reshape(lengths, [-1, several])
     return {"tokens": tokens, "lengths": lengths}
 
 
-def noisy(
+def add_word_noise(
     sentences: tf.RaggedTensor, rate: float, vocabulary_size: int, key: tf.Tensor
 ) -> tf.RaggedTensor:
-    """Masks, exchanges or removes words at random; markers stay.
+    """Masks, replaces or removes words at random; start and end markers are kept.
 
     Args:
         sentences: int64[N, (T)].
-        rate: probability of each word to be reached.
+        rate: probability that a word is masked, replaced or removed.
         vocabulary_size: V; `<unk>`, the last word, is the mask.
         key: stateless seed int64[2].
 

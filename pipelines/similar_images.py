@@ -1,4 +1,4 @@
-"""Similar images of a split of `captions` records, by their stored vectors."""
+"""Nearest-neighbor images in a split of `captions` records, by their stored vectors."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pipelines.inputs.global_vector import GlobalVector
 from tfrecords.core.errors import InputError
 from tfrecords.core.records import Records
 
-# An image of cosine similarity s counts exp(sharpness * s): of stored vectors, standardized, and of
-# vectors of an embedding.
+# The weight of an image with cosine similarity s is exp(sharpness * s). The first value is for
+# standardized stored vectors, the second one for vectors of an embedding model.
 SHARPNESS, EMBEDDING_SHARPNESS = 8.0, 16.0
 _READ_AT_ONCE = 100
 _COMPARED_AT_ONCE = 256
-# Keeps values that hardly vary from counting as much as the others.
-_LEAST_DEVIATION = 0.05
+# Added to standard deviations, so that nearly constant features are not scaled up to the others.
+_MIN_DEVIATION = 0.05
 
 
 class CaptionedImages(NamedTuple):
-    """Images of a split, with vectors to compare them by and with their captions.
+    """Images of a split, with their captions and with vectors for comparison.
 
     Attributes:
         names: names of the N images.
-        directions: float32[N, D], the images' vectors, standardized, of norm 1: products of them
-            are cosine similarities.
-        mean: float32[D], of the vectors.
-        deviation: float32[D].
+        directions: float32[N, D], the standardized vectors of the images, of norm 1. Their dot
+            products are cosine similarities.
+        mean: float32[D], mean of the vectors.
+        deviation: float32[D], divisor of the centered vectors.
         sentences: word ids of the captions of each image, end markers included.
     """
 
@@ -47,26 +47,26 @@ class CaptionedImages(NamedTuple):
         return directions
 
     def neighbors(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields, for a few images after another, the most similar other images.
+        """Yields the most similar other images of all images, in batches of B images.
 
         Args:
-            count: how many of them, below N.
+            count: number of neighbors per image, below N.
 
         Yields:
-            Their indices int[B, count], the most similar first, and cosine similarities
+            Their indices int[B, count], most similar first, and cosine similarities
             float32[B, count].
         """
         for start in range(0, len(self.directions), _COMPARED_AT_ONCE):
-            likeness = self.directions[start : start + _COMPARED_AT_ONCE] @ self.directions.T
-            own = np.arange(len(likeness))
-            likeness[own, start + own] = -np.inf
-            nearest = np.argsort(-likeness, axis=1, kind="stable")[:, :count]
-            yield nearest, np.take_along_axis(likeness, nearest, axis=1)
+            similarities = self.directions[start : start + _COMPARED_AT_ONCE] @ self.directions.T
+            rows = np.arange(len(similarities))
+            similarities[rows, start + rows] = -np.inf
+            nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :count]
+            yield nearest, np.take_along_axis(similarities, nearest, axis=1)
 
 
-def similarity_weights(likeness: np.ndarray, sharpness: float = SHARPNESS) -> np.ndarray:
-    """Returns weights float[..., K] of cosine similarities [..., K], the highest first."""
-    weights: np.ndarray = np.exp(sharpness * (likeness - likeness[..., :1]))
+def similarity_weights(similarities: np.ndarray, sharpness: float = SHARPNESS) -> np.ndarray:
+    """Converts cosine similarities [..., K], highest first, to weights float[..., K]."""
+    weights: np.ndarray = np.exp(sharpness * (similarities - similarities[..., :1]))
     return weights
 
 
@@ -78,16 +78,16 @@ def read_captioned_images(
     Args:
         records: records of kind `captions`.
         split: split of the records.
-        vectors: float32[N, D] of the images, to compare them by as they are. None takes the stored
-            ones, standardized.
+        vectors: float32[N, D], vectors of the images, which are not standardized. None reads the
+            stored vectors and standardizes them.
 
     Raises:
-        InputError: the records hold no vector of each image.
+        InputError: the records do not contain a vector per image.
     """
     if vectors is None and "global_feature" not in records.feature_names:
         raise InputError(
-            f"{records.folder}: these records hold no vector of each image to find similar ones "
-            "by; build them with --backbone"
+            f"{records.folder}: these records do not contain the vector per image that finding "
+            "similar images requires; build them with --backbone"
         )
     vector = GlobalVector()
     columns = ("image_id", "sentences", *(vector.columns if vectors is None else ()))
@@ -98,11 +98,11 @@ def read_captioned_images(
         names += [name.decode() for name in rows["image_id"].numpy()]
         if vectors is None:
             stored.append(vector.assemble(rows)["global"].numpy())
-        # From start to end marker; captions of CIDEr-D have no start.
+        # Without the start marker, as CIDEr-D expects captions.
         sentences += [[np.array(s[1:]) for s in image] for image in rows["sentences"].to_list()]
     if vectors is None:
         vectors = np.concatenate(stored)
-        mean, deviation = vectors.mean(0), vectors.std(0) + _LEAST_DEVIATION
+        mean, deviation = vectors.mean(0), vectors.std(0) + _MIN_DEVIATION
     else:
         mean, deviation = np.zeros_like(vectors[0]), np.ones_like(vectors[0])
     directions = ops.unit_norm((vectors - mean) / deviation).numpy()

@@ -1,4 +1,4 @@
-"""Captions of similar training images, as further references of rewards."""
+"""Captions of similar training images, as additional references of rewards."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tfrecords.core.vocabulary import START_ID
 
 
 class SimilarReferences:
-    """Captions of the K images most similar to each image of a split, by the name of the image.
+    """Captions of the K images most similar to each image of a split, by image name.
 
-    Holds the word ids of all captions in memory.
+    Keeps the word ids of all captions in memory.
     """
 
     columns: tuple[str, ...] = ("image_id",)
@@ -28,11 +28,12 @@ class SimilarReferences:
         Args:
             records: records of kind `captions`.
             split: split of the records.
-            options: words of a caption.
+            options: `max_length` truncates the captions.
             count: K.
 
         Raises:
-            InputError: the records hold no vectors of images, or no more than `count` images.
+            InputError: the records do not contain vectors of images, or have at most `count`
+                images.
         """
         try:
             images = read_captioned_images(records, split)
@@ -40,13 +41,13 @@ class SimilarReferences:
             raise InputError(f"{error}, or set config.reward.neighbors=0") from None
         if count >= len(images.names):
             raise InputError(
-                f"config.reward.neighbors={count}: {records.folder} has {len(images.names)} images "
-                f"of split {split!r}, so {len(images.names) - 1} other ones at most"
+                f"config.reward.neighbors={count} is too large: split {split!r} of "
+                f"{records.folder} has {len(images.names)} images; set it to at most "
+                f"{len(images.names) - 1}"
             )
         logging.info("finding the %d most similar images of each training image", count)
         found = list(images.neighbors(count))
-        likeness = np.concatenate([likeness for _, likeness in found])
-        weights = similarity_weights(likeness)
+        weights = similarity_weights(np.concatenate([similarities for _, similarities in found]))
         self._neighbors = tf.constant(np.concatenate([n for n, _ in found]), tf.int32)
         self._weights = tf.constant(weights / weights.sum(1, keepdims=True), tf.float32)
         cut = _padded(images.sentences, options)
@@ -60,10 +61,10 @@ class SimilarReferences:
         """Returns the captions of images similar to parsed rows with `image_id` string[B].
 
         Returns:
-            `similar_references` int32[B, K * S, T] for S captions per image at most, without start
+            `similar_references` int32[B, K * S, T] for at most S captions per image, without start
             markers; `similar_lengths` int32[B, K * S], 0 where an image has fewer captions;
-            `similar_weights` float32[B, K * S], the part that each counts: their sum is 1. Both are
-            0 for an image that is not in the split.
+            `similar_weights` float32[B, K * S], weights of the captions, whose sum is 1. Lengths
+            and weights are 0 for an image that is not in the split.
         """
         row = self._rows.lookup(rows["image_id"])
         known = row >= 0

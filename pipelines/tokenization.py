@@ -1,16 +1,16 @@
-"""Text to words and word ids inside a graph, for whole batches.
+"""Tokenization in the graph: `tfrecords.language.tokenization.tokenize` for batches of sentences.
 
-The words are those of `tfrecords.language.tokenization.tokenize`.
+The builders tokenize in Python. Code that tokenizes later (a pipeline over raw captions, an
+exported model) uses this module and must find the same words. The substitutions of NLTK's word
+tokenizer are repeated one by one, in its order, as RE2 expressions. RE2 has no look-around, and its
+`\\b`, `\\w`, `\\s` and `\\d` match ASCII only, so word boundaries are written as the adjacent
+characters.
 
-The builders tokenize in Python; what meets text later (a pipeline over raw captions, an exported
-model) tokenizes here and must find the same words. The substitutions of NLTK's word tokenizer are
-repeated one by one, in its order, as RE2 expressions. RE2 has no look-around and its `\\b`, `\\w`,
-`\\s`, `\\d` know ASCII only, so word boundaries are written as the characters beside them.
-
-The words are the same for every text in UTF-8 of characters that Python, TensorFlow and the package
-regex (which NLTK uses since 3.10) all know. Their versions of Unicode differ: to one of them a new
-character may not be a letter yet, or have no small letter. Bytes that are no UTF-8 never get to
-`tokenize` in a build (the reader skips the sentence); here they become U+FFFD, which is no letter.
+The words are the same for every UTF-8 text of characters that Python, TensorFlow and the package
+regex (which NLTK uses since 3.10) all support. Their versions of Unicode differ: in one of them a
+new character may not be a letter yet, or may have no lower-case form. In a build, invalid UTF-8
+never reaches `tokenize` (the reader skips the sentence); here it becomes U+FFFD, which is not a
+letter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from tfrecords.core.vocabulary import END_ID, START_ID, Vocabulary
 _Rule = tuple[str, str]
 
 # NLTK compiles its rules for quotes with the package regex, those for contractions with re, and
-# their \w differ. The last two ranges are letters in circles and squares, which NFKC leaves alone.
+# their \w differ. The last two ranges are letters in circles and squares, which NFKC does not
+# change.
 _REGEX_W = r"\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189}"
 _NO_WORD = r"[^\p{L}\p{N}_]"
 
@@ -40,10 +41,11 @@ _QUOTES: tuple[_Rule, ...] = (
 _CONTROLS: tuple[_Rule, ...] = (
     (r"\p{Cf}", ""),
     (r"\p{Cc}", " "),
-    # White space to Python, not to RE2, and no space: a tab, of which none is left by now.
+    # White space in Python but not in RE2, and not a space: replaced by a tab. No other tab is left
+    # at this point.
     (r"[\x{1680}\x{2028}\x{2029}]", "\t"),
 )
-# ICU lower-cases these (and the ASCII I) by the rules of the user's language: Turkish, Lithuanian.
+# ICU lower-cases these (and the ASCII I) by the rules of the locale, such as Turkish or Lithuanian.
 _CAPITAL_I: tuple[_Rule, ...] = (
     ("\u0130", "i\u0307"),
     ("\u00cc", "\u00ec"),
@@ -84,8 +86,8 @@ _WORDS: tuple[_Rule, ...] = (
     (r"([^' ])('[smd]|') ", r"\1 \2 "),
     (r"([^' ])('ll|'re|'ve|n't) ", r"\1 \2 "),
 )
-# Contractions: the two parts, and what follows them. Each rule stands twice, because two matches
-# side by side share what is between them, and the first one takes it.
+# Contractions: the two parts, and the character after them. Each rule occurs twice, because two
+# adjacent matches share the character between them, and the first match consumes it.
 _CONTRACTIONS: tuple[_Rule, ...] = tuple(
     (f"({_NO_WORD}){first}{second}({after})", rf"\1 {first} {second} \2")
     for first, second, after in (
@@ -101,10 +103,10 @@ _CONTRACTIONS: tuple[_Rule, ...] = tuple(
     for _ in range(2)
 )
 _LAST: tuple[_Rule, ...] = (
-    # From here on every word has spaces of its own.
+    # From here on, spaces are doubled, so that adjacent words do not share one.
     (r" ", "  "),
     (rf" 't(is|was)({_NO_WORD})", r" 't  \1  \2"),
-    # The stop of a sentence that is not the last one of the text; "u.s." keeps it.
+    # The full stop of a sentence that is not the last one of the text; "u.s." keeps its stop.
     (r" ([^. ]*[\p{L}\p{N}])\. ", r" \1  . "),
 )
 
@@ -120,20 +122,21 @@ def tokenize(
 
     Args:
         text: string [B], UTF-8.
-        keep_punctuation: keep words without any letter or digit; as the corpus was built.
-        segmenter: `words` or `characters`; as the corpus was built.
-        normal_form: takes the place of an operation of tensorflow_text, for models that servers
-            without that package run.
+        keep_punctuation: whether to keep words without any letter or digit; must be the setting
+            that the corpus was built with.
+        segmenter: `words` or `characters`; must be the setting that the corpus was built with.
+        normal_form: replaces an operation of tensorflow_text, for models that run on servers
+            without that package.
 
     Returns:
-        string [B, (T)] words; a row is empty where a sentence has none.
+        string [B, (T)] words; the row of a sentence without words is empty.
 
     Raises:
-        InputError: another segmenter, which cannot run in a graph.
+        InputError: the segmenter is another one, which cannot run in a graph.
     """
     if segmenter not in ("words", "characters"):
         raise InputError(
-            f"the segmenter {segmenter!r} cannot run in a graph; those that can: words, characters"
+            f"the segmenter {segmenter!r} cannot run in a graph; supported: words, characters"
         )
     text = _lower(_normalize(tf.convert_to_tensor(text, tf.string), normal_form))
     if segmenter == "characters":
@@ -146,9 +149,9 @@ def tokenize(
 
 
 def word_table(vocabulary: Vocabulary) -> tf.lookup.StaticHashTable:
-    """Returns the map from words, string, to ids, int32, `<unk>` for all others.
+    """Returns the lookup table from words, string, to ids, int32; `<unk>` for unknown words.
 
-    A model that is exported has to hold the table as an attribute, or it is not saved with it.
+    An exported model must keep the table as an attribute, so that the table is saved with it.
     """
     ids = tf.range(len(vocabulary), dtype=tf.int32)
     entries = tf.lookup.KeyValueTensorInitializer(tf.constant(vocabulary.words), ids)
@@ -162,10 +165,10 @@ def encode(
     keep_punctuation: bool = False,
     segmenter: str = "words",
 ) -> tf.RaggedTensor:
-    """Returns word ids of sentences with start and end marker: `Vocabulary.encode_sentence`.
+    """Converts sentences to word ids with start and end marker, as `Vocabulary.encode_sentence`.
 
-    Equal to the feature `sentence` of `corpora` records, unless these were built with plurals
-    folded.
+    The result equals the feature `sentence` of `corpora` records, unless the records were built
+    with plurals folded.
 
     Args:
         text: string [B], UTF-8.
@@ -187,7 +190,7 @@ def encode(
 
 
 def _normalize(text: tf.Tensor, normal_form: NormalForm | None) -> tf.Tensor:
-    # Quotes first: NFKC would turn the acute accent used as an apostrophe into a space.
+    # Quotes first: NFKC would convert an acute accent that is used as an apostrophe to a space.
     text = _replace(text, _QUOTES)
     text = tf_text.normalize_utf8(text, "NFKC") if normal_form is None else normal_form(text)
     return _replace(text, (*_QUOTES, *_CONTROLS))

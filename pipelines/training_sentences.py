@@ -1,4 +1,4 @@
-"""The sentences of a split, to recognize captions that repeat one of them."""
+"""Hashes of the sentences of a split, for the detection of captions that repeat one of them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _BUCKETS = 2**63 - 1
 
 
 class TrainingSentences:
-    """Hashes of sentences; calling it tells whether captions are among them."""
+    """Set of hashed sentences; a call returns whether captions are among the sentences."""
 
     def __init__(self, hashes: np.ndarray, vocabulary: Vocabulary) -> None:
-        """Keeps the hashes.
+        """Stores the hashes.
 
         Args:
-            hashes: int64[S], ascending, of the sentences' word ids.
+            hashes: int64[S], hashes of the sentences' word ids, ascending.
             vocabulary: vocabulary of the sentences.
         """
         self.hashes, self._vocabulary = hashes, vocabulary
 
     def __call__(self, captions: Sequence[str]) -> np.ndarray:
-        """Returns bool[N]: whether each caption has the words of one of the sentences."""
+        """Returns bool[N]: whether each caption consists of the words of one of the sentences."""
         segmenter = self._vocabulary.segmenter
         words = [
             caption.split() if segmenter == "words" else tokenize(caption, segmenter=segmenter)
@@ -46,10 +46,10 @@ class TrainingSentences:
 
 
 def training_sentences(records: Records, split: str) -> TrainingSentences:
-    """Returns the sentences of a split of `captions` or `corpora` records, read once per records.
+    """Returns the sentences of a split of `captions` or `corpora` records.
 
-    Their hashes are kept in the folder of the records, as `sentence_hashes-<split>.npz`. A folder
-    that cannot be written to only costs the time of reading.
+    Their hashes are cached in the folder of the records, as `sentence_hashes-<split>.npz`. If the
+    folder is not writable, the sentences are read again at every call.
 
     Raises:
         InputError: no such split.
@@ -71,12 +71,12 @@ def training_sentences(records: Records, split: str) -> TrainingSentences:
                     hashes=hashes,
                 )
         except (OSError, InputError) as error:
-            logging.info("the hashes of training sentences are not kept: %s: %s", path, error)
+            logging.info("the hashes of training sentences are not cached: %s: %s", path, error)
     return TrainingSentences(hashes, records.vocabulary())
 
 
 def _read(path: Path, digest: str) -> np.ndarray | None:
-    """Returns kept hashes; None where there are none, or those of other records."""
+    """Reads cached hashes; returns None without a cache, or if it belongs to other records."""
     if not path.is_file():
         return None
     try:
@@ -90,7 +90,7 @@ def _read(path: Path, digest: str) -> np.ndarray | None:
 
 
 def _hashes(records: Records, split: str) -> np.ndarray:
-    """Reads all sentences; returns int64[S], ascending, of the distinct ones."""
+    """Reads all sentences; returns the distinct hashes int64[S], ascending."""
     nested = records.kind == "captions"
     spec = {
         "sentence": tf.io.RaggedFeature(

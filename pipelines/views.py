@@ -1,4 +1,4 @@
-"""Stored views of images: one is drawn per image and epoch."""
+"""Stored views (augmentations) of images, of which one is drawn per image and epoch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pipelines.batching import Rows
 from tfrecords.core.records import Records
 from tfrecords.pictures.feature_options import VIEWS
 
-# Member of what the key of rows seeds.
+# Number of this use of the key of rows as a seed.
 _MEMBER = -2
 
 
 def view_columns(records: Records, columns: Collection[str]) -> dict[str, Any]:
-    """Returns how to parse the views of columns; nothing where features have none.
+    """Returns the parsing specification of the views of columns; empty if features have no views.
 
-    Features without views, such as regions, are of the whole image: those that are read with them
-    must be of it, too.
+    Features without views, such as regions, describe the whole image. Features that are read
+    together with them must then describe the whole image, too, so no views are returned.
 
     Args:
         records: records whose split `train` is parsed.
@@ -33,12 +33,13 @@ def view_columns(records: Records, columns: Collection[str]) -> dict[str, Any]:
 
 
 def draw_views(rows: Rows, key: tf.Tensor) -> Rows:
-    """Replaces the features of each image by those of one of its views, before they are decoded.
+    """Replaces the features of each image with those of one of its views, before decoding.
 
-    The image itself and its views are equally likely. All columns of an image are of one view.
+    The image itself and its views are equally likely. All columns of an image come from the same
+    view.
 
     Args:
-        rows: parsed columns string[B], with their views string[B, N] if there are any.
+        rows: parsed columns string[B], with their views string[B, N] if they have any.
         key: stateless seed int64[2] of the rows.
 
     Returns:

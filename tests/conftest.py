@@ -16,17 +16,17 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import tensorflow as tf
 
-# Two devices are enough to test distribution; TensorFlow takes their number before it starts only.
+# Two devices are enough to test distribution. Their number must be set before TensorFlow starts.
 with contextlib.suppress(RuntimeError):
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
 
-# Tests compile many small graphs and run each a few times: optimizing them costs more than it
-# saves. The end-to-end tests run the scripts, and so the optimizer, in processes of their own.
+# Tests compile many small graphs and run each a few times, so optimizing them costs more than it
+# saves. The end-to-end tests run the scripts with the optimizer, in separate processes.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
-# Tracing makes millions of objects that stay: looking through them for garbage takes a tenth of it.
+# Tracing creates millions of long-lived objects; garbage collection would take a tenth of the time.
 gc.freeze()
 gc.set_threshold(10_000, 10, 10)
 
@@ -53,7 +53,7 @@ def free_graphs() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder with the real data sets; tests that need it skip where it is absent."""
+    """The folder with the real data sets; tests that need it are skipped if it is missing."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("R2M_SHARED_DATA", default))
     if not (folder / "README.md").is_file():

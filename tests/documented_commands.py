@@ -18,14 +18,14 @@ MODULES = dict(
     re.findall(r'^(r2m[a-z-]*) = "(.+):console"', (ROOT / "pyproject.toml").read_text(), re.M)
 )
 DOCUMENTS = ("README.md", "WORKSPACE.md", "RESULTS.md", "CONTRIBUTING.md")
-# Commands of blocks below this comment are not run: they need what a reader brings.
+# Commands of blocks below this comment are not run, because they need data of the reader.
 NEEDS_OWN_DATA = "with data of your own"
 OTHER_PROGRAMS = ("curl", "docker", "export", "iconv", "make", "pip", "python", "source",
                   "tensorboard", "tfds")  # fmt: skip
 _BLOCK = re.compile(r"^(?:<!-- ([^\n]*) -->\n)?```(\w*)\n(.*?)^```$", re.M | re.S)
 
-# Reads every command's flags as its script does, each in a process of its own, made from one that
-# has imported the script. Of commands that are not whole the names of the flags are checked.
+# Parses the flags of every command like its script, in a process forked from one that has imported
+# the script. For incomplete commands, only the names of the flags are checked.
 _PARSING = """\
 import importlib, itertools, json, os, re, sys
 from absl import flags
@@ -89,7 +89,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """A command, where it is shown, and whether it is shown whole, to be run as it stands."""
+    """A command, the place that shows it, and whether it is complete and can be run as shown."""
 
     place: str
     words: tuple[str, ...]
@@ -140,7 +140,7 @@ def help_examples() -> Iterator[Command]:
 
 
 def refused_commands(commands: Iterable[Command]) -> str:
-    """Returns what the scripts' parsers say against commands of R2M; empty where they take all."""
+    """Returns the parsers' errors for commands of R2M; empty if all commands are accepted."""
     jobs = [
         (command.place, MODULES[command.words[0]], command.words, command.whole)
         for command in commands

@@ -1,4 +1,4 @@
-"""Reads the pages that galleries write."""
+"""Reader of gallery pages."""
 
 from __future__ import annotations
 

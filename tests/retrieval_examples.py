@@ -1,4 +1,4 @@
-"""Embeddings of random vectors, and the published evaluation, for several files of tests."""
+"""Random embeddings, and the published evaluation, for several test files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def all_similarities(images, captions, similarity):
 
 
 def sorted_ranks(scores, owners):
-    """Transcribes the published evaluation: a full sort per query."""
+    """Computes ranks as the published evaluation, by a full sort per query."""
     i2t = [
         min(
             int(np.flatnonzero(np.argsort(-row) == own)[0])

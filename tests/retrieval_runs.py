@@ -1,4 +1,4 @@
-"""A visual-semantic embedding without a network: a vector per word, images named by words."""
+"""Visual-semantic embedding without a network: one vector per word, images named by words."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class WordEmbedding:
 
 
 def folder_of(digest: str = "abc", step: int = 7):
-    """Returns what stands for `RunFolder`: a checkpoint with this digest."""
+    """Returns a function that opens fake run folders, whose checkpoints have this digest."""
 
     def opened(path):
         checkpoint = SimpleNamespace(digest=digest, step=step)
@@ -55,7 +55,7 @@ def folder_of(digest: str = "abc", step: int = 7):
 
 
 def paint(folder: Path, *names: str) -> None:
-    """Writes small pictures of these names."""
+    """Writes small pictures with the given names."""
     folder.mkdir(exist_ok=True)
     for name in names:
         Image.new("RGB", (32, 24), (200, 80, 80)).save(folder / f"{name}.png")

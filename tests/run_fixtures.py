@@ -1,4 +1,4 @@
-"""Fixtures of small records and runs of the embedded data set, for several folders of tests."""
+"""Fixtures: small records and runs of the embedded data set, for several test folders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tfrecords.shapes.dataset import make_shapes
 
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory) -> Path:
-    """The raw data set, small."""
+    """A small version of the raw data set."""
     folder = tmp_path_factory.mktemp("raw") / "shapes"
     make_shapes(folder, train_images=24, val_images=8, test_images=4, sentences=200, image_size=48)
     return folder
@@ -87,7 +87,7 @@ def images(build, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_network() -> dict[str, object]:
-    """Settings of a network of few operations, with all ablations: graphs are made sooner."""
+    """Settings of a network with few operations (all ablations), whose graphs are built fast."""
     return {
         "decoder": "lstm",
         "fusion": "concat",
@@ -99,7 +99,7 @@ def small_network() -> dict[str, object]:
 
 @pytest.fixture
 def config(corpora, images):
-    """Four steps a stage with a tiny network."""
+    """A configuration with a tiny network and four steps per stage."""
     config = shapes.get_config("test")
     config.data.corpora, config.data.images = str(corpora), str(images)
     for stage in config.stages.values():
@@ -132,7 +132,7 @@ def caption_records(pictures, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def att2in2_run(caption_records, tmp_path_factory) -> Path:
-    """The run of a small att2in2, to be looked at and copied, never changed."""
+    """The run of a small att2in2; read-only, tests must copy it before changes."""
     from r2m.tasks.captioning.experiment import run_captioner
 
     folder = tmp_path_factory.mktemp("att2in2")
@@ -144,7 +144,7 @@ def att2in2_run(caption_records, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def old_runs(tmp_path_factory) -> Path:
-    """Small trained runs of earlier versions and their records, to be looked at, never changed."""
+    """Small trained runs of earlier versions and their records; read-only."""
     folder = tmp_path_factory.mktemp("old_runs")
     for archive in sorted((Path(__file__).parent / "data" / "runs").glob("*.tar.xz")):
         with tarfile.open(archive) as packed:
@@ -154,7 +154,7 @@ def old_runs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def embedding_run(caption_records, tmp_path_factory) -> Path:
-    """The run of a small VSE++, to be looked at and copied, never changed."""
+    """The run of a small VSE++; read-only, tests must copy it before changes."""
     from configs.retrieval import vse_plus_plus
     from r2m.tasks.retrieval.experiment import run_retrieval
 

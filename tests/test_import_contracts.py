@@ -1,4 +1,4 @@
-"""The floors of the house: who may import whom (the contracts stand in pyproject.toml)."""
+"""Import contracts between packages, which pyproject.toml defines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_dependencies_only_go_down():
-    # In a process of its own: import-linter silences every logger that there is.
+    # In a separate process, because import-linter disables all existing loggers.
     command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     done = subprocess.run(
         [sys.executable, "-c", command, "--no-cache"],

@@ -1,4 +1,4 @@
-"""A user's own packages under the names of ours."""
+"""Packages of the user with the same names as packages of the project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The original names of the visual-semantic embedding, from Python."""
+"""Python interface of the visual-semantic embedding, with its original names."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Files as `torch.save` writes them, without torch."""
+"""Writer of files in the format of `torch.save`, without torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 
 
 class _Tensor:
-    """Pickles as a torch tensor does."""
+    """Array that is pickled like a torch tensor."""
 
     def __init__(self, array: np.ndarray, key: str) -> None:
         self.array, self.key = array, key
@@ -68,13 +68,13 @@ def _dump(data: Any, legacy: bool) -> bytes:
 def write_torch(
     path: Path, data: dict[str, Any], *, legacy: bool = False, storage: np.ndarray | None = None
 ) -> Path:
-    """Writes what `torch.save` writes: arrays at the top, in C or Fortran order, become tensors.
+    """Writes a file like `torch.save`; top-level arrays, in C or Fortran order, become tensors.
 
     Args:
-        path: of the file.
-        data: to save.
-        legacy: the layout before PyTorch 1.6 instead of the zip file.
-        storage: of a zip file: elements to store for every tensor, in place of its own.
+        path: path of the file.
+        data: data to save.
+        legacy: whether to write the layout before PyTorch 1.6 instead of a zip file.
+        storage: elements to store for every tensor of a zip file, instead of its own.
     """
     tensors = {
         key: _Tensor(value, str(number))

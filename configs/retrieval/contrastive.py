@@ -1,14 +1,14 @@
-"""Images and sentences by a softmax over the batch: the preset that ranks best on small data.
+"""Contrastive embedding by a softmax over the batch: the preset with the best recall on small data.
 
     r2m-train-retrieval --config=contrastive:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/contrastive
 
-The records have a vector of each image (`--backbone`, or `--features`). For regions or the cells of
-a grid instead: `--config.model.image_input=regions --config.model.image_pooling=gpo`.
+The records must contain one vector per image (`--backbone`, or `--features`). For regions or grid
+cells instead: `--config.model.image_input=regions --config.model.image_pooling=gpo`.
 
-The sentence encoder of VSE-infinity and its image encoder for one vector (Chen et al. 2021), with
-the loss of van den Oord et al. 2018 (InfoNCE) and Zhang et al. 2020, which has no epoch of easy
-negatives to get over and no collapse.
+The model has the sentence encoder of VSE-infinity and its image encoder for one vector (Chen et al.
+2021). The loss is that of van den Oord et al. 2018 (InfoNCE) and Zhang et al. 2020. It does not
+collapse, and it needs no first epoch on the sum of all hinges.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Order0: order embedding by all hinges of a batch (Vendrov et al. 2016; Faghri et al. 2018).
+"""Order0: order embedding by the sum of hinges (Vendrov et al. 2016; Faghri et al. 2018).
 
     r2m-train-retrieval --config=order0:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/order0
 
-A sentence is more general than its image: no component of its vector exceeds that of the image.
-Published: `r2m-build-captions --vocabulary_rule=vsepp --captions=vsepp:FOLDER`.
+The order similarity treats a sentence as more general than its image: no component of its vector
+should exceed that of the image. To build the published data:
+`r2m-build-captions --vocabulary_rule=vsepp --captions=vsepp:FOLDER`.
 """
 
 from __future__ import annotations

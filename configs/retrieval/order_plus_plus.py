@@ -1,10 +1,10 @@
-"""Order++: order embedding by the hardest negatives of a batch (Faghri et al. 2018).
+"""Order++: order embedding by the hardest negative of a batch (Faghri et al. 2018).
 
     r2m-train-retrieval --config=order++:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/order_plus_plus
 
-Its published command takes no absolute values, and the margin of VSE++.
-Published: `r2m-build-captions --vocabulary_rule=vsepp --captions=vsepp:FOLDER`.
+As in the published command, vectors are not made absolute and the margin is that of VSE++. To build
+the published data: `r2m-build-captions --vocabulary_rule=vsepp --captions=vsepp:FOLDER`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Images and sentences in one space, by all hinges of a batch (Kiros et al. 2014).
+"""UVS: unified visual-semantic embedding by the sum of hinges of a batch (Kiros et al. 2014).
 
     r2m-train-retrieval --config=uvs:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/uvs
 
-Vectors of images are divided by their norms in use, but not in training, as in the released code.
-Published: VGG-19's fc7 features of unit norm, and words as they stand between white space:
-`r2m-build-captions --vocabulary_rule=kiros --captions=kiros:FOLDER`.
+Image vectors are L2-normalized at inference but not in training, as in the released code. The
+published data are fc7 features of VGG-19 with unit norm, and captions split at white space. To
+build them: `r2m-build-captions --vocabulary_rule=kiros --captions=kiros:FOLDER`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         schedule={},
     )
     if arg is not None:
-        # Its first steps are several times the learning rate.
+        # The first steps of `kiros_adam` are several times the learning rate.
         config.training.optimizer = "adam"
         sections.train_at_size(config, arg)
     return config

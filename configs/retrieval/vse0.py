@@ -1,10 +1,10 @@
-"""VSE0: the ablation of VSE++ with all hinges of a batch (Faghri et al. 2018).
+"""VSE0: the ablation of VSE++ with the sum of hinges of a batch (Faghri et al. 2018).
 
     r2m-train-retrieval --config=vse0:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/vse0
 
-Vectors of images are never divided by their norms, as in its command with `--no_imgnorm`.
-Published: `r2m-build-captions --vocabulary_rule=vsepp --captions=vsepp:FOLDER`.
+Image vectors are never L2-normalized, as in the published command with `--no_imgnorm`. To build the
+published data: `r2m-build-captions --vocabulary_rule=vsepp --captions=vsepp:FOLDER`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""VSE-infinity: generalized pooling of regions or cells, and of words (Chen et al. 2021).
+"""VSE-infinity: generalized pooling of regions or grid cells, and of words (Chen et al. 2021).
 
     r2m-train-retrieval --config=vse_infinity:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/vse_infinity
 
-The records have regions (`--features`, or `--regions` with `--backbone`) or a grid
-(`--store_grid`). With a grid, as published: `--config.model.row_dropout_varies=True`. A network
-that is trained along, as published: `--config.image.source=pixels
+The records must contain regions (`--features`, or `--regions` with `--backbone`) or a grid
+(`--store_grid`). For a grid, the published setting is `--config.model.row_dropout_varies=True`. To
+train the image network as well, as published: `--config.image.source=pixels
 --config.image.trained_from=LAYER --config.image.learning_rate_factor=0.01`.
 """
 

@@ -1,11 +1,11 @@
-"""VSE++: ranking by the hardest negatives of a batch (Faghri et al. 2018).
+"""VSE++: ranking loss with the hardest negative of a batch (Faghri et al. 2018).
 
     r2m-train-retrieval --config=vse++:flickr8k \\
         --captions=workspace/records/captions/flickr8k --workdir=workspace/runs/vse_plus_plus
 
-Published: `r2m-build-captions --vocabulary_rule=vsepp --captions=vsepp:FOLDER`. Fine-tuning goes on
-from the frozen network's run with `--init_from=RUN --config.image.source=pixels
---config.image.trained_from=all --config.image.frozen_epochs=0
+To build the published data: `r2m-build-captions --vocabulary_rule=vsepp --captions=vsepp:FOLDER`.
+To fine-tune the image network, start from a run with the frozen network: `--init_from=RUN
+--config.image.source=pixels --config.image.trained_from=all --config.image.frozen_epochs=0
 --config.stages.ranking.learning_rate=2e-5`.
 """
 

@@ -1,4 +1,4 @@
-"""Att2in and att2in2: a maxout LSTM with attention that enters the candidate only."""
+"""Att2in and att2in2: a maxout LSTM whose attention context is added to the cell candidate only."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from models.layers.words import WordInput, WordOutput
 
 @register_captioner("att2in")
 class Att2in(RecurrentCaptioner):
-    """Attention from the previous state; the averaged rows enter the cell's candidate only.
+    """A maxout LSTM with attention, whose context vector is added to the cell candidate only.
 
-    Rows are used as they are, words are embedded without ReLU or dropout. Embedding and softmax
-    weights start uniform in +-0.1.
+    The previous state is the attention query. Image rows are not mapped, and words are embedded
+    without ReLU or dropout. Embedding and softmax weights are initialized uniformly in +-0.1.
 
     Shapes: `regions` float[B, L, D], `region_lengths` int32[B] (optional).
 
@@ -38,7 +38,7 @@ class Att2in(RecurrentCaptioner):
 
     inputs = Inputs(required=("regions",))
     has_attention = True
-    # Whether rows and words go through a map or embedding, ReLU and dropout first.
+    # Whether rows (after a dense layer) and words (after the embedding) get ReLU and dropout.
     _maps_inputs = False
 
     def __init__(
@@ -60,7 +60,7 @@ class Att2in(RecurrentCaptioner):
             units: H.
             word_size: E.
             attention_units: A.
-            dropout: rate on words, rows (both att2in2 only) and hidden states while training.
+            dropout: dropout rate of words, rows (both in att2in2 only) and hidden states.
             **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
@@ -102,7 +102,15 @@ class Att2in(RecurrentCaptioner):
         self.built = True
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
-        """Returns `rows` float[B, L, H or D], `projected` float[B, L, A] and, if padded, `mask`."""
+        """Returns the image rows and their projections for the attention.
+
+        Args:
+            inputs: `regions` and, optionally, `region_lengths`.
+            training: whether dropout is applied.
+
+        Returns:
+            `rows` float[B, L, H or D], `projected` float[B, L, A] and, if rows are padded, `mask`.
+        """
         rows = inputs["regions"]
         if self._maps_inputs:
             rows = self.row_dropout(tf.nn.relu(self.row_map(rows)), training=training)
@@ -116,7 +124,7 @@ class Att2in(RecurrentCaptioner):
     def advance(
         self, word: tf.Tensor, state: State, memory: Memory
     ) -> tuple[tf.Tensor, State, tf.Tensor]:
-        """Takes one step: float[N, 5 * H], state -> hidden float[N, H], state, weights."""
+        """Computes one step: float[N, 5 * H], state -> hidden float[N, H], state, weights."""
         weights = self.row_attention(state[0], memory["projected"], memory.get("mask"))
         context = self.context_map(attention.average(memory["rows"], weights))
         state = self.cell.step(word, state, context)
@@ -129,9 +137,9 @@ class Att2in(RecurrentCaptioner):
 
 @register_captioner("att2in2")
 class Att2in2(Att2in):
-    """Att2in over mapped rows: rows and words go through a map or embedding, ReLU and dropout.
+    """Att2in with dense layer, ReLU and dropout on the rows, and ReLU and dropout on the words.
 
-    Weights start as PyTorch's. Shapes, arguments and source are those of `Att2in`.
+    Weights are initialized as in PyTorch. Shapes, arguments and source are those of `Att2in`.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""The captioner interface and its defaults."""
+"""Captioner interface with default implementations."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Inputs(NamedTuple):
     """Kinds of image input of a captioner.
 
     Attributes:
-        required: kinds that `encode` cannot do without, the main one first.
-        optional: kinds that `encode` uses where they exist.
+        required: kinds that `encode` requires, the main one first.
+        optional: kinds that `encode` uses if they are given.
     """
 
     required: tuple[InputKind, ...]
@@ -32,7 +32,7 @@ class Inputs(NamedTuple):
         return (*self.required, *self.optional)
 
     def check(self, tensors: Collection[str]) -> None:
-        """Raises `ValueError` unless tensors of these names include the required kinds."""
+        """Raises `ValueError` if the names of the given tensors lack a required kind."""
         missing = [name for name in map(tensor_name, self.required) if name not in tensors]
         if missing:
             raise ValueError(
@@ -43,31 +43,35 @@ class Inputs(NamedTuple):
 
 
 def tensor_name(kind: InputKind) -> str:
-    """Returns the name of the tensor of a kind: `regions` for `grid`, else that of the kind."""
+    """Returns the tensor name of a kind of input: `regions` for `grid`, else the kind itself."""
     return "regions" if kind == "grid" else kind
 
 
 class Captioner(keras.Model):
     """A model that captions images word by word.
 
-    A new captioner defines `encode`, `initial_state`, `step` and `logits`, out of any Keras layers.
-    The other methods have correct defaults, which run `step` in a loop. A captioner that overrides
-    them only gains speed.
+    A subclass defines `encode`, `initial_state`, `step` and `logits`, with any Keras layers. The
+    default implementations of the other methods run `step` in a loop. Overriding them is only
+    useful for speed.
 
     Letters: B images, N captions (N / B consecutive ones per image), T words, H hidden units,
     V vocabulary, L rows per image (grid cells or regions).
 
-    `encode` receives a dict of tensors: `global` float[B, D]; for `grid` and `regions`, `regions`
-    float[B, L, D] and, where images have different numbers of regions, `region_lengths` int32[B];
-    for `boxes`, `boxes` float32[B, L, 4], of those rows in their order: ymin, xmin, ymax, xmax in
-    0..1, padded with zeros; for `concepts`, `concepts` int32[B, K] and `concept_lengths` int32[B];
-    `pixels` float32[B, S, S, 3] in 0..255.
+    `encode` receives a dict of tensors:
+
+    - `global` float[B, D];
+    - for `grid` and `regions`: `regions` float[B, L, D] and, if images have different numbers of
+      regions, `region_lengths` int32[B];
+    - `boxes` float32[B, L, 4], the boxes of the rows in the same order: ymin, xmin, ymax, xmax in
+      0..1, padded with zeros;
+    - for `concepts`: `concepts` int32[B, K] and `concept_lengths` int32[B];
+    - `pixels` float32[B, S, S, 3] in 0..255.
 
     Attributes:
         inputs: kinds of image input.
         has_attention: whether `attention` returns weights.
-        units: H, which the default `output_layer` reads.
-        shares_memory: whether `step` accepts a memory of B images with N > B tokens. Otherwise
+        units: H; the default `output_layer` requires it.
+        shares_memory: whether `step` accepts a memory of B images with N > B tokens. If not,
             callers repeat the memory with `expand_memory`, so that it has one row per token.
 
     Example:
@@ -117,14 +121,14 @@ class Captioner(keras.Model):
     shares_memory: bool = False
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
-        """Encodes images once, for all of their captions.
+        """Encodes images; called once per batch, for all captions of an image.
 
         Args:
-            inputs: tensors of the kinds in `inputs`, B first.
+            inputs: tensors of the kinds in `inputs`, with B as first dimension.
             training: whether dropout is applied.
 
         Returns:
-            Nested tensors, B first.
+            Nested tensors [B, ...].
         """
         raise NotImplementedError(f"{type(self).__name__} does not define encode")
 
@@ -133,25 +137,25 @@ class Captioner(keras.Model):
 
         Args:
             memory: from `encode`.
-            max_length: largest number of steps, the size of caches.
+            max_length: maximum number of steps, the size of caches.
 
         Returns:
-            Nested tensors of any dtype, B first, or `()`. Every step keeps their shapes and dtypes:
-            caches have `max_length` positions from the start, of which a step writes one, at a
-            position int32[B] in the state. A search gathers all of them by hypothesis; tensors that
-            depend on the image only belong into the memory, which is not gathered.
+            Nested tensors [B, ...] of any dtype, or `()`. Every step must keep their shapes and
+            dtypes: caches are allocated for `max_length` positions, and each step writes one, at a
+            position int32[B] in the state. A search gathers the state by hypothesis. Tensors that
+            depend only on the image belong in the memory, which is not gathered.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define initial_state")
 
     def step(
         self, tokens: tf.Tensor, state: State, memory: Memory, training: bool = False
     ) -> tuple[tf.Tensor, State]:
-        """Takes one step.
+        """Computes one step.
 
         Args:
             tokens: int32[N], the previous words.
-            state: nested tensors, N first.
-            memory: from `encode`; N first, or B first if `shares_memory`.
+            state: nested tensors [N, ...].
+            memory: from `encode`; nested tensors [N, ...], or [B, ...] if `shares_memory`.
             training: whether dropout is applied.
 
         Returns:
@@ -162,16 +166,16 @@ class Captioner(keras.Model):
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:
         """Returns unnormalized log probabilities of the next word: float[N, H] -> float32[N, V].
 
-        This is an affine map, the softmax layer: losses compute it from `output_layer`. Layers
-        before it belong into `step`.
+        This must be an affine map, the softmax layer: losses compute it from `output_layer`. All
+        layers before it belong in `step`.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define logits")
 
     @property
     def output_layer(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Weights float[V, H] and bias float[V] of `logits`, from which losses compute them.
+        """Weights float[V, H] and bias float[V] of the affine map `logits`, as losses read them.
 
-        The default applies `logits`, an affine map, to the unit vectors of H = `self.units`.
+        The default applies `logits` to zero and to the unit vectors of size H = `self.units`.
         """
         bias = self.logits(tf.zeros([1, self.units], self.compute_dtype))
         weights = self.logits(tf.eye(self.units, dtype=self.compute_dtype)) - bias
@@ -187,13 +191,13 @@ class Captioner(keras.Model):
         """Returns the hidden states for given words.
 
         Args:
-            memory: from `encode`, B first.
-            tokens: int32[N, T], the words fed in (start marker first).
-            lengths: int32[N], number of words that count; None counts all.
+            memory: from `encode`, nested tensors [B, ...].
+            tokens: int32[N, T], input words (start marker first).
+            lengths: int32[N], number of real words; None if all words are real.
             training: whether dropout is applied.
 
         Returns:
-            float[N, T, H], 0 at words that do not count.
+            float[N, T, H], 0 at padding.
         """
         count, steps = tf.unstack(tf.shape(tokens))
         state = image_rows.repeat(self.initial_state(memory, steps), count)
@@ -207,11 +211,11 @@ class Captioner(keras.Model):
         return hidden if lengths is None else mask_padding(hidden, lengths)
 
     def attention(self, memory: Memory, tokens: tf.Tensor) -> tf.Tensor:
-        """Returns the attention weights when each next word is predicted.
+        """Returns the attention weights of the prediction of each next word.
 
         Args:
-            memory: from `encode`, B first.
-            tokens: int32[N, T], the words fed in (start marker first).
+            memory: from `encode`, nested tensors [B, ...].
+            tokens: int32[N, T], input words (start marker first).
 
         Returns:
             float[N, T, L], which sum to 1 over L.
@@ -227,7 +231,7 @@ class Captioner(keras.Model):
         """Returns the logits of each next word.
 
         Args:
-            inputs: those of `encode`, `tokens` int32[N, T] and, optionally, `lengths` int32[N].
+            inputs: inputs of `encode`, `tokens` int32[N, T] and, optionally, `lengths` int32[N].
             training: whether dropout is applied.
 
         Returns:
@@ -249,7 +253,7 @@ class Captioner(keras.Model):
         return tf.ensure_shape(tf.reshape(logits, shape), [*tokens.shape, logits.shape[-1]])
 
     def expand_memory(self, memory: Memory, count: int | tf.Tensor) -> Memory:
-        """Returns the memory of B images in the form that `step` accepts with `count` tokens."""
+        """Repeats the memory of B images for `count` tokens, unless `step` accepts it as it is."""
         return memory if self.shares_memory else image_rows.repeat(memory, count)
 
     @classmethod
@@ -263,16 +267,16 @@ class Captioner(keras.Model):
         """Returns the constructor arguments that depend on the images.
 
         Args:
-            global_size: size of the vector of an image; None where images have none.
-            region_size: size of the rows of an image; None where images have none.
-            grid_cells: number of rows, where all images have as many; None otherwise.
+            global_size: size of the vector per image; None if images have no vector.
+            region_size: size of the rows of an image; None if images have no rows.
+            grid_cells: number of rows per image, if it is the same for all images; else None.
 
         Returns:
-            `feature_size` of the main input; `grid_cells` of a captioner of grids; and
-            `global_size` (perhaps None) where `global` is another input.
+            `feature_size` of the main input; `grid_cells` if the captioner requires a grid; and
+            `global_size` (possibly None) if `global` is an additional input.
 
         Raises:
-            ValueError: the images lack what the captioner requires.
+            ValueError: the images do not have the features that the captioner requires.
         """
         main = cls.inputs.required[0]
         size = global_size if main == "global" else region_size
@@ -281,7 +285,7 @@ class Captioner(keras.Model):
         arguments: dict[str, int | None] = {"feature_size": size}
         if "grid" in cls.inputs.required:
             if grid_cells is None:
-                raise ValueError("needs a grid: as many cells in every image")
+                raise ValueError("needs a grid: the same number of cells in every image")
             arguments["grid_cells"] = grid_cells
         if main != "global" and "global" in cls.inputs.kinds:
             arguments["global_size"] = global_size

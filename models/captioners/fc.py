@@ -1,4 +1,4 @@
-"""FC: the vector of the image is the first input of a maxout LSTM."""
+"""FC: a maxout LSTM whose first input is the image vector."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from models.layers.words import WordInput, WordOutput
 
 @register_captioner("fc")
 class FC(RecurrentCaptioner):
-    """A maxout LSTM that reads the image's vector before the words; that output is discarded.
+    """A maxout LSTM whose first input is the image vector, followed by the words.
+
+    The output of the first step is discarded.
 
     Shapes: `global` float[B, D].
 
@@ -49,8 +51,8 @@ class FC(RecurrentCaptioner):
             vocabulary_size: V, markers included.
             feature_size: D.
             units: H.
-            word_size: E, size of the vectors of words and image.
-            dropout: rate on the hidden states while training.
+            word_size: E, size of the word embedding and of the mapped image vector.
+            dropout: dropout rate of the hidden states.
             **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
@@ -82,12 +84,17 @@ class FC(RecurrentCaptioner):
         self.built = True
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
-        """Returns the image's part of the cell's sums: `image` float[B, 5 * H]."""
+        """Returns the product of the cell's input weights with the image: `image` float[B, 5 * H].
+
+        Args:
+            inputs: `global` float[B, D].
+            training: unused; the image has no dropout.
+        """
         del training
         return {"image": self.precompute(self.image_map(inputs["global"]))}
 
     def initial_state(self, memory: Memory, max_length: int | tf.Tensor) -> State:
-        """Returns (h, c) after the image, float[B, H] each."""
+        """Returns (h, c) after the step of the image, float[B, H] each."""
         del max_length
         image = memory["image"]
         return self.cell.step(image, self.cell.initial_state(tf.shape(image)[0]))

@@ -1,4 +1,4 @@
-"""A captioner of pixels: a convolutional network, trained with the captioner or frozen."""
+"""End-to-end captioner of pixels: a convolutional network, trained or frozen, and a captioner."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from models.layers.box_geometry import box_features, cell_boxes
 class PixelCaptioner(Captioner):
     """A captioner over the feature maps of a convolutional network.
 
-    Batch normalization uses its running statistics in training too, because batches are small.
-    Images stay independent of each other.
+    Batch normalization always uses its running statistics, also in training, because batches are
+    small. The result for an image thus does not depend on the other images of the batch.
 
     Shapes: `pixels` float32[B, S, S, 3] in 0..255.
 
@@ -53,15 +53,16 @@ class PixelCaptioner(Captioner):
             captioner: a captioner of rows and, if its inputs include them, of their mean (`global`)
                 and the boxes of their cells (`boxes`).
             network: float[B, S, S, 3] from `preprocess` -> feature maps [B, gh, gw, D].
-            preprocess: float32[B, S, S, 3] in 0..255 -> the input range of the network. A model
-                is saved to a file with those of `keras.applications` and registered ones only.
+            preprocess: float32[B, S, S, 3] in 0..255 -> the input range of the network. The model
+                can be saved to a file only with functions of `keras.applications` and functions
+                that are registered with Keras.
             trained_from: name of the first layer of the network that is trained, with all layers
-                after it; `all` trains every layer, None none.
-            average_mirrored: outside training, averages the maps of an image with the maps,
-                mirrored back, of its mirror image.
-            unit_norm: divides every cell of the maps by its L2 norm. The mean is that of the maps
-                before, as the stored vector of an image is.
-            use_box: appends the `box_features` of its cell to every row: D + 5.
+                after it; `all` trains every layer, None trains none.
+            average_mirrored: whether to average the maps of an image with the maps, mirrored back,
+                of its mirror image; not in training.
+            unit_norm: whether to divide every cell of the maps by its L2 norm. The mean is computed
+                before that, as for stored vectors of images.
+            use_box: whether to append the `box_features` of its cell to every row: D + 5.
             **kwargs: arguments of `keras.Model` (name, dtype).
 
         Raises:
@@ -79,7 +80,7 @@ class PixelCaptioner(Captioner):
         self.built = True
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
-        """Returns the captioner's memory of `pixels` float32[B, S, S, 3] in 0..255."""
+        """Returns the captioner's memory for `pixels` float32[B, S, S, 3] in 0..255."""
         maps = pixel_network.feature_maps(
             self.network,
             self._preprocess,
@@ -106,7 +107,7 @@ class PixelCaptioner(Captioner):
     def step(
         self, tokens: tf.Tensor, state: State, memory: Memory, training: bool = False
     ) -> tuple[tf.Tensor, State]:
-        """Takes a step of the captioner: tokens int32[N] -> hidden float[N, H], state."""
+        """Computes a step of the captioner: tokens int32[N] -> hidden float[N, H], state."""
         return self.captioner.step(tokens, state, memory, training=training)
 
     def teacher_forced(

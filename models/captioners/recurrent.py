@@ -1,4 +1,4 @@
-"""Recurrent captioners: fast defaults for a step over precomputed word products."""
+"""Base of recurrent captioners: a step with precomputed products of the input words."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from models.layers.words import WordInput, WordOutput
 
 
 class RecurrentCaptioner(Captioner):
-    """A captioner whose step splits into a product of the word and a recurrence.
+    """A captioner whose step consists of a product of the input word and a recurrence.
 
-    A subclass sets the attributes below and defines `encode`, `initial_state` and `advance`, out of
-    any layers. Teacher forcing runs `precompute` for all words at once and `advance` on real
-    positions only; its gradients are fast where all weights of `advance` are those of our layers,
-    each used once, and correct otherwise.
+    A subclass sets the attributes below and defines `encode`, `initial_state` and `advance`, with
+    any layers. Teacher forcing runs `precompute` for all words at once, and `advance` on real
+    positions only. The gradient is fastest if `advance` uses no weights except those of `Linear`
+    layers, each layer once per step; otherwise TensorFlow derives it.
 
     Letters: B images, N captions (N / B consecutive ones per image), T words, E word embedding,
     H hidden units, L rows per image.
@@ -38,21 +38,21 @@ class RecurrentCaptioner(Captioner):
     word_output: WordOutput
 
     def precompute(self, words: tf.Tensor) -> tf.Tensor:
-        """Returns the part of a step that needs no state: float[..., E] -> float[..., D]."""
+        """Returns the state-independent part of a step: float[..., E] -> float[..., D]."""
         return self.cell.precompute(words)
 
     def advance(
         self, word: tf.Tensor, state: State, memory: Memory
     ) -> tuple[tf.Tensor, State, tf.Tensor | None]:
-        """Takes one step; by default a step of `cell`.
+        """Computes one step; by default a step of `cell`.
 
         Args:
             word: float[N, D], from `precompute`.
             state: nested float[N, ...].
-            memory: from `encode`, B first.
+            memory: from `encode`, nested tensors [B, ...].
 
         Returns:
-            Hidden states float[N, H], the next state, and the attention weights float32[N, L];
+            Hidden states float[N, H], the next state, and the attention weights float32[N, L], or
             None without attention.
         """
         del memory
@@ -66,7 +66,7 @@ class RecurrentCaptioner(Captioner):
         lengths: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        """Returns hidden states float[N, T, H] for given words, see `Captioner`."""
+        """Returns hidden states float[N, T, H] for given words; see `Captioner`."""
         count, steps = tf.unstack(tf.shape(tokens))
         if lengths is None:
             lengths = tf.fill([count], steps)
@@ -77,7 +77,7 @@ class RecurrentCaptioner(Captioner):
                 self.cell.all_steps(words, state, lengths), training=training
             )
         packing = packed_steps.pack(lengths, steps)
-        words = self.word_input(tf.gather_nd(tokens, packing.places), training=training)
+        words = self.word_input(tf.gather_nd(tokens, packing.indices), training=training)
         images = packing.order // image_rows.captions_per_image(memory, count)
         memory = tf.nest.map_structure(lambda x: tf.gather(x, images), memory)
 
@@ -89,22 +89,22 @@ class RecurrentCaptioner(Captioner):
         hidden = packed_steps.run(step, self.precompute(words), state, memory, packing=packing)
         hidden = self.output_dropout(hidden, training=training)
         shape = tf.cast([count, steps, hidden.shape[-1]], tf.int64)
-        return tf.scatter_nd(packing.places, hidden, shape)
+        return tf.scatter_nd(packing.indices, hidden, shape)
 
     @property
     def _is_plain_cell(self) -> bool:
-        """True if the recurrence is that of `cell` and nothing else."""
+        """True if neither `precompute` nor `advance` is overridden: the recurrence is `cell`."""
         own = type(self).precompute, type(self).advance
         return own == (RecurrentCaptioner.precompute, RecurrentCaptioner.advance)
 
     def attention(self, memory: Memory, tokens: tf.Tensor) -> tf.Tensor:
-        """Returns attention weights float[N, T, L], see `Captioner`."""
+        """Returns attention weights float[N, T, L]; see `Captioner`."""
         if not self.has_attention:
             return super().attention(memory, tokens)
 
         def step(word: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
             _, state, weights = self.advance(word, state, memory)
-            assert weights is not None, "has_attention, but advance returned no weights"
+            assert weights is not None, "has_attention is True, but advance returned no weights"
             return tf.cast(weights, self.compute_dtype), state
 
         count, steps = tf.unstack(tf.shape(tokens))
@@ -116,13 +116,13 @@ class RecurrentCaptioner(Captioner):
     def step(
         self, tokens: tf.Tensor, state: State, memory: Memory, training: bool = False
     ) -> tuple[tf.Tensor, State]:
-        """Takes one step: tokens int32[N], state, memory -> hidden float[N, H], state."""
-        if training:  # Dropout is drawn per token.
+        """Computes one step: tokens int32[N], state, memory -> hidden float[N, H], state."""
+        if training:  # Each token has its own dropout mask.
             words = self.precompute(self.word_input(tokens, training=True))
         else:
-            # The hypotheses of a search mostly end with the same few words.
-            different, places = tf.unique(tokens)
-            words = tf.gather(self.precompute(self.word_input(different)), places)
+            # Most hypotheses of a search end with the same few words, which are embedded once.
+            distinct, indices = tf.unique(tokens)
+            words = tf.gather(self.precompute(self.word_input(distinct)), indices)
         hidden, state, _ = self.advance(words, state, memory)
         return self.output_dropout(hidden, training=training), state
 
@@ -133,4 +133,4 @@ class RecurrentCaptioner(Captioner):
     @property
     def output_layer(self) -> tuple[tf.Tensor, tf.Tensor]:
         """The softmax weights float[V, H] and bias float[V]."""
-        return self.word_output.pair
+        return self.word_output.kernel_and_bias

@@ -1,4 +1,4 @@
-"""The captioners by name."""
+"""Registry of captioners by name."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _Class = TypeVar("_Class", bound=type[Captioner])
 
 
 def register_captioner(name: str) -> Callable[[_Class], _Class]:
-    """Registers a class of captioners, decorated with this, with Keras and under a name.
+    """Returns a class decorator that registers a captioner with Keras and under a name.
 
-    The modules of `models.captioners` are imported at the first lookup: a captioner defined in one
-    of them is found without being imported anywhere.
+    All modules of `models.captioners` are imported at the first lookup, so a captioner that is
+    defined in one of them is registered without an explicit import.
 
     Args:
         name: name of the captioner in configurations.
 
     Raises:
-        ValueError: another class has the name.
+        ValueError: (when the decorator is applied) the name is taken by another class.
     """
 
     def register(cls: _Class) -> _Class:
@@ -83,13 +83,14 @@ def build_captioner(
     Args:
         name: from `captioner_names`; the model's name too.
         vocabulary_size: V, markers included.
-        global_size: size of the vector of an image; None where images have none.
-        region_size: size of the rows of an image; None where images have none.
-        grid_cells: number of rows, where all images have as many; None otherwise.
-        **settings: constructor arguments of the class; None is their default.
+        global_size: size of the vector per image; None if images have no vector.
+        region_size: size of the rows of an image; None if images have no rows.
+        grid_cells: number of rows per image, if it is the same for all images; else None.
+        **settings: constructor arguments of the class; None stands for the default.
 
     Raises:
-        ValueError: unknown name or setting, or the images lack what the captioner requires.
+        ValueError: the name or a setting is unknown, or the images do not have the features that
+            the captioner requires.
     """
     cls = captioner_class(name)
     try:

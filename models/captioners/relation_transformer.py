@@ -1,4 +1,4 @@
-"""Object relation transformer: the regions' attention depends on where they are to one another."""
+"""Object relation transformer: attention of regions with a bias from their relative geometry."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from models.layers.transformer import Activation
 
 @register_captioner("relation_transformer")
 class RelationTransformer(SelfAttentiveCaptioner):
-    """Transformer whose encoder adds a bias to its scores, from the geometry of pairs of regions.
+    """Transformer whose encoder adds a bias to attention scores, from the geometry of region pairs.
 
-    score(m, n) = q_m k_n / sqrt(size) + ln max(relu(w e(m, n) + b), 1e-6), with e the sines and
-    cosines of relative distances and sizes: the same in all encoder layers, w and b per layer and
-    head. The decoder is that of `Transformer`.
+    score(m, n) = q_m k_n / sqrt(size) + ln max(relu(w e(m, n) + b), 1e-6). e contains sines and
+    cosines of relative distances and sizes, and is the same in all encoder layers. Each layer and
+    head has its own w and b. The decoder is that of `Transformer`.
 
     Shapes: `regions` float[B, L, F], `boxes` float32[B, L, 4], `region_lengths` int32[B]
     (optional).
@@ -33,7 +33,7 @@ class RelationTransformer(SelfAttentiveCaptioner):
         hidden = model.teacher_forced(model.encode(images), tf.ones([8, 17], tf.int32))
         ```
 
-    Source: Herdade et al. 2019 (arXiv 1906.05963) and its released code, whose norm is `unbiased`.
+    Source: Herdade et al. 2019 (arXiv 1906.05963) and its released code, which has norm `unbiased`.
     """
 
     inputs = Inputs(required=("regions", "boxes"))
@@ -67,15 +67,15 @@ class RelationTransformer(SelfAttentiveCaptioner):
             inner_units: inner width of every feed-forward.
             encoder_layers: number of layers over regions.
             decoder_layers: number of layers over words.
-            box_trigonometric_embedding: whether e is 64 sines and cosines; otherwise the 4 numbers
-                of `box_geometry.relative_geometry`.
+            box_trigonometric_embedding: whether e consists of 64 sines and cosines; otherwise of
+                the 4 numbers of `box_geometry.relative_geometry`.
             legacy_extra_skip: whether the encoder's attention adds its input before the output
                 map, as the published self-critical model does.
-            dropout: rate inside encoder and decoder while training.
-            input_dropout: rate on the regions while training.
+            dropout: dropout rate inside encoder and decoder.
+            input_dropout: dropout rate of the regions.
             norm: `layer`, `unbiased` (layer normalization by the sample deviation) or `rms`.
             activation: activation of the feed-forwards, `relu` or `gelu`.
-            tie_embeddings: whether the softmax weights are the word embedding.
+            tie_embeddings: whether the softmax layer uses the word embedding as weights.
             **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
@@ -99,7 +99,7 @@ class RelationTransformer(SelfAttentiveCaptioner):
         self.build_stacks(skip_input=legacy_extra_skip)
 
     def score_biases(self, inputs: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-        """Returns the addend of each encoder layer's scores: float32[B, heads, L, L] each."""
+        """Returns a bias of the attention scores per encoder layer: float32[B, heads, L, L]."""
         geometry = box_geometry.relative_geometry(inputs["boxes"])
         if self.box_trigonometric_embedding:
             geometry = box_geometry.embed_geometry(geometry)

@@ -1,4 +1,4 @@
-"""Base of transformer captioners: layers over regions, layers over words, decoding with caches."""
+"""Base of transformer captioners: encoder over regions, decoder over words with caches."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from models.layers.transformer_layers import DecoderLayer, EncoderLayer
 
 
 class SelfAttentiveCaptioner(Captioner):
-    """A captioner with transformer layers over regions and over words.
+    """A captioner with transformer encoder layers over regions and decoder layers over words.
 
-    The constructor of a subclass calls `build_input`, builds layers of its own, if any, and calls
-    `build_stacks`. `locate` and `score_biases` may be overridden: they pass the places of regions
-    to the encoder.
+    The constructor of a subclass calls `build_input`, builds additional layers, if any, and calls
+    `build_stacks`. A subclass may override `add_positions` and `score_biases`, which give the
+    positions of regions to the encoder.
 
     Letters: B images, N captions (N / B consecutive ones per image), T words, L regions of an
     image, R real regions of all images, D units, h heads.
 
     Attributes:
         row_map: float[R, F] -> float[R, D].
-        row_dropout: after it and ReLU.
-        encoder_layers: from the regions up.
-        encoder_norm: after the last one.
+        row_dropout: dropout after `row_map` and ReLU.
+        encoder_layers: encoder layers, the first one first.
+        encoder_norm: normalization after the last encoder layer.
         decoder: decoder of the words.
     """
 
@@ -48,10 +48,10 @@ class SelfAttentiveCaptioner(Captioner):
     decoder: CaptionDecoder
 
     def build_input(self, settings: Mapping[str, Any]) -> None:
-        """Builds the map of region features, before other layers that a subclass has.
+        """Builds the dense layer of region features; called before a subclass builds its layers.
 
         Args:
-            settings: all arguments of the constructor, as `Transformer` has them.
+            settings: all arguments of the constructor; see `Transformer`.
         """
         self._settings = dict(settings)
         units, policy = settings["units"], self.dtype_policy
@@ -64,19 +64,19 @@ class SelfAttentiveCaptioner(Captioner):
         skip_input: bool = False,
         cross_attention: Callable[[], CrossAttention] | None = None,
     ) -> None:
-        """Builds the layers over regions and over words, at the end of a constructor.
+        """Builds the encoder and decoder layers; called at the end of a constructor.
 
         Args:
-            skip_input: `skip_input` of the attention of encoder layers.
-            cross_attention: builds the attention of a decoder layer to regions; None is
+            skip_input: argument `skip_input` of the self-attention of encoder layers.
+            cross_attention: builds the cross-attention of a decoder layer; None builds
                 `DotProductAttention`.
         """
         settings = self._settings
         shared = ("units", "heads", "inner_units", "dropout", "norm", "activation")
         units, norm, policy = settings["units"], settings["norm"], self.dtype_policy
-        of_layers = {name: settings[name] for name in shared} | {"dtype": policy}
+        arguments = {name: settings[name] for name in shared} | {"dtype": policy}
         self.encoder_layers = [
-            EncoderLayer(name=f"encoder_{i}", skip_input=skip_input, **of_layers)
+            EncoderLayer(name=f"encoder_{i}", skip_input=skip_input, **arguments)
             for i in range(settings["encoder_layers"])
         ]
         self.encoder_norm = build_norm(norm, units, "encoder_norm", policy)
@@ -87,7 +87,7 @@ class SelfAttentiveCaptioner(Captioner):
                 DecoderLayer(
                     name=f"layer_{i}",
                     cross_attention=cross_attention and cross_attention(),
-                    **of_layers,
+                    **arguments,
                 )
                 for i in range(settings["decoder_layers"])
             ],
@@ -102,11 +102,11 @@ class SelfAttentiveCaptioner(Captioner):
         self.decoder.build((None, units))
         self.built = True
 
-    def locate(
+    def add_positions(
         self, rows: tf.Tensor, groups: grouped_rows.Groups, inputs: dict[str, tf.Tensor],
         training: bool,
     ) -> tf.Tensor:  # fmt: skip
-        """Adds the places of regions to their features; by default nothing.
+        """Adds positions of regions to their features; by default returns them unchanged.
 
         Args:
             rows: float[R, D], regions.
@@ -121,36 +121,34 @@ class SelfAttentiveCaptioner(Captioner):
         return rows
 
     def score_biases(self, inputs: dict[str, tf.Tensor]) -> list[tf.Tensor | None]:
-        """Returns the addend of each encoder layer's scores; by default none.
+        """Returns a bias of the attention scores per encoder layer; by default none.
 
         Args:
             inputs: inputs of `encode`.
 
         Returns:
-            float32[B, h, L, L], or None, of each layer.
+            float32[B, h, L, L] or None per layer.
         """
         del inputs
         return [None] * len(self.encoder_layers)
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
-        """Encodes regions, padding left out, and projects them for each decoder layer.
+        """Encodes the real regions, without padding, and projects them for each decoder layer.
 
         Returns:
             `Projected` of B images.
         """
         regions = inputs["regions"]
-        images, places = tf.unstack(tf.shape(regions)[:2])
+        images, regions_per_image = tf.unstack(tf.shape(regions)[:2])
         mask = attention.region_mask(regions, inputs)
-        groups, padding = grouped_rows.full(images, places), None
+        groups, padding = grouped_rows.full(images, regions_per_image), None
         if mask is not None:
-            groups = grouped_rows.packed(inputs["region_lengths"], places)
+            groups = grouped_rows.packed(inputs["region_lengths"], regions_per_image)
             mask = mask > 0
             padding = mask_bias(mask)[:, None, None]
-        rows = self.row_dropout(
-            tf.nn.relu(self.row_map(groups.collect(regions))), training=training
-        )
-        # Sums of layers stay float32 under half precision.
-        rows = at_least_float32(self.locate(rows, groups, inputs, training))
+        rows = self.row_dropout(tf.nn.relu(self.row_map(groups.unpad(regions))), training=training)
+        # The residual stream is float32, also under half precision.
+        rows = at_least_float32(self.add_positions(rows, groups, inputs, training))
         for layer, bias in zip(self.encoder_layers, self.score_biases(inputs), strict=True):
             if bias is None or padding is None:
                 bias = padding if bias is None else bias
@@ -160,14 +158,14 @@ class SelfAttentiveCaptioner(Captioner):
         return self.decoder.project(self.encoder_norm(rows), groups, mask)
 
     def initial_state(self, memory: Memory, max_length: int | tf.Tensor) -> DecoderState:
-        """Returns empty caches of `max_length` words."""
+        """Returns empty caches for `max_length` words."""
         images = tf.shape(tf.nest.flatten(memory)[0])[0]
         return self.decoder.initial_state(images, max_length)
 
     def step(
         self, tokens: tf.Tensor, state: DecoderState, memory: Memory, training: bool = False
     ) -> tuple[tf.Tensor, DecoderState]:
-        """Takes one step: tokens int32[N], state, memory of B -> hidden float[N, D], state."""
+        """Computes one step: tokens int32[N], state, memory of B -> hidden float[N, D], state."""
         return self.decoder.step(tokens, state, memory, training=training)
 
     def teacher_forced(
@@ -177,12 +175,12 @@ class SelfAttentiveCaptioner(Captioner):
         lengths: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        """Returns hidden states float[N, T, D] for given words, all at once; see `Captioner`."""
+        """Returns hidden states float[N, T, D] for given words, in parallel; see `Captioner`."""
         hidden, _ = self.decoder.all_words(tokens, lengths, memory, training=training)
         return hidden
 
     def attention(self, memory: Memory, tokens: tf.Tensor) -> tf.Tensor:
-        """Returns the last layer's weights of regions, mean over heads: float32[N, T, L]."""
+        """Returns the last layer's cross-attention weights, mean over heads: float32[N, T, L]."""
         _, weights = self.decoder.all_words(tokens, None, memory)
         return tf.reduce_mean(weights, axis=2)
 

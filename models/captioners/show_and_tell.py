@@ -1,7 +1,7 @@
 """RNN, LSTM and attention LSTM over a grid of image features.
 
-Sources: Vinyals et al. 2015 (show and tell), Xu et al. 2015 (show, attend and tell), as taught with
-scaled dot-product attention in the EECS 498 course.
+Sources: Vinyals et al. 2015 (show and tell) and Xu et al. 2015 (show, attend and tell), in the
+variants of the EECS 498 course, which uses scaled dot-product attention.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ POOLS = ("flatten", "average")
 
 
 class _GridCaptioner(RecurrentCaptioner):
-    """A grid of features, one recurrent cell and the softmax; subclasses add the grid's maps."""
+    """Base of captioners of a grid: one recurrent cell and the softmax layer.
+
+    Subclasses build the dense layers of the grid in `_build_grid_maps`.
+    """
 
     inputs = Inputs(required=("grid",))
     _cell_kind: CellKind = "lstm"
@@ -87,7 +90,7 @@ class _GridCaptioner(RecurrentCaptioner):
 
 @register_captioner("lstm")
 class LSTM(_GridCaptioner):
-    """An LSTM that starts from the grid: h0 = W grid + b, the grid pooled or flattened; c0 = 0.
+    """An LSTM with h0 = W grid + b, for the pooled or flattened grid, and c0 = 0.
 
     Shapes: `regions` float[B, L, D], the cells of the grid.
 
@@ -121,12 +124,13 @@ class LSTM(_GridCaptioner):
             grid_cells: L.
             units: H.
             word_size: E, size of the word embedding.
-            pool: computes the initial state from the grid; None averages it.
-            dropout: rate on words, grid and hidden states while training.
+            pool: pooling of the grid for the initial state, `flatten` or `average`; None is
+                `average`.
+            dropout: dropout rate of words, grid and hidden states.
             **kwargs: arguments of `keras.Model` (name, dtype).
 
         Raises:
-            ValueError: for an unknown pool.
+            ValueError: an unknown pool.
         """
         super().__init__(
             vocabulary_size=vocabulary_size, feature_size=feature_size, grid_cells=grid_cells,
@@ -155,7 +159,7 @@ class LSTM(_GridCaptioner):
 
 @register_captioner("rnn")
 class RNN(LSTM):
-    """A plain RNN that starts from the grid: h0 = W grid + b, the grid pooled or flattened.
+    """A plain (tanh) RNN with h0 = W grid + b, for the pooled or flattened grid.
 
     Shapes and arguments are those of `LSTM`.
 
@@ -177,10 +181,10 @@ class RNN(LSTM):
 
 @register_captioner("attention_lstm")
 class AttentionLSTM(_GridCaptioner):
-    """An LSTM with scaled dot-product attention from the previous state over the grid.
+    """An LSTM with scaled dot-product attention over the grid; the previous state is the query.
 
     A = W_a grid + b_a [B, L, H]; h0 = c0 = mean of A. In each step w = softmax(A h / sqrt(H)), and
-    W_v (A w) is added to the sums of the cell.
+    W_v (A w) is added to the pre-activations of the cell.
 
     Shapes: `regions` float[B, L, D], the cells of the grid.
 
@@ -215,7 +219,7 @@ class AttentionLSTM(_GridCaptioner):
             grid_cells: L.
             units: H.
             word_size: E, size of the word embedding.
-            dropout: rate on words, projected grid and hidden states while training.
+            dropout: dropout rate of words, projected grid and hidden states.
             **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(
@@ -248,7 +252,7 @@ class AttentionLSTM(_GridCaptioner):
     def advance(
         self, word: tf.Tensor, state: State, memory: Memory
     ) -> tuple[tf.Tensor, State, tf.Tensor]:
-        """Takes one step: float[N, 4 * H], state -> hidden float[N, H], state, weights."""
+        """Computes one step: float[N, 4 * H], state -> hidden float[N, H], state, weights."""
         weights = attention.scaled_dot(state[0], memory["rows"])
         word += self.context_map(attention.average(memory["rows"], weights))
         state = self.cell.step(word, state)

@@ -1,4 +1,4 @@
-"""Spatial transformer: regions with positions on a grid, X-linear attention to them."""
+"""Spatial transformer: regions with positions on a grid, and X-linear cross-attention."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ CROSS_ATTENTIONS = ("xlinear", "dot_product")
 
 @register_captioner("spatial_transformer")
 class SpatialTransformer(SelfAttentiveCaptioner):
-    """Transformer whose regions carry their position on a grid of the image.
+    """Transformer that adds positions on a grid of the image to its regions.
 
-    x = Dropout(position(Dropout(relu(W r)), box)), see `SpatialPosition`; encoder and decoder are
-    those of `Transformer`, but words attend to regions by `XLinearAttention`.
+    The encoder's input is x = Dropout(position(Dropout(relu(W r)), box)); see `SpatialPosition`.
+    Encoder and decoder are those of `Transformer`, but words attend to regions by
+    `XLinearAttention`.
 
-    Its attention weights are those of the last layer: with `dot_product` the mean over heads; with
-    `xlinear`, which has one head, the weights of the regions. X-linear attention scales the
-    average of the regions per channel, which no weight shows.
+    `attention` returns the weights of the last layer: for `dot_product` the mean over heads, for
+    `xlinear` those of its single head. X-linear attention also scales the average of the regions
+    per channel, which the weights do not show.
 
     Shapes: `regions` float[B, L, F], `boxes` float32[B, L, 4], `region_lengths` int32[B]
     (optional).
@@ -41,8 +42,8 @@ class SpatialTransformer(SelfAttentiveCaptioner):
         hidden = model.teacher_forced(model.encode(images), tf.ones([8, 17], tf.int32))
         ```
 
-    Source: sidharth5n/Spatial-Image-Captioning, `spatial_pe`. Its rate of dropout is 0.5
-    everywhere; the defaults here are those of the relation transformer.
+    Source: sidharth5n/Spatial-Image-Captioning, `spatial_pe`. All its dropout rates are 0.5; the
+    defaults here are those of the relation transformer.
     """
 
     inputs = Inputs(required=("regions", "boxes"))
@@ -74,19 +75,19 @@ class SpatialTransformer(SelfAttentiveCaptioner):
             vocabulary_size: V, markers included.
             feature_size: F.
             units: width of all rows.
-            heads: number of heads of every attention but the X-linear one.
+            heads: number of heads of every attention except the X-linear one.
             inner_units: inner width of every feed-forward.
             encoder_layers: number of layers over regions.
             decoder_layers: number of layers over words.
             position: position of the regions: `gxg`, `g2`, `box-coord`, `sinusoid` or `none`.
             grid_size: cells per side of the grid of the positions.
-            area_norm: normalization of the parts of a box in the cells: `share` or `coverage`.
+            area_norm: normalization of the area of a box in each cell: `share` or `coverage`.
             cross_attention: attention of words to regions: `xlinear` or `dot_product`.
-            dropout: rate inside encoder and decoder while training.
-            input_dropout: rate on the regions while training, before their positions.
+            dropout: dropout rate inside encoder and decoder.
+            input_dropout: dropout rate of the regions, before positions are added.
             norm: `layer`, `unbiased` (layer normalization by the sample deviation) or `rms`.
             activation: activation of the feed-forwards, `relu` or `gelu`.
-            tie_embeddings: whether the softmax weights are the word embedding.
+            tie_embeddings: whether the softmax layer uses the word embedding as weights.
             **kwargs: arguments of `keras.Model` (name, dtype).
 
         Raises:
@@ -126,7 +127,7 @@ class SpatialTransformer(SelfAttentiveCaptioner):
         def x_linear() -> XLinearAttention:
             return XLinearAttention(
                 units=units,
-                hidden_units=max(units // 2, 1),  # 256 of the published 512
+                hidden_units=max(units // 2, 1),  # published: 256 for 512 units
                 dropout=dropout,
                 name="cross_attention",
                 dtype=policy,
@@ -134,7 +135,7 @@ class SpatialTransformer(SelfAttentiveCaptioner):
 
         self.build_stacks(cross_attention=x_linear if cross_attention == "xlinear" else None)
 
-    def locate(
+    def add_positions(
         self,
         rows: tf.Tensor,
         groups: Groups,
@@ -144,5 +145,5 @@ class SpatialTransformer(SelfAttentiveCaptioner):
         """Adds the positions of regions to their features: float[R, D] -> float[R, D]."""
         if self.position is None:
             return rows
-        rows = self.position(rows, groups.collect(inputs["boxes"]))
+        rows = self.position(rows, groups.unpad(inputs["boxes"]))
         return self.position_dropout(rows, training=training)

@@ -13,10 +13,11 @@ from models.layers.transformer import Activation
 
 @register_captioner("transformer")
 class Transformer(SelfAttentiveCaptioner):
-    """Transformer encoder over regions, whose places are unknown, and decoder over words.
+    """Transformer encoder over regions, without positions, and decoder over words.
 
-    x = Dropout(relu(W r)); encoder and decoder layers are x + Dropout(sublayer(norm(x))), with a
-    norm after the last one. Words are sqrt(units) * embedding + sinusoid of the position.
+    The encoder's input is x = Dropout(relu(W r)). Encoder and decoder layers are pre-norm, x +
+    Dropout(sublayer(norm(x))), with a norm after the last layer. Words are sqrt(units) * embedding
+    plus a sinusoidal position encoding.
 
     Shapes: `regions` float[B, L, F], `region_lengths` int32[B] (optional).
 
@@ -27,7 +28,7 @@ class Transformer(SelfAttentiveCaptioner):
         hidden = model.teacher_forced(memory, tf.ones([8, 17], tf.int32))
         ```
 
-    Source: Vaswani et al. 2017 (arXiv 1706.03762), as in self-critical.pytorch; its norm is
+    Source: Vaswani et al. 2017 (arXiv 1706.03762), as in self-critical.pytorch, which has norm
     `unbiased`.
     """
 
@@ -60,11 +61,11 @@ class Transformer(SelfAttentiveCaptioner):
             inner_units: inner width of every feed-forward.
             encoder_layers: number of layers over regions.
             decoder_layers: number of layers over words.
-            dropout: rate inside encoder and decoder while training.
-            input_dropout: rate on the regions while training.
+            dropout: dropout rate inside encoder and decoder.
+            input_dropout: dropout rate of the regions.
             norm: `layer`, `unbiased` (layer normalization by the sample deviation) or `rms`.
             activation: activation of the feed-forwards, `relu` or `gelu`.
-            tie_embeddings: whether the softmax weights are the word embedding.
+            tie_embeddings: whether the softmax layer uses the word embedding as weights.
             **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)

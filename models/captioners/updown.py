@@ -1,4 +1,4 @@
-"""Up-down: one LSTM attends to the regions, a second one predicts the words."""
+"""Up-down: an attention LSTM over regions, and a language LSTM that predicts the words."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ TwoStates = tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]
 class UpDown(RecurrentCaptioner):
     """Bottom-up and top-down attention.
 
-    attention LSTM: x = [h_language; image; word]; rows are averaged by attention from its h;
-    language LSTM: x = [average; h_attention]. Both are plain LSTMs.
+    The input of the attention LSTM is [h_language; image; word]; its h is the query of the
+    attention over the rows. The input of the language LSTM is [average of the rows; h_attention].
+    Both are plain LSTMs.
 
-    Shapes: `regions` float[B, L, D], `region_lengths` int32[B] (optional), `global` float[B, G] (by
-    default the mean of the rows, then G = D).
+    Shapes: `regions` float[B, L, D], `region_lengths` int32[B] (optional), `global` float[B, G]
+    (optional; by default the mean of the rows, with G = D).
 
     Example:
         ```python
@@ -60,11 +61,11 @@ class UpDown(RecurrentCaptioner):
         Args:
             vocabulary_size: V, markers included.
             feature_size: D.
-            global_size: G; None is D.
+            global_size: G; None for G = D.
             units: H.
             word_size: E.
             attention_units: A.
-            dropout: rate on words, image, rows and hidden states while training.
+            dropout: dropout rate of words, image, rows and hidden states.
             **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
@@ -91,7 +92,8 @@ class UpDown(RecurrentCaptioner):
             units=attention_units, name="attention", dtype=policy
         )
         self.row_attention.build((None, None, units), (None, units))
-        # Separate maps of the parts of x: image and word do not recur, h_language does.
+        # The product with the input is split into one layer per part: those of image and word do
+        # not depend on the state and are computed before the loop; that of h_language does.
         self.attention_cell = Cell(kind="lstm", units=units, name="attention_cell", dtype=policy)
         self.attention_cell.build((None, word_size))
         self.image_share, self.language_share = (
@@ -115,13 +117,19 @@ class UpDown(RecurrentCaptioner):
         self.built = True
 
     def precompute(self, words: tf.Tensor) -> tf.Tensor:
-        """Returns the words' part of the attention LSTM: float[..., E] -> float[..., 4 * H]."""
+        """Returns the attention LSTM's product with words: float[..., E] -> float[..., 4 * H]."""
         return self.attention_cell.precompute(words)
 
     def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Memory:
-        """Returns `rows` float[B, L, H], `projected` float[B, L, A], `image` float[B, 4 * H].
+        """Returns the tensors of the images that the steps read.
 
-        If rows are padded, `mask` float32[B, L] too.
+        Args:
+            inputs: `regions` and, optionally, `region_lengths` and `global`.
+            training: whether dropout is applied.
+
+        Returns:
+            `rows` float[B, L, H], `projected` float[B, L, A], `image` float[B, 4 * H] and, if rows
+            are padded, `mask` float32[B, L].
         """
         regions = inputs["regions"]
         vector = inputs.get("global")
@@ -141,7 +149,7 @@ class UpDown(RecurrentCaptioner):
     def advance(
         self, word: tf.Tensor, state: TwoStates, memory: Memory
     ) -> tuple[tf.Tensor, TwoStates, tf.Tensor]:
-        """Takes one step: float[N, 4 * H], state -> hidden float[N, H], state, weights."""
+        """Computes one step: float[N, 4 * H], state -> hidden float[N, H], state, weights."""
         attention_state, language_state = state
         sums = image_rows.add(word, memory["image"]) + self.language_share(language_state[0])
         attention_state = self.attention_cell.step(sums, attention_state)

@@ -1,7 +1,7 @@
 """Beam search and diverse beam search, in one graph loop.
 
 Letters: B images, b images that are not decided yet, W beam width, G groups, w = W / G hypotheses
-per group, R captions returned per image, T longest caption, V vocabulary.
+per group, R captions returned per image, T maximum length of a caption, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import tensorflow as tf
 from models.decoding.beam_loop import (
     Search,
     check_vocabulary,
+    gather_state,
     run_search,
     start_search,
-    state_of,
     step_all,
 )
 from models.decoding.captions import (
     Captions,
     append,
     best_first,
-    fill_up,
+    fill_empty,
     hypotheses,
     keep_best,
     no_captions,
@@ -40,16 +40,17 @@ def beam_search(
 ) -> Captions:
     """Runs a beam search with separate sets of living and finished hypotheses.
 
-    At each step the 2w best continuations of a group's living hypotheses are taken, by log p less
-    the penalties of diversity. Those that end join the group's finished set, which keeps its best
-    by score; the w best of the others live on. An image is decided when no living hypothesis can
-    still enter a finished set, or at `max_length`, where the living ones join the finished set if
-    that is not full. Of the groups' finished sets, the R best captions by score are returned.
+    Each step selects the 2w best continuations of a group's living hypotheses, by log p minus the
+    diversity penalties. Continuations that end join the group's finished set, which keeps the best
+    by score. The w best of the others become the living hypotheses of the next step. An image is
+    decided when no living hypothesis can still enter a finished set, or at `max_length`. At
+    `max_length`, living hypotheses fill the empty places of the finished sets. The R best captions
+    by score of all groups are returned.
 
     Args:
         step: one step of the model for b * W rows.
-        state: nested start state of B rows; it is repeated to B * W rows here.
-        memory: nested tensors, B first, which `step` reads.
+        state: nested initial state of B rows; this function repeats it to B * W rows.
+        memory: nested tensors [B, ...], which `step` reads.
         batch: B.
         options: options of the search.
 
@@ -57,14 +58,15 @@ def beam_search(
         The R best captions of each image. Ties go to the earlier hypothesis, then the lower id.
 
     Raises:
-        ValueError: W is more than the words that can follow the start without ending the caption.
+        ValueError: W exceeds the number of words that can follow the start marker without ending
+            the caption.
     """
     width, groups = options.beam_size, options.beam_groups
     returned = options.returned or width
-    # With as many captions as groups, the best one of each.
+    # If R = G, the best caption of each group is returned.
     of_group = -(-returned // groups)
     in_group = width // groups
-    # The w start hypotheses are equal: only the first one is extended at the first step.
+    # The w initial hypotheses are equal, so only the first one is extended at the first step.
     first = ([0.0] + [IMPOSSIBLE] * (in_group - 1)) * groups
 
     def undecided(search: Search) -> tf.Tensor:
@@ -90,9 +92,9 @@ def beam_search(
 
 
 class _Group(NamedTuple):
-    """Living hypotheses of a group, b first; see `Search`.
+    """Living hypotheses of a group, tensors [b, ...]; see `Search`.
 
-    `parents` int32[b, w] are their places in the group before.
+    `parents` int32[b, w] are the indices of the hypotheses that they extend.
     """
 
     words: tf.Tensor
@@ -103,14 +105,15 @@ class _Group(NamedTuple):
 
 
 def _advance(step: StepFunction, options: DecodingOptions, t: tf.Tensor, search: Search) -> Search:
-    """Extends every hypothesis by a word."""
+    """Extends every hypothesis by one word."""
     width, groups = options.beam_size, options.beam_groups
     limit, batch = options.max_length, tf.shape(search.images)[0]
     logits, state = step_all(step, t, search)
     size = logits.shape[-1]
     check_vocabulary(size, options)
     excluded = excluded_words(lambda: tf.reshape(search.living, [-1, limit]), t, options)
-    # The penalized words are at most the W - w of other groups: the best 2w others remain.
+    # At most the W - w words of other groups are penalized, so the 2w best other words are among
+    # the best W + w.
     count = min(width + width // groups, size)
     best, ids = most_likely(logits, count, options, excluded)
     best = tf.reshape(best, [batch, width, count]) + search.log_probs[:, :, None]
@@ -133,7 +136,7 @@ def _advance(step: StepFunction, options: DecodingOptions, t: tf.Tensor, search:
     ranks = _join([group.ranks for group in grown])
     return search._replace(
         words=_join([group.words for group in grown]),
-        state=state_of(state, _join(parents)),
+        state=gather_state(state, _join(parents)),
         log_probs=log_probs,
         penalties=() if groups == 1 else log_probs - ranks,
         living=_join([group.living for group in grown]),
@@ -150,19 +153,20 @@ def _grow(
     t: tf.Tensor,
     options: DecodingOptions,
 ) -> tuple[_Group, Captions]:
-    """Chooses among the continuations of a group's hypotheses.
+    """Selects among the continuations of a group's hypotheses.
 
     Args:
         best: float32[b, w, C], log p of each hypothesis with each of C next words.
-        ranks: float32[b, w, C], what they are chosen by; `best` itself without penalties.
-        ids: int32[b, w, C], the words.
+        ranks: float32[b, w, C], values by which continuations are ranked; `best` itself without
+            penalties.
+        ids: int32[b, w, C], ids of the next words.
         living: int32[b, w, T], words of the hypotheses.
         finished: finished captions of the group.
         t: the step.
         options: options of the search.
 
     Returns:
-        The group and its finished captions after the step.
+        The living hypotheses and the finished captions of the group after the step.
     """
     in_group, words = best.shape[1], best.shape[2]
     batch, plain = tf.shape(best)[0], ranks is best
@@ -187,7 +191,7 @@ def _grow(
 
 
 def _fill(options: DecodingOptions, t: tf.Tensor, search: Search) -> tuple[Captions, ...]:
-    """Fills the empty places of finished sets with living hypotheses of t words."""
+    """Fills empty places of the finished sets with living hypotheses, which have t words."""
     groups = options.beam_groups
     each = zip(
         search.finished,
@@ -195,13 +199,13 @@ def _fill(options: DecodingOptions, t: tf.Tensor, search: Search) -> tuple[Capti
         strict=True,
     )
     return tuple(
-        fill_up(finished, hypotheses(living, t, score(ranks, t, options), log_probs))
+        fill_empty(finished, hypotheses(living, t, score(ranks, t, options), log_probs))
         for finished, living, ranks, log_probs in each
     )
 
 
 def _counts(ids: tf.Tensor, earlier: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns how many words int32[b, w] of earlier groups each of `ids` [b, w, C] equals."""
+    """Counts for each of `ids` [b, w, C] the equal words int32[b, w] of earlier groups."""
     if not earlier:
         return tf.zeros_like(ids, tf.float32)
     words = tf.concat(earlier, 1)[:, None, None]
@@ -209,7 +213,7 @@ def _counts(ids: tf.Tensor, earlier: Sequence[tf.Tensor]) -> tf.Tensor:
 
 
 def _split(x: tf.Tensor, groups: int) -> list[tf.Tensor]:
-    """Splits [b, W, ...] into the parts [b, w, ...] of groups."""
+    """Splits [b, W, ...] into one tensor [b, w, ...] per group."""
     return [x] if groups == 1 else tf.split(x, groups, axis=1)
 
 

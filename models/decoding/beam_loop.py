@@ -1,7 +1,7 @@
-"""The loop of a beam search: steps hypotheses until the captions of each image are certain.
+"""Loop of a beam search, which runs until the captions of every image are decided.
 
-Letters: B images, b images that are not decided yet, W hypotheses alive per image, R captions
-returned of each, T longest caption.
+Letters: B images, b images that are not decided yet, W living hypotheses per image, R captions
+returned per image, T maximum length of a caption.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from models.decoding.options import DecodingOptions, largest_beam
 from models.decoding.steps import StepFunction
 from models.layers import image_rows, tracing
 
-# Decided images leave the search once they are this share of its images: removing them copies the
-# state and memory of all others.
+# Decided images are removed once they make up this share of the images of the search. Removing them
+# copies the state and memory of all others.
 _DECIDED_PERCENT = 20
 
 
@@ -25,14 +25,14 @@ class Search(NamedTuple):
     """Loop variables of a beam search over the b images that are not decided yet.
 
     Attributes:
-        images: int32[b], their indices in the batch.
+        images: int32[b], indices of the images in the batch.
         words: int32[b, W], last word of each living hypothesis.
-        state: nested, b * W first.
-        memory: nested, b first.
-        log_probs: float32[b, W], of the living hypotheses, best first within a group.
-        penalties: float32[b, W], by which hypotheses of groups rank below their log p; () without
-            groups.
-        living: int32[b, W, T], their words.
+        state: nested tensors [b * W, ...].
+        memory: nested tensors [b, ...].
+        log_probs: float32[b, W], log p of the living hypotheses, best first within a group.
+        penalties: float32[b, W], diversity penalties, which are subtracted from log p for the
+            ranking; () without groups.
+        living: int32[b, W, T], words of the living hypotheses.
         finished: best finished captions of each group.
     """
 
@@ -47,7 +47,7 @@ class Search(NamedTuple):
 
     @property
     def ranks(self) -> tf.Tensor:
-        """Numbers that rank the living hypotheses, float32[b, W]."""
+        """Values by which the living hypotheses are ranked, float32[b, W]."""
         if isinstance(self.penalties, tuple):
             return self.log_probs
         return self.log_probs - self.penalties
@@ -65,11 +65,11 @@ def start_search(
     """Returns the search of B images before the first word.
 
     Args:
-        state: nested start state of B rows; it is repeated to B * W rows.
-        memory: nested tensors, B first.
+        state: nested initial state of B rows; this function repeats it to B * W rows.
+        memory: nested tensors [B, ...].
         batch: B.
-        log_probs: log probabilities of the W start hypotheses of every image.
-        finished: finished captions of each group, none yet.
+        log_probs: log probabilities of the W initial hypotheses of every image.
+        finished: empty sets of finished captions, one per group.
         options: options of the search.
         penalties: float32[B, W]; () without groups.
     """
@@ -93,19 +93,19 @@ def run_search(
     fill: Callable[[tf.Tensor, Search], tuple[Captions, ...]],
     options: DecodingOptions,
 ) -> tuple[Captions, ...]:
-    """Runs a search until all images are decided, or to the longest caption.
+    """Runs a search until all images are decided, or up to `max_length`.
 
-    Decided images leave the search, which then steps fewer rows.
+    Decided images are removed from the search, so that later steps have fewer rows.
 
     Args:
-        start: start of all B images.
-        advance: (step t, search) -> the search after every hypothesis was extended by a word.
-        undecided: search -> bool[b], images whose finished captions may still change.
-        fill: (steps, search) -> `finished`, with living hypotheses in their empty places.
+        start: the search of all B images before the first word.
+        advance: (step t, search) -> the search with every hypothesis extended by one word.
+        undecided: search -> bool[b], true for images whose finished captions may still change.
+        fill: (number of steps, search) -> `finished`, with living hypotheses in empty places.
         options: options of the search.
 
     Returns:
-        The finished captions of each group, B first.
+        The finished captions of each group, for B images.
     """
 
     def body(t: tf.Tensor, search: Search, found: Any) -> tuple[Any, ...]:
@@ -134,22 +134,25 @@ def run_search(
 
 
 def check_vocabulary(size: int, options: DecodingOptions) -> None:
-    """Raises ValueError for a vocabulary with fewer than W first words."""
+    """Raises ValueError if fewer than W words of the vocabulary can follow the start marker."""
     largest = largest_beam(size, options)
     if largest < options.beam_size:
         raise ValueError(
-            f"beam_size={options.beam_size} is too large for a vocabulary of {size}: only "
-            f"{largest} of its words can follow the start, the others are never generated or end "
-            f"the caption; search with beam_size={max(largest, 1)} at most"
+            f"beam_size={options.beam_size} is too large for a vocabulary of {size} words: only "
+            f"{largest} of them can follow the start marker, the others are never generated or end "
+            f"the caption; set beam_size to {max(largest, 1)} or less"
         )
 
 
 def step_all(step: StepFunction, t: tf.Tensor, search: Search) -> tuple[tf.Tensor, Any]:
-    """Steps every hypothesis; before the first word, only one per image, as they are equal."""
+    """Computes a step for every hypothesis.
+
+    The hypotheses of an image are equal before the first word, so step 0 computes one per image.
+    """
     width = search.words.shape[1]
 
     def first() -> tuple[tf.Tensor, Any]:
-        # Not [::width]: a slice in strides is copied number by number.
+        # A gather, because a strided slice [::width] is copied element by element.
         rows = tf.range(0, tf.size(search.words), width)
         state = tf.nest.map_structure(lambda x: tf.gather(x, rows), search.state)
         found = step(search.words[:, 0], state, search.memory)
@@ -162,15 +165,15 @@ def step_all(step: StepFunction, t: tf.Tensor, search: Search) -> tuple[tf.Tenso
     return found
 
 
-def state_of(state: Any, parents: tf.Tensor) -> Any:
-    """Returns the state of hypotheses that continue `parents` int32[b, W] of W: b * W first."""
+def gather_state(state: Any, parents: tf.Tensor) -> Any:
+    """Returns the state [b * W, ...] of hypotheses that extend hypotheses `parents` int32[b, W]."""
     batch, width = tf.unstack(tf.shape(parents))
     rows = tf.reshape(tf.range(batch)[:, None] * width + parents, [-1])
     return tf.nest.map_structure(lambda x: tf.gather(x, rows), state)
 
 
 def _select_images(search: Search, kept: tf.Tensor) -> Search:
-    """Returns the search of the images where `kept` bool[b]."""
+    """Returns the search of the images for which `kept` bool[b] is true."""
     images = tf.where(kept)[:, 0]
     rows = tf.where(tf.repeat(kept, tf.shape(search.words)[1]))[:, 0]
     state = tf.nest.map_structure(lambda x: tf.gather(x, rows), search.state)
@@ -179,7 +182,7 @@ def _select_images(search: Search, kept: tf.Tensor) -> Search:
 
 
 def _insert(found: Any, images: tf.Tensor, captions: Any) -> Any:
-    """Returns nested tensors `found` [B, ...] with rows [b, ...] of `images` int32[b] inserted."""
+    """Replaces the rows of `images` int32[b] in `found` [B, ...] with `captions` [b, ...]."""
     return tf.nest.map_structure(
         lambda all_, own: tf.tensor_scatter_nd_update(all_, images[:, None], own), found, captions
     )

@@ -1,6 +1,6 @@
-"""Captions that decoding returns, and sets of finished hypotheses.
+"""Captions as returned by decoding, and operations on sets of finished hypotheses.
 
-Letters: B images, R captions per image, T longest caption, X hypotheses.
+Letters: B images, R captions per image, T maximum length of a caption, X hypotheses.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Captions(NamedTuple):
 
     Attributes:
         tokens: int32[B, R, T], 0 after the end marker.
-        lengths: int32[B, R], end marker included; 0 for a place that no hypothesis took.
+        lengths: int32[B, R], end marker included; 0 for an empty place.
         scores: float32[B, R], log p divided by the length penalty; very low for an empty place.
-        log_probabilities: float32[B, R], log p by the captioner; very low for an empty place.
+        log_probabilities: float32[B, R], log p of the captioner; very low for an empty place.
     """
 
     tokens: tf.Tensor
@@ -30,7 +30,7 @@ class Captions(NamedTuple):
 
 
 def no_captions(images: tf.Tensor, returned: int, limit: int) -> Captions:
-    """Returns empty places for `returned` captions of `limit` words of each image."""
+    """Returns `returned` empty places per image, for captions of at most `limit` words."""
     nothing = tf.fill([images, returned], IMPOSSIBLE)
     return Captions(
         tf.zeros([images, returned, limit], tf.int32),
@@ -43,7 +43,7 @@ def no_captions(images: tf.Tensor, returned: int, limit: int) -> Captions:
 def hypotheses(
     tokens: tf.Tensor, length: tf.Tensor, scores: tf.Tensor, log_probs: tf.Tensor
 ) -> Captions:
-    """Returns hypotheses of one length as captions; those of impossible scores have length 0.
+    """Converts hypotheses of equal length to captions; impossible ones get length 0.
 
     Args:
         tokens: int32[B, X, T].
@@ -58,7 +58,7 @@ def hypotheses(
 
 
 def keep_best(kept: Captions, new: Captions) -> Captions:
-    """Returns the R best of captions [B, R] and [B, X]; ties go to the former."""
+    """Returns the R best of captions [B, R] and [B, X]; ties go to `kept`."""
     scores, order = tf.math.top_k(tf.concat([kept.scores, new.scores], 1), kept.scores.shape[1])
     tokens, lengths, log_probs = (
         tf.gather(tf.concat(pair, 1), order, batch_dims=1)
@@ -71,8 +71,8 @@ def keep_best(kept: Captions, new: Captions) -> Captions:
     return Captions(tokens, lengths, scores, log_probs)
 
 
-def fill_up(finished: Captions, living: Captions) -> Captions:
-    """Fills the empty places of captions [B, R] with others [B, X], best first; X >= R."""
+def fill_empty(finished: Captions, living: Captions) -> Captions:
+    """Fills the empty places of captions [B, R] with captions [B, X], best first; X >= R."""
     returned = tf.shape(finished.scores)[1]
     taken = tf.reduce_sum(tf.cast(finished.lengths > 0, tf.int32), 1, keepdims=True)
     place = tf.range(returned)[None]
@@ -82,7 +82,7 @@ def fill_up(finished: Captions, living: Captions) -> Captions:
 
 
 def best_first(captions: Captions, returned: int, options: DecodingOptions) -> Captions:
-    """Returns the `returned` best of captions [B, X], scored by their log p; cut ones last."""
+    """Returns the `returned` best of captions [B, X], scored by log p; truncated ones come last."""
     scores = score(captions.log_probabilities, captions.lengths, options)
     order = tf.argsort(scores, direction="DESCENDING", stable=True)
     cut = tf.reduce_all(captions.tokens != options.end_id, axis=-1)
@@ -92,5 +92,5 @@ def best_first(captions: Captions, returned: int, options: DecodingOptions) -> C
 
 
 def append(tokens: tf.Tensor, ids: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
-    """Writes ids int32[...] at step t of tokens int32[..., T], where all later steps are 0."""
+    """Writes ids int32[...] at step t of tokens int32[..., T], which are 0 from step t on."""
     return tokens + ids[..., None] * tf.one_hot(t, tf.shape(tokens)[-1], dtype=tf.int32)

@@ -1,6 +1,6 @@
-"""Words that constraints exclude from the next step, given the words before.
+"""Decoding constraints: words that are excluded from a step, given the previous words.
 
-Letters: N captions, T longest caption, F excluded words.
+Letters: N captions, T maximum length of a caption, F excluded words.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from models.decoding.options import DecodingOptions
 from models.decoding.scores import IMPOSSIBLE
 from models.layers import ops
 
-# Fills rows of excluded words: padding is never generated anyway.
+# Fills rows of excluded words; this id is padding, which is never generated.
 _NONE = 0
 
 
 def excluded_words(
     tokens: Callable[[], tf.Tensor], t: tf.Tensor, options: DecodingOptions
 ) -> tf.Tensor | None:
-    """Returns the words that must not come next, in addition to those that are never generated.
+    """Returns the words that constraints exclude from a step, besides `options.never_generated`.
 
     Args:
-        tokens: returns int32[N, T], the words so far, 0 from step t on. Not called where no
-            constraint is set.
+        tokens: returns int32[N, T], the words so far, 0 from step t on. Not called if no constraint
+            is set.
         t: int32[], the step.
         options: options of decoding.
 
     Returns:
-        int32[N, F], ids that may repeat and contain 0; None where no constraint is set.
+        int32[N, F], ids, possibly with duplicates and 0; None if no constraint is set.
     """
     phrases = [phrase for phrase in options.excluded if len(phrase) > 1]
     if not (
@@ -41,7 +41,7 @@ def excluded_words(
     ):
         return None
     words = tokens()
-    # Not longer than the most words a constraint looks back on.
+    # Maximum number of previous words that a constraint depends on.
     context = max([2, *(len(phrase) - 1 for phrase in phrases)])
     recent = tf.pad(words, [[0, 0], [context, 0]])[:, t : t + context]
     recent = tf.ensure_shape(recent, [None, context])
@@ -55,7 +55,7 @@ def _excluded(
     phrases: list[tuple[int, ...]],
     options: DecodingOptions,
 ) -> Iterator[tf.Tensor]:
-    """Yields int32[N, ...] per constraint that is set; `recent` int32[N, ...] ends before t."""
+    """Yields int32[N, ...] per constraint; `recent` int32[N, ...] are the words before step t."""
     last = recent[:, -1:]
     if options.block_repeats:
         yield last
@@ -65,7 +65,7 @@ def _excluded(
         bad = tf.constant(options.bad_endings, tf.int32)[None]
         is_bad = tf.reduce_any(last == bad, axis=1, keepdims=True)
         yield tf.where(is_bad, options.end_id, _NONE)
-        # A caption that is cut ends with its last word.
+        # A truncated caption ends with its last word.
         at_the_end = tf.where(t == tf.shape(words)[1] - 1, bad, _NONE)
         yield tf.repeat(at_the_end, tf.shape(last)[0], axis=0)
     if options.block_trigrams:
@@ -85,11 +85,11 @@ def most_likely(
 
     Args:
         logits: float32[N, V].
-        count: at most V.
-        options: options of decoding; the words of `never` are left out.
-        excluded: int32[N, F] of `excluded_words`, left out too.
+        count: number of words, at most V.
+        options: options of decoding; the words of `never_generated` are excluded.
+        excluded: int32[N, F] from `excluded_words`, also excluded; or None.
     """
-    never = options.never
+    never = options.never_generated
     taken = count + len(never) + (0 if excluded is None else excluded.shape[1])
     best, ids = ops.top_log_probs(logits, min(taken, logits.shape[-1]))
     refused = tf.reduce_any(ids[..., None] == tf.constant(never, tf.int32), axis=-1)

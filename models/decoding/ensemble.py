@@ -1,4 +1,4 @@
-"""Several captioners that caption together."""
+"""Ensemble of captioners."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import tensorflow as tf
 from models.captioners.base import Captioner, Inputs, tensor_name
 
 # One item per member.
-Each = tuple[Any, ...]
+PerMember = tuple[Any, ...]
 
 
 @keras.saving.register_keras_serializable("r2m")
 class Ensemble(Captioner):
-    """Captioners whose next-word probabilities are averaged, with weights.
+    """Weighted average of the next-word probabilities of several captioners.
 
-    Memory, state and hidden states are tuples with one item per member. There is no softmax layer:
-    an ensemble searches, it is not trained.
+    Memory, state and hidden states are tuples with one item per member. An ensemble has no softmax
+    layer, so it can decode captions but cannot be trained.
 
     Example:
         ```python
@@ -44,10 +44,10 @@ class Ensemble(Captioner):
         """Wraps captioners.
 
         Args:
-            members: captioners of one vocabulary, which share no weights.
-            member_inputs: names of the tensors that each member is given.
-            weights: weights of the members' probabilities, which are divided by their sum; None:
-                all equal.
+            members: captioners with the same vocabulary and without shared weights.
+            member_inputs: names of the input tensors of each member.
+            weights: weights of the members' probabilities, normalized by their sum; None for equal
+                weights.
             **kwargs: arguments of `keras.Model` (name, dtype).
         """
         super().__init__(**kwargs)
@@ -64,14 +64,14 @@ class Ensemble(Captioner):
         self.inputs = Inputs(required=tuple(dict.fromkeys(kinds)))
         self.built = True
 
-    def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Each:
-        """Returns each member's memory of its inputs."""
+    def encode(self, inputs: dict[str, tf.Tensor], training: bool = False) -> PerMember:
+        """Returns each member's memory for its inputs."""
         return tuple(
             member.encode({name: inputs[name] for name in names}, training=training)
             for member, names in zip(self.members, self._member_inputs, strict=True)
         )
 
-    def initial_state(self, memory: Each, max_length: int | tf.Tensor) -> Each:
+    def initial_state(self, memory: PerMember, max_length: int | tf.Tensor) -> PerMember:
         """Returns each member's state before the first word."""
         return tuple(
             member.initial_state(own, max_length)
@@ -79,9 +79,9 @@ class Ensemble(Captioner):
         )
 
     def step(
-        self, tokens: tf.Tensor, state: Each, memory: Each, training: bool = False
-    ) -> tuple[Each, Each]:
-        """Takes one step: tokens int32[N] -> hidden float[N, H] and state of each member."""
+        self, tokens: tf.Tensor, state: PerMember, memory: PerMember, training: bool = False
+    ) -> tuple[PerMember, PerMember]:
+        """Computes one step: tokens int32[N] -> hidden float[N, H] and state of each member."""
         count = tf.shape(tokens)[0]
         found = [
             member.step(tokens, own, member.expand_memory(of_images, count), training=training)
@@ -92,19 +92,19 @@ class Ensemble(Captioner):
 
     def teacher_forced(
         self,
-        memory: Each,
+        memory: PerMember,
         tokens: tf.Tensor,
         lengths: tf.Tensor | None = None,
         training: bool = False,
-    ) -> Each:
+    ) -> PerMember:
         """Returns each member's hidden states float[N, T, H] for given words."""
         return tuple(
             member.teacher_forced(own, tokens, lengths, training=training)
             for member, own in zip(self.members, memory, strict=True)
         )
 
-    def logits(self, hidden: Each) -> tf.Tensor:
-        """Returns the logarithm of the mean probabilities: float[N, H] of each -> float32[N, V]."""
+    def logits(self, hidden: PerMember) -> tf.Tensor:
+        """Returns the log of the mean probabilities: float[N, H] per member -> float32[N, V]."""
         total = sum(self._weights)
         each = [
             tf.nn.log_softmax(member.logits(own)) + math.log(weight / total)
@@ -115,7 +115,9 @@ class Ensemble(Captioner):
     @property
     def output_layer(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Raises `ValueError`: an ensemble has one softmax layer per member."""
-        raise ValueError("an ensemble has one softmax layer per member: train its members")
+        raise ValueError(
+            "an ensemble has no softmax layer and cannot be trained; train its members instead"
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -139,9 +141,9 @@ class Ensemble(Captioner):
 
 
 def _check_weights(weights: Sequence[float], members: int) -> None:
-    """Raises ValueError unless there is one weight above 0 per member."""
+    """Raises ValueError unless each member has a weight above 0."""
     if len(weights) != members:
-        raise ValueError(f"{len(weights)} weights for {members} members: give one per member")
+        raise ValueError(f"found {len(weights)} weights for {members} members: give one per member")
     for weight in weights:
         if not 0 < weight < math.inf:
-            raise ValueError(f"weight {weight} of a member: must be a number above 0")
+            raise ValueError(f"the weight of a member must be a number above 0, found {weight}")

@@ -17,18 +17,18 @@ from models.layers import tracing
 def greedy_search(
     step: StepFunction, state: Any, memory: Any, batch: tf.Tensor, options: DecodingOptions
 ) -> Captions:
-    """Takes the most likely word at each step until every row has ended.
+    """Appends the most likely word at each step until all captions have ended.
 
     Args:
         step: one step of the model for B rows.
-        state: nested start state, B first.
-        memory: nested tensors, B first, which `step` reads.
+        state: nested initial state [B, ...].
+        memory: nested tensors [B, ...], which `step` reads.
         batch: B.
-        options: options of the search; `beam_size` is not read.
+        options: options of the search; `beam_size` is ignored.
 
     Returns:
-        Captions with R = 1. A row cut at `max_length`, or where constraints exclude all words, has
-        no end marker.
+        Captions with R = 1. A caption that is truncated at `max_length`, or stops because
+        constraints exclude all words, has no end marker.
     """
     limit = options.max_length
 

@@ -1,4 +1,4 @@
-"""Options of decoding, and their checks. No TensorFlow."""
+"""Options of decoding, and their checks; does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,39 +16,41 @@ Phrase = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecodingOptions:
-    """Settings of a search for captions, or of sampling.
+    """Options of a search for captions, or of sampling.
 
-    Lengths in scores include the end marker. Constraints remove words from the choice, without
-    changing the probabilities of the others: log p is always the captioner's own.
+    Lengths in scores include the end marker. Constraints exclude words from a step without changing
+    the probabilities of the others: log p is always that of the captioner.
 
     Attributes:
-        method: `beam` searches; `sample` draws words by inverting their cumulative distribution,
-            `gumbel` by adding Gumbel noise to their log p and taking the largest sum.
-        beam_size: hypotheses kept alive; 1 searches greedily.
-        returned: best captions returned per image; the search of an image ends once these are
-            certain. In sampling the number of draws. None returns `beam_size`.
-        max_length: most words of a caption, the end marker included.
+        method: `beam` for beam search; `sample` for sampling by inverting the cumulative
+            distribution of words; `gumbel` for sampling by adding Gumbel noise to log p and
+            selecting the maximum.
+        beam_size: number of living hypotheses; 1 for greedy search.
+        returned: number of captions returned per image, best first; the search of an image ends
+            once they are certain. For sampling, the number of draws. None returns `beam_size`.
+        max_length: maximum number of words of a caption, end marker included.
         length_penalty: divisor of log p in the score of n words: `power`, n**alpha; `wu`,
             ((5 + n) / 6)**alpha (Wu et al. 2016).
         length_normalization: alpha. Upstream uses 0.
-        beam_groups: equal groups of the beam, which the words of the groups before them push away
-            from these words (diverse beam search, Vijayakumar et al. 2016). 1 is plain beam search.
-        diversity: penalty on log p of a word per hypothesis of the groups before that has it at
-            the same step. It decides which hypotheses a group keeps; scores do not contain it.
+        beam_groups: number of equal groups of the beam. Each group is penalized for words of the
+            groups before it (diverse beam search, Vijayakumar et al. 2016). 1 is plain beam search.
+        diversity: penalty on log p of a word, for each hypothesis of an earlier group that has the
+            word at the same step. It affects which hypotheses a group keeps; scores do not
+            contain it.
         temperature: temperature of sampling; log p is divided by it before a word is drawn.
-        top_k: draws among so many words, the likeliest ones; None: all.
-        top_p: draws among the likeliest words whose probabilities first sum to this or more.
+        top_k: draws from this number of most likely words; None draws from all words.
+        top_p: draws from the most likely words whose probabilities first sum to this or more.
         seed: seed of sampling.
-        min_length: fewest words of a caption, the end marker not counted.
-        block_trigrams: whether each trigram may occur only once.
-        block_repeats: whether a word may not follow itself.
-        bad_endings: ids of words that are not the last one of a caption.
-        required: phrases that each caption contains. The search then has one beam per number of
-            their words that a hypothesis contains (grid beam search, Hokamp and Liu 2017).
-        excluded: phrases that no caption contains.
+        min_length: minimum number of words of a caption, end marker excluded.
+        block_trigrams: whether each trigram may occur only once per caption.
+        block_repeats: whether to forbid that a word follows itself.
+        bad_endings: ids of words that must not be the last word of a caption.
+        required: phrases that each caption must contain. The search then has one beam per number
+            of required words that a hypothesis contains (grid beam search, Hokamp and Liu 2017).
+        excluded: phrases that no caption may contain.
         suppressed: ids that are never generated (padding, start, unknown).
-        start_id: id fed in first.
-        end_id: id that ends a caption.
+        start_id: id of the start marker, the first input.
+        end_id: id of the end marker.
     """
 
     method: str = "beam"
@@ -80,12 +82,12 @@ class DecodingOptions:
 
     @property
     def samples(self) -> bool:
-        """True if captions are drawn instead of searched."""
+        """True if captions are sampled instead of searched."""
         return self.method != "beam"
 
     @property
-    def never(self) -> tuple[int, ...]:
-        """Ids of words that are not generated anywhere: suppressed ones and excluded words."""
+    def never_generated(self) -> tuple[int, ...]:
+        """Ids of words that are not generated at any step: suppressed and excluded words."""
         words = [phrase[0] for phrase in self.excluded if len(phrase) == 1]
         return tuple(dict.fromkeys([*self.suppressed, *words]))
 
@@ -102,7 +104,7 @@ class DecodingOptions:
                 yield f"{name} must be at least 1, found {count}"
         for name in ("length_normalization", "diversity"):
             if not 0 <= getattr(self, name) < math.inf:
-                yield f"{name} must be a number and not negative, found {getattr(self, name)}"
+                yield f"{name} must be a number of at least 0, found {getattr(self, name)}"
         if not 0 < self.temperature < math.inf:
             yield f"temperature must be a number above 0, found {self.temperature}"
         if not 0 < self.top_p <= 1:
@@ -130,8 +132,8 @@ class DecodingOptions:
         if self.samples or self.beam_groups > 1:
             other = "beam_groups above 1" if not self.samples else f"method {self.method!r}"
             yield (
-                f"required words (must_contain) need a plain beam search, not {other}: set method "
-                "to beam and beam_groups to 1"
+                f"required words (must_contain) require plain beam search, found {other}: set "
+                "method to beam and beam_groups to 1"
             )
         words = sum(map(len, self.required))
         if words >= self.max_length:
@@ -157,6 +159,6 @@ def contains(words: Phrase, phrase: Phrase) -> bool:
 
 
 def largest_beam(vocabulary_size: int, options: DecodingOptions) -> int:
-    """Returns the largest W: the number of words that can follow the start and are not the end."""
-    excluded = {*options.never, options.end_id} & set(range(vocabulary_size))
+    """Returns the largest W: the number of words, except the end marker, that may come first."""
+    excluded = {*options.never_generated, options.end_id} & set(range(vocabulary_size))
     return vocabulary_size - len(excluded)

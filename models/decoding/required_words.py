@@ -1,8 +1,8 @@
 """Beam search for captions that contain required words (grid beam search).
 
 Letters: B images, b images that are not decided yet, K banks, W hypotheses per bank, R captions
-returned per image, C continuations of a hypothesis, T longest caption, V vocabulary, P words of a
-phrase.
+returned per image, C continuations of a hypothesis, T maximum length of a caption, V vocabulary, P
+words of a phrase.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import tensorflow as tf
 from models.decoding.beam_loop import (
     Search,
     check_vocabulary,
+    gather_state,
     run_search,
     start_search,
-    state_of,
     step_all,
 )
 from models.decoding.captions import (
     Captions,
     append,
-    fill_up,
+    fill_empty,
     hypotheses,
     keep_best,
     no_captions,
@@ -37,27 +37,30 @@ from models.decoding.steps import StepFunction
 def required_search(
     step: StepFunction, state: Any, memory: Any, batch: tf.Tensor, options: DecodingOptions
 ) -> Captions:
-    """Searches with one beam per number of required words (Hokamp and Liu 2017, 1704.07138).
+    """Runs grid beam search: one beam (bank) per number of required words that are generated.
 
-    A hypothesis belongs to the bank of the number of required words that it contains: those of the
-    phrases that are complete, and those of a phrase that it ends with the beginning of. Its
-    continuations are its 2W likeliest words and the words that begin or continue a phrase that is
-    missing. The W best of each bank live on, so that captions with all phrases exist after as many
-    steps as they have words. Only hypotheses of the last bank end.
+    A hypothesis belongs to the bank of the number of required words that it contains: the words of
+    complete phrases, plus those of a partial phrase at its end. Its continuations are its 2W most
+    likely words, and the words that begin or continue a missing phrase. The W best hypotheses of
+    each bank are kept, so that captions with all phrases exist after as many steps as the phrases
+    have words. Only hypotheses of the last bank may end.
 
     Args:
         step: one step of the model for b * K * W rows.
-        state: nested start state of B rows; it is repeated to B * K * W rows here.
-        memory: nested tensors, B first, which `step` reads.
+        state: nested initial state of B rows; this function repeats it to B * K * W rows.
+        memory: nested tensors [B, ...], which `step` reads.
         batch: B.
         options: options of the search.
 
     Returns:
-        The R best captions of each image, which contain all phrases; fewer, with empty places, if
-        other constraints leave no more.
+        The R best captions of each image, which contain all phrases. If other constraints leave
+        fewer captions, the remaining places are empty.
 
     Raises:
-        ValueError: W is more than the words that can follow the start without ending the caption.
+        ValueError: W exceeds the number of words that can follow the start marker without ending
+            the caption.
+
+    Source: Hokamp and Liu 2017 (arXiv 1704.07138).
     """
     width = (1 + sum(map(len, options.required))) * options.beam_size
     first = [0.0] + [IMPOSSIBLE] * (width - 1)
@@ -76,7 +79,7 @@ def required_search(
 
 
 def _advance(step: StepFunction, options: DecodingOptions, t: tf.Tensor, search: Search) -> Search:
-    """Extends every hypothesis by a word."""
+    """Extends every hypothesis by one word."""
     in_bank, limit = options.beam_size, options.max_length
     batch, width = tf.shape(search.images)[0], search.words.shape[1]
     logits, state = step_all(step, t, search)
@@ -106,7 +109,7 @@ def _advance(step: StepFunction, options: DecodingOptions, t: tf.Tensor, search:
     log_probs, places = (tf.concat(each, axis=1) for each in zip(*of_banks, strict=True))
     return search._replace(
         words=tf.gather(ids, places, batch_dims=1),
-        state=state_of(state, places // words),
+        state=gather_state(state, places // words),
         log_probs=log_probs,
         living=tf.gather(tokens, places, batch_dims=1),
         finished=(keep_best(search.finished[0], new),),
@@ -116,7 +119,7 @@ def _advance(step: StepFunction, options: DecodingOptions, t: tf.Tensor, search:
 def _continuations(
     logits: tf.Tensor, tokens: tf.Tensor, t: tf.Tensor, options: DecodingOptions
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns log p float32[N, C] and ids int32[N, C] of next words, all different in a row."""
+    """Returns log p float32[N, C] and ids int32[N, C] of next words, distinct within a row."""
     excluded = excluded_words(lambda: tokens, t, options)
     count = min(2 * options.beam_size, logits.shape[-1])
     best, ids = most_likely(logits, count, options, excluded)
@@ -135,7 +138,7 @@ def _continuations(
 
 
 def _needed(tokens: tf.Tensor, t: tf.Tensor, required: tuple[Phrase, ...]) -> tf.Tensor:
-    """Returns words that begin or continue a missing phrase, int32[N, 2 * phrases]; 0 for none."""
+    """Returns words that begin or continue a missing phrase, int32[N, 2 * phrases], 0-padded."""
     found = []
     for phrase in required:
         complete, progress = _progress(tokens, t, phrase)
@@ -145,24 +148,29 @@ def _needed(tokens: tf.Tensor, t: tf.Tensor, required: tuple[Phrase, ...]) -> tf
 
 
 def _bank(tokens: tf.Tensor, t: tf.Tensor, required: tuple[Phrase, ...]) -> tf.Tensor:
-    """Returns how many required words of t words int32[..., T] count: int32[...]."""
+    """Returns the bank int32[...] of hypotheses of t words int32[..., T].
+
+    The bank is the number of required words: all words of complete phrases, and those of the
+    longest partial phrase at the end.
+    """
     whole, begun = [], []
     for phrase in required:
         complete, progress = _progress(tokens, t, phrase)
         whole.append(tf.where(complete, len(phrase), 0))
         begun.append(tf.where(complete, 0, progress))
-    # The last words begin one phrase at a time.
+    # The last words count for one partial phrase only.
     return tf.add_n(whole) + tf.reduce_max(tf.stack(begun), axis=0)
 
 
 def _progress(tokens: tf.Tensor, t: tf.Tensor, phrase: Phrase) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns whether t words int32[..., T] contain a phrase, and how much of it they end with.
+    """Returns the state of a phrase in hypotheses of t words int32[..., T].
 
     Returns:
-        bool[...], and int32[...] from 0 to P - 1.
+        Whether the hypothesis contains the phrase, bool[...], and the number of words of the phrase
+        that a hypothesis ends with, int32[...] from 0 to P - 1.
     """
     size, limit = len(phrase), tokens.shape[-1]
-    # equal[i, ...]: the first i + 1 words of the phrase end at each place.
+    # ends[i][..., t]: whether the first i + 1 words of the phrase end at position t.
     padding = [[0, 0]] * (tokens.shape.rank - 1) + [[size - 1, 0]]
     padded = tf.pad(tokens, padding)
     ends = [
@@ -184,7 +192,7 @@ def _progress(tokens: tf.Tensor, t: tf.Tensor, phrase: Phrase) -> tuple[tf.Tenso
 
 
 def _fill(options: DecodingOptions, t: tf.Tensor, search: Search) -> tuple[Captions, ...]:
-    """Fills empty places with living hypotheses, of t words, of the last bank."""
+    """Fills empty places with living hypotheses of the last bank, which have t words."""
     log_probs, living = (x[:, -options.beam_size :] for x in (search.log_probs, search.living))
     new = hypotheses(living, t, score(log_probs, t, options), log_probs)
-    return (fill_up(search.finished[0], new),)
+    return (fill_empty(search.finished[0], new),)

@@ -1,6 +1,6 @@
-"""Captions sampled word by word from a captioner.
+"""Sampling of captions, word by word.
 
-Letters: B images, n captions per image, N = B * n, T longest caption, V vocabulary.
+Letters: B images, n captions per image, N = B * n, T maximum length of a caption, V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from models.decoding.steps import StepFunction
 from models.layers import image_rows, ops, tracing
 from models.layers.prepared_weights import prepare_weights
 
-# (step t, logits float32[N, V], words so far int32[N, T]) -> the next words int32[N], 0 where there
-# is none, and their log p float32[N].
-_Choice = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-# Likeliest words among which those of `top_p` nearly always are.
-_FEW = 128
-# The same seeds draw the same numbers on every device.
+# (step t, logits float32[N, V], words so far int32[N, T]) -> the next words int32[N], 0 if no word
+# is possible, and their log p float32[N].
+_ChooseWords = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+# Number of most likely words that nearly always include those of `top_p`.
+_SHORTLIST = 128
+# This algorithm draws the same numbers from a seed on every device.
 _ALGORITHM = "philox"
 
 
 def draw_words(logits: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    """Draws a word of each row by inverting its cumulative distribution.
+    """Draws a word per row by inverting the cumulative distribution.
 
     Args:
         logits: float32[N, V].
@@ -40,7 +40,7 @@ def draw_words(logits: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         int32[N].
     """
     sums = tf.cumsum(tf.nn.softmax(logits), axis=-1)
-    # Compared with the whole sum, which rounding may keep from being 1.
+    # Compared with the total, which may differ from 1 by rounding.
     below = sums <= (draws * sums[:, -1])[:, None]
     return tf.reduce_sum(tf.cast(below, tf.int32), axis=-1)
 
@@ -55,22 +55,23 @@ def sample_captions(
     end_id: int,
     greedy_last: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws captions at temperature 1; no gradient goes through them.
+    """Draws captions at temperature 1, without gradient.
 
     Args:
         model: a captioner.
         memory: from its `encode`, of B images.
-        draws: float32[N, T] in 0..1, uniform: N / B consecutive captions per image, of T words at
-            most.
-        suppression: float32[V] from `ops.suppression`, which keeps words from being drawn.
-        start_id: id fed in first.
-        end_id: id that ends a caption.
-        greedy_last: whether the last caption of each image has the likeliest word at each step,
-            whatever its draws: greedy search in the same loop.
+        draws: float32[N, T] in 0..1, uniform: N / B consecutive captions per image, of at most T
+            words.
+        suppression: float32[V] from `ops.suppression`, added to the logits so that some words are
+            never drawn.
+        start_id: id of the start marker, the first input.
+        end_id: id of the end marker.
+        greedy_last: whether the last caption of each image is the result of greedy search in the
+            same loop: its draws are ignored.
 
     Returns:
-        Tokens int32[N, T], 0 after the end marker, and lengths int32[N], the end marker included.
-        A caption cut at T words has none.
+        Tokens int32[N, T], 0 after the end marker, and lengths int32[N], end marker included. A
+        caption truncated at T words has no end marker.
     """
     count, limit = tf.unstack(tf.shape(draws))
     each = tf.maximum(image_rows.captions_per_image(memory, count), 1)
@@ -105,22 +106,22 @@ def sample_search(
     options: DecodingOptions,
     keys: tf.Tensor,
 ) -> Captions:
-    """Draws captions as the options describe.
+    """Draws captions with the given options.
 
-    The draws of an image depend on the seed and its key alone: not on the batch, nor on the number
-    of captions.
+    The draws of an image depend only on the seed and on the key of the image, not on the batch or
+    the number of captions.
 
     Args:
         step: one step of the model for N rows.
-        state: nested start state of B rows; it is repeated to N rows here.
-        memory: nested tensors, B first, which `step` reads.
+        state: nested initial state of B rows; this function repeats it to N rows.
+        memory: nested tensors [B, ...], which `step` reads.
         batch: B.
         options: options of sampling; R = n captions are drawn per image.
         keys: int32[B], one number per image.
 
     Returns:
-        The captions of each image, sorted by score; ones cut at `max_length`, or where constraints
-        exclude all words, come last.
+        The captions of each image, sorted by score. Captions without end marker (truncated at
+        `max_length`, or stopped because constraints exclude all words) come last.
     """
     each, limit = options.returned or options.beam_size, options.max_length
     count = batch * each
@@ -143,10 +144,11 @@ def sample_search(
             return places if ids is None else tf.gather(ids, places, batch_dims=1)
 
         rows = tf.range(count)
-        if options.top_p < 1 and options.top_k is None and size > _FEW:
-            words = draw(rows, masked, _FEW)
-            # Sorting all words takes much longer than finding the likeliest ones.
-            rest = tf.where(~_few_are_enough(masked, options))[:, 0]
+        if options.top_p < 1 and options.top_k is None and size > _SHORTLIST:
+            words = draw(rows, masked, _SHORTLIST)
+            # Sorting all words takes much longer than finding the most likely ones, so it is done
+            # only for rows whose shortlist does not contain all words of `top_p`.
+            rest = tf.where(~_shortlist_suffices(masked, options))[:, 0]
             drawn = draw(rest, tf.gather(masked, rest), size)
             words = tf.tensor_scatter_nd_update(words, rest[:, None], drawn)
         else:
@@ -175,23 +177,23 @@ def _sample(
     state: Any,
     memory: Any,
     tokens: tf.Tensor,
-    choose: _Choice,
+    choose: _ChooseWords,
     start_id: int,
     end_id: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Generates words until all captions have ended.
 
     Args:
-        step: step of the model.
-        state: N first.
+        step: one step of the model for N rows.
+        state: nested tensors [N, ...].
         memory: memory that `step` reads.
         tokens: int32[N, T] of zeros.
-        choose: the next words.
-        start_id: id fed in first.
-        end_id: id that ends a caption.
+        choose: chooses the next words.
+        start_id: id of the start marker, the first input.
+        end_id: id of the end marker.
 
     Returns:
-        Tokens int32[N, T], 0 after the last word, and the sums of their log p, float32[N].
+        Tokens int32[N, T], 0 after the last word, and the sum of log p per caption, float32[N].
     """
     count, limit = tf.unstack(tf.shape(tokens))
 
@@ -232,9 +234,9 @@ def _lengths(tokens: tf.Tensor) -> tf.Tensor:
 
 
 def _masked(logits: tf.Tensor, options: DecodingOptions, excluded: tf.Tensor | None) -> tf.Tensor:
-    """Returns logits float32[N, V] that are `IMPOSSIBLE` for words that are left out."""
+    """Returns logits float32[N, V] in which excluded words are impossible; see `possible`."""
     count, size = tf.shape(logits)[0], logits.shape[-1]
-    masked = logits + ops.suppression(options.never, size)
+    masked = logits + ops.suppression(options.never_generated, size)
     if excluded is None:
         return masked
     rows = tf.repeat(tf.range(count), excluded.shape[1])
@@ -242,18 +244,18 @@ def _masked(logits: tf.Tensor, options: DecodingOptions, excluded: tf.Tensor | N
     return tf.tensor_scatter_nd_update(masked, places, tf.fill(tf.shape(rows), IMPOSSIBLE))
 
 
-def _few_are_enough(logits: tf.Tensor, options: DecodingOptions) -> tf.Tensor:
-    """Returns whether the `_FEW` likeliest words contain those of `top_p`: bool[N]."""
-    few, _ = ops.top_k(logits, _FEW)
-    sums = [tf.reduce_logsumexp(x / options.temperature, axis=-1) for x in (few, logits)]
-    # A little more, as sums of parts are rounded in other ways.
+def _shortlist_suffices(logits: tf.Tensor, options: DecodingOptions) -> tf.Tensor:
+    """Returns whether the `_SHORTLIST` most likely words contain those of `top_p`: bool[N]."""
+    shortlist, _ = ops.top_k(logits, _SHORTLIST)
+    sums = [tf.reduce_logsumexp(x / options.temperature, axis=-1) for x in (shortlist, logits)]
+    # With a margin for the different rounding of the two sums.
     return sums[0] - sums[1] > math.log(options.top_p) + 1e-5
 
 
 def _candidates(
     logits: tf.Tensor, count: int, options: DecodingOptions
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Narrows the words to draw among.
+    """Selects the words to draw from.
 
     Args:
         logits: float32[N, V].
@@ -261,18 +263,18 @@ def _candidates(
         options: options of sampling.
 
     Returns:
-        Logits float32[N, C] of the words to draw among, at the temperature and `IMPOSSIBLE` for
-        others, and the words int32[N, C], likeliest first; None for all words in their order.
+        Logits float32[N, C] divided by the temperature, `IMPOSSIBLE` for words that are not drawn;
+        and the words int32[N, C], most likely first, or None for all words in their order.
     """
     every, ids = logits, None
     if options.top_k is not None or options.top_p < 1:
         logits, ids = ops.top_k(logits, count)
     real = possible(logits)
-    # Shifted first: a low temperature would make any logit but 0 too large.
+    # Shifted first: division by a low temperature would overflow for large logits.
     most = tf.reduce_max(logits, axis=-1, keepdims=True)
     scaled = (logits - most) / options.temperature
     if options.top_p < 1:
-        # Probabilities among all words, or those that top_k left.
+        # Probabilities are normalized over all words, or over those of top_k.
         every = scaled if options.top_k is not None else (every - most) / options.temperature
         total = tf.reduce_logsumexp(every, axis=-1, keepdims=True)
         before = tf.cumsum(tf.exp(scaled - total), axis=-1, exclusive=True)
@@ -281,7 +283,7 @@ def _candidates(
 
 
 def _seeds(keys: tf.Tensor, each: int, seed: int) -> tf.Tensor:
-    """Returns a seed per caption, int32[B * each, 2], of keys int32[B]."""
+    """Returns one seed per caption, int32[B * each, 2], for keys int32[B]."""
     pairs = tf.stack(tf.meshgrid(keys, tf.range(each), indexing="ij"), axis=-1)
 
     def of_caption(pair: tf.Tensor) -> tf.Tensor:
@@ -299,7 +301,7 @@ def _fold_in(seeds: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
 
 
 def _uniform(seeds: tf.Tensor, size: int) -> tf.Tensor:
-    """Draws a row of numbers in 0..1 per seed: int32[N, 2] -> float32[N, size]."""
+    """Draws uniform numbers in 0..1, one row per seed: int32[N, 2] -> float32[N, size]."""
     return tf.map_fn(
         lambda own: tf.random.stateless_uniform([size], own, alg=_ALGORITHM),
         seeds,
@@ -308,6 +310,6 @@ def _uniform(seeds: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _gumbel(uniform: tf.Tensor) -> tf.Tensor:
-    """Turns numbers in 0..1 into Gumbel noise."""
+    """Converts uniform numbers in 0..1 to Gumbel noise."""
     tiny = 1e-20
     return -tf.math.log(-tf.math.log(uniform + tiny) + tiny)

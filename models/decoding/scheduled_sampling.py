@@ -1,4 +1,4 @@
-"""Scheduled sampling: replaces some of the words fed to a captioner by its own."""
+"""Scheduled sampling: replaces some input words of a captioner with its own predictions."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ def sampled_inputs(
     choices: tf.Tensor,
     draws: tf.Tensor,
 ) -> tf.Tensor:
-    """Replaces words by draws from the model's predictions for them (Bengio et al. 2015).
+    """Replaces words with draws from the model's predictions for them (Bengio et al. 2015).
 
-    The first word, the start marker, stays. Draws carry no gradient: the words are found first, and
-    the model runs on all of them at once afterwards. Each pass draws its own dropout masks.
+    The first word, the start marker, is never replaced. The draws have no gradient: this pass only
+    finds the words, and training then runs the model on all of them at once. Each of the two passes
+    draws its own dropout masks.
 
     Args:
         model: a captioner.
         memory: from its `encode`, of B images.
-        tokens: int32[N, T], the words of N / B consecutive captions per image (start first).
-        probability: float32[], of each replacement.
-        choices: float32[N, T] in 0..1: a word is replaced where it is below `probability`.
-        draws: float32[N, T] in 0..1, uniform: which word is drawn.
+        tokens: int32[N, T], words of N / B consecutive captions per image (start marker first).
+        probability: float32[], probability of replacing a word.
+        choices: float32[N, T] in 0..1, uniform: a word is replaced if its number is below
+            `probability`.
+        draws: float32[N, T] in 0..1, uniform, from which words are drawn.
 
     Returns:
         int32[N, T].

@@ -1,4 +1,4 @@
-"""Scores of captions: their log p, divided by a penalty of their length."""
+"""Scores of captions: log p divided by a length penalty."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import tensorflow as tf
 
 from models.decoding.options import DecodingOptions
 
-# log p of what cannot be.
+# log p of impossible words and of empty places.
 IMPOSSIBLE = -1e9
 
 
 def score(log_probs: tf.Tensor, lengths: tf.Tensor | int, options: DecodingOptions) -> tf.Tensor:
-    """Divides log p by the penalty of the length, which grows with it.
+    """Divides log p by a penalty that increases with the length.
 
     Args:
-        log_probs: float32[...]; what cannot be keeps its value.
+        log_probs: float32[...]; impossible values are returned unchanged.
         lengths: lengths of the captions, end markers included; broadcast to `log_probs`.
         options: `length_penalty` and `length_normalization` are read.
 
@@ -32,8 +32,8 @@ def score(log_probs: tf.Tensor, lengths: tf.Tensor | int, options: DecodingOptio
 def best_reachable(log_probs: tf.Tensor, options: DecodingOptions) -> tf.Tensor:
     """Returns an upper bound of the scores of all continuations of living hypotheses.
 
-    log p only falls and the penalty only grows with the length: no continuation scores more than
-    today's log p at the largest length.
+    With the length, log p only decreases and the penalty only increases. The current log p at the
+    maximum length is thus an upper bound.
 
     Args:
         log_probs: float32[...].
@@ -43,5 +43,5 @@ def best_reachable(log_probs: tf.Tensor, options: DecodingOptions) -> tf.Tensor:
 
 
 def possible(log_probs: tf.Tensor) -> tf.Tensor:
-    """Returns where hypotheses are possible: bool[...]. `IMPOSSIBLE` may have been added to."""
+    """Returns whether hypotheses are possible, bool[...]; log p may be added to `IMPOSSIBLE`."""
     return log_probs > IMPOSSIBLE / 2

@@ -1,4 +1,4 @@
-"""Decoding of captions: the one entry to greedy and beam search, constraints and sampling."""
+"""Decoding of captions: entry point for greedy search, beam search, constraints and sampling."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = ["Captions", "DecodingOptions", "decode"]
 def decode(
     model: Captioner, memory: Any, options: DecodingOptions, keys: tf.Tensor | None = None
 ) -> Captions:
-    """Finds captions with a captioner for encoded images.
+    """Generates captions for encoded images.
 
     Args:
         model: a captioner.
-        memory: nested tensors, batch first, from the model's `encode`.
+        memory: nested tensors [B, ...], from the model's `encode`.
         options: options of decoding.
-        keys: int32[B], on which the draws of an image depend besides the seed; only sampling reads
-            them. None: the places in the batch.
+        keys: int32[B], numbers that seed the draws of each image together with `options.seed`; only
+            read by sampling. None for the indices in the batch.
 
     Returns:
-        The captions found.
+        The captions of each image, best first.
     """
     state = model.initial_state(memory, options.max_length)
     batch = tf.shape(tf.nest.flatten(memory)[0])[0]

@@ -1,1 +1,1 @@
-"""Layers of the models and, below them, what makes their loops fast."""
+"""Layers of the models, and lower-level functions that make their loops fast."""

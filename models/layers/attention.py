@@ -1,6 +1,6 @@
 """Attention of recurrent states over the rows of an image: grid cells or regions.
 
-The N captions of B images, N / B consecutive ones per image, may share the images' rows.
+The N captions of B images (N / B consecutive ones per image) share the rows of their image.
 
 Letters: B images, N captions, L rows of an image, H state, A attention units.
 """
@@ -39,7 +39,9 @@ def average(rows: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable("r2m")
 class AdditiveAttention(keras.layers.Layer):
-    """Weights of rows by e = w . tanh(P + W h + b_h) + b, with P = W_r r + b_r once per image.
+    """Additive attention: scores e = w . tanh(P + W h + b_h) + b, with P = W_r r + b_r.
+
+    P is computed once per image, by `project`.
 
     Shapes: rows float[B, L, D], query float[N, H] -> weights float32[N, L].
 
@@ -50,7 +52,8 @@ class AdditiveAttention(keras.layers.Layer):
         weights = attention(hidden, attention.project(rows), mask=None)
         ```
 
-    Source: Xu et al. 2015; masked after the softmax, as the published att2in2 and up-down are.
+    Source: Xu et al. 2015. The mask is applied after the softmax, as in the published att2in2 and
+    up-down.
     """
 
     def __init__(self, *, units: int, **kwargs: Any) -> None:
@@ -68,11 +71,11 @@ class AdditiveAttention(keras.layers.Layer):
         self.query_map = torch_dense(
             self.units, int(query_shape[-1] or 0), "query_map", self.dtype_policy
         )
-        # One column is not worth the cast to bfloat16.
+        # For a single output column, the cast to bfloat16 costs more than it saves.
         self.score = torch_dense(1, self.units, "score", at_least_float32_policy(self.dtype_policy))
 
     def project(self, rows: tf.Tensor) -> tf.Tensor:
-        """Maps rows float[B, L, D] to the P of the scores float[B, L, A]."""
+        """Computes P of the scores: rows float[B, L, D] -> float[B, L, A]."""
         return self.row_map(rows)
 
     def call(self, query: tf.Tensor, projected: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
@@ -81,7 +84,7 @@ class AdditiveAttention(keras.layers.Layer):
         Args:
             query: float[N, H].
             projected: P, from `project`.
-            mask: float32[B, L], 1 for real rows; None where all are.
+            mask: float32[B, L], 1 for real rows; None if all are real.
 
         Returns:
             float32[N, L] that sum to 1.
@@ -121,6 +124,6 @@ def mean_row(rows: tf.Tensor, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
 def attention_memory(
     rows: tf.Tensor, projected: tf.Tensor, inputs: dict[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """Returns the memory `rows`, `projected` and, where rows are padded, `mask`."""
+    """Returns a memory of `rows`, `projected` and, if rows are padded, `mask`."""
     mask = region_mask(rows, inputs)
     return {"rows": rows, "projected": projected} | ({} if mask is None else {"mask": mask})

@@ -1,14 +1,14 @@
 """Positions of regions in their image and relative to each other, computed in the graph from boxes.
 
-Boxes are ymin, xmin, ymax, xmax in 0..1, and rows of zeros as padding.
+Boxes are ymin, xmin, ymax, xmax in 0..1; padding consists of rows of zeros.
 
 Letters: B images, L boxes per image, g cells per side of a grid.
 
 The grid-area vectors are a reconstruction. "Spatial" captioning
-(sidharth5n/Spatial-Image-Captioning) describes a region by the part of each row and each column of
-a g x g grid that it occupies. The script that made those vectors (`prepro_areas.py`) was never
-published. The model that reads them is: one value per cell, summed over columns and over rows. The
-formula below fits that.
+(sidharth5n/Spatial-Image-Captioning) describes a region by the fraction of each row and each column
+of a g x g grid that it occupies. The script that computed those vectors (`prepro_areas.py`) was
+never published. The model that reads them was published: it expects one value per cell, summed over
+columns and over rows. The formula below is consistent with that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tensorflow as tf
 # Numbers per box that `box_features` returns.
 BOX_FEATURES = 5
 AreaNorm = Literal["share", "coverage"]
-# Of the embedding of relative geometry: its base, and the factor of what is embedded.
+# Embedding of relative geometry: base of the wavelengths, and factor of the embedded values.
 _BASE, _SCALE = 1000.0, 100.0
 
 
@@ -28,8 +28,8 @@ class GridAreas(NamedTuple):
     """Positions of boxes on a grid of g x g cells.
 
     Attributes:
-        horizontal: float32[B, L, g], of each column, left to right.
-        vertical: float32[B, L, g], of each row, top to bottom.
+        horizontal: float32[B, L, g], area per column, left to right.
+        vertical: float32[B, L, g], area per row, top to bottom.
     """
 
     horizontal: tf.Tensor
@@ -45,7 +45,7 @@ def cell_boxes(height: int, width: int) -> tf.Tensor:
 
 
 def areas(boxes: tf.Tensor) -> tf.Tensor:
-    """Returns the part of the image within each box: float32[..., 4] -> [...]; 0 if inverted."""
+    """Returns the fraction of the image in each box: float32[..., 4] -> [...]; 0 if inverted."""
     height = tf.nn.relu(boxes[..., 2] - boxes[..., 0])
     width = tf.nn.relu(boxes[..., 3] - boxes[..., 1])
     return height * width
@@ -69,30 +69,30 @@ def grid_areas(
 ) -> GridAreas:
     """Returns the share of each row and column of a grid that every box covers (spec section 1.6).
 
-    With ox[c] the part of column c's width that lies within the box, and oy[r] that of row r's
-    height, cell (r, c) is covered by oy[r] ox[c]. `coverage` sums that over a row or a column of
-    cells. `share` first divides it by its sum over all cells, so that each vector sums to one:
-    weights of a mean over position codes.
+    Let ox[c] be the fraction of column c's width within the box, and oy[r] the fraction of row r's
+    height. The box covers the fraction oy[r] ox[c] of cell (r, c). `coverage` sums these fractions
+    over a row or a column of cells. `share` first divides them by their sum over all cells, so that
+    each vector sums to one: these are weights of a mean over position codes.
 
-    Boxes are clipped to the image. One without area, or upside down, counts as the whole cell of
-    its center; the center 1.0 lies in the last cell.
+    Boxes are clipped to the image. A box without area, or an inverted one, is replaced by the cell
+    that contains its center; a center of 1.0 lies in the last cell.
 
     Args:
         boxes: float32[B, L, 4].
         grid: g.
         norm: `share` or `coverage`.
-        lengths: int[B], number of regions; None counts every box.
+        lengths: int[B], number of real boxes; None if all boxes are real.
 
     Returns:
-        The vectors; zeros from `lengths` on.
+        The vectors; zeros for padding.
 
     Raises:
-        ValueError: an unknown norm, or a grid without cells.
+        ValueError: the norm is unknown, or the grid has no cells.
     """
     if norm not in ("share", "coverage"):
         raise ValueError(f"unknown norm of areas {norm!r}; known: share, coverage")
     if grid < 1:
-        raise ValueError(f"a grid of {grid} cells per side; expected at least 1")
+        raise ValueError(f"found a grid of {grid} cells per side; expected at least 1")
     ymin, xmin, ymax, xmax = tf.unstack(tf.clip_by_value(boxes, 0.0, 1.0), axis=-1)
     has_area = (ymax > ymin) & (xmax > xmin)
     down = _overlaps(ymin, ymax, has_area, grid)
@@ -110,7 +110,7 @@ def grid_areas(
 
 
 def grid_map(found: GridAreas) -> tf.Tensor:
-    """Returns the value of every cell, from sums over rows and columns of either norm.
+    """Returns the value of every cell, from the sums over rows and columns; valid for both norms.
 
     Args:
         found: from `grid_areas`.
@@ -123,14 +123,14 @@ def grid_map(found: GridAreas) -> tf.Tensor:
 
 
 def _overlaps(low: tf.Tensor, high: tf.Tensor, has_area: tf.Tensor, grid: int) -> tf.Tensor:
-    """Returns the part of each of `grid` equal intervals of 0..1 in low..high: [B, L, g]."""
-    # Times g: cell c is c..c + 1, and the overlap is a part of a cell at once.
+    """Returns the fraction of each of `grid` equal intervals of 0..1 in low..high: [B, L, g]."""
+    # In units of cells: cell c is the interval c..c + 1, so an overlap is the fraction of a cell.
     starts = tf.range(grid, dtype=tf.float32)
     low_cells, high_cells = low[..., None] * grid, high[..., None] * grid
     overlap = tf.nn.relu(tf.minimum(high_cells, starts + 1.0) - tf.maximum(low_cells, starts))
     center = tf.cast((low + high) / 2 * grid, tf.int32)
     point = tf.one_hot(tf.minimum(center, grid - 1), grid)
-    # A box may be so thin that its overlap vanishes in float32.
+    # The overlap of a very thin box may be 0 in float32.
     covers = has_area & (tf.reduce_sum(overlap, -1) > 0)
     return tf.where(covers[..., None], overlap, point)
 
@@ -138,9 +138,9 @@ def _overlaps(low: tf.Tensor, high: tf.Tensor, has_area: tf.Tensor, grid: int) -
 def relative_geometry(boxes: tf.Tensor) -> tf.Tensor:
     """Returns the geometry of each box m relative to each box n (Herdade et al. 2019).
 
-    With centers (cx, cy) and sides w, h plus 1 (as published, though boxes are fractions):
-    ln max(|cx_m - cx_n| / w_m, 1e-3), ln max(|cy_m - cy_n| / h_m, 1e-3), ln(w_m / w_n) and
-    ln(h_m / h_n).
+    With centers (cx, cy) and sides w and h, each plus 1 (as published, although boxes are in 0..1),
+    the geometry is ln max(|cx_m - cx_n| / w_m, 1e-3), ln max(|cy_m - cy_n| / h_m, 1e-3),
+    ln(w_m / w_n) and ln(h_m / h_n).
 
     Args:
         boxes: float32[B, L, 4].
@@ -170,13 +170,13 @@ def embed_geometry(relative: tf.Tensor, size: int = 64) -> tf.Tensor:
         size: size of the embedding, a multiple of 8.
 
     Returns:
-        float32[..., size]: sines of the size / 8 frequencies of each value, then cosines.
+        float32[..., size]: the sines of each value at size / 8 frequencies, then the cosines.
 
     Raises:
-        ValueError: a size that is no multiple of 8.
+        ValueError: the size is not a multiple of 8.
     """
     if size < 8 or size % 8:
-        raise ValueError(f"an embedding of {size} numbers; expected a multiple of 8")
+        raise ValueError(f"found an embedding of size {size}; expected a multiple of 8")
     frequencies = _BASE ** (-tf.range(size // 8, dtype=tf.float32) / (size // 8))
     angles = _SCALE * relative[..., None] * frequencies
     shape = tf.concat([tf.shape(relative)[:-1], [size // 2]], axis=0)

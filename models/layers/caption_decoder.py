@@ -1,4 +1,4 @@
-"""Decoder of transformer captioners: from words and encoded regions to hidden states.
+"""Decoder of transformer captioners: maps words and encoded regions to hidden states.
 
 Letters: B images, N captions (N / B consecutive ones per image), T words, P real words, L regions
 of an image, D units, V vocabulary.
@@ -23,18 +23,18 @@ from models.layers.transformer import Cache, mask_bias
 from models.layers.transformer_layers import DecoderLayer
 from models.layers.words import WordOutput
 
-# Encoded images, as the decoder reads them: `layers`, nested tensors [B, ...] of each decoder layer
-# from `project` of its attention to the image; and, where images have padded regions, `bias`
-# float32[B, 1, 1, L], 0 for real regions and `MASKED` for padding.
+# Encoded images: `layers` contains, for each decoder layer, the nested tensors [B, ...] returned by
+# `project` of its cross-attention. If images have padded regions, `bias` float32[B, 1, 1, L] is 0
+# for real regions and `MASKED` for padding.
 Projected = dict[str, Any]
 
 
 class DecoderState(NamedTuple):
-    """Decoder's state between words.
+    """State of the decoder between words.
 
     Attributes:
-        position: int32[N], of the next word.
-        bias: float32[N, T], 0 for the words so far, `MASKED` for padding and words to come.
+        position: int32[N], position of the next word.
+        bias: float32[N, T], 0 for previous words, `MASKED` for padding and future positions.
         caches: keys and values of each layer.
     """
 
@@ -47,7 +47,7 @@ class DecoderState(NamedTuple):
 class CaptionDecoder(keras.layers.Layer):
     """Word embedding and positions, decoder layers, a norm, and the softmax layer.
 
-    Padding (id 0) after the first word is masked, as are all later words.
+    Self-attention is causal, and padding (id 0) after the first word is masked.
 
     Shapes: tokens int32[N, T] and regions float[R, D] of B images -> hidden float[N, T, D].
 
@@ -77,10 +77,10 @@ class CaptionDecoder(keras.layers.Layer):
         Args:
             vocabulary_size: V, markers included.
             units: D.
-            layers: from the words up.
-            dropout: rate on the words while training.
-            norm: after the last layer.
-            tie_embeddings: whether the softmax weights are the word embedding.
+            layers: decoder layers, the first one first.
+            dropout: dropout rate of the embedded words.
+            norm: kind of the normalization after the last layer.
+            tie_embeddings: whether the softmax layer uses the word embedding as weights.
             **kwargs: arguments of `keras.layers.Layer` (name, dtype).
         """
         super().__init__(autocast=False, **kwargs)
@@ -124,12 +124,12 @@ class CaptionDecoder(keras.layers.Layer):
             )
 
     def project(self, rows: tf.Tensor, groups: Groups, mask: tf.Tensor | None) -> Projected:
-        """Returns the tensors of the images that the layers read.
+        """Projects encoded regions for the cross-attention of every layer.
 
         Args:
             rows: float[R, D], encoded regions.
             groups: groups of the regions by image.
-            mask: bool[B, L], whether a region is real; None where all are.
+            mask: bool[B, L], whether a region is real; None if all are real.
         """
         layers = tuple(layer.cross_attention.project(rows, groups) for layer in self.layers)
         projected: Projected = {"layers": layers}
@@ -144,17 +144,17 @@ class CaptionDecoder(keras.layers.Layer):
         projected: Projected,
         training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Decodes given words, all at once.
+        """Computes the hidden states for given words in parallel.
 
         Args:
             tokens: int32[N, T], start marker first.
-            lengths: int32[N], words that count; None counts all.
-            projected: B images.
+            lengths: int32[N], number of real words; None if all words are real.
+            projected: projections of B images.
             training: whether dropout is applied.
 
         Returns:
-            Hidden states float[N, T, D], 0 at words that do not count, and the last layer's weights
-            of the regions float32[N, T, h, L].
+            Hidden states float[N, T, D], 0 at padding, and the last layer's cross-attention weights
+            float32[N, T, h, L].
         """
         count, steps = tf.unstack(tf.shape(tokens))
         captions = (
@@ -167,8 +167,8 @@ class CaptionDecoder(keras.layers.Layer):
         earlier = tf.range(steps) <= tf.range(steps)[:, None]
         real = (tokens != 0) | (position == 0)
         bias = mask_bias(earlier & real[:, None, None])
-        words, places = tf.unstack(captions.collect(tf.stack([tokens, position], axis=2)), axis=1)
-        rows = self._embed(words, places, training)
+        words, position = tf.unstack(captions.unpad(tf.stack([tokens, position], axis=2)), axis=1)
+        rows = self._embed(words, position, training)
         weights = None
         for layer, of_images in zip(self.layers, projected["layers"], strict=True):
             rows, weights = layer(
@@ -182,7 +182,7 @@ class CaptionDecoder(keras.layers.Layer):
             )
         weights = tf.transpose(weights, [0, 2, 1, 3])  # [B, N / B * T, h, L]
         shape = tf.concat([[count, steps], tf.shape(weights)[2:]], axis=0)
-        return captions.spread(self.norm(rows)), tf.reshape(weights, shape)
+        return captions.pad(self.norm(rows)), tf.reshape(weights, shape)
 
     def initial_state(self, captions: tf.Tensor, max_length: int | tf.Tensor) -> DecoderState:
         """Returns the state before the first word, for N captions of at most T words."""
@@ -193,12 +193,12 @@ class CaptionDecoder(keras.layers.Layer):
     def step(
         self, tokens: tf.Tensor, state: DecoderState, projected: Projected, training: bool = False
     ) -> tuple[tf.Tensor, DecoderState]:
-        """Decodes one word per caption.
+        """Computes the hidden states for one word per caption.
 
         Args:
             tokens: int32[N].
-            state: before the words.
-            projected: B images.
+            state: state before these words.
+            projected: projections of B images.
             training: whether dropout is applied.
 
         Returns:
@@ -206,10 +206,10 @@ class CaptionDecoder(keras.layers.Layer):
         """
         position, count, images = state.position, tf.shape(tokens)[0], _images(projected)
         groups = grouped_rows.full(images, count // tf.maximum(images, 1))
-        places = tf.stack([tf.range(count), position], axis=1)
+        indices = tf.stack([tf.range(count), position], axis=1)
         real = mask_bias((tokens != 0) | (position == 0))
-        own_bias = tf.tensor_scatter_nd_update(state.bias, places, real)
-        bias = own_bias[:, None, None]
+        word_bias = tf.tensor_scatter_nd_update(state.bias, indices, real)
+        bias = word_bias[:, None, None]
         rows = self._embed(tokens, position, training)
         caches = []
         for layer, cache, of_images in zip(
@@ -226,7 +226,7 @@ class CaptionDecoder(keras.layers.Layer):
                 training=training,
             )
             caches.append(cache)
-        return self.norm(rows), DecoderState(position + 1, own_bias, tuple(caches))
+        return self.norm(rows), DecoderState(position + 1, word_bias, tuple(caches))
 
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:
         """Returns logits of the next word: float[N, D] -> float32[N, V]."""
@@ -239,11 +239,11 @@ class CaptionDecoder(keras.layers.Layer):
     def output_layer(self) -> tuple[tf.Tensor, tf.Tensor]:
         """The softmax weights float[V, D] and bias float[V]."""
         if self.word_output is not None:
-            return self.word_output.pair
+            return self.word_output.kernel_and_bias
         return tuple(map(tf.convert_to_tensor, (self.embedding.embeddings, self.output_bias)))
 
     def _embed(self, tokens: tf.Tensor, position: tf.Tensor, training: bool) -> tf.Tensor:
-        """Returns words with their positions: two int32[P] -> float32[P, D]."""
+        """Returns embedded words plus position encodings: two int32[P] -> float32[P, D]."""
         words = at_least_float32(self.embedding(tokens)) * self.units**0.5
         words += tf.cast(sinusoid(position, self.units), words.dtype)
         return self.word_dropout(words, training=training)

@@ -1,7 +1,7 @@
-"""Recurrent cells: the plain one, the GRU, the LSTM and the maxout LSTM.
+"""Recurrent cells: plain RNN, GRU, LSTM and maxout LSTM.
 
-The product with the inputs needs no state: `precompute` computes it for all steps at once, and
-`step` adds the product with the state.
+The product with the inputs does not depend on the state. `precompute` computes it for all steps at
+once, and `step` adds the product with the state.
 """
 
 from __future__ import annotations
@@ -19,27 +19,29 @@ from models.layers.precision import in_float32
 CellKind = Literal["rnn", "gru", "lstm", "maxout"]
 State = tuple[tf.Tensor, ...]
 
-# Blocks of `units` in the products; the step functions state their order.
+# Number of blocks of `units` columns in the products; the step functions document their order.
 _BLOCKS: dict[str, int] = {"rnn": 1, "gru": 3, "lstm": 4, "maxout": 5}
 
 
 @in_float32
 def rnn_step(sums: tf.Tensor) -> State:
-    """h = tanh(a): sums a float[B, H] -> the state (h)."""
+    """Computes a step of a plain RNN: h = tanh(a), for sums a float[B, H] -> the state (h)."""
     return (tf.tanh(sums),)
 
 
 @in_float32
 def gru_step(inputs: tf.Tensor, recurrent: tf.Tensor, hidden: tf.Tensor) -> State:
-    """z, r = sigmoid of the sums of two blocks; n = tanh(x + r a); h' = z h + (1 - z) n.
+    """Computes a step of a GRU: n = tanh(x + r a); h' = z h + (1 - z) n.
+
+    z and r are the sigmoids of the sums of their two blocks.
 
     Args:
-        inputs: float[B, 3 * H], blocks in the order z, r and x, the candidate's.
-        recurrent: float[B, 3 * H], products with h in the same order, of which a is the last.
+        inputs: float[B, 3 * H], products with the inputs: blocks z, r and x.
+        recurrent: float[B, 3 * H], products with h: blocks z, r and a.
         hidden: h float[B, H].
 
     Returns:
-        The state (h'), float[B, H]. Source: Cho et al. 2014, with the reset gate behind the
+        The state (h'), float[B, H]. Source: Cho et al. 2014, with the reset gate applied after the
         product, as in PyTorch, cuDNN and Keras' `reset_after`.
     """
     return (_fused_gru(inputs, recurrent, hidden),)
@@ -47,7 +49,7 @@ def gru_step(inputs: tf.Tensor, recurrent: tf.Tensor, hidden: tf.Tensor) -> Stat
 
 @tf.custom_gradient
 def _fused_gru(inputs: tf.Tensor, recurrent: tf.Tensor, hidden: tf.Tensor) -> Any:
-    """Returns h' with a gradient of fewer operations than TensorFlow derives."""
+    """Returns h', with a custom gradient of fewer operations than the one TensorFlow derives."""
     size = hidden.shape[-1]
     gates = tf.sigmoid(inputs[:, : 2 * size] + recurrent[:, : 2 * size])
     update, reset = tf.split(gates, 2, axis=-1)
@@ -67,7 +69,9 @@ def _fused_gru(inputs: tf.Tensor, recurrent: tf.Tensor, hidden: tf.Tensor) -> An
 
 @in_float32
 def lstm_step(sums: tf.Tensor, cell: tf.Tensor) -> State:
-    """i, f, o = sigmoid, g = tanh of the four blocks; c' = f c + i g; h = o tanh(c').
+    """Computes a step of an LSTM: c' = f c + i g; h = o tanh(c').
+
+    i, f and o are the sigmoids of their blocks, g is the tanh of the last block.
 
     Args:
         sums: float[B, 4 * H], blocks in the order i, f, o, g.
@@ -82,12 +86,12 @@ def lstm_step(sums: tf.Tensor, cell: tf.Tensor) -> State:
 
 @in_float32
 def maxout_step(sums: tf.Tensor, cell: tf.Tensor, context: tf.Tensor | None = None) -> State:
-    """Computes `lstm_step`, but with the larger of two blocks as candidate, without tanh.
+    """Computes an LSTM step whose candidate is the maximum of two blocks, without tanh.
 
     Args:
-        sums: float[B, 5 * H], blocks in the order i, f, o and the two of the candidate.
+        sums: float[B, 5 * H], blocks in the order i, f, o and the two candidate blocks.
         cell: c float[B, H].
-        context: float[B, 2 * H], added to the two blocks of the candidate (att2in).
+        context: float[B, 2 * H], added to the two candidate blocks (att2in); or None.
 
     Returns:
         The state (h, c'), float[B, H] each. Source: Rennie et al. 2017 (arXiv 1612.00563).
@@ -106,7 +110,10 @@ def _gated(gates: tf.Tensor, candidate: tf.Tensor, cell: tf.Tensor) -> State:
 
 @tf.custom_gradient
 def _fused_gates(gates: tf.Tensor, candidate: tf.Tensor, cell: tf.Tensor) -> Any:
-    """Returns h and c' with a gradient of a third of the operations that TensorFlow derives."""
+    """Returns h and c', with a custom gradient.
+
+    It has a third of the operations of the gradient that TensorFlow derives.
+    """
     opened = tf.sigmoid(gates)
     input_gate, forget_gate, output_gate = tf.split(opened, 3, axis=-1)
     after = forget_gate * cell + input_gate * candidate
@@ -126,10 +133,12 @@ def _fused_gates(gates: tf.Tensor, candidate: tf.Tensor, cell: tf.Tensor) -> Any
 class Cell(keras.layers.Layer):
     """A recurrent cell with its weights: sums = x W_x + b_x + h W_h + b_h.
 
-    Shapes: inputs float[..., F], state a tuple of float[B, units] whose first is the output h.
-    PyTorch's cells have both biases: with them parameters count as published. Initial weights are
-    PyTorch's: uniform in +-1/sqrt(units) in `rnn`, `gru` and `lstm`; `maxout` is two linear layers,
-    each uniform in +-1/sqrt(fan-in).
+    Shapes: inputs float[..., F]; the state is a tuple of float[B, units], whose first item is the
+    output h.
+
+    There are two biases, as in PyTorch, so that the number of parameters is the published one.
+    Weights are initialized as in PyTorch: uniformly in +-1/sqrt(units) for `rnn`, `gru` and `lstm`.
+    For `maxout`, which consists of two linear layers, uniformly in +-1/sqrt(fan-in) of each.
 
     Example:
         ```python
@@ -155,15 +164,15 @@ class Cell(keras.layers.Layer):
         Args:
             kind: `rnn`, `gru`, `lstm` or `maxout`.
             units: H.
-            input_initializer: initializer of W_x; None is PyTorch's.
-            recurrent_initializer: initializer of W_h; None is PyTorch's.
-            bias_initializer: initializer of both biases; None is PyTorch's.
+            input_initializer: initializer of W_x; None for PyTorch's.
+            recurrent_initializer: initializer of W_h; None for PyTorch's.
+            bias_initializer: initializer of both biases; None for PyTorch's.
             recurrent_bias: whether the cell has b_h in addition to b_x.
             **kwargs: arguments of `keras.layers.Layer`.
         """
         super().__init__(**kwargs)
         self.kind, self.units, self.recurrent_bias = kind, units, recurrent_bias
-        self._twin: SimpleNamespace | None = None
+        self._keras_lstm: SimpleNamespace | None = None
         self._initializers = [
             keras.initializers.get(given)
             for given in (input_initializer, recurrent_initializer, bias_initializer)
@@ -192,7 +201,7 @@ class Cell(keras.layers.Layer):
         self.input_map.build((None, input_shape[-1]))
         self.recurrent_map.build((None, self.units))
         if self.kind == "lstm" and cudnn_lstm.is_available():
-            self._twin = cudnn_lstm.keras_twin(
+            self._keras_lstm = cudnn_lstm.build_keras_lstm(
                 self.units, int(input_shape[-1] or 0), self.dtype_policy
             )
 
@@ -215,16 +224,16 @@ class Cell(keras.layers.Layer):
     @property
     def has_all_steps(self) -> bool:
         """True if `all_steps` is available: for an LSTM, on a GPU."""
-        return self._twin is not None
+        return self._keras_lstm is not None
 
     def all_steps(self, inputs: tf.Tensor, state: State, lengths: tf.Tensor) -> tf.Tensor:
         """Returns h of all steps: float[N, T, F], state, lengths int32[N] -> float[N, T, H].
 
-        Lengths are at least 1; h is 0 at steps that do not count.
+        Lengths must be at least 1. h is 0 at padding.
         """
-        assert self._twin is not None, "see has_all_steps"
+        assert self._keras_lstm is not None, "all_steps is not available, see has_all_steps"
         return cudnn_lstm.all_steps(
-            self._twin, self.input_map, self.recurrent_map, inputs, state, lengths
+            self._keras_lstm, self.input_map, self.recurrent_map, inputs, state, lengths
         )
 
     def initial_state(self, batch: tf.Tensor | int) -> State:
@@ -247,6 +256,6 @@ class Cell(keras.layers.Layer):
 
 
 def _or_uniform(given: Any, fan_in: int) -> Any:
-    """Returns a copy of an initializer; for None, uniform in +-1/sqrt(fan-in)."""
+    """Returns a copy of an initializer, or for None the uniform one in +-1/sqrt(fan-in)."""
     bound = fan_in**-0.5
     return keras.initializers.RandomUniform(-bound, bound) if given is None else given.clone()

@@ -1,8 +1,8 @@
-"""Convolutional networks with their batch normalization computed inside the convolutions.
+"""Convolutional networks with batch normalization folded into the convolutions.
 
-With running statistics, batch normalization behind a convolution multiplies every channel by a
-number and adds another. The kernel takes the factor and the bias the rest: two passes over the
-feature maps less on the way forward, and two on the way back.
+With running statistics, batch normalization after a convolution multiplies every channel by one
+number and adds another. The factor is folded into the kernel, the offset into the bias. This saves
+two passes over the feature maps in the forward pass, and two in the backward pass.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from models.layers.depthwise import depthwise_convolution
 
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
-# Network -> the model that computes it.
+# Network -> its folded model.
 _folded: WeakKeyDictionary[keras.Model, keras.Model] = WeakKeyDictionary()
 
 
 def fold_batch_normalization(network: keras.Model) -> keras.Model:
-    """Returns a model with the layers and variables of a network that computes the same faster.
+    """Returns a model that shares the variables of a network and computes the same faster.
 
-    Batch normalization always uses its running statistics in it.
+    Its batch normalization always uses running statistics.
 
     Args:
         network: network with weights. A model that is not functional is returned unchanged.
 
     Returns:
-        The model, the same one for each call with the same network.
+        The folded model. Calls with the same network return the same model.
     """
-    # Functional models are of this class, which `keras.Model` makes of inputs and outputs.
+    # Only functional models have the attribute `operations`.
     if not hasattr(network, "operations"):
         return network
     if network not in _folded:
@@ -42,9 +42,9 @@ def fold_batch_normalization(network: keras.Model) -> keras.Model:
 
 
 def _fold(network: keras.Model) -> keras.Model:
-    # Output of a convolution -> the convolution and its input.
+    # id of the output of a convolution -> the convolution and its input.
     convolutions: dict[int, tuple[keras.layers.Layer, keras.KerasTensor]] = {}
-    kept = []  # so that no two of these outputs have one id
+    kept = []  # keeps these outputs alive, so that their ids are unique
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(layer, keras.layers.BatchNormalization) and id(args[0]) in convolutions:
@@ -74,7 +74,7 @@ class _FoldedConvolution(keras.layers.Layer):
     def __init__(
         self, convolution: keras.layers.Layer, normalization: keras.layers.BatchNormalization
     ) -> None:
-        # Statistics are float32 at every precision, as in Keras.
+        # Statistics are float32 under every dtype policy, as in Keras.
         super().__init__(
             name=f"{convolution.name}_folded", dtype=convolution.dtype_policy, autocast=False
         )
@@ -92,7 +92,7 @@ class _FoldedConvolution(keras.layers.Layer):
         if norm.center:
             bias += norm.beta
         depthwise = isinstance(own, keras.layers.DepthwiseConv2D)
-        # [height, width, inputs, outputs per input] of a depthwise convolution.
+        # The kernel of a depthwise convolution is [height, width, inputs, outputs per input].
         factor = tf.reshape(scale, own.kernel.shape[2:]) if depthwise else scale
         images, kernel = tf.cast(inputs, dtype), tf.cast(own.kernel * factor, dtype)
         if depthwise and _is_plain(own):
@@ -111,7 +111,7 @@ class _FoldedConvolution(keras.layers.Layer):
 
 
 def _is_plain(depthwise: keras.layers.DepthwiseConv2D) -> bool:
-    """Returns whether `depthwise_convolution` computes a layer."""
+    """Returns whether `depthwise_convolution` supports the settings of a layer."""
     return (
         depthwise.depth_multiplier == 1
         and set(depthwise.dilation_rate) == {1}

@@ -1,4 +1,4 @@
-"""Fusion of the last word with the encoded concepts: R2M's fusion memory and its ablation."""
+"""Fusion of the previous word with the encoded concepts: R2M's fusion memory and its ablation."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Projected = tuple[tf.Tensor, ...]
 class AttentionFusion(keras.layers.Layer):
     """Multi-head self-attention over the two rows [word; concepts], flattened.
 
-    The two rows need no recurrence. `project` runs once per image for its concepts, and once per
-    distinct word of a batch.
+    The projections of the two rows do not depend on the recurrent state: `project` runs once per
+    image for its concepts, and once per distinct word of a batch.
 
     Shapes: vectors float[..., D], projected 3 x float[..., heads, D/heads], output
     float[B, ..., 2 * D].
@@ -33,7 +33,7 @@ class AttentionFusion(keras.layers.Layer):
     """
 
     def __init__(self, *, units: int, heads: int = 2, **kwargs: Any) -> None:
-        """Builds nothing yet; `units` D of both rows are divisible by `heads`."""
+        """Builds nothing yet; `units` is D, which must be divisible by `heads`."""
         super().__init__(**kwargs)
         if units % heads:
             raise ValueError(f"units ({units}) must be divisible by heads ({heads})")
@@ -52,11 +52,11 @@ class AttentionFusion(keras.layers.Layer):
         return ops.split_heads(self.qkv_norm(self.qkv_map(vectors)), self.heads)
 
     def call(self, words: Projected, concepts: Projected) -> tf.Tensor:
-        """Fuses each word with its sentence's concepts.
+        """Fuses each word with the concepts of its sentence.
 
         Args:
-            words: projected, of B or of B x T vectors.
-            concepts: projected, of B vectors.
+            words: projections of B or of B x T vectors.
+            concepts: projections of B vectors.
 
         Returns:
             float[B, 2 * D] or float[B, T, 2 * D].
@@ -82,7 +82,7 @@ class AttentionFusion(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("r2m")
 class ConcatFusion(keras.layers.Layer):
-    """The ablation: word and concepts side by side, without attention.
+    """Concatenation of word and concepts, without attention: the ablation of `AttentionFusion`.
 
     Shapes: vectors float[..., D], projected 1 x float[..., D], output float[B, ..., 2 * D].
 
@@ -96,15 +96,15 @@ class ConcatFusion(keras.layers.Layer):
     """
 
     def __init__(self, *, units: int, **kwargs: Any) -> None:
-        """Builds nothing; `units` are the D of both rows."""
+        """Builds nothing; `units` is D."""
         super().__init__(**kwargs)
         self.units = units
 
     def build(self, input_shape: tuple[int | None, ...] | None = None) -> None:
-        """Creates nothing."""
+        """Creates no weights."""
 
     def project(self, vectors: tf.Tensor) -> Projected:
-        """Returns the vectors themselves."""
+        """Returns the vectors unchanged."""
         return (vectors,)
 
     def call(self, words: Projected, concepts: Projected) -> tf.Tensor:

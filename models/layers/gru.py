@@ -1,4 +1,4 @@
-"""Gated recurrent units over sequences of different lengths, without padded positions."""
+"""GRU over packed sequences of different lengths, without padded positions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ KIROS_BOUND = 0.1
 
 @keras.saving.register_keras_serializable("r2m")
 class PackedGRU(keras.layers.Layer):
-    """One or more layers of gated recurrent units, in one direction or both.
+    """One or more GRU layers, unidirectional or bidirectional.
 
-    The outputs of the two directions of the last layer are averaged; a layer above another reads
-    both, side by side.
+    Inner layers concatenate the outputs of the two directions; the last layer averages them.
 
     Shapes: real positions float[N, F] of B sequences, in the order of a `Packing` -> float[N,
     units].
@@ -31,7 +30,7 @@ class PackedGRU(keras.layers.Layer):
         gru = PackedGRU(units=1024, bidirectional=True)
         gru.build((None, 300))
         packing = packed_steps.pack(lengths, steps)
-        outputs = gru(tf.gather_nd(words, packing.places), packing, lengths)
+        outputs = gru(tf.gather_nd(words, packing.indices), packing, lengths)
         ```
 
     Source: Cho et al. 2014; averaged directions: Lee et al. 2018, section 3.1.
@@ -50,10 +49,10 @@ class PackedGRU(keras.layers.Layer):
 
         Args:
             units: H.
-            layers: one above the other.
-            bidirectional: whether each layer also reads sequences from their end.
-            weights: initial weights: `torch`, uniform in +-1/sqrt(H) with two biases; or `kiros`,
-                uniform in +-0.1, orthogonal between states, one bias of zeros.
+            layers: number of layers.
+            bidirectional: whether each layer also reads sequences in reverse order.
+            weights: initial weights. `torch`: uniform in +-1/sqrt(H), with two biases. `kiros`:
+                input weights uniform in +-0.1, orthogonal recurrent weights, and one bias of zeros.
             **kwargs: arguments of `keras.layers.Layer`.
 
         Raises:
@@ -61,7 +60,7 @@ class PackedGRU(keras.layers.Layer):
         """
         super().__init__(**kwargs)
         if weights not in ("torch", "kiros"):
-            raise ValueError(f"weights {weights!r} are not known; known: torch, kiros")
+            raise ValueError(f"unknown weights {weights!r}; known: torch, kiros")
         self.units, self.layers, self.bidirectional = units, layers, bidirectional
         self._weights = weights
 
@@ -96,7 +95,7 @@ class PackedGRU(keras.layers.Layer):
         Args:
             inputs: float[N, F], real positions in the packing's order.
             packing: packing of the sequences.
-            lengths: int32[B] of them, at least 1 each.
+            lengths: int32[B], lengths of the sequences, at least 1 each.
 
         Returns:
             float[N, units], in the same order.
@@ -138,25 +137,27 @@ def _run(cell: Cell, inputs: tf.Tensor, packing: Packing) -> tf.Tensor:
 
 @tf.custom_gradient
 def _mirrored(x: tf.Tensor, mirror: tf.Tensor) -> Any:
-    """Returns x float[N, F] in the order `mirror` int32[N], which is its own inverse."""
+    """Permutes x float[N, F] by `mirror` int32[N], a permutation that is its own inverse."""
     return tf.gather(x, mirror), lambda upstream: (tf.gather(upstream, mirror), None)
 
 
 @keras.saving.register_keras_serializable("r2m")
 class OrthogonalBlocks(keras.initializers.Initializer):
-    """Orthogonal square matrices side by side: float[H, n * H]."""
+    """Initializer of n concatenated orthogonal square matrices: float[H, n * H]."""
 
     def __call__(self, shape: Any, dtype: Any = None) -> tf.Tensor:
-        """Returns the matrices; raises ValueError unless n is whole."""
+        """Returns the matrices; raises ValueError if the columns are not a multiple of the rows."""
         rows, columns = shape
         if columns % rows:
-            raise ValueError(f"{columns} columns are no matrices of {rows} columns each")
-        # Each draws a seed of its own when it is made.
+            raise ValueError(
+                f"found {columns} columns; expected a multiple of the number of rows, {rows}"
+            )
+        # Each initializer draws its own seed when it is constructed.
         blocks = [keras.initializers.Orthogonal() for _ in range(columns // rows)]
         return tf.concat([block((rows, rows), dtype) for block in blocks], axis=1)
 
     def clone(self) -> OrthogonalBlocks:
-        """Returns another initializer, which draws other numbers."""
+        """Returns a new initializer, which draws different numbers."""
         return OrthogonalBlocks()
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Encoder of image features: a linear map or a residual MLP of each row, then pooling."""
+"""Encoder of image features: a linear layer or residual MLP per row, then pooling."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ImageKind = Literal["linear", "mlp"]
 
 @keras.saving.register_keras_serializable("r2m")
 class ImageEncoder(keras.layers.Layer):
-    """An encoder of images.
+    """Encoder of image features for visual-semantic embedding.
 
-    Shapes: features float[B, F], or rows float[B, L, F] and lengths int32[B] (None: all are real)
-    -> float[B, units].
+    Shapes: features float[B, F], or rows float[B, L, F] and lengths int32[B] (None if all rows are
+    real) -> float[B, units].
 
     Example:
         ```python
@@ -51,33 +51,37 @@ class ImageEncoder(keras.layers.Layer):
         Args:
             feature_size: F.
             units: D.
-            kind: `linear`, or `mlp`, which adds a layer of D / 2 hidden units to the linear map.
-            pooling: pooling of rows, behind the maps: `mean`, `max` or `gpo`.
-            normalize: divides each feature vector or row by its L2 norm first.
+            kind: `linear`; or `mlp`, a linear layer plus a two-layer MLP with D / 2 hidden units.
+            pooling: pooling of the encoded rows: `mean`, `max` or `gpo`.
+            normalize: whether to divide each feature vector or row by its L2 norm first.
             dropout: dropout rate of the features.
-            row_dropout: probability of removing a row in training, see `RowDropout`.
-            row_dropout_varies: whether images have rates of their own.
+            row_dropout: probability of removing a row in training; see `RowDropout`.
+            row_dropout_varies: whether each image draws its own rate.
             **kwargs: arguments of `keras.layers.Layer`.
 
         Raises:
-            ValueError: an unknown name, or a pooling by order, which rows of images do not have.
+            ValueError: the kind is unknown, or the pooling is `last`, which is not defined for the
+                unordered rows of images.
         """
         super().__init__(**kwargs)
         if kind not in ("linear", "mlp"):
-            raise ValueError(f"image_encoder {kind!r} is not known; known: linear, mlp")
+            raise ValueError(f"unknown image_encoder {kind!r}; known: linear, mlp")
         if pooling == "last":
-            raise ValueError("image_pooling=last: images have no last row; use mean, max or gpo")
+            raise ValueError(
+                "image_pooling=last is not defined for images, whose rows have no order; use mean, "
+                "max or gpo"
+            )
         self._settings: dict[str, Any] = {
             "feature_size": feature_size, "units": units, "kind": kind, "pooling": pooling,
             "normalize": normalize, "dropout": dropout, "row_dropout": row_dropout,
             "row_dropout_varies": row_dropout_varies,
         }  # fmt: skip
         self._pooling, self._normalize = pooling, normalize
-        # A linear map of the mean is the mean of the maps, and takes a row instead of L.
+        # A linear layer of the mean row equals the mean over L rows, and is faster.
         self._averages_first = kind == "linear" and pooling == "mean"
 
     def build(self, *_: Any) -> None:
-        """Creates all weights, which depend on no shape."""
+        """Creates all weights; the input shape is ignored."""
         own, policy = self._settings, self.dtype_policy
         units, feature_size = own["units"], own["feature_size"]
         self.linear = Linear(units, name="linear", dtype=policy)  # Glorot uniform, bias 0

@@ -1,7 +1,7 @@
-"""Combination of tensors with one row per caption and tensors with one row per image.
+"""Operations on tensors with one row per caption and tensors with one row per image.
 
-The captions of an image are consecutive and share its rows, so that a search reads them once for
-all hypotheses.
+The captions of an image are consecutive and share the row of the image, so that a search reads it
+once for all hypotheses.
 
 Letters: B images, N captions, N / B per image.
 """
@@ -42,5 +42,5 @@ def ungroup(x: tf.Tensor) -> tf.Tensor:
 
 def add(x: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     """Adds each image's row to those of its captions: [N, D] + [B, D] -> [N, D]."""
-    # Not [:, None]: the gradient of indexing is a copy, that of a reshape is free.
+    # Not [:, None]: the gradient of indexing is a copy, while that of a reshape is free.
     return ungroup(group(x, images) + tf.expand_dims(images, 1))

@@ -1,4 +1,4 @@
-"""A dense layer whose products loops may take over."""
+"""Dense layer whose matrix products can be intercepted by loops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.layers import prepared_weights
 
 @keras.saving.register_keras_serializable("r2m")
 class Linear(keras.layers.Dense):
-    """A dense layer for steps of a loop: faster there than Keras' own, and the same elsewhere.
+    """A dense layer that is faster than Keras' Dense in the steps of a loop.
 
     Shapes: float[..., I] -> float[..., O].
 
@@ -46,13 +46,13 @@ class Linear(keras.layers.Dense):
 
 
 def torch_dense(units: int, fan_in: int, name: str, dtype: Any = None) -> Linear:
-    """Returns a built dense layer that starts as PyTorch's: uniform in +-1/sqrt(fan-in).
+    """Returns a built dense layer with PyTorch's initialization: uniform in +-1/sqrt(fan-in).
 
     Args:
         units: O.
         fan_in: I.
         name: name of the layer.
-        dtype: its Keras dtype policy.
+        dtype: Keras dtype policy of the layer.
     """
     bound = fan_in**-0.5
     return _uniform_dense(units, fan_in, bound, bound, name, dtype)
@@ -65,8 +65,8 @@ def xavier_dense(units: int, fan_in: int, name: str, dtype: Any = None, parts: i
         units: O.
         fan_in: I.
         name: name of the layer.
-        dtype: its Keras dtype policy.
-        parts: matrices side by side in one product, such as 3 of queries, keys and values; the
+        dtype: Keras dtype policy of the layer.
+        parts: number of concatenated weight matrices, such as 3 for queries, keys and values; the
             bounds are those of one matrix, +-sqrt(6 / (I + O / parts)).
     """
     kernel, bias = math.sqrt(6.0 / (fan_in + units // parts)), fan_in**-0.5
@@ -89,10 +89,10 @@ def _uniform_dense(
 
 
 class Interceptor(Protocol):
-    """Computes the products of the `Linear` layers of a step in their stead."""
+    """Object that computes the products of the `Linear` layers of a step."""
 
     def product(self, layer: Linear, inputs: tf.Tensor) -> tf.Tensor:
-        """Returns `layer`'s affine map of float[..., I]."""
+        """Applies the affine map of `layer` to float[..., I]."""
 
 
 _products: ContextVar[Interceptor | None] = ContextVar("products", default=None)
@@ -100,7 +100,7 @@ _products: ContextVar[Interceptor | None] = ContextVar("products", default=None)
 
 @contextlib.contextmanager
 def intercepted(products: Interceptor) -> Iterator[None]:
-    """Passes the products of layers called within to an interceptor."""
+    """Lets an interceptor compute the products of `Linear` layers called in this context."""
     token = _products.set(products)
     try:
         yield

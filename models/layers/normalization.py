@@ -1,4 +1,4 @@
-"""Normalizations of the last axis, with a gradient of few operations."""
+"""Normalizations of the last axis, with a custom gradient of few operations."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from models.layers.precision import at_least_float32
 
 NormKind = Literal["layer", "unbiased", "rms"]
 
-# (mean square float32[..., 1], D) -> the factor f of the entries, and -2 f' / f: the slope of the
-# factor in the mean square, as the gradient needs it.
+# (mean square s float32[..., 1], D) -> the factor f(s) of the entries, and -2 f'(s) / f(s), which
+# the gradient uses and which the code calls slope.
 _Factor = Callable[[tf.Tensor, int], tuple[tf.Tensor, tf.Tensor]]
 
 
 class _Norm(keras.layers.Layer):
-    """Normalization with a scale and, perhaps, an offset; statistics in float32 at least."""
+    """Normalization with a scale and an optional offset; statistics in at least float32."""
 
     default_epsilon: ClassVar[float]
     centered: ClassVar[bool] = True
 
     def __init__(self, *, epsilon: float | None = None, **kwargs: Any) -> None:
-        """Builds nothing yet; `epsilon` None is that of the class."""
+        """Builds nothing yet; `epsilon` None is the default of the class."""
         super().__init__(**kwargs)
         self.epsilon = self.default_epsilon if epsilon is None else epsilon
 
@@ -56,12 +56,12 @@ class _Norm(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("r2m")
 class LayerNorm(_Norm):
-    """Layer normalization, as PyTorch's and Keras': a (x - mean) / sqrt(variance + epsilon) + b.
+    """Layer normalization, as in PyTorch and Keras: a (x - mean) / sqrt(variance + epsilon) + b.
 
-    The gradient is written out: differentiated one by one, the operations of Keras' layer take a
-    fifth of the backward pass of a recurrent memory.
+    It has a custom gradient: the gradients of the single operations of Keras' layer take a fifth of
+    the time of the backward pass of a recurrent memory.
 
-    Shapes: float[..., D] -> float[..., D]; statistics in float32 at least.
+    Shapes: float[..., D] -> float[..., D]; statistics in at least float32.
 
     Example:
         ```python
@@ -82,11 +82,12 @@ class LayerNorm(_Norm):
 
 @keras.saving.register_keras_serializable("r2m")
 class UnbiasedLayerNorm(_Norm):
-    """Layer normalization by the sample deviation: a (x - mean) / (deviation + epsilon) + b.
+    """Layer normalization by the sample standard deviation: a (x - mean) / (s + epsilon) + b.
 
-    The deviation divides by D - 1, and epsilon is added to it, not to the variance.
+    s is the square root of the sum of squared deviations divided by D - 1. Epsilon is added to s,
+    not to the variance.
 
-    Shapes: float[..., D] -> float[..., D]; statistics in float32 at least.
+    Shapes: float[..., D] -> float[..., D]; statistics in at least float32.
 
     Example:
         ```python
@@ -107,9 +108,9 @@ class UnbiasedLayerNorm(_Norm):
 
 @keras.saving.register_keras_serializable("r2m")
 class RootMeanSquareNorm(_Norm):
-    """Normalization by the root of the mean square: a x / (root + epsilon).
+    """Root mean square (RMS) normalization: a x / (rms + epsilon).
 
-    Shapes: float[..., D] -> float[..., D]; statistics in float32 at least.
+    Shapes: float[..., D] -> float[..., D]; statistics in at least float32.
 
     Example:
         ```python
@@ -137,10 +138,10 @@ _CLASSES: dict[str, type[_Norm]] = {
 
 
 def build_norm(kind: NormKind, units: int, name: str, dtype: Any = None) -> _Norm:
-    """Returns a built normalization of float[..., units].
+    """Returns a built normalization layer for float[..., units].
 
     Args:
-        kind: `layer`, `unbiased` (layer normalization by the sample deviation) or `rms`.
+        kind: `layer`, `unbiased` (layer normalization by the sample standard deviation) or `rms`.
         units: D.
         name: name of the layer.
         dtype: its Keras dtype policy.

@@ -9,15 +9,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# Columns that `top_k` takes the maximum of at once.
+# Number of columns per group in `top_k`.
 _GROUP = 32
 
 
 def unit_norm(x: tf.Tensor, axis: int = -1) -> tf.Tensor:
-    """L2-normalizes `x`; a zero vector stays zero and gets a zero gradient.
+    """L2-normalizes `x`; a zero vector stays zero and has a zero gradient.
 
-    The usual clamp (`tf.math.l2_normalize`) gives zero vectors gradients of 1e6. Zero vectors
-    occur: an image without detections has no concepts and encodes to zero.
+    `tf.math.l2_normalize` clamps the norm, which gives zero vectors gradients of 1e6. Zero vectors
+    do occur: an image without detections has no concepts and is encoded as zero.
 
     Args:
         x: float[..., D].
@@ -34,7 +34,7 @@ def unit_norm(x: tf.Tensor, axis: int = -1) -> tf.Tensor:
 
 
 def last_real(sequence: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """Picks the output at the last real step of each row.
+    """Selects the output at the last real step of each row.
 
     Args:
         sequence: float[B, T, H].
@@ -52,18 +52,18 @@ def suppression(ids: Sequence[int], vocabulary_size: int) -> tf.Tensor:
 
 
 def top_k(x: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the result of `tf.math.top_k`, several times faster where rows are long.
+    """Returns the result of `tf.math.top_k`; several times faster for long rows.
 
-    Searches only the `count` groups of columns with the largest maxima: any number of another group
-    has `count` numbers before it, which are larger, or equal and further to the left.
+    Searches only the `count` groups of columns with the largest maxima. At least `count` of their
+    values precede any value of another group: they are larger, or equal and further to the left.
 
     Args:
         x: float[N, V], no NaN.
         count: k, at most V.
 
     Returns:
-        The k largest of each row, the largest first, and their columns int32[N, k]; of equal ones
-        the leftmost come first.
+        The k largest values of each row, largest first, and their columns int32[N, k]; of equal
+        values the leftmost comes first.
     """
     columns = x.shape[-1]
     groups = -(-columns // _GROUP)
@@ -92,8 +92,8 @@ def top_log_probs(logits: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
         float32[N, k] and int32[N, k].
     """
     best, ids = top_k(logits, count)
-    # The largest probability is never near 0, and TensorFlow's softmax takes a third of the time
-    # of its logsumexp.
+    # The largest probability is at least 1 / V, so its log is accurate, and TensorFlow's softmax
+    # takes a third of the time of its logsumexp.
     likeliest = tf.gather(tf.nn.softmax(logits), ids[:, :1], batch_dims=1)
     return best - best[:, :1] + tf.math.log(likeliest), ids
 
@@ -101,9 +101,10 @@ def top_log_probs(logits: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
 def linear(
     units: int, fan_in: int, name: str, use_bias: bool = True, dtype: Any = None
 ) -> keras.layers.Dense:
-    """Returns a dense layer initialized as in Sonnet: normal of stddev 1/sqrt(fan-in), bias 0.
+    """Returns a dense layer with Sonnet's initialization.
 
-    The normal distribution is truncated; `dtype` is the layer's Keras dtype policy.
+    The weights are drawn from a truncated normal distribution of stddev 1/sqrt(fan-in), the bias is
+    0. `dtype` is the Keras dtype policy of the layer.
     """
     return keras.layers.Dense(
         units,
@@ -115,7 +116,7 @@ def linear(
 
 
 def split_heads(qkv: tf.Tensor, heads: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Splits a joint map into queries, keys and values of each head (head-major layout).
+    """Splits a joint projection into queries, keys and values per head (head-major layout).
 
     Args:
         qkv: float[..., heads * 3 * D].
@@ -140,8 +141,8 @@ def attend_two(
     Args:
         query: float[..., heads, D], scaled.
         first: (key, value) of the first row.
-        second: (key, value) of the second row. Axes that one of the three is broadcast on must be
-            known to be of size 1 there.
+        second: (key, value) of the second row. If one of the three arguments is broadcast on an
+            axis, its static size on that axis must be 1.
 
     Returns:
         float[..., heads, D].
@@ -158,7 +159,7 @@ def _attend_two(
     second_value: tf.Tensor,
 ) -> Any:
     keys, values = second_key - first_key, second_value - first_value
-    # Scores in float32: a half-precision difference of two large scores loses the small one.
+    # Scores in float32: in half precision, the small difference of two large scores is lost.
     weight = tf.sigmoid(tf.reduce_sum(tf.cast(query * keys, tf.float32), -1, keepdims=True))
     share = tf.cast(weight, values.dtype)
 
@@ -179,6 +180,6 @@ def _attend_two(
 
 
 def _sum_to(gradient: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Sums over the axes that `like` was broadcast on, which must be known to be of size 1."""
+    """Sums over the axes on which `like` was broadcast, which must have static size 1."""
     axes = [axis for axis, size in enumerate(like.shape) if size == 1 != gradient.shape[axis]]
     return tf.reduce_sum(gradient, axes, keepdims=True) if axes else gradient

@@ -1,21 +1,21 @@
-"""Teacher forcing over captions of different lengths, without a single padded position.
+"""Recurrence over packed captions of different lengths, without padded positions.
 
-Captions are sorted by length, and step t works on those that still have a word. Layers that run for
-all steps at once, before and after the loop, work on real positions only too.
+Captions are sorted by length, and step t processes the captions that have a word at that step.
+Layers that run for all steps at once, before and after the loop, also process real positions only.
 
-The gradient is written out. The one that TensorFlow derives adds up a product as large as the
-weights at every step. Here a step only records the inputs of its `Linear` layers and the gradients
-of their outputs, and the weights' gradients are one product over all steps. The layers' products
-are not computed again on the way back. Weights are transposed once for all steps: a product with
-transposed weights transposes them first, which takes several times as long as a product of few rows
-does. They are also padded there, see `models.layers.prepared_weights`.
+The gradient is a custom one. The gradient that TensorFlow derives adds a product of the size of the
+weights at every step. Here, a step only records the inputs of its `Linear` layers and the gradients
+of their outputs, and the gradient of each weight matrix is one product over all steps. The products
+of the layers are not recomputed in the backward pass. Weights are transposed once for all steps: a
+matmul with `transpose_b` transposes the weights at every call, which takes several times as long as
+a product with few rows. They are also padded; see `models.layers.prepared_weights`.
 
 The step is traced once to find its `Linear` layers. A step that uses anything else with a gradient
-or a side effect (other variables, a layer twice, dropout, outer tensors) has the gradient that
-TensorFlow derives, which is slower.
+or a side effect (other variables, a layer twice, dropout, captured tensors) falls back to the
+gradient that TensorFlow derives, which is slower.
 
-Letters: B captions, T steps, N real positions in all (step by step), L rows per image, n captions
-that still have a word.
+Letters: B captions, T steps, N real positions of all captions (ordered by step), L rows per image,
+n captions that have a word at a step.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ import tensorflow as tf
 from models.layers import tracing
 from models.layers.linear import Linear, intercepted
 from models.layers.prepared_weights import pad_columns
-from models.layers.step_products import Products, Recorder, Replayed
+from models.layers.step_products import Products, Recorder, ReplayedProducts
 
-# (inputs of one step, state, memory) -> (output float[n, H], state); all of n rows.
+# (inputs of one step, state, memory) -> (output float[n, H], state); all tensors have n rows.
 Step = Callable[[Any, Any, Any], tuple[tf.Tensor, Any]]
 
 
 class Packing(NamedTuple):
-    """The real positions of captions, in the order in which steps run through them.
+    """Real positions of captions, ordered by step.
 
     Attributes:
-        order: int32[B], the captions from the longest to the shortest.
-        places: int64[N, 2], (caption, step) of each position.
-        counts: int32[T], captions that still have a word.
-        starts: int32[T], positions before those of the step.
-        steps: int32[], steps that any caption has, at least 1.
+        order: int32[B], indices of the captions, from the longest to the shortest.
+        indices: int64[N, 2], (caption, step) of each position.
+        counts: int32[T], number of captions that have a word at each step.
+        starts: int32[T], number of positions before those of each step.
+        steps: int32[], length of the longest caption, at least 1.
     """
 
     order: tf.Tensor
-    places: tf.Tensor
+    indices: tf.Tensor
     counts: tf.Tensor
     starts: tf.Tensor
     steps: tf.Tensor
@@ -62,27 +62,27 @@ def pack(lengths: tf.Tensor, steps: tf.Tensor) -> Packing:
     order = tf.argsort(lengths, direction="DESCENDING", stable=True)
     real = tf.transpose(tf.sequence_mask(tf.gather(lengths, order), steps))
     counts = tf.reduce_sum(tf.cast(real, tf.int32), axis=1)
-    places = tf.where(real)
-    places = tf.stack([tf.gather(tf.cast(order, tf.int64), places[:, 1]), places[:, 0]], axis=1)
+    indices = tf.where(real)
+    indices = tf.stack([tf.gather(tf.cast(order, tf.int64), indices[:, 1]), indices[:, 0]], axis=1)
     starts = tf.cumsum(counts, exclusive=True)
-    # At least one step, perhaps of no captions: an empty TensorArray cannot be concatenated.
-    taken = tf.maximum(tf.math.count_nonzero(counts, dtype=tf.int32), 1)
-    return Packing(order, places, counts, starts, taken)
+    # At least one step, even without captions: an empty TensorArray cannot be concatenated.
+    longest = tf.maximum(tf.math.count_nonzero(counts, dtype=tf.int32), 1)
+    return Packing(order, indices, counts, starts, longest)
 
 
 def last_positions(packing: Packing, lengths: tf.Tensor) -> tf.Tensor:
-    """Returns the position of the last word of each caption: int32[B]; lengths are at least 1."""
+    """Returns the position of the last word of each caption, int32[B]; lengths are at least 1."""
     return tf.gather(packing.starts, lengths - 1) + tf.argsort(packing.order)
 
 
 def reversed_positions(packing: Packing, lengths: tf.Tensor) -> tf.Tensor:
-    """Returns, for each position, that of the same caption as far from its end: int32[N].
+    """Returns the permutation int32[N] of positions that reverses every caption.
 
     Args:
         packing: packing of the captions.
-        lengths: int32[B], that it was made of.
+        lengths: int32[B], the lengths that the packing was built from.
     """
-    captions, steps = tf.unstack(tf.cast(packing.places, tf.int32), axis=1)
+    captions, steps = tf.unstack(tf.cast(packing.indices, tf.int32), axis=1)
     rank = tf.range(tf.size(steps)) - tf.gather(packing.starts, steps)
     return tf.gather(packing.starts, tf.gather(lengths, captions) - 1 - steps) + rank
 
@@ -91,16 +91,16 @@ def run(step: Step, inputs: Any, state: Any, memory: Any, *, packing: Packing) -
     """Runs `step` over the real positions.
 
     Args:
-        step: function of its arguments and of variables.
+        step: step function; depends only on its arguments and on variables.
         inputs: nested tensors [N, ...].
-        state: nested start state [B, ...], in the packing's order.
+        state: nested initial state [B, ...], in the packing's order.
         memory: nested tensors [B, ...], in the packing's order.
         packing: packing of the captions.
 
     Returns:
         The outputs float[N, H].
     """
-    if tf.executing_eagerly():  # A trace would take longer than the loop.
+    if tf.executing_eagerly():  # Tracing would take longer than the loop.
         return _run_eagerly(step, inputs, state, memory, packing)
     found = _find_products(step, inputs, state, memory)
     if not found.separable:
@@ -120,9 +120,9 @@ def run(step: Step, inputs: Any, state: Any, memory: Any, *, packing: Packing) -
         outputs, states, recorded = steps.forward(given)
 
         def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
-            upstream = tf.convert_to_tensor(upstream)  # that of a gather is sparse
+            upstream = tf.convert_to_tensor(upstream)  # the gradient of a gather is sparse
             gradients = tf.nest.flatten(steps.backward(given, states, recorded, upstream))
-            # Tensors that come out of the loop have lost their static sizes.
+            # Tensors returned by the loop have no static sizes.
             return [tf.ensure_shape(x, of.shape) for x, of in zip(gradients, flat, strict=True)]
 
         return outputs, gradient
@@ -166,14 +166,16 @@ def _run_derived(
 
 
 class _Found(NamedTuple):
-    """Products of a step.
+    """`Linear` layers of a traced step.
 
     Attributes:
-        narrow: layers applied to float[n, I], whose gradients are computed for all steps at once.
-        wide: layers applied to float[n, ..., I]; few weights, whose gradients are summed up.
-        output: output of the step.
-        separable: whether the step's only weights are those of `narrow` and `wide`, each layer is
-            used once, and the step has no side effect.
+        narrow: layers applied to matrices float[n, I], whose weight gradients are computed for all
+            steps at once.
+        wide: layers applied to float[n, ..., I]. They have few weights, whose gradients are summed
+            over the steps.
+        output: specification of the output of the step.
+        separable: whether the custom gradient applies: the step uses no weights except those of
+            `narrow` and `wide`, uses each layer once and has no side effect.
     """
 
     narrow: Sequence[Linear]
@@ -183,7 +185,7 @@ class _Found(NamedTuple):
 
 
 def _find_products(step: Step, inputs: Any, state: Any, memory: Any) -> _Found:
-    """Traces a step to find its products."""
+    """Traces a step to find its `Linear` layers."""
     recorder = Recorder()
 
     def recorded(*arguments: Any) -> tuple[tf.Tensor, Any]:
@@ -206,7 +208,7 @@ def _find_products(step: Step, inputs: Any, state: Any, memory: Any) -> _Found:
 
 
 class _Groups(NamedTuple):
-    """Tensors that a run depends on, and so has gradients for."""
+    """Tensors that the outputs of a run depend on, which all receive gradients."""
 
     inputs: Any
     state: Any
@@ -216,14 +218,14 @@ class _Groups(NamedTuple):
 
 
 class _Recorded(NamedTuple):
-    """Inputs float[N, I] and outputs float[N, O] of each narrow layer."""
+    """Inputs float[N, I] and outputs float[N, O] of every narrow layer."""
 
     inputs: list[tf.Tensor]
     outputs: list[tf.Tensor]
 
 
 class _Steps:
-    """Runs all steps, forwards and backwards."""
+    """Forward and backward pass over all steps."""
 
     def __init__(self, step: Step, found: _Found, packing: Packing) -> None:
         self._step, self._narrow, self._wide = step, found.narrow, found.wide
@@ -278,13 +280,13 @@ class _Steps:
     def backward(
         self, given: _Groups, states: Any, recorded: _Recorded, upstream: tf.Tensor
     ) -> _Groups:
-        """Returns the gradients of what was given, from that of the outputs.
+        """Returns the gradients of the arguments of `forward`.
 
         Args:
             given: arguments of `forward`.
             states: from `forward`.
             recorded: from `forward`.
-            upstream: float[N, H].
+            upstream: float[N, H], gradients of the outputs.
         """
         packing = self._packing
         flat_inputs = tf.nest.flatten(given.inputs)
@@ -296,7 +298,7 @@ class _Steps:
             for x in of_step
         ]
         transposed = [pad_columns(tf.transpose(weights[0])) for weights in given.narrow]
-        # Both grow from 0 rows: fewer captions have a word left at later steps.
+        # Both start with 0 rows and grow: earlier steps have more captions.
         d_state, d_memory = tf.nest.map_structure(
             lambda x: tf.zeros_like(x[:0]), (given.state, given.memory)
         )
@@ -306,7 +308,7 @@ class _Steps:
             start, count = packing.starts[t], packing.counts[t]
             now = _rows(given.inputs, start, count)
             before, memory = _rows(states, start, count), _rows(given.memory, 0, count)
-            products = Replayed(
+            products = ReplayedProducts(
                 self._narrow,
                 transposed,
                 self._wide,
@@ -344,8 +346,8 @@ class _Steps:
         count = len(flat_inputs)
         return _Groups(
             inputs=tf.nest.pack_sequence_as(given.inputs, packed[:count]),
-            state=tf.nest.map_structure(_as_many, d_state, given.state),
-            memory=tf.nest.map_structure(_as_many, sums[0], given.memory),
+            state=tf.nest.map_structure(_pad_like, d_state, given.state),
+            memory=tf.nest.map_structure(_pad_like, sums[0], given.memory),
             narrow=[
                 (tf.matmul(x, error, transpose_a=True), tf.reduce_sum(error, 0))[: len(weights)]
                 for x, error, weights in zip(
@@ -360,12 +362,12 @@ def _rows(nested: Any, start: tf.Tensor | int, count: tf.Tensor) -> Any:
     return tf.nest.map_structure(lambda x: x[start : start + count], nested)
 
 
-def _as_many(x: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
-    """Appends rows of zeros to x up to as many rows as `others` has."""
+def _pad_like(x: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """Appends rows of zeros to x up to the number of rows of `others`."""
     return _padded(x, tf.shape(others)[0])
 
 
 def _padded(x: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Appends rows of zeros to x float[n, ...] up to `rows` rows."""
+    """Appends rows of zeros to x float[n, ...], up to `rows` rows."""
     missing = tf.concat([[rows - tf.shape(x)[0]], tf.shape(x)[1:]], axis=0)
     return tf.concat([x, tf.zeros(missing, x.dtype)], axis=0)

@@ -1,8 +1,8 @@
 """Nonlinear scores of pairs of queries and keys, without a tensor of all products.
 
-The products of Q queries and L keys of size D are [B, Q, L, D]: a quarter of a GiB for 75 captions
-of 17 words over 100 regions, several times over with their gradients. Here they exist for a few
-images at a time, in the forward pass and again in the backward pass.
+The elementwise products of Q queries and L keys of size D are [B, Q, L, D]. They take a quarter of
+a GiB for 75 captions of 17 words over 100 regions, and several times as much with gradients. Here,
+they are computed for a few images at a time, and recomputed in the backward pass.
 
 Letters: B images, Q queries per image, L keys per image, D size of queries and keys, M hidden
 units of a pair.
@@ -17,12 +17,12 @@ import tensorflow as tf
 
 from models.layers.dropout import dropout_mask, kept_factor
 
-# Largest number of products of queries and keys at a time, unless one image has more.
-_MOST_PRODUCTS = 2**22
+# Maximum number of elements of the products at a time, unless a single image has more.
+_MAX_PRODUCTS = 2**22
 
 
 class PairWeights(NamedTuple):
-    """Weights of the map of a pair.
+    """Weights of the nonlinear map of a pair.
 
     Attributes:
         kernel: float[D, M].
@@ -51,10 +51,10 @@ def score_pairs(
     Args:
         queries: float[B, Q, D].
         keys: float[B, L, D].
-        shares: float[B, L], weights of the keys in the average; no gradient.
+        shares: float[B, L], weights of the keys in the average; they receive no gradient.
         weights: weights in the dtype of the queries.
-        dropout: rate of E.
-        seed: int32[2], stateless; required by a positive rate.
+        dropout: dropout rate of E.
+        seed: int32[2], stateless seed; required if the rate is positive.
 
     Returns:
         Scores float[B, Q, L] and averages of E float[B, Q, M].
@@ -63,7 +63,7 @@ def score_pairs(
     hidden_units = weights.kernel.shape[1]
     indices = tf.range(chunks.count)
     dtype = queries.dtype
-    # Chunks that are computed at once would exist at once.
+    # Parallel iterations would hold several chunks in memory at once.
     one_by_one = functools.partial(tf.map_fn, parallel_iterations=1)
 
     def hidden(products: tf.Tensor, index: tf.Tensor, weights: PairWeights) -> tf.Tensor:
@@ -92,11 +92,12 @@ def score_pairs(
         def gradient(for_scores: tf.Tensor, for_averages: tf.Tensor) -> tuple[Any, ...]:
             def backward(inputs: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
                 index, queries, keys, shares, for_scores, for_averages = inputs
-                # Not among the inputs, which are copied as soon as they exist: in the forward pass.
+                # Not an input of map_fn, because inputs are copied as soon as they are available,
+                # which is in the forward pass.
                 units = tf.gather(all_units, index)
                 upstream = _outer(for_scores, weights.score)
                 upstream += for_averages[:, :, tf.newaxis] * shares[:, tf.newaxis, :, tf.newaxis]
-                # Units that dropout or the ReLU set to 0 pass nothing on.
+                # Units that dropout or ReLU set to 0 have a zero gradient.
                 upstream = tf.where(units > 0, upstream * kept_factor(dropout), 0.0)
                 products = _products(queries, keys)
                 for_products = _matmul(upstream, weights.kernel, transpose_b=True)
@@ -130,7 +131,7 @@ def score_pairs(
 
 
 class _Chunks(NamedTuple):
-    """Division of B images into `count` chunks of `size` images, the last ones padded."""
+    """Division of B images into `count` chunks of `size` images, with padding at the end."""
 
     images: tf.Tensor
     count: tf.Tensor
@@ -140,8 +141,8 @@ class _Chunks(NamedTuple):
     def plan(cls, queries: tf.Tensor, keys: tf.Tensor) -> _Chunks:
         images = tf.shape(queries)[0]
         products = tf.shape(queries)[1] * tf.shape(keys)[1] * tf.shape(keys)[2]
-        most = tf.maximum(_MOST_PRODUCTS // tf.maximum(products, 1), 1)
-        count = tf.maximum(-(-images // most), 1)
+        max_images = tf.maximum(_MAX_PRODUCTS // tf.maximum(products, 1), 1)
+        count = tf.maximum(-(-images // max_images), 1)
         return cls(images, count, -(-images // count))
 
     def split(self, x: tf.Tensor) -> tf.Tensor:
@@ -170,8 +171,8 @@ def _average(units: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
 
 def _matvec(x: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
     """Multiplies float[..., M] by float[M] -> float[...]."""
-    # Not `tf.linalg.matvec(x, vector)`: with vectors that are broadcast over several axes,
-    # TensorFlow 2.21 writes past its output on CPUs.
+    # Reshaped first: if the vector is broadcast over several axes, `tf.linalg.matvec` of
+    # TensorFlow 2.21 writes beyond its output on CPUs.
     return tf.reshape(tf.linalg.matvec(_rows(x), vector), tf.shape(x)[:-1])
 
 

@@ -1,4 +1,4 @@
-"""A convolutional network inside a model: what is trained of it, and its feature maps."""
+"""Convolutional network inside a model: trainable layers and feature maps."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from models.layers.folded_network import fold_batch_normalization
 
 
 def train_from(network: keras.Model, layer: str | None) -> None:
-    """Freezes the layers of a network before the first one that is trained.
+    """Freezes the layers of a network before the first trained layer.
 
     Args:
-        network: changed in place.
+        network: network, which is modified in place.
         layer: name of the first layer that is trained, with all layers after it; `all` trains every
-            layer, None none.
+            layer, None trains none.
 
     Raises:
         ValueError: the network has no such layer.
@@ -28,7 +28,7 @@ def train_from(network: keras.Model, layer: str | None) -> None:
     names = [each.name for each in network.layers]
     if layer not in names:
         raise ValueError(
-            f"{network.name} has no layer {layer!r}; its last ones: {', '.join(names[-12:])}"
+            f"{network.name} has no layer {layer!r}; its last layers: {', '.join(names[-12:])}"
         )
     for each in network.layers[: names.index(layer)]:
         each.trainable = False
@@ -47,14 +47,16 @@ def feature_maps(
         network: float[B, S, S, 3] from `preprocess` -> [B, gh, gw, D].
         preprocess: float32[B, S, S, 3] in 0..255 -> the input range of the network.
         pixels: float32[B, S, S, 3] in 0..255.
-        average_mirrored: averages the maps with the maps, mirrored back, of the mirror images.
+        average_mirrored: whether to average the maps with the maps, mirrored back, of the mirror
+            images.
 
     Returns:
         float[B, gh, gw, D].
     """
     count = tf.shape(pixels)[0]
-    # A replica, or a part of a batch, may have no images. TensorFlow leaves the gradient of a
-    # depthwise convolution's filter uninitialized then; the gradient of an unused image is 0.
+    # A replica, or a part of a batch, may have no images. In this case TensorFlow leaves the
+    # gradient of a depthwise convolution's filter uninitialized. So one unused image is added,
+    # whose gradient is 0.
     padding = [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]]
     some = tf.ensure_shape(tf.pad(pixels, padding), [None, *pixels.shape[1:]])
     folded = fold_batch_normalization(network)
@@ -68,12 +70,12 @@ def feature_maps(
     return (maps + tf.reverse(maps_of(tf.reverse(some, axis=[2])), axis=[2])) / 2
 
 
-# Keras does not find its own functions of this module when it loads a model.
+# Keras cannot deserialize the functions of this module, so they are stored as strings.
 _APPLICATIONS = "keras.applications."
 
 
 def serialize_preprocess(function: Callable[..., Any]) -> Any:
-    """Returns the Keras configuration of a function that prepares pixels for a network."""
+    """Returns the configuration of a function that preprocesses pixels for a network."""
     module = getattr(function, "__module__", "").rpartition(".")[2]
     public = getattr(keras.applications, module, None)
     if public is not None and getattr(public, "preprocess_input", None) is function:
@@ -82,7 +84,7 @@ def serialize_preprocess(function: Callable[..., Any]) -> Any:
 
 
 def deserialize_preprocess(config: Any, custom_objects: Any) -> Callable[..., Any]:
-    """Returns the function of a configuration of `serialize_preprocess`."""
+    """Returns the function of a configuration from `serialize_preprocess`."""
     if isinstance(config, str):
         module = getattr(keras.applications, config.removeprefix(_APPLICATIONS))
         found: Callable[..., Any] = module.preprocess_input

@@ -1,4 +1,4 @@
-"""Pooling of the rows of an image, or the words of a sentence, to one vector.
+"""Pooling of the rows of an image, or of the words of a sentence, to one vector.
 
 Letters: B images or sentences, L rows, D features.
 """
@@ -17,12 +17,12 @@ from models.layers.sinusoids import sinusoid
 
 Pooling = Literal["mean", "max", "last", "gpo"]
 POOLINGS: tuple[Pooling, ...] = ("mean", "max", "last", "gpo")
-# Replaces padding: behind all features when they are sorted, and no part of a softmax.
+# Value of padding: sorted after all features, and with weight 0 in a softmax.
 _PADDING = -1e4
 
 
 def mean_pool(rows: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
-    """Returns the mean of the real rows: float[B, L, D], int32[B] (None: all) -> float[B, D]."""
+    """Averages the real rows: float[B, L, D], int32[B] (None: all are real) -> float[B, D]."""
     if lengths is None:
         return tf.reduce_mean(rows, axis=1)
     real = tf.sequence_mask(lengths, tf.shape(rows)[1], rows.dtype)
@@ -31,9 +31,9 @@ def mean_pool(rows: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
 
 
 def max_pool(rows: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
-    """Returns the maxima of the real rows: float[B, L, D], int32[B] (None: all) -> float[B, D].
+    """Returns the maximum of the real rows: float[B, L, D], int32[B] (None: all) -> float[B, D].
 
-    They are 0 without a real row.
+    Without real rows, the maximum is 0.
     """
     if lengths is None:
         return tf.reduce_max(rows, axis=1)
@@ -49,10 +49,11 @@ def last_pool(rows: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable("r2m")
 class GeneralizedPooling(keras.layers.Layer):
-    """A weighted sum of the sorted values of each feature, whose weights depend on the ranks.
+    """Weighted sum of the sorted values of each feature, with learned weights per rank (GPO).
 
-    The weights are a softmax of scores: sinusoids of the ranks, a bidirectional GRU over them and a
-    linear map. They depend on the number of rows alone, so that they are computed once per number.
+    The weights are a softmax of scores, which a bidirectional GRU and a linear layer compute from
+    sinusoids of the ranks. The weights depend only on the number of rows, so they are computed once
+    per distinct number.
 
     Shapes: rows float[B, L, D], lengths int32[B] or None -> float[B, D].
 
@@ -70,8 +71,8 @@ class GeneralizedPooling(keras.layers.Layer):
         """Builds nothing yet.
 
         Args:
-            position_size: columns of the sinusoids.
-            units: width of the GRU, in each direction.
+            position_size: size of the sinusoids.
+            units: units of the GRU, per direction.
             temperature: temperature of the softmax.
             **kwargs: arguments of `keras.layers.Layer`.
         """
@@ -81,9 +82,9 @@ class GeneralizedPooling(keras.layers.Layer):
         }  # fmt: skip
 
     def build(self, *_: Any) -> None:
-        """Creates the weights, which depend on no shape."""
+        """Creates the weights; the input shape is ignored."""
         units = self._settings["units"]
-        # The softmax is sharp: always in float32, and few numbers.
+        # Always float32, because of the low temperature of the softmax. The tensors are small.
         self.gru = PackedGRU(units=units, bidirectional=True, name="gru", dtype="float32")
         self.gru.build((None, self._settings["position_size"]))
         bound = units**-0.5
@@ -97,36 +98,36 @@ class GeneralizedPooling(keras.layers.Layer):
         self.score.build((None, units))
 
     def call(self, rows: tf.Tensor, lengths: tf.Tensor | None = None) -> tf.Tensor:
-        """Pools rows float[B, L, D], of which `lengths` int32[B] are real: float[B, D]."""
+        """Pools rows float[B, L, D] with `lengths` int32[B] real rows -> float[B, D]."""
         steps = tf.shape(rows)[1]
         if lengths is None:
             ordered = tf.sort(rows, axis=1, direction="DESCENDING")
-            weights = self.weights_of(steps[tf.newaxis], steps)
+            weights = self.rank_weights(steps[tf.newaxis], steps)
             return tf.tensordot(ordered, tf.cast(weights[0], rows.dtype), [[1], [0]])
         real = tf.sequence_mask(lengths, steps)[..., tf.newaxis]
         ordered = tf.sort(tf.where(real, rows, _PADDING), axis=1, direction="DESCENDING")
         ordered = tf.where(real, ordered, tf.zeros_like(ordered))
-        numbers, places = tf.unique(lengths)
-        weights = tf.gather(self.weights_of(numbers, steps), places)
+        numbers, indices = tf.unique(lengths)
+        weights = tf.gather(self.rank_weights(numbers, steps), indices)
         weights = tf.cast(weights, rows.dtype)[:, tf.newaxis]
         return tf.squeeze(tf.matmul(weights, ordered), axis=1)
 
-    def weights_of(self, numbers: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
-        """Returns the weights of the ranks of n rows.
+    def rank_weights(self, numbers: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+        """Returns the weights of the ranks for different numbers n of rows.
 
         Args:
-            numbers: n int32[U].
-            steps: L, the largest number.
+            numbers: n, int32[U].
+            steps: L, the maximum of n.
 
         Returns:
-            float32[U, L]; the first n of a row sum to 1, the others are 0.
+            float32[U, L]; the first n weights of a row sum to 1, the others are 0.
         """
         packing = packed_steps.pack(numbers, steps)
-        ranks = sinusoid(packing.places[:, 1], self._settings["position_size"])
+        ranks = sinusoid(packing.indices[:, 1], self._settings["position_size"])
         found = self.score(self.gru(ranks, packing, numbers)) / self._settings["temperature"]
         shape = tf.stack([tf.size(numbers), steps])
         scores = tf.fill(shape, _PADDING / self._settings["temperature"])
-        scores = tf.tensor_scatter_nd_update(scores, packing.places, found[:, 0])
+        scores = tf.tensor_scatter_nd_update(scores, packing.indices, found[:, 0])
         weights = tf.nn.softmax(scores)
         return weights * tf.sequence_mask(numbers, steps, tf.float32)
 

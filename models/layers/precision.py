@@ -1,4 +1,4 @@
-"""Parts of a layer that mixed precision computes in float32."""
+"""Helpers for the parts of a layer that are float32 under mixed precision."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import tensorflow as tf
 
 
 def at_least_float32(x: tf.Tensor) -> tf.Tensor:
-    """Casts bfloat16 and float16 to float32, and leaves wider floats as they are."""
+    """Casts bfloat16 and float16 to float32; returns wider floats unchanged."""
     return tf.cast(x, tf.float32) if x.dtype in (tf.bfloat16, tf.float16) else x
 
 
 def at_least_float32_policy(policy: Any) -> Any:
-    """Returns float32 for policies that compute in 16 bits, and other policies as they are."""
+    """Returns policy float32 for policies that compute in 16 bits; others are unchanged."""
     narrow = policy.compute_dtype in ("bfloat16", "float16")
     return keras.DTypePolicy("float32") if narrow else policy
 
 
 def in_float32(step: Callable[..., tuple[tf.Tensor, ...]]) -> Callable[..., tuple[tf.Tensor, ...]]:
-    """Returns a step function that computes in float32 at least.
+    """Returns a step function that computes in at least float32.
 
-    TensorFlow's bfloat16 tanh and sigmoid take several times as long on CPUs as float32 ones.
+    On CPUs, TensorFlow's tanh and sigmoid take several times as long in bfloat16 as in float32.
 
     Args:
-        step: a step of tensors, or None for some that are left out.
+        step: function of tensors; optional tensors may be None.
 
     Returns:
-        The function; its outputs are in the dtype of its first tensor.
+        The function; its outputs have the dtype of its first argument.
     """
 
     @functools.wraps(step)

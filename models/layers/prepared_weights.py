@@ -1,8 +1,9 @@
 """Pre-transposed, padded weights for matmuls inside decoding loops.
 
-TensorFlow's product with transposed weights transposes them first, every time. And where the rows
-of a matrix lie a power of two apart in memory (512 words, 4 x 512 gates), they evict one another
-from the cache while it is packed: a few columns more make the product up to twice as fast.
+TensorFlow's matmul with `transpose_b` transposes the weights at every call. Moreover, if the stride
+between the rows of a matrix is a power of two (512 words, 4 x 512 gates), the rows evict one
+another from the cache while the matmul packs them: a few additional columns make the product up to
+twice as fast.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import tensorflow as tf
 
 from models.layers import tracing
 
-# Numbers of columns that are a multiple of `_ALIASED` are padded by `_PADDING`.
+# `_PADDING` columns are added if the number of columns is a multiple of `_ALIASED`.
 _ALIASED, _PADDING = 256, 16
 
 
@@ -27,7 +28,7 @@ class _Weights(NamedTuple):
     Attributes:
         variable: float[I, O], or float[O, I] if transposed.
         dtype: dtype of the product.
-        transposed: whether the product is with their transpose.
+        transposed: whether the weights are transposed in the product.
     """
 
     variable: Any
@@ -35,7 +36,7 @@ class _Weights(NamedTuple):
     transposed: bool
 
 
-# (id of the variable, whether it is transposed) -> prepared weights.
+# (id of the variable, transposed) -> prepared weights.
 _Prepared = Mapping[tuple[int, bool], tf.Tensor]
 _prepared: ContextVar[_Prepared] = ContextVar("prepared", default=MappingProxyType({}))
 _recorded: ContextVar[list[_Weights] | None] = ContextVar("recorded", default=None)
@@ -48,16 +49,16 @@ def prepare_weights(
     """Prepares the weights of a step for a loop that is built within this context.
 
     Traces the step once to find the weights that it passes to `product`, and transposes and pads
-    them before the loop. Does nothing eagerly, where preparing them costs more than it gains.
+    them before the loop. Does nothing in eager execution, where this costs more than it saves.
 
     Args:
         step: step of the loop: (inputs, state, *others) -> (output, next state).
         inputs: nested tensors or `tf.TensorSpec`s of one step.
-        state: nested, before a step.
-        *others: further arguments of the step, nested.
+        state: nested tensors, the state before a step.
+        *others: further arguments of the step, nested tensors.
 
     Raises:
-        ValueError: the state has another structure, dtype or shape after the step.
+        ValueError: the step changes the structure, dtype or shape of the state.
     """
     if tf.executing_eagerly():
         yield
@@ -103,7 +104,7 @@ def _prepare(own: _Weights) -> tf.Tensor:
 
 
 def pad_columns(weights: tf.Tensor) -> tf.Tensor:
-    """Appends columns of zeros to float[..., O] where O columns would evict one another."""
+    """Appends columns of zeros to float[..., O] if O is a multiple of `_ALIASED`."""
     if weights.shape[-1] % _ALIASED:
         return weights
     return tf.pad(weights, [*([[0, 0]] * (weights.shape.rank - 1)), [0, _PADDING]])

@@ -1,4 +1,4 @@
-"""A loop of recurrent steps over time, and the LSTM with the interface of the relational memory."""
+"""Loop of recurrent steps over time, and an LSTM with the interface of the relational memory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def unroll(step: Callable[[Any, Any], tuple[tf.Tensor, Any]], inputs: Any, state
     Args:
         step: (inputs of one step, state) -> (output [B, ...], state).
         inputs: nested tensors [T, B, ...].
-        state: nested start state, batch first.
+        state: nested initial state [B, ...].
 
     Returns:
         The outputs [T, B, ...].
     """
     flat = tf.nest.flatten(inputs)
-    if tf.executing_eagerly():  # A trace would take longer than the loop.
+    if tf.executing_eagerly():  # Tracing would take longer than the loop.
         eager_outputs = []
         for now in zip(*(tf.unstack(x) for x in flat), strict=True):
             output, state = step(tf.nest.pack_sequence_as(inputs, now), state)
@@ -55,7 +55,7 @@ def unroll(step: Callable[[Any, Any], tuple[tf.Tensor, Any]], inputs: Any, state
 
 @keras.saving.register_keras_serializable("r2m")
 class LongShortTermMemory(keras.layers.Layer):
-    """A linear map to `units`, then an LSTM: the ablation of the relational memory.
+    """A dense layer to `units`, then an LSTM: the ablation of the relational memory.
 
     Shapes: inputs float[B, T, F], state (hidden, cell) of float[B, units], outputs
     float[B, T, units].
@@ -69,7 +69,7 @@ class LongShortTermMemory(keras.layers.Layer):
     """
 
     def __init__(self, *, units: int, **kwargs: Any) -> None:
-        """Builds nothing yet; `units` are those of the hidden and the cell state."""
+        """Builds nothing yet; `units` is the size of the hidden state and of the cell state."""
         super().__init__(**kwargs)
         self.units = units
 
@@ -83,23 +83,23 @@ class LongShortTermMemory(keras.layers.Layer):
         self.lstm.build((None, None, self.units))
 
     def precompute(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Returns the part of a step that needs no state: float[..., F] -> float[..., units]."""
+        """Returns the state-independent part of a step: float[..., F] -> float[..., units]."""
         return self.input_map(inputs)
 
     def step(
         self, precomputed: tf.Tensor, state: tuple[tf.Tensor, tf.Tensor]
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        """Takes one step: float[B, units], state -> output float[B, units], state."""
+        """Computes one step: float[B, units], state -> output float[B, units], state."""
         output, (hidden, cell) = self.lstm.cell(precomputed, list(state))
         return output, (hidden, cell)
 
     def initial_state(self, batch: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns two zeros [batch, units]."""
+        """Returns two tensors of zeros [batch, units]."""
         zeros = tf.zeros([batch, self.units], self.compute_dtype)
         return zeros, zeros
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Runs all steps from the zero state: float[B, T, F] -> float[B, T, units]."""
+        """Runs all steps from a zero state: float[B, T, F] -> float[B, T, units]."""
         return self.lstm(self.precompute(inputs))
 
     def get_config(self) -> dict[str, Any]:

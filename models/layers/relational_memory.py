@@ -1,4 +1,4 @@
-"""The Relational Memory Core with one memory slot (R2M's recurrent memory)."""
+"""Relational Memory Core with one memory slot (R2M's recurrent memory)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ class RelationalMemory(keras.layers.Layer):
     """Recurrent memory of one slot, updated by attention over (memory, input).
 
     One step, with z = W f_t: X = [m; z]; X <- LN(X + MHA(X)); X <- LN(X + MLP(X)); m~ = X[0];
-    i, f+1 = W_z z + W_m tanh(m); m' = sigmoid(i) tanh(m~) + sigmoid(f + 1) m; the output is m'.
+    i, f = W_z z + W_m tanh(m) + b; m' = sigmoid(i) tanh(m~) + sigmoid(f + 1) m; the output is m'.
 
-    Only row 0 of X survives a step, so the input row needs keys and values but no query and no
-    MLP, and everything that depends on the input alone (`precompute`) runs for all steps at once.
+    A step only keeps row 0 of X. The input row thus requires keys and values, but no query and no
+    MLP. Everything that depends on the input alone (`precompute`) is computed for all steps at
+    once.
 
     Shapes: inputs float[B, T, F], memory float[B, units], outputs float[B, T, units].
 
@@ -32,7 +33,7 @@ class RelationalMemory(keras.layers.Layer):
     """
 
     def __init__(self, *, units: int, heads: int = 2, **kwargs: Any) -> None:
-        """Builds nothing yet; `units` of the memory slot are divisible by `heads`."""
+        """Builds nothing yet; `units`, the size of the slot, must be divisible by `heads`."""
         super().__init__(**kwargs)
         if units % heads:
             raise ValueError(f"units ({units}) must be divisible by heads ({heads})")
@@ -51,7 +52,7 @@ class RelationalMemory(keras.layers.Layer):
         self.mlp_output = ops.linear(units, units, "mlp_output", dtype=policy)
         self.mlp_norm = LayerNorm(name="mlp_norm", dtype=policy)
         self.input_gates = ops.linear(2 * units, units, "input_gates", dtype=policy)
-        # The input's gates already carry the bias.
+        # The bias of the gates is in `input_gates`.
         self.memory_gates = ops.linear(
             2 * units, units, "memory_gates", use_bias=False, dtype=policy
         )
@@ -69,14 +70,14 @@ class RelationalMemory(keras.layers.Layer):
         self.qkv_norm.build((None, 3 * units))
 
     def precompute(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the part of a step that needs no memory.
+        """Returns the memory-independent part of a step.
 
         Args:
             inputs: float[..., F].
 
         Returns:
-            Keys and values float[..., heads, units/heads] of the input row, and its part of the
-            gates float[..., 2 * units].
+            Keys and values float[..., heads, units/heads] of the input row, and its contribution to
+            the gates float[..., 2 * units].
         """
         row = self.input_map(inputs)
         _, key, value = ops.split_heads(self.qkv_norm(self.qkv_map(row)), self.heads)
@@ -85,14 +86,14 @@ class RelationalMemory(keras.layers.Layer):
     def step(
         self, precomputed: tuple[tf.Tensor, tf.Tensor, tf.Tensor], memory: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Takes one recurrent step.
+        """Computes one recurrent step.
 
         Args:
-            precomputed: from `precompute` for this step's input, batch first.
+            precomputed: from `precompute` for this step's input, tensors [B, ...].
             memory: float[B, units].
 
         Returns:
-            The output and the next memory, which are the same float[B, units].
+            The output and the next memory, which are the same tensor float[B, units].
         """
         key, value, _ = precomputed
         query, own_key, own_value = ops.split_heads(self.qkv_norm(self.qkv_map(memory)), self.heads)
@@ -108,31 +109,38 @@ class RelationalMemory(keras.layers.Layer):
     def gates(
         self, precomputed: tuple[tf.Tensor, tf.Tensor, tf.Tensor], memory: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the gates of a step's candidate and of its memory.
+        """Returns the gates of the candidate and of the memory.
 
         Args:
             precomputed: from `precompute` for the inputs.
-            memory: float[..., units], before each of them.
+            memory: float[..., units], memory before each input.
 
         Returns:
-            Input and forget gate float[..., units], in 0..1.
+            Input gate and forget gate float[..., units], in 0..1.
         """
         gates = precomputed[2] + self.memory_gates(tf.tanh(memory))
         input_gate, forget_gate = tf.split(gates, 2, axis=-1)
         return tf.sigmoid(input_gate), tf.sigmoid(forget_gate + 1.0)
 
     def initial_state(self, batch: tf.Tensor | int) -> tf.Tensor:
-        """Returns zeros [batch, units], as upstream's `zero_state`."""
+        """Returns zeros [batch, units], like `zero_state` of the upstream code."""
         return tf.zeros([batch, self.units], self.compute_dtype)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Runs all steps from the zero memory: float[B, T, F] -> float[B, T, units]."""
+        """Runs all steps from a zero memory: float[B, T, F] -> float[B, T, units]."""
         start = self.initial_state(tf.shape(inputs)[0])
         inputs = self.precompute(tf.transpose(inputs, [1, 0, 2]))
         return tf.transpose(recurrence.unroll(self.step, inputs, start), [1, 0, 2])
 
     def all_gates(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the gates of all steps from zero: float[B, T, F] -> two float[B, T, units]."""
+        """Returns the gates of all steps from a zero memory.
+
+        Args:
+            inputs: float[B, T, F].
+
+        Returns:
+            Input gate and forget gate float[B, T, units].
+        """
         memories = self(inputs)
         start = self.initial_state(tf.shape(inputs)[0])[:, None]
         return self.gates(self.precompute(inputs), tf.concat([start, memories[:, :-1]], axis=1))

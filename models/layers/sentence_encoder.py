@@ -1,4 +1,4 @@
-"""Encoder of sentences to vectors: gated recurrent units or a bag of words, then pooling."""
+"""Encoder of sentences: a GRU or a bag of words, then pooling."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SentenceKind = Literal["gru", "bow"]
 
 @keras.saving.register_keras_serializable("r2m")
 class SentenceEncoder(keras.layers.Layer):
-    """An encoder of sentences.
+    """Encoder of sentences for visual-semantic embedding.
 
     Shapes: tokens int32[N, T], lengths int32[N] -> float[N, units].
 
@@ -53,27 +53,29 @@ class SentenceEncoder(keras.layers.Layer):
 
         Args:
             vocabulary_size: V.
-            word_size: E of the word vectors.
+            word_size: E, size of the word vectors.
             units: D.
-            kind: `gru`, or `bow`, which pools the word vectors themselves.
+            kind: `gru`; or `bow`, which pools the word vectors directly.
             layers: number of layers of the GRU.
-            bidirectional: whether the GRU reads both directions, whose outputs are averaged.
-            pooling: pooling of the outputs of all words. With `bow` the mean is the published sum,
-                as vectors are normalized afterwards.
+            bidirectional: whether the GRU is bidirectional; the outputs of the two directions are
+                averaged.
+            pooling: pooling of the outputs of all words. For `bow`, the mean is equivalent to the
+                published sum, because vectors are normalized afterwards.
             weights: initial weights of the GRU.
             dropout: dropout rate of the word vectors.
             **kwargs: arguments of `keras.layers.Layer`.
 
         Raises:
-            ValueError: an unknown name, or a bag of words of another size or with `last`.
+            ValueError: the kind is unknown, or a bag of words has `word_size` other than `units` or
+                pooling `last`.
         """
         super().__init__(**kwargs)
         if kind not in ("gru", "bow"):
-            raise ValueError(f"sentence_encoder {kind!r} is not known; known: gru, bow")
+            raise ValueError(f"unknown sentence_encoder {kind!r}; known: gru, bow")
         if kind == "bow" and word_size != units:
             raise ValueError(
-                f"word_size={word_size}: a bag of words needs word vectors of size {units}, that "
-                "of the embedding"
+                f"word_size={word_size}: a bag of words needs word vectors of size {units}, the "
+                "size of the embedding"
             )
         if kind == "bow" and pooling == "last":
             raise ValueError("sentence_pooling=last: a bag of words has no last word; use mean")
@@ -85,7 +87,7 @@ class SentenceEncoder(keras.layers.Layer):
         self._pooling = pooling
 
     def build(self, *_: Any) -> None:
-        """Creates all weights, which depend on no shape."""
+        """Creates all weights; the input shape is ignored."""
         own, policy = self._settings, self.dtype_policy
         self.words = WordInput(
             vocabulary_size=own["vocabulary_size"],
@@ -113,13 +115,13 @@ class SentenceEncoder(keras.layers.Layer):
     def call(self, tokens: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Encodes sentences: tokens int32[N, T], lengths int32[N], at least 1 -> float[N, D]."""
         packing = packed_steps.pack(lengths, tf.shape(tokens)[1])
-        outputs = self.words(tf.gather_nd(tokens, packing.places), training=training)
+        outputs = self.words(tf.gather_nd(tokens, packing.indices), training=training)
         if self.gru is not None:
             outputs = self.gru(outputs, packing, lengths)
         if self._pooling == "last":
             return tf.gather(outputs, packed_steps.last_positions(packing, lengths))
         shape = tf.concat([tf.shape(tokens), [outputs.shape[-1]]], axis=0)
-        rows = tf.scatter_nd(packing.places, outputs, tf.cast(shape, tf.int64))
+        rows = tf.scatter_nd(packing.indices, outputs, tf.cast(shape, tf.int64))
         rows = tf.ensure_shape(rows, [None, None, outputs.shape[-1]])
         if self.pool is not None:
             return self.pool(rows, lengths)

@@ -1,4 +1,4 @@
-"""Sinusoids of positions, as transformers add them to words and to cells of a grid."""
+"""Sinusoidal position encodings of transformers, for words and cells of a grid."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import tensorflow as tf
 
 
 def sinusoid(positions: tf.Tensor, units: int, *, cosine_first: bool = False) -> tf.Tensor:
-    """Returns sines and cosines of positions in turn: int32[...] -> float32[..., units].
+    """Returns alternating sines and cosines of positions: [...] -> float32[..., units].
 
-    Wavelengths grow from 2 pi to 10,000 * 2 pi. Source: Vaswani et al. 2017, section 3.5.
+    Wavelengths increase from 2 pi to 10,000 * 2 pi. Source: Vaswani et al. 2017, section 3.5.
 
     Args:
-        positions: any numbers.
+        positions: numbers of any dtype.
         units: number of columns.
-        cosine_first: whether even columns are cosines and odd ones sines, instead of the opposite.
+        cosine_first: whether even columns are cosines and odd columns sines, instead of the
+            reverse.
     """
     columns = range(units)
     frequencies = [10_000.0 ** (-(column - column % 2) / units) for column in columns]

@@ -1,4 +1,4 @@
-"""Positions of regions in their image, added to their features, and a bias of attention by them."""
+"""Positions of regions in their image: encodings for features, and biases for attention scores."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from models.layers.sinusoids import sinusoid
 
 PositionKind = Literal["gxg", "g2", "box-coord", "sinusoid"]
 POSITIONS: tuple[PositionKind, ...] = get_args(PositionKind)
-# Weights of relations between regions are at least this, so that their logarithm is finite.
-_LEAST_RELATION = 1e-6
+# Minimum weight of relations between regions, so that the logarithm is finite.
+_MIN_RELATION = 1e-6
 
 
 @keras.saving.register_keras_serializable("r2m")
 class SpatialPosition(keras.layers.Layer):
-    """Position of each region on a grid of g x g cells, added to its features.
+    """Position encoding of regions on a grid of g x g cells, added to their features.
 
-    With v and h the parts of the box in each row and column of the grid, and A those in each cell:
+    v and h are the areas of the box per row and per column of the grid, A is the area per cell. The
+    kinds are:
 
     - `gxg`: W_3 x + W_1 v + W_2 h, plus biases.
     - `g2`: x + W A + b.
     - `box-coord`: x + W_2 relu(W_1 (xmin, ymin, xmax, ymax) + b_1) + b_2.
-    - `sinusoid`: x + sum_r v_r P_r + sum_c h_c Q_c, with P_r sines of even and cosines of odd
-      numbers and Q_c the opposite. The published code means this, but fails when it runs.
+    - `sinusoid`: x + sum_r v_r P_r + sum_c h_c Q_c. P_r has sines in even columns and cosines in
+      odd columns, Q_c the reverse. The published code intends this, but fails when it is run.
 
     Shapes: rows float[..., D], boxes float32[..., 4] -> float[..., D].
 
@@ -37,7 +38,7 @@ class SpatialPosition(keras.layers.Layer):
         rows = SpatialPosition(kind="gxg", units=512)(rows, boxes)
         ```
 
-    Source: sidharth5n/Spatial-Image-Captioning; v, h and A are a reconstruction, see
+    Source: sidharth5n/Spatial-Image-Captioning. v, h and A are a reconstruction; see
     `box_geometry`.
     """
 
@@ -61,9 +62,9 @@ class SpatialPosition(keras.layers.Layer):
             **kwargs: arguments of `keras.layers.Layer` (name, dtype).
 
         Raises:
-            ValueError: an unknown kind or norm, odd `units`, or a grid without cells.
+            ValueError: the kind or norm is unknown, `units` is odd, or the grid has no cells.
         """
-        # Half precision has too few digits for corners of boxes.
+        # Half precision is too coarse for coordinates of boxes.
         super().__init__(autocast=False, **kwargs)
         if kind not in POSITIONS:
             raise ValueError(f"unknown position {kind!r}; known: {', '.join(POSITIONS)}")
@@ -71,7 +72,7 @@ class SpatialPosition(keras.layers.Layer):
             known = ", ".join(get_args(AreaNorm))
             raise ValueError(f"unknown area_norm {area_norm!r}; known: {known}")
         if grid < 1:
-            raise ValueError(f"a grid of {grid} cells per side; expected at least 1")
+            raise ValueError(f"found a grid of {grid} cells per side; expected at least 1")
         if units % 2:
             raise ValueError(f"found {units} units of positions; expected an even number")
         self.kind = kind
@@ -94,7 +95,7 @@ class SpatialPosition(keras.layers.Layer):
             self.output_map = xavier_dense(units, units // 2, "output_map", policy)
 
     def call(self, rows: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
-        """Adds the positions: float[..., D] and float32[..., 4] -> float[..., D]."""
+        """Adds the position encodings: float[..., D] and float32[..., 4] -> float[..., D]."""
         if self.kind == "box-coord":
             ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
             corners = tf.stack([xmin, ymin, xmax, ymax], axis=-1)
@@ -124,7 +125,7 @@ class SpatialPosition(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("r2m")
 class RelationBias(keras.layers.Layer):
-    """Bias of the attention scores of each head by the geometry of pairs of regions.
+    """Bias of the attention scores of each head, from the geometry of pairs of regions.
 
     bias = ln max(relu(W e + b), 1e-6) for the geometry e of a pair.
 
@@ -141,14 +142,14 @@ class RelationBias(keras.layers.Layer):
 
     def __init__(self, *, heads: int, **kwargs: Any) -> None:
         """Builds nothing yet."""
-        # Half precision has too few digits for angles, and for logarithms that are added to scores.
+        # Half precision is too coarse for angles, and for logarithms that are added to scores.
         super().__init__(autocast=False, **kwargs)
         self.heads = heads
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the weights for geometry float32[B, L, L, G]."""
         size = int(input_shape[-1] or 0)
-        # As for one map to a single number per head.
+        # Initialized like one separate layer with a single output per head.
         bounds = {"kernel": (6 / (size + 1)) ** 0.5, "bias": size**-0.5}
         self.kernel, self.bias = (
             self.add_weight(
@@ -166,7 +167,7 @@ class RelationBias(keras.layers.Layer):
         """Returns the biases: float32[B, L, L, G] -> float32[B, heads, L, L]."""
         kernel, bias = (tf.cast(own, tf.float32) for own in (self.kernel, self.bias))
         weights = tf.nn.relu(tf.tensordot(geometry, kernel, 1) + bias)
-        return tf.transpose(tf.math.log(tf.maximum(weights, _LEAST_RELATION)), [0, 3, 1, 2])
+        return tf.transpose(tf.math.log(tf.maximum(weights, _MIN_RELATION)), [0, 3, 1, 2])
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

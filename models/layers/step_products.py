@@ -1,6 +1,6 @@
 """Products of the `Linear` layers of a step: recorded, computed, and replayed for gradients.
 
-Letters: n captions that still have a word, L rows per image.
+Letters: n captions that have a word at a step, L rows per image.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from models.layers.linear import Linear
 
 
 class Recorder:
-    """Records the layers of a step, and what they are applied to.
+    """Interceptor that records the `Linear` layers of a step.
 
     Attributes:
         graph: graph of the step; a layer called in another graph is inside a loop or condition.
         narrow: layers applied to float[n, I].
         wide: layers applied to float[n, ..., I].
-        separable: whether each layer was called once, in `graph`.
+        separable: whether each layer was called only once, and in `graph`.
     """
 
     def __init__(self) -> None:
-        """Records nothing yet."""
+        """Creates an empty record."""
         self.graph: Any = None
         self.narrow: list[Linear] = []
         self.wide: list[Linear] = []
         self.separable = True
 
     def product(self, layer: Linear, inputs: tf.Tensor) -> tf.Tensor:
-        """Returns zeros of the right shape, so that no weights are read."""
+        """Records the layer; returns zeros of its output shape, so that no weights are read."""
         nested = tf.compat.v1.get_default_graph() is not self.graph
         known = any(layer is other for other in (*self.narrow, *self.wide))
         if nested or known:
@@ -47,7 +47,7 @@ class Recorder:
 
 
 class Products:
-    """Products of the layers of one step, on the way forward."""
+    """Products of the layers of one step, in the forward pass."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class Products:
         wide: Sequence[Linear],
         wide_weights: Sequence[Sequence[tf.Tensor]],
     ) -> None:
-        """Computes with given weights.
+        """Stores the weights of the layers.
 
         Args:
             narrow: layers applied to float[n, I].
-            weights: kernel and, if any, bias of each of them; their columns may be padded.
+            weights: kernel and, if any, bias of each narrow layer; their columns may be padded.
             wide: layers applied to float[n, ..., I].
-            wide_weights: kernel and, if any, bias of each of them.
+            wide_weights: kernel and, if any, bias of each wide layer.
         """
         self._narrow = narrow
         self._places = {id(layer): place for place, layer in enumerate(narrow)}
@@ -72,7 +72,7 @@ class Products:
         self._outputs: dict[int, tf.Tensor] = {}
 
     def product(self, layer: Linear, inputs: tf.Tensor) -> tf.Tensor:
-        """Returns `layer`'s affine map of float[..., I]."""
+        """Applies the affine map of `layer` to float[..., I]."""
         if id(layer) in self._wide:
             return _affine(self._wide[id(layer)], inputs)
         place = self._places[id(layer)]
@@ -93,8 +93,8 @@ class Products:
         return _affine(self._weights[place], inputs)[:, :columns]
 
 
-class Replayed(Products):
-    """Products of one step on the way back, from the recorded outputs of the narrow layers."""
+class ReplayedProducts(Products):
+    """Products of one step in the backward pass, from recorded outputs of the narrow layers."""
 
     def __init__(
         self,
@@ -104,14 +104,14 @@ class Replayed(Products):
         wide_weights: Sequence[Sequence[tf.Tensor]],
         outputs: Sequence[tf.Tensor],
     ) -> None:
-        """Replays recorded outputs.
+        """Stores the recorded outputs and the weights of the layers.
 
         Args:
             narrow: layers applied to float[n, I].
-            transposed: kernel float[O, I] of each of them; its columns may be padded.
+            transposed: kernel float[O, I] of each narrow layer; its columns may be padded.
             wide: layers applied to float[n, ..., I].
-            wide_weights: kernel and, if any, bias of each of them.
-            outputs: outputs of the narrow layers, from the way forward.
+            wide_weights: kernel and, if any, bias of each wide layer.
+            outputs: outputs of the narrow layers in the forward pass.
         """
         super().__init__(narrow, (), wide, wide_weights)
         self._transposed, self._recorded = transposed, outputs
@@ -119,8 +119,8 @@ class Replayed(Products):
 
     @property
     def gradients(self) -> list[tf.Tensor]:
-        """The gradients of the outputs of each narrow layer."""
-        # An output that nothing depends on has no gradient.
+        """Gradients of the outputs of each narrow layer."""
+        # An unused output has no gradient.
         return [
             self._gradients.get(place, tf.zeros_like(self._recorded[place]))
             for place in range(len(self._places))

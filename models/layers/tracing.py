@@ -1,4 +1,4 @@
-"""Traces of loop steps, which show what a loop computes before it is built."""
+"""Traces of loop steps, for inspection of a step before its loop is built."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def trace_step(step: Callable[..., Any], inputs: Any, state: Any, *others: Any) 
     Args:
         step: (inputs, state, *others) -> (output, next state); it may use variables and outer
             tensors.
-        inputs: nested tensors or `tf.TensorSpec`s, whose batch size is left open; so are those of
-            the state and the others.
-        state: nested, before the step.
-        *others: further arguments, nested.
+        inputs: nested tensors or `tf.TensorSpec`s. Their batch size is traced as unknown, like that
+            of the state and of the other arguments.
+        state: nested tensors, the state before the step.
+        *others: further arguments, nested tensors.
 
     Returns:
         The concrete function: `graph` contains its operations and captures, `structured_outputs`
         its nested outputs.
 
     Raises:
-        ValueError: the state has another structure, dtype or shape after the step.
+        ValueError: the step changes the structure, dtype or shape of the state.
     """
     specs = tf.nest.map_structure(_spec, (inputs, state, *others))
     traced = tf.function(step, autograph=False).get_concrete_function(*specs)
@@ -41,7 +41,7 @@ def _check_state(before: Any, after: Any) -> None:
         tf.nest.assert_same_structure(before, after)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"the state of a captioner is nested differently after a step: found {after}, "
+            f"the state of a captioner has another structure after a step: found {after}, "
             f"expected {before}; {remedy}"
         ) from error
     for old, new in zip(tf.nest.flatten(before), tf.nest.flatten(after), strict=True):

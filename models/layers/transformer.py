@@ -1,11 +1,11 @@
-"""Blocks of transformers: attention of several heads, feed-forward, encoder and decoder layers.
+"""Sublayers of transformers: multi-head attention and feed-forward.
 
-All blocks work on rows without padding, [P, D]; attention moves them into padded groups and back
-(`models.layers.grouped_rows`). Layers are pre-norm: x + Dropout(sublayer(norm(x))).
+All sublayers process rows without padding, [P, D]. Attention converts them to padded groups and
+back (`models.layers.grouped_rows`). The layers are in `models.layers.transformer_layers`.
 
 Letters: G groups, Q queries and L keys of a group, P rows, D units, h heads, N captions, T words.
 
-Source: Vaswani et al. 2017 (arXiv 1706.03762), as "The Annotated Transformer" orders it.
+Source: Vaswani et al. 2017 (arXiv 1706.03762), in the variant of "The Annotated Transformer".
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MASKED = -1e9
 
 
 class Cache(NamedTuple):
-    """Keys and values of the words so far, at their positions.
+    """Keys and values of the previous words, at their positions.
 
     Attributes:
         keys: float[N, h, T, D / h].
@@ -40,10 +40,10 @@ class Cache(NamedTuple):
 
 
 class CrossAttention(Protocol):
-    """Attention of words to the regions of their image, as `DecoderLayer` calls it."""
+    """Interface of a cross-attention of words to the regions of their image, for `DecoderLayer`."""
 
     def project(self, rows: tf.Tensor, groups: Groups) -> Any:
-        """Returns the word-independent tensors, nested [G, ...], computed once per image.
+        """Returns the word-independent tensors, nested [G, ...]; called once per image.
 
         Args:
             rows: float[P, D], encoded regions.
@@ -62,18 +62,18 @@ class CrossAttention(Protocol):
 
         Args:
             rows: float[P, D], words.
-            groups: groups of the words by image, G groups.
+            groups: groups of the words by image.
             projected: from `project`.
             bias: float32[G, 1, 1, L], 0 for real regions and `MASKED` for padding, or None.
             training: whether dropout is applied.
 
         Returns:
-            float[P, D], and the weights float32[G, h, Q, L] without dropout.
+            float[P, D], and the attention weights float32[G, h, Q, L] before dropout.
         """
 
 
 def mask_bias(mask: tf.Tensor) -> tf.Tensor:
-    """Returns the addend of scores, float32: 0 where `mask` bool[...] is true, else `MASKED`."""
+    """Returns a bias of scores, float32: 0 where `mask` bool[...] is true, else `MASKED`."""
     return tf.where(mask, 0.0, MASKED)
 
 
@@ -85,18 +85,18 @@ def attend(
     dropout: Dropout,
     training: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns softmax(q k / sqrt(size) + bias) v, the softmax in float32 at least.
+    """Returns softmax(q k / sqrt(size) + bias) v, with the softmax in at least float32.
 
     Args:
         query: float[G, h, Q, size].
         keys: float[G, h, L, size].
         values: float[G, h, L, size].
         bias: float32, broadcast to [G, h, Q, L], or None.
-        dropout: dropout rate of the weights.
-        training: whether it is applied.
+        dropout: dropout layer of the attention weights.
+        training: whether dropout is applied.
 
     Returns:
-        float[G, h, Q, size], and the weights float32[G, h, Q, L] without dropout.
+        float[G, h, Q, size], and the attention weights float32[G, h, Q, L] before dropout.
     """
     scores = at_least_float32(tf.matmul(query, keys, transpose_b=True))
     scores *= query.shape[-1] ** -0.5
@@ -108,7 +108,7 @@ def attend(
 
 
 class _Attention(keras.layers.Layer):
-    """Settings that both kinds of attention share."""
+    """Base of self-attention and cross-attention: settings and output layer."""
 
     def __init__(self, *, units: int, heads: int, dropout: float = 0.0, **kwargs: Any) -> None:
         """Builds nothing yet.
@@ -116,13 +116,13 @@ class _Attention(keras.layers.Layer):
         Args:
             units: D.
             heads: h, which divides D.
-            dropout: rate on the weights while training.
+            dropout: dropout rate of the attention weights.
             **kwargs: arguments of `keras.layers.Layer` (name, dtype).
 
         Raises:
-            ValueError: the heads do not divide the units.
+            ValueError: `units` is not divisible by `heads`.
         """
-        # A bias of scores stays float32 under half precision.
+        # No autocast: the bias of scores must stay float32 under half precision.
         super().__init__(autocast=False, **kwargs)
         if units % heads:
             raise ValueError(f"units ({units}) must be divisible by heads ({heads})")
@@ -131,7 +131,7 @@ class _Attention(keras.layers.Layer):
         self.weight_dropout = Dropout(dropout, name="weight_dropout", dtype=self.dtype_policy)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the output map."""
+        """Creates the output layer."""
         del input_shape
         self.output_map = xavier_dense(self.units, self.units, "output_map", self.dtype_policy)
 
@@ -142,7 +142,7 @@ class _Attention(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("r2m")
 class SelfAttention(_Attention):
-    """Attention of the rows of a group to one another.
+    """Multi-head self-attention of the rows of each group.
 
     Shapes: rows float[P, D] -> float[P, D].
 
@@ -160,14 +160,15 @@ class SelfAttention(_Attention):
         Args:
             units: D.
             heads: h, which divides D.
-            skip_input: whether the input is added to the heads' results, before the output map.
-            **kwargs: `dropout`, and those of `keras.layers.Layer` (name, dtype).
+            skip_input: whether to add the input to the results of the heads, before the output
+                layer.
+            **kwargs: `dropout`, and arguments of `keras.layers.Layer` (name, dtype).
         """
         super().__init__(units=units, heads=heads, **kwargs)
         self.skip_input = skip_input
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the weights: queries, keys and values in one product, and the output map."""
+        """Creates a joint layer of queries, keys and values, and the output layer."""
         self.qkv_map = xavier_dense(
             3 * self.units, self.units, "qkv_map", self.dtype_policy, parts=3
         )
@@ -200,28 +201,28 @@ class SelfAttention(_Attention):
         bias: tf.Tensor,
         training: bool = False,
     ) -> tuple[tf.Tensor, Cache]:
-        """Attends from one word per caption to the words so far.
+        """Attends from one word per caption to this word and the previous ones.
 
         Args:
             rows: float[N, D].
-            cache: cache of the words before.
-            position: int32[N], where keys and values are written.
-            bias: float32[N, 1, 1, T], 0 for the words so far and `MASKED` for all other places.
+            cache: cache of the previous words.
+            position: int32[N], position at which keys and values are written.
+            bias: float32[N, 1, 1, T], 0 for the words so far and `MASKED` for all other positions.
             training: whether dropout is applied.
 
         Returns:
-            float[N, D] and the cache with this word.
+            float[N, D] and the updated cache.
         """
         count, size = tf.shape(rows)[0], self.units // self.heads
         query, keys, values = tf.split(
             tf.reshape(self.qkv_map(rows), [-1, 3 * self.heads, 1, size]), 3, axis=1
         )
-        # The places of the new rows in a cache seen as [N * h * T, D / h].
+        # Indices of the new rows in a cache that is reshaped to [N * h * T, D / h].
         row, length = tf.range(count * self.heads), tf.shape(bias)[3]
-        places = row * length + tf.repeat(position, self.heads)
+        indices = row * length + tf.repeat(position, self.heads)
         cache = Cache(
             *(
-                _write(*pair, places, [count, self.heads, length, size])
+                _write(*pair, indices, [count, self.heads, length, size])
                 for pair in zip(cache, (keys, values), strict=True)
             )
         )
@@ -241,16 +242,19 @@ class SelfAttention(_Attention):
         return {**super().get_config(), "skip_input": self.skip_input}
 
 
-def _write(cache: tf.Tensor, new: tf.Tensor, places: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
-    """Writes [N, h, 1, size] at places int32[N * h] of a cache of a shape [N, h, T, size]."""
+def _write(cache: tf.Tensor, new: tf.Tensor, indices: tf.Tensor, shape: Sequence[Any]) -> tf.Tensor:
+    """Writes [N, h, 1, size] to rows `indices` int32[N * h] of a cache [N, h, T, size].
+
+    The indices refer to the cache as [N * h * T, size]; `shape` is its dynamic shape.
+    """
     rows, new = (tf.reshape(x, [-1, cache.shape[-1]]) for x in (cache, new))
-    written = tf.tensor_scatter_nd_update(rows, places[:, None], new)
+    written = tf.tensor_scatter_nd_update(rows, indices[:, None], new)
     return tf.ensure_shape(tf.reshape(written, shape), cache.shape)
 
 
 @keras.saving.register_keras_serializable("r2m")
 class DotProductAttention(_Attention):
-    """Attention of words to the regions of their image (a `CrossAttention`).
+    """Multi-head attention of words to the regions of their image (a `CrossAttention`).
 
     Shapes: words float[P, D], regions float[R, D] -> float[P, D].
 
@@ -264,7 +268,7 @@ class DotProductAttention(_Attention):
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the weights: queries, keys and values of regions in one product, output map."""
+        """Creates the layer of queries, a joint layer of keys and values, and the output layer."""
         self.query_map = xavier_dense(self.units, self.units, "query_map", self.dtype_policy)
         self.key_value_map = xavier_dense(
             2 * self.units, self.units, "key_value_map", self.dtype_policy, parts=2
@@ -272,7 +276,7 @@ class DotProductAttention(_Attention):
         super().build(input_shape)
 
     def project(self, rows: tf.Tensor, groups: Groups) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns keys and values of regions: float[R, D] -> two float[G, h, L, D / h]."""
+        """Returns keys and values of regions: float[R, D] -> two tensors float[G, h, L, D / h]."""
         keys, values = groups.split_heads(self.key_value_map(rows), self.heads, parts=2)
         return keys, values
 
@@ -284,7 +288,7 @@ class DotProductAttention(_Attention):
         bias: tf.Tensor | None = None,
         training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Attends; see `CrossAttention`."""
+        """Computes attention; see `CrossAttention`."""
         (query,) = groups.split_heads(self.query_map(rows), self.heads)
         found, weights = attend(query, *projected, bias, self.weight_dropout, training)
         return self.output_map(groups.merge_heads(found)), weights
@@ -315,9 +319,9 @@ class FeedForward(keras.layers.Layer):
 
         Args:
             units: D.
-            inner_units: between the maps.
-            dropout: rate on them while training.
-            activation: `relu` or `gelu` (the exact one, with the error function).
+            inner_units: size of the hidden layer.
+            dropout: dropout rate of the hidden layer.
+            activation: `relu` or `gelu` (exact, with the error function).
             **kwargs: arguments of `keras.layers.Layer` (name, dtype).
 
         Raises:
@@ -335,14 +339,14 @@ class FeedForward(keras.layers.Layer):
         self.dropout = Dropout(dropout, name="dropout", dtype=self.dtype_policy)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the two maps."""
+        """Creates the two dense layers."""
         del input_shape
         units, inner, policy = self.units, self.inner_units, self.dtype_policy
         self.inner_map = xavier_dense(inner, units, "inner_map", policy)
         self.output_map = xavier_dense(units, inner, "output_map", policy)
 
     def call(self, rows: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Maps rows: float[P, D] -> float[P, D]."""
+        """Applies the layers: float[P, D] -> float[P, D]."""
         activate = tf.nn.relu if self.activation == "relu" else tf.nn.gelu
         inner = self.dropout(activate(self.inner_map(rows)), training=training)
         return self.output_map(inner)

@@ -1,6 +1,6 @@
 """Encoder and decoder layers of transformers, pre-norm: x + Dropout(sublayer(norm(x))).
 
-Under half precision the sublayers are of half precision, the sums x of float32.
+Under half precision, the sublayers compute in half precision and the residual stream x is float32.
 
 Letters: G groups, P rows, D units, h heads, L regions of an image, N captions, T words.
 """
@@ -26,7 +26,7 @@ from models.layers.transformer import (
 
 
 class _Layer(keras.layers.Layer):
-    """Self-attention and feed-forward, which both kinds of layer have."""
+    """Base of encoder and decoder layers: self-attention and feed-forward."""
 
     def __init__(
         self,
@@ -46,14 +46,14 @@ class _Layer(keras.layers.Layer):
             units: D.
             heads: h.
             inner_units: inner width of the feed-forward.
-            dropout: rate while training: on attention weights, inside the feed-forward, and on
-                what each sublayer adds.
-            norm: a normalization of `models.layers.normalization`.
+            dropout: dropout rate of attention weights, of the hidden layer of the feed-forward, and
+                of the output of each sublayer.
+            norm: kind of normalization, see `models.layers.normalization`.
             activation: activation of the feed-forward.
             skip_input: see `SelfAttention`.
             **kwargs: arguments of `keras.layers.Layer` (name, dtype).
         """
-        # A bias of scores stays float32 under half precision.
+        # No autocast: the bias of scores must stay float32 under half precision.
         super().__init__(autocast=False, **kwargs)
         self._settings = {
             "units": units, "heads": heads, "inner_units": inner_units, "dropout": dropout,
@@ -90,12 +90,12 @@ class _Layer(keras.layers.Layer):
     def _attend(
         self, rows: tf.Tensor, groups: Groups, bias: tf.Tensor | None, training: bool
     ) -> tf.Tensor:
-        """Adds self-attention."""
+        """Adds the output of self-attention to the rows."""
         found = self.attention(self.attention_norm(rows), groups, bias, training=training)
         return _sum(rows, self.attention_dropout(found, training=training))
 
     def _feed_forward(self, rows: tf.Tensor, training: bool) -> tf.Tensor:
-        """Adds the feed-forward."""
+        """Adds the output of the feed-forward to the rows."""
         found = self.feed_forward(self.feed_forward_norm(rows), training=training)
         return _sum(rows, self.feed_forward_dropout(found, training=training))
 
@@ -106,7 +106,7 @@ class _Layer(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("r2m")
 class EncoderLayer(_Layer):
-    """Self-attention of the regions of an image, then feed-forward.
+    """Encoder layer: self-attention of the regions of an image, then feed-forward.
 
     Shapes: float32[P, D] -> float32[P, D].
 
@@ -138,7 +138,7 @@ class EncoderLayer(_Layer):
 
 @keras.saving.register_keras_serializable("r2m")
 class DecoderLayer(_Layer):
-    """Self-attention of the words so far, attention to the image, then feed-forward.
+    """Decoder layer: causal self-attention of words, cross-attention to the image, feed-forward.
 
     Shapes: float32[P, D] -> float32[P, D].
 
@@ -165,9 +165,10 @@ class DecoderLayer(_Layer):
         Args:
             units: D.
             heads: h.
-            dropout: rate while training.
-            norm: a normalization of `models.layers.normalization`.
-            cross_attention: a layer; None is `DotProductAttention` with as many heads.
+            dropout: dropout rate.
+            norm: kind of normalization, see `models.layers.normalization`.
+            cross_attention: layer of cross-attention; None builds `DotProductAttention` with the
+                same number of heads.
             **kwargs: arguments of `EncoderLayer`.
         """
         super().__init__(units=units, heads=heads, dropout=dropout, norm=norm, **kwargs)
@@ -194,7 +195,7 @@ class DecoderLayer(_Layer):
         cross_bias: tf.Tensor | None = None,
         training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Decodes all words of captions.
+        """Processes all words of captions.
 
         Args:
             rows: float[P, D], words.
@@ -206,7 +207,7 @@ class DecoderLayer(_Layer):
             training: whether dropout is applied.
 
         Returns:
-            float[P, D], and the weights of the regions float32[G, h, Q, L].
+            float[P, D], and the cross-attention weights float32[G, h, Q, L].
         """
         rows = self._attend(rows, captions, bias, training)
         return self._after_words(rows, images, projected, cross_bias, training)
@@ -223,20 +224,20 @@ class DecoderLayer(_Layer):
         cross_bias: tf.Tensor | None = None,
         training: bool = False,
     ) -> tuple[tf.Tensor, Cache]:
-        """Decodes one word per caption.
+        """Processes one word per caption.
 
         Args:
             rows: float[N, D].
-            cache: cache of the words before.
-            position: int32[N], of the words.
-            bias: float32[N, 1, 1, T], mask of the words so far.
+            cache: cache of the previous words.
+            position: int32[N], positions of the words.
+            bias: float32[N, 1, 1, T], 0 for the words so far and `MASKED` for all other positions.
             images: groups of the captions by image.
             projected: regions, from `cross_attention.project`.
             cross_bias: float32[G, 1, 1, L], the mask of regions, or None.
             training: whether dropout is applied.
 
         Returns:
-            float[N, D] and the cache with these words.
+            float[N, D] and the updated cache.
         """
         normed = self.attention_norm(rows)
         found, cache = self.attention.step(normed, cache, position, bias, training=training)
@@ -252,7 +253,7 @@ class DecoderLayer(_Layer):
         cross_bias: tf.Tensor | None,
         training: bool,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Adds attention to the image, then the feed-forward."""
+        """Adds the outputs of cross-attention and of the feed-forward to the rows."""
         found, weights = self.cross_attention(
             self.cross_norm(rows), images, projected, cross_bias, training=training
         )
@@ -272,5 +273,5 @@ class DecoderLayer(_Layer):
 
 
 def _sum(rows: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
-    """Adds the result of a sublayer, possibly in half precision, to float32 rows."""
+    """Adds the output of a sublayer, possibly in half precision, to float32 rows."""
     return rows + tf.cast(found, rows.dtype)

@@ -1,4 +1,4 @@
-"""Word embedding and softmax layer, the first and the last layer of every captioner."""
+"""Word embedding and softmax layer of captioners."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.layers.prepared_weights import product
 
 @keras.saving.register_keras_serializable("r2m")
 class WordInput(keras.layers.Layer):
-    """Word embedding with an optional ReLU, and dropout.
+    """Word embedding, followed by an optional ReLU and by dropout.
 
     Shapes: int32[...] -> float[..., units].
 
@@ -38,8 +38,8 @@ class WordInput(keras.layers.Layer):
             vocabulary_size: V.
             units: E.
             initializer: initializer of the embedding.
-            relu: whether ReLU follows.
-            dropout: rate while training.
+            relu: whether to apply ReLU to the embedded words.
+            dropout: dropout rate.
             **kwargs: arguments of `keras.layers.Layer` (name, dtype).
         """
         super().__init__(**kwargs)
@@ -71,7 +71,7 @@ class WordInput(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("r2m")
 class WordOutput(keras.layers.Layer):
-    """The softmax layer.
+    """Softmax layer: an affine map of hidden states to logits.
 
     Shapes: hidden float[N, H] -> logits float32[N, V].
 
@@ -80,7 +80,7 @@ class WordOutput(keras.layers.Layer):
         logits = WordOutput(vocabulary_size=9_488, units=512)(hidden)
         ```
 
-    Its weights are stored as float[V, H]: one row per word, as in an embedding.
+    The weights are stored as float[V, H]: one row per word, as in an embedding.
     """
 
     def __init__(
@@ -97,8 +97,8 @@ class WordOutput(keras.layers.Layer):
         Args:
             vocabulary_size: V.
             units: H.
-            initializer: initializer of the weights; None is PyTorch's, uniform in +-1/sqrt(H).
-            bias_initializer: initializer of the bias; None is PyTorch's, uniform in +-1/sqrt(H).
+            initializer: initializer of the weights; None for PyTorch's, uniform in +-1/sqrt(H).
+            bias_initializer: initializer of the bias; None for PyTorch's, uniform in +-1/sqrt(H).
             **kwargs: arguments of `keras.layers.Layer` (name, dtype).
         """
         super().__init__(**kwargs)
@@ -118,8 +118,8 @@ class WordOutput(keras.layers.Layer):
         self.built = True
 
     @property
-    def pair(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Weights float[V, H] and bias float[V], as `losses.text.cross_entropy` accepts them."""
+    def kernel_and_bias(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Weights float[V, H] and bias float[V], in the form of `losses.text.cross_entropy`."""
         return tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:

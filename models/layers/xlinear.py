@@ -1,4 +1,4 @@
-"""X-linear attention: second-order interactions of words and regions of an image.
+"""X-linear attention: second-order interactions between words and regions of an image.
 
 Letters: P words, R regions, G images, Q words and L regions per image, D units.
 """
@@ -22,14 +22,15 @@ from models.layers.precision import at_least_float32
 class XLinearAttention(keras.layers.Layer):
     """Attention of words to regions by elementwise products (a `CrossAttention`).
 
-    With maps P_j(u) = layer norm(CELU(W_j u + b_j)), q = P_0(x), k = P_1(m), g = P_2(x) and
-    v = P_3(m) for a word x and a region m, the scores are those of elementwise products:
+    With P_j(u) = layer norm(CELU(W_j u + b_j)), q = P_0(x), k = P_1(m), g = P_2(x) and v = P_3(m)
+    for a word x and a region m:
 
         E_k = dropout(relu(W_e (q * k_k) + b_e))
         a = softmax over k of w_s . E_k + b_s,  b = sigmoid(W_c mean_k E_k + b_c)
         output = b * g * sum_k a_k v_k
 
-    The published block forms g * v_k per pair before the sum, which is the same. It has one head.
+    The published block computes g * v_k per pair before the sum, which is equivalent. There is one
+    head.
 
     Shapes: words float[P, D], regions float[R, D] -> float[P, D].
 
@@ -41,7 +42,8 @@ class XLinearAttention(keras.layers.Layer):
         outputs, weights = attention(words, grouped_rows.full(images, 5), projected)
         ```
 
-    Source: Pan et al. 2020 (arXiv 2003.14080), as sidharth5n/Spatial-Image-Captioning uses it.
+    Source: Pan et al. 2020 (arXiv 2003.14080), in the variant of
+    sidharth5n/Spatial-Image-Captioning.
     """
 
     def __init__(
@@ -52,10 +54,10 @@ class XLinearAttention(keras.layers.Layer):
         Args:
             units: D.
             hidden_units: size of E.
-            dropout: rate of E while training.
+            dropout: dropout rate of E.
             **kwargs: arguments of `keras.layers.Layer` (name, dtype).
         """
-        # The mask of scores stays float32 under half precision.
+        # No autocast: the bias of scores must stay float32 under half precision.
         super().__init__(autocast=False, **kwargs)
         self._settings = {"units": units, "hidden_units": hidden_units, "dropout": dropout}
         self.units, self.hidden_units, policy = units, hidden_units, self.dtype_policy
@@ -75,8 +77,8 @@ class XLinearAttention(keras.layers.Layer):
         self.channel_map = xavier_dense(units, hidden, "channel_map", policy)
 
     def project(self, rows: tf.Tensor, groups: Groups) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns keys and values of regions: float[R, D] -> two float[G, L, D]."""
-        return groups.spread(self.key_map(rows)), groups.spread(self.value_map(rows))
+        """Returns keys and values of regions: float[R, D] -> two tensors float[G, L, D]."""
+        return groups.pad(self.key_map(rows)), groups.pad(self.value_map(rows))
 
     def call(
         self,
@@ -86,7 +88,7 @@ class XLinearAttention(keras.layers.Layer):
         bias: tf.Tensor | None = None,
         training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Attends; see `CrossAttention`. The weights are those of a single head."""
+        """Computes attention; see `CrossAttention`. The weights have a single head."""
         keys, values = projected
         compact = groups.compact()
         real = (
@@ -97,7 +99,7 @@ class XLinearAttention(keras.layers.Layer):
         kernel, offset = self.pair_map.tensors()
         score_kernel, score_bias = self.score.tensors()
         scores, mean = score_pairs(
-            compact.spread(self.query_map(rows)),
+            compact.pad(self.query_map(rows)),
             keys,
             tf.cast(real / count, keys.dtype),
             PairWeights(kernel, offset, tf.squeeze(score_kernel, 1)),
@@ -108,9 +110,9 @@ class XLinearAttention(keras.layers.Layer):
         if bias is not None:
             scores += tf.cast(tf.squeeze(bias, 1), scores.dtype)
         weights = tf.nn.softmax(scores)
-        attended = compact.collect(tf.matmul(tf.cast(weights, values.dtype), values))
-        channels = tf.sigmoid(self.channel_map(compact.collect(mean)))
-        weights = groups.spread(compact.collect(weights))
+        attended = compact.unpad(tf.matmul(tf.cast(weights, values.dtype), values))
+        channels = tf.sigmoid(self.channel_map(compact.unpad(mean)))
+        weights = groups.pad(compact.unpad(weights))
         return channels * self.gate_map(rows) * attended, tf.expand_dims(weights, 1)
 
     def get_config(self) -> dict[str, Any]:
@@ -120,9 +122,9 @@ class XLinearAttention(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("r2m")
 class NormalizedMap(keras.layers.Layer):
-    """A linear map, CELU and layer normalization.
+    """A linear layer, CELU and layer normalization.
 
-    The published block has group normalization of one group per row, which is the same.
+    The published block uses group normalization with one group per row, which is equivalent.
 
     Shapes: float[..., units] -> float[..., units].
 
@@ -133,7 +135,7 @@ class NormalizedMap(keras.layers.Layer):
     """
 
     def __init__(self, *, units: int, **kwargs: Any) -> None:
-        """Builds nothing yet; inputs have `units` numbers."""
+        """Builds nothing yet; `units` is the size of inputs and outputs."""
         super().__init__(**kwargs)
         self.units = units
 
@@ -144,7 +146,7 @@ class NormalizedMap(keras.layers.Layer):
         self.norm = build_norm("layer", self.units, "norm", self.dtype_policy)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Applies the map: float[..., units] -> float[..., units]."""
+        """Applies the layers: float[..., units] -> float[..., units]."""
         return self.norm(tf.nn.elu(self.linear(inputs)))
 
     def get_config(self) -> dict[str, Any]:

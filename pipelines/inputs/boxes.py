@@ -17,10 +17,10 @@ from pipelines.inputs.row_input import BOXES_ADVICE, RowInput
 class Boxes(ModelInput):
     """Boxes of the rows that a captioner attends to, in the order of the rows.
 
-    Makes `boxes` float32[B, L, 4]: ymin, xmin, ymax, xmax in 0..1, padded with zeros.
+    Returns `boxes` float32[B, L, 4]: ymin, xmin, ymax, xmax in 0..1, padded with zeros.
 
     Attributes:
-        rows: input whose boxes these are.
+        rows: input of the rows that the boxes belong to.
     """
 
     tensors = ("boxes",)
@@ -33,7 +33,7 @@ class Boxes(ModelInput):
 
     @classmethod
     def candidates(cls, config: Any) -> list[ModelInput]:
-        """Returns the boxes of regions, then of cells, or of what `config.data.rows` names."""
+        """Returns the boxes of regions, then of cells, or only those of `config.data.rows`."""
         return [cls(rows) for rows in Regions.candidates(config) if isinstance(rows, RowInput)]
 
     def assemble(self, rows: Rows) -> Batch:
@@ -41,7 +41,7 @@ class Boxes(ModelInput):
         return {"boxes": self.rows.boxes(rows)}
 
     def fits(self, other: ModelInput) -> bool:
-        """Returns whether other rows are those of the boxes."""
+        """Returns whether the boxes belong to the rows of another input."""
         return not isinstance(other, RowInput) or other == self.rows
 
     def evaluated(self) -> ModelInput:

@@ -17,7 +17,7 @@ from pipelines.inputs.model_input import ModelInput, register_input
 class Concepts(ModelInput):
     """Concepts as word ids, in random order in training.
 
-    Makes `concepts` int32[B, K], padded with zeros, and `concept_lengths` int32[B].
+    Returns `concepts` int32[B, K], padded with zeros, and `concept_lengths` int32[B].
 
     Attributes:
         max_concepts: maximum number of concepts (the last ones, because records have the most
@@ -39,7 +39,7 @@ class Concepts(ModelInput):
 
     @classmethod
     def candidates(cls, config: Any) -> list[ModelInput]:
-        """Returns concepts as `config.data` describes them."""
+        """Returns concepts with the settings of `config.data`."""
         return [cls(max_concepts=config.data.max_concepts, max_repeats=config.data.max_repeats)]
 
     def assemble(self, rows: Rows) -> Batch:
@@ -80,12 +80,13 @@ def assemble_concepts(
     """Selects, repeats, orders and pads concepts.
 
     Args:
-        ids: int64[B, (K)] vocabulary ids, most important last.
-        counts: int64[B, (K)] how many objects of each.
-        options: concepts to keep.
-        key: stateless seed int64[2], required to shuffle.
-        order: `shuffled` draws a new order per row, `kept` keeps the record's.
-        all_columns: K' is always `max_concepts * max_repeats`, else the most that are there.
+        ids: int64[B, (K)], vocabulary ids, most important last.
+        counts: int64[B, (K)], number of objects per concept.
+        options: limits of concepts and repetitions.
+        key: stateless seed int64[2], required for `shuffled`.
+        order: `shuffled` draws a new order per row, `kept` keeps the order of the record.
+        all_columns: whether K' is always `max_concepts * max_repeats`; if not, it is the largest
+            length of the batch.
 
     Returns:
         int32[B, K'] 0-padded on the right (K' >= 1), and int32[B] lengths.

@@ -25,7 +25,7 @@ class _Vector(ModelInput):
 @register_input("global")
 @dataclasses.dataclass(frozen=True)
 class GlobalVector(_Vector):
-    """The stored vector of an image: makes `global` float32[B, D]."""
+    """The stored vector of an image: `global` float32[B, D]."""
 
     columns = ("global_feature",)
 
@@ -47,10 +47,10 @@ class GlobalVector(_Vector):
 
 @dataclasses.dataclass(frozen=True)
 class MeanOfRows(_Vector):
-    """The mean of the regions or cells of an image: makes `global` float32[B, D].
+    """The mean of the regions or cells of an image: `global` float32[B, D].
 
     Attributes:
-        rows: rows whose mean this is.
+        rows: input of the rows that are averaged.
     """
 
     rows: ModelInput
@@ -66,7 +66,7 @@ class MeanOfRows(_Vector):
         return {"global": attention.mean_row(assembled["regions"], assembled)}
 
     def signature(self, saved: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorSpec]:
-        """Returns the signature of `global`; earlier runs saved that of the rows."""
+        """Returns the signature of `global`; runs of earlier versions saved that of the rows."""
         rows = saved.get("regions")
         if "global" in saved or rows is None:
             return super().signature(saved)

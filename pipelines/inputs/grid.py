@@ -19,7 +19,7 @@ from pipelines.inputs.row_input import RowInput
 class Grid(RowInput):
     """The cells of a feature map, row by row.
 
-    Makes `regions` float32[B, gh * gw, D].
+    Returns `regions` float32[B, gh * gw, D].
     """
 
     feature_columns = ("grid_feature",)
@@ -28,7 +28,7 @@ class Grid(RowInput):
 
     @classmethod
     def candidates(cls, config: Any) -> list[ModelInput]:
-        """Returns the grid; raises `ValueError` where `config.data.rows` names other rows."""
+        """Returns the grid; raises `ValueError` if `config.data.rows` names other rows."""
         if config.data.rows not in (None, "grid"):
             raise ValueError(f"rows {config.data.rows!r}: the captioner reads a grid, not regions")
         return [cls(config.data.unit_norm, config.data.use_box)]

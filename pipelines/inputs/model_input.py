@@ -1,7 +1,7 @@
 """Interface of the kinds of model inputs, and their registry.
 
-A kind is one module of this package. It names the columns that it reads of records, and turns them
-into tensors. For `size`, the height and width of an image, this is the module:
+Each kind is one module of this package. It names the columns of records that it reads, and converts
+them to tensors. As an example, this is the module of `size`, the height and width of an image:
 
 ```python
 @register_input("size")
@@ -19,7 +19,7 @@ class Size(ModelInput):
 ```
 
 Captioners with `size` in their `inputs` are then trained, validated and evaluated with it. Image
-files can be captioned if `ImageBatch.columns` makes the columns, as a backbone makes features.
+files can be captioned if `ImageBatch.columns` computes the columns, as a backbone does features.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from tfrecords.pictures.feature_options import Interpolation
 
 
 class ImageBatch(Protocol):
-    """Image files, read for model inputs. Placeholders replace unreadable images."""
+    """A batch of image files for model inputs. Placeholders replace unreadable images."""
 
     def columns(self, names: Collection[str]) -> Rows:
         """Returns columns in the form of parsed records of these images."""
@@ -50,12 +50,12 @@ class ImageBatch(Protocol):
 class ModelInput:
     """A kind of model input.
 
-    Subclasses are frozen dataclasses. Their fields are settings; equal ones make equal tensors.
+    Subclasses are frozen dataclasses whose fields are settings. Equal inputs return equal tensors.
 
     Attributes:
-        columns: columns of records that it reads, as `captions.parser` returns them.
-        tensors: names of the tensors that it makes.
-        section: section of the configuration that holds its settings.
+        columns: columns of records that are read, as returned by `captions.parser`.
+        tensors: names of the returned tensors.
+        section: section of the configuration that contains the settings.
     """
 
     columns: tuple[str, ...]
@@ -64,13 +64,13 @@ class ModelInput:
 
     @classmethod
     def candidates(cls, config: Any) -> list[ModelInput]:
-        """Returns forms of this kind; the first whose columns records hold is read.
+        """Returns variants of this kind; the first one whose columns the records have is used.
 
         Args:
             config: configuration of the experiment: sections `data` and `image`.
 
         Raises:
-            ValueError: an impossible setting.
+            ValueError: a setting is invalid.
         """
         raise NotImplementedError
 
@@ -81,18 +81,18 @@ class ModelInput:
         return []
 
     def assemble(self, rows: Rows) -> Batch:
-        """Makes tensors of B rows.
+        """Converts B parsed rows to tensors.
 
         Args:
             rows: parsed `columns`; in training also `key` int64[2], a stateless seed per batch.
 
         Returns:
-            `tensors`, B first; or what `finish` turns into them.
+            `tensors` [B, ...]; or the tensors that `finish` converts to them.
         """
         raise NotImplementedError
 
     def fits(self, other: ModelInput) -> bool:
-        """Returns whether a captioner may take both inputs: whether they describe the same rows."""
+        """Returns whether a captioner can use both inputs, which must describe the same rows."""
         del other
         return True
 
@@ -101,7 +101,7 @@ class ModelInput:
         return batch
 
     def from_images(self, images: ImageBatch) -> Batch:
-        """Makes tensors of image files."""
+        """Computes the tensors of image files."""
         return self.finish(self.assemble(images.columns(self.columns)))
 
     def signature(self, saved: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorSpec]:
@@ -114,15 +114,15 @@ class ModelInput:
         return {}
 
     def evaluated(self) -> ModelInput:
-        """Returns this input without settings that matter in training only."""
+        """Returns this input without settings that only affect training."""
         return self
 
     def advice(self, record_kind: str, held: Collection[str]) -> str:
-        """Returns how to build records that hold `columns`.
+        """Returns advice on how to build records with `columns`.
 
         Args:
             record_kind: `captions` or `images`.
-            held: columns of the records that lack some.
+            held: columns of the given records, some of which are missing.
         """
         if record_kind == "images":
             return "build them with --backbone, or train with image.source=pixels"
@@ -160,7 +160,7 @@ def register_input(name: str) -> Callable[[_Kind], _Kind]:
 
 
 def input_class(name: str) -> type[ModelInput]:
-    """Returns the class of a kind of input; raises `ValueError` where there is none."""
+    """Returns the class of a kind of input; raises `ValueError` for an unknown kind."""
     _import_kinds()
     if name not in _KINDS:
         raise ValueError(f"unknown input {name!r}; known: {', '.join(sorted(_KINDS))}")

@@ -20,12 +20,12 @@ from tfrecords.pictures.upright import decode_upright
 class Pixels(ModelInput):
     """Decoded images, resized to a square and cropped.
 
-    Makes `pixels` float32[B, crop, crop, 3] in 0..255.
+    Returns `pixels` float32[B, crop, crop, 3] in 0..255.
 
     Attributes:
         resize: side of the square, pixels.
         crop: side of the random crop in training and of the center crop elsewhere, pixels.
-        antialias: filters before downscaling, as for stored features.
+        antialias: whether to filter before downscaling, as for stored features.
         interpolation: interpolation of the network in the model, see `BackboneOptions`.
         mirror: whether training mirrors images left to right with probability 1/2.
         least_area: smallest fraction of the square's area that a random crop covers. Below 1, crops
@@ -52,7 +52,7 @@ class Pixels(ModelInput):
 
     @classmethod
     def candidates(cls, config: Any) -> list[ModelInput]:
-        """Returns pixels as `config.image` describes them."""
+        """Returns pixels with the settings of `config.image`."""
         image = config.image
         crop = crop_size(image)
         return [
@@ -101,10 +101,10 @@ def crop_size(image: Any) -> int:
 
 
 def crop_seeds(key: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-    """Returns a stateless seed for each image of a batch, int64[B, 2].
+    """Returns a stateless seed per image of a batch, int64[B, 2].
 
     Args:
-        key: int64[2], of the batch.
+        key: int64[2], stateless seed of the batch.
         images: string[B].
     """
     numbers = tf.range(tf.size(images, tf.int64))
@@ -112,13 +112,12 @@ def crop_seeds(key: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
 
 
 def crops(encoded: tf.Tensor, options: Pixels, seeds: tf.Tensor | None) -> tf.Tensor:
-    """Decodes images and cuts a square out of each.
+    """Decodes images and crops a square from each.
 
     Args:
         encoded: image files string[B].
         options: sizes.
-        seeds: seeds of random crops and mirroring, as `crop_seeds` gives them; None cuts the center
-            out.
+        seeds: seeds of random crops and mirroring, from `crop_seeds`; None for center crops.
 
     Returns:
         float32[B, crop, crop, 3] in 0..255.

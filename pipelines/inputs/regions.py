@@ -1,4 +1,4 @@
-"""Rows of images: regions of any number per image, or the cells of a grid."""
+"""Regions as rows of images, with different numbers per image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.inputs.row_input import RowInput
 class Regions(RowInput):
     """Features of the regions of an image, padded with zeros.
 
-    Makes `regions` float32[B, L, D] and `region_lengths` int32[B].
+    Returns `regions` float32[B, L, D] and `region_lengths` int32[B].
     """
 
     feature_columns = ("region_feature",)
@@ -29,7 +29,7 @@ class Regions(RowInput):
 
     @classmethod
     def candidates(cls, config: Any) -> list[ModelInput]:
-        """Returns regions, then the cells of a grid, or what `config.data.rows` names."""
+        """Returns regions, then the cells of a grid, or only the rows of `config.data.rows`."""
         rows = config.data.rows
         settings = config.data.unit_norm, config.data.use_box
         regions, grid = cls(*settings), Grid(*settings)

@@ -24,12 +24,12 @@ class RowInput(ModelInput):
     """A kind of input with rows: `regions` float32[B, L, D].
 
     Attributes:
-        feature_columns: columns of features without boxes.
+        feature_columns: columns of features, without boxes.
         box_columns: columns that `boxes` reads.
         sorts: whether rows differ in area, so that `use_box` sorts them.
-        unit_norm: divides every row by its L2 norm.
-        use_box: appends `box_features` to every row, D + 5, after the division. Regions, with
-            their boxes, are then sorted by falling area, as in self-critical.pytorch.
+        unit_norm: whether to divide every row by its L2 norm.
+        use_box: whether to append `box_features` to every row, D + 5, after the division. Regions
+            and their boxes are then sorted by decreasing area, as in self-critical.pytorch.
     """
 
     feature_columns: ClassVar[tuple[str, ...]]
@@ -44,7 +44,7 @@ class RowInput(ModelInput):
         return self.box_columns if self.use_box else self.feature_columns
 
     def boxes(self, rows: Rows) -> tf.Tensor:
-        """Returns the boxes of the rows in their order.
+        """Returns the boxes in the order of the rows.
 
         Args:
             rows: parsed `box_columns`.
@@ -73,10 +73,10 @@ class RowInput(ModelInput):
         """Returns rows [B, L, D] with boxes [B, L, 4] in the order of this input."""
         if not (self.use_box and self.sorts):
             return rows
-        # Stable: padding has area 0 and stays behind regions without area.
+        # Stable: padding has area 0 and must remain after regions without area.
         order = tf.argsort(areas(boxes), direction="DESCENDING", stable=True)
         return tf.gather(rows, order, batch_dims=1)
 
     def advice(self, record_kind: str, held: Collection[str]) -> str:
-        """Returns how to build records with the columns."""
+        """Returns advice on how to build records with the columns."""
         return BOXES_ADVICE if self.use_box else super().advice(record_kind, held)

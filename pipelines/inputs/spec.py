@@ -1,4 +1,4 @@
-"""The model inputs of a captioner, on the way from records or image files to tensors."""
+"""Set of the model inputs of a captioner: converts records or image files to tensors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class InputSpec:
     inputs: tuple[ModelInput, ...]
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for a tensor that is made in two ways, or boxes of other rows."""
+        """Raises `ValueError` for a tensor with different definitions, or boxes of other rows."""
         for number, one in enumerate(self.inputs):
             for other in self.inputs[:number]:
                 if shared := set(one.tensors) & set(other.tensors):
@@ -43,17 +43,17 @@ class InputSpec:
     def choose(
         cls, inputs: Inputs, config: Any, held: Collection[str], *, model: str, where: str
     ) -> InputSpec:
-        """Chooses the inputs of a captioner among the columns of records.
+        """Selects the inputs of a captioner from the columns of records.
 
         Args:
             inputs: inputs of the captioner's class.
             config: configuration of the experiment: sections `data` and `image`.
-            held: columns of the records, or that a trained run read of its records.
-            model: reader of the inputs, for messages: `captioner updown`.
+            held: columns of the records, or the columns that a trained run read from its records.
+            model: model that reads the inputs, for messages: `captioner updown`.
             where: source of the columns, for messages.
 
         Raises:
-            InputError: an impossible setting, or a required input that the columns do not give.
+            InputError: a setting is invalid, or the columns of a required input are missing.
         """
         forms: list[list[ModelInput | None]] = []
         for name in inputs.kinds:
@@ -72,7 +72,7 @@ class InputSpec:
                     f"do not hold; {candidates[0].advice('captions', held)}"
                 )
             forms.append([*usable, *([] if name in inputs.required else [None])])
-        # The first forms that describe the same rows.
+        # The first combination of variants that describe the same rows.
         for choice in itertools.product(*forms):
             chosen = [one for one in choice if one is not None]
             if all(_fit(one, other) for one, other in itertools.combinations(chosen, 2)):
@@ -84,20 +84,20 @@ class InputSpec:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns that are read of records."""
+        """Columns that are read from records."""
         return tuple(dict.fromkeys(column for one in self.inputs for column in one.columns))
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """Columns that were computed of images when records were built: all but the pictures."""
+        """Columns that were computed when records were built: all except the pictures."""
         return tuple(column for column in self.columns if column != PICTURES)
 
     def find(self, kind: type[_Kind]) -> _Kind | None:
-        """Returns the input of a kind; None where there is none."""
+        """Returns the input of a kind, or None."""
         return next((one for one in self.inputs if isinstance(one, kind)), None)
 
     def check(self, records: Records) -> None:
-        """Raises `InputError` unless records hold what is read."""
+        """Raises `InputError` if records lack a column that is read."""
         held = records.feature_names
         for one in self.inputs:
             for column in one.columns:
@@ -116,7 +116,7 @@ class InputSpec:
                 )
 
     def assemble(self, rows: Rows) -> Batch:
-        """Makes tensors of parsed rows; see `ModelInput.assemble`."""
+        """Converts parsed rows to tensors; see `ModelInput.assemble`."""
         return {name: x for one in self.inputs for name, x in one.assemble(rows).items()}
 
     def finish(self, batch: Batch) -> Batch:
@@ -126,7 +126,7 @@ class InputSpec:
         return batch
 
     def from_images(self, images: ImageBatch) -> Batch:
-        """Makes tensors of image files."""
+        """Computes the tensors of image files."""
         return {name: x for one in self.inputs for name, x in one.from_images(images).items()}
 
     def signature(
@@ -142,11 +142,11 @@ class InputSpec:
         return {name: size for one in self.inputs for name, size in one.sizes(signature).items()}
 
     def union(self, other: InputSpec) -> InputSpec:
-        """Returns the inputs of both; raises `ValueError` where they make a tensor in two ways."""
+        """Returns the inputs of both; raises `ValueError` if they give a tensor differently."""
         return InputSpec(tuple(dict.fromkeys((*self.inputs, *other.inputs))))
 
     def evaluated(self) -> InputSpec:
-        """Returns these inputs without settings that matter in training only."""
+        """Returns these inputs without settings that only affect training."""
         return InputSpec(tuple(one.evaluated() for one in self.inputs))
 
 
@@ -155,7 +155,7 @@ def _fit(one: ModelInput, other: ModelInput) -> bool:
 
 
 def _difference(one: ModelInput, other: ModelInput, tensor: str) -> str:
-    """Returns the difference of two inputs that make the same tensor."""
+    """Describes the difference of two inputs that give the same tensor."""
     if type(one) is type(other):
         fields = [field.name for field in dataclasses.fields(one)]  # type: ignore[arg-type]
         differ = [name for name in fields if getattr(one, name) != getattr(other, name)]

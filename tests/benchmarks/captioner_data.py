@@ -29,7 +29,7 @@ def batch(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def all_images() -> tuple[np.ndarray, np.ndarray]:
-    """Regions of the images to caption, and how many words their captions are to have."""
+    """Returns regions of the images to caption, and the lengths that their captions must have."""
     rng = np.random.default_rng(0)
     words = np.clip(rng.normal(10.5, 2.4, DECODED).round(), 6, LONGEST - 1).astype(int)
     return rng.random((DECODED, 36, REGION_SIZE)).astype(np.float32), words

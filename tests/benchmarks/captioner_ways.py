@@ -1,6 +1,7 @@
-"""Ways to train and to search with the captioners of published sizes, ours and step by step.
+"""Compared implementations of training and search: ours, and plain step-by-step loops.
 
-512 units; words, images and captions are those of `captioner_data.py`.
+The captioners have the published sizes and 512 units; words, images and captions are those of
+`captioner_data.py`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ AT_ONCE = 2
 
 
 def batch(seed: int) -> dict[str, tf.Tensor]:
-    """A batch to train on."""
+    """Returns a training batch."""
     regions, tokens, lengths = captioner_data.batch(seed)
     return {
         "regions": tf.constant(regions),
@@ -114,7 +115,7 @@ def training_by_the_engine(name: str, *, parts: int = 1, dtypes: str = "float32"
 
 
 def training_step_by_step(name: str, *, keras_adam: bool) -> Way:
-    """A loop as anybody writes it; the optimizer is that of Keras, or ours."""
+    """Returns a plain training loop, with the optimizer of Keras or ours."""
     model = build(name)
     variables = model.trainable_variables
     optimizer = (keras.optimizers.Adam if keras_adam else Adam)(5e-4)
@@ -139,7 +140,7 @@ def training_step_by_step(name: str, *, keras_adam: bool) -> Way:
 
 
 def searching_together(name: str, *, dtypes: str = "float32") -> Way:
-    """Ours; in float32, the first captions are compared with those of `searched_alone`."""
+    """Returns our search; in float32, its first captions must equal those of `searched_alone`."""
     configure_threads(AT_ONCE)
     with precision(dtypes):
         model = Ending(build(name))
@@ -175,10 +176,10 @@ def searching_one_by_one(name: str, *, stops: bool) -> Way:
 
 
 def searched_alone(model: Any, image: int, *, stops: bool) -> list[int]:
-    """The hypotheses of an image are a batch, the search is NumPy's, as in code of 2017.
+    """Searches captions of one image in NumPy, with its hypotheses as a batch, as code of 2017 did.
 
-    That takes all steps and sorts all words of each hypothesis; with `stops` it ends once the best
-    caption is certain and sorts no more words than it needs.
+    The search runs all steps and sorts all words of each hypothesis. With `stops` it ends once the
+    best caption is certain, and sorts only the words that it needs.
     """
     encode, one_step = programs(model)
     memory = encode(images(image, DECODED))
@@ -223,22 +224,22 @@ def programs(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 def images(part: int, parts: int) -> dict[str, tf.Tensor]:
-    """A part of all images."""
+    """Returns one of `parts` equal parts of all images."""
     rows = slice(part * DECODED // parts, (part + 1) * DECODED // parts)
     return {name: tensor[rows] for name, tensor in all_images().items()}
 
 
 @functools.cache
 def all_images() -> dict[str, tf.Tensor]:
-    """Their regions, and how many words their captions are to have (as many as COCO's)."""
+    """Returns regions and the lengths that captions must have (distributed as in COCO)."""
     regions, words = captioner_data.all_images()
     return {"regions": tf.constant(regions), "words": tf.constant(words, tf.int32)}
 
 
 class Ending(Captioner):
-    """A captioner that has learnt nothing, but ends its captions as one that has.
+    """Captioner with random weights whose captions have realistic lengths.
 
-    The most likely caption of weights drawn at random is none at all, found in a step.
+    Without this, the most likely caption of random weights would be empty and found in one step.
     """
 
     def __init__(self, model: Any) -> None:
@@ -259,7 +260,7 @@ class Ending(Captioner):
         return (hidden, ends), (inner, state[1] + 1)
 
     def logits(self, hidden: Any) -> tf.Tensor:
-        # As in PyTorch, only the end's logits are touched.
+        # As in the PyTorch implementation, only the logit of the end marker is changed.
         rows = tf.range(tf.shape(hidden[1])[0])
         places = tf.stack([rows, tf.fill(tf.shape(rows), 2)], axis=1)
         ends = tf.where(hidden[1], 30.0, -30.0)

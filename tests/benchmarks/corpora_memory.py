@@ -51,7 +51,7 @@ _WORDS = 60_000
 
 
 def write_synthetic(path: Path, sentences: int, seed: int = 0) -> None:
-    """Writes sentences that cost a build what captions cost it, one a line.
+    """Writes sentences that are as expensive to build as real captions, one per line.
 
     As in COCO val2017 and Conceptual Captions a sentence has 8 to 17 words of 4 letters on average,
     most have 1 or 2 concepts, and the words of rank 1, 10, 100, 1000 and 10,000 make up about 6 %,
@@ -88,7 +88,7 @@ def _sentences(rng: random.Random) -> Iterator[str]:
 
 
 def _word(rank: int) -> str:
-    """The rarer the longer: function words, then words of four letters, then of six."""
+    """Returns a word by rank: function words first, then words of four letters, then of six."""
     if rank < len(_FUNCTION_WORDS):
         return _FUNCTION_WORDS[rank]
     word, rest = "", rank + len(_SYLLABLES)
@@ -99,13 +99,13 @@ def _word(rank: int) -> str:
 
 
 def _processor_seconds() -> float:
-    """Of this process and of its workers that have ended."""
+    """Returns the CPU time of this process and of its finished workers."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def _peak_kib() -> int:
-    """Of this process; `ru_maxrss` would count what the process was that started it, too."""
+    """Returns the peak memory of this process; `ru_maxrss` would include the parent process."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0])
 

@@ -20,7 +20,7 @@ IMAGES, WARM_UP = 1000, 64
 
 
 def main() -> None:
-    """Looks at 1,000 images, again and again at the same ones where there are fewer."""
+    """Processes 1,000 images; repeats the images of a smaller folder."""
     folder, weights = Path(sys.argv[1]), sys.argv[2]
     found = find_images(folder)
     names = list(itertools.islice(itertools.cycle(found.names), IMAGES))

@@ -44,7 +44,7 @@ def images(count: int) -> list[bytes]:
 
 @contextlib.contextmanager
 def serving(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Starts a server; yields its process and port. It has to end with code 0."""
+    """Starts a server and yields its process and port; checks that it exits with code 0."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -60,7 +60,7 @@ def serving(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[str], int
 
 
 def by_api(run: str, beam: int, files: list[bytes]) -> Way:
-    """Captions in this process."""
+    """Returns a way that captions in this process, without a server."""
     captioner = r2m.load(run, beam_size=beam)
 
     def caption(batch: int) -> int:
@@ -72,7 +72,7 @@ def by_api(run: str, beam: int, files: list[bytes]) -> Way:
 
 
 def by_server(port: int, model: str, files: list[bytes]) -> Way:
-    """Sends a request per batch."""
+    """Returns a way that sends one request per batch to a server."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     encoded = [{"b64": base64.b64encode(data).decode()} for data in files]
 

@@ -4,13 +4,13 @@
 
 With R2M_TORCH_PYTHON=PYTHON, a Python that has PyTorch, also against plain PyTorch.
 
-Training through the engine against a loop over all padded positions with the logits inside; beam
-search over 5 hypotheses for all images at once in the graph against one image at a time, without
-the reading of records and the writing of words. Each way is a process of its own, and they take
-turns. Ours searches two halves of the images side by side, a core each; all else has the threads
-that TensorFlow gives it, unless it is said otherwise. All captions end after as many words as
-COCO's, and all hypotheses of an image at one step, which saves ours and the one that stops the
-steps behind it.
+Training through the engine is compared with a loop over all padded positions that computes logits
+inside. Beam search with 5 hypotheses for all images at once in the graph is compared with a search
+of one image at a time; neither reads records or writes words. Each implementation runs in its own
+process, and the processes take turns. Our search runs two halves of the images in parallel, one
+core each; everything else has TensorFlow's default threads unless stated otherwise. Captions are as
+long as those of COCO, and all hypotheses of an image end at the same step. Our search and the one
+that stops early omit the steps after it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def test_training(name: str) -> None:
             ways_to.training_by_the_engine, name, dtypes="mixed_bfloat16"
         ),
     }
-    if name != "transformer":  # one that goes step by step is no transformer that anybody trains
+    if name != "transformer":  # transformers are not trained step by step
         plain = partial(ways_to.training_step_by_step, name)
         ways["step by step"] = partial(plain, keras_adam=True)
         ways["the same, our Adam"] = partial(plain, keras_adam=False)

@@ -57,7 +57,7 @@ def test_tokenize_with_nltk_alone(benchmark: Any, captions: list[str]) -> None:
 
 
 def test_build_after_tokenization(benchmark: Any, tmp_path: Path) -> None:
-    """All a build does but tokenizing; the best of three, as others may use the machine."""
+    """A build without tokenization; best of three runs, because the machine may be shared."""
     reports: list[dict[str, Any]] = []
     benchmark.pedantic(lambda: reports.append(build(tmp_path, 100_000, workers=1)), rounds=3)
     best = max(reports, key=lambda report: report["sentences_per_second_core"])

@@ -22,7 +22,7 @@ VOCABULARY, UNITS, IMAGES, LENGTH = 3_343, 256, 256, 20
 def model():
     keras.utils.set_random_seed(0)
     model = R2M(vocabulary_size=VOCABULARY, units=UNITS)
-    # Sharper than at the start, and captions end after some ten words, as trained ones do.
+    # Sharper than at initialization, so that captions end after about ten words, as after training.
     model.softmax_weights.assign(model.softmax_weights * 40.0)
     bias = np.zeros(VOCABULARY, "f")
     bias[2] = 5.0
@@ -49,7 +49,7 @@ def _batched(model):
 
 
 def _one_by_one(model, inputs, images):
-    """As upstream: an image at a time, and a call of the (compiled) step for each hypothesis."""
+    """Captions as upstream: one image at a time, and one (compiled) step call per hypothesis."""
 
     @tf.function
     def encode(concepts, lengths):

@@ -55,12 +55,12 @@ def corpora(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def now() -> np.ndarray:
-    """Seconds of the clock, and of work of all this process' threads, which waits for no one."""
+    """Returns wall time and CPU time of all threads of this process, in seconds."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
 class Stage(CurriculumStage):
-    """Stage 1 that does something else when it is evaluated, and notes the time in between."""
+    """Stage 1 that records the time between evaluations; each evaluation calls `between`."""
 
     def __init__(self, corpora: Path, *, in_memory: bool = True) -> None:
         config = flickr8k.get_config()
@@ -135,7 +135,7 @@ def show(steps: int, **ways: list[np.ndarray]) -> None:
 
 
 def test_engine(corpora: Path, tmp_path: Path) -> None:
-    """Both have their batches in memory."""
+    """Compares the engine with a bare loop; both have their batches in memory."""
     stage, seconds = Stage(corpora), []
     other = bare_loop(Stage(corpora))
     stage.between = lambda: seconds.append(other(STEPS)[0])
@@ -154,7 +154,10 @@ def test_engine(corpora: Path, tmp_path: Path) -> None:
 
 
 def test_records(corpora: Path) -> None:
-    """Turns of two windows: the one that is read ahead in the other's turn is not all."""
+    """Compares reading records with data in memory.
+
+    A turn takes two windows of batches, because one window may be prefetched during the other turn.
+    """
     steps = 2 * WINDOW
     ways = {
         "records": bare_loop(Stage(corpora, in_memory=False)),

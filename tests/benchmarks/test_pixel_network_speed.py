@@ -1,11 +1,11 @@
-"""Images a second of a network of pixels as R2M computes it, and as Keras does.
+"""Images per second of a network of pixels, in R2M's implementation and in Keras'.
 
     pytest tests/benchmarks/test_pixel_network_speed.py -s
 
-A step of training of EfficientNetLite2 from its fifth block on, and its feature maps, 260 pixels,
-random weights, in float32 and in mixed bfloat16. R2M folds batch normalization into convolutions,
-and has gradients of its own of depthwise ones. Processor time, so that other work beside it counts
-little. TF_ENABLE_ONEDNN_OPTS=0 and 1 show what oneDNN is worth.
+Measures a training step of EfficientNetLite2 from its fifth block on, and its feature maps, at 260
+pixels with random weights, in float32 and in mixed bfloat16. R2M folds batch normalization into
+convolutions and has custom gradients of depthwise convolutions. Times are CPU times, which other
+processes hardly affect. TF_ENABLE_ONEDNN_OPTS=0 and 1 show the effect of oneDNN.
 """
 
 from __future__ import annotations

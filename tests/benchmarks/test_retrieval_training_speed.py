@@ -2,9 +2,10 @@
 
     R2M_TORCH_PYTHON=PYTHON pytest tests/benchmarks/test_retrieval_training_speed.py -s
 
-where PYTHON has PyTorch; without, our ways only. Each way is a process of its own, and they take
-turns. Sentence encoding is compared with its matrix products alone: those of the inputs of all
-words, and one per step with the state.
+PYTHON is an interpreter with PyTorch; without it, only our implementations are measured. Each
+implementation runs in its own process, and the processes take turns. Sentence encoding is compared
+with its matrix products alone: one product for the inputs of all words, and one per step with the
+state.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def encoding() -> Way:
 
 
 def products() -> Way:
-    """The matrix products of `encoding` alone, of the words that are there."""
+    """Returns a way that computes only the matrix products of `encoding`, on real words."""
     _, lengths = sentences()
     counts = [int((lengths.numpy() > step).sum()) for step in range(int(lengths.numpy().max()))]
     words = tf.random.normal([sum(counts), WORD_SIZE])

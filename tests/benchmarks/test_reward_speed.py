@@ -2,8 +2,8 @@
 
     pytest tests/benchmarks/test_reward_speed.py -s
 
-Times are processor times, the least of many turns, with one thread: as in training, where each core
-computes a part of the batch. To be run alone, because threads are chosen once per process.
+Times are CPU times, the minimum of many turns, with one thread: as in training, where each core
+computes a part of the batch. Run this file alone, because threads are configured once per process.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from r2m.engine.distribution.cores import configure_threads, cores
 from tfrecords.language.document_frequencies import count_ngrams
 
 IMAGES, SAMPLES, REFERENCES, WORDS = 64, 5, 5, 17
-# Captions of several models, of which each image gets one; the fifth is a reference of another one.
+# Models whose captions are scored; the fifth caption of an image is a reference of another image.
 MODELS = ("init_1", "merge_1", "par_2", "pre_3")
 
 
 def milliseconds(work: Callable[[], object], times: int) -> float:
-    """Returns the least processor time."""
+    """Returns the minimum CPU time."""
     work()
     found = []
     for _ in range(times):

@@ -1,4 +1,4 @@
-"""Images scored a second: references prepared once, as training does, against scored anew."""
+"""Images scored per second, with prepared references (as in training) and without."""
 
 from __future__ import annotations
 

@@ -3,13 +3,14 @@
     R2M_LATENCY_RUNS=workspace/runs/updown,workspace/runs/att2in2 \\
         pytest tests/benchmarks/test_serving_latency.py -s
 
-A client sends one request after the other to r2m-serve, against the API in a process without a
-server, and, with R2M_TORCH_PYTHON=PYTHON, a Python that has PyTorch, against a plain PyTorch
-captioner behind the same server: the backbone for all images of a request at once, the search image
-by image. It has the sizes of the run and captions as long, with weights drawn at random; it is left
-out where it does not have the captioner or the backbone of a run. All take turns, request by
-request, and the table shows medians. Without R2M_LATENCY_RUNS a small run is taken.
-R2M_SERVING_IMAGES names a folder of at least 64 images, R2M_LATENCY_TURNS the requests per cell.
+A client sends requests to r2m-serve one at a time. This is compared with the API in a process
+without a server. With R2M_TORCH_PYTHON=PYTHON, an interpreter with PyTorch, it is also compared
+with a plain PyTorch captioner behind the same server, which runs the backbone for all images of a
+request at once and searches image by image. The PyTorch captioner has the sizes and caption lengths
+of the run and random weights. It is omitted if the captioner or the backbone of a run is not
+implemented in PyTorch. All take turns, request by request, and the table shows medians. Without
+R2M_LATENCY_RUNS a small run is used. R2M_SERVING_IMAGES names a folder of at least 64 images,
+R2M_LATENCY_TURNS is the number of requests per cell.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.timeout(7200)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 RUNS = [path for path in os.environ.get("R2M_LATENCY_RUNS", "").split(",") if path]
 TURNS = 1 + int(os.environ.get("R2M_LATENCY_TURNS", "5"))  # the first traces or warms up
-# Captioner -> one of `torch_captioners.py`.
+# Our captioner -> its counterpart in `torch_captioners.py`.
 IN_TORCH = {"updown": "updown", "att2in2": "att2in2"}
 
 
@@ -86,7 +87,7 @@ def table(title: str, takes: dict[str, Turn]) -> Iterator[str]:
 
 
 def torch_settings(export: Path, beam: int, words: int) -> dict[str, Any] | None:
-    """Returns the settings of `torch_image_captioner.py`; None where it has no such model."""
+    """Returns the settings of `torch_image_captioner.py`; None if it does not have the model."""
     config = json.loads((export / "config.json").read_text())
     model, features = config["runs"][0]["config"]["model"], config["features"] or {}
     name = IN_TORCH.get(model.get("captioner"))

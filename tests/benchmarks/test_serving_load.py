@@ -41,7 +41,7 @@ TOLERANCE = 1e-3
 
 
 class Request(NamedTuple):
-    """A request, and what has to come back."""
+    """A request and its expected answer."""
 
     path: str
     body: bytes
@@ -50,7 +50,7 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An answer with the seconds that it took."""
+    """An answer and its latency in seconds."""
 
     code: int
     content: Any
@@ -68,7 +68,7 @@ def export(old_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def requests(export: Path) -> list[Request]:
-    """Good images by both routes, bad ones, and bodies that the contract refuses."""
+    """Returns valid images for both routes, invalid images, and bodies that the API rejects."""
     predict = f"/v1/models/{export.absolute().name}:predict"
     good = images(IMAGES)
     bad = [b"", b"no picture", good[0][: len(good[0]) // 2], LARGE]
@@ -109,7 +109,7 @@ def test_no_answer_is_lost_or_swapped_and_memory_is_flat(
 
     expected = [ask(number) for number in range(len(requests))]
     assert [answer.code for answer in expected] == [own.code for own in requests]
-    # A swapped answer is noticed: each image has an answer of its own.
+    # All images have different answers, so that a swapped answer is detected.
     texts = {
         json.dumps(own.content) for own, r in zip(expected, requests, strict=True) if r.is_good
     }

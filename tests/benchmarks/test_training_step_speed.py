@@ -1,4 +1,4 @@
-"""Stage 1 training step at the published size: ours against upstream's graph, literally.
+"""Stage 1 training step at the published size: ours against a transcription of upstream's graph.
 
     pytest tests/benchmarks/test_training_step_speed.py -s
 
@@ -29,8 +29,8 @@ def _sentences(
     count = batch * WINDOW if bucketed else batch
     lengths = np.clip(random.gamma(9.0, 12 / 9.0, count).round(), 8, PADDED).astype(np.int32)
     if bucketed:
-        # Buckets hold sentences of like length: a batch is a slice of a sorted window. The slices
-        # lie evenly in it, so that few batches have the mean length of an epoch.
+        # Buckets contain sentences of similar length: a batch is a slice of a sorted window. The
+        # slices are evenly spaced, so that a few batches have the mean length of an epoch.
         start = (2 * number + 1) * WINDOW // (2 * BATCHES) * batch
         lengths = np.sort(lengths)[start : start + batch]
     width = int(lengths.max()) if bucketed else PADDED
@@ -45,7 +45,7 @@ def _sentences(
 
 
 def _optimizer(model):
-    # Ours on both sides: TensorFlow 1's Adam was one operation a variable, too.
+    # Our Adam on both sides: TensorFlow 1's Adam was one operation per variable, too.
     optimizer = Adam(1e-4, epsilon=1e-8)
     optimizer.build(model.trainable_variables)
     return optimizer
@@ -79,7 +79,7 @@ def our_step(model, optimizer):
 
 
 def upstream_step(model, optimizer):
-    """The same weights, with upstream's order of computation."""
+    """Returns a step on the same weights, in upstream's order of computation."""
     heads, units = 2, model.units
     size = units // heads
 
@@ -125,7 +125,7 @@ def upstream_step(model, optimizer):
 
 
 def test_training_step():
-    """Turn by turn, so that other work on the machine slows both."""
+    """Alternates between both implementations, so that other load slows both equally."""
     steps, seconds = {}, {"ours": [], "upstream": []}
     for way, make in (("ours", our_step), ("upstream", upstream_step)):
         keras.utils.set_random_seed(0)

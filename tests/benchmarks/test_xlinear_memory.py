@@ -1,4 +1,4 @@
-"""Memory of one X-linear layer, forward and backward, beside that of the published form.
+"""Memory of one X-linear layer, forward and backward, compared with the published form.
 
 pytest tests/benchmarks/test_xlinear_memory.py -s
 """

@@ -2,13 +2,13 @@
 
     python tests/benchmarks/torch_captioners.py WHAT NAME
 
-does a turn of `training` or `search` for each line it reads, and prints what it did a second. Needs
-PyTorch, which the project does not have: R2M_TORCH_PYTHON names a Python that has it.
+runs one turn of `training` or `search` per input line, and prints the throughput. Requires PyTorch,
+which the project does not install: R2M_TORCH_PYTHON names an interpreter that has it.
 
-Sizes and batches are those of `captioner_data.py`; the loop is the one everybody writes: all padded
-positions, a cell at a time, logits inside the loop, images encoded once and repeated for their
-captions; a transformer takes all positions at once. The search takes an image at a time, its
-hypotheses are a batch.
+Sizes and batches are those of `captioner_data.py`. Training is the usual plain loop: all padded
+positions, one cell call per step, logits inside the loop, images encoded once and repeated for
+their captions; a transformer processes all positions at once. The search processes one image at a
+time, with its hypotheses as a batch.
 """
 
 from __future__ import annotations

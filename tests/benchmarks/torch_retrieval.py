@@ -2,12 +2,12 @@
 
     python tests/benchmarks/torch_retrieval.py MEAN
 
-does a turn of training for each line it reads, and prints the pairs a second. Needs PyTorch, which
-the project does not have: R2M_TORCH_PYTHON names a Python that has it.
+runs one turn of training per input line, and prints the pairs per second. Requires PyTorch, which
+the project does not install: R2M_TORCH_PYTHON names an interpreter that has it.
 
-Sizes and batches are those of `retrieval_data.py`. The GRU is PyTorch's own, over packed sequences.
-MEAN is `last`: every region is mapped, then they are averaged, as published code does; or `first`,
-which comes to the same.
+Sizes and batches are those of `retrieval_data.py`. The GRU is PyTorch's, over packed sequences.
+MEAN is `last`: regions are mapped and then averaged, as in the published code; or `first`: regions
+are averaged and then mapped, which is equivalent.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Beam search of captioners in plain PyTorch, as everybody writes it: an image at a time.
+"""Usual beam search of captioners in plain PyTorch: one image at a time.
 
-The hypotheses of an image are a batch; see `torch_captioners.py`.
+The hypotheses of an image form a batch; see `torch_captioners.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Step = tuple[Tensor, list[Tensor]]
 class Captioner(nn.Module):
     """A captioner with `encode`, `start` and `step`; `embed` and `out` are layers.
 
-    `stops`: whether its search ends once the best caption is certain, or takes all steps.
+    If `stops` is true, its search ends once the best caption is certain; else it runs all steps.
     """
 
     embed: nn.Module
@@ -34,7 +34,7 @@ class Captioner(nn.Module):
 
     @torch.no_grad()
     def search(self, regions: Tensor, words: int, beam: int = BEAM) -> list[int]:
-        """Beam search for one image, [1, L, D]; hypotheses end after `words` words."""
+        """Runs a beam search for one image [1, L, D]; hypotheses end after `words` words."""
         memory = self.encode(regions, beam)
         state = self.start(beam)
         said, scores = torch.ones(beam, 1, dtype=torch.long), torch.full((beam,), -1e9)

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/torch_server.py PYTHON SETTINGS
 
-PYTHON has PyTorch, which this process does not have: Pillow decodes and resizes the images here,
-and `torch_image_captioner.py` captions them in a process of its own, with SETTINGS.
+PYTHON is an interpreter with PyTorch, which this process does not have. Pillow decodes and resizes
+the images in this process, and `torch_image_captioner.py` captions them in a separate process, with
+SETTINGS.
 """
 
 from __future__ import annotations

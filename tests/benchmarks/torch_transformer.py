@@ -1,9 +1,9 @@
 """A transformer captioner of 6 + 6 layers in plain PyTorch, without and with a cache in its search.
 
-As the field's reference code: pre-norm, images encoded once and repeated for their captions, all
-padded positions. Its search takes all steps, each of which decodes all words before it again.
-`StoppingTransformer` stops once the best caption is certain. `CachedTransformer` also keeps keys
-and values of the words, and computes those of the regions once. See `torch_captioners.py`.
+The model follows common reference code: pre-norm, images encoded once and repeated for their
+captions, all padded positions. Its search runs all steps, and each step decodes all previous words
+again. `StoppingTransformer` stops once the best caption is certain. `CachedTransformer` also caches
+keys and values of the words, and computes those of the regions once. See `torch_captioners.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ways of doing the same work, each in a process of its own, that take turns."""
+"""Harness that compares implementations of the same work, which take turns in processes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-# A Python that has PyTorch, which the project does not have.
+# An interpreter with PyTorch, which the project does not install.
 TORCH_PYTHON = os.environ.get("R2M_TORCH_PYTHON")
 TURNS = 1 + 8  # the first compiles
 
-# Works for a turn; returns how much it did.
+# Runs one turn of an implementation; returns the amount of work done.
 Way = Callable[[int], int]
-# Takes a turn; returns how much it did per second.
+# Runs one turn in a process; returns the work per second.
 Turn = Callable[[int], float]
 
 
 @contextlib.contextmanager
 def apart(way: Callable[[], Way]) -> Iterator[Turn]:
-    """A way in a process of its own."""
+    """Runs an implementation in a separate process; yields a function that takes a turn."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=serve, args=(way, there), daemon=True)
@@ -47,7 +47,7 @@ def apart(way: Callable[[], Way]) -> Iterator[Turn]:
 
 
 def serve(way: Callable[[], Way], orders: Connection) -> None:
-    """Does a turn for each number it is sent; answers with what it did a second."""
+    """Runs a turn for each number that is received; sends the work per second."""
     run = way()
     while (turn := orders.recv()) is not None:
         started = time.perf_counter()
@@ -56,7 +56,7 @@ def serve(way: Callable[[], Way], orders: Connection) -> None:
 
 
 def serve_lines(run: Way) -> None:
-    """Does a turn for each line of the input; prints what it did a second."""
+    """Runs a turn for each input line; prints the work per second."""
     for turn, _ in enumerate(sys.stdin):
         started = time.perf_counter()
         done = run(turn)
@@ -65,7 +65,7 @@ def serve_lines(run: Way) -> None:
 
 @contextlib.contextmanager
 def by_script(script: str, *arguments: str) -> Iterator[Turn]:
-    """A script of this folder under TORCH_PYTHON, which does a turn for each line it reads."""
+    """Runs a script of this folder under TORCH_PYTHON, which takes a turn per input line."""
     assert TORCH_PYTHON is not None
     with subprocess.Popen(
         [TORCH_PYTHON, str(Path(__file__).with_name(script)), *arguments],
@@ -87,7 +87,7 @@ def by_script(script: str, *arguments: str) -> Iterator[Turn]:
 def compare(
     title: str, ways: Mapping[str, Callable[[], contextlib.AbstractContextManager[Turn]]]
 ) -> None:
-    """Takes all turns of all ways in turn; prints the speeds, and the first one against each."""
+    """Alternates the turns of all ways; prints their speeds and the ratio of the first to each."""
     with contextlib.ExitStack() as stack:
         takes = {name: stack.enter_context(start()) for name, start in ways.items()}
         found: dict[str, list[float]] = {name: [] for name in takes}

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-# The command without what needs TensorFlow: prints the images and the number of captions.
+# The command with stubs for everything that needs TensorFlow; prints images and caption count.
 DRIVER = """
 import json, sys, types
 from collections import Counter

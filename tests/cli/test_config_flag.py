@@ -1,4 +1,4 @@
-"""The flag --config and its fields: what users mistype, and what they are told."""
+"""The flag --config and its fields: messages for typing errors."""
 
 from __future__ import annotations
 
@@ -114,14 +114,14 @@ def test_commands_end_in_one_message(command: str, arguments: list[str], message
     shown = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
     assert (done.returncode, message in "\n".join(shown)) == (1, True), shown
     assert "Traceback" not in done.stderr and len(shown) <= 4
-    # Nothing slow was loaded for it.
+    # No slow package was imported.
     assert "tensorflow" not in {
         line.rpartition("|")[2].strip() for line in done.stderr.splitlines()
     }
 
 
-# Each value in a process of its own, made from one that has loaded what they share: exit code 0
-# where it is taken, 1 where it is refused with the name of the field, 2 for anything else.
+# Each value is tried in a process forked from one that has imported the shared modules. The exit
+# code is 0 if the value is accepted, 1 if it is rejected with the name of the field, else 2.
 SWEEP = """\
 import importlib, json, os, sys
 from absl import flags
@@ -172,9 +172,9 @@ def test_every_field_on_the_command_line(file: str, stage: str) -> None:
     names |= {"document_frequencies", "must_contain", "must_not_contain"}
     for text in ("-1", "nan", "x"):
         taken = {field.split(".")[-1] for field, code in found[text].items() if code == 0}
-        # A number is no name of a layer.
+        # A number is not the name of a layer.
         assert taken <= names | (set() if text == "-1" else {"trained_from"}), text
-    # None resets what may be None.
+    # None resets fields that may be None.
     assert {"clip_value", "ema_decay", "warm_up"} & {
         field.split(".")[-1] for field, code in found["None"].items() if code == 0
     } == {"clip_value", "ema_decay"}

@@ -1,4 +1,4 @@
-"""Configurations by name: from any folder, and beside files and folders of the same names."""
+"""Configurations by name: from any folder, and next to files and folders of the same names."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-# The command without what needs TensorFlow: prints what it would export, and how.
+# The command with stubs for everything that needs TensorFlow; prints the export and its options.
 DRIVER = """
 import json, sys, types
 from pathlib import Path

@@ -20,8 +20,8 @@ from r2m.cli.program import command_line, named_by_two_words, program
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = find_commands()
-# Runs command lines as console scripts do, each in a process of its own, made from one that has
-# loaded what they share.
+# Runs command lines like console scripts, each in a process forked from one that has imported the
+# shared modules.
 SCRIPT = """\
 import importlib, json, os, sys, tempfile
 import r2m.cli.launch
@@ -56,7 +56,7 @@ Answer = tuple[int, str, str]
 
 
 def run(*lines: list[str], columns: int = 80) -> list[Answer]:
-    """Exit code, output and errors of command lines such as ["r2m-runs", "--help"]."""
+    """Runs command lines such as ["r2m-runs", "--help"]; returns exit codes, outputs and errors."""
     given = [
         ["r2m.cli.umbrella" if line[0] == "r2m" else module_of(line[0][4:]), line] for line in lines
     ]
@@ -69,7 +69,7 @@ def run(*lines: list[str], columns: int = 80) -> list[Answer]:
 
 @functools.cache
 def helps(columns: int = 80) -> dict[str, Answer]:
-    """Output of `--help` per command."""
+    """Returns the output of `--help` per command."""
     lines = [[f"r2m-{name}", "--help"] for name in COMMANDS]
     return dict(zip(COMMANDS, run(*lines, columns=columns), strict=True))
 
@@ -88,7 +88,7 @@ def test_help_describes_the_command_and_its_flags(command: str) -> None:
     assert (code, errors) == (0, "")
     summary, usage, *_ = text.split("\n\n")
     assert summary.replace("\n", " ") == COMMANDS[command]
-    # Required flags stand in the usage and come first.
+    # The usage contains the required flags, which are listed first.
     required = re.findall(r" --(\w+)=", usage)
     assert usage.startswith(f"Usage: r2m-{command} ") and usage.endswith(("[FLAGS]", "..."))
     titles = re.findall(r"^([A-Z].*):$", text, re.M)
@@ -97,7 +97,7 @@ def test_help_describes_the_command_and_its_flags(command: str) -> None:
     listed = re.findall(r"^  (?:-h, )?--(?:\[no\])?(\w+)", text, re.M)
     assert listed[: len(required)] == required and len(set(listed)) == len(listed)
     assert ("Required" in titles) == bool(required)
-    # Every flag has a group of its own choice.
+    # Every flag declares its group.
     assert set(listed[listed.index("help") :]) == {"help", "version"}
     assert set(re.findall(r"--(\w+)", text.partition("\nOther:")[2].partition("\n\n")[0])) <= {
         "verbose", "help", "helpfull", "version",
@@ -138,7 +138,7 @@ def test_help_shows_choices_ranges_defaults_and_what_may_be_repeated() -> None:
 
 def test_flags_that_a_command_cannot_use_are_unknown_to_it() -> None:
     for flag, commands in {
-        # These set a field of config.training, and are only known for a version more.
+        # Deprecated flags, which set a field of config.training for one more version.
         "jit": set(), "strategy=TEXT": set(),
         "verbose": set(COMMANDS) - {"runs", "crawl-descriptions", "make-shapes", "client"},
     }.items():  # fmt: skip
@@ -179,7 +179,7 @@ MISTAKES = {
 }
 
 
-def test_mistakes_are_told_in_one_line() -> None:
+def test_mistakes_give_messages_of_one_line() -> None:
     lines = [line.split() for line in MISTAKES]
     for line, message, answer in zip(lines, MISTAKES.values(), run(*lines), strict=True):
         code, output, errors = answer

@@ -104,7 +104,7 @@ def test_a_locale_that_misreads_names_of_files_is_warned_of(
 
 
 def prints_much(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """A command that prints more than a pipe holds, and its environment."""
+    """Returns a command that prints more than a pipe buffers, and its environment."""
     script = folder / "prints_much.py"
     script.write_text(
         "'''Prints.'''\n"
@@ -121,7 +121,7 @@ def prints_much(folder: Path) -> tuple[list[str], dict[str, str]]:
 def test_a_script_ends_quietly_when_nobody_reads_its_output(
     tmp_path: Path, flag: str, both: bool
 ) -> None:
-    """As of `r2m-runs | head -1`, also with `2>&1`."""
+    """As in `r2m-runs | head -1`, also with `2>&1`."""
     command, environment = prints_much(tmp_path)
     read, write = os.pipe()
     os.close(read)

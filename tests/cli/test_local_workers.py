@@ -1,4 +1,4 @@
-"""r2m-local-workers: a worker that fails ends all, a signal reaches all."""
+"""r2m-local-workers: a failing worker ends all workers, a signal is sent to all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Waits for a signal, then says by which command all workers are resumed.
+# Waits for a signal, then prints the command that resumes all workers.
 SCRIPT = """\
 import json, os, signal, sys, time
 
@@ -52,7 +52,7 @@ def test_a_worker_that_fails_ends_all(tmp_path: Path) -> None:
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors.splitlines()[-1].startswith("error: worker 1 of 2 ended with exit code 3;")
-    # The other was given the time to save.
+    # The other worker had time to save.
     assert f"[0] saved; {shlex.join(words)}" in output
 
 
@@ -61,7 +61,7 @@ def test_a_worker_that_fails_ends_all(tmp_path: Path) -> None:
     [
         (signal.SIGTERM, ()),
         (signal.SIGINT, ()),
-        # As one that still waits for the others, which is an end like any other.
+        # A worker that still waits for the others may end in any way.
         (signal.SIGTERM, ("waiting",)),
     ],
 )

@@ -1,4 +1,4 @@
-"""The notes of TensorFlow's C++ code are hidden; its errors, and all that is ours, are not."""
+"""Info messages of TensorFlow's C++ code are hidden; its errors and our messages are not."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_notes_are_hidden_and_nothing_else_is_lost(
     )
     assert done.returncode == code, done.stderr
     said, crash, _ = done.stderr.partition("Fatal Python error")
-    # Python's own messages go another way: they may come before or after those of C++.
+    # Python's messages take another path, so their order relative to those of C++ is undefined.
     assert said.count(ERROR) == 2 and "no terminal\n" in said
     assert said.replace(ERROR, "").replace("no terminal\n", "") == end or crash
     assert NOTE not in done.stderr and end in done.stderr
@@ -97,7 +97,7 @@ def test_progress_still_finds_the_terminal(tmp_path: Path) -> None:
         try:
             while block := os.read(ours, 4096):
                 said += block
-        except OSError:  # how a terminal ends
+        except OSError:  # raised at the end of a terminal's output
             pass
     os.close(ours)
     assert process.returncode == 5
@@ -135,7 +135,7 @@ def test_a_command_ends_though_nobody_reads_its_errors(tmp_path: Path) -> None:
         ("", False),
     ],
 )
-def test_a_note_is_told_by_its_header(line: str, note: bool) -> None:
+def test_notes_are_recognized_by_their_header(line: str, note: bool) -> None:
     assert is_note(line.encode(), has_gpu=True) == note
 
 

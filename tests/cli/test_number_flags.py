@@ -1,4 +1,4 @@
-"""Every flag with a number, of every command: what it cannot be is refused with its range."""
+"""Every numeric flag of every command: values out of range are rejected with the valid range."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# Each command defines flags of its own: a process of its own for each, made from one that has
-# loaded what they share.
+# Each command defines its own flags, so each runs in a process forked from one that has imported
+# the shared modules.
 SCRIPT = """\
 import importlib, json, os, sys
 from absl import flags
@@ -40,7 +40,8 @@ for command in sys.argv[1:]:
         found[command] = json.loads(answer.read())
 print(json.dumps(found))
 """
-# Flags (of one command only, with its name) that mean something at 0, and those with fractions.
+# Flags for which 0 is valid (with the name of the command, if of one only), and those that accept
+# fractions.
 AT_ZERO = {
     "seed", "gallery_seed", "show", "min_concept_count", "length_normalization", "sharpness",
     "likelihood", "min_score", "max_unknown_fraction", "validation_fraction", "diversity",

@@ -1,4 +1,4 @@
-"""Flags that do not go together."""
+"""Combinations of flags that are rejected."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ import pytest
         ),
     ],
 )
-def test_they_are_refused(script: list[str], message: str, tmp_path: Path) -> None:
+def test_combinations_are_refused(script: list[str], message: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"r2m.cli.{script[0]}", *script[1:]],
         cwd=tmp_path,

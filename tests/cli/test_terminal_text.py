@@ -1,4 +1,4 @@
-"""Text of strangers on terminals."""
+"""Untrusted text on terminals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published settings of captioners, as papers' code and the course have them."""
+"""Published settings of captioners, from the released code of papers and from the course."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def test_settings_of_the_self_critical_code(name: str) -> None:
     assert (schedule.name, schedule.decay_start) == ("step", 0)
     assert (schedule.decay_every, schedule.decay_rate) == ("3 epochs", 0.8)
     assert (config.training.optimizer, config.training.clip_value) == ("adam", 0.1)
-    # Spec 3.6: the rate of rewards is constant, whatever that of cross entropy has decayed to.
+    # Spec 3.6: the learning rate of self-critical training is constant; it does not depend on the
+    # decayed rate of cross-entropy training.
     stage = config.stages.self_critical
     assert (stage.learning_rate, stage.schedule.name, stage.schedule.warm_up) == (
         5e-5,
@@ -88,7 +89,7 @@ def test_each_captioner_has_a_configuration_of_all_its_constructor_arguments() -
 
 
 def reward_rates(config: ConfigDict, *epochs: int) -> list[float]:
-    """Learning rates of self-critical training at epochs of 1,000 steps."""
+    """Returns learning rates of self-critical training at given epochs of 1,000 steps."""
     stage = SimpleNamespace(
         name="self_critical", compiles=False, compares_rows=False, steps_per_epoch=1000,
         best_metric=("cider", "max"),

@@ -1,4 +1,4 @@
-"""The published settings of visual-semantic embeddings."""
+"""Published settings of visual-semantic embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every field of every configuration, with values that it cannot have and odd ones that it can."""
+"""Every field of every configuration, with invalid values and with unusual valid ones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ ARGUMENTS = {
     **{"r2m.shapes": ("test",), "r2m.flickr8k": (), "r2m.coco_shutterstock": ()},
     **dict.fromkeys(PRESETS, retrieval_sections.SIZES),
 }
-# Text that no rule can judge: what it names is looked for later.
+# Fields whose text is not checked by a rule, because it names something that is looked up later.
 OPEN = {
     "name", "data.captions", "data.corpora", "data.images", "image.backbone", "image.weights",
     "image.trained_from", "image.embedding", "training.strategy", "model.pool",
@@ -61,7 +61,7 @@ OPEN = {
     "decoding.must_contain", "decoding.must_not_contain",
     "model.norm", "model.activation", "model.position", "model.area_norm", "model.cross_attention",
 }  # fmt: skip
-# With each optimizer and schedule there are other settings to sweep.
+# Each optimizer and schedule has additional settings to sweep.
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adamw": {"beta_1": 0.8},
     "kiros_adam": {"beta_1": 0.8, "beta_2": 0.9},
@@ -86,7 +86,7 @@ def all_configs() -> Iterator[tuple[str, ConfigDict]]:
 
 
 def small_configs() -> Iterator[ConfigDict]:
-    """Each captioner, two embeddings and R2M; with each optimizer and each schedule."""
+    """Yields each captioner, two embeddings and R2M; with each optimizer and each schedule."""
     yield vse_infinity.get_config("test")
     yield uvs.get_config("test")
     for captioner in captioner_names():
@@ -131,14 +131,14 @@ def test_every_field_names_itself_where_it_refuses_a_value() -> None:
                 assert problems or not impossible, (name, field, odd)
 
 
-def test_values_that_are_taken_do_no_harm() -> None:
-    """A model, search, optimizer or loss is made of each and used, on twelve words."""
+def test_accepted_values_can_be_used() -> None:
+    """Builds and uses a model, search, optimizer or loss of each value, with twelve words."""
     made: set[tuple[Any, ...]] = set()
     for config in small_configs():
         own, values = family(config), flattened(config.to_dict())
         for field, before in values.items():
             group = field.split(".")[0]
-            # What else counts for a field of this group.
+            # Other settings on which the use of this group depends.
             others: dict[str, tuple[Any, ...]] = {
                 "model": (config.name,),
                 "training": (config.training.optimizer, config.training.schedule.name),
@@ -163,7 +163,7 @@ TWELVE = Vocabulary(WORDS, (0,) * len(WORDS))
 
 
 def one_image_captioned(search: DecodingOptions) -> None:
-    """Tests that a search finds as many captions as it is asked for, each with a score."""
+    """Asserts that a search returns the requested number of captions, each with a score."""
     logits, image = tf.constant([[0.1 * i for i in range(12)]]), tf.zeros([1])
 
     def step(tokens: tf.Tensor, state: Any, memory: Any) -> tuple[tf.Tensor, Any]:
@@ -174,7 +174,7 @@ def one_image_captioned(search: DecodingOptions) -> None:
 
 
 def use(config: ConfigDict, group: str) -> None:
-    """Makes what a group of settings is for, and uses it."""
+    """Builds and uses the object that a group of settings configures."""
     captioner, embedding = "cross_entropy" in config.stages, "ranking" in config.stages
     if group == "model":
         sizes = {"global_size": 6, "region_size": 6, "grid_cells": 4}
@@ -210,7 +210,7 @@ def train_a_variable(config: ConfigDict) -> None:
         options = training_options(config, stage)
         variable = tf.Variable([1.0, 2.0])
         optimizer = make_optimizer(options, [variable])
-    except Exception as error:  # as `r2m.cli.launch.exit_code` takes them
+    except Exception as error:  # only errors that `r2m.cli.launch.exit_code` handles
         assert type(error).__name__ in ("InputError", "TrainingError"), error
         return
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Configurations of earlier versions, in which every captioner had the fields of all."""
+"""Configurations of earlier versions, in which every captioner had the fields of all captioners."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def model_of(captioner: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("captioner", CAPTIONERS)
-def test_none_of_earlier_versions_is_the_default_of_that_time(captioner: str) -> None:
+def test_none_in_earlier_versions_stands_for_their_default(captioner: str) -> None:
     published = {"units": 1000, "word_size": 1000, "attention_units": 512}
     old = {"captioner": captioner, **dict.fromkeys(FIELDS)}
     old |= published if captioner == "updown" else {}
@@ -30,7 +30,7 @@ def test_none_of_earlier_versions_is_the_default_of_that_time(captioner: str) ->
     today = {"model": model_of(captioner), "loss": {"smoothing": None}}
     assert upgrade_settings(settings) == today
     assert upgrade_settings(today) == today
-    # What was set stays.
+    # Explicit settings are kept.
     old |= {"units": 8, "dropout": 0.25}
     assert upgrade_settings(settings)["model"] == {**today["model"], "units": 8, "dropout": 0.25}
 

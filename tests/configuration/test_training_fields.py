@@ -1,4 +1,4 @@
-"""Training settings: named once, from the configuration to the engine's options."""
+"""Training settings: the same names in the configuration and in the engine's options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from r2m.engine.options import OptimizerSettings, ScheduleOptions, TrainingOptio
 
 WORKSPACE = Path(__file__).parents[2] / "WORKSPACE.md"
 FIELDS = flattened(ConfigDict(common.training()).to_dict())
-# Fields of each stage, and what follows from stage, experiment and program.
+# Fields of each stage, and options that stage, experiment and command set.
 OTHERS = {"learning_rate", "steps", "evaluate_every"} | {
     "checkpoint_every", "best_metric", "best_mode", "seed", "show_progress"
 }  # fmt: skip

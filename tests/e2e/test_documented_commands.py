@@ -26,7 +26,7 @@ from documented_commands import (
 from r2m.cli.config_names import installed_configs
 
 COMMANDS = [*document_commands(), *help_examples()]
-# Flags of other programs, in sentences about them, and of all of ours.
+# Flags of other programs that are mentioned in the text, and flags of all our commands.
 OTHER_FLAGS = {"batching_parameters_file", "install", "logdir", "help", "version"}
 
 
@@ -94,8 +94,8 @@ def _add(fields: Mapping[str, Any], known: dict[str, Any]) -> None:
             _add(value, known[name])
 
 
-# Of the commands in the READMEs of self-critical.pytorch, the Object Relation Transformer and the
-# spatial transformer.
+# Flags of the commands in the READMEs of self-critical.pytorch, the Object Relation Transformer and
+# the spatial transformer.
 README_SPELLINGS = """
     prepro_labels.py prepro_ngrams.py prepro_feats.py make_bu_data.py prepro_areas.py
     prepro_bbox_relative_coords.py prepro_reference_json.py copy_model.sh eval_ensemble.py

@@ -1,4 +1,4 @@
-"""`--help` of every script: what it tells, and that it answers at once."""
+"""`--help` of every script: its contents, and that it does not load TensorFlow."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SIZES = {
     "train_images": 24, "val_images": 8, "test_images": 4, "sentences": 200, "image_size": 48
 }  # fmt: skip
-# What makes a command of the README quick; appended to it.
+# Arguments that are appended to a command of the README to make it fast.
 SMALLER = {
     "r2m-make-shapes": [f"--{name}={value}" for name, value in SIZES.items()],
     # Each worker process builds the network again.
@@ -33,7 +33,7 @@ SMALLER = {
 
 
 def readme_commands() -> list[list[str]]:
-    """The commands of the blocks that README.md marks for this test."""
+    """Returns the commands of the blocks that README.md marks for this test."""
     text = (ROOT / "README.md").read_text()
     blocks = re.findall(r"tests/e2e runs this block[^\n]*\n```bash\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 2, "README.md has lost a block of commands"
@@ -100,7 +100,7 @@ def test_the_python_examples_caption_images_and_concepts(workspace):
 
 
 def test_the_demo_is_these_commands_in_one(workspace, monkeypatch, capsys):
-    """It finds everything built and trained, and so proves that it does the same."""
+    """The demo finds everything already built and trained, so its commands are the same."""
     monkeypatch.chdir(workspace)
     made = [p for p in Path("workspace").rglob("*") if ".tfrecord-" in p.name or "step-" in p.name]
     before = {path: path.stat().st_mtime_ns for path in made}
@@ -133,7 +133,7 @@ def test_a_training_can_be_stopped_at_any_time_and_resumed(workspace):
     ]
     folder = workspace / "workspace/runs/stopped/xe"
     metrics = folder / "metrics.jsonl"
-    # As soon as it can be: TensorFlow is not even loaded. Then while it trains.
+    # First as early as possible, before TensorFlow is loaded; then during training.
     for number, reached in (
         (signal.SIGTERM, lambda process: _is_handled(process, signal.SIGTERM)),
         (signal.SIGINT, lambda _: metrics.is_file() and metrics.stat().st_size > 0),

@@ -57,7 +57,7 @@ def test_every_layout_becomes_records(tmp_path: Path):
     printed = run(
         "build_captions",
         [[*captions, f"--features={name}.hdf5", f"--output=captions/{name}"] for name in names]
-        # Captions with features are a store themselves.
+        # Caption records with features can be used as a feature store.
         + [[*captions, "--features=records:captions/dlct", "--output=captions/again"]],
         tmp_path,
     )

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from documented_commands import NEEDS_OWN_DATA, ROOT, find_blocks, find_spans
 
 LEFT_OUT = ("make test",)
-# Commands within sentences that need no more than what the blocks have made.
+# Commands within sentences that only need the results of the blocks.
 WITHIN_SENTENCES = ("make help", "r2m", "r2m-runs", "r2m-recipe flickr8k-captioners --dry_run")
 
 

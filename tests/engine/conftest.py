@@ -1,4 +1,4 @@
-"""Two logical CPU devices, and the toy stages on the import path."""
+"""Fixtures: two logical CPU devices, and the toy stages on the import path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Small stages for the tests of the engine; run as a script, it trains one and may kill itself."""
+"""Small stages for tests of the engine.
+
+Run as a script, this module trains a stage and optionally kills itself.
+"""
 
 from __future__ import annotations
 
@@ -60,10 +63,10 @@ class LanguageModel(keras.Model):
 
 
 class LanguageStage:
-    """Predicts the next of random tokens. Lengths, row counts and padding differ by batch.
+    """Language model of random tokens. Lengths, row counts and padding differ by batch.
 
-    The batches are shuffled and some of their tokens changed. With `dropout` the loss draws, too:
-    dropout masks, and tokens that are rewarded.
+    The batches are shuffled, and some of their tokens are changed. With `dropout`, the loss also
+    draws random numbers: dropout masks, and tokens that are rewarded.
     """
 
     compares_rows = False
@@ -119,7 +122,7 @@ class LanguageStage:
             drawn = tf.argmax(flat, 1, tf.int32)
             if training:
                 drawn = keras.random.categorical(flat, 1, "int32", seed=self.model.sampler)[:, 0]
-                drawn = tf.minimum(drawn, VOCABULARY - 1)  # what is drawn from nan is V
+                drawn = tf.minimum(drawn, VOCABULARY - 1)  # draws from nan logits are V
             surprise = tf.nn.sparse_softmax_cross_entropy_with_logits(drawn, flat)
             rewards = tf.cast(drawn % 3, tf.float32) - 1.0
             terms["sampled"] = LossTerm(tf.reduce_sum(rewards * surprise), tf.shape(batch)[0], 0.1)
@@ -132,7 +135,8 @@ class LanguageStage:
 
     def evaluate(self, step: int) -> Evaluation:
         self.evaluated.append(step)
-        self.model(tf.ones((2, 3), tf.int32), training=True)  # draws: must not disturb training
+        # Draws random numbers, which must not affect training.
+        self.model(tf.ones((2, 3), tf.int32), training=True)
         return Evaluation(
             metrics={"cider": self.score(step)},
             texts={"sample": f"step {step}"},
@@ -144,7 +148,7 @@ class LanguageStage:
 class PairModel(keras.Model):
     def __init__(self) -> None:
         super().__init__(name="pairs")
-        # A bias would have a gradient of 0 but for rounding, which Adam makes into whole steps.
+        # No bias: its gradient would be 0 except for rounding, which Adam amplifies to full steps.
         self.left = keras.layers.Dense(4, use_bias=False)
         self.right = keras.layers.Dense(4, use_bias=False)
 
@@ -153,9 +157,9 @@ class PairModel(keras.Model):
 
 
 class PairStage:
-    """Contrasts each row with the whole global batch, which takes an all_gather.
+    """Contrastive stage: each row is compared with the global batch, which requires an all_gather.
 
-    `whole`: every replica computes the loss of all rows, instead of that of its own rows.
+    If `whole`, every replica computes the loss of all rows instead of that of its own rows.
     """
 
     name = "pairs"
@@ -217,12 +221,12 @@ def run(strategy: tf.distribute.Strategy, workdir: Path, **stage: Any) -> Langua
 
 
 def kill_at(moment: str, stage: LanguageStage) -> None:
-    """Kills this process at the given moment; each is counted from where the process begins.
+    """Kills this process at a given moment, counted from the start of the process.
 
     Args:
-        moment: 'save:9', the 9th call that touches the disk while something is saved; 'step:9',
-            within the 9th step; 'evaluation:2', within the 2nd evaluation; or '' for never.
-        stage: to be trained, on one device for 'step'.
+        moment: 'save:9', the 9th disk access while something is saved; 'step:9', within the 9th
+            step; 'evaluation:2', within the 2nd evaluation; or '' for never.
+        stage: the trained stage; on one device for 'step'.
     """
     kind, _, number = moment.partition(":")
     calls = 0

@@ -1,4 +1,4 @@
-"""Steps that are not finite: nothing is changed, the first bad tensor is named, stop or skip."""
+"""Non-finite steps: nothing is changed, the first bad tensor is named, training stops or skips."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUIET = {"log_every": 4, "evaluate_every": 0, "checkpoint_every": 0, "best_metri
 
 @tf.custom_gradient
 def bad_gradient(value: tf.Tensor, bad: tf.Tensor) -> Any:
-    """0, with a gradient to `value` that is not a number where `bad`, else 0."""
+    """Returns 0, with a gradient of `value` that is NaN if `bad`, else 0."""
 
     def gradient(_: tf.Tensor) -> Any:
         return tf.where(bad, np.nan, 0.0) * tf.ones_like(value), None
@@ -36,9 +36,9 @@ def bad_gradient(value: tf.Tensor, bad: tf.Tensor) -> Any:
 
 
 class BadStage(LanguageStage):
-    """Not finite at some steps: its loss, or only the gradient of one bias.
+    """Stage whose loss, or only the gradient of one bias, is not finite at some steps.
 
-    `without`: the batches of these steps are not there at all.
+    With `without`, the batches of these steps are removed instead.
     """
 
     def __init__(self, *bad: int, gradient: bool = False, without: bool = False) -> None:
@@ -142,13 +142,14 @@ def test_skipping_a_batch_is_training_without_it(
     np.testing.assert_equal(found["skip"], found["without"])
     lines = [line for line in read_metrics(tmp_path / "skip") if line["kind"] == "train"]
     assert [line["skipped"] for line in lines] == [1, 3, 3]
-    # After 3, 5 and 9 steps of the optimizer, which decays before its steps 4 and 7.
+    # After 3, 5 and 9 optimizer steps; the schedule decays before steps 4 and 7.
     assert [line["learning_rate"] for line in lines] == [0.01, 0.005, 0.0025]
     assert all(np.isfinite(line["loss"]) for line in lines)
 
 
 def test_skipping_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    # The first four steps are all bad: a line without a loss. Then a stop between two bad ones.
+    # The first four steps are all bad, which gives a log line without loss. The stop comes between
+    # two bad steps.
     bad = (1, 2, 3, 4, 6, 7)
     schedule = ScheduleOptions(warm_up=2)
     changed = {**QUIET, "on_nonfinite": "skip", "max_skipped": 4, "schedule": schedule}
@@ -166,7 +167,7 @@ def test_too_many_in_a_row_stop_the_run(tmp_path: Path) -> None:
     changed = {**QUIET, "on_nonfinite": "skip", "max_skipped": 3}
     stage = BadStage(2, 6, 7, 8, 9)
     message = r"at step 9 .*loss term 'xe'.*4 steps in a row were not, max_skipped is 3"
-    # The row goes through the end of a loop and through a resume.
+    # Consecutive bad steps are counted beyond the end of a loop and beyond a resume.
     train(stage, options(**changed, steps=7), tmp_path, strategy=ONE)
     with pytest.raises(TrainingError, match=message):
         train(BadStage(2, 6, 7, 8, 9), options(**changed, steps=12), tmp_path, strategy=ONE)

@@ -1,4 +1,4 @@
-"""Choice of the best evaluation where the deciding metric says little or nothing."""
+"""Selection of the best evaluation if the metric has ties, is constant or is NaN."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def evaluated(
     options: TrainingOptions = CIDER,
     state: RunState | None = None,
 ) -> RunState:
-    """The state after evaluations of (cider, loss), one a step; no loss where it is None."""
+    """Returns the state after evaluations (cider, loss), one per step; None is no loss."""
     state = state or RunState()
     for cider, loss in found:
         state.step += 1
@@ -40,10 +40,10 @@ def evaluated(
     [
         ([(0.0, 3.0), (0.0, 2.0), (0.0, 2.5)], 2),
         ([(0.0, 3.0), (0.0, 3.0)], 1),
-        # A higher score before a lower loss.
+        # A higher score takes precedence over a lower loss.
         ([(0.1, 3.0), (0.2, 9.0), (0.1, 1.0)], 2),
         ([(0.1, math.nan), (0.1, 5.0), (0.1, math.nan)], 2),
-        # Without a loss the later one of equals.
+        # Without loss, the later one of equal scores.
         ([(0.0, None), (0.0, None), (-1.0, None)], 2),
         ([(math.nan, 3.0), (0.0, 4.0), (math.nan, 1.0)], 2),
         ([(math.nan, 3.0), (math.inf, 2.0)], None),
@@ -62,7 +62,7 @@ losses = st.sampled_from([1.0, 2.0, 3.0])
 
 
 @given(found=st.lists(st.tuples(scores, losses), max_size=12), stop=st.integers(0, 12))
-def test_it_is_the_least_by_metric_then_loss_then_step_and_so_after_a_resume(
+def test_the_best_is_by_metric_then_loss_then_step_also_after_a_resume(
     found: list[tuple[float, float]], stop: int
 ) -> None:
     whole = evaluated(found, PLATEAU)
@@ -73,7 +73,7 @@ def test_it_is_the_least_by_metric_then_loss_then_step_and_so_after_a_resume(
     assert repr(resumed) == repr(whole)  # NaN is not equal to itself
 
 
-def test_a_checkpoint_of_before_goes_on() -> None:
+def test_a_checkpoint_of_an_earlier_version_resumes() -> None:
     old = {"step": 2, "best_step": 1, "best_metrics": {"cider": 0.0, "loss": 3.0},
            "plateau_best": 0.0, "plateau_evaluations": 1}  # fmt: skip
     state = RunState(**old)

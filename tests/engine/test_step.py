@@ -48,7 +48,7 @@ def run_steps(
     ],
 )
 def test_two_replicas_equal_one(make_stage: Any, mirrored: tf.distribute.Strategy) -> None:
-    # Clipping is at work: the norms are above and below the bound.
+    # Clipping is effective at some steps only: norms are above and below the bound.
     changes = {"clip_global_norm": 0.5, "weight_decay": 0.01}
     one, one_weights, _ = run_steps(make_stage, tf.distribute.get_strategy(), 20, **changes)
     two, two_weights, _ = run_steps(make_stage, mirrored, 20, **changes)
@@ -66,12 +66,12 @@ def test_two_replicas_equal_one(make_stage: Any, mirrored: tf.distribute.Strateg
 def test_other_ways_to_compute_the_same_step(
     changes: Any, strategy: tf.distribute.Strategy
 ) -> None:
-    """Rows fewer than parts included; two terms with different normalizers."""
+    """Includes batches with fewer rows than parts, and two terms with different normalizers."""
 
     def make() -> LanguageStage:
         return LanguageStage(dropout=0.0, unused=True)
 
-    # XLA compiles for each shape, of which there are four.
+    # XLA compiles once per shape; there are four shapes.
     steps = 2 if "jit" in changes else 8
     plain, weights, _ = run_steps(make, strategy, steps, clip_global_norm=0.5)
     found, others, _ = run_steps(make, strategy, steps, clip_global_norm=0.5, **changes)
@@ -114,7 +114,7 @@ def test_replicas_stay_equal_copies(mirrored: tf.distribute.Strategy) -> None:
 
 
 class OneLayerStage:
-    """A stage made of a layer and a loss function; its batches are always the same."""
+    """A stage of one layer and a loss function, with the same batch at every step."""
 
     name = "one"
     compares_rows = False
@@ -149,7 +149,7 @@ def adam(weights: np.ndarray, gradients: list[np.ndarray], rate: float) -> np.nd
 def test_repeated_embedding_rows_match_hand_computed_adam(
     strategy: tf.distribute.Strategy,
 ) -> None:
-    """Row 1 is looked up three times: without summing, norm and second moment would be wrong."""
+    """Row 1 is looked up three times: its gradients must be summed before norm and moments."""
     ids = np.array([[1, 1], [1, 2]], np.int32)
     factors = np.array([[1.0], [2.0]], np.float32)
 
@@ -171,7 +171,7 @@ def test_repeated_embedding_rows_match_hand_computed_adam(
     expected = adam(np.ones((4, 2)), [gradient / norm] * 2, 0.01)
     np.testing.assert_allclose(weights, expected, rtol=1e-5)
 
-    # The same gradient as TensorFlow gives it has another norm: the test can tell the difference.
+    # TensorFlow's unsummed gradient has another norm, so the test detects the difference.
     table = tf.Variable(tf.ones((4, 2)))
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(tf.gather(table, ids) * factors.T[:, :, None])
@@ -217,10 +217,8 @@ def test_terms_have_their_own_normalizer_and_weight(strategy: tf.distribute.Stra
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_steps_that_compile_are_told_from_others(
-    jit: bool, strategy: tf.distribute.Strategy
-) -> None:
-    """XLA compiles a program for each shape; without it there is one for all."""
+def test_steps_that_compile_are_detected(jit: bool, strategy: tf.distribute.Strategy) -> None:
+    """XLA compiles one program per shape; without XLA, one program serves all shapes."""
 
     def make() -> OneLayerStage:
         layer, batch = keras.layers.Dense(1), np.ones((1, 3), np.float32)
@@ -266,7 +264,7 @@ def test_dropout_masks_differ_between_replicas(mirrored: tf.distribute.Strategy)
         return mirrored.run(lambda: model(tf.ones((1, 100)), training=True))
 
     same = mirrored.experimental_local_results(draw())
-    np.testing.assert_array_equal(same[0], same[1])  # what Keras does by itself
+    np.testing.assert_array_equal(same[0], same[1])  # the default behavior of Keras
     seed_replicas(model, 0, mirrored)
     a, b = mirrored.experimental_local_results(draw())
     assert not np.array_equal(a, b)
@@ -283,7 +281,7 @@ def test_distribute_keeps_the_batches(sizes: list[int]) -> None:
 
     def batch(i: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = tf.range(all_sizes[i % len(sizes)])
-        # Padded to another width each time: batches cannot be joined.
+        # Each batch is padded to another width, so batches cannot be concatenated.
         return {"x": tf.tile(rows[:, None], [1, i + 1]), "i": i}
 
     iterator = iter(distribute(tf.data.Dataset.counter().map(batch), strategy))

@@ -42,7 +42,7 @@ def events(workdir: Path) -> list[tuple[int, str]]:
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             event = tf.compat.v1.Event.FromString(record)
             found += [(event.step, value.tag) for value in event.summary.value]
-    # Names of files tell the second and the process: within a second their order means nothing.
+    # File names contain the second and the process, so their order within a second is arbitrary.
     return sorted(found, key=lambda event: event[0])
 
 
@@ -81,7 +81,7 @@ def start_and_die(strategy: str, workdir: Path, moment: str) -> None:
 
 class TestResume:
     def test_killed_again_and_again(self, reference: Path, tmp_path: Path) -> None:
-        # What is saved then is not always the same: checkpoints are written in the background.
+        # Checkpoints are written in the background, so the saved state at the kill may vary.
         for moment in ("save:9", "step:11", "evaluation:2", "save:27"):
             start_and_die("one_device", tmp_path, moment)
         run(ONE, tmp_path)
@@ -98,7 +98,7 @@ class TestResume:
     def test_the_seeds_matter(
         self, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The comparison fails where seed states are not restored: it can see what it is for."""
+        """The comparison of runs detects seed states that are not restored."""
         stop_after(tmp_path, 6)
         assign = checkpoints._assign
 
@@ -144,7 +144,7 @@ class TestResume:
 
 
 def stop_after(workdir: Path, step: int, number: signal.Signals = signal.SIGTERM) -> None:
-    """Trains until a signal comes in the middle of the loop after which `step` is passed."""
+    """Trains until a signal arrives in the middle of the loop that passes `step`."""
     stage = LanguageStage()
     dataset = stage.train_dataset
 
@@ -180,7 +180,7 @@ class TestSignals:
 
     @pytest.fixture
     def acted_on(self) -> Iterator[list[int]]:
-        """The signals that reach the handler of SIGINT that was there before."""
+        """Signals that reach the previous handler of SIGINT."""
         numbers: list[int] = []
         before = signal.signal(signal.SIGINT, lambda number, _: numbers.append(number))
         yield numbers
@@ -193,7 +193,7 @@ class TestSignals:
         with deferred_signals():
             train(LanguageStage(), options(**finished), tmp_path / "a", strategy=ONE)
             signal.raise_signal(signal.SIGINT)
-            for name in "ab":  # also where there is nothing left to do
+            for name in "ab":  # also if no steps are left
                 with pytest.raises(TrainingInterrupted, match="toy: stopped by SIGINT after step"):
                     train(LanguageStage(), options(**finished), tmp_path / name, strategy=ONE)
             assert not acted_on
@@ -323,7 +323,7 @@ class TestBest:
 
 
 class BadStage(LanguageStage):
-    """Its loss is not a number at one step; or its data end there."""
+    """Stage whose loss is NaN at one step, or whose data end there."""
 
     def __init__(self, bad_step: int, *, ends: bool = False) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Panels of attention: bright where it was looked at, one a word."""
+"""Attention panels: one per word, bright at attended cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Caption scores: equal to pycocoevalcap's, honest about what is missing, strict about ids."""
+"""Caption scores: equal to pycocoevalcap's, with missing metrics reported and ids checked."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def _ngrams(text: str, order: int) -> Counter[tuple[str, ...]]:
 
 
 def _plain_kernel(captions: list[str]) -> np.ndarray:
-    """Cosines of TF-IDF vectors, averaged over the orders."""
+    """Computes cosines of TF-IDF vectors, averaged over n-gram orders."""
     found = np.zeros((len(captions), len(captions)))
     for order in range(1, 5):
         seen = [set().union(*(_ngrams(text, order) for text in group)) for group in GROUPS]
@@ -66,7 +66,7 @@ def test_kernels_are_the_mean_cosines_of_tf_idf_vectors() -> None:
 
 
 def test_references_are_scored_against_the_others_of_their_image() -> None:
-    """Two references: each has one other, and the penalty and weights of `Cider.score`."""
+    """With two references per image, each is scored against the other one, as by `Cider.score`."""
     groups = [["a red dog", "a dog runs here"], ["one cat"], ["two men", "two men sit"]]
     cider = Cider(groups)
     found = cider.score_references()

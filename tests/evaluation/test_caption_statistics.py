@@ -32,7 +32,7 @@ def test_bad_endings_are_those_of_the_reference_code() -> None:
 
 
 def test_scores_come_with_statistics_of_the_tokens() -> None:
-    """The full stop is no word, and no ending."""
+    """The full stop is neither a word nor an ending."""
     found = score_captions(
         {"a": "A dog runs on the.", "b": "A cat."},
         {"a": ["A dog runs"], "b": ["A cat sits"]},

@@ -1,4 +1,4 @@
-"""The table of captions is read by others as it was written."""
+"""The table of captions can be read back by standard CSV readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Confidence: calibrated where the truth is known, monotone, refused where it cannot be fitted."""
+"""Confidence: calibrated on known probabilities, monotone, rejected if it cannot be fitted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HUMAN = np.array([0.4, 0.6, 0.9])  # median 0.6
 
 
 def _drawn(count: int, intercept: float, slope: float, seed: int) -> tuple[np.ndarray, ...]:
-    """Means, scores on either side of the median, and the true probability of each event."""
+    """Draws means, scores above or below the median, and the true probability of each event."""
     random = np.random.default_rng(seed)
     means = random.normal(-1.2, 0.4, count)
     truth = 1 / (1 + np.exp(-(intercept + slope * means)))
@@ -43,7 +43,7 @@ def test_the_true_probabilities_are_found() -> None:
 
 
 def test_confidences_of_captions_are_not_fitted_on_their_own_events() -> None:
-    """Turning an image's event around leaves its own confidence as it is."""
+    """Inverting the event of an image does not change its own confidence."""
     means, scores, _ = _drawn(200, 2.0, 1.5, seed=2)
     before = fit_confidence(means, scores, HUMAN)
     scores[17] = 1.2 - scores[17]
@@ -60,7 +60,7 @@ def test_confidences_of_captions_are_not_fitted_on_their_own_events() -> None:
 )
 @settings(max_examples=60, deadline=None)
 def test_confidences_rise_with_the_likelihood(means: list[float], seed: int, share: float) -> None:
-    """Whatever the events are; probabilities always, never NaN."""
+    """Holds for any events; confidences are always probabilities, never NaN."""
     events = np.random.default_rng(seed).permutation(len(means)) < share * len(means)
     found = fit_confidence(np.array(means), np.where(events, 1.0, 0.0), HUMAN)
     rising = found.calibration.confidences(np.linspace(-1000, 0, 300))

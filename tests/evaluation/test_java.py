@@ -1,4 +1,4 @@
-"""Java programs: equal scores under every locale, and failures that name their reason."""
+"""Java programs: equal scores under every locale, and failures with their reason."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Caused by: java.lang.NumberFormatException: other
 
 
 def _set_locale(monkeypatch: pytest.MonkeyPatch, name: str, variable: str) -> None:
-    """Makes Java speak another language, also on a machine that lacks the locale."""
+    """Sets the language of Java, also on a machine without the locale."""
     language, country = name.split("_")
-    # The variant and extension of Thai and Arabic choose digits of their own.
+    # The variant and extension of Thai and Arabic select non-ASCII digits.
     monkeypatch.setenv(
         variable,
         f"-Duser.language={language} -Duser.country={country} -Duser.language.format={language} "
@@ -43,7 +43,7 @@ def _set_locale(monkeypatch: pytest.MonkeyPatch, name: str, variable: str) -> No
 
 @needs_java
 def test_scores_and_tokens_are_equal_under_all_locales(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Without its table of paraphrases METEOR starts at once; numbers are read and written alike.
+    # Without its table of paraphrases METEOR starts quickly; number formatting is the same.
     monkeypatch.setattr(meteor, "_OPTIONS", (*meteor._OPTIONS, "-m", "exact stem"))
     expected = meteor.meteor(CANDIDATES, REFERENCES)
     tokens = tokenizers.tokenize(CANDIDATES, "ptb")

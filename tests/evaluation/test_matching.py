@@ -1,4 +1,4 @@
-"""Matching of predictions and references: one way for a whole file, never a guess."""
+"""Matching of predictions and references: one rule per file, without guessing."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""An independent check: the figures that others published for captions they released.
+"""Independent check: published scores of captions that others released.
 
-The folder holds what four systems wrote for 1,000 Flickr30k images. Their figures were computed
-after PTB tokenization with its punctuation removed: with it all of ours lie within 0.0015. On the
-text as is (the references keep capitals and " .") BLEU-1 is 0.04 to 0.055 lower and ROUGE-L 0.08;
-lower-casing alone leaves ROUGE-L 0.025 lower.
+The folder contains the captions of four systems for 1,000 Flickr30k images. The published scores
+were computed after PTB tokenization without punctuation. With this tokenization, all our scores
+differ by at most 0.0015. On the raw text (the references have capitals and " .") BLEU-1 is 0.04 to
+0.055 lower and ROUGE-L is 0.08 lower; with lower-casing alone, ROUGE-L is 0.025 lower.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def test_published_scores_are_reproduced(oracle: Path) -> None:
     references = _references(oracle)
     tokens = tokenize([text for texts in references.values() for text in texts], "ptb")
     tokenized = [tokens[start : start + 5] for start in range(0, len(tokens), 5)]
-    # One METEOR for all systems: it loads for ten seconds.
+    # One METEOR process for all systems, because it takes ten seconds to load.
     with session(timeout=600) as meteor:
         for system in SYSTEMS:
             predictions = _predictions(oracle, system)

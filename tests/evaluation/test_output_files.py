@@ -1,4 +1,4 @@
-"""Output folders that cannot be used are refused before the work, in plain words."""
+"""Unusable output folders are rejected before the work starts, with a clear message."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_folder_is_named_and_no_temporary_file(
         assert later.value.filename == str(tmp_path / "captions.json")
     else:
         message = str(caught.value)
-        # Results are not resumed, as builds are.
+        # Unlike builds, results are not resumed.
         assert message.startswith(f"no space left for {tmp_path}") and "is kept" not in message
 
 

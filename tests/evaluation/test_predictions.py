@@ -1,4 +1,4 @@
-"""Predictions and references on disk: what is written is read again, what is wrong is named."""
+"""Predictions and references on disk: round trips, and messages for invalid files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tfrecords.core.errors import InputError
 ROWS = [{"image_id": "a.jpg", "caption": "a dog"}, {"image_id": 7, "caption": ""}]
 
 
-# Also halves of surrogate pairs, which Python finds in names that are not UTF-8.
+# Includes lone surrogates, which Python uses for file names that are not UTF-8.
 any_text = st.text(st.characters(), max_size=12)
 
 

@@ -1,4 +1,4 @@
-"""Reports: what they must name, what may not be zero, what text may not break."""
+"""Reports: required contents, unavailable metrics, and escaped text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports of retrieval: the protocol and N are always named."""
+"""Reports of retrieval, which always name the protocol and N."""
 
 import json
 

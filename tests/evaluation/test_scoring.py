@@ -1,4 +1,4 @@
-"""Scores of files of other tools: every format gives the same figures, every mismatch an error."""
+"""Scores of files of other tools: the same scores for every format, an error for mismatches."""
 
 from __future__ import annotations
 

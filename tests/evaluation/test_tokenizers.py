@@ -1,4 +1,4 @@
-"""Tokenizers: golden cases taken from Stanford's program, and what holds for any text."""
+"""Tokenizers: golden cases from Stanford's tokenizer, and properties for any text."""
 
 from __future__ import annotations
 

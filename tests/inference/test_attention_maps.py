@@ -1,4 +1,4 @@
-"""Attention maps: their part of the picture, and captioners that have none."""
+"""Attention maps: their position on the picture, and captioners without attention."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tfrecords.pictures.decoding import decode_or_fault
 
 
 def ramp(height: int, width: int) -> np.ndarray:
-    """A picture whose red and green tell row and column, as parts of 255."""
+    """Returns a picture whose red and green values encode row and column, as fractions of 255."""
     rows, columns = np.linspace(0, 255, height), np.linspace(0, 255, width)
     shown = [
         np.broadcast_to(rows[:, None], (height, width)),
@@ -31,7 +31,7 @@ def ramp(height: int, width: int) -> np.ndarray:
 
 
 def corners(picture: Any) -> np.ndarray:
-    """The first and the last pixel."""
+    """Returns the first and the last pixel."""
     return np.asarray(picture, float)[[0, -1], [0, -1]]
 
 
@@ -64,7 +64,7 @@ def test_maps_lie_over_a_picture_that_was_squashed() -> None:
 
 
 def test_the_captioners_with_attention_are_those_that_show_it() -> None:
-    # The eight heads of transformers share the units.
+    # The units must be divisible by the eight heads of transformers.
     sizes: dict[str, Any] = {"vocabulary_size": 9, "units": 8}
     boxes = tf.constant([[[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]])
     inputs = {"regions": tf.ones([1, 2, 5]), "global": tf.ones([1, 3]), "boxes": boxes}
@@ -90,7 +90,7 @@ def test_grids_need_not_be_square() -> None:
 
 
 def run_folder(folder: Path, captioner: str, features: list[str], stage: str) -> Path:
-    """The folder of a run is enough to open its maps, without weights."""
+    """Returns a run folder without weights, which is enough for these checks."""
     folder.mkdir(parents=True)
     config = {"model": {"captioner": captioner}, "image": {"source": "features"}}
     config["data"] = {"rows": None, "unit_norm": False, "use_box": False}

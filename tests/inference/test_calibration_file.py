@@ -1,4 +1,4 @@
-"""A run's calibration is found again for the same weights and settings, and for no others."""
+"""Calibration of a run: stored per weights and settings, and not used for others."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_calibration_holds_for_its_weights_and_settings(
         (1.0, _identity()),
         (2.0, _identity(beam_size=5)),
         (3.0, _identity((300, 500))),
-        (4.0, _identity()),  # replaces the first
+        (4.0, _identity()),  # replaces the first one
     ):
         write_calibration(tmp_path, identity, _stored(slope), RELIABILITY)
     moved = _identity()
@@ -63,7 +63,7 @@ def test_a_calibration_holds_for_its_weights_and_settings(
     assert "other decoding settings (max_length 20, now 9); r2m-evaluate on" in caplog.messages[-1]
     assert read_calibration(tmp_path, _identity((400,))) is None
     assert "fitted with other weights, of step 300 (now: step 400)" in caplog.messages[-1]
-    # Calibrations of weights that are gone are dropped.
+    # Calibrations of weights that no longer exist are removed.
     write_calibration(tmp_path, _identity((400,)), _stored(5.0), RELIABILITY)
     assert len(json.loads((tmp_path / CALIBRATION_FILE).read_text())["calibrations"]) == 1
 

@@ -1,4 +1,4 @@
-"""Captions of any number of files: constant memory, and calls that resume where another ended."""
+"""Captions of any number of files: constant memory, and calls that resume interrupted ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BATCH = 8
 
 
 class FakeRun:
-    """Captions images without a model, and notes which.
+    """Run that captions images without a model, and records which images.
 
     Attributes:
         captioned: names of the images, in order.
@@ -53,7 +53,7 @@ class FakeRun:
         return {"checkpoints": ["fake"], "decoding": self.config.decoding.to_dict()}
 
     def image_reader(self, images: Any, detections: Any) -> None:
-        """No reader is needed."""
+        """Returns None, because this run needs no reader."""
 
     def caption_images(
         self, images: Iterable[ImageFile], reader: None, *, captions: int, batch_size: int
@@ -119,7 +119,7 @@ def test_a_killed_run_resumes_after_its_last_whole_line(run: FakeRun, tmp_path: 
     assert found.images == len(names) and found.unread == {"unreadable": 1}
     assert lines[9]["caption"] == "" and "cannot be read" in lines[9]["note"]
     assert (output / "captions.csv").read_text("utf-8-sig").count("\n") == len(names) + 1
-    # Finished captions are not found again; but those of changed images are, and when asked to.
+    # Finished captions are not generated again, except for changed images or on request.
     run.captioned.clear()
     assert caption(images, output).rows == lines and run.captioned == []
     caption(images, output, overwrite=True)
@@ -212,5 +212,5 @@ def test_memory_does_not_grow_with_the_captions(run: FakeRun, tmp_path: Path) ->
         page = (tmp_path / f"out{count}" / "index.html").read_text()
         assert len(read_items(tmp_path / f"out{count}" / "index.html")) == 10
         assert f"10 of {count} images, at even distances." in page
-    # A caption alone has 5,000 bytes; names, paths and checks of names take the rest.
+    # A caption alone takes 5,000 bytes, so the growth is due to names, paths and name checks only.
     assert peaks[1] - peaks[0] < 500 * 2_000

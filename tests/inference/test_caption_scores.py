@@ -1,4 +1,4 @@
-"""Scores and the best captions of image files, for all that caption them."""
+"""Scores and several captions of image files, for all kinds of captioners."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEARCH = {"beam_size": 4, "length_normalization": 0.5}
 
 def likelihood(run: Any, inputs: dict[str, tf.Tensor], caption: str) -> tuple[float, int]:
     """log p of a caption of the only image, word by word, and its words with the end marker."""
-    # A caption that was cut at the longest length has no end marker.
+    # A caption truncated at the maximum length has no end marker.
     ids = run.vocabulary.encode_sentence(caption.split())[: run.config.decoding.max_length + 1]
     memory = run.model.encode(inputs)
     state = run.model.initial_state(memory, len(ids))

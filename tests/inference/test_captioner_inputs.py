@@ -1,4 +1,4 @@
-"""Inputs in the run folder of a captioner, in the form of this version and of earlier ones."""
+"""Inputs in the run folder of a captioner, in the formats of this and of earlier versions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS = {"regions": [[None, None, 6], "float32"], "region_lengths": [[None], "int
 
 
 def run_of(folder: Path, captioner: str, saved: dict[str, Any], **image: Any) -> RunFolder:
-    """A run folder without weights."""
+    """Returns a run folder without weights."""
     config = {
         "model": {"captioner": captioner},
         "data": {"rows": None, "unit_norm": True, "use_box": False},
@@ -61,7 +61,7 @@ def test_captioners_of_means_once_read_the_rows(tmp_path: Path) -> None:
     assert trained_on.signature == {"global": tf.TensorSpec([None, 6], tf.float32)}
     assert trained_on.inputs.sizes(trained_on.signature) == {"global_size": 6}
     assert not trained_on.reads_backbone
-    # When it is resumed, its file stays; that of another model is not taken for it.
+    # A resumed run keeps its file; the file of another model is rejected.
     records = Records(folder=tmp_path, kind="captions", name="toy", manifest={"options": ORIGIN})
     file = (tmp_path / FEATURES_FILE).read_bytes()
     again = features_file(trained_on.inputs, trained_on.signature, records, tmp_path)
@@ -92,7 +92,7 @@ def test_the_origin_of_regions_counts_where_regions_are_read() -> None:
     for one, other in ((pooled, fewer), (pooled, network), (network, pooled), (pooled, None)):
         with pytest.raises(InputError, match=r"computed in two ways: a with .*regions"):
             check_same_origin("a", one, "b", other, regions=True)
-    # Vectors and grids do not depend on the regions beside them.
+    # Vectors and grids do not depend on regions in the same records.
     for other in (fewer, network):
         check_same_origin("a", pooled, "b", other)
     with pytest.raises(InputError, match="a with image_size 448, b with image_size 224"):
@@ -100,7 +100,7 @@ def test_the_origin_of_regions_counts_where_regions_are_read() -> None:
 
 
 def test_averaged_mirror_images_are_another_way_to_make_features() -> None:
-    # Where it is off, as in all records of earlier versions, the entry is missing.
+    # If it is off, as in all records of earlier versions, the entry is missing.
     plain, averaged = (
         recorded_backbone(BackboneOptions(), FeatureOptions(average_mirrored=value))["backbone"]
         for value in (False, True)

@@ -1,4 +1,4 @@
-"""Thresholds of detections at captioning are those of training."""
+"""Thresholds of detections: the same at captioning as in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Captions chosen by consensus with those of similar training images."""
+"""Captions selected by consensus with captions of similar training images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def consensus(caption_records: Path) -> Consensus:
 
 
 def hypotheses(consensus: Consensus, places: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """The first captions of some training images, as a search returns them."""
+    """Returns the first captions of some training images, in the form that a search returns."""
     found = [consensus.images.sentences[place][0] for place in places]
     lengths = np.array([len(words) for words in found], np.int32)
     tokens = np.zeros((len(found), lengths.max()), np.int32)
@@ -97,7 +97,7 @@ def test_a_training_image_is_most_like_itself(consensus: Consensus, caption_reco
     vocabulary = captions.open_captions(str(caption_records)).vocabulary()
     ends = {vocabulary.words[words[-1]] for image in consensus.images.sentences for words in image}
     assert ends == {vocabulary.words[2]}
-    # Its own captions win over those of the least similar image.
+    # The captions of the image itself win over those of the least similar image.
     sharp = consensus._replace(options=ConsensusOptions(neighbors=1, likelihood=0.0))
     for image in range(10):
         features = (
@@ -137,7 +137,7 @@ def test_a_split_and_its_files_are_captioned_by_consensus(
         return {row["file_name"]: row["caption"] for row in rows}
 
     plain = said("plain", None)
-    # Where only the search's own score counts, its first hypothesis is the one.
+    # If only the score of the search counts, its first hypothesis is selected.
     assert said("likely", dataclasses.replace(OPTIONS, likelihood=1e6)) == plain
     agreed = dataclasses.replace(OPTIONS, likelihood=0.0)
     by_records = said("agreed", agreed)
@@ -167,7 +167,7 @@ def test_similar_images_are_found_by_an_embedding(
         vectors, embedding.encode_records(caption_records, "train")[1], atol=1e-5
     )
     assert run.config.decoding.embedding.startswith(f"{embedding.folder.name}, checkpoint ")
-    # Records and image files are compared by the same vectors.
+    # Images from records and image files have the same vectors.
     report = evaluate_run(
         att2in2_run, caption_records, "val", tmp_path / "records", metrics=("cider",),
         decoding={"beam_size": 4}, consensus=options,
@@ -227,7 +227,7 @@ def test_similarities_by_several_embeddings_are_averaged(
     embedding_run: Path, caption_records: Path
 ) -> None:
     members = [load_embedding(embedding_run), load_embedding(embedding_run)]
-    # Of another sign and size, as an embedding of its own would be.
+    # With another sign and scale, as vectors of an independent embedding would have.
     members[1].encode_sentences = lambda texts: -3 * members[0].encode_sentences(texts)
     both, records = EmbeddingEnsemble(members), captions.open_captions(str(caption_records))
     texts = ["a red circle", "a blue square"]
@@ -288,9 +288,10 @@ def test_records_without_vectors_are_refused(pictures: Path, tmp_path: Path) -> 
         progress=False,
     )
     opened = captions.open_captions(str(records.folder))
-    with pytest.raises(InputError, match=r"no vector of each image.*--backbone"):
+    with pytest.raises(InputError, match=r"do not contain the vector per image.*--backbone"):
         open_consensus(opened, "train", OPTIONS)
-    with pytest.raises(InputError, match=r"no vector of each image.*or set config\.reward\.neighb"):
+    message = r"do not contain the vector per image.*or set config\.reward\.neighb"
+    with pytest.raises(InputError, match=message):
         SimilarReferences(opened, "train", CaptionOptions(), 1)
 
 

@@ -1,4 +1,4 @@
-"""Settings of decoding from Python and flags to captions."""
+"""Decoding settings, from Python and flags to captions."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def test_constraints_become_ids_of_the_vocabulary() -> None:
         must_contain=["Dog", "red car"], must_not_contain="grass, on the", block_bad_endings=True
     )
     assert found.required == ((4,), (7, 8)) and found.excluded == ((10,), (6, 9))
-    assert found.never == (0, 1, 11, 10)
-    # Of the list, the words that the vocabulary has.
+    assert found.never_generated == (0, 1, 11, 10)
+    # The words of the list that are in the vocabulary.
     assert set(found.bad_endings) == {3, 6, 9} < {VOCABULARY.id_of(word) for word in BAD_ENDINGS}
-    assert options(must_contain="", allow_unknown=True).never == (0, 1)
+    assert options(must_contain="", allow_unknown=True).never_generated == (0, 1)
     assert phrase_ids("must_contain", "a dog, A DOG", VOCABULARY) == ((3, 4),)
 
 
@@ -99,7 +99,7 @@ def test_constraints_become_ids_of_the_vocabulary() -> None:
         ({"must_contain": "dog dog", "block_repeats": True},
          "must_contain='dog dog' repeats a word, which block_repeats excludes"),
         ({"must_contain": [3]}, "must_contain=[3]: must be words and phrases"),
-        ({"must_contain": "dog", "method": "sample"}, "required words (must_contain) need a plain"),
+        ({"must_contain": "dog", "method": "sample"}, "required words (must_contain) require"),
         ({"must_contain": "red car", "max_length": 2}, "2 required words and the end marker"),
         ({"length_penalty": "wo"}, "length_penalty=wo: must be power, wu or avg"),
         ({"length_penalty": "wu"}, "length_penalty='wu' needs length_normalization above 0"),

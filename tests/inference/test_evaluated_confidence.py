@@ -1,4 +1,4 @@
-"""Confidences from the evaluation of a run to its captions, in files and in Python."""
+"""Confidences of captions, from the evaluation of a run to files and Python results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUICK: dict[str, Any] = {"metrics": ("bleu", "cider"), "tokenizer": "ptb_python"
 
 @pytest.fixture
 def run(att2in2_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of a run, that four validation images are enough to calibrate."""
+    """A copy of a run that can be calibrated with four validation images."""
     monkeypatch.setattr(confidence, "LEAST_IMAGES", 4)
     monkeypatch.setattr(confidence, "LEAST_OF_EACH", 0)
     return Path(shutil.copytree(att2in2_run, tmp_path / "run"))
@@ -69,7 +69,7 @@ def test_captions_of_a_calibrated_run_have_a_confidence(
         height, width = item["attention"]["grid"]
         cells = base64.b64decode(item["attention"]["maps"])
         assert len(cells) == len(words) * height * width and max(cells) == 255
-    # The evaluation is compared without naming its records.
+    # The evaluation can be compared without passing its records.
     other = shutil.copytree(output, tmp_path / "other")
     evaluations = read_evaluations([output, other], "val")
     assert [evaluation.name for evaluation in evaluations] == [tmp_path.name, "other"]
@@ -86,7 +86,8 @@ def test_captions_of_a_calibrated_run_have_a_confidence(
     (row,) = caption_files(run, image, tmp_path / "files", decoding=SEARCH, captions=2).rows
     (found,) = r2m.load(run, beam_size=3).caption(image, alternatives=1)
     words = len(found.text.split())
-    expected = {calibration(found.log_probability, n) for n in (words, words + 1)}  # cut or ended
+    # Without or with end marker.
+    expected = {calibration(found.log_probability, n) for n in (words, words + 1)}
     assert any(found.confidence == pytest.approx(value) for value in expected)
     (other,) = found.alternatives
     assert [one["confidence"] for one in row["captions"]] == [

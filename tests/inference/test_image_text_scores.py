@@ -17,7 +17,7 @@ from tfrecords.core.errors import InputError
 
 
 class Described(WordEmbedding):
-    """An embedding of images that are known by a description."""
+    """Embedding whose image vectors are those of given descriptions."""
 
     def encode_records(self, records, split):
         names = {"1.jpg": "a dog on a beach", "2.jpg": "two cat", "3.jpg": "city night"}

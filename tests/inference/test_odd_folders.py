@@ -1,4 +1,4 @@
-"""Captions of folders as people have them: every format, odd names, links, pipes, damage."""
+"""Captions of realistic folders: every format, unusual names, links, pipes, damaged files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZE = (48, 64)
 
 
 def scene(seed: int = 0) -> Image.Image:
-    """Smooth blobs of color, different in every corner."""
+    """Returns smooth blobs of color, different in every corner."""
     grid = np.random.default_rng(seed).integers(0, 255, (4, 5, 3), dtype=np.uint8)
     return Image.fromarray(grid).resize(SIZE[::-1], Image.Resampling.BICUBIC)
 
@@ -44,7 +44,7 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
 def turned(
     orientation: int, kind: str = "PNG", image: Image.Image | None = None, **options
 ) -> bytes:
-    """A picture that a camera stored in this orientation; upright it is `image`, or `scene()`."""
+    """Encodes a picture with an EXIF orientation; upright it is `image`, or `scene()`."""
     to_stored = {
         2: [Image.Transpose.FLIP_LEFT_RIGHT],
         3: [Image.Transpose.ROTATE_180],
@@ -65,7 +65,7 @@ def turned(
 PNG = encoded(scene(), "PNG")
 MOVING = {"save_all": True, "append_images": [scene(1)]}
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café.png") for form in ("NFC", "NFD"))
-# The same picture without loss in every format that stores it so: one caption for all.
+# The same picture in every lossless format: all have the same caption.
 SAME = {
     "plain.png": PNG,
     "UPPER.PNG": PNG,
@@ -89,7 +89,7 @@ SAME = {
     DECOMPOSED: PNG,
     "linked.png": "plain.png",
 }
-# Other pixels, a caption all the same.
+# Other pixels; these files are captioned, too.
 OTHERS = {
     "photo.jpg": encoded(scene(), "JPEG"),
     "gray.jpeg": encoded(scene().convert("L"), "JPEG"),
@@ -147,7 +147,7 @@ def test_every_entry_of_a_folder_has_the_right_row(att2in2_run, odd_folder, tmp_
         "\\udcff.png": "undecodable",
     }
     found = {name: row["reason"] for name, row in by_name.items() if "reason" in row}
-    # Without the plug-in its format is named, with it the damaged file.
+    # The reason is the format without the plug-in, and the damaged file with it.
     assert found.pop("phone.heic") in ("unreadable", "unsupported_format")
     del expected["phone.heic"]
     assert found == expected
@@ -193,7 +193,7 @@ def test_attention_is_shown_for_all_images_that_can_be_read(att2in2_run, tmp_pat
     assert passed_over == {"unreadable": 2}
 
 
-def test_r2m_is_told_by_relative_names(odd_folder, tmp_path):
+def test_ambiguous_detection_names_are_reported_with_relative_names(odd_folder, tmp_path):
     files = image_files(odd_folder).files
     assert {"study 1/0.png", "study 2/deep/0.png"} <= {file.name for file in files}
     table = {
@@ -245,7 +245,7 @@ def test_files_of_several_folders_keep_their_names_apart(tmp_path):
     assert [file.name for file in found.files] == ["a/0.png", "b/0.png", "b/1.png"]
     one = image_files(tmp_path / "a" / "0.png")
     assert [file.name for file in one.files] == ["0.png"]
-    # By two names: of the folder, and by itself.
+    # Named twice: as part of the folder, and as a file.
     with pytest.raises(InputError, match=r"image 'b/1\.png' .* already named at"):
         named_files([tmp_path, tmp_path / "b" / "1.png"])
     with pytest.raises(InputError, match="no images were given"):
@@ -264,7 +264,7 @@ def test_features_of_turned_photographs_are_those_of_the_upright_one(shared_data
     with Image.open(file) as image:
         photograph = image.convert("RGB")
     copies = [turned(number, "JPEG", photograph, quality=95) for number in range(1, 9)]
-    # The stored rows of a photograph on its side, without what says so.
+    # The stored rows of a sideways photograph, without the EXIF orientation.
     sideways = encoded(photograph.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=95)
     pixels = [decode_or_fault(data, 224) for data in (file.read_bytes(), *copies, sideways)]
     vectors = extractor(np.stack(pixels)).pooled.astype(np.float64)

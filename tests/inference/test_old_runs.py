@@ -1,6 +1,6 @@
-"""Run folders of earlier versions: they open, caption as they did, and resume.
+"""Run folders of earlier versions: they open, give the same captions, and resume.
 
-`tests/data/runs/make.py` made them; `expected.json` holds what the code of that time found.
+`tests/data/runs/make.py` created them; `expected.json` contains the results of that version.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def test_old_runs_resume(
     monkeypatch.chdir(shutil.copytree(old_runs, tmp_path / "copy"))
     experiment, stage = name.split("/")
     step = checkpoints.newest(Path("runs", name, checkpoints.LATEST)).step
-    # One more step each of a captioner and of R2M; the others are found complete.
+    # One captioner and R2M train one more step; the other runs are already complete.
     steps = step + 1 if name in ("fc/cross_entropy", "r2m/xe") else step
     config = config_of(RUNS[name], **{f"stages.{stage}.steps": steps})
     workdir = Path("runs", experiment)

@@ -1,4 +1,4 @@
-"""Regions of detected boxes: image files give what records of the same images hold."""
+"""Regions of detected boxes: image files give the same inputs as records of the same images."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def record_batch(folder: Path, records: str = "captions") -> dict[str, tf.Tensor
 
 def test_records_hold_regions_of_detected_boxes(folder: Path) -> None:
     batch = record_batch(folder)
-    # The whole image, and the two most certain boxes at most.
+    # The whole image, and at most the two most certain boxes.
     assert batch["region_lengths"].numpy().tolist() == [3, 2, 1]
     assert batch["regions"].shape == (3, 3, 512 + 5)
     np.testing.assert_allclose(batch["boxes"][0, 1], [0, 0, 1, 0.5])
@@ -114,7 +114,7 @@ def test_image_files_give_the_regions_of_records(folder: Path) -> None:
     assert read.inputs.keys() == {"regions", "region_lengths", "boxes"}
     for name, tensor in read.inputs.items():
         np.testing.assert_allclose(tensor, expected[name], rtol=2e-3, atol=1e-4)
-    # An unreadable image keeps its place with one region.
+    # An unreadable image keeps its row, with one region.
     files = image_files(folder / "images").files
     broken = reader([file for file in files if file.name in ("b.png", "broken.png")])
     assert broken.faults[0] is None and broken.faults[1] is not None
@@ -162,7 +162,7 @@ def test_features_records_hold_the_same_regions(folder: Path) -> None:
     found, expected = record_batch(folder, "stored"), record_batch(folder)
     for name in ("boxes", "region_lengths"):
         np.testing.assert_array_equal(found[name], expected[name])
-    # The batches of the two builds differ, and with them the order of sums: a step of float16.
+    # The batches of the two builds differ, hence the order of sums: up to one unit of float16.
     np.testing.assert_allclose(found["regions"], expected["regions"], rtol=2**-10)
 
 

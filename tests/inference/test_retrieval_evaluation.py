@@ -14,7 +14,7 @@ from tfrecords.core.errors import InputError
 
 
 class StoredEmbedding:
-    """Vectors that are known, of images in any order."""
+    """Embedding with fixed vectors, for images in any order."""
 
     similarity = "cosine"
 

@@ -1,4 +1,4 @@
-"""A run is loaded with one reading of its files."""
+"""Loading of a run, which reads each of its files once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run folders: found by stage or by experiment, read and verified once."""
+"""Run folders: located by stage or by experiment, read and verified once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_an_experiment_is_its_last_stage(tmp_path: Path, caplog: pytest.LogCaptu
         assert RunFolder(tmp_path / "shapes").stage == "tri"
     assert f"{tmp_path}/shapes: using its last stage, tri" in caplog.text
     assert RunFolder(tmp_path / "shapes" / "xe").stage == "xe"
-    # A stage that has saved nothing yet is not used before one that has.
+    # A stage with a checkpoint takes precedence over a later one without.
     make_run(tmp_path / "shapes", "tri_rec", saved=False)
     assert RunFolder(tmp_path / "shapes").name == "shapes/tri"
     make_run(tmp_path / "updown", "cross_entropy", saved=False)

@@ -27,7 +27,7 @@ def data(seed: int, captions: int) -> dict[str, Any]:
 
 
 def written(d: dict[str, Any], smoothing: float) -> list[np.ndarray]:
-    """The losses of the real words of each caption."""
+    """Computes the losses of the real words of each caption by the formula."""
     logits = d["hidden"] @ d["weights"].T + d["bias"]
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     target = np.full(log_p.shape, smoothing / (V - 1))

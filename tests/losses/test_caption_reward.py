@@ -37,7 +37,7 @@ def cider(images: Images) -> CiderReward:
 
 
 def padded(rows: Sequence[Sentence], size: int) -> tuple[np.ndarray, np.ndarray]:
-    found = np.full([len(rows), size], 5, np.int32)  # what is behind a sentence does not count
+    found = np.full([len(rows), size], 5, np.int32)  # padding, which must be ignored
     for place, row in zip(found, rows, strict=True):
         place[: len(row)] = row
     return found, np.array([len(row) for row in rows], np.int32)
@@ -55,7 +55,7 @@ def arguments(
 
 
 def by_coco(hypotheses: Sequence[Sentence], images: Images, each: int) -> np.ndarray:
-    """CIDEr-D by pycocoevalcap, which counts document frequencies per hypothesis."""
+    """Computes CIDEr-D by pycocoevalcap, which counts document frequencies per hypothesis."""
     scorer = CiderScorer(n=4, sigma=6.0)
     for row, hypothesis in enumerate(hypotheses):
         texts = [" ".join(map(str, words)) for words in (hypothesis, *images[row // each])]
@@ -116,7 +116,7 @@ def coco_bleu(hypotheses: Sequence[Sentence], images: Images, each: int) -> list
 
 
 def test_thousands_of_random_captions() -> None:
-    """Of few words, so that n-grams come twice; of a vocabulary beyond 16 bits."""
+    """Sentences have few distinct words, so that n-grams repeat, and ids beyond 16 bits."""
     rng = np.random.default_rng(1)
     for words, offset in ((4, 3), (12, 3), (40, 200_000), (40, 2**31 - 41)):
         images = [
@@ -203,7 +203,7 @@ def test_nothing_to_score() -> None:
     empty = reward.scores(*arguments([], [], 4, 2))
     assert empty.shape == (0, 0)
     assert reward.scores(*arguments([[1, 0]], [[]], 4, 2)).numpy().tolist() == [[0.0]]
-    # No reference in the whole batch, and captions of the end marker alone or of no word at all.
+    # A batch without references; captions that consist of the end marker only, or of no words.
     tokens, lengths, _, _ = arguments([[0], []], [[]], 4, 0)
     nothing = np.zeros([1, 0, 3], np.int32), np.zeros([1, 0], np.int32)
     assert reward.scores(tokens, lengths, *nothing).numpy().tolist() == [[0.0, 0.0]]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from losses.cider_d import CiderD, Sentences
 
 Sentence = list[int]
-# Spec of the self-critical models, section 9; 0 is the end marker there.
+# From section 9 of the specification of the self-critical models, where 0 is the end marker.
 GOLDEN = [
     [[1, 2, 3, 4, 0], [1, 2, 5, 0]],
     [[1, 6, 3, 0], [6, 3, 4, 0]],
@@ -111,7 +111,7 @@ def test_nothing_to_score() -> None:
 
 def test_prepared_references_score_what_batches_do() -> None:
     prepared = reward(GOLDEN).prepare(sentences([r for own in GOLDEN for r in own]), repeated(2, 3))
-    # In any order, several captions of an image, and images without references.
+    # Several captions per image in any order, and images without references.
     hypotheses = [[2, 2, 2, 7, 0], [1, 2, 3, 0], [1, 2, 3, 4, 0], [1, 2], [6, 3, 4, 0]]
     for _ in range(2):
         found = prepared.scores(sentences(hypotheses), np.array([2, 0, 0, 9, 1]))

@@ -1,4 +1,4 @@
-"""Ranking losses against loops over all pairs, published numbers, and shares of replicas."""
+"""Ranking losses: against loops over all pairs and published values, and split over replicas."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ R = np.array([[0.8, 0.6, 0], [0, 0.6, 0.8], [0, 1.0, 0]], np.float32)
 
 
 def _expected(scores, margin, kind, owners):
-    """The hinges of both directions, one by one."""
+    """Computes the hinges of both directions in loops."""
     total = 0.0
     for i in range(len(scores)):
         others = [j for j in range(len(scores)) if owners[j] != owners[i]]
@@ -42,7 +42,7 @@ def test_golden_values(kind, expected):
 
 def test_golden_values_of_the_order_similarity():
     found = similarities(tf.constant(U), tf.constant(R), "order")
-    # Rows are images; the source lists sentences first.
+    # Rows are images; the published example has sentences first.
     expected = np.array([[-0.6, -1, -1], [-0.8, -0.8, 0], [-0.2, -0.8, -0.2]])
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(found, _order(U, R), atol=1e-6)
@@ -139,7 +139,7 @@ def test_shares_of_replicas_add_up(seed, parts, kind, similarity):
 def test_the_gradient_of_the_order_similarity_is_that_of_the_formula_and_finite(in_graph):
     random = np.random.RandomState(0)
     u, r = (tf.constant(np.abs(x)) for x in random.randn(2, 4, 5).astype("f"))
-    r = tf.concat([r, u[:1] * 0.5], axis=0)  # in order with the first image
+    r = tf.concat([r, u[:1] * 0.5], axis=0)  # satisfies the order with the first image
     upstream = tf.constant(random.randn(4, 5).astype("f"))
 
     def differentiate():

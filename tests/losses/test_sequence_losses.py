@@ -16,7 +16,7 @@ REWARDS = np.array([[0.5, 2.0, 1.0], [1.5, 0.0, 1.0]])
 
 
 def written(name: str, log_p: np.ndarray, lengths: np.ndarray, rewards: np.ndarray) -> float:
-    """One image's loss, term by term."""
+    """Computes the loss of one image by the formula, term by term."""
 
     def softmax(x: np.ndarray) -> np.ndarray:
         return np.exp(x) / np.exp(x).sum()

@@ -1,4 +1,4 @@
-"""Checks that every captioner passes; `tests/models/test_captioners.py` runs them."""
+"""Checks that every captioner must pass; `tests/models/test_captioners.py` runs them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LENGTHS = tf.constant([6, 2, 4])
 
 @functools.cache
 def built(sample: Sample) -> Captioner:
-    """A model that checks share: none of them changes its weights."""
+    """Returns a model that is shared by checks, none of which changes its weights."""
     keras.utils.set_random_seed(0)
     return sample.build()
 
 
 @functools.cache
 def half_precision(sample: Sample) -> Captioner:
-    """The same model in half precision, shared too."""
+    """Returns the same model in half precision, which is also shared."""
     model = sample.build(name="my_name", dtype="mixed_bfloat16")
     model.set_weights(built(sample).get_weights())
     return model
@@ -40,7 +40,7 @@ def half_precision(sample: Sample) -> Captioner:
 
 @functools.cache
 def built_hidden(sample: Sample) -> Any:
-    """Hidden states of `built` for `TOKENS`, [B, T, H]."""
+    """Returns the hidden states [B, T, H] of `built` for `TOKENS`."""
     return forced(built(sample), sample.inputs(B))
 
 
@@ -56,7 +56,7 @@ def forced(
 
 
 def flat_logits(model: Captioner, hidden: Any) -> tf.Tensor:
-    """[N, T, H] -> [N * T, V]."""
+    """Returns the logits of all words: [N, T, H] -> [N * T, V]."""
     rows = tf.nest.map_structure(lambda x: tf.reshape(x, [-1, x.shape[-1]]), hidden)
     return model.logits(rows)
 
@@ -87,7 +87,7 @@ def check_shapes(sample: Sample, _: Path) -> None:
     with pytest.raises(ValueError, match=r"missing input .*: found tokens, required "):
         model({"tokens": TOKENS})
     if isinstance(model, Ensemble):
-        with pytest.raises(ValueError, match="one softmax layer per member"):
+        with pytest.raises(ValueError, match="an ensemble has no softmax layer"):
             _ = model.output_layer
         return
     weights, bias = model.output_layer
@@ -103,7 +103,7 @@ def check_teacher_forcing_is_steps(sample: Sample, _: Path) -> None:
     for step in range(T):
         output, state = model.step(TOKENS[:, step], state, memory)
         assert_close(output, tf.nest.map_structure(lambda x, t=step: x[:, t], hidden), atol=2e-6)
-    # A graph, in which steps are packed.
+    # In a graph, steps are packed.
     in_graph = tf.function(model.teacher_forced, autograph=False)
     short = in_graph(memory, TOKENS, LENGTHS)
     real = tf.sequence_mask(LENGTHS, T, tf.float32)[:, :, None]
@@ -120,7 +120,7 @@ def check_images_are_independent(sample: Sample, _: Path) -> None:
 
 
 def check_captions_share_an_image(sample: Sample, _: Path) -> None:
-    """Two captions per image, side by side, equal those of two images that are alike."""
+    """Checks that two captions of one image equal the captions of two equal images."""
     model = built(sample)
     tokens = tf.concat([TOKENS, TOKENS[::-1]], axis=0)[:, :3]
     lengths = tf.constant([3, 1, 2, 0, 3, 3])
@@ -136,7 +136,7 @@ def check_captions_share_an_image(sample: Sample, _: Path) -> None:
 
 
 def check_every_weight_has_a_name(sample: Sample, _: Path) -> None:
-    """Checkpoints and logs tell weights apart by their paths."""
+    """Checks that weights have unique paths, which identify them in checkpoints and logs."""
     paths = [variable.path for variable in built(sample).trainable_variables]
     if not isinstance(built(sample), Ensemble):
         assert len(set(paths)) == len(paths), sorted(p for p in paths if paths.count(p) > 1)
@@ -167,7 +167,7 @@ def check_dropout_is_for_training_only(sample: Sample, _: Path) -> None:
 
 
 def check_half_precision_follows_float32(sample: Sample, _: Path) -> None:
-    """Padded rows included; activations are rounded to 8 bits."""
+    """Checks half precision, which rounds activations to 8 bits; includes padded rows."""
     plain, inputs = built(sample), sample.inputs(B)
     half = half_precision(sample)
     wanted = forced(plain, inputs, lengths=LENGTHS)
@@ -177,7 +177,7 @@ def check_half_precision_follows_float32(sample: Sample, _: Path) -> None:
         loss = tf.reduce_sum(flat_logits(half, hidden) ** 2)
     assert all(x.dtype == tf.bfloat16 for x in tf.nest.flatten(hidden))
     for found, expected in zip(tf.nest.flatten(hidden), tf.nest.flatten(wanted), strict=True):
-        # The largest of the rounding errors depends on the processor, their mean hardly does.
+        # The maximum of the rounding errors depends on the CPU; their mean hardly does.
         error = np.abs(tf.cast(found, tf.float32) - expected)
         scale = max(1.0, float(tf.reduce_max(tf.abs(expected))))
         assert np.sqrt(np.mean(error**2)) < 0.01 * scale and np.max(error) < 0.04 * scale
@@ -219,7 +219,7 @@ def check_search_is_a_plain_loop(sample: Sample, _: Path) -> None:
     model, inputs = built(sample), sample.inputs(B)
     options = DecodingOptions(beam_size=1, max_length=4)
     memory = model.encode(inputs)
-    # A graph, in which weights are prepared.
+    # In a graph, weights are prepared.
     greedy = tf.function(lambda: decode(model, memory, options), autograph=False)()
     state, words = model.initial_state(memory, 4), tf.ones([B], tf.int32)
     alive = np.full(B, True)

@@ -1,6 +1,6 @@
-"""Every captioner, small, with images and words for it.
+"""Small instances of every captioner, with sample images and words.
 
-A new captioner joins all tests of captioners by a line in `SMALL`.
+To add a new captioner to all tests of captioners, add a line to `SMALL`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "relation_transformer": {**LAYERS, "decoder_layers": 1, "legacy_extra_skip": True},
     "spatial_transformer": {**ONE_LAYER, "grid_size": 3},
 }
-# The same, of captioners that have another form.
+# The same for variants of captioners.
 VARIANTS = {
     "updown_without_global": ("updown", ROWS),
     "spatial_transformer_dot_product": (
@@ -60,10 +60,10 @@ class Sample(NamedTuple):
     """A small model and inputs for it.
 
     Attributes:
-        build: takes `name` and `dtype`, returns the model.
-        inputs: takes the number of images, returns what `encode` takes; the first ones are the same
-            whatever the number.
-        unreached: parts of the paths of weights that a caption's likelihood does not depend on.
+        build: function (`name`, `dtype`) -> model.
+        inputs: function (number of images) -> inputs of `encode`; a larger number only appends
+            images.
+        unreached: parts of the paths of weights that do not affect the likelihood of captions.
     """
 
     build: Callable[..., Captioner]
@@ -98,7 +98,7 @@ def build(name: str, dtype: str = "float32") -> tuple[Any, dict[str, tf.Tensor]]
 
 @contextlib.contextmanager
 def computing_in(policy: str) -> Iterator[None]:
-    """Layers made within compute as this Keras policy says."""
+    """Sets the Keras dtype policy of layers that are constructed in this context."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -113,7 +113,7 @@ def sample(name: str) -> Sample:
 
 
 def image_inputs(kinds: tuple[str, ...]) -> Callable[[int], dict[str, tf.Tensor]]:
-    """Returns the `inputs` of a sample whose captioner takes these kinds."""
+    """Returns the `inputs` of a sample for a captioner of these kinds of inputs."""
 
     def inputs(count: int) -> dict[str, tf.Tensor]:
         found = {name: tensor[:count] for name, tensor in images(4).items()}
@@ -141,7 +141,7 @@ def _registered(name: str) -> Sample:
 
     has_global = cls.inputs.required[0] == "global" or "global_size" in arguments
     kinds = tuple(kind for kind in cls.inputs.kinds if kind != "global" or has_global)
-    # A softmax is the same whatever is added to all scores.
+    # A softmax does not depend on a constant that is added to all scores.
     return Sample(build, image_inputs(kinds), unreached=("attention/score/bias",))
 
 
@@ -167,7 +167,7 @@ def scale_pixels(pixels: tf.Tensor) -> tf.Tensor:
 
 def _pixels() -> Sample:
     def build(**kwargs: Any) -> PixelCaptioner:
-        # Only the captioner's activations may be of half precision.
+        # Only the captioner's activations may have half precision.
         network = keras.Sequential(
             [
                 keras.Input((8, 8, 3), dtype="float32"),

@@ -1,4 +1,4 @@
-"""Every captioner, and two of plain Keras layers, pass the harness."""
+"""Harness checks for every captioner, and for two captioners of plain Keras layers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_all_captioners_are_checked() -> None:
 
 @keras.saving.register_keras_serializable("tests")
 class Plain(Captioner):
-    """A captioner as an author writes it who knows Keras and nothing else."""
+    """A captioner that is written with plain Keras layers only."""
 
     inputs = Inputs(required=("global",))
 
@@ -69,7 +69,7 @@ class Plain(Captioner):
         return {"image": image, "sizes": {"positive": inputs["global"][:, 0] > 0}}
 
     def initial_state(self, memory: Any, max_length: Any) -> Any:
-        """A recurrent state, and words cached up to a position, as transformers cache keys."""
+        """Returns a recurrent state, and a cache of words with a position, as in transformers."""
         batch = tf.shape(memory["image"])[0]
         return {
             "hidden": tf.zeros_like(memory["image"]),
@@ -97,7 +97,7 @@ class Plain(Captioner):
 
 @keras.saving.register_keras_serializable("tests")
 class PlainAdvance(RecurrentCaptioner):
-    """A recurrent captioner of ours with plain Keras layers in its step."""
+    """A `RecurrentCaptioner` with plain Keras layers in its step."""
 
     inputs = Inputs(required=("global",))
 
@@ -125,7 +125,7 @@ class PlainAdvance(RecurrentCaptioner):
     def advance(self, word: Any, state: Any, memory: Any) -> Any:
         hidden = self.dropout(self.recurrent_map(state[0]), training=False)
         state = self.cell.step(word, (hidden, state[1]))
-        state = self.cell.step(word, state)  # each layer twice
+        state = self.cell.step(word, state)  # uses each layer twice
         return (
             state[0]
             + tf.repeat(
@@ -172,7 +172,7 @@ def test_plain_layers_sample(name: str) -> None:
     [
         (lambda state: {**state, "words": state["words"][:, 1:]}, r"found float32.*, 4, 8.*, 5, 8"),
         (lambda state: {**state, "position": state["hidden"]}, r"found float32.*expected int32"),
-        (lambda state: state["hidden"], r"nested differently after a step.*allocate caches"),
+        (lambda state: state["hidden"], r"has another structure after a step.*allocate caches"),
     ],
 )
 def test_a_state_keeps_its_form(change: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:

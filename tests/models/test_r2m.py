@@ -25,7 +25,7 @@ def _weights(layer) -> dict[str, np.ndarray]:
 
 
 def _randomize(layer) -> None:
-    """Every weight away from its start, biases and norms too, so that none can be left out."""
+    """Randomizes all weights, including biases and norms, so that a missing one is detected."""
     for weight in layer.trainable_weights:
         weight.assign(weight + tf.random.normal(weight.shape, stddev=0.3))
 
@@ -44,7 +44,7 @@ def _sigmoid(x):
 
 
 def _attention(rows, w):
-    """rows [N, D] of one example -> [N, D]: joint map, norm over all of it, heads."""
+    """Computes attention of rows [N, D] of one example: joint projection, its norm, heads."""
     qkv = _norm(_dense(rows, w, "qkv_map"), w, "qkv_norm")
     size = rows.shape[1] // HEADS
     out = np.zeros_like(rows)

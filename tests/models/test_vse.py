@@ -26,11 +26,11 @@ def small(**settings: Any) -> VisualSemanticEmbedding:
 
 
 def keras_twin(cell: Any, size: int) -> Any:
-    """A Keras GRU with the weights of a cell."""
+    """Returns a Keras GRU with the weights of a cell."""
     layer = keras.layers.GRU(cell.units, return_sequences=True, reset_after=True)
     layer.build((None, None, size))
     kernel, bias, recurrent, *more = [w.numpy() for w in cell.weights]
-    # Of two biases, or of one.
+    # The cell has two biases, or one.
     biases = np.stack([bias, more[0] if more else np.zeros_like(bias)])
     layer.set_weights([kernel, recurrent, biases])
     return layer
@@ -38,8 +38,8 @@ def keras_twin(cell: Any, size: int) -> Any:
 
 def packed(gru: PackedGRU, inputs: tf.Tensor) -> tf.Tensor:
     packing = packed_steps.pack(tf.constant(LENGTHS), tf.constant(6))
-    found = gru(tf.gather_nd(inputs, packing.places), packing, tf.constant(LENGTHS))
-    return tf.scatter_nd(packing.places, found, [5, 6, gru.units])
+    found = gru(tf.gather_nd(inputs, packing.indices), packing, tf.constant(LENGTHS))
+    return tf.scatter_nd(packing.indices, found, [5, 6, gru.units])
 
 
 @pytest.mark.parametrize(("weights", "in_graph"), [("torch", True), ("kiros", False)])
@@ -93,12 +93,12 @@ def test_the_initial_weights_of_kiros() -> None:
     kernel = gru.cells[0].input_map.kernel.numpy()
     assert 0.08 < np.abs(kernel).max() <= 0.1
     assert gru.cells[0].recurrent_map.bias is None
-    with pytest.raises(ValueError, match="no matrices"):
+    with pytest.raises(ValueError, match=r"found 4 columns; expected a multiple of .* rows, 3"):
         OrthogonalBlocks()((3, 4))
 
 
 def gpo(layer: GeneralizedPooling, rows: np.ndarray) -> np.ndarray:
-    """One image, rank by rank (Chen et al. 2021)."""
+    """Computes generalized pooling of one image, rank by rank (Chen et al. 2021)."""
     count = len(rows)
     phases = np.arange(count)[:, None] / 10_000 ** (np.arange(0, 32, 2) / 32)
     ranks = np.stack([np.sin(phases), np.cos(phases)], -1).reshape(count, 32).astype("f")
@@ -147,7 +147,7 @@ def test_removed_rows_are_as_many_as_their_rate_says(varies: bool) -> None:
     lengths = tf.repeat([20, 7], 250)
     assert layer(rows, lengths, training=False)[0] is rows
     found, left = layer(rows, lengths, training=True)
-    # Of 80 % of the images 0.2 * 0.6 on average.
+    # 80 % of the images have a rate of 0.2 * 0.6 on average.
     rate = 0.8 * 0.2 * 0.6 if varies else 0.2
     for part, count in ((left[:250], 20), (left[250:], 7)):
         assert 1 - np.mean(part) / count == pytest.approx(rate, abs=0.02)
@@ -269,7 +269,7 @@ def test_a_network_trains_along_only_when_it_should(rows: bool) -> None:
         ({"sentence_encoder": "bow"}, "word vectors of size 6"),
         ({"sentence_encoder": "bow", "word_size": 6}, "no last word"),
         ({"image_encoder": "cnn"}, "known: linear, mlp"),
-        ({"image_pooling": "last"}, "no last row"),
+        ({"image_pooling": "last"}, "is not defined for images"),
         ({"similarity": "dot"}, "known: cosine, order"),
         ({"normalize_images": "no"}, "known: always, in_use, never"),
         ({"gru_weights": "keras"}, "known: torch, kiros"),

@@ -1,4 +1,4 @@
-"""Small records of known content."""
+"""Fixtures of small records with known content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of captions: which ones, how long, with which features; order and resume."""
+"""Batches of captions: selection, lengths, features, order and resume."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ THREE = CaptionOptions(captions_per_image=3)
 
 
 def sentences_of(image: int) -> list[list[int]]:
-    """1 to 5 sentences that begin with the image's number and their own."""
+    """Returns 1 to 5 sentences, which begin with the numbers of the image and of the sentence."""
     return [
         [1, 100 + image, 200 + number, *range(10, 10 + (image + number) % 5), 2]
         for number in range(image % 5 + 1)
@@ -39,7 +39,7 @@ def sentences_of(image: int) -> list[list[int]]:
 
 
 def boxes_of(image: int) -> np.ndarray:
-    """A box per region."""
+    """Returns one box per region."""
     return np.random.default_rng([1, image]).random((image % 4, 4)).astype(np.float32)
 
 
@@ -112,7 +112,7 @@ def batches(
 
 
 def shown(batch: dict[str, np.ndarray]) -> list[list[list[int]]]:
-    """The sentences of each image, by the lengths."""
+    """Returns the sentences of each image, without padding."""
     return [
         [row[: length + 1].tolist() for row, length in zip(rows, lengths, strict=True)]
         for rows, lengths in zip(batch["tokens"], batch["lengths"], strict=True)

@@ -60,7 +60,7 @@ def test_pixels_are_random_crops_in_training_and_center_crops_in_validation(reco
         assert batch["pixels"].min() >= 0
         assert batch["pixels"].max() <= 255
         assert batch["pixels"].max() > 128
-    # The same images come in the next epoch, cropped elsewhere.
+    # The next epoch has the same images with different crops.
     sums = [
         np.sort(np.concatenate([b["pixels"].sum((1, 2, 3)) for b in part]))
         for part in (first, again)

@@ -1,4 +1,4 @@
-"""NFKC by TensorFlow's own operations, compared with Python's."""
+"""NFKC normalization with TensorFlow operations, compared with Python's."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pipelines.inputs.global_vector import GlobalVector
 from pipelines.inputs.regions import Regions
 from pipelines.inputs.spec import InputSpec
 from pipelines.pairs import compact_lines, count_pairs, pair_stream
-from pipelines.retrieval_batches import PairOptions, batches_per_epoch, noisy
+from pipelines.retrieval_batches import PairOptions, add_word_noise, batches_per_epoch
 from tests.pipelines.test_caption_batches import IMAGES, example, records, sentences_of  # noqa: F401
 from tfrecords.core.errors import InputError
 from tfrecords.core.records import Records
@@ -31,7 +31,7 @@ def epochs(
     in_memory: bool = False,
     **changes: Any,
 ) -> list[Any]:
-    """All batches of some epochs."""
+    """Returns all batches of some epochs."""
     options = PairOptions(**{k: v for k, v in changes.items() if k in PairOptions.__annotations__})
     others = {k: v for k, v in changes.items() if k not in PairOptions.__annotations__}
     settings = {"batch_size": 8, "seed": 3, "inputs": VECTORS, **others}
@@ -73,7 +73,7 @@ def test_an_epoch_has_every_caption_once_beside_its_image(
         assert sorted(sentences(part)) == sorted(ALL)
     assert sentences(found[:per_epoch]) != sentences(found[per_epoch:])
     for batch in found:
-        # The second word is 100 plus the number of the image, which its vector follows from.
+        # The second word is 100 plus the number of the image, which determines its vector.
         numbers = batch["tokens"][:, 1] - 100
         expected = [np.random.default_rng(n).normal(size=3).astype(np.float16) for n in numbers]
         np.testing.assert_allclose(batch["global"], np.stack(expected), rtol=1e-3)
@@ -139,7 +139,7 @@ def test_an_epoch_has_every_image_once_with_several_captions(
             ):
                 rows = [row[:length].tolist() for row, length in zip(own, lengths, strict=True)]
                 assert all(row in sentences_of(number) for row in rows)
-                # Two different ones, where the image has two.
+                # Two different captions, if the image has two.
                 assert (rows[0] != rows[1]) == (len(sentences_of(number)) > 1)
     assert orders[0] != orders[1]
 
@@ -155,7 +155,7 @@ def test_sentences_are_cut_and_begin_as_asked(records) -> None:  # noqa: F811
 
 def test_noise_masks_exchanges_and_removes_words_and_leaves_markers() -> None:
     rows = tf.ragged.constant([[1, *range(10, 60), 2]] * 400, dtype=tf.int64)
-    found = noisy(rows, 0.2, 100, tf.constant([3, 4], tf.int64))
+    found = add_word_noise(rows, 0.2, 100, tf.constant([3, 4], tf.int64))
     assert bool(tf.reduce_all(found[:, :1].values == 1))
     assert bool(tf.reduce_all(found[:, -1:].values == 2))
     words = found[:, 1:-1].values.numpy()
@@ -163,20 +163,20 @@ def test_noise_masks_exchanges_and_removes_words_and_leaves_markers() -> None:
     assert np.mean(words == 99) * len(words) / total == pytest.approx(0.1, abs=0.01)
     assert 1 - len(words) / total == pytest.approx(0.08, abs=0.01)
     strange = np.sum(words > 59) - np.sum(words == 99) + np.sum(words < 10)
-    # A tenth of the fifth is exchanged; 46 of 96 other words are none of the sentence.
+    # A tenth of the noisy fifth is replaced, by one of 96 words, 46 of which are in no sentence.
     assert strange / total == pytest.approx(0.02 * 46 / 96, abs=0.005)
     assert words.min() >= 3 and words.max() <= 99
-    untouched = noisy(rows, 0.0, 100, fold_in(tf.constant([3, 4], tf.int64), 1))
+    untouched = add_word_noise(rows, 0.0, 100, fold_in(tf.constant([3, 4], tf.int64), 1))
     assert bool(tf.reduce_all(untouched.values == rows.values))
 
 
-def test_regions_come_along(records) -> None:  # noqa: F811
+def test_regions_are_in_the_batches(records) -> None:  # noqa: F811
     inputs = InputSpec((Regions(use_box=True),))
     kept = count_pairs(records, "train", ())._replace(
         lines=compact_lines(records, "train", inputs.columns, views=True)
     )
     assert kept.lines is not None and max(map(len, kept.lines.numpy())) < len(example(4))
-    assert compact_lines(records, "train", inputs.columns, views=True, most_bytes=99) is None
+    assert compact_lines(records, "train", inputs.columns, views=True, max_bytes=99) is None
     found = epochs(records, inputs=inputs, in_memory=True)
     for batch in found:
         numbers = batch["tokens"][:, 1] - 100
@@ -185,10 +185,10 @@ def test_regions_come_along(records) -> None:  # noqa: F811
 
 def test_images_without_features_are_named(records) -> None:  # noqa: F811
     counts = count_pairs(records, "train", ())
-    assert counts.pairs == len(ALL) and counts.most == 5
+    assert counts.pairs == len(ALL) and counts.max_captions == 5
     # Every fourth image has no region.
     with pytest.raises(
-        InputError, match=r"'train'.*all zero.*\(6 in all\): .*0\.jpg.*, \.\.\.\. Make"
+        InputError, match=r"'train'.*all zero.*\(6 in all\): .*0\.jpg.*, \.\.\.\. Extract"
     ):
         count_pairs(records, "train", ("region_feature",))
 

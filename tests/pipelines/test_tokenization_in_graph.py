@@ -102,7 +102,7 @@ def test_bytes_that_are_no_utf8_are_no_letters() -> None:
     ]
 
 
-# Everything the rules speak of, and what may stand beside it.
+# All characters that the rules match, and characters that may be adjacent.
 PIECES = (  # noqa: SIM905 - easier to read
     "cannot gonna wanna gotta lemme gimme 'tis 'twas more'n d'ye n't 's 're 'll 't U.S. dog. Dogs "
     "' '' \" ` `` . .. ... , : ; - -- ( ) [ ] < > { } * ? ! % _ a s t 0 3 \u2013 \u2014 \u2019 "
@@ -110,7 +110,7 @@ PIECES = (  # noqa: SIM905 - easier to read
     "\u00bd \u00b2 \u2460 \u2177 \u2044 \u203f \U0001f170"
 ).split()
 PIECES += [" ", " ", "\t", "\n", "\x00", "\x01", "\u00a0", "\u200b", "\u1680", "\u2028"]
-# Characters that every version of Unicode in use knows.
+# Characters that all Unicode versions in use support.
 KNOWN = [
     character
     for character in map(chr, range(sys.maxunicode + 1))
@@ -131,7 +131,7 @@ def test_any_text_has_the_same_words(texts: list[str], keep_punctuation: bool) -
 
 
 def test_words_do_not_depend_on_the_language_of_the_machine() -> None:
-    """ICU's lower case does: in Turkish I becomes a dotless i."""
+    """ICU's lower-casing depends on the locale: in Turkish, I becomes a dotless i."""
     code = (
         "import tensorflow as tf; from pipelines import tokenization as t; "
         "print(t.tokenize(tf.constant(['I \u0130 SKI CAF\u00c9'])).to_list()[0])"

@@ -1,4 +1,4 @@
-"""Captions that repeat a training sentence are recognized, in records of both kinds."""
+"""Detection of captions that repeat a training sentence, for records of both kinds."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def records(folder: Path) -> Records:
 
 
 def stored(records: Records, split: str) -> dict[str, dict[str, Any]]:
-    """The parsed records of a split, by image."""
+    """Returns the parsed records of a split, by image."""
     shards = tf.data.TFRecordDataset(records.shards(split))
     examples = map(decode_example, shards.as_numpy_iterator())
     return {example["image_id"][0].decode(): example for example in examples}
@@ -134,7 +134,7 @@ def test_training_draws_a_view_per_image_and_epoch(records: Records) -> None:
     seen = []
     for batch in whole:
         for grid, vector in zip(batch["regions"], batch["global"], strict=True):
-            # Of one and the same view.
+            # All features come from the same view.
             (found,) = [
                 key
                 for key, (cells, mean) in every.items()

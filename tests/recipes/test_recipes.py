@@ -19,7 +19,7 @@ from tfrecords.core.errors import InputError
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-# Two steps of a recipe, as scripts: the first one ends as it is told.
+# Two steps of a recipe, as scripts; the first one runs the given source code.
 STEPS = """\
 import sys
 from r2m.recipes import running
@@ -47,7 +47,7 @@ def test_scripts_take_the_flags_and_configurations_of_every_recipe() -> None:
     assert refused_commands(Command("recipe", step, whole=True) for step in steps) == ""
     chosen = list_steps(RECIPES["flickr8k-captioners"], Path("D D"), Path("W"), ["fc", "rnn"])
     assert [step for step in steps if step in chosen] == chosen
-    # What --dry_run prints is these commands.
+    # --dry_run prints these commands.
     done = run_recipe("flickr8k-captioners", "D D", "W", "fc", "rnn", "--dry_run")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.replace("\\\n", "").splitlines()
@@ -95,7 +95,7 @@ def test_a_recipe_ends_with_the_step_that_fails(first: str, code: int, last: str
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_lets_the_step_save_and_ends_the_recipe(number: int, code: int) -> None:
-    # Ends well, as a training does.
+    # Exits with code 0, as a training does.
     step = (
         "import signal, sys, time\n"
         "def save(*_):\n    print('saved', flush=True)\n    sys.exit(0)\n"

@@ -22,7 +22,10 @@ def image_files(old_runs: Path) -> list[bytes]:
 def exported(
     old_runs: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Exported]:
-    """Exports a small run when it is first asked for: vse, or with three captions an old one."""
+    """Returns a function that exports a small run at its first call.
+
+    Runs are `vse`, or one of an earlier version, which is exported with three captions.
+    """
     folder = tmp_path_factory.mktemp("exports")
 
     @functools.cache

@@ -1,4 +1,4 @@
-"""A virtual environment that has TensorFlow and what it requires, and nothing else."""
+"""Virtual environment with TensorFlow and its requirements only."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from packaging.requirements import Requirement
 def make_tensorflow_environment(folder: Path) -> Path:
     """Creates the environment from links to the installed packages and returns its Python.
 
-    Installing TensorFlow once more would take minutes.
+    Installing TensorFlow again would take minutes.
 
     Args:
-        folder: of the environment, which does not exist yet.
+        folder: folder of the environment, which must not exist yet.
     """
     venv.create(folder, symlinks=True, with_pip=False)
     base = {"base": str(folder), "platbase": str(folder)}
     site = Path(sysconfig.get_path("purelib", "venv", vars=base))
     for name in _required("tensorflow"):
         distribution = importlib.metadata.distribution(name)
-        # Several distributions may share a package, as `google`.
+        # Several distributions may share a package, such as `google`.
         for top in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
             link = site / top
             if not link.is_symlink():
@@ -33,7 +33,7 @@ def make_tensorflow_environment(folder: Path) -> Path:
 
 
 def _required(first: str) -> set[str]:
-    """Returns the installed distributions that one requires, itself included."""
+    """Returns the installed distributions that a distribution requires, itself included."""
     found: set[str] = set()
     waiting = [first]
     while waiting:

@@ -1,4 +1,4 @@
-"""Runs exported models in an environment that has TensorFlow and nothing of this project.
+"""Runs exported models in an environment with TensorFlow but without this project.
 
     python -I tensorflow_only.py REQUESTS.pkl ANSWERS.pkl
 

@@ -1,4 +1,4 @@
-"""Every captioner, saved and loaded, captions as in the process that made it."""
+"""Every captioner gives the same captions after saving and loading."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = (*SMALL, "r2m", "pixels", "ensemble")
 
 
 def run_of(name: str) -> Any:
-    """Returns what `CaptionGraph` reads of a run of a small captioner."""
+    """Returns the attributes of a run that `CaptionGraph` reads, for a small captioner."""
     keras.utils.set_random_seed(1)
     own = sample(name)
     model, inputs = own.build(), own.inputs(IMAGES)
@@ -48,13 +48,13 @@ def run_of(name: str) -> Any:
 
 
 def suffixed(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Inputs with names that Python allows for arguments, as `global` is not."""
+    """Renames inputs to valid argument names, because `global` is a keyword of Python."""
     return {f"{name}{SUFFIX}": value for name, value in inputs.items()}
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Any]:
-    """Runs by name, and the signatures of all of them from one SavedModel."""
+    """Runs by name, and the signatures of all runs in one SavedModel."""
     runs = {name: run_of(name) for name in NAMES}
     signatures = {}
     for name, run in runs.items():
@@ -80,7 +80,7 @@ def test_saved_captions_are_those_of_the_process_that_trained(
     runs, signatures = served
     inputs = sample(name).inputs(IMAGES)
     found = {key: tensor.numpy() for key, tensor in signatures[name](**suffixed(inputs)).items()}
-    # Without tracing each search a second time.
+    # Avoids tracing each search a second time.
     tf.config.run_functions_eagerly(True)
     try:
         expected = runs[name].captioning.returning(CAPTIONS).hypotheses(inputs)
@@ -121,7 +121,7 @@ def test_sentences_are_written_as_the_vocabulary_decodes_them(segmenter: str) ->
     found = SentenceWriter(vocabulary)(tf.constant([rows]))[0].numpy().tolist()
     expected = [vocabulary.decode(row) for row in rows]
     assert [text.decode() for text in found] == expected
-    # The loop around two graphs, which has no TensorFlow.
+    # The loop around two graphs, which does not use TensorFlow.
     unspaced = unspaced_ids(vocabulary)
     ids = [[number for number in row if number > 2] for row in rows]
     assert [join_words(own, words, unspaced) for own in ids] == expected

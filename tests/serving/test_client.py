@@ -1,4 +1,4 @@
-"""The client of servers, and a server as a process of its own."""
+"""The client of servers, and a server in a separate process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SIGNATURE = {"inputs": {"images": {}}, "outputs": {"captions": {}, "scores": {}}
 
 
 class TensorFlowServing(BaseHTTPRequestHandler):
-    """Answers as TensorFlow Serving does, which writes NaN."""
+    """Fake of TensorFlow Serving, which writes NaN in its JSON."""
 
     asked: ClassVar[list[Any]] = []
 
@@ -164,7 +164,7 @@ def test_a_server_answers_what_it_accepted_before_it_ends(
             "empty", "unreadable"
         ]  # fmt: skip
         assert all(row["captions"][0] for row in rows[:-2])
-        # A request whose body is on its way when the signal comes.
+        # A request whose body is being sent when the signal arrives.
         image = (photographs / "0.png").read_bytes()
         with socket.create_connection(("127.0.0.1", int(found[2]))) as connection:
             length = f"Content-Length: {len(image)}"

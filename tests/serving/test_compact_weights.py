@@ -1,4 +1,4 @@
-"""Weights in fewer bits change scores a little and files much."""
+"""Compact weights: slightly different scores, and much smaller files."""
 
 from __future__ import annotations
 

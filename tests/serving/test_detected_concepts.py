@@ -1,4 +1,4 @@
-"""Concepts that detectors find inside a graph are those that Python chooses."""
+"""Concepts of detectors inside a graph are equal to those of the Python implementation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "sky": (), "ball": ("ball",), "moon": ("moon",),
 }  # fmt: skip
 DICTIONARY = ConceptDictionary(WORDS, {word: (word,) for word in WORDS}, frozenset(), CLASSES)
-# Of two sources: class id -> name.
+# Label maps of two sources: class id -> name.
 NAMES = ({1: "hound", 3: "kitten", 4: "sailboat", 9: "sky"}, dict(enumerate(CLASSES)))
 
 
@@ -57,13 +57,13 @@ def test_concepts_are_those_that_python_chooses(
     for number, (names, is_tag) in enumerate(zip(NAMES, (False, True), strict=True)):
         count = int(rng.integers(0, 9))
         ids = rng.choice(list(names), count).astype(np.int32)
-        # Some are equal: ties are broken by name.
+        # Some scores are equal: ties are broken by name.
         scores = rng.choice([0.2, 0.35, 0.5, 0.8], count).astype(np.float32)
         source = DetectionSource(path=Path(f"{number}.json"), weight=1.0 + number / 2)
         sources.append(source)
         kept = is_tag | (scores >= source.min_score)
         parts.append((number, is_tag, ids[kept], scores[kept]))
-        # An object that cannot be right, and a class that is not in the label map.
+        # An invalid object, and a class that is not in the label map.
         given = tf.constant([*ids, 1, 77]), tf.constant([*scores, 0.0, 0.9], tf.float32)
         weight, least = source.weight, source.min_score
         found.append(GraphSource(lambda _, g=given: g, names, is_tag, least, weight, None))
@@ -83,7 +83,7 @@ def test_concepts_are_those_that_python_chooses(
 
 
 def merged(parts: list[Any]) -> ImageDetections:
-    """The detections of an image from all sources."""
+    """Returns the detections of an image from all sources."""
     counts = [len(ids) for _, _, ids, _ in parts]
     ids = np.concatenate([ids for _, _, ids, _ in parts]).astype(np.int64)
     owners = np.repeat([number for number, *_ in parts], counts)
@@ -118,7 +118,7 @@ def test_r2m_captions_images_with_its_detectors_in_the_graph(
     assert exported.left_out.keys() == {"attention"}
     model = tf.saved_model.load(str(exported.folder))
     bright = bright_image(30, 40, (5, 6, 20, 30))
-    # The detector fails on images of two rows.
+    # The detector fails on images with two rows of pixels.
     low = bright_image(2, 40, (0, 0, 1, 20))
     images = [tf.io.encode_png(image).numpy() for image in (bright, low)]
     found = model.signatures["serving_default"](images=tf.constant([images[0], b"", images[1]]))
@@ -166,7 +166,7 @@ def test_labels_of_a_classifier_are_tags(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert source.is_tag and source.min_score == 0.6
     chooser = DetectedConcepts(rules(), VOCABULARY, [source], max_concepts=3)
     places, counts, scores = chooser(tf.zeros([4, 4, 3], tf.uint8))
-    # Neither hound nor wolf reaches 0.6; together they do.
+    # Neither hound nor wolf reaches 0.6 alone, but both together do.
     assert chooser.words(places).numpy()[-1] == b"dog" and int(counts[-1]) == 1
     assert float(scores[-1]) == pytest.approx(2.0, abs=1e-3)
     assert places.numpy()[:-1].max(initial=-1) == -1

@@ -1,4 +1,4 @@
-"""Rows without words: their status says so, whatever else is in the batch."""
+"""Rows without words: their status does not depend on the other rows of the batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exported runs answer as the process that trained them, with nothing but TensorFlow."""
+"""Exported runs give the answers of the training process in an environment with TensorFlow only."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def requests(image_files: list[bytes]) -> dict[tuple[str, str], dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python of an environment that has only TensorFlow."""
+    """The Python interpreter of an environment with TensorFlow only."""
     return make_tensorflow_environment(tmp_path_factory.mktemp("environment") / "own")
 
 
@@ -86,7 +86,7 @@ def answers(
     requests: dict[tuple[str, str], dict[str, Any]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[tuple[str, str], dict[str, np.ndarray]]:
-    """Answers in an environment that has only TensorFlow."""
+    """Answers from an environment with TensorFlow only."""
     folder = tmp_path_factory.mktemp("answers")
     listed = [
         (str(exports[name].folder), signature, inputs)

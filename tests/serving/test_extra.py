@@ -1,4 +1,4 @@
-"""Packages of extras that are not installed."""
+"""Messages for packages of extras that are not installed."""
 
 from __future__ import annotations
 

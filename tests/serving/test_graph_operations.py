@@ -1,4 +1,4 @@
-"""Exports of strangers: graphs that reach beyond their folder are not loaded."""
+"""Untrusted exports: graphs that access files outside their folder are not loaded."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_models_that_only_compute_are_loaded(tmp_path: Path) -> None:
 
 
 def test_models_of_several_graphs_are_refused(tmp_path: Path) -> None:
-    """TensorFlow loads the graph of exactly the tag `serve`, which need not be the first one."""
+    """TensorFlow loads the graph with exactly the tag `serve`, which may not be the first graph."""
     function = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec([None], name="x")])
     tf.saved_model.save(tf.Module(), str(tmp_path / "model/1"), signatures=function)
     file = tmp_path / "model/1/saved_model.pb"

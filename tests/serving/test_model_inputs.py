@@ -1,4 +1,4 @@
-"""Model inputs that are made in a graph are those that Python makes."""
+"""Model inputs from the graph are equal to those of the Python implementation."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_regions_of_boxes_are_those_that_builds_store() -> None:
     pixels = rng.uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
     corners = rng.uniform(0, 0.6, (2, 3, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(0, 0.5, (2, 3, 2))], -1)
-    boxes[0, 0, 2:] = boxes[0, 0, :2]  # without an area
+    boxes[0, 0, 2:] = boxes[0, 0, :2]  # a box without area
     boxes = boxes.astype(np.float32)
     seen = extractor(pixels, with_maps=True)
     assert seen.maps is not None

@@ -1,4 +1,4 @@
-"""Sentences are split in a graph as the rules of the training split them."""
+"""Sentences are tokenized in a graph by the rules of the training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server of exported models: TensorFlow Serving's REST contract, uploads, limits, its end."""
+"""The server of exported models: TensorFlow Serving's REST API, uploads, limits, shutdown."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def predict(client: TestClient, content: Any, model: str = "att2in2") -> Any:
 
 @pytest.fixture(scope="module")
 def captions(client: TestClient, image_files: list[bytes]) -> list[Any]:
-    """The answers to all images, one per request."""
+    """Answers to all images, one per request."""
     answers = [predict(client, {"instances": [b64(data)]}) for data in image_files]
     return [answer.json()["predictions"][0] for answer in answers]
 
@@ -117,7 +117,7 @@ def test_status_metadata_and_versions(client: TestClient) -> None:
 
 
 def assert_same_answer(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Batches of other sizes may add up numbers in another order."""
+    """Asserts equality up to rounding: other batch sizes may change the order of sums."""
     numbers = ("scores", "log_probabilities")
     for name in numbers:
         assert found[name] == pytest.approx(expected[name], rel=1e-5)
@@ -247,7 +247,7 @@ def test_a_body_that_does_not_arrive_in_time_is_given_up(
         assert sent[0]["status"] == 408
         found = json.loads(b"".join(message.get("body", b"") for message in sent))
         assert found == {"error": "the body did not arrive within 0.05 seconds"}
-        # Its place is free again.
+        # The slot of the request is free again.
         assert 'code="408"' in client.get("/metrics").text
         assert client.get("/healthz").status_code == 200
 
@@ -316,7 +316,7 @@ def test_slow_and_failing_models_and_full_queues(models: list[LoadedExport]) -> 
 def test_few_images_are_converted_at_once(
     models: list[LoadedExport], image_files: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A converted image takes a gigabyte where it has 100 megapixels."""
+    """An image of 100 megapixels takes a gigabyte when it is converted."""
     lock, running, most = threading.Lock(), [], []
 
     def convert(upload: Any) -> bytes:
@@ -440,7 +440,7 @@ def test_names_of_models_are_no_paths(client: TestClient) -> None:
             answer = client.get(path)
             assert answer.status_code == 404, path
         assert client.post(f"/v1/models/{name}:predict", content=b"{}").status_code == 404
-    # Served are the models that were named, not the folders beside them.
+    # Only the named models are served, not other folders next to them.
     assert client.get("/v1/models/att2in2/versions/%2e%2e%2f2").status_code == 404
     assert client.post("/caption?model=../r2m", content=b"").status_code == 404
 

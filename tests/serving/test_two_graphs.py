@@ -1,4 +1,4 @@
-"""Encoder and step in other runtimes find the captions of the whole model."""
+"""Encoder and step in other runtimes give the captions of the whole model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SETTINGS = {
     "suppressed": [0, 1, V - 1],
 }  # fmt: skip
 SUFFIX = "_input"
-# Runs a script, which may find no module of this project.
+# Runs a script that must not import any module of this project.
 RUN = """
 import os, runpy, sys
 sys.modules.update(dict.fromkeys(("r2m", "models", "tensorflow")))
@@ -62,7 +62,7 @@ def split(name: str, fixed_sizes: bool) -> tuple[Any, dict[str, tf.Tensor], Any]
     return model, inputs, split_captioner(model, make, specs, SETTINGS, fixed_sizes)
 
 
-# Of each kind of decoder one is converted to LiteRT, which takes longer.
+# Only one captioner per kind of decoder is converted to LiteRT, because this takes longer.
 IN_LITERT = {"att2in2", "transformer", "pixels"}
 
 
@@ -129,7 +129,7 @@ def test_an_exported_folder_captions_by_itself(old_runs: Path, tmp_path: Path) -
     assert "two ONNX graphs" in (exported.folder / "README.md").read_text()
     records = captions.open_captions(str(old_runs / "records/captions"))
     pictures = [example["image"] for example in captions.examples(records, "val")]
-    # The same pixels as in the training process, for which Pillow's are close, not equal.
+    # The pixels are decoded as in training; those of Pillow differ slightly.
     pixels = [decode_or_fault(picture, 32) for picture in pictures]
     files = []
     for number, square in enumerate(pixels):

@@ -1,4 +1,4 @@
-"""Versions of exported models appear whole or not at all."""
+"""Versions of exported models are published atomically."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_versions_are_numbered_on(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path) -> None:
-    (tmp_path / ".tmp-1").mkdir()  # of a process that was killed
+    (tmp_path / ".tmp-1").mkdir()  # left by a killed process
     with pytest.raises(RuntimeError), new_version(tmp_path) as (_, temporary):
         (temporary / "file").write_text("half")
         raise RuntimeError

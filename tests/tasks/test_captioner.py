@@ -96,7 +96,7 @@ def test_scheduled_sampling_begins_with_its_epoch(records: Records) -> None:
     assert stage.steps_per_epoch == 2
     early, late = first_batch(stage), first_batch(stage, 2)
     assert float(early["sampling_probability"]) == 0.0
-    assert float(late["sampling_probability"]) == 0.25  # the most there may be
+    assert float(late["sampling_probability"]) == 0.25  # the maximum
     plain = make_stage(records).loss(early, training=True)["cross_entropy"].total
     np.testing.assert_allclose(stage.loss(early, training=True)["cross_entropy"].total, plain)
     sampled = stage.loss({**late, "sampling_probability": tf.constant(1.0)}, training=True)
@@ -135,13 +135,15 @@ def test_batches_go_on_from_any_step(records: Records, options: CrossEntropyOpti
         np.testing.assert_array_equal(value, whole[3][name])
 
 
-def test_by_captions_the_loss_of_a_word_is_told_too(records: Records, tmp_path: Path) -> None:
+def test_the_loss_per_word_is_logged_with_the_loss_per_caption(
+    records: Records, tmp_path: Path
+) -> None:
     stage = make_stage(records, CrossEntropyOptions(reduction="captions"))
     batch = first_batch(stage)
     found = stage.loss(batch, training=True)
     (by_words,) = make_stage(records).loss(batch, training=True).values()
     total, captions, words = by_words.total, batch["lengths"].shape[0] * 2, by_words.normalizer
-    # Sums over threads differ in the last bit from time to time.
+    # Sums over threads may differ in the last bit.
     for name, divisor, weight in (("cross_entropy", captions, 1.0), ("per_word", words, 0.0)):
         assert float(found[name].total) == pytest.approx(float(total), rel=1e-6)
         assert found[name][1:] == (divisor, weight)
@@ -151,7 +153,7 @@ def test_by_captions_the_loss_of_a_word_is_told_too(records: Records, tmp_path: 
     )  # fmt: skip
     train(stage, options, tmp_path, strategy=make_strategy("one_device"))
     logged, validated, *_ = read_metrics(tmp_path)
-    # What is optimized is not changed by what is told.
+    # Logging the loss per word does not change the optimized loss.
     assert logged["loss"] == pytest.approx(total / captions)
     assert logged["loss/cross_entropy"] == pytest.approx(total / captions)
     assert logged["loss/per_word"] == pytest.approx(total / words)
@@ -201,7 +203,7 @@ def test_what_is_shown_of_attention_is_the_part_that_was_seen(records: Records) 
     sheets = stage.evaluate(0).images["attention"]
     assert sheets.dtype == np.uint8 and len(sheets) == 4
     options = dict(records.manifest["options"])
-    options["backbone"] = {**options["backbone"], "short_side": 128}  # cut to 64
+    options["backbone"] = {**options["backbone"], "short_side": 128}  # cropped to 64
     cut = dataclasses.replace(records, manifest={**records.manifest, "options": options})
     assert make_stage(cut)._pictures[0].shape == (whole[0] // 2, whole[1] // 2, 3)
 
@@ -220,7 +222,7 @@ def test_only_attention_is_looked_for(records: Records, monkeypatch: pytest.Monk
 
 
 def test_every_captioner_is_built_by_name() -> None:
-    # The eight heads of transformers share the units.
+    # The units must be divisible by the eight heads of transformers.
     sizes: dict[str, Any] = {"vocabulary_size": 9, "units": 8}
     boxes = tf.constant([[[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]])
     for name in captioner_names():

@@ -79,7 +79,7 @@ def test_it_is_evaluated_on_records(
         tokenizer="ptb_python",
     )
     assert report.scores.images == 4
-    # pycocotools takes the references and the predictions as they are.
+    # pycocotools reads the references and the predictions without conversion.
     coco = COCO(str(pictures / "captions.json"))
     results = coco.loadRes(str(tmp_path / "val.predictions.json"))
     ids = results.getImgIds()
@@ -158,7 +158,7 @@ def test_features_made_in_another_way_are_refused(
         InputError, match="other " + told.format("other.h5", "'relu'", "none", None)
     ):
         Run.load([att2in2_run, other])
-    # Not what decides features.
+    # The batch size does not affect features.
     alike = changed("alike", batch_size=7)
     assert len(Run.load([att2in2_run, alike]).folders) == 2
     regions = changed("regions")
@@ -214,7 +214,7 @@ def test_words_are_sampled_in_training_from_their_epoch_on(
         return [line["loss"] for line in lines if line["kind"] == "train"]
 
     plain, sampled = losses("plain", "one_device", None), losses("sampled", "one_device", 0)
-    # Two steps are an epoch; until its end, all words are those of the captions.
+    # An epoch has two steps; in the first epoch, all words are those of the captions.
     assert len(plain) == len(sampled) == 4
     np.testing.assert_allclose(sampled[:2], plain[:2], rtol=1e-5)
     assert abs(sampled[3] - plain[3]) > 1e-3
@@ -293,7 +293,7 @@ def test_grids_and_regions_side_by_side(caption_records: Path, att2in2_run: Path
         config = small(caption_records, captioner)
         config.data.rows = rows
         assert record_inputs(config, both).columns == wanted
-    # The mean of the rows stands for a vector that is not there.
+    # The mean of the rows replaces the missing vector.
     rows_only = dataclasses.replace(
         records, manifest={**records.manifest, "features": ["region_feature"]}
     )
@@ -321,7 +321,7 @@ def test_attention_is_shown_of_files_and_in_tensorboard(
     assert "left out: " in caplog.text and "broken.png cannot be read" in caplog.text
     for file in files:
         with Image.open(tmp_path / f"{file.stem}.attention.gif") as image:
-            # Frames that are equal become one.
+            # Equal frames are merged.
             assert 2 <= image.n_frames <= 1 + len(captions[file.name].split())
         assert (tmp_path / f"{file.stem}.attention.png").stat().st_size
     assert [file.read_bytes() for file in files] == before

@@ -1,4 +1,4 @@
-"""Captioners that look at pixels through a network which they may train along."""
+"""Captioners of pixels, with a network that may be trained with the captioner."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tfrecords.pictures.feature_options import BackboneOptions
 
 @pytest.fixture(scope="module")
 def from_pixels(caption_records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of a captioner that trained the end of its network along."""
+    """The run of a captioner that also trained the last layers of its network."""
     config = small(caption_records, "updown")
     config.image.update({**BACKBONE, "source": "pixels", "trained_from": "conv_pw_13"})
     config.stages.cross_entropy.evaluate_every = 0
@@ -52,7 +52,7 @@ def test_the_part_of_the_network_that_is_asked_for_is_trained(from_pixels: Path)
         if layer.get_weights()
         and any(map(np.any, map(np.subtract, layer.get_weights(), before[layer.name])))
     }
-    # Random weights fade out: hardly any gradient may be left for the kernel.
+    # Signals vanish with random weights, so the kernel may have almost no gradient.
     assert "conv_pw_13_bn" in moved <= {"conv_pw_13", "conv_pw_13_bn"}
 
 
@@ -74,7 +74,7 @@ def test_the_network_computes_at_the_precision_of_the_captioner(from_pixels: Pat
 def test_image_files_are_captioned_as_stored_pictures_are(
     from_pixels: Path, att2in2_run: Path, caption_records: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    # Alone, where vectors are what only the choice looks at, and with one that is shown features.
+    # Alone, where only the consensus reads vectors; and with a captioner of stored features.
     choice = ConsensusOptions(neighbors=3, likelihood=0.0)
     for members, consensus in (([from_pixels], choice), ([from_pixels, att2in2_run], None)):
         run = Run.load(members, consensus=consensus)
@@ -109,7 +109,7 @@ def test_a_builder_makes_what_the_captioner_sees(from_pixels: Path, tmp_path: Pa
         build_network(BackboneOptions(weights=weights, **options)).model(pixels)
         for weights in (str(exported.file), "none")
     )
-    # The same but for the order of sums; without the training it is not.
+    # Equal up to the order of sums; without the training it would differ.
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
     assert not np.allclose(untrained, wanted, rtol=1e-3, atol=1e-6)
 
@@ -163,7 +163,7 @@ def test_rows_of_unit_norm_are_of_pixels_too() -> None:
     config = importlib.import_module("configs.captioners.att2in").get_config("test")
     config.image.update({**BACKBONE, "source": "pixels"})
     config.data.unit_norm = True
-    # Random weights of a whole network fade out: its maps would be 0.
+    # Signals vanish in a full network with random weights: its maps would be 0.
     network = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(6, 16, 16)])
     model = build_model(config, 9, {}, Network(network, lambda x: x, (2, 2, 6)))
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
@@ -190,7 +190,7 @@ def test_the_last_blocks_of_efficientnet_lite_are_trained() -> None:
         )
         loss = tf.reduce_mean(model.logits(tf.reshape(hidden, (-1, hidden.shape[-1]))) ** 2)
     found = tape.gradient(loss, network.model.trainable_variables)
-    # Random weights fade out on the way: the last kernel at least gets its gradient.
+    # Signals vanish with random weights, but at least the last kernel receives a gradient.
     assert None not in found and np.any(found[-3])
     for variable, old in zip(network.model.non_trainable_variables, before, strict=True):
         np.testing.assert_array_equal(variable, old)

@@ -20,7 +20,7 @@ from tfrecords.pictures.feature_options import BackboneOptions
 
 @pytest.fixture(scope="module")
 def embedding(raw, tmp_path_factory) -> Path:
-    """The run of an embedding of features made as those of the image records."""
+    """The run of an embedding, trained on features of the same kind as the image records."""
     folder = tmp_path_factory.mktemp("embedding")
     options = CaptionsOptions(
         folder=folder / "records",
@@ -45,7 +45,7 @@ def test_the_image_side_is_that_of_the_embedding(config, small_network, embeddin
     assert np.isfinite(summary.last_metrics["loss"])
     newest = checkpoints.newest(tmp_path / "joint" / "checkpoints")
     shapes = tf.train.load_checkpoint(str(newest.folder / "variables")).get_variable_to_shape_map()
-    # From the vectors of the embedding, not from the stored ones of 512 numbers.
+    # The input size is that of the embedding's vectors, not that of the stored vectors, 512.
     assert shapes["model/image_map/kernel"][0] == 8
     assert not any("sentence_encoder" in name for name in shapes)
 

@@ -1,4 +1,4 @@
-"""Stages and the curriculum on real (small) records: training, resuming, starting, refusing."""
+"""Stages and the curriculum on small real records: training, resume, start, rejected runs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_stage_starts_from_the_best_weights_of_the_one_before(finished):
     folder, _, _ = finished
     before = Run.load(folder / "tri").model
     after = Run.load(folder / "tri_rec").model
-    # Stages 3 and 4 do not reach the softmax: it is what stage 2 left.
+    # Stages 3 and 4 do not train the softmax layer, so it is that of stage 2.
     np.testing.assert_array_equal(before.softmax_weights, after.softmax_weights)
     assert not np.array_equal(before.embedding.embeddings, after.embedding.embeddings)
 
@@ -118,7 +118,7 @@ def test_a_finished_curriculum_is_not_trained_again(finished):
 def test_an_interrupted_stage_ends_as_an_uninterrupted_one(
     config, raw, build, build_text, small_network, tmp_path
 ):
-    """All losses, on crops of pixels, with nothing to validate on, which is no obstacle."""
+    """All losses on crops of pixels, without validation data."""
     corpora = build_text(tmp_path / "corpora", validation_fraction=0.0)
     splits = {"train": raw / "train.txt"}
     images = build(
@@ -166,7 +166,7 @@ def test_pixels_without_references_train_but_are_not_scored(finished, config, bu
 
 def test_images_may_be_there_in_some_stages_only(finished, config, images, tmp_path):
     config.data.images = ""
-    # The stage before had images, which binds this one to nothing.
+    # The images of the previous stage do not constrain this stage.
     summary = experiment.run_stage("xe_rec", config, tmp_path, init_from=finished[0] / "xe")
     assert summary.step == 4
     assert set(summary.best_metrics) >= {"loss", "cross_entropy"}
@@ -280,7 +280,7 @@ def test_a_stage_notices_that_the_one_before_was_trained_again(finished, config,
     with pytest.raises(TrainingError, match="settings differ: start"):
         experiment.run_stage("xe_rec", config, folder)
     shutil.rmtree(folder / "xe")
-    # With its predecessor gone there is nothing to compare, and nothing to train either.
+    # If the previous stage is deleted, nothing is compared and nothing is trained.
     assert experiment.run_stage("xe_rec", config, folder).step == 4
 
 
@@ -298,7 +298,7 @@ def test_a_damaged_record_is_an_error(config, corpora, tmp_path, capsys):
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
     config.data.corpora, config.data.images = str(folder), ""
-    # As the scripts show it: TensorFlow's own error is a page long.
+    # As shown by the scripts; the error of TensorFlow is a page long.
     assert exit_code(lambda _: experiment.run_stage("xe", config, tmp_path), []) == 1
     assert re.fullmatch(
         r"error: a record file is damaged: corrupted record at \d+; it is named by .*r2m-inspect "
@@ -355,7 +355,7 @@ def test_a_folder_and_a_list_of_images_can_be_captioned(finished, raw, images, t
     listed.write_text("\n".join(str(file) for file in files))
     some = caption_files(folder / "tri_rec", listed, tmp_path / "some", detections=sources).rows
     for row, own in zip(some, rows[:3], strict=True):
-        # Of fewer images at once: the last digit of a score may differ.
+        # With fewer images per batch, the last digit of a score may differ.
         assert row.pop("log_probability") == pytest.approx(own["log_probability"], abs=2e-4)
         assert row.pop("score") == pytest.approx(own["score"], abs=2e-4)
         assert row == {key: own[key] for key in row} and len(row) + 2 == len(own)
@@ -412,7 +412,7 @@ def test_training_settings_reach_the_engine(config, corpora, monkeypatch, tmp_pa
     for name in ("xe", "joint", "tri"):
         experiment.run_stage(name, config, tmp_path)
 
-    # An epoch of `joint` is one of its sentences, one of `tri` is its 24 images in batches of 8.
+    # An epoch of `joint` is that of its sentences; one of `tri` has 24 images in batches of 8.
     epoch = math.ceil(open_corpora(corpora).count("train") / 8)
     assert epoch > 3
     joint, tri = given["joint"], given["tri"]
@@ -424,7 +424,7 @@ def test_training_settings_reach_the_engine(config, corpora, monkeypatch, tmp_pa
     assert (tri.optimizer, tri.ema_decay) == ("sgd", 0.9)
     assert tri.optimizer_settings == OptimizerSettings(momentum=0.9, nesterov=True)
     assert (tri.clip_global_norm, tri.clip_value) == (None, 0.1)
-    # What a stage that compares images cannot do does not end a curriculum in its middle.
+    # Options that a stage with comparisons of images does not support do not stop a curriculum.
     ways = {name: (options.jit, options.micro_batches) for name, options in given.items()}
     assert ways == {"xe": (True, 2), "joint": (False, 1), "tri": (False, 1)}
 
@@ -434,7 +434,7 @@ def test_training_settings_are_the_published_ones(config, monkeypatch, tmp_path)
     monkeypatch.setattr(experiment, "train", lambda stage, options, *_, **__: given.append(options))
     experiment.run_stage("xe", config, tmp_path)
     expected = {"optimizer": "adam", "clip_global_norm": 5.0, "weight_decay": 0.0}
-    # None: at their defaults, as if there were no such options.
+    # None: options at their defaults, as in versions without these options.
     expected |= dict.fromkeys(["schedule", "optimizer_settings", "clip_value", "ema_decay"])
     assert expected.items() <= given[0].fixed().items()
 

@@ -1,4 +1,4 @@
-"""Loss terms of the stages: what flows where, and which parts they train."""
+"""Loss terms of the stages: gradients, and the parts of the model that they train."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_image_terms_read_the_models_own_argmax_words(model):
         for _ in range(SEARCH.max_length):
             hidden, state = model.step(word, state, memory)
             read, back = model.reconstructor.step(model.reconstructor.precompute(hidden), back)
-            # Padding and the start marker are never said.
+            # Padding and the start marker are never generated.
             word = 2 + tf.argmax(model.logits(hidden)[:, 2:], -1, output_type=tf.int32)
             if int(word[0]) == 2:
                 break
@@ -111,7 +111,7 @@ def test_gates_are_those_at_the_real_words(model):
     for name, gate in zip(found, model.decoder.all_gates(fused), strict=True):
         expected = np.concatenate([gate[0, :4], gate[1, :2]])
         np.testing.assert_allclose(found[name], expected, atol=1e-6)
-    # Fed its own words: as many as it says, one at least.
+    # For its own generated words: as many values as words, at least one.
     own = objectives.gate_values(model, _images(), SEARCH)
     lengths = decode(model, model.encode(_images()), SEARCH).lengths[:, 0]
     assert own["forget_gate"].shape == (int(tf.reduce_sum(tf.maximum(lengths, 1))), H)

@@ -15,7 +15,10 @@ from tfrecords.core.errors import InputError
 
 @pytest.fixture
 def losses(config, raw, build, build_text, tmp_path, monkeypatch):
-    """Each term of the loss in the four steps of a stage, with changed training settings."""
+    """Returns a function that trains a stage with changed settings and returns its loss terms.
+
+    Each term has one value per step, of four steps.
+    """
     config.model.dropout = 0.0
     config.training.log_every = 1
     corpora = build_text(tmp_path / "corpora", validation_fraction=0.0)
@@ -34,7 +37,7 @@ def losses(config, raw, build, build_text, tmp_path, monkeypatch):
 
 
 def test_xla_follows_what_is_not_compiled(losses, config):
-    # One length, and so few programs: compiling them takes the time.
+    # A single length, so that few programs are compiled, which takes most of the time.
     config.stages.xe_rec.max_length = 4
     plain = losses("xe_rec", "plain")
     compiled = losses("xe_rec", "compiled", jit=True)
@@ -50,7 +53,7 @@ def test_half_precision_follows_float32(losses, config, small_network):
     plain, half = losses("joint", "plain"), losses("joint", "half", precision="mixed_bfloat16")
     assert len(plain) == 1 + 4
     for name, values in plain.items():
-        # Of images the model will soon say other words, and is trained on them.
+        # For images, the model soon generates other words, on which it is trained.
         steps = 4 if name in ("loss/cross_entropy", "loss/sentence_reconstruction") else 1
         np.testing.assert_allclose(half[name][:steps], values[:steps], rtol=0.02, err_msg=name)
         assert not np.array_equal(half[name], values), name

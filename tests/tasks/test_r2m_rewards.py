@@ -1,4 +1,4 @@
-"""R2M trained on by rewards, on images that people captioned."""
+"""Self-critical training of R2M on images with human captions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def build_pairs(raw: Path, folder: Path, vocabulary: Path | None, split: str = "
 
 @pytest.fixture(scope="module")
 def pairs(raw: Path, corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Captions of the training images, in the words of the corpus."""
+    """Captions of the training images, with the vocabulary of the corpus."""
     return build_pairs(raw, tmp_path_factory.mktemp("pairs") / "records", corpora)
 
 
@@ -73,7 +73,7 @@ def test_r2m_goes_on_by_rewards(
     config.data.captions = str(pairs)
     config.reward.baseline = "greedy"
     before = Run.load(tmp_path / "xe").model
-    # From the last stage of the workdir.
+    # Starts from the last stage of the workdir.
     summary = run_stage("reward", config, tmp_path)
     assert summary.step == 4 and "cider" in summary.best_metrics
     rows = [row for row in read_metrics(tmp_path / "reward") if row["kind"] == "train"]

@@ -1,6 +1,6 @@
-"""The stages on two replicas and on two workers: they compute what one device computes.
+"""Stages on two replicas and on two workers give the results of one device.
 
-Dropout masks differ by replica, on purpose: it is off here.
+Dropout is off here, because replicas have different dropout masks by design.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def tensors(folder: Path) -> dict[str, np.ndarray]:
-    """All of a checkpoint but the seeds, of which each replica has its own."""
+    """Returns all tensors of a checkpoint except the seeds, which differ by replica."""
     newest = experiment.checkpoints.newest(folder)
     reader = tf.train.load_checkpoint(str(newest.folder / "variables"))
     names = reader.get_variable_to_shape_map()
@@ -51,7 +51,7 @@ def assert_same_run(one: Path, two: Path, folders: tuple[str, ...] = ("checkpoin
 
 @pytest.fixture(scope="module")
 def without_validation(raw, build, build_text, tmp_path_factory) -> tuple[str, str]:
-    """Records to train on only. The last images of an epoch are one: a replica without rows."""
+    """Records for training only; the last batch of an epoch has one image: one replica is empty."""
     folder = tmp_path_factory.mktemp("training")
     corpora = build_text(folder / "corpora", validation_fraction=0.0)
     names = (raw / "train.txt").read_text().splitlines()[: 2 * BATCH + 1]
@@ -61,7 +61,7 @@ def without_validation(raw, build, build_text, tmp_path_factory) -> tuple[str, s
     return str(corpora), str(images)
 
 
-# One stage of sentences alone, and one of all losses of the others at once.
+# A stage of sentences only, and a stage with all losses of the other stages.
 @pytest.mark.parametrize("name", ["xe", "joint"])
 def test_two_replicas_equal_one(
     name, config, without_validation, small_network, monkeypatch, tmp_path
@@ -80,7 +80,7 @@ def test_two_replicas_equal_one(
 
 @pytest.mark.timeout(400)
 def test_two_workers_equal_one_device(config, small_network, tmp_path):
-    """With validation on averaged weights, and best ones."""
+    """With validation on averaged weights, and best weights."""
     changes: dict[str, Any] = {f"model.{name}": value for name, value in small_network.items()}
     changes |= {"model.dropout": 0.0, "training.log_every": 1, "training.ema_decay": 0.9}
     stage = {"steps": STEPS, "batch_size": BATCH, "evaluate_every": STEPS // 2, "max_length": 10}

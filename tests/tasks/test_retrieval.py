@@ -52,14 +52,14 @@ def test_a_run_opens_and_encodes_records_images_and_sentences(
     assert images.shape == (4, 8) and images.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, rtol=1e-5)
     files = [pictures / "images" / name for name in names]
-    # float16 in the records.
+    # Records store float16.
     np.testing.assert_allclose(run.encode_images(files, batch_size=3), images, atol=2e-3)
     flat = [text for own in texts for text in own]
     sentences = run.encode_sentences(flat)
     assert sentences.dtype == np.float32 and len(sentences) == len(flat)
     for text, vector in zip(flat[:3], sentences, strict=False):
         np.testing.assert_allclose(run.encode_sentences([text])[0], vector, atol=1e-6)
-    # What validation found of the best weights is found again.
+    # Evaluation reproduces the validation scores of the best weights.
     owners = np.repeat(np.arange(4), [len(own) for own in texts])
     found = retrieval_metrics(images, sentences, owners)
     best = max(
@@ -82,7 +82,7 @@ def test_each_preset_trains_and_opens(preset, caption_records, tmp_path) -> None
     assert run.similarity == ("order" if "order" in preset else "cosine")
     _, images, texts = run.encode_records(caption_records, "val")
     assert np.isfinite(images).all() and np.isfinite(run.encode_sentences(texts[0])).all()
-    # In use, images of the unnormalized preset alone have other norms than 1.
+    # At inference, only the preset without normalization has image vectors of norm other than 1.
     assert np.allclose(np.linalg.norm(images, axis=1), 1, atol=1e-4) == (preset != "vse0")
 
 
@@ -129,7 +129,7 @@ def weights(run: Path, folder: str = "checkpoints") -> dict[str, np.ndarray]:
 
 def test_a_resumed_run_is_the_run_that_was_never_stopped(caption_records, tmp_path) -> None:
     config = small(caption_records)
-    # All that is drawn in training.
+    # All sources of randomness in training.
     config.data.update(batching="same_length", word_noise=0.2)
     config.model.update(image_input="regions", row_dropout=0.3, word_dropout=0.2)
     config.training.log_every = 1
@@ -152,7 +152,7 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(caption_records, tmp_pa
 @pytest.mark.parametrize("preset", ["vse_plus_plus", "order0"])
 def test_two_replicas_equal_one(preset, caption_records, tmp_path) -> None:
     config = small(caption_records, preset)
-    # Adam makes steps of this size of gradients that are nothing but rounding.
+    # Adam amplifies gradients that consist of rounding errors to steps of this size.
     config.stages.ranking.update(batch_size=7, learning_rate=1e-4)
     config.training.log_every = 1
     config.loss.mask_same_image = True
@@ -187,13 +187,13 @@ def test_the_log_names_the_loss_and_the_projector_shows_the_vectors(embedding_ru
 
 
 def of_shape(tensors: dict[str, np.ndarray], *shape: int) -> np.ndarray:
-    """The only weights of a model with a shape."""
+    """Returns the only weights of a model with a given shape."""
     (found,) = (v for k, v in tensors.items() if k.startswith("model") and v.shape == shape)
     return found
 
 
 def network(config: Any, dtype: str = "float32", *, load: bool = True) -> Network:
-    """A network whose maps are not all zero, as those of a whole one with random weights are."""
+    """Returns a small network; the maps of a full one with random weights would be all zero."""
     keras.utils.set_random_seed(3)
     layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(6, 16, 16, name="last")]
     return Network(
@@ -240,7 +240,7 @@ def test_a_model_of_pixels_starts_from_one_of_stored_features(
     caption_records, tmp_path, monkeypatch
 ) -> None:
     def as_stored(config: Any, dtype: str = "float32", *, load: bool = True) -> Network:
-        """A network with as many features as the records."""
+        """Returns a network with the feature size of the records."""
         keras.utils.set_random_seed(3)
         layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(512, 32, 32)]
         return Network(keras.Sequential(layers), lambda x: x / 255.0, (1, 1, 512))
@@ -262,7 +262,7 @@ def test_a_model_of_pixels_starts_from_one_of_stored_features(
 def test_a_collapse_is_named_with_what_to_do(hinges, level) -> None:
     options = RankingOptions(margin=0.1, hinges=hinges, batch_size=2)
     near = {"loss/hinge": 0.1005, "loss/positive": 1.0, "loss/negative": 1.0}
-    # A mean hinge may pass the margin while similarities differ.
+    # The mean hinge may exceed the margin although similarities differ.
     for away in ({**near, "loss/hinge": 0.05}, {**near, "loss/negative": 0.9}):
         objective = RankingObjective(options)
         assert [objective.remark(x) for x in (near, near, away, near, near)] == [None] * 5

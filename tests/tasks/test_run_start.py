@@ -1,4 +1,4 @@
-"""Run folders refuse the files of other runs, and say what differs."""
+"""Run folders reject the files of other runs, and name the differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Self-critical training: its loss, and that it earns what it optimizes."""
+"""Self-critical training: its loss, and an increase of its rewards."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ from tfrecords.core.vocabulary import END_ID
 from tfrecords.language.document_frequencies import frequencies_of_records
 
 SAMPLES, LIMIT = 3, 8
-# The word after the end marker too: it is common, and so must be missing from the softmax.
+# Includes the first word after the end marker. It is frequent, so a softmax that does not exclude
+# it gives other losses.
 SUPPRESSED = (0, 1, 3)
 
 
@@ -96,7 +97,7 @@ def test_the_loss_is_that_of_the_captions_it_drew(
         memory = stage.model.encode({"regions": batch["regions"][image][None]})
         fed = tf.constant([[1, *words[: length - 1]]])
         hidden = stage.model.teacher_forced(memory, fed)[0]
-        # Of the words that can be drawn alone.
+        # The softmax is over the words that can be drawn.
         can_be = np.isin(np.arange(len(records.vocabulary())), SUPPRESSED, invert=True)
         log_p = tf.nn.log_softmax(tf.where(can_be, stage.model.logits(hidden), -1e9)).numpy()
         expected -= advantage * log_p[np.arange(length), words[:length]].sum()
@@ -112,7 +113,7 @@ def test_the_greedy_caption_is_the_baseline(records: Records) -> None:
     references = batch["references"], batch["reference_lengths"]
     own = stage._objective._reward.scores(greedy.tokens[:, 0], greedy.lengths[:, 0], *references)
     assert found["baseline"] == pytest.approx(SAMPLES * own.numpy().sum(), rel=1e-5)
-    # The samples are those of the other baseline, which is their mean.
+    # The samples are those of the other baseline, which is the mean of their rewards.
     other = self_critical_stage(records, reduction="words")
     others = {name: term.total.numpy() for name, term in other.loss(batch, training=True).items()}
     for name in ("reward", "words", "entropy", "ended", "reward_spread"):
@@ -131,7 +132,7 @@ def test_the_greedy_caption_is_the_baseline(records: Records) -> None:
     ],
 )
 def test_parts_of_a_batch_sum_to_the_whole(records: Records, options: dict[str, Any]) -> None:
-    """Also parts without images, which replicas may have."""
+    """Includes parts without images, as replicas may have."""
     stage = self_critical_stage(records, "fc", **options)
     batch = first_batch(stage)
     whole, parts = stage.loss(batch, training=True), 4
@@ -191,7 +192,7 @@ def test_entropy_is_a_reward(records: Records) -> None:
 
 @pytest.mark.parametrize("name", [name for name in SMALL_SAMPLES if name != "ensemble"])
 def test_every_captioner_learns_from_rewards(name: str) -> None:
-    """Also R2M's decoder and a captioner of pixels: each weight has a finite gradient."""
+    """Every weight has a finite gradient, also in R2M's decoder and in a captioner of pixels."""
     small, rng = sample(name), np.random.default_rng(2)
     model, inputs = small.build(name=name), small.inputs(3)
     references = rng.integers(2, V - 1, (3, 2, 5)).astype(np.int32)
@@ -248,7 +249,7 @@ def test_empty_captions_are_worth_nothing(records: Records) -> None:
     stage.model.word_output.bias.assign(100.0 * np.eye(len(records.vocabulary()))[END_ID])
     found = {name: term.total for name, term in stage.loss(first_batch(stage), True).items()}
     assert np.isfinite(list(found.values())).all()
-    # One word each, the end marker, which all references have.
+    # Each sample has one word, the end marker, which all references contain.
     assert float(found["words"]) == float(found["ended"]) == 5 * SAMPLES
     assert float(found["reward"]) == 0.0 and float(found["advantage"]) < 1e-6
     metrics = {f"loss/{name}": float(total) for name, total in found.items()}
@@ -284,7 +285,7 @@ def test_training_raises_the_reward(records: Records, tmp_path: Path) -> None:
     )  # fmt: skip
     train(stage, options, tmp_path, strategy=make_strategy("one_device"))
     rewards = [row["loss/reward"] for row in read_metrics(tmp_path) if "loss/reward" in row]
-    # Of 25 steps each: draws make single ones differ by a few percent.
+    # Means of 25 steps, because rewards of single steps vary by a few percent.
     assert np.mean(rewards[-3:]) > 1.1 * rewards[0]
 
 
@@ -352,7 +353,7 @@ def test_it_goes_on_from_cross_entropy_in_the_same_folder(
     rows = read_metrics(tmp_path / "self_critical")
     before = [row for row in read_metrics(att2in2_run) if row["kind"] == "evaluation"]
     first = next(row for row in rows if row["kind"] == "evaluation")
-    # At its start it says what the best of the run before said.
+    # Its first evaluation gives the best score of the previous run.
     assert first["cider"] == max(row["cider"] for row in before)
     report = evaluate_run(
         tmp_path / "self_critical", caption_records, "val", tmp_path, metrics=("cider",)
@@ -374,10 +375,10 @@ def test_rewards_weigh_words_by_the_file_that_is_named(
     replace(own, vocabulary_sha256="b" * 64).save("counts.npz")
     with pytest.raises(InputError, match=rf"counts\.npz has sha256 b{{12}}.*{records.folder}"):
         train_on()
-    # Of more images than were counted: n-grams weigh more.
+    # With a larger number of images, n-grams have larger weights.
     replace(own, images=5 * own.images, records_digest=None).save("counts.npz")
     assert train_on().step == 1
-    # Elsewhere the same counts are the same reward; others are not.
+    # The same counts in another file are the same reward; other counts are not.
     config.reward.document_frequencies = str(shutil.copy("counts.npz", "copy.npz"))
     assert train_on().step == 1
     config.reward.document_frequencies = None
@@ -392,13 +393,13 @@ def test_captions_of_similar_images_are_rewarded(
     batch = first_batch(stage)
     found = stage.loss(batch, training=True)
     assert float(found["reward"].total) > 0
-    # The share is that of the captions of similar images: without, the reward is another one.
+    # Captions of similar images contribute to the reward: without them, it differs.
     plain = self_critical_stage(records).loss(batch, training=True)
     alone = self_critical_stage(records, neighbors=4, neighbor_share=1.0).loss(batch, training=True)
     mixed = 0.75 * plain["reward"].total + 0.25 * alone["reward"].total
     assert float(found["reward"].total) == pytest.approx(float(mixed), rel=1e-5)
     assert float(alone["reward"].total) != float(plain["reward"].total)
-    # By the command, also on.
+    # By the command, also with resume.
     config = small(records.folder)
     config.reward.neighbors = 4
     config.stages.self_critical.update({"batch_size": 5, "steps": 1, "evaluate_every": 0})
@@ -428,7 +429,7 @@ def test_dropout_is_an_option(
 
         monkeypatch.setattr(type(stage.model), name, noted)
     stage.loss(first_batch(stage), training=True)
-    # The image is encoded once: captions are drawn under the mask of the gradient.
+    # Images are encoded once: captions are drawn with the dropout mask of the gradient.
     assert applied == [dropout, dropout]
 
 

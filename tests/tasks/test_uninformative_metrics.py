@@ -1,4 +1,4 @@
-"""Runs whose CIDEr, or rewards, say nothing."""
+"""Warnings about runs whose CIDEr or rewards are uninformative."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_one_caption_for_all_images_is_warned_of_once(caplog: pytest.LogCaptureF
 def test_equal_rewards_are_warned_of_once(
     caption_records: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As where document frequencies are those of one image: each is ln 1."""
+    """As with document frequencies of a single image, whose weights are all ln 1."""
     objective = SelfCritical(
         SelfCriticalOptions(samples=2, max_length=4),
         CiderReward(*NO_NGRAMS, images=1),
@@ -94,7 +94,7 @@ def test_equal_rewards_are_warned_of_once(
     assert "document frequencies of 1 training images" in said
     rows = [row for row in read_metrics(tmp_path) if row["kind"] == "train"]
     assert [row["loss/reward_spread"] for row in rows] == [0.0, 0.0]
-    # Rewards that differ are nothing to speak of; equal ones above 0 have another cause.
+    # Different rewards give no warning; equal rewards above 0 have another cause.
     assert objective.remark({"loss/reward_spread": 0.1}) is None
     certain = objective.remark(
         {**dict.fromkeys(("loss/reward_spread", "loss/advantage"), 0.0), "loss/reward": 0.5}

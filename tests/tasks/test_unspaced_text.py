@@ -1,4 +1,4 @@
-"""A Chinese corpus and Chinese captions: trained, captioned and scored by characters."""
+"""Chinese corpora and captions: training, captioning and scoring by characters."""
 
 from __future__ import annotations
 

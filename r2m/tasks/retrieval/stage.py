@@ -151,7 +151,7 @@ class RetrievalStage:
         owners: list[int] = []
         texts: list[str] = []
         for image, found in enumerate(lines.map(lambda line: parse(line))):
-            tokens, lengths = retrieval_batches.padded(found["sentences"][0], options)
+            tokens, lengths = retrieval_batches.pad_sentences(found["sentences"][0], options)
             rows += [
                 row[:length].tolist()
                 for row, length in zip(tokens.numpy(), lengths.numpy(), strict=True)

@@ -61,7 +61,7 @@ def make_records() -> None:
         ),
         progress=False,
     )
-    # Word lists of this project are named by the machine's paths.
+    # The manifest contains absolute paths of this machine to word lists of the project.
     manifest = records / "corpora" / "manifest.json"
     text = manifest.read_text(encoding="utf-8")
     root = str(Path(tfrecords.__file__).parents[1])
@@ -104,7 +104,7 @@ def make_records() -> None:
 
 
 def make_network() -> None:
-    """Weights of a narrow MobileNet, normalized for the pictures so that no signal fades out."""
+    """Writes weights of a narrow MobileNet, normalized on the pictures so that signals persist."""
     keras.utils.set_random_seed(1)
     model = keras.applications.MobileNet((32, 32, 3), 0.05, include_top=False, weights=None)
     for layer in model.layers:
@@ -133,7 +133,7 @@ def main(output: Path) -> None:
             run_stage(stage, config, workdir)
         else:
             run_captioner(config, workdir, name=stage)
-        # They name the machine, and nothing reads them.
+        # Event files contain the name of the machine, and are not read by tests.
         for file in (workdir / stage).rglob("events.out*"):
             file.unlink()
         if run["records"] is not None:

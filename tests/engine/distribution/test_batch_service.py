@@ -1,4 +1,4 @@
-"""Batches from a tf.data service: the same as without, or a clear end at which all is saved."""
+"""Batches from a tf.data service: equal to local batches, or training stops with all work saved."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def test_the_service_changes_nothing(strategy, tmp_path):
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[tf.queue.QueueBase]:
-    """Every entry lets one batch through, made here in place of the service.
+    """Queue that replaces the service: each entry delivers one batch, which is made here.
 
-    Batches are looked for every 50 ms, and given up after a few looks.
+    Training polls for batches every 50 ms, and gives up after a few polls.
     """
     monkeypatch.setattr(batch_service, "_PERIOD", 0.05)
     monkeypatch.setattr(batch_service, "_PATIENCE", 3)
@@ -90,7 +90,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[tf.queue.QueueBase]:
 def after_five(
     batches: tf.queue.QueueBase, monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]
 ) -> None:
-    """Lets five batches through; calls `then` when training begins to wait for the next one."""
+    """Delivers five batches; calls `then` when training begins to wait for the next one."""
     batches.enqueue_many([[True] * 5])
     wait = batch_service._Prefetcher.wait
 
@@ -109,7 +109,7 @@ def train_served(workdir: Path, address: str) -> None:
 
 
 def assert_resumes(tmp_path: Path) -> None:
-    """The run resumes after step 5, and ends as one that nothing happened to."""
+    """Asserts that the run resumes after step 5 and ends like an undisturbed run."""
     workdir, one = tmp_path / "run", engine_toys.make_strategy("one_device")
     assert [folder.name for folder in (workdir / "checkpoints").iterdir()] == ["step-00000005"]
     expected = weights_after(tmp_path / "expected", one)
@@ -150,7 +150,7 @@ class TestNoBatchComes:
 
     def test_a_signal_stops_while_the_address_does_not_answer(self, tmp_path, monkeypatch):
         def wait_after_a_signal(*_: Any) -> None:
-            # Not before: until training handles it, the signal would end the tests.
+            # Delayed: before training handles the signal, it would end the tests.
             threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
             time.sleep(20)
 
@@ -161,7 +161,7 @@ class TestNoBatchComes:
         assert time.monotonic() - started < 15
 
     def test_a_lost_service_is_an_error(self, batches, tmp_path, monkeypatch):
-        # As if its machine were gone: TensorFlow itself would go on waiting for it.
+        # Simulates a lost machine; TensorFlow alone would wait for it forever.
         problem: list[str] = []
         monkeypatch.setattr(batch_service, "service_problem", lambda _: "".join(problem) or None)
         after_five(batches, monkeypatch, lambda: problem.append("gone"))

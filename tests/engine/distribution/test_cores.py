@@ -10,7 +10,7 @@ from r2m.engine.distribution import cores
 
 
 def _memory_optimization() -> int:
-    """Returns what graphs called from this thread are optimized with."""
+    """Returns the memory optimization of graphs that are called from this thread."""
     serialized = context.context().function_call_options.config_proto_serialized
     config = config_pb2.ConfigProto.FromString(serialized)
     return config.graph_options.rewrite_options.memory_optimization

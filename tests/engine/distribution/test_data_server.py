@@ -1,4 +1,4 @@
-"""The process that serves batches: where it listens, and who reaches it."""
+"""The process that serves batches: its addresses, and access from other machines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TestPorts:
         with serving("localhost", one, two) as address:
             assert address == f"grpc://localhost:{one}"
             assert service_problem(address) is None
-            # TensorFlow itself takes them, and each service gets some of the connections.
+            # TensorFlow itself accepts ports in use; each service then gets some connections.
             with pytest.raises(TrainingError, match=f"--port={one}: Address already in use"):
                 serving("localhost", one, three).__enter__()
             with pytest.raises(TrainingError, match=f"--worker_port={two}: Address already in"):
@@ -73,13 +73,13 @@ class TestPorts:
 
 @pytest.fixture
 def other_machine() -> Iterator[tuple[str, str]]:
-    """Name of a network namespace, and the address that this one reaches it under."""
+    """Yields the name of a network namespace, and its address as seen from this one."""
     ip = shutil.which("ip")
     if ip is None or os.geteuid():
         pytest.skip("takes root and the command ip (Debian's package iproute2)")
     name = f"r2m{os.getpid()}"
     here, there = f"{name}a", f"{name}b"  # at most 15 letters
-    # Of the addresses for tests of networks; another process takes another network.
+    # Addresses reserved for network tests; each process uses a different network.
     net = f"198.18.{os.getpid() % 256}"
     commands = [
         f"netns add {name}",

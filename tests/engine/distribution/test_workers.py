@@ -71,7 +71,7 @@ def finish(workers: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("stage", ["language-without-dropout", "pairs"])
 def test_two_workers_equal_one_device(stage: str, tmp_path: Path) -> None:
-    """Padding and rows differ by worker, one is without rows at times, norms are clipped."""
+    """Padding and rows differ by worker, one worker sometimes has no rows, norms are clipped."""
     engine_toys.run_named(stage, make_strategy("one_device"), tmp_path / "one")
     for code, output in finish(start_workers(stage, tmp_path / "two")):
         assert code == 0, output
@@ -91,7 +91,7 @@ def test_two_workers_equal_one_device(stage: str, tmp_path: Path) -> None:
 def test_a_killed_worker_ends_the_job_which_then_resumes(
     mirrored: tf.distribute.Strategy, tmp_path: Path
 ) -> None:
-    """With dropout: the end is that of two replicas in one process that was never stopped."""
+    """With dropout: the result equals that of two replicas in one process without interruption."""
     engine_toys.run_named("language", mirrored, tmp_path / "whole")
     workers = start_workers("slowly-evaluated", tmp_path / "run")
     deadline = time.monotonic() + 120
@@ -104,7 +104,7 @@ def test_a_killed_worker_ends_the_job_which_then_resumes(
     assert code == 1
     assert "worker 0 of 2 lost the connection to another one" in output
     assert "Start the same command on all workers again" in output
-    # The next time it is the chief, while it saves.
+    # The next time the chief is killed, while it saves.
     workers = start_workers("language", tmp_path / "run", die_at=("save:9", ""))
     (killed, _), (code, output) = finish(workers)
     assert (killed, code) == (-signal.SIGKILL, 1), output

@@ -1,4 +1,4 @@
-"""Messages where files of a run are gone, damaged or cannot be written."""
+"""Messages about files of a run that are missing, damaged or not writable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """Files of a run with a checkpoint each 10 steps, and metrics of 40."""
+    """Files of a run with a checkpoint every 10 steps, and metrics of 40 steps."""
     folder = tmp_path / "run"
     for name in ("checkpoints/step-00000040", "best/step-00000030"):
         (folder / name).mkdir(parents=True)
@@ -76,7 +76,7 @@ def test_a_run_whose_first_checkpoint_failed_begins_anew(
     assert "20 steps were logged but no checkpoint" in caplog.text
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_does(
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(
     run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("checkpoints", "best"):

@@ -239,8 +239,8 @@ class TestRuns:
         folder = workspace / "runs" / "toys" / "toy"
         with durable_files.lock_folder(folder):
             assert read_run(folder).state == "running"
-            assert read_run(folder).state == "running"  # the first look took nothing away
-        with durable_files.lock_folder(folder):  # nor does a look keep anything
+            assert read_run(folder).state == "running"  # reading does not release the lock
+        with durable_files.lock_folder(folder):  # and does not hold it
             pass
         assert read_run(folder).state == "finished"
 

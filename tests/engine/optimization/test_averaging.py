@@ -1,4 +1,4 @@
-"""The moving average of the weights against NumPy, in the best checkpoint, and over restarts."""
+"""Moving average of the weights: against NumPy, in the best checkpoint, and after restarts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from r2m.engine.stage import Evaluation
 from r2m.engine.train import train
 
 ONE = make_strategy("one_device")
-DECAY = 0.5  # the warm-up of the decay passes it at t = 8
+DECAY = 0.5  # reached by the warm-up of the decay at t = 8
 NAME = "embedding/embeddings"
 
 
 class WatchedStage(LanguageStage):
-    """Remembers the weights that it was evaluated with."""
+    """Stage that records the weights at each evaluation."""
 
     def __init__(self, **changes: Any) -> None:
         super().__init__(**changes)
@@ -65,7 +65,7 @@ def test_follows_its_formula_and_is_what_is_evaluated(
         average = decay * average + (1 - decay) * raw[t]
         np.testing.assert_allclose(stage.seen[t], average, atol=1e-6)
         assert abs(average - raw[t]).max() > 1e-4
-    # Training goes on with the raw weights.
+    # Training continues with the raw weights.
     np.testing.assert_array_equal(stage.weights(), raw[15])
     best, latest = (tensors(tmp_path / "averaged", folder) for folder in ("best", "checkpoints"))
     np.testing.assert_array_equal(best[f"model/{NAME}"], stage.seen[12])
@@ -103,7 +103,7 @@ def test_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
         assert a.keys() == b.keys()
         for name, value in a.items():
             np.testing.assert_array_equal(value, b[name], err_msg=name)
-    # A new start would not be the same: the average is not that of the last steps alone.
+    # The average is not that of the last steps alone, so a new start would differ.
     assert abs(stage.seen[15] - stage.weights()).max() > 1e-4
 
 

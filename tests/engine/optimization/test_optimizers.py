@@ -94,7 +94,7 @@ def test_follows_its_formula(
         optimizer=name,
         optimizer_settings=OptimizerSettings(**settings),
         learning_rate=LR,
-        # A schedule that changes nothing: the rate comes from the graph, as with any other.
+        # A schedule without effect, so that the rate comes from the graph as with other schedules.
         schedule=ScheduleOptions(name="step", decay_every=1000),
         **changes,
     )
@@ -216,7 +216,7 @@ class TestClipping:
 
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_a_variable_may_have_a_learning_rate_of_its_own(name: str) -> None:
-    """As if it were trained alone at that rate."""
+    """The result is that of training the variable alone at its rate."""
 
     def trained(rate: float, factors: list[float] | None) -> list[np.ndarray]:
         variables = [keras.Variable(START), keras.Variable(START)]

@@ -82,7 +82,7 @@ def test_cosine_with_warm_up() -> None:
 
 
 def test_the_optimizer_uses_it(strategy: tf.distribute.Strategy) -> None:
-    """Gradients of 1 with plain descent: the weights go down by the sum of the rates."""
+    """With gradients of 1 and SGD, the weights decrease by the sum of the rates."""
     chosen = options(
         learning_rate=0.5, optimizer="sgd", schedule=ScheduleOptions(name="plateau", warm_up=2)
     )
@@ -147,7 +147,7 @@ def test_what_a_schedule_depends_on_is_fixed() -> None:
     assert not {"steps", "evaluate_every"} & set(constant)
     assert set(cosine) - set(constant) == {"steps"}
     assert set(plateau) - set(constant) == {"evaluate_every"}
-    # At their defaults they are as in runs from before there were such options.
+    # Defaults give the same settings as in runs from before these options existed.
     assert constant["schedule"] is None
     assert plateau["schedule"] == {"name": "plateau"}
 
@@ -176,8 +176,8 @@ def test_cosine_refuses_other_steps(tmp_path: Path) -> None:
 
 
 class TestPlateau:
-    # Evaluations after every second step. With patience 1 the second one in a row that is not
-    # better reduces: at 6 (0.5, 0.5), 12 (nan, 0.6) and 16 (0.1, 0.1).
+    # Evaluations are after every second step. With patience 1, the second consecutive evaluation
+    # without improvement reduces the rate: at 6 (0.5, 0.5), 12 (nan, 0.6) and 16 (0.1, 0.1).
     SCORES: dict[int, float] = {  # noqa: RUF012
         2: 0.5, 4: 0.5, 6: 0.5, 8: 0.6, 10: math.nan, 12: 0.6, 14: 0.1, 16: 0.1, 18: 0.7,
     }  # fmt: skip
@@ -200,12 +200,12 @@ class TestPlateau:
 
     def test_less_is_better(self, tmp_path: Path) -> None:
         self.run(tmp_path, steps=10, best_mode="min")
-        # 0.5 stays the best.
+        # The best score remains 0.5.
         np.testing.assert_allclose(rates(tmp_path), [0.01] * 6 + [0.005] * 4, rtol=1e-12)
 
     @pytest.mark.parametrize("stops", [(5, 9), (7, 13, 15)])
     def test_goes_on_as_if_never_stopped(self, tmp_path: Path, stops: tuple[int, ...]) -> None:
-        """The evaluation at the end of a shorter run (odd steps) must not count."""
+        """The evaluation at the end of a shorter run (odd steps) must be ignored."""
         self.run(tmp_path / "reference")
         for steps in stops:
             self.run(tmp_path / "run", steps)

@@ -19,7 +19,7 @@ from r2m.engine.persistence.variable_names import describe_variables, variable_n
 
 
 def make(units: int = 3, *, bias: bool = True, name: str = "net") -> keras.Model:
-    """A model whose inner layers have no name: Keras numbers them through the process."""
+    """Returns a model with unnamed inner layers, which Keras numbers consecutively per process."""
     model = keras.Sequential(
         [
             keras.layers.Dense(units, use_bias=bias),
@@ -92,7 +92,7 @@ def test_keeps_the_last_and_drops_later_ones(tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing that would clean up may run after it."""
+    """Simulates SIGKILL: no cleanup code may run after it."""
 
 
 def test_death_at_any_disk_access_leaves_a_whole_checkpoint(
@@ -201,7 +201,7 @@ def test_tensorflow_write_failure_is_named(tmp_path: Path, monkeypatch: pytest.M
         patch.setattr(tf.raw_ops, "SaveV2", full)
         with pytest.raises(TrainingError, match="No space left"):
             save(make(), tmp_path / "run", 2)
-    # An empty trace of it, by which a resumed run knows that no checkpoint was removed.
+    # An empty trace of the failed checkpoint tells a resumed run that no checkpoint was removed.
     (trace,) = (tmp_path / "run").iterdir()
     assert not trace.name.startswith("step-") and not list(trace.iterdir())
     checkpoints.clean(tmp_path / "run")

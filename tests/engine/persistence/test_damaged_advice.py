@@ -1,4 +1,4 @@
-"""Advice to users where all checkpoints of a folder are damaged or gone."""
+"""Advice to users if all checkpoints of a folder are damaged or missing."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(
             save(saver, tmp_path, 1)
             save(saver, tmp_path, 2, 2.0)
             saver.check()
-            assert not list(tmp_path.glob("step-*"))  # came here before either was written
+            assert not list(tmp_path.glob("step-*"))  # reached before either was written
             go_on.set()
             saver.wait()
             assert len(list(tmp_path.glob("step-*"))) == 2
@@ -54,7 +54,7 @@ def test_a_failure_is_raised_by_the_next_call_or_at_the_end(tmp_path: Path) -> N
         save(saver, tmp_path / "file", 1)
         with pytest.raises(TrainingError, match="cannot write"):
             saver.wait()
-        save(saver, tmp_path / "run", 1)  # room was made
+        save(saver, tmp_path / "run", 1)  # after space was freed
     assert checkpoints.newest(tmp_path / "run") is not None
 
 

@@ -47,7 +47,7 @@ def references(tmp_path: Path) -> Path:
 
 
 def _evaluate(folder: Path, right: int, **report: Any) -> Path:
-    """Writes an evaluation whose captions of the first `right` images are those of people."""
+    """Writes an evaluation; the captions of the first `right` images are human captions."""
     folder.mkdir(parents=True)
     rows = [
         {
@@ -131,7 +131,7 @@ def test_a_comparison_of_three_runs(tmp_path: Path, references: Path) -> None:
     assert "<script>alert" not in text and text.count("<script nonce=") == 3
     lines = markdown.read_text(encoding="utf-8").splitlines()
     assert "<script" not in "\n".join(lines)
-    # Cells of a row stay in their columns, and no caption becomes a link.
+    # Captions do not break table cells and do not become links.
     wins = lines[lines.index(next(line for line in lines if "Largest wins" in line)) + 4]
     assert wins.replace("\\|", "").count("|") == 6
     assert re.match(r"\| !\[0\d\d\.png\]\(index\.files/0000\d\d\.jpg\) 0\d\d\.png \| \+", wins)

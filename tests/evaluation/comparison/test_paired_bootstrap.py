@@ -20,7 +20,7 @@ def test_all_systems_are_averaged_over_the_same_images(monkeypatch: pytest.Monke
     scores = np.stack([scores[0], scores[0] + 0.25, scores[1]])
     whole = resampled_means(scores, 50, seed=3)
     np.testing.assert_allclose(whole[:, 1] - whole[:, 0], 0.25)
-    # A few resamples at once draw the same images as all at once.
+    # Resamples in small blocks draw the same images as in one block.
     monkeypatch.setattr(paired_bootstrap, "_BLOCK", 30)
     np.testing.assert_allclose(resampled_means(scores, 50, seed=3), whole)
     assert not np.allclose(resampled_means(scores, 50, seed=4), whole)

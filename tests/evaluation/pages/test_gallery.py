@@ -1,4 +1,4 @@
-"""The gallery: escaped, whole even when pictures are not, and in one file where that is asked."""
+"""The gallery: escaped text, damaged pictures, and pages in a single file."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_nothing_of_a_text_becomes_a_tag_or_a_script(tmp_path: Path, single_file
     seen = _Tags(page)
     assert seen.tags.count("script") == (1 if single_file else 3) and "img" not in seen.tags
     assert seen.tags.count("style") == 1
-    # Only what carries the page's own nonce runs.
+    # Only scripts with the page's nonce run.
     (nonce,) = {*seen.nonces}
     assert nonce and f"script-src 'nonce-{nonce}'" in seen.policy
     assert "default-src 'none'" in seen.policy and "unsafe" not in seen.policy
@@ -133,7 +133,7 @@ def test_pictures_are_files_named_by_number(tmp_path: Path) -> None:
         assert [item["picture"] for item in found] == [
             f"{FILES}/{number:06d}.jpg" for number in range(count)
         ]
-        # Pictures of an earlier page are gone; what is not of the page stays.
+        # Pictures of an earlier page are removed; unrelated files are kept.
         files = {file.name for file in (tmp_path / "out" / FILES).iterdir()}
         own = {Path(item["picture"]).name for item in found}
         assert files == {"items.js", "mine.jpg", *own}

@@ -1,4 +1,4 @@
-"""The gallery in headless Chromium: its scripts run from disk, and those of its texts do not."""
+"""The gallery in headless Chromium: its scripts run from disk, scripts in captions do not."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_page_opens_from_disk(tmp_path: Path, single_file: bool) -> None:
     assert "picture cannot be read" in cards[0] and "<img" not in cards[0]
     assert all(card.count("<img ") == 1 for card in cards[1:])
     assert "CIDEr 1.0" in cards[1] and "130 images" in shown
-    # Chromium escapes `<` in attributes or not, by its version; what is a tag is counted above.
+    # Depending on its version, Chromium escapes `<` in attributes; tags were counted above.
     assert all("<script" not in re.sub(r'"[^"]*"', "", card) for card in cards)
 
 

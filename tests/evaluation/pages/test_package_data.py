@@ -1,4 +1,4 @@
-"""The templates of pages are part of what is installed."""
+"""The templates of pages are installed as package data."""
 
 from __future__ import annotations
 

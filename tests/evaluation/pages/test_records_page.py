@@ -78,7 +78,7 @@ def test_boxes_are_drawn_on_the_pictures_of_a_folder(detections: Records, tmp_pa
     )
     (item,) = read_items(page)
     assert ["dog <b>", 0.9] in item["concepts"]
-    # Names of classes are no generated caption.
+    # Class names are not shown as generated captions.
     assert "captions" not in item
     assert [box["label"] for box in item["boxes"]].count("dog <b>, brown") == 1
     sheet = Image.open(io.BytesIO((tmp_path / "page" / "gallery.png").read_bytes()))

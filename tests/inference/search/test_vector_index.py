@@ -1,4 +1,4 @@
-"""Indexes: whole or not there, and bound to their model."""
+"""Indexes: complete or absent, and bound to their model."""
 
 import json
 import re

@@ -1,7 +1,7 @@
-"""The captioners against their published formulas, written out in NumPy.
+"""Captioners against NumPy implementations of their published formulas.
 
 Sources: spec self_critical_and_spatial 2.1 (FC), 2.2 (att2in2, att2in) and 2.3 (up-down), spec
-embedding_and_recurrent 3.3 (RNN, LSTM, attention LSTM). Every size differs from every other one.
+embedding_and_recurrent 3.3 (RNN, LSTM, attention LSTM). All sizes are distinct.
 
 Letters: B images, L rows, D and G features, E word, H state, A attention units, V vocabulary.
 """
@@ -39,22 +39,22 @@ def affine(w: Weights, name: str, x: Array) -> Array:
 
 
 def lstm(sums: Array, c: Array) -> tuple[Array, Array]:
-    """Gates in the order i, f, o, g."""
+    """Computes an LSTM step; blocks in the order i, f, o, g."""
     i, f, o, g = (sums[:, n * H : (n + 1) * H] for n in range(4))
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
 
 
-def maxout(sums: Array, c: Array, heard: Array | float = 0.0) -> tuple[Array, Array]:
-    """The candidate has no tanh."""
+def maxout(sums: Array, c: Array, context: Array | float = 0.0) -> tuple[Array, Array]:
+    """Computes a maxout LSTM step, whose candidate has no tanh."""
     i, f, o = (sigmoid(sums[:, n * H : (n + 1) * H]) for n in range(3))
-    halves = sums[:, 3 * H :] + heard
+    halves = sums[:, 3 * H :] + context
     c = f * c + i * np.maximum(halves[:, :H], halves[:, H:])
     return o * np.tanh(c), c
 
 
 def attend(w: Weights, h: Array, rows: Array, mask: Array) -> Array:
-    """v = sum a_k row_k; the mask comes after the softmax."""
+    """Computes v = sum a_k row_k, with the mask applied after the softmax."""
     found = np.zeros((B, rows.shape[2]))
     for b in range(B):
         scores = [
@@ -102,9 +102,9 @@ def _att2in(
     h = c = np.zeros((B, H))
     said = []
     for t in range(STEPS):
-        heard = affine(w, "context_map", attend(w, h, rows, mask))
+        context = affine(w, "context_map", attend(w, h, rows, mask))
         x = after(w["embedding/embeddings"][words[:, t]])
-        h, c = maxout(cell_sums(w, x, h), c, heard)
+        h, c = maxout(cell_sums(w, x, h), c, context)
         said.append(h)
     return [np.zeros((B, H))] * 2, np.stack(said, 1)
 
@@ -113,7 +113,7 @@ def updown(
     w: Weights, regions: Array, mask: Array, vector: Array, words: Array
 ) -> tuple[list[Array], Array]:
     rows, image = relu(affine(w, "row_map", regions)), relu(affine(w, "global_map", vector))
-    # Of [h_language; image; word].
+    # Input weights of [h_language; image; word].
     kernel = np.concatenate(
         [
             w["language_share/kernel"],
@@ -134,7 +134,7 @@ def updown(
 
 
 def course_sums(w: Weights, words: Array, t: int, h: Array) -> Array:
-    """The course's cells have one bias."""
+    """Computes the sums of the course's cells, which have a single bias."""
     x = w["embedding/embeddings"][words[:, t]]
     return affine(w, "cell/input_map", x) + h @ w["cell/recurrent_map/kernel"]
 

@@ -1,4 +1,4 @@
-"""Relation and spatial transformers: sizes, use of boxes, attention, impossible settings."""
+"""Relation and spatial transformers: sizes, use of boxes, attention, invalid settings."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from models.captioners.registry import build_captioner, captioner_class
 from models.layers import box_geometry
 from tests.models.small_captioners import ONE_LAYER, TOKENS, V, sample
 
-# Linear maps of 512 numbers to 512, to 256 and to 2048 and back; a norm.
+# Numbers of weights: linear layers from 512 to 512 and to 256 units; a feed-forward of 2048 units.
 MAP, HALF, FEED_FORWARD = 512 * 513, 256 * 513, 2 * 512 * 2_048 + 2_048 + 512
 NORM = 2 * 512
 
 
 def transformer_weights(vocabulary: int, layers: int) -> int:
-    """Weights of the published transformer for features of 2,048 numbers."""
+    """Returns the number of weights of the published transformer, for features of size 2,048."""
     encoder = 4 * MAP + FEED_FORWARD + 2 * NORM
     decoder = 8 * MAP + FEED_FORWARD + 3 * NORM
     ends = 512 * 2_049 + 2 * NORM + vocabulary * (512 + 513)
@@ -28,7 +28,7 @@ def transformer_weights(vocabulary: int, layers: int) -> int:
 
 
 def weights_of(name: str, **settings: Any) -> int:
-    """Weights of the published size, but for one layer of each kind and 10 words."""
+    """Returns the number of weights at the published size, with one layer each and 10 words."""
     sizes = {"vocabulary_size": 10, "feature_size": 2_048}
     model = captioner_class(name)(**sizes, encoder_layers=1, decoder_layers=1, **settings)
     return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
@@ -76,7 +76,7 @@ def test_captions_depend_on_boxes(name: str, settings: dict[str, Any]) -> None:
 
 
 def test_the_bias_of_relations_is_that_of_the_formula() -> None:
-    """Geometry is embedded once; every layer has weights of its own."""
+    """Geometry is embedded once; every layer has separate weights."""
     model, images = build("relation_transformer", encoder_layers=2), sample(
         "relation_transformer"
     ).inputs(3)  # fmt: skip
@@ -101,7 +101,7 @@ def test_the_extra_skip_adds_the_input_before_the_output_map() -> None:
 
 @pytest.mark.parametrize("name", ["relation_transformer", "spatial_transformer"])
 def test_training_on_grids_whose_size_is_not_known(name: str) -> None:
-    """As of batches of records: only the size of the features is known, and no row is padded."""
+    """As for batches of records: only the feature size is static, and no row is padded."""
     model, images = build(name), sample(name).inputs(3)
     given = {key: images[key] for key in ("regions", "boxes")}
     shapes = {key: tf.TensorSpec([None, None, x.shape[2]]) for key, x in given.items()}

@@ -1,4 +1,4 @@
-"""Captioners that look at pixels: batches of no images, and rows of unit norm."""
+"""Captioners of pixels: batches without images, and rows of unit norm."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def small(**changes: Any) -> PixelCaptioner:
 
 
 def gradients(model: PixelCaptioner, *batches: tf.Tensor) -> list[dict[str, np.ndarray]]:
-    """Of all weights on each batch, in a graph where the number of images is not known."""
+    """Returns the gradients of all weights for each batch, in a graph with unknown batch size."""
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 8, 8, 3])])
     def find(pixels: tf.Tensor) -> list[tf.Tensor]:
@@ -60,7 +60,7 @@ def pictures(count: int) -> tf.Tensor:
 @pytest.mark.parametrize("unit_norm", [False, True])
 def test_no_images_have_gradients_of_0(unit_norm: bool) -> None:
     model = small(unit_norm=unit_norm)
-    # Memory that nothing was written to may be 0 by chance: more than once.
+    # Repeated, because uninitialized memory may be 0 by chance.
     some, *none = gradients(model, pictures(2), *[pictures(0)] * 3)
     assert any("depthwise" in name and gradient.any() for name, gradient in some.items())
     for found in none:
@@ -102,14 +102,14 @@ def test_rows_of_unit_norm_are_those_of_stored_features() -> None:
     np.testing.assert_allclose(rows, stored, rtol=1e-5)
     norms = np.linalg.norm(rows, axis=-1)
     np.testing.assert_allclose(norms[norms > 0], 1.0, rtol=1e-5)
-    # Where a network sees nothing its maps are 0, and must not make gradients infinite.
+    # Feature maps may be 0, which must not make gradients infinite.
     assert not norms[2].any()
     (found,) = gradients(unit, pixels)
     assert all(np.isfinite(gradient).all() for gradient in found.values())
 
 
 class Shown(Captioner):
-    """Returns its inputs."""
+    """Captioner whose `encode` returns its inputs."""
 
     inputs = Inputs(required=("regions", "boxes"), optional=("global",))
 

@@ -1,4 +1,4 @@
-"""The recurrent captioners: published sizes and starting weights, and attention."""
+"""Recurrent captioners: published sizes, initial weights, and attention."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.models.small_captioners import SIZES, TOKENS, D, V, build, computing_
 def test_first_attention_is_from_the_mean_of_the_grid() -> None:
     model, inputs = build("attention_lstm")
     memory = model.encode(inputs)
-    # The first look is from the mean of the grid.
+    # The query of the first step is the mean of the grid.
     rows = memory["rows"].numpy()
     scores = np.einsum("blh,bh->bl", rows, rows.mean(1)) / np.sqrt(SIZES["units"])
     wanted = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
@@ -103,6 +103,6 @@ def test_gradients_of_attention_are_those_of_differences(kind: str) -> None:
 
         found, wanted = tf.test.compute_gradient(loss, [query, rows], delta=1e-3)
         for ours, theirs in zip(found, wanted, strict=True):
-            # The weights are of single precision by design, and so are their differences.
+            # Attention weights are float32 by design, which limits the precision of differences.
             assert np.abs(ours).max() > 0.1
             np.testing.assert_allclose(ours, theirs, atol=2e-3)

@@ -1,4 +1,4 @@
-"""The transformer against its published formulas, in NumPy; its size and its first weights.
+"""Transformer captioner: against its published formulas in NumPy; size and initial weights.
 
 Source: spec self_critical_and_spatial 2.4 and 9.
 """
@@ -32,7 +32,7 @@ def small(**changes: Any) -> Any:
 
 
 class Formula:
-    """The forward pass of one image, written out."""
+    """Forward pass of one image in NumPy."""
 
     def __init__(self, weights: Weights, norm: str) -> None:
         self.w, self.kind = weights, norm
@@ -49,7 +49,7 @@ class Formula:
         return unit * self.w[f"{name}/gamma"] + self.w[f"{name}/beta"]
 
     def attend(self, name: str, x: Array, rows: Array, mask: Array) -> tuple[Array, Array]:
-        """Returns the output and the mean over heads of the weights."""
+        """Returns the output, and the attention weights averaged over heads."""
         if rows is x:
             query, keys, values = np.split(self.affine(f"{name}/qkv_map", x), 3, axis=-1)
         else:
@@ -70,7 +70,7 @@ class Formula:
         return x + self.affine(f"{name}/feed_forward/output_map", inner)
 
     def __call__(self, regions: Array, words: Array) -> tuple[Array, Array]:
-        """Regions [L, F], words [T] -> hidden [T, D] and the attention weights [T, L]."""
+        """Maps regions [L, F] and words [T] to hidden [T, D] and attention weights [T, L]."""
         x = np.maximum(self.affine("row_map", regions), 0)
         for i in range(2):
             name = f"encoder_{i}"
@@ -136,7 +136,7 @@ def test_images_without_padding_are_searched_in_a_graph() -> None:
     def search(regions: tf.Tensor) -> Any:
         return decode(model, model.encode({"regions": regions}), options)
 
-    # Calls while the search is traced; the loop makes none.
+    # Calls are recorded while the search is traced; the loop must not call it.
     projected = []
     for layer in model.decoder.layers:
         attention, project = layer.cross_attention, layer.cross_attention.project
@@ -151,7 +151,7 @@ def test_images_without_padding_are_searched_in_a_graph() -> None:
 
 
 def test_published_number_of_parameters() -> None:
-    """54.91 million; with the softmax weights tied, 9,488 x 512 fewer. None of them is made."""
+    """54.91 million weights; with tied embeddings 9,488 x 512 fewer. No weights are allocated."""
     layers = {"vocabulary_size": 9_488, "feature_size": 2_048}
     with keras.StatelessScope():
         counts = [
@@ -162,7 +162,7 @@ def test_published_number_of_parameters() -> None:
 
 
 def test_first_weights() -> None:
-    """Xavier-uniform inside encoder and decoder, fans of one matrix each; else PyTorch's."""
+    """Xavier-uniform inside encoder and decoder, with the fans of one matrix; else PyTorch's."""
     keras.utils.set_random_seed(0)
     model = Transformer(
         vocabulary_size=90, feature_size=40, units=64, inner_units=128, encoder_layers=1,

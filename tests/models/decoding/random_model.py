@@ -1,4 +1,4 @@
-"""A captioner of random logits, which runs at once."""
+"""Captioner with random logits, which runs fast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.layers import image_rows
 
 
 class RandomModel(Captioner):
-    """Logits drawn from a table by (image, last word, state), where the state mixes the words."""
+    """Logits from a random table, indexed by (image, last word, state); the state hashes words."""
 
     shares_memory = True
 

@@ -1,4 +1,4 @@
-"""A plain Python beam search over explicit lists: the definition the graph loop must equal."""
+"""Reference beam search in plain Python, which the search in the graph must equal."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def search(
     start: int = 1,
     end: int = 2,
 ) -> list[tuple[list[int], float]]:
-    """The `beam_size` best captions of one image as (tokens, score), best first.
+    """Returns the `beam_size` best captions of one image as (tokens, score), best first.
 
-    log p of n words is divided by `divisor(n)`, n**alpha unless given; `allowed` decides whether a
-    word may follow words.
+    log p of n words is divided by `divisor(n)`, by default n**alpha. `allowed(words, word)` returns
+    whether `word` may follow `words`.
     """
     divisor = divisor or (lambda n: n**alpha)
     alive: list[tuple[float, list[int], Any]] = [(0.0, [start], state)]

@@ -1,4 +1,4 @@
-"""Constraints on words, and penalties of lengths, against plain Python."""
+"""Constraints on words, and length penalties, against plain Python."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ END = 2
 
 
 def rule(options: DecodingOptions) -> Callable[[list[int], int], bool]:
-    """Returns whether a word may follow words."""
+    """Returns a function (words, word) -> whether `word` may follow `words`."""
 
     def allowed(words: list[int], word: int) -> bool:
         longer = (*words, word)
@@ -51,7 +51,7 @@ def divisor(options: DecodingOptions) -> Callable[[int], float]:
 
 
 def rows(found: Captions, image: int) -> list[tuple[list[int], float]]:
-    """Returns the captions of an image that are there, with their scores."""
+    """Returns the captions of an image, without empty places, and their scores."""
     return [
         (found.tokens[image, place, :length].numpy().tolist(), float(found.scores[image, place]))
         for place, length in enumerate(found.lengths[image].numpy())
@@ -101,7 +101,7 @@ def likelihood(model: RandomModel, image: int, words: list[int]) -> float:
     beam_size=st.integers(1, 3),
     returned=st.integers(1, 3),
     constraints=constrained,
-    # Sharp ones repeat themselves.
+    # Sharp distributions repeat words.
     sharpness=st.sampled_from([1.0, 4.0]),
 )
 def test_constrained_search_equals_plain_python(
@@ -126,7 +126,7 @@ def test_constrained_search_equals_plain_python(
             log_p = likelihood(model, image, words)
             np.testing.assert_allclose(own, log_p / divisor(options)(len(words)), rtol=1e-4)
             np.testing.assert_allclose(found.log_probabilities[image, place], log_p, rtol=1e-4)
-        # Captions that were cut fill up what is empty.
+        # Truncated captions fill empty places.
         scores = [own for words, own in got if words[-1] == END]
         assert scores == sorted(scores, reverse=True)
 
@@ -187,7 +187,7 @@ def test_words_that_leave_no_choice_end_a_caption() -> None:
         ({"min_length": 20}, "min_length=20 must be below max_length=20, which includes the end"),
         ({"beam_groups": 2}, "beam_groups=2 must divide beam_size=3"),
         ({"beam_groups": 0}, "beam_groups must be at least 1, found 0"),
-        ({"diversity": -0.1}, "diversity must be a number and not negative, found -0.1"),
+        ({"diversity": -0.1}, "diversity must be a number of at least 0, found -0.1"),
         ({"returned": 4}, "returned=4 must be between 1 and beam_size=3"),
     ],
 )

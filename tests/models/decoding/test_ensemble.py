@@ -32,10 +32,10 @@ def test_probabilities_are_averaged_by_weight() -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([1.0], "1 weights for 2 members: give one per member"),
-        ([1.0, 0.0], "weight 0.0 of a member: must be a number above 0"),
-        ([math.nan, 1.0], "weight nan of a member"),
-        ([1.0, math.inf], "weight inf of a member"),
+        ([1.0], "found 1 weights for 2 members: give one per member"),
+        ([1.0, 0.0], "the weight of a member must be a number above 0, found 0.0"),
+        ([math.nan, 1.0], "weight of a member must be a number above 0, found nan"),
+        ([1.0, math.inf], "weight of a member must be a number above 0, found inf"),
     ],
 )
 def test_weights_that_do_not_fit(weights: list[float], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Searches for captions with required words, against all captions there are."""
+"""Search for captions with required words, against enumeration of all captions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_required_words_are_found(
 
 
 def assert_equal(alone: Captions, found: Captions, image: int) -> None:
-    """Asserts that captions of an image by itself are those of it in a batch."""
+    """Asserts that an image has the same captions alone and in a batch."""
     np.testing.assert_array_equal(alone.tokens[0], found.tokens[image])
     np.testing.assert_allclose(alone.scores[0], found.scores[image], rtol=1e-5)
 
@@ -85,8 +85,8 @@ def test_beams_that_hold_all_captions_find_the_best() -> None:
         ({"required": ((3, 4, 5),), "excluded": ((4, 5),)}, "contain (4, 5), which are excluded"),
         ({"required": ((9,),), "suppressed": (0, 1, 9)}, "(9,) contain (9,), which are excluded"),
         ({"required": ((3, 3),), "block_repeats": True}, "repeat a word, which block_repeats"),
-        ({"required": ((3,),), "method": "sample"}, "plain beam search, not method 'sample'"),
-        ({"required": ((3,),), "beam_groups": 3}, "need a plain beam search, not beam_groups"),
+        ({"required": ((3,),), "method": "sample"}, "plain beam search, found method 'sample'"),
+        ({"required": ((3,),), "beam_groups": 3}, "require plain beam search, found beam_groups"),
         ({"required": ((3, 4),), "max_length": 2}, "2 required words and the end marker do not"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Captions drawn word by word."""
+"""Sampling of captions, word by word."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def test_words_are_drawn_as_often_as_they_are_likely() -> None:
     draws = tf.constant(rng.random(count), tf.float32)
     found = np.bincount(draw_words(tf.repeat(logits, count, axis=0), draws), minlength=7) / count
     wanted = tf.nn.softmax(logits)[0].numpy()
-    # Four standard deviations of a share.
+    # Within four standard deviations of a relative frequency.
     assert (np.abs(found - wanted) < 4 * np.sqrt(wanted * (1 - wanted) / count)).all()
 
 
 def test_the_least_and_the_greatest_draw_give_words_that_can_be() -> None:
     logits = tf.constant([[-1e9, 0.0, 0.0, -1e9]])
     assert draw_words(logits, tf.constant([0.0])).numpy().tolist() == [1]
-    # The greatest that TensorFlow draws.
+    # The largest number that TensorFlow draws.
     assert draw_words(logits, tf.constant([1 - 2.0**-23])).numpy().tolist() == [2]
 
 

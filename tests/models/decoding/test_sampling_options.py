@@ -1,4 +1,4 @@
-"""Sampling as decoding options describe it."""
+"""Sampling with decoding options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DRAWS = 1500
 
 
 def drawn(images: list[int], options: DecodingOptions, keys: list[int] | None = None) -> Captions:
-    """Draws captions in a graph: eagerly, each draw of an image is an operation."""
+    """Draws captions in a graph, because eager sampling runs one operation per draw and image."""
     found: Captions = _drawing(options)(images, range(len(images)) if keys is None else keys)
     return found
 
@@ -63,8 +63,8 @@ def test_words_are_drawn_as_often_as_they_are_likely(method: str, narrowed: dict
 
 
 @pytest.mark.parametrize("method", ["sample", "gumbel"])
-def test_few_words_are_searched_for_as_all_are(method: str, monkeypatch: Any) -> None:
-    """Rows that a few words are enough for, beside others, are drawn as they are alone."""
+def test_the_shortlist_gives_the_draws_of_all_words(method: str, monkeypatch: Any) -> None:
+    """The shortlist of words does not change draws, also in batches that need all words."""
     logits = 8 * np.random.default_rng(0).normal(size=(6, 300))
     logits[3:] /= 50
     memory = {"image": tf.range(6)}
@@ -74,7 +74,7 @@ def test_few_words_are_searched_for_as_all_are(method: str, monkeypatch: Any) ->
     together = decode(model, memory, options)
     few = decode(model, {"image": tf.range(3)}, options)
     np.testing.assert_array_equal(together.tokens[:3], few.tokens)
-    monkeypatch.setattr("models.decoding.sampling._FEW", 10_000)
+    monkeypatch.setattr("models.decoding.sampling._SHORTLIST", 10_000)
     np.testing.assert_array_equal(decode(model, memory, options).tokens, together.tokens)
 
 

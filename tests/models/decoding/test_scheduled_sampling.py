@@ -46,13 +46,13 @@ def test_the_start_stays_and_the_second_word_is_drawn_from_the_model(setup: Any)
     hidden, _ = model.step(tokens[:1, 0], model.initial_state(one, 1), one)
     wanted = tf.nn.softmax(model.logits(hidden))[0].numpy()
     found = np.bincount(fed[:, 1], minlength=V) / N
-    # Four standard deviations of a share.
+    # Within four standard deviations of a relative frequency.
     assert (np.abs(found - wanted) < 4 * np.sqrt(wanted * (1 - wanted) / N) + 1e-9).all()
 
 
 def test_words_are_replaced_as_often_as_asked(setup: Any) -> None:
     fed, tokens = run(setup, 0.25), setup[2].numpy()
-    # A drawn word may be the caption's own: it differs no more often than it is replaced.
+    # A drawn word may equal the word of the caption, so at most the replaced words differ.
     share = (fed[:, 1:] != tokens[:, 1:]).mean()
     assert 0.1 < share < 0.26
 
@@ -68,7 +68,7 @@ def test_draws_at_both_ends_are_words(setup: Any) -> None:
 
 
 def test_schedule_is_the_published_one() -> None:
-    # start 0: epochs 0-4 none, 5-9 0.05, ... from 25 on 0.25.
+    # With start 0: 0 in epochs 0-4, 0.05 in epochs 5-9, ..., 0.25 from epoch 25 on.
     found = [
         float(sampling_probability(tf.constant(e), start=0, every=5, increase=0.05, most=0.25))
         for e in range(32)

@@ -52,7 +52,7 @@ def test_beam_search_equals_the_python_reference(
 )
 @pytest.mark.parametrize("alpha", [0.0, 0.7])
 def test_vocabularies_hardly_larger_than_the_beam(vocabulary, beam_size, suppressed, alpha):
-    """At the first step an image has fewer continuations than the search looks at."""
+    """At the first step, an image has fewer continuations than the search selects."""
     for seed in range(3):
         model = RandomModel(seed, 2, vocabulary, 1.0)
         settings = {"beam_size": beam_size, "max_length": 6, "suppressed": suppressed}
@@ -70,7 +70,8 @@ def test_vocabularies_hardly_larger_than_the_beam(vocabulary, beam_size, suppres
 def test_vocabularies_too_small_for_the_beam(vocabulary, beam_size, fits):
     model = RandomModel(0, 1, vocabulary, 1.0)
     options = DecodingOptions(beam_size=beam_size, suppressed=(0, 1, vocabulary - 1))
-    message = rf"beam_size={beam_size} .* vocabulary of {vocabulary}: .* beam_size={fits} at most"
+    fault = rf"beam_size={beam_size} is too large for a vocabulary of {vocabulary} words"
+    message = rf"{fault}: .* set beam_size to {fits} or less"
     with pytest.raises(ValueError, match=message):
         decode(model, {"image": tf.range(1)}, options)
 

@@ -1,4 +1,4 @@
-"""The X-linear block as it was published: a value map per pair of a query and a row."""
+"""X-linear block as published, with a value projection per pair of a query and a row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positions of regions: against a plain NumPy version, and golden values of the specification."""
+"""Positions of regions: against plain NumPy, and golden values of the specification."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from models.layers.box_geometry import (
 
 
 def reference(box: np.ndarray, grid: int, norm: str) -> np.ndarray:
-    """The value of every cell, [g, g], as the specification words it."""
+    """Computes the value of every cell, [g, g], by the definition of the specification."""
     ymin, xmin, ymax, xmax = np.clip(np.asarray(box, np.float64), 0, 1)
     cells = np.zeros((grid, grid))
     if ymax <= ymin or xmax <= xmin:
@@ -43,7 +43,7 @@ def vectors(boxes, lengths, grid, norm="share"):
     return found.horizontal.numpy(), found.vertical.numpy(), grid_map(found).numpy()
 
 
-# On a fine lattice, where float32 knows which cell a corner belongs to; also outside the image.
+# On a fine lattice, so that the cell of a corner is exact in float32; also outside the image.
 LATTICE = arrays(np.float32, (2, 3, 4), elements=st.integers(-20, 148).map(lambda i: i / 128))
 
 
@@ -54,7 +54,7 @@ def test_vectors_are_sums_over_the_cells(boxes, grid, norm):
     for image, count in ((0, 3), (1, 2)):
         for region in range(count):
             expected = reference(boxes[image, region], grid, norm)
-            # A corner on the line between two cells of a twelfth each.
+            # A corner may lie on the boundary of two cells of width 1/12.
             tolerance = {"atol": 2e-5 * grid, "rtol": 1e-4}
             np.testing.assert_allclose(cells[image, region], expected, **tolerance)
             np.testing.assert_allclose(horizontal[image, region], expected.sum(0), **tolerance)
@@ -101,9 +101,9 @@ def test_known_boxes():
         ([0.5, 0.5, 0.5, 0.5], 2, 2),  # a point
         ([1.0, 1.0, 1.0, 1.0], 3, 3),  # a point at the far corner
         ([0.3, 0.1, 0.3, 0.9], 1, 2),  # a line
-        ([0.9, 0.9, 0.1, 0.3], 2, 2),  # upside down
+        ([0.9, 0.9, 0.1, 0.3], 2, 2),  # inverted
         ([0.2, 0.8, 0.4, 0.6], 1, 2),  # left and right exchanged
-        ([1.5, -3.0, 2.0, -2.0], 3, 0),  # beside the image
+        ([1.5, -3.0, 2.0, -2.0], 3, 0),  # outside the image
         ([0.0, 0.0, 0.0, 0.0], 0, 0),
     ],
 )
@@ -134,13 +134,13 @@ def test_in_a_graph_with_shapes_that_are_not_known():
     )
 
 
-def test_what_makes_no_sense():
+def test_invalid_arguments_are_refused():
     boxes = tf.zeros((1, 1, 4))
     with pytest.raises(ValueError, match="known: share, coverage"):
         grid_areas(boxes, 4, "sum")
     with pytest.raises(ValueError, match="a grid of 0 cells"):
         grid_areas(boxes, 0)
-    with pytest.raises(ValueError, match="an embedding of 12 numbers; expected a multiple of 8"):
+    with pytest.raises(ValueError, match="found an embedding of size 12; expected a multiple of 8"):
         embed_geometry(boxes, 12)
 
 
@@ -176,7 +176,7 @@ def test_golden_relative_geometry() -> None:
     np.testing.assert_allclose(found[0, 0, 0], expected[2], atol=2e-6)
     embedded = embed_geometry(found)[0, 0, 1]
     assert embedded.shape == (64,)
-    # The argument of a sine is about 100 and of float32.
+    # Arguments of sines are float32 numbers of about 100, which limits the precision.
     np.testing.assert_allclose(embedded[:3], [0.106263, -0.848644, -0.771323], atol=1e-4)
     np.testing.assert_allclose(embedded[32:35], [-0.994338, -0.528964, -0.636444], atol=1e-4)
 

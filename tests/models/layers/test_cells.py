@@ -141,7 +141,7 @@ def test_gradients_are_those_of_differences(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "maxout"])
 def test_starting_weights_are_as_in_pytorch(kind: str) -> None:
-    """Its cells are uniform in +-1/sqrt(H); the maxout cell is two linear layers, by fan-in."""
+    """Cells are uniform in +-1/sqrt(H); the maxout cell consists of linear layers, by fan-in."""
     keras.utils.set_random_seed(0)
     cell = Cell(kind=kind, units=100)
     cell.build((None, 16))

@@ -1,4 +1,4 @@
-"""The way a plain LSTM takes on a GPU, on the processor: it has to be that of the loop."""
+"""GPU implementation of a plain LSTM, run on the CPU: it must equal the loop."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def test_all_steps_at_once_are_the_loop() -> None:
     counted = tf.sequence_mask(lengths, 7, tf.float32)[:, :, tf.newaxis]
     upstream = tf.constant(rng.normal(size=(6, 7, 6)), tf.float32) * counted
     found = []
-    for twin in (None, cudnn_lstm.keras_twin(6, 3, model.dtype_policy)):
-        model.cell._twin = twin
+    for keras_lstm in (None, cudnn_lstm.build_keras_lstm(6, 3, model.dtype_policy)):
+        model.cell._keras_lstm = keras_lstm
         with tf.GradientTape() as tape:
             hidden = model.teacher_forced(model.encode({"regions": grid}), tokens, lengths=lengths)
             loss = tf.reduce_sum(hidden * upstream)
-        # The embedding's gradient comes in slices, of other rows in another way.
+        # The gradient of the embedding is sparse, and its slices may be ordered differently.
         gradients = map(tf.convert_to_tensor, tape.gradient(loss, model.trainable_variables[:-2]))
         found.append([hidden, *gradients])
     for loop, at_once in zip(*found, strict=True):

@@ -1,4 +1,4 @@
-"""Depthwise convolutions: TensorFlow's outputs and gradients."""
+"""Depthwise convolutions: equal to TensorFlow's outputs and gradients."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_outputs_and_gradients_are_those_of_tensorflow(
     size: int, strides: int, padding: str, dtype: tf.DType, tolerance: float
 ) -> None:
     images, kernel = _example(size, dtype)
-    # What bfloat16 rounds is compared with float32, from the same rounded numbers.
+    # bfloat16 results are compared with float32 results of the same rounded inputs.
     exact_images, exact_kernel = (tf.cast(x, tf.float32) for x in (images, kernel))
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([images, kernel, exact_images, exact_kernel])

@@ -13,7 +13,7 @@ from models.layers.pixel_network import feature_maps
 
 
 def _network() -> keras.Model:
-    """Convolutions of all kinds, and some whose normalization cannot be folded."""
+    """Returns a network of all kinds of convolutions, some of which cannot be folded."""
     inputs = x = keras.Input((9, 9, 3))
     x = layers.Conv2D(6, 3, 2, padding="same", use_bias=False)(x)
     x = layers.ReLU(6.0)(layers.BatchNormalization(scale=False)(x))
@@ -41,7 +41,7 @@ def _normalizations(network: keras.Model) -> int:
 
 
 def _network_of(name: str) -> tuple[keras.Model, int]:
-    """Returns a network and the number of normalizations that are left in it."""
+    """Returns a network, and the number of normalizations that remain after folding."""
     if name == "own":
         return _network(), 2
     build = getattr(keras.applications, name)
@@ -107,7 +107,7 @@ def test_half_precision_keeps_statistics_in_float32() -> None:
 def test_the_network_itself_is_unchanged_and_other_models_are_returned() -> None:
     network = _random_weights(_network())
     config, names = network.get_config(), [weight.path for weight in network.weights]
-    # Within a graph, as the first batch of a training has it.
+    # Inside a graph, as in the first batch of a training.
     maps = tf.function(lambda x: feature_maps(network, lambda y: y, x))
     images = tf.ones((2, 9, 9, 3))
     np.testing.assert_allclose(maps(images), network(images, training=False), rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Configurations of layers: every argument, the name and the dtype come back."""
+"""Configurations of layers: `get_config` keeps every argument, the name and the dtype."""
 
 from __future__ import annotations
 

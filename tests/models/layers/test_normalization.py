@@ -34,7 +34,7 @@ def test_half_precision_is_normalized_in_float32():
     values = tf.constant([[1000.0, 1001.0, 1002.0, 1003.0]])
     outputs = layer(values)
     assert outputs.dtype == tf.bfloat16
-    # bfloat16 holds 1000 and 1004 but nothing between: the input's precision is all that is lost.
+    # bfloat16 has 1000 and 1004 but nothing between, so only the rounding of the input is lost.
     expected = LayerNorm()(tf.cast(tf.cast(values, tf.bfloat16), tf.float32))
     np.testing.assert_allclose(tf.cast(outputs, tf.float32), expected, atol=0.01)
 

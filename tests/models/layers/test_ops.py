@@ -1,4 +1,4 @@
-"""Gradients that are written out, against those that TensorFlow derives."""
+"""Custom gradients against those that TensorFlow derives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.layers import ops
 
 @pytest.mark.parametrize("wide", [(True, True, True), (False, True, False), (True, False, True)])
 def test_attention_over_two_rows(wide):
-    """With the query, the first or the second row the same at all steps."""
+    """With the query, the first or the second row broadcast over all steps."""
     random = np.random.RandomState(0)
     query, *rows = (
         tf.constant(random.randn(2, 5 if steps else 1, 3, 4).astype("f"))
@@ -40,7 +40,7 @@ def test_attention_over_two_rows(wide):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    # Few values, and so many equal ones, over a row that the groups do not divide.
+    # Few distinct values, so that many are equal; the row size is not a multiple of the group size.
     arrays.arrays(np.float32, (2, 331), elements=st.sampled_from([-np.inf, -1e9, 0.0, 1.0, 2.0])),
     st.integers(1, 5),
 )

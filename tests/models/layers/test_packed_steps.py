@@ -15,7 +15,7 @@ from tests.models.small_captioners import MODELS, TOKENS, build
 
 
 def plainly(model: Any, memory: Any, lengths: list[int]) -> tf.Tensor:
-    """A loop in Python over all positions, and TensorFlow's own gradient."""
+    """Computes hidden states in a Python loop over all positions, with TensorFlow's gradient."""
     state, outputs = model.initial_state(memory, 6), []
     for step in range(TOKENS.shape[1]):
         hidden, state = model.step(TOKENS[:, step], state, memory)
@@ -77,7 +77,7 @@ def test_padded_columns_of_weights_change_nothing(monkeypatch: pytest.MonkeyPatc
 
 
 def test_no_captions_at_all() -> None:
-    """A replica may get none of the rows of a batch."""
+    """A replica may receive no rows of a batch."""
     model, inputs = build("updown")
     none = {name: x[:0] for name, x in inputs.items()}
     hidden, found = gradients(
@@ -89,12 +89,12 @@ def test_no_captions_at_all() -> None:
     assert not any(np.any(gradient) for gradient in found)
 
 
-def test_places_are_run_through_step_by_step_from_the_longest() -> None:
+def test_positions_are_ordered_by_step_and_from_the_longest_caption() -> None:
     packing = packed_steps.pack(tf.constant([1, 3, 2]), tf.constant(4))
     np.testing.assert_array_equal(packing.order, [1, 2, 0])
     np.testing.assert_array_equal(packing.counts, [3, 2, 1, 0])
     np.testing.assert_array_equal(packing.starts, [0, 3, 5, 6])
-    np.testing.assert_array_equal(packing.places, [[1, 0], [2, 0], [0, 0], [1, 1], [2, 1], [1, 2]])
+    np.testing.assert_array_equal(packing.indices, [[1, 0], [2, 0], [0, 0], [1, 1], [2, 1], [1, 2]])
     assert packing.steps == 3
 
 
@@ -137,10 +137,10 @@ def test_a_step_may_use_any_layers(layer: Any, separable: bool, in_graph: bool) 
 
     def packed(start: tf.Tensor, shared: tf.Tensor) -> tf.Tensor:
         packing = packed_steps.pack(tf.constant(lengths), tf.constant(4))
-        given = tf.gather_nd(inputs, packing.places)
+        given = tf.gather_nd(inputs, packing.indices)
         rows = [tf.gather(x, packing.order) for x in (start, shared)]
         hidden = packed_steps.run(step, given, *rows, packing=packing)
-        return tf.scatter_nd(packing.places, hidden, [3, 4, 3])
+        return tf.scatter_nd(packing.indices, hidden, [3, 4, 3])
 
     def plain(start: tf.Tensor, shared: tf.Tensor) -> tf.Tensor:
         outputs, state = [], start

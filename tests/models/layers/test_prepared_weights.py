@@ -42,7 +42,7 @@ def test_products_are_the_same(columns: int, transposed: bool) -> None:
         rtol=1e-5,
         atol=1e-5,
     )
-    # New values are seen: nothing is kept from one call to the next.
+    # Prepared weights are not cached between calls, so new values are used.
     variable.assign(2 * variable)
     np.testing.assert_allclose(run(inputs), 2 * inputs @ kernel, rtol=1e-5, atol=1e-5)
 

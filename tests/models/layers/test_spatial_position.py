@@ -61,7 +61,7 @@ def test_positions_are_those_of_the_formulas(kind: Any, norm: Any) -> None:
 
 
 def test_half_precision_reads_boxes_in_float32() -> None:
-    """Boxes that bfloat16 cannot tell apart have different positions."""
+    """Boxes that are equal in bfloat16 have different positions."""
     layer = built("sinusoid", dtype="mixed_bfloat16")
     boxes = tf.constant([[[0.5, 0.5, 0.501, 0.501], [0.4999, 0.4999, 0.5, 0.5]]])
     first, second = layer(tf.zeros([1, 2, D], tf.bfloat16), boxes)[0].numpy()
@@ -87,5 +87,5 @@ def test_impossible_settings_are_refused() -> None:
         SpatialPosition(kind="sinusoid", units=7)
     with pytest.raises(ValueError, match=r"unknown area_norm 'sum'; known: share, coverage"):
         SpatialPosition(kind="gxg", units=6, area_norm="sum")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="a grid of 0 cells per side; expected at least 1"):
+    with pytest.raises(ValueError, match="found a grid of 0 cells per side; expected at least 1"):
         SpatialPosition(kind="gxg", units=6, grid=0)

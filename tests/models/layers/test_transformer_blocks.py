@@ -1,4 +1,4 @@
-"""Blocks of transformers: norms against NumPy, dropout, groups of rows, attention."""
+"""Sublayers of transformers: norms against NumPy, dropout, groups of rows, attention."""
 
 from __future__ import annotations
 
@@ -95,32 +95,32 @@ def test_dropout_keeps_the_mean_and_its_gradient_has_the_mask() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.integers(1, 3), st.integers(1, 3))
 def test_rows_go_to_groups_and_back(lengths: list[int], heads: int, parts: int) -> None:
-    """Of whole rows and of heads; gradients too, as both ways are linear."""
+    """Padding and unpadding of rows and of heads, and their gradients."""
     groups, count = grouped_rows.packed(tf.constant(lengths), tf.constant(4)), sum(lengths)
     size = 2 * heads
     rows = tf.random.stateless_normal([count, parts * size], [1, 2])
     wanted = np.zeros((len(lengths), 4, parts * size), np.float32)
     wanted[np.arange(4) < np.array(lengths)[:, None]] = rows
-    spread = groups.spread(rows)
+    spread = groups.pad(rows)
     np.testing.assert_array_equal(spread, wanted)
-    np.testing.assert_array_equal(groups.collect(spread), rows)
+    np.testing.assert_array_equal(groups.unpad(spread), rows)
     split = groups.split_heads(rows, heads, parts)
     by_head = wanted.reshape(len(lengths), 4, parts, heads, 2).transpose(2, 0, 3, 1, 4)
     np.testing.assert_array_equal(tf.stack(split), by_head)
     np.testing.assert_array_equal(groups.merge_heads(split[0]), rows[:, :size])
     full = grouped_rows.full(*map(tf.constant, (len(lengths), 4)))
-    np.testing.assert_array_equal(full.split_heads(full.collect(spread), heads, parts), by_head)
+    np.testing.assert_array_equal(full.split_heads(full.unpad(spread), heads, parts), by_head)
     with tf.GradientTape() as tape:
         tape.watch([rows, spread])
         forth = tf.reduce_sum(tf.stack(groups.split_heads(rows, heads, parts)) ** 2)
-        back = tf.reduce_sum(groups.collect(spread) ** 2)
+        back = tf.reduce_sum(groups.unpad(spread) ** 2)
     for_rows, for_spread = tape.gradient([forth, back], [rows, spread])
     np.testing.assert_allclose(for_rows, 2 * rows, rtol=1e-6)
     np.testing.assert_allclose(for_spread, 2 * wanted, rtol=1e-6)
 
 
 def test_scores_and_their_bias_are_float32_under_half_precision() -> None:
-    """Of two keys a bias prefers one by less than bfloat16 can tell at its size."""
+    """The biases of two keys differ by less than the precision of bfloat16."""
     attention = SelfAttention(units=4, heads=1, dtype="mixed_bfloat16")
     attention.build((None, 4))
     bias = tf.constant([[[[300.0, 300.7]]]])

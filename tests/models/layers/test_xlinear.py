@@ -1,4 +1,4 @@
-"""X-linear attention: parity with the published form, chunks, images that captions share."""
+"""X-linear attention: parity with the published form, chunks, captions that share an image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def layer(**arguments: Any) -> XLinearAttention:
 def attend(
     own: XLinearAttention, words: tf.Tensor, regions: tf.Tensor, mask: Any = None, **kwargs: Any
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Outputs [N, T, D] and weights [N, T, L] of words [N, T, D] and regions [B, L, D]."""
+    """Returns outputs [N, T, D] and weights [N, T, L], for words [N, T, D], regions [B, L, D]."""
     captions, steps, units = words.shape
     groups = grouped_rows.full(tf.constant(B), tf.constant(L))
     projected = own.project(tf.reshape(regions, [-1, units]), groups)
@@ -54,7 +54,7 @@ def given(seed: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
 def test_value_and_gradients_are_those_of_the_published_form(
     mask: tf.Tensor | None, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pair_scores, "_MOST_PRODUCTS", most)
+    monkeypatch.setattr(pair_scores, "_MAX_PRODUCTS", most)
     own, (queries, rows) = layer(), given()
     upstream = tf.constant(np.random.default_rng(2).normal(size=(N, T, D)), tf.float32)
 
@@ -93,7 +93,7 @@ def test_chunks_with_padding_change_nothing(images: int, monkeypatch: pytest.Mon
         return scores, averages, tape.gradient(loss, (queries, keys, weights))
 
     whole = tf.nest.flatten(run(queries, keys))
-    monkeypatch.setattr(pair_scores, "_MOST_PRODUCTS", images * 2 * L * D)
+    monkeypatch.setattr(pair_scores, "_MAX_PRODUCTS", images * 2 * L * D)
     parts = tf.nest.flatten(tf.function(run.python_function, autograph=False)(queries, keys))
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
@@ -145,9 +145,9 @@ def test_single_steps_and_short_captions_are_those_of_all_words() -> None:
     images = captions.merged(tf.constant(B))
     projected = own.project(tf.reshape(rows, [-1, D]), grouped_rows.full(tf.constant(B), L))
     bias = mask_bias(MASK > 0)[:, None, None]
-    short, short_weights = own(captions.collect(queries), images, projected, bias)
-    np.testing.assert_allclose(short, captions.collect(together), rtol=1e-5, atol=1e-6)
-    wanted = tf.reshape(captions.spread(captions.collect(weights)), [B, 1, -1, L])
+    short, short_weights = own(captions.unpad(queries), images, projected, bias)
+    np.testing.assert_allclose(short, captions.unpad(together), rtol=1e-5, atol=1e-6)
+    wanted = tf.reshape(captions.pad(captions.unpad(weights)), [B, 1, -1, L])
     np.testing.assert_allclose(short_weights, wanted, rtol=1e-5, atol=1e-6)
 
 
@@ -166,7 +166,7 @@ def test_products_of_pairs_exist_for_a_few_images_at_a_time(
 ) -> None:
     """`tests/benchmarks/test_xlinear_memory.py` measures the memory of the published size."""
     sizes, multiply = [], pair_scores._products
-    monkeypatch.setattr(pair_scores, "_MOST_PRODUCTS", 2 * (N // B * T) * L * D)
+    monkeypatch.setattr(pair_scores, "_MAX_PRODUCTS", 2 * (N // B * T) * L * D)
 
     def recorded(*pair: tf.Tensor) -> tf.Tensor:
         sizes.append(tf.size(products := multiply(*pair)).numpy())
@@ -178,7 +178,7 @@ def test_products_of_pairs_exist_for_a_few_images_at_a_time(
         loss = tf.reduce_sum(attend(own, queries, rows)[0])
     tape.gradient(loss, own.trainable_variables)
     assert len(sizes) == 4  # two chunks, forward and backward
-    assert max(sizes) <= pair_scores._MOST_PRODUCTS
+    assert max(sizes) <= pair_scores._MAX_PRODUCTS
 
 
 def test_chunks_in_a_graph_are_computed_one_after_the_other() -> None:

@@ -1,4 +1,4 @@
-"""Crops of pictures for a network in the model."""
+"""Crops of pictures, for a network inside the model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_half_of_the_pictures_are_mirrored_and_cropped_as_they_were() -> None:
     for a, b, is_turned in zip(plain, mirrored, turned, strict=True):
         assert is_turned or (a == b).all()
     assert 8 < sum(turned) < 32
-    # Whether one is mirrored says nothing of where it was cropped.
+    # Mirroring is independent of the crop position.
     places = {(tuple(a[0, 0]), t) for a, t in zip(plain, turned, strict=True)}
     assert len(places) > len({tuple(a[0, 0]) for a in plain})
 
@@ -44,18 +44,18 @@ def test_the_same_seeds_show_the_same_and_validation_is_not_mirrored() -> None:
 
 
 def test_crops_of_many_sizes_show_no_less_than_their_area() -> None:
-    # Brightness is the place: what is seen of a picture tells how much of it that is.
+    # Brightness encodes the position, so that the crop shows its own position and size.
     side, options = 40, Pixels(resize=40, crop=20, antialias=True, least_area=0.5)
     y, x = np.mgrid[:side, :side].astype(np.uint8)
     files = tf.fill([200], tf.io.encode_png(np.stack([5 * y, 5 * x, 0 * x], axis=-1)))
     seeds = pixels.crop_seeds(tf.constant([3, 7], tf.int64), files)
     found = pixels.crops(files, options, seeds).numpy()
     assert found.shape == (200, 20, 20, 3)
-    # Between the middles of the outermost cells lies all but one of 20 parts.
+    # The distance between the centers of the outermost cells is 19/20 of the crop.
     height, width = ((found[:, -1, -1, i] - found[:, 0, 0, i]) / 5 * 20 / 19 for i in (0, 1))
     areas = height * width / side**2
     assert 0.45 < areas.min() < 0.6 and 0.85 < areas.max() < 1.05
-    # Rounding to whole pixels, of at least 24 a side, moves a shape by a few percent.
+    # Rounding to whole pixels, at least 24 per side, changes the aspect ratio by a few percent.
     shapes = width / height
     assert 0.7 < shapes.min() < 0.85 and 1.2 < shapes.max() < 1.43
     np.testing.assert_array_equal(found, pixels.crops(files, options, seeds))

@@ -1,4 +1,4 @@
-"""Inputs chosen for a captioner; a further kind is one class; means equal those of the model."""
+"""Selection of inputs for a captioner, a user-defined kind of input, and means of rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_inputs_are_chosen_among_what_records_hold() -> None:
     assert chosen(rows) == (Regions(),) and chosen(rows, grids) == (Grid(),)
     assert chosen(rows, rows="grid", unit_norm=True) == (Grid(unit_norm=True),)
     assert chosen(updown) == (Regions(), GlobalVector())
-    # A mean stands for a vector only where the captioner requires one.
+    # The mean of the rows replaces a missing vector only if the captioner requires a vector.
     assert chosen(updown, grids) == (Grid(),)
     assert chosen(Inputs(("global",)), grids) == (MeanOfRows(Grid()),)
     assert chosen(Inputs(("grid",))) == (Grid(),)
@@ -88,7 +88,7 @@ def test_the_mean_of_rows_is_that_of_the_model() -> None:
     found = mean.assemble({"region_feature": regions})["global"]
     np.testing.assert_array_equal(found, attention.mean_row(padded["regions"], padded))
     np.testing.assert_allclose(found[0], padded["regions"][0, :2].numpy().mean(0), rtol=1e-6)
-    # Earlier runs saved what the rows look like.
+    # Runs of earlier versions saved the specification of the rows.
     rows = {"regions": tf.TensorSpec([None, None, 3]), "region_lengths": tf.TensorSpec([None])}
     signature = InputSpec((mean,)).signature(rows)
     assert signature == {"global": tf.TensorSpec([None, 3], tf.float32)}
@@ -109,7 +109,7 @@ def test_boxes_are_those_of_the_chosen_rows() -> None:
     held, without = (*EVERY, "boxes"), EVERY
     assert chosen(BOXED, held) == (Regions(), Boxes(Regions()))
     assert chosen(BOXED, held, rows="grid") == (Grid(), Boxes(Grid()))
-    # Regions without boxes give way to a grid, whose cells have boxes.
+    # A grid, whose cells have boxes, takes precedence over regions without boxes.
     assert chosen(BOXED, without) == (Grid(), Boxes(Grid()))
     assert chosen(Inputs(("grid", "boxes")), held) == (Grid(), Boxes(Grid()))
     optional = Inputs(("regions",), optional=("boxes",))
@@ -119,7 +119,7 @@ def test_boxes_are_those_of_the_chosen_rows() -> None:
         InputSpec((Regions(), Boxes(Grid())))
     inputs = InputSpec((Regions(), Boxes(Regions())))
     assert inputs.columns == ("region_feature", "boxes") and inputs.evaluated() == inputs
-    # A run that was trained with boxes reads them again, one that was not does not.
+    # A run reads boxes if and only if it was trained with boxes.
     assert InputSpec(chosen(BOXED, inputs.stored)) == inputs
     assert chosen(optional, ("region_feature",)) == (Regions(),)
 
@@ -169,7 +169,7 @@ def test_boxes_beside_features_sort_regions_by_area() -> None:
     ]
     assert inputs.sizes(batch) == {"region_size": 7}
     for image, (own, boxes) in enumerate(zip(features, corners, strict=True)):
-        # As self-critical.pytorch's loader: normed, appended, sorted.
+        # As in the loader of self-critical.pytorch: normalized, appended, sorted.
         own = own / np.linalg.norm(own, 2, 1, keepdims=True)
         y1, x1, y2, x2 = np.hsplit(boxes, 4)
         shown = np.hstack([own, x1, y1, x2, y2, (x2 - x1) * (y2 - y1), boxes])
@@ -177,7 +177,7 @@ def test_boxes_beside_features_sort_regions_by_area() -> None:
         found = np.concatenate([batch["regions"][image], batch["boxes"][image]], axis=-1)
         np.testing.assert_allclose(found[: len(own)], shown, atol=1e-6)
         assert not found[len(own) :].any()
-    # Cells are of one size: they stay in place.
+    # Cells have equal areas, so sorting keeps their order.
     grid = {"grid_feature": tf.constant(rng.normal(size=(2, 2, 3, 4)), tf.float32)}
     cells = InputSpec((Grid(use_box=True), Boxes(Grid(use_box=True)))).assemble(grid)
     np.testing.assert_array_equal(cells["regions"][..., :4], Grid().assemble(grid)["regions"])
@@ -203,7 +203,7 @@ def test_a_further_kind_of_input_is_one_class(
     records: Records,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The class that the documentation shows: sizes, which reach batches, and runs, of records."""
+    """The class from the documentation: image sizes of records reach batches and runs."""
     model_input.input_class("grid")
     monkeypatch.setattr(model_input, "_KINDS", dict(model_input._KINDS))
     assert model_input.__doc__ is not None
@@ -216,7 +216,7 @@ def test_a_further_kind_of_input_is_one_class(
     assert inputs.inputs == (Regions(), shown["Size"]())
     (batch,) = caption_batches.image_batches(records, "val", inputs, batch_size=3)
     np.testing.assert_array_equal(batch["size"], [[0, 0]])
-    # A run that was trained with sizes reads them again, one that was not does not.
+    # A run reads sizes if and only if it was trained with sizes.
     assert inputs.stored == ("region_feature", "height", "width")
     saved = InputSpec(chosen(kinds, inputs.stored))
     spec = tf.TensorSpec([None, 2], tf.int64)

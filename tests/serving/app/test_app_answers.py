@@ -1,4 +1,4 @@
-"""Answers of the app as HTML: what they show, and that no text of theirs is markup."""
+"""Answers of the app as HTML: their contents, and escaping of all text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The app in headless Chromium: an upload, a caption, errors and a search, as a user does it."""
+"""The app in headless Chromium: upload, caption, errors and search, as by a user."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def url(old_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 @pytest.fixture(scope="module")
 def tab(url: str) -> Iterator[Any]:
-    """The page, opened; nothing but this server may be asked and no script of a text runs."""
+    """The opened page; fails on requests to other servers and on scripts in user text."""
     asked: list[str] = []
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
@@ -74,7 +74,7 @@ def tab(url: str) -> Iterator[Any]:
 
 
 def upload(tab: Any, name: str, content: bytes) -> str:
-    """Uploads a file in place of the one that is there; returns the answer."""
+    """Uploads a file, which replaces the previous one; returns the answer."""
     if tab.get_by_label("Clear").count():
         tab.get_by_label("Clear").first.click()
         tab.locator(".r2m:visible").wait_for(state="detached", timeout=WAIT)
@@ -94,7 +94,7 @@ def test_an_upload_is_captioned(tab: Any, image_files: list[bytes]) -> None:
     assert "Attention per word" in shown and "search score" in shown and "onerror" in shown
     assert tab.locator(".r2m .caption").inner_text().startswith("a ")
     assert tab.locator(".r2m .alternatives li").count() == 2
-    # The picture, and a panel per word.
+    # The picture and one panel per word.
     assert tab.locator(".r2m img").count() == 1 + tab.locator(".r2m .panels li").count() > 2
 
 

@@ -1,4 +1,4 @@
-"""Models of the app: runs and exports answer alike, and say what they cannot do."""
+"""Models of the app: equal answers of runs and exports, and messages for missing features."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_r2m_captions_images_by_detections_of_their_names(old_runs: Path, image:
 
 
 def export_of(folder: Path, **signatures: tuple[list[str], dict[str, Any]]) -> LoadedExport:
-    """An export that answers with given columns."""
+    """Returns an export that answers with given columns."""
     made = {}
     for name, (inputs, answer) in signatures.items():
         infos = {own: TensorInfo("string", (None,)) for own in inputs}
