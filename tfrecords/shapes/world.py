@@ -329,7 +329,8 @@ def sample_facts(stream: Stream) -> Facts:
         things.append(
             Thing(kind=kind, count=_count(kind, limit, stream), color=stream.pick(COLORS))
         )
-    while (left := objects - sum(thing.count for thing in things)) > 0:
+    # At night the sky has fewer kinds than a scene may have objects.
+    while natural and (left := objects - sum(thing.count for thing in things)) > 0:
         lit = any(thing.kind in ("moon", "star") for thing in things)
         choice = lights if night and not lit else natural
         kind = stream.weighted(choice)

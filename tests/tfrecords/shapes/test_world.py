@@ -80,6 +80,13 @@ def test_scenes_have_one_to_four_objects_and_words_that_determine_them():
     assert {facts.things[0].color for facts in _SCENES} == {*COLORS, None}
 
 
+def test_scenes_without_enough_kinds_have_fewer_objects():
+    """At night the sky has moon, star and cloud only; a fourth object used to be an error."""
+    facts = sample_facts(Stream("facts", 123, "val", 3))
+    assert (facts.place, facts.night) == ("sky", True)
+    assert {thing.kind for thing in facts.things} == {"moon", "star", "cloud"}
+
+
 def test_objects_are_whole_and_lie_as_their_words_say():
     for index, facts in enumerate(_SCENES):
         scene = lay_out(facts, Stream("layout", index))
