@@ -8,6 +8,13 @@ from tfrecords.shapes.streams import Stream
 from tfrecords.shapes.world import KINDS, PLACES, Facts, Thing, Zone
 
 _PLURALS = {"bus": "buses", "fish": "fish", "snowman": "snowmen"}
+# Forms of irregular verbs: singular and participle.
+_IRREGULAR = {
+    "fly": ("flies", "flying"),
+    "lie": ("lies", "lying"),
+    "stretch": ("stretches", "stretching"),
+    "swim": ("swims", "swimming"),
+}
 _HEIGHT: dict[Zone, int] = {"sky": 2, "far": 1, "near": 1, "surface": 1, "under": 0}
 _BESIDE = ("next to", "beside", "near")
 
@@ -84,8 +91,8 @@ def where(facts: Facts, thing: Thing, stream: Stream, adjectives: float) -> str:
     if facts.place is None:
         return ""
     place = PLACES[facts.place]
-    phrase = stream.pick(place.where[KINDS[thing.kind].zone])
-    return phrase.replace("@", place_noun(facts.place, stream, adjectives, facts.night))
+    preposition = stream.pick(place.where[thing.zone])
+    return f"{preposition} the {place_noun(facts.place, stream, adjectives, facts.night)}"
 
 
 def place_noun(name: str, stream: Stream, adjectives: float, night: bool) -> str:
@@ -96,10 +103,11 @@ def place_noun(name: str, stream: Stream, adjectives: float, night: bool) -> str
 
 def action(things: Sequence[Thing], stream: Stream) -> tuple[str, str]:
     """Returns the things' action as finite verb and participle: `("sails", "sailing")`."""
-    single, several, doing = stream.pick(KINDS[things[0].kind].actions)
+    verb = stream.pick(KINDS[things[0].kind].verbs)
+    single, doing = _IRREGULAR.get(verb, (verb + "s", verb.removesuffix("e") + "ing"))
     if any(thing.kind != things[0].kind for thing in things):
-        several, doing = "are", "being"
-    return (several if is_plural(things) else single), doing
+        verb, doing = "are", "being"
+    return (verb if is_plural(things) else single), doing
 
 
 def sentence(*parts: str) -> str:

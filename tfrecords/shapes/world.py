@@ -11,7 +11,7 @@ color and the size; the relative position of two things follows from their zones
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tfrecords.shapes.streams import Stream
@@ -20,18 +20,19 @@ Zone = Literal["sky", "far", "near", "surface", "under"]
 MAX_CONCEPTS = 5
 COLORS = ("red", "blue", "green", "yellow", "purple", "pink")
 SIZES = ("big", "small")
+_LIGHTS = ("moon", "star")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Kind:
     """A kind of thing.
 
     Attributes:
         zone: position in a picture: `sky`, on the ground `far` or `near`, on the `surface` of the
             water or `under` it.
-        actions: its actions, as (singular, plural, participle).
         width: usual width as a fraction of the picture's width.
         aspect: height over width.
+        verbs: its actions, in the plural.
         painted: whether it can have any color; other kinds have a fixed color.
         time: visible by `day` only, by `night` only, or at `any` time.
         pair: whether two of it may occur together.
@@ -39,109 +40,38 @@ class Kind:
     """
 
     zone: Zone
-    actions: tuple[tuple[str, str, str], ...]
     width: float
     aspect: float
+    verbs: tuple[str, ...]
     painted: bool = False
     time: Literal["any", "day", "night"] = "any"
     pair: bool = False
     unique: bool = False
 
 
-def _acts(*verbs: str) -> tuple[tuple[str, str, str], ...]:
-    """Inflects verbs: `"sail"` -> `("sails", "sail", "sailing")`; or `"drive driving"`."""
-    forms = []
-    for verb in verbs:
-        plain, *gerund = verb.split()
-        single = plain[:-1] + "ies" if plain.endswith("ly") else plain + "s"
-        single = plain + "es" if plain.endswith("ch") else single
-        forms.append((single, plain, gerund[0] if gerund else plain + "ing"))
-    return tuple(forms)
-
-
 KINDS: dict[str, Kind] = {
-    "airplane": Kind(zone="sky", actions=_acts("fly"), width=0.36, aspect=0.55, painted=True),
-    "ball": Kind(
-        zone="near", actions=_acts("lie lying", "roll"), width=0.2, aspect=1.0, painted=True
-    ),
-    "balloon": Kind(
-        zone="sky",
-        actions=_acts("float", "drift"),
-        width=0.2,
-        aspect=1.5,
-        painted=True,
-        pair=True,
-    ),
-    "bird": Kind(
-        zone="sky",
-        actions=_acts("fly", "glide gliding"),
-        width=0.22,
-        aspect=0.6,
-        time="day",
-        pair=True,
-    ),
-    "boat": Kind(
-        zone="surface",
-        actions=_acts("sail", "float"),
-        width=0.36,
-        aspect=0.95,
-        painted=True,
-        pair=True,
-    ),
-    "bus": Kind(
-        zone="near", actions=_acts("drive driving", "wait"), width=0.46, aspect=0.54, painted=True
-    ),
-    "car": Kind(
-        zone="near",
-        actions=_acts("drive driving", "wait"),
-        width=0.38,
-        aspect=0.52,
-        painted=True,
-        pair=True,
-    ),
-    "cloud": Kind(zone="sky", actions=_acts("drift", "hang"), width=0.32, aspect=0.55, pair=True),
-    "fish": Kind(
-        zone="under",
-        actions=_acts("swim swimming"),
-        width=0.28,
-        aspect=0.58,
-        painted=True,
-        pair=True,
-    ),
-    "flower": Kind(
-        zone="near", actions=_acts("grow", "bloom"), width=0.2, aspect=1.6, painted=True, pair=True
-    ),
-    "house": Kind(zone="far", actions=_acts("stand"), width=0.36, aspect=1.0, painted=True),
-    "kite": Kind(
-        zone="sky",
-        actions=_acts("fly"),
-        width=0.24,
-        aspect=1.35,
-        painted=True,
-        time="day",
-        pair=True,
-    ),
-    "lighthouse": Kind(zone="far", actions=_acts("stand"), width=0.16, aspect=2.4),
-    "moon": Kind(
-        zone="sky", actions=_acts("shine shining"), width=0.2, aspect=1.0, time="night", unique=True
-    ),
-    "rainbow": Kind(zone="sky", actions=_acts("stretch"), width=0.52, aspect=0.52, time="day"),
-    "snowman": Kind(zone="near", actions=_acts("stand"), width=0.26, aspect=1.55),
-    "star": Kind(
-        zone="sky",
-        actions=_acts("shine shining", "twinkle twinkling"),
-        width=0.16,
-        aspect=0.96,
-        time="night",
-        pair=True,
-    ),
-    "sun": Kind(
-        zone="sky", actions=_acts("shine shining"), width=0.26, aspect=1.0, time="day", unique=True
-    ),
-    "tent": Kind(zone="far", actions=_acts("stand"), width=0.38, aspect=0.74, painted=True),
-    "tree": Kind(zone="far", actions=_acts("stand", "grow"), width=0.28, aspect=1.4, pair=True),
-    "umbrella": Kind(zone="near", actions=_acts("stand"), width=0.36, aspect=1.1, painted=True),
-    "whale": Kind(zone="surface", actions=_acts("swim swimming"), width=0.34, aspect=0.66),
+    "airplane": Kind("sky", 0.36, 0.55, ("fly",), painted=True),
+    "ball": Kind("near", 0.2, 1.0, ("lie", "roll"), painted=True),
+    "balloon": Kind("sky", 0.2, 1.5, ("float", "drift"), painted=True, pair=True),
+    "bird": Kind("sky", 0.22, 0.6, ("fly", "glide"), time="day", pair=True),
+    "boat": Kind("surface", 0.36, 0.95, ("sail", "float"), painted=True, pair=True),
+    "bus": Kind("near", 0.46, 0.54, ("drive", "wait"), painted=True),
+    "car": Kind("near", 0.38, 0.52, ("drive", "wait"), painted=True, pair=True),
+    "cloud": Kind("sky", 0.32, 0.55, ("drift", "hang"), pair=True),
+    "fish": Kind("under", 0.28, 0.58, ("swim",), painted=True, pair=True),
+    "flower": Kind("near", 0.2, 1.6, ("grow", "bloom"), painted=True, pair=True),
+    "house": Kind("far", 0.36, 1.0, ("stand",), painted=True),
+    "kite": Kind("sky", 0.24, 1.35, ("fly",), painted=True, time="day", pair=True),
+    "lighthouse": Kind("far", 0.16, 2.4, ("stand",)),
+    "moon": Kind("sky", 0.2, 1.0, ("shine",), time="night", unique=True),
+    "rainbow": Kind("sky", 0.52, 0.52, ("stretch",), time="day"),
+    "snowman": Kind("near", 0.26, 1.55, ("stand",)),
+    "star": Kind("sky", 0.16, 0.96, ("shine", "twinkle"), time="night", pair=True),
+    "sun": Kind("sky", 0.26, 1.0, ("shine",), time="day", unique=True),
+    "tent": Kind("far", 0.38, 0.74, ("stand",), painted=True),
+    "tree": Kind("far", 0.28, 1.4, ("stand", "grow"), pair=True),
+    "umbrella": Kind("near", 0.36, 1.1, ("stand",), painted=True),
+    "whale": Kind("surface", 0.34, 0.66, ("swim",)),
 }
 
 
@@ -152,14 +82,14 @@ class Place:
     Attributes:
         weight: relative frequency of scenes in this place.
         horizon: height of the horizon or waterline, as a fraction from the top.
-        kinds: kind -> relative frequency in this place.
-        where: zone -> phrases for the location of a thing; `@` is replaced by the place's noun.
+        painted: relative frequencies of the painted kinds in this place.
+        where: zone -> prepositions for the location of a thing.
         adjectives: adjectives of the place; they are no concepts.
     """
 
     weight: float
     horizon: float
-    kinds: dict[str, float]
+    painted: dict[str, float]
     where: dict[Zone, tuple[str, ...]]
     adjectives: tuple[str, ...]
 
@@ -168,115 +98,60 @@ PLACES: dict[str, Place] = {
     "sea": Place(
         weight=1.4,
         horizon=0.46,
-        kinds={
-            "boat": 3,
-            "fish": 2,
-            "balloon": 0.7,
-            "sun": 2,
-            "moon": 2,
-            "star": 1,
-            "cloud": 2,
-            "bird": 1.5,
-            "whale": 1.2,
-            "lighthouse": 1.2,
-            "rainbow": 0.6,
-        },
-        where={
-            "sky": ("over the @",),
-            "far": ("by the @",),
-            "surface": ("on the @",),
-            "under": ("in the @",),
-        },
+        painted={"boat": 3, "fish": 2, "balloon": 0.7},
+        where={"sky": ("over",), "far": ("by",), "surface": ("on",), "under": ("in",)},
         adjectives=("calm", "wide", "deep"),
     ),
     "meadow": Place(
         weight=1.4,
         horizon=0.56,
-        kinds={
-            "house": 2,
-            "flower": 2,
-            "ball": 1.5,
-            "kite": 1.2,
-            "tent": 1.2,
-            "balloon": 0.8,
-            "tree": 3,
-            "sun": 2,
-            "moon": 1.5,
-            "star": 1,
-            "cloud": 2,
-            "bird": 1.5,
-            "rainbow": 0.8,
-        },
-        where={"sky": ("over the @",), "far": ("in the @",), "near": ("in the @",)},
+        painted={"house": 2, "flower": 2, "ball": 1.5, "kite": 1.2, "tent": 1.2, "balloon": 0.8},
+        where={"sky": ("over",), "far": ("in",), "near": ("in",)},
         adjectives=("sunny", "quiet", "grassy"),
     ),
     "road": Place(
         weight=1.2,
         horizon=0.5,
-        kinds={
-            "car": 3,
-            "bus": 2.5,
-            "tree": 3,
-            "sun": 1.5,
-            "moon": 1.5,
-            "star": 1,
-            "cloud": 2,
-            "bird": 1,
-            "rainbow": 0.6,
-        },
-        where={"sky": ("over the @",), "far": ("by the @",), "near": ("on the @",)},
+        painted={"car": 3, "bus": 2.5},
+        where={"sky": ("over",), "far": ("by",), "near": ("on",)},
         adjectives=("long", "empty", "straight"),
     ),
     "snow": Place(
         weight=1.0,
         horizon=0.56,
-        kinds={
-            "house": 2.5,
-            "tent": 1.5,
-            "snowman": 3,
-            "tree": 2,
-            "moon": 1.5,
-            "star": 1.5,
-            "sun": 1,
-            "cloud": 1.5,
-        },
-        where={"sky": ("over the @",), "far": ("in the @",), "near": ("in the @",)},
+        painted={"house": 2.5, "tent": 1.5},
+        where={"sky": ("over",), "far": ("in",), "near": ("in",)},
         adjectives=("deep", "fresh", "cold"),
     ),
     "beach": Place(
         weight=1.0,
         horizon=0.54,
-        kinds={
-            "umbrella": 3,
-            "ball": 2.5,
-            "kite": 1.5,
-            "sun": 2.5,
-            "cloud": 2,
-            "bird": 2,
-            "rainbow": 0.6,
-        },
-        where={"sky": ("over the @",), "near": ("on the @",)},
+        painted={"umbrella": 3, "ball": 2.5, "kite": 1.5},
+        where={"sky": ("over",), "near": ("on",)},
         adjectives=("sandy", "warm", "quiet"),
     ),
     "sky": Place(
         weight=1.2,
         horizon=1.0,
-        kinds={
-            "balloon": 2.5,
-            "kite": 2,
-            "airplane": 2.5,
-            "sun": 2,
-            "moon": 2,
-            "star": 1.5,
-            "cloud": 2.5,
-            "bird": 2,
-            "rainbow": 0.8,
-        },
-        where={"sky": ("in the @",)},
+        painted={"balloon": 2.5, "kite": 2, "airplane": 2.5},
+        where={"sky": ("in",)},
         adjectives=("clear", "wide", "open"),
     ),
 }
 
+# Unpainted kind -> place -> relative frequency in this place.
+NATURAL: dict[str, dict[str, float]] = {
+    "snowman": {"snow": 3},
+    "tree": {"meadow": 3, "road": 3, "snow": 2},
+    "sun": {"sea": 2, "meadow": 2, "road": 1.5, "snow": 1, "beach": 2.5, "sky": 2},
+    "moon": {"sea": 2, "meadow": 1.5, "road": 1.5, "snow": 1.5, "sky": 2},
+    "star": {"sea": 1, "meadow": 1, "road": 1, "snow": 1.5, "sky": 1.5},
+    "cloud": {"sea": 2, "meadow": 2, "road": 2, "snow": 1.5, "beach": 2, "sky": 2.5},
+    "bird": {"sea": 1.5, "meadow": 1.5, "road": 1, "beach": 2, "sky": 2},
+    "whale": {"sea": 1.2},
+    "lighthouse": {"sea": 1.2},
+    "rainbow": {"sea": 0.6, "meadow": 0.8, "road": 0.6, "beach": 0.6, "sky": 0.8},
+}
 KIND_WORDS = tuple(sorted(KINDS))
 TAG_WORDS = (*COLORS, *SIZES, *PLACES)
 
@@ -289,6 +164,11 @@ class Thing:
     count: int = 1
     color: str | None = None
     size: str | None = None
+
+    @property
+    def zone(self) -> Zone:
+        """Position in a picture."""
+        return KINDS[self.kind].zone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,44 +189,40 @@ class Facts:
 def sample_facts(stream: Stream) -> Facts:
     """Draws a scene: a place, a main thing and its companions; 1 to 4 objects in all."""
     name = stream.weighted({name: place.weight for name, place in PLACES.items()})
-    night = stream.chance(0.25) and "moon" in PLACES[name].kinds
-    fitting = {
-        kind: weight
-        for kind, weight in PLACES[name].kinds.items()
-        if KINDS[kind].time in ("any", "night" if night else "day")
-    }
-    painted = {kind: weight for kind, weight in fitting.items() if KINDS[kind].painted}
-    natural = {kind: weight for kind, weight in fitting.items() if not KINDS[kind].painted}
+    night = stream.chance(0.25) and name in NATURAL["moon"]
+    painted = _visible(PLACES[name].painted, night)
+    natural = _visible({kind: at[name] for kind, at in NATURAL.items() if name in at}, night)
     objects = stream.weighted({1: 0.12, 2: 0.36, 3: 0.36, 4: 0.16})
     if night:
         objects = max(2, objects)
-        lights = {kind: natural[kind] for kind in ("moon", "star")}
 
     things: list[Thing] = []
     if stream.chance(0.88):
         kind = stream.weighted(painted)
-        limit = objects - 1 if night else objects
-        things.append(
-            Thing(kind=kind, count=_count(kind, limit, stream), color=stream.pick(COLORS))
-        )
+        count = _count(kind, objects - 1 if night else objects, stream)
+        things.append(Thing(kind=kind, count=count, color=stream.pick(COLORS)))
     # At night the sky has fewer kinds than a scene may have objects.
     while natural and (left := objects - sum(thing.count for thing in things)) > 0:
-        lit = any(thing.kind in ("moon", "star") for thing in things)
-        choice = lights if night and not lit else natural
-        kind = stream.weighted(choice)
+        lit = any(thing.kind in _LIGHTS for thing in things)
+        lights = {kind: weight for kind, weight in natural.items() if kind in _LIGHTS}
+        kind = stream.weighted(lights if night and not lit else natural)
         del natural[kind]
         things.append(Thing(kind=kind, count=_count(kind, left, stream)))
     if things[0].color is None:
         # Without a painted thing, a thing on the ground is the main thing.
-        things.sort(key=lambda thing: KINDS[thing.kind].zone == "sky")
+        things.sort(key=lambda thing: thing.zone == "sky")
     main = things[0]
     # With several unpainted kinds the size is ambiguous for a concept model, and it receives at
     # most five words.
     sizeable = main.count == 1 and (main.color or len(things) == 1) and len(things) <= 2
     if sizeable and not KINDS[main.kind].unique and stream.chance(0.4):
-        size = stream.pick(SIZES)
-        things[0] = Thing(kind=main.kind, count=1, color=main.color, size=size)
+        things[0] = replace(main, size=stream.pick(SIZES))
     return Facts(place=name, night=night, things=tuple(things))
+
+
+def _visible(weights: dict[str, float], night: bool) -> dict[str, float]:
+    times = ("any", "night" if night else "day")
+    return {kind: weight for kind, weight in weights.items() if KINDS[kind].time in times}
 
 
 def _count(kind: str, limit: int, stream: Stream) -> int:

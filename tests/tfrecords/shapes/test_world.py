@@ -22,6 +22,7 @@ from tfrecords.shapes.world import (
     KIND_WORDS,
     KINDS,
     MAX_CONCEPTS,
+    NATURAL,
     PLACES,
     TAG_WORDS,
     Facts,
@@ -50,10 +51,13 @@ def test_streams_are_golden():
 def test_tables_are_complete():
     assert set(DRAWINGS) == set(KINDS)
     assert set(PAINTS) == set(COLORS)
-    used = {kind for place in PLACES.values() for kind in place.kinds}
-    assert used == set(KINDS)
-    for place in PLACES.values():
-        assert {KINDS[kind].zone for kind in place.kinds} == set(place.where)
+    assert set(NATURAL) == {kind for kind in KINDS if not KINDS[kind].painted}
+    assert {kind for place in PLACES.values() for kind in place.painted} == set(KINDS) - set(
+        NATURAL
+    )
+    for name, place in PLACES.items():
+        kinds = {*place.painted, *(kind for kind in NATURAL if name in NATURAL[kind])}
+        assert {KINDS[kind].zone for kind in kinds} == set(place.where)
 
 
 def test_every_category_names_just_itself():
