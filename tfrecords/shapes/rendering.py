@@ -7,9 +7,8 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw
 
 from tfrecords.shapes.layout import Scene
-from tfrecords.shapes.pen import PAINTS, WHITE, Color, Pen, mix
+from tfrecords.shapes.sprites import PAINTS, WHITE, Color, draw_sprite, mix
 from tfrecords.shapes.streams import Stream
-from tfrecords.shapes.things import DRAWINGS
 from tfrecords.shapes.world import PLACES
 
 # Everything is drawn larger by this factor and averaged, for anti-aliasing.
@@ -52,11 +51,12 @@ def render(scene: Scene, size: int, stream: Stream) -> tuple[Image.Image, list[B
     boxes = []
     for placed in scene.objects:
         thing = scene.facts.things[placed.thing]
-        pen = Pen(max(8, round(placed.width * full)), max(8, round(placed.height * full)))
-        DRAWINGS[thing.kind](pen, PAINTS[thing.color] if thing.color else WHITE)
+        width, height = (max(8, round(part * full)) for part in (placed.width, placed.height))
+        paint = PAINTS[thing.color] if thing.color else WHITE
+        sprite = draw_sprite(thing.kind, paint, width, height)
         left, top = round(placed.left * full), round(placed.top * full)
-        canvas.paste(pen.image, (left, top), pen.image)
-        drawn = pen.image.getbbox()
+        canvas.paste(sprite, (left, top), sprite)
+        drawn = sprite.getbbox()
         assert drawn is not None
         boxes.append(
             Box(

@@ -13,10 +13,9 @@ from tfrecords.shapes.captions import REFERENCES, references
 from tfrecords.shapes.corpus import MIN_WORDS, corpus_sentence
 from tfrecords.shapes.language import noun_phrase, relation
 from tfrecords.shapes.layout import lay_out
-from tfrecords.shapes.pen import PAINTS
 from tfrecords.shapes.rendering import render
+from tfrecords.shapes.sprites import DRAWINGS, PAINTS
 from tfrecords.shapes.streams import Stream
-from tfrecords.shapes.things import DRAWINGS
 from tfrecords.shapes.world import (
     COLORS,
     KIND_WORDS,
