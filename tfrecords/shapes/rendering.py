@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from PIL import Image, ImageDraw
 
@@ -10,6 +10,9 @@ from tfrecords.shapes.layout import Scene
 from tfrecords.shapes.sprites import PAINTS, WHITE, Color, draw_sprite, mix
 from tfrecords.shapes.streams import Stream
 from tfrecords.shapes.world import PLACES
+
+# Left, top, right and bottom of an object in whole pixels; right and bottom are exclusive.
+Box = tuple[int, int, int, int]
 
 # Everything is drawn larger by this factor and averaged, for anti-aliasing.
 _OVERSAMPLING = 4
@@ -23,15 +26,6 @@ _NIGHT_SKIES: tuple[tuple[Color, Color], ...] = (
     ((34, 24, 70), (92, 70, 132)),
 )
 _NIGHT: Color = (22, 26, 66)
-
-
-class Box(NamedTuple):
-    """An object's box in whole pixels; right and bottom are exclusive."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
 
 
 def render(scene: Scene, size: int, stream: Stream) -> tuple[Image.Image, list[Box]]:
@@ -59,7 +53,7 @@ def render(scene: Scene, size: int, stream: Stream) -> tuple[Image.Image, list[B
         drawn = sprite.getbbox()
         assert drawn is not None
         boxes.append(
-            Box(
+            (
                 max(0, (left + drawn[0]) // _OVERSAMPLING),
                 max(0, (top + drawn[1]) // _OVERSAMPLING),
                 min(size, -(-(left + drawn[2]) // _OVERSAMPLING)),
@@ -70,18 +64,15 @@ def render(scene: Scene, size: int, stream: Stream) -> tuple[Image.Image, list[B
 
 
 def _background(scene: Scene, full: int, stream: Stream) -> Image.Image:
+    """Draws the picture without objects, with `full` pixels per side."""
     place, night = scene.facts.place, scene.facts.night
     assert place is not None
     upper, lower = stream.pick(_NIGHT_SKIES if night else _DAY_SKIES)
-    horizon = PLACES[place].horizon
     canvas = Image.new("RGB", (full, full))
     draw = ImageDraw.Draw(canvas)
     for row in range(full):
-        color = mix(upper, lower, min(1.0, row / (horizon * full)))
+        color = mix(upper, lower, min(1.0, row / (PLACES[place].horizon * full)))
         draw.line([(0, row), (full, row)], fill=color)
-    if place == "sky":
-        return canvas
-
     tint = stream.uniform(-0.06, 0.06)
 
     def shade(color: Color) -> Color:
@@ -89,63 +80,60 @@ def _background(scene: Scene, full: int, stream: Stream) -> Image.Image:
         varied = mix(color, WHITE if tint > 0 else (0, 0, 0), abs(tint))
         return mix(varied, _NIGHT, 0.5) if night else varied
 
-    def flat(top: float, bottom: float, color: Color) -> None:
-        draw.rectangle([0, round(top * full), full, round(bottom * full)], fill=shade(color))
+    def pixels(left: float, top: float, right: float, bottom: float) -> list[int]:
+        """Converts fractions of the picture to pixels."""
+        return [round(position * full) for position in (left, top, right, bottom)]
 
-    def hill(x: float, width: float, top: float, color: Color) -> None:
-        left, right = round((x - width / 2) * full), round((x + width / 2) * full)
-        draw.ellipse([left, round(top * full), right, round((top + 0.9) * full)], shade(color))
+    def hill(low: float, high: float, width: float, top: float, color: Color) -> None:
+        x = stream.uniform(low, high)
+        draw.ellipse(pixels(x - width / 2, top, x + width / 2, top + 0.9), shade(color))
+
+    def band(top: float, bottom: float, color: Color) -> None:
+        draw.rectangle(pixels(0, top, 1, bottom), shade(color))
+
+    def scatter(
+        count: int, left: float, top: float, right: float, bottom: float
+    ) -> Iterator[tuple[float, float]]:
+        for _ in range(count):
+            yield stream.uniform(left, right), stream.uniform(top, bottom)
+
+    def waves(count: int, top: float, bottom: float, color: Color) -> None:
+        for x, y in scatter(count, 0.0, top, 0.9, bottom):
+            arc = pixels(x, y, x + 0.1, y + 0.04)
+            draw.arc(arc, 200, 340, shade(color), max(2, full // 90))
 
     if place == "sea":
-        flat(horizon, 1.0, (66, 146, 196))
-        flat(horizon + 0.3, 1.0, (48, 122, 178))
-        for _ in range(9):
-            x, y = stream.uniform(0.0, 0.9), stream.uniform(horizon + 0.04, 0.96)
-            _wave(draw, x, y, full, shade((126, 190, 224)))
+        band(0.46, 1.0, (66, 146, 196))
+        band(0.76, 1.0, (48, 122, 178))
+        waves(9, 0.5, 0.96, (126, 190, 224))
     elif place == "meadow":
-        hill(stream.uniform(0.0, 0.4), 1.1, horizon - 0.07, (150, 200, 120))
-        hill(stream.uniform(0.6, 1.0), 1.2, horizon - 0.04, (138, 192, 108))
-        flat(horizon + 0.05, 1.0, (124, 184, 96))
-        for _ in range(12):
-            x, y = stream.uniform(0.02, 0.97), stream.uniform(horizon + 0.1, 0.96)
-            _tuft(draw, x, y, full, shade((96, 158, 74)))
+        hill(0.0, 0.4, 1.1, 0.49, (150, 200, 120))
+        hill(0.6, 1.0, 1.2, 0.52, (138, 192, 108))
+        band(0.61, 1.0, (124, 184, 96))
+        for x, y in scatter(12, 0.02, 0.66, 0.97, 0.96):
+            for lean in (-0.012, 0.0, 0.012):
+                blade = pixels(x, y, x + lean, y - 0.03)
+                draw.line(blade, shade((96, 158, 74)), max(2, full // 110))
     elif place == "road":
-        flat(horizon, 1.0, (152, 196, 116))
-        flat(0.7, 0.97, (106, 108, 118))
-        for top in (0.7, 0.95):
-            flat(top, top + 0.02, (226, 226, 220))
+        band(0.5, 1.0, (152, 196, 116))
+        band(0.7, 0.97, (106, 108, 118))
+        band(0.7, 0.72, (226, 226, 220))
+        band(0.95, 0.97, (226, 226, 220))
         offset = stream.uniform(0.0, 0.2)
         for i in range(6):
-            left = round((offset + 0.2 * i - 0.2) * full)
-            draw.rectangle(
-                [left, round(0.825 * full), left + round(0.1 * full), round(0.84 * full)],
-                fill=shade((240, 226, 150)),
-            )
+            left, top, length, bottom = pixels(offset + 0.2 * i - 0.2, 0.825, 0.1, 0.84)
+            draw.rectangle([left, top, left + length, bottom], shade((240, 226, 150)))
     elif place == "snow":
-        hill(stream.uniform(0.0, 0.4), 1.2, horizon - 0.06, (222, 232, 244))
-        hill(stream.uniform(0.6, 1.0), 1.0, horizon - 0.03, (230, 238, 247))
-        flat(horizon + 0.05, 1.0, (242, 246, 251))
-        for _ in range(7):
-            hollow_x, hollow_y = stream.uniform(0.0, 0.9), stream.uniform(horizon + 0.12, 0.97)
-            _wave(draw, hollow_x, hollow_y, full, shade((216, 226, 240)))
-    else:
-        flat(horizon, horizon + 0.1, (92, 170, 208))
-        flat(horizon + 0.085, horizon + 0.1, (236, 246, 248))
-        flat(horizon + 0.1, 1.0, (240, 216, 158))
-        for _ in range(14):
-            x, y = stream.uniform(0.0, 0.97), stream.uniform(horizon + 0.15, 0.97)
-            dot = [round(x * full), round(y * full)]
-            draw.ellipse([*dot, dot[0] + full // 60, dot[1] + full // 90], shade((218, 188, 128)))
+        hill(0.0, 0.4, 1.2, 0.5, (222, 232, 244))
+        hill(0.6, 1.0, 1.0, 0.53, (230, 238, 247))
+        band(0.61, 1.0, (242, 246, 251))
+        waves(7, 0.68, 0.97, (216, 226, 240))
+    elif place == "beach":
+        band(0.54, 0.64, (92, 170, 208))
+        band(0.625, 0.64, (236, 246, 248))
+        band(0.64, 1.0, (240, 216, 158))
+        for x, y in scatter(14, 0.0, 0.69, 0.97, 0.97):
+            left, top, _, _ = pixels(x, y, x, y)
+            grain = [left, top, left + full // 60, top + full // 90]
+            draw.ellipse(grain, shade((218, 188, 128)))
     return canvas
-
-
-def _wave(draw: ImageDraw.ImageDraw, x: float, y: float, full: int, color: Color) -> None:
-    box = [round(x * full), round(y * full), round((x + 0.1) * full), round((y + 0.04) * full)]
-    draw.arc(box, 200, 340, fill=color, width=max(2, full // 90))
-
-
-def _tuft(draw: ImageDraw.ImageDraw, x: float, y: float, full: int, color: Color) -> None:
-    foot = (round(x * full), round(y * full))
-    for lean in (-0.012, 0.0, 0.012):
-        tip = (round((x + lean) * full), round((y - 0.03) * full))
-        draw.line([foot, tip], fill=color, width=max(2, full // 110))
